@@ -1,0 +1,153 @@
+"""
+Every interface of chatfiles.  Each method's docstring is its contract; `tests/contract` runs one
+suite over all implementers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from zope.interface import Interface
+
+from chatfiles.model import Scope, Token, Workspace
+
+if TYPE_CHECKING:
+    from chatfiles.paths import VirtualPath
+    from chatfiles.workspace.store import OpenFile
+
+__all__ = ["IFileStore", "IWorkspaceRegistry"]
+
+# zope.interface methods have no self.
+# ruff: noqa: N805
+
+
+class IWorkspaceRegistry(Interface):
+    """
+    Which workspaces there are, how to reach them, and which tokens open them (CONTRACT 3).
+
+    Every method may be called on the reactor thread at any time and never blocks it.  Every method
+    fails with `chatfiles.errors.RegistryUnavailable` when the registry cannot be reached or is
+    too slow; such a failure is never to be read as an absence.  "Now" is the injected clock.
+    """
+
+    def start() -> Awaitable[None]:
+        """Open the registry and bring its schema up to date."""
+
+    def close() -> Awaitable[None]:
+        """Finish what is running and release everything; idempotent."""
+
+    def check() -> Awaitable[None]:
+        """Succeed if the registry answers (for ``/ready``)."""
+
+    def subscribe(changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        """
+        Call *changed* on the reactor thread with the id of each workspace whose row or tokens have
+        changed, or ``None`` when anything may have.
+
+        :return: a callable that ends the subscription.
+        """
+
+    def workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
+        """:return: the workspace, or ``None`` if there is none or it has been removed."""
+
+    def workspaces() -> Awaitable[Sequence[Workspace]]:
+        """:return: all that are not removed, oldest first (then by id)."""
+
+    def create_workspace(
+        workspace_id: UUID, *, name: str, url: str | None, delivery_mode: str | None, secret: str
+    ) -> Awaitable[Workspace]:
+        """
+        Add a workspace with status ``provisioning``.
+
+        :raise chatfiles.errors.Conflict: a row with that id exists, removed or not.
+        """
+
+    def register(
+        workspace_id: UUID, *, url: str | None, delivery_mode: str | None, create_name: str | None
+    ) -> Awaitable[Workspace | None]:
+        """
+        Note that the workspace is up: status ``online``, last heartbeat now, and *url* and
+        *delivery_mode* where they are not ``None`` (they keep their value where they are).
+
+        :param create_name: when given, a missing row is created with this name; when ``None``, it
+            is not.  A removed row is never brought back.
+        :return: the workspace, or ``None`` if there is none (or it has been removed).
+        """
+
+    def ensure_secret(workspace_id: UUID, candidate: str) -> Awaitable[str | None]:
+        """
+        Store *candidate* as the inbound secret if the row has none (NULL or empty), atomically.
+
+        :return: the secret that the row has now; ``None`` if there is no such workspace.
+        """
+
+    def heartbeat(workspace_id: UUID) -> Awaitable[Workspace | None]:
+        """
+        Note that the workspace is alive: last heartbeat now.
+
+        :return: the workspace, or ``None`` if there is none.
+        """
+
+    def remove_workspace(workspace_id: UUID) -> Awaitable[bool]:
+        """
+        Set status ``removed`` and revoke every token, in one transaction.
+
+        :return: whether there was such a workspace.
+        """
+
+    def token(digest: bytes) -> Awaitable[Token | None]:
+        """
+        :param digest: SHA-256 of the presented token.
+        :return: the live token of that hash whose workspace is not removed, else ``None``.
+        """
+
+    def create_token(
+        workspace_id: UUID,
+        *,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+        only_first: bool = False,
+    ) -> Awaitable[Token | None]:
+        """
+        Add a token.
+
+        :param only_first: add it only if the workspace has no live token, atomically.
+        :return: the token; ``None`` if there is no such workspace, or *only_first* forbade it.
+        """
+
+    def has_live_token(workspace_id: UUID) -> Awaitable[bool]:
+        """:return: whether any token of the workspace is not revoked."""
+
+    def tokens(workspace_id: UUID) -> Awaitable[Sequence[Token]]:
+        """:return: the live tokens of a workspace, oldest first."""
+
+    def revoke_token(workspace_id: UUID, token_id: UUID) -> Awaitable[bool]:
+        """:return: whether this workspace had this live token."""
+
+    def touch_tokens(used: Mapping[UUID, datetime]) -> Awaitable[None]:
+        """
+        Record when tokens were last used, in one batch; never sets a time back.
+
+        :param used: token id → aware UTC time.
+        """
+
+
+class IFileStore(Interface):
+    """The files of a workspace, by virtual path.  Its methods block: call them in a thread."""
+
+    def open(path: VirtualPath) -> OpenFile:
+        """
+        Open the regular file that *path* names, with no symlink anywhere on the way: the one choke
+        point for every operation that reads a path.
+
+        :raise chatfiles.errors.NotFound: missing, below a file, or on the deny list.
+        :raise chatfiles.errors.NotARegularFile: anything else than a regular file.
+        :raise chatfiles.errors.Forbidden: the role may not read it.
+        :raise chatfiles.errors.ReadFailed: the root is gone, or an I/O error.
+        :raise chatfiles.errors.Unavailable: out of descriptors or memory.
+        """

@@ -1,0 +1,123 @@
+"""
+The values that the roles pass around: frozen, and valid once made.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+__all__ = [
+    "ALL_SCOPES",
+    "FileFacts",
+    "Scope",
+    "Token",
+    "Workspace",
+    "new_secret",
+    "parse_workspace_id",
+    "token_hash",
+    "token_prefix",
+]
+
+#: Bytes of randomness in a token or secret (CONTRACT 3).
+SECRET_BYTES = 32
+#: Characters of a token that may be shown to tell it from others (CONTRACT 3).
+PREFIX_LENGTH = 8
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Scope(StrEnum):
+    """What a token allows (CONTRACT 4)."""
+
+    READ = "read"
+    WRITE = "write"
+    AGENT = "agent"
+
+
+#: The scopes of a token for which none were named.
+ALL_SCOPES: frozenset[Scope] = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """
+    A row of the registry.  A workspace with status ``removed`` never becomes one of these.
+
+    :param url: where the platform reaches it; ``None`` or ``""`` while unknown.
+    :param delivery_mode: ``push``, another word, or ``None``.
+    :param inbound_secret: what the platform presents to it; ``None`` or ``""`` before enrolment.
+    """
+
+    id: UUID
+    name: str
+    url: str | None
+    status: str | None
+    delivery_mode: str | None
+    inbound_secret: str | None = field(repr=False)
+    last_heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """
+    A live (not revoked) auth token of a workspace; the token itself is never kept.
+
+    :param prefix: its first 8 characters.
+    """
+
+    id: UUID
+    workspace_id: UUID
+    prefix: str
+    scopes: frozenset[Scope]
+    name: str | None = None
+    created_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What ``fstat`` said of an open regular file: enough for validators (CONTRACT 6.4)."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileFacts:
+        """:param stat: the answer of ``fstat`` on the descriptor that will be served."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def parse_workspace_id(text: str) -> UUID | None:
+    """
+    :param text: the id as it stands in a URL.
+    :return: the UUID, or ``None`` unless it is the plain 8-4-4-4-12 form (no braces, no ``urn:``).
+    """
+    return UUID(text) if _UUID.fullmatch(text) else None
+
+
+def new_secret(entropy: Callable[[int], bytes] = os.urandom) -> str:
+    """
+    :return: a new token or inbound secret: 32 random bytes, base64url without padding.
+    """
+    return base64.urlsafe_b64encode(entropy(SECRET_BYTES)).rstrip(b"=").decode("ascii")
+
+
+def token_hash(token: str) -> bytes:
+    """:return: what the registry keeps of a token: its SHA-256, 32 bytes (CONTRACT 3)."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def token_prefix(token: str) -> str:
+    """:return: the characters of a token that may be shown."""
+    return token[:PREFIX_LENGTH]
