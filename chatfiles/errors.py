@@ -15,14 +15,19 @@ Every error that a caller may be told about, as one tree.
     ├── Conflict 409
     ├── PreconditionFailed 412
     ├── TooLarge 413
+    ├── URITooLong 414
     ├── UnsupportedMediaType 415
+    ├── ExpectationFailed 417
     ├── NotDeliverable 422        the workspace cannot be reached by design
+    ├── HeadTooLarge 431
     ├── ReadFailed 500            this machine failed, not the caller
     ├── WriteFailed 500
+    ├── NotImplementedHere 501
     ├── UpstreamFailed 502        the workspace, or the way to it, failed
     ├── UpstreamTimeout 504
     ├── Unavailable 503           try again later; knows when
     │   └── RegistryUnavailable
+    ├── VersionNotSupported 505
     └── NoSpace 507
 
 An error carries its status and machine code and knows nothing of HTTP beyond these numbers; one
@@ -38,23 +43,28 @@ __all__ = [
     "BadRequest",
     "ChatfilesError",
     "Conflict",
+    "ExpectationFailed",
     "Forbidden",
+    "HeadTooLarge",
     "InvalidPath",
     "MethodNotAllowed",
     "NoSpace",
     "NotARegularFile",
     "NotDeliverable",
     "NotFound",
+    "NotImplementedHere",
     "PreconditionFailed",
     "ReadFailed",
     "RegistryUnavailable",
     "RequestTimeout",
     "TooLarge",
+    "URITooLong",
     "Unauthorized",
     "Unavailable",
     "UnsupportedMediaType",
     "UpstreamFailed",
     "UpstreamTimeout",
+    "VersionNotSupported",
     "WriteFailed",
 ]
 
@@ -182,6 +192,14 @@ class TooLarge(ChatfilesError):
     text = "request body too large"
 
 
+class URITooLong(ChatfilesError):
+    """The request line is over the limit for a head (CONTRACT 9)."""
+
+    status = 414
+    code = "uri_too_long"
+    text = "request target too long"
+
+
 class UnsupportedMediaType(ChatfilesError):
     """The body's media type or coding is not one this route takes."""
 
@@ -190,12 +208,28 @@ class UnsupportedMediaType(ChatfilesError):
     text = "unsupported media type"
 
 
+class ExpectationFailed(ChatfilesError):
+    """An ``Expect`` other than ``100-continue`` (RFC 9110, 10.1.1)."""
+
+    status = 417
+    code = "expectation_failed"
+    text = "only 100-continue can be expected"
+
+
 class NotDeliverable(ChatfilesError):
     """The workspace is not one that can be called (CONTRACT 4, resolution)."""
 
     status = 422
     code = "no_callback_url"
     text = "workspace has no callback URL"
+
+
+class HeadTooLarge(ChatfilesError):
+    """Too many header bytes or lines (CONTRACT 9)."""
+
+    status = 431
+    code = "header_fields_too_large"
+    text = "request header fields too large"
 
 
 class ReadFailed(ChatfilesError):
@@ -212,6 +246,14 @@ class WriteFailed(ChatfilesError):
     status = 500
     code = "write_failed"
     text = "failed to write file"
+
+
+class NotImplementedHere(ChatfilesError):
+    """A method that no resource of ours will ever see (CONNECT, TRACE)."""
+
+    status = 501
+    code = "not_implemented"
+    text = "method not implemented"
 
 
 class UpstreamFailed(ChatfilesError):
@@ -246,6 +288,14 @@ class UpstreamTimeout(ChatfilesError):
     status = 504
     code = "workspace_timeout"
     text = "workspace did not answer"
+
+
+class VersionNotSupported(ChatfilesError):
+    """An HTTP major version other than 1."""
+
+    status = 505
+    code = "version_not_supported"
+    text = "HTTP version not supported"
 
 
 class NoSpace(ChatfilesError):

@@ -1,0 +1,181 @@
+"""
+Resources whose methods are coroutines, and the one place that turns an error into an answer.
+
+Before the first byte of an answer an error becomes JSON; after it the connection is aborted, so
+that nobody takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from chatfiles.errors import BadRequest, ChatfilesError, MethodNotAllowed, NotFound, Unauthorized
+from chatfiles.web.request import Request
+
+__all__ = ["Answer", "Endpoint", "NoRoute", "error_answer", "read_json", "write_answer"]
+
+#: Bytes of a JSON request body that are read at most.
+MAX_JSON_BYTES = 64 * 1024
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    A small answer, whole.
+
+    :param status: the HTTP status.
+    :param body: what becomes the JSON text; ``None`` for no body at all.
+    :param fields: further header fields.
+    """
+
+    status: int
+    body: object = None
+    fields: Fields = ()
+
+
+def error_answer(error: ChatfilesError, request_id: str) -> Answer:
+    """
+    :param error: what went wrong.
+    :param request_id: of the request.
+    :return: the answer that tells it (CONTRACT 4).
+    """
+    body: dict[str, object] = {
+        "error": error.text,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    fields: list[tuple[bytes, bytes]] = []
+    if error.detail is not None:
+        body["detail"] = error.detail
+    if error.retry_after is not None:
+        body["retry_after_seconds"] = error.retry_after
+        fields.append((b"Retry-After", b"%d" % error.retry_after))
+    if isinstance(error, Unauthorized):
+        fields.append((b"WWW-Authenticate", b"Bearer"))
+    if isinstance(error, MethodNotAllowed):
+        fields.append((b"Allow", ", ".join(error.allowed).encode("ascii")))
+    return Answer(error.status, body, fields)
+
+
+def write_answer(request: Request, answer: Answer) -> None:
+    """Write *answer* as the whole answer to *request*."""
+    request.setResponseCode(answer.status)
+    for name, value in answer.fields:
+        request.setHeader(name, value)
+    if answer.body is None and answer.status == 204:
+        request.finish()
+        return
+    text = json.dumps(answer.body, ensure_ascii=False).encode("utf-8") + b"\n"
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Length", b"%d" % len(text))
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    request.write(text)
+    request.finish()
+
+
+class Endpoint(Resource):
+    """
+    A resource whose ``render_METHOD`` are coroutines of one argument, the request.
+
+    They return an `Answer`, or ``None`` when they have written the answer themselves, or raise a
+    `ChatfilesError`.  When the caller leaves they are cancelled.
+
+    :cvar operation: what the log calls a request for it; empty for requests that are not logged.
+    """
+
+    operation = ""
+    log = Logger()
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """Anything below that was not declared does not exist."""
+        return NoRoute()
+
+    def render(self, request: Request) -> int:
+        """Serve the request."""
+        request.operation = request.operation or self.operation
+        # Twisted's render_HEAD would call render_GET; the request drops the body of a HEAD itself.
+        method = "GET" if request.method == b"HEAD" else request.method.decode("ascii", "replace")
+        handler = getattr(self, f"render_{method}", None)
+        if handler is None:
+            handler = self._refuse_method
+        request.serve(Deferred.fromCoroutine(self._answer(request, handler)))
+        return NOT_DONE_YET
+
+    def allowed(self) -> Sequence[str]:
+        """:return: the methods that it has."""
+        own = {name[7:] for name in dir(self) if name.startswith("render_")}
+        return sorted(own if "GET" in own else own - {"HEAD"})
+
+    async def _refuse_method(self, request: Request) -> Answer | None:
+        raise MethodNotAllowed(self.allowed())
+
+    async def _answer(
+        self, request: Request, handler: Callable[[Request], Awaitable[Answer | None]]
+    ) -> None:
+        try:
+            answer = await handler(request)
+        except ChatfilesError as error:
+            answer = self._failed(request, error)
+        except CancelledError:
+            request.abort("client_left")
+            return
+        except Exception as error:
+            outcome = getattr(error, "outcome", "")
+            if not outcome:
+                self.log.failure("{request_id} failed", request_id=request.request_id)
+            if request.startedWriting or request.disconnected:
+                request.abort(outcome or "internal_error")
+                return
+            answer = self._failed(request, ChatfilesError())
+        if request.disconnected:
+            return
+        if answer is not None:
+            write_answer(request, answer)
+        else:
+            request.finish()
+
+    def _failed(self, request: Request, error: ChatfilesError) -> Answer | None:
+        request.outcome = request.outcome or error.code
+        if request.startedWriting:
+            request.abort(error.code)
+            return None
+        return error_answer(error, request.request_id)
+
+
+class NoRoute(Endpoint):
+    """What is found where nothing is."""
+
+    def render(self, request: Request) -> int:
+        """Answer 404 to any method."""
+        write_answer(
+            request, error_answer(NotFound("no such route", code="no_route"), request.request_id)
+        )
+        return NOT_DONE_YET
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """
+    Read a small JSON object from the body.
+
+    :raise BadRequest: it is not one.
+    :raise TooLarge: it is over `MAX_JSON_BYTES`.
+    """
+    text = await request.body.read(MAX_JSON_BYTES)
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise BadRequest("request body must be a JSON object", code="invalid_json")
+    return value

@@ -1,0 +1,100 @@
+"""
+Deadlines of progress: what counts is that the other end took a byte, however slowly (CONTRACT 9).
+
+How often a producer is resumed tells nothing of that: a caller that takes 10 kB/s from a full
+buffer resumes its producer every minute or so.  The kernel knows better.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["ProgressWatch", "acknowledged"]
+
+#: How often a watch looks, as a part of its timeout.
+LOOKS = 8
+
+# struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
+_BYTES_ACKED = struct.Struct("=Q")
+_BYTES_ACKED_AT = 120
+
+
+def acknowledged(transport: Any) -> Callable[[], Hashable]:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: a callable whose answer changes whenever the other end has taken bytes; for a transport
+        without a socket it never changes.
+    """
+    while hasattr(transport, "transport"):  # TLS: the socket is below
+        transport = transport.transport
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not isinstance(handle, socket.socket):
+        return lambda: 0
+    if handle.family in (socket.AF_INET, socket.AF_INET6):
+        return lambda: _tcp_acknowledged(handle)
+    return lambda: _unsent(handle)
+
+
+def _tcp_acknowledged(handle: socket.socket) -> int:
+    try:
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        return int(_BYTES_ACKED.unpack_from(fields, _BYTES_ACKED_AT)[0])
+    except (OSError, struct.error):
+        return _unsent(handle)
+
+
+def _unsent(handle: socket.socket) -> int:
+    try:
+        # SIOCOUTQ has the number of TIOCOUTQ.
+        unsent = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        return int.from_bytes(unsent, sys.byteorder)
+    except OSError:
+        return 0
+
+
+class ProgressWatch:
+    """
+    Calls *stalled* once when *state* has not changed for *timeout* seconds.
+
+    :param clock: for the timer.
+    :param timeout: seconds.
+    :param state: any value that changes with progress.
+    :param stalled: called at most once; the watch has ended by then.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        timeout: float,
+        state: Callable[[], Hashable],
+        stalled: Callable[[], object],
+    ) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._state = state
+        self._stalled = stalled
+        self._seen = state()
+        self._since = clock.seconds()
+        self._timer: IDelayedCall = clock.callLater(timeout / LOOKS, self._look)
+
+    def _look(self) -> None:
+        now, state = self._clock.seconds(), self._state()
+        if state != self._seen:
+            self._seen, self._since = state, now
+        elif now - self._since >= self._timeout:
+            self._stalled()
+            return
+        self._timer = self._clock.callLater(self._timeout / LOOKS, self._look)
+
+    def stop(self) -> None:
+        """End the watch; idempotent."""
+        if self._timer.active():
+            self._timer.cancel()

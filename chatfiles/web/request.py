@@ -1,0 +1,167 @@
+"""
+A request that is served from the end of its head on, and whose end is told once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web import server
+
+from chatfiles.headers import is_request_id
+from chatfiles.web.body import RequestBody
+
+if TYPE_CHECKING:
+    from chatfiles.web.channel import Channel
+    from chatfiles.web.site import Site
+
+__all__ = ["KEEP_ALIVE_DRAIN", "Request"]
+
+#: An unread rest of a body up to this many bytes is read and discarded, and the connection kept.
+KEEP_ALIVE_DRAIN = 64 * 1024
+
+
+class Request(server.Request):
+    """
+    One request.
+
+    :ivar request_id: the caller's ``X-Request-Id`` where it is acceptable, else a new one.
+    :ivar body: what is sent behind the head; it may still be on its way.
+    :ivar operation: what the log calls it; empty for requests that are not logged.
+    :ivar workspace: the workspace it is about, for the log.
+    :ivar outcome: how it ended, for the log, when that is not ``complete``.
+    """
+
+    channel: Channel
+    site: Site
+    body: RequestBody
+    request_id: str = "-"
+    operation: str = ""
+    workspace: str = "-"
+    outcome: str = ""
+    started: float = 0.0
+
+    _serving: Deferred[Any] | None = None
+    _finish_pending = False
+    _ended = False
+
+    # -- for the channel
+
+    def head_received(
+        self, method: bytes, target: bytes, version: bytes, length: int | None
+    ) -> None:
+        """Everything but the body is here: a request with a body is served from now on."""
+        self.method, self.uri, self.clientproto = method, target, version
+        self.path, _, self.query = target.partition(b"?")
+        self.site = self.channel.site
+        self.started = self.site.reactor.seconds()
+        expects = version != b"HTTP/1.0" and self.requestHeaders.hasHeader(b"expect")
+        self.body = RequestBody(self.channel, length, expects)
+        given = self.requestHeaders.getRawHeaders(b"x-request-id", [b""])
+        if len(given) == 1 and is_request_id(given[0]):
+            self.request_id = given[0].decode("ascii")
+        else:
+            self.request_id = self.site.new_request_id()
+        if length != 0:
+            self.process()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Twisted would write it to a file; we hand it on."""
+        self.body.data_received(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The body, if there is one, is complete."""
+        if self.body.complete:
+            self.process()
+            return
+        self.body.completed()
+        if self._finish_pending:
+            super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The caller left, or we cut it off."""
+        self.body.fail(reason.value or ConnectionError())
+        if not self._finish_pending:
+            self.outcome = self.outcome or "client_left"
+        super().connectionLost(reason)
+        if self._serving is not None:
+            self._serving.cancel()
+        self._end()
+
+    # -- for the resources
+
+    def process(self) -> None:
+        """Find the resource and let it answer."""
+        self.setHeader(b"Server", b"chatfiles")
+        self.setHeader(b"Date", self.site.http_date())
+        self.setHeader(b"X-Request-Id", self.request_id.encode("ascii"))
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
+        self.site.request_begun(self)
+        self.render(self.site.getResourceFor(self))
+
+    def serve(self, serving: Deferred[Any]) -> None:
+        """
+        :param serving: what answers the request; it is cancelled when the caller leaves.
+        """
+        self._serving = serving
+        if self._disconnected:
+            serving.cancel()
+        serving.addErrback(_ignore_cancellation)
+        serving.addErrback(lambda failure: self._log.failure("serving failed", failure))
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether nobody is there any more to read the answer."""
+        return bool(self._disconnected)
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting and not self.body.complete and not self._drains():
+            # What follows on this connection is the rest of a body that nobody will read.
+            self.channel.persistent = False
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        super().write(data)
+
+    def _drains(self) -> bool:
+        body = self.body
+        if body.failed or body.expects_continue or body.length is None:
+            return False
+        return body.length - body.seen <= KEEP_ALIVE_DRAIN
+
+    def finish(self) -> None:
+        """The answer is complete; idempotent, and harmless when the caller has left."""
+        if self._disconnected or self.finished or self._finish_pending:
+            return
+        if self.body.complete:
+            super().finish()
+            self._end()
+            return
+        if not self.startedWriting:
+            self.write(b"")
+        self._finish_pending = True
+        self._end()
+        self.body.discard()
+        if not self.channel.persistent:
+            self.channel.linger()
+
+    def abort(self, outcome: str) -> None:
+        """
+        Cut the connection, so that the caller sees that the answer is not complete.
+
+        :param outcome: why, in a word, for the log.
+        """
+        self.outcome = self.outcome or outcome
+        if not self._disconnected and not self.finished:
+            self.channel.abort()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self.site.request_ended(self)
+
+
+def _ignore_cancellation(failure: Failure) -> None:
+    failure.trap(CancelledError)

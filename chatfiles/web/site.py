@@ -1,0 +1,181 @@
+"""
+A role's web site: its connections, its limits, its log, its end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger
+from twisted.web.http import Request as TwistedRequest
+from twisted.web.http import datetimeToString
+from twisted.web.resource import IResource
+from twisted.web.server import Site as TwistedSite
+
+from chatfiles.errors import ChatfilesError
+from chatfiles.web.channel import Channel
+from chatfiles.web.request import Request
+
+__all__ = ["Site"]
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)
+
+
+class Site(TwistedSite):
+    """
+    Builds a `Channel` for each connection and keeps count of what is running.
+
+    :param root: the resource tree.
+    :param reactor: for timers.
+    :param header_timeout: seconds in total for the head of a request.
+    :param idle_timeout: seconds without progress before a connection is closed.
+    :param new_request_id: makes an id for a request that brought none.
+    :param now: the time of day, in seconds since the epoch.
+    """
+
+    requestFactory = Request
+    _logger = Logger()
+
+    def __init__(
+        self,
+        root: IResource,
+        reactor: IReactorTime,
+        *,
+        header_timeout: float,
+        idle_timeout: float,
+        new_request_id: Callable[[], str] = _random_id,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self.header_timeout = header_timeout
+        self.idle_timeout = idle_timeout
+        self.new_request_id = new_request_id
+        self.channels: set[Channel] = set()
+        self.draining = False
+        self.running = 0
+        self.now = now
+        self._date_at, self._date = 0, b""
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
+        """Speak HTTP/1.1 and nothing else: no wrapper that may switch to HTTP/2."""
+        channel = Channel()
+        channel.factory = self
+        channel.site = self
+        channel.requestFactory = self.requestFactory
+        channel.callLater = self.reactor.callLater  # type: ignore[method-assign,assignment]
+        channel.timeOut = self.idle_timeout  # type: ignore[assignment]
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """For ALPN."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        """No log file and no clock for its lines: `request_ended` logs."""
+
+    def stopFactory(self) -> None:
+        """Nothing was started."""
+
+    def log(self, request: TwistedRequest) -> None:
+        """Twisted would write an access log line here; `request_ended` knows more."""
+
+    def log_access(self, request: Request) -> None:
+        """Write the one line that a transfer leaves in the log (CONTRACT 9)."""
+        if not request.operation:
+            return
+        self._logger.info(
+            "{request_id} {workspace} {operation} {status} {bytes} bytes {seconds:.3f} s {outcome}",
+            request_id=request.request_id,
+            workspace=request.workspace,
+            operation=request.operation,
+            status=request.code if request.startedWriting else 0,
+            bytes=request.sentLength,
+            seconds=self.reactor.seconds() - request.started,
+            outcome=request.outcome or "complete",
+        )
+
+    def log_refusal(self, channel: Channel, error: ChatfilesError, request_id: str) -> None:
+        """Note a request that was not well formed enough to become one."""
+        self._logger.info(
+            "{request_id} - refused {status} {code} from {peer}",
+            request_id=request_id,
+            status=error.status,
+            code=error.code,
+            peer=getattr(channel.getPeer(), "host", "-"),
+        )
+
+    # -- what is running, and how it ends
+
+    def http_date(self) -> bytes:
+        """:return: now, as an IMF-fixdate (RFC 9110, 5.6.7), made once a second."""
+        now = int(self.now())
+        if now != self._date_at:
+            self._date_at, self._date = now, datetimeToString(now)
+        return self._date
+
+    def request_begun(self, request: Request) -> None:
+        """A request is being served."""
+        self.running += 1
+
+    def request_ended(self, request: Request) -> None:
+        """A request has been answered, or will not be."""
+        self.running -= 1
+        self.log_access(request)
+        if self._drained is not None and not self.running:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """
+        Finish what is running, then cut what is left.  Idle connections are closed at once.
+
+        :param timeout: seconds that what is running may take.
+        :return: fires when nothing is running any more.
+        """
+        self.draining = True
+        for channel in [channel for channel in self.channels if channel.idle]:
+            channel.loseConnection()
+        if not self.running:
+            return self._closed()
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        late = self.reactor.callLater(timeout, self._cut)
+
+        def stop_waiting(_: Any) -> Deferred[None]:
+            if late.active():
+                late.cancel()
+            return self._closed()
+
+        return drained.addBoth(stop_waiting)
+
+    def _cut(self) -> None:
+        for channel in list(self.channels):
+            for request in list(channel.requests):
+                request.abort("shutdown")
+            channel.abort()
+
+    def _closed(self) -> Deferred[None]:
+        """Let answers that are written leave their buffers, for a moment."""
+        done: Deferred[None] = Deferred()
+        tries = 20
+
+        def look() -> None:
+            nonlocal tries
+            tries -= 1
+            if not self.channels or not tries:
+                for channel in list(self.channels):
+                    channel.abort()
+                done.callback(None)
+            else:
+                self.reactor.callLater(0.1, look)
+
+        look()
+        return done
