@@ -17,6 +17,7 @@ Every error that a caller may be told about, as one tree.
     ├── TooLarge 413
     ├── URITooLong 414
     ├── UnsupportedMediaType 415
+    ├── RangeNotSatisfiable 416
     ├── ExpectationFailed 417
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── HeadTooLarge 431
@@ -54,6 +55,7 @@ __all__ = [
     "NotFound",
     "NotImplementedHere",
     "PreconditionFailed",
+    "RangeNotSatisfiable",
     "ReadFailed",
     "RegistryUnavailable",
     "RequestTimeout",
@@ -206,6 +208,14 @@ class UnsupportedMediaType(ChatfilesError):
     status = 415
     code = "unsupported_media_type"
     text = "unsupported media type"
+
+
+class RangeNotSatisfiable(ChatfilesError):
+    """No byte of the file is in the range that was asked for (RFC 9110, 14.1.2)."""
+
+    status = 416
+    code = "range_not_satisfiable"
+    text = "range not satisfiable"
 
 
 class ExpectationFailed(ChatfilesError):

@@ -15,10 +15,14 @@ from zope.interface import Interface
 from chatfiles.model import Scope, Token, Workspace
 
 if TYPE_CHECKING:
+    from twisted.web.iweb import IResponse
+
     from chatfiles.paths import VirtualPath
+    from chatfiles.platform.forward import Read
+    from chatfiles.platform.resolve import Target
     from chatfiles.workspace.store import OpenFile
 
-__all__ = ["IFileStore", "IWorkspaceRegistry"]
+__all__ = ["IFileStore", "IWorkspaceGateway", "IWorkspaceRegistry"]
 
 # zope.interface methods have no self.
 # ruff: noqa: N805
@@ -52,6 +56,9 @@ class IWorkspaceRegistry(Interface):
 
     def workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
         """:return: the workspace, or ``None`` if there is none or it has been removed."""
+
+    def fresh_workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
+        """As `workspace`, past every cache."""
 
     def workspaces() -> Awaitable[Sequence[Workspace]]:
         """:return: all that are not removed, oldest first (then by id)."""
@@ -150,4 +157,17 @@ class IFileStore(Interface):
         :raise chatfiles.errors.Forbidden: the role may not read it.
         :raise chatfiles.errors.ReadFailed: the root is gone, or an I/O error.
         :raise chatfiles.errors.Unavailable: out of descriptors or memory.
+        """
+
+
+class IWorkspaceGateway(Interface):
+    """The way from the platform to the workspaces."""
+
+    def read(target: Target, read: Read) -> Awaitable[IResponse]:
+        """
+        Ask a workspace for a file.
+
+        :return: the head of its answer, an answer to what was asked; a 401 is left to the caller.
+        :raise chatfiles.errors.UpstreamFailed: unreachable, or answered badly.
+        :raise chatfiles.errors.UpstreamTimeout: no answer in time.
         """

@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from chatfiles.errors import BadRequest, ChatfilesError, MethodNotAllowed, NotFound, Unauthorized
 from chatfiles.web.request import Request
 
-__all__ = ["Answer", "Endpoint", "NoRoute", "error_answer", "read_json", "write_answer"]
+__all__ = ["Answer", "Endpoint", "Fields", "NoRoute", "error_answer", "read_json", "write_answer"]
 
 #: Bytes of a JSON request body that are read at most.
 MAX_JSON_BYTES = 64 * 1024

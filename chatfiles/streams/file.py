@@ -135,7 +135,7 @@ class _Pump:
         if not self._finished:
             self._release()
             if not self.done.called:
-                self.done.callback(result)  # type: ignore[arg-type]
+                self.done.callback(result)
 
     def _release(self) -> None:
         if not self._finished:

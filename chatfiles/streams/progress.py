@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["ProgressWatch", "acknowledged"]
+__all__ = ["ProgressWatch", "acknowledged", "unsent"]
 
 #: How often a watch looks, as a part of its timeout.
 LOOKS = 8
@@ -33,14 +33,28 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
     :return: a callable whose answer changes whenever the other end has taken bytes; for a transport
         without a socket it never changes.
     """
-    while hasattr(transport, "transport"):  # TLS: the socket is below
-        transport = transport.transport
-    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
-    if not isinstance(handle, socket.socket):
+    handle = _socket(transport)
+    if handle is None:
         return lambda: 0
     if handle.family in (socket.AF_INET, socket.AF_INET6):
         return lambda: _tcp_acknowledged(handle)
     return lambda: _unsent(handle)
+
+
+def unsent(transport: Any) -> int:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: how many bytes its socket holds that the other end has not taken; 0 without a socket.
+    """
+    handle = _socket(transport)
+    return 0 if handle is None else _unsent(handle)
+
+
+def _socket(transport: Any) -> socket.socket | None:
+    while hasattr(transport, "transport"):  # TLS: the socket is below
+        transport = transport.transport
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    return handle if isinstance(handle, socket.socket) else None
 
 
 def _tcp_acknowledged(handle: socket.socket) -> int:
@@ -54,8 +68,8 @@ def _tcp_acknowledged(handle: socket.socket) -> int:
 def _unsent(handle: socket.socket) -> int:
     try:
         # SIOCOUTQ has the number of TIOCOUTQ.
-        unsent = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)
-        return int.from_bytes(unsent, sys.byteorder)
+        pending = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        return int.from_bytes(pending, sys.byteorder)
     except OSError:
         return 0
 

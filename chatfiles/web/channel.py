@@ -3,7 +3,7 @@ The server's connection: Twisted's HTTP/1.1 parser with strict framing, a total 
 and refusals that arrive.
 
 This package is the only one that touches private names of twisted.web.  Requests are handed over
-when their *head* is complete, not their body: https://github.com/twisted/twisted/issues/8143.
+when their *head* is complete, not their body: https://github.com/twisted/twisted/issues/288.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from chatfiles.errors import (
     RequestTimeout,
     URITooLong,
 )
+from chatfiles.streams.progress import unsent
 from chatfiles.web import framing
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Channel(HTTPChannel):
         self._in_body = False
         self._lingering = False
         self._lingered = 0
+        self._left = 0
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
 
@@ -83,6 +85,16 @@ class Channel(HTTPChannel):
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
+
+    def cut(self, outcome: str) -> None:
+        """
+        Abort whatever is being served.
+
+        :param outcome: why, for the log.
+        """
+        for request in list(self.requests):
+            request.abort(outcome)
+        self.abort()
 
     # -- receiving
 
@@ -204,6 +216,10 @@ class Channel(HTTPChannel):
             self.requests[-1].body.fail(RequestTimeout("request body was not received in time"))
         elif self._in_head:
             self.refuse(RequestTimeout())
+        elif (left := unsent(self.transport)) and left != self._left:
+            # The last answer is still on its way to a slow reader.
+            self._left = left
+            self.setTimeout(self.timeOut)
         else:
             self.abort()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -22,6 +21,9 @@ from chatfiles.web.channel import Channel
 from chatfiles.web.request import Request
 
 __all__ = ["Site"]
+
+#: How often a draining site looks for connections that have become idle, in seconds.
+DRAIN_LOOK = 0.1
 
 
 def _random_id() -> str:
@@ -62,7 +64,6 @@ class Site(TwistedSite):
         self.running = 0
         self.now = now
         self._date_at, self._date = 0, b""
-        self._drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
         """Speak HTTP/1.1 and nothing else: no wrapper that may switch to HTTP/2."""
@@ -129,53 +130,29 @@ class Site(TwistedSite):
         """A request has been answered, or will not be."""
         self.running -= 1
         self.log_access(request)
-        if self._drained is not None and not self.running:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
 
     def drain(self, timeout: float) -> Deferred[None]:
         """
         Finish what is running, then cut what is left.  Idle connections are closed at once.
 
         :param timeout: seconds that what is running may take.
-        :return: fires when nothing is running any more.
+        :return: fires when there is no connection any more.
         """
         self.draining = True
-        for channel in [channel for channel in self.channels if channel.idle]:
-            channel.loseConnection()
-        if not self.running:
-            return self._closed()
+        deadline = self.reactor.seconds() + timeout
         drained: Deferred[None] = Deferred()
-        self._drained = drained
-        late = self.reactor.callLater(timeout, self._cut)
-
-        def stop_waiting(_: Any) -> Deferred[None]:
-            if late.active():
-                late.cancel()
-            return self._closed()
-
-        return drained.addBoth(stop_waiting)
-
-    def _cut(self) -> None:
-        for channel in list(self.channels):
-            for request in list(channel.requests):
-                request.abort("shutdown")
-            channel.abort()
-
-    def _closed(self) -> Deferred[None]:
-        """Let answers that are written leave their buffers, for a moment."""
-        done: Deferred[None] = Deferred()
-        tries = 20
 
         def look() -> None:
-            nonlocal tries
-            tries -= 1
-            if not self.channels or not tries:
-                for channel in list(self.channels):
-                    channel.abort()
-                done.callback(None)
+            late = self.reactor.seconds() >= deadline
+            for channel in list(self.channels):
+                if late:
+                    channel.cut("shutdown")
+                elif channel.idle:
+                    channel.loseConnection()
+            if late or not self.channels:
+                drained.callback(None)
             else:
-                self.reactor.callLater(0.1, look)
+                self.reactor.callLater(DRAIN_LOOK, look)
 
         look()
-        return done
+        return drained

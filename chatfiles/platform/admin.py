@@ -1,0 +1,178 @@
+"""
+Workspaces and tokens, for the admin (CONTRACT 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from chatfiles.errors import NotFound
+from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash, token_prefix
+from chatfiles.platform.body import allowed_url, optional_text, required_id, scopes_of
+from chatfiles.platform.context import PlatformContext
+from chatfiles.platform.resolve import require_id
+from chatfiles.resource import Answer, Endpoint, read_json
+from chatfiles.web.request import Request
+
+__all__ = ["TokenCollection", "TokenItem", "WorkspaceCollection", "WorkspaceItem"]
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat() if value is not None else None
+
+
+def _workspace_view(workspace: Workspace) -> dict[str, object]:
+    """What may be told of a workspace: never its secret."""
+    return {
+        "id": str(workspace.id),
+        "name": workspace.name,
+        "url": workspace.url,
+        "status": workspace.status,
+        "delivery_mode": workspace.delivery_mode,
+        "last_heartbeat_at": _time(workspace.last_heartbeat_at),
+    }
+
+
+def _token_view(token: Token) -> dict[str, object]:
+    return {
+        "id": str(token.id),
+        "name": token.name,
+        "prefix": token.prefix,
+        "scopes": sorted(token.scopes),
+        "created_at": _time(token.created_at),
+        "last_used_at": _time(token.last_used_at),
+    }
+
+
+def _no_workspace() -> NotFound:
+    return NotFound("workspace not found", code="workspace_not_found")
+
+
+async def _add_token(
+    context: PlatformContext, workspace_id: UUID, scopes: frozenset[Scope], name: str | None
+) -> tuple[str, Token]:
+    text = context.make_secret()
+    token = await context.registry.create_token(
+        workspace_id, digest=token_hash(text), prefix=token_prefix(text), scopes=scopes, name=name
+    )
+    if token is None:
+        raise _no_workspace()
+    return text, token
+
+
+class _AdminEndpoint(Endpoint):
+    def __init__(self, context: PlatformContext) -> None:
+        super().__init__()
+        self._context = context
+
+
+class WorkspaceCollection(_AdminEndpoint):
+    """``/workspaces``."""
+
+    async def render_GET(self, request: Request) -> Answer:
+        """All of them."""
+        await self._context.authenticator.admin(request)
+        rows: Sequence[Workspace] = await self._context.registry.workspaces()
+        return Answer(200, {"workspaces": [_workspace_view(row) for row in rows]})
+
+    async def render_POST(self, request: Request) -> Answer:
+        """Add one, with an inbound secret and its first token."""
+        context = self._context
+        await context.authenticator.admin(request)
+        body = await read_json(request) if request.body.length != 0 else {}
+        workspace_id = required_id(body, "id") if body.get("id") is not None else uuid4()
+        url = await allowed_url(body, context.check_url)
+        name = optional_text(body, "name") or str(workspace_id)
+        mode = optional_text(body, "delivery_mode")
+        workspace = await context.registry.create_workspace(
+            workspace_id,
+            name=name,
+            url=url,
+            delivery_mode=mode if mode is not None else "push",
+            secret=context.make_secret(),
+        )
+        text, _ = await _add_token(context, workspace.id, ALL_SCOPES, "created with the workspace")
+        return Answer(201, {"id": str(workspace.id), "name": workspace.name, "auth_token": text})
+
+
+class WorkspaceItem(_AdminEndpoint):
+    """``/workspaces/{id}``."""
+
+    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
+        super().__init__(context)
+        self._workspace_id = workspace_id
+
+    async def render_GET(self, request: Request) -> Answer:
+        """One, for the admin and for any token of it."""
+        await self._context.authenticator.for_workspace(request, self._workspace_id, None)
+        workspace = await self._context.registry.workspace(require_id(self._workspace_id))
+        if workspace is None:
+            raise _no_workspace()
+        return Answer(200, _workspace_view(workspace))
+
+    async def render_DELETE(self, request: Request) -> Answer:
+        """Remove it and revoke its tokens."""
+        await self._context.authenticator.admin(request)
+        if not await self._context.registry.remove_workspace(require_id(self._workspace_id)):
+            raise _no_workspace()
+        return Answer(204)
+
+
+class TokenCollection(_AdminEndpoint):
+    """``/workspaces/{id}/tokens``."""
+
+    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
+        super().__init__(context)
+        self._workspace_id = workspace_id
+
+    async def render_GET(self, request: Request) -> Answer:
+        """The live ones; never the tokens themselves."""
+        registry = self._context.registry
+        await self._context.authenticator.admin(request)
+        workspace_id = require_id(self._workspace_id)
+        if await registry.workspace(workspace_id) is None:
+            raise _no_workspace()
+        return Answer(
+            200, {"tokens": [_token_view(token) for token in await registry.tokens(workspace_id)]}
+        )
+
+    async def render_POST(self, request: Request) -> Answer:
+        """Add one; this is the only time that it is shown."""
+        await self._context.authenticator.admin(request)
+        workspace_id = require_id(self._workspace_id)
+        body = await read_json(request) if request.body.length != 0 else {}
+        scopes, name = scopes_of(body), optional_text(body, "name")
+        text, token = await _add_token(self._context, workspace_id, scopes, name)
+        return Answer(
+            201,
+            {
+                "id": str(token.id),
+                "token": text,
+                "prefix": token.prefix,
+                "scopes": sorted(token.scopes),
+            },
+        )
+
+
+class TokenItem(_AdminEndpoint):
+    """``/workspaces/{id}/tokens/{token_id}``."""
+
+    def __init__(
+        self, context: PlatformContext, workspace_id: UUID | None, token_id: UUID | None
+    ) -> None:
+        super().__init__(context)
+        self._workspace_id = workspace_id
+        self._token_id = token_id
+
+    async def render_DELETE(self, request: Request) -> Answer:
+        """Revoke it; a running transfer goes on."""
+        await self._context.authenticator.admin(request)
+        workspace_id = require_id(self._workspace_id)
+        known = self._token_id is not None and await self._context.registry.revoke_token(
+            workspace_id, self._token_id
+        )
+        if not known:
+            raise NotFound("token not found", code="token_not_found")
+        return Answer(204)

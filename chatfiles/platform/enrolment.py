@@ -1,0 +1,125 @@
+"""
+``/registry/register`` and ``/registry/heartbeat``: a workspace says that it is there (CONTRACT 4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from chatfiles.errors import Forbidden, NotFound, Unauthorized
+from chatfiles.model import ALL_SCOPES, Scope, Workspace, token_hash, token_prefix
+from chatfiles.platform.body import allowed_url, optional_text, required_id
+from chatfiles.platform.context import PlatformContext
+from chatfiles.platform.tokens import Caller
+from chatfiles.resource import Answer, Endpoint, read_json
+from chatfiles.web.request import Request
+
+__all__ = ["Heartbeat", "Register"]
+
+
+def _missing() -> Unauthorized:
+    return Unauthorized("missing workspace auth token", code="missing_token")
+
+
+class _AgentEndpoint(Endpoint):
+    def __init__(self, context: PlatformContext) -> None:
+        super().__init__()
+        self._context = context
+
+    @staticmethod
+    def _check(caller: Caller, workspace_id: UUID) -> None:
+        """
+        :raise Unauthorized: the credential is of another workspace.
+        :raise Forbidden: it may not register.
+        """
+        if not caller.owns(workspace_id):
+            raise Unauthorized("invalid workspace auth token", code="invalid_token")
+        if not caller.allows(Scope.AGENT):
+            raise Forbidden("token does not allow this", code="insufficient_scope")
+
+    async def _secret(self, workspace: Workspace) -> str | None:
+        if workspace.inbound_secret:
+            return workspace.inbound_secret
+        context = self._context
+        secret: str | None = await context.registry.ensure_secret(
+            workspace.id, context.make_secret()
+        )
+        return secret
+
+
+class Register(_AgentEndpoint):
+    """``POST /registry/register``."""
+
+    operation = "register"
+
+    async def render_POST(self, request: Request) -> Answer:
+        """Note where the workspace is; give it its secret, and its first token if it has none."""
+        context = self._context
+        caller = await context.authenticator.caller(request)
+        if caller is None and not context.open_registration:
+            raise _missing()
+        body = await read_json(request)
+        workspace_id = required_id(body, "id")
+        request.workspace = str(workspace_id)
+        if caller is not None:
+            self._check(caller, workspace_id)
+        elif await context.registry.has_live_token(workspace_id):
+            # A registry error is no proof that there are none: it propagates (CONTRACT 4).
+            raise _missing()
+        may_create = caller is None or caller.is_admin
+        url = await allowed_url(body, context.check_url)
+        mode = optional_text(body, "delivery_mode")
+        workspace = await context.registry.register(
+            workspace_id,
+            url=url,
+            delivery_mode=mode if mode is not None else ("push" if url else None),
+            create_name=self._name(body, workspace_id) if may_create else None,
+        )
+        if workspace is None:
+            raise NotFound("workspace not found", code="workspace_not_found")
+        answer: dict[str, object] = {
+            "status": "registered",
+            "platform_inbound_secret": await self._secret(workspace),
+        }
+        if may_create:
+            token = await self._first_token(workspace_id)
+            if token is not None:
+                answer["auth_token"] = token
+            elif caller is None:  # somebody else was first
+                raise _missing()
+        return Answer(200, answer)
+
+    async def _first_token(self, workspace_id: UUID) -> str | None:
+        token = self._context.make_secret()
+        made = await self._context.registry.create_token(
+            workspace_id,
+            digest=token_hash(token),
+            prefix=token_prefix(token),
+            scopes=ALL_SCOPES,
+            name="first registration",
+            only_first=True,
+        )
+        return token if made is not None else None
+
+    @staticmethod
+    def _name(body: dict[str, Any], workspace_id: UUID) -> str:
+        card = body.get("agent_card")
+        name = optional_text(card, "name") if isinstance(card, dict) else None
+        return name or str(workspace_id)
+
+
+class Heartbeat(_AgentEndpoint):
+    """``POST /registry/heartbeat``."""
+
+    async def render_POST(self, request: Request) -> Answer:
+        """Note that the workspace is alive; tell it its secret, which may have changed."""
+        caller = await self._context.authenticator.authenticate(request)
+        workspace_id = required_id(await read_json(request), "workspace_id")
+        self._check(caller, workspace_id)
+        workspace = await self._context.registry.heartbeat(workspace_id)
+        if workspace is None:
+            raise NotFound("workspace not found", code="workspace_not_found")
+        return Answer(
+            200, {"status": "ok", "platform_inbound_secret": await self._secret(workspace)}
+        )

@@ -1,0 +1,140 @@
+"""
+The way from the platform to a workspace, through treq: what is asked of it, and which of its
+answers are believed (CONTRACT 4, last rows, and 6).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet.protocol import Protocol
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
+from zope.interface import implementer
+
+from chatfiles.errors import UpstreamFailed
+from chatfiles.headers import FORWARDED_REQUEST_HEADERS
+from chatfiles.interfaces import IWorkspaceGateway
+from chatfiles.platform.resolve import Target
+from chatfiles.query import encode_query_value
+
+__all__ = ["WorkspaceGateway", "bad_answer", "discard"]
+
+_CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+#: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
+_ASKS_304 = (b"if-none-match", b"if-modified-since")
+
+
+def bad_answer(detail: str) -> UpstreamFailed:
+    """:return: what the caller is told of an answer that cannot be relayed."""
+    return UpstreamFailed(
+        "workspace answered badly", code="workspace_answered_badly", detail=detail
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """
+    A download, as it is asked of a workspace.
+
+    :param method: ``GET`` or ``HEAD``.
+    :param path: the virtual path, bytes.
+    :param disposition: ``inline`` when the caller asked for viewing, else ``None``.
+    :param fields: the caller's header fields; only some are forwarded.
+    :param request_id: goes along.
+    """
+
+    method: bytes
+    path: bytes
+    disposition: str | None
+    fields: Headers
+    request_id: str
+
+
+@implementer(IWorkspaceGateway)
+class WorkspaceGateway:
+    """
+    :param agent: dials workspaces; see `chatfiles.platform.upstream`.
+    """
+
+    def __init__(self, agent: IAgent) -> None:
+        self._client = HTTPClient(agent)
+
+    async def read(self, target: Target, read: Read) -> IResponse:
+        """
+        Ask *target* for a file.
+
+        :return: the head of an answer that may be relayed, or a 401; its body is still to be taken
+            or `discard`\\ ed.
+        :raise UpstreamFailed: unreachable, or answered badly.
+        :raise UpstreamTimeout: no answer in time.
+        """
+        url = target.url.join(b"/internal/file/read") + "?path=" + encode_query_value(read.path)
+        if read.disposition is not None:
+            url += "&disposition=" + read.disposition
+        headers = Headers()
+        for name in FORWARDED_REQUEST_HEADERS:
+            values = read.fields.getRawHeaders(name)
+            if values is not None:
+                headers.setRawHeaders(name, values)
+        headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
+        headers.setRawHeaders(b"X-Request-Id", [read.request_id.encode("ascii")])
+        # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
+        response: IResponse = await self._client.request(
+            read.method.decode("ascii"),
+            url,
+            headers=headers,
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        try:
+            _check(read, response)
+        except UpstreamFailed:
+            discard(response)
+            raise
+        return response
+
+
+def _check(read: Read, response: IResponse) -> None:
+    """:raise UpstreamFailed: the answer is none to what was asked."""
+    code = response.code
+    if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
+        raise bad_answer(f"status {code}")
+    if code == 304 and not any(read.fields.hasHeader(name) for name in _ASKS_304):
+        raise bad_answer("304 to an unconditional request")
+    if code == 206:
+        _check_part(read, response)
+
+
+def _check_part(read: Read, response: IResponse) -> None:
+    if not read.fields.hasHeader(b"range"):
+        raise bad_answer("206 without a Range")
+    if read.method == b"HEAD" or response.length is UNKNOWN_LENGTH:
+        return
+    given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range") or ()
+    match = _CONTENT_RANGE.fullmatch(given[0]) if len(given) == 1 else None
+    if match is None:
+        if (response.headers.getRawHeaders(b"content-type") or [b""])[0].startswith(
+            b"multipart/byteranges"
+        ):
+            return
+        raise bad_answer("206 without a Content-Range")
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == b"*" else int(match[3])
+    if last - first + 1 != response.length or (total is not None and last >= total):
+        raise bad_answer("Content-Range does not fit the length")
+
+
+class _Discard(Protocol):
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.stopProducing()
+
+
+def discard(response: IResponse) -> None:
+    """Do without the body of *response*, and close its connection."""
+    response.deliverBody(_Discard())

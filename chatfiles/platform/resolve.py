@@ -1,0 +1,154 @@
+"""
+From a workspace's id to where it is and what opens it (CONTRACT 4, the resolution table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from chatfiles.errors import (
+    BadRequest,
+    ChatfilesError,
+    NotDeliverable,
+    NotFound,
+    RegistryUnavailable,
+    Unavailable,
+    UpstreamFailed,
+)
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import Workspace, new_secret
+from chatfiles.platform.addresses import AddressPolicy
+from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
+
+__all__ = ["Resolver", "Target", "require_id"]
+
+#: Seconds after which a workspace that has to register is expected to have done so.
+REGISTER_AGAIN = 30
+
+_log = Logger()
+
+
+def require_id(workspace_id: UUID | None) -> UUID:
+    """
+    :param workspace_id: the id from a URL; ``None`` when it is not a UUID.
+    :raise BadRequest: it is not one.
+    """
+    if workspace_id is None:
+        raise BadRequest("invalid workspace ID", code="invalid_workspace_id")
+    return workspace_id
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    A workspace that can be called.
+
+    :param url: where it is, well-formed; the address is judged again when it is dialled.
+    :param secret: what opens it.
+    """
+
+    workspace_id: UUID
+    url: WorkspaceURL
+    secret: str = field(repr=False)
+
+
+class Resolver:
+    """
+    Finds workspaces that can be called.
+
+    :param registry: where to look.
+    :param policy: which addresses a URL may name.
+    :param make_secret: mints an inbound secret for a workspace that has none.
+    """
+
+    def __init__(
+        self,
+        registry: IWorkspaceRegistry,
+        policy: AddressPolicy,
+        make_secret: Callable[[], str] = new_secret,
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._make_secret = make_secret
+
+    async def resolve(self, workspace_id: UUID, operation: str) -> Target:
+        """
+        :param operation: ``download`` or ``upload``, for the texts.
+        :return: where it is and what opens it.
+        :raise ChatfilesError: the row of the table that holds.
+        """
+        workspace = await self._registry.workspace(workspace_id)
+        if workspace is None:
+            raise NotFound("workspace not found", code="workspace_not_found")
+        if not workspace.url:
+            raise _without_url(workspace, operation)
+        url = self._judge(workspace.url)
+        if not workspace.inbound_secret:
+            raise await self._enrol(workspace_id, operation)
+        return Target(workspace_id, url, workspace.inbound_secret)
+
+    async def again(self, target: Target) -> Target | None:
+        """
+        Look once more, past every cache, after a workspace has refused our credential.
+
+        :return: the target if its secret has changed, else ``None``.
+        """
+        fresh = await self._registry.fresh_workspace(target.workspace_id)
+        if fresh is None or not fresh.url or not fresh.inbound_secret:
+            return None
+        if fresh.inbound_secret == target.secret:
+            return None
+        return Target(target.workspace_id, self._judge(fresh.url), fresh.inbound_secret)
+
+    def _judge(self, text: str) -> WorkspaceURL:
+        try:
+            url = parse_workspace_url(text)
+        except ValueError as error:
+            raise _not_allowed(str(error)) from None
+        refusal = self._policy.refusal(url.address) if url.address is not None else None
+        if refusal is not None:
+            raise _not_allowed(refusal)
+        return url
+
+    async def _enrol(self, workspace_id: UUID, operation: str) -> ChatfilesError:
+        """Mint a secret that the workspace will get when it next registers or heartbeats."""
+        try:
+            await self._registry.ensure_secret(workspace_id, self._make_secret())
+        except RegistryUnavailable:
+            return Unavailable(
+                f"workspace not yet enrolled in v2 {operation} (RFC #2312)",
+                code="workspace_not_enrolled",
+                retry_after=REGISTER_AGAIN,
+            )
+        _log.info("minted an inbound secret for {workspace}", workspace=workspace_id)
+        return Unavailable(
+            "workspace re-registering — please retry in 30 seconds",
+            code="workspace_re_registering",
+            retry_after=REGISTER_AGAIN,
+            detail=(
+                "The workspace had no inbound secret for file transfers (RFC #2312); one has been "
+                "minted, and the workspace receives it with its next registration or heartbeat."
+            ),
+        )
+
+
+def _not_allowed(reason: str) -> UpstreamFailed:
+    return UpstreamFailed(
+        "workspace URL not allowed", code="workspace_url_not_allowed", detail=reason
+    )
+
+
+def _without_url(workspace: Workspace, operation: str) -> ChatfilesError:
+    if workspace.delivery_mode == "push":
+        return Unavailable(
+            "workspace url not registered yet",
+            code="workspace_url_missing",
+            retry_after=REGISTER_AGAIN,
+        )
+    return NotDeliverable(
+        f"workspace has no callback URL — {operation} requires push-mode + a public URL"
+    )

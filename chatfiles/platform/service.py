@@ -1,0 +1,127 @@
+"""
+A platform, put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.options import PlatformSettings
+from chatfiles.platform.addresses import AddressPolicy, parse_networks
+from chatfiles.platform.context import PlatformContext, UploadLimits
+from chatfiles.platform.dial import LOOKUP_THREADS, AddressRefused, Dialer, Lookups
+from chatfiles.platform.forward import WorkspaceGateway
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from chatfiles.platform.resolve import Resolver
+from chatfiles.platform.resources import platform_tree
+from chatfiles.platform.tokens import Authenticator, TokenUse
+from chatfiles.platform.upstream import UpstreamAgent
+from chatfiles.platform.urls import parse_workspace_url
+from chatfiles.service import Listener, RoleService
+from chatfiles.threads import Threads
+from chatfiles.web.site import Site
+
+__all__ = ["open_registry", "platform_service"]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
+    """
+    :param database: ``sqlite:PATH``.
+    :return: the registry, not started yet.
+    :raise ValueError: it is not one of the known kinds.
+    """
+    kind, _, path = database.partition(":")
+    if kind != "sqlite" or not path:
+        raise ValueError(
+            "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db"
+        )
+    return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now))
+
+
+def _url_check(dialer: Dialer) -> Callable[[str], Deferred[None]]:
+    async def check(text: str) -> None:
+        url = parse_workspace_url(text)
+        try:
+            await dialer.check_host(url)
+        except AddressRefused as error:
+            raise ValueError(error.reason) from None
+
+    return lambda text: Deferred.fromCoroutine(check(text))
+
+
+def platform_service(
+    reactor: Any,
+    settings: PlatformSettings,
+    admin_token: str,
+    listeners: Sequence[Listener],
+    cannot_start: Callable[[], object],
+) -> RoleService:
+    """
+    :param reactor: provides every reactor interface that a server needs.
+    :param settings: what the operator said.
+    :param admin_token: opens everything.
+    :param listeners: where it will listen.
+    :param cannot_start: ends the process.
+    :return: the platform, as a service.
+    :raise ValueError: a setting is wrong; the text names the option.
+    """
+    shared = settings.shared
+    clock: IReactorTime = reactor
+    try:
+        policy = AddressPolicy(parse_networks(settings.upstream_allow))
+    except ValueError as error:
+        raise ValueError(f"--upstream-allow takes networks such as 10.0.0.0/8: {error}") from None
+    registry = open_registry(settings.database, reactor)
+    lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS)
+    dialer = Dialer(clock, policy, Lookups(lookups.run), connect_timeout=shared.connect_timeout)
+    agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
+    token_use = TokenUse(registry, clock, _utc_now)
+    context = PlatformContext(
+        registry=registry,
+        authenticator=Authenticator(registry, admin_token, token_use.note),
+        resolver=Resolver(registry, policy),
+        gateway=WorkspaceGateway(agent),
+        check_url=_url_check(dialer),
+        clock=clock,
+        idle_timeout=shared.idle_timeout,
+        limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        open_registration=settings.open_registration,
+    )
+    site = Site(
+        platform_tree(context),
+        clock,
+        header_timeout=shared.header_timeout,
+        idle_timeout=shared.idle_timeout,
+    )
+
+    async def begin() -> None:
+        lookups.start()
+        await registry.start()
+        token_use.startService()
+
+    async def end() -> None:
+        await token_use.stopService()
+        await agent.close()
+        await registry.close()
+        lookups.stop()
+
+    return RoleService(
+        "platform",
+        site,
+        listeners,
+        drain_timeout=shared.drain_timeout,
+        cannot_start=cannot_start,
+        before=[begin],
+        after=[end],
+    )

@@ -1,0 +1,177 @@
+"""
+Who is calling: the one place where the platform judges a credential (CONTRACT 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from chatfiles.credentials import bearer, same_secret
+from chatfiles.errors import ChatfilesError, Forbidden, Unauthorized
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import Scope, Token, token_hash
+from chatfiles.web.request import Request
+
+__all__ = ["Authenticator", "Caller", "TokenUse"]
+
+#: Seconds between two writings of when tokens were last used.
+FLUSH_INTERVAL = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    Somebody with a valid credential.
+
+    :param token: the auth token; ``None`` for the admin.
+    """
+
+    token: Token | None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the admin token was presented."""
+        return self.token is None
+
+    def owns(self, workspace_id: UUID) -> bool:
+        """:return: whether the credential opens that workspace."""
+        return self.token is None or self.token.workspace_id == workspace_id
+
+    def allows(self, scope: Scope) -> bool:
+        """:return: whether the credential is good for that kind of operation."""
+        return self.token is None or scope in self.token.scopes
+
+
+class TokenUse(Service):
+    """
+    Remembers when tokens were last used, and tells the registry now and then: never in a request's
+    way (CONTRACT 3).
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, registry: IWorkspaceRegistry, clock: IReactorTime, now: Callable[[], datetime]
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._now = now
+        self._used: dict[UUID, datetime] = {}
+        self._loop: LoopingCall | None = None
+
+    def note(self, token: Token) -> None:
+        """*token* has just been used."""
+        self._used[token.id] = self._now()
+
+    async def flush(self) -> None:
+        """Tell the registry; what it cannot take now is kept for the next time."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await self._registry.touch_tokens(used)
+        except ChatfilesError as error:
+            self._used = used | self._used
+            self.log.warn("last use of tokens not recorded yet: {error}", error=error)
+
+    def startService(self) -> None:
+        """Begin to tell the registry."""
+        super().startService()
+        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.flush()))
+        self._loop.clock = self._clock
+        self._loop.start(FLUSH_INTERVAL, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Tell it a last time."""
+        super().stopService()
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        return Deferred.fromCoroutine(self.flush())
+
+
+class Authenticator:
+    """
+    Judges the credentials of requests.
+
+    :param admin_token: opens every workspace and the admin routes.
+    :param used: told of every token that was accepted.
+    """
+
+    def __init__(
+        self, registry: IWorkspaceRegistry, admin_token: str, used: Callable[[Token], object]
+    ) -> None:
+        self._registry = registry
+        self._admin_token = admin_token
+        self._used = used
+
+    async def caller(self, request: Request) -> Caller | None:
+        """
+        :return: who presents the credential; ``None`` when there is none.
+        :raise Unauthorized: it is not valid.
+        :raise RegistryUnavailable: nobody can tell.
+        """
+        presented = bearer(request.requestHeaders)
+        if presented is None:
+            if request.requestHeaders.hasHeader(b"authorization"):
+                raise _invalid()
+            return None
+        if same_secret(presented, self._admin_token):
+            return Caller(None)
+        token = await self._registry.token(token_hash(presented))
+        if token is None:
+            raise _invalid()
+        self._used(token)
+        return Caller(token)
+
+    async def authenticate(self, request: Request) -> Caller:
+        """
+        :return: who is calling.
+        :raise Unauthorized: there is no credential, or it is not valid.
+        """
+        caller = await self.caller(request)
+        if caller is None:
+            raise Unauthorized("missing workspace auth token", code="missing_token")
+        return caller
+
+    async def admin(self, request: Request) -> None:
+        """
+        Let the admin pass.
+
+        :raise Unauthorized: no valid credential.
+        :raise Forbidden: a workspace's token.
+        """
+        caller = await self.authenticate(request)
+        if not caller.is_admin:
+            raise Forbidden("admin token required", code="admin_required")
+
+    async def for_workspace(
+        self, request: Request, workspace_id: UUID | None, scope: Scope | None
+    ) -> Caller:
+        """
+        Let the admin pass, and the owner of a token of that workspace.
+
+        :param workspace_id: the id from the URL; ``None`` when it is not a UUID, which is told only
+            to those who hold some valid token.
+        :param scope: what the token has to allow; ``None`` for any token of the workspace.
+        :raise Unauthorized: no credential, or none of that workspace.
+        :raise Forbidden: the token lacks the scope.
+        """
+        caller = await self.authenticate(request)
+        if workspace_id is not None and not caller.owns(workspace_id):
+            raise _invalid()
+        if scope is not None and not caller.allows(scope):
+            raise Forbidden("token does not allow this", code="insufficient_scope")
+        return caller
+
+
+def _invalid() -> Unauthorized:
+    return Unauthorized("invalid workspace auth token", code="invalid_token")

@@ -1,0 +1,99 @@
+"""
+``twistd chatfiles``: options in, a service out.  The one module that imports the reactor.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
+
+from chatfiles.options import Options, PlatformSettings, WorkspaceSettings
+from chatfiles.service import Listener, RoleService
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> IService:
+    """
+    :param options: parsed.
+    :return: the role that they ask for.
+    :raise SystemExit: with one line that says what is wrong.
+    """
+    from twisted.internet import reactor
+
+    try:
+        service = _service(reactor, options)
+    except ValueError as error:
+        raise SystemExit(f"chatfiles: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"chatfiles: {error.strerror}: {error.filename}") from None
+    _exit_cleanly(reactor)
+    return service
+
+
+def _service(reactor: Any, options: Options) -> RoleService:
+    settings = options.settings
+    listeners = _listeners(reactor, settings.shared.listen)
+    if isinstance(settings, WorkspaceSettings):
+        from chatfiles.workspace.service import workspace_service
+
+        return workspace_service(reactor, settings, listeners, lambda: _fail(reactor))
+    return _platform(reactor, settings, listeners)
+
+
+def _platform(
+    reactor: Any, settings: PlatformSettings, listeners: Sequence[Listener]
+) -> RoleService:
+    from chatfiles.platform.service import platform_service
+    from chatfiles.platform.state import admin_token, make_state_directory
+
+    make_state_directory(settings.state_dir)
+    token = admin_token(settings.admin_token_file, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+    return platform_service(reactor, settings, token, listeners, lambda: _fail(reactor))
+
+
+def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:
+    listeners = []
+    for description in descriptions:
+        try:
+            endpoint = serverFromString(reactor, description)
+        except Exception as error:
+            raise ValueError(
+                "--listen takes a Twisted server endpoint, such as "
+                f"tcp:8080:interface=127.0.0.1, not {description!r}: {error}"
+            ) from None
+        listeners.append(Listener(description, endpoint))
+    return listeners
+
+
+def _exit_cleanly(reactor: Any) -> None:
+    """
+    Being told to stop is no failure: twistd would end itself with the same signal once more
+    (``twisted.application.app._exitWithSignal``), and the status would not be 0.
+    """
+
+    def forget() -> None:
+        reactor._exitSignal = None
+
+    reactor.addSystemEventTrigger("after", "shutdown", forget)
+
+
+def _fail(reactor: Any) -> None:
+    """End the process with status 1, once twistd has cleaned up."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+    atexit.register(leave)
+    if reactor.running:
+        reactor.stop()
+    else:
+        reactor.callWhenRunning(reactor.stop)

@@ -1,0 +1,76 @@
+"""
+Calls that may block, on threads of their own: a slow disk must not hold up a name look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.threadpool import ThreadPool
+
+__all__ = ["Threads"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Threads:
+    """
+    A bounded pool of threads.
+
+    :param reactor: where results are delivered.
+    :param name: of the threads.
+    :param most: how many there are at most.
+    """
+
+    def __init__(self, reactor: IReactorFromThreads, name: str, most: int) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(0, most, name)
+
+    def start(self) -> None:
+        """Begin to run what has been and will be asked for."""
+        self._pool.start()
+
+    def stop(self) -> None:
+        """Wait for what is running, and end."""
+        if self._pool.started:
+            self._pool.stop()
+
+    def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """:return: the result of *function*, called in a thread."""
+        return self.run_or_discard(_drop, function, *args, **kwargs)
+
+    def run_or_discard(
+        self,
+        discard: Callable[[T], object],
+        function: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Deferred[T]:
+        """
+        As `run`, for a result that owns something.
+
+        :param discard: called with a result that nobody waits for any more, because the Deferred
+            was cancelled meanwhile.
+        """
+        waiting: Deferred[T] = Deferred(lambda _: None)
+
+        def deliver(success: bool, result: Any) -> None:
+            if not waiting.called:
+                waiting.callback(result)
+            elif success:
+                discard(result)
+
+        def done(success: bool, result: Any) -> None:
+            self._reactor.callFromThread(deliver, success, result)
+
+        self._pool.callInThreadWithCallback(done, function, *args, **kwargs)
+        return waiting
+
+
+def _drop(result: object) -> None:
+    """A plain value needs no care."""

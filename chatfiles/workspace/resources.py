@@ -1,0 +1,173 @@
+"""
+The workspace's routes: a file read, health, readiness.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import Resource
+
+from chatfiles import headers, ranges
+from chatfiles.credentials import bearer
+from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, Unauthorized, Unavailable
+from chatfiles.interfaces import IFileStore
+from chatfiles.model import FileFacts
+from chatfiles.paths import check_form
+from chatfiles.probes import Health, Ready
+from chatfiles.query import parse_query
+from chatfiles.resource import Answer, Endpoint, Fields, NoRoute, error_answer
+from chatfiles.streams.file import in_flight_limit, send_file
+from chatfiles.streams.progress import ProgressWatch, acknowledged
+from chatfiles.streams.source import FileSource
+from chatfiles.threads import Threads
+from chatfiles.web.request import Request
+from chatfiles.workspace.credentials import SecretFile
+from chatfiles.workspace.store import OpenFile
+
+__all__ = ["FileRead", "WorkspaceContext", "workspace_tree"]
+
+#: Files up to this many bytes are read where they are opened, and sent with their head.
+SMALL_FILE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceContext:
+    """
+    What the workspace's routes work with.
+
+    :param secret: what the platform has to present.
+    :param threads: for calls that may block.
+    :param idle_timeout: seconds without progress after which a transfer is cut.
+    :param now_ns: the time of day in nanoseconds, for validators.
+    :param tail: see `chatfiles.streams.file.send_file`.
+    """
+
+    store: IFileStore
+    secret: SecretFile
+    threads: Threads
+    clock: IReactorTime
+    idle_timeout: float
+    now_ns: Callable[[], int] = time.time_ns
+    tail: int = field(default_factory=in_flight_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a thread found: the file, and its content where that is small."""
+
+    file: OpenFile
+    content: bytes | None
+
+
+class FileRead(Endpoint):
+    """``GET /internal/file/read?path=`` (CONTRACT 5 and 6)."""
+
+    operation = "read"
+
+    def __init__(self, context: WorkspaceContext) -> None:
+        super().__init__()
+        self._context = context
+
+    async def render_GET(self, request: Request) -> Answer | None:
+        """Serve the file, or the part of it that was asked for."""
+        context = self._context
+        query = parse_query(request.query)
+        found = await context.threads.run_or_discard(
+            lambda late: late.file.close(), self._find, bearer(request.requestHeaders), query
+        )
+        with found.file as file:
+            inline = headers.wants_inline(query.get(b"disposition", []))
+            now_ns = context.now_ns()
+            decision = ranges.decide(request.method, request.requestHeaders, file.facts, now_ns)
+            if decision.status == 412:
+                raise PreconditionFailed
+            if decision.status == 416:
+                return _unsatisfiable(request, decision.headers)
+            request.setResponseCode(decision.status)
+            for name, value in headers.representation_headers(
+                file.facts, file.name, inline=inline, now_ns=now_ns
+            ):
+                request.setHeader(name, value)
+            for name, value in decision.headers:
+                request.setHeader(name, value)
+            if decision.status != 304:
+                request.setHeader(b"Content-Length", b"%d" % decision.length)
+            if request.method == b"HEAD" or not decision.length:
+                return None
+            if found.content is not None:
+                end = decision.first + decision.length
+                request.write(found.content[decision.first : end])
+            else:
+                await self._send(request, file, decision.first, decision.length)
+        return None
+
+    def _find(self, presented: str | None, query: dict[bytes, list[bytes]]) -> _Found:
+        """Judge the caller, then the path, then open: one visit to a thread."""
+        if presented is None or not self._context.secret.matches(
+            presented.encode("utf-8", "surrogateescape")
+        ):
+            raise Unauthorized
+        path = check_form(query.get(b"path", []))
+        headers.wants_inline(query.get(b"disposition", []))
+        file = self._context.store.open(path)
+        try:
+            return _Found(file, _small_content(file))
+        except BaseException:
+            file.close()
+            raise
+
+    async def _send(self, request: Request, file: OpenFile, first: int, length: int) -> None:
+        context = self._context
+        request.write(b"")  # the head
+        acked = acknowledged(request.channel.transport)
+        done, sent = send_file(
+            request, FileSource(file), first, length, context.threads.run, context.tail
+        )
+        watch = ProgressWatch(
+            context.clock,
+            context.idle_timeout,
+            lambda: (sent(), acked()),
+            lambda: request.abort("client_stalled"),
+        )
+        try:
+            await done
+        finally:
+            watch.stop()
+            request.sentLength = max(request.sentLength, sent())
+
+
+def _small_content(file: OpenFile) -> bytes | None:
+    """:return: the whole of a small file as of one version, else ``None``."""
+    size = file.facts.size
+    if size > SMALL_FILE:
+        return None
+    content = os.pread(file.fd, size, 0)
+    if len(content) == size and FileFacts.of(os.fstat(file.fd)) == file.facts:
+        return content
+    return None  # it is being written: send it the careful way
+
+
+def _unsatisfiable(request: Request, fields: Fields) -> Answer:
+    answer = error_answer(RangeNotSatisfiable(), request.request_id)
+    return Answer(answer.status, answer.body, (*answer.fields, *fields))
+
+
+def workspace_tree(context: WorkspaceContext) -> Resource:
+    """:return: the resource tree of a workspace."""
+
+    async def check() -> None:
+        if not await context.threads.run(context.secret.present):
+            raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
+
+    root, internal, file = NoRoute(), NoRoute(), NoRoute()
+    root.putChild(b"health", Health("workspace"))
+    root.putChild(b"ready", Ready("workspace", check))
+    root.putChild(b"internal", internal)
+    internal.putChild(b"file", file)
+    file.putChild(b"read", FileRead(context))
+    return root

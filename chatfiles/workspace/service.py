@@ -1,0 +1,114 @@
+"""
+A workspace, put together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.client import Agent
+
+from chatfiles.options import WorkspaceSettings
+from chatfiles.service import Listener, RoleService
+from chatfiles.threads import Threads
+from chatfiles.web.site import Site
+from chatfiles.workspace.credentials import SecretFile
+from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.enrol import Enrolment
+from chatfiles.workspace.resources import WorkspaceContext, workspace_tree
+from chatfiles.workspace.store import FileStore
+
+__all__ = ["workspace_service"]
+
+#: Threads for file operations that may block.
+FILE_THREADS = 16
+SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
+TOKEN_FILE = ".auth_token"  # noqa: S105
+
+
+def workspace_service(
+    reactor: Any,
+    settings: WorkspaceSettings,
+    listeners: Sequence[Listener],
+    cannot_start: Callable[[], object],
+) -> RoleService:
+    """
+    :param reactor: provides every reactor interface that a server needs.
+    :param settings: what the operator said.
+    :param listeners: where it will listen.
+    :param cannot_start: ends the process.
+    :return: the workspace, as a service.
+    :raise ValueError: a setting is wrong; the text names the option.
+    """
+    shared = settings.shared
+    clock: IReactorTime = reactor
+    secret_path = os.path.join(settings.configs_dir, SECRET_FILE)
+    token_path = os.path.join(settings.configs_dir, TOKEN_FILE)
+    try:
+        deny = DenyRules(settings.deny)
+    except ValueError as error:
+        raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
+    store = FileStore(settings.roots, deny, (secret_path, token_path))
+    threads = Threads(reactor, "chatfiles-file", FILE_THREADS)
+    secret = SecretFile(secret_path)
+    enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
+    site = Site(
+        workspace_tree(
+            WorkspaceContext(
+                store=store,
+                secret=secret,
+                threads=threads,
+                clock=clock,
+                idle_timeout=shared.idle_timeout,
+            )
+        ),
+        clock,
+        header_timeout=shared.header_timeout,
+        idle_timeout=shared.idle_timeout,
+    )
+
+    async def begin() -> None:
+        threads.start()
+
+    async def end() -> None:
+        if enrolment is not None and enrolment.running:
+            await enrolment.stopService()
+        threads.stop()
+        store.close()
+
+    return RoleService(
+        "workspace",
+        site,
+        listeners,
+        drain_timeout=shared.drain_timeout,
+        cannot_start=cannot_start,
+        before=[begin],
+        ready=enrolment.startService if enrolment is not None else lambda: None,
+        after=[end],
+    )
+
+
+def _enrolment(
+    reactor: Any,
+    settings: WorkspaceSettings,
+    secret: SecretFile,
+    token: SecretFile,
+    threads: Threads,
+) -> Enrolment | None:
+    if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
+        return None
+    agent = Agent(reactor, connectTimeout=settings.shared.connect_timeout)
+    return Enrolment(
+        reactor,
+        HTTPClient(agent),
+        settings.platform,
+        settings.workspace_id,
+        settings.advertise,
+        secret,
+        token,
+        in_thread=threads.run,
+    )
