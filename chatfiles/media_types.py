@@ -1,0 +1,231 @@
+"""
+Media types by the extension of a file's name, from a table of our own (CONTRACT 6.4).
+
+The table of the machine is never asked: the same name gets the same type everywhere, and nobody
+who may write ``/etc/mime.types`` can turn a picture into a page.
+
+* An extension that names an encoding gives the type of the encoding (``a.tar.gz`` is
+  ``application/gzip``): we never send ``Content-Encoding``, so that is what the bytes are.
+* Source code without a registered type is ``text/plain``; ``.ts`` is TypeScript, not a transport
+  stream, because this is where agents work.
+* Text carries ``charset=utf-8``.  We do not know it, but browsers that are told nothing take a
+  legacy charset and never guess UTF-8, which nearly every text on such a machine is; the bytes are
+  the same either way.  HTML goes without, for it may name its own charset and we would overrule it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DEFAULT_MEDIA_TYPE", "may_view_inline", "media_type"]
+
+#: What a file is when its name does not tell.
+DEFAULT_MEDIA_TYPE = "application/octet-stream"
+
+_EXTENSIONS: dict[str, str] = {
+    # encodings: what is inside does not matter
+    "application/gzip": "gz tgz taz svgz emz",
+    "application/x-bzip2": "bz2 tbz tbz2",
+    "application/x-xz": "xz txz",
+    "application/x-lzma": "lzma tlz",
+    "application/x-lzip": "lz",
+    "application/x-lz4": "lz4",
+    "application/x-compress": "z",
+    "application/x-brotli": "br",
+    "application/zstd": "zst tzst",
+    # text and data
+    "text/plain": (
+        "txt text log conf cfg ini env properties lock diff patch srt rst adoc asciidoc org tex "
+        "bib dot gv c cc cpp cxx h hh hpp hxx m mm rs go zig d java kt kts scala groovy gradle "
+        "swift dart py pyi pyx rb pl pm php lua r jl nim cr ex exs erl hrl hs ml mli fs fsx clj "
+        "cljs lisp el scm rkt cs vb f f90 f95 for pas asm s v sv vhd sh bash zsh fish ksh bat cmd "
+        "ps1 psm1 awk sed vim ts tsx mts cts jsx vue svelte astro scss sass less styl coffee proto "
+        "thrift graphql gql tf tfvars hcl nix cmake mk mak dockerfile"
+    ),
+    "text/html": "html htm shtml",
+    "text/css": "css",
+    "text/javascript": "js mjs cjs",
+    "text/markdown": "md markdown mdown mkd mdx",
+    "text/csv": "csv",
+    "text/tab-separated-values": "tsv tab",
+    "text/calendar": "ics ifb",
+    "text/vcard": "vcf vcard",
+    "text/vtt": "vtt",
+    "application/xml": "xml xsd xsl xslt rng plist",
+    "application/xhtml+xml": "xhtml xht",
+    "application/atom+xml": "atom",
+    "application/rss+xml": "rss",
+    "application/json": "json map har",
+    "application/ld+json": "jsonld",
+    "application/geo+json": "geojson",
+    "application/json5": "json5",
+    "application/x-ndjson": "ndjson jsonl",
+    "application/x-ipynb+json": "ipynb",
+    "application/manifest+json": "webmanifest",
+    "application/yaml": "yaml yml",
+    "application/toml": "toml",
+    "application/sql": "sql",
+    "application/cbor": "cbor",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.apache.arrow.file": "arrow feather",
+    "application/vnd.sqlite3": "sqlite sqlite3 db3",
+    "application/x-hdf5": "h5 hdf5",
+    "application/x-pem-file": "pem",
+    "message/rfc822": "eml",
+    "application/mbox": "mbox",
+    # documents
+    "application/pdf": "pdf",
+    "application/postscript": "ps eps ai",
+    "application/rtf": "rtf",
+    "application/epub+zip": "epub",
+    "application/x-mobipocket-ebook": "mobi",
+    "image/vnd.djvu": "djvu djv",
+    "application/msword": "doc",
+    "application/vnd.ms-excel": "xls xlt",
+    "application/vnd.ms-powerpoint": "ppt pps",
+    "application/vnd.ms-outlook": "msg",
+    "application/vnd.visio": "vsd",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.template": "dotx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.template": "xltx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
+    "application/vnd.openxmlformats-officedocument.presentationml.slideshow": "ppsx",
+    "application/vnd.openxmlformats-officedocument.presentationml.template": "potx",
+    "application/vnd.ms-word.document.macroenabled.12": "docm",
+    "application/vnd.ms-excel.sheet.macroenabled.12": "xlsm",
+    "application/vnd.ms-excel.sheet.binary.macroenabled.12": "xlsb",
+    "application/vnd.ms-powerpoint.presentation.macroenabled.12": "pptm",
+    "application/vnd.oasis.opendocument.text": "odt",
+    "application/vnd.oasis.opendocument.spreadsheet": "ods",
+    "application/vnd.oasis.opendocument.presentation": "odp",
+    "application/vnd.oasis.opendocument.graphics": "odg",
+    "application/vnd.apple.pages": "pages",
+    "application/vnd.apple.numbers": "numbers",
+    # pictures
+    "image/png": "png",
+    "image/apng": "apng",
+    "image/jpeg": "jpg jpeg jpe jfif",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/bmp": "bmp dib",
+    "image/vnd.microsoft.icon": "ico cur",
+    "image/tiff": "tif tiff",
+    "image/heic": "heic",
+    "image/heif": "heif",
+    "image/jxl": "jxl",
+    "image/jp2": "jp2",
+    "image/svg+xml": "svg",
+    "image/vnd.adobe.photoshop": "psd",
+    "image/x-xcf": "xcf",
+    "image/x-portable-anymap": "pnm",
+    "image/x-portable-bitmap": "pbm",
+    "image/x-portable-graymap": "pgm",
+    "image/x-portable-pixmap": "ppm",
+    # sound and moving pictures; playlists are neither
+    "audio/mpeg": "mp3 mp2 mpga",
+    "audio/mp4": "m4a m4b",
+    "audio/aac": "aac",
+    "audio/ogg": "ogg oga opus spx",
+    "audio/flac": "flac",
+    "audio/wav": "wav wave",
+    "audio/webm": "weba",
+    "audio/midi": "mid midi",
+    "audio/aiff": "aif aiff aifc",
+    "audio/amr": "amr",
+    "audio/x-caf": "caf",
+    "audio/x-matroska": "mka",
+    "audio/x-ms-wma": "wma",
+    "video/mp4": "mp4 m4v mp4v",
+    "video/webm": "webm",
+    "video/ogg": "ogv",
+    "video/quicktime": "mov qt",
+    "video/x-matroska": "mkv",
+    "video/x-msvideo": "avi",
+    "video/mpeg": "mpeg mpg mpe",
+    "video/mp2t": "m2ts",
+    "video/3gpp": "3gp",
+    "video/3gpp2": "3g2",
+    "video/x-flv": "flv",
+    "video/x-ms-wmv": "wmv",
+    "application/vnd.apple.mpegurl": "m3u8 m3u",
+    "application/dash+xml": "mpd",
+    # fonts
+    "font/woff": "woff",
+    "font/woff2": "woff2",
+    "font/ttf": "ttf",
+    "font/otf": "otf",
+    "font/collection": "ttc",
+    "application/vnd.ms-fontobject": "eot",
+    # archives, images of disks, programs
+    "application/zip": "zip",
+    "application/x-tar": "tar",
+    "application/x-7z-compressed": "7z",
+    "application/vnd.rar": "rar",
+    "application/x-cpio": "cpio",
+    "application/vnd.ms-cab-compressed": "cab",
+    "application/x-iso9660-image": "iso",
+    "application/x-apple-diskimage": "dmg",
+    "application/vnd.debian.binary-package": "deb",
+    "application/x-rpm": "rpm",
+    "application/vnd.android.package-archive": "apk",
+    "application/java-archive": "jar war ear",
+    "application/vnd.microsoft.portable-executable": "exe dll",
+    "application/wasm": "wasm",
+    # models in three dimensions
+    "model/gltf+json": "gltf",
+    "model/gltf-binary": "glb",
+    "model/stl": "stl",
+}
+
+
+def _with_charset(essence: str) -> str:
+    if essence.startswith("text/") and essence != "text/html":
+        return f"{essence}; charset=utf-8"
+    return essence
+
+
+_BY_EXTENSION: dict[bytes, str] = {
+    extension.encode("ascii"): _with_charset(essence)
+    for essence, extensions in _EXTENSIONS.items()
+    for extension in extensions.split()
+}
+
+#: What a browser may show in place (CONTRACT 6.8): nothing here can hold a script that runs in the
+#: page's origin.  Never HTML, SVG or XML.
+_VIEWABLE: frozenset[str] = frozenset(
+    {
+        "application/pdf",
+        "image/apng",
+        "image/avif",
+        "image/bmp",
+        "image/gif",
+        "image/heic",
+        "image/heif",
+        "image/jpeg",
+        "image/jxl",
+        "image/png",
+        "image/tiff",
+        "image/vnd.microsoft.icon",
+        "image/webp",
+        "image/x-icon",
+        "text/plain",
+    }
+) | {essence for essence in _EXTENSIONS if essence.startswith(("audio/", "video/"))}
+
+
+def media_type(name: bytes) -> str:
+    """
+    :param name: a file's name, or a path; its last extension counts, in any case.  A dot that
+        begins a name begins no extension (``.gz`` is a hidden file).
+    :return: the value of ``Content-Type``.
+    """
+    stem, _, extension = name.rpartition(b"/")[2].lstrip(b".").rpartition(b".")
+    return _BY_EXTENSION.get(extension.lower(), DEFAULT_MEDIA_TYPE) if stem else DEFAULT_MEDIA_TYPE
+
+
+def may_view_inline(content_type: str) -> bool:
+    """
+    :param content_type: a value of ``Content-Type``, with or without parameters.
+    :return: whether ``disposition=inline`` may be honoured for it.
+    """
+    return content_type.partition(";")[0].strip(" \t").lower() in _VIEWABLE
