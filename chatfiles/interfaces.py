@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IResponse
 
     from chatfiles.paths import VirtualPath
-    from chatfiles.platform.forward import Read
+    from chatfiles.platform.forward import Read, Store
     from chatfiles.platform.resolve import Target
     from chatfiles.workspace.store import OpenFile
 
@@ -168,6 +168,15 @@ class IWorkspaceGateway(Interface):
         Ask a workspace for a file.
 
         :return: the head of its answer, an answer to what was asked; a 401 is left to the caller.
+        :raise chatfiles.errors.UpstreamFailed: unreachable, or answered badly.
+        :raise chatfiles.errors.UpstreamTimeout: no answer in time.
+        """
+
+    def store(target: Target, store: Store) -> Awaitable[IResponse]:
+        """
+        Send a workspace an upload; never twice.
+
+        :return: the head of its answer, which may come before all of the body was sent.
         :raise chatfiles.errors.UpstreamFailed: unreachable, or answered badly.
         :raise chatfiles.errors.UpstreamTimeout: no answer in time.
         """

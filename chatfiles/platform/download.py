@@ -6,20 +6,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from twisted.web.iweb import IResponse
 
 from chatfiles import headers
 from chatfiles.errors import UpstreamFailed
-from chatfiles.media_types import may_view_inline
 from chatfiles.model import Scope
-from chatfiles.paths import VirtualPath, check_form
+from chatfiles.paths import check_form
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.forward import Read, discard
+from chatfiles.platform.relay import copy_head, make_safe, relay_body
 from chatfiles.platform.resolve import Target, require_id
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint
-from chatfiles.streams.progress import ProgressWatch, acknowledged
-from chatfiles.streams.relay import BodyRelay
 from chatfiles.web.request import Request
 
 __all__ = ["Download"]
@@ -57,8 +55,9 @@ class Download(Endpoint):
             request_id=request.request_id,
         )
         response = await self._ask(target, read)
-        _copy_head(request, response, path, inline)
-        await self._relay(request, response)
+        copy_head(request, response)
+        make_safe(request, path.name, inline)
+        await relay_body(request, response, context.clock, context.idle_timeout)
         return None
 
     async def _ask(self, target: Target, read: Read) -> IResponse:
@@ -77,72 +76,3 @@ class Download(Endpoint):
         raise UpstreamFailed(
             "workspace refused the platform's credentials", code="workspace_refused_credentials"
         )
-
-    async def _relay(self, request: Request, response: IResponse) -> None:
-        expected = None if response.length is UNKNOWN_LENGTH else response.length
-        request.write(b"")  # the head
-        relay = BodyRelay(request, expected)
-        acked = acknowledged(request.channel.transport)
-        timeout, clock = self._context.idle_timeout, self._context.clock
-        silent = ProgressWatch(
-            clock, timeout, relay.upstream_state, lambda: _stalled(request, relay)
-        )
-        stuck = ProgressWatch(
-            clock,
-            timeout,
-            # A caller is late only while it is us who wait for it.
-            lambda: acked() if relay.paused else object(),
-            lambda: request.abort("client_stalled"),
-        )
-        try:
-            response.deliverBody(relay)
-            await relay.done
-        finally:
-            silent.stop()
-            stuck.stop()
-
-
-def _stalled(request: Request, relay: BodyRelay) -> None:
-    request.outcome = request.outcome or "upstream_stalled"
-    relay.drop()
-
-
-def _copy_head(request: Request, response: IResponse, path: VirtualPath, inline: bool) -> None:
-    """
-    Relay the status and the fields that may pass.  A workspace belongs to its owner: what it says
-    must not make a browser run anything in the name of the platform.
-    """
-    request.setResponseCode(response.code)
-    for name in headers.RELAYED_RESPONSE_HEADERS:
-        values = response.headers.getRawHeaders(name)
-        if values is not None:
-            request.responseHeaders.setRawHeaders(name, values[:1])
-    # Twisted keeps the length of a body apart from the fields.
-    if (
-        response.length is not UNKNOWN_LENGTH
-        and request.method != b"HEAD"
-        and response.code not in (204, 304)
-    ):
-        request.setHeader(b"Content-Length", b"%d" % response.length)
-    _make_safe(request, path, inline)
-
-
-def _make_safe(request: Request, path: VirtualPath, inline: bool) -> None:
-    fields = request.responseHeaders
-    media_type = (fields.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
-    essence = media_type.split(b";")[0].strip().lower().decode("latin-1")
-    disposition = (fields.getRawHeaders(b"content-disposition") or [b""])[0]
-    shown = inline and may_view_inline(essence)
-    if request.code in (200, 206):
-        fields.setRawHeaders(b"Content-Type", [media_type])
-        if not disposition.lower().startswith(b"attachment;") and not (
-            shown and disposition.lower().startswith(b"inline;")
-        ):
-            fields.setRawHeaders(
-                b"Content-Disposition", [headers.content_disposition(path.name, inline=shown)]
-            )
-    fields.setRawHeaders(b"Cache-Control", [b"private, no-cache"])
-    fields.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
-    fields.setRawHeaders(
-        b"Content-Security-Policy", [headers.CSP_INLINE if shown else headers.CSP_ATTACHMENT]
-    )

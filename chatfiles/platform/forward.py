@@ -13,7 +13,7 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.internet.protocol import Protocol
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from chatfiles.errors import UpstreamFailed
@@ -22,7 +22,7 @@ from chatfiles.interfaces import IWorkspaceGateway
 from chatfiles.platform.resolve import Target
 from chatfiles.query import encode_query_value
 
-__all__ = ["WorkspaceGateway", "bad_answer", "discard"]
+__all__ = ["Read", "Store", "WorkspaceGateway", "bad_answer", "discard"]
 
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
@@ -55,6 +55,20 @@ class Read:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """
+    An upload, as it is asked of a workspace.
+
+    :param content_type: of the body, with its boundary.
+    :param body: produces it.
+    """
+
+    content_type: bytes
+    body: IBodyProducer
+    request_id: str
+
+
 @implementer(IWorkspaceGateway)
 class WorkspaceGateway:
     """
@@ -73,33 +87,63 @@ class WorkspaceGateway:
         :raise UpstreamFailed: unreachable, or answered badly.
         :raise UpstreamTimeout: no answer in time.
         """
-        url = target.url.join(b"/internal/file/read") + "?path=" + encode_query_value(read.path)
+        query = "path=" + encode_query_value(read.path)
         if read.disposition is not None:
-            url += "&disposition=" + read.disposition
+            query += "&disposition=" + read.disposition
         headers = Headers()
         for name in FORWARDED_REQUEST_HEADERS:
             values = read.fields.getRawHeaders(name)
             if values is not None:
                 headers.setRawHeaders(name, values)
-        headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
-        headers.setRawHeaders(b"X-Request-Id", [read.request_id.encode("ascii")])
-        # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
-        response: IResponse = await self._client.request(
-            read.method.decode("ascii"),
-            url,
-            headers=headers,
-            allow_redirects=False,
-            unbuffered=True,
-        )
+        url = target.url.join(b"/internal/file/read?" + query.encode("ascii"))
+        response = await self._ask(target, read.method, url, headers, read.request_id)
         try:
-            _check(read, response)
+            _check_read(read, response)
         except UpstreamFailed:
             discard(response)
             raise
         return response
 
+    async def store(self, target: Target, store: Store) -> IResponse:
+        """
+        Send *target* an upload.
 
-def _check(read: Read, response: IResponse) -> None:
+        :return: the head of its answer, which may come before all of the body was sent.
+        :raise UpstreamFailed: unreachable, or answered badly.
+        :raise UpstreamTimeout: no answer in time.
+        """
+        url = target.url.join(b"/internal/chat/uploads/ingest")
+        headers = Headers({b"Content-Type": [store.content_type]})
+        response = await self._ask(target, b"POST", url, headers, store.request_id, store.body)
+        if not 200 <= response.code < 300 and not 400 <= response.code < 600:
+            discard(response)
+            raise bad_answer(f"status {response.code}")
+        return response
+
+    async def _ask(
+        self,
+        target: Target,
+        method: bytes,
+        url: bytes,
+        headers: Headers,
+        request_id: str,
+        body: IBodyProducer | None = None,
+    ) -> IResponse:
+        headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
+        headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
+        # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
+        response: IResponse = await self._client.request(
+            method.decode("ascii"),
+            url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        return response
+
+
+def _check_read(read: Read, response: IResponse) -> None:
     """:raise UpstreamFailed: the answer is none to what was asked."""
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):

@@ -18,6 +18,7 @@ from chatfiles.platform.admin import (
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.download import Download
 from chatfiles.platform.enrolment import Heartbeat, Register
+from chatfiles.platform.upload import Upload
 from chatfiles.probes import Health, Ready
 from chatfiles.resource import Answer, Endpoint, NoRoute
 from chatfiles.web.request import Request
@@ -44,6 +45,7 @@ class OneWorkspace(WorkspaceItem):
         if path == b"chat":
             chat = NoRoute()
             chat.putChild(b"download", Download(context, workspace_id))
+            chat.putChild(b"uploads", Upload(context, workspace_id))
             return chat
         if path == b"tokens":
             return Tokens(context, workspace_id)

@@ -15,8 +15,9 @@ from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.options import PlatformSettings
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
 from chatfiles.platform.context import PlatformContext, UploadLimits
-from chatfiles.platform.dial import LOOKUP_THREADS, AddressRefused, Dialer, Lookups
+from chatfiles.platform.dial import AddressRefused, Dialer
 from chatfiles.platform.forward import WorkspaceGateway
+from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.sqlite import SQLiteRegistry
 from chatfiles.platform.resolve import Resolver

@@ -13,7 +13,13 @@ from chatfiles.errors import TooLarge
 if TYPE_CHECKING:
     from chatfiles.web.channel import Channel
 
-__all__ = ["BodyReceiver", "RequestBody"]
+__all__ = ["BodyReceiver", "CallerLeft", "RequestBody"]
+
+
+class CallerLeft(Exception):
+    """The connection was lost before the body was complete."""
+
+    outcome = "client_left"
 
 
 class BodyReceiver(Protocol):

@@ -3,7 +3,7 @@ The server's connection: Twisted's HTTP/1.1 parser with strict framing, a total 
 and refusals that arrive.
 
 This package is the only one that touches private names of twisted.web.  Requests are handed over
-when their *head* is complete, not their body: https://github.com/twisted/twisted/issues/288.
+when their *head* is complete, not their body: https://github.com/twisted/twisted/issues/4688.
 """
 
 from __future__ import annotations
@@ -185,7 +185,10 @@ class Channel(HTTPChannel):
         self._networkProducer.resumeProducing()
 
     def send_continue(self) -> None:
-        """Ask for a body whose sender waits to be asked (RFC 9110, 10.1.1)."""
+        """
+        Ask for a body whose sender waits to be asked (RFC 9110, 10.1.1); Twisted always would:
+        https://github.com/twisted/twisted/issues/6928.
+        """
         self._send100Continue()
 
     # -- time

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from chatfiles.headers import is_request_id
-from chatfiles.web.body import RequestBody
+from chatfiles.web.body import CallerLeft, RequestBody
 
 if TYPE_CHECKING:
     from chatfiles.web.channel import Channel
@@ -83,7 +83,7 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The caller left, or we cut it off."""
-        self.body.fail(reason.value or ConnectionError())
+        self.body.fail(CallerLeft())
         if not self._finish_pending:
             self.outcome = self.outcome or "client_left"
         super().connectionLost(reason)

@@ -1,5 +1,5 @@
 """
-The workspace's routes: a file read, health, readiness.
+The workspace's routes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 
 from chatfiles import headers, ranges
 from chatfiles.credentials import bearer
-from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, Unauthorized, Unavailable
+from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
 from chatfiles.paths import check_form
@@ -26,8 +26,9 @@ from chatfiles.streams.progress import ProgressWatch, acknowledged
 from chatfiles.streams.source import FileSource
 from chatfiles.threads import Threads
 from chatfiles.web.request import Request
-from chatfiles.workspace.credentials import SecretFile
+from chatfiles.workspace.credentials import SecretFile, require_secret
 from chatfiles.workspace.store import OpenFile
+from chatfiles.workspace.uploads.resource import Ingest, IngestContext
 
 __all__ = ["FileRead", "WorkspaceContext", "workspace_tree"]
 
@@ -89,14 +90,15 @@ class FileRead(Endpoint):
             if decision.status == 416:
                 return _unsatisfiable(request, decision.headers)
             request.setResponseCode(decision.status)
-            for name, value in headers.representation_headers(
-                file.facts, file.name, inline=inline, now_ns=now_ns
-            ):
-                request.setHeader(name, value)
-            for name, value in decision.headers:
-                request.setHeader(name, value)
-            if decision.status != 304:
+            if decision.status == 304:
+                fields = headers.validator_headers(file.facts, now_ns)
+            else:
+                fields = headers.representation_headers(
+                    file.facts, file.name, inline=inline, now_ns=now_ns
+                )
                 request.setHeader(b"Content-Length", b"%d" % decision.length)
+            for name, value in (*fields, *decision.headers):
+                request.setHeader(name, value)
             if request.method == b"HEAD" or not decision.length:
                 return None
             if found.content is not None:
@@ -108,10 +110,7 @@ class FileRead(Endpoint):
 
     def _find(self, presented: str | None, query: dict[bytes, list[bytes]]) -> _Found:
         """Judge the caller, then the path, then open: one visit to a thread."""
-        if presented is None or not self._context.secret.matches(
-            presented.encode("utf-8", "surrogateescape")
-        ):
-            raise Unauthorized
+        require_secret(self._context.secret, presented)
         path = check_form(query.get(b"path", []))
         headers.wants_inline(query.get(b"disposition", []))
         file = self._context.store.open(path)
@@ -157,7 +156,7 @@ def _unsatisfiable(request: Request, fields: Fields) -> Answer:
     return Answer(answer.status, answer.body, (*answer.fields, *fields))
 
 
-def workspace_tree(context: WorkspaceContext) -> Resource:
+def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Resource:
     """:return: the resource tree of a workspace."""
 
     async def check() -> None:
@@ -168,6 +167,10 @@ def workspace_tree(context: WorkspaceContext) -> Resource:
     root.putChild(b"health", Health("workspace"))
     root.putChild(b"ready", Ready("workspace", check))
     root.putChild(b"internal", internal)
+    chat, uploads = NoRoute(), NoRoute()
+    internal.putChild(b"chat", chat)
+    chat.putChild(b"uploads", uploads)
+    uploads.putChild(b"ingest", Ingest(ingest))
     internal.putChild(b"file", file)
     file.putChild(b"read", FileRead(context))
     return root

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.web.client import Agent
 
 from chatfiles.options import WorkspaceSettings
@@ -21,8 +23,13 @@ from chatfiles.workspace.deny import DenyRules
 from chatfiles.workspace.enrol import Enrolment
 from chatfiles.workspace.resources import WorkspaceContext, workspace_tree
 from chatfiles.workspace.store import FileStore
+from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.resource import IngestContext
+from chatfiles.workspace.uploads.session import IngestLimits
 
 __all__ = ["workspace_service"]
+
+_log = Logger()
 
 #: Threads for file operations that may block.
 FILE_THREADS = 16
@@ -56,6 +63,7 @@ def workspace_service(
     threads = Threads(reactor, "chatfiles-file", FILE_THREADS)
     secret = SecretFile(secret_path)
     enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
+    uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     site = Site(
         workspace_tree(
             WorkspaceContext(
@@ -64,7 +72,13 @@ def workspace_service(
                 threads=threads,
                 clock=clock,
                 idle_timeout=shared.idle_timeout,
-            )
+            ),
+            IngestContext(
+                directory=uploads,
+                limits=IngestLimits(shared.max_file_bytes, shared.max_request_bytes),
+                secret=secret,
+                threads=threads,
+            ),
         ),
         clock,
         header_timeout=shared.header_timeout,
@@ -73,6 +87,9 @@ def workspace_service(
 
     async def begin() -> None:
         threads.start()
+        swept = await threads.run(uploads.sweep)
+        if swept:
+            _log.info("removed {count} uploads that a killed process left", count=swept)
 
     async def end() -> None:
         if enrolment is not None and enrolment.running:

@@ -1,0 +1,101 @@
+"""
+A workspace's answer becomes the platform's (CONTRACT 6).
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+
+from chatfiles import headers
+from chatfiles.media_types import may_view_inline
+from chatfiles.streams.progress import ProgressWatch, acknowledged
+from chatfiles.streams.relay import BodyRelay
+from chatfiles.web.request import Request
+
+__all__ = ["copy_head", "make_safe", "relay_body"]
+
+
+def copy_head(request: Request, response: IResponse) -> None:
+    """
+    Relay the status and the fields that may pass (CONTRACT 6.6).
+    """
+    request.setResponseCode(response.code)
+    for name in headers.RELAYED_RESPONSE_HEADERS:
+        values = response.headers.getRawHeaders(name)
+        if values is not None:
+            request.responseHeaders.setRawHeaders(name, values[:1])
+    # Twisted keeps the length of a body apart from the fields.
+    if (
+        response.length is not UNKNOWN_LENGTH
+        and request.method != b"HEAD"
+        and response.code not in (204, 304)
+    ):
+        request.setHeader(b"Content-Length", b"%d" % response.length)
+
+
+def make_safe(request: Request, name: bytes | None, inline: bool = False) -> None:
+    """
+    A workspace belongs to its owner: what it says must not make a browser run anything in the name
+    of the platform.
+
+    :param name: what the file is offered as, should the workspace have said nothing usable;
+        ``None`` when the answer is no file.
+    :param inline: whether the caller asked for viewing.
+    """
+    fields = request.responseHeaders
+    media_type = (fields.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
+    essence = media_type.split(b";")[0].strip().lower().decode("latin-1")
+    disposition = (fields.getRawHeaders(b"content-disposition") or [b""])[0]
+    shown = inline and may_view_inline(essence)
+    if name is None:
+        fields.removeHeader(b"Content-Disposition")
+    elif request.code in (200, 206):
+        fields.setRawHeaders(b"Content-Type", [media_type])
+        if not disposition.lower().startswith(b"attachment;") and not (
+            shown and disposition.lower().startswith(b"inline;")
+        ):
+            fields.setRawHeaders(
+                b"Content-Disposition", [headers.content_disposition(name, inline=shown)]
+            )
+    fields.setRawHeaders(b"Cache-Control", [b"private, no-cache"])
+    fields.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
+    fields.setRawHeaders(
+        b"Content-Security-Policy", [headers.CSP_INLINE if shown else headers.CSP_ATTACHMENT]
+    )
+
+
+async def relay_body(
+    request: Request, response: IResponse, clock: IReactorTime, idle_timeout: float
+) -> None:
+    """
+    Pass the body on as fast as the caller takes it.
+
+    :param idle_timeout: seconds without progress, on either side, after which it is cut.
+    :raise UpstreamCut: the workspace did not send all of it.
+    """
+    expected = None if response.length is UNKNOWN_LENGTH else response.length
+    request.write(b"")  # the head
+    relay = BodyRelay(request, expected)
+    acked = acknowledged(request.channel.transport)
+    silent = ProgressWatch(
+        clock, idle_timeout, relay.upstream_state, lambda: _stalled(request, relay)
+    )
+    stuck = ProgressWatch(
+        clock,
+        idle_timeout,
+        # A caller is late only while it is us who wait for it.
+        lambda: acked() if relay.paused else object(),
+        lambda: request.abort("client_stalled"),
+    )
+    try:
+        response.deliverBody(relay)
+        await relay.done
+    finally:
+        silent.stop()
+        stuck.stop()
+
+
+def _stalled(request: Request, relay: BodyRelay) -> None:
+    request.outcome = request.outcome or "upstream_stalled"
+    relay.drop()

@@ -1,0 +1,73 @@
+"""
+``POST /workspaces/{id}/chat/uploads``: judged by its head, passed on as it arrives (CONTRACT 7).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from chatfiles.errors import UpstreamFailed
+from chatfiles.model import Scope
+from chatfiles.platform.context import PlatformContext
+from chatfiles.platform.forward import Store, discard
+from chatfiles.platform.forwarded_body import ForwardedBody
+from chatfiles.platform.relay import copy_head, make_safe, relay_body
+from chatfiles.platform.resolve import require_id
+from chatfiles.resource import Answer, Endpoint
+from chatfiles.streams.progress import ProgressWatch
+from chatfiles.uploads import check_upload_head
+from chatfiles.web.request import Request
+
+__all__ = ["Upload"]
+
+
+class Upload(Endpoint):
+    """
+    Files for a workspace.
+
+    :param workspace_id: from the URL; ``None`` when it is not a UUID.
+    """
+
+    operation = "upload"
+
+    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
+        super().__init__()
+        self._context = context
+        self._workspace_id = workspace_id
+
+    async def render_POST(self, request: Request) -> Answer | None:
+        """Pass the form on and relay what the workspace says."""
+        context = self._context
+        await context.authenticator.for_workspace(request, self._workspace_id, Scope.WRITE)
+        request.workspace = str(self._workspace_id or "-")
+        workspace_id = require_id(self._workspace_id)
+        target = await context.resolver.resolve(workspace_id, "upload")
+        fields, limit = request.requestHeaders, context.limits.per_request_bytes
+        check_upload_head(fields, request.body.length, limit)
+        body = ForwardedBody(request.body, limit)
+        store = Store(
+            content_type=(fields.getRawHeaders(b"content-type") or [b""])[0],
+            body=body,
+            request_id=request.request_id,
+        )
+        stuck = ProgressWatch(context.clock, context.idle_timeout, body.progress, body.give_up)
+        try:
+            response = await context.gateway.store(target, store)
+        except UpstreamFailed as error:
+            raise body.error or error from None
+        finally:
+            stuck.stop()
+        if body.error is not None:
+            discard(response)
+            raise body.error
+        if response.code == 401:
+            # Nobody can send the body twice; but the next one shall find the new secret.
+            discard(response)
+            await context.resolver.again(target)
+            raise UpstreamFailed(
+                "workspace refused the platform's credentials", code="workspace_refused_credentials"
+            )
+        copy_head(request, response)
+        make_safe(request, None)
+        await relay_body(request, response, context.clock, context.idle_timeout)
+        return None

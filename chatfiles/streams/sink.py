@@ -1,0 +1,126 @@
+"""
+From a request's body to something that blocks: fed in threads, one call at a time, with
+back-pressure to the sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+__all__ = ["BlockingSink", "SinkFeeder"]
+
+#: Bytes that wait for a thread before the sender is paused.
+HIGH_WATER = 256 * 1024
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+RunInThread = Callable[..., Deferred[Any]]
+
+
+class BlockingSink(Protocol[T_co]):
+    """Takes a body; its methods block."""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes."""
+
+    def finish(self) -> T_co:
+        """There are no more."""
+
+    def close(self) -> None:
+        """Release everything; called once, last, whatever happened."""
+
+
+class _Body(Protocol):
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class SinkFeeder(Generic[T]):
+    """
+    Give one to `RequestBody.deliver`.
+
+    :param body: paused while more waits than a thread takes at once.
+    :param sink: is closed when all is over.
+    :param run_in_thread: like ``deferToThread``.
+    :ivar done: fires with what ``finish`` returned, after the sink was closed; fails with what the
+        sink raised, or with what ended the body.  Cancelling it closes the sink, too.
+    """
+
+    def __init__(self, body: _Body, sink: BlockingSink[T], run_in_thread: RunInThread) -> None:
+        self._body = body
+        self._sink = sink
+        self._run_in_thread = run_in_thread
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._busy = False
+        self._complete = False
+        self._closing = False
+        self.done: Deferred[T] = Deferred(lambda _: self._close(Failure(ConnectionError())))
+
+    def received(self, data: bytes) -> None:
+        """Some bytes of the body."""
+        if self._closing:
+            return
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size >= HIGH_WATER:
+            self._body.pause()
+        self._next()
+
+    def finished(self) -> None:
+        """The body was complete."""
+        self._complete = True
+        self._next()
+
+    def failed(self, error: BaseException) -> None:
+        """The body will not be complete."""
+        self._close(Failure(error))
+
+    def _next(self) -> None:
+        if self._busy or self._closing:
+            return
+        if self._waiting:
+            data, self._waiting, self._size = b"".join(self._waiting), [], 0
+            self._body.resume()
+            self._run(self._sink.feed, data)
+        elif self._complete:
+            self._run(self._finish)
+
+    def _finish(self) -> None:
+        self._result = self._sink.finish()
+
+    def _run(self, function: Callable[..., None], *arguments: object) -> None:
+        self._busy = True
+        self._run_in_thread(function, *arguments).addBoth(self._ran, function == self._finish)
+
+    def _ran(self, result: Any, last: bool) -> None:
+        self._busy = False
+        if self._closing:
+            self._close_sink()
+        elif isinstance(result, Failure):
+            self._close(result)
+        elif last:
+            self._close(None)
+        else:
+            self._next()
+
+    def _close(self, failure: Failure | None) -> None:
+        """Close the sink as soon as no thread is in it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._outcome = failure
+        self._waiting.clear()
+        if not self._busy:
+            self._close_sink()
+
+    def _close_sink(self) -> None:
+        self._run_in_thread(self._sink.close).addBoth(self._closed)
+
+    def _closed(self, _: object) -> None:
+        if not self.done.called:
+            self.done.callback(self._outcome or self._result)

@@ -1,0 +1,124 @@
+"""
+An adapter over ``multipart``'s push parser: bytes of a form in, its files out, as they arrive.
+
+Chosen over ``python-multipart``: both are incremental and kept up; this one is pure, bounds the
+size and number of headers itself, and gives events instead of callbacks, so that what a part is
+can be decided in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from chatfiles.uploads import invalid_form
+
+__all__ = ["FileBegins", "FileContent", "FileEnds", "FormEvent", "FormReader"]
+
+#: Parts of a form, files and plain fields together.
+MAX_PARTS = 1024
+#: Bytes of one header line of a part.
+MAX_HEADER_LINE = 8 * 1024
+#: Header lines of a part (RFC 7578, 4.8, knows three).
+MAX_HEADER_LINES = 16
+#: Characters of a media type that are repeated to the caller.
+MAX_MEDIA_TYPE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class FileBegins:
+    """
+    A file of the form.
+
+    :param name: as its sender calls it.
+    :param media_type: as its sender says, ``None`` when it does not.
+    """
+
+    name: str
+    media_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """Some bytes of it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnds:
+    """It is complete."""
+
+
+FormEvent = FileBegins | FileContent | FileEnds
+
+
+class FormReader:
+    """
+    Reads one form.  Parts that are not files of the field ``files`` are skipped.
+
+    :param boundary: between its parts.
+    """
+
+    def __init__(self, boundary: str) -> None:
+        # Headers are decoded as Latin-1 so that none is lost; see _text.
+        self._parser = PushMultipartParser(
+            boundary,
+            max_header_size=MAX_HEADER_LINE,
+            max_header_count=MAX_HEADER_LINES,
+            max_segment_count=MAX_PARTS,
+            header_charset="latin-1",
+        )
+        self._in_file = False
+
+    def feed(self, data: bytes) -> Iterator[FormEvent]:
+        """
+        :param data: the next bytes of the form, at least one.
+        :return: what they hold; to be consumed before the next call.
+        :raise BadRequest: it is not a well-formed form.
+        """
+        if self._parser.closed:
+            return  # an epilogue (RFC 2046, 5.1.1)
+        try:
+            for event in self._parser.parse(data):
+                if isinstance(event, MultipartSegment):
+                    self._in_file = event.name == "files" and event.filename is not None
+                    if self._in_file:
+                        yield FileBegins(_text(event.filename or ""), _media_type(event))
+                elif not self._in_file:
+                    continue
+                elif event is None:
+                    self._in_file = False
+                    yield FileEnds()
+                else:
+                    yield FileContent(bytes(event))
+        except MultipartError as error:
+            raise invalid_form(str(error)) from None
+
+    def finish(self) -> None:
+        """
+        The last byte has been fed.
+
+        :raise BadRequest: the form is not complete.
+        """
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise invalid_form(str(error)) from None
+
+
+def _text(latin: str) -> str:
+    """Browsers and curl send UTF-8; what is not, is taken for what it was decoded as."""
+    try:
+        return latin.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return latin
+
+
+def _media_type(part: MultipartSegment) -> str | None:
+    given = part.header("Content-Type")
+    if not given or len(given) > MAX_MEDIA_TYPE or not given.isascii() or not given.isprintable():
+        return None
+    return str(given)

@@ -1,0 +1,59 @@
+"""
+``POST /internal/chat/uploads/ingest`` (CONTRACT 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatfiles.credentials import bearer
+from chatfiles.resource import Answer, Endpoint
+from chatfiles.streams.sink import SinkFeeder
+from chatfiles.threads import Threads
+from chatfiles.uploads import check_upload_head
+from chatfiles.web.request import Request
+from chatfiles.workspace.credentials import SecretFile, require_secret
+from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.session import IngestLimits, Session, StoredFile
+
+__all__ = ["Ingest", "IngestContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestContext:
+    """
+    What the route works with.
+
+    :param secret: what the platform has to present.
+    :param threads: for calls that may block.
+    """
+
+    directory: UploadDirectory
+    limits: IngestLimits
+    secret: SecretFile
+    threads: Threads
+
+
+class Ingest(Endpoint):
+    """Stores the files of a form."""
+
+    operation = "ingest"
+
+    def __init__(self, context: IngestContext) -> None:
+        super().__init__()
+        self._context = context
+
+    async def render_POST(self, request: Request) -> Answer:
+        """Judge the head, then take the body as it arrives."""
+        context = self._context
+        fields = request.requestHeaders
+        await context.threads.run(require_secret, context.secret, bearer(fields))
+        boundary = check_upload_head(fields, request.body.length, context.limits.request_bytes)
+        feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
+            request.body,
+            Session(context.directory, context.limits, boundary),
+            context.threads.run,
+        )
+        request.body.deliver(feeder)
+        stored = await feeder.done
+        return Answer(200, {"files": [file.view() for file in stored]})

@@ -1,0 +1,171 @@
+"""
+One upload: what arrives is parsed, hashed and written; at the end all is published, or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chatfiles.errors import BadRequest, TooLarge
+from chatfiles.media_types import media_type
+from chatfiles.uploads import MAX_FILES, megabytes, request_too_large
+from chatfiles.workspace.uploads.directory import (
+    UPLOAD_SEGMENTS,
+    IncompleteFile,
+    UploadDirectory,
+    publish_all,
+    write_error,
+)
+from chatfiles.workspace.uploads.form import FileBegins, FileContent, FileEnds, FormReader
+from chatfiles.workspace.uploads.names import safe_name
+
+__all__ = ["IngestLimits", "Session", "StoredFile"]
+
+_URI_PREFIX = "workspace:/workspace/" + "/".join(s.decode() for s in UPLOAD_SEGMENTS) + "/"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLimits:
+    """
+    :param file_bytes: of one file.
+    :param request_bytes: of a whole request body.
+    """
+
+    file_bytes: int
+    request_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What the caller is told of a file."""
+
+    uri: str
+    name: str
+    media_type: str
+    size: int
+    original_name: str
+    sha256: str
+
+    def view(self) -> dict[str, object]:
+        """:return: the entry of the answer (CONTRACT 7)."""
+        return {
+            "uri": self.uri,
+            "name": self.name,
+            "mimeType": self.media_type,
+            "size": self.size,
+            "originalName": self.original_name,
+            "sha256": self.sha256,
+        }
+
+
+class _Part:
+    """A file that is arriving."""
+
+    def __init__(self, begins: FileBegins, file: IncompleteFile, prefix: str) -> None:
+        self.file = file
+        self.name = safe_name(begins.name)
+        self.stored_name = f"{prefix}-{self.name}"
+        self.original_name = begins.name
+        self.media_type = begins.media_type or media_type(self.name.encode("ascii"))
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def stored(self) -> StoredFile:
+        return StoredFile(
+            uri=_URI_PREFIX + self.stored_name,
+            name=self.name,
+            media_type=self.media_type,
+            size=self.size,
+            original_name=self.original_name,
+            sha256=self.digest.hexdigest(),
+        )
+
+
+class Session:
+    """
+    Takes the body of one request.  Its methods block: call them in a thread, one at a time, and
+    `close` at the end in any case.
+
+    :param boundary: of the form.
+    :param prefix: makes 32 hexadecimal digits for the name of a stored file.
+    """
+
+    def __init__(
+        self,
+        directory: UploadDirectory,
+        limits: IngestLimits,
+        boundary: str,
+        prefix: Callable[[], str] = lambda: secrets.token_hex(16),
+    ) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._form = FormReader(boundary)
+        self._prefix = prefix
+        self._directory_fd = -1
+        self._parts: list[_Part] = []
+        self._received = 0
+
+    def feed(self, data: bytes) -> None:
+        """
+        :param data: the next bytes of the body.
+        :raise ChatfilesError: 400, 413, 500 or 507.
+        """
+        self._received += len(data)
+        if self._received > self._limits.request_bytes:
+            raise request_too_large(self._limits.request_bytes)
+        try:
+            for event in self._form.feed(data):
+                if isinstance(event, FileContent):
+                    self._write(event.data)
+                elif isinstance(event, FileBegins):
+                    self._begin(event)
+                elif isinstance(event, FileEnds):
+                    self._parts[-1].file.complete()
+        except OSError as error:
+            raise write_error(error) from error
+
+    def finish(self) -> list[StoredFile]:
+        """
+        The body is complete: publish.
+
+        :return: what has been stored, in the order of the form.
+        :raise ChatfilesError: 400, 500 or 507; nothing has been stored.
+        """
+        self._form.finish()
+        if not self._parts:
+            raise BadRequest("expected at least one 'files' field", code="no_files")
+        try:
+            publish_all([(p.file, p.stored_name) for p in self._parts], self._directory_fd)
+        except OSError as error:
+            raise write_error(error) from error
+        return [part.stored() for part in self._parts]
+
+    def close(self) -> None:
+        """Release everything; what has not been published is gone.  Idempotent."""
+        for part in self._parts:
+            part.file.close()
+        self._parts = []
+        if self._directory_fd >= 0:
+            os.close(self._directory_fd)
+            self._directory_fd = -1
+
+    def _begin(self, begins: FileBegins) -> None:
+        if len(self._parts) == MAX_FILES:
+            raise BadRequest(f"too many files (limit {MAX_FILES})", code="too_many_files")
+        if self._directory_fd < 0:
+            self._directory_fd = self._directory.open()
+        file = self._directory.new_file(self._directory_fd)
+        self._parts.append(_Part(begins, file, self._prefix()))
+
+    def _write(self, data: bytes) -> None:
+        part = self._parts[-1]
+        part.size += len(data)
+        if part.size > self._limits.file_bytes:
+            limit = megabytes(self._limits.file_bytes)
+            raise TooLarge(f"{part.name} exceeds per-file limit ({limit})", code="file_too_large")
+        part.digest.update(data)
+        part.file.write(data)
