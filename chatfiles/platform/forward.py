@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.protocol import Protocol
 from twisted.web.http_headers import Headers
@@ -34,6 +35,22 @@ def bad_answer(detail: str) -> UpstreamFailed:
     return UpstreamFailed(
         "workspace answered badly", code="workspace_answered_badly", detail=detail
     )
+
+
+class _ReadyURL(EncodedURL):
+    """
+    A URL in its final form.  treq would otherwise parse every one anew, its host through IDNA: half
+    of what treq costs.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def to_uri(self) -> EncodedURL:
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +151,7 @@ class WorkspaceGateway:
         # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
         response: IResponse = await self._client.request(
             method.decode("ascii"),
-            url,
+            _ReadyURL(url.decode("ascii")),
             headers=headers,
             data=body,
             allow_redirects=False,

@@ -29,6 +29,8 @@ __all__ = ["ConsumerGone", "send_file"]
 SENDFILE_WINDOW = 1024 * 1024
 #: Bytes of one copying read.
 COPY_WINDOW = 256 * 1024
+#: Bytes that a thread brings into memory at a time, when they are not there.
+WARM_WINDOW = 4 * 1024 * 1024
 #: For kernels that do not tell how much a socket may hold.
 DEFAULT_IN_FLIGHT = 32 * 1024 * 1024
 
@@ -217,7 +219,7 @@ class SocketPump(_Pump):
         except BlockingIOError:
             self._go_on()
         except NotCached:
-            self._warm(min(SENDFILE_WINDOW, self._end - self._offset))
+            self._warm(min(WARM_WINDOW, self._end - self._offset))
         except ConnectionError:
             self._go_on()  # the transport will notice, and tell
         except Exception:
@@ -270,7 +272,7 @@ class BufferPump(_Pump):
                 if self._offset == self._end:
                     self._finish(None)
         except NotCached:
-            self._warm(min(COPY_WINDOW, self._end - self._offset))
+            self._warm(min(WARM_WINDOW, self._end - self._offset))
         except Exception:
             self._finish(Failure())
 
