@@ -1,0 +1,83 @@
+"""
+The ``chatfiles`` console script: for people, a client of the platform's HTTP API.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from chatfiles import __version__
+from chatfiles.cli.demo import demo as demo_command
+from chatfiles.cli.errors import EXIT_TABLE, Interrupted
+from chatfiles.cli.get import get as get_command
+from chatfiles.cli.options import Settings, connection_options
+from chatfiles.cli.tokens import token
+from chatfiles.cli.workspaces import workspace
+
+__all__ = ["cli", "main"]
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, made to unwind like Ctrl-C so that temporary files go."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+class _Commands(click.Group):
+    """The commands in the order in which a newcomer meets them; an interrupt is an error too."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _Terminated as stop:
+            raise Interrupted(stop.signum) from None
+        except KeyboardInterrupt:
+            raise Interrupted(signal.SIGINT) from None
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EXIT_TABLE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@connection_options(top=True)
+@click.version_option(__version__, prog_name="chatfiles")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """
+    Files between people and the workspaces of an agent platform.
+
+    \b
+    Examples:
+      chatfiles demo
+      chatfiles get --token-file ws.token WORKSPACE /workspace/report.pdf
+      chatfiles workspace create --name build-7 --save-token build-7.token
+
+    Tokens come from files or the environment (CHATFILES_TOKEN, CHATFILES_ADMIN_TOKEN), never from
+    the command line, where others could read them.
+    """
+    ctx.ensure_object(Settings)
+
+
+for _command in (demo_command, get_command, workspace, token):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The console script's entry point; ends the process."""
+
+    def stop(signum: int, _frame: object) -> None:
+        raise _Terminated(signum)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so it stays
+            signal.signal(signum, stop)
+    cli.main(prog_name="chatfiles")

@@ -1,0 +1,1 @@
+"""Tests with real processes of both roles, real sockets and real files."""

@@ -1,0 +1,5 @@
+"""``python -m chatfiles.cli``: the console script where it is not installed."""
+
+from chatfiles.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""
+What the console script says when something does not work, and its exit statuses.
+
+An error is one line that says what happened and, where there is something to do about it, one line
+that says what.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import IO, Any
+
+import click
+
+__all__ = ["EXIT_TABLE", "CliError", "Exit", "Interrupted", "local_error", "printable", "warn"]
+
+#: Characters of a foreign text that are shown; a page of HTML is no error message.
+SHOWN_LENGTH = 500
+
+
+class Exit(IntEnum):
+    """The exit statuses; 2 is also what click uses for a wrong command line."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CREDENTIALS = 4
+    REFUSED = 5
+    UNAVAILABLE = 6
+    INCOMPLETE = 7
+    LOCAL = 8
+
+
+#: The statuses as ``--help`` shows them; ``\b`` keeps click from re-wrapping.
+EXIT_TABLE = """\b
+Exit status:
+  0  done
+  1  none of the below; declined; a demo that could not run
+  2  wrong command line
+  3  no such workspace, file or token
+  4  credentials are missing, were refused, or do not allow this
+  5  the request was refused; sending it again will not help
+  6  platform or workspace unavailable; try again later
+  7  the transfer was cut, or the answer cannot be trusted
+  8  a local file could not be read or written
+  130, 143  stopped by Ctrl-C, by SIGTERM
+"""
+
+
+def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
+    """
+    :param text: any text, also one that a server chose.
+    :param limit: how many characters are kept; ``None`` for all.
+    :return: *text* with everything that could steer a terminal written as an escape, on one line.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class CliError(click.ClickException):
+    """
+    An end other than success.
+
+    :param message: what happened, one sentence without a full stop; escaped when shown.
+    :param exit_status: what the process ends with.
+    :param hint: what the person can do about it.
+    :param transient: whether the same request may work a little later.
+    :param retry_after: seconds after which it may, if the server said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        exit_status: int,
+        *,
+        hint: str | None = None,
+        transient: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = int(exit_status)  # type: ignore[misc]  # click reads it here
+        self.hint = hint
+        self.transient = transient
+        self.retry_after = retry_after
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """:param file: where to write; standard error unless given."""
+        click.echo(f"chatfiles: {printable(self.message, None)}", file=file, err=True)
+        if self.hint:
+            click.echo(f"hint: {printable(self.hint, None)}", file=file, err=True)
+
+
+class Interrupted(CliError):
+    """
+    A signal ended the command.
+
+    :param signum: which one; the status is 128 more, as shells report it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__("interrupted", 128 + signum)
+
+
+def local_error(what: str, error: OSError, hint: str | None = None) -> CliError:
+    """:return: the error for a failed operation on a local file; *what* reads "cannot write X"."""
+    return CliError(f"{what}: {error.strerror or error}", Exit.LOCAL, hint=hint)
+
+
+def warn(text: str) -> None:
+    """Say on standard error what the person should know although the command goes on."""
+    click.echo(f"chatfiles: warning: {printable(text, None)}", err=True)

@@ -1,0 +1,231 @@
+"""
+What every command is told: where the platform is, and with which credential to call it.
+
+``--platform`` and ``--timeout`` are understood before and behind the command's name.  A credential
+never stands on the command line, where every user of the machine could read it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+from chatfiles.cli.client import Client, check_platform_url
+from chatfiles.cli.errors import CliError, Exit, warn
+from chatfiles.model import parse_workspace_id
+
+__all__ = [
+    "ADMIN",
+    "USER",
+    "Credential",
+    "Settings",
+    "administers",
+    "connection_options",
+    "credential_option",
+    "json_option",
+    "read_secret_file",
+    "uuid",
+    "workspace_argument",
+]
+
+DEFAULT_PLATFORM = "http://127.0.0.1:8080"
+#: Longer than the platform's own deadlines (CONTRACT 9), so that its answer is heard.
+DEFAULT_TIMEOUT = 90.0
+#: What a socket can still be told; also keeps out infinity and "nan".
+LONGEST_TIMEOUT = 10.0**6
+#: Characters of a credential's file that are read; ours have 43.
+SECRET_LIMIT = 8192
+
+_SECRET = re.compile(r"[\x21-\x7e]+")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Credential:
+    """
+    Where a kind of bearer token is looked for, in this order: the option, the variable that holds
+    it, the variable that names its file, the default file.
+    """
+
+    what: str
+    option: str
+    variable: str
+    file_variable: str
+    default_file: str | None
+    if_missing: str
+    if_refused: str
+
+    def find(self, file: str | None, environ: Mapping[str, str]) -> str:
+        """
+        :param file: the option's value.
+        :return: the token.
+        :raise CliError: there is none, or it cannot be read, or it is not one.
+        """
+        if file is None and environ.get(self.variable):
+            return _checked(environ[self.variable], self.variable)
+        file = file or environ.get(self.file_variable)
+        if file is None and self.default_file and os.path.lexists(self.default_file):
+            file = self.default_file
+        if file is None:
+            raise CliError(f"no {self.what} given", Exit.CREDENTIALS, hint=self.if_missing)
+        return read_secret_file(file)
+
+
+USER = Credential(
+    what="token",
+    option="--token-file",
+    variable="CHATFILES_TOKEN",
+    file_variable="CHATFILES_TOKEN_FILE",
+    default_file=None,
+    if_missing="name its file with --token-file FILE, or set CHATFILES_TOKEN; "
+    "an administrator makes one with `chatfiles token create WORKSPACE`",
+    if_refused="is it for this workspace, and not revoked?",
+)
+ADMIN = Credential(
+    what="admin token",
+    option="--admin-token-file",
+    variable="CHATFILES_ADMIN_TOKEN",
+    file_variable="CHATFILES_ADMIN_TOKEN_FILE",
+    default_file=os.path.join("chatfiles-state", "admin-token"),
+    if_missing="name its file with --admin-token-file FILE, or set CHATFILES_ADMIN_TOKEN; "
+    "the platform keeps it as admin-token in its state directory",
+    if_refused="is it this platform's admin token?",
+)
+
+
+def read_secret_file(path: str) -> str:
+    """
+    :param path: a file, pipe or device that holds one token and perhaps white space around it.
+    :raise CliError: it cannot be read, or does not hold exactly one token.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(SECRET_LIMIT)
+    except OSError as error:
+        raise CliError(
+            f"cannot read the token in {path}: {error.strerror}", Exit.CREDENTIALS
+        ) from error
+    except ValueError:  # not text
+        text = ""
+    if stat.S_ISREG(mode) and mode & 0o044:
+        warn(f"others can read {path}; `chmod 600` would keep it to you")
+    return _checked(text, path)
+
+
+def _checked(text: str, source: str) -> str:
+    token = text.strip()
+    if not _SECRET.fullmatch(token) or len(text) >= SECRET_LIMIT:
+        raise CliError(f"{source} does not hold a token", Exit.CREDENTIALS)
+    return token
+
+
+@dataclass
+class Settings:
+    """The options that all commands share; the object of the click context."""
+
+    platform: str = DEFAULT_PLATFORM
+    timeout: float = DEFAULT_TIMEOUT
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def client(self, credential: Credential, file: str | None) -> Client:
+        """
+        :param file: the value of the credential's option.
+        :raise CliError: the credential cannot be had.
+        """
+        token = credential.find(file, self.environ)
+        return Client(self.platform, token, timeout=self.timeout, on_401=credential.if_refused)
+
+
+def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """
+    A callback for options and arguments that are ids.
+
+    :return: the UUID in lower case, or ``None`` if none was given.
+    """
+    if value is None:
+        return None
+    parsed = parse_workspace_id(value)
+    if parsed is None:
+        raise click.BadParameter(
+            f"{value!r} is not an id; ids look like 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d",
+            ctx,
+            param,
+        )
+    return str(parsed)
+
+
+def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        _settings(ctx).platform = check_platform_url(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}", ctx, param) from error
+
+
+def _timeout(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    if value is None:
+        return
+    if not 0 < value < LONGEST_TIMEOUT:
+        raise click.BadParameter("it must be a number of seconds above 0", ctx, param)
+    _settings(ctx).timeout = value
+
+
+def _settings(ctx: click.Context) -> Settings:
+    return ctx.ensure_object(Settings)
+
+
+def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
+    """
+    The options of `Settings`, for a command.
+
+    :param top: for the group: also read the environment, and show the defaults.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        command = click.option(
+            "--timeout",
+            type=float,
+            metavar="SECONDS",
+            envvar="CHATFILES_TIMEOUT" if top else None,
+            callback=_timeout,
+            expose_value=False,
+            help=f"Give up after so long without a byte.  [default: {DEFAULT_TIMEOUT:g}]",
+        )(command)
+        return click.option(
+            "--platform",
+            metavar="URL",
+            envvar="CHATFILES_PLATFORM" if top else None,
+            callback=_platform,
+            expose_value=False,
+            help="The platform's base URL, also from CHATFILES_PLATFORM.  "
+            f"[default: {DEFAULT_PLATFORM}]",
+        )(command)
+
+    return decorate
+
+
+def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
+    """The option that names the file of a credential; passed on as ``<option>``, a path."""
+    return click.option(
+        credential.option,
+        metavar="FILE",
+        help=f"File that holds the {credential.what}; else {credential.variable} holds it"
+        + (f", else ./{credential.default_file} does." if credential.default_file else "."),
+    )
+
+
+def administers(command: _Command) -> _Command:
+    """The options of every administrative command."""
+    return credential_option(ADMIN)(connection_options()(command))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+workspace_argument = click.argument("workspace_id", callback=uuid, metavar="WORKSPACE")

@@ -1,0 +1,73 @@
+"""
+The files that the demo serves: made anew each time, or found in a directory of the user's.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable
+
+__all__ = ["GREETING", "find_files", "make_files"]
+
+GREETING = "Hello!  This file came from a workspace, through the platform, to you.\n"
+RANDOM_BYTES = 1024 * 1024
+#: Files of a directory that are looked at, so that a demo of a huge one starts at once.
+LOOKED_AT = 1000
+
+
+def make_files(directory: str, entropy: Callable[[int], bytes] = os.urandom) -> list[str]:
+    """
+    :param directory: an empty one.
+    :return: the names of the files made in it, the one for a first look first.
+    """
+    contents = {
+        "hello.txt": GREETING.encode(),
+        "readings.csv": _readings(),
+        "random.bin": entropy(RANDOM_BYTES),
+    }
+    for name, content in contents.items():
+        with open(os.path.join(directory, name), "xb") as file:
+            file.write(content)
+    return list(contents)
+
+
+def _readings() -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["minute", "celsius"])
+    for minute in range(0, 24 * 60, 10):
+        celsius = 14 - 6 * math.cos(2 * math.pi * (minute - 180) / (24 * 60))
+        writer.writerow([minute, f"{celsius:.2f}"])
+    return text.getvalue().encode()
+
+
+def find_files(directory: str, count: int) -> list[str]:
+    """
+    :param directory: any.
+    :param count: how many are wanted at most.
+    :return: names of visible, readable regular files in and below it, relative to it, sorted, those
+        nearest to the top first; symlinks are left out, because they are never served.
+    """
+    found: list[str] = []
+    for parent, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        found += (
+            os.path.relpath(os.path.join(parent, name), directory)
+            for name in names
+            if not name.startswith(".") and _servable(os.path.join(parent, name))
+        )
+        if len(found) >= LOOKED_AT:
+            break
+    return sorted(found, key=lambda name: (name.count("/"), name))[:count]
+
+
+def _servable(path: str) -> bool:
+    return (
+        path.isprintable()
+        and not os.path.islink(path)
+        and os.path.isfile(path)
+        and os.access(path, os.R_OK)
+    )

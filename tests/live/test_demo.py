@@ -1,0 +1,177 @@
+"""
+``chatfiles demo`` as a newcomer meets it: started, its lines pasted, stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SECONDS = 60.0
+
+
+def _until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+class DemoTests(SynchronousTestCase):
+    """Two real processes of a role each, and two lines for a shell."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="demo test ")
+        self.addCleanup(temporary.cleanup)
+        self.temporary = os.path.realpath(temporary.name)
+        self.here = os.path.join(self.temporary, "here")
+        os.mkdir(self.here)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": ROOT,
+            "TMPDIR": self.temporary,
+            "CHATFILES_LISTEN": "tcp:1",  # must not reach the roles
+            "CONFIGS_DIR": "/nowhere",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatfiles.cli", "demo", *words],
+            cwd=self.here,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+    def printed(self, process: subprocess.Popen[str]) -> str:
+        """:return: all that it prints until it is ready."""
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Press Ctrl-C"):
+                return "".join(lines)
+        assert process.stderr is not None
+        raise AssertionError(f"the demo ended: {process.stderr.read()}")
+
+    def paste(self, line: str) -> bytes:
+        """:return: what *line* prints in a shell somewhere else."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            ["/bin/sh", "-c", line],
+            cwd=self.here,
+            env=environment,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done.stdout
+
+    def state(self) -> list[str]:
+        return [name for name in os.listdir(self.temporary) if name != "here"]
+
+    def served(self, path: str) -> bytes:
+        with open(os.path.join(self.temporary, *self.state(), "workspace", path), "rb") as file:
+            return file.read()
+
+    def test_as_printed(self) -> None:
+        """Both lines work from another directory; Ctrl-C ends all of it with status 0."""
+        process = self.start()
+        text = self.printed(process)
+        roles = _children(process.pid)
+        self.assertEqual(len(roles), 2)
+        state = os.path.join(self.temporary, *self.state())
+        self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
+        with open(os.path.join(state, "token")) as file:
+            self.assertNotIn(file.read().strip(), text)
+
+        [curl] = re.findall(r"^  (curl .*)$", text, re.MULTILINE)
+        if shutil.which("curl"):
+            self.assertEqual(self.paste(curl), self.served("hello.txt"))
+        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        self.paste(get)
+        with open(os.path.join(self.here, "readings.csv"), "rb") as file:
+            self.assertEqual(file.read(), self.served("readings.csv"))
+        random = re.sub("/workspace/[^/]*$", "/workspace/random.bin", get)
+        self.assertEqual(self.paste(f"{random} -o -"), self.served("random.bin"))
+
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=SECONDS)
+        self.assertEqual((process.returncode, rest), (0, ""), errors)
+        self.assertEqual(errors, "\nStopped.\n")
+        self.assertEqual([pid for pid in roles if _alive(pid)], [])
+        self.assertEqual(self.state(), [])
+        self.assertEqual(os.listdir(self.here), ["readings.csv"])
+        if not shutil.which("curl"):
+            raise SkipTest("all but the curl line has been tried: curl is not installed")
+
+    def test_own_directory(self) -> None:
+        """``--directory`` serves what is there and leaves it alone; SIGTERM is a clean end too."""
+        files = os.path.join(self.here, "my files")
+        os.mkdir(files)
+        with open(os.path.join(files, "it's.txt"), "w") as file:
+            file.write("mine")
+        process = self.start("--directory", files, "-v")
+        text = self.printed(process)
+        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        self.assertEqual(self.paste(f"{get} -o -"), b"mine")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertRegex(errors, r"(?m)^workspace \| .*chatfiles workspace ready on http://")
+        self.assertEqual(os.listdir(files), ["it's.txt"])
+        self.assertEqual(self.state(), [])
+
+    def test_role_that_dies(self) -> None:
+        """If a role dies the demo says which, ends the other, cleans up, and fails."""
+        process = self.start()
+        self.printed(process)
+        first, second = _children(process.pid)
+        os.kill(second, signal.SIGKILL)
+        _, errors = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 1, errors)
+        self.assertIn("chatfiles: the workspace has ended by itself, with status -9", errors)
+        self.assertFalse(_alive(first))
+        self.assertEqual(self.state(), [])
+
+    def test_killed(self) -> None:
+        """A demo that is killed takes its roles along."""
+        process = self.start()
+        self.printed(process)
+        roles = _children(process.pid)
+        process.kill()
+        self.assertTrue(_until(lambda: not any(_alive(pid) for pid in roles)), "roles left behind")

@@ -1,0 +1,133 @@
+"""
+The console script as a process on a terminal: progress, questions, and signals.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+
+from tests.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class TerminalCase(StubCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+
+    def run_on_terminal(
+        self, *words: str, typed: bytes = b"", signum: int | None = None
+    ) -> tuple[int, str]:
+        """
+        Run ``chatfiles`` with *words* on a terminal.
+
+        :param signum: sent once the stub has set ``begun``; then the stub may go on.
+        :return: its exit status and all that it wrote.
+        """
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(ours, (24, 80))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
+        environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chatfiles.cli", *words],
+            cwd=self.directory,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        os.write(ours, typed)
+        if signum is not None:
+            self.assertTrue(self.begun.wait(20), "the transfer did not begin")
+            process.send_signal(signum)
+        written = bytearray()
+        try:
+            while piece := os.read(ours, 4096):
+                written += piece
+        except OSError:  # EIO: the other end of the terminal is closed
+            pass
+        os.close(ours)
+        return process.wait(), written.decode().replace("\r\n", "\n")
+
+
+class ProgressTests(TerminalCase):
+    """``chatfiles get`` where somebody looks."""
+
+    def fetch(self, *words: str, signum: int | None = None) -> tuple[int, str]:
+        words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f\x1b.bin", *words)
+        return self.run_on_terminal(*words, signum=signum)
+
+    def test_bar(self) -> None:
+        """A bar while it comes, one line when it is there."""
+        self.play(counted(b"x" * 2048))
+        status, written = self.fetch()
+        self.assertEqual(status, 0, written)
+        self.assertIn("f_.bin:   0%|", written)
+        self.assertRegex(written.splitlines()[-1], r"saved f_\.bin \(2\.05kB in \d+\.\d s\)$")
+
+    def test_quiet(self) -> None:
+        """``-q`` says nothing."""
+        self.play(counted(b"x" * 2048))
+        self.assertEqual(self.fetch("-q"), (0, ""))
+
+    def test_bytes_alone(self) -> None:
+        """``-o -`` on a terminal shows the bytes, with no bar between them."""
+        self.play(counted(b"hello\n"))
+        self.assertEqual(self.fetch("-o", "-"), (0, "hello\n"))
+
+    def test_signals(self) -> None:
+        """Ctrl-C and SIGTERM end it at once, by name, and leave nothing behind."""
+        for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            self.begun.clear()
+            self.go_on.clear()
+            self.play([counted(b"x" * 2048, short=48), self.begun.set, self.go_on.wait])
+            status, written = self.fetch(signum=signum)
+            self.go_on.set()
+            self.assertEqual(status, expected, written)
+            self.assertIn("chatfiles: interrupted", written)
+            self.assertNotIn("Traceback", written)
+            self.assertEqual(self.files(), [])
+
+
+class QuestionTests(TerminalCase):
+    """``chatfiles workspace remove`` asks a person."""
+
+    def remove(self, typed: bytes, *words: str) -> tuple[int, str]:
+        return self.run_on_terminal(
+            *("workspace", "remove", WORKSPACE, "--admin-token-file", "token"), *words, typed=typed
+        )
+
+    def test_declined(self) -> None:
+        """No, or just Enter, removes nothing."""
+        for typed in (b"n\n", b"\n"):
+            status, written = self.remove(typed)
+            self.assertEqual(status, 1, written)
+            self.assertIn(f"Remove workspace {WORKSPACE}", written)
+        self.assertEqual(self.asked, [])
+
+    def test_confirmed(self) -> None:
+        """Yes does it; ``--yes`` says so beforehand."""
+        self.play(answer("204 No Content"), answer("204 No Content"))
+        status, written = self.remove(b"y\n")
+        self.assertEqual(status, 0, written)
+        self.assertEqual(self.asked[0].method, "DELETE")
+        status, written = self.remove(b"", "--yes")
+        self.assertEqual((status, written), (0, f"removed {WORKSPACE}\n"))
+
+    def test_new_token(self) -> None:
+        """A person who sees a token is told that it will not be shown again."""
+        self.play(said("201 Created", {"id": WORKSPACE, "name": "n", "auth_token": "abc"}))
+        status, written = self.run_on_terminal("workspace", "create", "--admin-token-file", "token")
+        self.assertEqual(status, 0, written)
+        self.assertIn("it is not shown again", written)
+        self.assertNotIn(TOKEN, written)
