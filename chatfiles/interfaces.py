@@ -38,7 +38,10 @@ class IWorkspaceRegistry(Interface):
     """
 
     def start() -> Awaitable[None]:
-        """Open the registry and bring its schema up to date."""
+        """
+        Open the registry and bring its schema up to date.  May be tried again after it failed.
+        Before it, and after `close`, every call fails with `RegistryUnavailable`.
+        """
 
     def close() -> Awaitable[None]:
         """Finish what is running and release everything; idempotent."""
@@ -49,7 +52,9 @@ class IWorkspaceRegistry(Interface):
     def subscribe(changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """
         Call *changed* on the reactor thread with the id of each workspace whose row or tokens have
-        changed, or ``None`` when anything may have.
+        changed, or ``None`` when anything may have, or when the registry can no longer tell.  A
+        change made through this registry is told before the call that made it succeeds.  When a
+        token was last used is not told.
 
         :return: a callable that ends the subscription.
         """
@@ -124,6 +129,7 @@ class IWorkspaceRegistry(Interface):
         Add a token.
 
         :param only_first: add it only if the workspace has no live token, atomically.
+        :raise chatfiles.errors.Conflict: a token of that hash exists, revoked or not.
         :return: the token; ``None`` if there is no such workspace, or *only_first* forbade it.
         """
 

@@ -1,0 +1,3 @@
+"""
+The registry: which workspaces there are, and which tokens open them (CONTRACT 3).
+"""

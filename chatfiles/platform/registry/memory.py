@@ -1,0 +1,289 @@
+"""
+A registry in memory, for tests: the contract's suite holds it to what the real ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from chatfiles.errors import ChatfilesError, Conflict, RegistryUnavailable
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import Scope, Token, Workspace
+from chatfiles.platform.registry.changes import Subscribers
+from chatfiles.platform.registry.rows import utc
+
+__all__ = ["MemoryRegistry"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Row:
+    workspace: Workspace
+    created_at: datetime
+
+
+@dataclass
+class _Entry:
+    token: Token
+    digest: bytes
+    revoked: bool = False
+
+
+@implementer(IWorkspaceRegistry)
+class MemoryRegistry:
+    """
+    A fake that answers at once, or when it is let.
+
+    As with the real ones, calls before `start` and after `close` fail.
+
+    :ivar holding: while true, what is asked is done, but its answer waits for `release`.
+    :ivar asked: the name of every call so far, in order.
+    :param now: gives the aware time.
+    :param new_id: gives the id of a new token.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self.holding = False
+        self.asked: list[str] = []
+        self._now = now
+        self._new_id = new_id
+        self._failing = False
+        self._open = False
+        self._closed = False
+        self._rows: dict[UUID, _Row] = {}
+        self._entries: dict[UUID, _Entry] = {}
+        self._held: list[Callable[[], None]] = []
+        self._subscribers = Subscribers()
+
+    @property
+    def failing(self) -> bool:
+        """
+        While true, every call fails with `RegistryUnavailable` and changes nothing; subscribers
+        are told ``None``, as by a registry that cannot tell any more.
+        """
+        return self._failing
+
+    @failing.setter
+    def failing(self, failing: bool) -> None:
+        self._failing = failing
+        if failing:
+            self._subscribers.tell(None)
+
+    def release(self) -> None:
+        """Hold no more, and give the answers that were held, in order."""
+        self.holding = False
+        while self._held:
+            self._held.pop(0)()
+
+    def start(self) -> Deferred[None]:
+        self._open = not (self._closed or self._failing)
+        return self._answer("start", lambda: None)
+
+    def close(self) -> Deferred[None]:
+        self._open, self._closed = False, True
+        self.release()
+        return succeed(None)
+
+    def check(self) -> Deferred[None]:
+        return self._answer("check", lambda: None)
+
+    def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        return self._subscribers.subscribe(changed)
+
+    def workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        return self._answer("workspace", lambda: self._live(workspace_id))
+
+    def fresh_workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        return self._answer("fresh_workspace", lambda: self._live(workspace_id))
+
+    def workspaces(self) -> Deferred[Sequence[Workspace]]:
+        def read() -> Sequence[Workspace]:
+            rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.workspace.id))
+            return [row.workspace for row in rows if row.workspace.status != "removed"]
+
+        return self._answer("workspaces", read)
+
+    def create_workspace(
+        self,
+        workspace_id: UUID,
+        *,
+        name: str,
+        url: str | None,
+        delivery_mode: str | None,
+        secret: str,
+    ) -> Deferred[Workspace]:
+        def change() -> Workspace:
+            if workspace_id in self._rows:
+                raise Conflict("a workspace with this id exists already")
+            return self._store(
+                Workspace(workspace_id, name, url, "provisioning", delivery_mode, secret)
+            )
+
+        return self._answer("create_workspace", change)
+
+    def register(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str | None,
+    ) -> Deferred[Workspace | None]:
+        def change() -> Workspace | None:
+            found = self._live(workspace_id)
+            if found is None:
+                if create_name is None or workspace_id in self._rows:
+                    return None
+                found = Workspace(workspace_id, create_name, None, None, None, None)
+            return self._store(
+                replace(
+                    found,
+                    status="online",
+                    url=found.url if url is None else url,
+                    delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
+                    last_heartbeat_at=utc(self._now()),
+                )
+            )
+
+        return self._answer("register", change)
+
+    def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
+        def change() -> str | None:
+            found = self._live(workspace_id)
+            if found is not None and not found.inbound_secret:
+                found = self._store(replace(found, inbound_secret=candidate))
+            return None if found is None else found.inbound_secret
+
+        return self._answer("ensure_secret", change)
+
+    def heartbeat(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        def change() -> Workspace | None:
+            found = self._live(workspace_id)
+            if found is None:
+                return None
+            return self._store(replace(found, last_heartbeat_at=utc(self._now())))
+
+        return self._answer("heartbeat", change)
+
+    def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
+        def change() -> bool:
+            found = self._live(workspace_id)
+            if found is None:
+                return False
+            for entry in self._entries_of(workspace_id):
+                entry.revoked = True
+            self._store(replace(found, status="removed"))
+            return True
+
+        return self._answer("remove_workspace", change)
+
+    def token(self, digest: bytes) -> Deferred[Token | None]:
+        def read() -> Token | None:
+            for entry in self._entries.values():
+                if entry.digest == digest and not entry.revoked:
+                    return entry.token
+            return None
+
+        return self._answer("token", read)
+
+    def create_token(
+        self,
+        workspace_id: UUID,
+        *,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+        only_first: bool = False,
+    ) -> Deferred[Token | None]:
+        def change() -> Token | None:
+            if self._live(workspace_id) is None:
+                return None
+            if only_first and self._entries_of(workspace_id):
+                return None
+            if any(entry.digest == digest for entry in self._entries.values()):
+                raise Conflict("this token exists already")
+            now = utc(self._now())
+            token = Token(self._new_id(), workspace_id, prefix, scopes, name, now)
+            self._entries[token.id] = _Entry(token, digest)
+            self._subscribers.tell(workspace_id)
+            return token
+
+        return self._answer("create_token", change)
+
+    def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:
+        return self._answer("has_live_token", lambda: bool(self._entries_of(workspace_id)))
+
+    def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
+        def read() -> Sequence[Token]:
+            found = [entry.token for entry in self._entries_of(workspace_id)]
+            return sorted(found, key=lambda token: (token.created_at, token.id))
+
+        return self._answer("tokens", read)
+
+    def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
+        def change() -> bool:
+            entry = self._entries.get(token_id)
+            if entry is None or entry.revoked or entry.token.workspace_id != workspace_id:
+                return False
+            entry.revoked = True
+            self._subscribers.tell(workspace_id)
+            return True
+
+        return self._answer("revoke_token", change)
+
+    def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
+        def change() -> None:
+            for token_id, used_at in used.items():
+                entry = self._entries.get(token_id)
+                if entry is not None:
+                    known = entry.token.last_used_at
+                    latest = utc(used_at) if known is None else max(known, utc(used_at))
+                    entry.token = replace(entry.token, last_used_at=latest)
+
+        return self._answer("touch_tokens", change)
+
+    def _live(self, workspace_id: UUID) -> Workspace | None:
+        row = self._rows.get(workspace_id)
+        return None if row is None or row.workspace.status == "removed" else row.workspace
+
+    def _entries_of(self, workspace_id: UUID) -> list[_Entry]:
+        return [
+            entry
+            for entry in self._entries.values()
+            if entry.token.workspace_id == workspace_id and not entry.revoked
+        ]
+
+    def _store(self, workspace: Workspace) -> Workspace:
+        row = self._rows.setdefault(workspace.id, _Row(workspace, utc(self._now())))
+        row.workspace = workspace
+        self._subscribers.tell(workspace.id)
+        return workspace
+
+    def _answer(self, name: str, work: Callable[[], T]) -> Deferred[T]:
+        self.asked.append(name)
+        answer: Deferred[T] = Deferred()
+        try:
+            if self._failing or not self._open:
+                raise RegistryUnavailable
+            give = partial(answer.callback, work())
+        except ChatfilesError as error:
+            give = partial(answer.errback, error)
+        self._held.append(give)
+        if not self.holding:
+            self.release()
+        return answer

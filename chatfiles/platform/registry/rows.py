@@ -1,0 +1,131 @@
+"""
+Pure: rows of the registry to values, and values to what a row keeps.
+
+Rows may have been written by others, so nothing in them is taken on trust: a row whose id is not a
+canonical UUID is no row, an unknown scope grants nothing, a moment that cannot be read is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace
+
+__all__ = [
+    "moment_of",
+    "scopes_of",
+    "text_of_moment",
+    "text_of_scopes",
+    "token_of",
+    "utc",
+    "uuid_of",
+    "workspace_of",
+]
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def workspace_of(row: Sequence[object]) -> Workspace | None:
+    """
+    :param row: a workspace row, in the order of `chatfiles.platform.registry.statements`.
+    :return: the workspace, or ``None`` if the row's id is not a UUID.
+    """
+    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at = row
+    workspace_id = uuid_of(raw_id)
+    if workspace_id is None:
+        return None
+    return Workspace(
+        id=workspace_id,
+        name=_text(name) or "",
+        url=_text(url),
+        status=_text(status),
+        delivery_mode=_text(delivery_mode),
+        inbound_secret=_text(secret),
+        last_heartbeat_at=moment_of(last_heartbeat_at),
+    )
+
+
+def token_of(row: Sequence[object]) -> Token | None:
+    """
+    :param row: a token row, in the order of `chatfiles.platform.registry.statements`.
+    :return: the token, or ``None`` if its id or its workspace's is not a UUID.
+    """
+    raw_id, raw_workspace_id, prefix, scopes, name, created_at, last_used_at = row
+    token_id, workspace_id = uuid_of(raw_id), uuid_of(raw_workspace_id)
+    if token_id is None or workspace_id is None:
+        return None
+    return Token(
+        id=token_id,
+        workspace_id=workspace_id,
+        prefix=_text(prefix) or "",
+        scopes=scopes_of(scopes),
+        name=_text(name),
+        created_at=moment_of(created_at),
+        last_used_at=moment_of(last_used_at),
+    )
+
+
+def uuid_of(value: object) -> UUID | None:
+    """
+    :param value: a UUID, or text.
+    :return: the UUID, or ``None`` unless the text is its canonical form: only that is found again
+        when it is looked up.
+    """
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):
+        return UUID(value)
+    return None
+
+
+def scopes_of(value: object) -> frozenset[Scope]:
+    """
+    :param value: words with spaces between them; ``None`` in a row from before there were scopes.
+    :return: the scopes that are known; all of them for ``None``.
+    """
+    if value is None:
+        return ALL_SCOPES
+    words = value.split() if isinstance(value, str) else ()
+    return frozenset(scope for scope in Scope if scope.value in words)
+
+
+def text_of_scopes(scopes: Iterable[Scope]) -> str:
+    """:return: the words in a fixed order; never ``None``, which would mean all of them."""
+    return " ".join(sorted(scope.value for scope in scopes))
+
+
+def moment_of(value: object) -> datetime | None:
+    """
+    :param value: ISO 8601 text (UTC if it names no zone), or a datetime.
+    :return: the moment in UTC, or ``None`` if it cannot be read.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def text_of_moment(moment: datetime) -> str:
+    """:return: ISO 8601 in UTC, of one length, so that the text compares as the time does."""
+    return utc(moment).isoformat(timespec="microseconds")
+
+
+def utc(moment: datetime) -> datetime:
+    """
+    :return: the same moment in UTC.
+    :raise ValueError: it names no zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a moment of the registry must be aware")
+    return moment.astimezone(UTC)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

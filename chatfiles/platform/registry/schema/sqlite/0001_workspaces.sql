@@ -1,0 +1,37 @@
+-- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
+-- given only the columns and indexes that are ours.
+--
+-- Ids are canonical lower-case UUIDs, moments are ISO 8601 in UTC with microseconds (so that text
+-- compares as time), token_hash is 32 bytes.
+
+CREATE TABLE IF NOT EXISTS workspaces (
+    id text PRIMARY KEY NOT NULL,
+    name text,
+    url text,
+    status text,
+    delivery_mode text,
+    platform_inbound_secret text,
+    last_heartbeat_at text,
+    created_at text,
+    updated_at text
+);
+
+CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
+    id text PRIMARY KEY NOT NULL,
+    workspace_id text NOT NULL REFERENCES workspaces (id),
+    token_hash blob NOT NULL,
+    prefix text,
+    created_at text,
+    last_used_at text,
+    revoked_at text
+);
+
+-- SQLite has no ADD COLUMN IF NOT EXISTS: the migration leaves a column alone that is there.
+ALTER TABLE workspace_auth_tokens ADD COLUMN scopes text;
+ALTER TABLE workspace_auth_tokens ADD COLUMN name text;
+
+CREATE UNIQUE INDEX IF NOT EXISTS chatfiles_tokens_by_hash
+    ON workspace_auth_tokens (token_hash);
+
+CREATE INDEX IF NOT EXISTS chatfiles_tokens_by_workspace
+    ON workspace_auth_tokens (workspace_id);

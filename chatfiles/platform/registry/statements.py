@@ -1,0 +1,143 @@
+"""
+Every SQL statement of the registry, by name.
+
+A dialect is one `Statements`; the type makes sure that it has a sibling for each statement of the
+others.  What a statement takes is named in it; what it gives is said here:
+
+- a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
+  last_heartbeat_at``;
+- a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
+- a change gives only its count of rows, and the transaction reads what it wants to know after it,
+  so that no dialect needs ``RETURNING``.
+
+A row is *live* unless its status is ``removed`` (workspaces; NULL is live) or it has a
+``revoked_at`` (tokens).
+"""
+
+# These are names of statements, not passwords.
+# ruff: noqa: S106
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["SQLITE", "Statements"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """The statements of one dialect."""
+
+    #: Fails unless the tables can be read.
+    check: str
+
+    #: The table of applied migrations.
+    schema_create: str
+    #: → the newest version applied, or NULL.
+    schema_version: str
+    schema_applied: str
+
+    #: → the live workspace row.  Inside a transaction that goes on to write, it also keeps others
+    #: from changing that row (SQLite: the transaction has the database; others: ``FOR UPDATE``).
+    workspace: str
+    #: → every live workspace row, oldest first.
+    workspaces: str
+    #: A row that is there, removed or not, is left as it is, and the count is 0.
+    workspace_create: str
+    #: A live row comes online; what is given as NULL keeps its value.
+    workspace_register: str
+    workspace_heartbeat: str
+    #: A live row without an inbound secret gets the candidate.
+    workspace_secret: str
+    workspace_remove: str
+
+    #: → the live token row with that hash, of a live workspace.
+    token: str
+    #: → the live token rows of a live workspace, oldest first.
+    tokens: str
+    #: → a row if any token of the workspace is live.
+    token_any: str
+    #: A hash that is there already is left as it is, and the count is 0.
+    token_create: str
+    token_revoke: str
+    token_revoke_all: str
+    #: Only if the moment is later than the one recorded.
+    token_touch: str
+
+
+SQLITE = Statements(
+    check="SELECT 1 FROM workspaces LIMIT 1",
+    schema_create="""
+        CREATE TABLE IF NOT EXISTS chatfiles_schema (
+            version integer PRIMARY KEY NOT NULL,
+            applied_at text NOT NULL
+        )""",
+    schema_version="SELECT max(version) FROM chatfiles_schema",
+    schema_applied="""
+        INSERT INTO chatfiles_schema (version, applied_at) VALUES (:version, :applied_at)""",
+    workspace="""
+        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+        FROM workspaces
+        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    workspaces="""
+        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+        FROM workspaces
+        WHERE status IS NULL OR status <> 'removed'
+        ORDER BY created_at, id""",
+    workspace_create="""
+        INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
+                                last_heartbeat_at, created_at, updated_at)
+        VALUES (:id, :name, :url, :status, :delivery_mode, :secret, :heartbeat_at, :now, :now)
+        ON CONFLICT DO NOTHING""",
+    workspace_register="""
+        UPDATE workspaces
+        SET status = 'online', url = coalesce(:url, url),
+            delivery_mode = coalesce(:delivery_mode, delivery_mode),
+            last_heartbeat_at = :now, updated_at = :now
+        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    workspace_heartbeat="""
+        UPDATE workspaces
+        SET last_heartbeat_at = :now, updated_at = :now
+        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    workspace_secret="""
+        UPDATE workspaces
+        SET platform_inbound_secret = :candidate, updated_at = :now
+        WHERE id = :id AND (status IS NULL OR status <> 'removed')
+            AND (platform_inbound_secret IS NULL OR platform_inbound_secret = '')""",
+    workspace_remove="""
+        UPDATE workspaces
+        SET status = 'removed', updated_at = :now
+        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    token="""
+        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
+        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
+        WHERE t.token_hash = :digest AND t.revoked_at IS NULL
+            AND (w.status IS NULL OR w.status <> 'removed')""",
+    tokens="""
+        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
+        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
+        WHERE t.workspace_id = :workspace_id AND t.revoked_at IS NULL
+            AND (w.status IS NULL OR w.status <> 'removed')
+        ORDER BY t.created_at, t.id""",
+    token_any="""
+        SELECT 1 FROM workspace_auth_tokens
+        WHERE workspace_id = :workspace_id AND revoked_at IS NULL
+        LIMIT 1""",
+    token_create="""
+        INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
+                                           created_at)
+        VALUES (:id, :workspace_id, :digest, :prefix, :scopes, :name, :now)
+        ON CONFLICT DO NOTHING""",
+    token_revoke="""
+        UPDATE workspace_auth_tokens
+        SET revoked_at = :now
+        WHERE id = :id AND workspace_id = :workspace_id AND revoked_at IS NULL""",
+    token_revoke_all="""
+        UPDATE workspace_auth_tokens
+        SET revoked_at = :now
+        WHERE workspace_id = :workspace_id AND revoked_at IS NULL""",
+    token_touch="""
+        UPDATE workspace_auth_tokens
+        SET last_used_at = :used_at
+        WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :used_at)""",
+)

@@ -1,0 +1,64 @@
+"""
+Noticing, by looking again and again, that something has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.threads import ReactorClock
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """
+    Looks at an interval, and tells when what it sees is not what it saw before.
+
+    While it cannot see, it tells each time: whoever keeps answers must not rely on them then.
+
+    :param look: gives anything comparable; fails with `RegistryUnavailable`.
+    :param changed: called on the reactor thread.
+    :param interval: seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Awaitable[object]],
+        changed: Callable[[], None],
+        *,
+        clock: ReactorClock,
+        interval: float,
+    ) -> None:
+        self._look = look
+        self._changed = changed
+        self._interval = interval
+        self._seen: object = None
+        self._loop = LoopingCall(self._look_again)
+        self._loop.clock = cast("IReactorTime", clock)
+
+    async def begin(self) -> None:
+        """Note what there is to be seen now; a change after this is told, whenever one looks."""
+        self._seen = await self._look()
+
+    def turn(self, on: bool) -> None:
+        """Look from now on, or no more."""
+        if on and not self._loop.running:
+            self._loop.start(self._interval, now=False)
+        elif self._loop.running and not on:
+            self._loop.stop()
+
+    async def _look_again(self) -> None:
+        try:
+            seen = await self._look()
+        except RegistryUnavailable:
+            self._changed()
+        else:
+            if seen != self._seen:
+                self._seen = seen
+                self._changed()

@@ -1,0 +1,145 @@
+"""
+What the cases of the registry's contract share: hooks, ids, help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import ALL_SCOPES, Token, Workspace, token_hash
+
+T = TypeVar("T")
+
+#: Ids in ascending order.
+FIRST = UUID("0b6a2d3e-6a3f-4d64-9d0b-3b8a4b6e1f01")
+SECOND = UUID("5c1f9f0e-93f4-4a52-8f3b-0a7d6f2b1c02")
+THIRD = UUID("f3a9d8c7-1b2e-4f60-a1b2-c3d4e5f60703")
+UNKNOWN = UUID("00000000-0000-4000-8000-000000000000")
+
+#: Whatever a registry must not show.
+SECRET = "inbound-secret-that-nobody-may-see"
+OTHER_SECRET = "another-secret-that-nobody-may-see"
+
+if TYPE_CHECKING:
+    Base = TestCase
+else:
+    Base = object
+
+
+def begun(awaitable: Awaitable[T]) -> Deferred[T]:
+    """:return: the answer of a call that has been made and is not waited for yet."""
+
+    async def wait() -> T:
+        return await awaitable
+
+    return Deferred.fromCoroutine(wait())
+
+
+def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """:return: a call of each method that may fail, by name."""
+    return {
+        "check": registry.check,
+        "workspace": lambda: registry.workspace(FIRST),
+        "fresh_workspace": lambda: registry.fresh_workspace(FIRST),
+        "workspaces": registry.workspaces,
+        "create_workspace": lambda: registry.create_workspace(
+            THIRD, name="new", url=None, delivery_mode=None, secret=SECRET
+        ),
+        "register": lambda: registry.register(
+            FIRST, url=None, delivery_mode=None, create_name="new"
+        ),
+        "ensure_secret": lambda: registry.ensure_secret(FIRST, SECRET),
+        "heartbeat": lambda: registry.heartbeat(FIRST),
+        "remove_workspace": lambda: registry.remove_workspace(FIRST),
+        "token": lambda: registry.token(token_hash("token")),
+        "create_token": lambda: registry.create_token(
+            FIRST, digest=token_hash("new"), prefix="new", scopes=ALL_SCOPES, name=None
+        ),
+        "has_live_token": lambda: registry.has_live_token(FIRST),
+        "tokens": lambda: registry.tokens(FIRST),
+        "revoke_token": lambda: registry.revoke_token(FIRST, UNKNOWN),
+        "touch_tokens": lambda: registry.touch_tokens({UNKNOWN: datetime.now(UTC)}),
+    }
+
+
+class RegistryCase(Base):
+    """
+    Mixed into a `TestCase` that gives it the hooks.
+
+    :ivar registry: started, and empty.
+    :ivar moment: what its clock says.
+    """
+
+    registry: IWorkspaceRegistry
+    moment: datetime
+    timeout = 20
+
+    # Hooks
+
+    def make_registry(self) -> IWorkspaceRegistry:
+        """:return: a registry that is not started, on this test's storage, with `now`."""
+        raise NotImplementedError
+
+    async def cut_off(self) -> None:
+        """Make the storage of `registry` unreachable, and return when it has noticed."""
+        raise NotImplementedError
+
+    async def reconnect(self) -> None:
+        """Make it reachable again."""
+        raise NotImplementedError
+
+    async def settle(self) -> None:
+        """Return when everything that has been changed so far has been told to subscribers."""
+
+    # Help
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def pass_time(self, seconds: float = 1) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.moment = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+        self.registry = self.make_registry()
+        self.addCleanup(lambda: begun(self.registry.close()))
+        await self.registry.start()
+
+    async def create(self, workspace_id: UUID = FIRST, **given: Any) -> Workspace:
+        values = {"name": "one", "url": None, "delivery_mode": None, "secret": SECRET} | given
+        return await self.registry.create_workspace(workspace_id, **values)
+
+    async def mint(self, text: str = "token", workspace_id: UUID = FIRST, **given: Any) -> Token:
+        values = {"prefix": text[:8], "scopes": ALL_SCOPES, "name": None} | given
+        token = await self.registry.create_token(workspace_id, digest=token_hash(text), **values)
+        assert token is not None
+        return token
+
+    async def assert_unavailable(self, awaitable: Awaitable[object]) -> None:
+        with self.assertRaises(RegistryUnavailable) as caught:
+            await awaitable
+        self.assertEqual(caught.exception.status, 503)
+        self.assertEqual(caught.exception.text, RegistryUnavailable.text)
+        self.assertIsNotNone(caught.exception.retry_after)
+        self.assertNotIn(SECRET, repr((caught.exception, caught.exception.detail)))
+
+    def try_token(self, text: str, **given: Any) -> Awaitable[Token | None]:
+        return self.registry.create_token(
+            FIRST, digest=token_hash(text), prefix=text, scopes=ALL_SCOPES, name=None, **given
+        )
+
+    async def last_used(self) -> list[datetime | None]:
+        return [token.last_used_at for token in await self.registry.tokens(FIRST)]
+
+    def told(self) -> list[UUID | None]:
+        told: list[UUID | None] = []
+        self.addCleanup(self.registry.subscribe(told.append))
+        return told

@@ -1,0 +1,135 @@
+"""
+The contract of a registry's subscriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+
+from chatfiles.errors import Conflict
+from chatfiles.model import Workspace
+from tests.contract.registry_case import (
+    FIRST,
+    OTHER_SECRET,
+    SECOND,
+    SECRET,
+    UNKNOWN,
+    RegistryCase,
+    T,
+    begun,
+    every_call,
+)
+
+
+class ChangesContract(RegistryCase):
+    """Who is told of what, and when."""
+
+    async def test_changes_are_told(self):
+        """A cache is not told of a change before whoever made it goes on."""
+        told = self.told()
+
+        async def expect(call: Callable[[], Awaitable[T]]) -> T:
+            told.clear()
+            result = await call()
+            self.assertIn(FIRST, told)
+            return result
+
+        registry = self.registry
+        await expect(every_call(registry)["register"])
+        await expect(
+            lambda: registry.register(FIRST, url="http://a", delivery_mode=None, create_name=None)
+        )
+        await expect(lambda: registry.ensure_secret(FIRST, SECRET))
+        await expect(lambda: registry.heartbeat(FIRST))
+        token = await expect(self.mint)
+        await expect(lambda: registry.revoke_token(FIRST, token.id))
+        await expect(lambda: registry.remove_workspace(FIRST))
+        told.clear()
+        await self.create(SECOND)
+        self.assertIn(SECOND, told)
+
+    async def test_nothing_is_told(self):
+        """Caches are emptied by calls that change nothing."""
+        await self.create()
+        await self.create(SECOND)
+        token = await self.mint()
+        await self.registry.remove_workspace(SECOND)
+        await self.settle()
+        told = self.told()
+        for name in ("check", "workspace", "fresh_workspace", "workspaces", "token"):
+            await every_call(self.registry)[name]()
+        for name in ("has_live_token", "tokens", "revoke_token"):
+            await every_call(self.registry)[name]()
+        await self.registry.ensure_secret(FIRST, OTHER_SECRET)
+        await self.registry.heartbeat(SECOND)
+        await self.registry.register(SECOND, url=None, delivery_mode=None, create_name="x")
+        await self.registry.register(UNKNOWN, url=None, delivery_mode=None, create_name=None)
+        await self.registry.remove_workspace(SECOND)
+        await self.registry.revoke_token(SECOND, token.id)
+        await self.try_token("other", only_first=True)
+        with self.assertRaises(Conflict):
+            await self.create()
+        with self.assertRaises(Conflict):
+            await self.mint()
+        await self.settle()
+        self.assertEqual(told, [])
+
+    async def test_unsubscribe(self):
+        """Who has unsubscribed is still told, or unsubscribing twice ends somebody else's."""
+        ended: list[UUID | None] = []
+        unsubscribe = self.registry.subscribe(ended.append)
+        told = self.told()
+        unsubscribe()
+        unsubscribe()
+        await self.create()
+        await self.settle()
+        self.assertEqual(ended, [])
+        self.assertIn(FIRST, told)
+
+    async def test_unsubscribe_while_told(self):
+        """Who has unsubscribed during a round is still told in it."""
+        ended: list[UUID | None] = []
+        ends: list[Callable[[], None]] = []
+        first = self.registry.subscribe(lambda _: ends[0]())
+        ends.append(self.registry.subscribe(ended.append))
+        await self.create()
+        first()
+        self.assertEqual(ended, [])
+
+    async def test_same_subscriber_twice(self):
+        """Two subscriptions of one callable end together."""
+        told: list[UUID | None] = []
+        unsubscribe = self.registry.subscribe(told.append)
+        self.addCleanup(self.registry.subscribe(told.append))
+        unsubscribe()
+        await self.create()
+        self.assertIn(FIRST, told)
+
+    async def test_subscriber_that_fails(self):
+        """One bad subscriber breaks the change, or keeps the others from hearing of it."""
+
+        def fails(_: UUID | None) -> None:
+            raise ZeroDivisionError
+
+        unsubscribe = self.registry.subscribe(fails)
+        told = self.told()
+        await self.create()
+        unsubscribe()
+        self.assertIn(FIRST, told)
+        self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_subscriber_that_asks(self):
+        """A subscriber that asks as soon as it is told gets the answer from before the change."""
+        await self.create()
+        await self.registry.workspace(FIRST)
+        asked: list[Deferred[Workspace | None]] = []
+        self.addCleanup(
+            self.registry.subscribe(lambda _: asked.append(begun(self.registry.workspace(FIRST))))
+        )
+        await self.registry.register(FIRST, url="http://new", delivery_mode=None, create_name=None)
+        found = await asked[0]
+        assert found is not None
+        self.assertEqual(found.url, "http://new")

@@ -1,0 +1,96 @@
+"""
+The contract of a registry: what ends and what begins trust in a workspace.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from chatfiles.model import token_hash
+from tests.contract.registry_case import (
+    FIRST,
+    OTHER_SECRET,
+    SECOND,
+    SECRET,
+    UNKNOWN,
+    RegistryCase,
+    begun,
+)
+
+
+class SecretsContract(RegistryCase):
+    """Inbound secrets, and removal."""
+
+    async def test_ensure_secret(self):
+        """A workspace without a secret (NULL or empty) does not get one."""
+        await self.registry.register(FIRST, url=None, delivery_mode=None, create_name="null")
+        await self.create(SECOND, secret="")
+        for workspace_id in (FIRST, SECOND):
+            found = await self.registry.ensure_secret(workspace_id, OTHER_SECRET)
+            self.assertEqual(found, OTHER_SECRET)
+            row = await self.registry.workspace(workspace_id)
+            assert row is not None
+            self.assertEqual(row.inbound_secret, OTHER_SECRET)
+
+    async def test_ensure_secret_keeps(self):
+        """The secret that a workspace was told is replaced, and it refuses the platform."""
+        await self.create()
+        self.assertEqual(await self.registry.ensure_secret(FIRST, OTHER_SECRET), SECRET)
+        row = await self.registry.workspace(FIRST)
+        assert row is not None
+        self.assertEqual(row.inbound_secret, SECRET)
+
+    async def test_ensure_secret_of_nobody(self):
+        """A missing or removed workspace is given a secret."""
+        await self.create(SECOND, secret="")
+        await self.registry.remove_workspace(SECOND)
+        self.assertIsNone(await self.registry.ensure_secret(UNKNOWN, SECRET))
+        self.assertIsNone(await self.registry.ensure_secret(SECOND, SECRET))
+
+    async def test_ensure_secret_twice_at_once(self):
+        """Two requests that find no secret give out two, of which one is wrong."""
+        await self.create(secret="")
+        candidates = [f"candidate {n}" for n in range(5)]
+        calls = [begun(self.registry.ensure_secret(FIRST, each)) for each in candidates]
+        answers = set(await gatherResults(calls))
+        self.assertEqual(len(answers), 1)
+        row = await self.registry.workspace(FIRST)
+        assert row is not None
+        self.assertEqual({row.inbound_secret}, answers)
+
+    async def test_remove(self):
+        """A removed workspace still exists for some call, or its tokens still open it."""
+        await self.create()
+        await self.create(SECOND)
+        await self.mint("a")
+        await self.mint("b")
+        kept = await self.mint("c", SECOND)
+        self.assertIs(await self.registry.remove_workspace(FIRST), True)
+        self.assertIsNone(await self.registry.workspace(FIRST))
+        self.assertIsNone(await self.registry.fresh_workspace(FIRST))
+        self.assertIsNone(await self.registry.token(token_hash("a")))
+        self.assertIsNone(await self.registry.token(token_hash("b")))
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [])
+        self.assertIs(await self.registry.has_live_token(FIRST), False)
+        self.assertEqual([row.id for row in await self.registry.workspaces()], [SECOND])
+        self.assertEqual(await self.registry.token(token_hash("c")), kept)
+
+    async def test_remove_nothing(self):
+        """Removing what is not there, or is removed already, is called a success."""
+        self.assertIs(await self.registry.remove_workspace(UNKNOWN), False)
+        await self.create()
+        await self.registry.remove_workspace(FIRST)
+        self.assertIs(await self.registry.remove_workspace(FIRST), False)
+
+    async def test_remove_while_a_token_is_made(self):
+        """A token that is made while its workspace is removed stays alive."""
+        await self.create()
+        calls: list[Deferred[object]] = [
+            begun(self.try_token("a")),
+            begun(self.registry.remove_workspace(FIRST)),
+            begun(self.try_token("b")),
+        ]
+        await gatherResults(calls)
+        for text in ("a", "b"):
+            self.assertIsNone(await self.registry.token(token_hash(text)))
+        self.assertIs(await self.registry.has_live_token(FIRST), False)

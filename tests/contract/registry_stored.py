@@ -1,0 +1,192 @@
+"""
+The contract of a registry whose rows outlive it, and are written by others as well.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash
+from tests.contract.registry import RegistryContract
+from tests.contract.registry_case import (
+    FIRST,
+    SECRET,
+    THIRD,
+    begun,
+)
+
+
+class StoredRegistryContract(RegistryContract):
+    """For a registry whose rows outlive it, and are written by others as well."""
+
+    # Hooks
+
+    async def insert(self, table: str, **columns: object) -> None:
+        """
+        Write a row as another program would, with NULL in the columns that are not given.
+
+        :param columns: UUIDs, aware datetimes, text, bytes or ``None``.
+        """
+        raise NotImplementedError
+
+    # Several registries on one storage
+
+    async def another(self) -> IWorkspaceRegistry:
+        """:return: a second registry, started, on the same storage: another process's."""
+        registry = self.make_registry()
+        self.addCleanup(lambda: begun(registry.close()))
+        await registry.start()
+        return registry
+
+    async def test_rows_outlive_the_registry(self):
+        """A restart loses something."""
+        await self.create(url="http://a", delivery_mode="push")
+        token = await self.mint(scopes=frozenset({Scope.WRITE}), name="kept")
+        await self.registry.touch_tokens({token.id: self.moment})
+        before = await self.registry.heartbeat(FIRST)
+        (listed,) = await self.registry.tokens(FIRST)
+        await self.registry.close()
+        again = await self.another()
+        self.assertEqual(await again.workspace(FIRST), before)
+        self.assertEqual(await again.token(token_hash("token")), listed)
+
+    async def test_start_many_at_once(self):
+        """Processes that start at once on a new storage trip over each other."""
+        await gatherResults([begun(self.another()) for _ in range(4)])
+
+    async def test_others_see_changes(self):
+        """Another process goes on with what was."""
+        other = await self.another()
+        await self.create()
+        self.assertIsNotNone(await other.workspace(FIRST))
+
+    async def test_changes_of_others_are_told(self):
+        """A token that another process has revoked stays valid in this one's cache."""
+        other = await self.another()
+        await self.create()
+        token = await self.mint()
+        await self.registry.token(token_hash("token"))
+        await self.settle()
+        told: Deferred[UUID | None] = Deferred()
+
+        def hear(workspace_id: UUID | None) -> None:
+            if not told.called:
+                told.callback(workspace_id)
+
+        self.addCleanup(self.registry.subscribe(hear))
+        await other.revoke_token(FIRST, token.id)
+        self.assertIn(await told, (None, FIRST))
+        self.assertIsNone(await self.registry.token(token_hash("token")))
+
+    async def test_only_first_in_two_processes(self):
+        """Two processes both mint the first token of a workspace."""
+        other = await self.another()
+        await self.create()
+        calls = [
+            begun(
+                registry.create_token(
+                    FIRST,
+                    digest=token_hash(f"{n}"),
+                    prefix="",
+                    scopes=ALL_SCOPES,
+                    name=None,
+                    only_first=True,
+                )
+            )
+            for n, registry in enumerate([self.registry, other] * 3)
+        ]
+        minted = [token for token in await gatherResults(calls) if token is not None]
+        self.assertEqual(len(minted), 1)
+
+    async def test_ensure_secret_in_two_processes(self):
+        """Two processes give out two secrets for one workspace."""
+        other = await self.another()
+        await self.create(secret="")
+        calls = [
+            begun(registry.ensure_secret(FIRST, f"candidate {n}"))
+            for n, registry in enumerate([self.registry, other] * 3)
+        ]
+        self.assertEqual(len(set(await gatherResults(calls))), 1)
+
+    # Rows of others
+
+    async def insert_token(self, digest: bytes = token_hash("token"), **columns: object) -> None:
+        given = {"id": THIRD, "workspace_id": FIRST, "token_hash": digest} | columns
+        await self.insert("workspace_auth_tokens", **given)
+
+    async def test_row_of_nulls(self):
+        """A row that has nothing but an id breaks its readers, or does not exist for them."""
+        await self.insert("workspaces", id=FIRST)
+        expected = Workspace(FIRST, "", None, None, None, None, None)
+        self.assertEqual(await self.registry.workspace(FIRST), expected)
+        self.assertEqual(list(await self.registry.workspaces()), [expected])
+        self.assertEqual(await self.registry.ensure_secret(FIRST, SECRET), SECRET)
+        registered = await self.registry.register(
+            FIRST, url="http://a", delivery_mode=None, create_name=None
+        )
+        assert registered is not None
+        self.assertEqual((registered.url, registered.delivery_mode), ("http://a", None))
+        self.assertIs(await self.registry.remove_workspace(FIRST), True)
+        self.assertIsNone(await self.registry.workspace(FIRST))
+
+    async def test_token_of_nulls(self):
+        """A token from before there were scopes loses its rights."""
+        await self.insert("workspaces", id=FIRST)
+        await self.insert_token()
+        expected = Token(THIRD, FIRST, "", ALL_SCOPES, None, None, None)
+        self.assertEqual(await self.registry.token(token_hash("token")), expected)
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [expected])
+        await self.registry.touch_tokens({THIRD: self.moment})
+        self.assertEqual(await self.last_used(), [self.moment])
+
+    async def test_unknown_scopes(self):
+        """A word that this version does not know grants something."""
+        await self.insert("workspaces", id=FIRST)
+        await self.insert_token(scopes="read admin reader READ *")
+        found = await self.registry.token(token_hash("token"))
+        assert found is not None
+        self.assertEqual(found.scopes, frozenset({Scope.READ}))
+
+    async def test_row_of_another_program(self):
+        """What another program has written is not what is read."""
+        at = self.moment - timedelta(days=1)
+        await self.insert(
+            "workspaces",
+            id=FIRST,
+            name="theirs",
+            url="http://a",
+            status="offline",
+            delivery_mode="push",
+            platform_inbound_secret=SECRET,
+            last_heartbeat_at=at,
+            created_at=at,
+            updated_at=at,
+        )
+        await self.insert_token(prefix="abcdefgh", created_at=at, last_used_at=at)
+        self.assertEqual(
+            await self.registry.workspace(FIRST),
+            Workspace(FIRST, "theirs", "http://a", "offline", "push", SECRET, at),
+        )
+        self.assertEqual(
+            await self.registry.token(token_hash("token")),
+            Token(THIRD, FIRST, "abcdefgh", ALL_SCOPES, None, at, at),
+        )
+
+    async def test_removed_by_another_program(self):
+        """A workspace that another program has removed, but not its tokens, still opens."""
+        await self.insert("workspaces", id=FIRST, status="removed")
+        await self.insert_token()
+        self.assertIsNone(await self.registry.workspace(FIRST))
+        self.assertIsNone(await self.registry.token(token_hash("token")))
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [])
+
+    async def test_revoked_by_another_program(self):
+        """A token that another program has revoked still opens."""
+        await self.insert("workspaces", id=FIRST)
+        await self.insert_token(revoked_at=self.moment)
+        self.assertIsNone(await self.registry.token(token_hash("token")))
+        self.assertIs(await self.registry.has_live_token(FIRST), False)

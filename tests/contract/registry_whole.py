@@ -1,0 +1,137 @@
+"""
+The contract of a registry as a whole.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta, timezone
+
+from twisted.internet.defer import gatherResults
+from zope.interface.verify import verifyObject
+
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import token_hash
+from tests.contract.registry_case import (
+    FIRST,
+    SECRET,
+    RegistryCase,
+    begun,
+    every_call,
+)
+
+
+class WholeContract(RegistryCase):
+    """Beginning, end, outage, and what holds for every call."""
+
+    async def test_provides_the_interface(self):
+        """A method is missing, or takes other arguments."""
+        verifyObject(IWorkspaceRegistry, self.registry)
+
+    async def test_check(self):
+        """A registry that answers is called unreachable."""
+        await self.registry.check()
+
+    async def test_not_started(self):
+        """A registry that nobody has started answers as if it were empty."""
+        registry = self.make_registry()
+        for call in every_call(registry).values():
+            await self.assert_unavailable(call())
+        await registry.close()
+
+    async def test_closed(self):
+        """After close something still answers, or an absence is told."""
+        await self.create()
+        await self.mint()
+        await self.registry.workspace(FIRST)
+        await self.registry.token(token_hash("token"))
+        await self.registry.close()
+        for call in every_call(self.registry).values():
+            await self.assert_unavailable(call())
+        await self.assert_unavailable(self.registry.start())
+
+    async def test_close_is_idempotent(self):
+        """Closing twice, or twice at once, hangs or fails."""
+        await gatherResults([begun(self.registry.close()), begun(self.registry.close())])
+        await self.registry.close()
+
+    async def test_close_finishes_what_is_running(self):
+        """A change that was asked for before close is lost, or its caller never hears of it."""
+        created, listed = begun(self.create()), begun(self.registry.workspaces())
+        await self.registry.close()
+        self.assertEqual((await created).id, FIRST)
+        await listed
+
+    async def test_unreachable(self):
+        """An outage reads as an absence, or the registry does not recover by itself."""
+        await self.create()
+        await self.mint()
+        await self.registry.workspace(FIRST)
+        await self.registry.token(token_hash("token"))
+        await self.cut_off()
+        for call in every_call(self.registry).values():
+            await self.assert_unavailable(call())
+        await self.reconnect()
+        self.assertIsNotNone(await self.registry.workspace(FIRST))
+        self.assertIsNotNone(await self.registry.token(token_hash("token")))
+        await self.registry.heartbeat(FIRST)
+
+    async def test_unreachable_changes_nothing(self):
+        """A change that failed is there after all."""
+        await self.create()
+        token = await self.mint()
+        await self.cut_off()
+        for call in every_call(self.registry).values():
+            await self.assert_unavailable(call())
+        await self.reconnect()
+        found = await self.registry.workspace(FIRST)
+        assert found is not None
+        self.assertEqual((found.status, found.inbound_secret), ("provisioning", SECRET))
+        self.assertEqual([row.id for row in await self.registry.workspaces()], [FIRST])
+        self.assertEqual(await self.registry.tokens(FIRST), [token])
+
+    async def test_moments_are_utc(self):
+        """A moment comes back in another zone, without one, or as another moment."""
+        self.moment = self.moment.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
+        await self.create()
+        token = await self.mint()
+        await self.registry.touch_tokens({token.id: self.moment})
+        registered = await self.registry.register(
+            FIRST, url=None, delivery_mode=None, create_name=None
+        )
+        row = await self.registry.workspace(FIRST)
+        (listed,) = await self.registry.tokens(FIRST)
+        beat = await self.registry.heartbeat(FIRST)
+        assert registered is not None
+        assert row is not None
+        assert beat is not None
+        moments = [token.created_at, listed.created_at, listed.last_used_at]
+        moments += [each.last_heartbeat_at for each in (registered, row, beat)]
+        for moment in moments:
+            assert moment is not None
+            self.assertEqual(moment, self.moment)
+            self.assertEqual(moment.utcoffset(), timedelta(0))
+
+    async def test_reads_see_writes(self):
+        """Whoever has changed something reads what was there before."""
+        await self.create()
+        await self.mint()
+        for n in range(5):
+            url = f"http://{n}"
+            await self.registry.register(FIRST, url=url, delivery_mode=None, create_name=None)
+            found, fresh = await gatherResults(
+                [
+                    begun(self.registry.workspace(FIRST)),
+                    begun(self.registry.fresh_workspace(FIRST)),
+                ]
+            )
+            assert found is not None
+            assert fresh is not None
+            self.assertEqual((found.url, fresh.url), (url, url))
+
+    async def test_secrets_are_not_shown(self):
+        """A secret or a token's hash gets into a log by way of a repr."""
+        created = await self.create()
+        token = await self.mint()
+        shown = repr((created, token, self.registry))
+        self.assertNotIn(SECRET, shown)
+        self.assertNotIn(repr(token_hash("token"))[2:-1], shown)

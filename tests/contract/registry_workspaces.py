@@ -1,0 +1,194 @@
+"""
+The contract of a registry's workspaces.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import gatherResults
+
+from chatfiles.errors import Conflict
+from chatfiles.model import Workspace
+from tests.contract.registry_case import (
+    FIRST,
+    OTHER_SECRET,
+    SECOND,
+    SECRET,
+    THIRD,
+    UNKNOWN,
+    RegistryCase,
+    begun,
+)
+
+
+class WorkspacesContract(RegistryCase):
+    """Creating, finding, registering."""
+
+    async def test_unknown_workspace(self):
+        """A workspace that nobody has created is found."""
+        self.assertIsNone(await self.registry.workspace(UNKNOWN))
+        self.assertIsNone(await self.registry.fresh_workspace(UNKNOWN))
+        self.assertEqual(list(await self.registry.workspaces()), [])
+
+    async def test_create_workspace(self):
+        """What was given is not what is found."""
+        created = await self.create(
+            name="näme'); DROP TABLE workspaces; --", url="https://a.example/ü", delivery_mode="x"
+        )
+        expected = Workspace(
+            id=FIRST,
+            name="näme'); DROP TABLE workspaces; --",
+            url="https://a.example/ü",
+            status="provisioning",
+            delivery_mode="x",
+            inbound_secret=SECRET,
+            last_heartbeat_at=None,
+        )
+        self.assertEqual(created, expected)
+        self.assertEqual(await self.registry.workspace(FIRST), expected)
+        self.assertEqual(await self.registry.fresh_workspace(FIRST), expected)
+        self.assertEqual(list(await self.registry.workspaces()), [expected])
+
+    async def test_create_workspace_with_little(self):
+        """``None`` and empty text become each other: 503 and 422 are told apart by them."""
+        await self.create(FIRST, name="", url=None, delivery_mode=None, secret="")
+        await self.create(SECOND, name="", url="", delivery_mode="", secret="")
+        first, second = await self.registry.workspaces()
+        self.assertEqual((first.url, first.delivery_mode, first.inbound_secret), (None, None, ""))
+        self.assertEqual((second.url, second.delivery_mode), ("", ""))
+        self.assertEqual(first.name, "")
+
+    async def test_create_workspace_twice(self):
+        """A second workspace takes over the id of the first."""
+        await self.create(name="first")
+        with self.assertRaises(Conflict):
+            await self.create(name="second", secret=OTHER_SECRET)
+        found = await self.registry.workspace(FIRST)
+        assert found is not None
+        self.assertEqual((found.name, found.inbound_secret), ("first", SECRET))
+
+    async def test_create_removed_workspace(self):
+        """An id that was removed can be had again, with its old tokens' audit trail."""
+        await self.create()
+        await self.registry.remove_workspace(FIRST)
+        with self.assertRaises(Conflict):
+            await self.create()
+        self.assertIsNone(await self.registry.workspace(FIRST))
+
+    async def test_create_workspace_twice_at_once(self):
+        """Two that create the same id at once both believe that they have it."""
+        calls = [begun(self.create(name=name)) for name in ("a", "b")]
+        outcomes = [await call.addErrback(lambda f: f.trap(Conflict)) for call in calls]
+        self.assertEqual(outcomes.count(Conflict), 1)
+
+    async def test_workspaces_in_order(self):
+        """The list is not oldest first, then by id, or shows what was removed."""
+        await self.create(THIRD)
+        await self.create(UNKNOWN)
+        self.pass_time()
+        await self.create(SECOND)
+        await self.create(FIRST)
+        await self.registry.remove_workspace(UNKNOWN)
+        found = await self.registry.workspaces()
+        self.assertEqual([row.id for row in found], [THIRD, FIRST, SECOND])
+
+    async def test_order_is_of_creation(self):
+        """The list's order changes when a workspace registers."""
+        await self.create(SECOND)
+        self.pass_time()
+        await self.create(FIRST)
+        self.pass_time()
+        await self.registry.register(SECOND, url="http://a", delivery_mode=None, create_name=None)
+        found = await self.registry.workspaces()
+        self.assertEqual([row.id for row in found], [SECOND, FIRST])
+
+    async def test_register(self):
+        """A registration does not bring the workspace online, or forgets what it was given."""
+        await self.create()
+        self.pass_time()
+        registered = await self.registry.register(
+            FIRST, url="http://a", delivery_mode="push", create_name=None
+        )
+        expected = Workspace(FIRST, "one", "http://a", "online", "push", SECRET, self.moment)
+        self.assertEqual(registered, expected)
+        self.assertEqual(await self.registry.workspace(FIRST), expected)
+
+    async def test_register_keeps(self):
+        """What a registration does not name is lost."""
+        await self.create(url="http://a", delivery_mode="push")
+        for create_name in (None, "another name"):
+            found = await self.registry.register(
+                FIRST, url=None, delivery_mode=None, create_name=create_name
+            )
+            assert found is not None
+            self.assertEqual((found.name, found.url), ("one", "http://a"))
+            self.assertEqual((found.delivery_mode, found.inbound_secret), ("push", SECRET))
+
+    async def test_register_replaces(self):
+        """A workspace that has moved is still called at its old place."""
+        await self.create(url="http://a", delivery_mode="push")
+        found = await self.registry.register(
+            FIRST, url="http://b", delivery_mode="", create_name=None
+        )
+        assert found is not None
+        self.assertEqual((found.url, found.delivery_mode), ("http://b", ""))
+
+    async def test_register_unknown(self):
+        """A registration creates a workspace where that is not allowed."""
+        found = await self.registry.register(
+            FIRST, url="http://a", delivery_mode="push", create_name=None
+        )
+        self.assertIsNone(found)
+        self.assertEqual(list(await self.registry.workspaces()), [])
+
+    async def test_register_creates(self):
+        """Open registration creates nothing, or a workspace with a secret that nobody knows."""
+        found = await self.registry.register(
+            FIRST, url="http://a", delivery_mode="push", create_name="new"
+        )
+        expected = Workspace(FIRST, "new", "http://a", "online", "push", None, self.moment)
+        self.assertEqual(found, expected)
+        self.assertEqual(await self.registry.workspace(FIRST), expected)
+
+    async def test_register_creates_once(self):
+        """Two first registrations at once fail, or make two rows."""
+        calls = [
+            begun(
+                self.registry.register(
+                    FIRST, url=f"http://{name}", delivery_mode=None, create_name=name
+                )
+            )
+            for name in ("a", "b")
+        ]
+        for found in await gatherResults(calls):
+            assert found is not None
+        self.assertEqual(len(await self.registry.workspaces()), 1)
+
+    async def test_removed_never_comes_back(self):
+        """A workspace that was removed brings itself back."""
+        await self.create()
+        await self.registry.remove_workspace(FIRST)
+        for create_name in (None, "new"):
+            found = await self.registry.register(
+                FIRST, url="http://a", delivery_mode="push", create_name=create_name
+            )
+            self.assertIsNone(found)
+        self.assertIsNone(await self.registry.heartbeat(FIRST))
+        self.assertIsNone(await self.registry.workspace(FIRST))
+        self.assertEqual(list(await self.registry.workspaces()), [])
+
+    async def test_heartbeat(self):
+        """A heartbeat is not noted, or changes anything else."""
+        before = await self.create(url="http://a", delivery_mode="push")
+        self.pass_time()
+        found = await self.registry.heartbeat(FIRST)
+        assert found is not None
+        self.assertEqual(found.last_heartbeat_at, self.moment)
+        self.assertEqual(found, await self.registry.workspace(FIRST))
+        kept = ("id", "name", "url", "status", "delivery_mode", "inbound_secret")
+        for name in kept:
+            self.assertEqual(getattr(found, name), getattr(before, name))
+
+    async def test_heartbeat_of_unknown(self):
+        """A heartbeat creates a workspace."""
+        self.assertIsNone(await self.registry.heartbeat(UNKNOWN))
+        self.assertEqual(list(await self.registry.workspaces()), [])

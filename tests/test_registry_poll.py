@@ -1,0 +1,102 @@
+"""
+The embedded registry looks for changes by other processes.
+"""
+
+from __future__ import annotations
+
+import os
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from tests.contract.registry_case import FIRST, UNKNOWN
+from tests.registry_case import SQLiteTestCase, ThreadedClock
+
+
+class PollTests(SQLiteTestCase):
+    """Looking for changes by other processes."""
+
+    async def test_only_while_subscribed(self) -> None:
+        """A registry that nobody subscribes to, or that is closed, keeps on looking."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        unsubscribe = registry.subscribe(lambda _: None)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        other = registry.subscribe(lambda _: None)
+        unsubscribe()
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        other()
+        self.assertEqual(clock.getDelayedCalls(), [])
+        registry.subscribe(lambda _: None)
+        await registry.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    async def test_subscribed_before_the_start(self) -> None:
+        """A cache that is made before its registry starts never hears of other processes."""
+        registry = self.make()
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(
+            registry.subscribe(lambda changed: None if told.called else told.callback(changed))
+        )
+        await registry.start()
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        self.assertIsNone(await told)
+
+    async def test_changed_while_nobody_was_subscribed(self) -> None:
+        """What changed between two subscriptions is missed by whoever kept answers."""
+        registry = await self.start()
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(
+            registry.subscribe(lambda changed: None if told.called else told.callback(changed))
+        )
+        self.assertIsNone(await told)
+
+    async def look(self, registry: SQLiteRegistry, clock: Clock) -> None:
+        """Let the registry look once."""
+        clock.advance(0.01)
+        await registry.ensure_secret(UNKNOWN, "")
+
+    async def test_nothing_to_see(self) -> None:
+        """Caches are emptied again and again though nothing has changed."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        for _ in range(3):
+            await self.look(registry, clock)
+        self.assertEqual(told, [FIRST])
+        self.execute("UPDATE workspaces SET name = 'other'")
+        for _ in range(3):
+            await self.look(registry, clock)
+        self.assertEqual(told, [FIRST, None])
+
+    async def test_a_new_connection_may_have_missed_changes(self) -> None:
+        """What another process changed while the connection was lost is never told."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        await registry._writer.call("", lambda db: db.close())
+        await self.fails(registry.heartbeat(FIRST))
+        await self.look(registry, clock)
+        self.assertEqual(told, [None])
+
+    async def test_cannot_see(self) -> None:
+        """What a cache keeps during an outage is not thrown away, so that it hides the outage."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        os.rename(self.path, self.path + ".away")
+        for _ in range(2):
+            clock.advance(0.01)
+            await self.fails(registry.heartbeat(FIRST))
+        self.assertEqual(told, [None, None])
+        os.rename(self.path + ".away", self.path)
+        await self.look(registry, clock)
+        self.assertEqual(told, [None, None])
