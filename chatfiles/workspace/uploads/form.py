@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, ParserError, PushMultipartParser
 
 from chatfiles.uploads import invalid_form
 
@@ -55,6 +55,17 @@ class FileEnds:
 FormEvent = FileBegins | FileContent | FileEnds
 
 
+class _Parser(PushMultipartParser):  # type: ignore[misc]
+    """Judges a header line by itself, not by where the bytes that hold it were divided."""
+
+    def _on_segment_headerline(self, line: bytes) -> None:
+        if b"\n" in line:
+            raise ParserError("Invalid line break in segment header")
+        if len(line) > MAX_HEADER_LINE:
+            raise ParserError("Maximum segment header length exceeded")
+        super()._on_segment_headerline(line)
+
+
 class FormReader:
     """
     Reads one form.  Parts that are not files of the field ``files`` are skipped.
@@ -64,23 +75,28 @@ class FormReader:
 
     def __init__(self, boundary: str) -> None:
         # Headers are decoded as Latin-1 so that none is lost; see _text.
-        self._parser = PushMultipartParser(
+        self._parser = _Parser(
             boundary,
-            max_header_size=MAX_HEADER_LINE,
+            max_header_size=MAX_HEADER_LINE + 1,  # it counts the CR that may have come already
             max_header_count=MAX_HEADER_LINES,
             max_segment_count=MAX_PARTS,
             header_charset="latin-1",
         )
+        self._delimiter = b"\r\n--" + boundary.encode("ascii")
+        # The first delimiter may do without its CRLF; None once it has come.
+        self._preamble: bytes | None = b"\r\n"
         self._in_file = False
 
     def feed(self, data: bytes) -> Iterator[FormEvent]:
         """
-        :param data: the next bytes of the form, at least one.
+        :param data: the next bytes of the form.
         :return: what they hold; to be consumed before the next call.
         :raise BadRequest: it is not a well-formed form.
         """
-        if self._parser.closed:
-            return  # an epilogue (RFC 2046, 5.1.1)
+        if self._preamble is not None:
+            data = self._skip_preamble(self._preamble + data)
+        if not data or self._parser.closed:
+            return
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
@@ -96,6 +112,20 @@ class FormReader:
                     yield FileContent(bytes(event))
         except MultipartError as error:
             raise invalid_form(str(error)) from None
+
+    def _skip_preamble(self, data: bytes) -> bytes:
+        """
+        What is before the first delimiter is nothing (RFC 2046, 5.1.1).  The parser would find
+        other delimiters in it when its bytes are divided otherwise.
+
+        :return: the bytes from the first delimiter on.
+        """
+        start = data.find(self._delimiter)
+        if start < 0:
+            self._preamble = data[-len(self._delimiter) + 1 :]
+            return b""
+        self._preamble = None
+        return data[start + 2 :]
 
     def finish(self) -> None:
         """

@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from chatfiles.errors import BadRequest, TooLarge
 from chatfiles.media_types import media_type
 from chatfiles.uploads import MAX_FILES, megabytes, request_too_large
-from chatfiles.workspace.uploads.directory import (
-    UPLOAD_SEGMENTS,
-    IncompleteFile,
-    UploadDirectory,
-    publish_all,
-    write_error,
-)
+from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
 from chatfiles.workspace.uploads.form import FileBegins, FileContent, FileEnds, FormReader
+from chatfiles.workspace.uploads.incomplete import IncompleteFile
 from chatfiles.workspace.uploads.names import safe_name
+from chatfiles.workspace.uploads.publish import publish_all
 
 __all__ = ["IngestLimits", "Session", "StoredFile"]
 

@@ -1,0 +1,260 @@
+"""
+The files that hold the role's own secrets, and the inodes that nobody may be served (CONTRACT 5).
+
+Everything here blocks, shortly; the caller chooses the thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final, TypeGuard
+
+from twisted.logger import Logger
+
+from chatfiles.credentials import same_secret
+from chatfiles.errors import Unauthorized
+
+__all__ = ["MAX_SECRET", "CredentialInodes", "SecretFile", "is_secret", "require_secret"]
+
+#: Bytes that a secret, or its file, may have.
+MAX_SECRET: Final = 4096
+#: Replaced credential inodes, still linked somewhere, that are remembered; then the oldest goes.
+MAX_REPLACED: Final = 64
+
+_VISIBLE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_SECRET}}}")
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP})
+
+
+def is_secret(value: object) -> TypeGuard[str]:
+    """:return: whether *value* is text that can be a bearer: 1 to 4096 visible ASCII characters."""
+    return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+
+
+class SecretFile:
+    """
+    A file that holds one secret: ``.platform_inbound_secret`` or ``.auth_token``.
+
+    It is read anew at every use (four system calls), so that a change counts at once however it
+    was made.  A symlink is followed: that is how secrets are mounted into containers.
+
+    :param path: where it is, or will be.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: str | bytes) -> None:
+        self.path = os.path.abspath(os.fsencode(path))
+        self._reported: str | None = None
+
+    def __repr__(self) -> str:
+        return f"SecretFile({self.path!r})"
+
+    @property
+    def shown(self) -> str:
+        """The path, for people."""
+        return self.path.decode("utf-8", "backslashreplace")
+
+    def read(self) -> str | None:
+        """
+        :return: the secret, without white space around it; ``None`` when the file is missing,
+            unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
+        """
+        try:
+            mode, content = self._content()
+        except OSError as error:
+            self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
+            return None
+        secret = content.strip().decode("ascii", "replace")
+        if not stat.S_ISREG(mode):
+            self._report("is not a regular file")
+        elif len(content) > MAX_SECRET:
+            self._report(f"is longer than {MAX_SECRET} bytes")
+        elif not secret:
+            self._report("is empty")
+        elif not is_secret(secret):
+            self._report("holds something else than one line of visible ASCII")
+        else:
+            shared = bool(mode & 0o077)
+            self._report("may be read or written by others: chmod 600 it" if shared else None)
+            return secret
+        return None
+
+    def matches(self, presented: bytes) -> bool:
+        """
+        :param presented: what a caller claims to be the secret.
+        :return: whether it is, in time that does not depend on either; ``False`` without a secret.
+        """
+        return same_secret(presented.decode("utf-8", "surrogateescape"), self.read() or "")
+
+    def present(self) -> bool:
+        """:return: whether there is a secret, so that anybody can be let in."""
+        return self.read() is not None
+
+    def write(self, secret: str) -> bool:
+        """
+        Store a secret, mode 0600, so that a reader sees either the old file or the whole new one.
+
+        :return: whether anything had to be written.
+        :raise ValueError: it is not a secret (`is_secret`).
+        :raise OSError: it could not be stored; what was there is still there.
+        """
+        if not is_secret(secret):
+            raise ValueError("a secret is 1 to 4096 visible ASCII characters")
+        if self.read() == secret:
+            return False
+        directory, name = os.path.split(self.path)
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sweep(directory_fd, name)
+            _replace(directory_fd, name, secret.encode("ascii"))
+        finally:
+            os.close(directory_fd)
+        return True
+
+    def _content(self) -> tuple[int, bytes]:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        fd = os.open(self.path, flags)
+        try:
+            mode = os.fstat(fd).st_mode
+            return mode, os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
+        finally:
+            os.close(fd)
+
+    def _report(self, complaint: str | None) -> None:
+        """Log a complaint once, until it changes or goes away."""
+        if complaint is not None and complaint != self._reported:
+            self._log.warn("secret file {path} {complaint}", path=self.shown, complaint=complaint)
+        self._reported = complaint
+
+    @staticmethod
+    def _sweep(directory_fd: int, name: bytes) -> None:
+        """Remove what a process that was killed in `_replace` has left."""
+        for entry in os.listdir(directory_fd):
+            left = os.fsencode(entry)
+            if left.startswith(_temporary(name)):
+                with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                    os.unlink(left, dir_fd=directory_fd)
+
+
+def require_secret(file: SecretFile, presented: str | None) -> None:
+    """
+    Let the platform pass.  Reads the file: for a thread.
+
+    :param presented: the bearer of a request, if it has one.
+    :raise Unauthorized: it is not the secret, or there is none.
+    """
+    if presented is None or not file.matches(presented.encode("utf-8", "surrogateescape")):
+        raise Unauthorized
+
+
+def _temporary(name: bytes) -> bytes:
+    # Such names are on the default deny list, as what begins with the file's own name.
+    return name + b".tmp-"
+
+
+def _replace(directory_fd: int, name: bytes, content: bytes) -> None:
+    temporary = _temporary(name) + os.urandom(8).hex().encode("ascii")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
+    try:
+        try:
+            os.fchmod(fd, 0o600)
+            _write_all(fd, content)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+        raise
+    os.fsync(directory_fd)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+class CredentialInodes:
+    """
+    Which inodes hold a credential, or have held one and are still linked under another name.
+
+    Each is kept open as ``O_PATH``, so that its number cannot be given to another file while it
+    counts; one that is linked nowhere any more is let go.  May be used from several threads.
+
+    :param paths: the credential files, whether or not they exist yet.
+    """
+
+    def __init__(self, paths: Iterable[str | bytes]) -> None:
+        self._paths = [os.path.abspath(os.fsencode(path)) for path in paths]
+        self._current: dict[bytes, tuple[int, int]] = {}
+        self._held: dict[tuple[int, int], int] = {}
+        self._lock = threading.Lock()
+        with suppress(OSError):  # `include` will say what is wrong, to somebody who asks
+            self._look_at_all()
+
+    def include(self, facts: os.stat_result) -> bool:
+        """
+        :param facts: what ``fstat`` said of a file that is about to be served.
+        :return: whether it is one of these inodes.
+        :raise OSError: a credential file cannot be looked at, so that this cannot be said.
+        """
+        with self._lock:
+            self._look_at_all()
+            return (facts.st_dev, facts.st_ino) in self._held
+
+    def close(self) -> None:
+        """Let go of every inode; idempotent."""
+        with self._lock:
+            while self._held:
+                os.close(self._held.popitem()[1])
+            self._current.clear()
+
+    def _look_at_all(self) -> None:
+        for path in self._paths:
+            self._look(path)
+
+    def _look(self, path: bytes) -> None:
+        try:
+            now = os.stat(path)
+            if self._current.get(path) == (now.st_dev, now.st_ino):
+                return
+            handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            if self._current.pop(path, None) is not None:
+                self._forget()
+            return
+        opened = os.fstat(handle)
+        inode = opened.st_dev, opened.st_ino
+        self._current[path] = inode
+        if inode in self._held:
+            os.close(handle)
+        else:
+            self._held[inode] = handle
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the replaced ones that are gone, or too many."""
+        current = set(self._current.values())
+        replaced = [inode for inode in self._held if inode not in current]
+        linked = [inode for inode in replaced if _is_linked(self._held[inode])]
+        for inode in set(replaced).difference(linked[-MAX_REPLACED:]):
+            os.close(self._held.pop(inode))
+
+
+def _is_linked(handle: int) -> bool:
+    try:
+        return os.fstat(handle).st_nlink > 0
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            return False
+        raise

@@ -1,0 +1,171 @@
+"""
+The files of a workspace by virtual path: the one place that opens what a caller names.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from zope.interface import implementer
+
+from chatfiles.errors import Forbidden, NotARegularFile, ReadFailed, Unavailable
+from chatfiles.interfaces import IFileStore
+from chatfiles.model import FileFacts
+from chatfiles.paths import ROOTS, VirtualPath
+from chatfiles.workspace.confined import (
+    Mechanism,
+    file_not_found,
+    open_directory,
+    open_regular,
+    refusal,
+)
+from chatfiles.workspace.credentials import CredentialInodes
+from chatfiles.workspace.deny import DenyRules
+
+__all__ = ["FileStore", "OpenFile"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenFile:
+    """
+    A regular file that was opened, judged, and is to be served from this very descriptor.
+
+    Whoever holds it closes it; one that is dropped (its caller has left meanwhile) closes itself.
+
+    :param fd: open for reading; -1 once closed.
+    :param facts: what ``fstat`` said of this descriptor when it was opened.
+    :param name: the last segment of the virtual path, bytes.
+    """
+
+    fd: int
+    facts: FileFacts
+    name: bytes
+
+    def close(self) -> None:
+        """Close the descriptor; idempotent."""
+        fd = self.fd
+        if fd >= 0:
+            # A number kept after closing could name somebody else's file.
+            object.__setattr__(self, "fd", -1)
+            os.close(fd)
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Root:
+    """
+    The directory of one root, found anew for every file: it may be replaced, or appear later.
+
+    A symlink that leads to it when the role starts is the operator's, and is followed as it stands
+    at each time.  Where there was none, none is followed later: whoever may write beside a root
+    must not be able to turn it into another directory.
+
+    :ivar seen: whether it has ever been there.  One that never was has no files, such as a
+        ``/plugins`` on a machine without plugins; one that is gone is a fault of the machine.
+    """
+
+    __slots__ = ("_path", "_plain", "seen")
+
+    def __init__(self, directory: bytes) -> None:
+        self._path = os.path.abspath(directory)
+        self._plain = os.path.realpath(self._path) == self._path
+        self.seen = os.path.isdir(self._path)
+
+    def open(self, mechanism: Mechanism | None) -> int:
+        if self._plain:
+            fd = open_directory(self._path, mechanism=mechanism)
+        else:
+            fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.seen = True
+        return fd
+
+
+@implementer(IFileStore)
+class FileStore:
+    """
+    The files beneath the directories of this machine.
+
+    Hard links are served like any file, except those of the role's own credentials.
+
+    :param roots: root (one of `ROOTS`) → directory; a relative one counts from where the process
+        is now.  A root that is not named has no files.
+    :param deny: what is never served.
+    :param credentials: paths of the role's credential files, whose inodes are never served.
+    :param mechanism: how paths are resolved (`chatfiles.workspace.confined`), for tests.
+    :raise ValueError: a root that is not one of `ROOTS`.
+    """
+
+    def __init__(
+        self,
+        roots: Mapping[bytes, str | bytes],
+        deny: DenyRules,
+        credentials: Iterable[str | bytes] = (),
+        *,
+        mechanism: Mechanism | None = None,
+    ) -> None:
+        for root in roots:
+            if root not in ROOTS:
+                raise ValueError(f"not a root: {root!r}")
+        self._roots = {root: _Root(os.fsencode(path)) for root, path in roots.items()}
+        self._deny = deny
+        self._credentials = CredentialInodes(credentials)
+        self._mechanism = mechanism
+
+    def open(self, path: VirtualPath) -> OpenFile:
+        """See `IFileStore.open`; a root that is not configured is a missing file."""
+        root = self._roots.get(path.root)
+        if root is None or self._deny.denies(path.raw):
+            raise file_not_found()
+        if not path.segments:
+            raise NotARegularFile()
+        root_fd = self._open_root(root)
+        try:
+            fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
+        finally:
+            os.close(root_fd)
+        file = OpenFile(fd, FileFacts.of(facts), path.name)
+        try:
+            if self._credentials.include(facts):
+                raise file_not_found()
+        except BaseException as error:
+            file.close()
+            if isinstance(error, OSError):
+                raise refusal(error) from error
+            raise
+        return file
+
+    def open_root(self, root: bytes) -> int:
+        """
+        :param root: one of `ROOTS`.
+        :return: a descriptor of its directory, which the caller closes.
+        :raise NotFound: it is not configured.
+        :raise ReadFailed: it is gone.
+        """
+        if root not in self._roots:
+            raise file_not_found()
+        return self._open_root(self._roots[root])
+
+    def close(self) -> None:
+        """Release what the store keeps open; files that were opened stay open.  Idempotent."""
+        self._credentials.close()
+
+    def _open_root(self, root: _Root) -> int:
+        try:
+            return root.open(self._mechanism)
+        except OSError as error:
+            if error.errno == errno.ENOENT and not root.seen:
+                raise file_not_found() from error
+            refused = refusal(error)
+            # Where the roots are is the operator's doing: that one is gone is not a missing file.
+            ours = isinstance(refused, (Forbidden, Unavailable))
+            raise (refused if ours else ReadFailed()) from error

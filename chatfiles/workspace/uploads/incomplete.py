@@ -1,0 +1,160 @@
+"""
+Files in the making: nobody sees one under a final name before it is published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+
+__all__ = ["PART", "PREFIX", "IncompleteFile", "create_locked", "write_all"]
+
+#: How the names of what must not outlive the process begin, and how that of a part ends.
+PREFIX, PART = ".upload-", ".part"
+
+_WRITE = os.O_WRONLY | os.O_CLOEXEC
+#: How a file system says that it has no unnamed files.
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
+#: How one says that a file can have one name only (FAT, and much of what FUSE brings).
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_RENAME_NOREPLACE = 1
+#: Names that are tried when a sweep comes between the creation of a file and its lock.
+_TRIES = 8
+
+
+def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
+    """
+    Create a file, mode 0600, that no sweep removes while this process lives: whoever sweeps leaves
+    alone what is locked, and the lock goes with the process.
+
+    :return: a descriptor that writes to it, and its name.
+    :raise OSError: it cannot be created.
+    """
+    flags = _WRITE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    for _ in range(_TRIES):
+        name = f"{PREFIX}{secrets.token_hex(16)}{suffix}"
+        fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
+        if _lock(fd):
+            return fd, name
+        os.close(fd)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _lock(fd: int) -> bool:
+    """:return: whether the file is ours: not locked, and perhaps removed, by a sweep."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks
+    return os.fstat(fd).st_nlink > 0
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """
+    :raise OSError: not all of it could be written.
+    """
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class IncompleteFile:
+    """
+    A file in the making, mode 0600.
+
+    :param directory_fd: of the directory in which it will appear.
+    :param unnamed: whether to try ``O_TMPFILE``.
+    :raise OSError: it cannot be made.
+    """
+
+    def __init__(self, directory_fd: int, unnamed: bool = True) -> None:
+        self._directory_fd = directory_fd
+        self._temporary: str | None = None
+        self._published: str | None = None
+        self._fd = self._create_unnamed() if unnamed else -1
+        if self._fd < 0:
+            self._fd, self._temporary = create_locked(directory_fd, PART)
+
+    def _create_unnamed(self) -> int:
+        try:
+            fd = os.open(".", _WRITE | os.O_TMPFILE, 0o600, dir_fd=self._directory_fd)
+        except OSError as error:
+            if error.errno not in _NO_TMPFILE:
+                raise
+            return -1
+        if os.path.exists(f"/proc/self/fd/{fd}"):
+            return fd
+        os.close(fd)  # without /proc it could never be given a name
+        return -1
+
+    def write(self, data: bytes) -> None:
+        """
+        :raise OSError: it cannot be written.
+        """
+        write_all(self._fd, data)
+
+    def complete(self) -> None:
+        """
+        Bring everything to the disk.
+
+        :raise OSError: it did not get there.
+        """
+        os.fsync(self._fd)
+        os.close(os.dup(self._fd))  # some file systems tell only at close
+
+    def publish(self, name: str) -> None:
+        """
+        Make it visible.  Never replaces anything.
+
+        :param name: one segment.
+        :raise OSError: it cannot be; ``EEXIST`` when there is something of that name.
+        """
+        if self._temporary is None:
+            os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd)
+        else:
+            self._link_or_move(self._temporary, name)
+        self._published = name
+
+    def _link_or_move(self, temporary: str, name: str) -> None:
+        there = self._directory_fd
+        try:
+            os.link(temporary, name, src_dir_fd=there, dst_dir_fd=there, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _move(there, temporary, name)
+            self._temporary = None
+
+    def withdraw(self) -> None:
+        """Make it invisible again."""
+        if self._published is not None:
+            name, self._published = self._published, None
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._directory_fd)
+
+    def close(self) -> None:
+        """Forget it; what was not published is gone.  Idempotent."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        if self._temporary is not None:
+            name, self._temporary = self._temporary, None
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._directory_fd)
+
+
+def _move(directory_fd: int, old: str, new: str) -> None:
+    """Rename without replacing, which ``os.rename`` cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(
+        directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE
+    ):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

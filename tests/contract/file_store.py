@@ -1,0 +1,287 @@
+"""
+What every `chatfiles.interfaces.IFileStore` does, as a suite to mix into a test case; and the trees
+on which stores are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound, ReadFailed
+from chatfiles.interfaces import IFileStore
+from chatfiles.model import FileFacts
+from chatfiles.paths import ROOTS, VirtualPath
+
+if TYPE_CHECKING:
+    from chatfiles.workspace.store import OpenFile
+
+    _Base = SynchronousTestCase
+else:
+    _Base = object
+
+
+class Kind(Enum):
+    """What may lie at a path, besides a regular file."""
+
+    DIRECTORY = auto()
+    FIFO = auto()
+    SOCKET = auto()
+
+
+@dataclass(frozen=True)
+class Symlink:
+    """A symlink; *target* is what it says, bytes."""
+
+    target: bytes
+
+
+#: Path → content of a regular file, or what else lies there.  Parents are made as needed.
+Tree = Mapping[bytes, bytes | Kind | Symlink]
+
+
+def virtual(raw: bytes) -> VirtualPath:
+    """:return: *raw*, which is at or below a root, as the rules of form would give it."""
+    root = next(root for root in ROOTS if raw == root or raw.startswith(root + b"/"))
+    rest = raw[len(root) + 1 :]
+    return VirtualPath(raw, root, tuple(rest.split(b"/")) if rest else ())
+
+
+def scratch(case: SynchronousTestCase) -> bytes:
+    """:return: a new directory that any user may enter, removed after the test."""
+    path = os.path.realpath(tempfile.mkdtemp(prefix="cf-").encode())
+    os.chmod(path, 0o755)
+    case.addCleanup(shutil.rmtree, path, True)
+    return path
+
+
+def build(directory: bytes, tree: Tree) -> None:
+    """Make *tree* on disk; its paths are taken relative to *directory*, and never leave it."""
+    for path, entry in tree.items():
+        place = directory + b"/" + path.lstrip(b"/")
+        above = os.path.dirname(place)
+        assert os.path.realpath(above) == above, "a symlink of the tree would be followed"
+        os.makedirs(above, exist_ok=True)
+        if isinstance(entry, bytes):
+            with open(place, "xb") as file:
+                file.write(entry)
+        elif isinstance(entry, Symlink):
+            os.symlink(entry.target, place)
+        elif entry is Kind.DIRECTORY:
+            os.mkdir(place)
+        elif entry is Kind.FIFO:
+            os.mkfifo(place)
+        else:
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(place)
+
+
+def content(file: OpenFile) -> bytes:
+    """:return: all bytes of an open file, read from its descriptor."""
+    return os.pread(file.fd, file.facts.size + 1, 0)
+
+
+#: Names that a careless program trips over; every one is an ordinary name (CONTRACT 5).
+NAMES: Sequence[bytes] = (
+    b"new\nline",
+    b"n" * 255,
+    b"\xff\xfe not UTF-8",
+    "Über \N{SNOWMAN}".encode(),
+    b"a..b.txt",
+    b"..foo",
+    b"...",
+    b" lead and trail ",
+    b"-rf",
+    b"~",
+    b"$HOME",
+    b"*",
+    b"back\\slash",
+    b'quo"te',
+    b"per%2e%2ecent",
+    b"\x01\x7f",
+)
+
+
+class FileStoreContract(_Base):
+    """
+    The suite.  A test case that mixes it in says how a store is made.
+    """
+
+    def make_store(
+        self, tree: Tree, *, roots: Sequence[bytes] = (b"/workspace", b"/configs")
+    ) -> IFileStore:
+        """
+        :param tree: virtual path → entry.
+        :param roots: the roots that are configured; each has a directory.
+        """
+        raise NotImplementedError
+
+    def remove_root(self, root: bytes) -> None:
+        """Take the directory of *root* away from the store that was made last."""
+        raise NotImplementedError
+
+    def refused(self, store: IFileStore, raw: bytes, error: type[ChatfilesError]) -> ChatfilesError:
+        """:return: the refusal of *raw*, which has to be an *error*."""
+        attempt: Callable[[], OpenFile] = lambda: store.open(virtual(raw))  # noqa: E731
+        refusal = self.assertRaises(error, attempt)
+        assert isinstance(refusal, error)
+        return refusal
+
+    def test_provides(self) -> None:
+        """A store lacks a method of its interface."""
+        verifyObject(IFileStore, self.make_store({}))
+
+    def test_regular_file(self) -> None:
+        """The descriptor, the facts or the name are not those of the file that was named."""
+        store = self.make_store({b"/workspace/a/b.txt": b"hello b\n", b"/workspace/b.txt": b"no"})
+        with store.open(virtual(b"/workspace/a/b.txt")) as file:
+            self.assertEqual(content(file), b"hello b\n")
+            self.assertEqual(file.facts, FileFacts.of(os.fstat(file.fd)))
+            self.assertEqual(file.facts.size, 8)
+            self.assertEqual(file.name, b"b.txt")
+
+    def test_empty_file(self) -> None:
+        """A file without bytes is taken for a missing one."""
+        store = self.make_store({b"/workspace/empty": b""})
+        with store.open(virtual(b"/workspace/empty")) as file:
+            self.assertEqual((file.facts.size, content(file)), (0, b""))
+
+    def test_close(self) -> None:
+        """Closing twice closes somebody else's descriptor, or leaving the block closes nothing."""
+        store = self.make_store({b"/workspace/f": b"f"})
+        with store.open(virtual(b"/workspace/f")) as file:
+            number = file.fd
+        self.assertEqual(file.fd, -1)
+        self.assertRaises(OSError, os.fstat, number)
+        elsewhere = os.open(b"/", os.O_PATH)
+        try:
+            os.dup2(elsewhere, number)  # somebody else has been given the number
+            file.close()
+            os.close(number)
+        finally:
+            os.close(elsewhere)
+
+    def test_independent(self) -> None:
+        """Two openings of one file share a descriptor, so that one caller ends the other's."""
+        store = self.make_store({b"/workspace/f": b"f"})
+        with store.open(virtual(b"/workspace/f")) as first:
+            with store.open(virtual(b"/workspace/f")) as second:
+                self.assertNotEqual(first.fd, second.fd)
+            self.assertEqual(content(first), b"f")
+
+    def test_missing(self) -> None:
+        """What is not there is answered otherwise than 404 ``file not found``."""
+        store = self.make_store({b"/workspace/f": b"f", b"/workspace/fifo": Kind.FIFO})
+        for raw in (
+            b"/workspace/none",
+            b"/workspace/none/below",
+            b"/workspace/f/below",
+            b"/workspace/f/below/further",
+            b"/workspace/fifo/below",
+            b"/workspace/F",
+        ):
+            error = self.refused(store, raw, NotFound)
+            self.assertEqual((error.text, error.code), ("file not found", "file_not_found"), raw)
+
+    def test_root_not_configured(self) -> None:
+        """A root that the operator left out is reachable, or told apart from a missing file."""
+        store = self.make_store({}, roots=[b"/workspace"])
+        for raw in (b"/plugins", b"/plugins/x", b"/configs/x"):
+            self.assertEqual(self.refused(store, raw, NotFound).code, "file_not_found")
+
+    def test_not_regular(self) -> None:
+        """Something that is not a regular file is opened, or answered otherwise than 400."""
+        store = self.make_store(
+            {
+                b"/workspace/dir": Kind.DIRECTORY,
+                b"/workspace/fifo": Kind.FIFO,
+                b"/workspace/socket": Kind.SOCKET,
+            }
+        )
+        for raw in (
+            b"/workspace",
+            b"/workspace/dir",
+            b"/workspace/fifo",
+            b"/workspace/socket",
+        ):
+            error = self.refused(store, raw, NotARegularFile)
+            self.assertEqual(error.text, "path is not a regular file", raw)
+
+    def test_symlinks(self) -> None:
+        """A symlink is followed somewhere, or told apart by what lies behind it."""
+        store = self.make_store(
+            {
+                b"/workspace/real/file": b"f",
+                b"/workspace/to_file": Symlink(b"real/file"),
+                b"/workspace/to_dir": Symlink(b"real"),
+                b"/workspace/dangling": Symlink(b"nowhere"),
+                b"/workspace/loop": Symlink(b"loop"),
+                b"/workspace/up": Symlink(b".."),
+                b"/workspace/absolute": Symlink(b"/etc/passwd"),
+                b"/workspace/real/inner": Symlink(b"../real"),
+            }
+        )
+        for raw in (
+            b"/workspace/to_file",
+            b"/workspace/to_file/below",
+            b"/workspace/to_dir",
+            b"/workspace/to_dir/file",
+            b"/workspace/to_dir/missing",
+            b"/workspace/to_dir/missing/deeper",
+            b"/workspace/dangling",
+            b"/workspace/dangling/below",
+            b"/workspace/loop",
+            b"/workspace/loop/below",
+            b"/workspace/up/workspace/real/file",
+            b"/workspace/absolute",
+            b"/workspace/real/inner/file",
+        ):
+            self.refused(store, raw, NotARegularFile)
+
+    def test_first_obstacle_decides(self) -> None:
+        """A symlink below something missing is reported, which tells of what cannot be there."""
+        store = self.make_store(
+            {b"/workspace/f": b"f", b"/workspace/link": Symlink(b"f")},
+        )
+        self.refused(store, b"/workspace/none/link", NotFound)
+        self.refused(store, b"/workspace/f/link", NotFound)
+
+    def test_names(self) -> None:
+        """A name that is legal, and unusual, cannot be fetched."""
+        store = self.make_store({b"/workspace/d/" + name: name for name in NAMES})
+        for name in NAMES:
+            with store.open(virtual(b"/workspace/d/" + name)) as file:
+                self.assertEqual((content(file), file.name), (name, name))
+
+    def test_denied(self) -> None:
+        """What is on the deny list is served, or can be told from a missing file."""
+        tree: Tree = {
+            b"/configs/.auth_token": b"t",
+            b"/configs/.auth_token.tmp-1": b"t",
+            b"/configs/.platform_inbound_secret": b"s",
+            b"/configs/.hermes/deep/er": b"h",
+            b"/configs/plain": b"p",
+        }
+        store = self.make_store(tree)
+        missing = self.refused(store, b"/configs/missing", NotFound)
+        for raw in (*list(tree)[:-1], b"/configs/.hermes", b"/configs/.hermes/nothing"):
+            error = self.refused(store, raw, NotFound)
+            self.assertEqual((error.text, error.code), (missing.text, missing.code), raw)
+        store.open(virtual(b"/configs/plain")).close()
+
+    def test_root_gone(self) -> None:
+        """A root that has vanished looks as if one of its files were missing."""
+        store = self.make_store({b"/workspace/f": b"f"})
+        store.open(virtual(b"/workspace/f")).close()
+        self.remove_root(b"/workspace")
+        for raw in (b"/workspace/f", b"/workspace/none"):
+            self.assertEqual(self.refused(store, raw, ReadFailed).text, "read failed")
