@@ -1,0 +1,273 @@
+"""
+What is built and installed: the wheel, an editable install, the scripts that set things up.
+
+Nothing here asks a package index.  The environments are new; Twisted is copied into them, because
+our plugin is installed into its directory, and its dependencies are those of this interpreter.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from zipfile import ZipFile
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+import chatfiles
+import twisted
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT_FROM = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+LISTED = re.compile(r"^ +chatfiles +\S", re.MULTILINE)
+TWISTD = "from twisted.scripts.twistd import run; run()"
+UNBUILT = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache", "*.egg-info")
+#: Twisted's own tests are half of it, and no part of what is tested here.
+UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_plugin.py")
+
+
+def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> str:
+    """:return: what *command* printed, both streams; it must succeed."""
+    return expect(0, command, cwd, **environment)
+
+
+def expect(status: int, command: Sequence[str | Path], cwd: Path, **environment: str) -> str:
+    """:return: what *command* printed, both streams; it must end with *status*."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CHATFILES_"))}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=inherited | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != status:
+        raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def isolation() -> list[str]:
+    """:return: how pip is to build: with the setuptools that is here, if it is recent enough."""
+    return ["--no-build-isolation"] if int(version("setuptools").split(".")[0]) >= 77 else []
+
+
+def copy_sources(target: Path) -> None:
+    """Copy what a build reads, and what it must leave out; add data nobody has named."""
+    for name in BUILT_FROM:
+        shutil.copy(ROOT / name, target / name)
+    for name in ("chatfiles", "twisted", "tests"):
+        shutil.copytree(ROOT / name, target / name, ignore=UNBUILT)
+    planted = target / "chatfiles" / "platform" / "registry" / "schema" / "planted"
+    planted.mkdir(parents=True)
+    (planted / "1.sql").write_text("select 1;\n")
+
+
+def files_under(top: Path) -> set[str]:
+    """:return: the relative names of the files that are not caches."""
+    names = (path.relative_to(top) for path in top.rglob("*") if path.is_file())
+    return {
+        str(name) for name in names if "__pycache__" not in name.parts and name.suffix != ".cache"
+    }
+
+
+class Environment:
+    """A new virtual environment with Twisted, and with nothing of this checkout."""
+
+    def __init__(self, top: Path) -> None:
+        venv.EnvBuilder(symlinks=True).create(top)
+        self.top = top
+        self.python = top / "bin" / "python"
+        (self.site_packages,) = (top / "lib").glob("python3*/site-packages")
+        self.twisted = self.site_packages / "twisted"
+        shutil.copytree(twisted.__path__[0], self.twisted, ignore=UNNEEDED)
+        here = [p for p in sys.path if Path(p).name in {"site-packages", "dist-packages"}]
+        (self.site_packages / "dependencies.pth").write_text("\n".join(here))
+
+    def pip(self, *arguments: str | Path) -> None:
+        """Run pip for this environment, without an index."""
+        run([*PIP, "--python", str(self.python), *arguments], self.top, PIP_NO_INDEX="1")
+
+    def twistd_help(self, *command: str) -> str:
+        """:return: what ``twistd --help`` prints, away from the checkout and its path."""
+        return run([self.python, "-I", "-c", TWISTD, *command, "--help"], self.top)
+
+    def origin(self, module: str) -> Path:
+        """:return: the file that *module* is imported from."""
+        code = f"import {module}; print({module}.__file__)"
+        return Path(run([self.python, "-I", "-c", code], self.top).strip())
+
+
+@dataclass(frozen=True)
+class Built:
+    """A wheel, what it was built from, and a directory to work in: below trial's own."""
+
+    scratch: Path
+    sources: Path
+    wheel: Path
+
+
+@cache
+def built() -> Built:
+    """:return: what `pip` makes of the checkout; built once."""
+    if importlib.util.find_spec("pip") is None:
+        raise SkipTest("there is no pip in this environment")
+    scratch = Path(tempfile.mkdtemp(prefix="packaging-", dir=Path.cwd()))
+    sources, out = scratch / "sources", scratch / "out"
+    sources.mkdir()
+    copy_sources(sources)
+    run([*PIP, "wheel", "--no-deps", *isolation(), "-w", out, sources], scratch)
+    (wheel,) = out.iterdir()
+    return Built(scratch, sources, wheel)
+
+
+class BuiltTests(SynchronousTestCase):
+    """What `pip` makes of the checkout."""
+
+    def setUp(self) -> None:
+        self.built = built()
+
+    def metadata(self) -> Message:
+        """:return: the wheel's METADATA."""
+        with ZipFile(self.built.wheel) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+            return Parser().parsestr(archive.read(name).decode("utf-8"))
+
+    def test_wheel_is_the_tree(self) -> None:
+        """
+        A module or data file would be missing after an install; or the tests, or an
+        ``__init__.py`` that hides Twisted's own, would be installed.
+        """
+        with ZipFile(self.built.wheel) as archive:
+            held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        expected = {f"chatfiles/{name}" for name in files_under(self.built.sources / "chatfiles")}
+        self.assertIn("chatfiles/platform/registry/schema/planted/1.sql", expected)
+        self.assertIn("chatfiles/py.typed", expected)
+        self.assertEqual(held, expected | {"twisted/plugins/chatfiles_plugin.py"})
+
+    def test_metadata(self) -> None:
+        """An install would report another version, or go onto a Python that is too old."""
+        metadata = self.metadata()
+        self.assertEqual(metadata["Version"], chatfiles.__version__)
+        self.assertEqual(metadata["Requires-Python"], ">=3.11")
+        self.assertEqual(metadata.get_all("Provides-Extra"), ["postgres", "test", "dev"])
+
+    def test_lower_bounds_are_those_tested(self) -> None:
+        """`tox -e lowest` would test other versions than the ones we say we work with."""
+        tox = configparser.ConfigParser()
+        tox.read(ROOT / "tox.ini")
+        tested = set(tox["testenv:lowest"]["deps"].replace("==", ">=").split())
+        required = [r.split(";") for r in self.metadata().get_all("Requires-Dist", [])]
+        self.assertEqual(tested, {name for name, *marker in required if "dev" not in str(marker)})
+
+    def test_install_and_uninstall(self) -> None:
+        """
+        `twistd` would not know us after an install from the wheel, or Twisted would be damaged
+        when we are uninstalled.
+        """
+        installed = Environment(self.built.scratch / "installed")
+        before = files_under(installed.twisted)
+        self.assertNotRegex(installed.twistd_help(), LISTED)
+
+        installed.pip("install", "--no-deps", "--ignore-installed", self.built.wheel)
+        self.assertRegex(installed.twistd_help(), LISTED)
+        self.assertEqual(installed.origin("chatfiles").parent.parent, installed.site_packages)
+        self.assertEqual(installed.origin("twisted").parent, installed.twisted)
+        self.assertIn("--role", installed.twistd_help("chatfiles"))
+        script = installed.top / "bin" / "chatfiles"
+        self.assertIn(chatfiles.__version__, run([script, "--version"], installed.top))
+
+        installed.pip("uninstall", "--yes", "chatfiles")
+        self.assertEqual(files_under(installed.twisted), before)
+        self.assertNotRegex(installed.twistd_help(), LISTED)
+
+    def test_editable(self) -> None:
+        """
+        `twistd` would not know us after ``pip install -e``, or would take our ``twisted``
+        directory for Twisted.
+        """
+        if not isolation():
+            raise SkipTest("needs the extra `test`: setuptools>=77.0.3")
+        editable = Environment(self.built.scratch / "editable")
+        options = ("--no-deps", "--ignore-installed", "--no-build-isolation")
+        editable.pip("install", *options, "--editable", self.built.sources)
+        self.assertRegex(editable.twistd_help(), LISTED)
+        self.assertEqual(editable.origin("chatfiles").parent.parent, self.built.sources)
+        self.assertEqual(editable.origin("twisted").parent, editable.twisted)
+
+
+class ScriptTests(SynchronousTestCase):
+    """The two commands that the README begins with, where they cannot work."""
+
+    def fake_python(self, body: str) -> str:
+        """:return: the path of a program in Python's place."""
+        path = Path(self.mktemp())
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path.resolve())
+
+    def refusal(self, script: str, python: str) -> str:
+        """:return: what the script prints when it refuses to work with this Python."""
+        elsewhere = str(Path(self.mktemp()).resolve())
+        printed = expect(1, [ROOT / "bin" / script], ROOT, PYTHON=python, CHATFILES_VENV=elsewhere)
+        self.assertFalse(Path(elsewhere).exists())
+        return printed
+
+    def test_old_python(self) -> None:
+        """Someone with an old Python would see a traceback, or pip's words for it."""
+        old = self.fake_python(
+            '[ "$1" != --version ] || exec echo Python 3.10.13\n'
+            f"exec '{sys.executable}' -c "
+            "'import sys; sys.version_info = (3, 10, 13); exec(sys.argv[2])' \"$@\""
+        )
+        for script in ("demo", "test"):
+            self.assertIn("needs Python 3.11 or later; ", self.refusal(script, old))
+            self.assertIn("is Python 3.10.13", self.refusal(script, old))
+
+    def test_no_venv(self) -> None:
+        """Someone on a Debian without python3-venv would not be told what to install."""
+        bare = self.fake_python('case "$2" in *ensurepip*) exit 1;; esac')
+        for script in ("demo", "test"):
+            self.assertIn("apt install python3-venv", self.refusal(script, bare))
+
+
+class CountTests(SynchronousTestCase):
+    """The closing line of a CI run."""
+
+    def test_count(self) -> None:
+        """A run in which something failed, or nothing ran, would be taken for a good one."""
+        count = runpy.run_path(str(ROOT / ".ci" / "count.py"))["count"]
+        for output, status, expected in (
+            ("Ran 4 tests\n\nPASSED (successes=4)\n", 0, (4, 0, 0)),
+            ("PASSED (skips=3, successes=120)\n", 0, (120, 0, 3)),
+            ("PASSED (skips=1, expectedFailures=2, successes=4)\n", 0, (4, 0, 3)),
+            ("PASSED (unexpectedSuccesses=1, successes=4)\n", 0, (4, 1, 0)),
+            ("FAILED (failures=1, errors=2, successes=7)\n", 1, (7, 3, 0)),
+            ("FAILED (errors=1)\n", 1, (0, 1, 0)),
+            ("PASSED (successes=9)\nnoise\nFAILED (failures=1, successes=8)\n", 1, (8, 1, 0)),
+            ("it said PASSED (successes=4)\n", 0, (0, 1, 0)),
+            ("PASSED (successes=4)\n", 124, (4, 1, 0)),
+            ("FAILED (successes=4)\n", 0, (4, 1, 0)),
+            ("PASSED\n", 0, (0, 1, 0)),
+            ("PASSED (skips=2)\n", 0, (0, 1, 2)),
+            ("Traceback (most recent call last):\n", 1, (0, 1, 0)),
+            ("", 0, (0, 1, 0)),
+        ):
+            self.assertEqual(count(output, status), expected, output)
