@@ -4,14 +4,16 @@ From a caller's request to a workspace: the body of the one as the body of the o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
 from chatfiles.errors import UpstreamTimeout
+from chatfiles.platform.connection import IWatchfulBody
+from chatfiles.streams.progress import acknowledged
 from chatfiles.uploads import request_too_large
 from chatfiles.web.body import RequestBody
 
@@ -22,7 +24,7 @@ class NotWanted(Exception):
     """The upstream takes no more of the body."""
 
 
-@implementer(IBodyProducer)
+@implementer(IWatchfulBody)
 class ForwardedBody:
     """
     Give one to treq.
@@ -41,10 +43,15 @@ class ForwardedBody:
         self._done: Deferred[None] = Deferred()
         self._paused = False
         self._passed = 0
+        self._taken: Callable[[], Hashable] = lambda: 0
         self.length = UNKNOWN_LENGTH if body.length is None else body.length
         self.error: Exception | None = None
 
-    # -- for the upstream (IBodyProducer)
+    # -- for the upstream (IWatchfulBody)
+
+    def sending_to(self, transport: ITransport) -> None:
+        """What is written goes there."""
+        self._taken = acknowledged(transport)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """The workspace is connected."""
@@ -92,8 +99,9 @@ class ForwardedBody:
     # -- for who watches
 
     def progress(self) -> Hashable:
-        """:return: changes unless it is the workspace that we wait for."""
-        return self._passed if self._paused else object()
+        """:return: changes unless we wait for the workspace, and it takes nothing."""
+        waiting = self._paused and self._consumer is not None
+        return (self._passed, self._taken()) if waiting else object()
 
     def give_up(self) -> None:
         """The workspace has not taken a byte for too long."""

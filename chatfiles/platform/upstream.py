@@ -1,0 +1,239 @@
+"""
+The agent beneath treq: how the platform asks a workspace (CONTRACT 4, 8 and 9).
+
+It dials only what `chatfiles.platform.dial` allows, believes only heads that
+`chatfiles.platform.answers` accepts, takes no encoded answers and no cookies, ends what takes too
+long, and tells every failure as a `chatfiles.errors.ChatfilesError`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime, ITransport
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from chatfiles.errors import UpstreamTimeout
+from chatfiles.platform.connection import ConnectionFactory, OneRequest, WorkspaceConnection
+from chatfiles.platform.dial import CheckedEndpoint, Dialer
+from chatfiles.platform.failures import (
+    UNANSWERED,
+    as_told,
+    is_cancelled,
+    not_allowed,
+    not_connected,
+)
+from chatfiles.platform.reuse import READ_SIZE, IdleConnections, ReadSizes
+from chatfiles.platform.urls import parse_workspace_url
+from chatfiles.streams.progress import ProgressWatch, acknowledged
+
+__all__ = ["READ_SIZE", "UpstreamAgent"]
+
+#: Seconds that a connection is kept for a next request; well below the 60 after which the usual
+#: server closes it.
+IDLE_TIMEOUT = 20.0
+#: Origins whose parsed form and endpoint are kept.
+_ORIGINS = 1024
+
+#: Request fields that belong to one hop (RFC 9110, 7.6.1), that we write ourselves, or that would
+#: speak for somebody else.
+_NOT_SENT = frozenset(
+    {
+        b"accept-encoding",
+        b"connection",
+        b"content-length",
+        b"cookie",
+        b"cookie2",
+        b"expect",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+#: Visible ASCII, which a fragment is no part of.
+_TARGET = re.compile(rb"/[!-\"$-~]*")
+#: The methods that may be sent twice (CONTRACT 9), and so on a connection that may be dead.
+_REPEATABLE = frozenset({b"GET", b"HEAD"})
+
+
+class _Origin(NamedTuple):
+    authority: bytes
+    endpoint: CheckedEndpoint
+    factory: ConnectionFactory
+    key: bytes
+
+
+@implementer(IAgent)
+class UpstreamAgent:
+    """
+    Asks workspaces.
+
+    :param header_timeout: seconds from the end of the request, when the workspace has taken its
+        last octet, to the end of the answer's head.
+    :param idle_timeout: seconds that a connection is kept for a next request.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        *,
+        header_timeout: float = 30.0,
+        idle_timeout: float = IDLE_TIMEOUT,
+    ) -> None:
+        self.clock: IReactorTime = dialer.reactor
+        self.header_timeout = header_timeout
+        self.idle: IdleConnections[WorkspaceConnection] = IdleConnections(
+            self.clock, timeout=idle_timeout
+        )
+        self._dialer = dialer
+        self._sizes = ReadSizes()
+        self._origin = lru_cache(_ORIGINS)(self._make_origin)
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
+
+        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead is sent once more on a
+        new one; anything else is sent once, on a new one.  To cancel the result aborts the
+        connection.  A body that is cut ends with ``ResponseFailed``, never as if complete.
+
+        :return: the answer, when its head is complete.  It must be given a body protocol, or its
+            connection stays open.  Fails with
+
+            - `UpstreamFailed` ``workspace_unreachable``: no connection, or no octet of an answer;
+            - `UpstreamFailed` ``workspace_url_not_allowed``;
+            - `UpstreamFailed` ``workspace_answered_badly``;
+            - `UpstreamTimeout`: no complete head in time;
+            - whatever *bodyProducer* failed with.
+        """
+        try:
+            origin, target = self._locate(uri)
+        except ValueError as error:
+            return fail(not_allowed(str(error)))
+        fields = _request_fields(origin, headers)
+        return _Exchange(self, origin).start(method, target, fields, bodyProducer, uri)
+
+    def close(self) -> Deferred[None]:
+        """Close the connections that are kept, and keep none any more; fires when it is done."""
+        return self.idle.close()
+
+    def _locate(self, uri: bytes) -> tuple[_Origin, bytes]:
+        start = uri.find(b"/", uri.find(b"://") + 3)
+        if start < 0:
+            raise ValueError("the URL must have a path")
+        target = uri[start:]
+        if not _TARGET.fullmatch(target):
+            raise ValueError("the URL must be visible ASCII, without a fragment")
+        return self._origin(uri[:start]), target
+
+    def _make_origin(self, text: bytes) -> _Origin:
+        url = parse_workspace_url(text.decode("ascii"))
+        plain = url.scheme == "http"
+        factory = ConnectionFactory(self.idle, self._sizes, url.origin, plain=plain)
+        return _Origin(url.authority, self._dialer.endpoint(url), factory, url.origin)
+
+
+class _Exchange:
+    """One request: two attempts at most, one deadline, one result."""
+
+    def __init__(self, agent: UpstreamAgent, origin: _Origin) -> None:
+        self._agent = agent
+        self._origin = origin
+        self._watch: ProgressWatch | None = None
+        self._has_body = False
+        self._is_late = False
+
+    def start(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: IBodyProducer | None,
+        uri: bytes,
+    ) -> Deferred[IResponse]:
+        """:return: the answer, or the error that the caller is told."""
+        request = OneRequest(method, target, headers, body, uri=uri, sent=self._sent)
+        self._has_body = body is not None
+        kept = None
+        if method in _REPEATABLE and body is None:
+            kept = self._agent.idle.take(self._origin.key)
+        if kept is None:
+            self._answer = self._on_new_connection(request)
+        else:
+            self._answer = kept.request(request)
+            self._answer.addErrback(self._once_more, request)
+        return self._answer.addCallbacks(self._answered, self._failed)
+
+    def _on_new_connection(self, request: OneRequest) -> Deferred[IResponse]:
+        connecting = self._origin.endpoint.connect(self._origin.factory)
+        return connecting.addCallbacks(partial(_send, request), not_connected)
+
+    def _once_more(self, failure: Failure, request: OneRequest) -> Failure | Deferred[IResponse]:
+        if failure.check(*UNANSWERED) is None or is_cancelled(failure):
+            return failure
+        return self._on_new_connection(request)
+
+    def _sent(self, transport: ITransport) -> None:
+        if self._watch is None:
+            # Much of a body may still be on its way: buffers are large and workspaces slow.
+            taken = acknowledged(transport) if self._has_body else _nothing
+            self._watch = ProgressWatch(
+                self._agent.clock, self._agent.header_timeout, taken, self._expire
+            )
+
+    def _expire(self) -> None:
+        self._is_late = True
+        self._answer.cancel()
+
+    def _answered(self, response: IResponse) -> IResponse:
+        if self._watch is not None:
+            self._watch.stop()
+        return response
+
+    def _failed(self, failure: Failure) -> Failure:
+        if self._watch is not None:
+            self._watch.stop()
+        if self._is_late:
+            return Failure(UpstreamTimeout())
+        return as_told(failure)
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _send(request: OneRequest, connection: Any) -> Deferred[IResponse]:
+    answer: Deferred[IResponse] = connection.request(request)
+    return answer
+
+
+def _request_fields(origin: _Origin, given: Headers | None) -> Headers:
+    fields = Headers({b"Host": [origin.authority], b"Accept-Encoding": [b"identity"]})
+    if given is None:
+        return fields
+    dropped = _NOT_SENT
+    if (options := given.getRawHeaders(b"connection")) is not None:
+        dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))
+    for name, values in given.getAllRawHeaders():
+        if name.lower() not in dropped:
+            fields.setRawHeaders(name, values)
+    return fields
