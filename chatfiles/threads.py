@@ -5,6 +5,7 @@ Calls that may block, on threads of their own: a slow disk must not hold up a na
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -24,19 +25,26 @@ class Threads:
     :param reactor: where results are delivered.
     :param name: of the threads.
     :param most: how many there are at most.
+    :param abandon: whether the process may end while some are still in a call, such as a look-up
+        that no server answers.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, most: int) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, name: str, most: int, *, abandon: bool = False
+    ) -> None:
         self._reactor = reactor
+        self._abandon = abandon
         self._pool = ThreadPool(0, most, name)
+        if abandon:
+            self._pool.threadFactory = _DaemonThread
 
     def start(self) -> None:
         """Begin to run what has been and will be asked for."""
         self._pool.start()
 
     def stop(self) -> None:
-        """Wait for what is running, and end."""
-        if self._pool.started:
+        """Wait for what is running, unless it may be abandoned, and end."""
+        if self._pool.started and not self._abandon:
             self._pool.stop()
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
@@ -70,6 +78,11 @@ class Threads:
 
         self._pool.callInThreadWithCallback(done, function, *args, **kwargs)
         return waiting
+
+
+class _DaemonThread(Thread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, daemon=True)
 
 
 def _drop(result: object) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.options import PlatformSettings
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
 from chatfiles.platform.context import PlatformContext, UploadLimits
-from chatfiles.platform.dial import AddressRefused, Dialer
+from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
 from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
 from chatfiles.platform.registry.cache import CachedRegistry
@@ -24,7 +23,6 @@ from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.resources import platform_tree
 from chatfiles.platform.tokens import Authenticator, TokenUse
 from chatfiles.platform.upstream import UpstreamAgent
-from chatfiles.platform.urls import parse_workspace_url
 from chatfiles.service import Listener, RoleService
 from chatfiles.threads import Threads
 from chatfiles.web.site import Site
@@ -50,17 +48,6 @@ def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
     return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now))
 
 
-def _url_check(dialer: Dialer) -> Callable[[str], Deferred[None]]:
-    async def check(text: str) -> None:
-        url = parse_workspace_url(text)
-        try:
-            await dialer.check_host(url)
-        except AddressRefused as error:
-            raise ValueError(error.reason) from None
-
-    return lambda text: Deferred.fromCoroutine(check(text))
-
-
 def platform_service(
     reactor: Any,
     settings: PlatformSettings,
@@ -84,7 +71,7 @@ def platform_service(
     except ValueError as error:
         raise ValueError(f"--upstream-allow takes networks such as 10.0.0.0/8: {error}") from None
     registry = open_registry(settings.database, reactor)
-    lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS)
+    lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     dialer = Dialer(clock, policy, Lookups(lookups.run), connect_timeout=shared.connect_timeout)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
     token_use = TokenUse(registry, clock, _utc_now)
@@ -93,7 +80,7 @@ def platform_service(
         authenticator=Authenticator(registry, admin_token, token_use.note),
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent),
-        check_url=_url_check(dialer),
+        check_url=dialer.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
