@@ -233,6 +233,12 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 _FLAG = "open-registration"
 
 
+class _Given(str):
+    """Text from the command line: one that is the default's wins over the environment, too."""
+
+    __slots__ = ()
+
+
 def _adder(option: Option) -> Callable[[Options, str], None]:
     def add(self: Options, value: str) -> None:
         self.given.setdefault(option.name, []).append(value)
@@ -260,7 +266,7 @@ class Options(usage.Options):
     )
     optFlags: ClassVar[list[list[Any]]] = [[_FLAG, None, _BY_NAME[_FLAG].help]]
     optParameters: ClassVar[list[list[Any]]] = [
-        [option.name, None, option.default, option.help]
+        [option.name, None, option.default, option.help, _Given]
         for option in OPTIONS
         if not option.many and option.name != _FLAG
     ]
@@ -281,10 +287,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Judge everything."""
         for name, value in self.items():
-            option = _BY_NAME[name]
             if name == _FLAG and value:
                 self.given[name] = ["1"]
-            elif name != _FLAG and value is not option.default:
+            elif isinstance(value, _Given):
                 self.given[name] = [str(value)]
         role = self._one("role", None)
         if role is None:
@@ -342,7 +347,10 @@ class Options(usage.Options):
         )
 
     def _workspace(self) -> WorkspaceSettings:
-        roots = dict(self._many("root")) or {root: os.fsdecode(root) for root in ROOTS}
+        named = self._many("root")
+        roots = dict(named) or {root: os.fsdecode(root) for root in ROOTS}
+        if len(roots) < len(named):
+            raise usage.UsageError("--root takes each root once")
         configs = self.environment.get("CONFIGS_DIR") or roots.get(b"/configs", "/configs")
         platform = self._one("platform", None)
         workspace_id, advertise = self._one("workspace-id", None), self._one("advertise", None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,7 +21,16 @@ from twisted.web.server import NOT_DONE_YET
 from chatfiles.errors import BadRequest, ChatfilesError, MethodNotAllowed, NotFound, Unauthorized
 from chatfiles.web.request import Request
 
-__all__ = ["Answer", "Endpoint", "Fields", "NoRoute", "error_answer", "read_json", "write_answer"]
+__all__ = [
+    "Answer",
+    "Endpoint",
+    "Fields",
+    "NoRoute",
+    "error_answer",
+    "read_json",
+    "reason_phrase",
+    "write_answer",
+]
 
 #: Bytes of a JSON request body that are read at most.
 MAX_JSON_BYTES = 64 * 1024
@@ -41,6 +51,14 @@ class Answer:
     status: int
     body: object = None
     fields: Fields = ()
+
+
+def reason_phrase(status: int) -> bytes:
+    """:return: what stands behind the status (RFC 9110, 15); Twisted does not know all of them."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b"Unknown Status"
 
 
 def error_answer(error: ChatfilesError, request_id: str) -> Answer:
@@ -69,7 +87,7 @@ def error_answer(error: ChatfilesError, request_id: str) -> Answer:
 
 def write_answer(request: Request, answer: Answer) -> None:
     """Write *answer* as the whole answer to *request*."""
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, reason_phrase(answer.status))
     for name, value in answer.fields:
         request.setHeader(name, value)
     if answer.body is None and answer.status == 204:
@@ -91,10 +109,13 @@ class Endpoint(Resource):
     They return an `Answer`, or ``None`` when they have written the answer themselves, or raise a
     `ChatfilesError`.  When the caller leaves they are cancelled.
 
+    :cvar ends_with_caller: whether others work for the answer, so that it is given up when the
+        caller closes its side of the connection.
     :cvar operation: what the log calls a request for it; empty for requests that are not logged.
     """
 
     operation = ""
+    ends_with_caller = False
     log = Logger()
 
     def getChild(self, path: bytes, request: Request) -> Resource:
@@ -104,6 +125,7 @@ class Endpoint(Resource):
     def render(self, request: Request) -> int:
         """Serve the request."""
         request.operation = request.operation or self.operation
+        request.ends_with_caller = self.ends_with_caller
         # Twisted's render_HEAD would call render_GET; the request drops the body of a HEAD itself.
         method = "GET" if request.method == b"HEAD" else request.method.decode("ascii", "replace")
         handler = getattr(self, f"render_{method}", None)
@@ -125,19 +147,10 @@ class Endpoint(Resource):
     ) -> None:
         try:
             answer = await handler(request)
-        except ChatfilesError as error:
-            answer = self._failed(request, error)
-        except CancelledError:
-            request.abort("client_left")
-            return
         except Exception as error:
-            outcome = getattr(error, "outcome", "")
-            if not outcome:
-                self.log.failure("{request_id} failed", request_id=request.request_id)
-            if request.startedWriting or request.disconnected:
-                request.abort(outcome or "internal_error")
+            answer = self._failed(request, error)
+            if answer is None:
                 return
-            answer = self._failed(request, ChatfilesError())
         if request.disconnected:
             return
         if answer is not None:
@@ -145,12 +158,17 @@ class Endpoint(Resource):
         else:
             request.finish()
 
-    def _failed(self, request: Request, error: ChatfilesError) -> Answer | None:
-        request.outcome = request.outcome or error.code
-        if request.startedWriting:
-            request.abort(error.code)
+    def _failed(self, request: Request, error: Exception) -> Answer | None:
+        told = error if isinstance(error, ChatfilesError) else ChatfilesError()
+        outcome = told.code if told is error else getattr(error, "outcome", "")
+        was_cancelled = request.disconnected and isinstance(error, CancelledError)
+        if not (outcome or was_cancelled):
+            self.log.failure("{request_id} failed", request_id=request.request_id)
+        if request.disconnected or request.startedWriting:
+            request.abort(outcome or "internal_error")
             return None
-        return error_answer(error, request.request_id)
+        request.outcome = request.outcome or told.code
+        return error_answer(told, request.request_id)
 
 
 class NoRoute(Endpoint):

@@ -94,7 +94,10 @@ class RoleService(Service):
         for step in self._before:
             await step()
         for listener in self._listeners:
-            port = await listener.endpoint.listen(self._site)
+            try:
+                port = await listener.endpoint.listen(self._site)
+            except Exception as error:
+                raise ValueError(f"--listen={listener.description}: {error}") from error
             self._ports.append(port)
             self.log.info(
                 "chatfiles {role} ready on {url}", role=self._role, url=listener.url(port)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import IService
@@ -31,8 +32,6 @@ def makeService(options: Options) -> IService:
         service = _service(reactor, options)
     except ValueError as error:
         raise SystemExit(f"chatfiles: {error}") from None
-    except OSError as error:
-        raise SystemExit(f"chatfiles: {error.strerror}: {error.filename}") from None
     _exit_cleanly(reactor)
     return service
 
@@ -53,9 +52,22 @@ def _platform(
     from chatfiles.platform.service import platform_service
     from chatfiles.platform.state import admin_token, make_state_directory
 
-    make_state_directory(settings.state_dir)
-    token = admin_token(settings.admin_token_file, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+    with _naming("--state-dir takes a directory that can be created and written"):
+        make_state_directory(settings.state_dir)
+    with _naming("--admin-token-file takes a file that can be read or created"):
+        token = admin_token(settings.admin_token_file, os.environ.get("CHATFILES_ADMIN_TOKEN"))
     return platform_service(reactor, settings, token, listeners, lambda: _fail(reactor))
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Tell which option it is that the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{option}: {os.strerror(error.errno or 0)}") from None
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:

@@ -25,7 +25,7 @@ class _Fields(Protocol):
 
 def megabytes(limit: int) -> str:
     """:return: a limit in bytes as the texts of refusals have it, such as ``100 MB``."""
-    if limit < 1 << 20:
+    if limit % (1 << 20):
         return f"{limit} bytes"
     return f"{limit >> 20} MB"
 

@@ -31,6 +31,7 @@ class Download(Endpoint):
     """
 
     operation = "download"
+    ends_with_caller = True
 
     def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
         super().__init__()

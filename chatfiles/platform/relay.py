@@ -9,21 +9,26 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from chatfiles import headers
 from chatfiles.media_types import may_view_inline
+from chatfiles.resource import reason_phrase
 from chatfiles.streams.progress import ProgressWatch, acknowledged
 from chatfiles.streams.relay import BodyRelay
 from chatfiles.web.request import Request
 
 __all__ = ["copy_head", "make_safe", "relay_body"]
 
+#: Fields that mean something with some statuses only.
+_ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
+
 
 def copy_head(request: Request, response: IResponse) -> None:
     """
     Relay the status and the fields that may pass (CONTRACT 6.6).
     """
-    request.setResponseCode(response.code)
+    code = response.code
+    request.setResponseCode(code, reason_phrase(code))
     for name in headers.RELAYED_RESPONSE_HEADERS:
         values = response.headers.getRawHeaders(name)
-        if values is not None:
+        if values is not None and code in _ONLY_WITH.get(name, (code,)):
             request.responseHeaders.setRawHeaders(name, values[:1])
     # Twisted keeps the length of a body apart from the fields.
     if (

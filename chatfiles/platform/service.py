@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from chatfiles.errors import RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.options import PlatformSettings
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
@@ -95,7 +96,10 @@ def platform_service(
 
     async def begin() -> None:
         lookups.start()
-        await registry.start()
+        try:
+            await registry.start()
+        except RegistryUnavailable as error:
+            raise ValueError("--database: the registry cannot be opened") from error
         token_use.startService()
 
     async def end() -> None:

@@ -121,7 +121,7 @@ class Authenticator:
         """
         presented = bearer(request.requestHeaders)
         if presented is None:
-            if request.requestHeaders.hasHeader(b"authorization"):
+            if len(request.requestHeaders.getRawHeaders(b"authorization", [])) > 1:
                 raise _invalid()
             return None
         if same_secret(presented, self._admin_token):

@@ -29,6 +29,7 @@ class Upload(Endpoint):
     """
 
     operation = "upload"
+    ends_with_caller = True
 
     def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
         super().__init__()

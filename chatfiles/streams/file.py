@@ -205,6 +205,7 @@ class SocketPump(_Pump):
             transport.unregisterProducer()
             if not transport.disconnected:
                 transport.registerProducer(self._request.channel, True)
+                self._request.channel.resumeProducing()  # should it have been told to wait before
 
     def _go_on(self) -> None:
         if not self._transport.disconnected:

@@ -70,7 +70,7 @@ def _unsent(handle: socket.socket) -> int:
         # SIOCOUTQ has the number of TIOCOUTQ.
         pending = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)
         return int.from_bytes(pending, sys.byteorder)
-    except OSError:
+    except (OSError, ValueError):  # closed
         return 0
 
 
@@ -103,10 +103,11 @@ class ProgressWatch:
         now, state = self._clock.seconds(), self._state()
         if state != self._seen:
             self._seen, self._since = state, now
-        elif now - self._since >= self._timeout:
+        left = self._since + self._timeout - now
+        if left <= 0:
             self._stalled()
             return
-        self._timer = self._clock.callLater(self._timeout / LOOKS, self._look)
+        self._timer = self._clock.callLater(min(self._timeout / LOOKS, left), self._look)
 
     def stop(self) -> None:
         """End the watch; idempotent."""

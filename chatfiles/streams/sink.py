@@ -30,8 +30,12 @@ class BlockingSink(Protocol[T_co]):
     def finish(self) -> T_co:
         """There are no more."""
 
-    def close(self) -> None:
-        """Release everything; called once, last, whatever happened."""
+    def close(self, keep: bool) -> None:
+        """
+        Release everything; called once, last, whatever happened.
+
+        :param keep: whether what ``finish`` has made is to stay.
+        """
 
 
 class _Body(Protocol):
@@ -44,7 +48,8 @@ class SinkFeeder(Generic[T]):
     Give one to `RequestBody.deliver`.
 
     :param body: paused while more waits than a thread takes at once.
-    :param sink: is closed when all is over.
+    :param sink: is closed when all is over; what it has made stays only if nothing ended the body
+        or cancelled *done* meanwhile.
     :param run_in_thread: like ``deferToThread``.
     :ivar done: fires with what ``finish`` returned, after the sink was closed; fails with what the
         sink raised, or with what ended the body.  Cancelling it closes the sink, too.
@@ -63,7 +68,7 @@ class SinkFeeder(Generic[T]):
 
     def received(self, data: bytes) -> None:
         """Some bytes of the body."""
-        if self._closing:
+        if self._closing or not data:
             return
         self._waiting.append(data)
         self._size += len(data)
@@ -119,7 +124,7 @@ class SinkFeeder(Generic[T]):
             self._close_sink()
 
     def _close_sink(self) -> None:
-        self._run_in_thread(self._sink.close).addBoth(self._closed)
+        self._run_in_thread(self._sink.close, self._outcome is None).addBoth(self._closed)
 
     def _closed(self, _: object) -> None:
         if not self.done.called:

@@ -68,6 +68,7 @@ class RequestBody:
             raise RuntimeError("the body has a receiver already")
         self._receiver = receiver
         early, self._early = self._early, []
+        was_paused, self.paused = self.paused, False
         for data in early:
             receiver.received(data)
         if self._error is not None:
@@ -78,7 +79,8 @@ class RequestBody:
             if self.expects_continue and not self.seen:
                 self.expects_continue = False
                 self._channel.send_continue()
-            self.resume()
+            if was_paused and not self.paused:
+                self._channel.resume_reading()
 
     def read(self, limit: int) -> Deferred[bytes]:
         """
@@ -131,7 +133,7 @@ class RequestBody:
     def completed(self) -> None:
         """The last byte of the body has been received."""
         self.complete = True
-        self.paused = False
+        self.resume()  # or nobody would notice that the caller leaves before the answer
         if self._receiver is not None:
             self._receiver.finished()
 

@@ -8,14 +8,14 @@ when their *head* is complete, not their body: https://github.com/twisted/twiste
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from zope.interface import implementer
 
 from chatfiles.errors import (
     BadRequest,
@@ -26,6 +26,7 @@ from chatfiles.errors import (
 )
 from chatfiles.streams.progress import unsent
 from chatfiles.web import framing
+from chatfiles.web.chunks import ChunkedBody
 
 if TYPE_CHECKING:
     from chatfiles.web.request import Request
@@ -39,6 +40,7 @@ LINGER_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(HTTPChannel):
     """
     One connection of a caller.  Its requests are served one after the other, in order.
@@ -54,10 +56,12 @@ class Channel(HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self._in_head = False
+        self._head_lines = 0
         self._in_body = False
         self._lingering = False
         self._lingered = 0
         self._left = 0
+        self._read_closed = False
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
 
@@ -65,6 +69,7 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._savedTimeOut = self.site.idle_timeout  # what applies again behind an answer
         self.site.channels.add(self)
         self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
 
@@ -73,12 +78,33 @@ class Channel(HTTPChannel):
             if timer is not None and timer.active():
                 timer.cancel()
         self.site.channels.discard(self)
+        if self._in_head:
+            self.requests.clear()  # it never became one
         super().connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        """
+        The caller sends no more, or has left: TCP does not tell.  What was asked for is answered
+        all the same (``printf … | nc -N``), unless others would have to work for it.
+        """
+        self._read_closed = True
+        transport: Any = self.transport
+        if self.requests and (self._in_body or self.requests[0].ends_with_caller):
+            transport.abortConnection()
+        elif self._lingering or not self.requests:
+            self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
+            transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We send no more."""
+        transport: Any = self.transport
+        if self._read_closed:
+            transport.loseConnection()
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being received or served."""
-        return not self.requests and not self._in_head
+        """Whether no request is being received, served or refused."""
+        return not (self.requests or self._in_head or self._lingering)
 
     def abort(self) -> None:
         """Cut the connection so that the other end sees an incomplete message."""
@@ -102,28 +128,39 @@ class Channel(HTTPChannel):
         if self._lingering:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
-                self.abort()
+                # Not cut yet: a reset would take the answer from a sender that is about to read it.
+                self._networkProducer.pauseProducing()
             return
         super().dataReceived(data)
+        if self.line_mode and not (self._busyReceiving or self._lingering):
+            self._check_partial_line()
         self._watch_head()
 
+    def _check_partial_line(self) -> None:
+        try:
+            framing.check_partial_line(self._buffer)
+        except ChatfilesError as error:
+            self.refuse(error)
+
     def rawDataReceived(self, data: bytes) -> None:
-        if not self._lingering:
+        # What follows on a body that cannot be completed has no meaning.
+        if not (self._lingering or (self._in_body and self.requests[-1].body.failed)):
             super().rawDataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
         if self._lingering:
             return
         try:
-            if self._in_head:
-                if line:
-                    framing.check_field_line(line)
-            elif line:
-                self._in_head = True
+            if not self._in_head and line:
+                self._in_head, self._head_lines = True, 0
                 framing.check_request_line(line)
+                line = framing.ascii_request_line(line)
+            elif line:
+                self._head_lines += 1
+                framing.check_field_line(line)
             if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
                 raise HeadTooLarge
-            if self._receivedHeaderCount >= self.maxHeaders and line:
+            if self._head_lines > self.maxHeaders:
                 raise HeadTooLarge
         except ChatfilesError as error:
             self.refuse(error)
@@ -146,6 +183,8 @@ class Channel(HTTPChannel):
             return
         self.persistent = self.checkPersistence(request, self._version)
         self._in_body = self.length != 0
+        if self.length is None:
+            self._transferDecoder = ChunkedBody(request.handleContentChunk, self._finishRequestBody)
         request.head_received(self._command, self._path, self._version, self.length)
 
     def allContentReceived(self) -> None:
@@ -164,11 +203,15 @@ class Channel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        if self.requests and self.requests[-1].body.paused:
+        if self._in_body and self.requests[-1].body.paused:
             self.pause_reading()
 
     def requestDone(self, request: Request) -> None:
+        if not self.persistent:
+            self.setTimeout(self.site.idle_timeout)  # for a caller that does not take the rest
         super().requestDone(request)
+        if self._read_closed and not (self.requests or self._lingering):
+            self.loseConnection()
         self._watch_head()
 
     # -- the body of the request that is being received
@@ -181,7 +224,7 @@ class Channel(HTTPChannel):
     def resume_reading(self) -> None:
         """Take more; silence counts again."""
         if self._in_body:
-            self.setTimeout(self.timeOut)
+            self.setTimeout(self.site.idle_timeout)
         self._networkProducer.resumeProducing()
 
     def send_continue(self) -> None:
@@ -215,47 +258,47 @@ class Channel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Nothing came for the idle time."""
-        if self._in_body and self.requests:
-            self.requests[-1].body.fail(RequestTimeout("request body was not received in time"))
+        if self._in_body:
+            self._body_late(self.requests[-1])
         elif self._in_head:
             self.refuse(RequestTimeout())
-        elif (left := unsent(self.transport)) and left != self._left:
+        elif not (left := unsent(self.transport)):
+            self.loseConnection()  # not a reset: it may destroy what has not been read
+            self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
+        elif left != self._left:
             # The last answer is still on its way to a slow reader.
             self._left = left
-            self.setTimeout(self.timeOut)
+            self.setTimeout(self.site.idle_timeout)
         else:
             self.abort()
+
+    def _body_late(self, request: Request) -> None:
+        if request.answered:
+            self.abort()  # all has been said
+        elif request.body.claimed:
+            request.body.fail(RequestTimeout("request body was not received in time"))
+        else:
+            self.setTimeout(self.site.idle_timeout)  # nobody waits for it
 
     # -- refusing
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         error = BadRequest("malformed request", code="malformed_request")
-        if self._in_body and self.requests:
-            self._in_body = False
+        if self._in_body:
             self.requests[-1].body.fail(error)
         else:
             self.refuse(error)
 
     def refuse(self, error: ChatfilesError) -> None:
-        """
-        Answer a request that never became one, then close.
-
-        :param error: what is wrong with it.
-        """
+        """Answer a request that never became one with what is wrong with it, then close."""
         if self._lingering:
             return
         self._cancel_head_timer()
-        request_id = self.site.new_request_id()
+        fields = self.requests[-1].requestHeaders if self.requests else None
+        request_id = self.site.request_id(fields)
         self.site.log_refusal(self, error, request_id)
-        body = json.dumps(
-            {"error": error.text, "code": error.code, "request_id": request_id}
-        ).encode()
         transport: Any = self.transport
-        transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-            b"X-Request-Id: %s\r\nConnection: close\r\n\r\n%s"
-            % (error.status, error.code.encode(), len(body), request_id.encode(), body)
-        )
+        transport.write(framing.refusal(error, request_id))
         self.requests.clear()
         self.linger()
 

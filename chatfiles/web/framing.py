@@ -7,6 +7,7 @@ are smuggled, so everything doubtful is refused here and the connection closed (
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,9 +23,12 @@ from chatfiles.errors import (
 __all__ = [
     "MAX_HEAD_BYTES",
     "MAX_HEAD_LINES",
+    "ascii_request_line",
     "check_field_line",
     "check_head",
+    "check_partial_line",
     "check_request_line",
+    "refusal",
 ]
 
 #: Bytes of a request line and its header lines together (CONTRACT 9).
@@ -35,7 +39,10 @@ MAX_HEAD_LINES = 100
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # A target may hold bytes over 0x7f: curl sends what was typed.  Controls and spaces never.
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+# A CR may still be followed by its LF; an LF that is there had no CR.
+_SPOILT = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-~%!$&'()*+,;=]+)(:[0-9]*)?")
 
@@ -73,6 +80,14 @@ def check_request_line(line: bytes) -> None:
         raise _malformed("request target must begin with /")
 
 
+def ascii_request_line(line: bytes) -> bytes:
+    """
+    :param line: the first line of a request, checked.
+    :return: the same with every byte over 0x7f percent-encoded; Twisted would refuse some of them.
+    """
+    return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line)
+
+
 def check_field_line(line: bytes) -> None:
     """
     :param line: one header line, without its CRLF.
@@ -90,6 +105,18 @@ def check_field_line(line: bytes) -> None:
         raise _malformed("unsupported Transfer-Encoding")
 
 
+def check_partial_line(part: bytes) -> None:
+    """
+    Refuse now what no further byte can mend, rather than at the deadline: lines that end in a bare
+    LF, and whatever is not HTTP at all.
+
+    :param part: the beginning of a line of a head, without CRLF.
+    :raise BadRequest: it has a control character.
+    """
+    if _SPOILT.search(part):
+        raise _malformed("malformed request")
+
+
 def check_head(fields: FieldLines, version: bytes) -> None:
     """
     Judge what only the whole head tells.
@@ -104,6 +131,19 @@ def check_head(fields: FieldLines, version: bytes) -> None:
     expect = fields.getRawHeaders(b"expect")
     if expect and [value.lower() for value in expect] != [b"100-continue"]:
         raise ExpectationFailed
+
+
+def refusal(error: ChatfilesError, request_id: str) -> bytes:
+    """
+    :param error: what is wrong with a request that is not well framed.
+    :return: the whole answer to it, the last one on its connection.
+    """
+    body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
+    return (
+        b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"X-Request-Id: %s\r\nConnection: close\r\n\r\n%s"
+        % (error.status, error.code.encode(), len(body), request_id.encode(), body)
+    )
 
 
 def _host_error(fields: FieldLines, version: bytes) -> ChatfilesError | None:

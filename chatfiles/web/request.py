@@ -11,7 +11,6 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web import server
 
-from chatfiles.headers import is_request_id
 from chatfiles.web.body import CallerLeft, RequestBody
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ class Request(server.Request):
     :ivar body: what is sent behind the head; it may still be on its way.
     :ivar operation: what the log calls it; empty for requests that are not logged.
     :ivar workspace: the workspace it is about, for the log.
+    :ivar ends_with_caller: it is given up when the caller closes its side.
     :ivar outcome: how it ended, for the log, when that is not ``complete``.
     """
 
@@ -42,6 +42,7 @@ class Request(server.Request):
     operation: str = ""
     workspace: str = "-"
     outcome: str = ""
+    ends_with_caller: bool = False
     started: float = 0.0
 
     _serving: Deferred[Any] | None = None
@@ -60,11 +61,7 @@ class Request(server.Request):
         self.started = self.site.reactor.seconds()
         expects = version != b"HTTP/1.0" and self.requestHeaders.hasHeader(b"expect")
         self.body = RequestBody(self.channel, length, expects)
-        given = self.requestHeaders.getRawHeaders(b"x-request-id", [b""])
-        if len(given) == 1 and is_request_id(given[0]):
-            self.request_id = given[0].decode("ascii")
-        else:
-            self.request_id = self.site.new_request_id()
+        self.request_id = self.site.request_id(self.requestHeaders)
         if length != 0:
             self.process()
 
@@ -83,10 +80,10 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The caller left, or we cut it off."""
-        self.body.fail(CallerLeft())
         if not self._finish_pending:
             self.outcome = self.outcome or "client_left"
         super().connectionLost(reason)
+        self.body.fail(CallerLeft())
         if self._serving is not None:
             self._serving.cancel()
         self._end()
@@ -118,6 +115,18 @@ class Request(server.Request):
         """Whether nobody is there any more to read the answer."""
         return bool(self._disconnected)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the answer is complete, while the body may not be."""
+        return self._finish_pending
+
+    def unregisterProducer(self) -> None:
+        """As usual; harmless when the caller has left."""
+        if self._disconnected:
+            self.producer = None
+        else:
+            super().unregisterProducer()
+
     def write(self, data: bytes) -> None:
         if not self.startedWriting and not self.body.complete and not self._drains():
             # What follows on this connection is the rest of a body that nobody will read.
@@ -141,10 +150,13 @@ class Request(server.Request):
             return
         if not self.startedWriting:
             self.write(b"")
+        if self.chunked:
+            self.channel.write(b"0\r\n\r\n")
+            self.chunked = 0  # Twisted would end the answer only behind the body of the request
         self._finish_pending = True
         self._end()
         self.body.discard()
-        if not self.channel.persistent:
+        if self.body.failed or not self.channel.persistent:
             self.channel.linger()
 
     def abort(self, outcome: str) -> None:

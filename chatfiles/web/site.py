@@ -13,10 +13,12 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
 from chatfiles.errors import ChatfilesError
+from chatfiles.headers import is_request_id
 from chatfiles.web.channel import Channel
 from chatfiles.web.request import Request
 
@@ -95,16 +97,17 @@ class Site(TwistedSite):
         status = request.code if request.startedWriting else 0
         seconds = self.reactor.seconds() - request.started
         outcome = request.outcome or "complete"
+        carried = request.body.seen or request.sentLength  # an upload's bytes come, a file's go
         # The line is made here: the logger's own formatting costs as much as the rest of a request.
         self._logger.info(
             "{line}",
             line=f"{request.request_id} {request.workspace} {request.operation} {status} "
-            f"{request.sentLength} bytes {seconds:.3f} s {outcome}",
+            f"{carried} bytes {seconds:.3f} s {outcome}",
             request_id=request.request_id,
             workspace=request.workspace,
             operation=request.operation,
             status=status,
-            bytes=request.sentLength,
+            bytes=carried,
             seconds=seconds,
             outcome=outcome,
         )
@@ -118,6 +121,16 @@ class Site(TwistedSite):
             code=error.code,
             peer=getattr(channel.getPeer(), "host", "-"),
         )
+
+    def request_id(self, fields: Headers | None) -> str:
+        """
+        :param fields: the header fields of a request, as far as there are any.
+        :return: its ``X-Request-Id`` where that is acceptable, else a new one (CONTRACT 4).
+        """
+        given = (fields and fields.getRawHeaders(b"x-request-id")) or ()
+        if len(given) == 1 and is_request_id(given[0]):
+            return given[0].decode("ascii")
+        return self.new_request_id()
 
     # -- what is running, and how it ends
 
@@ -155,10 +168,10 @@ class Site(TwistedSite):
                     channel.cut("shutdown")
                 elif channel.idle:
                     channel.loseConnection()
-            if late or not self.channels:
-                drained.callback(None)
-            else:
+            if self.channels:
                 self.reactor.callLater(DRAIN_LOOK, look)
+            else:
+                drained.callback(None)
 
         look()
         return drained

@@ -140,9 +140,15 @@ class Session:
             raise write_error(error) from error
         return [part.stored() for part in self._parts]
 
-    def close(self) -> None:
-        """Release everything; what has not been published is gone.  Idempotent."""
+    def close(self, keep: bool = False) -> None:
+        """
+        Release everything; what has not been published is gone.  Idempotent.
+
+        :param keep: whether what has been published stays; not, if nobody will be told of it.
+        """
         for part in self._parts:
+            if not keep:
+                part.file.withdraw()
             part.file.close()
         self._parts = []
         if self._directory_fd >= 0:

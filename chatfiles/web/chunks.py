@@ -1,0 +1,41 @@
+"""
+Chunked bodies (RFC 9112, 7.1): Twisted's decoder, held to what the RFC says.
+"""
+
+from __future__ import annotations
+
+from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
+
+from chatfiles.errors import BadRequest
+from chatfiles.web.framing import check_field_line
+
+__all__ = ["ChunkedBody"]
+
+#: More bytes than any chunk has: a size that was to overflow a counter.
+MAX_CHUNK_BYTES = 1 << 60
+
+
+class ChunkedBody(_ChunkedTransferDecoder):
+    """
+    Refuses as soon as it can be told: sizes that cannot be meant, lines that end in a bare LF, and
+    trailers that are no field lines (Twisted looks at no trailer:
+    https://github.com/twisted/twisted/issues/12014).
+    """
+
+    def _dataReceived_CHUNK_LENGTH(self) -> bool:
+        has_line: bool = super()._dataReceived_CHUNK_LENGTH()
+        if self.length >= MAX_CHUNK_BYTES if has_line else b"\n" in self._buffer:
+            raise _MalformedChunkedDataError("malformed chunk size")
+        return has_line
+
+    def _dataReceived_TRAILER(self) -> bool:
+        seen = len(self._trailerHeaders)
+        has_line: bool = super()._dataReceived_TRAILER()
+        try:
+            for line in self._trailerHeaders[seen:]:
+                check_field_line(bytes(line))
+        except BadRequest as error:
+            raise _MalformedChunkedDataError(error.text) from None
+        if not has_line and b"\n" in self._buffer:
+            raise _MalformedChunkedDataError("malformed trailer")
+        return has_line

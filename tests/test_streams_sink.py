@@ -1,0 +1,324 @@
+"""CONTRACT 7 and 9: a body to something that blocks, in order, with back-pressure, closed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.streams.sink import HIGH_WATER, SinkFeeder
+
+
+class SinkError(Exception):
+    """What a sink may raise."""
+
+
+class Body:
+    """Counts as `chatfiles.web.body.RequestBody` does."""
+
+    paused = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class Sink:
+    """Notes what is asked of it, and that no two threads are in it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.content = b""
+        self.raises: dict[str, Exception] = {}
+        self.closed = 0
+        self.kept: bool | None = None
+
+    def feed(self, data: bytes) -> None:
+        assert data
+        assert not self.closed
+        self.content += data
+        self._called("feed")
+
+    def finish(self) -> bytes:
+        assert not self.closed
+        self._called("finish")
+        return self.content
+
+    def close(self, keep: bool) -> None:
+        self.closed += 1
+        self.kept = keep
+        self._called("close")
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.raises:
+            raise self.raises[name]
+
+
+class Threads:
+    """Threads that do nothing until they are told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def run(self, function: Callable[..., Any], *args: object) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self.waiting.append((lambda: function(*args), result))
+        return result
+
+    def step(self) -> None:
+        """Let the one call that waits happen, and its result arrive."""
+        ((call, result),) = self.waiting
+        self.waiting = []
+        try:
+            value = call()
+        except SinkError:
+            result.errback(Failure())
+        else:
+            result.callback(value)
+
+    def all(self) -> None:
+        while self.waiting:
+            self.step()
+
+
+class FeederTests(SynchronousTestCase):
+    """`SinkFeeder`."""
+
+    def setUp(self) -> None:
+        self.body, self.sink, self.threads = Body(), Sink(), Threads()
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(self.body, self.sink, self.threads.run)
+        self.results: list[Any] = []
+        self.feeder.done.addBoth(self.results.append)
+
+    def failure(self) -> BaseException:
+        """:return: what it failed with; the sink is closed by then."""
+        (result,) = self.results
+        self.assertIsInstance(result, Failure)
+        value: BaseException = result.value
+        return value
+
+    def test_in_order(self) -> None:
+        """Bytes are swapped, or the end overtakes them."""
+        for piece in (b"one ", b"two ", b"three"):
+            self.feeder.received(piece)
+        self.feeder.finished()
+        self.assertEqual((self.sink.calls, self.results), ([], []))
+        self.threads.all()
+        self.assertEqual(self.results, [b"one two three"])
+        self.assertIs(self.sink.kept, True)
+        # What came while a thread was busy is one call.
+        self.assertEqual(self.sink.calls, ["feed", "feed", "finish", "close"])
+
+    def test_at_once(self) -> None:
+        """The first bytes wait for more of them."""
+        self.feeder.received(b"x")
+        self.assertEqual(len(self.threads.waiting), 1)
+        self.threads.step()
+        self.assertEqual(self.sink.content, b"x")
+
+    def test_empty(self) -> None:
+        """A body without bytes never ends."""
+        self.feeder.received(b"")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertEqual(self.sink.calls, ["finish", "close"])
+        self.assertEqual(self.results, [b""])
+
+    def test_result_only_when_closed(self) -> None:
+        """The sender is told that it is stored while files are still open."""
+        self.feeder.finished()
+        self.threads.step()
+        self.assertEqual(self.sink.calls, ["finish"])
+        self.assertEqual(self.results, [])
+        self.threads.step()
+        self.assertEqual(self.results, [b""])
+
+    def test_back_pressure(self) -> None:
+        """A disk that is slower than the sender fills the memory."""
+        piece = b"x" * (HIGH_WATER // 4)
+        self.feeder.received(piece)  # is on its way to the disk
+        for _ in range(3):
+            self.feeder.received(piece)
+            self.assertFalse(self.body.paused)
+        self.feeder.received(piece)
+        self.assertTrue(self.body.paused)
+        self.threads.step()
+        self.assertFalse(self.body.paused)
+        self.assertEqual(len(self.sink.content), len(piece))
+        self.threads.step()
+        self.assertEqual(len(self.sink.content), 5 * len(piece))
+
+    def test_large_pieces(self) -> None:
+        """One large piece is no reason to wait for a thread that is idle."""
+        self.feeder.received(b"x" * HIGH_WATER)
+        self.assertFalse(self.body.paused)
+        self.feeder.received(b"x" * HIGH_WATER)
+        self.assertTrue(self.body.paused)
+
+    def test_sink_fails(self) -> None:
+        """A full disk is not told, or the sink is used on."""
+        for call in ("feed", "finish"):
+            self.setUp()
+            self.sink.raises[call] = SinkError(call)
+            self.feeder.received(b"x")
+            self.feeder.received(b"y" * HIGH_WATER)
+            self.feeder.finished()
+            self.threads.all()
+            self.assertIsInstance(self.failure(), SinkError)
+            self.assertEqual(self.sink.calls[-2:], [call, "close"])
+            self.feeder.received(b"z")
+            self.assertEqual(self.threads.waiting, [])
+
+    def test_close_fails(self) -> None:
+        """What was stored is said to have failed, or an answer never comes."""
+        self.sink.raises["close"] = SinkError()
+        self.feeder.finished()
+        self.threads.all()
+        self.assertEqual(self.results, [b""])
+
+    def test_body_fails(self) -> None:
+        """A sender that leaves has its part published, or kept open."""
+        for busy in (False, True):
+            self.setUp()
+            left = ConnectionError("left")
+            self.feeder.received(b"x")
+            if not busy:
+                self.threads.step()
+            self.feeder.received(b"y")
+            if not busy:
+                self.threads.step()
+            self.feeder.failed(left)
+            self.threads.all()
+            self.assertIs(self.failure(), left)
+            self.assertEqual(
+                self.sink.calls, ["feed", "close"] if busy else ["feed"] * 2 + ["close"]
+            )
+
+    def test_never_two_threads(self) -> None:
+        """The sink is closed beneath a thread that writes to it."""
+        self.feeder.received(b"x")
+        self.feeder.failed(ConnectionError())
+        self.assertEqual(len(self.threads.waiting), 1)  # step() would fail with two
+        self.threads.step()
+        self.assertEqual(self.sink.calls, ["feed"])
+        self.threads.step()
+        self.assertEqual(self.sink.calls, ["feed", "close"])
+        self.assertIsInstance(self.failure(), ConnectionError)
+
+    def test_fails_while_finishing(self) -> None:
+        """A sender that leaves behind its last byte leaves a sink open, or what it made."""
+        self.feeder.finished()
+        self.feeder.failed(ConnectionError())
+        self.threads.all()
+        self.assertEqual(self.sink.calls, ["finish", "close"])
+        self.assertIsInstance(self.failure(), ConnectionError)
+        self.assertIs(self.sink.kept, False)
+
+    def test_cancelled(self) -> None:
+        """A request that is given up leaves a sink open, or closes it twice."""
+        for fed in (False, True):
+            self.setUp()
+            if fed:
+                self.feeder.received(b"x")
+            self.feeder.done.cancel()
+            self.assertIsInstance(self.failure(), CancelledError)
+            self.feeder.received(b"y")
+            self.feeder.finished()
+            self.feeder.failed(ConnectionError())
+            self.threads.all()
+            self.assertEqual(self.sink.calls, ["feed"] * fed + ["close"])
+            self.assertIs(self.sink.kept, False)
+            self.assertEqual(len(self.results), 1)
+
+
+class FeederMachine(RuleBasedStateMachine):
+    """Anything may happen at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.sink, self.threads = Body(), Sink(), Threads()
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(self.body, self.sink, self.threads.run)
+        self.sent, self.over, self.cancelled = b"", False, False
+        self.results: list[Any] = []
+        self.feeder.done.addBoth(self.results.append)
+
+    @precondition(lambda self: not self.over)
+    @rule(data=st.sampled_from([b"a", b"bc" * 1000, b"d" * HIGH_WATER]))
+    def receive(self, data: bytes) -> None:
+        """The sender sends, though only while it is not paused."""
+        if not self.body.paused:
+            self.sent += data
+            self.feeder.received(data)
+
+    @precondition(lambda self: not self.over)
+    @rule(whole=st.booleans())
+    def end(self, whole: bool) -> None:
+        """The body ends."""
+        self.over = True
+        if whole:
+            self.feeder.finished()
+        else:
+            self.feeder.failed(ConnectionError())
+
+    @precondition(lambda self: self.threads.waiting)
+    @rule()
+    def step(self) -> None:
+        """A thread gets its turn."""
+        self.threads.step()
+
+    @precondition(lambda self: not self.cancelled)
+    @rule()
+    def cancel(self) -> None:
+        """The request is given up."""
+        self.cancelled = self.over = True
+        self.feeder.done.cancel()
+
+    @rule()
+    def fail(self) -> None:
+        """The disk is full from now on."""
+        self.sink.raises["feed"] = SinkError()
+
+    @invariant()
+    def bounded(self) -> None:
+        """Never more waits than one piece over the limit."""
+        assert len(self.threads.waiting) <= 1
+        assert len(self.results) <= 1
+        assert self.sink.closed <= 1
+        assert self.sent.startswith(self.sink.content)
+
+    def teardown(self) -> None:
+        """All comes to an end by itself."""
+        if not self.over:
+            self.feeder.finished()
+        self.threads.all()
+        assert self.sink.closed == 1
+        (result,) = self.results
+        assert self.sink.kept is not isinstance(result, Failure)
+        if self.sink.kept:
+            assert result == self.sent
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """`FeederMachine`."""
+
+    def test_any_order(self) -> None:
+        """An order of events that nobody thought of loses bytes, or leaves the sink open."""
+        run_state_machine_as_test(
+            FeederMachine,
+            settings=settings(max_examples=60, stateful_step_count=20, deadline=None),
+        )

@@ -1,0 +1,102 @@
+"""
+Threads: results come back to the reactor, and what nobody waits for is cared for.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import TestCase
+
+from chatfiles.threads import Threads
+from tests.loopback import until
+
+
+class ThreadsTests(TestCase):
+    """With a pool of two."""
+
+    def setUp(self) -> None:
+        self.threads = Threads(reactor, "test", 2)  # type: ignore[arg-type]
+        self.threads.start()
+        self.addCleanup(self.threads.stop)
+
+    async def test_result(self) -> None:
+        """Results or arguments would be lost, or handed over on another thread."""
+        here = threading.current_thread()
+        there = await self.threads.run(threading.current_thread)
+        self.assertIsNot(there, here)
+        self.assertEqual(await self.threads.run(int, "ff", base=16), 255)
+        self.assertIs(threading.current_thread(), here)
+
+    async def test_error(self) -> None:
+        """An error would end the thread, not the call."""
+        with self.assertRaises(ZeroDivisionError):
+            await self.threads.run(lambda: 1 // 0)
+        self.assertEqual(await self.threads.run(lambda: 1), 1)
+
+    async def test_bounded(self) -> None:
+        """As many threads as calls would be started."""
+        go = threading.Event()
+        names: list[str] = []
+
+        def call() -> None:
+            names.append(threading.current_thread().name)
+            go.wait(10)
+
+        calls = [self.threads.run(call) for _ in range(6)]
+        await until(reactor, lambda: len(names) == 2)
+        go.set()
+        for running in calls:
+            await running
+        self.assertEqual((len(names), len(set(names))), (6, 2))
+
+    async def test_cancelled(self) -> None:
+        """A result that owns something would be lost with the call that was given up."""
+        for fails in (False, True):
+            go = threading.Event()
+            discarded: list[str] = []
+
+            def call(go: threading.Event = go, fails: bool = fails) -> str:
+                go.wait(10)
+                if fails:
+                    raise ValueError
+                return "open file"
+
+            waiting: Deferred[str] = self.threads.run_or_discard(discarded.append, call)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            go.set()
+            if fails:
+                await self.threads.run(lambda: None)
+                await self.threads.run(lambda: None)
+                self.assertEqual(discarded, [])
+            else:
+                await until(reactor, lambda discarded=discarded: discarded)  # type: ignore[misc]
+                self.assertEqual(discarded, ["open file"])
+
+    async def test_not_discarded(self) -> None:
+        """A result would be thrown away although it has arrived."""
+        discarded: list[int] = []
+        waiting = self.threads.run_or_discard(discarded.append, lambda: 1)
+        self.assertEqual(await waiting, 1)
+        waiting.cancel()
+        self.assertEqual(discarded, [])
+
+    async def test_asked_before_the_start(self) -> None:
+        """What is asked for while a role starts would never be done."""
+        threads = Threads(reactor, "later", 1)  # type: ignore[arg-type]
+        waiting = threads.run(lambda: 1)
+        self.assertFalse(waiting.called)
+        threads.start()
+        self.addCleanup(threads.stop)
+        self.assertEqual(await waiting, 1)
+
+    def test_stop(self) -> None:
+        """A role that never began could not end; or one that ended not end again."""
+        threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]
+        threads.stop()
+        threads.start()
+        threads.stop()
+        threads.stop()
