@@ -121,7 +121,9 @@ class StartTests(ServiceCase):
         taken = Endpoint(self.story, CannotListenError("127.0.0.1", 8000, OSError("in use")))
         self.service(Endpoint(self.story), taken, before=[]).startService()
         self.assertEqual(self.story[:3], ["listen", READY, "listen"])
-        self.assertIn("cannot start: --listen=tcp:8000: Couldn't listen on 127.0.0.1:8000", self.story[3])
+        self.assertIn(
+            "cannot start: --listen=tcp:8000: Couldn't listen on 127.0.0.1:8000", self.story[3]
+        )
         self.assertEqual(self.story[4:], ["cannot start"])
 
 

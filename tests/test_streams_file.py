@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 from typing import Any
 
 from twisted.internet import reactor
@@ -241,6 +243,9 @@ class SocketPumpTests(TestCase):
         self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
         await caller.send(get())
         await until(reactor, lambda: reads)
+        # A reset: a mere FIN could be a caller that waits for its answer.
+        linger = struct.pack("ii", 1, 0)
+        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
         source.warm(0, 2 * MIB)

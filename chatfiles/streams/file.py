@@ -166,8 +166,7 @@ class _Pump:
         """Read up to *window* bytes and give them to *take*, which says how many it took."""
         view = _scratch[: min(window, self._end - self._offset)]
         count = self._source.read_into(view, self._offset)
-        if self._offset + count == self._end:
-            self._source.verify()  # before the last byte leaves
+        self._source.verify()  # also before the last byte leaves
         self._offset += take(view[:count])
 
 
@@ -239,8 +238,7 @@ class SocketPump(_Pump):
         window = min(SENDFILE_WINDOW, self._copy_from - self._offset)
         self._source.check_cached(self._offset, window)
         count = os.sendfile(handle.fileno(), self._source.fd, self._offset, window)
-        if not count:
-            self._source.verify()
+        self._source.verify()
         self._offset += count
 
 

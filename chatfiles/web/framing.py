@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Protocol
 
 from chatfiles.errors import (
@@ -139,10 +140,11 @@ def refusal(error: ChatfilesError, request_id: str) -> bytes:
     :return: the whole answer to it, the last one on its connection.
     """
     body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
+    phrase = HTTPStatus(error.status).phrase.encode("ascii")
     return (
         b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
         b"X-Request-Id: %s\r\nConnection: close\r\n\r\n%s"
-        % (error.status, error.code.encode(), len(body), request_id.encode(), body)
+        % (error.status, phrase, len(body), request_id.encode(), body)
     )
 
 

@@ -1,0 +1,119 @@
+"""
+Callers that close their side when they have asked: ``printf … | nc -N``.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from chatfiles.resource import Answer, Endpoint, NoRoute
+from chatfiles.web.request import Request
+from tests.loopback import Loopback, until
+from tests.web_caller import parse
+
+
+class Slow(Endpoint):
+    """Answers when told to."""
+
+    def __init__(self, ends_with_caller: bool) -> None:
+        super().__init__()
+        self.ends_with_caller = ends_with_caller
+        self.waiting: list[Deferred[None]] = []
+        self.cancelled = 0
+
+    async def render_GET(self, request: Request) -> Answer:
+        waiting: Deferred[None] = Deferred(self._cancel)
+        self.waiting.append(waiting)
+        await waiting
+        return Answer(200, {"slow": True})
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+
+class Quick(Endpoint):
+    """Answers at once."""
+
+    async def render_GET(self, request: Request) -> Answer:
+        return Answer(200, {"quick": True})
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+
+class HalfCloseTests(TestCase):
+    """A FIN behind a complete request."""
+
+    def start(self, *, ends_with_caller: bool = False) -> tuple[Loopback, Slow]:
+        root, slow = NoRoute(), Slow(ends_with_caller)
+        root.putChild(b"slow", slow)
+        root.putChild(b"quick", Quick())
+        return Loopback(self, reactor, root), slow
+
+    async def everything(self, caller: Loopback) -> bytes:
+        """:return: what came, up to the server's own FIN."""
+        data = b""
+
+        def read() -> bool:
+            nonlocal data
+            try:
+                piece = caller.socket.recv(65536)
+            except BlockingIOError:
+                return False
+            data += piece
+            return not piece
+
+        await until(reactor, read)
+        return data
+
+    async def test_pipelined(self) -> None:
+        """What was asked for before the FIN would be lost with it."""
+        caller, _ = self.start()
+        await caller.send(get("/quick") * 3)
+        caller.socket.shutdown(socket.SHUT_WR)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200, 200, 200])
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_later(self) -> None:
+        """An answer that takes a while would be given up."""
+        caller, slow = self.start()
+        await caller.send(get("/slow"))
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        slow.waiting[0].callback(None)
+        (answer,) = parse(await self.everything(caller))
+        self.assertEqual(answer.status, 200)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_others_work_for_it(self) -> None:
+        """An upstream would go on sending to nobody."""
+        caller, slow = self.start(ends_with_caller=True)
+        await caller.send(get("/slow"))
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        await until(reactor, lambda: not caller.site.channels)
+        self.assertEqual(slow.cancelled, 1)
+
+    async def test_refused(self) -> None:
+        """A refusal would leave the connection open for its whole linger time, or be lost."""
+        caller, _ = self.start()
+        await caller.send(b"nonsense\r\n\r\n")
+        caller.socket.shutdown(socket.SHUT_WR)
+        (answer,) = parse(await self.everything(caller))
+        self.assertEqual(answer.status, 400)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_half_a_body(self) -> None:
+        """A body that will never be complete would be waited for."""
+        caller, _ = self.start()
+        await caller.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+        caller.socket.shutdown(socket.SHUT_WR)
+        await until(reactor, lambda: not caller.site.channels)
