@@ -14,7 +14,10 @@ from chatfiles.errors import BadRequest, TooLarge, UpstreamTimeout
 from chatfiles.platform import forwarded_body
 from chatfiles.platform.connection import IWatchfulBody
 from chatfiles.platform.forwarded_body import ForwardedBody
+from chatfiles.resource import Answer, Endpoint
 from chatfiles.web.body import BodyReceiver, CallerLeft
+from chatfiles.web.request import Request
+from tests.web_caller import Caller, get, post
 
 LIMIT = 100
 
@@ -238,3 +241,55 @@ class Wire(Consumer):
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         pass
+
+
+class Forwarding(Endpoint):
+    """Passes a body on to somebody who has had enough after every piece."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = b""
+
+    async def render_POST(self, request: Request) -> Answer:
+        self.body = ForwardedBody(request.body, LIMIT)
+        consumer: Any = self
+        await self.body.startProducing(consumer)
+        await Deferred()
+        raise AssertionError("nobody answers")
+
+    def write(self, data: bytes) -> None:
+        self.taken += data
+        self.body.pauseProducing()
+
+
+class CallerTests(SynchronousTestCase):
+    """With the body of a real request."""
+
+    def test_paused_from_the_first_piece(self) -> None:
+        """The first pause is forgotten, because nobody had asked for the body before."""
+        forwarding = Forwarding()
+        caller = Caller(forwarding).send(get(b"/", b"Content-Length: 9", method=b"POST") + b"one")
+        self.assertFalse(caller.reading)
+        caller.send(b"two")
+        self.assertEqual(forwarding.taken, b"one")
+        forwarding.body.resumeProducing()
+        caller.settle()
+        self.assertEqual(forwarding.taken, b"onetwo")
+        self.assertFalse(caller.reading)
+
+    def test_complete_while_paused(self) -> None:
+        """Nobody notices that a caller leaves while the workspace works on its answer."""
+        caller = Caller(Forwarding()).send(post(b"whole"))
+        self.assertTrue(caller.reading)
+
+    def test_error_of_the_workspace(self) -> None:
+        """A caller whose body nobody wants any more is let send it all the same."""
+        forwarding = Forwarding()
+        caller = Caller(forwarding).send(get(b"/", b"Content-Length: 9", method=b"POST") + b"one")
+        forwarding.body.stopProducing()
+        forwarding.body.resumeProducing()
+        caller.send(b"two")
+        self.assertEqual(forwarding.taken, b"one")
+        self.assertFalse(caller.reading)
