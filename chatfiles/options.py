@@ -168,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "database",
         (PLATFORM,),
-        "sqlite:PATH. Default: sqlite:STATE-DIR/registry.db",
+        "sqlite:PATH or postgresql://USER@HOST/NAME. Default: sqlite:STATE-DIR/registry.db",
         _text,
     ),
     Option(

@@ -19,6 +19,7 @@ from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
 from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
 from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.postgres_open import POSTGRES_SCHEMES, open_postgres
 from chatfiles.platform.registry.sqlite import SQLiteRegistry
 from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.resources import platform_tree
@@ -37,16 +38,31 @@ def _utc_now() -> datetime:
 
 def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
     """
-    :param database: ``sqlite:PATH``.
+    :param database: ``sqlite:PATH`` or ``postgresql://…``.
     :return: the registry, not started yet.
-    :raise ValueError: it is not one of the known kinds.
+    :raise ValueError: it is not one of the known kinds; the text never repeats it, for it may hold
+        a password.
     """
+    if database.startswith(POSTGRES_SCHEMES):
+        shared = open_postgres(database, reactor=reactor, now=_utc_now)
+        return CachedRegistry(shared, watching=lambda: shared.watching)
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(
-            "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db"
+            "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db, "
+            "or postgresql://USER@HOST/NAME"
         )
     return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now))
+
+
+async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
+    try:
+        await registry.start()
+    except RegistryUnavailable as error:
+        # A file that cannot be opened will not mend itself; a server may just be late, and the
+        # registry goes on trying.
+        if not database.startswith(POSTGRES_SCHEMES):
+            raise ValueError("--database: the registry cannot be opened") from error
 
 
 def platform_service(
@@ -96,10 +112,7 @@ def platform_service(
 
     async def begin() -> None:
         lookups.start()
-        try:
-            await registry.start()
-        except RegistryUnavailable as error:
-            raise ValueError("--database: the registry cannot be opened") from error
+        await _start_registry(registry, settings.database)
         token_use.startService()
 
     async def end() -> None:

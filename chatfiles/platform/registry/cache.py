@@ -33,10 +33,19 @@ class CachedRegistry:
 
     :param inner: the registry that knows.
     :param most: how many workspaces, and how many tokens, are remembered.
+    :param watching: whether *inner* would tell of a change now; nothing is remembered while it
+        would not.  It tells ``None`` whenever this changes.
     """
 
-    def __init__(self, inner: IWorkspaceRegistry, *, most: int = MOST) -> None:
+    def __init__(
+        self,
+        inner: IWorkspaceRegistry,
+        *,
+        most: int = MOST,
+        watching: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._inner = inner
+        self._watching = watching
         self._subscribers = Subscribers()
         self._workspaces: Remembered[UUID, Workspace] = Remembered(most)
         self._tokens: Remembered[bytes, Token] = Remembered(most)
@@ -94,11 +103,11 @@ class CachedRegistry:
 
     def _learn_workspace(self, workspace_id: UUID, found: Workspace | None) -> None:
         self._workspaces.drop(workspace_id)
-        if found is not None:
+        if found is not None and self._watching():
             self._workspaces.put(workspace_id, found, workspace_id)
 
     def _learn_token(self, digest: bytes, found: Token | None) -> None:
-        if found is not None:
+        if found is not None and self._watching():
             self._tokens.put(digest, found, found.workspace_id)
 
     # The rest is asked of the inner registry, which tells what it changes.

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SQLITE", "Statements"]
+__all__ = ["POSTGRES", "SQLITE", "Statements"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +37,11 @@ class Statements:
     schema_version: str
     schema_applied: str
 
-    #: → the live workspace row.  Inside a transaction that goes on to write, it also keeps others
-    #: from changing that row (SQLite: the transaction has the database; others: ``FOR UPDATE``).
+    #: → the live workspace row.
     workspace: str
+    #: Appended to it in a transaction that goes on to write: keeps others from changing that row.
+    #: (In SQLite the transaction has the database.)
+    hold: str
     #: → every live workspace row, oldest first.
     workspaces: str
     #: A row that is there, removed or not, is left as it is, and the count is 0.
@@ -79,6 +81,7 @@ SQLITE = Statements(
         SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
         FROM workspaces
         WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    hold="",
     workspaces="""
         SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
         FROM workspaces
@@ -140,4 +143,92 @@ SQLITE = Statements(
         UPDATE workspace_auth_tokens
         SET last_used_at = :used_at
         WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :used_at)""",
+)
+
+POSTGRES = Statements(
+    check="SELECT 1 FROM workspaces LIMIT 1",
+    schema_create="""
+        CREATE TABLE IF NOT EXISTS chatfiles_schema (
+            version integer PRIMARY KEY, applied_at timestamptz NOT NULL)""",
+    schema_version="SELECT max(version) FROM chatfiles_schema",
+    schema_applied="""
+        INSERT INTO chatfiles_schema (version, applied_at)
+        VALUES (%(version)s, %(applied_at)s)""",
+    workspace="""
+        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+        FROM workspaces
+        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
+    hold=" FOR NO KEY UPDATE",
+    workspaces="""
+        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+        FROM workspaces
+        WHERE status IS NULL OR status::text <> 'removed'
+        ORDER BY created_at NULLS FIRST, id""",
+    workspace_create="""
+        INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
+                                last_heartbeat_at, created_at, updated_at)
+        VALUES (%(id)s, %(name)s, %(url)s, %(status)s, %(delivery_mode)s, %(secret)s,
+                %(heartbeat_at)s, %(now)s, %(now)s)
+        ON CONFLICT DO NOTHING""",
+    workspace_register="""
+        UPDATE workspaces
+        SET status = 'online', url = coalesce(%(url)s, url),
+            delivery_mode = coalesce(%(delivery_mode)s, delivery_mode),
+            last_heartbeat_at = %(now)s, updated_at = %(now)s
+        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
+    workspace_heartbeat="""
+        UPDATE workspaces
+        SET last_heartbeat_at = %(now)s, updated_at = %(now)s
+        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
+    workspace_secret="""
+        UPDATE workspaces
+        SET platform_inbound_secret = %(candidate)s, updated_at = %(now)s
+        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')
+            AND (platform_inbound_secret IS NULL OR platform_inbound_secret = '')""",
+    workspace_remove="""
+        UPDATE workspaces
+        SET status = 'removed', updated_at = %(now)s
+        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
+    token="""
+        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
+        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
+        WHERE t.token_hash = %(digest)s AND t.revoked_at IS NULL
+            AND (w.status IS NULL OR w.status::text <> 'removed')""",
+    tokens="""
+        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
+        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
+        WHERE t.workspace_id = %(workspace_id)s AND t.revoked_at IS NULL
+            AND (w.status IS NULL OR w.status::text <> 'removed')
+        ORDER BY t.created_at NULLS FIRST, t.id""",
+    token_any="""
+        SELECT 1 FROM workspace_auth_tokens
+        WHERE workspace_id = %(workspace_id)s AND revoked_at IS NULL
+        LIMIT 1""",
+    token_create="""
+        INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
+                                           created_at)
+        VALUES (%(id)s, %(workspace_id)s, %(digest)s, %(prefix)s, %(scopes)s, %(name)s, %(now)s)
+        ON CONFLICT DO NOTHING""",
+    token_revoke="""
+        UPDATE workspace_auth_tokens
+        SET revoked_at = %(now)s
+        WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND revoked_at IS NULL""",
+    token_revoke_all="""
+        UPDATE workspace_auth_tokens
+        SET revoked_at = %(now)s
+        WHERE workspace_id = %(workspace_id)s AND revoked_at IS NULL""",
+    # A batch at once: arrays instead of one statement for each.  Two nodes that lock the same rows
+    # do it in the same order.
+    token_touch="""
+        WITH used AS (
+            SELECT t.id, u.used_at
+            FROM unnest(%(ids)s::uuid[], %(used_at)s::timestamptz[]) AS u (id, used_at)
+                JOIN workspace_auth_tokens AS t ON t.id = u.id
+            WHERE t.last_used_at IS NULL OR t.last_used_at < u.used_at
+            ORDER BY t.id
+            FOR NO KEY UPDATE OF t)
+        UPDATE workspace_auth_tokens AS t
+        SET last_used_at = used.used_at
+        FROM used
+        WHERE t.id = used.id""",
 )

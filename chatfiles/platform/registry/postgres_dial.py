@@ -1,0 +1,166 @@
+"""
+Connecting to PostgreSQL, within a deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.postgres_address import (
+    Place,
+    PostgresAddress,
+    is_address,
+    look_up,
+)
+from chatfiles.platform.registry.postgres_link import (
+    LINK_ERRORS,
+    Link,
+    PostgresError,
+    Values,
+    described,
+)
+from chatfiles.platform.registry.threads import CallThread
+
+__all__ = ["PostgresDialer"]
+
+#: Of libpq, unless the URL says otherwise: a peer that has gone is noticed within seconds.
+DEFAULTS = {
+    "application_name": "chatfiles",
+    "gssencmode": "disable",  # looks for credentials, and asks the DNS, in the reactor's thread
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+}
+
+#: Of each session.  A transaction that hangs on our side must not keep its locks.
+_SESSION = """
+    SELECT set_config('statement_timeout', %(statement)s, false),
+        set_config('idle_in_transaction_session_timeout', %(transaction)s, false),
+        set_config('TimeZone', 'UTC', false),
+        set_config('DateStyle', 'ISO, YMD', false)"""
+
+
+class PostgresDialer:
+    """
+    Opens connections to the server of a URL.
+
+    :param address: where it is.
+    :param reactor: provides every reactor interface.
+    :param timeout: seconds for a connection, from the name to the first answer.
+    :param statement_timeout: seconds after which the server gives a statement up.
+    :param getaddrinfo: looks names up; called in a thread.
+    """
+
+    def __init__(
+        self,
+        address: PostgresAddress,
+        *,
+        reactor: Any,
+        timeout: float,
+        statement_timeout: float,
+        getaddrinfo: Callable[..., Sequence[tuple[object, ...]]] = socket.getaddrinfo,
+    ) -> None:
+        self._address = address
+        self._reactor = reactor
+        self._timeout = timeout
+        self._statement_timeout = statement_timeout
+        self._getaddrinfo = getaddrinfo
+        self._thread = CallThread("registry-names", clock=reactor, outcome=lambda *_: None)
+        self._known: Mapping[str, Sequence[str]] = {}
+        self._parameters = DEFAULTS | dict(address.parameters)
+        self._parameters.setdefault("tcp_user_timeout", f"{timeout * 1000:.0f}")
+        self._parameters["client_encoding"] = "UTF8"
+
+    def start(self) -> None:
+        """Begin to look up names; does nothing the second time."""
+        self._thread.start()
+
+    def close(self) -> Deferred[None]:
+        """Release everything."""
+        return self._thread.close(lambda: None, timeout=self._timeout)
+
+    def dial(self) -> Deferred[Link]:
+        """
+        :return: a connection, ready for use.
+        :raise RegistryUnavailable: there is none within the deadline; its cause says why.
+        """
+        return Deferred.fromCoroutine(self._dial())
+
+    async def _dial(self) -> Link:
+        deadline = self._reactor.seconds() + self._timeout
+        places = await self._places()
+        trouble = PostgresError("no address of the server is known: its name cannot be looked up")
+        for index, place in enumerate(places):
+            # An address that does not answer leaves time for the others.
+            left = deadline - self._reactor.seconds()
+            try:
+                return await self._connect(place, left / (len(places) - index))
+            except LINK_ERRORS as error:
+                trouble = described(error)
+            except TimeoutError:
+                trouble = PostgresError(f"no connection within {self._timeout:g} s")
+        raise RegistryUnavailable from trouble
+
+    async def _places(self) -> Sequence[Place]:
+        """:return: every address to try; what cannot be looked up now is where it was."""
+        names = [each.name for each in self._address.places if each.name]
+        unknown = [name for name in names if not is_address(name)]
+        if unknown:
+            try:
+                found = await self._thread.call(
+                    "look up",
+                    lambda: look_up(unknown, self._getaddrinfo),
+                    timeout=self._timeout / 2,
+                )
+            except RegistryUnavailable:
+                found = {}
+            self._known = {**self._known, **found}
+        places = []
+        for place in self._address.places:
+            if place.name is None:
+                places.append(place)
+                continue
+            addresses = [place.name] if is_address(place.name) else self._known.get(place.name, ())
+            places += [Place(place.host, address, place.port) for address in addresses]
+        return places
+
+    async def _connect(self, place: Place, patience: float) -> Link:
+        link = Link(self._reactor)
+        where = {"host": place.host, "hostaddr": place.hostaddr, "port": place.port}
+        given = {name: value for name, value in where.items() if value is not None}
+        late = []
+
+        def too_late() -> None:
+            late.append(True)
+            link.discard()
+
+        timer = self._reactor.callLater(max(patience, 0), too_late)
+        try:
+            await link.connect(**self._parameters, **given)
+            link.opened()
+            await link.execute(_SESSION, self._session())
+        except LINK_ERRORS:
+            link.discard()
+            if late:
+                raise TimeoutError from None
+            raise
+        except BaseException:
+            link.discard()
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
+        return link
+
+    def _session(self) -> Values:
+        milliseconds = self._statement_timeout * 1000
+        return {
+            "statement": f"{milliseconds:.0f}",
+            "transaction": f"{milliseconds * 2:.0f}",
+        }

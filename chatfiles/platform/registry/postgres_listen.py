@@ -1,0 +1,163 @@
+"""
+Hearing of changes in PostgreSQL, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from uuid import UUID
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.postgres_link import LINK_ERRORS, Link, described
+from chatfiles.platform.registry.rows import uuid_of
+from chatfiles.platform.registry.threads import Outcome, ReactorClock
+
+__all__ = ["CHANNEL", "PostgresListener"]
+
+#: Where the triggers tell (``schema/postgresql/0002_notify.sql``).
+CHANNEL = "chatfiles_changed"
+
+#: Seconds between two proofs that the connection still carries something.  With `PROOF` it is less
+#: than the second in which a revoked token is refused everywhere.
+INTERVAL = 0.4
+#: Seconds in which such a proof comes.
+PROOF = 0.4
+#: Seconds between two attempts to connect.
+PAUSE = 0.3
+
+
+class PostgresListener:
+    """
+    Listens on a connection of its own, and connects again when it is lost.
+
+    What is notified while there is none is lost, so that ``None`` is told when it is lost and when
+    there is one again; between these, `watching` is false.
+
+    :param dial: connects; fails with `RegistryUnavailable`.
+    :param heard: called with the id of each workspace that has changed, or ``None``.
+    :param outcome: told how each attempt to listen ended.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], Deferred[Link]],
+        heard: Callable[[UUID | None], None],
+        *,
+        clock: ReactorClock,
+        outcome: Outcome,
+    ) -> None:
+        self.watching = False
+        self._dial = dial
+        self._heard = heard
+        self._clock = clock
+        self._outcome = outcome
+        self._running: Deferred[None] | None = None
+        self._first: list[Deferred[None]] = []
+        self._open = False
+        self._end: Callable[[], object] = _nothing
+
+    def start(self) -> Deferred[None]:
+        """
+        Begin to listen; does nothing the second time.
+
+        :return: fires when it listens, or when the attempt that is being made has failed.
+        """
+        tried: Deferred[None] = Deferred()
+        if self.watching:
+            tried.callback(None)
+            return tried
+        self._first.append(tried)
+        if self._running is None:
+            self._open = True
+            self._running = Deferred.fromCoroutine(self._run())
+        return tried
+
+    async def close(self) -> None:
+        """Listen no more; idempotent."""
+        self._open = False
+        self._end()
+        if self._running is not None:
+            running, self._running = self._running, None
+            await running
+
+    async def _run(self) -> None:
+        while self._open:
+            error = RegistryUnavailable()
+            try:
+                await self._listen(await self._dial())
+            except RegistryUnavailable as cannot_dial:
+                error = cannot_dial
+            except LINK_ERRORS as lost:
+                error.__cause__ = described(lost)
+            self._lost()
+            if self._open:
+                self._outcome("listen", error)
+                self._tried()
+                await self._sleep(PAUSE)
+        self._tried()
+
+    async def _listen(self, link: Link) -> None:
+        """Until the connection is lost, which raises one of `LINK_ERRORS`."""
+        self._end = link.discard
+        try:
+            link.addNotifyObserver(self._notified)
+            await link.execute(f"LISTEN {CHANNEL}")
+            self._outcome("listen", None)
+            self.watching = True
+            self._heard(None)
+            self._tried()
+            while self._open:
+                await self._sleep(INTERVAL, link)
+                await self._prove(link)
+        finally:
+            link.discard()
+
+    async def _prove(self, link: Link) -> None:
+        """Fail unless the connection carries something, there and back."""
+        # If the reactor was held up, the answer may be there already: it gets another turn.
+        late = [self._clock.callLater(PROOF, lambda: late.append(again()))]
+
+        def again() -> IDelayedCall:
+            return self._clock.callLater(0.05, link.discard)
+
+        try:
+            await link.execute("SELECT 1")
+        finally:
+            for each in late:
+                if each.active():
+                    each.cancel()
+
+    def _notified(self, notify: object) -> None:
+        # Anything that is no id may mean anything.
+        self._heard(uuid_of(getattr(notify, "payload", None)))
+
+    def _lost(self) -> None:
+        if self.watching:
+            self.watching = False
+            self._heard(None)
+
+    def _tried(self) -> None:
+        waiting, self._first = self._first, []
+        for each in waiting:
+            each.callback(None)
+
+    async def _sleep(self, seconds: float, link: Link | None = None) -> None:
+        """Until then, or until *link* is lost, or all is to end."""
+        slept: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self._clock.callLater(seconds, slept.callback, None)
+        self._end = slept.cancel
+        if link is not None:
+            link.lost = slept.cancel
+        with contextlib.suppress(CancelledError):
+            await slept
+        self._end = _nothing if link is None else link.discard
+        if link is not None:
+            link.lost = _nothing
+
+
+def _nothing() -> None:
+    """There is nothing to end, or it tells by itself."""

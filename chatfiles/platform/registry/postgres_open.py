@@ -1,0 +1,54 @@
+"""
+The way to the registry in PostgreSQL that needs nothing until it is taken: txpostgres and psycopg2
+are an extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chatfiles.platform.registry.postgres import PostgresRegistry
+
+__all__ = ["POSTGRES_SCHEMES", "check_extra", "open_postgres"]
+
+#: How a URL of PostgreSQL begins.
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+
+_NEEDED = ("psycopg2", "txpostgres")
+
+
+def open_postgres(
+    url: str, *, reactor: Any, now: Callable[[], datetime], **more: Any
+) -> PostgresRegistry:
+    """
+    :param url: ``postgresql://…``.
+    :param reactor: provides every reactor interface.
+    :param now: gives the aware time.
+    :param more: see `chatfiles.platform.registry.postgres.PostgresRegistry`.
+    :return: the registry, not started yet.
+    :raise ValueError: the extra is not installed, or the URL is none; the text names ``--database``
+        and does not repeat the URL.
+    """
+    check_extra()
+    module = import_module("chatfiles.platform.registry.postgres")
+    registry: PostgresRegistry = module.PostgresRegistry(url, reactor=reactor, now=now, **more)
+    return registry
+
+
+def check_extra() -> None:
+    """
+    :raise ValueError: the extra is not installed.
+    """
+    try:
+        for name in _NEEDED:
+            import_module(name)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _NEEDED:
+            raise
+        raise ValueError(
+            "--database=postgresql://… needs chatfiles[postgres]: pip install 'chatfiles[postgres]'"
+        ) from error

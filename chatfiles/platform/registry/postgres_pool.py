@@ -1,0 +1,264 @@
+"""
+A few connections to PostgreSQL, shared by many calls.
+
+txpostgres has a pool of its own, which does not start without the server and goes on to hand out
+connections that are dead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.postgres_link import LINK_ERRORS, Link, PostgresError, described
+from chatfiles.platform.registry.threads import Outcome, ReactorClock
+
+__all__ = ["Call", "PostgresPool"]
+
+#: Calls that may wait for a connection; one more is refused at once.
+MAX_WAITING = 1000
+#: Seconds between two attempts to connect while there is no connection.
+PAUSE = 0.1
+#: The server does not let a session write: it may be the standby of another one by now.
+READ_ONLY = "25006"
+
+T = TypeVar("T")
+#: Works on a connection that nobody else uses meanwhile.
+Work = Callable[[Link, "Call[Any]"], Deferred[T]]
+
+
+class Call(Generic[T]):
+    """
+    A call on its way.
+
+    :ivar abandoned: nobody waits for it any more.
+    """
+
+    deadline: IDelayedCall
+    hang: IDelayedCall | None = None
+    link: Link | None = None
+    started = 0.0
+    abandoned = False
+
+    def __init__(self, what: str, work: Work[T], timeout: float, *, again: bool) -> None:
+        self.what = what
+        self.work = work
+        self.timeout = timeout
+        self.again = again
+        self.answer: Deferred[T] = Deferred(self._cancelled)
+        self.left: Callable[[Call[T]], None] = lambda _: None
+
+    def _cancelled(self, _: Deferred[T]) -> None:
+        self.abandoned = True
+        self.deadline.cancel()
+        self.left(self)
+
+
+class PostgresPool:
+    """
+    Connects when there is work, and gives up what is broken.
+
+    While the server cannot be reached, calls fail as soon as the next attempt to connect has.  A
+    connection that does not answer within a call's deadline is given up, and the idle ones with it.
+
+    :param dial: connects; fails with `RegistryUnavailable`.
+    :param size: connections at most.
+    :param timeout: seconds in which a call is answered.
+    :param outcome: told how each call, and each attempt to connect, ended.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], Deferred[Link]],
+        *,
+        clock: ReactorClock,
+        size: int,
+        timeout: float,
+        outcome: Outcome,
+        most_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._dial = dial
+        self._clock = clock
+        self._size = size
+        self._timeout = timeout
+        self._outcome = outcome
+        self._most_waiting = most_waiting
+        self._open = False
+        self._waiting: deque[Call[Any]] = deque()
+        self._idle: list[Link] = []
+        self._busy: set[Link] = set()
+        self._dialing = 0
+        self._not_before = 0.0
+        self._pause: IDelayedCall | None = None
+        self._closers: list[Deferred[None]] = []
+
+    def open(self) -> None:
+        """Begin to take calls."""
+        self._open = True
+
+    def call(
+        self, what: str, work: Work[T], *, again: bool, timeout: float | None = None
+    ) -> Deferred[T]:
+        """
+        Let *work* have a connection, in turn.
+
+        :param what: the call's name in the log.
+        :param again: if the connection breaks, do it once more on another one; for what only reads.
+        :return: what *work* gives; fails with `RegistryUnavailable` when the deadline passes, when
+            the server cannot be reached or fails, or when too many are waiting.
+        """
+        if not self._open or len(self._waiting) >= self._most_waiting:
+            return fail(RegistryUnavailable())
+        call = Call(what, work, self._timeout if timeout is None else timeout, again=again)
+        call.left = self._leaves
+        call.deadline = self._clock.callLater(call.timeout, self._too_slow, call)
+        self._waiting.append(call)
+        self._serve()
+        return call.answer
+
+    def close(self) -> Deferred[None]:
+        """Take no more calls, and end all connections when those that wait are done; idempotent."""
+        self._open = False
+        closed: Deferred[None] = Deferred()
+        self._closers.append(closed)
+        self._end_if_done()
+        return closed
+
+    # Work and connections find each other
+
+    def _serve(self) -> None:
+        while self._waiting and self._idle:
+            link = self._idle.pop()
+            if link.usable:
+                self._run(link, self._waiting.popleft())
+            else:
+                link.discard()
+        used = len(self._idle) + len(self._busy) + self._dialing
+        wanted = min(len(self._waiting) - self._dialing, self._size - used)
+        if wanted > 0:
+            self._connect(wanted)
+        self._end_if_done()
+
+    def _run(self, link: Link, call: Call[Any]) -> None:
+        self._busy.add(link)
+        call.link = link
+        call.started = self._clock.seconds()
+        call.work(link, call).addBoth(self._done, link, call)
+
+    def _done(self, result: object, link: Link, call: Call[Any]) -> None:
+        self._busy.discard(link)
+        call.link = None
+        if call.hang is not None and call.hang.active():
+            call.hang.cancel()
+        broken = link.over
+        error = _error(result)
+        if isinstance(error, PostgresError) and error.sqlstate == READ_ONLY:
+            link.discard()
+        if link.usable:
+            self._idle.append(link)
+        else:
+            link.discard()
+        if broken and error is not None and call.again and not call.abandoned:
+            call.again = False
+            self._waiting.appendleft(call)
+        else:
+            self._finish(call, result, error)
+        self._serve()
+
+    def _finish(self, call: Call[Any], result: object, error: BaseException | None) -> None:
+        if isinstance(error, PostgresError):
+            unavailable = RegistryUnavailable()
+            unavailable.__cause__ = error
+            result, error = Failure(unavailable), unavailable
+        if call.abandoned:
+            return
+        self._outcome(call.what, error)
+        call.deadline.cancel()
+        call.answer.callback(result)
+
+    # Connections come and go
+
+    def _connect(self, count: int) -> None:
+        wait = self._not_before - self._clock.seconds()
+        if wait > 0:
+            if self._pause is None or not self._pause.active():
+                self._pause = self._clock.callLater(wait, self._serve)
+            return
+        for _ in range(count):
+            self._dialing += 1
+            self._dial().addCallbacks(self._connected, self._not_connected)
+
+    def _connected(self, link: Link) -> None:
+        self._dialing -= 1
+        self._not_before = 0.0
+        link.lost = lambda: self._lost(link)
+        self._idle.append(link)
+        self._serve()
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._dialing -= 1
+        self._not_before = self._clock.seconds() + PAUSE
+        self._outcome("connect", failure.value)
+        if not (self._busy or self._idle or self._dialing):
+            waiting, self._waiting = self._waiting, deque()
+            for call in waiting:
+                call.abandoned = True
+                call.deadline.cancel()
+                call.answer.errback(failure.value)
+        self._serve()
+
+    def _lost(self, link: Link) -> None:
+        if link in self._idle:
+            self._idle.remove(link)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().discard()
+
+    # Those who wait no more
+
+    def _leaves(self, call: Call[Any]) -> None:
+        if call.link is None:
+            self._waiting.remove(call)
+            self._end_if_done()
+        else:
+            self._watch(call)
+
+    def _too_slow(self, call: Call[Any]) -> None:
+        where = "connection" if call.link is None else "answer"
+        self._outcome(call.what, TimeoutError(f"no {where} within {call.timeout:g} s"))
+        call.abandoned = True
+        self._leaves(call)
+        call.answer.errback(RegistryUnavailable())
+
+    def _watch(self, call: Call[Any]) -> None:
+        """Give the connection up too when the call has had it for as long as it may."""
+        left = call.started + call.timeout - self._clock.seconds()
+        call.hang = self._clock.callLater(max(left, 0), self._hangs, call.link)
+
+    def _hangs(self, link: Link) -> None:
+        self._drop_idle()
+        link.discard()
+
+    def _end_if_done(self) -> None:
+        if self._open or self._waiting or self._busy or self._dialing:
+            return
+        self._drop_idle()
+        if self._pause is not None and self._pause.active():
+            self._pause.cancel()
+        closers, self._closers = self._closers, []
+        for closed in closers:
+            closed.callback(None)
+
+
+def _error(result: object) -> BaseException | None:
+    if not isinstance(result, Failure):
+        return None
+    error = result.value
+    return described(error) if isinstance(error, LINK_ERRORS) else error

