@@ -125,8 +125,8 @@ class ReadSizesTests(SynchronousTestCase):
         for _ in range(1000):
             sizes.change(1)
             seen.append(sizes.size)
-        self.assertEqual(seen[:33], [READ_SIZE] * 33)
-        self.assertEqual(seen[64], READ_SIZE // 2)
+        self.assertEqual(seen[:17], [READ_SIZE] * 17)
+        self.assertEqual(seen[64], READ_SIZE // 4)
         self.assertEqual(seen[1000], SMALL_READ)
         for _ in range(1000):
             sizes.change(-1)

@@ -28,7 +28,6 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from chatfiles.errors import ChatfilesError, TooLarge, UpstreamFailed, UpstreamTimeout
-from chatfiles.platform import connection
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
 from chatfiles.platform.dial import Dialer
 from chatfiles.platform.lookups import Lookups
@@ -952,21 +951,6 @@ class UploadTests(UpstreamTestCase):
 class ReadSizeTests(UpstreamTestCase):
     """Large bodies are read in large pieces; everything else as usual."""
 
-    def setUp(self):
-        super().setUp()
-        self.patch(connection, "PROVEN_FAST", 0)
-
-    def test_unproven(self):
-        """A slow caller would hold a large piece for longer than the workspace waits."""
-        self.patch(connection, "PROVEN_FAST", 5)
-        result = self.ask()
-        self.wire.send(CHUNKED)
-        self.take(result)
-        self.wire.send(b"3\r\nabc\r\n")
-        self.assertEqual(self.wire.bufferSize, SMALL_READ)
-        self.wire.send(b"3\r\n")
-        self.assertEqual(self.wire.bufferSize, READ_SIZE)
-
     def test_sizes(self):
         """Only a large body raises the read size, and only until it ends."""
         for head, during in [
@@ -1001,7 +985,7 @@ class ReadSizeTests(UpstreamTestCase):
             self.wire.send(CHUNKED)
             self.take(result)
         self.wires[0].send(b"1")
-        self.assertEqual(self.wires[0].bufferSize, READ_SIZE // 2)
+        self.assertEqual(self.wires[0].bufferSize, READ_SIZE // 4)
 
 
 class Served(Protocol):
@@ -1091,7 +1075,6 @@ class SocketTests(TestCase):
 
     async def test_large(self):
         """A large body arrives whole, in large reads, and the connection is kept."""
-        self.patch(connection, "PROVEN_FAST", READ_SIZE)
         size = 32 * READ_SIZE
         answer = OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
         url = await self.serve((answer, "keep"), (FILLED, "keep"))

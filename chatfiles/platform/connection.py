@@ -14,7 +14,6 @@ has no other way to
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
@@ -22,20 +21,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web._newclient import HEADER, HTTP11ClientProtocol, Request
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 
 from chatfiles.platform.answers import AnswerHead, HeadScanner
-from chatfiles.platform.reuse import (
-    PROVEN_FAST,
-    RECEIVE_BUFFER,
-    SMALL_READ,
-    IdleConnections,
-    ReadSizes,
-)
+from chatfiles.platform.reuse import SMALL_READ, IdleConnections, ReadSizes
 
 __all__ = ["ConnectionFactory", "IWatchfulBody", "OneRequest", "WorkspaceConnection"]
 
@@ -136,7 +128,6 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         self._plain = plain
         self._scanner: HeadScanner | None = None
         self._is_large = False
-        self._unproven = 0
         self._is_early = False
 
     @property
@@ -177,23 +168,10 @@ class WorkspaceConnection(HTTP11ClientProtocol):
             # An answer without a body is complete by now, and its parser done.
             if data and self._is_parsing_with(parser):
                 if self._is_large:
-                    self._count(len(data))
+                    self._wire.bufferSize = self._sizes.size
                 parser.rawDataReceived(data)
         except Exception:
             self._refuse(Failure())
-
-    def _count(self, received: int) -> None:
-        """Read more at once of a body whose caller has proved to be fast."""
-        if self._unproven > 0:
-            self._unproven -= received
-        else:
-            self._wire.bufferSize = self._sizes.size
-
-    def connectionMade(self) -> None:
-        """Bound what the kernel holds for us."""
-        super().connectionMade()
-        if self._plain and isinstance(self._wire, Connection):
-            self._wire.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone; whoever waits for it is told."""
@@ -223,7 +201,6 @@ class WorkspaceConnection(HTTP11ClientProtocol):
             parser.headerReceived(b"connection", b"close")
         if self._plain and head.has_body and (head.chunked or (head.length or 0) > SMALL_READ):
             self._is_large = True
-            self._unproven = PROVEN_FAST
             self._sizes.change(1)
         parser.allHeadersReceived()
 

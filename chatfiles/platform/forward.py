@@ -25,6 +25,8 @@ from chatfiles.query import encode_query_value
 
 __all__ = ["Read", "Store", "WorkspaceGateway", "bad_answer", "discard"]
 
+#: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
+VIA = b"1.1 chatfiles"
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
@@ -148,6 +150,7 @@ class WorkspaceGateway:
     ) -> IResponse:
         headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
         headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
+        headers.setRawHeaders(b"Via", [VIA])
         # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
         response: IResponse = await self._client.request(
             method.decode("ascii"),

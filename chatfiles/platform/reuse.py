@@ -10,29 +10,14 @@ from typing import Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = [
-    "PROVEN_FAST",
-    "READ_SIZE",
-    "RECEIVE_BUFFER",
-    "SMALL_READ",
-    "IdleConnections",
-    "ReadSizes",
-]
+__all__ = ["READ_SIZE", "SMALL_READ", "IdleConnections", "ReadSizes"]
 
-#: Octets that one read of a large body takes while few are being read.  A caller that turns slow
-#: must have taken that much, and what the kernel wants to be free before it asks for more, within
-#: the workspace's idle timeout: at 10 kB/s (CONTRACT 9), some 65 s would be too much.
-READ_SIZE = 1 << 19
+#: Octets that one read of a large body takes while few are being read.
+READ_SIZE = 1 << 20
 #: Octets that one read takes otherwise, as twisted has it.
 SMALL_READ = 1 << 16
-#: Octets of a body that are read in small reads: no kernel holds as many for a caller, so whoever
-#: has taken them does read.
-PROVEN_FAST = 16 << 20
-#: Octets that the kernel may hold for us of one workspace.  Left to itself it takes up to what
-#: ``tcp_rmem`` allows (32 MiB, say), and does not ask for more before a 16th of it is free.
-RECEIVE_BUFFER = 1 << 20
 #: Octets that one read of every large body takes together, which is what slow callers make us hold.
-_ALL_READS = 32 * READ_SIZE
+_ALL_READS = 16 * READ_SIZE
 
 
 class ReadSizes:

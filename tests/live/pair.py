@@ -1,0 +1,213 @@
+"""
+Both roles together: a platform, and a workspace that it reaches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from tests.live.rawhttp import Fields, Response, fetch
+from tests.live.role import Role
+
+__all__ = ["LONG_AGO", "Pair", "quoted"]
+
+#: When files were modified, so that their validators are strong: seconds since the epoch.
+LONG_AGO = 1_600_000_000
+
+
+def quoted(path: str | bytes) -> str:
+    """:return: *path* as the value of a query, everything escaped that may be."""
+    return quote(path, safe="/")
+
+
+class Pair:
+    """
+    A platform, and a workspace with directories of its own that the platform reaches.
+
+    :param both: options of both roles.
+    :param platform: options of the platform.
+    :param workspace: options of the workspace.
+    :param uid: the user that the workspace runs as; only root can say.
+    :ivar base: a directory of its own; the roots are in it, by their names.
+    :ivar token: an auth token of the workspace.
+    :ivar roles: what is stopped with the pair.
+    """
+
+    def __init__(
+        self,
+        both: Sequence[str] = (),
+        platform: Sequence[str] = (),
+        workspace: Sequence[str] = (),
+        uid: int | None = None,
+    ) -> None:
+        self._uid = uid
+        self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
+        os.chmod(self.base, 0o755)
+        self.state = os.path.join(self.base, "state")
+        self.secret = ""
+        roots = []
+        for root in ("workspace", "configs", "home", "plugins"):
+            os.mkdir(self.at(root))
+            roots.append(f"--root=/{root}={self.at(root)}")
+        self.platform = Role(
+            "platform",
+            f"--state-dir={self.state}",
+            "--upstream-allow=127.0.0.0/8",
+            *both,
+            *platform,
+        )
+        twistd = [] if uid is None else [f"--uid={uid}", f"--gid={uid}"]
+        self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd)
+        self.roles = [self.platform, self.workspace]
+        try:
+            self._enrol()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _enrol(self) -> None:
+        assert self.platform.url, "it listens, so there is an admin token"
+        with open(os.path.join(self.state, "admin-token")) as file:
+            self.admin = file.read().strip()
+        self.id, self.token = self.add(self.workspace.url)
+        body = json.dumps({"id": self.id, "url": self.workspace.url}).encode()
+        answer = fetch(
+            self.platform.url,
+            "/registry/register",
+            {"Authorization": f"Bearer {self.token}"},
+            method="POST",
+            body=body,
+        )
+        self.keep_secret(answer.json["platform_inbound_secret"])
+        self.hide(self.admin)
+
+    # -- what there is
+
+    def at(self, *names: str) -> str:
+        """:return: a path below `base`."""
+        return os.path.join(self.base, *names)
+
+    @property
+    def database(self) -> str:
+        """The file of the registry."""
+        return os.path.join(self.state, "registry.db")
+
+    @property
+    def secret_file(self) -> str:
+        """Where the workspace finds its inbound secret."""
+        return self.at("configs", ".platform_inbound_secret")
+
+    def hide(self, *values: str) -> None:
+        """Let neither role log these."""
+        for role in self.roles:
+            role.secrets.update(value for value in values if value)
+
+    def keep_secret(self, secret: str) -> None:
+        """Give the workspace a new inbound secret."""
+        self.secret = secret
+        self.hide(secret)
+        temporary = self.secret_file + ".new"
+        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secret)
+        if self._uid is not None:
+            os.chown(temporary, self._uid, self._uid)
+        os.rename(temporary, self.secret_file)
+
+    def write(self, name: str | bytes, content: bytes = b"") -> bytes:
+        """
+        Make a file of the workspace, last modified long ago.
+
+        :param name: below `base`, such as ``workspace/a.txt``.
+        :return: its path.
+        """
+        path = os.path.join(os.fsencode(self.base), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        return path
+
+    def add(self, url: str | None, **more: object) -> tuple[str, str]:
+        """:return: the id and token of another workspace that the platform knows."""
+        body = json.dumps({"name": "live", **({"url": url} if url else {}), **more}).encode()
+        answer = self.as_admin("POST", "/workspaces", body)
+        if answer.status != 201:
+            raise AssertionError(f"{answer.status}: {answer.body!r}")
+        made = answer.json
+        self.hide(made["auth_token"])
+        return made["id"], made["auth_token"]
+
+    # -- what can be asked
+
+    def as_admin(self, method: str, target: str, body: bytes | None = None) -> Response:
+        """:return: the platform's answer to the admin."""
+        admin = {"Authorization": f"Bearer {self.admin}"}
+        return fetch(self.platform.url, target, admin, method=method, body=body)
+
+    def hops(self, query: str | bytes) -> list[tuple[str, Role, bytes, dict[str, str]]]:
+        """
+        :param query: the whole query string.
+        :return: both ways to a file: a name for it, whom to ask, for what, and the credential.
+        """
+        raw = query if isinstance(query, bytes) else query.encode("ascii")
+        return [
+            ("direct", self.workspace, b"/internal/file/read?" + raw, self.inbound),
+            ("through", self.platform, self.download_target(raw), self.bearer),
+        ]
+
+    def download_target(self, query: bytes) -> bytes:
+        """:return: the platform's download route."""
+        return b"/workspaces/%s/chat/download?%s" % (self.id.encode(), query)
+
+    @property
+    def inbound(self) -> dict[str, str]:
+        """The platform's credential."""
+        return {"Authorization": f"Bearer {self.secret}"}
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """A caller's credential."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def get(
+        self, query: str | bytes, fields: Fields = (), method: str = "GET"
+    ) -> dict[str, Response]:
+        """:return: the answers of both ways."""
+        more = dict(fields)
+        return {
+            name: fetch(role.url, target, {**credential, **more}, method=method)
+            for name, role, target, credential in self.hops(query)
+        }
+
+    def file(self, path: str | bytes, fields: Fields = ()) -> dict[str, Response]:
+        """:return: the answers of both ways to a path."""
+        return self.get("path=" + quoted(path), fields)
+
+    # -- how it ends
+
+    def stop(self) -> None:
+        """See `Role.stop`."""
+        try:
+            for role in self.roles:
+                role.signal(signal.SIGTERM)
+            for role in self.roles:
+                role.ended_well()
+        finally:
+            self.discard()
+
+    def check_logs(self) -> None:
+        """See `Role.check_log`."""
+        for role in self.roles:
+            role.check_log()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        for role in self.roles:
+            role.kill()
+        shutil.rmtree(self.base, ignore_errors=True)

@@ -1,0 +1,259 @@
+"""
+One real role: a ``twistd`` process, listened to, stopped, and held to what it logs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import chatfiles
+from tests.live.rawhttp import PATIENCE
+
+__all__ = ["Role", "command", "environment", "until"]
+
+#: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+# The first statement ends the role when trial is killed (PR_SET_PDEATHSIG, SIGKILL).
+_LAUNCH = (
+    "import ctypes; ctypes.CDLL(None).prctl(1, 9); from twisted.scripts.twistd import run; run()"
+)
+_READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
+#: What no role may ever write: the signs of an error that nobody foresaw, and query strings.
+_NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=")
+
+_running: set[Role] = set()
+
+
+def until(holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """
+    Wait for something that another process does and does not tell.
+
+    :raise AssertionError: it did not happen in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def command(role: str | None, *options: str, twistd: Sequence[str] = ()) -> list[str]:
+    """:return: what starts a role."""
+    role_option = [] if role is None else [f"--role={role}"]
+    return [
+        *(sys.executable, "-P", "-c", _LAUNCH, *twistd, "-n", "--pidfile="),
+        *("chatfiles", *role_option, *options),
+    ]
+
+
+def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
+    """:return: what a role is told besides: nothing that configures somebody else's roles."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CHATFILES_") and name != "CONFIGS_DIR"
+    }
+    path = os.pathsep.join(filter(None, [ROOT, kept.get("PYTHONPATH")]))
+    return {**kept, "PYTHONPATH": path, **changes}
+
+
+class Role:
+    """
+    A process.
+
+    :param name: ``platform`` or ``workspace``.
+    :param options: besides ``--role`` and ``--listen``, which is any free port of 127.0.0.1 unless
+        it is among them.
+    :param twistd: options of twistd itself.
+    :param told: more environment.
+    :param directory: where it runs.
+    :ivar secrets: what must not be in its log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *options: str,
+        twistd: Sequence[str] = (),
+        told: Mapping[str, str] = {},
+        directory: str = "/",
+    ) -> None:
+        self.name = name
+        self.secrets: set[str] = set()
+        self._lines: list[str] = []
+        self._checked = 0
+        self._news = threading.Condition()
+        self._ended = False
+        if not any(option.startswith("--listen") for option in options):
+            options = ("--listen=tcp:0:interface=127.0.0.1", *options)
+        self._process = subprocess.Popen(
+            command(name, *options, twistd=twistd),
+            cwd=directory,
+            env=environment(told),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        _running.add(self)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._url: str | None = None
+
+    # -- where it is
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        if self._url is None:
+            self._url = self.logged(_READY.pattern)[1]
+        return self._url
+
+    @property
+    def port(self) -> int:
+        """The port of it."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def forget_peak(self) -> int:
+        """
+        Let `memory` begin anew.
+
+        :return: the octets that are resident now.
+        """
+        with open(f"/proc/{self.pid}/clear_refs", "w") as file:
+            file.write("5")
+        return self.memory()
+
+    def memory(self) -> int:
+        """:return: the most octets that have been resident at once (``VmHWM``)."""
+        with open(f"/proc/{self.pid}/status") as file:
+            return int(re.findall(r"VmHWM:\s+(\d+) kB", file.read())[0]) * 1024
+
+    def descriptors(self) -> list[str]:
+        """:return: what its open descriptors name."""
+        found = []
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
+        return found
+
+    # -- what it says
+
+    @property
+    def log(self) -> str:
+        """All that it has written so far."""
+        with self._news:
+            return "".join(self._lines)
+
+    def mark(self) -> int:
+        """:return: where the log is now, for `logged`."""
+        with self._news:
+            return len(self._lines)
+
+    def logged(self, pattern: str, *, since: int = 0, seconds: float = PATIENCE) -> re.Match[str]:
+        """
+        Wait for a line of the log.
+
+        :param pattern: a regular expression for a part of it.
+        :param since: from `mark`.
+        :raise AssertionError: it did not come in time, or the process has ended without it.
+        """
+        deadline = time.monotonic() + seconds
+        compiled = re.compile(pattern)
+        with self._news:
+            while True:
+                for line in self._lines[since:]:
+                    if match := compiled.search(line):
+                        return match
+                since = len(self._lines)
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    text = "".join(self._lines)
+                    raise AssertionError(f"no {pattern!r} in the log of the {self.name}:\n{text}")
+                self._news.wait(left)
+
+    def check_log(self) -> None:
+        """
+        :raise AssertionError: what was written since the last time is not fit to be read.
+        """
+        with self._news:
+            lines, self._checked = self._lines[self._checked :], len(self._lines)
+        text = "".join(lines)
+        wrong = [sign for sign in (*_NEVER_LOGGED, *self.secrets) if sign in text]
+        if wrong or re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text):
+            raise AssertionError(f"{wrong} in the log of the {self.name}:\n{text}")
+
+    # -- how it ends
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(signum)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """:return: its exit status, once it has ended and its log is read."""
+        status = self._process.wait(seconds)
+        self._reader.join(seconds)
+        _running.discard(self)
+        return status
+
+    def stop(self) -> None:
+        """
+        Stop it as a service manager does.
+
+        :raise AssertionError: it failed, or wrote what it must not.
+        """
+        self.signal(signal.SIGTERM)
+        self.ended_well()
+
+    def ended_well(self, seconds: float = 2 * PATIENCE) -> None:
+        """
+        Wait for the end of one that was told to stop.
+
+        :raise AssertionError: it failed, or wrote what it must not.
+        """
+        status = self.wait(seconds)
+        self.check_log()
+        if status != 0:
+            raise AssertionError(f"the {self.name} ended with {status}:\n{self.log}")
+
+    def kill(self) -> None:
+        """Make sure that it has ended."""
+        self._process.kill()
+        self.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+
+@atexit.register
+def _kill_what_is_left() -> None:
+    for role in list(_running):
+        role.kill()

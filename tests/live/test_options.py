@@ -1,0 +1,183 @@
+"""
+CONTRACT 2: what is wrong with an option is told in one line, before anything listens.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.processes import Role, command, environment
+from tests.live.rawhttp import PATIENCE, fetch
+
+BOTH, PLATFORM, WORKSPACE = None, "platform", "workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """
+    :param says: what the line has to say: the option, and what it takes.
+    """
+
+    role: str | None
+    options: tuple[str, ...]
+    says: tuple[str, ...]
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+WRONG = (
+    Wrong(BOTH, (), ("--role", "platform or workspace")),
+    Wrong(PLATFORM, ("--listen=tcp:http",), ("--listen", "tcp:8080")),
+    Wrong(PLATFORM, ("--database=mysql://x",), ("--database", "sqlite:PATH")),
+    Wrong(PLATFORM, (), ("CHATFILES_ADMIN_TOKEN", "16"), {"CHATFILES_ADMIN_TOKEN": "short"}),
+    Wrong(WORKSPACE, ("--deny=workspace/*",), ("--deny", "/")),
+    Wrong(WORKSPACE, (), ("max-file-bytes", "bytes"), {"CHATFILES_MAX_FILE_BYTES": "1 MB"}),
+)
+
+
+class OptionTests(SynchronousTestCase):
+    """Processes that end by themselves, and what else they leave."""
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="chatfiles-options-")
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def run_role(
+        self, role: str | None, *options: str, told: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """:return: what became of a process that ought to end at once."""
+        return subprocess.run(
+            command(role, *options),
+            cwd=self.directory,
+            env=environment(told or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def complaint(self, given: Wrong) -> str | None:
+        """:return: what is wrong with how it ends."""
+        done = self.run_role(given.role, *given.options, told=given.told)
+        lines = (done.stdout + done.stderr).splitlines()
+        good = done.returncode == 1 and len(lines) == 1 and all(s in lines[0] for s in given.says)
+        return None if good else f"{given}: {done.returncode}, {lines}"
+
+    def test_wrong(self) -> None:
+        """Each ends with status 1 and one line that names the option and what it takes."""
+        with ThreadPoolExecutor(2) as threads:
+            wrong = [what for what in threads.map(self.complaint, WRONG) if what is not None]
+        self.assertEqual("\n".join(wrong), "")
+
+    def test_no_secret_on_the_command_line(self) -> None:
+        """There is no option that takes a secret."""
+        done = self.run_role(PLATFORM, "--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("--admin-token-file", done.stdout)
+        self.assertNotRegex(done.stdout, r"--(admin-token|token|secret|inbound-secret)\b[ =](?!-)")
+
+    def test_port_in_use(self) -> None:
+        """A port that is taken ends the process with 1, and says which."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            done = self.run_role(WORKSPACE, f"--listen=tcp:{port}:interface=127.0.0.1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{port}", done.stdout)
+        self.assertIn("cannot start", done.stdout)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+
+    def test_unusable_database(self) -> None:
+        """Nor does a platform start over a database that it does not understand."""
+        path = os.path.join(self.directory, "registry.db")
+        with open(path, "wb") as file:
+            file.write(b"this is no database" * 1000)
+        done = self.run_role(PLATFORM, f"--database=sqlite:{path}", "--listen=tcp:0")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertNotIn("ready on", done.stdout)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+
+    def test_state(self) -> None:
+        """What a platform keeps is for nobody else, and is found again."""
+        state = os.path.join(self.directory, "new", "state")
+        role = Role("platform", f"--state-dir={state}")
+        self.addCleanup(role.kill)
+        assert role.url, "it listens, so there is an admin token"
+        with open(os.path.join(state, "admin-token")) as file:
+            token = file.read().strip()
+        self.assertRegex(token, r"\A[A-Za-z0-9_-]{43}\Z")
+        role.secrets.add(token)
+        admin = {"Authorization": f"Bearer {token}"}
+        made = fetch(role.url, "/workspaces", admin, method="POST", body=b"{}").json
+        role.secrets.add(made["auth_token"])
+        role.stop()
+        self.assertEqual(stat.S_IMODE(os.stat(state).st_mode), 0o700)
+        for name in os.listdir(state):
+            mode = os.stat(os.path.join(state, name)).st_mode
+            self.assertEqual(stat.S_IMODE(mode), 0o600, name)
+
+        # Every option can be given in the environment as well; the command line wins.
+        told = {
+            "CHATFILES_ROLE": "workspace",
+            "CHATFILES_STATE_DIR": state,
+            "CHATFILES_MAX_FILE_BYTES": "5",
+            "CHATFILES_MAX_REQUEST_BYTES": "2000",
+            "CHATFILES_LISTEN": "tcp:1",
+            "CHATFILES_UPSTREAM_ALLOW": "10.0.0.0/8\n127.0.0.0/8",
+        }
+        again = Role("platform", "--max-file-bytes=1000", told=told)
+        self.addCleanup(again.kill)
+        again.secrets.add(token)
+        [row] = fetch(again.url, "/workspaces", admin).json["workspaces"]
+        self.assertEqual(row["id"], made["id"])
+        limits = fetch(again.url, "/uploads/limits").json
+        self.assertEqual((limits["per_file_bytes"], limits["per_request_bytes"]), (1000, 2000))
+        body = b'{"url": "http://127.0.0.1:8000"}'
+        allowed = fetch(again.url, "/workspaces", admin, method="POST", body=body)
+        self.assertEqual(allowed.status, 201)
+        again.secrets.add(allowed.json["auth_token"])
+        again.stop()
+
+    def test_existing_tables(self) -> None:
+        """A database that has the tables already keeps its rows, and gets what is missing."""
+        path = os.path.join(self.directory, "theirs.db")
+        with sqlite3.connect(path) as database:
+            database.executescript(
+                """
+                create table workspaces (id text primary key, name text, url text, status text,
+                    delivery_mode text, platform_inbound_secret text, last_heartbeat_at text,
+                    created_at text, updated_at text, something_of_theirs text);
+                create table workspace_auth_tokens (id text primary key, workspace_id text,
+                    token_hash blob, prefix text, created_at text, last_used_at text,
+                    revoked_at text);
+                insert into workspaces (id, name, url, status, something_of_theirs) values
+                    ('5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10', 'theirs', null, 'online', 'kept');
+                """
+            )
+        database.close()
+        role = Role(
+            "platform",
+            f"--database=sqlite:{path}",
+            told={"CHATFILES_ADMIN_TOKEN": "a-token-from-the-environment"},
+            directory=self.directory,
+        )
+        self.addCleanup(role.kill)
+        admin = {"Authorization": "Bearer a-token-from-the-environment"}
+        [row] = fetch(role.url, "/workspaces", admin).json["workspaces"]
+        self.assertEqual((row["name"], row["url"], row["status"]), ("theirs", None, "online"))
+        role.stop()
+        with sqlite3.connect(path) as database:
+            [(kept,)] = database.execute("select something_of_theirs from workspaces")
+            database.execute("select scopes from workspace_auth_tokens")
+        database.close()
+        self.assertEqual(kept, "kept")

@@ -1,0 +1,273 @@
+"""
+CONTRACT 4 on a running platform: which workspace is meant, and what if it cannot be called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.live.platform_case import (
+    INVALID_TOKEN,
+    MISSING_TOKEN,
+    NOBODY,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    UNAVAILABLE,
+    PlatformCase,
+)
+from tests.live.processes import until
+from tests.live.rawhttp import fetch
+from tests.live.scripted import Scripted
+
+
+class ResolutionTests(PlatformCase):
+    """The table of CONTRACT 4, row by row."""
+
+    def both(self, workspace_id: str, status: int, text: str) -> list[dict[str, object]]:
+        """:return: the error that download and upload are answered with alike, as JSON."""
+        found = []
+        for word, answer in (
+            ("download", self.download(workspace_id)),
+            ("upload", self.upload(workspace_id)),
+        ):
+            found.append(self.assert_error(answer, status, text.replace("{op}", word), word))
+        return found
+
+    def test_id(self) -> None:
+        """What is not a UUID, in its one plain form, is 400."""
+        for wrong in (
+            "x",
+            "1",
+            "not-a-uuid",
+            NOBODY[:-1],
+            NOBODY + "0",
+            NOBODY.replace("-", ""),
+            "{" + NOBODY + "}",
+            "urn:uuid:" + NOBODY,
+            NOBODY.replace("0", "g"),
+            "%20" + NOBODY,
+            NOBODY + "%00",
+            NOBODY + "%0A",
+            "..",
+            "%2e%2e",
+            "'%20or%201=1--",
+            "%EF%BC%90" + NOBODY[1:],
+        ):
+            self.both(wrong, 400, "invalid workspace ID")
+
+    def test_unknown(self) -> None:
+        """A workspace that does not exist is 404."""
+        self.both(NOBODY, 404, NOT_FOUND)
+        self.both(str(uuid.uuid4()), 404, NOT_FOUND)
+
+    def test_capitals(self) -> None:
+        """A UUID in capitals is the same one."""
+        answer = self.download(self.pair.id.upper())
+        self.assertEqual((answer.status, answer.body), (200, b"hello a\n"))
+        self.assertEqual(self.download(self.pair.id.upper(), self.pair.token).status, 200)
+
+    def test_removed(self) -> None:
+        """A removed workspace does not exist for any route, and its tokens open nothing."""
+        made, token = self.pair.add(self.pair.workspace.url)
+        self.assertEqual(self.ask(f"/workspaces/{made}", token).status, 200)
+        self.assertEqual(self.ask(f"/workspaces/{made}", method="DELETE").status, 204)
+        self.both(made, 404, NOT_FOUND)
+        self.assert_error(self.download(made, token), 401, INVALID_TOKEN)
+        for method, target in (
+            ("GET", f"/workspaces/{made}"),
+            ("DELETE", f"/workspaces/{made}"),
+            ("GET", f"/workspaces/{made}/tokens"),
+        ):
+            self.assert_error(self.ask(target, method=method), 404, NOT_FOUND, target)
+        self.assert_error(self.post(f"/workspaces/{made}/tokens", {}), 404, NOT_FOUND)
+        body = {"id": made, "url": self.pair.workspace.url}
+        self.assert_error(self.post("/registry/register", body), 404, NOT_FOUND)
+        self.assert_error(self.post("/registry/heartbeat", {"workspace_id": made}), 404, NOT_FOUND)
+        listed = self.ask("/workspaces").json["workspaces"]
+        self.assertNotIn(made, [row["id"] for row in listed])
+
+    def test_removed_by_another_process(self) -> None:
+        """A row that somebody else removes is gone soon."""
+        made, token = self.pair.add(self.pair.workspace.url)
+        self.change(made, platform_inbound_secret=self.pair.secret)
+        self.assertEqual(self.download(made, token).status, 200)
+        self.change(made, status="removed")
+        until(lambda: self.download(made).status == 404, "the row is seen")
+        self.assert_error(self.download(made, token), 401, INVALID_TOKEN)
+
+    def test_no_url_push(self) -> None:
+        """A push workspace that has not registered its URL yet: try again later."""
+        for url in (None, ""):
+            made, _ = self.pair.add(None, delivery_mode="push")
+            self.change(made, url=url)
+            for told in self.both(made, 503, "workspace url not registered yet"):
+                self.assertEqual(told["retry_after_seconds"], 30)
+
+    def test_no_url_otherwise(self) -> None:
+        """A workspace in any other mode, or none, cannot be called at all."""
+        text = "workspace has no callback URL — {op} requires push-mode + a public URL"
+        for mode in ("poll", "pull", "PUSH", "", None):
+            made, _ = self.pair.add(None)
+            self.change(made, delivery_mode=mode)
+            self.both(made, 422, text)
+
+    def test_url_of_a_poll_workspace(self) -> None:
+        """A URL is a URL, whatever the mode says."""
+        made, _ = self.pair.add(self.pair.workspace.url, delivery_mode="poll")
+        self.change(made, platform_inbound_secret=self.pair.secret)
+        self.assertEqual(self.download(made).body, b"hello a\n")
+
+    def test_url_refused(self) -> None:
+        """A URL in the registry is judged again, and nobody is called at it."""
+        server = Scripted(lambda peer: peer.request())
+        self.addCleanup(server.close)
+        port = server.url.rpartition(":")[2]
+        for url in (
+            "nonsense",
+            "http://",
+            "file:///etc/passwd",
+            "unix:///var/run/docker.sock",
+            "http://169.254.169.254/latest/meta-data",
+            "http://10.0.0.1:8000",
+            "http://[::1]:8000",
+            f"http://[::ffff:127.0.0.1]:{port}",
+            f"http://0.0.0.0:{port}",
+            f"http://127.1:{port}",
+            f"http://2130706433:{port}",
+            f"http://0x7f000001:{port}",
+            f"http://0177.0.0.1:{port}",
+            f"http://user:password@127.0.0.1:{port}",
+            f"http://127.0.0.1:{port}?x=1",
+            f"http://127.0.0.1:{port}#x",
+            f"http://127.0.0.1:{port}\\@example.com",
+            f"http://127.0.0.1:{port} ",
+            f"http://127.0.0.1.:{port}",
+            "http://127.0.0.1:0",
+            "http://127.0.0.1:65536",
+        ):
+            made, _ = self.pair.add(None)
+            self.change(made, url=url)
+            self.both(made, 502, NOT_ALLOWED)
+        self.assertEqual(server.connections, 0)
+
+    def test_refused_before_a_secret_is_minted(self) -> None:
+        """The rows are judged in their order: where the URL is refused, nothing is minted."""
+        made, _ = self.pair.add(None)
+        self.change(made, url="http://10.0.0.1", platform_inbound_secret=None)
+        self.both(made, 502, NOT_ALLOWED)
+        self.assertIsNone(self.secret_of(made))
+
+    def test_no_secret(self) -> None:
+        """Without an inbound secret one is minted and stored, for the next registration."""
+        for empty in (None, ""):
+            for operation in (self.download, self.upload):
+                made, token = self.pair.add(self.pair.workspace.url)
+                self.change(made, platform_inbound_secret=empty)
+                told = self.assert_error(
+                    operation(made), 503, "workspace re-registering — please retry in 30 seconds"
+                )
+                self.assertEqual(told["retry_after_seconds"], 30)
+                self.assertIn("RFC #2312", told["detail"])
+                minted = self.secret_of(made)
+                assert minted is not None
+                self.pair.hide(minted)
+                self.assertRegex(minted, r"\A[A-Za-z0-9_-]{43}\Z")
+                self.assertNotIn(minted, json.dumps(told))
+                body = {"workspace_id": made}
+                given = self.post("/registry/heartbeat", body, token).json
+                self.assertEqual(given["platform_inbound_secret"], minted)
+
+    def test_no_secret_and_no_way_to_store_one(self) -> None:
+        """If the new secret cannot be stored, that is told as what it is: 503 as well."""
+        made = [self.pair.add(self.pair.workspace.url)[0] for _ in range(2)]
+        for workspace_id in made:
+            self.change(workspace_id, platform_inbound_secret=None)
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
+            other.execute("begin immediate")  # until it is closed nobody else can write
+            with ThreadPoolExecutor() as threads:
+                asked = [threads.submit(self.download, made[0])]
+                asked.append(threads.submit(self.upload, made[1]))
+            other.rollback()
+        for word, answer in zip(("download", "upload"), asked, strict=True):
+            text = f"workspace not yet enrolled in v2 {word} (RFC #2312)"
+            self.assert_error(answer.result(), 503, text)
+        self.assertEqual([self.secret_of(workspace_id) for workspace_id in made], [None, None])
+
+    def test_order(self) -> None:
+        """Credentials come first, then the id, then the form of the path, then the workspace."""
+        url = self.pair.platform.url
+        for workspace_id in ("nonsense", NOBODY, self.pair.id):
+            for query in ("", "?path=", "?path=a", "?path=/etc/passwd"):
+                target = f"/workspaces/{workspace_id}/chat/download{query}"
+                self.assert_error(fetch(url, target), 401, MISSING_TOKEN, target)
+                self.assert_error(self.ask(target, "wrong"), 401, INVALID_TOKEN, target)
+        self.assert_error(self.ask("/workspaces/x/chat/download"), 400, "invalid workspace ID")
+
+
+class RegistryDownTests(PlatformCase):
+    """A registry that cannot be asked."""
+
+    def test_down_and_back(self) -> None:
+        """
+        It is never taken for an absence; what runs goes on; when it is back, so is everything.
+        """
+        pair = self.pair
+        path = pair.at("workspace", "large.bin")
+        with open(path, "wb") as file:
+            file.truncate(64 << 20)
+        running = self.connect(pair.platform, receive_buffer=65536)
+        running.ask("GET", self.target(pair.id, "/workspace/large.bin"), pair.bearer)
+        transfer = running.answer()
+        self.assertEqual(transfer.head.status, 200)
+        away = pair.database + ".away"
+        os.rename(pair.database, away)
+        try:
+            until(lambda: fetch(pair.platform.url, "/ready").status == 503, "it is seen")
+            until(lambda: self.download(pair.id).status != 200, "nothing is remembered any more")
+            unavailable = [
+                self.download(pair.id),
+                self.download(pair.id, pair.token),
+                self.download(NOBODY),
+                self.download(NOBODY, pair.token),
+                self.download(pair.id, "unknown-token"),
+                self.ask("/workspaces"),
+                self.ask(f"/workspaces/{pair.id}"),
+                self.ask(f"/workspaces/{NOBODY}"),
+                self.ask(f"/workspaces/{pair.id}", method="DELETE"),
+                self.ask(f"/workspaces/{pair.id}/tokens"),
+                self.post("/workspaces", {}),
+                self.post(f"/workspaces/{pair.id}/tokens", {}),
+                self.post("/registry/register", {"id": pair.id, "url": pair.workspace.url}),
+                self.post("/registry/register", {"id": NOBODY}, pair.token),
+                self.post("/registry/heartbeat", {"workspace_id": pair.id}, pair.token),
+                self.upload(pair.id),
+            ]
+            for number, answer in enumerate(unavailable):
+                self.assert_error(answer, 503, UNAVAILABLE, number, "platform_unavailable")
+                self.assertGreater(int(answer["retry-after"]), 0)
+            # What needs no registry is as ever.
+            self.assertEqual(fetch(pair.platform.url, "/health").status, 200)
+            self.assert_error(fetch(pair.platform.url, self.target(NOBODY)), 401, MISSING_TOKEN)
+            self.assert_error(self.ask("/workspaces/x/chat/download"), 400, "invalid workspace ID")
+            self.assertEqual(len(transfer.rest()), 64 << 20)
+        finally:
+            os.rename(away, pair.database)
+        until(lambda: fetch(pair.platform.url, "/ready").status == 200, "it is there again")
+        self.assertEqual(self.download(pair.id, pair.token).body, b"hello a\n")
+        self.assert_error(self.download(NOBODY), 404, NOT_FOUND)
+
+    def test_locked(self) -> None:
+        """While another process writes, what is only read is served."""
+        made, token = self.pair.add(self.pair.workspace.url)
+        self.change(made, platform_inbound_secret=self.pair.secret)
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
+            other.execute("begin exclusive")
+            self.assertEqual(self.download(made, token).body, b"hello a\n")
+            self.assert_error(self.post("/workspaces", {}), 503, UNAVAILABLE)
+            other.rollback()
+        self.assertEqual(self.download(made, token).status, 200)

@@ -1,0 +1,572 @@
+"""
+What the platform makes of a workspace that is broken, slow, gone, or means harm (CONTRACT 4, last
+rows, 6.3 and 9): nothing that it says may look better to the caller than it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from tests.live.broken_answers import (
+    BADLY,
+    CASES,
+    CHUNKED,
+    LATE,
+    OK,
+    TYPE,
+    UNREACHABLE,
+    Case,
+    head_with,
+    ok,
+)
+from tests.live.processes import ImpatientCase, quoted, until
+from tests.live.rawhttp import Answer, Connection, Incomplete, Response, fetch
+from tests.live.scripted import Peer, Script, Scripted
+
+
+def saying(raw: bytes) -> Script:
+    """:return: what says *raw* to the first request of a connection, and closes."""
+
+    def script(peer: Peer) -> None:
+        if peer.request():
+            peer.send(raw)
+
+    return script
+
+
+class UpstreamCase(ImpatientCase):
+    """A platform that waits 1 s for heads and for progress, and workspaces that are scripts."""
+
+    def scripted(self, script: Script) -> tuple[Scripted, str]:
+        """:return: a workspace, and the target that downloads from it."""
+        server = Scripted(script)
+        self.addCleanup(server.close)
+        workspace_id, _ = self.pair.add(server.url)
+        return server, self.target(workspace_id)
+
+    def target(self, workspace_id: str, path: str = "/workspace/x.bin") -> str:
+        """:return: the download of a file."""
+        return f"/workspaces/{workspace_id}/chat/download?path={quoted(path)}"
+
+    def ask(self, target: str, fields: Mapping[str, str] = {}, method: str = "GET") -> Response:
+        """:return: the platform's answer to the admin."""
+        admin = {"Authorization": f"Bearer {self.pair.admin}"}
+        return fetch(self.pair.platform.url, target, {**admin, **fields}, method=method)
+
+    def begin(self, target: str, request_id: str = "begun") -> tuple[Connection, Answer]:
+        """:return: the platform's answer, once its head is here."""
+        connection = self.connect(self.pair.platform)
+        fields = {"Authorization": f"Bearer {self.pair.admin}", "X-Request-Id": request_id}
+        connection.ask("GET", target, fields)
+        return connection, connection.answer()
+
+
+class BrokenTests(UpstreamCase):
+    """What it says, and what the caller is told."""
+
+    def serve(self, given: Case) -> Script:
+        """:return: what does as *given* says."""
+
+        def script(peer: Peer) -> None:
+            if peer.request() is None:
+                return
+            with contextlib.suppress(ConnectionError):
+                peer.send(given.raw)
+            if given.then == "reset":
+                peer.reset()
+            elif given.then == "hang":
+                peer.hang()
+            elif given.then == "half":
+                peer.close_half()
+                peer.hang()
+            elif given.then == "keep" and peer.request() is not None:
+                peer.send(ok(5, b"again"))
+
+        return script
+
+    def seen(self, target: str) -> int | str:
+        """:return: what the caller sees, in the words of a `Case`."""
+        try:
+            answer = self.ask(target)
+        except Incomplete:
+            return "cut"
+        if answer.status in (200, 204):
+            self.assertNotIn("set-cookie", dict(answer.fields))
+            return len(answer.body)
+        self.assertIn(answer.status, (502, 504))
+        text = answer.error
+        self.assert_error(answer, 504 if text == LATE else 502, text)
+        return text
+
+    def test_all(self) -> None:
+        """Every kind of broken answer is refused, or cut visibly; the whole ones arrive."""
+        made = [(given, *self.scripted(self.serve(given))) for given in CASES]
+        with ThreadPoolExecutor(32) as threads:
+            seen = list(threads.map(lambda each: self.seen(each[2]), made))
+        wrong = [
+            f"{given.about}: {what!r}, not {given.expect}"
+            for (given, _, _), what in zip(made, seen, strict=True)
+            if what not in given.expect
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_nothing_is_left(self) -> None:
+        """A connection of which not everything is certain is never used again."""
+        for given in CASES:
+            if given.then == "keep" and given.expect != (BADLY,):
+                _, target = self.scripted(self.serve(given))
+                first = self.seen(target)
+                self.assertIn(first, given.expect, given.about)
+                second = self.ask(target)
+                self.assertIn(second.body, (b"again", b"x" * 1000, b""), given.about)
+                self.assertNotIn(b"EVIL", second.body)
+
+    def test_smuggled_answer(self) -> None:
+        """Octets behind an answer are not the answer to the next request."""
+        evil = ok(1000) + ok(4, b"EVIL")
+
+        def script(peer: Peer) -> None:
+            while peer.request():
+                peer.send(evil)
+
+        server, target = self.scripted(script)
+        for _ in range(5):
+            self.assertEqual(self.ask(target).body, b"x" * 1000)
+        self.assertEqual(server.connections, 5)
+
+    def test_unsolicited(self) -> None:
+        """What a workspace says before it is asked is no answer."""
+
+        def script(peer: Peer) -> None:
+            while peer.request():
+                peer.send(ok(3, b"abc"))
+                time.sleep(0.05)
+                peer.send(ok(4, b"EVIL"))
+
+        server, target = self.scripted(script)
+        self.assertEqual(self.ask(target).body, b"abc")
+        time.sleep(0.2)
+        self.assertEqual(self.ask(target).body, b"abc")
+        self.assertEqual(server.connections, 2)
+
+    def test_statuses(self) -> None:
+        """Any other status is relayed with its body, and without what a browser might act on."""
+        for status, reason in (
+            (400, "Bad Request"),
+            (403, "Forbidden"),
+            (404, "Not Found"),
+            (410, "Gone"),
+            (418, "I'm a teapot"),
+            (429, "Too Many Requests"),
+            (500, "Internal Server Error"),
+            (503, "Service Unavailable"),
+            (507, "Insufficient Storage"),
+        ):
+            raw = (
+                b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nSet-Cookie: a=b\r\n"
+                b"WWW-Authenticate: Basic\r\nLocation: http://evil.test/\r\nRefresh: 0\r\n"
+                b'Content-Length: 14\r\n\r\n{"error": "e"}' % (status, reason.encode())
+            )
+            _, target = self.scripted(saying(raw))
+            answer = self.ask(target)
+            self.assertEqual((answer.status, answer.json), (status, {"error": "e"}))
+            for name in ("set-cookie", "www-authenticate", "location", "refresh"):
+                self.assertIsNone(answer.get(name), (status, name))
+
+    def test_fields(self) -> None:
+        """Of a workspace's fields only those of CONTRACT 6.4 pass, and none that is dangerous."""
+        raw = head_with(
+            b"Set-Cookie: a=b",
+            b"Server: evil",
+            b"X-Request-Id: evil",
+            b"Access-Control-Allow-Origin: *",
+            b"Strict-Transport-Security: max-age=1",
+            b"Clear-Site-Data: *",
+            b"Alt-Svc: h2=evil.test:443",
+            b"Link: <http://evil.test/>; rel=preload",
+            b"Refresh: 0; url=http://evil.test/",
+            b"Keep-Alive: timeout=1",
+            b"Trailer: X",
+            b"Vary: *",
+            b"Age: 5",
+            b"X-Frame-Options: ALLOWALL",
+            b'ETag: "tag"',
+            b"Last-Modified: Sun, 13 Sep 2020 12:26:40 GMT",
+            b"Accept-Ranges: bytes",
+            b"Cache-Control: public, max-age=31536000",
+            b"Content-Security-Policy: default-src *",
+            b"X-Content-Type-Options: sniff",
+            b"Content-Disposition: inline",
+        ).replace(TYPE, b"Content-Type: text/html\r\n")
+        _, target = self.scripted(saying(raw))
+        for more in ("", "&disposition=inline"):
+            answer = self.ask(target + more, {"X-Request-Id": "mine"})
+            told = {k: v for k, v in answer.fields if k not in ("date", "server", "connection")}
+            self.assertEqual(
+                told,
+                {
+                    "x-request-id": "mine",
+                    "content-type": "text/html",
+                    "content-length": "3",
+                    "content-disposition": "attachment; filename=\"x.bin\"; filename*=UTF-8''x.bin",
+                    "etag": '"tag"',
+                    "last-modified": "Sun, 13 Sep 2020 12:26:40 GMT",
+                    "accept-ranges": "bytes",
+                    "cache-control": "private, no-cache",
+                    "x-content-type-options": "nosniff",
+                    "content-security-policy": "default-src 'none'; sandbox",
+                },
+            )
+            self.assertNotEqual(answer.get("server"), "evil")
+
+    def test_request_fields(self) -> None:
+        """Of a caller's fields only those of CONTRACT 6.6 reach the workspace."""
+        server, target = self.scripted(saying(ok(3)))
+        self.ask(
+            target + "&x=1&path2=y",
+            {
+                "X-Request-Id": "mine",
+                "Range": "bytes=0-",
+                "If-Match": '"a"',
+                "If-None-Match": '"b"',
+                "If-Modified-Since": "Sun, 13 Sep 2020 12:26:40 GMT",
+                "If-Unmodified-Since": "Sun, 13 Sep 2020 12:26:40 GMT",
+                "If-Range": '"c"',
+                "Cookie": "session=1",
+                "Referer": "http://x/",
+                "Origin": "http://x",
+                "User-Agent": "test",
+                "Accept": "*/*",
+                "Accept-Encoding": "gzip, br",
+                "Accept-Language": "de",
+                "X-Forwarded-For": "1.2.3.4",
+                "X-Forwarded-Host": "evil.test",
+                "Forwarded": "for=1.2.3.4",
+                "Proxy-Authorization": "Basic x",
+                "TE": "trailers",
+                "Upgrade": "h2c",
+                "HTTP2-Settings": "AAMAAABk",
+                "X-Workspace-Id": "x",
+            },
+        )
+        [asked] = server.asked
+        row = dict(self.rows("select id, platform_inbound_secret from workspaces"))
+        secret = row[target.split("/")[2]]
+        given = dict(asked.fields)
+        self.assertEqual(given.pop("host"), server.url.removeprefix("http://"))
+        self.assertNotEqual(given.pop("connection", "keep-alive").lower(), "close")
+        given.pop("user-agent", None)
+        self.assertEqual(
+            given,
+            {
+                "authorization": f"Bearer {secret}",
+                "via": "1.1 chatfiles",
+                "accept-encoding": "identity",
+                "x-request-id": "mine",
+                "range": "bytes=0-",
+                "if-match": '"a"',
+                "if-none-match": '"b"',
+                "if-modified-since": "Sun, 13 Sep 2020 12:26:40 GMT",
+                "if-unmodified-since": "Sun, 13 Sep 2020 12:26:40 GMT",
+                "if-range": '"c"',
+            },
+        )
+        self.assertEqual(
+            (asked.method, asked.target), ("GET", "/internal/file/read?path=/workspace/x.bin")
+        )
+
+    def test_new_request_id(self) -> None:
+        """An id that is not acceptable is replaced, and the new one goes to the workspace."""
+        server, target = self.scripted(saying(ok(3)))
+        answer = self.ask(target, {"X-Request-Id": "not good"})
+        self.assertEqual(server.asked[0].get("x-request-id"), answer["x-request-id"])
+        self.pair.platform.logged(rf"{answer['x-request-id']} .* download 200 3 bytes .* complete")
+
+    def rows(self, statement: str) -> list[tuple[str, str]]:
+        """:return: what is in the registry, ids in their usual form."""
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as database:
+            return [(str(UUID(str(key))), str(value)) for key, value in database.execute(statement)]
+
+    def test_parts(self) -> None:
+        """A part is relayed if it is the part of something, and what it says of itself fits."""
+        for fields, expect in (
+            (b"Content-Range: bytes 0-2/9\r\nContent-Length: 3\r\n", 206),
+            (b"Content-Range: bytes 0-2/*\r\nContent-Length: 3\r\n", 206),
+            (b"Content-Length: 3\r\n", 502),
+            (b"Content-Range: bytes 0-3/9\r\nContent-Length: 3\r\n", 502),
+            (b"Content-Range: bytes 2-0/9\r\nContent-Length: 3\r\n", 502),
+            (b"Content-Range: bytes 0-2/2\r\nContent-Length: 3\r\n", 502),
+            (b"Content-Range: bytes */9\r\nContent-Length: 3\r\n", 502),
+            (b"Content-Range: items 0-2/9\r\nContent-Length: 3\r\n", 502),
+            (b"Content-Range: nonsense\r\nContent-Length: 3\r\n", 502),
+            (
+                b"Content-Range: bytes 0-2/9\r\nContent-Range: bytes 3-5/9\r\n"
+                b"Content-Length: 3\r\n",
+                502,
+            ),
+        ):
+            raw = b"HTTP/1.1 206 Partial Content\r\n" + fields + b"\r\nabc"
+            _, target = self.scripted(saying(raw))
+            answer = self.ask(target, {"Range": "bytes=0-2"})
+            self.assertEqual(answer.status, expect, fields)
+
+    def test_head(self) -> None:
+        """``HEAD`` is asked as ``HEAD``; a body that comes all the same is not relayed."""
+        for body in (b"", b"x" * 1000):
+            raw = OK + b"Content-Length: 1000\r\n\r\n" + body
+            server, target = self.scripted(saying(raw))
+            answer = self.ask(target, method="HEAD")
+            self.assertEqual((answer.status, answer["content-length"]), (200, "1000"))
+            self.assertEqual(server.asked[0].method, "HEAD")
+
+
+class ConnectionTests(UpstreamCase):
+    """Connections to workspaces: made, kept, lost, and given up."""
+
+    def test_refused(self) -> None:
+        """Nobody listens: 502, at once."""
+        server, target = self.scripted(lambda peer: None)
+        server.close()
+        began = time.monotonic()
+        self.assert_error(self.ask(target), 502, UNREACHABLE)
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_no_such_name(self) -> None:
+        """A workspace whose name does not exist is unreachable, which is not the caller's fault."""
+        workspace_id, _ = self.pair.add("http://127.0.0.1:9")
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as database, database:
+            database.execute(
+                "update workspaces set url = 'http://nowhere.invalid:8000' where id = ?",
+                (workspace_id,),
+            )
+        self.assert_error(self.ask(self.target(workspace_id)), 502, UNREACHABLE)
+
+    def test_kept(self) -> None:
+        """One connection serves one request after another."""
+
+        def script(peer: Peer) -> None:
+            while peer.request():
+                peer.send(ok(3, b"abc"))
+
+        server, target = self.scripted(script)
+        for _ in range(10):
+            self.assertEqual(self.ask(target).body, b"abc")
+        self.assertEqual(server.connections, 1)
+
+    def test_stale(self) -> None:
+        """A download on a kept connection that turns out to be dead is tried once more, unseen."""
+        for leave in (lambda peer: None, Peer.reset):
+
+            def script(peer: Peer, leave: Callable[[Peer], object] = leave) -> None:
+                peer.request()
+                peer.send(ok(3, b"%03d" % peer.number))
+                if peer.request():
+                    leave(peer)
+
+            server, target = self.scripted(script)
+            self.assertEqual(self.ask(target).body, b"000")
+            self.assertEqual(self.ask(target).body, b"001")
+            self.assertEqual((server.connections, len(server.asked)), (2, 3))
+
+    def test_stale_again(self) -> None:
+        """It is tried once more, not for ever."""
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            if peer.number == 0:
+                peer.send(ok(3))
+                peer.request()
+
+        server, target = self.scripted(script)
+        self.assertEqual(self.ask(target).status, 200)
+        self.assert_error(self.ask(target), 502, UNREACHABLE)
+        self.assertEqual((server.connections, len(server.asked)), (2, 3))
+
+    def test_new_connection_is_not_retried(self) -> None:
+        """What fails on a new connection fails: the workspace may have begun to work on it."""
+        server, target = self.scripted(lambda peer: peer.request())
+        self.assert_error(self.ask(target), 502, UNREACHABLE)
+        self.assertEqual(len(server.asked), 1)
+
+    def test_half_an_answer_is_not_retried(self) -> None:
+        """Once anything of an answer has come, there is no second try."""
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            peer.send(ok(3))
+            peer.request()
+            peer.send(ok(1000, b"x" * 10))
+
+        server, target = self.scripted(script)
+        self.assertEqual(self.ask(target).status, 200)
+        _, answer = self.begin(target)
+        self.assertRaises(Incomplete, answer.rest)
+        self.assertEqual(len(server.asked), 2)
+
+    def test_head_in_drops(self) -> None:
+        """The time for a head is a total: an octet now and then does not prolong it."""
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            for octet in ok(3):
+                peer.send(bytes([octet]))
+                time.sleep(0.1)
+
+        _, target = self.scripted(script)
+        began = time.monotonic()
+        self.assert_error(self.ask(target), 504, LATE)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_body_in_drops(self) -> None:
+        """The time for a body is one without progress: it may take as long as it likes."""
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            peer.send(ok(5, b""))
+            for _ in range(5):
+                time.sleep(0.3)
+                peer.send(b"x")
+
+        _, target = self.scripted(script)
+        self.assertEqual(self.ask(target).body, b"x" * 5)
+
+    def test_caller_leaves(self) -> None:
+        """
+        A caller that leaves ends what is asked of the workspace within a second, whether that has
+        not answered yet, is answering, or is silent.
+        """
+        for said in (b"", OK, ok(1000, b""), ok(1000, b"x" * 100), CHUNKED + b"3\r\nabc\r\n"):
+            self.assertLess(self.seconds_to_leave(said), 1, said)
+
+    def seconds_to_leave(self, said: bytes) -> float:
+        """:return: after how long a workspace that has said this sees that the caller has left."""
+        asked, gone = threading.Event(), threading.Event()
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            peer.send(said)
+            asked.set()
+            peer.hang()
+            gone.set()
+
+        _, target = self.scripted(script)
+        connection = self.connect(self.pair.platform)
+        connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
+        self.assertTrue(asked.wait(5), "the workspace is asked")
+        if b"\r\n\r\n" in said:
+            connection.answer()
+        began = time.monotonic()
+        connection.close()
+        self.assertTrue(gone.wait(5), "the workspace is left alone")
+        return time.monotonic() - began
+
+    def test_back_pressure(self) -> None:
+        """A workspace that says more than the caller takes is made to wait, not stored."""
+        said: list[int] = []
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            peer.send(ok(1 << 30, b""))
+            block = b"x" * 65536
+            for n in range(1 << 14):
+                peer.send(block)
+                said.append(n)
+
+        _, target = self.scripted(script)
+        before = self.pair.platform.forget_peak()
+        connection, answer = self.begin(target)
+        answer.exactly(1000)
+        until(lambda: len(said) > 1, "it begins")
+
+        def pauses() -> bool:
+            count = len(said)
+            time.sleep(0.3)
+            return len(said) == count
+
+        until(pauses, "it is made to wait")
+        self.assertLess(len(said) * 65536, 128 << 20)
+        connection.close()
+        self.assertLess(self.pair.platform.memory() - before, 32 << 20)
+
+    def test_nothing_leaks(self) -> None:
+        """After callers that left and workspaces that broke, no descriptor is left open."""
+
+        def script(peer: Peer) -> None:
+            if peer.request():
+                peer.send((ok(1000, b"x" * 10), CHUNKED, b"", b"nonsense", ok(3))[peer.number % 5])
+                if peer.number % 2:
+                    peer.hang()
+
+        def sockets() -> int:
+            return sum(name.startswith("socket:") for name in self.pair.platform.descriptors())
+
+        self.ask("/health")
+        before = sockets()
+        server, target = self.scripted(script)
+        chance = random.Random(4)
+        for _ in range(40):
+            connection = self.connect(self.pair.platform)
+            connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
+            time.sleep(chance.random() * 0.02)
+            connection.close()
+        server.close()
+        until(lambda: sockets() <= before, "all connections are closed", 5)
+
+    def test_secret_changed(self) -> None:
+        """A 401 makes the platform look once more; with a new secret it asks once more."""
+        workspace_id = ""
+
+        def script(peer: Peer) -> None:
+            while asked := peer.request():
+                if asked.get("authorization") == "Bearer the-new-secret":
+                    peer.send(ok(3, b"new"))
+                    continue
+                with contextlib.closing(sqlite3.connect(self.pair.database)) as rows, rows:
+                    rows.execute(
+                        "update workspaces set platform_inbound_secret = ? where id = ?",
+                        ("the-new-secret", workspace_id),
+                    )
+                peer.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nnope!")
+
+        self.pair.hide("the-new-secret")
+        server, target = self.scripted(script)
+        workspace_id = target.split("/")[2]
+        self.assertEqual(self.ask(target).body, b"new")
+        self.assertEqual(len(server.asked), 2)
+        self.assertEqual(self.ask(target).body, b"new")
+        self.assertEqual(len(server.asked), 3)
+
+    def test_secret_refused(self) -> None:
+        """Without a new one, or if that is refused too, it is 502: not the caller's 401."""
+        refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nnope!"
+        text = "workspace refused the platform's credentials"
+
+        def script(peer: Peer) -> None:
+            while peer.request():
+                peer.send(refused)
+
+        server, target = self.scripted(script)
+        self.assert_error(self.ask(target), 502, text)
+        self.assertEqual(len(server.asked), 1)
+        workspace_id = target.split("/")[2]
+
+        def changing(peer: Peer) -> None:
+            while peer.request():
+                with contextlib.closing(sqlite3.connect(self.pair.database)) as rows, rows:
+                    rows.execute(
+                        "update workspaces set platform_inbound_secret = ? where id = ?",
+                        (f"secret-{time.monotonic_ns()}", workspace_id),
+                    )
+                peer.send(refused)
+
+        server, target = self.scripted(changing)
+        workspace_id = target.split("/")[2]
+        self.assert_error(self.ask(target), 502, text)
+        self.assertEqual(len(server.asked), 2)

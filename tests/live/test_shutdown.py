@@ -1,0 +1,180 @@
+"""
+CONTRACT 9: a role that is told to stop finishes what runs, or cuts it visibly, and ends with 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.processes import Pair, Role
+from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
+
+SIZE = 96 << 20
+
+
+class ShutdownTests(SynchronousTestCase):
+    """Every test has processes of its own, for it ends them."""
+
+    def start(self, *both: str) -> Pair:
+        """:return: a pair with a large file."""
+        pair = Pair(both=both)
+        self.addCleanup(pair.discard)
+        with open(pair.at("workspace", "large.bin"), "wb") as file:
+            file.truncate(SIZE)
+        pair.write("workspace/small.txt", b"small")
+        return pair
+
+    def begin(self, pair: Pair, hop: int) -> tuple[Connection, Answer]:
+        """:return: a transfer of the large file that is far from its end."""
+        _, role, target, fields = pair.hops("path=/workspace/large.bin")[hop]
+        connection = Connection(role.url, receive_buffer=65536)
+        self.addCleanup(connection.close)
+        connection.ask("GET", target, fields)
+        answer = connection.answer()
+        answer.exactly(100_000)
+        return connection, answer
+
+    def refuses(self, role: Role) -> None:
+        """Nobody new is let in: refused, or told that it is draining."""
+        try:
+            answer = fetch(role.url, "/ready", timeout=5)
+        except (ConnectionError, Incomplete):
+            return
+        self.assertEqual(answer.status, 503)
+
+    def test_drains(self) -> None:
+        """
+        Each role finishes the transfer that it is in the middle of.  Idle connections are closed at
+        once; on the one in use ``/ready`` says 503, if it is still answered.
+        """
+        pair = self.start()
+        for hop, role in ((1, pair.platform), (0, pair.workspace)):
+            connection, answer = self.begin(pair, hop)
+            connection.ask("GET", "/ready")  # waits behind the transfer
+            idle = Connection(role.url)
+            self.addCleanup(idle.close)
+            self.assertEqual(idle.exchange("GET", "/ready").status, 200)
+            role.signal(signal.SIGTERM)
+            self.assertEqual(idle.until_closed(), b"")
+            self.refuses(role)
+            self.assertEqual(100_000 + len(answer.rest()), SIZE)
+            with contextlib.suppress(Incomplete):
+                ready = connection.response()
+                self.assertEqual((ready.status, ready.json["code"]), (503, "draining"))
+            role.ended_well()
+            self.assertRegex(role.log, rf" 200 {SIZE} bytes .* complete")
+
+    def test_both_drain(self) -> None:
+        """Both told at the same time, a transfer through both is finished."""
+        pair = self.start()
+        _, answer = self.begin(pair, 1)
+        for role in pair.roles:
+            role.signal(signal.SIGTERM)
+            role.logged("Received SIGTERM")
+        self.assertEqual(100_000 + len(answer.rest()), SIZE)
+        for role in pair.roles:
+            role.ended_well()
+
+    def test_late(self) -> None:
+        """What is not finished in time is cut, visibly, and the role ends with 0 all the same."""
+        pair = self.start("--drain-timeout=0.5")
+        for hop, role in ((1, pair.platform), (0, pair.workspace)):
+            _, answer = self.begin(pair, hop)
+            began = time.monotonic()
+            role.signal(signal.SIGTERM)
+            role.ended_well()
+            self.assertGreater(time.monotonic() - began, 0.4, "it did not wait")
+            self.assertLess(time.monotonic() - began, 10)
+            self.assertRaises(Incomplete, answer.rest)
+            self.assertRegex(role.log, r" 200 \d+ bytes .* shutdown")
+
+    def test_waits_no_longer_than_it_may(self) -> None:
+        """
+        Neither half a request nor a workspace that hangs keeps a platform from ending, and what it
+        was doing is cut.
+        """
+        pair = self.start("--drain-timeout=1")
+        role = pair.platform
+        half, waiting = Connection(role.url), Connection(role.url)
+        self.addCleanup(half.close)
+        self.addCleanup(waiting.close)
+        half.send(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        pair.workspace.signal(signal.SIGSTOP)
+        self.addCleanup(pair.workspace.signal, signal.SIGCONT)
+        waiting.ask("GET", pair.download_target(b"path=/workspace/small.txt"), pair.bearer)
+        began = time.monotonic()
+        role.signal(signal.SIGTERM)
+        role.ended_well()
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual((half.until_closed(), waiting.until_closed()), (b"", b""))
+
+    def test_deaths(self) -> None:
+        """
+        A platform that is killed leaves no transfer behind at the workspace; started again, at once
+        and where it was, it is what it was.  A workspace that is killed is a cut, not an end.
+        Without transfers a role ends at once, whoever is connected; SIGINT does as well.
+        """
+        pair = self.start()
+        _, answer = self.begin(pair, 1)
+        port = pair.platform.port
+        pair.platform.kill()
+        self.assertRaises(Incomplete, answer.rest)
+        pair.workspace.logged(r" 200 \d+ bytes .* client_left", seconds=2)
+
+        again = Role(
+            "platform",
+            f"--state-dir={pair.state}",
+            "--upstream-allow=127.0.0.0/8",
+            f"--listen=tcp:{port}:interface=127.0.0.1",
+        )
+        self.addCleanup(again.kill)
+        pair.platform = again
+        self.assertEqual(again.port, port)
+        self.assertEqual(pair.get("path=/workspace/small.txt")["through"].body, b"small")
+        _, answer = self.begin(pair, 1)
+        pair.workspace.kill()
+        self.assertRaises(Incomplete, answer.rest)
+        again.logged(r" 200 \d+ bytes .* upstream_cut")
+
+        for _ in range(3):
+            kept, silent = Connection(again.url), Connection(again.url)
+            self.addCleanup(kept.close)
+            self.addCleanup(silent.close)
+            self.assertEqual(kept.exchange("GET", "/health").status, 200)
+        began = time.monotonic()
+        again.signal(signal.SIGINT)
+        again.ended_well()
+        self.assertLess(time.monotonic() - began, 5)
+
+
+class SeveralListenersTests(SynchronousTestCase):
+    """A role may listen in more than one place."""
+
+    def test_several(self) -> None:
+        """Each gets its own line, and all serve the same."""
+        base = tempfile.mkdtemp(prefix="chatfiles-live-")
+        self.addCleanup(shutil.rmtree, base)
+        path = os.path.join(base, "socket")
+        role = Role(
+            "workspace",
+            "--listen=tcp:0:interface=127.0.0.1",
+            "--listen=tcp:0:interface=127.0.0.2",
+            f"--listen=unix:{path}",
+            f"--root=/workspace={base}",
+            f"--configs-dir={base}",
+        )
+        self.addCleanup(role.kill)
+        for address in (r"http://127\.0\.0\.1:(\d+)", r"http://127\.0\.0\.2:(\d+)"):
+            url = role.logged(f"chatfiles workspace ready on ({address})$")[1]
+            self.assertEqual(fetch(url, "/health").status, 200)
+        role.logged(f"chatfiles workspace ready on unix:{path}$")
+        self.assertTrue(os.path.exists(path))
+        role.stop()
+        self.assertFalse(os.path.exists(path))
