@@ -14,6 +14,8 @@ from chatfiles.cli.demo import demo as demo_command
 from chatfiles.cli.errors import EXIT_TABLE, Interrupted
 from chatfiles.cli.get import get as get_command
 from chatfiles.cli.options import Settings, connection_options
+from chatfiles.cli.put import put as put_command
+from chatfiles.cli.registry import registry
 from chatfiles.cli.tokens import token
 from chatfiles.cli.workspaces import workspace
 
@@ -59,6 +61,7 @@ def cli(ctx: click.Context) -> None:
     Examples:
       chatfiles demo
       chatfiles get --token-file ws.token WORKSPACE /workspace/report.pdf
+      chatfiles put --token-file ws.token report.pdf WORKSPACE
       chatfiles workspace create --name build-7 --save-token build-7.token
 
     Tokens come from files or the environment (CHATFILES_TOKEN, CHATFILES_ADMIN_TOKEN), never from
@@ -67,7 +70,7 @@ def cli(ctx: click.Context) -> None:
     ctx.ensure_object(Settings)
 
 
-for _command in (demo_command, get_command, workspace, token):
+for _command in (demo_command, get_command, put_command, workspace, token, registry):
     cli.add_command(_command)
 
 

@@ -1,0 +1,292 @@
+"""CONTRACT 7: a workspace that is killed at any moment of an upload."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from functools import partial
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.processes import SOAK, Pair, Role, environment, until
+from tests.live.rawhttp import Incomplete, Response, fetch
+from tests.live.upload_client import (
+    KIB,
+    UploadCase,
+    Way,
+    at_once,
+    file,
+    form,
+    push,
+    report,
+    ways,
+)
+
+#: How many times a workspace is killed, in all.
+KILLS = 200 if SOAK else 20
+#: How many are killed side by side.
+VICTIMS = 4
+
+#: A process that has imported everything, and forks workspaces: each is there in a tenth of the
+#: time that it takes to start Python.
+_NURSERY = """
+import ctypes, errno, json, os, signal, sys
+import chatfiles.tap, chatfiles.workspace.service, twisted.scripts.twistd
+import twisted.scripts._twistd_unix
+from twisted.application.service import IServiceMaker
+from twisted.plugin import getPlugins
+
+def without_unnamed_files(path, flags, *args, _open=os.open, **more):
+    if flags & os.O_TMPFILE == os.O_TMPFILE:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    return _open(path, flags, *args, **more)
+
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+list(getPlugins(IServiceMaker))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    wanted = json.loads(line)
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    ctypes.CDLL(None).prctl(1, 9)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd in (1, 2):
+        os.dup2(log, fd)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if not wanted["unnamed"]:
+        os.open = without_unnamed_files
+    sys.argv = ["twistd", "-n", "--pidfile=", "chatfiles", *wanted["options"]]
+    twisted.scripts.twistd.run()
+    os._exit(0)
+"""
+_STORED = re.compile(r"[0-9a-f]{32}-(\d+)-(\d+)")
+
+
+class Nursery:
+    """Starts workspaces quickly."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _NURSERY],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self._lock = threading.Lock()
+
+    def start(self, options: list[str], log: str, unnamed: bool) -> int:
+        """:return: the process id of a new workspace."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            wanted = {"options": options, "log": log, "unnamed": unnamed}
+            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it, and all that it has started."""
+        self._process.kill()
+        self._process.communicate()
+
+
+class Victim:
+    """
+    A workspace that can be killed and started again, and is known to a platform.
+
+    :param unnamed: whether its file system has unnamed files.
+    """
+
+    def __init__(self, pair: Pair, nursery: Nursery, number: int, unnamed: bool) -> None:
+        self.base = pair.at(f"victim-{number}")
+        self.directory = os.path.join(self.base, "workspace", ".molecule", "chat-uploads")
+        self._pair, self._nursery, self._unnamed = pair, nursery, unnamed
+        self._log = os.path.join(self.base, "log")
+        for root in ("workspace", "configs"):
+            os.makedirs(os.path.join(self.base, root))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.id, self._token = pair.add(self.url)
+        self._bearer = {"Authorization": f"Bearer {self._token}"}
+        self._secret = self._enrol()
+        self.start()
+
+    def _enrol(self) -> str:
+        body = json.dumps({"id": self.id, "url": self.url}).encode()
+        platform = self._pair.platform.url
+        answer = fetch(platform, "/registry/register", self._bearer, method="POST", body=body)
+        value = str(answer.json["platform_inbound_secret"])
+        self._pair.hide(value)
+        with open(os.path.join(self.base, "configs", ".platform_inbound_secret"), "w") as secret:
+            secret.write(value)
+        return value
+
+    def start(self) -> None:
+        """Start it; it has swept when it listens."""
+        options = [f"--root=/{root}={self.base}/{root}" for root in ("workspace", "configs")]
+        listen = f"--listen=tcp:{self._port}:interface=127.0.0.1"
+        ready = self.log.count("ready on")
+        self._pid = self._nursery.start(
+            ["--role=workspace", listen, *options], self._log, self._unnamed
+        )
+        until(lambda: self.log.count("ready on") > ready, f"it is ready: {self.log}")
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        os.kill(self._pid, signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{self._pid}"), "it is gone")
+
+    @property
+    def log(self) -> str:
+        """What it has written."""
+        try:
+            with open(self._log) as log:
+                return log.read()
+        except FileNotFoundError:
+            return ""
+
+    def ways(self) -> list[Way]:
+        """:return: directly, and through the platform."""
+        direct, through = ways(self._pair, self.id)
+        secret = {"Authorization": f"Bearer {self._secret}"}
+        return [direct._replace(url=self.url, fields=secret), through._replace(fields=self._bearer)]
+
+    def listed(self) -> list[str]:
+        """:return: what is in its directory."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.listdir(self.directory)
+        return []
+
+
+def content_of(request: int, number: int) -> bytes:
+    """:return: what is in the file of that name."""
+    size = (0, 70 * KIB, 900 * KIB)[number]
+    return random.Random(request * 10 + number).randbytes(size)
+
+
+class Upload:
+    """An upload of three files that goes on while its workspace dies."""
+
+    def __init__(self, way: Way, request: int) -> None:
+        self.request = request
+        self.answer: Response | None = None
+        self.sent = threading.Event()
+        self._way = way
+        self.body = form(*[file(content_of(request, n), f"{request}-{n}") for n in range(3)])
+
+    def send(self, until_offset: int) -> None:
+        """Send it, and say when so much has been sent."""
+        try:
+            with contextlib.suppress(OSError, Incomplete), self._way.connect() as connection:
+                self._way.begin(connection, len(self.body))
+                push(connection, [self.body[:until_offset]])
+                self.sent.set()
+                push(connection, [self.body[until_offset:]])
+                self.answer = connection.response("POST")
+        finally:
+            self.sent.set()
+
+
+class KillTests(SynchronousTestCase):
+    """Workspaces that are killed at random moments."""
+
+    def setUp(self) -> None:
+        self.pair = Pair()
+        self.addCleanup(self.pair.discard)
+        self.nursery = Nursery()
+        self.addCleanup(self.nursery.close)
+
+    def test_killed(self) -> None:
+        """A part of a file, or of a request, has a final name; or something is left for ever."""
+        outcomes: Counter[str] = Counter()
+        victims = [Victim(self.pair, self.nursery, n, unnamed=n % 2 == 0) for n in range(VICTIMS)]
+        at_once([partial(self.kill_often, n, v, outcomes) for n, v in enumerate(victims)])
+        report(f"{KILLS} kills: {dict(outcomes)}")
+        self.pair.check_logs()
+
+    def kill_often(self, number: int, victim: Victim, outcomes: Counter[str]) -> None:
+        rng = random.Random(number)
+        for n in range(KILLS // VICTIMS):
+            uploads = [Upload(way, 2 * n + at) for at, way in enumerate(victim.ways())]
+            self.kill_once(victim, uploads, rng)
+            outcomes.update(self.judge(victim, upload) for upload in uploads)
+        self.assertNotRegex(victim.log, "Traceback|Unhandled|critical")
+
+    def kill_once(self, victim: Victim, uploads: list[Upload], rng: random.Random) -> None:
+        """Kill it when a part, or all, of one has been sent, and start it again."""
+        threads = []
+        for upload in uploads:
+            offset = min(rng.randrange(2 * len(upload.body)), len(upload.body))
+            threads.append(threading.Thread(target=upload.send, args=(offset,)))
+            threads[-1].start()
+        rng.choice(uploads).sent.wait(20)
+        time.sleep(rng.choice([0, rng.uniform(0, 0.01), rng.uniform(0, 0.1)]))
+        victim.kill()
+        for thread in threads:
+            thread.join()
+        victim.start()
+
+    def judge(self, victim: Victim, upload: Upload) -> str:
+        """:return: what has become of it, which is one of the things that may."""
+        self.assertEqual([name for name in victim.listed() if name.startswith(".")], [])
+        found = set()
+        for name in victim.listed():
+            match = _STORED.fullmatch(name)
+            assert match is not None, name
+            if int(match[1]) == upload.request:
+                with open(os.path.join(victim.directory, name), "rb") as stored:
+                    content = stored.read()
+                self.assertEqual(content, content_of(upload.request, int(match[2])), name)
+                found.add(int(match[2]))
+        answer = upload.answer
+        if answer is not None and answer.status == 200:
+            self.assertEqual(found, {0, 1, 2})
+            for n, entry in enumerate(answer.json["files"]):
+                digest = hashlib.sha256(content_of(upload.request, n)).hexdigest()
+                self.assertEqual(entry["sha256"], digest)
+            return "answered"
+        if answer is not None:
+            self.assertEqual(answer.status, 502, answer.body)
+        self.assertIn(found, (set(), {0, 1, 2}))
+        return "complete" if found else "nothing"
+
+
+class LeftoverTests(UploadCase):
+    """What a start finds."""
+
+    def test_swept(self) -> None:
+        """What a killed process has left stays; or what another is writing goes."""
+        os.makedirs(self.directory)
+        for name in (".upload-1.part", ".upload-2.part", "kept"):
+            with open(os.path.join(self.directory, name), "w"):
+                pass
+        roots = [f"--root=/{r}={self.pair.at(r)}" for r in ("workspace", "configs")]
+        way = ways(self.pair)[0]
+        body = form(file(b"x" * 500_000))
+        with way.connect() as connection:
+            way.begin(connection, len(body))
+            connection.send(body[:300_000])
+            until(self.in_the_making, "it is being written")
+            second = Role("workspace", *roots)
+            assert second.url
+            second.logged("removed 2 uploads that a killed process left")
+            second.stop()
+            connection.send(body[300_000:])
+            (stored,) = self.assert_stored(connection.response("POST"), [b"x" * 500_000])
+        self.assertEqual(self.names(), sorted([stored, "kept"]))

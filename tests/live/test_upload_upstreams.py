@@ -1,0 +1,370 @@
+"""CONTRACT 4, 7 and 9: uploads to workspaces that do not do as ours does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+
+from tests.live.processes import LiveCase, Pair, until
+from tests.live.rawhttp import Response, fetch
+from tests.live.scripted import Peer, Scripted
+from tests.live.upload_client import (
+    FORM,
+    KIB,
+    MIB,
+    Way,
+    consumed,
+    file,
+    form,
+    most_memory,
+    pace,
+    push,
+    queued,
+    report,
+    take,
+    ways,
+)
+
+
+def answer_bytes(status: int, body: bytes, more: str = "") -> bytes:
+    """:return: an answer as a workspace gives it."""
+    return (
+        f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{more}\r\n"
+    ).encode() + body
+
+
+#: What a workspace says that has stored nothing.
+STORED = b'{"files": []}'
+
+
+class UpstreamTests(LiveCase):
+    """A platform, and workspaces that do not do as ours does."""
+
+    IDLE = 1.0
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(platform=["--idle-timeout=1", "--header-timeout=2"])
+
+    def way(self, script: Callable[[Peer], object]) -> Way:
+        """:return: the way to a workspace that does as it is told."""
+        scripted = Scripted(script)
+        self.addCleanup(scripted.close)
+        workspace, token = self.pair.add(scripted.url)
+        secret = {"id": workspace, "url": scripted.url}
+        fields = {"Authorization": f"Bearer {token}"}
+        registered = fetch(
+            self.pair.platform.url,
+            "/registry/register",
+            fields,
+            method="POST",
+            body=json.dumps(secret).encode(),
+        )
+        self.pair.hide(registered.json["platform_inbound_secret"])
+        self.scripted = scripted
+        return ways(self.pair, workspace)[1]._replace(fields=fields)
+
+    def assert_told(self, answer: Response, status: int, text: str) -> None:
+        self.assertEqual((answer.status, answer.error), (status, text))
+        self.assertEqual(answer.json["request_id"], answer["x-request-id"])
+
+    def test_what_it_is_sent(self) -> None:
+        """A workspace is told of the caller's credentials, or not what it needs."""
+        body = form(file(b"x" * 100_000))
+        got: list[bytes] = []
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            got.append(peer.body(asked))
+            peer.send(answer_bytes(200, STORED))
+
+        way = self.way(script)
+        more = {
+            "X-Request-Id": "r-1",
+            "Cookie": "a=b",
+            "X-Forwarded-For": "1.2.3.4",
+            "Expect": "100-continue",
+        }
+        answer = way.send(body, more)
+        self.assertEqual((answer.status, answer.body), (200, STORED))
+        self.assertEqual(got, [body])
+        (asked,) = self.scripted.asked
+        self.assertEqual((asked.method, asked.target), ("POST", "/internal/chat/uploads/ingest"))
+        fields = dict(asked.fields)
+        fields.pop("via", None)  # RFC 9110, 7.6.3
+        self.assertNotEqual(fields.pop("authorization"), way.fields["Authorization"])
+        self.assertEqual(fields.pop("host"), self.scripted.url.removeprefix("http://"))
+        self.assertEqual(
+            fields,
+            {
+                "content-type": FORM["Content-Type"],
+                "content-length": str(len(body)),
+                "x-request-id": "r-1",
+                "accept-encoding": "identity",
+            },
+        )
+
+    def test_as_it_arrives(self) -> None:
+        """The workspace gets the first half when the caller has sent the second."""
+        body = form(file(b"x" * 500_000))
+        first, seen = len(body) // 2, threading.Event()
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            got = 0
+            while got < len(body):
+                count = take(peer, MIB)
+                assert count
+                got += count
+                if got >= first:
+                    seen.set()
+            peer.send(answer_bytes(200, STORED))
+
+        way = self.way(script)
+        with way.connect() as connection:
+            way.begin(connection, len(body))
+            connection.send(body[:first])
+            self.assertTrue(seen.wait(5))
+            connection.send(body[first:])
+            self.assertEqual(connection.response("POST").status, 200)
+
+    def test_early_answers(self) -> None:
+        """An answer that comes while the body is sent is lost, or waits for the whole body."""
+        refused = "workspace refused the platform's credentials"
+        for status, body, told in (
+            (413, b'{"error": "too large"}', (413, "too large")),
+            (500, b'{"error": "failed to write file"}', (500, "failed to write file")),
+            (507, b'{"error": "no space left"}', (507, "no space left")),
+            (400, b'{"error": "bad"}', (400, "bad")),
+            (401, b'{"error": "unauthorized"}', (502, refused)),
+            (302, b"", (502, "workspace answered badly")),
+        ):
+            for after in (0, 300_000):
+                for reads_on in (True, False):
+                    self.early(status, body, told, after, reads_on)
+
+    def early(
+        self, status: int, body: bytes, told: tuple[int, str], after: int, reads_on: bool
+    ) -> None:
+        def script(peer: Peer) -> None:
+            peer.request()
+            take_all(peer, after)
+            peer.send(answer_bytes(status, body, "Connection: close\r\n")[:60])
+            time.sleep(0.02)  # in two segments
+            peer.send(answer_bytes(status, body, "Connection: close\r\n")[60:])
+            if reads_on:
+                while take(peer, MIB):
+                    pass
+            else:
+                time.sleep(0.2)
+
+        way = self.way(script)
+        began = time.monotonic()
+        with way.connect() as connection:
+            way.begin(connection, 50 * MIB)
+            push(connection, [b"x" * MIB] * 50)
+            answer = connection.response("POST")
+            self.assertEqual((answer.status, answer.error), told, (after, reads_on))
+            self.assertEqual(answer["connection"], "close")
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_disappears(self) -> None:
+        """A workspace that goes away in the middle is not told of, or the upload is sent again."""
+        for after in (0, 1, 300_000):
+            for reset in (False, True):
+
+                def script(peer: Peer, after: int = after, reset: bool = reset) -> None:
+                    peer.request()
+                    take_all(peer, after)
+                    if reset:
+                        peer.reset()
+
+                way = self.way(script)
+                with way.connect() as connection:
+                    way.begin(connection, 10 * MIB)
+                    push(connection, [b"x" * MIB] * 10)
+                    answer = connection.response("POST")
+                self.assert_told(answer, 502, "workspace unreachable")
+                self.assertEqual(self.scripted.connections, 1)
+
+    def test_disappears_behind_the_last_byte(self) -> None:
+        """An upload is sent twice, because its answer was lost."""
+        body = form(file(b"x"))
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            peer.body(asked)
+
+        answer = self.way(script).send(body)
+        self.assert_told(answer, 502, "workspace unreachable")
+        self.assertEqual(self.scripted.connections, 1)
+
+    def test_nobody_there(self) -> None:
+        """A body is asked for that nobody can take."""
+        way = self.way(lambda peer: None)
+        self.scripted.close()
+        for more in ({}, {"Expect": "100-continue"}):
+            with way.connect() as connection:
+                way.begin(connection, 10 * MIB, more)
+                first = connection.socket.recv(12)
+                self.assertEqual(first, b"HTTP/1.1 502")
+
+    def test_answers_badly(self) -> None:
+        """What is no answer is relayed."""
+        body = form(file(b"x"))
+        for said in (
+            b"garbage\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 303 See\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
+        ):
+
+            def script(peer: Peer, said: bytes = said) -> None:
+                asked = peer.request()
+                assert asked is not None
+                peer.body(asked)
+                peer.send(said)
+
+            self.assert_told(self.way(script).send(body), 502, "workspace answered badly")
+
+    def test_stalls(self) -> None:
+        """A workspace that takes nothing more is waited for without end."""
+        hung: list[float] = []
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            time.sleep(2)
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while take(peer, MIB):
+                    pass
+            hung.append(time.monotonic() - began)
+
+        way = self.way(script)
+        began = time.monotonic()
+        with way.connect() as connection:
+            way.begin(connection, 50 * MIB)
+            push(connection, [b"x" * MIB] * 50)
+            answer = connection.response("POST")
+        self.assert_told(answer, 504, "workspace stopped taking the upload")
+        self.assertTrue(self.IDLE * 0.9 < time.monotonic() - began < self.IDLE + 2)
+        until(lambda: hung, "the workspace is left")
+        self.assertLess(hung[0], 1.0)
+
+    def test_never_answers(self) -> None:
+        """A workspace that has everything and says nothing is waited for without end."""
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            peer.body(asked)
+            peer.hang()
+
+        began = time.monotonic()
+        self.assert_told(
+            self.way(script).send(form(file(b"x" * 300_000))), 504, "workspace did not answer"
+        )
+        self.assertTrue(1.9 < time.monotonic() - began < 4)
+
+    def test_takes_long_to_answer(self) -> None:
+        """A workspace that has everything, and whose disk is slow, is cut off."""
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            peer.body(asked)
+            time.sleep(self.IDLE * 1.6)
+            peer.send(answer_bytes(200, STORED))
+
+        self.assertEqual(self.way(script).send(form(file(b"x" * 2_000_000))).status, 200)
+
+    def test_slow(self) -> None:
+        """A workspace that takes little by little is cut off, in the middle or at the end."""
+        body = form(file(b"x" * 2_000_000))
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            peer._socket.setsockopt(1, 8, 256 * KIB)
+            for step in pace(len(body), 400_000):
+                assert take_all(peer, step)
+            peer.send(answer_bytes(200, STORED))
+
+        way = self.way(script)
+        with way.connect() as connection:
+            way.begin(connection, len(body))
+            push(connection, [body])
+            answer = connection.response("POST")
+            self.assertEqual(answer.status, 200, answer.body)
+
+    def test_leaves_before_the_answer(self) -> None:
+        """A sender that leaves behind its last byte keeps the workspace's connection open."""
+        body = form(file(b"x" * 6_000_000))
+        hung: list[float] = []
+        has_all = threading.Event()
+
+        def script(peer: Peer) -> None:
+            asked = peer.request()
+            assert asked is not None
+            peer.body(asked)
+            has_all.set()
+            hung.append(peer.hang())
+
+        way = self.way(script)
+        with way.connect() as connection:
+            way.begin(connection, len(body))
+            push(connection, [body])
+            self.assertTrue(has_all.wait(5))
+        until(lambda: hung, "the workspace is left")
+        self.assertLess(hung[0], 1.0)
+
+    def test_back_pressure(self) -> None:
+        """What a slow workspace does not take is kept in memory."""
+        passed = [0]
+        over = threading.Event()
+
+        def script(peer: Peer) -> None:
+            peer._socket.setsockopt(1, 8, 64 * KIB)
+            peer.request()
+            for step in pace(100 * MIB, MIB):
+                passed[0] += take(peer, step)
+                if over.is_set():
+                    return
+
+        way = self.way(script)
+        before = most_memory(self.pair.platform)
+        with way.connect() as connection:
+            way.begin(connection, 100 * MIB)
+            began, sent, held, piece = time.monotonic(), 0, 0, b"x" * 64 * KIB
+            sock = connection.socket
+            sock.setblocking(False)
+            while time.monotonic() - began < 1.5:
+                with contextlib.suppress(BlockingIOError):
+                    while sent < 50 * MIB:
+                        sent += sock.send(piece)
+                time.sleep(0.005)
+                if time.monotonic() - began > 0.5:  # else too much moves while we look
+                    on_the_way = queued(int(self.scripted.url.rpartition(":")[2]))
+                    held = max(held, consumed(connection, sent) - passed[0] - on_the_way)
+            grown = most_memory(self.pair.platform) - before
+            over.set()
+        report(f"1 MB/s: at most {held} octets in the platform, which grew by {grown}")
+        self.assertLess(held, 2 * MIB)
+        self.assertLess(grown, 2 * MIB)
+        self.assertGreater(sent, 0)
+
+
+def take_all(peer: Peer, octets: int) -> bool:
+    """:return: whether so many octets came."""
+    while octets:
+        count = take(peer, octets)
+        if not count:
+            return False
+        octets -= count
+    return True

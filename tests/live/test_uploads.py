@@ -1,0 +1,532 @@
+"""CONTRACT 7 and 9: uploads that succeed, and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.live.processes import SOAK, Pair, canary, until
+from tests.live.rawhttp import Connection, Incomplete, answers_in, fetch
+from tests.live.upload_client import (
+    DELIMITER,
+    END,
+    FORM,
+    KIB,
+    MIB,
+    UploadCase,
+    Way,
+    at_once,
+    directory_of,
+    file,
+    form,
+    in_chunks,
+    in_the_making,
+    most_memory,
+    pace,
+    part,
+    push,
+    report,
+    ways,
+)
+
+#: A uri, by CONTRACT 7.
+URI = re.compile(
+    r"workspace:/workspace/\.molecule/chat-uploads/([0-9a-f]{32}-[A-Za-z0-9._-]{1,100})"
+)
+
+
+class StoreTests(UploadCase):
+    """What is stored, and what is told of it."""
+
+    def test_answer(self) -> None:
+        """A client in the field does not understand the answer."""
+        content = b"hello, world\n"
+        for way in self.ways():
+            answer = way.send(form(file(content, "my notes.txt", "Content-Type: text/plain")))
+            self.assertEqual((answer.status, answer["content-type"]), (200, "application/json"))
+            self.assertEqual(answer["content-length"], str(len(answer.body)))
+            (entry,) = json.loads(answer.body)["files"]
+            match = URI.fullmatch(entry["uri"])
+            assert match is not None, entry
+            self.assertEqual(match[1][32:], "-my_notes.txt")
+            self.assertEqual(
+                answer.body.strip(),
+                b'{"files": [{"uri": "%b", "name": "my_notes.txt", "mimeType": "text/plain",'
+                b' "size": 13, "originalName": "my notes.txt", "sha256": "%b"}]}'
+                % (entry["uri"].encode(), hashlib.sha256(content).hexdigest().encode()),
+            )
+            self.assertEqual(self.content(match[1]), content)
+            path = os.path.join(self.directory, match[1])
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+            self.assertEqual(os.stat(path).st_nlink, 1)
+        self.assertEqual(self.in_the_making(), {})
+
+    def test_downloaded_again(self) -> None:
+        """What was stored is not what the address in the answer leads to."""
+        content = random.Random(1).randbytes(300 * KIB)
+        for way in self.ways():
+            (entry,) = way.send(form(file(content))).json["files"]
+            for answer in self.pair.file(entry["uri"].removeprefix("workspace:")).values():
+                self.assertEqual(answer.body, content)
+
+    def test_several_files(self) -> None:
+        """Files of one request are mixed up, or fields are taken for files."""
+        contents = [b"one", b"", b"\r\n" + DELIMITER[:-1], b"three" * 50_000]
+        parts = [file(content, f"{n}.txt") for n, content in enumerate(contents)]
+        parts.insert(1, part('name="note"') + b"a text field")
+        parts.insert(3, part('name="other"; filename="x"') + b"a file of another field")
+        for way in self.ways():
+            before = self.names()
+            answer = way.send(form(*parts))
+            stored = self.assert_stored(answer, contents)
+            self.assertEqual(
+                [e["name"] for e in answer.json["files"]], ["0.txt", "1.txt", "2.txt", "3.txt"]
+            )
+            self.assertEqual(self.names(), sorted([*before, *stored]))
+
+    def test_64_files(self) -> None:
+        """The limit is lower than it is said to be."""
+        contents = [b"%d" % n for n in range(64)]
+        for way in self.ways():
+            self.assert_stored(way.send(form(*map(file, contents))), contents)
+
+    def test_names(self) -> None:
+        """A file name of some kind fails on one of the hops."""
+        for given, name in (
+            ("日本.txt", "__.txt"),
+            ("a%22b%0D%0A.txt", "a_b__.txt"),
+            ("../../../../etc/passwd", "passwd"),
+            ("", "file"),
+            ("..", "file"),
+            ("x" * 300 + ".pdf", "x" * 96 + ".pdf"),
+            ("a;b='c'", "a_b__c_"),
+        ):
+            for way in self.ways():
+                answer = way.send(form(file(b"x", given)))
+                self.assert_stored(answer, [b"x"])
+                self.assertEqual(answer.json["files"][0]["name"], name, given)
+        self.assertEqual(os.listdir(self.pair.at("workspace")), [".molecule"])
+
+    def test_segments(self) -> None:
+        """Bytes are lost where segments or chunks end."""
+        content = b"".join(b"\r\n" + DELIMITER[:n] for n in range(1, len(DELIMITER))) + b"\r"
+        body = b"preamble" + form(file(content), file(b"")) + b"epilogue"
+        for way in self.ways():
+            for wire in (body, in_chunks(body), in_chunks(body, 1), in_chunks(body, 7)):
+                length = len(body) if wire is body else None
+                with way.connect() as connection:
+                    way.begin(connection, length)
+                    push(connection, (wire[at : at + 97] for at in range(0, len(wire), 97)))
+                    self.assert_stored(connection.response("POST"), [content, b""])
+
+    def test_large(self) -> None:
+        """Content is changed on its way."""
+        content = random.Random(2).randbytes(7 * MIB + 13)
+        for way in self.ways():
+            for body, length in ((form(file(content)), -1), (in_chunks(form(file(content))), None)):
+                self.assert_stored(way.send(body, length=length), [content])
+
+    def test_media_types(self) -> None:
+        """A type that nobody gave is a guess of this machine."""
+        for way in self.ways():
+            answer = way.send(form(file(b"", "a.pdf"), file(b"", "a.xyz"), file(b"", "a.tar.gz")))
+            self.assertEqual(
+                [entry["mimeType"] for entry in answer.json["files"]],
+                ["application/pdf", "application/octet-stream", "application/gzip"],
+            )
+
+    def test_limits(self) -> None:
+        """A client asks what it may send, and is told something else."""
+        self.assertEqual(
+            fetch(self.pair.platform.url, "/uploads/limits").json,
+            {
+                "per_file_bytes": 104857600,
+                "per_request_bytes": 104857600,
+                "max_files_per_request": 64,
+                "max_attachments_per_message": 10,
+            },
+        )
+
+    def test_log(self) -> None:
+        """The log does not tell of an upload, or tells too much."""
+        name = canary()
+        marks = [role.mark() for role in (self.pair.platform, self.pair.workspace)]
+        body = form(file(b"x", name))
+        way = ways(self.pair)[1]
+        answer = way.send(body, {"X-Request-Id": "upload-1"})
+        self.assertEqual((answer.status, answer["x-request-id"]), (200, "upload-1"))
+        line = rf"upload-1 %s %s 200 {len(body)} bytes \d+\.\d+ s complete"
+        self.pair.platform.logged(line % (self.pair.id, "upload"), since=marks[0])
+        self.pair.workspace.logged(line % ("-", "ingest"), since=marks[1])
+        for role in (self.pair.platform, self.pair.workspace):
+            self.assertNotIn(name, role.log)
+
+    # -- how it comes in
+
+    def test_continue(self) -> None:
+        """A sender that waits to be asked waits for ever, or is asked twice."""
+        for way in self.ways():
+            for length in (len(form(file(b"x"))), None):
+                with way.connect() as connection:
+                    way.begin(connection, length, {"Expect": "100-continue"})
+                    asked = connection.socket.recv(100)
+                    self.assertEqual(asked, b"HTTP/1.1 100 Continue\r\n\r\n")
+                    body = form(file(b"x"))
+                    connection.send(body if length else in_chunks(body))
+                    self.assert_stored(connection.response("POST"), [b"x"])
+
+    def test_continue_without_waiting(self) -> None:
+        """A sender that says that it waits, and does not, is left waiting."""
+        body = form(file(b"x"))
+        for way in self.ways():
+            self.assert_stored(way.send(body, {"Expect": "100-continue"}), [b"x"])
+
+    def test_curl(self) -> None:
+        """The client that most people use fails."""
+        curl = shutil.which("curl")
+        if curl is None:
+            raise SkipTest("there is no curl")
+        contents = [random.Random(3).randbytes(3 * MIB), b"", b"small"]
+        for n, content in enumerate(contents):
+            self.pair.write(f"sent/{n} ü.bin", content)
+        files = [f"-Ffiles=@{self.pair.at('sent', f'{n} ü.bin')}" for n in range(3)]
+        for way in self.ways():
+            for more in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect:"]):
+                header = f"Authorization: {way.fields['Authorization']}"
+                told = subprocess.run(
+                    [
+                        curl,
+                        "-sS",
+                        "-m",
+                        "20",
+                        "-H",
+                        header,
+                        *more,
+                        *files,
+                        way.url + way.target,
+                    ],
+                    capture_output=True,
+                    check=True,
+                )
+                entries = json.loads(told.stdout)["files"]
+                self.assertEqual(
+                    [e["originalName"] for e in entries], [f"{n} ü.bin" for n in range(3)]
+                )
+                for entry, content in zip(entries, contents, strict=True):
+                    self.assertEqual(self.content(entry["uri"].rpartition("/")[2]), content)
+
+    def test_one_connection(self) -> None:
+        """What follows an upload on its connection is lost, or taken for its body."""
+        body = form(file(b"x" * 100_000)) + b"epilogue"
+        for way in self.ways():
+            with way.connect() as connection:
+                for wire, length in ((body, len(body)), (in_chunks(body), None)) * 3:
+                    way.begin(connection, length)
+                    connection.send(wire)
+                    self.assert_stored(connection.response("POST"), [b"x" * 100_000])
+
+    def test_pipelined(self) -> None:
+        """Requests that were sent behind an upload are not answered, or in another order."""
+        body = form(file(b"x" * 70_000))
+        for way in self.ways():
+            with way.connect() as connection:
+                wire = bytearray()
+                for framed, framing in (
+                    (body, f"Content-Length: {len(body)}"),
+                    (in_chunks(body), "Transfer-Encoding: chunked"),
+                ):
+                    lines = [f"{n}: {v}" for n, v in {**FORM, **way.fields}.items()]
+                    head = "\r\n".join([f"POST {way.target} HTTP/1.1", "Host: x", *lines, framing])
+                    wire += head.encode() + b"\r\n\r\n" + framed
+                    wire += b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+                wire += b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                sender = threading.Thread(target=connection.send, args=(bytes(wire),))
+                sender.start()
+                answers = answers_in(connection.until_closed())
+                sender.join()
+                self.assertEqual([answer.status for answer in answers], [200] * 5)
+                self.assert_stored(answers[0], [b"x" * 70_000])
+                self.assert_stored(answers[2], [b"x" * 70_000])
+                self.assertEqual(answers[4].json["status"], "ok")
+
+    def test_first_half(self) -> None:
+        """The first bytes wait for the last."""
+        body = form(file(b"x" * (600 * KIB)))
+        for way in self.ways():
+            with way.connect() as connection:
+                way.begin(connection, len(body))
+                half = len(body) // 2
+                connection.send(body[:half])
+                until(partial(self.there_are, half - KIB), "the workspace has the first half")
+                connection.send(body[half:])
+                self.assert_stored(connection.response("POST"), [b"x" * (600 * KIB)])
+
+    def there_are(self, octets: int) -> bool:
+        return sum(self.in_the_making().values()) >= octets
+
+    def test_a_byte_at_a_time(self) -> None:
+        """Small segments are collected until there are enough of them."""
+        for way in self.ways():
+            with way.connect() as connection:
+                way.begin(connection, None)
+                connection.send(in_chunks(file(b""), last=False))
+                for n in range(1, 4):
+                    connection.send(in_chunks(b"x", last=False))
+                    until(partial(self.there_are, n), "each byte arrives")
+                connection.send(in_chunks(END))
+                self.assert_stored(connection.response("POST"), [b"xxx"])
+
+
+class PaceTests(UploadCase):
+    """How fast an upload comes in; a second without progress is too long."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(both=["--idle-timeout=1", "--header-timeout=2"])
+
+    def test_slow(self) -> None:
+        """A sender that takes its time, though it sends, is cut off."""
+        body = form(file(b"x" * 25_000))
+
+        def send(way: Way) -> None:
+            with way.connect() as connection:
+                way.begin(connection, len(body))
+                at = 0
+                for step in pace(len(body), 10_000):
+                    connection.send(body[at : at + step])
+                    at += step
+                self.assert_stored(connection.response("POST"), [b"x" * 25_000])
+
+        at_once([partial(send, way) for way in self.ways()])
+
+    def test_silent(self) -> None:
+        """A sender that has gone without a word is waited for, or its part is kept."""
+        body = form(file(b"x" * 25_000))
+
+        def send(way: Way, sent: int) -> None:
+            with way.connect() as connection:
+                way.begin(connection, len(body))
+                connection.send(body[:sent])
+                answer = connection.response("POST")
+                self.assert_error(answer, 408, "request body was not received in time")
+                self.assertEqual(answer["connection"], "close")
+                self.assertEqual(connection.until_closed(), b"")
+
+        before = self.names()
+        at_once([partial(send, way, sent) for way in self.ways() for sent in (0, 99, 20_000)])
+        self.assert_nothing_is_left(before)
+
+    def test_leaves(self) -> None:
+        """A sender that leaves in the middle leaves a part of a file, or a descriptor."""
+        rng = random.Random(4)
+        body = form(file(b"x" * (400 * KIB)), file(b"y" * (400 * KIB)))
+        before = self.names()
+        for way in self.ways():
+            for n in range(200 if SOAK else 25):
+                at = rng.choice([rng.randrange(1, len(body)), len(body) - 1 - n])
+                with way.connect() as connection:
+                    way.begin(connection, len(body) if n % 2 else None)
+                    wire = body if n % 2 else in_chunks(body)
+                    push(connection, [wire[:at]])
+                    if n % 3 == 0:  # with a reset
+                        connection.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")
+            began = time.monotonic()
+            self.assert_nothing_is_left(before)
+            self.assertLess(time.monotonic() - began, 1.0)
+        self.pair.platform.logged(r"upload 0 \d+ bytes \S+ s client_left")
+        self.pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left")
+
+    def test_leaves_before_the_answer(self) -> None:
+        """A sender that leaves behind its last byte leaves a descriptor, or a part of a request."""
+        body = form(*[file(b"x" * (300 * KIB))] * 3)
+        before = self.names()
+        for way in self.ways():
+            for _ in range(10):
+                with way.connect() as connection:
+                    way.begin(connection, len(body))
+                    push(connection, [body])
+        self.settle()
+        self.assertEqual(self.in_the_making(), {})
+        stored = set(self.names()) - set(before)
+        self.assertEqual(len(stored) % 3, 0, stored)
+
+
+class DrainTests(SynchronousTestCase):
+    """Both roles are told to stop while something is being sent."""
+
+    BODY = form(file(b"x" * (2 * MIB)))
+
+    def begin(self, pair: Pair, way: Way) -> Connection:
+        """Have the roles told to stop when half of the body is there."""
+        connection = way.connect()
+        self.addCleanup(connection.close)
+        way.begin(connection, len(self.BODY))
+        connection.send(self.BODY[: len(self.BODY) // 2])
+        until(partial(self.half_is_there, pair), "half of it is there")
+        for role in (pair.platform, pair.workspace):
+            role.signal(signal.SIGTERM)
+        return connection
+
+    def half_is_there(self, pair: Pair) -> bool:
+        return sum(in_the_making(pair).values()) >= MIB - KIB
+
+    def end(self, pair: Pair) -> list[int]:
+        """:return: how large what was stored is, once both have ended well."""
+        self.assertEqual((pair.platform.wait(), pair.workspace.wait()), (0, 0))
+        pair.check_logs()
+        paths = [os.path.join(directory_of(pair), n) for n in os.listdir(directory_of(pair))]
+        return [os.stat(path).st_size for path in paths]
+
+    def test_drain(self) -> None:
+        """What is being sent is cut, or a role does not stop."""
+        for n in (0, 1):
+            pair = Pair()
+            self.addCleanup(pair.discard)
+            way = ways(pair)[n]
+            with way.connect() as idle:
+                self.assertEqual(idle.exchange("GET", "/health").status, 200)
+                connection = self.begin(pair, way)
+                self.assertEqual(idle.until_closed(), b"")
+            until(partial(refuses, way.url), "no more connections are accepted")
+            push(connection, [self.BODY[len(self.BODY) // 2 :]])
+            self.assertEqual(connection.response("POST").status, 200)
+            self.assertEqual(connection.until_closed(), b"")
+            self.assertEqual(self.end(pair), [2 * MIB])
+
+    def test_drain_is_over(self) -> None:
+        """A sender that does not finish keeps a role from stopping, or leaves a part."""
+        pair = Pair(both=["--drain-timeout=0.3"])
+        self.addCleanup(pair.discard)
+        connection = self.begin(pair, ways(pair)[1])
+        with contextlib.suppress(Incomplete):
+            # The workspace may be the first of the two to cut.
+            self.assertEqual(connection.response("POST").status, 502)
+        self.assertEqual(self.end(pair), [])
+
+
+class MemoryTests(UploadCase):
+    """What an upload costs, whatever its size."""
+
+    #: Octets by which either process may grow.
+    GROWTH = 48 * MIB
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        limit = 3 << 30
+        return Pair(both=[f"--max-file-bytes={limit}", f"--max-request-bytes={limit}"])
+
+    def test_memory(self) -> None:
+        """A part, a file or a body is kept in memory."""
+        self.grow(2, 256 * MIB)
+
+    def test_memory_soak(self) -> None:
+        """The same, with what issue 3 names."""
+        if not SOAK:
+            raise SkipTest("CHATFILES_SOAK=1 sends 8 GiB")
+        self.grow(4, 2048 * MIB)
+
+    def grow(self, count: int, size: int) -> None:
+        way = ways(self.pair)[1]
+        self.assertEqual(way.send(form(file(b"x" * MIB))).status, 200)
+        roles = (self.pair.platform, self.pair.workspace)
+        before = [most_memory(role) for role in roles]
+        piece = random.Random(5).randbytes(MIB)
+        digest = hashlib.sha256()
+        for _ in range(size // MIB):
+            digest.update(piece)
+        began = time.monotonic()
+
+        def send() -> None:
+            head = file(b"")
+            with way.connect() as connection:
+                way.begin(connection, len(head) + size + len(END))
+                push(connection, self.pieces(head, piece, size))
+                answer = connection.response("POST")
+                self.assertEqual(answer.status, 200, answer.body)
+                (entry,) = answer.json["files"]
+                self.assertEqual((entry["size"], entry["sha256"]), (size, digest.hexdigest()))
+                os.unlink(os.path.join(self.directory, entry["uri"].rpartition("/")[2]))
+
+        at_once([send] * count)
+        seconds = time.monotonic() - began
+        growth = [most_memory(role) - was for role, was in zip(roles, before, strict=True)]
+        report(
+            f"{count} x {size // MIB} MiB, {count * size / 1e6 / seconds:.0f} MB/s;"
+            f" growth {growth[0] / MIB:.1f} MiB platform, {growth[1] / MIB:.1f} MiB workspace"
+        )
+        for grown in growth:
+            self.assertLess(grown, self.GROWTH)
+
+    def pieces(self, head: bytes, piece: bytes, size: int) -> Iterator[bytes]:
+        yield head
+        for _ in range(size // len(piece)):
+            yield piece
+        yield END
+
+    def test_reactor(self) -> None:
+        """While an upload runs, others wait (issue 3: 100 ms)."""
+        if not SOAK:
+            raise SkipTest("CHATFILES_SOAK=1 measures times")
+        way = ways(self.pair)[1]
+        content = b"x" * (100 * MIB)
+        running = threading.Event()
+        gaps: dict[str, list[float]] = {"platform": [], "workspace": []}
+
+        def poll(role: Any) -> None:
+            with Connection(role.url) as connection:
+                while not running.is_set():
+                    began = time.monotonic()
+                    assert connection.exchange("GET", "/health").status == 200
+                    gaps[role.name].append(time.monotonic() - began)
+
+        pollers = [
+            threading.Thread(target=poll, args=(role,))
+            for role in (self.pair.platform, self.pair.workspace)
+        ]
+        for poller in pollers:
+            poller.start()
+        try:
+            for _ in range(3):
+                with way.connect() as connection:
+                    wire = form(file(content))
+                    way.begin(connection, len(wire))
+                    push(
+                        connection,
+                        (wire[at : at + 64 * KIB] for at in range(0, len(wire), 64 * KIB)),
+                    )
+                    self.assertEqual(connection.response("POST").status, 200)
+        finally:
+            running.set()
+            for poller in pollers:
+                poller.join()
+        report(
+            "longest answer to /health: "
+            + ", ".join(
+                f"{name} {max(times) * 1000:.0f} ms of {len(times)}" for name, times in gaps.items()
+            )
+        )
+        for times in gaps.values():
+            self.assertLess(max(times), 0.1)
+
+
+def refuses(url: str) -> bool:
+    try:
+        Connection(url).close()
+    except ConnectionError:
+        return True
+    return False

@@ -1,0 +1,311 @@
+"""
+What the live tests of uploads share: forms, senders that look whether they are refused, and looks
+into the processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tests.live.processes import LiveCase, Pair, Role, until
+from tests.live.rawhttp import PATIENCE, Connection, Fields, Response
+from tests.live.scripted import Peer
+
+__all__ = [
+    "BOUNDARY",
+    "END",
+    "FORM",
+    "KIB",
+    "MIB",
+    "UploadCase",
+    "Way",
+    "at_once",
+    "consumed",
+    "directory_of",
+    "file",
+    "form",
+    "in_chunks",
+    "in_the_making",
+    "most_memory",
+    "pace",
+    "part",
+    "push",
+    "queued",
+    "report",
+    "take",
+    "ways",
+]
+
+KIB, MIB = 1 << 10, 1 << 20
+BOUNDARY = "chatfiles-live-boundary"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+DELIMITER = b"--" + BOUNDARY.encode()
+END = b"\r\n" + DELIMITER + b"--\r\n"
+
+#: As in ``/proc/net/tcp``.
+_CONNECTION = re.compile(r"\d+: \w+:(\w{4}) \w+:(\w{4}) \w+ (\w+):(\w+)")
+
+
+def part(disposition: str, *headers: str) -> bytes:
+    """:return: what stands before the content of a part."""
+    lines = [f"Content-Disposition: form-data; {disposition}", *headers, "", ""]
+    return b"\r\n" + DELIMITER + b"\r\n" + "\r\n".join(lines).encode()
+
+
+def file(content: bytes, name: str = "x.bin", *headers: str) -> bytes:
+    """:return: a file of a form, with the delimiter before it."""
+    return part(f'name="files"; filename="{name}"', *headers) + content
+
+
+def form(*parts: bytes) -> bytes:
+    """:return: a whole form."""
+    return b"".join(parts) + END
+
+
+def in_chunks(data: bytes, size: int = 0, last: bool = True) -> bytes:
+    """:return: *data* in the chunked coding, in chunks of *size* octets or one of all."""
+    size = size or max(1, len(data))
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    text = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return text + (b"0\r\n\r\n" if last else b"")
+
+
+class Way(NamedTuple):
+    """A way into the workspace's directory."""
+
+    name: str
+    url: str
+    target: str
+    fields: dict[str, str]
+
+    def connect(self, **more: Any) -> Connection:
+        """:return: a connection to whom it begins with."""
+        return Connection(self.url, **more)
+
+    def begin(self, connection: Connection, length: int | None, more: Fields = ()) -> None:
+        """Send a head, which declares *length*, or the chunked coding."""
+        framing = (
+            {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
+        )
+        connection.ask("POST", self.target, {**FORM, **self.fields, **framing, **dict(more)})
+
+    def send(self, body: bytes, more: Fields = (), *, length: int | None = -1) -> Response:
+        """:return: the answer to an upload, on a connection of its own."""
+        with self.connect() as connection:
+            self.begin(connection, len(body) if length == -1 else length, more)
+            push(connection, [body])
+            return connection.response("POST")
+
+
+def ways(pair: Pair, workspace_id: str | None = None) -> list[Way]:
+    """:return: to the workspace itself, and through the platform."""
+    target = f"/workspaces/{workspace_id or pair.id}/chat/uploads"
+    return [
+        Way("direct", pair.workspace.url, "/internal/chat/uploads/ingest", pair.inbound),
+        Way("through", pair.platform.url, target, pair.bearer),
+    ]
+
+
+def push(connection: Connection, pieces: Iterable[bytes], most: int | None = None) -> int:
+    """
+    Send until all is sent or an answer comes, as a careful sender does.
+
+    :param most: octets to send at most.
+    :return: how many octets the kernel took.
+    """
+    sock, sent = connection.socket, 0
+    sock.setblocking(False)
+    try:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view and (most is None or sent < most):
+                readable, writable, _ = select.select([sock], [sock], [], PATIENCE)
+                if readable and not _is_asked(sock):
+                    return sent
+                if not writable:
+                    raise AssertionError(f"nothing happened for {PATIENCE} s after {sent} octets")
+                try:
+                    count = sock.send(view[: 64 * KIB])
+                except ConnectionError:
+                    return sent
+                view, sent = view[count:], sent + count
+        return sent
+    finally:
+        sock.settimeout(PATIENCE)
+
+
+def _is_asked(sock: socket.socket) -> bool:
+    """:return: whether what came is no answer yet, but that we may go on; it is taken then."""
+    asked = b"HTTP/1.1 100 Continue\r\n\r\n"
+    with contextlib.suppress(ConnectionError):
+        if sock.recv(len(asked), socket.MSG_PEEK) == asked:
+            sock.recv(len(asked))
+            return True
+    return False
+
+
+def take(peer: Peer, octets: int) -> int:
+    """:return: how many octets a scripted workspace has read; 0 at the end of the connection."""
+    if peer._buffer:
+        count = min(octets, len(peer._buffer))
+        peer._buffer = peer._buffer[count:]
+        return count
+    return len(peer._socket.recv(octets))
+
+
+def consumed(connection: Connection, sent: int) -> int:
+    """
+    Look before the other end has closed.
+
+    :param sent: octets that our kernel has taken.
+    :return: how many of them the *process* at the other end has read: neither what is still in our
+        kernel's buffer nor what is in its own.
+    """
+    here, there = connection.socket.getsockname()[1], connection.socket.getpeername()[1]
+    for local, remote, unacknowledged, unread in _connections():
+        if (local, remote) == (here, there):
+            sent -= unacknowledged
+        elif (local, remote) == (there, here):
+            sent -= unread
+    return sent
+
+
+def queued(port: int) -> int:
+    """:return: octets in the kernel that are on their way to whoever listens there."""
+    return sum(
+        unacknowledged if remote == port else unread
+        for local, remote, unacknowledged, unread in _connections()
+        if port in (local, remote)
+    )
+
+
+def _connections() -> list[list[int]]:
+    with open("/proc/net/tcp") as table:
+        found = _CONNECTION.findall(table.read())
+    return [[int(number, 16) for number in row] for row in found]
+
+
+def directory_of(pair: Pair) -> str:
+    """:return: where uploads are."""
+    return pair.at("workspace", ".molecule", "chat-uploads")
+
+
+def in_the_making(pair: Pair) -> dict[str, int]:
+    """:return: the files that the workspace is writing, and how large they are."""
+    found, root = {}, f"/proc/{pair.workspace.pid}/fd"
+    for fd in os.listdir(root):
+        with contextlib.suppress(FileNotFoundError):
+            name = os.readlink(f"{root}/{fd}")
+            if name.startswith(directory_of(pair) + "/"):
+                found[f"{fd} {name}"] = os.stat(f"{root}/{fd}").st_size
+    return found
+
+
+def most_memory(role: Role) -> int:
+    """:return: the most octets of it that were resident at once."""
+    with open(f"/proc/{role.pid}/status") as status:
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read())[0]) * KIB
+
+
+class UploadCase(LiveCase):
+    """A pair, and what is in its directory of uploads."""
+
+    def ways(self) -> Iterator[Way]:
+        """Both ways; each leaves the logs in order."""
+        yield from ways(self.pair)
+
+    @property
+    def directory(self) -> str:
+        """Where uploads are."""
+        return directory_of(self.pair)
+
+    def names(self) -> list[str]:
+        """:return: what is there."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(os.listdir(self.directory))
+        return []
+
+    def content(self, name: str) -> bytes:
+        """:return: what a file has in it."""
+        with open(os.path.join(self.directory, name), "rb") as opened:
+            return opened.read()
+
+    def in_the_making(self) -> dict[str, int]:
+        """See `in_the_making`."""
+        return in_the_making(self.pair)
+
+    def settle(self) -> None:
+        """Wait until nothing happens any more."""
+        last: object = None
+        while (now := (self.pair.workspace.log, self.names(), self.in_the_making())) != last:
+            last = now
+            time.sleep(0.3)
+
+    def assert_nothing_is_left(self, before: list[str]) -> None:
+        """Neither a file, nor a descriptor of one, comes of what has just been tried."""
+        with contextlib.suppress(AssertionError):
+            until(lambda: self.names() == before and not self.in_the_making(), "all is gone", 5)
+        self.assertEqual((self.in_the_making(), self.names()), ({}, before))
+
+    def assert_stored(self, answer: Response, contents: list[bytes]) -> list[str]:
+        """
+        The answer tells of these files, and they are there.
+
+        :return: their names in the directory.
+        """
+        self.assertEqual(answer.status, 200, answer.body)
+        entries = answer.json["files"]
+        self.assertEqual([entry["size"] for entry in entries], [len(c) for c in contents])
+        stored = []
+        for entry, content in zip(entries, contents, strict=True):
+            name = entry["uri"].rpartition("/")[2]
+            self.assertEqual(entry["sha256"], hashlib.sha256(content).hexdigest())
+            self.assertEqual(self.content(name), content)
+            stored.append(name)
+        return stored
+
+
+def pace(octets: int, per_second: float) -> Iterator[int]:
+    """Yield amounts of about *octets* together, so slowly."""
+    began, done = time.monotonic(), 0
+    step = max(1, int(per_second / 20))
+    while done < octets:
+        yield min(step, octets - done)
+        done += step
+        time.sleep(max(0.0, began + done / per_second - time.monotonic()))
+
+
+def report(text: str) -> None:
+    """Keep a figure where whoever asks for it finds it."""
+    path = os.environ.get("CHATFILES_FIGURES")
+    if path:
+        with open(path, "a") as figures:
+            figures.write(text + "\n")
+
+
+def at_once(tasks: Sequence[Callable[[], object]]) -> None:
+    """Do all of *tasks* at the same time."""
+    errors: list[BaseException] = []
+
+    def run(task: Callable[[], object]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
