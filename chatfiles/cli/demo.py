@@ -1,5 +1,5 @@
 """
-``chatfiles demo``: both roles on this machine, and a file to fetch through them.
+``chatfiles demo``: both roles on this machine, and files to fetch and send through them.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def demo(
     port: int | None, workspace_port: int | None, directory: str | None, verbose: bool
 ) -> None:
     """
-    Run both roles here and say how to fetch a file.
+    Run both roles here and say how to fetch a file, and how to send one.
 
     Starts a platform and a workspace that only this machine can reach, with a few sample files, and
-    prints lines to paste into another terminal.  Ctrl-C stops both and removes all that was made.
+    prints lines to paste into another terminal.  What is sent is stored below the served directory,
+    in .molecule/chat-uploads.  Ctrl-C stops both and removes all that was made.
 
     \b
     Examples:
@@ -243,6 +244,10 @@ Fetch a file: paste either line into another terminal.
 
   {self._get(self.names[:2][-1])}
 
+Send one: this line does, and prints the path under which it can be fetched.
+
+  {self._put()}
+
 Files: {", ".join(printable(f"/workspace/{name}") for name in self.names)}{more}
 
 Press Ctrl-C to stop; everything the demo made is removed then."""
@@ -254,9 +259,15 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
         return f"curl -fsS{direct} -H {token} {shlex.quote(url)}"
 
     def _get(self, name: str) -> str:
-        words = ["get", "--platform", self.platform, "--token-file", self._token_file]
-        words += [self.workspace_id, f"/workspace/{name}"]
-        return f"{_own_command()} {shlex.join(words)}"
+        return self._command("get", self.workspace_id, f"/workspace/{name}")
+
+    def _put(self) -> str:
+        command = self._command("put", "--name", "note.txt", "-", self.workspace_id)
+        return f"echo 'Hello from this side.' | {command}"
+
+    def _command(self, name: str, *more: str) -> str:
+        where = ("--platform", self.platform, "--token-file", self._token_file)
+        return f"{_own_command()} {shlex.join((name, *where, *more))}"
 
 
 def _own_command() -> str:

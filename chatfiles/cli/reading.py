@@ -44,13 +44,9 @@ class Source:
                 self._file = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
             else:
                 self._file = open(path, "rb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise self._failed(error) from error
-        try:
             self._begins = os.fstat(self._file.fileno())
             self.size = self._size()
         except OSError as error:
-            self._file.close()
             raise self._failed(error) from error
 
     def pieces(self, wait: Wait) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ def _children(pid: int) -> list[int]:
 
 
 class DemoTests(SynchronousTestCase):
-    """Two real processes of a role each, and two lines for a shell."""
+    """Two real processes of a role each, and three lines for a shell."""
 
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="demo test ")
@@ -109,7 +109,7 @@ class DemoTests(SynchronousTestCase):
             return file.read()
 
     def test_as_printed(self) -> None:
-        """Both lines work from another directory; Ctrl-C ends all of it with status 0."""
+        """All lines work from another directory; Ctrl-C ends all of it with status 0."""
         process = self.start()
         text = self.printed(process)
         roles = _children(process.pid)
@@ -128,6 +128,12 @@ class DemoTests(SynchronousTestCase):
             self.assertEqual(file.read(), self.served("readings.csv"))
         random = re.sub("/workspace/[^/]*$", "/workspace/random.bin", get)
         self.assertEqual(self.paste(f"{random} -o -"), self.served("random.bin"))
+        [put] = re.findall(r"^  (.* put .*)$", text, re.MULTILINE)
+        path = self.paste(put).decode().rstrip("\n")
+        self.assertRegex(path, r"\A/workspace/\.molecule/chat-uploads/[0-9a-f]{32}-note\.txt\Z")
+        self.assertEqual(self.served(path.removeprefix("/workspace/")), b"Hello from this side.\n")
+        back = re.sub("/workspace/[^/]*$", path, get)
+        self.assertEqual(self.paste(f"{back} -o -"), b"Hello from this side.\n")
 
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=SECONDS)
