@@ -111,6 +111,7 @@ class OwnServer(Server):
         if self._user is not None:
             for path in (self._directory, password_file):
                 shutil.chown(path, self._user)
+            self._make_reachable()
         self._run(
             "initdb",
             f"--pgdata={self._data}",
@@ -124,6 +125,20 @@ class OwnServer(Server):
         self.port = _free_port()
         super().__init__(f"postgresql://{USER}:{_QUOTED}@127.0.0.1:{self.port}/postgres")
         self.start()
+
+    def _make_reachable(self) -> None:
+        """Copy the binaries, should they be where only root gets, such as a venv in its home."""
+        try:
+            self._run("postgres", "--version")
+        except PermissionError:
+            # …/PACKAGE/pginstall18/bin, and the libraries in PACKAGE.libs beside it.
+            package = os.path.dirname(os.path.dirname(self._binaries))
+            for source in (package, f"{package}.libs"):
+                target = os.path.join(self._directory, os.path.basename(source))
+                if os.path.isdir(source):
+                    shutil.copytree(source, target, symlinks=True)
+            inside = os.path.relpath(self._binaries, os.path.dirname(package))
+            self._binaries = os.path.join(self._directory, inside)
 
     def start(self) -> None:
         settings = SETTINGS | {

@@ -66,7 +66,7 @@ def demo(
     port: int | None, workspace_port: int | None, directory: str | None, verbose: bool
 ) -> None:
     """
-    Run both roles here and say how to fetch a file, and how to send one.
+    Run both roles here and say how to fetch and send a file.
 
     Starts a platform and a workspace that only this machine can reach, with a few sample files, and
     prints lines to paste into another terminal.  What is sent is stored below the served directory,

@@ -16,6 +16,7 @@ from tests.live.upload_client import (
     KIB,
     MIB,
     Way,
+    at_once,
     consumed,
     file,
     form,
@@ -233,7 +234,11 @@ class UpstreamTests(LiveCase):
 
             self.assert_told(self.way(script).send(body), 502, "workspace answered badly")
 
-    def test_stalls(self) -> None:
+    def test_times(self) -> None:
+        """A workspace that is late is waited for without end, or one that is slow is cut off."""
+        at_once([self.stalls, self.never_answers, self.takes_long_to_answer, self.slow])
+
+    def stalls(self) -> None:
         """A workspace that takes nothing more is waited for without end."""
         hung: list[float] = []
 
@@ -257,7 +262,7 @@ class UpstreamTests(LiveCase):
         until(lambda: hung, "the workspace is left")
         self.assertLess(hung[0], 1.0)
 
-    def test_never_answers(self) -> None:
+    def never_answers(self) -> None:
         """A workspace that has everything and says nothing is waited for without end."""
 
         def script(peer: Peer) -> None:
@@ -272,7 +277,7 @@ class UpstreamTests(LiveCase):
         )
         self.assertTrue(1.9 < time.monotonic() - began < 4)
 
-    def test_takes_long_to_answer(self) -> None:
+    def takes_long_to_answer(self) -> None:
         """A workspace that has everything, and whose disk is slow, is cut off."""
 
         def script(peer: Peer) -> None:
@@ -284,9 +289,9 @@ class UpstreamTests(LiveCase):
 
         self.assertEqual(self.way(script).send(form(file(b"x" * 2_000_000))).status, 200)
 
-    def test_slow(self) -> None:
-        """A workspace that takes little by little is cut off, in the middle or at the end."""
-        body = form(file(b"x" * 2_000_000))
+    def slow(self) -> None:
+        """A workspace that takes little by little is cut off before it can answer."""
+        body = form(file(b"x" * 1_300_000))
 
         def script(peer: Peer) -> None:
             asked = peer.request()
