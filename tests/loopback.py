@@ -89,12 +89,15 @@ class Loopback:
 
         await until(self.reactor, push)
 
-    async def flood(self, most: int) -> int:
-        """:return: how many bytes could be sent before the server and its kernel took no more."""
+    async def flood(self, most: int, data: bytes = bytes(1 << 20)) -> int:
+        """
+        :param data: sent again and again, not always whole.
+        :return: how many bytes could be sent before the server and its kernel took no more.
+        """
         sent = idle = 0
         while sent < most and idle < 100:
             try:
-                sent += self.socket.send(bytes(1 << 20))
+                sent += self.socket.send(data)
                 idle = 0
             except BlockingIOError:
                 idle += 1

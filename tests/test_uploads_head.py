@@ -145,6 +145,7 @@ class HeadTests(SynchronousTestCase):
             (2 << 30, "2048 MB"),
             ((1 << 20) - 1, "1048575 bytes"),
             (1000, "1000 bytes"),
+            (2_000_000, "2000000 bytes"),
         ):
             self.assertEqual(megabytes(limit), text)
 

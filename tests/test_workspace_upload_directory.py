@@ -12,7 +12,14 @@ from unittest import mock
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.errors import NoSpace, NotFound, WriteFailed
+from chatfiles.errors import (
+    Forbidden,
+    NoSpace,
+    NotFound,
+    ReadFailed,
+    Unavailable,
+    WriteFailed,
+)
 from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
 from chatfiles.workspace.uploads.incomplete import IncompleteFile, create_locked
 from chatfiles.workspace.uploads.publish import publish_all
@@ -115,6 +122,28 @@ class DirectoryTests(Case):
         fd = self.open_directory()
         self.assertEqual(os.listdir(fd), ["kept"])
         self.assertTrue(os.path.samestat(os.fstat(fd), os.stat(os.path.dirname(kept))))
+
+    def test_made_for_good(self) -> None:
+        """A crash takes the directory, and with it files that were said to be stored."""
+        synced, real = list[str](), os.fsync
+
+        def fsync(fd: int) -> None:
+            synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), self.root))
+            real(fd)
+
+        with mock.patch("os.fsync", fsync):
+            self.open_directory()
+            self.assertEqual(synced, [".", ".molecule"])
+            self.open_directory()
+        self.assertEqual(len(synced), 2)
+
+    def test_no_root(self) -> None:
+        """That there is nowhere to write is told in the words of a download."""
+        for error in (NotFound(), ReadFailed(), Forbidden()):
+            missing = UploadDirectory(mock.Mock(side_effect=error))
+            self.assertRaises(WriteFailed, missing.open)
+        busy = UploadDirectory(mock.Mock(side_effect=Unavailable()))
+        self.assertRaises(Unavailable, busy.open)
 
     def test_not_made(self) -> None:
         """A start without uploads makes directories."""

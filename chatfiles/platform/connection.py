@@ -7,6 +7,7 @@ has no other way to
 - judge an answer before its parser sees it, and refuse it (``_parser``, ``_everReceivedData``,
   ``_disconnectParser``);
 - notice octets behind an answer, which it drops (``_finishResponse``);
+- end a body at once (``_transportProxy``);
 - take an answer that comes before the request is complete.  It would wait for the request to
   end, for ever if the peer reads no more, or lose the answer if the peer closes
   (``_state``, ``_responseDeferred``, ``_finishedRequest``, ``_currentRequest``).
@@ -148,7 +149,17 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         that is refused makes it fail with ``ResponseFailed``, which holds the `BadAnswer`.
         """
         self._scanner = HeadScanner(request.method)
-        return super().request(request)
+        answer: Deferred[IResponse] = super().request(request)
+        proxy: Any = self._transportProxy
+
+        def cut() -> None:
+            # Twisted would wait for what is still to be sent, which the peer may never take.
+            if proxy is self._transportProxy:
+                self._wire.abortConnection()
+
+        if proxy is not None:
+            proxy.stopProducing = cut
+        return answer
 
     def dataReceived(self, data: bytes) -> None:
         """Judge the head of an answer, and hand on the verdict; hand on its body as it is."""

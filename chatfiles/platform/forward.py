@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hyperlink import EncodedURL
@@ -70,7 +70,7 @@ class Read:
     method: bytes
     path: bytes
     disposition: str | None
-    fields: Headers
+    fields: Headers = field(repr=False)
     request_id: str
 
 

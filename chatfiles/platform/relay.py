@@ -102,5 +102,5 @@ async def relay_body(
 
 
 def _stalled(request: Request, relay: BodyRelay) -> None:
-    request.outcome = request.outcome or "upstream_stalled"
+    request.abort("upstream_stalled")
     relay.drop()

@@ -36,6 +36,8 @@ __all__ = ["LINGER_BYTES", "LINGER_SECONDS", "Channel"]
 
 #: What a refused sender may still send before it is cut off, so that it reads the answer.
 LINGER_BYTES = 64 * 1024
+#: What a caller may send ahead while its request is served.
+EAGER_BYTES = 16 * 1024
 #: How long it may take to do so, in seconds.
 LINGER_SECONDS = 2.0
 
@@ -89,9 +91,10 @@ class Channel(HTTPChannel):
         """
         self._read_closed = True
         transport: Any = self.transport
-        if self.requests and (self._in_body or self.requests[0].ends_with_caller):
+        answered = self._lingering or not self.requests or self.requests[-1].answered
+        if not answered and (self._in_body or self.requests[0].ends_with_caller):
             transport.abortConnection()
-        elif self._lingering or not self.requests:
+        elif answered:
             self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
             transport.loseConnection()
 
@@ -132,6 +135,8 @@ class Channel(HTTPChannel):
                 self._networkProducer.pauseProducing()
             return
         super().dataReceived(data)
+        if self.paused:
+            return
         if self.line_mode and not (self._busyReceiving or self._lingering):
             self._check_partial_line()
         self._watch_head()
@@ -146,6 +151,9 @@ class Channel(HTTPChannel):
         # What follows on a body that cannot be completed has no meaning.
         if not (self._lingering or (self._in_body and self.requests[-1].body.failed)):
             super().rawDataReceived(data)
+        # Twisted would not pause a caller who pipelines without reading what it asked for.
+        if self._handlingRequest and sum(map(len, self._dataBuffer)) > EAGER_BYTES:
+            self._networkProducer.pauseProducing()
 
     def lineReceived(self, line: bytes) -> None:
         if self._lingering:
@@ -203,13 +211,20 @@ class Channel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
         if self._in_body and self.requests[-1].body.paused:
             self.pause_reading()
 
     def requestDone(self, request: Request) -> None:
         if not self.persistent:
             self.setTimeout(self.site.idle_timeout)  # for a caller that does not take the rest
+        # Answers that nobody takes must not pile up: the pipeline goes on when they have left.
+        self.paused = bool(self.persistent and self._waitingForTransport)
         super().requestDone(request)
+        if self.paused:
+            self._networkProducer.pauseProducing()
         if self._read_closed and not (self.requests or self._lingering):
             self.loseConnection()
         self._watch_head()
@@ -240,6 +255,8 @@ class Channel(HTTPChannel):
         # A head has one deadline in total, not one per byte (CONTRACT 9).  The timer is armed only
         # when a head is not complete after what was read, so that most requests never pay for it.
         if self._handlingRequest or self._in_body or self._lingering or self._head_timer:
+            return
+        if self.paused:
             return
         if self._in_head or self._buffer:
             self._head_timer = self.callLater(self.site.header_timeout, self._head_late)

@@ -108,7 +108,11 @@ class Request(server.Request):
         if self._disconnected:
             serving.cancel()
         serving.addErrback(_ignore_cancellation)
-        serving.addErrback(lambda failure: self._log.failure("serving failed", failure))
+        serving.addErrback(self._unserved)
+
+    def _unserved(self, failure: Failure) -> None:
+        self._log.failure("serving failed", failure)
+        self.abort("internal_error")
 
     @property
     def disconnected(self) -> bool:

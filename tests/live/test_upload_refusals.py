@@ -98,6 +98,14 @@ class RefusalTests(RefusalCase):
                     self.assertEqual(answer["connection"], "close")
                     self.assertEqual(connection.until_closed(), b"")
 
+    def test_methods(self) -> None:
+        """Another method stores something, or is not told which one does."""
+        for way in self.ways():
+            for method in ("GET", "PUT", "DELETE"):
+                answer = fetch(way.url, way.target, way.fields, method=method)
+                self.assert_error(answer, 405, "method not allowed")
+                self.assertEqual(answer["allow"], "POST")
+
     def test_scope(self) -> None:
         """A token that may only read stores files."""
         made = self.pair.as_admin(
@@ -235,7 +243,8 @@ class RefusalTests(RefusalCase):
         os.rename(root, root + ".gone")
         try:
             for way in self.ways():
-                self.assertEqual(way.send(form(file(b"x"))).status, 500)
+                answer = way.send(form(file(b"x")))
+                self.assert_error(answer, 500, "failed to write file", code="write_failed")
             self.assertFalse(os.path.exists(root))
         finally:
             os.rename(root + ".gone", root)

@@ -9,11 +9,15 @@ from typing import cast
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.threads import ReactorClock
 
 __all__ = ["Watch"]
+
+
+_log = Logger()
 
 
 class Watch:
@@ -56,8 +60,10 @@ class Watch:
     async def _look_again(self) -> None:
         try:
             seen = await self._look()
-        except RegistryUnavailable:
-            self._changed()
+        except Exception as error:
+            if not isinstance(error, RegistryUnavailable):
+                _log.failure("looking for changes by others failed")
+            self._changed()  # and look again: nobody would be told of anything any more
         else:
             if seen != self._seen:
                 self._seen = seen

@@ -89,6 +89,18 @@ class UploadDirectory:
             os.close(fd)
 
 
+def _make(segment: bytes, directory_fd: int) -> None:
+    """Make a directory unless there is something, and bring its name to the disk."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(segment, 0o700, dir_fd=directory_fd)
+        # The descriptor may be one that only names the directory.
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def _lock(fd: int) -> None:
     """
     :raise BlockingIOError: another process has locked it.
