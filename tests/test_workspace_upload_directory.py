@@ -13,7 +13,6 @@ from unittest import mock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import (
-    Forbidden,
     NoSpace,
     NotFound,
     ReadFailed,
@@ -139,7 +138,7 @@ class DirectoryTests(Case):
 
     def test_no_root(self) -> None:
         """That there is nowhere to write is told in the words of a download."""
-        for error in (NotFound(), ReadFailed(), Forbidden()):
+        for error in (NotFound(), ReadFailed()):
             missing = UploadDirectory(mock.Mock(side_effect=error))
             self.assertRaises(WriteFailed, missing.open)
         busy = UploadDirectory(mock.Mock(side_effect=Unavailable()))

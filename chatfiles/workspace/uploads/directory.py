@@ -48,6 +48,7 @@ class UploadDirectory:
         :param create: make what is missing, mode 0700.
         :return: a descriptor of the directory.
         :raise OSError: it cannot be reached; ``ELOOP`` or ``ENOTDIR`` when something else is there.
+        :raise WriteFailed: there is no ``/workspace``.
         """
         try:
             fd = self._open_root()
@@ -56,8 +57,7 @@ class UploadDirectory:
         for segment in UPLOAD_SEGMENTS:
             try:
                 if create:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(segment, 0o700, dir_fd=fd)
+                    _make(segment, fd)
                 below = os.open(segment, _DIRECTORY, dir_fd=fd)
             finally:
                 os.close(fd)
