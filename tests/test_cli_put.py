@@ -189,7 +189,7 @@ class SendingTests(PutCase):
         def script(peer: Peer) -> None:
             peer.read_head()
             peer.send(CONTINUE)
-            while b"piped" not in self.body:
+            while not self.body.endswith(b"--\r\n"):
                 self.body += peer.exactly(1)
             peer.send(stored(b"piped"))
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tests.live.processes import LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
@@ -308,26 +309,30 @@ class UpstreamTests(LiveCase):
             answer = connection.response("POST")
             self.assertEqual(answer.status, 200, answer.body)
 
-    def test_leaves_before_the_answer(self) -> None:
-        """A sender that leaves behind its last byte keeps the workspace's connection open."""
+    def test_leaves(self) -> None:
+        """A sender that leaves, in the middle or behind the end, keeps the workspace waiting."""
         body = form(file(b"x" * 6_000_000))
-        hung: list[float] = []
-        has_all = threading.Event()
+        for sent in (0, 1, len(body) // 2, len(body)):
+            hung: list[float] = []
+            has_all = threading.Event()
 
-        def script(peer: Peer) -> None:
-            asked = peer.request()
-            assert asked is not None
-            peer.body(asked)
-            has_all.set()
-            hung.append(peer.hang())
+            script = partial(self.hangs_after, sent, has_all, hung)
 
-        way = self.way(script)
-        with way.connect() as connection:
-            way.begin(connection, len(body))
-            push(connection, [body])
-            self.assertTrue(has_all.wait(5))
-        until(lambda: hung, "the workspace is left")
-        self.assertLess(hung[0], 1.0)
+            way = self.way(script)
+            with way.connect() as connection:
+                way.begin(connection, len(body))
+                push(connection, [body[:sent]])
+                self.assertTrue(has_all.wait(5))
+            until(partial(bool, hung), "the workspace is left")
+            self.assertLess(hung[0], 1.0)
+
+    def hangs_after(
+        self, octets: int, has_all: threading.Event, hung: list[float], peer: Peer
+    ) -> None:
+        peer.request()
+        take_all(peer, octets)
+        has_all.set()
+        hung.append(peer.hang())
 
     def test_back_pressure(self) -> None:
         """What a slow workspace does not take is kept in memory."""

@@ -346,9 +346,7 @@ class PaceTests(UploadCase):
                     push(connection, [wire[:at]])
                     if n % 3 == 0:  # with a reset
                         connection.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")
-            began = time.monotonic()
             self.assert_nothing_is_left(before)
-            self.assertLess(time.monotonic() - began, 1.0)
         self.pair.platform.logged(r"upload 0 \d+ bytes \S+ s client_left")
         self.pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left")
 
