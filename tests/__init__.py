@@ -3,8 +3,16 @@ The tests of chatfiles.  They mirror the package; ``contract`` runs one suite ov
 of an interface, ``live`` starts real processes.
 """
 
+import signal
+
 from hypothesis import settings
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("chatfiles", deadline=None)
 settings.load_profile("chatfiles")
+
+# What a shell makes its background jobs ignore, the processes under test must not inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

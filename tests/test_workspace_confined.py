@@ -28,17 +28,9 @@ from chatfiles.errors import (
     ReadFailed,
     Unavailable,
 )
-from chatfiles.workspace import confined
-from chatfiles.workspace.confined import (
-    Mechanism,
-    best_mechanism,
-    by_openat2,
-    by_walk,
-    open_beneath,
-    open_directory,
-    open_regular,
-    refusal,
-)
+from chatfiles.workspace import confined, mechanisms
+from chatfiles.workspace.confined import open_beneath, open_directory, open_regular, refusal
+from chatfiles.workspace.mechanisms import Mechanism, best_mechanism, by_openat2, by_walk
 from tests.contract.file_store import NAMES, Kind, Symlink, Tree, build, scratch
 
 if TYPE_CHECKING:
@@ -452,7 +444,7 @@ class ChoiceTests(SynchronousTestCase):
             ctypes.set_errno(code)
             return -1
 
-        self.patch(confined, "_syscall", syscall)
+        self.patch(mechanisms, "_syscall", syscall)
         return asked
 
     def test_not_available(self) -> None:
@@ -485,7 +477,7 @@ class ChoiceTests(SynchronousTestCase):
         asked = self.say(errno.EAGAIN)
         fd = open_beneath(self.root, [b"f"], os.O_RDONLY, mechanism=by_openat2)
         os.close(fd)
-        self.assertEqual(len(asked), confined.RACES)
+        self.assertEqual(len(asked), mechanisms.RACES)
 
     def test_without_proc(self) -> None:
         """Without /proc the role serves nothing."""

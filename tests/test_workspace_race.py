@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, ReadFailed, Unavailable
-from chatfiles.workspace.confined import Mechanism, best_mechanism, by_openat2, by_walk
 from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.mechanisms import Mechanism, best_mechanism, by_openat2, by_walk
 from chatfiles.workspace.store import FileStore
 from tests.contract.file_store import Symlink, build, content, scratch, virtual
 from tests.test_workspace_confined import read_beneath

@@ -4,18 +4,32 @@ Tests for `chatfiles.workspace.store`.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from zope.interface import implementer
 
 from chatfiles.errors import Forbidden, NotARegularFile, NotFound, ReadFailed, Unavailable
-from chatfiles.workspace.confined import Mechanism, best_mechanism, by_openat2, by_walk
+from chatfiles.interfaces import IFileStore
+from chatfiles.paths import VirtualPath
+from chatfiles.workspace import credentials, mechanisms
+from chatfiles.workspace import store as store_module
 from chatfiles.workspace.credentials import SecretFile
 from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.filesystems import directory_is_local as is_local_directory
+from chatfiles.workspace.mechanisms import (
+    Mechanism,
+    WouldWait,
+    best_mechanism,
+    by_openat2,
+    by_walk,
+    cache_answers,
+)
 from chatfiles.workspace.store import FileStore, OpenFile
 from tests.contract.file_store import (
     FileStoreContract,
@@ -34,7 +48,7 @@ class _OnDisk(FileStoreContract):
 
     def make_store(
         self, tree: Tree, *, roots: Sequence[bytes] = (b"/workspace", b"/configs")
-    ) -> FileStore:
+    ) -> IFileStore:
         self.top = scratch(self)
         for root in roots:
             os.mkdir(self.top + root)
@@ -59,6 +73,125 @@ class WalkContractTests(_OnDisk, SynchronousTestCase):
     """The store that walks."""
 
     mechanism = staticmethod(by_walk)
+
+
+@implementer(IFileStore)
+class _AtOnceFirst:
+    """A store whose files are opened as a role does it: at once if possible, else in a thread."""
+
+    def __init__(self, store: IFileStore) -> None:
+        self._store = store
+
+    def open(self, path: VirtualPath) -> OpenFile:
+        try:
+            return self._store.open_at_once(path)
+        except WouldWait:
+            return self._store.open(path)
+
+    def open_at_once(self, path: VirtualPath) -> OpenFile:
+        return self._store.open_at_once(path)
+
+
+class AtOnceContractTests(_OnDisk, SynchronousTestCase):
+    """The store where the kernel answers from memory: the verdicts are those of `open`."""
+
+    if not cache_answers():
+        skip = "this kernel does not open from its cache alone"
+
+    def make_store(
+        self, tree: Tree, *, roots: Sequence[bytes] = (b"/workspace", b"/configs")
+    ) -> IFileStore:
+        store = super().make_store(
+            {**tree, **{root + b"/~warm": b"" for root in roots}}, roots=roots
+        )
+        for root in roots:
+            store.open(virtual(root + b"/~warm")).close()
+        return _AtOnceFirst(store)
+
+
+class AtOnceTests(SynchronousTestCase):
+    """What is opened on the reactor's thread, and what is not."""
+
+    if not cache_answers():
+        skip = "this kernel does not open from its cache alone"
+
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        build(self.top, {b"ws/f": b"f", b"ws/other": b"o", b"configs/.auth_token": b"t"})
+
+    def store(self) -> FileStore:
+        roots = {b"/workspace": self.top + b"/ws"}
+        store = FileStore(roots, DenyRules(), [self.top + b"/configs/.auth_token"])
+        self.addCleanup(store.close)
+        return store
+
+    def at_once(self, store: FileStore, raw: bytes = b"/workspace/f") -> bytes | None:
+        """:return: the content; ``None`` if it would have to wait."""
+        try:
+            with store.open_at_once(virtual(raw)) as file:
+                return content(file)
+        except WouldWait:
+            return None
+
+    def test_learns(self) -> None:
+        """A file on a disk of this machine takes a thread every time."""
+        store = self.store()
+        self.assertIsNone(self.at_once(store))  # nothing is known of the disk yet
+        store.open(virtual(b"/workspace/f")).close()
+        if not (is_local_directory(self.top) and self.at_once(store) is not None):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        self.assertEqual(self.at_once(store), b"f")
+
+    def test_other_file_systems(self) -> None:
+        """A network's file system, or one that cannot say what is in memory, holds up everyone."""
+        for patched in ("is_local", "reads_without_waiting"):
+            store = self.store()
+            patch = self.patch(store_module, patched, lambda fd: False)
+            store.open(virtual(b"/workspace/f")).close()
+            self.assertIsNone(self.at_once(store), patched)
+            patch.restore()
+
+    def test_not_in_memory(self) -> None:
+        """A name that the kernel would have to look up on the disk holds up everyone."""
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+
+        def syscall(*_: object) -> int:
+            ctypes.set_errno(errno.EAGAIN)
+            return -1
+
+        self.patch(mechanisms, "_syscall", syscall)
+        self.assertIsNone(self.at_once(store))
+
+    def test_mounted_meanwhile(self) -> None:
+        """What has been mounted over a root since is asked without knowing what it is."""
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+        os.rename(self.top + b"/ws", self.top + b"/gone")
+        store._roots[b"/workspace"]._path = b"/proc"
+        self.assertIsNone(self.at_once(store))
+
+    def test_root_gone(self) -> None:
+        """A root that has vanished is judged differently at once."""
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+        shutil.rmtree(self.top + b"/ws")
+        self.assertIsNone(self.at_once(store))
+
+    def test_far_credentials(self) -> None:
+        """The role's own secrets on a network's file system are looked at all the same."""
+        self.patch(credentials, "directory_is_local", lambda path: False)
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+        self.assertIsNone(self.at_once(store))
+
+    def test_linked_credential(self) -> None:
+        """A link to a secret, made behind the last look, is served at once."""
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+        os.link(self.top + b"/configs/.auth_token", self.top + b"/ws/innocent")
+        with self.assertRaises(NotFound):
+            _AtOnceFirst(store).open(virtual(b"/workspace/innocent"))
 
 
 class _StoreCase(SynchronousTestCase):

@@ -1,8 +1,6 @@
 """
-Opening what lies beneath a directory, with every symlink on the way refused (CONTRACT 5).
-
-Two mechanisms give the same verdicts: ``openat2``, where the kernel resolves the whole path in one
-step, and a walk with one ``openat`` per segment, for kernels and seccomp filters without it.
+Opening what lies beneath a directory, with every symlink on the way refused (CONTRACT 5), and what
+a failure means to the caller.
 
 A regular file is opened in two steps: a descriptor that only names it (``O_PATH``), and, once
 ``fstat`` says that it is a regular file, one that reads it, reached through ``/proc/self/fd``.  So
@@ -12,11 +10,10 @@ no FIFO's writer is woken, no device is started, and no path is resolved twice. 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 from chatfiles.errors import (
@@ -28,12 +25,9 @@ from chatfiles.errors import (
     ReadFailed,
     Unavailable,
 )
+from chatfiles.workspace.mechanisms import HANDLE, NOT_NOW, Mechanism, best_mechanism
 
 __all__ = [
-    "Mechanism",
-    "best_mechanism",
-    "by_openat2",
-    "by_walk",
     "file_not_found",
     "open_beneath",
     "open_directory",
@@ -41,122 +35,20 @@ __all__ = [
     "refusal",
 ]
 
-#: ``(root descriptor, segments, flags) → descriptor``; fails with `OSError`.
-Mechanism = Callable[[int, Sequence[bytes], int], int]
-
 #: Bytes of a path that the kernel takes, its NUL included.
 PATH_MAX = 4096
-#: How often a step is tried while others move things about; ``openat2`` then gives way to the walk.
-RACES = 4
 
-# linux/openat2.h; the number is the same on every architecture that Linux has gained since 5.6.
-_OPENAT2 = 437
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
-
-_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READING = os.O_NONBLOCK | os.O_NOCTTY
-_MAY_BE_ASKED = _HANDLE | _READING | os.O_NOFOLLOW
+_MAY_BE_ASKED = HANDLE | _READING | os.O_NOFOLLOW
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.EISDIR})
 _NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
-_NOT_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = tuple((field, ctypes.c_uint64) for field in ("flags", "mode", "resolve"))
-
-
-_INT, _HOW = ctypes.c_int, ctypes.POINTER(_OpenHow)
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = (ctypes.c_long, _INT, ctypes.c_char_p, _HOW, ctypes.c_size_t)
-
-
-@cache
-def _how(flags: int) -> _OpenHow:
-    # Without O_NOFOLLOW: together with O_PATH it would yield the symlink itself.
-    kept = flags & ~os.O_NOFOLLOW
-    return _OpenHow(kept, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
-
-
-def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """The mechanism in which the kernel resolves the whole path (Linux 5.6)."""
-    path, how, races = b"/".join(segments), _how(flags), 0
-    while races < RACES:
-        fd = int(_syscall(_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.sizeof(how)))
-        if fd >= 0:
-            return fd
-        code = ctypes.get_errno()
-        races += code == errno.EAGAIN
-        if code not in (errno.EAGAIN, errno.EINTR):
-            raise _error(code)
-    return by_walk(root_fd, segments, flags)
-
-
-def by_walk(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """The mechanism that opens one segment after the other, following nothing."""
-    parent = root_fd
-    try:
-        for segment in segments[:-1]:
-            child = _step(parent, segment, _HANDLE)
-            if parent != root_fd:
-                os.close(parent)
-            parent = child
-        return _step(parent, segments[-1], flags)
-    finally:
-        if parent != root_fd:
-            os.close(parent)
-
-
-def _step(parent: int, segment: bytes, flags: int) -> int:
-    only_names = flags & (os.O_PATH | os.O_DIRECTORY) == os.O_PATH
-    for _ in range(RACES):
-        try:
-            fd = os.open(segment, flags | os.O_NOFOLLOW, dir_fd=parent)
-        except NotADirectoryError:
-            # O_DIRECTORY hides which it was; openat2 says ELOOP for a symlink.
-            mode = os.stat(segment, dir_fd=parent, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                raise _error(errno.ELOOP) from None
-            if not stat.S_ISDIR(mode):
-                raise
-            continue  # it was exchanged between the two calls
-        try:
-            if only_names and stat.S_ISLNK(os.fstat(fd).st_mode):
-                raise _error(errno.ELOOP)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-    raise _error(errno.EAGAIN)
-
-
-def _error(code: int) -> OSError:
-    return OSError(code, os.strerror(code))
-
-
-@cache
-def best_mechanism() -> Mechanism:
-    """
-    :return: `by_openat2` where this kernel and its filters allow it, else `by_walk`.
-    :raise OSError: it could not be found out now (no descriptors); asked again next time.
-    """
-    root = os.open(b"/", _HANDLE)
-    try:
-        os.close(by_openat2(root, (b".",), _HANDLE))
-    except OSError as error:
-        if error.errno in _NOT_NOW:
-            raise
-        return by_walk  # ENOSYS, or whatever a seccomp filter says
-    finally:
-        os.close(root)
-    return by_openat2
 
 
 @cache
 def _reopens() -> bool:
     """Whether ``/proc/self/fd`` leads back to what a descriptor names."""
-    handle = os.open(b"/", _HANDLE)
+    handle = os.open(b"/", HANDLE)
     try:
         return os.path.samestat(os.stat(_again(handle)), os.fstat(handle))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -187,7 +79,7 @@ def refusal(error: OSError) -> ChatfilesError:
         return NotARegularFile()
     if error.errno in _NO_PERMISSION:
         return Forbidden()
-    if error.errno in _NOT_NOW:
+    if error.errno in NOT_NOW:
         return Unavailable(retry_after=1)
     return ReadFailed()
 
@@ -284,11 +176,13 @@ def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
     :return: an ``O_PATH`` descriptor, which the caller owns.
     :raise OSError: the directory is not there, or not one.
     """
-    top = os.open(b"/", _HANDLE)
     segments = [segment for segment in path.split(b"/") if segment]
     if not segments:
-        return top
-    try:
-        return (mechanism or best_mechanism())(top, segments, _HANDLE)
-    finally:
-        os.close(top)
+        return os.open(b"/", HANDLE)
+    return (mechanism or best_mechanism())(_top(), segments, HANDLE)
+
+
+@cache
+def _top() -> int:
+    """The root directory of the machine, held open for good."""
+    return os.open(b"/", HANDLE)

@@ -1,7 +1,8 @@
 """
 The files that hold the role's own secrets, and the inodes that nobody may be served (CONTRACT 5).
 
-Everything here blocks, shortly; the caller chooses the thread.
+Everything here blocks, shortly; the caller chooses the thread.  What says that it is at hand lies
+on a local file system, and may be asked on the reactor's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 
 from chatfiles.credentials import same_secret
 from chatfiles.errors import Unauthorized
+from chatfiles.workspace.filesystems import directory_is_local
 
 __all__ = ["MAX_SECRET", "CredentialInodes", "SecretFile", "is_secret", "require_secret"]
 
@@ -44,13 +46,16 @@ class SecretFile:
     was made.  A symlink is followed: that is how secrets are mounted into containers.
 
     :param path: where it is, or will be.
+    :ivar at_hand: whether the file may be read on the reactor's thread.
     """
 
     _log = Logger()
 
     def __init__(self, path: str | bytes) -> None:
         self.path = os.path.abspath(os.fsencode(path))
+        self._directory = os.path.dirname(self.path)
         self._reported: str | None = None
+        self.at_hand = directory_is_local(self._directory)
 
     def __repr__(self) -> str:
         return f"SecretFile({self.path!r})"
@@ -65,6 +70,7 @@ class SecretFile:
         :return: the secret, without white space around it; ``None`` when the file is missing,
             unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
         """
+        self.at_hand = self.at_hand or directory_is_local(self._directory)
         try:
             mode, content = self._content()
         except OSError as error:
@@ -190,6 +196,7 @@ class CredentialInodes:
     counts; one that is linked nowhere any more is let go.  May be used from several threads.
 
     :param paths: the credential files, whether or not they exist yet.
+    :ivar at_hand: whether `include` may be asked on the reactor's thread.
     """
 
     def __init__(self, paths: Iterable[str | bytes]) -> None:
@@ -197,6 +204,7 @@ class CredentialInodes:
         self._current: dict[bytes, tuple[int, int]] = {}
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
+        self.at_hand = False
         with suppress(OSError):  # `include` will say what is wrong, to somebody who asks
             self._look_at_all()
 
@@ -218,6 +226,9 @@ class CredentialInodes:
             self._current.clear()
 
     def _look_at_all(self) -> None:
+        if not self.at_hand:
+            directories = {os.path.dirname(path) for path in self._paths}
+            self.at_hand = all(map(directory_is_local, directories))
         for path in self._paths:
             self._look(path)
 

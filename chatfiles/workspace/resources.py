@@ -4,9 +4,11 @@ The workspace's routes.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
@@ -14,10 +16,10 @@ from twisted.web.resource import Resource
 
 from chatfiles import headers, ranges
 from chatfiles.credentials import bearer
-from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, Unavailable
+from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, ReadFailed, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
-from chatfiles.paths import check_form
+from chatfiles.paths import VirtualPath, check_form
 from chatfiles.probes import Health, Ready
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint, Fields, NoRoute, error_answer
@@ -27,15 +29,16 @@ from chatfiles.streams.source import FileSource
 from chatfiles.threads import Threads
 from chatfiles.web.request import Request
 from chatfiles.workspace.credentials import SecretFile, require_secret
+from chatfiles.workspace.mechanisms import WouldWait
 from chatfiles.workspace.store import OpenFile
 from chatfiles.workspace.uploads.resource import Ingest, IngestContext
 
 __all__ = ["FileRead", "WorkspaceContext", "workspace_tree"]
 
+Query = dict[bytes, list[bytes]]
+
 #: Files up to this many bytes are read where they are opened, and sent with their head.
 SMALL_FILE = 64 * 1024
-
-
 #: How many idle timeouts a platform may take nothing.  It watches its own caller, and holds us back
 #: while that one is slow; how much it takes at a time depends on buffers, not on the caller.
 RELAYED_PATIENCE = 10
@@ -64,7 +67,7 @@ class WorkspaceContext:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a thread found: the file, and its content where that is small."""
+    """The file that a request names, and its content where that is small."""
 
     file: OpenFile
     content: bytes | None
@@ -83,9 +86,7 @@ class FileRead(Endpoint):
         """Serve the file, or the part of it that was asked for."""
         context = self._context
         query = parse_query(request.query)
-        found = await context.threads.run_or_discard(
-            lambda late: late.file.close(), self._find, bearer(request.requestHeaders), query
-        )
+        found = await self._found(bearer(request.requestHeaders), query)
         with found.file as file:
             inline = headers.wants_inline(query.get(b"disposition", []))
             now_ns = context.now_ns()
@@ -113,14 +114,30 @@ class FileRead(Endpoint):
                 await self._send(request, file, decision.first, decision.length)
         return None
 
-    def _find(self, presented: str | None, query: dict[bytes, list[bytes]]) -> _Found:
-        """Judge the caller, then the path, then open: one visit to a thread."""
+    async def _found(self, presented: str | None, query: Query) -> _Found:
+        """:return: what the request names, without a thread where the kernel has it in memory."""
+        context = self._context
+        if context.secret.at_hand:
+            with suppress(WouldWait):
+                return self._find(presented, query, context.store.open_at_once, os.RWF_NOWAIT)
+        return await context.threads.run_or_discard(
+            lambda late: late.file.close(), self._find, presented, query, context.store.open, 0
+        )
+
+    def _find(
+        self,
+        presented: str | None,
+        query: Query,
+        open_file: Callable[[VirtualPath], OpenFile],
+        flags: int,
+    ) -> _Found:
+        """Judge the caller, then the path, then open."""
         require_secret(self._context.secret, presented)
         path = check_form(query.get(b"path", []))
         headers.wants_inline(query.get(b"disposition", []))
-        file = self._context.store.open(path)
+        file = open_file(path)
         try:
-            return _Found(file, _small_content(file))
+            return _Found(file, _small_content(file, flags))
         except BaseException:
             file.close()
             raise
@@ -150,15 +167,24 @@ def _is_relayed(request: Request) -> bool:
     return request.requestHeaders.hasHeader(b"via")
 
 
-def _small_content(file: OpenFile) -> bytes | None:
-    """:return: the whole of a small file as of one version, else ``None``."""
+def _small_content(file: OpenFile, flags: int) -> bytes | None:
+    """
+    :param flags: of ``preadv2``.
+    :return: the whole of a small file as of one version; ``None`` if it must be sent with care.
+    """
     size = file.facts.size
     if size > SMALL_FILE:
         return None
-    content = os.pread(file.fd, size, 0)
-    if len(content) == size and FileFacts.of(os.fstat(file.fd)) == file.facts:
-        return content
-    return None  # it is being written: send it the careful way
+    content = bytearray(size)
+    try:
+        count = os.preadv(file.fd, [content], 0, flags)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+            return None
+        raise ReadFailed from error
+    # Shorter, or of another time: it is being written.
+    whole = count == size and FileFacts.of(os.fstat(file.fd)) == file.facts
+    return bytes(content) if whole else None
 
 
 def _unsatisfiable(request: Request, fields: Fields) -> Answer:

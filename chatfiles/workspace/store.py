@@ -15,15 +15,17 @@ from chatfiles.errors import Forbidden, NotARegularFile, ReadFailed, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
 from chatfiles.paths import ROOTS, VirtualPath
-from chatfiles.workspace.confined import (
-    Mechanism,
-    file_not_found,
-    open_directory,
-    open_regular,
-    refusal,
-)
+from chatfiles.workspace.confined import file_not_found, open_directory, open_regular, refusal
 from chatfiles.workspace.credentials import CredentialInodes
 from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.filesystems import is_local, reads_without_waiting
+from chatfiles.workspace.mechanisms import (
+    Mechanism,
+    WouldWait,
+    by_cache,
+    by_cache_across,
+    cache_answers,
+)
 
 __all__ = ["FileStore", "OpenFile"]
 
@@ -74,19 +76,46 @@ class _Root:
         ``/plugins`` on a machine without plugins; one that is gone is a fault of the machine.
     """
 
-    __slots__ = ("_path", "_plain", "seen")
+    __slots__ = ("_device", "_path", "_plain", "seen")
 
     def __init__(self, directory: bytes) -> None:
         self._path = os.path.abspath(directory)
         self._plain = os.path.realpath(self._path) == self._path
+        self._device: int | None = None  # the one whose cache may be asked, if any
         self.seen = os.path.isdir(self._path)
 
     def open(self, mechanism: Mechanism | None) -> int:
+        """:raise OSError: it is not there, or not a directory.  Blocks."""
         if self._plain:
             fd = open_directory(self._path, mechanism=mechanism)
         else:
             fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.seen = True
+        return fd
+
+    def learn(self, fd: int, file_fd: int) -> None:
+        """
+        Find out whether the cache may be asked next time.  Blocks.
+
+        :param fd: of the directory, as it is now.
+        :param file_fd: of a regular file beneath it.
+        """
+        device = os.fstat(fd).st_dev
+        if device != self._device and os.fstat(file_fd).st_dev == device:
+            suits = self._plain and is_local(fd) and reads_without_waiting(file_fd)
+            self._device = device if suits and cache_answers() else None
+
+    def open_at_once(self) -> int:
+        """
+        :raise OSError: as `open`.
+        :raise WouldWait: the cache may not be asked, or does not know.
+        """
+        if self._device is None:
+            raise WouldWait
+        fd = open_directory(self._path, mechanism=by_cache_across)
+        if os.fstat(fd).st_dev != self._device:
+            os.close(fd)
+            raise WouldWait
         return fd
 
 
@@ -123,17 +152,42 @@ class FileStore:
 
     def open(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open`; a root that is not configured is a missing file."""
+        root = self._judge(path)
+        root_fd = self._open_root(root)
+        try:
+            fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
+            root.learn(root_fd, fd)
+        finally:
+            os.close(root_fd)
+        return self._unless_credential(fd, facts, path.name)
+
+    def open_at_once(self, path: VirtualPath) -> OpenFile:
+        """See `IFileStore.open_at_once`."""
+        root = self._judge(path)
+        if not self._credentials.at_hand:
+            raise WouldWait
+        try:
+            root_fd = root.open_at_once()
+        except OSError:
+            raise WouldWait from None  # what that means is for `open` to say
+        try:
+            fd, facts = open_regular(root_fd, path.segments, mechanism=by_cache)
+        finally:
+            os.close(root_fd)
+        return self._unless_credential(fd, facts, path.name)
+
+    def _judge(self, path: VirtualPath) -> _Root:
+        """:return: where the path leads, if it may lead anywhere."""
         root = self._roots.get(path.root)
         if root is None or self._deny.denies(path.raw):
             raise file_not_found()
         if not path.segments:
             raise NotARegularFile()
-        root_fd = self._open_root(root)
-        try:
-            fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
-        finally:
-            os.close(root_fd)
-        file = OpenFile(fd, FileFacts.of(facts), path.name)
+        return root
+
+    def _unless_credential(self, fd: int, facts: os.stat_result, name: bytes) -> OpenFile:
+        """:return: the file, unless it is one of the role's own secrets under whatever name."""
+        file = OpenFile(fd, FileFacts.of(facts), name)
         try:
             if self._credentials.include(facts):
                 raise file_not_found()

@@ -1,0 +1,189 @@
+"""
+How a path beneath a directory is resolved (CONTRACT 5): every symlink on the way is refused.
+
+Two mechanisms give the same verdicts: ``openat2``, where the kernel resolves the whole path in one
+step, and a walk with one ``openat`` per segment, for kernels and seccomp filters without it.  Two
+more are for the reactor's thread, which must not wait for a disk: they give a verdict only where
+the kernel has it in memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+from functools import cache
+
+__all__ = [
+    "HANDLE",
+    "NOT_NOW",
+    "Mechanism",
+    "WouldWait",
+    "best_mechanism",
+    "by_cache",
+    "by_cache_across",
+    "by_openat2",
+    "by_walk",
+    "cache_answers",
+]
+
+#: ``(root descriptor, segments, flags) → descriptor``; fails with `OSError`.
+Mechanism = Callable[[int, Sequence[bytes], int], int]
+
+#: Flags of a descriptor that only names a directory.
+HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+#: What the system says when it could do so at another time.
+NOT_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+#: How often a step is tried while others move things about; ``openat2`` then gives way to the walk.
+RACES = 4
+
+# linux/openat2.h; the number is the same on every architecture that Linux has gained since 5.6.
+_OPENAT2 = 437
+_NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _CACHED = 0x01, 0x02, 0x04, 0x08, 0x20
+_CONFINED = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = tuple((field, ctypes.c_uint64) for field in ("flags", "mode", "resolve"))
+
+
+_INT, _HOW = ctypes.c_int, ctypes.POINTER(_OpenHow)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, _INT, ctypes.c_char_p, _HOW, ctypes.c_size_t)
+
+
+class WouldWait(Exception):
+    """The kernel does not have the answer in memory: ask again in a thread."""
+
+
+@cache
+def _how(flags: int, resolve: int) -> _OpenHow:
+    # Without O_NOFOLLOW: together with O_PATH it would yield the symlink itself.
+    return _OpenHow(flags & ~os.O_NOFOLLOW, 0, resolve)
+
+
+def _openat2(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> tuple[int, int]:
+    """:return: the descriptor, or -1 and the error's number."""
+    path = b"/".join(segments)
+    fd = int(_syscall(_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.sizeof(how)))
+    return fd, (0 if fd >= 0 else ctypes.get_errno())
+
+
+def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
+    """The mechanism in which the kernel resolves the whole path (Linux 5.6)."""
+    how, races = _how(flags, _CONFINED), 0
+    while races < RACES:
+        fd, code = _openat2(root_fd, segments, how)
+        if fd >= 0:
+            return fd
+        races += code == errno.EAGAIN
+        if code not in (errno.EAGAIN, errno.EINTR):
+            raise _error(code)
+    return by_walk(root_fd, segments, flags)
+
+
+def by_cache(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
+    """
+    The mechanism that asks no disk (Linux 5.12) and crosses no mount: what is mounted there may be
+    of a kind that makes others wait.
+
+    :raise WouldWait: the kernel does not know.
+    """
+    return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED | _NO_XDEV))
+
+
+def by_cache_across(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
+    """As `by_cache`, across mounts: for a descriptor that is judged before it is used."""
+    return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED))
+
+
+def _from_cache(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> int:
+    fd, code = _openat2(root_fd, segments, how)
+    if fd >= 0:
+        return fd
+    if code in (errno.EAGAIN, errno.EINTR, errno.EXDEV):
+        raise WouldWait
+    raise _error(code)
+
+
+def by_walk(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
+    """The mechanism that opens one segment after the other, following nothing."""
+    parent = root_fd
+    try:
+        for segment in segments[:-1]:
+            child = _step(parent, segment, HANDLE)
+            if parent != root_fd:
+                os.close(parent)
+            parent = child
+        return _step(parent, segments[-1], flags)
+    finally:
+        if parent != root_fd:
+            os.close(parent)
+
+
+def _step(parent: int, segment: bytes, flags: int) -> int:
+    only_names = flags & (os.O_PATH | os.O_DIRECTORY) == os.O_PATH
+    for _ in range(RACES):
+        try:
+            fd = os.open(segment, flags | os.O_NOFOLLOW, dir_fd=parent)
+        except NotADirectoryError:
+            # O_DIRECTORY hides which it was; openat2 says ELOOP for a symlink.
+            mode = os.stat(segment, dir_fd=parent, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                raise _error(errno.ELOOP) from None
+            if not stat.S_ISDIR(mode):
+                raise
+            continue  # it was exchanged between the two calls
+        try:
+            if only_names and stat.S_ISLNK(os.fstat(fd).st_mode):
+                raise _error(errno.ELOOP)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+    raise _error(errno.EAGAIN)
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@cache
+def best_mechanism() -> Mechanism:
+    """
+    :return: `by_openat2` where this kernel and its filters allow it, else `by_walk`.
+    :raise OSError: it could not be found out now (no descriptors); asked again next time.
+    """
+    root = os.open(b"/", HANDLE)
+    try:
+        os.close(by_openat2(root, (b".",), HANDLE))
+    except OSError as error:
+        if error.errno in NOT_NOW:
+            raise
+        return by_walk  # ENOSYS, or whatever a seccomp filter says
+    finally:
+        os.close(root)
+    return by_openat2
+
+
+@cache
+def cache_answers() -> bool:
+    """
+    :return: whether `by_cache` can be used here.
+    :raise OSError: as `best_mechanism`.
+    """
+    if best_mechanism() is not by_openat2:
+        return False
+    root = os.open(b"/", HANDLE)
+    try:
+        os.close(by_cache(root, (b".",), HANDLE))
+    except WouldWait:
+        return True
+    except OSError:
+        return False  # EINVAL: a flag that the kernel does not know
+    finally:
+        os.close(root)
+    return True
