@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http_headers import Headers
 
 from chatfiles.errors import (
     BadRequest,
     ExpectationFailed,
+    HeadTooLarge,
     NotImplementedHere,
     VersionNotSupported,
 )
@@ -267,31 +267,65 @@ class RuleTests(SynchronousTestCase):
         ]:
             self.assertRaises(error, framing.check_request_line, line)
 
-    def test_ascii_request_line(self) -> None:
+    def test_ascii_target(self) -> None:
         """A name that was typed as it is would be refused by Twisted."""
-        self.assertEqual(
-            framing.ascii_request_line(b"GET /\xff\xb0a HTTP/1.1"), b"GET /%FF%B0a HTTP/1.1"
-        )
+        line = framing.check_request_line(b"GET /\xff\xb0a HTTP/1.1")
+        self.assertEqual(line, (b"GET", b"/%FF%B0a", b"HTTP/1.1"))
+
+    def test_partial_heads(self) -> None:
+        """What can still become a head is waited for; what cannot is not."""
+        line = b"GET / HTTP/1.0\r\n"
+        for part in (b"GE", b"\r", b"\r\n", b"\r\nGET", line + b"X-A: \xe9\tb\r", line[:-1]):
+            framing.PartialHead().check(part)
+        for part in (b"GET /\n", b"\n", b"a\rb", b"\x16\x03", b"a\x7f", b"\r\r", line + b" a\r\n"):
+            self.assertRaises(BadRequest, framing.PartialHead().check, part)
+            with self.assertRaises(BadRequest):
+                partial = framing.PartialHead()
+                for end in range(1, len(part) + 1):
+                    partial.check(part[:end])
 
     def test_partial_lines(self) -> None:
-        """What can still become a line is waited for; what cannot is not."""
-        for part in (b"", b"GE", b"X-A: \xe9\tb\r", b"\r"):
-            framing.check_partial_line(part)
-        for part in (b"GET /\n", b"\n", b"a\rb", b"\x16\x03", b"a\x7f", b"\r\r"):
-            self.assertRaises(BadRequest, framing.check_partial_line, part)
+        """Lines without end are waited for until the head is too large in bytes."""
+        part = b"GET / HTTP/1.0\r\n" + b"A:\r\n" * framing.MAX_HEAD_LINES
+        framing.PartialHead().check(part)
+        self.assertRaises(HeadTooLarge, framing.PartialHead().check, part + b"A:\r\n")
 
     def test_heads(self) -> None:
         """What only the whole head tells."""
-        host = {b"Host": [b"h"]}
-        for fields, version, error in [
-            ({}, b"HTTP/1.0", None),
-            ({}, b"HTTP/1.1", BadRequest),
-            ({b"Host": [b"a", b"a"]}, b"HTTP/1.0", BadRequest),
-            ({**host, b"Content-Length": [b"1", b"1"]}, b"HTTP/1.1", BadRequest),
-            ({**host, b"Expect": [b"100-Continue"]}, b"HTTP/1.1", None),
-            ({**host, b"Expect": [b"100-continue"] * 2}, b"HTTP/1.1", ExpectationFailed),
+        host = b"\r\nHost: h"
+        for lines, version, error in [
+            (b"", b"HTTP/1.0", None),
+            (b"", b"HTTP/1.1", BadRequest),
+            (b"\r\nHost: a\r\nhost: a", b"HTTP/1.0", BadRequest),
+            (host + b"\r\nContent-Length: 1" * 2, b"HTTP/1.1", BadRequest),
+            (host + b"\r\nExpect: 100-Continue", b"HTTP/1.1", None),
+            (host + b"\r\nExpect: 100-continue" * 2, b"HTTP/1.1", ExpectationFailed),
         ]:
+            head = b"GET / " + version + lines
             if error is None:
-                framing.check_head(Headers(fields), version)
+                framing.read_head(head)
             else:
-                self.assertRaises(error, framing.check_head, Headers(fields), version)
+                self.assertRaises(error, framing.read_head, head)
+
+    def test_read(self) -> None:
+        """What a head says is read wrongly."""
+        fields = b"Host:h\r\nX-A: \tb \r\nx-a:\r\nConnection: Keep-Alive, Close"
+        head = framing.read_head(b"\r\nPUT /a?b HTTP/1.1\r\nContent-Length: 007\r\n" + fields)
+        self.assertEqual(head[:3], (b"PUT", b"/a?b", b"HTTP/1.1"))
+        self.assertEqual(head.fields[1:4], [(b"host", b"h"), (b"x-a", b"b"), (b"x-a", b"")])
+        self.assertEqual((head.length, head.expects_continue, head.persistent), (7, False, False))
+        head = framing.read_head(
+            b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: CHUNKED\r\nExpect: 100-continue"
+        )
+        self.assertEqual((head.length, head.expects_continue, head.persistent), (None, True, True))
+        self.assertFalse(framing.read_head(b"GET / HTTP/1.0").persistent)
+
+    def test_request_ids(self) -> None:
+        """A refusal cannot be found in the log by the id that its caller gave."""
+        for part, found in [
+            (b"X\r\nx-request-ID: \ta-1 \r\nb", [b"a-1"]),
+            (b"X\r\nX-Request-Id:a\r\nX-Request-Id: b", [b"a", b"b"]),
+            (b"X\r\nNot-X-Request-Id: a\r\n", []),
+            (b"GET /?x-request-id:a", []),
+        ]:
+            self.assertEqual(framing.request_ids(part), found, part)

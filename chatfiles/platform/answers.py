@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from chatfiles.fields import Fields, read_fields
+
 __all__ = [
     "MAX_FIELDS",
     "MAX_HEAD_BYTES",
@@ -35,14 +37,9 @@ _START = b"HTTP/1."
 _END = b"\r\n\r\n"
 # The reason phrase, and with it its space, is left out by some servers; nothing depends on it.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-_FIELD_LINES = re.compile(
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+", re.DOTALL
-)
 _BARE_LINE_END = re.compile(rb"\r(?=[^\n])|(?<!\r)\n", re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 _JUDGED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
-
-Fields = list[tuple[bytes, bytes]]
 
 
 class BadAnswer(Exception):
@@ -135,16 +132,11 @@ class HeadScanner:
         line = _STATUS_LINE.match(text)
         if line is None:
             raise BadAnswer("malformed status line")
-        block = text[line.end() : -2]
-        if not _FIELD_LINES.fullmatch(block):
+        fields = read_fields(text[line.end() : -2])
+        if fields is None:
             raise BadAnswer("malformed field line")
-        lines = block.split(b"\r\n")[:-1]
-        if len(lines) > MAX_FIELDS:
+        if len(fields) > MAX_FIELDS:
             raise BadAnswer("too many fields")
-        fields = [
-            (name.lower(), value.strip(b" \t"))
-            for name, _, value in [field.partition(b":") for field in lines]
-        ]
         status = int(line[2])
         if status < 200:
             self._interim(status, fields)

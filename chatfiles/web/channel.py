@@ -10,20 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
-from chatfiles.errors import (
-    BadRequest,
-    ChatfilesError,
-    HeadTooLarge,
-    RequestTimeout,
-    URITooLong,
-)
+from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.progress import unsent
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
@@ -46,19 +40,21 @@ LINGER_SECONDS = 2.0
 class Channel(HTTPChannel):
     """
     One connection of a caller.  Its requests are served one after the other, in order.
+
+    To its base, the receiver of lines, a whole head is one line.
     """
 
-    maxHeaders = framing.MAX_HEAD_LINES
-    totalHeadersSize = framing.MAX_HEAD_BYTES
+    delimiter = b"\r\n\r\n"
     MAX_LENGTH = framing.MAX_HEAD_BYTES
 
     site: Site
     requests: list[Request]
+    _peer: IAddress | None = None
+    _host: IAddress | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._in_head = False
-        self._head_lines = 0
+        self._partial = framing.PartialHead()
         self._in_body = False
         self._lingering = False
         self._lingered = 0
@@ -80,8 +76,6 @@ class Channel(HTTPChannel):
             if timer is not None and timer.active():
                 timer.cancel()
         self.site.channels.discard(self)
-        if self._in_head:
-            self.requests.clear()  # it never became one
         super().connectionLost(reason)
 
     def readConnectionLost(self) -> None:
@@ -105,9 +99,26 @@ class Channel(HTTPChannel):
             transport.loseConnection()
 
     @property
+    def _in_head(self) -> bool:
+        """Whether a head has begun and is not complete."""
+        return bool(self.line_mode and self._buffer)
+
+    @property
     def idle(self) -> bool:
         """Whether no request is being received, served or refused."""
         return not (self.requests or self._in_head or self._lingering)
+
+    def getPeer(self) -> IAddress:
+        """As usual, without asking the system for every request."""
+        if self._peer is None:
+            self._peer = super().getPeer()
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """As `getPeer`."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def abort(self) -> None:
         """Cut the connection so that the other end sees an incomplete message."""
@@ -137,15 +148,15 @@ class Channel(HTTPChannel):
         super().dataReceived(data)
         if self.paused:
             return
-        if self.line_mode and not (self._busyReceiving or self._lingering):
-            self._check_partial_line()
+        if self._in_head and not (self._busyReceiving or self._lingering):
+            self._check_partial_head()
         self._watch_head()
 
-    def _check_partial_line(self) -> None:
+    def _check_partial_head(self) -> None:
         try:
-            framing.check_partial_line(self._buffer)
+            self._partial.check(self._buffer)
         except ChatfilesError as error:
-            self.refuse(error)
+            self.refuse(error, self._buffer)
 
     def rawDataReceived(self, data: bytes) -> None:
         # What follows on a body that cannot be completed has no meaning.
@@ -156,58 +167,45 @@ class Channel(HTTPChannel):
             self._networkProducer.pauseProducing()
 
     def lineReceived(self, line: bytes) -> None:
+        """
+        A head is complete: hand the request over, where Twisted would wait for its body.
+
+        :param line: the head, without the empty line at its end.
+        """
         if self._lingering:
             return
+        self._cancel_head_timer()
+        self._partial = framing.PartialHead()
         try:
-            if not self._in_head and line:
-                self._in_head, self._head_lines = True, 0
-                framing.check_request_line(line)
-                line = framing.ascii_request_line(line)
-            elif line:
-                self._head_lines += 1
-                framing.check_field_line(line)
-            if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
-                raise HeadTooLarge
-            if self._head_lines > self.maxHeaders:
-                raise HeadTooLarge
+            head = framing.read_head(line)
         except ChatfilesError as error:
-            self.refuse(error)
+            self.refuse(error, line)
             return
-        super().lineReceived(line)
+        request: Request = self.requestFactory(self)  # type: ignore[assignment]
+        self.requests.append(request)
+        self._command, self._path, self._version = head.method, head.target, head.version
+        self.length, self._in_body = head.length, head.length != 0
+        self.persistent = head.persistent and not self.site.draining
+        if head.length is None:
+            self._transferDecoder = ChunkedBody(request.handleContentChunk, self._finishRequestBody)
+        elif head.length:
+            self._transferDecoder = _IdentityTransferDecoder(
+                head.length, request.handleContentChunk, self._finishRequestBody
+            )
+        request.head_received(head)
+        if self._in_body:
+            self.setRawMode()
+        else:
+            self.allContentReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line longer than the whole head may be."""
-        self.refuse(HeadTooLarge() if self._in_head else URITooLong())
-
-    def allHeadersReceived(self) -> None:
-        """Hand the request over with its head, where Twisted would wait for its body."""
-        request = self.requests[-1]
-        self._in_head = False
-        self._cancel_head_timer()
-        try:
-            framing.check_head(request.requestHeaders, self._version)
-        except ChatfilesError as error:
-            self.refuse(error)
-            return
-        self.persistent = self.checkPersistence(request, self._version)
-        self._in_body = self.length != 0
-        if self.length is None:
-            self._transferDecoder = ChunkedBody(request.handleContentChunk, self._finishRequestBody)
-        request.head_received(self._command, self._path, self._version, self.length)
+        """A head is larger than it may be."""
+        self.refuse(framing.too_large(line), line)
 
     def allContentReceived(self) -> None:
         self._in_body = False
         if not self._lingering:
             super().allContentReceived()
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Whether another request may follow; Twisted reads only the first token of the field."""
-        values = request.requestHeaders.getRawHeaders(b"connection", [])
-        tokens = {token.strip().lower() for value in values for token in value.split(b",")}
-        persistent = version == b"HTTP/1.1" and b"close" not in tokens and not self.site.draining
-        if not persistent and version == b"HTTP/1.1":
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return persistent
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
@@ -258,7 +256,7 @@ class Channel(HTTPChannel):
             return
         if self.paused:
             return
-        if self._in_head or self._buffer:
+        if self._buffer:
             self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
 
     def _cancel_head_timer(self) -> None:
@@ -268,8 +266,8 @@ class Channel(HTTPChannel):
 
     def _head_late(self) -> None:
         self._head_timer = None
-        if self._in_head or self._buffer:
-            self.refuse(RequestTimeout())
+        if self._buffer:
+            self.refuse(RequestTimeout(), self._buffer)
         else:
             self.abort()
 
@@ -278,7 +276,7 @@ class Channel(HTTPChannel):
         if self._in_body:
             self._body_late(self.requests[-1])
         elif self._in_head:
-            self.refuse(RequestTimeout())
+            self.refuse(RequestTimeout(), self._buffer)
         elif not (left := unsent(self.transport)):
             self.loseConnection()  # not a reset: it may destroy what has not been read
             self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
@@ -304,19 +302,21 @@ class Channel(HTTPChannel):
         if self._in_body:
             self.requests[-1].body.fail(error)
         else:
-            self.refuse(error)
+            self.refuse(error, self._buffer)
 
-    def refuse(self, error: ChatfilesError) -> None:
-        """Answer a request that never became one with what is wrong with it, then close."""
+    def refuse(self, error: ChatfilesError, head: bytes) -> None:
+        """
+        Answer a request that never became one with what is wrong with it, then close.
+
+        :param head: what there is of it.
+        """
         if self._lingering:
             return
         self._cancel_head_timer()
-        fields = self.requests[-1].requestHeaders if self.requests else None
-        request_id = self.site.request_id(fields)
+        request_id = self.site.request_id(framing.request_ids(head))
         self.site.log_refusal(self, error, request_id)
         transport: Any = self.transport
         transport.write(framing.refusal(error, request_id))
-        self.requests.clear()
         self.linger()
 
     def linger(self) -> None:

@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple, NoReturn
 
 from chatfiles.errors import (
     BadRequest,
     ChatfilesError,
     ExpectationFailed,
+    HeadTooLarge,
     NotImplementedHere,
+    URITooLong,
     VersionNotSupported,
 )
+from chatfiles.fields import FIELD_LINE, TOKEN, Fields, read_fields
 
 __all__ = [
     "MAX_HEAD_BYTES",
     "MAX_HEAD_LINES",
-    "ascii_request_line",
+    "PartialHead",
+    "RequestHead",
     "check_field_line",
-    "check_head",
-    "check_partial_line",
     "check_request_line",
+    "read_head",
     "refusal",
+    "request_ids",
+    "too_large",
 ]
 
 #: Bytes of a request line and its header lines together (CONTRACT 9).
@@ -37,34 +41,108 @@ MAX_HEAD_BYTES = 16 * 1024
 #: Header lines of a request (CONTRACT 9).
 MAX_HEAD_LINES = 100
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # A target may hold bytes over 0x7f: curl sends what was typed.  Controls and spaces never.
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-_FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 # A CR may still be followed by its LF; an LF that is there had no CR.
 _SPOILT = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-~%!$&'()*+,;=]+)(:[0-9]*)?")
+_REQUEST_ID = re.compile(rb"(?:\A|\n)x-request-id:[ \t]*([^\r\n]*?)[ \t]*(?:\r|\Z)", re.IGNORECASE)
+
+_JUDGED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"})
 
 #: Methods that must not reach a resource, whatever the route (RFC 9110, 9.3.6 and 9.3.8).
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 
 
-class FieldLines(Protocol):
-    """What is asked of a collection of header fields (Twisted's ``Headers`` has it)."""
+class RequestHead(NamedTuple):
+    """
+    A head that keeps every rule.
 
-    def getRawHeaders(self, name: bytes, /) -> Sequence[bytes] | None:
-        """:return: the values of the field, in order, or ``None``."""
+    :param target: in origin-form, printable ASCII.
+    :param version: ``HTTP/1.0`` or ``HTTP/1.1``.
+    :param length: bytes of the body; ``None`` when it is chunked.
+    :param expects_continue: whether its sender waits to be asked for the body.
+    :param persistent: whether another request may follow.
+    """
+
+    method: bytes
+    target: bytes
+    version: bytes
+    fields: Fields
+    length: int | None
+    expects_continue: bool
+    persistent: bool
 
 
-def _malformed(text: str) -> BadRequest:
-    return BadRequest(text, code="malformed_request")
+def read_head(head: bytes) -> RequestHead:
+    """
+    :param head: a request line and header lines, without the CRLF and the empty line at their end.
+        One empty line before them is allowed (RFC 9112, 2.2).
+    :raise ChatfilesError: 400, 417, 431, 501 or 505.
+    """
+    line, _, block = head.removeprefix(b"\r\n").partition(b"\r\n")
+    method, target, version = check_request_line(line)
+    fields = read_fields(block + b"\r\n" if block else b"")
+    if fields is None:
+        _refuse_lines(block)
+    if len(fields) > MAX_HEAD_LINES:
+        raise HeadTooLarge
+    return RequestHead(method, target, version, fields, *_judge(fields, version))
 
 
-def check_request_line(line: bytes) -> None:
+def _judge(fields: Fields, version: bytes) -> tuple[int | None, bool, bool]:
+    """
+    Apply the rules that only the whole head tells.
+
+    :return: what `RequestHead` says of *length*, *expects_continue* and *persistent*.
+    """
+    said: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        if name in _JUDGED:
+            said.setdefault(name, []).append(value)
+    is_http10 = version == b"HTTP/1.0"
+    _check_host(said.get(b"host", []), is_http10)
+    expects = [value.lower() for value in said.get(b"expect", [])]
+    if expects and expects != [b"100-continue"]:
+        raise ExpectationFailed
+    length = _length(said, is_http10)
+    closes = any(b"close" in _options(value) for value in said.get(b"connection", []))
+    return length, bool(expects) and not is_http10, not (is_http10 or closes)
+
+
+def _check_host(hosts: list[bytes], is_http10: bool) -> None:
+    if len(hosts) > 1 or not (hosts or is_http10):
+        raise _malformed("exactly one Host is required")  # RFC 9112, 3.2
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise _malformed("malformed Host")
+
+
+def _length(said: dict[bytes, list[bytes]], is_http10: bool) -> int | None:
+    lengths = said.get(b"content-length", [])
+    codings = said.get(b"transfer-encoding", [])
+    if len(lengths) + len(codings) > 1:
+        raise _malformed("more than one message length")  # RFC 9112, 6.3
+    if codings:
+        if codings[0].lower() != b"chunked":
+            raise _malformed("unsupported Transfer-Encoding")
+        if is_http10:
+            raise _malformed("Transfer-Encoding in HTTP/1.0")  # RFC 9112, 6.1
+        return None
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise _malformed("malformed Content-Length")
+    return int(lengths[0]) if lengths else 0
+
+
+def _options(value: bytes) -> list[bytes]:
+    return [option.strip(b" \t") for option in value.lower().split(b",")]
+
+
+def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     """
     :param line: the first line of a request, without its CRLF.
+    :return: method; target, with every byte over 0x7f percent-encoded; version.
     :raise ChatfilesError: 400, 501 or 505.
     """
     match = _REQUEST_LINE.fullmatch(line)
@@ -79,14 +157,9 @@ def check_request_line(line: bytes) -> None:
         raise NotImplementedHere
     if not target.startswith(b"/"):
         raise _malformed("request target must begin with /")
-
-
-def ascii_request_line(line: bytes) -> bytes:
-    """
-    :param line: the first line of a request, checked.
-    :return: the same with every byte over 0x7f percent-encoded; Twisted would refuse some of them.
-    """
-    return _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), line)
+    if not target.isascii():
+        target = _NOT_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), target)
+    return method, target, b"HTTP/1." + minor
 
 
 def check_field_line(line: bytes) -> None:
@@ -96,42 +169,66 @@ def check_field_line(line: bytes) -> None:
     """
     if line[:1] in (b" ", b"\t"):
         raise _malformed("folded header line")  # RFC 9112, 5.2
-    match = _FIELD_LINE.fullmatch(line)
-    if match is None:
+    if not FIELD_LINE.fullmatch(line):
         raise _malformed("malformed header line")
-    name = match[1].lower()
-    if name == b"content-length" and not _LENGTH.fullmatch(match[2].rstrip(b" \t")):
-        raise _malformed("malformed Content-Length")
-    if name == b"transfer-encoding" and match[2].rstrip(b" \t").lower() != b"chunked":
-        raise _malformed("unsupported Transfer-Encoding")
 
 
-def check_partial_line(part: bytes) -> None:
+def _refuse_lines(block: bytes) -> NoReturn:
+    for line in block.split(b"\r\n"):
+        check_field_line(line)
+    raise _malformed("malformed header line")
+
+
+class PartialHead:
     """
-    Refuse now what no further byte can mend, rather than at the deadline: lines that end in a bare
-    LF, and whatever is not HTTP at all.
-
-    :param part: the beginning of a line of a head, without CRLF.
-    :raise BadRequest: it has a control character.
+    A head that has not arrived whole: what no further byte can mend is refused now, not at the
+    deadline, at a cost that is proportional to what arrives.
     """
-    if _SPOILT.search(part):
-        raise _malformed("malformed request")
+
+    def __init__(self) -> None:
+        self._line = 0  # where the first line begins that has not been judged
+        self._lines = 0
+        self._seen = 0
+
+    def check(self, part: bytes) -> None:
+        """
+        :param part: what has arrived, which begins with what was given before.
+        :raise ChatfilesError: 400, 431, 501 or 505.
+        """
+        if part in (b"\r", b"\r\n"):
+            return
+        start = 2 if part.startswith(b"\r\n") else 0
+        self._line = max(self._line, start)
+        while (end := part.find(b"\r\n", max(self._line, self._seen - 1))) >= 0:
+            line = part[self._line : end]
+            if self._line == start:
+                check_request_line(line)
+            else:
+                check_field_line(line)
+            self._line = self._seen = end + 2
+            self._lines += 1
+        if _SPOILT.search(part, max(self._line, self._seen - 1)):
+            raise _malformed("malformed request")
+        self._seen = len(part)
+        if self._lines > 1 + MAX_HEAD_LINES:
+            raise HeadTooLarge
 
 
-def check_head(fields: FieldLines, version: bytes) -> None:
+def too_large(part: bytes) -> ChatfilesError:
     """
-    Judge what only the whole head tells.
-
-    :param fields: all header fields.
-    :param version: ``HTTP/1.0`` or ``HTTP/1.1``.
-    :raise ChatfilesError: 400 or 417.
+    :param part: a head, or the beginning of one, of more than `MAX_HEAD_BYTES`.
+    :return: 414 when its first line alone is that long, else 431.
     """
-    error = _host_error(fields, version) or _length_error(fields, version)
-    if error is not None:
-        raise error
-    expect = fields.getRawHeaders(b"expect")
-    if expect and [value.lower() for value in expect] != [b"100-continue"]:
-        raise ExpectationFailed
+    line = part.removeprefix(b"\r\n").partition(b"\r\n")[0]
+    return URITooLong() if len(line) > MAX_HEAD_BYTES else HeadTooLarge()
+
+
+def request_ids(part: bytes) -> list[bytes]:
+    """
+    :param part: a head that was refused, or the beginning of one.
+    :return: what it says of ``X-Request-Id``.
+    """
+    return _REQUEST_ID.findall(part)
 
 
 def refusal(error: ChatfilesError, request_id: str) -> bytes:
@@ -148,20 +245,5 @@ def refusal(error: ChatfilesError, request_id: str) -> bytes:
     )
 
 
-def _host_error(fields: FieldLines, version: bytes) -> ChatfilesError | None:
-    hosts = fields.getRawHeaders(b"host") or ()
-    if len(hosts) > 1 or (not hosts and version != b"HTTP/1.0"):
-        return _malformed("exactly one Host is required")  # RFC 9112, 3.2
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        return _malformed("malformed Host")
-    return None
-
-
-def _length_error(fields: FieldLines, version: bytes) -> ChatfilesError | None:
-    lengths = fields.getRawHeaders(b"content-length") or ()
-    codings = fields.getRawHeaders(b"transfer-encoding") or ()
-    if len(lengths) + len(codings) > 1:
-        return _malformed("more than one message length")  # RFC 9112, 6.3
-    if codings and version == b"HTTP/1.0":
-        return _malformed("Transfer-Encoding in HTTP/1.0")  # RFC 9112, 6.1
-    return None
+def _malformed(text: str) -> BadRequest:
+    return BadRequest(text, code="malformed_request")

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 
 from chatfiles.web.body import CallerLeft, RequestBody
+from chatfiles.web.framing import RequestHead
 
 if TYPE_CHECKING:
     from chatfiles.web.channel import Channel
@@ -51,18 +52,21 @@ class Request(server.Request):
 
     # -- for the channel
 
-    def head_received(
-        self, method: bytes, target: bytes, version: bytes, length: int | None
-    ) -> None:
+    def head_received(self, head: RequestHead) -> None:
         """Everything but the body is here: a request with a body is served from now on."""
-        self.method, self.uri, self.clientproto = method, target, version
-        self.path, _, self.query = target.partition(b"?")
+        self.method, self.uri, self.clientproto = head.method, head.target, head.version
+        self.path, _, self.query = head.target.partition(b"?")
         self.site = self.channel.site
         self.started = self.site.reactor.seconds()
-        expects = version != b"HTTP/1.0" and self.requestHeaders.hasHeader(b"expect")
-        self.body = RequestBody(self.channel, length, expects)
-        self.request_id = self.site.request_id(self.requestHeaders)
-        if length != 0:
+        for name, value in head.fields:
+            self.requestHeaders.addRawHeader(name, value)
+        self.body = RequestBody(self.channel, head.length, head.expects_continue)
+        self.request_id = self.site.request_id(
+            self.requestHeaders.getRawHeaders(b"x-request-id", ())
+        )
+        if head.version == b"HTTP/1.1" and not self.channel.persistent:
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        if head.length != 0:
             self.process()
 
     def handleContentChunk(self, data: bytes) -> None:

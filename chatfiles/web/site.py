@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
-from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
@@ -122,12 +121,11 @@ class Site(TwistedSite):
             peer=getattr(channel.getPeer(), "host", "-"),
         )
 
-    def request_id(self, fields: Headers | None) -> str:
+    def request_id(self, given: Sequence[bytes]) -> str:
         """
-        :param fields: the header fields of a request, as far as there are any.
-        :return: its ``X-Request-Id`` where that is acceptable, else a new one (CONTRACT 4).
+        :param given: the values of a request's ``X-Request-Id``.
+        :return: the one value where that is acceptable, else a new id (CONTRACT 4).
         """
-        given = (fields and fields.getRawHeaders(b"x-request-id")) or ()
         if len(given) == 1 and is_request_id(given[0]):
             return given[0].decode("ascii")
         return self.new_request_id()
