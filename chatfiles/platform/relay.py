@@ -16,6 +16,7 @@ from chatfiles.web.request import Request
 
 __all__ = ["copy_head", "make_safe", "relay_body"]
 
+_RELAYED = frozenset(headers.RELAYED_RESPONSE_HEADERS)
 #: Fields that mean something with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
 
@@ -26,10 +27,9 @@ def copy_head(request: Request, response: IResponse) -> None:
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
-    for name in headers.RELAYED_RESPONSE_HEADERS:
-        values = response.headers.getRawHeaders(name)
-        if values is not None and code in _ONLY_WITH.get(name, (code,)):
-            request.responseHeaders.setRawHeaders(name, values[:1])
+    for name, values in response.headers.getAllRawHeaders():
+        if name in _RELAYED and code in _ONLY_WITH.get(name, (code,)):
+            request.setHeader(name, values[0])
     # Twisted keeps the length of a body apart from the fields.
     if (
         response.length is not UNKNOWN_LENGTH
@@ -48,26 +48,22 @@ def make_safe(request: Request, name: bytes | None, inline: bool = False) -> Non
         ``None`` when the answer is no file.
     :param inline: whether the caller asked for viewing.
     """
-    fields = request.responseHeaders
-    media_type = (fields.getRawHeaders(b"content-type") or [b"application/octet-stream"])[0]
+    fields = request.fields
+    media_type = fields.get(b"Content-Type", b"application/octet-stream")
     essence = media_type.split(b";")[0].strip().lower().decode("latin-1")
-    disposition = (fields.getRawHeaders(b"content-disposition") or [b""])[0]
+    disposition = fields.get(b"Content-Disposition", b"").lower()
     shown = inline and may_view_inline(essence)
     if name is None:
-        fields.removeHeader(b"Content-Disposition")
+        fields.pop(b"Content-Disposition", None)
     elif request.code in (200, 206):
-        fields.setRawHeaders(b"Content-Type", [media_type])
-        if not disposition.lower().startswith(b"attachment;") and not (
-            shown and disposition.lower().startswith(b"inline;")
+        fields[b"Content-Type"] = media_type
+        if not (disposition.startswith(b"attachment;")) and not (
+            shown and disposition.startswith(b"inline;")
         ):
-            fields.setRawHeaders(
-                b"Content-Disposition", [headers.content_disposition(name, inline=shown)]
-            )
-    fields.setRawHeaders(b"Cache-Control", [b"private, no-cache"])
-    fields.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
-    fields.setRawHeaders(
-        b"Content-Security-Policy", [headers.CSP_INLINE if shown else headers.CSP_ATTACHMENT]
-    )
+            fields[b"Content-Disposition"] = headers.content_disposition(name, inline=shown)
+    fields[b"Cache-Control"] = b"private, no-cache"
+    fields[b"X-Content-Type-Options"] = b"nosniff"
+    fields[b"Content-Security-Policy"] = headers.CSP_INLINE if shown else headers.CSP_ATTACHMENT
 
 
 async def relay_body(
@@ -82,6 +78,10 @@ async def relay_body(
     expected = None if response.length is UNKNOWN_LENGTH else response.length
     request.write(b"")  # the head
     relay = BodyRelay(request, expected)
+    response.deliverBody(relay)
+    if relay.done.called:  # it came with its head
+        await relay.done
+        return
     acked = acknowledged(request.channel.transport)
     silent = ProgressWatch(
         clock, idle_timeout, relay.upstream_state, lambda: _stalled(request, relay)
@@ -94,7 +94,6 @@ async def relay_body(
         lambda: request.abort("client_stalled"),
     )
     try:
-        response.deliverBody(relay)
         await relay.done
     finally:
         silent.stop()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -28,6 +29,9 @@ __all__ = ["Resolver", "Target", "require_id"]
 
 #: Seconds after which a workspace that has to register is expected to have done so.
 REGISTER_AGAIN = 30
+
+#: URLs whose verdict is remembered: it depends on nothing else.
+_URLS = 4096
 
 _log = Logger()
 
@@ -74,6 +78,7 @@ class Resolver:
         self._registry = registry
         self._policy = policy
         self._make_secret = make_secret
+        self._judged = lru_cache(_URLS)(self._judge)
 
     async def resolve(self, workspace_id: UUID, operation: str) -> Target:
         """
@@ -86,7 +91,7 @@ class Resolver:
             raise NotFound("workspace not found", code="workspace_not_found")
         if not workspace.url:
             raise _without_url(workspace, operation)
-        url = self._judge(workspace.url)
+        url = self._judged(workspace.url)
         if not workspace.inbound_secret:
             raise await self._enrol(workspace_id, operation)
         return Target(workspace_id, url, workspace.inbound_secret)

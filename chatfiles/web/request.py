@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web import server
+from twisted.web.http import NO_BODY_CODES, toChunk
 
 from chatfiles.web.body import CallerLeft, RequestBody
 from chatfiles.web.framing import RequestHead
@@ -30,6 +31,7 @@ class Request(server.Request):
 
     :ivar request_id: the caller's ``X-Request-Id`` where it is acceptable, else a new one.
     :ivar body: what is sent behind the head; it may still be on its way.
+    :ivar fields: of the answer.
     :ivar operation: what the log calls it; empty for requests that are not logged.
     :ivar workspace: the workspace it is about, for the log.
     :ivar ends_with_caller: it is given up when the caller closes its side.
@@ -39,6 +41,7 @@ class Request(server.Request):
     channel: Channel
     site: Site
     body: RequestBody
+    fields: dict[bytes, bytes]
     request_id: str = "-"
     operation: str = ""
     workspace: str = "-"
@@ -46,6 +49,7 @@ class Request(server.Request):
     ends_with_caller: bool = False
     started: float = 0.0
 
+    _bodiless = False
     _serving: Deferred[Any] | None = None
     _finish_pending = False
     _ended = False
@@ -56,7 +60,7 @@ class Request(server.Request):
         """Everything but the body is here: a request with a body is served from now on."""
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
-        self.site = self.channel.site
+        self.site, self.fields = self.channel.site, {}
         self.started = self.site.reactor.seconds()
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)
@@ -65,7 +69,7 @@ class Request(server.Request):
             self.requestHeaders.getRawHeaders(b"x-request-id", ())
         )
         if head.version == b"HTTP/1.1" and not self.channel.persistent:
-            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            self.setHeader(b"Connection", b"close")
         if head.length != 0:
             self.process()
 
@@ -135,12 +139,46 @@ class Request(server.Request):
         else:
             super().unregisterProducer()
 
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """
+        Set a field of the answer; Twisted's collection of them costs as much as the rest of it.
+
+        :param name: in the usual case, such as ``Content-Type``.
+        :param value: without line ends.
+        """
+        self.fields[name] = value
+
     def write(self, data: bytes) -> None:
-        if not self.startedWriting and not self.body.complete and not self._drains():
+        """
+        Send the head of the answer, unless that has been done, and some of its body.  Nothing is
+        sent to a caller who has left, nor as the body of an answer that has none (RFC 9110, 6.4.1).
+        """
+        if self.finished or self._disconnected:
+            return
+        pieces = [] if self.startedWriting else [self._head()]
+        if data and not self._bodiless:
+            self.sentLength += len(data)
+            pieces += toChunk(data) if self.chunked else (data,)
+        if pieces:
+            self.channel.writeSequence(pieces)
+
+    def _head(self) -> bytes:
+        self.startedWriting = 1
+        fields = self.fields
+        if not self.body.complete and not self._drains():
             # What follows on this connection is the rest of a body that nobody will read.
             self.channel.persistent = False
-            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        super().write(data)
+            fields[b"Connection"] = b"close"
+        self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
+        if self.clientproto == b"HTTP/1.1" and not (self._bodiless or b"Content-Length" in fields):
+            fields[b"Transfer-Encoding"] = b"chunked"
+            self.chunked = 1
+        lines = [b"%s %d %s" % (self.clientproto, self.code, self.code_message)]
+        lines += [b"%s: %s" % field for field in fields.items()]
+        head = b"\r\n".join(lines)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
+            raise ValueError("a field of the answer has a line end")
+        return head + b"\r\n\r\n"
 
     def _drains(self) -> bool:
         body = self.body
