@@ -8,6 +8,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.resource import Answer, Endpoint
+from chatfiles.streams.progress import unsent
 from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, more_than, until
@@ -222,12 +223,14 @@ class LingerTests(TestCase):
         caller = await self.refused()
         self.assertLess(await caller.flood(64 * MIB), 64 * MIB)
         self.assertFalse(caller.transport._aborting)
+        await until(reactor, lambda: not unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS)
         await until(caller.reactor, lambda: not caller.site.channels)
 
     async def test_sender_who_stays(self) -> None:
         """A refused sender would keep its connection by doing nothing."""
         caller = await self.refused()
+        await until(reactor, lambda: not unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS - 0.1)
         self.assertFalse(caller.transport._aborting)
         caller.clock.advance(0.1)
@@ -239,6 +242,7 @@ class LingerTests(TestCase):
         caller.site.drain(30)
         await caller.send(b"x")
         self.assertFalse(caller.transport.disconnecting)
+        await until(reactor, lambda: not unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS)
         await until(caller.reactor, lambda: not caller.site.channels)
 

@@ -257,6 +257,15 @@ class DrainTests(LoggedCase):
         self.assertEqual(self.lines()[-1].split()[-1], "complete")
         self.assertTrue(caller.answer().complete)
 
+    def test_announced(self) -> None:
+        """An answer that begins while its site ends would not say that no more can follow."""
+        held = Held()
+        caller = Caller(held).send(get())
+        caller.site.drain(30)
+        held.answer()
+        caller.settle()
+        self.assertEqual((caller.answer().fields["connection"], caller.lost), ("close", True))
+
     def test_late(self) -> None:
         """A transfer that takes too long would hold up the shutdown, or look whole."""
         caller = Caller(Partial()).send(get())

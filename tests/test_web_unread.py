@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.resource import Answer
+from chatfiles.streams.progress import unsent
 from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import KEEP_ALIVE_DRAIN
-from tests.loopback import Loopback, until
+from tests.loopback import Loopback, more_than, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
 
 GHOST = post(b"", path=b"/ghost")
@@ -104,5 +105,25 @@ class SocketTests(TestCase):
         self.assertLess(await caller.flood(1 << 26), 1 << 26)
         await caller.read_to_end()
         self.assertEqual([answer.status for answer in caller.answers()], [413])
+        await until(reactor, lambda: not unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_slow_reader(self) -> None:
+        """A large answer would be cut because nobody wants the body of its request."""
+        held = Held()
+        caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
+        await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        held.requests[0].write(bytes(1 << 23))
+        held.answers[0].callback(None)
+        await until(reactor, lambda: caller.take(1))
+        for _ in range(3):
+            caller.clock.advance(LINGER_SECONDS)
+            self.assertFalse(caller.transport._aborting)
+            await caller.read(more_than(len(caller.data) + (1 << 20)))
+        caller.clock.advance(LINGER_SECONDS)
+        for _ in range(int(IDLE_TIMEOUT / LINGER_SECONDS)):
+            self.assertEqual(len(caller.site.channels), 1)
+            caller.clock.advance(LINGER_SECONDS)
         await until(reactor, lambda: not caller.site.channels)

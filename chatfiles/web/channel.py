@@ -8,6 +8,7 @@ when their *head* is complete, not their body: https://github.com/twisted/twiste
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
@@ -18,7 +19,7 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
-from chatfiles.streams.progress import unsent
+from chatfiles.streams.progress import acknowledged, unsent
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
 
@@ -58,7 +59,8 @@ class Channel(HTTPChannel):
         self._in_body = False
         self._lingering = False
         self._lingered = 0
-        self._left = 0
+        self._stalled = 0.0
+        self._taken: Hashable = None
         self._read_closed = False
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
@@ -277,15 +279,19 @@ class Channel(HTTPChannel):
             self._body_late(self.requests[-1])
         elif self._in_head:
             self.refuse(RequestTimeout(), self._buffer)
-        elif not (left := unsent(self.transport)):
+        elif not unsent(self.transport):
             self.loseConnection()  # not a reset: it may destroy what has not been read
             self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
-        elif left != self._left:
+        elif self._progressed():
             # The last answer is still on its way to a slow reader.
-            self._left = left
             self.setTimeout(self.site.idle_timeout)
         else:
             self.abort()
+
+    def _progressed(self) -> bool:
+        """:return: whether the caller has taken anything since this was last asked."""
+        before, self._taken = self._taken, acknowledged(self.transport)()
+        return before != self._taken
 
     def _body_late(self, request: Request) -> None:
         if request.answered:
@@ -333,8 +339,16 @@ class Channel(HTTPChannel):
         transport: Any = self.transport
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
-        self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
+        self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
+
+    def _end_linger(self) -> None:
+        """Cut, unless the answer is still on its way to a slow reader."""
+        self._stalled = 0.0 if self._progressed() else self._stalled + LINGER_SECONDS
+        if unsent(self.transport) and self._stalled < self.site.idle_timeout:
+            self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
+        else:
+            self.abort()

@@ -165,8 +165,8 @@ class Request(server.Request):
     def _head(self) -> bytes:
         self.startedWriting = 1
         fields = self.fields
-        if not self.body.complete and not self._drains():
-            # What follows on this connection is the rest of a body that nobody will read.
+        # What follows may be the rest of a body that nobody will read.
+        if self.site.draining or not (self.body.complete or self._drains()):
             self.channel.persistent = False
             fields[b"Connection"] = b"close"
         self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES
