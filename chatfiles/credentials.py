@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
-from typing import Protocol
+
+from chatfiles.fields import HeaderFields
 
 __all__ = ["bearer", "same_secret"]
 
@@ -16,17 +16,13 @@ __all__ = ["bearer", "same_secret"]
 _BEARER = re.compile(rb"bearer +([^\x00-\x20\x7f]+)", re.IGNORECASE)
 
 
-class _Fields(Protocol):
-    def getRawHeaders(self, name: bytes, /) -> Sequence[bytes] | None: ...
-
-
-def bearer(fields: _Fields) -> str | None:
+def bearer(fields: HeaderFields) -> str | None:
     """
     :param fields: the header fields of a request.
     :return: the token of its ``Authorization: Bearer``; ``None`` without one, with another scheme,
         or with more than one such field.
     """
-    values = fields.getRawHeaders(b"authorization") or ()
+    values = fields.getRawHeaders(b"authorization", ())
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
     return match[1].decode("utf-8", "surrogateescape") if match else None
 

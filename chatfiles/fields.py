@@ -7,11 +7,22 @@ Both hops read heads with this: the server its callers', the platform its worksp
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
-__all__ = ["FIELD_LINE", "TOKEN", "Fields", "read_fields"]
+__all__ = ["FIELD_LINE", "TOKEN", "Fields", "HeaderFields", "read_fields"]
 
 #: Names in lower case and values without the white space around them, in order.
 Fields = list[tuple[bytes, bytes]]
+
+
+class HeaderFields(Protocol):
+    """Fields to look up by name, as `twisted.web.http_headers.Headers` has them."""
+
+    def getRawHeaders(self, name: bytes, default: Sequence[bytes], /) -> Sequence[bytes]:
+        """:return: the values of *name*, one for each of its lines; *default* if there is none."""
+        ...
+
 
 #: RFC 9110, 5.6.2.
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"

@@ -20,12 +20,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from chatfiles.dates import format_http_date, parse_http_date
+from chatfiles.fields import HeaderFields
 from chatfiles.model import FileFacts
 
-__all__ = ["Decision", "HeaderFields", "decide", "etag", "last_modified"]
+__all__ = ["Decision", "decide", "etag", "last_modified"]
 
 #: A validator is weak while it may still name two versions: nanoseconds (CONTRACT 6.4).
 SETTLED_NS = 1_000_000_000
@@ -37,14 +37,6 @@ _READS = (b"GET", b"HEAD")
 _OWS = b" \t"
 _LIST_MEMBER = re.compile(rb'[ \t]*(?:((?:W/)?"[^"\x00-\x20\x7f]*")[ \t]*)?(?:,|\Z)')
 _RANGE_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
-
-
-class HeaderFields(Protocol):
-    """A request's headers, as `twisted.web.http_headers.Headers` gives them."""
-
-    def getRawHeaders(self, name: bytes, default: Sequence[bytes]) -> Sequence[bytes]:
-        """:return: the values of *name*, one for each of its lines; *default* if there is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

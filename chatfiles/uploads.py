@@ -4,12 +4,10 @@ What both hops ask of an upload before they take its body (CONTRACT 7).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from multipart import parse_options_header
 
 from chatfiles.errors import BadRequest, TooLarge, UnsupportedMediaType
+from chatfiles.fields import HeaderFields
 
 __all__ = ["MAX_FILES", "check_upload_head", "invalid_form", "megabytes", "request_too_large"]
 
@@ -17,10 +15,6 @@ __all__ = ["MAX_FILES", "check_upload_head", "invalid_form", "megabytes", "reque
 MAX_FILES = 64
 #: Characters of a boundary (RFC 2046, 5.1.1).
 MAX_BOUNDARY = 70
-
-
-class _Fields(Protocol):
-    def getRawHeaders(self, name: bytes, /) -> Sequence[bytes] | None: ...
 
 
 def megabytes(limit: int) -> str:
@@ -42,7 +36,7 @@ def invalid_form(detail: str) -> BadRequest:
     return BadRequest("failed to parse multipart form", code="invalid_multipart", detail=detail)
 
 
-def check_upload_head(fields: _Fields, length: int | None, limit: int) -> str:
+def check_upload_head(fields: HeaderFields, length: int | None, limit: int) -> str:
     """
     Judge an upload by its head.
 
@@ -54,10 +48,10 @@ def check_upload_head(fields: _Fields, length: int | None, limit: int) -> str:
     :raise BadRequest: it has no valid boundary.
     :raise TooLarge: it declares more than *limit*.
     """
-    codings = fields.getRawHeaders(b"content-encoding") or ()
+    codings = fields.getRawHeaders(b"content-encoding", ())
     if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
         raise UnsupportedMediaType("an upload must not have a Content-Encoding")
-    types = fields.getRawHeaders(b"content-type") or ()
+    types = fields.getRawHeaders(b"content-type", ())
     essence, options = parse_options_header(types[0].decode("latin-1")) if types else ("", {})
     if len(types) != 1 or essence.lower() != "multipart/form-data":
         raise UnsupportedMediaType("expected multipart/form-data")

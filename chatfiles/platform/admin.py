@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from chatfiles.errors import NotFound
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash, token_prefix
+from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, required_id, scopes_of
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.resolve import require_id
@@ -46,10 +47,6 @@ def _token_view(token: Token) -> dict[str, object]:
     }
 
 
-def _no_workspace() -> NotFound:
-    return NotFound("workspace not found", code="workspace_not_found")
-
-
 async def _add_token(
     context: PlatformContext, workspace_id: UUID, scopes: frozenset[Scope], name: str | None
 ) -> tuple[str, Token]:
@@ -58,7 +55,7 @@ async def _add_token(
         workspace_id, digest=token_hash(text), prefix=token_prefix(text), scopes=scopes, name=name
     )
     if token is None:
-        raise _no_workspace()
+        raise refusals.no_workspace()
     return text, token
 
 
@@ -109,14 +106,14 @@ class WorkspaceItem(_AdminEndpoint):
         await self._context.authenticator.for_workspace(request, self._workspace_id, None)
         workspace = await self._context.registry.workspace(require_id(self._workspace_id))
         if workspace is None:
-            raise _no_workspace()
+            raise refusals.no_workspace()
         return Answer(200, _workspace_view(workspace))
 
     async def render_DELETE(self, request: Request) -> Answer:
         """Remove it and revoke its tokens."""
         await self._context.authenticator.admin(request)
         if not await self._context.registry.remove_workspace(require_id(self._workspace_id)):
-            raise _no_workspace()
+            raise refusals.no_workspace()
         return Answer(204)
 
 
@@ -133,7 +130,7 @@ class TokenCollection(_AdminEndpoint):
         await self._context.authenticator.admin(request)
         workspace_id = require_id(self._workspace_id)
         if await registry.workspace(workspace_id) is None:
-            raise _no_workspace()
+            raise refusals.no_workspace()
         return Answer(
             200, {"tokens": [_token_view(token) for token in await registry.tokens(workspace_id)]}
         )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chatfiles.errors import BadRequest
 from chatfiles.model import ALL_SCOPES, Scope, parse_workspace_id
+from chatfiles.platform import refusals
 
 __all__ = ["allowed_url", "optional_text", "required_id", "scopes_of"]
 
@@ -42,7 +43,7 @@ def required_id(body: dict[str, Any], name: str) -> UUID:
     value = body.get(name)
     workspace_id = parse_workspace_id(value) if isinstance(value, str) else None
     if workspace_id is None:
-        raise BadRequest("invalid workspace ID", code="invalid_workspace_id")
+        raise refusals.invalid_id()
     return workspace_id
 
 

@@ -9,9 +9,9 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles import headers
-from chatfiles.errors import UpstreamFailed
 from chatfiles.model import Scope
 from chatfiles.paths import check_form
+from chatfiles.platform import refusals
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.forward import Read, discard
 from chatfiles.platform.relay import copy_head, make_safe, relay_body
@@ -74,6 +74,4 @@ class Download(Endpoint):
             if response.code != 401:
                 return response
             discard(response)
-        raise UpstreamFailed(
-            "workspace refused the platform's credentials", code="workspace_refused_credentials"
-        )
+        raise refusals.credentials_refused()

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from chatfiles.errors import Forbidden, NotFound, Unauthorized
 from chatfiles.model import ALL_SCOPES, Scope, Workspace, token_hash, token_prefix
+from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, required_id
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.tokens import Caller
@@ -16,10 +16,6 @@ from chatfiles.resource import Answer, Endpoint, read_json
 from chatfiles.web.request import Request
 
 __all__ = ["Heartbeat", "Register"]
-
-
-def _missing() -> Unauthorized:
-    return Unauthorized("missing workspace auth token", code="missing_token")
 
 
 class _AgentEndpoint(Endpoint):
@@ -30,13 +26,13 @@ class _AgentEndpoint(Endpoint):
     @staticmethod
     def _check(caller: Caller, workspace_id: UUID) -> None:
         """
-        :raise Unauthorized: the credential is of another workspace.
-        :raise Forbidden: it may not register.
+        :raise chatfiles.errors.Unauthorized: the credential is of another workspace.
+        :raise chatfiles.errors.Forbidden: it may not register.
         """
         if not caller.owns(workspace_id):
-            raise Unauthorized("invalid workspace auth token", code="invalid_token")
+            raise refusals.invalid_token()
         if not caller.allows(Scope.AGENT):
-            raise Forbidden("token does not allow this", code="insufficient_scope")
+            raise refusals.out_of_scope()
 
     async def _secret(self, workspace: Workspace) -> str | None:
         if workspace.inbound_secret:
@@ -58,7 +54,7 @@ class Register(_AgentEndpoint):
         context = self._context
         caller = await context.authenticator.caller(request)
         if caller is None and not context.open_registration:
-            raise _missing()
+            raise refusals.missing_token()
         body = await read_json(request)
         workspace_id = required_id(body, "id")
         request.workspace = str(workspace_id)
@@ -66,7 +62,7 @@ class Register(_AgentEndpoint):
             self._check(caller, workspace_id)
         elif await context.registry.has_live_token(workspace_id):
             # A registry error is no proof that there are none: it propagates (CONTRACT 4).
-            raise _missing()
+            raise refusals.missing_token()
         may_create = caller is None or caller.is_admin
         url = await allowed_url(body, context.check_url)
         mode = optional_text(body, "delivery_mode")
@@ -77,7 +73,7 @@ class Register(_AgentEndpoint):
             create_name=self._name(body, workspace_id) if may_create else None,
         )
         if workspace is None:
-            raise NotFound("workspace not found", code="workspace_not_found")
+            raise refusals.no_workspace()
         answer: dict[str, object] = {
             "status": "registered",
             "platform_inbound_secret": await self._secret(workspace),
@@ -87,7 +83,7 @@ class Register(_AgentEndpoint):
             if token is not None:
                 answer["auth_token"] = token
             elif caller is None:  # somebody else was first
-                raise _missing()
+                raise refusals.missing_token()
         return Answer(200, answer)
 
     async def _first_token(self, workspace_id: UUID) -> str | None:
@@ -119,7 +115,7 @@ class Heartbeat(_AgentEndpoint):
         self._check(caller, workspace_id)
         workspace = await self._context.registry.heartbeat(workspace_id)
         if workspace is None:
-            raise NotFound("workspace not found", code="workspace_not_found")
+            raise refusals.no_workspace()
         return Answer(
             200, {"status": "ok", "platform_inbound_secret": await self._secret(workspace)}
         )

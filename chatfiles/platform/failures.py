@@ -20,10 +20,11 @@ from twisted.web.client import (
 )
 
 from chatfiles.errors import UpstreamFailed
+from chatfiles.platform import refusals
 from chatfiles.platform.answers import BadAnswer
 from chatfiles.platform.dial import AddressRefused
 
-__all__ = ["UNANSWERED", "as_told", "is_cancelled", "not_allowed", "not_connected"]
+__all__ = ["UNANSWERED", "as_told", "is_cancelled", "not_connected"]
 
 #: What a dial may fail with: the network, or the peer's certificate.
 _DIAL_ERRORS = (
@@ -41,7 +42,7 @@ UNANSWERED = (RequestNotSent, RequestTransmissionFailed, ResponseNeverReceived)
 def not_connected(failure: Failure) -> Failure:
     """:return: what the caller is told of a dial that failed."""
     if failure.check(AddressRefused):
-        return Failure(not_allowed(failure.getErrorMessage()))
+        return Failure(refusals.url_not_allowed(failure.getErrorMessage()))
     if failure.check(*_DIAL_ERRORS):
         return Failure(UpstreamFailed(detail=_why(failure.value)))
     return failure
@@ -59,7 +60,7 @@ def as_told(failure: Failure) -> Failure:
         return Failure(UpstreamFailed(detail="the connection was lost before an answer came"))
     if isinstance(error, ResponseFailed):
         bad = [reason.value for reason in error.reasons if reason.check(BadAnswer)]
-        return Failure(_answered_badly(str(bad[0]) if bad else "cut within the head"))
+        return Failure(refusals.answered_badly(str(bad[0]) if bad else "cut within the head"))
     return failure
 
 
@@ -81,19 +82,3 @@ def _why(error: BaseException | None) -> str:
         case SSL.Error() | VerificationError():
             return "no secure connection could be made"
     return "no connection could be made"
-
-
-def not_allowed(reason: str) -> UpstreamFailed:
-    """
-    :param reason: a sentence for a person.
-    :return: what the caller is told of a URL or address that must not be dialled (CONTRACT 8).
-    """
-    return UpstreamFailed(
-        "workspace URL not allowed", code="workspace_url_not_allowed", detail=reason
-    )
-
-
-def _answered_badly(reason: str) -> UpstreamFailed:
-    return UpstreamFailed(
-        "workspace answered badly", code="workspace_answered_badly", detail=reason
-    )

@@ -20,23 +20,17 @@ from zope.interface import implementer
 from chatfiles.errors import UpstreamFailed
 from chatfiles.headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.interfaces import IWorkspaceGateway
+from chatfiles.platform.refusals import answered_badly
 from chatfiles.platform.resolve import Target
 from chatfiles.query import encode_query_value
 
-__all__ = ["Read", "Store", "WorkspaceGateway", "bad_answer", "discard"]
+__all__ = ["Read", "Store", "WorkspaceGateway", "discard"]
 
 #: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
 VIA = b"1.1 chatfiles"
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
-
-
-def bad_answer(detail: str) -> UpstreamFailed:
-    """:return: what the caller is told of an answer that cannot be relayed."""
-    return UpstreamFailed(
-        "workspace answered badly", code="workspace_answered_badly", detail=detail
-    )
 
 
 class _ReadyURL(EncodedURL):
@@ -137,7 +131,7 @@ class WorkspaceGateway:
         response = await self._ask(target, b"POST", url, headers, store.request_id, store.body)
         if not 200 <= response.code < 300 and not 400 <= response.code < 600:
             discard(response)
-            raise bad_answer(f"status {response.code}")
+            raise answered_badly(f"status {response.code}")
         return response
 
     async def _ask(
@@ -167,16 +161,16 @@ def _check_read(read: Read, response: IResponse) -> None:
     """:raise UpstreamFailed: the answer is none to what was asked."""
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
-        raise bad_answer(f"status {code}")
+        raise answered_badly(f"status {code}")
     if code == 304 and not any(read.fields.hasHeader(name) for name in _ASKS_304):
-        raise bad_answer("304 to an unconditional request")
+        raise answered_badly("304 to an unconditional request")
     if code == 206:
         _check_part(read, response)
 
 
 def _check_part(read: Read, response: IResponse) -> None:
     if not read.fields.hasHeader(b"range"):
-        raise bad_answer("206 without a Range")
+        raise answered_badly("206 without a Range")
     if read.method == b"HEAD" or response.length is UNKNOWN_LENGTH:
         return
     given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range") or ()
@@ -186,11 +180,11 @@ def _check_part(read: Read, response: IResponse) -> None:
             b"multipart/byteranges"
         ):
             return
-        raise bad_answer("206 without a Content-Range")
+        raise answered_badly("206 without a Content-Range")
     first, last = int(match[1]), int(match[2])
     total = None if match[3] == b"*" else int(match[3])
     if last - first + 1 != response.length or (total is not None and last >= total):
-        raise bad_answer("Content-Range does not fit the length")
+        raise answered_badly("Content-Range does not fit the length")
 
 
 class _Discard(Protocol):

@@ -11,17 +11,10 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from chatfiles.errors import (
-    BadRequest,
-    ChatfilesError,
-    NotDeliverable,
-    NotFound,
-    RegistryUnavailable,
-    Unavailable,
-    UpstreamFailed,
-)
+from chatfiles.errors import ChatfilesError, NotDeliverable, RegistryUnavailable, Unavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Workspace, new_secret
+from chatfiles.platform import refusals
 from chatfiles.platform.addresses import AddressPolicy
 from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
 
@@ -39,10 +32,10 @@ _log = Logger()
 def require_id(workspace_id: UUID | None) -> UUID:
     """
     :param workspace_id: the id from a URL; ``None`` when it is not a UUID.
-    :raise BadRequest: it is not one.
+    :raise chatfiles.errors.BadRequest: it is not one.
     """
     if workspace_id is None:
-        raise BadRequest("invalid workspace ID", code="invalid_workspace_id")
+        raise refusals.invalid_id()
     return workspace_id
 
 
@@ -88,7 +81,7 @@ class Resolver:
         """
         workspace = await self._registry.workspace(workspace_id)
         if workspace is None:
-            raise NotFound("workspace not found", code="workspace_not_found")
+            raise refusals.no_workspace()
         if not workspace.url:
             raise _without_url(workspace, operation)
         url = self._judged(workspace.url)
@@ -113,10 +106,10 @@ class Resolver:
         try:
             url = parse_workspace_url(text)
         except ValueError as error:
-            raise _not_allowed(str(error)) from None
+            raise refusals.url_not_allowed(str(error)) from None
         refusal = self._policy.refusal(url.address) if url.address is not None else None
         if refusal is not None:
-            raise _not_allowed(refusal)
+            raise refusals.url_not_allowed(refusal)
         return url
 
     async def _enrol(self, workspace_id: UUID, operation: str) -> ChatfilesError:
@@ -139,12 +132,6 @@ class Resolver:
                 "minted, and the workspace receives it with its next registration or heartbeat."
             ),
         )
-
-
-def _not_allowed(reason: str) -> UpstreamFailed:
-    return UpstreamFailed(
-        "workspace URL not allowed", code="workspace_url_not_allowed", detail=reason
-    )
 
 
 def _without_url(workspace: Workspace, operation: str) -> ChatfilesError:

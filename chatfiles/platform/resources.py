@@ -43,12 +43,26 @@ class OneWorkspace(WorkspaceItem):
         """One of its parts."""
         context, workspace_id = self._context, self._workspace_id
         if path == b"chat":
-            chat = NoRoute()
-            chat.putChild(b"download", Download(context, workspace_id))
-            chat.putChild(b"uploads", Upload(context, workspace_id))
-            return chat
+            return Chat(context, workspace_id)
         if path == b"tokens":
             return Tokens(context, workspace_id)
+        return NoRoute()
+
+
+class Chat(NoRoute):
+    """``/workspaces/{id}/chat`` and what is below."""
+
+    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
+        super().__init__()
+        self._context = context
+        self._workspace_id = workspace_id
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        """What carries files."""
+        if path == b"download":
+            return Download(self._context, self._workspace_id)
+        if path == b"uploads":
+            return Upload(self._context, self._workspace_id)
         return NoRoute()
 
 

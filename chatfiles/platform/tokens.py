@@ -16,9 +16,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from chatfiles.credentials import bearer, same_secret
-from chatfiles.errors import ChatfilesError, Forbidden, Unauthorized
+from chatfiles.errors import ChatfilesError, Forbidden
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Scope, Token, token_hash
+from chatfiles.platform import refusals
 from chatfiles.web.request import Request
 
 __all__ = ["Authenticator", "Caller", "TokenUse"]
@@ -116,37 +117,37 @@ class Authenticator:
     async def caller(self, request: Request) -> Caller | None:
         """
         :return: who presents the credential; ``None`` when there is none.
-        :raise Unauthorized: it is not valid.
+        :raise chatfiles.errors.Unauthorized: it is not valid.
         :raise RegistryUnavailable: nobody can tell.
         """
         presented = bearer(request.requestHeaders)
         if presented is None:
             if len(request.requestHeaders.getRawHeaders(b"authorization", [])) > 1:
-                raise _invalid()
+                raise refusals.invalid_token()
             return None
         if same_secret(presented, self._admin_token):
             return Caller(None)
         token = await self._registry.token(token_hash(presented))
         if token is None:
-            raise _invalid()
+            raise refusals.invalid_token()
         self._used(token)
         return Caller(token)
 
     async def authenticate(self, request: Request) -> Caller:
         """
         :return: who is calling.
-        :raise Unauthorized: there is no credential, or it is not valid.
+        :raise chatfiles.errors.Unauthorized: there is no credential, or it is not valid.
         """
         caller = await self.caller(request)
         if caller is None:
-            raise Unauthorized("missing workspace auth token", code="missing_token")
+            raise refusals.missing_token()
         return caller
 
     async def admin(self, request: Request) -> None:
         """
         Let the admin pass.
 
-        :raise Unauthorized: no valid credential.
+        :raise chatfiles.errors.Unauthorized: no valid credential.
         :raise Forbidden: a workspace's token.
         """
         caller = await self.authenticate(request)
@@ -162,16 +163,12 @@ class Authenticator:
         :param workspace_id: the id from the URL; ``None`` when it is not a UUID, which is told only
             to those who hold some valid token.
         :param scope: what the token has to allow; ``None`` for any token of the workspace.
-        :raise Unauthorized: no credential, or none of that workspace.
+        :raise chatfiles.errors.Unauthorized: no credential, or none of that workspace.
         :raise Forbidden: the token lacks the scope.
         """
         caller = await self.authenticate(request)
         if workspace_id is not None and not caller.owns(workspace_id):
-            raise _invalid()
+            raise refusals.invalid_token()
         if scope is not None and not caller.allows(scope):
-            raise Forbidden("token does not allow this", code="insufficient_scope")
+            raise refusals.out_of_scope()
         return caller
-
-
-def _invalid() -> Unauthorized:
-    return Unauthorized("invalid workspace auth token", code="invalid_token")

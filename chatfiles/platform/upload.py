@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chatfiles.errors import UpstreamFailed
 from chatfiles.model import Scope
+from chatfiles.platform import refusals
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.forward import Store, discard
 from chatfiles.platform.forwarded_body import ForwardedBody
@@ -65,9 +66,7 @@ class Upload(Endpoint):
             # Nobody can send the body twice; but the next one shall find the new secret.
             discard(response)
             await context.resolver.again(target)
-            raise UpstreamFailed(
-                "workspace refused the platform's credentials", code="workspace_refused_credentials"
-            )
+            raise refusals.credentials_refused()
         copy_head(request, response)
         make_safe(request, None)
         await relay_body(request, response, context.clock, context.idle_timeout)

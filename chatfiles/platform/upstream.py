@@ -22,13 +22,8 @@ from zope.interface import implementer
 from chatfiles.errors import UpstreamTimeout
 from chatfiles.platform.connection import ConnectionFactory, OneRequest, WorkspaceConnection
 from chatfiles.platform.dial import CheckedEndpoint, Dialer
-from chatfiles.platform.failures import (
-    UNANSWERED,
-    as_told,
-    is_cancelled,
-    not_allowed,
-    not_connected,
-)
+from chatfiles.platform.failures import UNANSWERED, as_told, is_cancelled, not_connected
+from chatfiles.platform.refusals import url_not_allowed
 from chatfiles.platform.reuse import READ_SIZE, IdleConnections, ReadSizes
 from chatfiles.platform.urls import parse_workspace_url
 from chatfiles.streams.progress import ProgressWatch, acknowledged
@@ -128,7 +123,7 @@ class UpstreamAgent:
         try:
             origin, target = self._locate(uri)
         except ValueError as error:
-            return fail(not_allowed(str(error)))
+            return fail(url_not_allowed(str(error)))
         fields = _request_fields(origin, headers)
         return _Exchange(self, origin).start(method, target, fields, bodyProducer, uri)
 
