@@ -17,7 +17,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import begun
 
 REACTOR: Any = reactor

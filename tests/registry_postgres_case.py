@@ -17,12 +17,12 @@ from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
-from chatfiles.platform.registry.postgres_open import open_postgres
+from chatfiles.platform.registry.postgres import open_postgres
 from tests.contract.registry_case import begun
 from tests.postgres_server import Database, server
 
 if TYPE_CHECKING:
-    from chatfiles.platform.registry.postgres import PostgresRegistry
+    from chatfiles.platform.registry.postgres.registry import PostgresRegistry
 
 REACTOR: Any = reactor
 

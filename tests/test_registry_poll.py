@@ -10,7 +10,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import FIRST, UNKNOWN
 from tests.registry_case import SQLiteTestCase, ThreadedClock
 

@@ -15,14 +15,14 @@ from chatfiles.errors import BadRequest
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.registry.postgres_open import open_postgres
+from chatfiles.platform.registry.postgres import open_postgres
 from tests.contract.registry_case import FIRST, SECRET, begun
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.postgres_server import Database, server
 from tests.registry_postgres_case import REACTOR, PostgresTestCase, heard, pause, settled
 
 if TYPE_CHECKING:
-    from chatfiles.platform.registry.postgres import PostgresRegistry
+    from chatfiles.platform.registry.postgres.registry import PostgresRegistry
 
 COLUMNS = {
     "workspaces": "name url status delivery_mode platform_inbound_secret last_heartbeat_at"

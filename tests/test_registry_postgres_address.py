@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.platform.registry.postgres_open import open_postgres
+from chatfiles.platform.registry.postgres import open_postgres
 from tests.postgres_server import PASSWORD
 from tests.registry_postgres_case import REACTOR, PostgresTestCase, pause
 
@@ -58,7 +58,7 @@ class OpenTests(SynchronousTestCase):
     def test_places(self) -> None:
         """A host is left out, gets another's port, or is looked up though it needs not be."""
         need_the_extra()
-        module = importlib.import_module("chatfiles.platform.registry.postgres_address")
+        module = importlib.import_module("chatfiles.platform.registry.postgres.address")
         environment = {"PGHOST": "there", "PGPORT": "7", "PGDATABASE": "d"}
         table: tuple[tuple[str, dict[str, str], str, list[tuple[Any, ...]]], ...] = (
             ("h/d", {}, "h/d", [("h", None, None, "h")]),
@@ -79,7 +79,7 @@ class OpenTests(SynchronousTestCase):
     def test_password_is_not_in_a_repr(self) -> None:
         """The password gets into a log by way of a repr."""
         need_the_extra()
-        module = importlib.import_module("chatfiles.platform.registry.postgres_address")
+        module = importlib.import_module("chatfiles.platform.registry.postgres.address")
         found = module.PostgresAddress.parse("postgresql://u:hidden@h/d?sslkey=k", {})
         self.assertNotIn("hidden", repr(found))
         self.assertEqual(found.parameters["password"], "hidden")
@@ -159,6 +159,6 @@ def no_module(name: str) -> Iterator[None]:
 
 def need_the_extra() -> None:
     try:
-        importlib.import_module("chatfiles.platform.registry.postgres")
+        importlib.import_module("chatfiles.platform.registry.postgres.registry")
     except ImportError:
         raise SkipTest("needs chatfiles[postgres]") from None

@@ -82,8 +82,8 @@ class ServerTests(FaultCase):
         """On a standby lookups fail as well, or changes are lost without a word."""
         registry = await self.start()
         await self.add_first(registry)
-        queries = import_module("chatfiles.platform.registry.postgres_queries")
-        self.patch(queries.Transaction, "_begin", "BEGIN READ ONLY;")
+        session = import_module("chatfiles.platform.registry.postgres.session")
+        self.patch(session.Transaction, "_begin", "BEGIN READ ONLY;")
         self.assertIn("read-only", await self.fails(registry.heartbeat(FIRST)))
         self.assertIsNotNone(await registry.workspace(FIRST))
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry import rows
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
-from chatfiles.platform.registry.sqlite_schema import migrate
+from chatfiles.platform.registry.sqlite.schema import migrate
 from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD
 from tests.registry_case import SQLiteTestCase
 

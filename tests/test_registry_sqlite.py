@@ -19,9 +19,9 @@ from twisted.trial.unittest import TestCase
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, token_hash
-from chatfiles.platform.registry import sqlite_queries
+from chatfiles.platform.registry import queries
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import FIRST, SECRET, THIRD, begun, every_call
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.registry_case import REACTOR, SQLiteTestCase, ThreadedClock
@@ -207,10 +207,10 @@ class TroubleTests(SQLiteTestCase):
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         errors: list[str] = []
-        look = sqlite_queries.has_live_token
+        look = queries.has_live_token
 
-        def look_and_be_overtaken(db: sqlite3.Connection, workspace_id: UUID) -> bool:
-            found = look(db, workspace_id)
+        async def look_and_be_overtaken(db: queries.Session, workspace_id: UUID) -> bool:
+            found = await look(db, workspace_id)
             with closing(sqlite3.connect(self.path, timeout=0)) as other:
                 try:
                     other.execute("UPDATE workspaces SET name = 'overtaken'")
@@ -218,7 +218,7 @@ class TroubleTests(SQLiteTestCase):
                     errors.append(str(error))
             return found
 
-        self.patch(sqlite_queries, "has_live_token", look_and_be_overtaken)
+        self.patch(queries, "has_live_token", look_and_be_overtaken)
         await registry.create_token(
             FIRST, digest=b"", prefix="", scopes=ALL_SCOPES, name=None, only_first=True
         )
@@ -261,14 +261,14 @@ class TroubleTests(SQLiteTestCase):
         told: list[UUID | None] = []
         self.addCleanup(registry.subscribe(told.append))
         running, go_on = threading.Event(), threading.Event()
-        heartbeat = sqlite_queries.heartbeat
+        heartbeat = queries.heartbeat
 
-        def slow(*args: Any) -> Any:
+        async def slow(*args: Any) -> Any:
             running.set()
             go_on.wait(30)
-            return heartbeat(*args)
+            return await heartbeat(*args)
 
-        self.patch(sqlite_queries, "heartbeat", slow)
+        self.patch(queries, "heartbeat", slow)
         self.moment += timedelta(hours=1)
         call = registry.heartbeat(FIRST)
         running.wait(30)

@@ -22,9 +22,9 @@ from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.tables import show_json, show_object
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
-from chatfiles.platform.registry.postgres_open import POSTGRES_SCHEMES, check_extra
-from chatfiles.platform.registry.sqlite_file import DatabaseFile
-from chatfiles.platform.registry.sqlite_schema import migrate
+from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, check_extra
+from chatfiles.platform.registry.sqlite.file import DatabaseFile
+from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.statements import SQLITE
 
 __all__ = ["registry"]
@@ -144,7 +144,7 @@ def _visit_sqlite(path: str, *, change: bool) -> Found:
 
 
 def _visit_postgres(url: str, *, change: bool) -> Found:
-    prefix = "chatfiles.platform.registry.postgres_"
+    prefix = "chatfiles.platform.registry.postgres."
     address = import_module(prefix + "address").PostgresAddress.parse(url)
     schema, migrations = import_module(prefix + "schema"), load("postgresql")
 

@@ -19,8 +19,8 @@ from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
 from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.registry.postgres_open import POSTGRES_SCHEMES, open_postgres
-from chatfiles.platform.registry.sqlite import SQLiteRegistry
+from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, open_postgres
+from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.resources import platform_tree
 from chatfiles.platform.tokens import Authenticator, TokenUse

@@ -1,8 +1,8 @@
 """
 Every SQL statement of the registry, by name.
 
-A dialect is one `Statements`; the type makes sure that it has a sibling for each statement of the
-others.  What a statement takes is named in it; what it gives is said here:
+They are written once, for SQLite; PostgreSQL has the same, but for the few that need what only one
+of them knows.  What a statement takes is named in it; what it gives is said here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
   last_heartbeat_at``;
@@ -11,15 +11,16 @@ others.  What a statement takes is named in it; what it gives is said here:
   so that no dialect needs ``RETURNING``.
 
 A row is *live* unless its status is ``removed`` (workspaces; NULL is live) or it has a
-``revoked_at`` (tokens).
+``revoked_at`` (tokens).  A status may be an enum, which compares with no text but its own words.
 """
 
-# These are names of statements, not passwords.
-# ruff: noqa: S106
+# These are names of statements, not passwords, and what is put into them is from here.
+# ruff: noqa: S105, S106, S608
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 
 __all__ = ["POSTGRES", "SQLITE", "Statements"]
 
@@ -63,65 +64,59 @@ class Statements:
     token_create: str
     token_revoke: str
     token_revoke_all: str
-    #: Only if the moment is later than the one recorded.
+    #: Only if the moment is later than the one recorded.  PostgreSQL takes a batch.
     token_touch: str
 
+
+_LIVE = "(status IS NULL OR CAST(status AS text) <> 'removed')"
+
+_WORKSPACE = f"""
+    SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+    FROM workspaces
+    WHERE {_LIVE}"""
+
+_TOKEN = """
+    SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
+    FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
+    WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
 
 SQLITE = Statements(
     check="SELECT 1 FROM workspaces LIMIT 1",
     schema_create="""
         CREATE TABLE IF NOT EXISTS chatfiles_schema (
-            version integer PRIMARY KEY NOT NULL,
-            applied_at text NOT NULL
-        )""",
+            version integer PRIMARY KEY NOT NULL, applied_at text NOT NULL)""",
     schema_version="SELECT max(version) FROM chatfiles_schema",
     schema_applied="""
         INSERT INTO chatfiles_schema (version, applied_at) VALUES (:version, :applied_at)""",
-    workspace="""
-        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
-        FROM workspaces
-        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
+    workspace=f"{_WORKSPACE} AND id = :id",
     hold="",
-    workspaces="""
-        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
-        FROM workspaces
-        WHERE status IS NULL OR status <> 'removed'
-        ORDER BY created_at, id""",
+    workspaces=f"{_WORKSPACE} ORDER BY created_at, id",
     workspace_create="""
         INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
                                 last_heartbeat_at, created_at, updated_at)
         VALUES (:id, :name, :url, :status, :delivery_mode, :secret, :heartbeat_at, :now, :now)
         ON CONFLICT DO NOTHING""",
-    workspace_register="""
+    workspace_register=f"""
         UPDATE workspaces
         SET status = 'online', url = coalesce(:url, url),
             delivery_mode = coalesce(:delivery_mode, delivery_mode),
             last_heartbeat_at = :now, updated_at = :now
-        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
-    workspace_heartbeat="""
+        WHERE id = :id AND {_LIVE}""",
+    workspace_heartbeat=f"""
         UPDATE workspaces
         SET last_heartbeat_at = :now, updated_at = :now
-        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
-    workspace_secret="""
+        WHERE id = :id AND {_LIVE}""",
+    workspace_secret=f"""
         UPDATE workspaces
         SET platform_inbound_secret = :candidate, updated_at = :now
-        WHERE id = :id AND (status IS NULL OR status <> 'removed')
+        WHERE id = :id AND {_LIVE}
             AND (platform_inbound_secret IS NULL OR platform_inbound_secret = '')""",
-    workspace_remove="""
+    workspace_remove=f"""
         UPDATE workspaces
         SET status = 'removed', updated_at = :now
-        WHERE id = :id AND (status IS NULL OR status <> 'removed')""",
-    token="""
-        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
-        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
-        WHERE t.token_hash = :digest AND t.revoked_at IS NULL
-            AND (w.status IS NULL OR w.status <> 'removed')""",
-    tokens="""
-        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
-        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
-        WHERE t.workspace_id = :workspace_id AND t.revoked_at IS NULL
-            AND (w.status IS NULL OR w.status <> 'removed')
-        ORDER BY t.created_at, t.id""",
+        WHERE id = :id AND {_LIVE}""",
+    token=f"{_TOKEN} AND t.token_hash = :digest",
+    tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id ORDER BY t.created_at, t.id",
     token_any="""
         SELECT 1 FROM workspace_auth_tokens
         WHERE workspace_id = :workspace_id AND revoked_at IS NULL
@@ -141,94 +136,42 @@ SQLITE = Statements(
         WHERE workspace_id = :workspace_id AND revoked_at IS NULL""",
     token_touch="""
         UPDATE workspace_auth_tokens
-        SET last_used_at = :used_at
-        WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :used_at)""",
+        SET last_used_at = :moment
+        WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :moment)""",
 )
 
-POSTGRES = Statements(
-    check="SELECT 1 FROM workspaces LIMIT 1",
-    schema_create="""
-        CREATE TABLE IF NOT EXISTS chatfiles_schema (
-            version integer PRIMARY KEY, applied_at timestamptz NOT NULL)""",
-    schema_version="SELECT max(version) FROM chatfiles_schema",
-    schema_applied="""
-        INSERT INTO chatfiles_schema (version, applied_at)
-        VALUES (%(version)s, %(applied_at)s)""",
-    workspace="""
-        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
-        FROM workspaces
-        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
-    hold=" FOR NO KEY UPDATE",
-    workspaces="""
-        SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
-        FROM workspaces
-        WHERE status IS NULL OR status::text <> 'removed'
-        ORDER BY created_at NULLS FIRST, id""",
-    workspace_create="""
-        INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
-                                last_heartbeat_at, created_at, updated_at)
-        VALUES (%(id)s, %(name)s, %(url)s, %(status)s, %(delivery_mode)s, %(secret)s,
-                %(heartbeat_at)s, %(now)s, %(now)s)
-        ON CONFLICT DO NOTHING""",
-    workspace_register="""
-        UPDATE workspaces
-        SET status = 'online', url = coalesce(%(url)s, url),
-            delivery_mode = coalesce(%(delivery_mode)s, delivery_mode),
-            last_heartbeat_at = %(now)s, updated_at = %(now)s
-        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
-    workspace_heartbeat="""
-        UPDATE workspaces
-        SET last_heartbeat_at = %(now)s, updated_at = %(now)s
-        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
-    workspace_secret="""
-        UPDATE workspaces
-        SET platform_inbound_secret = %(candidate)s, updated_at = %(now)s
-        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')
-            AND (platform_inbound_secret IS NULL OR platform_inbound_secret = '')""",
-    workspace_remove="""
-        UPDATE workspaces
-        SET status = 'removed', updated_at = %(now)s
-        WHERE id = %(id)s AND (status IS NULL OR status::text <> 'removed')""",
-    token="""
-        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
-        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
-        WHERE t.token_hash = %(digest)s AND t.revoked_at IS NULL
-            AND (w.status IS NULL OR w.status::text <> 'removed')""",
-    tokens="""
-        SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
-        FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
-        WHERE t.workspace_id = %(workspace_id)s AND t.revoked_at IS NULL
-            AND (w.status IS NULL OR w.status::text <> 'removed')
-        ORDER BY t.created_at NULLS FIRST, t.id""",
-    token_any="""
-        SELECT 1 FROM workspace_auth_tokens
-        WHERE workspace_id = %(workspace_id)s AND revoked_at IS NULL
-        LIMIT 1""",
-    token_create="""
-        INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
-                                           created_at)
-        VALUES (%(id)s, %(workspace_id)s, %(digest)s, %(prefix)s, %(scopes)s, %(name)s, %(now)s)
-        ON CONFLICT DO NOTHING""",
-    token_revoke="""
-        UPDATE workspace_auth_tokens
-        SET revoked_at = %(now)s
-        WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND revoked_at IS NULL""",
-    token_revoke_all="""
-        UPDATE workspace_auth_tokens
-        SET revoked_at = %(now)s
-        WHERE workspace_id = %(workspace_id)s AND revoked_at IS NULL""",
-    # A batch at once: arrays instead of one statement for each.  Two nodes that lock the same rows
-    # do it in the same order.
-    token_touch="""
-        WITH used AS (
-            SELECT t.id, u.used_at
-            FROM unnest(%(ids)s::uuid[], %(used_at)s::timestamptz[]) AS u (id, used_at)
-                JOIN workspace_auth_tokens AS t ON t.id = u.id
-            WHERE t.last_used_at IS NULL OR t.last_used_at < u.used_at
-            ORDER BY t.id
-            FOR NO KEY UPDATE OF t)
-        UPDATE workspace_auth_tokens AS t
-        SET last_used_at = used.used_at
-        FROM used
-        WHERE t.id = used.id""",
+
+def _of_psycopg2(statements: Statements) -> Statements:
+    """:return: the same, with its parameters named as psycopg2 wants them."""
+    named = re.compile(r"(?<!:):(?=[a-z])(\w+)")
+    return Statements(
+        **{name: named.sub(r"%(\1)s", sql) for name, sql in asdict(statements).items()}
+    )
+
+
+POSTGRES = _of_psycopg2(
+    replace(
+        SQLITE,
+        schema_create="""
+            CREATE TABLE IF NOT EXISTS chatfiles_schema (
+                version integer PRIMARY KEY, applied_at timestamptz NOT NULL)""",
+        hold=" FOR NO KEY UPDATE",
+        workspaces=f"{_WORKSPACE} ORDER BY created_at NULLS FIRST, id",
+        tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
+        " ORDER BY t.created_at NULLS FIRST, t.id",
+        # A batch at once: arrays instead of one statement for each.  Two nodes that lock the same
+        # rows do it in the same order.
+        token_touch="""
+            WITH used AS (
+                SELECT t.id, u.moment
+                FROM unnest(:ids::uuid[], :moments::timestamptz[]) AS u (id, moment)
+                    JOIN workspace_auth_tokens AS t ON t.id = u.id
+                WHERE t.last_used_at IS NULL OR t.last_used_at < u.moment
+                ORDER BY t.id
+                FOR NO KEY UPDATE OF t)
+            UPDATE workspace_auth_tokens AS t
+            SET last_used_at = used.moment
+            FROM used
+            WHERE t.id = used.id""",
+    )
 )

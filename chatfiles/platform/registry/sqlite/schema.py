@@ -11,7 +11,7 @@ from datetime import datetime
 
 from chatfiles.platform.registry.migrations import Migration, pending
 from chatfiles.platform.registry.rows import text_of_moment
-from chatfiles.platform.registry.sqlite_file import transaction
+from chatfiles.platform.registry.sqlite.file import transaction
 from chatfiles.platform.registry.statements import SQLITE
 
 __all__ = ["migrate"]

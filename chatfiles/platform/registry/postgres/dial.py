@@ -11,13 +11,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres_address import (
+from chatfiles.platform.registry.postgres.address import (
     Place,
     PostgresAddress,
     is_address,
     look_up,
 )
-from chatfiles.platform.registry.postgres_link import (
+from chatfiles.platform.registry.postgres.link import (
     LINK_ERRORS,
     Link,
     PostgresError,

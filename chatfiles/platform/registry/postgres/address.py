@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from chatfiles.platform.registry.postgres_open import POSTGRES_SCHEMES
+from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES
 
 __all__ = ["Place", "PostgresAddress", "look_up"]
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chatfiles.platform.registry.postgres import PostgresRegistry
+    from chatfiles.platform.registry.postgres.registry import PostgresRegistry
 
 __all__ = ["POSTGRES_SCHEMES", "check_extra", "open_postgres"]
 
@@ -28,13 +28,13 @@ def open_postgres(
     :param url: ``postgresql://…``.
     :param reactor: provides every reactor interface.
     :param now: gives the aware time.
-    :param more: see `chatfiles.platform.registry.postgres.PostgresRegistry`.
+    :param more: see `chatfiles.platform.registry.postgres.registry.PostgresRegistry`.
     :return: the registry, not started yet.
     :raise ValueError: the extra is not installed, or the URL is none; the text names ``--database``
         and does not repeat the URL.
     """
     check_extra()
-    module = import_module("chatfiles.platform.registry.postgres")
+    module = import_module("chatfiles.platform.registry.postgres.registry")
     registry: PostgresRegistry = module.PostgresRegistry(url, reactor=reactor, now=now, **more)
     return registry
 

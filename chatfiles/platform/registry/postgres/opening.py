@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IDelayedCall
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration
-from chatfiles.platform.registry.postgres_link import Link, PostgresError
-from chatfiles.platform.registry.postgres_schema import migrate
+from chatfiles.platform.registry.postgres.link import Link, PostgresError
+from chatfiles.platform.registry.postgres.schema import migrate
 from chatfiles.platform.registry.threads import Outcome, ReactorClock
 
 __all__ = ["Opening"]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.platform.registry.sqlite_file import Connection, DatabaseFile
+from chatfiles.platform.registry.sqlite.file import Connection, DatabaseFile
 from chatfiles.platform.registry.threads import CallThread, ReactorClock
 from chatfiles.platform.registry.trouble import Trouble
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres_link import LINK_ERRORS, Link, PostgresError, described
+from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
 from chatfiles.platform.registry.threads import Outcome, ReactorClock
 
 __all__ = ["Call", "PostgresPool"]

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres_link import LINK_ERRORS, Link, described
+from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, described
 from chatfiles.platform.registry.rows import uuid_of
 from chatfiles.platform.registry.threads import Outcome, ReactorClock
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chatfiles.platform.registry.migrations import Migration, pending
-from chatfiles.platform.registry.postgres_link import LINK_ERRORS, Link, PostgresError, described
+from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
 

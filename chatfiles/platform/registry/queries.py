@@ -1,0 +1,186 @@
+"""
+What each call of the registry does with its database: one text for SQLite and PostgreSQL.
+
+A query is given a `Session`; a change is given one with a transaction open, and also gives the
+workspaces whose row or tokens it has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from chatfiles.errors import Conflict
+from chatfiles.model import Token, Workspace
+from chatfiles.platform.registry.rows import text_of_scopes, token_of, utc, workspace_of
+from chatfiles.platform.registry.statements import Statements
+
+T = TypeVar("T")
+#: The result of a call, and the workspaces that it has changed.
+Change = tuple[T, Sequence[UUID]]
+#: The values that a statement names: text, bytes, integers, aware datetimes, ``None``.
+Values = Mapping[str, object]
+Rows = Sequence[Sequence[object]]
+
+
+class Session(Protocol):
+    """
+    A connection that nobody else uses meanwhile.
+
+    :ivar sql: the statements in its dialect.
+    """
+
+    sql: Statements
+
+    def rows(self, sql: str, values: Values | None = None) -> Awaitable[Rows]:
+        """:return: the rows that *sql* gives."""
+
+    def count(self, sql: str, values: Values) -> Awaitable[int]:
+        """:return: how many rows *sql* has changed."""
+
+    def touch(self, sql: str, moments: Mapping[UUID, datetime]) -> Awaitable[object]:
+        """Do *sql* for each row by its id and the moment that it gets."""
+
+
+async def check(db: Session) -> None:
+    await db.rows(db.sql.check)
+
+
+async def workspace(db: Session, workspace_id: UUID, *, hold: bool = False) -> Workspace | None:
+    sql = db.sql.workspace + db.sql.hold if hold else db.sql.workspace
+    rows = await db.rows(sql, {"id": str(workspace_id)})
+    return workspace_of(rows[0]) if rows else None
+
+
+async def workspaces(db: Session) -> Sequence[Workspace]:
+    rows = await db.rows(db.sql.workspaces)
+    return [found for row in rows if (found := workspace_of(row)) is not None]
+
+
+async def create_workspace(
+    db: Session,
+    workspace_id: UUID,
+    now: datetime,
+    *,
+    name: str,
+    url: str | None,
+    delivery_mode: str | None,
+    secret: str,
+) -> Change[Workspace]:
+    values = {
+        "id": str(workspace_id),
+        "name": name,
+        "url": url,
+        "status": "provisioning",
+        "delivery_mode": delivery_mode,
+        "secret": secret,
+        "heartbeat_at": None,
+        "now": utc(now),
+    }
+    if not await db.count(db.sql.workspace_create, values):
+        raise Conflict("a workspace with this id exists already")
+    created = await workspace(db, workspace_id)
+    assert created is not None
+    return created, [workspace_id]
+
+
+async def register(
+    db: Session,
+    workspace_id: UUID,
+    now: datetime,
+    *,
+    url: str | None,
+    delivery_mode: str | None,
+    create_name: str | None,
+) -> Change[Workspace | None]:
+    values = {
+        "id": str(workspace_id),
+        "name": create_name,
+        "url": url,
+        "status": "online",
+        "delivery_mode": delivery_mode,
+        "secret": None,
+        "heartbeat_at": utc(now),
+        "now": utc(now),
+    }
+    changed = await db.count(db.sql.workspace_register, values)
+    if not changed and create_name is not None:
+        changed = await db.count(db.sql.workspace_create, values)
+        if not changed:  # another node has just created it, or it has been removed
+            changed = await db.count(db.sql.workspace_register, values)
+    registered = await workspace(db, workspace_id) if changed else None
+    return registered, [] if registered is None else [workspace_id]
+
+
+async def ensure_secret(
+    db: Session, workspace_id: UUID, now: datetime, candidate: str
+) -> Change[str | None]:
+    values = {"id": str(workspace_id), "candidate": candidate, "now": utc(now)}
+    changed = await db.count(db.sql.workspace_secret, values)
+    found = await workspace(db, workspace_id)
+    return None if found is None else found.inbound_secret, [workspace_id] if changed else []
+
+
+async def heartbeat(db: Session, workspace_id: UUID, now: datetime) -> Change[Workspace | None]:
+    values = {"id": str(workspace_id), "now": utc(now)}
+    if not await db.count(db.sql.workspace_heartbeat, values):
+        return None, []
+    return await workspace(db, workspace_id), [workspace_id]
+
+
+async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Change[bool]:
+    values = {"id": str(workspace_id), "workspace_id": str(workspace_id), "now": utc(now)}
+    if not await db.count(db.sql.workspace_remove, values):
+        return False, []
+    await db.count(db.sql.token_revoke_all, values)
+    return True, [workspace_id]
+
+
+async def token(db: Session, digest: bytes) -> Token | None:
+    rows = await db.rows(db.sql.token, {"digest": digest})
+    return token_of(rows[0]) if rows else None
+
+
+async def tokens(db: Session, workspace_id: UUID) -> Sequence[Token]:
+    rows = await db.rows(db.sql.tokens, {"workspace_id": str(workspace_id)})
+    return [found for row in rows if (found := token_of(row)) is not None]
+
+
+async def has_live_token(db: Session, workspace_id: UUID) -> bool:
+    return bool(await db.rows(db.sql.token_any, {"workspace_id": str(workspace_id)}))
+
+
+async def create_token(
+    db: Session, new: Token, digest: bytes, *, only_first: bool
+) -> Change[Token | None]:
+    if await workspace(db, new.workspace_id, hold=True) is None:
+        return None, []
+    if only_first and await has_live_token(db, new.workspace_id):
+        return None, []
+    values = {
+        "id": str(new.id),
+        "workspace_id": str(new.workspace_id),
+        "digest": digest,
+        "prefix": new.prefix,
+        "scopes": text_of_scopes(new.scopes),
+        "name": new.name,
+        "now": new.created_at,
+    }
+    if not await db.count(db.sql.token_create, values):
+        raise Conflict("this token exists already")
+    return new, [new.workspace_id]
+
+
+async def revoke_token(
+    db: Session, workspace_id: UUID, token_id: UUID, now: datetime
+) -> Change[bool]:
+    values = {"id": str(token_id), "workspace_id": str(workspace_id), "now": utc(now)}
+    revoked = await db.count(db.sql.token_revoke, values) > 0
+    return revoked, [workspace_id] if revoked else []
+
+
+async def touch_tokens(db: Session, used: Mapping[UUID, datetime]) -> Change[None]:
+    await db.touch(db.sql.token_touch, used)
+    return None, []

@@ -1,0 +1,3 @@
+"""
+The embedded registry: one SQLite file beside the process.
+"""
