@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from chatfiles.model import Scope, Token, Workspace
 
@@ -36,6 +36,13 @@ class IWorkspaceRegistry(Interface):
     fails with `chatfiles.errors.RegistryUnavailable` when the registry cannot be reached or is
     too slow; such a failure is never to be read as an absence.  "Now" is the injected clock.
     """
+
+    watching: bool = Attribute(
+        """
+        Whether subscribers would hear of a change now.  Whenever this becomes something else they
+        are told ``None``.
+        """
+    )
 
     def start() -> Awaitable[None]:
         """

@@ -86,8 +86,7 @@ class CachedPostgresRegistryTests(PostgresRegistryTests):
     """The cache over it does the same."""
 
     def make_registry(self) -> IWorkspaceRegistry:
-        inner = self.make_postgres()
-        return CachedRegistry(inner, watching=lambda: inner.watching)
+        return CachedRegistry(self.make_postgres())
 
 
 class RaceTests(PostgresTestCase):

@@ -44,8 +44,7 @@ def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
         a password.
     """
     if database.startswith(POSTGRES_SCHEMES):
-        shared = open_postgres(database, reactor=reactor, now=_utc_now)
-        return CachedRegistry(shared, watching=lambda: shared.watching)
+        return CachedRegistry(open_postgres(database, reactor=reactor, now=_utc_now))
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(

@@ -83,6 +83,11 @@ class MemoryRegistry:
         if failing:
             self._subscribers.tell(None)
 
+    @property
+    def watching(self) -> bool:
+        """Whether it does not fail."""
+        return not self._failing
+
     def release(self) -> None:
         """Hold no more, and give the answers that were held, in order."""
         self.holding = False

@@ -39,6 +39,11 @@ class StoredRegistry:
         self._new_id = new_id
         self._subscribers = subscribers
 
+    @property
+    def watching(self) -> bool:
+        """Whether subscribers hear of every change now."""
+        return True
+
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         return self._subscribers.subscribe(changed)
 
