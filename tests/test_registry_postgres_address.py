@@ -9,14 +9,16 @@ import importlib
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from chatfiles.platform.addresses import IPAddress
 from chatfiles.platform.registry.postgres import open_postgres
 from tests.postgres_server import PASSWORD
 from tests.registry_postgres_case import REACTOR, PostgresTestCase, pause
@@ -64,7 +66,7 @@ class OpenTests(SynchronousTestCase):
             ("h/d", {}, "h/d", [("h", None, None, "h")]),
             ("u:p@h:1,g:2/d", {}, "h:1,g:2/d", [("h", None, "1", "h"), ("g", None, "2", "g")]),
             ("h,g/d?port=9", {}, "h:9,g:9/d", [("h", None, "9", "h"), ("g", None, "9", "g")]),
-            ("[::1]:3/d", {}, "[::1]:3/d", [("::1", None, "3", "::1")]),
+            ("[::1]:3/d", {}, "[::1]:3/d", [("::1", "::1", "3", None)]),
             ("/d?host=/run/x", {}, "/run/x/d", [("/run/x", None, None, None)]),
             ("h/d?hostaddr=10.0.0.1", {}, "h/d", [("h", "10.0.0.1", None, None)]),
             ("", environment, "there:7/d", [("there", None, "7", "there")]),
@@ -92,24 +94,17 @@ class NameTests(PostgresTestCase):
         parts = urlsplit(self.database.url)
         return self.database.server.url_of(self.database.name, f"{name}:{parts.port}")
 
-    def answer(self, *addresses: str) -> list[tuple[object, ...]]:
-        kinds = [(socket.AF_INET6 if ":" in each else socket.AF_INET) for each in addresses]
-        return [
-            (kind, socket.SOCK_STREAM, 6, "", (address, 0))
-            for kind, address in zip(kinds, addresses, strict=True)
-        ]
-
     async def test_off_the_reactor(self) -> None:
         """A name server that is slow stops every transfer of the process."""
         threads: list[bool] = []
         go_on = threading.Event()
 
-        def slow(*_: Any, **__: Any) -> list[tuple[object, ...]]:
+        def slow(name: str) -> Sequence[IPAddress]:
             threads.append(threading.current_thread() is threading.main_thread())
             go_on.wait(10)
-            return self.answer("127.0.0.1")
+            return addresses("127.0.0.1")
 
-        registry = self.make(self.named("db.example"), getaddrinfo=slow)
+        registry = self.make(self.named("db.example"), lookup=slow)
         started = registry.start()
         await pause(0.05)
         self.assertNoResult(started)
@@ -119,25 +114,22 @@ class NameTests(PostgresTestCase):
 
     async def test_every_address_is_tried(self) -> None:
         """One dead address of a name makes the server unreachable."""
-
-        def several(*_: Any, **__: Any) -> list[tuple[object, ...]]:
-            return self.answer("127.0.0.2", "::1", "127.0.0.1", "127.0.0.1")
-
-        registry = await self.start(self.named("db.example"), getaddrinfo=several)
+        several = addresses("127.0.0.2", "::1", "127.0.0.1")
+        registry = await self.start(self.named("db.example"), lookup=lambda _: several)
         await registry.check()
 
     async def test_a_name_that_is_not_found(self) -> None:
         """A name that is not found reads as an empty registry, or is never asked for again."""
-        answers: list[list[tuple[object, ...]]] = []
+        answers: list[Sequence[IPAddress]] = []
 
-        def look(name: str, *_: Any, **__: Any) -> list[tuple[object, ...]]:
+        def look(name: str) -> Sequence[IPAddress]:
             if not answers:
                 raise socket.gaierror(-2, "Name or service not known")
             return answers[0]
 
-        registry = self.make(self.named("db.example"), getaddrinfo=look)
+        registry = self.make(self.named("db.example"), lookup=look)
         self.assertIn("cannot be looked up", await self.fails(registry.start()))
-        answers.append(self.answer("127.0.0.1"))
+        answers.append(addresses("127.0.0.1"))
         await self.recovers(registry.check)
         answers.clear()
         self.database.terminate()
@@ -147,6 +139,10 @@ class NameTests(PostgresTestCase):
         """A password with characters that a URL has to quote does not open the database."""
         self.assertNotIn(PASSWORD, self.database.url)
         await (await self.start(self.named("127.0.0.1"))).check()
+
+
+def addresses(*texts: str) -> Sequence[IPAddress]:
+    return [ip_address(text) for text in texts]
 
 
 @contextlib.contextmanager

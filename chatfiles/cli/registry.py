@@ -153,23 +153,20 @@ def _visit_postgres(url: str, *, change: bool) -> Found:
             address, reactor=reactor, timeout=PATIENCE, statement_timeout=PATIENCE
         )
         dialer.start()
+        link = await dialer.dial()
         try:
-            link = await dialer.dial()
-            try:
-                version = await schema.applied_version(link)
-                missing = pending(migrations, version)
-                if change:
-                    now = datetime.now(UTC)
-                    await schema.migrate(link, migrations, now, patience=MIGRATION_PATIENCE)
-                    version, missing = len(migrations), ()
-            except schema.PostgresError as error:
-                raise RegistryUnavailable from error
-            except schema.LINK_ERRORS as error:
-                raise RegistryUnavailable from schema.described(error)
-            finally:
-                link.discard()
+            version = await schema.applied_version(link)
+            missing = pending(migrations, version)
+            if change:
+                now = datetime.now(UTC)
+                await schema.migrate(link, migrations, now, patience=MIGRATION_PATIENCE)
+                version, missing = len(migrations), ()
+        except schema.PostgresError as error:
+            raise RegistryUnavailable from error
+        except schema.LINK_ERRORS as error:
+            raise RegistryUnavailable from schema.described(error)
         finally:
-            await dialer.close()
+            link.discard()
         return address.shown, version, missing
 
     return _run(visit)

@@ -1,15 +1,12 @@
 """
-Where PostgreSQL is: from a libpq URL to addresses, without blocking the reactor.
-
-libpq looks names up itself, and would block; given ``hostaddr`` it does not.
+Pure: where PostgreSQL is, from a libpq URL.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -17,8 +14,7 @@ from psycopg2.extensions import parse_dsn
 
 from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES
 
-__all__ = ["Place", "PostgresAddress", "look_up"]
-
+__all__ = ["Place", "PostgresAddress"]
 
 _TAKES = (
     "--database takes a libpq URL, such as postgresql://chatfiles@db.example.com:5432/chatfiles"
@@ -31,7 +27,7 @@ class Place:
     One host of the URL.
 
     :param host: a name, an address, or the directory of a socket; ``None`` for libpq's default.
-    :param hostaddr: its address, if the URL names one.
+    :param hostaddr: its address, if that is known: given it, libpq looks nothing up.
     """
 
     host: str | None
@@ -82,7 +78,7 @@ class PostgresAddress:
             raise ValueError(f"{_TAKES}; as many ports as hosts, or one")
         hosts, hostaddrs, ports = (each * count if len(each) == 1 else each for each in wheres)
         places = [
-            Place(host or None, hostaddr or None, port or None)
+            Place(host or None, hostaddr or _address(host), port or None)
             for host, hostaddr, port in zip(hosts, hostaddrs, ports, strict=True)
         ]
         shown = ",".join(_shown(place) for place in places)
@@ -90,33 +86,13 @@ class PostgresAddress:
         return cls(f"postgresql://{shown}/{database}", places, parameters)
 
 
-def look_up(
-    names: Sequence[str], getaddrinfo: Callable[..., Sequence[tuple[object, ...]]]
-) -> Mapping[str, Sequence[str]]:
-    """
-    Blocks.
-
-    :param getaddrinfo: see `socket.getaddrinfo`.
-    :return: for each name that could be looked up, its addresses.
-    """
-    found: dict[str, Sequence[str]] = {}
-    for name in names:
-        try:
-            answers = getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            continue
-        addresses = [str(sockaddr[0]) for *_, sockaddr in answers if isinstance(sockaddr, tuple)]
-        found[name] = list(dict.fromkeys(addresses))
-    return found
-
-
-def is_address(name: str) -> bool:
-    """:return: whether *name* needs no look-up."""
+def _address(host: str) -> str | None:
+    """:return: *host*, if it is an address already."""
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
+    return host
 
 
 def _shown(place: Place) -> str:

@@ -4,19 +4,18 @@ Connecting to PostgreSQL, within a deadline.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as NotInTime
+from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres.address import (
-    Place,
-    PostgresAddress,
-    is_address,
-    look_up,
-)
+from chatfiles.platform.addresses import IPAddress
+from chatfiles.platform.lookups import Lookup, Lookups, system_lookup
+from chatfiles.platform.registry.postgres.address import Place, PostgresAddress
 from chatfiles.platform.registry.postgres.link import (
     LINK_ERRORS,
     Link,
@@ -24,7 +23,7 @@ from chatfiles.platform.registry.postgres.link import (
     Values,
     described,
 )
-from chatfiles.platform.registry.threads import CallThread
+from chatfiles.threads import Threads
 
 __all__ = ["PostgresDialer"]
 
@@ -54,7 +53,7 @@ class PostgresDialer:
     :param reactor: provides every reactor interface.
     :param timeout: seconds for a connection, from the name to the first answer.
     :param statement_timeout: seconds after which the server gives a statement up.
-    :param getaddrinfo: looks names up; called in a thread.
+    :param lookup: looks a name up; called in a thread, because libpq's own would block the reactor.
     """
 
     def __init__(
@@ -64,26 +63,25 @@ class PostgresDialer:
         reactor: Any,
         timeout: float,
         statement_timeout: float,
-        getaddrinfo: Callable[..., Sequence[tuple[object, ...]]] = socket.getaddrinfo,
+        lookup: Lookup = system_lookup,
     ) -> None:
         self._address = address
         self._reactor = reactor
         self._timeout = timeout
         self._statement_timeout = statement_timeout
-        self._getaddrinfo = getaddrinfo
-        self._thread = CallThread("registry-names", clock=reactor, outcome=lambda *_: None)
-        self._known: Mapping[str, Sequence[str]] = {}
+        self._names = {place.name for place in address.places if place.name}
+        self._threads = Threads(
+            reactor, "chatfiles-registry-lookup", len(self._names), abandon=True
+        )
+        self._lookups = Lookups(self._threads.run, lookup)
+        self._known: dict[str, Sequence[IPAddress]] = {}
         self._parameters = DEFAULTS | dict(address.parameters)
         self._parameters.setdefault("tcp_user_timeout", f"{timeout * 1000:.0f}")
         self._parameters["client_encoding"] = "UTF8"
 
     def start(self) -> None:
         """Begin to look up names; does nothing the second time."""
-        self._thread.start()
-
-    def close(self) -> Deferred[None]:
-        """Release everything."""
-        return self._thread.close(lambda: None, timeout=self._timeout)
+        self._threads.start()
 
     def dial(self) -> Deferred[Link]:
         """
@@ -109,26 +107,25 @@ class PostgresDialer:
 
     async def _places(self) -> Sequence[Place]:
         """:return: every address to try; what cannot be looked up now is where it was."""
-        names = [each.name for each in self._address.places if each.name]
-        unknown = [name for name in names if not is_address(name)]
-        if unknown:
-            try:
-                found = await self._thread.call(
-                    "look up",
-                    lambda: look_up(unknown, self._getaddrinfo),
-                    timeout=self._timeout / 2,
-                )
-            except RegistryUnavailable:
-                found = {}
-            self._known = {**self._known, **found}
-        places = []
+        await gatherResults([self._look_up(name) for name in self._names])
+        places: list[Place] = []
         for place in self._address.places:
             if place.name is None:
                 places.append(place)
-                continue
-            addresses = [place.name] if is_address(place.name) else self._known.get(place.name, ())
-            places += [Place(place.host, address, place.port) for address in addresses]
+            else:
+                addresses = self._known.get(place.name, ())
+                places += [replace(place, hostaddr=str(address)) for address in addresses]
         return places
+
+    def _look_up(self, name: str) -> Deferred[None]:
+        def found(addresses: Sequence[IPAddress]) -> None:
+            self._known[name] = addresses
+
+        def not_found(failure: Failure) -> None:
+            failure.trap(OSError, UnicodeError, NotInTime)
+
+        looked_up = self._lookups.addresses(name).addTimeout(self._timeout / 2, self._reactor)
+        return looked_up.addCallbacks(found, not_found)
 
     async def _connect(self, place: Place, patience: float) -> Link:
         link = Link(self._reactor)

@@ -4,8 +4,7 @@ The registry that many platform nodes share: PostgreSQL, through txpostgres.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -14,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
 from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.platform.lookups import Lookup, system_lookup
 from chatfiles.platform.registry.changes import Subscribers
 from chatfiles.platform.registry.migrations import load
 from chatfiles.platform.registry.postgres.address import PostgresAddress
@@ -56,7 +56,7 @@ class PostgresRegistry(StoredRegistry):
     :param now: gives the aware time.
     :param new_id: gives the id of a new token.
     :param timeout: seconds in which a call is answered.
-    :param getaddrinfo: looks names up; called in a thread.
+    :param lookup: looks a name up; called in a thread.
     :raise ValueError: the URL is none; the text does not repeat it.
     """
 
@@ -68,7 +68,7 @@ class PostgresRegistry(StoredRegistry):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], UUID] = uuid4,
         timeout: float = TIMEOUT,
-        getaddrinfo: Callable[..., Sequence[tuple[object, ...]]] = socket.getaddrinfo,
+        lookup: Lookup = system_lookup,
     ) -> None:
         address = PostgresAddress.parse(url)
         super().__init__(now, new_id, Subscribers())
@@ -77,7 +77,7 @@ class PostgresRegistry(StoredRegistry):
             reactor=reactor,
             timeout=timeout * STATEMENT_PART,
             statement_timeout=timeout * STATEMENT_PART,
-            getaddrinfo=getaddrinfo,
+            lookup=lookup,
         )
 
         def trouble(part: str) -> Callable[[str, BaseException | None], None]:
@@ -132,7 +132,6 @@ class PostgresRegistry(StoredRegistry):
         await self._opening.close()
         await gatherResults([self._readers.close(), self._writers.close()])
         await self._listener.close()
-        await self._dialer.close()
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
         async def work(link: Link) -> T:
