@@ -4,11 +4,16 @@ What the log says of a registry that fails: once when it begins, once when it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 
-__all__ = ["Trouble"]
+__all__ = ["Outcome", "Trouble"]
+
+#: Told of every call by name, with what was wrong with it, or ``None``.
+Outcome = Callable[[str, BaseException | None], None]
 
 _log = Logger()
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, described
 from chatfiles.platform.registry.rows import uuid_of
-from chatfiles.platform.registry.threads import Outcome, ReactorClock
+from chatfiles.platform.registry.trouble import Outcome
 
 __all__ = ["CHANNEL", "PostgresListener"]
 
@@ -47,7 +47,7 @@ class PostgresListener:
         dial: Callable[[], Deferred[Link]],
         heard: Callable[[UUID | None], None],
         *,
-        clock: ReactorClock,
+        clock: IReactorTime,
         outcome: Outcome,
     ) -> None:
         self.watching = False

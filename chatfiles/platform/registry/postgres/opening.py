@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration
 from chatfiles.platform.registry.postgres.link import Link, PostgresError
 from chatfiles.platform.registry.postgres.schema import migrate
-from chatfiles.platform.registry.threads import Outcome, ReactorClock
+from chatfiles.platform.registry.trouble import Outcome
 
 __all__ = ["Opening"]
 
@@ -38,7 +38,7 @@ class Opening:
         migrations: Sequence[Migration],
         opened: Callable[[], Deferred[None]],
         *,
-        clock: ReactorClock,
+        clock: IReactorTime,
         now: Callable[[], datetime],
         patience: float,
         outcome: Outcome,

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
-from chatfiles.platform.registry.threads import Outcome, ReactorClock
+from chatfiles.platform.registry.trouble import Outcome
 
 __all__ = ["Call", "PostgresPool"]
 
@@ -77,7 +77,7 @@ class PostgresPool:
         self,
         dial: Callable[[], Deferred[Link]],
         *,
-        clock: ReactorClock,
+        clock: IReactorTime,
         size: int,
         timeout: float,
         outcome: Outcome,

@@ -11,7 +11,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 
 from chatfiles.platform.registry.sqlite.file import Connection, DatabaseFile
-from chatfiles.platform.registry.threads import CallThread, ReactorClock
+from chatfiles.platform.registry.sqlite.thread import CallThread, ReactorClock
 from chatfiles.platform.registry.trouble import Trouble
 
 __all__ = ["Lane"]

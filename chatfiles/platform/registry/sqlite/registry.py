@@ -23,9 +23,9 @@ from chatfiles.platform.registry.sqlite.file import DatabaseFile, transaction
 from chatfiles.platform.registry.sqlite.lane import Lane
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.sqlite.session import Session, at_once
+from chatfiles.platform.registry.sqlite.thread import ReactorClock
 from chatfiles.platform.registry.sqlite.watch import Watch
 from chatfiles.platform.registry.stored import StoredRegistry
-from chatfiles.platform.registry.threads import ReactorClock
 
 __all__ = ["SQLiteRegistry"]
 

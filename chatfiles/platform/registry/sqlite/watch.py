@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.threads import ReactorClock
+from chatfiles.platform.registry.sqlite.thread import ReactorClock
 
 __all__ = ["Watch"]
 

@@ -12,8 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry import threads
-from chatfiles.platform.registry.threads import CallThread
+from chatfiles.platform.registry.sqlite import thread
+from chatfiles.platform.registry.sqlite.thread import CallThread
 from tests.registry_case import ThreadedClock
 
 
@@ -117,7 +117,7 @@ class CallThreadTests(TestCase):
 
     async def test_too_many(self) -> None:
         """A disk that hangs fills the memory with calls, or the room is never given back."""
-        self.patch(threads, "MAX_WAITING", 2)
+        self.patch(thread, "MAX_WAITING", 2)
         self.thread.start()
         blocked = self.block()
         waiting = self.call(lambda: "waited")

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 
 from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.trouble import Outcome
 
 __all__ = ["CallThread", "ReactorClock"]
 
@@ -20,8 +21,6 @@ __all__ = ["CallThread", "ReactorClock"]
 MAX_WAITING = 10_000
 
 T = TypeVar("T")
-#: Told of every call by name, with what was wrong with it, or ``None``.
-Outcome = Callable[[str, BaseException | None], None]
 
 
 class ReactorClock(Protocol):
