@@ -61,13 +61,16 @@ class IWorkspaceRegistry(Interface):
         Call *changed* on the reactor thread with the id of each workspace whose row or tokens have
         changed, or ``None`` when anything may have, or when the registry can no longer tell.  A
         change made through this registry is told before the call that made it succeeds.  When a
-        token was last used is not told.
+        token was last used, and when a workspace was last heard of, is not told.
 
         :return: a callable that ends the subscription.
         """
 
     def workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
-        """:return: the workspace, or ``None`` if there is none or it has been removed."""
+        """
+        :return: the workspace, or ``None`` if there is none or it has been removed.  It may have
+            been heard of since its ``last_heartbeat_at``.
+        """
 
     def fresh_workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
         """As `workspace`, past every cache."""
@@ -103,11 +106,12 @@ class IWorkspaceRegistry(Interface):
         :return: the secret that the row has now; ``None`` if there is no such workspace.
         """
 
-    def heartbeat(workspace_id: UUID) -> Awaitable[Workspace | None]:
+    def touch_workspaces(heard: Mapping[UUID, datetime]) -> Awaitable[None]:
         """
-        Note that the workspace is alive: last heartbeat now.
+        Record when workspaces were last heard of, in one batch; never sets a time back, and leaves
+        those alone that are removed.
 
-        :return: the workspace, or ``None`` if there is none.
+        :param heard: workspace id → aware time; a thousand at most.
         """
 
     def remove_workspace(workspace_id: UUID) -> Awaitable[bool]:
@@ -153,7 +157,7 @@ class IWorkspaceRegistry(Interface):
         """
         Record when tokens were last used, in one batch; never sets a time back.
 
-        :param used: token id → aware UTC time.
+        :param used: token id → aware time; a thousand at most.
         """
 
 

@@ -63,10 +63,11 @@ class RememberingTests(CacheTestCase):
         self.failureResultOf(begun(self.cache.token(A)), RegistryUnavailable)
 
     def test_last_use_does_not_empty(self) -> None:
-        """Recording when tokens were used makes every one of them be looked up again."""
+        """Recording uses and heartbeats makes everything be looked up again."""
         token = self.now(self.cache.token(A))
         self.now(self.cache.workspace(FIRST))
         self.now(self.cache.touch_tokens({token.id: token.created_at}))
+        self.now(self.cache.touch_workspaces({FIRST: token.created_at}))
         self.inner.asked.clear()
         self.now(self.cache.token(A))
         self.now(self.cache.workspace(FIRST))

@@ -82,7 +82,7 @@ class PollTests(SQLiteTestCase):
         told: list[UUID | None] = []
         self.addCleanup(registry.subscribe(told.append))
         await registry._writer.call("", lambda db: db.close())
-        await self.fails(registry.heartbeat(FIRST))
+        await self.fails(registry.ensure_secret(FIRST, ""))
         await self.look(registry, clock)
         self.assertEqual(told, [None])
 
@@ -95,7 +95,7 @@ class PollTests(SQLiteTestCase):
         os.rename(self.path, self.path + ".away")
         for _ in range(2):
             clock.advance(0.01)
-            await self.fails(registry.heartbeat(FIRST))
+            await self.fails(registry.ensure_secret(FIRST, ""))
         self.assertEqual(told, [None, None])
         os.rename(self.path + ".away", self.path)
         await self.look(registry, clock)

@@ -59,7 +59,9 @@ class RegistryCommandTests(SynchronousTestCase):
         database = Database(server())
         self.addCleanup(database.release)
         shown = "postgresql://" + database.url.rpartition("@")[2]
-        self.goes_through(database.url, shown, ["0001_workspaces", "0002_notify"])
+        self.goes_through(
+            database.url, shown, ["0001_workspaces", "0002_notify", "0003_quiet_heartbeats"]
+        )
         database.execute("INSERT INTO workspaces (id) VALUES (%s)", (str(FIRST),))
         self.assertNotIn(PASSWORD, run("status", database=database.url).stdout)
         database.execute("INSERT INTO chatfiles_schema VALUES (70, now())")

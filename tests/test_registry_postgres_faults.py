@@ -51,7 +51,7 @@ class ServerTests(FaultCase):
         with self.database.connect() as other, other.cursor() as cursor:
             cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")
             found = begun(registry.workspace(FIRST))
-            changed = begun(registry.heartbeat(FIRST))
+            changed = begun(registry.touch_workspaces({FIRST: self.moment}))
             await pause(0.3)
             self.database.server.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -76,7 +76,7 @@ class ServerTests(FaultCase):
             server().start()
         await self.recovers(registry.check)
         self.assertIsNotNone(await registry.token(token_hash("token")))
-        await self.recovers(lambda: registry.heartbeat(FIRST))
+        await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
 
     async def test_read_only(self) -> None:
         """On a standby lookups fail as well, or changes are lost without a word."""
@@ -84,7 +84,9 @@ class ServerTests(FaultCase):
         await self.add_first(registry)
         session = import_module("chatfiles.platform.registry.postgres.session")
         self.patch(session.Transaction, "_begin", "BEGIN READ ONLY;")
-        self.assertIn("read-only", await self.fails(registry.heartbeat(FIRST)))
+        self.assertIn(
+            "read-only", await self.fails(registry.touch_workspaces({FIRST: self.moment}))
+        )
         self.assertIsNotNone(await registry.workspace(FIRST))
 
 
@@ -122,7 +124,7 @@ class SlowTests(FaultCase):
         after = await registry.workspace(FIRST)
         assert after is not None
         self.assertEqual(after.url, "http://a")
-        await registry.heartbeat(FIRST)
+        await registry.touch_workspaces({FIRST: self.moment})
 
     async def test_hung_socket(self) -> None:
         """A network that swallows everything holds callers for minutes, or for ever."""
@@ -132,7 +134,7 @@ class SlowTests(FaultCase):
         await gatherResults([begun(registry.workspace(FIRST)) for _ in range(10)])
         hop.hangs = True
         calls: list[Awaitable[Any]] = [registry.workspace(FIRST) for _ in range(20)]
-        calls.append(registry.heartbeat(FIRST))
+        calls.append(registry.touch_workspaces({FIRST: self.moment}))
         self.assertEqual(await self.outcomes(calls, 2 + LATE), {RegistryUnavailable})
         await self.noticed(registry)
         self.assertEqual(
@@ -141,7 +143,7 @@ class SlowTests(FaultCase):
         )
         hop.hangs = False
         self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
-        await self.recovers(lambda: registry.heartbeat(FIRST))
+        await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
 
     async def test_many_at_once(self) -> None:
         """500 lookups at once fail, hang, or are told an absence."""

@@ -118,11 +118,13 @@ class TheirTablesTests(PostgresTestCase):
         await (await self.start()).register(FIRST, url=None, delivery_mode=None, create_name="x")
         self.database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
         self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
-        self.assertIn("permission denied", await self.fails(registry.heartbeat(FIRST)))
+        self.assertIn(
+            "permission denied", await self.fails(registry.touch_workspaces({FIRST: self.moment}))
+        )
         self.database.execute(
             f"GRANT INSERT, UPDATE ON workspaces, workspace_auth_tokens TO {user}"
         )
-        await registry.heartbeat(FIRST)
+        await registry.touch_workspaces({FIRST: self.moment})
         await registry.create_token(
             FIRST, digest=b"", prefix="", scopes=ALL_SCOPES, name=None, only_first=True
         )
@@ -229,6 +231,25 @@ class ToldTests(PostgresTestCase):
         await settled(registry, self.database)
         steps: list[tuple[str, list[UUID | None]]] = [
             (f"UPDATE workspaces SET url = 'http://b' WHERE id = '{FIRST}'", [FIRST]),
+            ("UPDATE workspaces SET last_heartbeat_at = now(), updated_at = now()", []),
+            (f"UPDATE workspaces SET url = url || '', name = 'z' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET status = 'offline' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET delivery_mode = 'push' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET delivery_mode = 'push' WHERE id = '{FIRST}'", []),
+            (
+                f"UPDATE workspaces SET platform_inbound_secret = 'x' WHERE id = '{FIRST}'",
+                [FIRST],
+            ),
+            (
+                "ALTER TABLE workspaces ADD COLUMN theirs text;"
+                " UPDATE workspaces SET theirs = 'x', last_heartbeat_at = now()",
+                [],
+            ),
+            (
+                "ALTER TABLE workspaces ALTER COLUMN url TYPE varchar(99);"
+                f" UPDATE workspaces SET url = 'http://c' WHERE id = '{FIRST}'",
+                [FIRST],
+            ),
             (f"UPDATE workspaces SET id = '{THIRD}' WHERE id = '{FIRST}'", [FIRST, THIRD]),
             (
                 "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
@@ -304,4 +325,4 @@ class PackageTests(SynchronousTestCase):
     def test_numbered(self) -> None:
         """A migration is left out of the package, or is numbered twice."""
         names = [each.name for each in load("postgresql")]
-        self.assertEqual(names, ["workspaces", "notify"])
+        self.assertEqual(names, ["workspaces", "notify", "quiet_heartbeats"])

@@ -134,7 +134,7 @@ class FileTests(SQLiteTestCase):
         self.assertNotIn("registry.db", os.listdir(self.directory))
         write_file(self.path, b"")
         await self.fails(registry.workspace(FIRST))
-        await self.fails(registry.heartbeat(FIRST))
+        await self.fails(registry.touch_workspaces({FIRST: self.moment}))
         self.assertEqual(read_file(self.path), b"")
         self.assertIn("restart", "".join(self.log()))
         os.replace(self.path + ".first", self.path)
@@ -161,15 +161,17 @@ class TroubleTests(SQLiteTestCase):
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         with self.raw() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            write = begun(registry.heartbeat(FIRST))
+            write = begun(registry.touch_workspaces({FIRST: self.moment}))
             self.assertIsNotNone(await registry.workspace(FIRST))
             self.assertFalse(write.called)
             cause = await self.fails(write)
         if cause is not None:  # a busy machine may be late: then it is the deadline that tells
             self.assertIn("locked", str(cause))
-        await registry.heartbeat(FIRST)
+        await registry.touch_workspaces({FIRST: self.moment})
         trouble, over = self.log()
-        self.assertIn("(writer) is unavailable: heartbeat: OperationalError: database is", trouble)
+        self.assertIn(
+            "(writer) is unavailable: touch_workspaces: OperationalError: database is", trouble
+        )
         self.assertIn("SQLITE_BUSY", trouble)
         self.assertIn("answers again", over)
 
@@ -261,16 +263,16 @@ class TroubleTests(SQLiteTestCase):
         told: list[UUID | None] = []
         self.addCleanup(registry.subscribe(told.append))
         running, go_on = threading.Event(), threading.Event()
-        heartbeat = queries.heartbeat
+        register = queries.register
 
-        async def slow(*args: Any) -> Any:
+        async def slow(*args: Any, **given: Any) -> Any:
             running.set()
             go_on.wait(30)
-            return await heartbeat(*args)
+            return await register(*args, **given)
 
-        self.patch(queries, "heartbeat", slow)
+        self.patch(queries, "register", slow)
         self.moment += timedelta(hours=1)
-        call = registry.heartbeat(FIRST)
+        call = registry.register(FIRST, url=None, delivery_mode=None, create_name=None)
         running.wait(30)
         clock.advance(1.99)
         self.assertNoResult(call)

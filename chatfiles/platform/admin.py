@@ -24,15 +24,18 @@ def _time(value: datetime | None) -> str | None:
     return value.isoformat() if value is not None else None
 
 
-def _workspace_view(workspace: Workspace) -> dict[str, object]:
+def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str, object]:
     """What may be told of a workspace: never its secret."""
+    heard = context.heartbeats.latest(workspace.id)
+    if heard is None or (workspace.last_heartbeat_at or heard) > heard:
+        heard = workspace.last_heartbeat_at
     return {
         "id": str(workspace.id),
         "name": workspace.name,
         "url": workspace.url,
         "status": workspace.status,
         "delivery_mode": workspace.delivery_mode,
-        "last_heartbeat_at": _time(workspace.last_heartbeat_at),
+        "last_heartbeat_at": _time(heard),
     }
 
 
@@ -72,7 +75,7 @@ class WorkspaceCollection(_AdminEndpoint):
         """All of them."""
         await self._context.authenticator.admin(request)
         rows: Sequence[Workspace] = await self._context.registry.workspaces()
-        return Answer(200, {"workspaces": [_workspace_view(row) for row in rows]})
+        return Answer(200, {"workspaces": [_workspace_view(self._context, row) for row in rows]})
 
     async def render_POST(self, request: Request) -> Answer:
         """Add one, with an inbound secret and its first token."""
@@ -104,10 +107,12 @@ class WorkspaceItem(_AdminEndpoint):
     async def render_GET(self, request: Request) -> Answer:
         """One, for the admin and for any token of it."""
         await self._context.authenticator.for_workspace(request, self._workspace_id, None)
-        workspace = await self._context.registry.workspace(require_id(self._workspace_id))
+        # What is remembered does not know of the latest heartbeat.
+        workspace_id = require_id(self._workspace_id)
+        workspace = await self._context.registry.fresh_workspace(workspace_id)
         if workspace is None:
             raise refusals.no_workspace()
-        return Answer(200, _workspace_view(workspace))
+        return Answer(200, _workspace_view(self._context, workspace))
 
     async def render_DELETE(self, request: Request) -> Answer:
         """Remove it and revoke its tokens."""

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.interfaces import IWorkspaceGateway, IWorkspaceRegistry
 from chatfiles.model import new_secret
+from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.tokens import Authenticator
 
@@ -32,6 +33,7 @@ class UploadLimits:
 @dataclass(frozen=True, slots=True)
 class PlatformContext:
     """
+    :param heartbeats: when workspaces were last heard of.
     :param check_url: raises `ValueError` with the reason when a workspace's URL is not allowed;
         looks its host up (CONTRACT 8).
     :param idle_timeout: seconds without progress after which a transfer is cut.
@@ -41,6 +43,7 @@ class PlatformContext:
 
     registry: IWorkspaceRegistry
     authenticator: Authenticator
+    heartbeats: LatestMoments
     resolver: Resolver
     gateway: IWorkspaceGateway
     check_url: Callable[[str], Awaitable[None]]

@@ -110,12 +110,14 @@ class Heartbeat(_AgentEndpoint):
 
     async def render_POST(self, request: Request) -> Answer:
         """Note that the workspace is alive; tell it its secret, which may have changed."""
-        caller = await self._context.authenticator.authenticate(request)
+        context = self._context
+        caller = await context.authenticator.authenticate(request)
         workspace_id = required_id(await read_json(request), "workspace_id")
         self._check(caller, workspace_id)
-        workspace = await self._context.registry.heartbeat(workspace_id)
+        workspace = await context.registry.workspace(workspace_id)
         if workspace is None:
             raise refusals.no_workspace()
+        context.heartbeats.note(workspace_id)
         return Answer(
             200, {"status": "ok", "platform_inbound_secret": await self._secret(workspace)}
         )

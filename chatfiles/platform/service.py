@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.errors import RegistryUnavailable
@@ -18,12 +19,13 @@ from chatfiles.platform.context import PlatformContext, UploadLimits
 from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
 from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
+from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.resources import platform_tree
-from chatfiles.platform.tokens import Authenticator, TokenUse
+from chatfiles.platform.tokens import Authenticator
 from chatfiles.platform.upstream import UpstreamAgent
 from chatfiles.service import Listener, RoleService
 from chatfiles.threads import Threads
@@ -90,10 +92,12 @@ def platform_service(
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     dialer = Dialer(clock, policy, Lookups(lookups.run), connect_timeout=shared.connect_timeout)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
-    token_use = TokenUse(registry, clock, _utc_now)
+    uses = LatestMoments("last uses of tokens", registry.touch_tokens, clock, _utc_now)
+    heartbeats = LatestMoments("heartbeats", registry.touch_workspaces, clock, _utc_now)
     context = PlatformContext(
         registry=registry,
-        authenticator=Authenticator(registry, admin_token, token_use.note),
+        authenticator=Authenticator(registry, admin_token, uses.note),
+        heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent),
         check_url=dialer.check_url,
@@ -112,10 +116,11 @@ def platform_service(
     async def begin() -> None:
         lookups.start()
         await _start_registry(registry, settings.database)
-        token_use.startService()
+        uses.startService()
+        heartbeats.startService()
 
     async def end() -> None:
-        await token_use.stopService()
+        await gatherResults([uses.stopService(), heartbeats.stopService()])
         await agent.close()
         await registry.close()
         lookups.stop()

@@ -6,26 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-
 from chatfiles.credentials import bearer, same_secret
-from chatfiles.errors import ChatfilesError, Forbidden
+from chatfiles.errors import Forbidden
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Scope, Token, token_hash
 from chatfiles.platform import refusals
 from chatfiles.web.request import Request
 
-__all__ = ["Authenticator", "Caller", "TokenUse"]
-
-#: Seconds between two writings of when tokens were last used.
-FLUSH_INTERVAL = 10.0
+__all__ = ["Authenticator", "Caller"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,63 +42,16 @@ class Caller:
         return self.token is None or scope in self.token.scopes
 
 
-class TokenUse(Service):
-    """
-    Remembers when tokens were last used, and tells the registry now and then: never in a request's
-    way (CONTRACT 3).
-    """
-
-    log = Logger()
-
-    def __init__(
-        self, registry: IWorkspaceRegistry, clock: IReactorTime, now: Callable[[], datetime]
-    ) -> None:
-        self._registry = registry
-        self._clock = clock
-        self._now = now
-        self._used: dict[UUID, datetime] = {}
-        self._loop: LoopingCall | None = None
-
-    def note(self, token: Token) -> None:
-        """*token* has just been used."""
-        self._used[token.id] = self._now()
-
-    async def flush(self) -> None:
-        """Tell the registry; what it cannot take now is kept for the next time."""
-        used, self._used = self._used, {}
-        if not used:
-            return
-        try:
-            await self._registry.touch_tokens(used)
-        except ChatfilesError as error:
-            self._used = used | self._used
-            self.log.warn("last use of tokens not recorded yet: {error}", error=error)
-
-    def startService(self) -> None:
-        """Begin to tell the registry."""
-        super().startService()
-        self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.flush()))
-        self._loop.clock = self._clock
-        self._loop.start(FLUSH_INTERVAL, now=False)
-
-    def stopService(self) -> Deferred[None]:
-        """Tell it a last time."""
-        super().stopService()
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
-        return Deferred.fromCoroutine(self.flush())
-
-
 class Authenticator:
     """
     Judges the credentials of requests.
 
     :param admin_token: opens every workspace and the admin routes.
-    :param used: told of every token that was accepted.
+    :param used: told the id of every token that was accepted.
     """
 
     def __init__(
-        self, registry: IWorkspaceRegistry, admin_token: str, used: Callable[[Token], object]
+        self, registry: IWorkspaceRegistry, admin_token: str, used: Callable[[UUID], object]
     ) -> None:
         self._registry = registry
         self._admin_token = admin_token
@@ -130,7 +73,7 @@ class Authenticator:
         token = await self._registry.token(token_hash(presented))
         if token is None:
             raise refusals.invalid_token()
-        self._used(token)
+        self._used(token.id)
         return Caller(token)
 
     async def authenticate(self, request: Request) -> Caller:

@@ -57,7 +57,7 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
             FIRST, url=None, delivery_mode=None, create_name="new"
         ),
         "ensure_secret": lambda: registry.ensure_secret(FIRST, SECRET),
-        "heartbeat": lambda: registry.heartbeat(FIRST),
+        "touch_workspaces": lambda: registry.touch_workspaces({FIRST: datetime.now(UTC)}),
         "remove_workspace": lambda: registry.remove_workspace(FIRST),
         "token": lambda: registry.token(token_hash("token")),
         "create_token": lambda: registry.create_token(

@@ -43,7 +43,6 @@ class ChangesContract(RegistryCase):
             lambda: registry.register(FIRST, url="http://a", delivery_mode=None, create_name=None)
         )
         await expect(lambda: registry.ensure_secret(FIRST, SECRET))
-        await expect(lambda: registry.heartbeat(FIRST))
         token = await expect(self.mint)
         await expect(lambda: registry.revoke_token(FIRST, token.id))
         await expect(lambda: registry.remove_workspace(FIRST))
@@ -64,7 +63,8 @@ class ChangesContract(RegistryCase):
         for name in ("has_live_token", "tokens", "revoke_token"):
             await every_call(self.registry)[name]()
         await self.registry.ensure_secret(FIRST, OTHER_SECRET)
-        await self.registry.heartbeat(SECOND)
+        await self.registry.touch_workspaces(dict.fromkeys((FIRST, SECOND), self.moment))
+        await self.registry.touch_tokens({token.id: self.moment})
         await self.registry.register(SECOND, url=None, delivery_mode=None, create_name="x")
         await self.registry.register(UNKNOWN, url=None, delivery_mode=None, create_name=None)
         await self.registry.remove_workspace(SECOND)

@@ -13,6 +13,7 @@ from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import token_hash
 from tests.contract.registry_case import (
     FIRST,
+    SECOND,
     SECRET,
     RegistryCase,
     begun,
@@ -73,7 +74,7 @@ class WholeContract(RegistryCase):
         await self.reconnect()
         self.assertIsNotNone(await self.registry.workspace(FIRST))
         self.assertIsNotNone(await self.registry.token(token_hash("token")))
-        await self.registry.heartbeat(FIRST)
+        await self.registry.touch_workspaces({FIRST: self.moment})
 
     async def test_unreachable_changes_nothing(self):
         """A change that failed is there after all."""
@@ -100,7 +101,9 @@ class WholeContract(RegistryCase):
         )
         row = await self.registry.workspace(FIRST)
         (listed,) = await self.registry.tokens(FIRST)
-        beat = await self.registry.heartbeat(FIRST)
+        await self.create(SECOND)
+        await self.registry.touch_workspaces({SECOND: self.moment})
+        beat = await self.registry.fresh_workspace(SECOND)
         assert registered is not None
         assert row is not None
         assert beat is not None

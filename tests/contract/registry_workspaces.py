@@ -4,6 +4,10 @@ The contract of a registry's workspaces.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
 from twisted.internet.defer import gatherResults
 
 from chatfiles.errors import Conflict
@@ -172,23 +176,58 @@ class WorkspacesContract(RegistryCase):
                 FIRST, url="http://a", delivery_mode="push", create_name=create_name
             )
             self.assertIsNone(found)
-        self.assertIsNone(await self.registry.heartbeat(FIRST))
         self.assertIsNone(await self.registry.workspace(FIRST))
         self.assertEqual(list(await self.registry.workspaces()), [])
 
-    async def test_heartbeat(self):
+    async def heard(self) -> dict[UUID, datetime | None]:
+        """:return: when each workspace was last heard of, past every cache."""
+        return {row.id: row.last_heartbeat_at for row in await self.registry.workspaces()}
+
+    async def test_heard_of(self):
         """A heartbeat is not noted, or changes anything else."""
         before = await self.create(url="http://a", delivery_mode="push")
-        self.pass_time()
-        found = await self.registry.heartbeat(FIRST)
-        assert found is not None
-        self.assertEqual(found.last_heartbeat_at, self.moment)
-        self.assertEqual(found, await self.registry.workspace(FIRST))
-        kept = ("id", "name", "url", "status", "delivery_mode", "inbound_secret")
-        for name in kept:
-            self.assertEqual(getattr(found, name), getattr(before, name))
+        await self.create(SECOND)
+        await self.create(THIRD)
+        later = self.moment + timedelta(seconds=5)
+        await self.registry.touch_workspaces({FIRST: later, SECOND: self.moment})
+        self.assertEqual(await self.heard(), {FIRST: later, SECOND: self.moment, THIRD: None})
+        found = await self.registry.fresh_workspace(FIRST)
+        self.assertEqual(found, replace(before, last_heartbeat_at=later))
 
-    async def test_heartbeat_of_unknown(self):
-        """A heartbeat creates a workspace."""
-        self.assertIsNone(await self.registry.heartbeat(UNKNOWN))
-        self.assertEqual(list(await self.registry.workspaces()), [])
+    async def test_heard_of_is_never_set_back(self):
+        """Of two nodes that write what they have heard, the one that heard last is not believed."""
+        await self.create()
+        await self.registry.register(FIRST, url=None, delivery_mode=None, create_name=None)
+        for seconds in (-1, 0, 2, 1):
+            moment = self.moment + timedelta(seconds=seconds)
+            await self.registry.touch_workspaces({FIRST: moment})
+        self.assertEqual(await self.heard(), {FIRST: self.moment + timedelta(seconds=2)})
+
+    async def test_heard_of_unknown(self):
+        """A heartbeat creates a workspace, brings one back, or keeps others from being noted."""
+        await self.create()
+        await self.create(SECOND)
+        await self.registry.remove_workspace(SECOND)
+        await self.registry.touch_workspaces(
+            {UNKNOWN: self.moment, SECOND: self.moment, FIRST: self.moment}
+        )
+        await self.registry.touch_workspaces({})
+        self.assertEqual(await self.heard(), {FIRST: self.moment})
+        self.assertIsNone(await self.registry.fresh_workspace(SECOND))
+
+    async def test_heard_of_many(self):
+        """A batch as large as may be is refused, or written in part."""
+        ids = [UUID(int=number) for number in range(1000)]
+        for each in ids[::100]:
+            await self.create(each)
+        await self.registry.touch_workspaces(dict.fromkeys(reversed(ids), self.moment))
+        self.assertEqual(await self.heard(), dict.fromkeys(ids[::100], self.moment))
+
+    async def test_heard_of_as_it_was(self):
+        """What is noted while a batch is being written is written half, or lost."""
+        await self.create()
+        heard = {FIRST: self.moment}
+        written = begun(self.registry.touch_workspaces(heard))
+        heard.clear()
+        await written
+        self.assertEqual(await self.heard(), {FIRST: self.moment})

@@ -175,14 +175,15 @@ class MemoryRegistry:
 
         return self._answer("ensure_secret", change)
 
-    def heartbeat(self, workspace_id: UUID) -> Deferred[Workspace | None]:
-        def change() -> Workspace | None:
-            found = self._live(workspace_id)
-            if found is None:
-                return None
-            return self._store(replace(found, last_heartbeat_at=utc(self._now())))
+    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
+        def change() -> None:
+            for workspace_id, heard_at in heard.items():
+                found = self._live(workspace_id)
+                if found is not None:
+                    latest = _later(found.last_heartbeat_at, heard_at)
+                    self._rows[workspace_id].workspace = replace(found, last_heartbeat_at=latest)
 
-        return self._answer("heartbeat", change)
+        return self._answer("touch_workspaces", change)
 
     def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
         def change() -> bool:
@@ -256,8 +257,7 @@ class MemoryRegistry:
             for token_id, used_at in used.items():
                 entry = self._entries.get(token_id)
                 if entry is not None:
-                    known = entry.token.last_used_at
-                    latest = utc(used_at) if known is None else max(known, utc(used_at))
+                    latest = _later(entry.token.last_used_at, used_at)
                     entry.token = replace(entry.token, last_used_at=latest)
 
         return self._answer("touch_tokens", change)
@@ -292,3 +292,7 @@ class MemoryRegistry:
         if not self.holding:
             self.release()
         return answer
+
+
+def _later(known: datetime | None, moment: datetime) -> datetime:
+    return utc(moment) if known is None else max(known, utc(moment))

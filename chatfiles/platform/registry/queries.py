@@ -123,11 +123,9 @@ async def ensure_secret(
     return None if found is None else found.inbound_secret, [workspace_id] if changed else []
 
 
-async def heartbeat(db: Session, workspace_id: UUID, now: datetime) -> Change[Workspace | None]:
-    values = {"id": str(workspace_id), "now": utc(now)}
-    if not await db.count(db.sql.workspace_heartbeat, values):
-        return None, []
-    return await workspace(db, workspace_id), [workspace_id]
+async def touch_workspaces(db: Session, heard: Mapping[UUID, datetime]) -> Change[None]:
+    await db.touch(db.sql.workspace_touch, heard)
+    return None, []
 
 
 async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Change[bool]:

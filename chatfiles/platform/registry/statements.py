@@ -49,7 +49,8 @@ class Statements:
     workspace_create: str
     #: A live row comes online; what is given as NULL keeps its value.
     workspace_register: str
-    workspace_heartbeat: str
+    #: A live row, only if the moment is later than the one recorded.  PostgreSQL takes a batch.
+    workspace_touch: str
     #: A live row without an inbound secret gets the candidate.
     workspace_secret: str
     workspace_remove: str
@@ -102,10 +103,11 @@ SQLITE = Statements(
             delivery_mode = coalesce(:delivery_mode, delivery_mode),
             last_heartbeat_at = :now, updated_at = :now
         WHERE id = :id AND {_LIVE}""",
-    workspace_heartbeat=f"""
+    workspace_touch=f"""
         UPDATE workspaces
-        SET last_heartbeat_at = :now, updated_at = :now
-        WHERE id = :id AND {_LIVE}""",
+        SET last_heartbeat_at = :moment, updated_at = max(coalesce(updated_at, ''), :moment)
+        WHERE id = :id AND {_LIVE}
+            AND (last_heartbeat_at IS NULL OR last_heartbeat_at < :moment)""",
     workspace_secret=f"""
         UPDATE workspaces
         SET platform_inbound_secret = :candidate, updated_at = :now
@@ -141,6 +143,22 @@ SQLITE = Statements(
 )
 
 
+# Arrays instead of one statement for each.  Two nodes that lock the same rows do it in the same
+# order.
+_BATCH = """
+    WITH latest AS (
+        SELECT t.id, given.moment
+        FROM unnest(:ids::uuid[], :moments::timestamptz[]) AS given (id, moment)
+            JOIN {table} AS t ON t.id = given.id
+        WHERE {condition} AND (t.{column} IS NULL OR t.{column} < given.moment)
+        ORDER BY t.id
+        FOR NO KEY UPDATE OF t)
+    UPDATE {table} AS t
+    SET {column} = latest.moment{more}
+    FROM latest
+    WHERE t.id = latest.id"""
+
+
 def _of_psycopg2(statements: Statements) -> Statements:
     """:return: the same, with its parameters named as psycopg2 wants them."""
     named = re.compile(r"(?<!:):(?=[a-z])(\w+)")
@@ -159,19 +177,14 @@ POSTGRES = _of_psycopg2(
         workspaces=f"{_WORKSPACE} ORDER BY created_at NULLS FIRST, id",
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
-        # A batch at once: arrays instead of one statement for each.  Two nodes that lock the same
-        # rows do it in the same order.
-        token_touch="""
-            WITH used AS (
-                SELECT t.id, u.moment
-                FROM unnest(:ids::uuid[], :moments::timestamptz[]) AS u (id, moment)
-                    JOIN workspace_auth_tokens AS t ON t.id = u.id
-                WHERE t.last_used_at IS NULL OR t.last_used_at < u.moment
-                ORDER BY t.id
-                FOR NO KEY UPDATE OF t)
-            UPDATE workspace_auth_tokens AS t
-            SET last_used_at = used.moment
-            FROM used
-            WHERE t.id = used.id""",
+        workspace_touch=_BATCH.format(
+            table="workspaces",
+            column="last_heartbeat_at",
+            condition=_LIVE,
+            more=", updated_at = greatest(t.updated_at, latest.moment)",
+        ),
+        token_touch=_BATCH.format(
+            table="workspace_auth_tokens", column="last_used_at", condition="true", more=""
+        ),
     )
 )

@@ -123,9 +123,9 @@ class StoredRegistry:
             "ensure_secret", lambda db: queries.ensure_secret(db, workspace_id, now, candidate)
         )
 
-    def heartbeat(self, workspace_id: UUID) -> Deferred[Workspace | None]:
-        now = self._now()
-        return self._change("heartbeat", lambda db: queries.heartbeat(db, workspace_id, now))
+    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
+        batch = dict(heard)
+        return self._change("touch_workspaces", lambda db: queries.touch_workspaces(db, batch))
 
     def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
         now = self._now()
