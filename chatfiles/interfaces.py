@@ -75,8 +75,13 @@ class IWorkspaceRegistry(Interface):
     def fresh_workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
         """As `workspace`, past every cache."""
 
-    def workspaces() -> Awaitable[Sequence[Workspace]]:
-        """:return: all that are not removed, oldest first (then by id)."""
+    def workspaces(*, limit: int, after: UUID | None = None) -> Awaitable[Sequence[Workspace]]:
+        """
+        :param limit: how many at most.
+        :param after: only those behind this one, removed or not.
+        :return: those that are not removed, oldest first (then by id).
+        :raise chatfiles.errors.BadRequest: *after* has never been there.
+        """
 
     def create_workspace(
         workspace_id: UUID, *, name: str, url: str | None, delivery_mode: str | None, secret: str

@@ -115,6 +115,20 @@ class WorkspaceTests(AdminCase):
             self.assertEqual(json.loads(result.stdout), ROWS)
             self.assertNotIn("\x1b", result.stdout)
 
+    def test_pages(self) -> None:
+        """A list that comes in pages ends with the first, or never."""
+        first = {"workspaces": ROWS[:1], "next": WORKSPACE}
+        self.play(said("200 OK", first), said("200 OK", {"workspaces": ROWS[1:]}))
+        result = self.admin("workspace", "list", "--json")
+        self.assertEqual(json.loads(result.stdout), ROWS)
+        targets = [asked.target for asked in self.asked]
+        self.assertEqual(targets, ["/workspaces", f"/workspaces?after={WORKSPACE}"])
+        for broken in ({"workspaces": [], "next": WORKSPACE}, {"workspaces": ROWS, "next": 1}):
+            self.play(said("200 OK", broken))
+            self.ended(self.admin("workspace", "list"), 7, "more comes, but not where")
+        self.play(said("200 OK", first), said("503 Service Unavailable", {"error": "later"}))
+        self.ended(self.admin("workspace", "list"), 6)
+
     def test_empty_list(self) -> None:
         """Nothing to list is said to people, and is an empty list for programs."""
         self.play(said("200 OK", []), said("200 OK", []))

@@ -16,17 +16,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.model import ALL_SCOPES, token_hash
-from chatfiles.platform.context import PlatformContext, UploadLimits
 from chatfiles.platform.moments import BATCH, FLUSH_INTERVAL, LatestMoments
-from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.resources import platform_tree
-from chatfiles.platform.tokens import Authenticator
-from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, SECRET, begun
-from tests.web_caller import Caller, Received, get, post
+from tests.platform_memory import START, MemoryPlatformCase
+from tests.web_caller import Received, post
 
-START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = datetime(2026, 3, 1, 13, tzinfo=UTC)
 
 
@@ -134,50 +128,14 @@ class MomentsTests(SynchronousTestCase):
         self.assertIsNone(self.moments.latest(FIRST))
 
 
-class HeartbeatTests(SynchronousTestCase):
+class HeartbeatTests(MemoryPlatformCase):
     """``POST /registry/heartbeat``."""
 
     def setUp(self) -> None:
-        self.moment = START
-        self.registry = MemoryRegistry(now=lambda: self.moment)
-        cache = CachedRegistry(self.registry)
-        self.successResultOf(begun(cache.start()))
-        self.clock = Clock()
-        self.heartbeats = LatestMoments(
-            "heartbeats", cache.touch_workspaces, self.clock, lambda: self.moment
-        )
-        self.heartbeats.startService()
-        unused: Any = None
-        self.context = PlatformContext(
-            registry=cache,
-            authenticator=Authenticator(cache, "admin", lambda _: None),
-            heartbeats=self.heartbeats,
-            resolver=unused,
-            gateway=unused,
-            check_url=unused,
-            clock=self.clock,
-            idle_timeout=60,
-            limits=UploadLimits(1, 1),
-        )
-        for workspace_id, secret in ((FIRST, SECRET), (SECOND, "")):
-            self.successResultOf(
-                self.registry.create_workspace(
-                    workspace_id, name="x", url=None, delivery_mode=None, secret=secret
-                )
-            )
-            self.successResultOf(
-                self.registry.create_token(
-                    workspace_id,
-                    digest=token_hash(str(workspace_id)),
-                    prefix="",
-                    scopes=ALL_SCOPES,
-                    name=None,
-                )
-            )
+        super().setUp()
+        self.add(FIRST, SECRET)
+        self.add(SECOND, "")
         self.registry.asked.clear()
-
-    def ask(self, request: bytes) -> Received:
-        return Caller(platform_tree(self.context)).send(request).answer()
 
     def beat(self, workspace_id: UUID = FIRST, token: str | None = None) -> Received:
         body = json.dumps({"workspace_id": str(workspace_id)}).encode()
@@ -185,7 +143,7 @@ class HeartbeatTests(SynchronousTestCase):
         return self.ask(post(body, credential, path=b"/registry/heartbeat"))
 
     def shown(self, path: str = f"/workspaces/{FIRST}") -> Any:
-        return self.ask(get(path.encode(), b"Authorization: Bearer admin")).json
+        return self.get(path).json
 
     def test_no_write(self) -> None:
         """Each heartbeat waits for a write, or for the registry at all."""

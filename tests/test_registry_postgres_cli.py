@@ -13,6 +13,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import chatfiles
+from chatfiles.platform.registry.migrations import load
 from tests.contract.registry_case import FIRST, SECOND
 from tests.postgres_server import PASSWORD, Database, server
 
@@ -34,6 +35,11 @@ def run(*words: str, database: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def names_of(dialect: str) -> list[str]:
+    """:return: the migrations, as they are shown."""
+    return [f"{each.version:04d}_{each.name}" for each in load(dialect)]
 
 
 class RegistryCommandTests(SynchronousTestCase):
@@ -59,9 +65,7 @@ class RegistryCommandTests(SynchronousTestCase):
         database = Database(server())
         self.addCleanup(database.release)
         shown = "postgresql://" + database.url.rpartition("@")[2]
-        self.goes_through(
-            database.url, shown, ["0001_workspaces", "0002_notify", "0003_quiet_heartbeats"]
-        )
+        self.goes_through(database.url, shown, names_of("postgresql"))
         database.execute("INSERT INTO workspaces (id) VALUES (%s)", (str(FIRST),))
         self.assertNotIn(PASSWORD, run("status", database=database.url).stdout)
         database.execute("INSERT INTO chatfiles_schema VALUES (70, now())")
@@ -78,7 +82,7 @@ class RegistryCommandTests(SynchronousTestCase):
         self.assertFalse(os.path.exists(path))
         with open(path, "wb"):
             pass
-        self.goes_through(database, database, ["0001_workspaces"])
+        self.goes_through(database, database, names_of("sqlite"))
 
     def test_unreachable(self) -> None:
         """A server that is down ends in a traceback, or takes for ever."""

@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 import click
 
+from chatfiles.cli.body import untrusted
+from chatfiles.cli.client import Client
 from chatfiles.cli.new_token import NewToken, save_token_option
 from chatfiles.cli.options import (
     ADMIN,
@@ -92,13 +97,27 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
       chatfiles workspace list --json | jq -r '.[].id'
     """
     client = settings.client(ADMIN, admin_token_file)
-    rows = as_rows(client.call("GET", "/workspaces"), "workspaces")
     show_rows(
         COLUMNS,
-        rows,
+        list(_all_workspaces(client)),
         as_json=as_json,
         empty="no workspaces; `chatfiles workspace create` makes one",
     )
+
+
+def _all_workspaces(client: Client) -> Iterator[dict[str, Any]]:
+    """:return: the rows of every page."""
+    route = "/workspaces"
+    while True:
+        answer = client.call("GET", route)
+        rows = as_rows(answer, "workspaces")
+        yield from rows
+        behind = answer.get("next") if isinstance(answer, dict) else None
+        if behind is None:
+            return
+        if not rows or not isinstance(behind, str):
+            raise untrusted("it says that more comes, but not where")
+        route = f"/workspaces?after={quote(behind)}"
 
 
 @workspace.command("show")

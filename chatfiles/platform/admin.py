@@ -4,20 +4,33 @@ Workspaces and tokens, for the admin (CONTRACT 4).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from chatfiles.errors import NotFound
-from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash, token_prefix
+from chatfiles.errors import BadRequest, NotFound
+from chatfiles.model import (
+    ALL_SCOPES,
+    Scope,
+    Token,
+    Workspace,
+    parse_workspace_id,
+    token_hash,
+    token_prefix,
+)
 from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, required_id, scopes_of
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.resolve import require_id
+from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint, read_json
 from chatfiles.web.request import Request
 
 __all__ = ["TokenCollection", "TokenItem", "WorkspaceCollection", "WorkspaceItem"]
+
+#: Workspaces in one answer, at most and unless fewer are asked for: a few milliseconds of work.
+MAX_PAGE = 1000
 
 
 def _time(value: datetime | None) -> str | None:
@@ -50,6 +63,32 @@ def _token_view(token: Token) -> dict[str, object]:
     }
 
 
+def _limit(query: Mapping[bytes, Sequence[bytes]]) -> int:
+    """
+    :return: how many rows a page may have.
+    :raise BadRequest: it is no number from 1 to `MAX_PAGE`.
+    """
+    given = query.get(b"limit", [b"%d" % MAX_PAGE])
+    limit = int(given[0]) if len(given) == 1 and re.fullmatch(rb"[0-9]{1,9}", given[0]) else 0
+    if not 1 <= limit <= MAX_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {MAX_PAGE}", code="invalid_limit")
+    return limit
+
+
+def _after(query: Mapping[bytes, Sequence[bytes]]) -> UUID | None:
+    """
+    :return: the workspace behind which a page begins; ``None`` for the first page.
+    :raise BadRequest: it is no UUID.
+    """
+    given = query.get(b"after", [])
+    if not given:
+        return None
+    after = parse_workspace_id(given[0].decode("ascii", "replace"))
+    if after is None or len(given) > 1:
+        raise BadRequest("after must be the id of a workspace", code="invalid_after")
+    return after
+
+
 async def _add_token(
     context: PlatformContext, workspace_id: UUID, scopes: frozenset[Scope], name: str | None
 ) -> tuple[str, Token]:
@@ -72,10 +111,20 @@ class WorkspaceCollection(_AdminEndpoint):
     """``/workspaces``."""
 
     async def render_GET(self, request: Request) -> Answer:
-        """All of them."""
+        """All of them, or a page; ``next`` is there if more come behind it."""
         await self._context.authenticator.admin(request)
-        rows: Sequence[Workspace] = await self._context.registry.workspaces()
-        return Answer(200, {"workspaces": [_workspace_view(self._context, row) for row in rows]})
+        query = parse_query(request.query)
+        limit, after = _limit(query), _after(query)
+        rows: Sequence[Workspace] = await self._context.registry.workspaces(
+            limit=limit + 1, after=after
+        )
+        page = rows[:limit]
+        answer: dict[str, object] = {
+            "workspaces": [_workspace_view(self._context, row) for row in page]
+        }
+        if len(rows) > limit:
+            answer["next"] = str(page[-1].id)
+        return Answer(200, answer)
 
     async def render_POST(self, request: Request) -> Answer:
         """Add one, with an inbound secret and its first token."""

@@ -49,7 +49,7 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "check": registry.check,
         "workspace": lambda: registry.workspace(FIRST),
         "fresh_workspace": lambda: registry.fresh_workspace(FIRST),
-        "workspaces": registry.workspaces,
+        "workspaces": lambda: registry.workspaces(limit=100),
         "create_workspace": lambda: registry.create_workspace(
             THIRD, name="new", url=None, delivery_mode=None, secret=SECRET
         ),

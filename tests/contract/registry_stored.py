@@ -14,6 +14,7 @@ from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash
 from tests.contract.registry import RegistryContract
 from tests.contract.registry_case import (
     FIRST,
+    SECOND,
     SECRET,
     THIRD,
     begun,
@@ -124,7 +125,7 @@ class StoredRegistryContract(RegistryContract):
         await self.insert("workspaces", id=FIRST)
         expected = Workspace(FIRST, "", None, None, None, None, None)
         self.assertEqual(await self.registry.workspace(FIRST), expected)
-        self.assertEqual(list(await self.registry.workspaces()), [expected])
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [expected])
         self.assertEqual(await self.registry.ensure_secret(FIRST, SECRET), SECRET)
         registered = await self.registry.register(
             FIRST, url="http://a", delivery_mode=None, create_name=None
@@ -133,6 +134,16 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual((registered.url, registered.delivery_mode), ("http://a", None))
         self.assertIs(await self.registry.remove_workspace(FIRST), True)
         self.assertIsNone(await self.registry.workspace(FIRST))
+
+    async def test_pages_of_nulls(self):
+        """Rows whose age is not known are not listed, or again and again."""
+        await self.create(SECOND)
+        for each in (THIRD, FIRST):
+            await self.insert("workspaces", id=each)
+        found: list[UUID] = []
+        while page := await self.registry.workspaces(limit=1, after=found[-1] if found else None):
+            found += [row.id for row in page]
+        self.assertEqual(found, [FIRST, THIRD, SECOND])
 
     async def test_token_of_nulls(self):
         """A token from before there were scopes loses its rights."""

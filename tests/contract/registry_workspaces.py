@@ -10,7 +10,7 @@ from uuid import UUID
 
 from twisted.internet.defer import gatherResults
 
-from chatfiles.errors import Conflict
+from chatfiles.errors import BadRequest, Conflict
 from chatfiles.model import Workspace
 from tests.contract.registry_case import (
     FIRST,
@@ -31,7 +31,7 @@ class WorkspacesContract(RegistryCase):
         """A workspace that nobody has created is found."""
         self.assertIsNone(await self.registry.workspace(UNKNOWN))
         self.assertIsNone(await self.registry.fresh_workspace(UNKNOWN))
-        self.assertEqual(list(await self.registry.workspaces()), [])
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def test_create_workspace(self):
         """What was given is not what is found."""
@@ -50,13 +50,13 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(created, expected)
         self.assertEqual(await self.registry.workspace(FIRST), expected)
         self.assertEqual(await self.registry.fresh_workspace(FIRST), expected)
-        self.assertEqual(list(await self.registry.workspaces()), [expected])
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [expected])
 
     async def test_create_workspace_with_little(self):
         """``None`` and empty text become each other: 503 and 422 are told apart by them."""
         await self.create(FIRST, name="", url=None, delivery_mode=None, secret="")
         await self.create(SECOND, name="", url="", delivery_mode="", secret="")
-        first, second = await self.registry.workspaces()
+        first, second = await self.registry.workspaces(limit=100)
         self.assertEqual((first.url, first.delivery_mode, first.inbound_secret), (None, None, ""))
         self.assertEqual((second.url, second.delivery_mode), ("", ""))
         self.assertEqual(first.name, "")
@@ -92,8 +92,46 @@ class WorkspacesContract(RegistryCase):
         await self.create(SECOND)
         await self.create(FIRST)
         await self.registry.remove_workspace(UNKNOWN)
-        found = await self.registry.workspaces()
+        found = await self.registry.workspaces(limit=100)
         self.assertEqual([row.id for row in found], [THIRD, FIRST, SECOND])
+
+    async def pages(self, limit: int) -> list[list[UUID]]:
+        """:return: the ids of all workspaces, page by page."""
+        found: list[list[UUID]] = []
+        after = None
+        while page := await self.registry.workspaces(limit=limit, after=after):
+            found.append([row.id for row in page])
+            after = page[-1].id
+        return found
+
+    async def test_workspaces_in_pages(self):
+        """A list in pages leaves one out, or gives one twice."""
+        for each in (THIRD, FIRST, UNKNOWN):  # at one moment
+            await self.create(each)
+        self.pass_time(-1)
+        await self.create(SECOND)
+        expected = [SECOND, UNKNOWN, FIRST, THIRD]
+        self.assertEqual(await self.pages(4), [expected])
+        self.assertEqual(await self.pages(2), [expected[:2], expected[2:]])
+        self.assertEqual(await self.pages(1), [[each] for each in expected])
+
+    async def test_pages_of_what_changes(self):
+        """Of a list that changes while it is read, something is left out that was there all the
+        time, or the reader is told that it does not exist."""
+        for each in (FIRST, SECOND, THIRD):
+            await self.create(each)
+            self.pass_time()
+        (first,) = await self.registry.workspaces(limit=1)
+        await self.registry.remove_workspace(first.id)
+        await self.create(UNKNOWN)
+        rest = await self.registry.workspaces(limit=100, after=first.id)
+        self.assertEqual([row.id for row in rest], [SECOND, THIRD, UNKNOWN])
+
+    async def test_page_behind_nothing(self):
+        """A page behind a workspace that has never been reads as the end of the list."""
+        await self.create()
+        with self.assertRaises(BadRequest):
+            await self.registry.workspaces(limit=1, after=SECOND)
 
     async def test_order_is_of_creation(self):
         """The list's order changes when a workspace registers."""
@@ -102,7 +140,7 @@ class WorkspacesContract(RegistryCase):
         await self.create(FIRST)
         self.pass_time()
         await self.registry.register(SECOND, url="http://a", delivery_mode=None, create_name=None)
-        found = await self.registry.workspaces()
+        found = await self.registry.workspaces(limit=100)
         self.assertEqual([row.id for row in found], [SECOND, FIRST])
 
     async def test_register(self):
@@ -142,7 +180,7 @@ class WorkspacesContract(RegistryCase):
             FIRST, url="http://a", delivery_mode="push", create_name=None
         )
         self.assertIsNone(found)
-        self.assertEqual(list(await self.registry.workspaces()), [])
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def test_register_creates(self):
         """Open registration creates nothing, or a workspace with a secret that nobody knows."""
@@ -165,7 +203,7 @@ class WorkspacesContract(RegistryCase):
         ]
         for found in await gatherResults(calls):
             assert found is not None
-        self.assertEqual(len(await self.registry.workspaces()), 1)
+        self.assertEqual(len(await self.registry.workspaces(limit=100)), 1)
 
     async def test_removed_never_comes_back(self):
         """A workspace that was removed brings itself back."""
@@ -177,11 +215,11 @@ class WorkspacesContract(RegistryCase):
             )
             self.assertIsNone(found)
         self.assertIsNone(await self.registry.workspace(FIRST))
-        self.assertEqual(list(await self.registry.workspaces()), [])
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def heard(self) -> dict[UUID, datetime | None]:
         """:return: when each workspace was last heard of, past every cache."""
-        return {row.id: row.last_heartbeat_at for row in await self.registry.workspaces()}
+        return {row.id: row.last_heartbeat_at for row in await self.registry.workspaces(limit=100)}
 
     async def test_heard_of(self):
         """A heartbeat is not noted, or changes anything else."""

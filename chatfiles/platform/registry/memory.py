@@ -18,6 +18,7 @@ from chatfiles.errors import ChatfilesError, Conflict, RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Scope, Token, Workspace
 from chatfiles.platform.registry.changes import Subscribers
+from chatfiles.platform.registry.queries import unknown_place
 from chatfiles.platform.registry.rows import utc
 
 __all__ = ["MemoryRegistry"]
@@ -115,10 +116,15 @@ class MemoryRegistry:
     def fresh_workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
         return self._answer("fresh_workspace", lambda: self._live(workspace_id))
 
-    def workspaces(self) -> Deferred[Sequence[Workspace]]:
+    def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
         def read() -> Sequence[Workspace]:
             rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.workspace.id))
-            return [row.workspace for row in rows if row.workspace.status != "removed"]
+            if after is not None and after not in self._rows:
+                raise unknown_place()
+            ids = [row.workspace.id for row in rows]
+            behind = rows[0 if after is None else ids.index(after) + 1 :]
+            live = [row.workspace for row in behind if row.workspace.status != "removed"]
+            return live[:limit]
 
         return self._answer("workspaces", read)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from chatfiles.errors import Conflict
+from chatfiles.errors import BadRequest, Conflict
 from chatfiles.model import Token, Workspace
 from chatfiles.platform.registry.rows import text_of_scopes, token_of, utc, workspace_of
 from chatfiles.platform.registry.statements import Statements
@@ -44,6 +44,11 @@ class Session(Protocol):
         """Do *sql* for each row by its id and the moment that it gets."""
 
 
+def unknown_place() -> BadRequest:
+    """:return: the error of a list that is to go on behind a workspace that has never been."""
+    return BadRequest("after must be the id of a workspace", code="invalid_after")
+
+
 async def check(db: Session) -> None:
     await db.rows(db.sql.check)
 
@@ -54,8 +59,15 @@ async def workspace(db: Session, workspace_id: UUID, *, hold: bool = False) -> W
     return workspace_of(rows[0]) if rows else None
 
 
-async def workspaces(db: Session) -> Sequence[Workspace]:
-    rows = await db.rows(db.sql.workspaces)
+async def workspaces(db: Session, limit: int, after: UUID | None) -> Sequence[Workspace]:
+    if after is None:
+        rows = await db.rows(db.sql.workspaces, {"limit": limit})
+    else:
+        ages = await db.rows(db.sql.workspace_age, {"id": str(after)})
+        if not ages:
+            raise unknown_place()
+        values = {"age": ages[0][0], "id": str(after), "limit": limit}
+        rows = await db.rows(db.sql.workspaces_after, values)
     return [found for row in rows if (found := workspace_of(row)) is not None]
 
 

@@ -43,8 +43,12 @@ class Statements:
     #: Appended to it in a transaction that goes on to write: keeps others from changing that row.
     #: (In SQLite the transaction has the database.)
     hold: str
-    #: → every live workspace row, oldest first.
+    #: → the live workspace rows, oldest first: some of them.
     workspaces: str
+    #: → where the row stands among them, removed or not.
+    workspace_age: str
+    #: → some of those behind it.
+    workspaces_after: str
     #: A row that is there, removed or not, is left as it is, and the count is 0.
     workspace_create: str
     #: A live row comes online; what is given as NULL keeps its value.
@@ -81,6 +85,12 @@ _TOKEN = """
     FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
     WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
 
+# As in the index: rows whose age is not known come first.
+_AGE = "coalesce(created_at, '-infinity')"
+_IN_ORDER = f"ORDER BY {_AGE}, id LIMIT :limit"
+_BEHIND = f"({_AGE}, id) > (:age, :id)"
+_CANONICAL = "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
+
 SQLITE = Statements(
     check="SELECT 1 FROM workspaces LIMIT 1",
     schema_create="""
@@ -91,7 +101,10 @@ SQLITE = Statements(
         INSERT INTO chatfiles_schema (version, applied_at) VALUES (:version, :applied_at)""",
     workspace=f"{_WORKSPACE} AND id = :id",
     hold="",
-    workspaces=f"{_WORKSPACE} ORDER BY created_at, id",
+    # An id that is no UUID in its canonical form is none of ours.
+    workspaces=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' {_IN_ORDER}",
+    workspace_age=f"SELECT {_AGE} FROM workspaces WHERE id = :id",
+    workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_BEHIND} {_IN_ORDER}",
     workspace_create="""
         INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
                                 last_heartbeat_at, created_at, updated_at)
@@ -174,7 +187,8 @@ POSTGRES = _of_psycopg2(
             CREATE TABLE IF NOT EXISTS chatfiles_schema (
                 version integer PRIMARY KEY, applied_at timestamptz NOT NULL)""",
         hold=" FOR NO KEY UPDATE",
-        workspaces=f"{_WORKSPACE} ORDER BY created_at NULLS FIRST, id",
+        workspaces=f"{_WORKSPACE} {_IN_ORDER}",
+        workspaces_after=f"{_WORKSPACE} AND {_BEHIND} {_IN_ORDER}",
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
         workspace_touch=_BATCH.format(

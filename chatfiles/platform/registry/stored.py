@@ -70,8 +70,8 @@ class StoredRegistry:
 
     fresh_workspace = workspace
 
-    def workspaces(self) -> Deferred[Sequence[Workspace]]:
-        return self._read("workspaces", queries.workspaces)
+    def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
+        return self._read("workspaces", lambda db: queries.workspaces(db, limit, after))
 
     def create_workspace(
         self,

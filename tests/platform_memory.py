@@ -1,0 +1,80 @@
+"""
+A platform for tests whose registry is in memory, and which has no way to any workspace.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.model import ALL_SCOPES, token_hash
+from chatfiles.platform.context import PlatformContext, UploadLimits
+from chatfiles.platform.moments import LatestMoments
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.resources import platform_tree
+from chatfiles.platform.tokens import Authenticator
+from chatfiles.testing import MemoryRegistry
+from tests.contract.registry_case import begun
+from tests.web_caller import Caller, Received, get
+
+ADMIN = "admin"
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class MemoryPlatformCase(SynchronousTestCase):
+    """
+    :ivar moment: what time it is.
+    :ivar registry: the one in memory, past the platform's cache.
+    """
+
+    def setUp(self) -> None:
+        self.moment = START
+        self.registry = MemoryRegistry(now=lambda: self.moment)
+        cache = CachedRegistry(self.registry)
+        self.successResultOf(begun(cache.start()))
+        self.clock = Clock()
+        self.heartbeats = LatestMoments(
+            "heartbeats", cache.touch_workspaces, self.clock, lambda: self.moment
+        )
+        self.heartbeats.startService()
+        unused: Any = None
+        self.context = PlatformContext(
+            registry=cache,
+            authenticator=Authenticator(cache, ADMIN, lambda _: None),
+            heartbeats=self.heartbeats,
+            resolver=unused,
+            gateway=unused,
+            check_url=unused,
+            clock=self.clock,
+            idle_timeout=60,
+            limits=UploadLimits(1, 1),
+        )
+
+    def add(self, workspace_id: UUID, secret: str = "secret") -> None:
+        """Add a workspace whose token is its id."""
+        self.successResultOf(
+            self.registry.create_workspace(
+                workspace_id, name="x", url=None, delivery_mode=None, secret=secret
+            )
+        )
+        self.successResultOf(
+            self.registry.create_token(
+                workspace_id,
+                digest=token_hash(str(workspace_id)),
+                prefix="",
+                scopes=ALL_SCOPES,
+                name=None,
+            )
+        )
+
+    def ask(self, request: bytes) -> Received:
+        """:return: the answer, which has to be there at once."""
+        return Caller(platform_tree(self.context)).send(request).answer()
+
+    def get(self, target: str, token: str = ADMIN) -> Received:
+        """:return: what the holder of *token* is told."""
+        return self.ask(get(target.encode(), f"Authorization: Bearer {token}".encode()))
