@@ -5,7 +5,6 @@ a lookup reads.
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import gatherResults
@@ -14,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
-from chatfiles.platform.registry.statements import POSTGRES
 from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD, begun
 from tests.registry_postgres_case import PostgresTestCase, heard, settled
 
@@ -277,39 +275,6 @@ class ToldTests(PostgresTestCase):
             waiting = begun(heard(registry, lambda found: found is None))
             self.database.execute("SELECT pg_notify('chatfiles_changed', %s)", (payload,))
             await waiting
-
-
-class PlanTests(PostgresTestCase):
-    """What a lookup reads when there is much."""
-
-    async def test_cold_lookups_use_indexes_only(self) -> None:
-        """Each request that is not remembered reads a whole table."""
-        await (await self.start()).close()
-        self.database.execute("SET session_replication_role = replica;" + MANY)
-        for sql, values in (
-            (POSTGRES.workspace, {"id": str(FIRST)}),
-            (POSTGRES.workspace + POSTGRES.hold, {"id": str(FIRST)}),
-            (POSTGRES.token, {"digest": token_hash("token")}),
-            (POSTGRES.tokens, {"workspace_id": str(FIRST)}),
-            (POSTGRES.token_any, {"workspace_id": str(FIRST)}),
-        ):
-            ((plan,),) = self.database.execute(f"EXPLAIN (FORMAT JSON) {sql}", values)
-            for node in _nodes(plan[0]["Plan"]):
-                if "Relation Name" in node:
-                    self.assertIn("Index", node["Node Type"] + str(node.get("Plans")), sql)
-
-
-MANY = """
-    INSERT INTO workspaces (id, status) SELECT gen_random_uuid(), 'online'
-        FROM generate_series(1, 20000);
-    INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)
-        SELECT gen_random_uuid(), id, sha256((id::text || n)::bytea)
-        FROM workspaces, generate_series(1, 2) AS n;
-    ANALYZE workspaces, workspace_auth_tokens"""
-
-
-def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for child in plan.get("Plans", []) for node in _nodes(child))]
 
 
 class PackageTests(SynchronousTestCase):
