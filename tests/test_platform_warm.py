@@ -54,7 +54,7 @@ class WarmContract(TestCase):
         """Do as another program does."""
         raise NotImplementedError
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]
         self.sent: list[str] = []
         self.patch(moments, "FLUSH_INTERVAL", 3600.0)
         self.base = os.path.abspath(self.mktemp())

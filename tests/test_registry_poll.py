@@ -10,7 +10,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
+from chatfiles.platform.registry.sqlite.registry import POLL_INTERVAL, SQLiteRegistry
 from tests.contract.registry_case import FIRST, UNKNOWN
 from tests.registry_case import SQLiteTestCase, ThreadedClock
 
@@ -74,6 +74,17 @@ class PollTests(SQLiteTestCase):
         for _ in range(3):
             await self.look(registry, clock)
         self.assertEqual(told, [FIRST, None])
+
+    async def test_within_a_second(self) -> None:
+        """A token that another process has revoked is valid for longer than a second."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(registry.subscribe(told.callback))
+        clock.advance(POLL_INTERVAL * 0.9)
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        clock.advance(1 - 0.1)
+        self.assertIsNone(await told)
 
     async def test_a_new_connection_may_have_missed_changes(self) -> None:
         """What another process changed while the connection was lost is never told."""
