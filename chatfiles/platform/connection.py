@@ -5,7 +5,7 @@ Of chatfiles, this module alone touches private names of ``twisted.web._newclien
 has no other way to
 
 - judge an answer before its parser sees it, and refuse it (``_parser``, ``_everReceivedData``,
-  ``_disconnectParser``);
+  ``_disconnectParser``, ``_transferDecoders``);
 - notice octets behind an answer, which it drops (``_finishResponse``);
 - end a body at once (``_transportProxy``);
 - take an answer that comes before the request is complete.  It would wait for the request to
@@ -29,6 +29,7 @@ from twisted.web.iweb import IBodyProducer, IResponse
 
 from chatfiles.platform.answers import AnswerHead, HeadScanner
 from chatfiles.platform.reuse import SMALL_READ, IdleConnections, ReadSizes
+from chatfiles.web.chunks import ChunkedBody
 
 __all__ = ["ConnectionFactory", "IWatchfulBody", "OneRequest", "WorkspaceConnection"]
 
@@ -206,6 +207,7 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         if head.length is not None:
             parser.headerReceived(b"content-length", b"%d" % head.length)
         elif head.chunked:
+            parser._transferDecoders = {b"chunked": ChunkedBody}
             parser.headerReceived(b"transfer-encoding", b"chunked")
         is_empty = not head.has_body or head.length == 0
         if not head.persistent or (is_empty and head.rest):

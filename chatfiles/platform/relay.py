@@ -4,6 +4,8 @@ A workspace's answer becomes the platform's (CONTRACT 6).
 
 from __future__ import annotations
 
+import re
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
@@ -19,6 +21,12 @@ __all__ = ["copy_head", "make_safe", "relay_body"]
 _RELAYED = frozenset(headers.RELAYED_RESPONSE_HEADERS)
 #: Fields that mean something with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
+# A media type that is read alike by everybody: behind a comma browsers begin another one
+# (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
+_MEDIA_TYPE = re.compile(
+    rb"([a-z0-9.+-]+/[a-z0-9.+-]+)(?:[ \t]*;[ \t]*[a-z0-9-]+=(?:[\w.:-]+|\"[\w.:-]+\"))*",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 def copy_head(request: Request, response: IResponse) -> None:
@@ -50,9 +58,9 @@ def make_safe(request: Request, name: bytes | None, inline: bool = False) -> Non
     """
     fields = request.fields
     media_type = fields.get(b"Content-Type", b"application/octet-stream")
-    essence = media_type.split(b";")[0].strip().lower().decode("latin-1")
+    match = _MEDIA_TYPE.fullmatch(media_type)
     disposition = fields.get(b"Content-Disposition", b"").lower()
-    shown = inline and may_view_inline(essence)
+    shown = inline and match is not None and may_view_inline(match[1].decode("ascii").lower())
     if name is None:
         fields.pop(b"Content-Disposition", None)
     elif request.code in (200, 206):
