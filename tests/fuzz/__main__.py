@@ -53,7 +53,7 @@ def at_random(check: Callable[[], None], seconds: float) -> None:
     print(f"{rounds * ROUND} examples in {time.monotonic() - began:.0f} s, nothing found")
 
 
-def guided(check: Any, seconds: float, corpus: list[str]) -> None:
+def guided(check: Any, seconds: float, corpus: str | None) -> None:
     """Let libFuzzer go on where the corpus ends; does not return."""
     fuzz_one_input = check.hypothesis.fuzz_one_input
     examples = 0
@@ -71,7 +71,7 @@ def guided(check: Any, seconds: float, corpus: list[str]) -> None:
 
     options = ["-len_control=0", "-print_final_stats=1"]
     limits = [f"-max_total_time={seconds:.0f}", f"-max_len={MAX_OCTETS}"]
-    atheris.Setup([sys.argv[0], *options, *limits, *corpus], one)
+    atheris.Setup([sys.argv[0], *options, *limits, *([corpus] if corpus else [])], one)
     atheris.Fuzz()
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("harness", choices=HARNESSES)
     parser.add_argument("--seconds", type=float, default=60, help="for how long; 60")
     parser.add_argument("--at-random", action="store_true", help="do without atheris")
-    parser.add_argument("corpus", nargs="*", help="directories of examples, for atheris")
+    parser.add_argument("--corpus", metavar="DIR", help="where atheris keeps what it has found")
     given = parser.parse_args()
     if atheris is None or given.at_random:
         at_random(load(given.harness), given.seconds)
