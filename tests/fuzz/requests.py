@@ -180,7 +180,8 @@ def read_head(raw: bytes, at: int) -> tuple[Head, int]:
     """:return: the head that begins at *at*, and where it ends (RFC 9112, 3 to 7)."""
     line, at = strict_line(raw, at)
     method, target, version = start_line(line)
-    size, count, fields = len(line), 0, []
+    size, count = len(line), 0
+    fields: list[tuple[bytes, bytes]] = []
     while True:
         try:
             line, at = strict_line(raw, at)
