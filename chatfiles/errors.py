@@ -301,7 +301,7 @@ class UpstreamTimeout(ChatfilesError):
 
 
 class VersionNotSupported(ChatfilesError):
-    """An HTTP major version other than 1."""
+    """An HTTP major version other than 1, or HTTP/1.0 for what only HTTP/1.1 can carry."""
 
     status = 505
     code = "version_not_supported"

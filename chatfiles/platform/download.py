@@ -9,12 +9,13 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles import headers
+from chatfiles.errors import VersionNotSupported
 from chatfiles.model import Scope
 from chatfiles.paths import check_form
 from chatfiles.platform import refusals
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.forward import Read, discard
-from chatfiles.platform.relay import copy_head, make_safe, relay_body
+from chatfiles.platform.relay import copy_head, make_safe, relay_body, require_provable
 from chatfiles.platform.resolve import Target, require_id
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint
@@ -56,6 +57,11 @@ class Download(Endpoint):
             request_id=request.request_id,
         )
         response = await self._ask(target, read)
+        try:
+            require_provable(request, response)
+        except VersionNotSupported:
+            discard(response)
+            raise
         copy_head(request, response)
         make_safe(request, path.name, inline)
         await relay_body(request, response, context.clock, context.idle_timeout)

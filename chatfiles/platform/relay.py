@@ -10,13 +10,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from chatfiles import headers
+from chatfiles.errors import VersionNotSupported
 from chatfiles.media_types import may_view_inline
 from chatfiles.resource import reason_phrase
 from chatfiles.streams.progress import ProgressWatch, acknowledged
 from chatfiles.streams.relay import BodyRelay
 from chatfiles.web.request import Request
 
-__all__ = ["copy_head", "make_safe", "relay_body"]
+__all__ = ["copy_head", "make_safe", "relay_body", "require_provable"]
 
 _RELAYED = frozenset(headers.RELAYED_RESPONSE_HEADERS)
 #: Fields that mean something with some statuses only.
@@ -27,6 +28,22 @@ _MEDIA_TYPE = re.compile(
     rb"([a-z0-9.+-]+/[a-z0-9.+-]+)(?:[ \t]*;[ \t]*[a-z0-9-]+=(?:[\w.:-]+|\"[\w.:-]+\"))*",
     re.ASCII | re.IGNORECASE,
 )
+
+
+def require_provable(request: Request, response: IResponse) -> None:
+    """
+    See that the caller will be able to tell a whole file from a cut one.  HTTP/1.0 knows no chunks,
+    and a body that only ends by closing proves nothing (CONTRACT 6.3).
+
+    :raise VersionNotSupported: 505, the workspace chunks its answer and the caller cannot.
+    """
+    is_file = response.code in (200, 206) and request.method != b"HEAD"
+    if is_file and response.length is UNKNOWN_LENGTH and request.clientproto == b"HTTP/1.0":
+        raise VersionNotSupported(
+            "this file can be had with HTTP/1.1 only",
+            detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
+            "from a whole one",
+        )
 
 
 def copy_head(request: Request, response: IResponse) -> None:
@@ -60,7 +77,7 @@ def make_safe(request: Request, name: bytes | None, inline: bool = False) -> Non
     media_type = fields.get(b"Content-Type", b"application/octet-stream")
     match = _MEDIA_TYPE.fullmatch(media_type)
     disposition = fields.get(b"Content-Disposition", b"").lower()
-    shown = inline and match is not None and may_view_inline(match[1].decode("ascii").lower())
+    shown = inline and match is not None and may_view_inline(match[1].decode("ascii"))
     if name is None:
         fields.pop(b"Content-Disposition", None)
     elif request.code in (200, 206):

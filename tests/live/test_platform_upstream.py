@@ -327,6 +327,33 @@ class BrokenTests(UpstreamCase):
             self.assertEqual(server.asked[0].method, "HEAD")
 
 
+class OldCallerTests(UpstreamCase):
+    """HTTP/1.0 has no chunks: a body whose length is not announced could be cut unseen."""
+
+    def ask_old(self, raw: bytes, method: str = "GET") -> Response:
+        """:return: the answer to an HTTP/1.0 caller when the workspace says *raw*."""
+        _, target = self.scripted(saying(raw))
+        with Connection(self.pair.platform.url) as connection:
+            head = f"{method} {target} HTTP/1.0\r\nAuthorization: Bearer {self.pair.admin}\r\n\r\n"
+            connection.send(head.encode())
+            answer = connection.response(method)
+            self.assertEqual(connection.until_closed(), b"")
+        return answer
+
+    def test_chunked_file(self) -> None:
+        """It is refused, with what would help, rather than passed on without an end."""
+        answer = self.ask_old(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
+        told = self.assert_error(answer, 505, "this file can be had with HTTP/1.1 only")
+        self.assertEqual(told["code"], "version_not_supported")
+        self.assertIn("length", told["detail"])
+
+    def test_the_rest(self) -> None:
+        """What has a length is passed on, and so is ``HEAD``."""
+        self.assertEqual(self.ask_old(ok(3, b"abc")).body, b"abc")
+        answer = self.ask_old(CHUNKED, "HEAD")
+        self.assertEqual((answer.status, answer.get("transfer-encoding")), (200, None))
+
+
 class ConnectionTests(UpstreamCase):
     """Connections to workspaces: made, kept, lost, and given up."""
 
