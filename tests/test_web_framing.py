@@ -181,6 +181,7 @@ class RowTests(SynchronousTestCase):
         self.assertIn(statuses[0], REFUSALS, wire)
         (answer,) = answers
         self.assertEqual(answer.fields["connection"], "close")
+        self.assertEqual(answer.fields["date"], "Sun, 09 Sep 2001 01:46:40 GMT")
         self.assertEqual(answer.json["request_id"], answer.fields["x-request-id"])
         self.assertTrue(answer.json["code"] and answer.json["error"] and answer.complete)
 

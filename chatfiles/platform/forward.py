@@ -171,7 +171,7 @@ def _check_read(read: Read, response: IResponse) -> None:
 def _check_part(read: Read, response: IResponse) -> None:
     if not read.fields.hasHeader(b"range"):
         raise answered_badly("206 without a Range")
-    if read.method == b"HEAD" or response.length is UNKNOWN_LENGTH:
+    if read.method == b"HEAD":
         return
     given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range") or ()
     match = _CONTENT_RANGE.fullmatch(given[0]) if len(given) == 1 else None
@@ -183,7 +183,8 @@ def _check_part(read: Read, response: IResponse) -> None:
         raise answered_badly("206 without a Content-Range")
     first, last = int(match[1]), int(match[2])
     total = None if match[3] == b"*" else int(match[3])
-    if last - first + 1 != response.length or (total is not None and last >= total):
+    fits = response.length in (UNKNOWN_LENGTH, last - first + 1)
+    if not fits or last < first or (total is not None and last >= total):
         raise answered_badly("Content-Range does not fit the length")
 
 

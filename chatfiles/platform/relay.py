@@ -22,6 +22,8 @@ __all__ = ["copy_head", "make_safe", "relay_body", "require_provable"]
 _RELAYED = frozenset(headers.RELAYED_RESPONSE_HEADERS)
 #: Fields that mean something with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
+#: All that a 304 may say: caches take it for the answer that they have (RFC 9110, 15.4.5).
+_OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
 # A media type that is read alike by everybody: behind a comma browsers begin another one
 # (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
 _MEDIA_TYPE = re.compile(
@@ -52,8 +54,9 @@ def copy_head(request: Request, response: IResponse) -> None:
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
+    passed = _OF_304 if code == 304 else _RELAYED
     for name, values in response.headers.getAllRawHeaders():
-        if name in _RELAYED and code in _ONLY_WITH.get(name, (code,)):
+        if name in passed and code in _ONLY_WITH.get(name, (code,)):
             request.setHeader(name, values[0])
     # Twisted keeps the length of a body apart from the fields.
     if (
@@ -82,11 +85,14 @@ def make_safe(request: Request, name: bytes | None, inline: bool = False) -> Non
         fields.pop(b"Content-Disposition", None)
     elif request.code in (200, 206):
         fields[b"Content-Type"] = media_type
-        if not (disposition.startswith(b"attachment;")) and not (
+        if not disposition.startswith(b"attachment;") and not (
             shown and disposition.startswith(b"inline;")
         ):
             fields[b"Content-Disposition"] = headers.content_disposition(name, inline=shown)
-    fields[b"Cache-Control"] = b"private, no-cache"
+    kept = request.code in (200, 206, 304)
+    fields[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
+    if request.code == 304:  # more would change what the caller has of the answer before
+        return
     fields[b"X-Content-Type-Options"] = b"nosniff"
     fields[b"Content-Security-Policy"] = headers.CSP_INLINE if shown else headers.CSP_ATTACHMENT
 

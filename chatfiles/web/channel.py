@@ -322,7 +322,7 @@ class Channel(HTTPChannel):
         request_id = self.site.request_id(framing.request_ids(head))
         self.site.log_refusal(self, error, request_id)
         transport: Any = self.transport
-        transport.write(framing.refusal(error, request_id))
+        transport.write(framing.refusal(error, request_id, self.site.http_date()))
         self.linger()
 
     def linger(self) -> None:

@@ -231,17 +231,19 @@ def request_ids(part: bytes) -> list[bytes]:
     return _REQUEST_ID.findall(part)
 
 
-def refusal(error: ChatfilesError, request_id: str) -> bytes:
+def refusal(error: ChatfilesError, request_id: str, date: bytes) -> bytes:
     """
     :param error: what is wrong with a request that is not well framed.
+    :param date: now, as an IMF-fixdate (RFC 9110, 6.6.1: every 4xx has one).
     :return: the whole answer to it, the last one on its connection.
     """
     body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
     phrase = HTTPStatus(error.status).phrase.encode("ascii")
     return (
-        b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-        b"X-Request-Id: %s\r\nConnection: close\r\n\r\n%s"
-        % (error.status, phrase, len(body), request_id.encode(), body)
+        b"HTTP/1.1 %d %s\r\nConnection: close\r\nServer: chatfiles\r\nDate: %s\r\n"
+        b"X-Request-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n%s"
+        % (error.status, phrase, date, request_id.encode(), len(body), body)
     )
 
 

@@ -93,6 +93,8 @@ CASES: tuple[Case, ...] = (
     case("many chunks", CHUNKED + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n", "close", 1000),
     case("chunk extension", CHUNKED + b"3;a=b\r\nabc\r\n0\r\n\r\n", "close", 3, "cut", BADLY),
     case("trailer", CHUNKED + b"3\r\nabc\r\n0\r\nX-A: b\r\n\r\n", "close", 3, "cut", BADLY),
+    case("no field for a trailer", CHUNKED + b"0\r\nX\r\n\r\n", "close", "cut", BADLY),
+    case("a bare CR in a trailer", CHUNKED + b"0\r\nX: \r\r\n\r\n", "close", "cut", BADLY),
     case("empty, chunked", CHUNKED + b"0\r\n\r\n", "keep", 0),
     case("cut inside a chunk", CHUNKED + b"3e8\r\n" + b"x" * 400, "close", "cut"),
     case("cut behind a chunk", CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n", "close", "cut"),

@@ -218,6 +218,49 @@ class RangeCases(Way):
             elif status == 200:
                 self.assertEqual(answer.body, self.CONTENT, fields)
 
+    #: Fields of every answer that has a part of the file, and of every error.
+    OF_FILES = frozenset(
+        [
+            "accept-ranges",
+            "cache-control",
+            "content-disposition",
+            "content-length",
+            "content-security-policy",
+            "content-type",
+            "etag",
+            "last-modified",
+            "x-content-type-options",
+        ]
+    )
+    OF_ERRORS = frozenset(
+        ["cache-control", "content-length", "content-type", "x-content-type-options"]
+    )
+
+    def test_fields_of_each_status(self) -> None:
+        """Exactly the fields that belong to a status are there, on ``GET`` and on ``HEAD``."""
+        self.write_eleven()
+        tag = self.eleven({})["etag"]
+        for asked, status, names, cached in (
+            ({}, 200, self.OF_FILES, "private, no-cache"),
+            ({"Range": "bytes=2-"}, 206, self.OF_FILES | {"content-range"}, "private, no-cache"),
+            (
+                {"If-None-Match": tag},
+                304,
+                {"cache-control", "etag", "last-modified"},
+                "private, no-cache",
+            ),
+            ({"If-Match": '"x"'}, 412, self.OF_ERRORS, "no-store"),
+            ({"Range": "bytes=11-"}, 416, self.OF_ERRORS | {"content-range"}, "no-store"),
+        ):
+            for method in ("GET", "HEAD"):
+                answer = self.eleven(asked, method)
+                told = {name for name, _ in answer.fields}
+                told -= {"connection", "date", "server", "x-request-id"}
+                if self.hop == "through" and status > 400:
+                    told -= {"content-security-policy"}  # it may be anybody's text
+                self.assertEqual((answer.status, told), (status, set(names)), (asked, method))
+                self.assertEqual(answer["cache-control"], cached, (asked, method))
+
     def test_validators(self) -> None:
         """The entity tag is another one after every change, and weak while it may still lie."""
         path = self.pair.write("workspace/tagged.txt", b"one")

@@ -299,6 +299,9 @@ class BrokenTests(UpstreamCase):
         for fields, expect in (
             (b"Content-Range: bytes 0-2/9\r\nContent-Length: 3\r\n", 206),
             (b"Content-Range: bytes 0-2/*\r\nContent-Length: 3\r\n", 206),
+            (b"Transfer-Encoding: chunked\r\n", 502),
+            (b"Content-Range: bytes 2-0/9\r\nTransfer-Encoding: chunked\r\n", 502),
+            (b"Content-Range: bytes 0-2/2\r\nTransfer-Encoding: chunked\r\n", 502),
             (b"Content-Length: 3\r\n", 502),
             (b"Content-Range: bytes 0-3/9\r\nContent-Length: 3\r\n", 502),
             (b"Content-Range: bytes 2-0/9\r\nContent-Length: 3\r\n", 502),
@@ -325,6 +328,59 @@ class BrokenTests(UpstreamCase):
             answer = self.ask(target, method="HEAD")
             self.assertEqual((answer.status, answer["content-length"]), (200, "1000"))
             self.assertEqual(server.asked[0].method, "HEAD")
+
+
+class BrowserTests(UpstreamCase):
+    """What a workspace may say that would mislead a browser rather than the platform."""
+
+    def test_shown_types(self) -> None:
+        """What is shown is of a type that all browsers read alike, and that may be shown."""
+        for content_type, shown in (
+            ("image/png", True),
+            ("IMAGE/PNG", True),
+            ("text/plain; charset=utf-8", True),
+            ('text/plain;charset="utf-8"', True),
+            ("text/html", False),
+            ("image/svg+xml", False),
+            ("image/png, text/html", False),
+            ("image/png;x=y, text/html", False),
+            ('image/png;x="y, text/html"', False),
+            ("image/png;,text/html", False),
+            ("image/png text/html", False),
+            ("image/png\ttext/html", False),
+            ("image/png;", False),
+            ("text/html;image/png", False),
+            ("", False),
+        ):
+            raw = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Disposition: inline; x=y\r\n"
+            raw = raw % content_type.encode() + b"Content-Length: 3\r\n\r\nabc"
+            _, target = self.scripted(saying(raw))
+            answer = self.ask(target + "&disposition=inline")
+            kind = answer["content-disposition"].split(";")[0]
+            self.assertEqual(kind, "inline" if shown else "attachment", content_type)
+            restricted = answer["content-security-policy"] == "default-src 'none'; sandbox"
+            self.assertEqual(restricted, not shown, content_type)
+
+    def test_not_modified(self) -> None:
+        """A 304 changes nothing of an answer that a cache has, except for how long it keeps it."""
+        raw = (
+            b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Type: text/html\r\n'
+            b"Content-Disposition: inline\r\nContent-Security-Policy: sandbox allow-scripts\r\n"
+            b"Cache-Control: public, max-age=99999\r\nContent-Length: 7\r\n\r\n"
+        )
+        _, target = self.scripted(saying(raw))
+        answer = self.ask(target + "&disposition=inline", {"If-None-Match": '"a"'})
+        self.assertEqual(answer.status, 304)
+        told = [field for field in answer.fields if field[0] not in ("date", "x-request-id")]
+        self.assertEqual(
+            sorted(told),
+            [
+                ("cache-control", "private, no-cache"),
+                ("connection", "close"),
+                ("etag", '"a"'),
+                ("server", "chatfiles"),
+            ],
+        )
 
 
 class OldCallerTests(UpstreamCase):
