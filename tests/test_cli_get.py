@@ -175,7 +175,7 @@ class RefusedHereTests(StubCase):
         """A cut transfer does not cost the file that was there."""
         self.write("f", "mine")
         self.play(counted(BODY, short=1))
-        self.ended(self.get("/workspace/f", "--force"), 7)
+        self.ended(self.get("/workspace/f", "--force", "--retries", "0"), 7)
         self.assertEqual(self.read("f"), b"mine")
         self.assertEqual(self.files(), ["f"])
 
@@ -216,7 +216,7 @@ class NotWholeTests(StubCase):
 
     def broken(self, wire: bytes, *texts: str) -> None:
         self.play(wire)
-        self.ended(self.get("/workspace/f"), 7, *texts)
+        self.ended(self.get("/workspace/f", "--retries", "0"), 7, *texts)
         self.assertEqual(self.files(), [])
 
     def test_cut(self) -> None:
@@ -284,7 +284,7 @@ class NotWholeTests(StubCase):
         told = threading.Event()
         self.addCleanup(told.set)
         self.play([counted(BODY, short=24), told.wait])
-        result = self.get("/workspace/f", "--timeout", "0.05")
+        result = self.get("/workspace/f", "--timeout", "0.05", "--retries", "0")
         self.ended(result, 7, "the transfer stalled after 1000 of 1024 bytes")
         self.assertEqual(self.files(), [])
 
@@ -321,6 +321,42 @@ class RetryTests(StubCase):
         self.assertEqual(self.read("f"), BODY)
         self.assertEqual(self.asked[1].headers["Range"], "bytes=24-")
         self.assertEqual(self.asked[1].headers["If-Range"], '"v1"')
+
+    def test_by_default(self) -> None:
+        """A cut transfer goes on without being told to, and gives up after three idle attempts."""
+        self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual((self.read("f"), self.pauses), (BODY, [1]))
+        self.play(counted(BODY, self.ETAG, short=1000), *[self.rest(24)[:-1000]] * 3)
+        self.ended(self.get("/workspace/g"), 7, "was cut")
+        self.assertEqual(self.pauses[1:], [1, 2, 4])
+
+    def test_nothing_at_first(self) -> None:
+        """Whoever mistypes an address is told at once; later the same failure is a passing one."""
+        busy = said("503 Service Unavailable", {"error": "x"})
+        self.play(busy)
+        self.ended(self.get("/workspace/f"), 6)
+        self.assertEqual((len(self.asked), self.pauses), (1, []))
+        self.play(counted(BODY, self.ETAG, short=1024), busy, busy, counted(BODY))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual((self.read("f"), self.pauses), (BODY, [1, 2, 4]))
+
+    def test_progress_counts(self) -> None:
+        """However often a large file is cut, it arrives as long as every attempt brings some."""
+        cuts = [counted(BODY, self.ETAG, short=1000)]
+        for first in range(24, 1024, 100):
+            cuts.append(self.rest(first)[: first + 100 - 1024 or None])
+        self.play(*cuts)
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.read("f"), BODY)
+        self.assertEqual(self.pauses, [1] * 10)
+
+    def test_no_progress_by_beginning_anew(self) -> None:
+        """A file that changes all the time is given up, not fetched for ever."""
+        self.play(*[counted(BODY, f'ETag: "v{n}"', short=n) for n in range(9, 0, -1)])
+        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
+        self.assertEqual(len(self.asked), 3)
+        self.assertEqual(self.files(), [])
 
     def test_goes_on_to_standard_output(self) -> None:
         """Also where what was written cannot be taken back."""

@@ -21,7 +21,7 @@ from chatfiles.cli.options import (
     workspace_argument,
 )
 from chatfiles.cli.saving import FileSink, PipeSink, choose_path, file_name
-from chatfiles.cli.transfer import Transfer, download_route
+from chatfiles.cli.transfer import DEFAULT_RETRIES, Transfer, download_route
 
 __all__ = ["get"]
 
@@ -42,10 +42,10 @@ LABEL_LENGTH = 30
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
-    default=0,
     metavar="N",
-    help="Try again up to N times when the transfer is cut or the platform or workspace is "
-    "unavailable; goes on where it stopped if the file is still the same.",
+    help="Try again up to N times in a row when the transfer is cut, and if given also when the "
+    "platform or workspace is unavailable from the start; goes on where it stopped if the file is "
+    f"still the same.  [default: {DEFAULT_RETRIES}]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)
@@ -57,7 +57,7 @@ def get(
     path: str,
     output: str | None,
     force: bool,
-    retries: int,
+    retries: int | None,
     quiet: bool,
     token_file: str | None,
 ) -> None:
@@ -88,7 +88,9 @@ def get(
     _save(client, route, choose_path(output, name), force, retries, quiet)
 
 
-def _save(client: Client, route: str, target: str, force: bool, retries: int, quiet: bool) -> None:
+def _save(
+    client: Client, route: str, target: str, force: bool, retries: int | None, quiet: bool
+) -> None:
     terminal = sys.stderr.isatty() and not quiet
     with FileSink(target, force=force) as sink:
         started = time.monotonic()

@@ -19,8 +19,10 @@ from chatfiles.cli.client import Client
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.saving import Sink
 
-__all__ = ["Progress", "Transfer", "download_route"]
+__all__ = ["DEFAULT_RETRIES", "Progress", "Transfer", "download_route"]
 
+#: How often it is tried again, one time after the other, unless the person says.
+DEFAULT_RETRIES = 3
 #: Seconds between two attempts: twice as long each time, up to this.
 LONGEST_PAUSE = 30
 
@@ -72,25 +74,36 @@ class Transfer:
         self._pause = pause
         self._etag: str | None = None
         self._total: int | None = None
+        self._has_begun = False
+        self._goes_on = False
         self.received = 0
 
-    def run(self, retries: int) -> None:
+    def run(self, retries: int | None) -> None:
         """
-        :param retries: how many more attempts are made when one fails for a passing reason.
+        :param retries: how many more attempts are made, one after the other, when one fails for a
+            passing reason; one that brought more of the same version counts anew.  ``None``:
+            `DEFAULT_RETRIES`, and none before a first answer has begun.
         :raise CliError: the bytes did not come, or not all.
         """
-        for attempt in range(retries):
+        most = DEFAULT_RETRIES if retries is None else retries
+        failures = 0
+        while True:
+            before = self.received
             try:
                 return self._attempt()
             except CliError as error:
-                if not error.transient:
+                if self._goes_on and before < self.received:
+                    failures = 0
+                may_retry = self._has_begun or retries is not None
+                if not (error.transient and may_retry and failures < most):
                     raise
-                pause = min(error.retry_after or 2**attempt, LONGEST_PAUSE)
+                pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
                 self._progress.retrying(error, pause)
                 self._pause(pause)
-        return self._attempt()
+                failures += 1
 
     def _attempt(self) -> None:
+        self._goes_on = False
         headers: dict[str, str] = {}
         if self.received and self._etag and self._total is not None:
             headers = {"Range": f"bytes={self.received}-", "If-Range": self._etag}
@@ -111,6 +124,7 @@ class Transfer:
                 self._progress.advance(len(piece))
 
     def _begin(self, response: HTTPResponse) -> None:
+        self._has_begun = True
         if self.received:
             self._sink.restart()
             self.received = 0
@@ -127,3 +141,4 @@ class Transfer:
             raise untrusted("it is another part of the file than was asked for")
         if announced_length(response) not in (None, total - first):
             raise untrusted("its length and its range disagree")
+        self._goes_on = True
