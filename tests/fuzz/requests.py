@@ -180,22 +180,24 @@ def read_head(raw: bytes, at: int) -> tuple[Head, int]:
     """:return: the head that begins at *at*, and where it ends (RFC 9112, 3 to 7)."""
     line, at = strict_line(raw, at)
     method, target, version = start_line(line)
-    size, count = len(line), 0
+    size = len(line)
     fields: list[tuple[bytes, bytes]] = []
     while True:
+        is_large = size > MAX_HEAD_BYTES or len(fields) > MAX_HEAD_LINES
         try:
             line, at = strict_line(raw, at)
         except Incomplete:
             check_repeated(fields)
+            if is_large:
+                raise Doomed from None
             raise
         if not line:
             break
-        count += 1
         fields.append(field(line))
-        size += len(line)
-        if size > MAX_HEAD_BYTES or count > MAX_HEAD_LINES:
-            raise Bad("size")
+        size += len(b"\r\n") + len(line)
         check_length(*fields[-1])
+    if is_large:
+        raise Bad("size")
     return judge(method, target, version, fields), at
 
 
@@ -207,10 +209,8 @@ def strict_line(raw: bytes, at: int) -> tuple[bytes, int]:
     text = line if whole else line.removesuffix(b"\r")
     if has_control(text):
         raise Bad("control")
-    if len(line) > MAX_HEAD_BYTES:
-        raise Bad("size")
     if not whole:
-        raise Incomplete
+        raise Doomed if len(line) > MAX_HEAD_BYTES else Incomplete
     return line, end + 2
 
 
