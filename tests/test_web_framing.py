@@ -278,7 +278,16 @@ class RuleTests(SynchronousTestCase):
         line = b"GET / HTTP/1.0\r\n"
         for part in (b"GE", b"\r", b"\r\n", b"\r\nGET", line + b"X-A: \xe9\tb\r", line[:-1]):
             framing.PartialHead().check(part)
-        for part in (b"GET /\n", b"\n", b"a\rb", b"\x16\x03", b"a\x7f", b"\r\r", line + b" a\r\n"):
+        for part in (
+            b"GET /\n",
+            b"\n",
+            b"a\rb",
+            b"\x16\x03",
+            b"a\x7f",
+            b"\r\r",
+            line + b" a\r\n",
+            line + b"Content-Length: +1\r\n",
+        ):
             self.assertRaises(BadRequest, framing.PartialHead().check, part)
             with self.assertRaises(BadRequest):
                 partial = framing.PartialHead()

@@ -107,7 +107,7 @@ def _judge(fields: Fields, version: bytes) -> tuple[int | None, bool, bool]:
     expects = [value.lower() for value in said.get(b"expect", [])]
     if expects and expects != [b"100-continue"]:
         raise ExpectationFailed
-    length = _length(said, is_http10)
+    length = _length(said, is_http10=is_http10)
     closes = any(b"close" in _options(value) for value in said.get(b"connection", []))
     return length, bool(expects) and not is_http10, not (is_http10 or closes)
 
@@ -119,7 +119,7 @@ def _check_host(hosts: list[bytes], is_http10: bool) -> None:
         raise _malformed("malformed Host")
 
 
-def _length(said: dict[bytes, list[bytes]], is_http10: bool) -> int | None:
+def _length(said: dict[bytes, list[bytes]], *, is_http10: bool) -> int | None:
     lengths = said.get(b"content-length", [])
     codings = said.get(b"transfer-encoding", [])
     if len(lengths) + len(codings) > 1:
@@ -205,6 +205,8 @@ class PartialHead:
                 check_request_line(line)
             else:
                 check_field_line(line)
+                name, _, value = line.partition(b":")
+                _length({name.lower(): [value.strip(b" \t")]}, is_http10=False)
             self._line = self._seen = end + 2
             self._lines += 1
         if _SPOILT.search(part, max(self._line, self._seen - 1)):
