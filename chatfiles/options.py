@@ -53,7 +53,9 @@ class PlatformSettings:
     database: str
     admin_token_file: str
     upstream_allow: tuple[str, ...]
+    trusted_proxy: tuple[str, ...]
     open_registration: bool
+    drain_delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,12 @@ def _count(value: str) -> int:
 def _seconds(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value) or not float(value):
         raise Wrong("a number of seconds greater than 0, such as 30")
+    return float(value)
+
+
+def _seconds_or_none(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
+        raise Wrong("a number of seconds, such as 5, or 0")
     return float(value)
 
 
@@ -186,6 +194,14 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "trusted-proxy",
+        (PLATFORM,),
+        "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.5/32, or unix for "
+        "those on a Unix socket; may be given several times",
+        _text,
+        many=True,
+    ),
+    Option(
         "root",
         (WORKSPACE,),
         "directory of a root, such as /workspace=/srv/ws1; may be given several times; naming any "
@@ -220,6 +236,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("header-timeout", _BOTH, "seconds for the head of a message, in total", _seconds, "30"),
     Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
     Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
+    Option(
+        "drain-delay",
+        (PLATFORM,),
+        "seconds at shutdown to go on accepting while /ready says 503, so that balancers notice",
+        _seconds_or_none,
+        "0",
+    ),
     Option(
         "open-registration",
         (PLATFORM,),
@@ -321,6 +344,9 @@ class Options(usage.Options):
         values = self._many(name)
         return values[-1] if values else default
 
+    def _networks(self, name: str) -> tuple[str, ...]:
+        return tuple(" ".join(self._many(name)).replace(",", " ").split())
+
     def _shared(self, port: int) -> SharedSettings:
         return SharedSettings(
             listen=self._many("listen") or (f"tcp:{port}:interface=127.0.0.1",),
@@ -334,7 +360,6 @@ class Options(usage.Options):
 
     def _platform(self) -> PlatformSettings:
         state_dir = os.path.abspath(self._one("state-dir", None))
-        networks = " ".join(self._many("upstream-allow")).replace(",", " ").split()
         return PlatformSettings(
             shared=self._shared(8080),
             state_dir=state_dir,
@@ -342,8 +367,10 @@ class Options(usage.Options):
             admin_token_file=os.path.abspath(
                 self._one("admin-token-file", os.path.join(state_dir, "admin-token"))
             ),
-            upstream_allow=tuple(networks),
+            upstream_allow=self._networks("upstream-allow"),
+            trusted_proxy=self._networks("trusted-proxy"),
             open_registration=self._one(_FLAG, None),
+            drain_delay=self._one("drain-delay", None),
         )
 
     def _workspace(self) -> WorkspaceSettings:

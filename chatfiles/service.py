@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from chatfiles.web.site import Site
@@ -56,6 +57,8 @@ class RoleService(Service):
     :param ready: called once it listens.
     :param after: run in order when everything has been answered.
     :param drain_timeout: seconds that running transfers may take when it is told to stop.
+    :param drain_delay: seconds before that in which it still accepts, while ``/ready`` says 503 and
+        every answer is the last one on its connection: so that a balancer sends no more.
     """
 
     log = Logger()
@@ -71,12 +74,14 @@ class RoleService(Service):
         before: Sequence[Step] = (),
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
+        drain_delay: float = 0.0,
     ) -> None:
         self.setName(f"chatfiles {role}")
         self._role = role
         self._site = site
         self._listeners = listeners
         self._drain_timeout = drain_timeout
+        self._drain_delay = drain_delay
         self._cannot_start = cannot_start
         self._before = before
         self._ready = ready
@@ -118,6 +123,8 @@ class RoleService(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._site.draining = True
+        if self._drain_delay and self._ports:
+            await deferLater(self._site.reactor, self._drain_delay)
         for port in self._ports:
             await _maybe(port.stopListening())
         await self._site.drain(self._drain_timeout)

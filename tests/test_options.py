@@ -50,7 +50,9 @@ class DefaultTests(SynchronousTestCase):
                 database=f"sqlite:{here}/registry.db",
                 admin_token_file=f"{here}/admin-token",
                 upstream_allow=(),
+                trusted_proxy=(),
                 open_registration=False,
+                drain_delay=0.0,
             ),
         )
 
@@ -113,6 +115,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "database", "postgresql://h/d", "database", "postgresql://h/d", "sqlite:x"),
     ("platform", "admin-token-file", "/a", "admin_token_file", "/a", "/other"),
     ("platform", "upstream-allow", "10.0.0.0/8", "upstream_allow", ("10.0.0.0/8",), "fd00::/8"),
+    ("platform", "trusted-proxy", "10.0.0.5", "trusted_proxy", ("10.0.0.5",), "unix"),
+    ("platform", "drain-delay", "2.5", "drain_delay", 2.5, "0"),
     ("platform", "open-registration", "", "open_registration", True, "0"),
     ("workspace", "root", "/home=/h", "roots", {b"/home": "/h"}, "/plugins=/p"),
     ("workspace", "configs-dir", "/c", "configs_dir", "/c", "/other"),
@@ -199,6 +203,8 @@ class RowTests(SynchronousTestCase):
         )
         networks = platform("--upstream-allow=10.0.0.0/8,fd00::/8", "--upstream-allow=1.1.1.1")
         self.assertEqual(networks.upstream_allow, ("10.0.0.0/8", "fd00::/8", "1.1.1.1"))
+        proxies = platform("--trusted-proxy=10.0.0.5, unix", "--trusted-proxy=fd00::/8")
+        self.assertEqual(proxies.trusted_proxy, ("10.0.0.5", "unix", "fd00::/8"))
         self.assertEqual(platform("--database=a", "--database=b").database, "b")
 
     def test_switch(self) -> None:
@@ -243,6 +249,7 @@ class WrongTests(SynchronousTestCase):
             ("platform", "header-timeout", "a number of seconds", ["nan", "5s"]),
             ("workspace", "idle-timeout", "a number of seconds", ["0.000", " 5"]),
             ("workspace", "drain-timeout", "a number of seconds", ["forever"]),
+            ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
             (
                 "workspace",
                 "root",

@@ -150,6 +150,35 @@ class StopTests(ServiceCase):
         self.assertEqual(self.story[2:], ["after 1", "after 2"])
         self.assertEqual((caller.answer().status, caller.wire.aborted), (200, False))
 
+    def test_delay(self) -> None:
+        """A balancer would send requests to where nobody listens any more."""
+        service = self.service(Endpoint(self.story), drain_delay=5.0)
+        service.startService()
+        idle = Caller(site=self.site)
+        self.story.clear()
+        stopped = service.stopService()
+        self.clock.advance(4.9)
+        caller = Caller(site=self.site).send(get())
+        root: Any = self.site.resource
+        root.answer()
+        caller.settle()
+        self.assertEqual((self.story, idle.lost), ([], False))
+        self.assertEqual(caller.answer().fields["connection"], "close")
+        self.assertTrue(caller.lost)
+        idle.advance(0.1)
+        self.assertEqual((self.story, idle.lost), (["stop listening"], True))
+        self.clock.advance(DRAIN_LOOK)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_delay_where_nobody_listens(self) -> None:
+        """A role that cannot start would take longer to say so."""
+        opened: Deferred[None] = Deferred()
+        before = [self.step("open", opened)]
+        service = self.service(Endpoint(self.story), before=before, drain_delay=5.0)
+        service.startService()
+        self.successResultOf(service.stopService())
+
     def test_port_closes_slowly(self) -> None:
         """Connections would be kept open while the port closes."""
         closed: Deferred[None] = Deferred()

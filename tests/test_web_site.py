@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.errors import Forbidden
 from chatfiles.resource import Answer, Endpoint
 from chatfiles.web.request import Request
-from tests.web_caller import Caller, Echo, Held, get, post, tree
+from tests.web_caller import Caller, Echo, Held, Wire, get, post, tree
 
 
 class Partial(Held):
@@ -89,7 +90,9 @@ class LogTests(LoggedCase):
         partial.requests[0].write(b"234567890")
         partial.answers[0].callback(None)
         caller.leave()
-        self.assertEqual(self.lines(), ["new-1 w1 partial 200 10 bytes 1.500 s complete"])
+        self.assertEqual(
+            self.lines(), ["new-1 w1 partial 200 10 bytes 1.500 s complete from 192.168.1.1"]
+        )
         event = self.events[-1]
         self.assertNotIn("secret", repr([event[name] for name in event if name[:4] != "log_"]))
         self.assertEqual((event["status"], event["bytes"], event["outcome"]), (200, 10, "complete"))
@@ -113,7 +116,7 @@ class LogTests(LoggedCase):
                 partial.answers[0].errback(end)
                 caller.settle()
             self.assertEqual((caller.lost, caller.site.running), (True, 0))
-            self.assertEqual(self.lines(), ["new-1 w1 partial " + line])
+            self.assertEqual(self.lines(), [f"new-1 w1 partial {line} from 192.168.1.1"])
             self.events.clear()
 
     def test_refused_and_unnamed(self) -> None:
@@ -128,8 +131,62 @@ class LogTests(LoggedCase):
         """Who leaves in the middle of an upload would count as an answered error."""
         caller = Caller(Echo()).send(post(b"hello")[:-1])
         caller.leave()
-        self.assertEqual(self.lines(), ["new-1 - echo 0 4 bytes 0.000 s client_left"])
+        self.assertEqual(
+            self.lines(), ["new-1 - echo 0 4 bytes 0.000 s client_left from 192.168.1.1"]
+        )
         self.assertEqual(caller.answers(), [])
+
+
+class ClientAddressTests(LoggedCase):
+    """Whom the log names."""
+
+    FORWARDED = b"X-Forwarded-For: 192.0.2.1"
+
+    def caller(self) -> Caller:
+        return Caller(Echo(), client_address=lambda peer, lines: f"{peer}|{b'|'.join(lines)!r}")
+
+    def test_transfers(self) -> None:
+        """A line would name the proxy, or only one of the lines that tell for whom it speaks."""
+        lines = [self.FORWARDED, b"X-Forwarded-For:", b"x-forwarded-for: a, b"]
+        self.caller().send(get(b"/p", *lines))
+        self.assertTrue(self.lines()[0].endswith(" from 192.168.1.1|b'192.0.2.1||a, b'"))
+        self.assertEqual(self.events[-1]["client"], "192.168.1.1|b'192.0.2.1||a, b'")
+
+    def test_who_left(self) -> None:
+        """When it is told, the connection is gone."""
+        partial = Partial()
+        caller = Caller(partial, client_address=lambda peer, lines: f"{peer}|{lines[0]!r}")
+        caller.send(get(b"/p", self.FORWARDED)).leave()
+        self.assertTrue(self.lines()[0].endswith(" client_left from 192.168.1.1|b'192.0.2.1'"))
+
+    def test_refusals(self) -> None:
+        """
+        Of a head that was not read to its end, the lines that are there may all be the client's own
+        invention: that of the nearest proxy comes last.
+        """
+        for head, named in [
+            (get(b"/p", self.FORWARDED, b"Host: second"), "b'192.0.2.1'"),
+            (get(b"/p", self.FORWARDED, b"Bad header: x", b"X-Forwarded-For: 192.0.2.2"), "b''"),
+            (get(b"p", self.FORWARDED), "b''"),
+            (get(b"/p", self.FORWARDED, b"Content-Length: 1", b"Content-Length: 1"), "b''"),
+            (b"GET /p HTTP/1.1\r\n" + self.FORWARDED + b"\r\nX: \n", "b''"),
+        ]:
+            self.events.clear()
+            self.caller().send(head)
+            self.assertEqual(len(self.lines()), 1, head)
+            self.assertRegex(self.lines()[0], r"^new-1 - refused 400 malformed_request from ")
+            self.assertTrue(self.lines()[0].endswith(f" from 192.168.1.1|{named}"), self.lines())
+
+    def test_no_address(self) -> None:
+        """A Unix socket has none."""
+
+        class Socket(Wire):
+            def getPeer(self) -> UNIXAddress:
+                return UNIXAddress(b"/run/x")
+
+        caller = Caller(Echo(), wire=Socket()).send(get(b"/p", self.FORWARDED), b"BAD\r\n")
+        self.assertEqual(len(caller.answers()), 2)
+        self.assertEqual([line.rpartition(" from ")[2] for line in self.lines()], ["-", "-"])
 
 
 class LeaveTests(SynchronousTestCase):
@@ -254,7 +311,7 @@ class DrainTests(LoggedCase):
         self.assertTrue(caller.lost)
         caller.advance(0.1)
         self.successResultOf(drained)
-        self.assertEqual(self.lines()[-1].split()[-1], "complete")
+        self.assertIn(" s complete from ", self.lines()[-1])
         self.assertTrue(caller.answer().complete)
 
     def test_announced(self) -> None:
@@ -276,7 +333,7 @@ class DrainTests(LoggedCase):
         self.assertNoResult(drained)
         caller.settle()
         self.assertEqual((caller.wire.aborted, head.wire.aborted), (True, True))
-        self.assertEqual(self.lines()[-1].split()[-1], "shutdown")
+        self.assertIn(" s shutdown from ", self.lines()[-1])
         self.assertFalse(caller.answer().complete)
         caller.advance(0.1)
         self.successResultOf(drained)

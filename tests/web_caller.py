@@ -99,9 +99,18 @@ class Caller:
     """
     :param root: what the site serves; or
     :param site: another caller's, for one more connection to it.
+    :param wire: the transport, if it is to be a special one.
+    :param more: arguments of the site.
     """
 
-    def __init__(self, root: Resource | None = None, *, site: Site | None = None) -> None:
+    def __init__(
+        self,
+        root: Resource | None = None,
+        *,
+        site: Site | None = None,
+        wire: Wire | None = None,
+        **more: Any,
+    ) -> None:
         if site is None:
             ids = count(1)
             site = Site(
@@ -111,11 +120,12 @@ class Caller:
                 idle_timeout=IDLE_TIMEOUT,
                 new_request_id=lambda: f"new-{next(ids)}",
                 now=lambda: 1_000_000_000.0,
+                **more,
             )
         self.site = site
         self.clock: Any = site.reactor
         self.channel: Channel = site.buildProtocol(None)
-        self.wire = Wire()
+        self.wire = wire or Wire()
         self.lost = False
         self._unread = b""
         self.channel.makeConnection(self.wire)

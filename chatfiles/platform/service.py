@@ -18,6 +18,7 @@ from chatfiles.platform.addresses import AddressPolicy, parse_networks
 from chatfiles.platform.context import PlatformContext, UploadLimits
 from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
+from chatfiles.platform.forwarded import TrustedProxies
 from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
 from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.registry.cache import CachedRegistry
@@ -88,6 +89,12 @@ def platform_service(
         policy = AddressPolicy(parse_networks(settings.upstream_allow))
     except ValueError as error:
         raise ValueError(f"--upstream-allow takes networks such as 10.0.0.0/8: {error}") from None
+    try:
+        proxies = TrustedProxies.parse(settings.trusted_proxy)
+    except ValueError as error:
+        raise ValueError(
+            f"--trusted-proxy takes networks such as 10.0.0.5/32, or unix: {error}"
+        ) from None
     registry = open_registry(settings.database, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     dialer = Dialer(clock, policy, Lookups(lookups.run), connect_timeout=shared.connect_timeout)
@@ -111,6 +118,7 @@ def platform_service(
         clock,
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
+        client_address=proxies.client_address if settings.trusted_proxy else None,
     )
 
     async def begin() -> None:
@@ -130,6 +138,7 @@ def platform_service(
         site,
         listeners,
         drain_timeout=shared.drain_timeout,
+        drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
         after=[end],

@@ -52,6 +52,8 @@ class Channel(HTTPChannel):
     requests: list[Request]
     _peer: IAddress | None = None
     _host: IAddress | None = None
+    #: The address at the other end; ``None`` where it has none, as on a Unix socket.
+    peer: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,6 +71,7 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self.peer = getattr(self.getPeer(), "host", None)
         self._savedTimeOut = self.site.idle_timeout  # what applies again behind an answer
         self.site.channels.add(self)
         self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
@@ -181,7 +184,7 @@ class Channel(HTTPChannel):
         try:
             head = framing.read_head(line)
         except ChatfilesError as error:
-            self.refuse(error, line)
+            self.refuse(error, line, whole=True)
             return
         request: Request = self.requestFactory(self)  # type: ignore[assignment]
         self.requests.append(request)
@@ -310,17 +313,20 @@ class Channel(HTTPChannel):
         else:
             self.refuse(error, self._buffer)
 
-    def refuse(self, error: ChatfilesError, head: bytes) -> None:
+    def refuse(self, error: ChatfilesError, head: bytes, *, whole: bool = False) -> None:
         """
         Answer a request that never became one with what is wrong with it, then close.
 
         :param head: what there is of it.
+        :param whole: whether that is all of its head.
         """
         if self._lingering:
             return
         self._cancel_head_timer()
-        request_id = self.site.request_id(framing.request_ids(head))
-        self.site.log_refusal(self, error, request_id)
+        request_id = self.site.request_id(framing.values_of(b"x-request-id", head))
+        # Of a head that is not whole, the line of the nearest proxy may be missing.
+        forwarded = framing.values_of(b"x-forwarded-for", head) if whole else []
+        self.site.log_refusal(error, request_id, self.peer, forwarded)
         transport: Any = self.transport
         transport.write(framing.refusal(error, request_id, self.site.http_date()))
         self.linger()

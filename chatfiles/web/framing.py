@@ -32,8 +32,8 @@ __all__ = [
     "check_request_line",
     "read_head",
     "refusal",
-    "request_ids",
     "too_large",
+    "values_of",
 ]
 
 #: Bytes of a request line and its header lines together (CONTRACT 9).
@@ -48,7 +48,6 @@ _NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _SPOILT = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-~%!$&'()*+,;=]+)(:[0-9]*)?")
-_REQUEST_ID = re.compile(rb"(?:\A|\n)x-request-id:[ \t]*([^\r\n]*?)[ \t]*(?:\r|\Z)", re.IGNORECASE)
 
 _JUDGED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"})
 
@@ -225,12 +224,14 @@ def too_large(part: bytes) -> ChatfilesError:
     return URITooLong() if len(line) > MAX_HEAD_BYTES else HeadTooLarge()
 
 
-def request_ids(part: bytes) -> list[bytes]:
+def values_of(name: bytes, part: bytes) -> list[bytes]:
     """
+    :param name: of a field, in lower case.
     :param part: a head that was refused, or the beginning of one.
-    :return: what it says of ``X-Request-Id``.
+    :return: what it says there.
     """
-    return _REQUEST_ID.findall(part)
+    lines = [line.partition(b":") for line in part.split(b"\r\n")[1:]]
+    return [value.strip(b" \t") for key, _, value in lines if key.lower() == name]
 
 
 def refusal(error: ChatfilesError, request_id: str, date: bytes) -> bytes:

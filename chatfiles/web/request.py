@@ -32,6 +32,7 @@ class Request(server.Request):
     :ivar request_id: the caller's ``X-Request-Id`` where it is acceptable, else a new one.
     :ivar body: what is sent behind the head; it may still be on its way.
     :ivar fields: of the answer.
+    :ivar peer: the address at the other end of its connection; ``None`` where it has none.
     :ivar operation: what the log calls it; empty for requests that are not logged.
     :ivar workspace: the workspace it is about, for the log.
     :ivar ends_with_caller: it is given up when the caller closes its side.
@@ -43,6 +44,7 @@ class Request(server.Request):
     body: RequestBody
     fields: dict[bytes, bytes]
     request_id: str = "-"
+    peer: str | None = None
     operation: str = ""
     workspace: str = "-"
     outcome: str = ""
@@ -61,6 +63,7 @@ class Request(server.Request):
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
         self.site, self.fields = self.channel.site, {}
+        self.peer = self.channel.peer
         self.started = self.site.reactor.seconds()
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)

@@ -27,6 +27,11 @@ __all__ = ["Site"]
 DRAIN_LOOK = 0.1
 
 
+#: From the address of a connection's other end (``None`` where it has none) and the values of its
+#: ``X-Forwarded-For`` to the address of the caller, or ``-``.
+ClientAddress = Callable[[str | None, Sequence[bytes]], str]
+
+
 def _random_id() -> str:
     return secrets.token_hex(16)
 
@@ -41,6 +46,7 @@ class Site(TwistedSite):
     :param idle_timeout: seconds without progress before a connection is closed.
     :param new_request_id: makes an id for a request that brought none.
     :param now: the time of day, in seconds since the epoch.
+    :param client_address: tells whom the log names; ``None`` when that is always the other end.
     """
 
     requestFactory = Request
@@ -55,6 +61,7 @@ class Site(TwistedSite):
         idle_timeout: float,
         new_request_id: Callable[[], str] = _random_id,
         now: Callable[[], float] = time.time,
+        client_address: ClientAddress | None = None,
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
@@ -64,6 +71,7 @@ class Site(TwistedSite):
         self.draining = False
         self.running = 0
         self.now = now
+        self._client_address = client_address
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
@@ -97,11 +105,13 @@ class Site(TwistedSite):
         seconds = self.reactor.seconds() - request.started
         outcome = request.outcome or "complete"
         carried = request.body.seen or request.sentLength  # an upload's bytes come, a file's go
+        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        client = self.client_of(request.peer, forwarded)
         # The line is made here: the logger's own formatting costs as much as the rest of a request.
         self._logger.info(
             "{line}",
             line=f"{request.request_id} {request.workspace} {request.operation} {status} "
-            f"{carried} bytes {seconds:.3f} s {outcome}",
+            f"{carried} bytes {seconds:.3f} s {outcome} from {client}",
             request_id=request.request_id,
             workspace=request.workspace,
             operation=request.operation,
@@ -109,17 +119,39 @@ class Site(TwistedSite):
             bytes=carried,
             seconds=seconds,
             outcome=outcome,
+            client=client,
         )
 
-    def log_refusal(self, channel: Channel, error: ChatfilesError, request_id: str) -> None:
-        """Note a request that was not well formed enough to become one."""
+    def log_refusal(
+        self,
+        error: ChatfilesError,
+        request_id: str,
+        peer: str | None,
+        forwarded: Sequence[bytes],
+    ) -> None:
+        """
+        Note a request that was not well formed enough to become one.
+
+        :param peer: the address of its connection's other end.
+        :param forwarded: the values of its ``X-Forwarded-For``, if its head was received whole.
+        """
         self._logger.info(
-            "{request_id} - refused {status} {code} from {peer}",
+            "{request_id} - refused {status} {code} from {client}",
             request_id=request_id,
             status=error.status,
             code=error.code,
-            peer=getattr(channel.getPeer(), "host", "-"),
+            client=self.client_of(peer, forwarded),
         )
+
+    def client_of(self, peer: str | None, forwarded: Sequence[bytes]) -> str:
+        """
+        :param peer: the address of a connection's other end.
+        :param forwarded: the values of a request's ``X-Forwarded-For``.
+        :return: the address of its caller, or ``-``.
+        """
+        if self._client_address is None:
+            return peer or "-"
+        return self._client_address(peer, forwarded)
 
     def request_id(self, given: Sequence[bytes]) -> str:
         """

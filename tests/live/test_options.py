@@ -39,6 +39,7 @@ WRONG = (
     Wrong(BOTH, (), ("--role", "platform or workspace")),
     Wrong(PLATFORM, ("--listen=tcp:http",), ("--listen", "tcp:8080")),
     Wrong(PLATFORM, ("--database=mysql://x",), ("--database", "sqlite:PATH")),
+    Wrong(PLATFORM, ("--trusted-proxy=proxy.test",), ("--trusted-proxy", "10.0.0.5/32", "unix")),
     Wrong(PLATFORM, (), ("CHATFILES_ADMIN_TOKEN", "16"), {"CHATFILES_ADMIN_TOKEN": "short"}),
     Wrong(WORKSPACE, ("--deny=workspace/*",), ("--deny", "/")),
     Wrong(WORKSPACE, (), ("max-file-bytes", "bytes"), {"CHATFILES_MAX_FILE_BYTES": "1 MB"}),
