@@ -219,10 +219,16 @@ class Connection:
 
     :param url: its base URL.
     :param receive_buffer: octets that the kernel may keep for us, to be a slow reader.
+    :param source: the address that it comes from.
     """
 
     def __init__(
-        self, url: str, *, timeout: float = PATIENCE, receive_buffer: int | None = None
+        self,
+        url: str,
+        *,
+        timeout: float = PATIENCE,
+        receive_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
@@ -231,6 +237,8 @@ class Connection:
         self.socket.settimeout(timeout)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source is not None:
+            self.socket.bind((source, 0))
         self.socket.connect((parts.hostname, parts.port or 80))
         self._buffer = bytearray()
 
@@ -299,6 +307,7 @@ def fetch(
     method: str = "GET",
     body: bytes | None = None,
     timeout: float = PATIENCE,
+    source: str | None = None,
 ) -> Response:
     """
     Ask once, on a connection that is closed by the other end right behind the answer.
@@ -306,7 +315,7 @@ def fetch(
     :return: the whole answer.
     """
     items = list(fields.items() if isinstance(fields, Mapping) else fields)
-    with Connection(url, timeout=timeout) as connection:
+    with Connection(url, timeout=timeout, source=source) as connection:
         connection.ask(method, target, [*items, ("Connection", "close")], body)
         response = connection.response(method)
         behind = connection.until_closed()

@@ -339,6 +339,22 @@ SEQUENCES = (
 )
 
 
+def wire_of(given: Case, read: bytes, write: bytes, credential: bytes) -> bytes:
+    """
+    :param read: a target for ``GET``.
+    :param write: a target for ``POST`` that takes the body.
+    :param credential: a header line.
+    :return: what is sent for a case.
+    """
+    ghost = GHOST.replace(b"@P@", read).replace(b"@A@", credential)
+    wire = given.wire.replace(b"@G@", b"%d" % len(ghost)).replace(b"@X@", b"%x" % len(ghost))
+    wire = wire.replace(GHOST, ghost).replace(b"@P@", read).replace(b"@A@", credential)
+    if wire.startswith(b"POST "):
+        wire = wire.replace(read, write, 1).replace(HOST, HOST + b"\r\n" + credential, 1)
+        wire = wire.replace(HOST, HOST + b"\r\n" + FORM, 1)
+    return wire
+
+
 class FramingTests(LiveCase):
     """Every case is sent to both roles."""
 
@@ -362,13 +378,7 @@ class FramingTests(LiveCase):
 
     def said(self, role: Role, given: Case) -> list[Response]:
         """:return: the answers of *role* to the case."""
-        read, write, credential = self.targets(role)
-        ghost = GHOST.replace(b"@P@", read).replace(b"@A@", credential)
-        wire = given.wire.replace(b"@G@", b"%d" % len(ghost)).replace(b"@X@", b"%x" % len(ghost))
-        wire = wire.replace(GHOST, ghost).replace(b"@P@", read).replace(b"@A@", credential)
-        if wire.startswith(b"POST "):
-            wire = wire.replace(read, write, 1).replace(HOST, HOST + b"\r\n" + credential, 1)
-            wire = wire.replace(HOST, HOST + b"\r\n" + FORM, 1)
+        wire = wire_of(given, *self.targets(role))
         with Connection(role.url, timeout=8) as connection:
             try:
                 connection.send(wire if "R" in given.verdict[:2] else wire + MARK)

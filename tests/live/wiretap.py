@@ -1,0 +1,168 @@
+"""
+Between a balancer and a platform: passes everything on as it is, and writes it down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+
+from tests.live.rawhttp import READ
+from tests.live.scripted import Asked
+
+__all__ = ["Tapped", "Wiretap", "requests_in"]
+
+_START = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.[01]")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_LENGTH = re.compile("[0-9]{1,18}")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})")
+
+
+@dataclass(slots=True)
+class Tapped:
+    """
+    One connection.
+
+    :param asked: all octets that went to the platform.
+    :param answered: all octets that came from it.
+    :param ended: whether both sides have closed it.
+    """
+
+    asked: bytearray = field(default_factory=bytearray)
+    answered: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+
+
+class Wiretap:
+    """
+    :param port: of 127.0.0.1, where it passes things on to.
+    :ivar address: where it listens, ``HOST:PORT``.
+    :ivar connections: all so far, in order.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.connections: list[Tapped] = []
+        self._port = port
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections, and cut those that there are."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                there = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                here.close()
+                continue
+            tapped = Tapped()
+            self.connections.append(tapped)
+            self._open |= {here, there}
+            threading.Thread(target=self._serve, args=(here, there, tapped), daemon=True).start()
+
+    def _serve(self, here: socket.socket, there: socket.socket, tapped: Tapped) -> None:
+        back = threading.Thread(target=self._pump, args=(there, here, tapped.answered))
+        back.start()
+        self._pump(here, there, tapped.asked)
+        back.join()
+        self._open -= {here, there}
+        here.close()
+        there.close()
+        tapped.ended = True
+
+    def _pump(self, source: socket.socket, target: socket.socket, record: bytearray) -> None:
+        """Pass on one direction, with the way in which it ends."""
+        try:
+            while data := source.recv(READ):
+                record += data
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            # One side has reset, or is gone: so does the other.
+            for each in (source, target):
+                with contextlib.suppress(OSError):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    each.shutdown(socket.SHUT_RDWR)
+
+
+def requests_in(data: bytes) -> tuple[list[Asked], bytes]:
+    """
+    Read strictly, as RFC 9112 has it, and independently of everything else here.
+
+    :param data: all that was sent on a connection.
+    :return: the requests that it consists of, and from where on it is not a whole request.
+    """
+    found: list[Asked] = []
+    while True:
+        try:
+            asked, end = _request(data)
+        except ValueError:
+            return found, data
+        found.append(asked)
+        data = data[end:]
+
+
+def _request(data: bytes) -> tuple[Asked, int]:
+    """:return: the first request, and where it ends."""
+    end = data.index(b"\r\n\r\n") + 4
+    start, *lines = data[: end - 4].split(b"\r\n")
+    line = _START.fullmatch(start)
+    pairs = [_FIELD.fullmatch(each) for each in lines]
+    if line is None or not all(pairs):
+        raise ValueError("malformed")
+    fields = [(pair[1].decode().lower(), pair[2].decode("latin-1")) for pair in pairs if pair]
+    asked = Asked(line[1].decode(), line[2].decode(), fields)
+    framing = [pair for pair in fields if pair[0] in ("content-length", "transfer-encoding")]
+    if not framing:
+        return asked, end
+    [(name, value)] = framing
+    if name == "content-length" and _LENGTH.fullmatch(value):
+        end += int(value)
+    elif (name, value.lower()) == ("transfer-encoding", "chunked"):
+        end = _end_of_chunks(data, end)
+    else:
+        raise ValueError("unknown framing")
+    if end > len(data):
+        raise ValueError("not whole")
+    return asked, end
+
+
+def _end_of_chunks(data: bytes, at: int) -> int:
+    while True:
+        line_end = data.index(b"\r\n", at)
+        size = _SIZE.fullmatch(data[at:line_end])
+        if size is None:
+            raise ValueError("chunk size")
+        at = line_end + 2 + int(size[1], 16)
+        if not int(size[1], 16):
+            return _end_of_trailer(data, at)
+        if data[at : at + 2] != b"\r\n":
+            raise ValueError("chunk end")
+        at += 2
+
+
+def _end_of_trailer(data: bytes, at: int) -> int:
+    while True:
+        line_end = data.index(b"\r\n", at)
+        line, at = data[at:line_end], line_end + 2
+        if not line:
+            return at
+        if not _FIELD.fullmatch(line):
+            raise ValueError("malformed trailer")
