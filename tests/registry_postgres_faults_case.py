@@ -45,7 +45,7 @@ class Side(Protocol):
 
 
 class Hop(Factory):
-    """A way to the server that can hang: it stays connected, and carries nothing."""
+    """A way to the server that can hang, connected and carrying nothing, or close at once."""
 
     noisy = False
 
@@ -53,10 +53,12 @@ class Hop(Factory):
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.target = HostnameEndpoint(REACTOR, parts.hostname, parts.port or 5432)
-        self.hangs = False
+        self.hangs = self.refuses = False
         self.sides: set[Side] = set()
 
-    def buildProtocol(self, addr: object) -> Side:
+    def buildProtocol(self, addr: object) -> Side | None:  # type: ignore[override]
+        if self.refuses:
+            return None
         near = Side(self)
         self.sides.add(near)
         if not self.hangs:

@@ -78,6 +78,22 @@ class ServerTests(FaultCase):
         self.assertIsNotNone(await registry.token(token_hash("token")))
         await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
 
+    async def test_way_cut(self) -> None:
+        """A connection that is closed under us, at any stage, is an error that nobody foresaw."""
+        hop, url = self.hop()
+        registry = await self.start(url)
+        await self.add_first(registry)
+        for _ in range(3):
+            hop.refuses = True
+            hop.cut()
+            await self.noticed(registry)
+            await self.fails(registry.workspace(FIRST))
+            hop.refuses = False
+            self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
+            await self.recovers(lambda: registry.heartbeat(FIRST))
+            while not registry.watching:
+                await pause(0.01)
+
     async def test_read_only(self) -> None:
         """On a standby lookups fail as well, or changes are lost without a word."""
         registry = await self.start()

@@ -136,6 +136,13 @@ class Link(Connection):  # type: ignore[misc]
             super().doRead()
         except psycopg2.Error:
             self._gone()
+        except ValueError:
+            # libpq has closed the socket, which psycopg2 does not tell yet, and txpostgres would go
+            # on reading from it.  Whoever was connecting or asking is told by their Deferred.
+            if self.fileno() >= 0:
+                raise
+            self.discard()
+            self.lost()
 
     def doWrite(self) -> None:
         try:
