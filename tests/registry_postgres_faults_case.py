@@ -56,7 +56,7 @@ class Hop(Factory):
         self.hangs = self.refuses = False
         self.sides: set[Side] = set()
 
-    def buildProtocol(self, addr: object) -> Side | None:  # type: ignore[override]
+    def buildProtocol(self, addr: object) -> Side | None:
         if self.refuses:
             return None
         near = Side(self)

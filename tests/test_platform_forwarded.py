@@ -107,6 +107,14 @@ class WalkTests(SynchronousTestCase):
         only_unix = TrustedProxies.parse(["unix"])
         self.assertEqual(only_unix.client_address("10.0.0.5", [b"192.0.2.1"]), "10.0.0.5")
 
+    def test_trusts(self) -> None:
+        """A proxy would be taken for a slow caller; or a caller be waited for as for a proxy."""
+        for peer in ("10.0.0.5", "::ffff:10.1.0.1", "fd00:77::1", None):
+            self.assertTrue(TRUSTED.trusts(peer), peer)
+        for peer in ("10.0.1.5", "fd00:78::1", "::1", ""):
+            self.assertFalse(TRUSTED.trusts(peer), peer)
+        self.assertFalse(TrustedProxies().trusts("10.0.0.5") or TrustedProxies().trusts(None))
+
     def test_bounded(self) -> None:
         """A head full of trusted addresses would be walked through to its end."""
         lines = [b"192.0.2.1" + b",10.0.0.1" * 1000 + b",10.0.0.2" * (MAX_HOPS - 1)]

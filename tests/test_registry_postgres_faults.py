@@ -90,7 +90,7 @@ class ServerTests(FaultCase):
             await self.fails(registry.workspace(FIRST))
             hop.refuses = False
             self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
-            await self.recovers(lambda: registry.heartbeat(FIRST))
+            await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
             while not registry.watching:
                 await pause(0.01)
 

@@ -8,7 +8,8 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.resource import Answer, Endpoint
-from chatfiles.streams.progress import unsent
+from chatfiles.streams.progress import RELAYED_PATIENCE, unsent
+from chatfiles.web import channel
 from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, more_than, until
@@ -136,6 +137,29 @@ class TimeTests(SynchronousTestCase):
         self.assertFalse(caller.wire.aborted)
         caller.advance(LINGER_SECONDS)
         self.assertTrue(caller.wire.aborted)
+
+    def test_last_answer_through_another(self) -> None:
+        """
+        An intermediary takes some megabytes, then nothing until its own caller has taken those: the
+        end of what a slow caller reads would be cut off, with the log telling of a complete answer.
+        """
+        for relayed, patience in ((False, 1), (True, RELAYED_PATIENCE)):
+            taken = [0]
+            self.patch(channel, "unsent", lambda transport: 1)
+            self.patch(channel, "acknowledged", lambda transport: lambda: taken[0])  # noqa: B023
+            caller = Caller(Echo(), is_relayed=lambda peer, fields: fields.hasHeader(b"via"))
+            caller.send(get(b"/p", *[b"Via: 1.1 x"] * relayed))
+            caller.advance(IDLE_TIMEOUT)  # the first look; from now on it counts
+            for _ in range(3):
+                for _ in range(patience - 1):
+                    caller.advance(IDLE_TIMEOUT)
+                taken[0] += 1
+                caller.advance(IDLE_TIMEOUT)
+                self.assertFalse(caller.lost, relayed)
+            for _ in range(patience):
+                self.assertFalse(caller.lost, relayed)
+                caller.advance(IDLE_TIMEOUT)
+            self.assertTrue(caller.wire.aborted, relayed)
 
 
 class OrderTests(SynchronousTestCase):

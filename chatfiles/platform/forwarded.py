@@ -64,8 +64,7 @@ class TrustedProxies:
             or ``-`` where that has none.  Never anything but an address or ``-``.
         """
         hop = None if peer is None else _peer_address(peer)
-        trusted = self.unix if peer is None else self._trusts(hop)
-        if trusted:
+        if self.trusts(peer):
             for entry in islice(_from_the_end(forwarded), MAX_HOPS):
                 named = parse_hop(entry)
                 if named is None:
@@ -74,6 +73,13 @@ class TrustedProxies:
                 if not self._trusts(hop):
                     break
         return "-" if hop is None else str(hop)
+
+    def trusts(self, peer: str | None) -> bool:
+        """
+        :param peer: the address at the other end of a connection; ``None`` where it has none.
+        :return: whether it is believed.
+        """
+        return self.unix if peer is None else self._trusts(_peer_address(peer))
 
     def _trusts(self, address: IPAddress | None) -> bool:
         return address is not None and any(address in network for network in self.networks)

@@ -13,7 +13,7 @@ from chatfiles import headers
 from chatfiles.errors import VersionNotSupported
 from chatfiles.media_types import may_view_inline
 from chatfiles.resource import reason_phrase
-from chatfiles.streams.progress import ProgressWatch, acknowledged
+from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged
 from chatfiles.streams.relay import BodyRelay
 from chatfiles.web.request import Request
 
@@ -103,7 +103,8 @@ async def relay_body(
     """
     Pass the body on as fast as the caller takes it.
 
-    :param idle_timeout: seconds without progress, on either side, after which it is cut.
+    :param idle_timeout: seconds without progress, on either side, after which it is cut; a proxy
+        that is trusted may need longer.
     :raise UpstreamCut: the workspace did not send all of it.
     """
     expected = None if response.length is UNKNOWN_LENGTH else response.length
@@ -119,7 +120,7 @@ async def relay_body(
     )
     stuck = ProgressWatch(
         clock,
-        idle_timeout,
+        idle_timeout * (RELAYED_PATIENCE if request.relayed else 1),
         # A caller is late only while it is us who wait for it.
         lambda: acked() if relay.paused else object(),
         lambda: request.abort("client_stalled"),

@@ -17,10 +17,15 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["ProgressWatch", "acknowledged", "unsent"]
+__all__ = ["RELAYED_PATIENCE", "ProgressWatch", "acknowledged", "unsent"]
 
 #: How often a watch looks, as a part of its timeout.
 LOOKS = 8
+
+#: How many idle timeouts an intermediary may take nothing.  It watches its own caller, and holds us
+#: back while that one is slow; how much it takes at a time, up to some megabytes, depends on its
+#: buffers and not on the caller.
+RELAYED_PATIENCE = 10
 
 # struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
 _BYTES_ACKED = struct.Struct("=Q")

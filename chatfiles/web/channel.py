@@ -19,7 +19,7 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
-from chatfiles.streams.progress import acknowledged, unsent
+from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
 
@@ -62,6 +62,7 @@ class Channel(HTTPChannel):
         self._lingering = False
         self._lingered = 0
         self._stalled = 0.0
+        self._patience = 1
         self._taken: Hashable = None
         self._read_closed = False
         self._head_timer: IDelayedCall | None = None
@@ -225,6 +226,7 @@ class Channel(HTTPChannel):
             self.setTimeout(self.site.idle_timeout)  # for a caller that does not take the rest
         # Answers that nobody takes must not pile up: the pipeline goes on when they have left.
         self.paused = bool(self.persistent and self._waitingForTransport)
+        self._patience = RELAYED_PATIENCE if request.relayed else 1
         super().requestDone(request)
         if self.paused:
             self._networkProducer.pauseProducing()
@@ -285,16 +287,20 @@ class Channel(HTTPChannel):
         elif not unsent(self.transport):
             self.loseConnection()  # not a reset: it may destroy what has not been read
             self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
-        elif self._progressed():
+        elif self._goes_on(self.site.idle_timeout):
             # The last answer is still on its way to a slow reader.
             self.setTimeout(self.site.idle_timeout)
         else:
             self.abort()
 
-    def _progressed(self) -> bool:
-        """:return: whether the caller has taken anything since this was last asked."""
+    def _goes_on(self, waited: float) -> bool:
+        """
+        :param waited: seconds since this was last asked.
+        :return: whether the caller, however slowly, still takes what has been sent.
+        """
         before, self._taken = self._taken, acknowledged(self.transport)()
-        return before != self._taken
+        self._stalled = 0.0 if before != self._taken else self._stalled + waited
+        return self._stalled < self.site.idle_timeout * self._patience
 
     def _body_late(self, request: Request) -> None:
         if request.answered:
@@ -353,8 +359,7 @@ class Channel(HTTPChannel):
 
     def _end_linger(self) -> None:
         """Cut, unless the answer is still on its way to a slow reader."""
-        self._stalled = 0.0 if self._progressed() else self._stalled + LINGER_SECONDS
-        if unsent(self.transport) and self._stalled < self.site.idle_timeout:
+        if unsent(self.transport) and self._goes_on(LINGER_SECONDS):
             self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         else:
             self.abort()

@@ -131,6 +131,11 @@ class Request(server.Request):
         return bool(self._disconnected)
 
     @property
+    def relayed(self) -> bool:
+        """Whether it comes from an intermediary, which takes the answer as its own caller does."""
+        return self.site.is_relayed(self.peer, self.requestHeaders)
+
+    @property
     def answered(self) -> bool:
         """Whether the answer is complete, while the body may not be."""
         return self._finish_pending

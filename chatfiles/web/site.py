@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
@@ -30,6 +31,9 @@ DRAIN_LOOK = 0.1
 #: From the address of a connection's other end (``None`` where it has none) and the values of its
 #: ``X-Forwarded-For`` to the address of the caller, or ``-``.
 ClientAddress = Callable[[str | None, Sequence[bytes]], str]
+#: From the address of a connection's other end and the head of a request to whether that end is an
+#: intermediary, which watches its own caller.
+IsRelayed = Callable[[str | None, Headers], bool]
 
 
 def _random_id() -> str:
@@ -47,6 +51,7 @@ class Site(TwistedSite):
     :param new_request_id: makes an id for a request that brought none.
     :param now: the time of day, in seconds since the epoch.
     :param client_address: tells whom the log names; ``None`` when that is always the other end.
+    :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
     """
 
     requestFactory = Request
@@ -62,6 +67,7 @@ class Site(TwistedSite):
         new_request_id: Callable[[], str] = _random_id,
         now: Callable[[], float] = time.time,
         client_address: ClientAddress | None = None,
+        is_relayed: IsRelayed | None = None,
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
@@ -72,6 +78,7 @@ class Site(TwistedSite):
         self.running = 0
         self.now = now
         self._client_address = client_address
+        self._is_relayed = is_relayed
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
@@ -152,6 +159,14 @@ class Site(TwistedSite):
         if self._client_address is None:
             return peer or "-"
         return self._client_address(peer, forwarded)
+
+    def is_relayed(self, peer: str | None, fields: Headers) -> bool:
+        """
+        :param peer: the address of a connection's other end.
+        :param fields: the head of a request.
+        :return: whether that end is an intermediary.
+        """
+        return self._is_relayed is not None and self._is_relayed(peer, fields)
 
     def request_id(self, given: Sequence[bytes]) -> str:
         """

@@ -24,7 +24,7 @@ from chatfiles.probes import Health, Ready
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint, Fields, NoRoute, error_answer
 from chatfiles.streams.file import in_flight_limit, send_file
-from chatfiles.streams.progress import ProgressWatch, acknowledged
+from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged
 from chatfiles.streams.source import FileSource
 from chatfiles.threads import Threads
 from chatfiles.web.request import Request
@@ -39,9 +39,6 @@ Query = dict[bytes, list[bytes]]
 
 #: Files up to this many bytes are read where they are opened, and sent with their head.
 SMALL_FILE = 64 * 1024
-#: How many idle timeouts a platform may take nothing.  It watches its own caller, and holds us back
-#: while that one is slow; how much it takes at a time depends on buffers, not on the caller.
-RELAYED_PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ class FileRead(Endpoint):
         )
         watch = ProgressWatch(
             context.clock,
-            context.idle_timeout * (RELAYED_PATIENCE if _is_relayed(request) else 1),
+            context.idle_timeout * (RELAYED_PATIENCE if request.relayed else 1),
             lambda: (sent(), acked()),
             lambda: request.abort("client_stalled"),
         )
@@ -160,11 +157,6 @@ class FileRead(Endpoint):
         finally:
             watch.stop()
             request.sentLength = max(request.sentLength, sent())
-
-
-def _is_relayed(request: Request) -> bool:
-    """:return: whether who asks is an intermediary (RFC 9110, 7.6.3)."""
-    return request.requestHeaders.hasHeader(b"via")
 
 
 def _small_content(file: OpenFile, flags: int) -> bytes | None:

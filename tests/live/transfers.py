@@ -330,7 +330,8 @@ class PaceCases(ImpatientCase, Way):
 
     def slow(self, rate: int, seconds: float = 2.5) -> None:
         """Read so many octets per second for longer than silence may last."""
-        about = f"slow-{rate}-{self.hop}"
+        about, roles = f"slow-{rate}-{self.hop}", (self.role, self.pair.workspace)
+        marks = [role.mark() for role in roles]
         connection, answer = self.begin(
             "/workspace/slow.bin", receive_buffer=TINY_BUFFER, request_id=about
         )
@@ -342,8 +343,8 @@ class PaceCases(ImpatientCase, Way):
             time.sleep(0.02)
         connection.close()
         # What had been cut before would still have come from the sockets on the way.
-        for role in (self.role, self.pair.workspace):
-            outcome = role.logged(rf"{about} .* (\w+)$")[1]
+        for role, mark in zip(roles, marks, strict=True):
+            outcome = role.logged(rf"{about} .* s (\w+) from ", since=mark)[1]
             self.assertEqual(outcome, "client_left", f"{about}, as the {role.name} tells")
 
     def stalled(self) -> None:
