@@ -54,17 +54,18 @@ def copy_head(request: Request, response: IResponse) -> None:
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
+    # Twisted keeps the length of a body apart from the fields.  It comes first: curl does not
+    # notice that a head was cut, but then it misses the body.
+    if (
+        response.length is not UNKNOWN_LENGTH
+        and request.method != b"HEAD"
+        and code not in (204, 304)
+    ):
+        request.setHeader(b"Content-Length", b"%d" % response.length)
     passed = _OF_304 if code == 304 else _RELAYED
     for name, values in response.headers.getAllRawHeaders():
         if name in passed and code in _ONLY_WITH.get(name, (code,)):
             request.setHeader(name, values[0])
-    # Twisted keeps the length of a body apart from the fields.
-    if (
-        response.length is not UNKNOWN_LENGTH
-        and request.method != b"HEAD"
-        and response.code not in (204, 304)
-    ):
-        request.setHeader(b"Content-Length", b"%d" % response.length)
 
 
 def make_safe(request: Request, name: bytes | None, inline: bool = False) -> None:
