@@ -1,0 +1,147 @@
+"""
+A headless Chromium, driven over WebDriver's plain HTTP (https://www.w3.org/TR/webdriver2/).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any, Self
+
+from tests.live.rawhttp import PATIENCE
+
+__all__ = ["Browser", "missing_program"]
+
+#: Seconds that a browser may take for something on a busy machine.
+LONG = 3 * PATIENCE
+_ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",  # root has none
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+    "--window-size=800,600",
+)
+
+
+def missing_program() -> str | None:
+    """:return: why there is no browser here, if there is none."""
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    return None
+
+
+class Browser:
+    """A browser of its own; a context manager that ends it."""
+
+    def __init__(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="chatfiles-browser-")
+        self.downloads = os.path.join(self.directory, "downloads")
+        os.mkdir(self.downloads)
+        self._driver = subprocess.Popen(
+            ["chromedriver", "--port=0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "HOME": self.directory, "TMPDIR": self.directory},
+        )
+        try:
+            self._url = f"http://127.0.0.1:{self._port()}"
+            self._url += "/session/" + self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and leave nothing; idempotent."""
+        if self._driver.poll() is not None:
+            return
+        try:
+            if "/session/" in self._url:
+                self._ask("DELETE", "")
+        except (OSError, AttributeError):
+            pass
+        os.killpg(self._driver.pid, signal.SIGKILL)
+        self._driver.wait()
+        assert self._driver.stdout is not None
+        self._driver.stdout.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- what can be done with it
+
+    def go(self, url: str) -> None:
+        """Open a page."""
+        self._ask("POST", "/url", {"url": url})
+
+    def run(self, script: str) -> Any:
+        """:return: what the body of a function returns in the page."""
+        return self._ask("POST", "/execute/sync", {"script": script, "args": []})
+
+    def screenshot(self) -> bytes:
+        """:return: what is to be seen, as PNG."""
+        return base64.b64decode(self._ask("GET", "/screenshot"))
+
+    def until(self, holds: Callable[[], object], what: str) -> Any:
+        """
+        :return: the first true answer of *holds*.
+        :raise AssertionError: there was none in time.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not (answer := holds()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {PATIENCE} s: {what}")
+            time.sleep(0.05)
+        return answer
+
+    # -- how it is talked to
+
+    def _port(self) -> str:
+        assert self._driver.stdout is not None
+        for line in self._driver.stdout:
+            if "started successfully on port" in line:
+                return line.split()[-1].rstrip(".")
+        raise AssertionError("chromedriver has ended")
+
+    def _begin(self) -> str:
+        options = {
+            "binary": shutil.which("chromium"),
+            "args": [*_ARGUMENTS, f"--user-data-dir={self.directory}/profile"],
+            "prefs": {"download.default_directory": self.downloads},
+        }
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        session: str = self._ask("POST", "/session", wanted)["sessionId"]
+        return session
+
+    def _ask(self, method: str, command: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + command, data=data, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=LONG) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{command}: {error.read().decode()[:1000]}") from error

@@ -1,0 +1,288 @@
+"""
+A browser before the platform, behind a proxy that adds the credential, as an application would put
+it there: it seeks in media, shows what may be shown, and never renders HTML or SVG (CONTRACT 6.8).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.trial.unittest import SkipTest
+
+from tests.live import media
+from tests.live.browser import Browser, missing_program
+from tests.live.processes import LiveCase, Pair
+from tests.live.rawhttp import PATIENCE, READ
+from tests.live.scripted import Peer, Scripted
+
+#: Seconds that the media last.
+LENGTH = 240
+#: What the proxy passes on of a request.
+ASKED = ("Range", "If-Range", "If-None-Match", "If-Modified-Since")
+#: What would be executed, if a document were rendered.
+SCRIPT = b"<script>document.title = 'executed'</script>"
+HTML = (
+    b"<!doctype html><html><head><title>rendered</title></head><body>" + SCRIPT + b"</body></html>"
+)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><title>rendered</title>' + SCRIPT + b"</svg>"
+
+PAGE = b"""<!doctype html><title>page</title>
+<%s id="media" preload="metadata" src="/file/%s?disposition=inline"></%s>"""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Application
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        kind, _, name = parts.path[1:].partition("/")
+        if kind == "page":
+            self._send(
+                200, [("Content-Type", "text/html")], PAGE % ((b"video", name.encode(), b"video"))
+            )
+        elif kind in ("file", "hostile"):
+            self._pass_on(kind, name, parts.query)
+        else:
+            self._send(404, [], b"")
+
+    def _send(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response(status)
+        for field in fields:
+            self.send_header(*field)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _pass_on(self, kind: str, name: str, more: str) -> None:
+        target, credential = self.server.targets[kind]
+        fields = {each: self.headers[each] for each in ASKED if self.headers[each]}
+        platform = http.client.HTTPConnection("127.0.0.1", self.server.platform, timeout=PATIENCE)
+        with contextlib.closing(platform):
+            platform.request("GET", f"{target}{name}&{more}", headers={**fields, **credential})
+            answer = platform.getresponse()
+            self.server.seen.append((name, self.headers["Range"], answer.status))
+            self.send_response_only(answer.status)
+            for field in answer.getheaders():
+                self.send_header(*field)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                while data := answer.read(READ):
+                    self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class Application(ThreadingHTTPServer):
+    """
+    Serves a page, and files of the platform.
+
+    :ivar targets: what is asked of the platform, up to a file's name, and with which credential.
+    :ivar seen: names, ranges that were asked for, and statuses.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.platform = pair.platform.port
+        target = pair.download_target(b"path=/workspace/media/").decode()
+        self.targets = {"file": (target, pair.bearer)}
+        self.seen: list[tuple[str, str | None, int]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that leaves is no error."""
+
+
+class BrowserPair(Pair):
+    """With a browser, which takes seconds to start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            self.browser = Browser()
+        except BaseException:
+            super().discard()
+            raise
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self.browser.close()
+        super().discard()
+
+
+class BrowserTests(LiveCase):
+    """Everything is seen through an application."""
+
+    pair: BrowserPair
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return BrowserPair()
+
+    @classmethod
+    def prepare(cls, pair: Pair) -> None:
+        for name, content in (
+            ("video.mp4", media.video(LENGTH)),
+            ("audio.wav", media.wav(LENGTH // 4)),
+            ("picture.png", media.png()),
+            ("paper.pdf", media.pdf()),
+            ("text.txt", HTML),
+            ("page.html", HTML),
+            ("drawing.svg", SVG),
+            ("page.xhtml", HTML),
+            ("feed.xml", b"<?xml version='1.0'?>" + SVG),
+            ("data.bin", HTML),
+        ):
+            pair.write(f"workspace/media/{name}", content)
+
+    def setUp(self) -> None:
+        if (missing := missing_program()) is not None:
+            raise SkipTest(missing)
+        super().setUp()
+        self.application = Application(self.pair)
+        self.addCleanup(self.application.server_close)
+        self.addCleanup(self.application.shutdown)
+        self.browser = self.pair.browser
+        self.addCleanup(self.browser.go, "about:blank")
+
+    def open(self, path: str) -> None:
+        """Open something of the application."""
+        self.browser.go(f"{self.application.url}/{path}")
+
+    def until(self, script: str, what: str) -> Any:
+        """:return: the first true value of a script."""
+        return self.browser.until(lambda: self.browser.run(f"return {script}"), what)
+
+    # -- seeking
+
+    def seeks(self, name: str) -> None:
+        """Play from the middle: a part from there on is asked for, and arrives as such."""
+        self.open(f"page/{name}")
+        media_element = "document.getElementById('media')"
+        length = self.until(f"{media_element}.duration", "it knows how long it is")
+        size = os.path.getsize(self.pair.at("workspace", "media", name))
+        middle = length / 2
+        self.browser.run(f"const m = {media_element}; m.currentTime = {middle}; m.play()")
+        at = self.until(
+            f"{media_element}.currentTime > {middle} + 0.2 && {media_element}.currentTime",
+            "it plays on from the middle",
+        )
+        self.assertLess(at, middle + PATIENCE + 5)
+        self.assertIsNone(self.browser.run(f"return {media_element}.error"))
+        seen = [each for each in self.application.seen if each[0] == name]
+        firsts = []
+        for _, asked, status in seen:
+            self.assertIn(status, (206, 304) if asked else (200,), seen)
+            if asked is not None and (match := re.fullmatch(r"bytes=(\d+)-\d*", asked)):
+                firsts.append(int(match[1]))
+        self.assertTrue([first for first in firsts if size * 0.4 < first < size * 0.6], seen)
+
+    def test_seeks_in_a_video(self) -> None:
+        """A video plays from the middle without what is before it."""
+        self.seeks("video.mp4")
+        self.assertEqual(self.browser.run("return document.getElementById('media').videoWidth"), 64)
+
+    def test_seeks_in_a_recording(self) -> None:
+        """So does a recording."""
+        self.seeks("audio.wav")
+
+    # -- showing
+
+    def test_shown(self) -> None:
+        """Pictures, papers, text, audio and video are shown, in their sandbox."""
+        self.open("file/picture.png?disposition=inline")
+        self.assertEqual(self.browser.run("return document.images[0].naturalWidth"), 40)
+        self.assert_colour()
+        self.open("file/paper.pdf?disposition=inline")
+        self.assert_colour()
+        self.open("file/text.txt?disposition=inline")
+        text = self.browser.run("return document.body.innerText")
+        self.assertEqual((text, self.title), (HTML.decode(), ""))
+        for name, length in (("audio.wav", LENGTH // 4), ("video.mp4", LENGTH)):
+            self.open(f"file/{name}?disposition=inline")
+            script = "document.querySelector('video, audio')"
+            duration = self.until(f"{script}.duration", f"{name} is loaded")
+            self.assertEqual(round(duration), length, name)
+
+    def test_shown_again(self) -> None:
+        """What is in the browser's cache is shown again when it has not been modified."""
+        for _ in range(2):
+            self.open("file/picture.png?disposition=inline")
+            self.assert_colour()
+            self.browser.go("about:blank")
+        statuses = [status for name, _, status in self.application.seen if name == "picture.png"]
+        self.assertEqual(statuses, [200, 304])
+
+    @property
+    def title(self) -> str:
+        """The title of what is rendered."""
+        return str(self.browser.run("return document.title"))
+
+    def assert_colour(self) -> None:
+        """The middle of the page is of the colour that all samples have."""
+
+        def is_coloured() -> bool:
+            seen = media.png_pixel(self.browser.screenshot(), 0.5, 0.5)
+            return all(abs(a - b) < 6 for a, b in zip(seen, media.COLOUR, strict=True))
+
+        self.browser.until(is_coloured, "it is shown")
+
+    # -- not showing
+
+    def saved(self, name: str) -> bytes:
+        """:return: a file that the browser has downloaded."""
+        path = os.path.join(self.browser.downloads, name)
+        self.browser.until(lambda: os.path.exists(path), f"{name} is downloaded")
+        with open(path, "rb") as file:
+            return file.read()
+
+    def is_saved(self, target: str, name: str, content: bytes) -> None:
+        """Opening *target* downloads it, and renders nothing."""
+        self.open("page/nothing")
+        with contextlib.suppress(AssertionError):  # the driver may say that nothing was loaded
+            self.open(target)
+        self.assertEqual(self.saved(name), content)
+        self.assertEqual(self.title, "page", target)
+        os.unlink(os.path.join(self.browser.downloads, name))
+
+    def test_documents_are_saved(self) -> None:
+        """HTML, SVG and XML are downloads, also when they are asked to be shown."""
+        for name in ("page.html", "drawing.svg", "page.xhtml", "feed.xml", "data.bin"):
+            with open(self.pair.at("workspace", "media", name), "rb") as file:
+                content = file.read()
+            self.is_saved(f"file/{name}?disposition=inline", name, content)
+        self.is_saved("file/text.txt?", "text.txt", HTML)
+
+    def hostile(self, content_type: bytes) -> Callable[[Peer], object]:
+        """:return: a workspace that says that HTML is something else, and is to be shown."""
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            peer.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Disposition: inline; x=y\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (content_type, len(HTML), HTML)
+            )
+
+        return script
+
+    def test_hostile_types(self) -> None:
+        """A workspace that means harm cannot have its HTML rendered either."""
+        for content_type in (b"text/html", b"image/png;x=y, text/html", b"image/svg+xml"):
+            server = Scripted(self.hostile(content_type))
+            self.addCleanup(server.close)
+            workspace_id, token = self.pair.add(server.url)
+            target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/"
+            self.application.targets["hostile"] = target, {"Authorization": f"Bearer {token}"}
+            self.is_saved("hostile/x.png?disposition=inline", "x.png", HTML)
