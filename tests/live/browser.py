@@ -35,7 +35,7 @@ _ARGUMENTS = (
     "--no-proxy-server",
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
-    "--window-size=800,600",
+    "--window-size=400,300",
 )
 
 

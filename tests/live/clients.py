@@ -132,13 +132,13 @@ class ClientCases(Way):
             os.unlink(os.path.join(self.directory, "out"))
 
     def test_curl_retries(self) -> None:
-        """``curl --retry`` does all of it by itself."""
+        """``curl --retry`` gets it in the end; it begins anew each time, or goes on."""
         with self.line(*self.offsets(2)[1:]) as line:
             status = self.curl(line.url, "--retry", "9", "--retry-all-errors", "--retry-delay", "1",
                                "-C", "-")  # fmt: skip
             self.assertEqual(status, 0, (self.output, self.about))
             self.assertTrue(self.saved() == self.content, self.about)
-            self.assertGreater(line.connections, 2)
+            self.assertGreater(line.connections, 1)
 
     def test_curl_rewritten(self) -> None:
         """With ``If-Range`` or ``If-Match`` a file that has changed is not gone on with."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
 
 from tests.live import clients
 from tests.live.clients import SIZE
 from tests.live.cutting import BadLine
+from tests.live.role import ROOT
 
 
 class DirectTests(clients.ClientCases):
@@ -30,6 +34,34 @@ class ThroughTests(clients.ClientCases):
         return self.run_program(
             sys.executable, *words, "-o", "out", self.pair.id, "/workspace/client.bin"
         )
+
+    def manual(self) -> Callable[..., None]:
+        """:return: the function that the manual gives."""
+        with open(os.path.join(ROOT, "docs", "howto", "download.rst")) as file:
+            text = file.read()
+        start = text.index("    import os, urllib")
+        code = textwrap.dedent(text[start : text.index("``http.client``")])
+        names: dict[str, Any] = {}
+        exec(code, names)
+        download: Callable[..., None] = names["download"]
+        return download
+
+    def test_manual(self) -> None:
+        """The lines of Python in the manual go on, and begin anew when the file has changed."""
+        path = os.path.join(self.directory, "out")
+        token = self.pair.token
+        with self.line(*self.offsets(2)[1:]) as line:
+            self.manual()(line.url + self.route, token, path)
+            self.assertTrue(self.saved() == self.content, self.about)
+            self.assertGreater(line.connections, 1)
+        cut = self.chance.randrange(2000, SIZE)
+        with BadLine(self.role.port, [cut], on_cut=self.rewrite) as line:
+            self.manual()(line.url + self.route, token, path)
+            self.assertFalse(self.saved() == self.content)
+            with open(self.pair.at("workspace", "client.bin"), "rb") as file:
+                self.assertTrue(self.saved() == file.read(), (cut, self.about))
+        with self.line(*[5000] * 20) as line:
+            self.assertRaises(OSError, self.manual(), line.url + self.route, token, path, 3)
 
     def test_get_goes_on(self) -> None:
         """``chatfiles get`` gets the file over lines that are cut, without being told how."""
