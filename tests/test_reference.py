@@ -66,7 +66,7 @@ class ReferenceTests(SynchronousTestCase):
         for text in (
             f"{framing.MAX_HEAD_BYTES} octets, line ends not counted",
             f"field lines of a head                   {framing.MAX_HEAD_LINES} ",
-            f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB, and the connection goes on",
+            f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB of a declared length are read and dropped",
             f"for {channel.LINGER_BYTES >> 10} KiB or {channel.LINGER_SECONDS:.0f} seconds more",
             f"behind at most {MAX_INTERIM} interim answers",
         ):

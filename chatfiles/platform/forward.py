@@ -29,6 +29,8 @@ __all__ = ["Read", "Store", "WorkspaceGateway", "discard"]
 #: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
 VIA = b"1.1 chatfiles"
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+# One range, as far as it tells which part is meant.
+_RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
 
@@ -186,6 +188,26 @@ def _check_part(read: Read, response: IResponse) -> None:
     fits = response.length in (UNKNOWN_LENGTH, last - first + 1)
     if not fits or last < first or (total is not None and last >= total):
         raise answered_badly("Content-Range does not fit the length")
+    if not _is_asked_for(read.fields.getRawHeaders(b"range", ()), first, last, total):
+        raise answered_badly("206 with another part than was asked for")
+    condition = read.fields.getRawHeaders(b"if-range", [b""])[0].strip()
+    tags = response.headers.getRawHeaders(b"etag", [condition])
+    if condition.startswith(b'"') and tags[0] != condition:
+        raise answered_badly("206 of another version than was asked for")
+
+
+def _is_asked_for(ranges: Sequence[bytes], first: int, last: int, total: int | None) -> bool:
+    """
+    Callers put parts together by what they have asked for; not all look at ``Content-Range``.
+
+    :return: whether a part begins and ends where the one range that was asked for does.
+    """
+    asked = _RANGE.fullmatch(ranges[0].strip()) if len(ranges) == 1 else None
+    if asked is None or not asked[1] + asked[2]:
+        return True
+    if not asked[1]:
+        return last - first < int(asked[2]) and total in (None, last + 1)
+    return first == int(asked[1]) and (not asked[2] or last <= int(asked[2]))
 
 
 class _Discard(Protocol):

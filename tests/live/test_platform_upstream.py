@@ -320,6 +320,39 @@ class BrokenTests(UpstreamCase):
             answer = self.ask(target, {"Range": "bytes=0-2"})
             self.assertEqual(answer.status, expect, fields)
 
+    def test_other_parts(self) -> None:
+        """A part that begins or ends elsewhere than was asked for would be joined to the wrong."""
+        for asked, said, expect in (
+            ("bytes=0-2", b"0-2/9", 206),
+            ("bytes=0-2", b"0-1/9", 206),
+            ("bytes=0-", b"0-8/9", 206),
+            ("bytes=4-99", b"4-8/9", 206),
+            ("Bytes=-3", b"6-8/9", 206),
+            ("bytes=-99", b"0-8/9", 206),
+            ("bytes=-3", b"6-8/*", 206),
+            ("bytes=0-1,4-5", b"0-5/9", 206),
+            ("bytes=0-2", b"1-2/9", 502),
+            ("bytes=0-2", b"0-3/9", 502),
+            ("bytes=4-", b"0-8/9", 502),
+            ("bytes=-3", b"5-8/9", 502),
+            ("bytes=-3", b"5-7/9", 502),
+        ):
+            first, last = map(int, said.partition(b"/")[0].split(b"-"))
+            raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %b\r\n" % said
+            raw += b"Content-Length: %d\r\n\r\n" % (last + 1 - first) + b"x" * (last + 1 - first)
+            _, target = self.scripted(saying(raw))
+            self.assertEqual(self.ask(target, {"Range": asked}).status, expect, (asked, said))
+
+    def test_parts_of_another_version(self) -> None:
+        """A part of another version than ``If-Range`` names would be joined to this one."""
+        for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 206), (b'ETag: "v2"\r\n', 502)):
+            raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n" + tag
+            _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
+            answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": '"v1"'})
+            self.assertEqual(answer.status, expect, tag)
+            answer = self.ask(target, {"Range": "bytes=0-2"})
+            self.assertEqual(answer.status, 206)
+
     def test_head(self) -> None:
         """``HEAD`` is asked as ``HEAD``; a body that comes all the same is not relayed."""
         for body in (b"", b"x" * 1000):
