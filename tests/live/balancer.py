@@ -136,8 +136,12 @@ class Balancer:
 
     @property
     def log(self) -> str:
-        """All that it has written so far."""
-        return "".join(self._lines)
+        """All that it has written so far, what was asked of it included."""
+        lines = list(self._lines)
+        if self.kind == "nginx":
+            with open(os.path.join(self._directory, "chatfiles.log")) as access:
+                lines += access
+        return "".join(lines)
 
     def logged(self, pattern: str, seconds: float = PATIENCE) -> None:
         """Wait for it to write what matches."""
@@ -150,7 +154,8 @@ class Balancer:
         :raise AssertionError: it has ended by itself before.
         """
         if self._process.poll() is not None:
-            raise AssertionError(f"{self.kind} ended with {self._process.returncode}:\n{self.log}")
+            said = "".join(self._lines)
+            raise AssertionError(f"{self.kind} ended with {self._process.returncode}:\n{said}")
         self._process.send_signal(signal.SIGTERM)
         self.kill(PATIENCE)
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from tests.live.rawhttp import Fields, Response, fetch
@@ -34,6 +34,7 @@ class Pair:
     :param platform: options of the platform.
     :param workspace: options of the workspace.
     :param uid: the user that the workspace runs as; only root can say.
+    :param told: more environment of the platform.
     :ivar base: a directory of its own; the roots are in it, by their names.
     :ivar token: an auth token of the workspace.
     :ivar roles: what is stopped with the pair.
@@ -45,6 +46,7 @@ class Pair:
         platform: Sequence[str] = (),
         workspace: Sequence[str] = (),
         uid: int | None = None,
+        told: Mapping[str, str] = {},
     ) -> None:
         self._uid = uid
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
@@ -61,6 +63,7 @@ class Pair:
             "--upstream-allow=127.0.0.0/8",
             *both,
             *platform,
+            told=told,
         )
         twistd = [] if uid is None else [f"--uid={uid}", f"--gid={uid}"]
         self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd)

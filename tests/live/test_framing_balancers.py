@@ -77,7 +77,7 @@ CHANGES = {
     },
     "haproxy": {
         "timeout http-request 30s": "timeout http-request 1s",
-        "timeout client 75s": "timeout client 1s",
+        "timeout client 300s": "timeout client 1s",
         "    balance leastconn\n": "    balance leastconn\n    http-reuse always\n",
         "default-server check inter 1s fall 2 rise 2": "default-server",
     },

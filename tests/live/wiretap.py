@@ -1,5 +1,5 @@
 """
-Between a balancer and a platform: passes everything on as it is, and writes it down.
+Between two programs: passes everything on as it is, and writes it down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Tapped:
     """
     One connection.
 
-    :param asked: all octets that went to the platform.
+    :param asked: all octets that went to the server.
     :param answered: all octets that came from it.
     :param ended: whether both sides have closed it.
     """
@@ -39,14 +39,15 @@ class Tapped:
 
 class Wiretap:
     """
-    :param port: of 127.0.0.1, where it passes things on to.
+    :param port: where it passes things on to.
     :ivar address: where it listens, ``HOST:PORT``.
     :ivar connections: all so far, in order.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.connections: list[Tapped] = []
-        self._port = port
+        self._target = (host, port)
+        self._cut = False
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -57,9 +58,18 @@ class Wiretap:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut all connections, and those that come, until `restore`."""
+        self._cut = True
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def restore(self) -> None:
+        """Pass on again what comes."""
+        self._cut = False
 
     def _accept(self) -> None:
         while True:
@@ -68,7 +78,9 @@ class Wiretap:
             except OSError:
                 return
             try:
-                there = socket.create_connection(("127.0.0.1", self._port))
+                if self._cut:
+                    raise ConnectionRefusedError
+                there = socket.create_connection(self._target)
             except OSError:
                 here.close()
                 continue

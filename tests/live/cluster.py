@@ -1,0 +1,82 @@
+"""
+A service of several machines: platforms that share a PostgreSQL, and a workspace.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from twisted.trial.unittest import SkipTest
+
+from tests.live.pair import Pair
+from tests.live.role import Role
+from tests.live.wiretap import Wiretap
+from tests.postgres_server import Database, server
+
+__all__ = ["Cluster"]
+
+DELAY = "--drain-delay=1.5"
+LIMIT = f"--max-request-bytes={20 << 20}"
+TRUSTING = "--trusted-proxy=127.0.0.1"
+
+
+class Cluster(Pair):
+    """
+    Two platforms on one PostgreSQL, and a workspace that both reach.
+
+    They have one admin token, in a file.  Only the first believes proxies, and only the way of the
+    second to its registry can be cut.
+
+    :ivar nodes: the platforms; the first one is also `platform`.
+    :ivar way: between the second and PostgreSQL.
+    """
+
+    def __init__(self) -> None:
+        shared = Database(server())
+        parts = urlsplit(shared.url)
+        if not parts.hostname:
+            raise SkipTest("PostgreSQL has to be reached by TCP")
+        self.way = Wiretap(parts.port or 5432, parts.hostname)
+        # The URL holds a password: it goes by the environment.
+        urls = [shared.url, shared.server.url_of(shared.name, self.way.address)]
+        self._told = [{"CHATFILES_DATABASE": url} for url in urls]
+        super().__init__(both=[LIMIT], platform=[DELAY, TRUSTING], told=self._told[0])
+        self.nodes = [self.platform]
+        try:
+            self.nodes.append(self._start(1))
+        except BaseException:
+            self.discard()
+            raise
+
+    def addresses(self) -> list[str]:
+        """:return: ``HOST:PORT`` of each node."""
+        return [f"127.0.0.1:{node.port}" for node in self.nodes]
+
+    def restart(self, number: int) -> None:
+        """Start a node that has ended again, where it was."""
+        old = self.nodes[number]
+        self.roles.remove(old)
+        more = [TRUSTING] if number == 0 else []
+        node = self._start(number, f"--listen=tcp:{old.port}:interface=127.0.0.1", *more)
+        self.nodes[number] = node
+        self.platform = self.nodes[0]
+
+    def _start(self, number: int, *options: str) -> Role:
+        node = Role(
+            "platform",
+            f"--state-dir={self.state}-{number}",
+            f"--admin-token-file={self.state}/admin-token",
+            "--upstream-allow=127.0.0.0/8",
+            DELAY,
+            LIMIT,
+            *options,
+            told=self._told[number],
+        )
+        node.secrets |= self.platform.secrets
+        self.roles.append(node)
+        assert node.url, "it listens"
+        return node
+
+    def discard(self) -> None:
+        super().discard()
+        self.way.close()
