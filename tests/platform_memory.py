@@ -34,9 +34,9 @@ class MemoryPlatformCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.moment = START
         self.registry = MemoryRegistry(now=lambda: self.moment)
-        cache = CachedRegistry(self.registry)
-        self.successResultOf(begun(cache.start()))
         self.clock = Clock()
+        cache = CachedRegistry(self.registry, self.clock)
+        self.successResultOf(begun(cache.start()))
         self.heartbeats = LatestMoments(
             "heartbeats", cache.touch_workspaces, self.clock, lambda: self.moment
         )

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -91,13 +91,29 @@ class Server:
         """Start it again."""
         raise NotImplementedError
 
+    def freeze(self, frozen: bool, pids: Sequence[int] | None = None) -> None:
+        """
+        Let its processes do nothing at all, as on a machine that hangs, or let them go on.
+
+        :param pids: of some of its backends; by default all its processes.
+        """
+        raise SkipTest(f"the server of {VARIABLE} is not ours to stop")
+
+    def standby(self) -> Server:
+        """:return: a new server that follows this one; it is read-only until it is promoted."""
+        raise SkipTest(f"the server of {VARIABLE} is not ours to copy")
+
 
 class OwnServer(Server):
-    """A server that this process has started and will end."""
+    """
+    A server that this process has started and will end.
+
+    :param primary: to be a standby of.
+    """
 
     own = True
 
-    def __init__(self, binaries: str) -> None:
+    def __init__(self, binaries: str, primary: OwnServer | None = None) -> None:
         self._binaries = binaries
         # A process with root rights is refused by PostgreSQL.
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -112,16 +128,20 @@ class OwnServer(Server):
             for path in (self._directory, password_file):
                 shutil.chown(path, self._user)
             self._make_reachable()
-        self._run(
-            "initdb",
-            f"--pgdata={self._data}",
-            f"--username={USER}",
-            f"--pwfile={password_file}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        )
+        if primary is None:
+            self._run(
+                "initdb",
+                f"--pgdata={self._data}",
+                f"--username={USER}",
+                f"--pwfile={password_file}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            )
+        else:
+            where = f"--dbname={primary.url_of('postgres')}"
+            self._run("pg_basebackup", where, f"--pgdata={self._data}", "--no-sync", "-R", "-cfast")
         self.port = _free_port()
         super().__init__(f"postgresql://{USER}:{_QUOTED}@127.0.0.1:{self.port}/postgres")
         self.start()
@@ -169,9 +189,34 @@ class OwnServer(Server):
 
     def stop(self) -> None:
         if self._process is not None:
+            self.freeze(False)
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
             self._process = None
+
+    def freeze(self, frozen: bool, pids: Sequence[int] | None = None) -> None:
+        signum = signal.SIGSTOP if frozen else signal.SIGCONT
+        for pid in self._pids() if pids is None else pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    def _pids(self) -> list[int]:
+        """:return: of all its processes, the first of which starts the others."""
+        assert self._process is not None
+        found = [self._process.pid]
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as stat:
+                if stat.read().rpartition(")")[2].split()[1] == str(self._process.pid):
+                    found.append(int(name))
+        return found
+
+    def standby(self) -> OwnServer:
+        return OwnServer(self._binaries, self)
+
+    def end(self) -> None:
+        """End it for good."""
+        atexit.unregister(self._end)
+        self._end()
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
@@ -221,6 +266,13 @@ class Database:
         self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {allowed}")
         if not allowed:
             self.terminate()
+
+    def backends(self) -> list[int]:
+        """:return: the processes that serve its connections."""
+        found = self.server.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s", (self.name,)
+        )
+        return [pid for (pid,) in found]
 
     def terminate(self) -> int:
         """:return: how many backends were told to end."""

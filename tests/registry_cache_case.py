@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.model import ALL_SCOPES, token_hash
@@ -26,7 +27,8 @@ class CacheTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.inner = MemoryRegistry()
-        self.cache = CachedRegistry(self.inner, most=self.most)
+        self.clock = Clock()
+        self.cache = CachedRegistry(self.inner, self.clock, most=self.most)
         self.now(self.cache.start())
         self.add(FIRST, A)
         self.add(SECOND, B)

@@ -5,6 +5,7 @@ The registry in memory, alone and behind the cache, against the contract.
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.errors import RegistryUnavailable
@@ -35,7 +36,7 @@ class CachedMemoryRegistryTests(MemoryRegistryTests):
     """The cache over it does the same."""
 
     def make_registry(self) -> IWorkspaceRegistry:
-        return CachedRegistry(super().make_registry())
+        return CachedRegistry(super().make_registry(), Clock())
 
 
 class SwitchTests(SynchronousTestCase):

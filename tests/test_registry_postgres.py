@@ -86,7 +86,7 @@ class CachedPostgresRegistryTests(PostgresRegistryTests):
     """The cache over it does the same."""
 
     def make_registry(self) -> IWorkspaceRegistry:
-        return CachedRegistry(self.make_postgres())
+        return CachedRegistry(self.make_postgres(), REACTOR)
 
 
 class RaceTests(PostgresTestCase):

@@ -105,7 +105,7 @@ class ScaleTests(PostgresTestCase):
     async def test_warm(self) -> None:
         """What was asked once is asked again, or writing heartbeats makes it be forgotten."""
         some = await self.filled()
-        registry = CachedRegistry(await self.start())
+        registry = CachedRegistry(await self.start(), REACTOR)
         with self.measured(f"{len(some)} cold tokens and workspaces, one by one"):
             await self.look_up(registry, some)
         statements = self.statements()

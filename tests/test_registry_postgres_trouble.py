@@ -24,7 +24,7 @@ class CacheTests(FaultCase):
     async def test_off_while_nobody_tells(self) -> None:
         """A token that is revoked while a node does not hear goes on to open its workspace."""
         registry = await self.start()
-        cache = CachedRegistry(registry)
+        cache = CachedRegistry(registry, REACTOR)
         await self.add_first(cache)
         token = await self.recovers(lambda: self.remembered(cache))
         told: list[UUID | None] = []
@@ -56,7 +56,7 @@ class CacheTests(FaultCase):
         """A token that is revoked while the network swallows notifications stays valid."""
         hop, url = self.hop()
         registry = await self.start(url)
-        cache = CachedRegistry(registry)
+        cache = CachedRegistry(registry, REACTOR)
         await self.add_first(cache)
         await self.recovers(lambda: self.remembered(cache))
         begin = REACTOR.seconds()

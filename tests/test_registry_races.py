@@ -102,6 +102,21 @@ class SharingTests(CacheTestCase):
         self.assertEqual(self.successResultOf(other).workspace_id, SECOND)
         self.assert_asked("workspace", "token", "token")
 
+    def test_many(self) -> None:
+        """A thousand that wait for one answer hold up everybody else when it comes."""
+        self.inner.holding = True
+        found: list[object] = []
+        calls = [begun(self.cache.token(A)).addBoth(found.append) for _ in range(45)]
+        calls.append(begun(self.cache.token(B)).addBoth(found.append))
+        self.inner.release()
+        self.assertEqual(len(found), 20 + 1)
+        calls[30].cancel()
+        self.assertEqual(len(found), 20 + 1 + 1)
+        self.clock.advance(0)
+        self.assertEqual(len(found), 46)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNotNone(self.cache.cached_token(A))
+
     def test_shared_failure(self) -> None:
         """Of several who ask during an outage some hear of it, and the others nothing."""
         self.inner.holding = self.inner.failing = True
@@ -186,7 +201,7 @@ class SharingTests(CacheTestCase):
 
     def test_coroutines(self) -> None:
         """A registry whose methods are coroutines cannot be cached."""
-        cache: Any = CachedRegistry(CoroutineRegistry(self.inner))
+        cache: Any = CachedRegistry(CoroutineRegistry(self.inner), self.clock)
         self.assertEqual(self.now(cache.workspace(FIRST)).id, FIRST)
         self.assertEqual(self.now(cache.token(A)).workspace_id, FIRST)
 

@@ -73,7 +73,7 @@ class CachedSQLiteRegistryTests(SQLiteRegistryTests):
     """The cache over it does the same."""
 
     def make_registry(self) -> IWorkspaceRegistry:
-        return CachedRegistry(super().make_registry())
+        return CachedRegistry(super().make_registry(), REACTOR)
 
 
 def _stored(value: object) -> object:

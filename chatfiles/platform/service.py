@@ -47,14 +47,14 @@ def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
         a password.
     """
     if database.startswith(POSTGRES_SCHEMES):
-        return CachedRegistry(open_postgres(database, reactor=reactor, now=_utc_now))
+        return CachedRegistry(open_postgres(database, reactor=reactor, now=_utc_now), reactor)
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(
             "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db, "
             "or postgresql://USER@HOST/NAME"
         )
-    return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now))
+    return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now), reactor)
 
 
 async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:

@@ -165,6 +165,11 @@ class Role:
         with self._news:
             return len(self._lines)
 
+    def log_since(self, mark: int) -> str:
+        """:return: what has been written since."""
+        with self._news:
+            return "".join(self._lines[mark:])
+
     def logged(self, pattern: str, *, since: int = 0, seconds: float = PATIENCE) -> re.Match[str]:
         """
         Wait for a line of the log.

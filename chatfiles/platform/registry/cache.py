@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from twisted.internet.defer import succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
@@ -33,16 +34,17 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     whoever guesses would fill the memory.
 
     :param inner: the registry that knows.
+    :param clock: the reactor.
     :param most: how many workspaces, and how many tokens, are remembered.
     """
 
-    def __init__(self, inner: IWorkspaceRegistry, *, most: int = MOST) -> None:
+    def __init__(self, inner: IWorkspaceRegistry, clock: IReactorTime, *, most: int = MOST) -> None:
         super().__init__(inner)
         self._subscribers = Subscribers()
         self._workspaces: Remembered[UUID, Workspace] = Remembered(most)
         self._tokens: Remembered[bytes, Token] = Remembered(most)
-        self._asked_workspaces = Questions(self._learn_workspace)
-        self._asked_tokens = Questions(self._learn_token)
+        self._asked_workspaces = Questions(self._learn_workspace, clock)
+        self._asked_tokens = Questions(self._learn_token, clock)
         self._unsubscribe = inner.subscribe(self._changed)
 
     def cached_workspace(self, workspace_id: UUID) -> Workspace | None:

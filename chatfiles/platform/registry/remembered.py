@@ -10,9 +10,14 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 __all__ = ["Questions", "Remembered"]
+
+#: Who wait for one answer and are given it in one turn of the reactor: a thousand at once would
+#: hold up everybody else for long.
+AT_ONCE = 20
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -76,8 +81,9 @@ class Questions(Generic[K, V]):
     :param learned: called with each answer, unless the question was disowned meanwhile.
     """
 
-    def __init__(self, learned: Callable[[K, V], None]) -> None:
+    def __init__(self, learned: Callable[[K, V], None], clock: IReactorTime) -> None:
         self._learned = learned
+        self._clock = clock
         self._asked: dict[K, _Question[V]] = {}
 
     def ask(self, key: K, ask: Callable[[], Awaitable[V]]) -> Deferred[V]:
@@ -90,7 +96,7 @@ class Questions(Generic[K, V]):
 
     def ask_anew(self, key: K, ask: Callable[[], Awaitable[V]]) -> Deferred[V]:
         """As `ask`, sharing only with those who come later."""
-        question: _Question[V] = _Question(lambda: self._is_over(key, question))
+        question: _Question[V] = _Question(lambda: self._is_over(key, question), self._clock)
         self._asked[key] = question
         waiting = question.wait()
 
@@ -129,14 +135,15 @@ class _Question(Generic[V]):
     :param deserted: called when the last of them has left.
     """
 
-    def __init__(self, deserted: Callable[[], object]) -> None:
+    def __init__(self, deserted: Callable[[], object], clock: IReactorTime) -> None:
         self._deserted = deserted
+        self._clock = clock
         self._waiting: list[Deferred[V]] = []
         self._sent: Deferred[None] | None = None
 
     def send(self, answer: Deferred[V]) -> None:
         """:param answer: goes to all who wait when it comes."""
-        self._sent = answer.addCallbacks(self._deliver, self._fail)
+        self._sent = answer.addBoth(self._deliver)
 
     def wait(self) -> Deferred[V]:
         """:return: the answer."""
@@ -151,15 +158,12 @@ class _Question(Generic[V]):
             if self._sent is not None:
                 self._sent.cancel()
 
-    # One at a time, because each may make another leave.
-
-    def _deliver(self, answer: V) -> None:
-        while self._waiting:
-            self._waiting.pop(0).callback(answer)
-
-    def _fail(self, failure: Failure) -> None:
-        while self._waiting:
-            self._waiting.pop(0).errback(failure)
+    def _deliver(self, result: V | Failure) -> None:
+        for _ in range(AT_ONCE):
+            if not self._waiting:  # each may make another leave
+                return
+            self._waiting.pop(0).callback(result)
+        self._clock.callLater(0, self._deliver, result)
 
 
 def _deferred(awaitable: Awaitable[V]) -> Deferred[V]:

@@ -25,6 +25,9 @@ __all__ = ["Call", "PostgresPool"]
 MAX_WAITING = 1000
 #: Seconds between two attempts to connect while there is no connection.
 PAUSE = 0.1
+#: Callers that are told of a failure in one turn of the reactor: a thousand at once would hold up
+#: everybody else for long.
+TOLD_AT_ONCE = 20
 #: The server does not let a session write: it may be the standby of another one by now.
 READ_ONLY = "25006"
 
@@ -55,9 +58,10 @@ class Call(Generic[T]):
         self.left: Callable[[Call[T]], None] = lambda _: None
 
     def _cancelled(self, _: Deferred[T]) -> None:
-        self.abandoned = True
-        self.deadline.cancel()
-        self.left(self)
+        if not self.abandoned:
+            self.abandoned = True
+            self.deadline.cancel()
+            self.left(self)
 
 
 class PostgresPool:
@@ -96,6 +100,8 @@ class PostgresPool:
         self._dialing = 0
         self._not_before = 0.0
         self._pause: IDelayedCall | None = None
+        self._failed: deque[tuple[Call[Any], BaseException]] = deque()
+        self._telling: IDelayedCall | None = None
         self._closers: list[Deferred[None]] = []
 
     def open(self) -> None:
@@ -204,13 +210,13 @@ class PostgresPool:
     def _not_connected(self, failure: Failure) -> None:
         self._dialing -= 1
         self._not_before = self._clock.seconds() + PAUSE
-        self._outcome("connect", failure.value)
+        error = failure.value or RegistryUnavailable()
+        self._outcome("connect", error)
         if not (self._busy or self._idle or self._dialing):
             waiting, self._waiting = self._waiting, deque()
             for call in waiting:
-                call.abandoned = True
                 call.deadline.cancel()
-                call.answer.errback(failure.value)
+                self._fail(call, error)
         self._serve()
 
     def _lost(self, link: Link) -> None:
@@ -233,9 +239,23 @@ class PostgresPool:
     def _too_slow(self, call: Call[Any]) -> None:
         where = "connection" if call.link is None else "answer"
         self._outcome(call.what, TimeoutError(f"no {where} within {call.timeout:g} s"))
-        call.abandoned = True
+        self._fail(call, RegistryUnavailable())
         self._leaves(call)
-        call.answer.errback(RegistryUnavailable())
+
+    def _fail(self, call: Call[Any], error: BaseException) -> None:
+        """Tell the caller, in turn."""
+        call.abandoned = True
+        self._failed.append((call, error))
+        if self._telling is None:
+            self._telling = self._clock.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        for _ in range(min(TOLD_AT_ONCE, len(self._failed))):
+            call, error = self._failed.popleft()
+            if not call.answer.called:
+                call.answer.errback(error)
+        self._telling = self._clock.callLater(0, self._tell) if self._failed else None
+        self._end_if_done()
 
     def _watch(self, call: Call[Any]) -> None:
         """Give the connection up too when the call has had it for as long as it may."""
@@ -247,7 +267,7 @@ class PostgresPool:
         link.discard()
 
     def _end_if_done(self) -> None:
-        if self._open or self._waiting or self._busy or self._dialing:
+        if self._open or self._waiting or self._failed or self._busy or self._dialing:
             return
         self._drop_idle()
         if self._pause is not None and self._pause.active():

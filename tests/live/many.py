@@ -1,0 +1,66 @@
+"""
+Many requests at once, from one thread.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.live.rawhttp import PATIENCE, Connection, Response, answers_in
+
+__all__ = ["Outcome", "ask_many"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    :param seconds: from the request to the end of its answer.
+    """
+
+    response: Response
+    seconds: float
+
+
+def ask_many(url: str, questions: Sequence[tuple[str, str]]) -> list[Outcome]:
+    """
+    Connect all, then ask all at once.
+
+    :param questions: what is asked for, and with which token.
+    :return: what became of them, in no order.
+    """
+    connections = [Connection(url) for _ in questions]
+    try:
+        began: dict[Connection, float] = {}
+        for connection, (target, token) in zip(connections, questions, strict=True):
+            fields = {"Authorization": f"Bearer {token}", "Connection": "close"}
+            began[connection] = time.monotonic()
+            connection.ask("GET", target, fields)
+        return _collect(began)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _collect(began: dict[Connection, float]) -> list[Outcome]:
+    received = {connection: bytearray() for connection in began}
+    outcomes: list[Outcome] = []
+    with selectors.DefaultSelector() as selector:
+        for connection in began:
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+        while len(outcomes) < len(began):
+            ready = selector.select(PATIENCE)
+            if not ready:
+                raise AssertionError(f"{len(began) - len(outcomes)} answers do not come")
+            for key, _ in ready:
+                connection = key.data
+                data = connection.socket.recv(65536)
+                received[connection] += data
+                if not data:
+                    selector.unregister(connection.socket)
+                    seconds = time.monotonic() - began[connection]
+                    (response,) = answers_in(bytes(received[connection]))
+                    outcomes.append(Outcome(response, seconds))
+    return outcomes

@@ -1,0 +1,129 @@
+"""
+PostgreSQL fails in every way, under running downloads: these go on, new ones are told so in time,
+and it is over by itself (CONTRACT 9, "registry down").
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.live.postgres_case import PostgresCase
+from tests.live.processes import SOAK, until
+from tests.live.rawhttp import Response, fetch
+from tests.postgres_server import server
+
+KILLS = 100 if SOAK else 10
+LOCKED = 10.0 if SOAK else 2.5
+AT_ONCE = 500 if SOAK else 200
+
+
+class AwayTests(PostgresCase):
+    """The server is away."""
+
+    def test_restart(self) -> None:
+        """The server is stopped and started again."""
+        with self.watched() as note:
+            server().stop()
+            try:
+                note("refused after", self.refused(self.cold(50)))
+                self.assertFalse(self.ready())
+                for _ in range(5):
+                    self.refused(self.cold(10))
+            finally:
+                server().start()
+            note("served again after", self.recovers())
+
+    def test_killed_under_load(self) -> None:
+        """All of its backends are killed again and again, while many ask."""
+        asked: list[Response] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                asked.extend(outcome.response for outcome in self.cold(4))
+
+        with self.watched() as note:
+            threads = [threading.Thread(target=ask) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            try:
+                for _ in range(KILLS):
+                    self.database.terminate()
+                    time.sleep(0.05)  # for the next ones to be connected
+            finally:
+                over.set()
+                for thread in threads:
+                    thread.join()
+            self.assertGreater(len(asked), KILLS)
+            refused = [response for response in asked if response.status != 200]
+            for response in refused:
+                self.unavailable(response)
+            note("asked", len(asked))
+            note("of which refused", len(refused))
+            note("served again after", self.recovers())
+
+
+class StuckTests(PostgresCase):
+    """The server is there and does not answer."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else can read the workspaces meanwhile."""
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    def test_locked_table(self) -> None:
+        """A table is locked; what is remembered needs no table."""
+        known = self.target(self.pair.id)
+        self.assertEqual(self.ask(known).status, 200)
+        with self.watched() as note:
+            with self.locked():
+                end = time.monotonic() + LOCKED
+                slowest = 0.0
+                while time.monotonic() < end:
+                    slowest = max(slowest, self.refused(self.cold(20)))
+                    self.assertEqual(self.ask(known).status, 200)
+                self.assertFalse(self.ready())
+            note("refused after", slowest)
+            note("served again after", self.recovers())
+
+    def test_many_at_once(self) -> None:
+        """More ask at once than there are connections, while they are answered and while not."""
+        with self.watched() as note:
+            began = time.monotonic()
+            self.served(self.cold(AT_ONCE))
+            note(f"{AT_ONCE} served in", time.monotonic() - began)
+            with self.locked():
+                note(f"{AT_ONCE} refused after", self.refused(self.cold(AT_ONCE)))
+            note("served again after", self.recovers())
+
+    def test_backends_hang(self) -> None:
+        """Every connection hangs, but new ones can be made: it is over even before they go on."""
+        with self.watched() as note:
+            backends = self.database.backends()
+            server().freeze(True, backends)
+            self.addCleanup(server().freeze, False)
+            self.refused(self.cold(20))
+            note("served again after", self.recovers())
+            server().freeze(False)
+
+    def test_all_hangs(self) -> None:
+        """The whole machine of the server hangs."""
+        with self.watched() as note:
+            server().freeze(True)
+            self.addCleanup(server().freeze, False)
+            note("refused after", self.refused(self.cold(20)))
+            self.assertFalse(self.ready())
+            # Nothing is remembered any more that somebody might have changed meanwhile.
+            until(lambda: self.ask(self.target(self.pair.id)).status == 503, "forgotten")
+            self.refused(self.cold(20))
+            server().freeze(False)
+            note("served again after", self.recovers())
+
+    def ask(self, target: str) -> Response:
+        """:return: the answer to the owner of the pair's workspace."""
+        return fetch(self.pair.platform.url, target, self.pair.bearer)
