@@ -19,6 +19,11 @@ from chatfiles.service import Listener, RoleService
 
 __all__ = ["Options", "makeService"]
 
+#: Connections that may wait to be accepted, unless the operator says otherwise.  With Twisted's 50,
+#: a burst of callers waits a second and more for their second SYN.
+BACKLOG = 511
+_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
+
 
 def makeService(options: Options) -> IService:
     """
@@ -74,7 +79,7 @@ def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:
     listeners = []
     for description in descriptions:
         try:
-            endpoint = serverFromString(reactor, description)
+            endpoint = _endpoint(reactor, description)
         except Exception as error:
             raise ValueError(
                 "--listen takes a Twisted server endpoint, such as "
@@ -82,6 +87,15 @@ def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:
             ) from None
         listeners.append(Listener(description, endpoint))
     return listeners
+
+
+def _endpoint(reactor: Any, description: str) -> Any:
+    if description.startswith(_QUEUED) and "backlog=" not in description:
+        try:
+            return serverFromString(reactor, f"{description}:backlog={BACKLOG}")
+        except Exception:  # noqa: S110 - the number may be there without its name
+            pass
+    return serverFromString(reactor, description)
 
 
 def _exit_cleanly(reactor: Any) -> None:

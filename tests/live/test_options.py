@@ -4,8 +4,10 @@ CONTRACT 2: what is wrong with an option is told in one line, before anything li
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import stat
@@ -97,6 +99,27 @@ class OptionTests(SynchronousTestCase):
         self.assertIn(f"{port}", done.stdout)
         self.assertIn("cannot start", done.stdout)
         self.assertNotIn("Traceback", done.stdout + done.stderr)
+
+    def test_burst(self) -> None:
+        """Callers who come at once while it is busy wait for a second, unless it is told so."""
+        for more, fit in (("", True), (":backlog=20", False)):
+            role = Role("workspace", f"--listen=tcp:0:interface=127.0.0.1{more}")
+            self.addCleanup(role.kill)
+            port = role.port
+            role.signal(signal.SIGSTOP)
+            with contextlib.ExitStack() as stack:
+                waiting = 0
+                for _ in range(200):
+                    caller = stack.enter_context(socket.socket())
+                    caller.settimeout(0.5)
+                    try:
+                        caller.connect(("127.0.0.1", port))
+                    except TimeoutError:
+                        waiting += 1
+                        break
+                role.signal(signal.SIGCONT)
+            self.assertEqual(waiting == 0, fit, more)
+            role.stop()
 
     def test_unusable_database(self) -> None:
         """Nor does a platform start over a database that it does not understand."""
