@@ -46,6 +46,24 @@ class CacheTests(FaultCase):
         self.database.execute("UPDATE workspace_auth_tokens SET revoked_at = now()")
         self.assertIsNone(await cache.token(token_hash("token")))
 
+    async def test_read_from_a_standby(self) -> None:
+        """What a standby says, which may be older than a change that was told of, is kept; or it is
+        asked for ever, though there is a primary again."""
+        registry = await self.start()
+        cache = CachedRegistry(registry, REACTOR)
+        await self.add_first(cache)
+        await self.recovers(lambda: self.remembered(cache))
+        await cache.workspace(FIRST)
+        links = list(registry._readers._idle)
+        for link in links:
+            link.standby = True
+        for _ in links:
+            await registry.check()
+            self.assertIsNone(cache.cached_token(token_hash("token")))
+            self.assertIsNone(cache.cached_workspace(FIRST))
+        self.assertTrue(all(link.over for link in links))
+        await self.remembered(cache)
+
     async def remembered(self, cache: CachedRegistry) -> Any:
         found = await cache.token(token_hash("token"))
         if cache.cached_token(token_hash("token")) is None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from twisted.trial.unittest import SkipTest
@@ -22,7 +23,7 @@ from tests.live.many import Outcome, ask_many
 from tests.live.processes import SOAK, LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
 from tests.live.role import ROOT, environment
-from tests.postgres_server import PASSWORD, Database, server
+from tests.postgres_server import PASSWORD, Database, Server, server
 
 __all__ = ["LATE", "PostgresCase", "PostgresPair", "Witness"]
 
@@ -93,16 +94,19 @@ class PostgresPair(Pair):
     """
     Both roles, the platform's registry in PostgreSQL.
 
-    :param url: of the database, if it is not reached directly.
+    :param standby: where it may look as well.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, standby: Server | None = None) -> None:
         if not server().own:
             raise SkipTest("needs a PostgreSQL that may be stopped")
         self.postgres = Database(server())
+        servers = [each for each in (server(), standby) if each is not None]
+        places = ",".join(urlsplit(each.url).netloc.rpartition("@")[2] for each in servers)
+        self.url = server().url_of(self.postgres.name, places)
         self._released = False
         super().__init__(
-            platform=[f"--database={url or self.postgres.url}", "--drain-timeout=5"],
+            platform=[f"--database={self.url}", "--drain-timeout=5"],
             workspace=["--drain-timeout=5"],
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])
@@ -141,9 +145,9 @@ class PostgresCase(LiveCase):
 
     # -- questions
 
-    def cold(self, count: int = 1) -> list[Outcome]:
+    def cold(self, count: int = 1, *, same: bool = False) -> list[Outcome]:
         """:return: what becomes of downloads, at once, of workspaces that are not remembered."""
-        ids = [self.pair.cold() for _ in range(count)]
+        ids = [self.pair.cold()] * count if same else [self.pair.cold() for _ in range(count)]
         questions = [(self.target(each), f"cold-{each}") for each in ids]
         return ask_many(self.pair.platform.url, questions)
 

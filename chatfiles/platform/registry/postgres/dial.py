@@ -42,7 +42,8 @@ _SESSION = """
     SELECT set_config('statement_timeout', %(statement)s, false),
         set_config('idle_in_transaction_session_timeout', %(transaction)s, false),
         set_config('TimeZone', 'UTC', false),
-        set_config('DateStyle', 'ISO, YMD', false)"""
+        set_config('DateStyle', 'ISO, YMD', false),
+        pg_is_in_recovery()"""
 
 
 class PostgresDialer:
@@ -141,7 +142,7 @@ class PostgresDialer:
         try:
             await link.connect(**self._parameters, **given)
             link.opened()
-            await link.execute(_SESSION, self._session())
+            ((*_, link.standby),) = await link.rows(_SESSION, self._session())
         except LINK_ERRORS:
             link.discard()
             if late:

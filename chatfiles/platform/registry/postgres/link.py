@@ -71,12 +71,14 @@ class Link(Connection):  # type: ignore[misc]
     Whoever uses it runs one statement at a time.
 
     :ivar lost: called once when it is lost while no statement runs.
+    :ivar standby: whether the server was following another one when this was connected.
     :param reactor: provides ``IReactorFDSet`` and ``IReactorTime``.
     """
 
     def __init__(self, reactor: object) -> None:
         super().__init__(reactor, cooperator=_AtOnce())
         self.lost: Callable[[], None] = lambda: None
+        self.standby: object = False
         self._over = False
 
     @property

@@ -165,6 +165,7 @@ class PostgresPool:
         broken = link.over
         error = _error(result)
         if isinstance(error, PostgresError) and error.sqlstate == READ_ONLY:
+            self._drop_idle()
             link.discard()
         if link.usable:
             self._idle.append(link)

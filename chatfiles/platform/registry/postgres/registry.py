@@ -135,11 +135,20 @@ class PostgresRegistry(StoredRegistry):
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
         async def work(link: Link) -> T:
-            return await query(Session(link))
+            answer = await query(Session(link))
+            if link.standby:
+                self._read_from_standby(link)
+            return answer
 
         return self._readers.call(
             what, lambda link, _: Deferred.fromCoroutine(work(link)), again=True
         )
+
+    def _read_from_standby(self, link: Link) -> None:
+        """See to it that nobody keeps what may be older than what was told of."""
+        self._subscribers.tell(None)
+        if self.watching:  # another server writes again, and tells
+            link.discard()
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
         async def work(link: Link, call: Call[Any]) -> T:
