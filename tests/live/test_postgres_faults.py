@@ -16,7 +16,7 @@ from tests.live.rawhttp import Response, fetch
 from tests.postgres_server import server
 
 KILLS = 100 if SOAK else 10
-LOCKED = 10.0 if SOAK else 2.5
+LOCKED = 10.0 if SOAK else 1.0
 AT_ONCE = 500 if SOAK else 200
 
 
@@ -99,7 +99,8 @@ class StuckTests(PostgresCase):
             note(f"{AT_ONCE} served in", time.monotonic() - began)
             with self.locked():
                 note(f"{AT_ONCE} refused after", self.refused(self.cold(AT_ONCE)))
-                note("and for one file after", self.refused(self.cold(AT_ONCE, same=True)))
+                if SOAK:
+                    note("and for one file after", self.refused(self.cold(AT_ONCE, same=True)))
             self.served(self.cold(AT_ONCE, same=True))
             note("served again after", self.recovers())
 
@@ -123,7 +124,6 @@ class StuckTests(PostgresCase):
             self.assertFalse(self.ready())
             # Nothing is remembered any more that somebody might have changed meanwhile.
             until(lambda: self.ask(self.target(self.pair.id)).status == 503, "forgotten")
-            self.refused(self.cold(20))
             server().freeze(False)
             note("served again after", self.recovers())
 
