@@ -34,6 +34,8 @@ class Threads:
     ) -> None:
         self._reactor = reactor
         self._abandon = abandon
+        self._unsettled = 0
+        self._settling: list[Deferred[None]] = []
         self._pool = ThreadPool(0, most, name)
         if abandon:
             self._pool.threadFactory = _DaemonThread
@@ -41,6 +43,22 @@ class Threads:
     def start(self) -> None:
         """Begin to run what has been and will be asked for."""
         self._pool.start()
+
+    def settled(self) -> Deferred[None]:
+        """
+        :return: fires when every result has been delivered, and nothing was asked for in reply.  To
+            `stop` before that is to lose what a result would have led to.
+        """
+        settled: Deferred[None] = Deferred()
+        self._settling.append(settled)
+        self._tell_settled()
+        return settled
+
+    def _tell_settled(self) -> None:
+        if not (self._unsettled and self._pool.started):
+            settling, self._settling = self._settling, []
+            for settled in settling:
+                settled.callback(None)
 
     def stop(self) -> None:
         """Wait for what is running, unless it may be abandoned, and end."""
@@ -68,14 +86,19 @@ class Threads:
         waiting: Deferred[T] = Deferred(lambda _: None)
 
         def deliver(success: bool, result: Any) -> None:
-            if not waiting.called:
-                waiting.callback(result)
-            elif success:
-                discard(result)
+            try:
+                if not waiting.called:
+                    waiting.callback(result)
+                elif success:
+                    discard(result)
+            finally:
+                self._unsettled -= 1
+                self._tell_settled()
 
         def done(success: bool, result: Any) -> None:
             self._reactor.callFromThread(deliver, success, result)
 
+        self._unsettled += 1
         self._pool.callInThreadWithCallback(done, function, *args, **kwargs)
         return waiting
 

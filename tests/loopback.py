@@ -34,15 +34,24 @@ class Loopback:
     """
     :param case: cleans up.
     :param receive_buffer: bytes that the kernel takes for the caller, about.
+    :param tls: the server's certificate and key, if it is to speak TLS; the caller does not yet.
     """
 
     def __init__(
-        self, case: TestCase, reactor: Any, root: Resource, receive_buffer: int | None = None
+        self,
+        case: TestCase,
+        reactor: Any,
+        root: Resource,
+        receive_buffer: int | None = None,
+        tls: Any = None,
     ) -> None:
         self.reactor = reactor
         self.clock = Clock()
         self.site = Site(root, self.clock, header_timeout=HEADER_TIMEOUT, idle_timeout=IDLE_TIMEOUT)
-        port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        if tls is None:
+            port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        else:
+            port = reactor.listenSSL(0, self.site, tls, interface="127.0.0.1")
         case.addCleanup(port.stopListening)
         self.socket = socket.socket()
         if receive_buffer is not None:

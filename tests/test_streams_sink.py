@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.sink import HIGH_WATER, SinkFeeder
+from chatfiles.streams.sink import HIGH_WATER, NotWanted, SinkFeeder
 
 
 class SinkError(Exception):
@@ -101,7 +101,10 @@ class FeederTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.body, self.sink, self.threads = Body(), Sink(), Threads()
-        self.feeder: SinkFeeder[bytes] = SinkFeeder(self.body, self.sink, self.threads.run)
+        self.wanted = True
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(
+            self.body, self.sink, self.threads.run, lambda: self.wanted
+        )
         self.results: list[Any] = []
         self.feeder.done.addBoth(self.results.append)
 
@@ -139,14 +142,34 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.calls, ["finish", "close"])
         self.assertEqual(self.results, [b""])
 
-    def test_result_only_when_closed(self) -> None:
-        """The sender is told that it is stored while files are still open."""
+    def test_told_when_it_is_settled(self) -> None:
+        """A sender that leaves between the decision and the answer has its files stored."""
         self.feeder.finished()
         self.threads.step()
-        self.assertEqual(self.sink.calls, ["finish"])
+        self.assertEqual((self.sink.calls, self.results), (["finish"], [b""]))
+        self.feeder.failed(ConnectionError())  # too late: it has been told
+        self.feeder.done.cancel()
+        self.threads.all()
+        self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], True))
+
+    def test_nobody_to_tell(self) -> None:
+        """What nobody will be told of stays, or the request ends before it is taken back."""
+        self.feeder.finished()
+        self.wanted = False
+        self.threads.step()
         self.assertEqual(self.results, [])
         self.threads.step()
-        self.assertEqual(self.results, [b""])
+        self.assertIsInstance(self.failure(), NotWanted)
+        self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], False))
+
+    def test_refusal_only_when_closed(self) -> None:
+        """The sender is told that the disk is full while its own part still fills it."""
+        self.sink.raises["feed"] = SinkError()
+        self.feeder.received(b"x")
+        self.threads.step()
+        self.assertEqual((self.sink.calls, self.results), (["feed"], []))
+        self.threads.step()
+        self.assertIsInstance(self.failure(), SinkError)
 
     def test_back_pressure(self) -> None:
         """A disk that is slower than the sender fills the memory."""
@@ -222,12 +245,17 @@ class FeederTests(SynchronousTestCase):
 
     def test_fails_while_finishing(self) -> None:
         """A sender that leaves behind its last byte leaves a sink open, or what it made."""
-        self.feeder.finished()
-        self.feeder.failed(ConnectionError())
-        self.threads.all()
-        self.assertEqual(self.sink.calls, ["finish", "close"])
-        self.assertIsInstance(self.failure(), ConnectionError)
-        self.assertIs(self.sink.kept, False)
+        for cancelled in (False, True):
+            self.setUp()
+            self.feeder.finished()
+            if cancelled:
+                self.feeder.done.cancel()
+            else:
+                self.feeder.failed(ConnectionError())
+            self.threads.all()
+            self.assertEqual(self.sink.calls, ["finish", "close"])
+            self.assertIsInstance(self.failure(), CancelledError if cancelled else ConnectionError)
+            self.assertIs(self.sink.kept, False)
 
     def test_cancelled(self) -> None:
         """A request that is given up leaves a sink open, or closes it twice."""
@@ -252,7 +280,10 @@ class FeederMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.body, self.sink, self.threads = Body(), Sink(), Threads()
-        self.feeder: SinkFeeder[bytes] = SinkFeeder(self.body, self.sink, self.threads.run)
+        self.wanted = True
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(
+            self.body, self.sink, self.threads.run, lambda: self.wanted
+        )
         self.sent, self.over, self.cancelled = b"", False, False
         self.results: list[Any] = []
         self.feeder.done.addBoth(self.results.append)
@@ -289,6 +320,11 @@ class FeederMachine(RuleBasedStateMachine):
         self.feeder.done.cancel()
 
     @rule()
+    def leave(self) -> None:
+        """The sender is gone, which is not noticed before somebody looks."""
+        self.wanted = False
+
+    @rule()
     def fail(self) -> None:
         """The disk is full from now on."""
         self.sink.raises["feed"] = SinkError()
@@ -308,8 +344,7 @@ class FeederMachine(RuleBasedStateMachine):
         self.threads.all()
         assert self.sink.closed == 1
         (result,) = self.results
-        if not self.cancelled:  # who gives up while the sink is being closed is not told any more
-            assert self.sink.kept is not isinstance(result, Failure)
+        assert self.sink.kept is not isinstance(result, Failure)
         if not isinstance(result, Failure):
             assert result == self.sent
 

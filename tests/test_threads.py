@@ -93,6 +93,41 @@ class ThreadsTests(TestCase):
         self.addCleanup(threads.stop)
         self.assertEqual(await waiting, 1)
 
+    async def test_settled(self) -> None:
+        """A role would end while a result is on its way that leads to more."""
+        go, done = threading.Event(), list[str]()
+
+        def first() -> str:
+            go.wait(10)
+            return "second"
+
+        self.threads.run(first).addCallback(
+            lambda name: self.threads.run(done.append, name).addCallback(lambda _: done.append("!"))
+        )
+        settled = self.threads.settled()
+        await self.threads.run(lambda: None)
+        self.assertNoResult(settled)
+        go.set()
+        await settled
+        self.assertEqual(done, ["second", "!"])
+        self.successResultOf(self.threads.settled())
+
+    async def test_settled_after_trouble(self) -> None:
+        """A call that failed, or that nobody waits for, would keep a role from ending."""
+        failing = self.threads.run(lambda: 1 // 0)
+        failing.addErrback(lambda failure: failure.trap(ZeroDivisionError))
+        waiting = self.threads.run_or_discard(lambda _: 1 // 0, lambda: 1)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        await self.threads.settled()
+        await until(reactor, lambda: self.flushLoggedErrors(ZeroDivisionError))
+
+    def test_settled_before_the_start(self) -> None:
+        """A role that never began could not end."""
+        threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]
+        threads.run(lambda: None)
+        self.successResultOf(threads.settled())
+
     def test_stop(self) -> None:
         """A role that never began could not end; or one that ended not end again."""
         threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]

@@ -340,6 +340,39 @@ class EndTests(Case):
         session.close(keep=False)
         self.assertEqual(self.listed(), {})
 
+    def test_killed_while_taking_back(self) -> None:
+        """A process that dies meanwhile leaves some of the files of a request."""
+        session = self.session()
+        session.feed(form(part(b"1"), part(b"2"), part(b"3")))
+        session.finish()
+        self.assertEqual(len(self.listed()), 3)  # and nothing else, where they have other names
+        child = os.fork()
+        if child == 0:
+            unlinked, real = list[str](), os.unlink
+
+            def unlink(name: str, **more: int) -> None:
+                if unlinked:
+                    os._exit(9)
+                unlinked.append(name)
+                real(name, **more)
+
+            with mock.patch("os.unlink", unlink):
+                session.close(keep=False)
+            os._exit(0)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 9)
+        self.assertTrue(any(name.endswith(".note") for name in self.listed()))
+        self.assertEqual(self.directory.sweep(), 2)
+        self.assertEqual(self.listed(), {})
+
+    def test_taken_back_from_a_full_disk(self) -> None:
+        """What nobody is told of stays because there is no room to write it down."""
+        session = self.session()
+        session.feed(form(part(b"1"), part(b"2")))
+        session.finish()
+        with mock.patch("os.open", side_effect=OSError(errno.ENOSPC, "")):
+            session.close(keep=False)
+        self.assertEqual(self.listed(), {})
+
     def test_descriptors(self) -> None:
         """A descriptor stays open."""
         before = len(os.listdir("/proc/self/fd"))

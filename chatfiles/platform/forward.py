@@ -110,7 +110,6 @@ class WorkspaceGateway:
             values = read.fields.getRawHeaders(name)
             if values is not None:
                 headers.setRawHeaders(name, values)
-        headers.setRawHeaders(b"Via", [VIA])
         url = target.url.join(b"/internal/file/read?" + query.encode("ascii"))
         response = await self._ask(target, read.method, url, headers, read.request_id)
         try:
@@ -147,6 +146,7 @@ class WorkspaceGateway:
     ) -> IResponse:
         headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
         headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
+        headers.setRawHeaders(b"Via", [VIA])
         # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
         response: IResponse = await self._client.request(
             method.decode("ascii"),

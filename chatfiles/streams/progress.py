@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["RELAYED_PATIENCE", "ProgressWatch", "acknowledged", "unsent"]
+__all__ = ["RELAYED_PATIENCE", "ProgressWatch", "acknowledged", "socket_of", "unsent"]
 
 #: How often a watch looks, as a part of its timeout.
 LOOKS = 8
@@ -38,7 +38,7 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
     :return: a callable whose answer changes whenever the other end has taken bytes; for a transport
         without a socket it never changes.
     """
-    handle = _socket(transport)
+    handle = socket_of(transport)
     if handle is None:
         return lambda: 0
     if handle.family in (socket.AF_INET, socket.AF_INET6):
@@ -51,11 +51,15 @@ def unsent(transport: Any) -> int:
     :param transport: a connection of Twisted, TLS or not.
     :return: how many bytes its socket holds that the other end has not taken; 0 without a socket.
     """
-    handle = _socket(transport)
+    handle = socket_of(transport)
     return 0 if handle is None else _unsent(handle)
 
 
-def _socket(transport: Any) -> socket.socket | None:
+def socket_of(transport: Any) -> socket.socket | None:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: its socket, if there is one.
+    """
     while hasattr(transport, "transport"):  # TLS: the socket is below
         transport = transport.transport
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["BlockingSink", "SinkFeeder"]
+__all__ = ["BlockingSink", "NotWanted", "SinkFeeder"]
 
 #: Bytes that wait for a thread before the sender is paused.
 HIGH_WATER = 256 * 1024
@@ -19,6 +19,12 @@ HIGH_WATER = 256 * 1024
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 RunInThread = Callable[..., Deferred[Any]]
+
+
+class NotWanted(Exception):
+    """Whoever sent the body left before it could be told what had become of it."""
+
+    outcome = "client_left"
 
 
 class BlockingSink(Protocol[T_co]):
@@ -48,17 +54,26 @@ class SinkFeeder(Generic[T]):
     Give one to `RequestBody.deliver`.
 
     :param body: paused while more waits than a thread takes at once.
-    :param sink: is closed when all is over; what it has made stays only if nothing ended the body
-        or cancelled *done* meanwhile.
+    :param sink: is closed when all is over.  What it has made stays only if *done* fires with it.
     :param run_in_thread: like ``deferToThread``.
-    :ivar done: fires with what ``finish`` returned, after the sink was closed; fails with what the
-        sink raised, or with what ended the body.  Cancelling it closes the sink, too.
+    :param wanted: asked when all is made: whether anybody is there to be told.
+    :ivar done: fires with what ``finish`` returned, in the same turn of the reactor in which it was
+        settled that this stays: whoever answers at once has told it before anything else can
+        happen.  Fails with what the sink raised, with what ended the body, or with `NotWanted`,
+        after the sink was closed.  Cancelling it closes the sink, too.
     """
 
-    def __init__(self, body: _Body, sink: BlockingSink[T], run_in_thread: RunInThread) -> None:
+    def __init__(
+        self,
+        body: _Body,
+        sink: BlockingSink[T],
+        run_in_thread: RunInThread,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._body = body
         self._sink = sink
         self._run_in_thread = run_in_thread
+        self._wanted = wanted
         self._waiting: list[bytes] = []
         self._size = 0
         self._busy = False
@@ -108,13 +123,20 @@ class SinkFeeder(Generic[T]):
             self._close_sink()
         elif isinstance(result, Failure):
             self._close(result)
-        elif last:
-            self._close(None)
-        else:
+        elif not last:
             self._next()
+        elif self._wanted():
+            self._keep()
+        else:
+            self._close(Failure(NotWanted()))
 
-    def _close(self, failure: Failure | None) -> None:
-        """Close the sink as soon as no thread is in it."""
+    def _keep(self) -> None:
+        self._closing = True
+        self.done.callback(self._result)
+        self._run_in_thread(self._sink.close, True).addErrback(_ignore)
+
+    def _close(self, failure: Failure) -> None:
+        """Close the sink as soon as no thread is in it; nothing of it stays."""
         if self._closing:
             return
         self._closing = True
@@ -124,8 +146,12 @@ class SinkFeeder(Generic[T]):
             self._close_sink()
 
     def _close_sink(self) -> None:
-        self._run_in_thread(self._sink.close, self._outcome is None).addBoth(self._closed)
+        self._run_in_thread(self._sink.close, False).addBoth(self._closed)
 
     def _closed(self, _: object) -> None:
         if not self.done.called:
-            self.done.callback(self._outcome or self._result)
+            self.done.errback(self._outcome)
+
+
+def _ignore(_: Failure) -> None:
+    """What was made has been told of by then; there is nothing left to take back."""

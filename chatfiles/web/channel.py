@@ -19,9 +19,11 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
+from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
+from chatfiles.web.leaving import LeaveWatch, rest_is_here
 
 if TYPE_CHECKING:
     from chatfiles.web.request import Request
@@ -65,6 +67,7 @@ class Channel(HTTPChannel):
         self._patience = 1
         self._taken: Hashable = None
         self._read_closed = False
+        self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
 
@@ -81,6 +84,8 @@ class Channel(HTTPChannel):
         for timer in (self._head_timer, self._linger_timer):
             if timer is not None and timer.active():
                 timer.cancel()
+        if self._leave_watch is not None:
+            self._leave_watch.stop()
         self.site.channels.discard(self)
         super().connectionLost(reason)
 
@@ -240,12 +245,36 @@ class Channel(HTTPChannel):
         """Take no more from the caller; that time does not count against it."""
         self.setTimeout(None)
         self._networkProducer.pauseProducing()
+        if self._leave_watch is None:
+            self._leave_watch = LeaveWatch(self.callLater, self._is_held_back, self.look)
+        self._leave_watch.begin()
 
     def resume_reading(self) -> None:
         """Take more; silence counts again."""
         if self._in_body:
             self.setTimeout(self.site.idle_timeout)
         self._networkProducer.resumeProducing()
+
+    def _is_held_back(self) -> bool:
+        return self._in_body and self.requests[-1].body.paused
+
+    def look(self) -> None:
+        """Look whether the caller has left, though nothing is read from it; if so, cut."""
+        match hang_up(self.transport):
+            case HangUp.RESET:
+                self.cut("client_left")
+            case HangUp.ENDED if self._is_useless_without_caller():
+                self.cut("client_left")
+
+    def _is_useless_without_caller(self) -> bool:
+        """Whether `readConnectionLost` would give up what is served, were all read that came."""
+        request = self.requests[-1]
+        if request.ends_with_caller or not self._in_body:
+            return request.ends_with_caller
+        # Under TLS there is no closing of one side: the end is that of the connection.
+        return not self._is_plain() or not rest_is_here(
+            self.transport, request.body, self._transferDecoder
+        )
 
     def send_continue(self) -> None:
         """
@@ -352,7 +381,7 @@ class Channel(HTTPChannel):
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
         self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
-        if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
+        if self._is_plain():
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
@@ -363,3 +392,7 @@ class Channel(HTTPChannel):
             self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         else:
             self.abort()
+
+    def _is_plain(self) -> bool:
+        transport: Any = self.transport
+        return isinstance(transport, Connection) and not getattr(transport, "TLS", False)

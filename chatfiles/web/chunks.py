@@ -4,6 +4,8 @@ Chunked bodies (RFC 9112, 7.1): Twisted's decoder, held to what the RFC says.
 
 from __future__ import annotations
 
+import re
+
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
 from chatfiles.errors import BadRequest
@@ -14,6 +16,8 @@ __all__ = ["ChunkedBody"]
 #: More bytes than any chunk has: a size that was to overflow a counter.
 MAX_CHUNK_BYTES = 1 << 60
 
+_LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0+(?:;[^\r\n]*)?\r\n")
+
 
 class ChunkedBody(_ChunkedTransferDecoder):
     """
@@ -21,6 +25,13 @@ class ChunkedBody(_ChunkedTransferDecoder):
     trailers that are no field lines (Twisted looks at no trailer:
     https://github.com/twisted/twisted/issues/12014).
     """
+
+    def may_end_with(self, tail: bytes) -> bool:
+        """
+        :param tail: the last bytes of what has not been read yet.
+        :return: whether the last chunk may be among them; it is certain only when it is not.
+        """
+        return self.state == "TRAILER" or bool(_LAST_CHUNK.search(bytes(self._buffer) + tail))
 
     def _dataReceived_CHUNK_LENGTH(self) -> bool:
         has_line: bool = super()._dataReceived_CHUNK_LENGTH()

@@ -54,6 +54,7 @@ class Request(server.Request):
     _bodiless = False
     _serving: Deferred[Any] | None = None
     _finish_pending = False
+    _aborted = False
     _ended = False
 
     # -- for the channel
@@ -127,8 +128,18 @@ class Request(server.Request):
 
     @property
     def disconnected(self) -> bool:
-        """Whether nobody is there any more to read the answer."""
-        return bool(self._disconnected)
+        """Whether nobody is there any more to read the answer, as far as we have noticed."""
+        return bool(self._disconnected) or self._aborted
+
+    def is_awaited(self) -> bool:
+        """
+        Look whether somebody is there to read the answer; if not, the request is given up.
+
+        :return: whether there is.
+        """
+        if not self.disconnected:
+            self.channel.look()
+        return not self.disconnected
 
     @property
     def relayed(self) -> bool:
@@ -196,7 +207,7 @@ class Request(server.Request):
 
     def finish(self) -> None:
         """The answer is complete; idempotent, and harmless when the caller has left."""
-        if self._disconnected or self.finished or self._finish_pending:
+        if self.disconnected or self.finished or self._finish_pending:
             return
         if self.body.complete:
             super().finish()
@@ -221,6 +232,7 @@ class Request(server.Request):
         """
         self.outcome = self.outcome or outcome
         if not self._disconnected and not self.finished:
+            self._aborted = True
             self.channel.abort()
 
     def _end(self) -> None:

@@ -96,6 +96,7 @@ def workspace_service(
     async def end() -> None:
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
+        await threads.settled()  # uploads that were cut take back what they have made
         threads.stop()
         store.close()
 

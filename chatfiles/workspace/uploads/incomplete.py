@@ -150,7 +150,7 @@ class IncompleteFile:
                 os.unlink(name, dir_fd=self._directory_fd)
 
     def close(self) -> None:
-        """Forget it; what was not published is gone.  Idempotent."""
+        """Write no more; what was not published is gone.  Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):

@@ -48,11 +48,14 @@ class Ingest(Endpoint):
         context = self._context
         fields = request.requestHeaders
         await context.threads.run(require_secret, context.secret, bearer(fields))
+        # A platform that closes its side has left, or lost its own caller.
+        request.ends_with_caller = request.relayed
         boundary = check_upload_head(fields, request.body.length, context.limits.request_bytes)
         feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
             request.body,
             Session(context.directory, context.limits, boundary),
             context.threads.run,
+            request.is_awaited,
         )
         request.body.deliver(feeder)
         stored = await feeder.done

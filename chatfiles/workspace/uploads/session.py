@@ -17,7 +17,7 @@ from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirecto
 from chatfiles.workspace.uploads.form import FileBegins, FileContent, FileEnds, FormReader
 from chatfiles.workspace.uploads.incomplete import IncompleteFile
 from chatfiles.workspace.uploads.names import safe_name
-from chatfiles.workspace.uploads.publish import publish_all
+from chatfiles.workspace.uploads.publish import publish_all, withdraw_all
 
 __all__ = ["IngestLimits", "Session", "StoredFile"]
 
@@ -104,6 +104,7 @@ class Session:
         self._directory_fd = -1
         self._parts: list[_Part] = []
         self._received = 0
+        self._is_published = False
 
     def feed(self, data: bytes) -> None:
         """
@@ -126,7 +127,7 @@ class Session:
 
     def finish(self) -> list[StoredFile]:
         """
-        The body is complete: publish.
+        The body is complete: publish.  It can still be taken back; see `close`.
 
         :return: what has been stored, in the order of the form.
         :raise ChatfilesError: 400, 500 or 507; nothing has been stored.
@@ -135,9 +136,12 @@ class Session:
         if not self._parts:
             raise BadRequest("expected at least one 'files' field", code="no_files")
         try:
-            publish_all([(p.file, p.stored_name) for p in self._parts], self._directory_fd)
+            publish_all(self._files(), self._directory_fd)
         except OSError as error:
             raise write_error(error) from error
+        self._is_published = True
+        for part in self._parts:
+            part.file.close()
         return [part.stored() for part in self._parts]
 
     def close(self, keep: bool = False) -> None:
@@ -146,14 +150,18 @@ class Session:
 
         :param keep: whether what has been published stays; not, if nobody will be told of it.
         """
+        if self._is_published and not keep:
+            withdraw_all(self._files(), self._directory_fd)
+        self._is_published = False
         for part in self._parts:
-            if not keep:
-                part.file.withdraw()
             part.file.close()
         self._parts = []
         if self._directory_fd >= 0:
             os.close(self._directory_fd)
             self._directory_fd = -1
+
+    def _files(self) -> list[tuple[IncompleteFile, str]]:
+        return [(part.file, part.stored_name) for part in self._parts]
 
     def _begin(self, begins: FileBegins) -> None:
         if len(self._parts) == MAX_FILES:

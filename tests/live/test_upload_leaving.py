@@ -1,0 +1,296 @@
+"""CONTRACT 7 and 9: callers, and processes, that go while an upload is held back or published."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.processes import Pair, Role, until
+from tests.live.rawhttp import Connection, fetch
+from tests.live.scripted import Peer, Scripted
+from tests.live.upload_client import (
+    KIB,
+    MIB,
+    Way,
+    consumed,
+    directory_of,
+    file,
+    form,
+    in_chunks,
+    in_the_making,
+    push,
+    report,
+    ways,
+)
+
+#: Makes a role wait at a gate while that is closed: where it writes to a file, and where names that
+#: have appeared are brought to the disk.
+_GATED = """
+import os, stat, time
+
+gates, real_write, real_fsync = os.environ["GATES"], os.write, os.fsync
+
+def wait(gate):
+    path = os.path.join(gates, gate)
+    if os.path.exists(path):
+        os.close(os.open(path + ".reached", os.O_CREAT))
+        while os.path.exists(path):
+            time.sleep(0.002)
+
+def write(fd, data):
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        wait("write")
+    return real_write(fd, data)
+
+def fsync(fd):
+    real_fsync(fd)
+    if stat.S_ISDIR(os.fstat(fd).st_mode) and any(n[32:33] == "-" for n in os.listdir(fd)):
+        wait("published")
+
+os.write, os.fsync = write, fsync
+"""
+
+
+class GatedCase(SynchronousTestCase):
+    """A pair of roles that wait where they are told to."""
+
+    def make_pair(self, *options: str) -> Pair:
+        site, self.gates = os.path.realpath(self.mktemp()), os.path.realpath(self.mktemp())
+        for directory in (site, self.gates):
+            os.makedirs(directory)
+        with open(os.path.join(site, "sitecustomize.py"), "w") as custom:
+            custom.write(_GATED)
+        self.gated = {"PYTHONPATH": site, "GATES": self.gates}
+        with mock.patch.dict(os.environ, self.gated):
+            pair = Pair(both=options)
+        self.addCleanup(pair.discard)
+        return pair
+
+    def gate(self, name: str) -> str:
+        return os.path.join(self.gates, name)
+
+    def close_gate(self, name: str) -> None:
+        """Let whoever comes to it wait."""
+        with open(self.gate(name), "w"):
+            pass
+
+    def reached(self, name: str) -> None:
+        """Wait until somebody waits at it."""
+        until(partial(os.path.exists, self.gate(name) + ".reached"), f"{name} is reached")
+
+    def open_gate(self, name: str) -> None:
+        """Let them go on."""
+        os.unlink(self.gate(name) + ".reached")
+        os.unlink(self.gate(name))
+
+
+class PublishingTests(GatedCase):
+    """What happens between the moment when files are visible and the answer."""
+
+    BODY = form(file(b"x" * 1000), file(b"y" * 1000))
+
+    def publish(self, pair: Pair, way: Way) -> Connection:
+        """:return: the connection of an upload whose files have just become visible."""
+        self.close_gate("published")
+        connection = way.connect()
+        self.addCleanup(connection.close)
+        way.begin(connection, len(self.BODY))
+        connection.send(self.BODY)
+        self.reached("published")
+        self.assertEqual(len([n for n in self.names(pair) if n[0] != "."]), 2)
+        return connection
+
+    def names(self, pair: Pair) -> list[str]:
+        return os.listdir(directory_of(pair))
+
+    def test_stopped(self) -> None:
+        """A role that is told to stop leaves files whose sender was cut off."""
+        for n in (0, 1):
+            pair = self.make_pair("--drain-timeout=0.3")
+            connection = self.publish(pair, ways(pair)[n])
+            for role in pair.roles[1 - n :]:
+                role.signal(signal.SIGTERM)
+            self.assertEqual(connection.until_closed(), b"")
+            time.sleep(0.5)  # until this is all that it waits for
+            self.open_gate("published")
+            for role in pair.roles[1 - n :]:
+                role.ended_well()
+            self.assertEqual(self.names(pair), [])
+
+    def test_stopped_in_time(self) -> None:
+        """A role that is told to stop takes back files that it could still tell of."""
+        pair = self.make_pair()
+        connection = self.publish(pair, ways(pair)[1])
+        for role in pair.roles:
+            role.signal(signal.SIGTERM)
+        self.open_gate("published")
+        self.assertEqual(connection.response("POST").status, 200)
+        for role in pair.roles:
+            role.ended_well()
+        self.assertEqual(len(self.names(pair)), 2)
+
+    def test_left(self) -> None:
+        """Files stay of a caller that left before it was answered."""
+        pair = self.make_pair()
+        for n, reset in ((0, True), (1, True), (1, False)):
+            mark = pair.workspace.mark()
+            connection = self.publish(pair, ways(pair)[n])
+            if reset:
+                reset_at_close(connection)
+            connection.close()
+            pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left", since=mark)
+            self.open_gate("published")
+            until(lambda: not self.names(pair), "they are taken back")
+        pair.check_logs()
+
+    def test_closed_its_side(self) -> None:
+        """A caller of the workspace that has only said that it sends no more gets no answer."""
+        pair = self.make_pair()
+        connection = self.publish(pair, ways(pair)[0])
+        connection.socket.shutdown(socket.SHUT_WR)
+        self.open_gate("published")
+        self.assertEqual(connection.response("POST").status, 200)
+        self.assertEqual(len(self.names(pair)), 2)
+
+    def test_platform_is_killed(self) -> None:
+        """Files stay of a caller that was cut off when its platform died."""
+        pair = self.make_pair()
+        self.publish(pair, ways(pair)[1])
+        pair.platform.kill()
+        pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left")
+        self.open_gate("published")
+        until(lambda: not self.names(pair), "they are taken back")
+
+    def test_killed(self) -> None:
+        """Files stay of a caller that was cut off when the workspace died."""
+        pair = self.make_pair()
+        connection = self.publish(pair, ways(pair)[1])
+        pair.workspace.kill()
+        self.assertEqual(connection.response("POST").status, 502)
+        self.open_gate("published")
+        roots = [f"--root=/{r}={pair.at(r)}" for r in ("workspace", "configs")]
+        again = Role("workspace", *roots)
+        assert again.url
+        again.stop()
+        self.assertEqual(self.names(pair), [])
+
+
+def reset_at_close(connection: Connection) -> None:
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+class HeldBackTests(GatedCase):
+    """Callers that leave while nobody takes what they send."""
+
+    SIZE = 100 * MIB
+
+    def until_held_back(self, way: Way, connection: Connection, length: int | None) -> None:
+        """Send until the role has taken no more for a while, though more lies before it."""
+        way.begin(connection, length)
+        piece = b"x" * (16 * KIB)
+        if length is None:
+            piece = in_chunks(piece, last=False)
+        sent = push(connection, [file(b"") if length else in_chunks(file(b""), last=False)])
+        taken, since = -1, time.monotonic()
+        while time.monotonic() - since < 0.3:
+            now = consumed(connection, sent)
+            if now == sent:
+                sent += push(connection, [piece])
+                since = time.monotonic()
+            elif now != taken:
+                taken, since = now, time.monotonic()
+            time.sleep(0.0002)
+
+    def departures(self, way: Way) -> Iterator[tuple[str, Callable[[], None]]]:
+        """:return: callers that are held back: how they will leave, and what makes them do so."""
+        for length in (self.SIZE, None):
+            for how in ("FIN", "RST"):
+                connection = way.connect()
+                self.addCleanup(connection.close)
+                self.until_held_back(way, connection, length)
+                if how == "RST":
+                    reset_at_close(connection)
+                yield f"{way.name}, {how}, {length}", connection.close
+
+    def test_platform(self) -> None:
+        """A workspace waits for the rest of an upload whose caller has left (CONTRACT 9)."""
+        pair, ended = Pair(), list[float]()
+        self.addCleanup(pair.discard)
+
+        def script(peer: Peer) -> None:
+            peer.request()
+            until(lambda: go, "the caller has left")
+            with contextlib.suppress(ConnectionError):
+                while peer._socket.recv(MIB):
+                    pass
+            ended.append(time.monotonic())
+
+        go: list[bool] = []
+        scripted = Scripted(script)
+        self.addCleanup(scripted.close)
+        workspace, token = pair.add(scripted.url)
+        bearer = {"Authorization": f"Bearer {token}"}
+        body = b'{"id": "%s", "url": "%s"}' % (workspace.encode(), scripted.url.encode())
+        fetch(pair.platform.url, "/registry/register", bearer, method="POST", body=body)
+        way = ways(pair, workspace)[1]._replace(fields=bearer)
+        for what, leave in self.departures(way):
+            mark = pair.platform.mark()
+            began = time.monotonic()
+            leave()
+            pair.platform.logged(r"upload 0 \d+ bytes \S+ s client_left", since=mark)
+            self.assertLess(time.monotonic() - began, 1.0, what)
+            go.append(True)  # its kernel's buffer may hold what was sent before
+            until(lambda: ended, "the workspace is left")
+            report(f"held back, {what}: noticed after {ended[0] - began:.2f} s")
+            self.assertLess(ended[0] - began, 1.0, what)
+            go.clear()
+            ended.clear()
+        pair.check_logs()
+
+    def test_workspace(self) -> None:
+        """A workspace waits for a caller that has left until its disk is quick again."""
+        pair = self.make_pair()
+        for way in ways(pair):
+            self.close_gate("write")
+            for what, leave in self.departures(way):
+                mark = pair.workspace.mark()
+                began = time.monotonic()
+                leave()
+                pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left", since=mark)
+                took = time.monotonic() - began
+                report(f"held back, {what}: noticed after {took:.2f} s")
+                self.assertLess(took, 1.0, what)
+            self.open_gate("write")
+            until(lambda: not in_the_making(pair), "the parts are gone")
+        self.assertEqual(os.listdir(directory_of(pair)), [])
+        shutil.rmtree(directory_of(pair))
+        pair.check_logs()
+
+    def test_has_sent_everything(self) -> None:
+        """A caller that has closed its side behind a whole body is cut while it is held back."""
+        pair = self.make_pair()
+        way = ways(pair)[0]
+        content = b"x" * (700 * KIB)
+        body = form(file(content))
+        for wire, length in ((body, len(body)), (in_chunks(body, 10_000), None)):
+            self.close_gate("write")
+            with way.connect() as connection:
+                way.begin(connection, length)
+                connection.send(wire)
+                connection.socket.shutdown(socket.SHUT_WR)
+                self.reached("write")
+                time.sleep(1.0)  # several looks
+                self.open_gate("write")
+                answer = connection.response("POST")
+                self.assertEqual(answer.status, 200, answer.body)
+                self.assertEqual(answer.json["files"][0]["size"], len(content))
+        pair.check_logs()
