@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.sink import HIGH_WATER, NotWanted, SinkFeeder
+from chatfiles.streams.sink import HIGH_WATER, MOST_PIECES, NotWanted, SinkFeeder
 
 
 class SinkError(Exception):
@@ -29,6 +29,7 @@ class Body:
     """Counts as `chatfiles.web.body.RequestBody` does."""
 
     paused = False
+    all_seen = False
 
     def pause(self) -> None:
         self.paused = True
@@ -58,9 +59,14 @@ class Sink:
         self._called("finish")
         return self.content
 
-    def close(self, keep: bool) -> None:
+    def keep(self) -> None:
         self.closed += 1
-        self.kept = keep
+        self.kept = True
+        self._called("keep")
+
+    def close(self) -> None:
+        self.closed += 1
+        self.kept = False
         self._called("close")
 
     def _called(self, name: str) -> None:
@@ -125,7 +131,7 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.results, [b"one two three"])
         self.assertIs(self.sink.kept, True)
         # What came while a thread was busy is one call.
-        self.assertEqual(self.sink.calls, ["feed", "feed", "finish", "close"])
+        self.assertEqual(self.sink.calls, ["feed", "feed", "finish", "keep"])
 
     def test_at_once(self) -> None:
         """The first bytes wait for more of them."""
@@ -139,18 +145,50 @@ class FeederTests(SynchronousTestCase):
         self.feeder.received(b"")
         self.feeder.finished()
         self.threads.all()
-        self.assertEqual(self.sink.calls, ["finish", "close"])
+        self.assertEqual(self.sink.calls, ["finish", "keep"])
         self.assertEqual(self.results, [b""])
+
+    def test_small(self) -> None:
+        """A small body costs as many visits to a thread as it has pieces."""
+        self.body.all_seen = True
+        self.feeder.received(b"one ")
+        self.feeder.received(b"two")
+        self.assertEqual(self.threads.waiting, [])
+        self.feeder.finished()
+        self.threads.step()
+        self.assertEqual((self.results, self.threads.waiting), ([b"one two"], []))
+        self.assertEqual(self.sink.calls, ["feed", "finish", "keep"])
+
+    def test_small_fails(self) -> None:
+        """A body that could not be written is published."""
+        self.body.all_seen = True
+        self.sink.raises["feed"] = SinkError()
+        self.feeder.received(b"x")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual(self.sink.calls, ["feed", "close"])
+
+    def test_tiny_pieces(self) -> None:
+        """A sender of single bytes fills the memory with what stands around them."""
+        self.feeder.received(b"x")
+        for _ in range(MOST_PIECES - 1):
+            self.feeder.received(b"x")
+            self.assertFalse(self.body.paused)
+        self.feeder.received(b"x")
+        self.assertTrue(self.body.paused)
+        self.threads.all()
+        self.assertFalse(self.body.paused)
+        self.assertEqual(self.sink.content, b"x" * (MOST_PIECES + 1))
 
     def test_told_when_it_is_settled(self) -> None:
         """A sender that leaves between the decision and the answer has its files stored."""
         self.feeder.finished()
         self.threads.step()
-        self.assertEqual((self.sink.calls, self.results), (["finish"], [b""]))
+        self.assertEqual((self.sink.calls, self.results), (["finish", "keep"], [b""]))
         self.feeder.failed(ConnectionError())  # too late: it has been told
         self.feeder.done.cancel()
-        self.threads.all()
-        self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], True))
+        self.assertEqual((self.threads.waiting, self.sink.kept), ([], True))
 
     def test_nobody_to_tell(self) -> None:
         """What nobody will be told of stays, or the request ends before it is taken back."""
@@ -208,11 +246,11 @@ class FeederTests(SynchronousTestCase):
             self.assertEqual(self.threads.waiting, [])
 
     def test_close_fails(self) -> None:
-        """What was stored is said to have failed, or an answer never comes."""
-        self.sink.raises["close"] = SinkError()
-        self.feeder.finished()
+        """An answer never comes, or hides why."""
+        self.sink.raises["close"] = SinkError("close")
+        self.feeder.failed(ConnectionError())
         self.threads.all()
-        self.assertEqual(self.results, [b""])
+        self.assertIsInstance(self.failure(), ConnectionError)
 
     def test_body_fails(self) -> None:
         """A sender that leaves has its part published, or kept open."""

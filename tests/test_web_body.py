@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.errors import RequestTimeout, TooLarge
 from chatfiles.resource import Answer
 from chatfiles.web.body import CallerLeft, RequestBody
+from chatfiles.web.channel import LARGE_READ, SMALL_READ
 from tests.loopback import Loopback, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
 
@@ -167,6 +168,15 @@ class ClaimTests(BodyCase):
         self.body.deliver(receiver)
         self.assertEqual((receiver.data, receiver.end), (b"hell", [CallerLeft]))
 
+    def test_tiny_chunks(self) -> None:
+        """A sender of chunks of one byte would make everybody work for each of them."""
+        self.send(get(b"/p", CHUNKED, method=b"POST"))
+        receiver = self.receiver()
+        self.send(chunked(*[b"%d" % n for n in range(10)])[:-5])
+        self.assertEqual(receiver.pieces, [b"0123456789"])
+        self.send(b"1\r\n+\r\n0\r\n\r\n")
+        self.assertEqual((receiver.pieces[1:], receiver.end), ([b"+"], ["finished"]))
+
     @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.sets(st.integers(1, 400)))
     def test_exact_bytes(self, chunks: list[bytes], cuts: set[int]) -> None:
         """A byte would be lost or doubled at the edge of a chunk, a segment or a pause."""
@@ -274,6 +284,41 @@ class TimeTests(BodyCase):
 
 class SocketTests(TestCase):
     """Where the sender's kernel has a say."""
+
+    async def test_size_of_reads(self) -> None:
+        """Long bodies would cost as much as many short ones; or anything else as much memory."""
+        for line, claims, large in (
+            (b"Content-Length: 200000", True, True),
+            (b"Content-Length: 200000", False, False),
+            (b"Content-Length: 10000", True, False),
+            (CHUNKED, True, False),
+        ):
+            held = Held()
+            caller = Loopback(self, reactor, held)
+            await caller.send(get(b"/p", line, method=b"POST"))
+            await until(reactor, lambda held=held: held.requests)  # type: ignore[misc]
+            if claims:
+                receiver = Receiver(held.requests[0].body, held.answers[0])
+                held.requests[0].body.deliver(receiver)
+            size = LARGE_READ if large else SMALL_READ
+            self.assertEqual(caller.transport.bufferSize, size, line)
+            if not claims:
+                continue
+            await caller.send(chunked(b"x") if line == CHUNKED else bytes(int(line[16:])))
+            await until(reactor, lambda: receiver.end)  # noqa: B023
+            self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+
+    async def test_size_of_reads_of_a_rest(self) -> None:
+        """A sender that is refused half-way would have much taken from it."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        await caller.send(get(b"/p", b"Content-Length: 9000000", method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        held.requests[0].body.deliver(Receiver(held.requests[0].body, held.answers[0]))
+        self.assertEqual(caller.transport.bufferSize, LARGE_READ)
+        transport = caller.transport
+        held.answer(Answer(413, {}))
+        self.assertEqual(transport.bufferSize, SMALL_READ)
 
     async def test_back_pressure(self) -> None:
         """A fast sender would fill our memory while the body's taker is slow."""

@@ -65,15 +65,14 @@ class Case(SynchronousTestCase):
     ) -> list[StoredFile]:
         """:return: what is stored of a body."""
         session = self.session(limits)
-        keep = False
         try:
             for piece in pieces:
                 session.feed(piece)
             stored = session.finish()
-            keep = True
+            session.keep()
             return stored
         finally:
-            session.close(keep)
+            session.close()
 
     def refused(
         self, pieces: Iterable[bytes], limits: IngestLimits | None = None
@@ -315,7 +314,7 @@ class EndTests(Case):
             self.assertEqual(self.visible(), {})
         session.finish()
         self.assertEqual(len(self.visible()), 2)
-        session.close(keep=True)
+        session.keep()
         self.assertEqual(len(self.listed()), 2)
 
     def visible(self) -> dict[str, bytes]:
@@ -337,7 +336,7 @@ class EndTests(Case):
         session.feed(form(part(b"1"), part(b"2")))
         session.finish()
         self.assertEqual(len(self.visible()), 2)
-        session.close(keep=False)
+        session.close()
         self.assertEqual(self.listed(), {})
 
     def test_killed_while_taking_back(self) -> None:
@@ -357,7 +356,7 @@ class EndTests(Case):
                 real(name, **more)
 
             with mock.patch("os.unlink", unlink):
-                session.close(keep=False)
+                session.close()
             os._exit(0)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 9)
         self.assertTrue(any(name.endswith(".note") for name in self.listed()))
@@ -370,7 +369,7 @@ class EndTests(Case):
         session.feed(form(part(b"1"), part(b"2")))
         session.finish()
         with mock.patch("os.open", side_effect=OSError(errno.ENOSPC, "")):
-            session.close(keep=False)
+            session.close()
         self.assertEqual(self.listed(), {})
 
     def test_descriptors(self) -> None:
@@ -388,7 +387,7 @@ class EndTests(Case):
         session = self.session()
         session.feed(form(part(b"1")))
         session.finish()
-        session.close(keep=True)
+        session.keep()
         session.close()
         self.assertEqual(list(self.listed().values()), [b"1"])
 

@@ -15,6 +15,8 @@ __all__ = ["BlockingSink", "NotWanted", "SinkFeeder"]
 
 #: Bytes that wait for a thread before the sender is paused.
 HIGH_WATER = 256 * 1024
+#: Pieces that do: small ones take more memory than their bytes.
+MOST_PIECES = 1024
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -28,7 +30,7 @@ class NotWanted(Exception):
 
 
 class BlockingSink(Protocol[T_co]):
-    """Takes a body; its methods block."""
+    """Takes a body; all of its methods but one block."""
 
     def feed(self, data: bytes) -> None:
         """The next bytes."""
@@ -36,15 +38,16 @@ class BlockingSink(Protocol[T_co]):
     def finish(self) -> T_co:
         """There are no more."""
 
-    def close(self, keep: bool) -> None:
-        """
-        Release everything; called once, last, whatever happened.
+    def keep(self) -> None:
+        """Release everything; what ``finish`` has made stays.  Must not block."""
 
-        :param keep: whether what ``finish`` has made is to stay.
-        """
+    def close(self) -> None:
+        """Release everything; nothing stays.  Either this or ``keep`` is called, once and last."""
 
 
 class _Body(Protocol):
+    @property
+    def all_seen(self) -> bool: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -87,9 +90,10 @@ class SinkFeeder(Generic[T]):
             return
         self._waiting.append(data)
         self._size += len(data)
-        if self._size >= HIGH_WATER:
+        if self._size >= HIGH_WATER or len(self._waiting) >= MOST_PIECES:
             self._body.pause()
-        self._next()
+        if not self._body.all_seen:  # else the end goes along with it
+            self._next()
 
     def finished(self) -> None:
         """The body was complete."""
@@ -103,19 +107,22 @@ class SinkFeeder(Generic[T]):
     def _next(self) -> None:
         if self._busy or self._closing:
             return
-        if self._waiting:
-            data, self._waiting, self._size = b"".join(self._waiting), [], 0
+        if self._waiting or self._complete:
+            pieces, self._waiting, self._size = self._waiting, [], 0
+            self._busy = True
             self._body.resume()
-            self._run(self._sink.feed, data)
-        elif self._complete:
-            self._run(self._finish)
+            self._run_in_thread(self._work, pieces, self._complete).addBoth(
+                self._ran, self._complete
+            )
 
-    def _finish(self) -> None:
-        self._result = self._sink.finish()
-
-    def _run(self, function: Callable[..., None], *arguments: object) -> None:
-        self._busy = True
-        self._run_in_thread(function, *arguments).addBoth(self._ran, function == self._finish)
+    def _work(self, pieces: list[bytes], is_last: bool) -> None:
+        """One visit to a thread."""
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._sink.feed(data)
+        if is_last:
+            self._result = self._sink.finish()
 
     def _ran(self, result: Any, last: bool) -> None:
         self._busy = False
@@ -133,7 +140,7 @@ class SinkFeeder(Generic[T]):
     def _keep(self) -> None:
         self._closing = True
         self.done.callback(self._result)
-        self._run_in_thread(self._sink.close, True).addErrback(_ignore)
+        self._sink.keep()
 
     def _close(self, failure: Failure) -> None:
         """Close the sink as soon as no thread is in it; nothing of it stays."""
@@ -146,12 +153,8 @@ class SinkFeeder(Generic[T]):
             self._close_sink()
 
     def _close_sink(self) -> None:
-        self._run_in_thread(self._sink.close, False).addBoth(self._closed)
+        self._run_in_thread(self._sink.close).addBoth(self._closed)
 
     def _closed(self, _: object) -> None:
         if not self.done.called:
             self.done.errback(self._outcome)
-
-
-def _ignore(_: Failure) -> None:
-    """What was made has been told of by then; there is nothing left to take back."""

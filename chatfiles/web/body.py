@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["BodyReceiver", "CallerLeft", "RequestBody"]
 
 
+#: A body with more bytes than this is read in large pieces.  Only a declared length tells: chunks
+#: may be so small that a large piece of them keeps us busy for long.
+LONG_BODY = 64 * 1024
+
+
 class CallerLeft(Exception):
     """The connection was lost before the body was complete."""
 
@@ -76,11 +81,18 @@ class RequestBody:
         elif self.complete:
             receiver.finished()
         else:
+            if (self.length or 0) - self.seen > LONG_BODY:
+                self._channel.read_large()
             if self.expects_continue and not self.seen:
                 self.expects_continue = False
                 self._channel.send_continue()
             if was_paused and not self.paused:
                 self._channel.resume_reading()
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether the end follows at once on what was just received; chunked bodies do not tell."""
+        return self.seen == self.length
 
     def read(self, limit: int) -> Deferred[bytes]:
         """
@@ -117,6 +129,7 @@ class RequestBody:
         """Throw away what came and what will come."""
         self._early.clear()
         self._receiver = _NOBODY
+        self._channel.read_small()
         self.resume()
 
     # -- for the connection

@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from chatfiles.web.request import Request
     from chatfiles.web.site import Site
 
-__all__ = ["LINGER_BYTES", "LINGER_SECONDS", "Channel"]
+__all__ = ["LARGE_READ", "LINGER_BYTES", "LINGER_SECONDS", "SMALL_READ", "Channel"]
 
 #: What a refused sender may still send before it is cut off, so that it reads the answer.
 LINGER_BYTES = 64 * 1024
 #: What a caller may send ahead while its request is served.
 EAGER_BYTES = 16 * 1024
+#: Bytes of one read of a long body: what it costs to wait for the next one is saved; more would be
+#: memory that each caller who is held back takes.
+LARGE_READ = 256 * 1024
+#: Bytes of one read of anything else, as Twisted has it.
+SMALL_READ = 64 * 1024
 #: How long it may take to do so, in seconds.
 LINGER_SECONDS = 2.0
 
@@ -67,6 +72,7 @@ class Channel(HTTPChannel):
         self._patience = 1
         self._taken: Hashable = None
         self._read_closed = False
+        self._reads_large = False
         self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
@@ -215,6 +221,7 @@ class Channel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         self._in_body = False
+        self.read_small()
         if not self._lingering:
             super().allContentReceived()
 
@@ -254,6 +261,22 @@ class Channel(HTTPChannel):
         if self._in_body:
             self.setTimeout(self.site.idle_timeout)
         self._networkProducer.resumeProducing()
+
+    def read_large(self) -> None:
+        """Much is to be read, until `read_small`."""
+        if self._is_plain():
+            self._reads_large = True
+            self._resize_reads(LARGE_READ)
+
+    def read_small(self) -> None:
+        """Whatever follows may be little."""
+        if self._reads_large:
+            self._reads_large = False
+            self._resize_reads(SMALL_READ)
+
+    def _resize_reads(self, size: int) -> None:
+        transport: Any = self.transport
+        transport.bufferSize = size
 
     def _is_held_back(self) -> bool:
         return self._in_body and self.requests[-1].body.paused

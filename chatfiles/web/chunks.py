@@ -5,6 +5,7 @@ Chunked bodies (RFC 9112, 7.1): Twisted's decoder, held to what the RFC says.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
 
@@ -24,7 +25,36 @@ class ChunkedBody(_ChunkedTransferDecoder):
     Refuses as soon as it can be told: sizes that cannot be meant, lines that end in a bare LF, and
     trailers that are no field lines (Twisted looks at no trailer:
     https://github.com/twisted/twisted/issues/12014).
+
+    :param received: called once with what one read brought, into however many chunks that was
+        divided: a sender who makes chunks of one byte must not make us work for each.
+    :param finished: called with what follows the body.
     """
+
+    def __init__(
+        self, received: Callable[[bytes], None], finished: Callable[[bytes], None]
+    ) -> None:
+        self._pieces: list[bytes] = []
+        self._received = received
+        self._finished = finished
+        super().__init__(self._pieces.append, self._end)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Some bytes of the coded body."""
+        try:
+            super().dataReceived(data)
+        finally:
+            self._flush()
+
+    def _end(self, rest: bytes) -> None:
+        self._flush()
+        self._finished(rest)
+
+    def _flush(self) -> None:
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            self._received(data)
 
     def may_end_with(self, tail: bytes) -> bool:
         """

@@ -83,8 +83,7 @@ class _Part:
 
 class Session:
     """
-    Takes the body of one request.  Its methods block: call them in a thread, one at a time, and
-    `close` at the end in any case.
+    Takes the body of one request (a `chatfiles.streams.sink.BlockingSink`).
 
     :param boundary: of the form.
     :param prefix: makes 32 hexadecimal digits for the name of a stored file.
@@ -139,23 +138,27 @@ class Session:
             publish_all(self._files(), self._directory_fd)
         except OSError as error:
             raise write_error(error) from error
-        self._is_published = True
         for part in self._parts:
             part.file.close()
+        self._is_published = True
         return [part.stored() for part in self._parts]
 
-    def close(self, keep: bool = False) -> None:
-        """
-        Release everything; what has not been published is gone.  Idempotent.
+    def keep(self) -> None:
+        """What has been published stays: its sender is told of it."""
+        self._parts, self._is_published = [], False  # their files are closed
+        self._close_directory()
 
-        :param keep: whether what has been published stays; not, if nobody will be told of it.
-        """
-        if self._is_published and not keep:
+    def close(self) -> None:
+        """Release everything; what has been published is taken back.  Idempotent."""
+        if self._is_published:
             withdraw_all(self._files(), self._directory_fd)
-        self._is_published = False
         for part in self._parts:
             part.file.close()
         self._parts = []
+        self._is_published = False
+        self._close_directory()
+
+    def _close_directory(self) -> None:
         if self._directory_fd >= 0:
             os.close(self._directory_fd)
             self._directory_fd = -1
