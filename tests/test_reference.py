@@ -64,7 +64,7 @@ class ReferenceTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """A limit is another one."""
         for text in (
-            f"{framing.MAX_HEAD_BYTES} octets, line ends not counted",
+            f"{framing.MAX_HEAD_BYTES} octets up to the empty line",
             f"field lines of a head                   {framing.MAX_HEAD_LINES} ",
             f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB of a declared length are read and dropped",
             f"for {channel.LINGER_BYTES >> 10} KiB or {channel.LINGER_SECONDS:.0f} seconds more",

@@ -332,10 +332,12 @@ class RuleTests(SynchronousTestCase):
 
     def test_values(self) -> None:
         """A refusal cannot be found in the log by the id that its caller gave."""
-        for part, found in [
-            (b"X\r\nx-request-ID: \ta-1 \r\nb", [b"a-1"]),
-            (b"X\r\nX-Request-Id:a\r\nX-Request-Id: b", [b"a", b"b"]),
-            (b"X\r\nNot-X-Request-Id: a\r\n", []),
-            (b"x-request-id: a", []),
+        for part, found, is_all in [
+            (b"X / HTTP/1.1\r\nx-request-ID: \ta-1 \r\nb: c", [b"a-1"], True),
+            (b"\r\nX / HTTP/1.1\r\nX-Request-Id:a\r\nX-Request-Id: b", [b"a", b"b"], True),
+            (b"X / HTTP/1.1\r\nNot-X-Request-Id: a\r\n", [], False),
+            (b"X / HTTP/1.1\r\nX-Request-Id: a\r\nbad\r\nX-Request-Id: b", [b"a"], False),
+            (b"X / HTTP/1.1\r\nX-Request-Id: a\r\n\r\nY\r\nX-Request-Id: b", [b"a"], False),
+            (b"X\r\nX-Request-Id: a", [], False),
         ]:
-            self.assertEqual(framing.values_of(b"x-request-id", part), found, part)
+            self.assertEqual(framing.values_of(b"x-request-id", part), (found, is_all), part)

@@ -381,9 +381,10 @@ class Channel(HTTPChannel):
         if self._lingering:
             return
         self._cancel_head_timer()
-        request_id = self.site.request_id(framing.values_of(b"x-request-id", head))
-        # Of a head that is not whole, the line of the nearest proxy may be missing.
-        forwarded = framing.values_of(b"x-forwarded-for", head) if whole else []
+        request_id = self.site.request_id(framing.values_of(b"x-request-id", head)[0])
+        forwarded, is_all = framing.values_of(b"x-forwarded-for", head)
+        if not (whole and is_all):  # the line of the nearest proxy may be missing
+            forwarded = []
         self.site.log_refusal(error, request_id, self.peer, forwarded)
         transport: Any = self.transport
         transport.write(framing.refusal(error, request_id, self.site.http_date()))

@@ -224,14 +224,23 @@ def too_large(part: bytes) -> ChatfilesError:
     return URITooLong() if len(line) > MAX_HEAD_BYTES else HeadTooLarge()
 
 
-def values_of(name: bytes, part: bytes) -> list[bytes]:
+def values_of(name: bytes, part: bytes) -> tuple[list[bytes], bool]:
     """
     :param name: of a field, in lower case.
     :param part: a head that was refused, or the beginning of one.
-    :return: what it says there.
+    :return: what it says there, as far as it is well formed, and whether that is all of it.
     """
-    lines = [line.partition(b":") for line in part.split(b"\r\n")[1:]]
-    return [value.strip(b" \t") for key, _, value in lines if key.lower() == name]
+    values: list[bytes] = []
+    start, *lines = part.removeprefix(b"\r\n").split(b"\r\n")
+    if not _REQUEST_LINE.fullmatch(start):
+        return values, False
+    for line in lines:
+        if not FIELD_LINE.fullmatch(line):
+            return values, False
+        key, _, value = line.partition(b":")
+        if key.lower() == name:
+            values.append(value.strip(b" \t"))
+    return values, True
 
 
 def refusal(error: ChatfilesError, request_id: str, date: bytes) -> bytes:
