@@ -6,5 +6,5 @@ project = "chatfiles"
 author = "the chatfiles maintainers"
 release = version = __version__
 extensions = ["sphinx.ext.autodoc"]
-exclude_patterns = ["_build", "containers", "systemd"]
+exclude_patterns = ["_build", "containers", "several-nodes", "systemd"]
 html_theme = "alabaster"

@@ -76,6 +76,7 @@ class Role:
     :param twistd: options of twistd itself.
     :param told: more environment.
     :param directory: where it runs.
+    :param launch: what starts it, instead of all that.
     :ivar secrets: what must not be in its log.
     """
 
@@ -86,6 +87,7 @@ class Role:
         twistd: Sequence[str] = (),
         told: Mapping[str, str] = {},
         directory: str = "/",
+        launch: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.secrets: set[str] = set()
@@ -96,7 +98,7 @@ class Role:
         if not any(option.startswith("--listen") for option in options):
             options = ("--listen=tcp:0:interface=127.0.0.1", *options)
         self._process = subprocess.Popen(
-            command(name, *options, twistd=twistd),
+            list(launch) or command(name, *options, twistd=twistd),
             cwd=directory,
             env=environment(told),
             stdin=subprocess.DEVNULL,
