@@ -112,7 +112,7 @@ class WarmContract(TestCase):
 
     def asked(self) -> list[str]:
         """:return: the statements so far, but for those that only look whether others write."""
-        return [sql for sql in self.sent if sql not in ("PRAGMA data_version", "SELECT 1")]
+        return [sql for sql in self.sent if not ("data_version" in sql or "pg_trigger" in sql)]
 
     async def test_warm(self) -> None:
         """

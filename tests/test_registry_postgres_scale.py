@@ -140,7 +140,7 @@ class ScaleTests(PostgresTestCase):
         execute, sent = link.execute, []
 
         def record(self: Any, sql: str, *values: Any) -> Any:
-            if sql != "SELECT 1":
+            if "pg_trigger" not in sql:
                 sent.append(sql)
             return execute(self, sql, *values)
 

@@ -32,7 +32,7 @@ class CacheTests(FaultCase):
         self.patch(registry._listener, "_dial", lambda: Deferred.fromCoroutine(_refused()))
         pids = self.database.server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = %s AND query IN ('SELECT 1', 'LISTEN chatfiles_changed')",
+            " WHERE datname = %s AND query LIKE '%%FROM pg_trigger%%'",
             (self.database.name,),
         )
         self.assertGreaterEqual(len(pids), 1)
@@ -45,6 +45,34 @@ class CacheTests(FaultCase):
         self.assertIsNone(cache.cached_workspace(FIRST))
         self.database.execute("UPDATE workspace_auth_tokens SET revoked_at = now()")
         self.assertIsNone(await cache.token(token_hash("token")))
+
+    async def test_triggers_disabled(self) -> None:
+        """A token that is revoked while the triggers are disabled, or without them after a dump was
+        restored, goes on to open its workspace."""
+        registry = await self.start()
+        cache = CachedRegistry(registry, REACTOR)
+        await self.add_first(cache)
+        on_tokens, on_workspaces = "ALTER TABLE workspace_auth_tokens", "ALTER TABLE workspaces"
+        for broken, mended in (
+            (
+                f"{on_tokens} DISABLE TRIGGER chatfiles_changed",
+                f"{on_tokens} ENABLE TRIGGER chatfiles_changed",
+            ),
+            (
+                f"{on_workspaces} DISABLE TRIGGER USER",
+                f"{on_workspaces} ENABLE TRIGGER chatfiles_truncated,"
+                " ENABLE ALWAYS TRIGGER chatfiles_changed",
+            ),
+        ):
+            await self.recovers(lambda: self.remembered(cache))
+            self.database.execute(broken)
+            await self.noticed(registry)
+            await cache.token(token_hash("token"))
+            self.assertIsNone(cache.cached_token(token_hash("token")))
+            self.database.execute(mended)
+        await self.recovers(lambda: self.remembered(cache))
+        lines = [line for line in self.log() if "triggers of chatfiles are missing" in line]
+        self.assertEqual(len(lines), 2)
 
     async def test_read_from_a_standby(self) -> None:
         """What a standby says, which may be older than a change that was told of, is kept; or it is

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, described
+from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
 from chatfiles.platform.registry.rows import uuid_of
 from chatfiles.platform.registry.trouble import Outcome
 
@@ -21,8 +21,16 @@ __all__ = ["CHANNEL", "PostgresListener"]
 #: Where the triggers tell (``schema/postgresql/0002_notify.sql``).
 CHANNEL = "chatfiles_changed"
 
-#: Seconds between two proofs that the connection still carries something.  With `PROOF` it is less
-#: than the second in which a revoked token is refused everywhere.
+#: How many triggers tell of changes now, of `TRIGGERS`.  A dump may have come without them, or
+#: somebody may have disabled them for a while.
+TELLING = """
+    SELECT count(*) FROM pg_trigger
+    WHERE tgrelid IN ('workspaces'::regclass, 'workspace_auth_tokens'::regclass)
+        AND tgname IN ('chatfiles_changed', 'chatfiles_truncated') AND tgenabled IN ('O', 'A')"""
+TRIGGERS = 4
+
+#: Seconds between two proofs that the connection still carries something, and that the triggers are
+#: there.  With `PROOF` it is less than the second in which a revoked token is refused everywhere.
 INTERVAL = 0.4
 #: Seconds in which such a proof comes.
 PROOF = 0.4
@@ -89,8 +97,8 @@ class PostgresListener:
             error = RegistryUnavailable()
             try:
                 await self._listen(await self._dial())
-            except RegistryUnavailable as cannot_dial:
-                error = cannot_dial
+            except RegistryUnavailable as unavailable:
+                error = unavailable
             except LINK_ERRORS as lost:
                 error.__cause__ = described(lost)
             self._lost()
@@ -106,6 +114,7 @@ class PostgresListener:
         try:
             link.addNotifyObserver(self._notified)
             await link.execute(f"LISTEN {CHANNEL}")
+            await self._prove(link)
             self._outcome("listen", None)
             self.watching = True
             self._heard(None)
@@ -117,7 +126,7 @@ class PostgresListener:
             link.discard()
 
     async def _prove(self, link: Link) -> None:
-        """Fail unless the connection carries something, there and back."""
+        """Fail unless the connection carries something, there and back, and changes are told."""
         # If the reactor was held up, the answer may be there already: it gets another turn.
         late = [self._clock.callLater(PROOF, lambda: late.append(again()))]
 
@@ -125,11 +134,15 @@ class PostgresListener:
             return self._clock.callLater(0.05, link.discard)
 
         try:
-            await link.execute("SELECT 1")
+            ((telling,),) = await link.rows(TELLING)
         finally:
             for each in late:
                 if each.active():
                     each.cancel()
+        if telling != TRIGGERS:
+            raise RegistryUnavailable from PostgresError(
+                "nobody tells of changes: triggers of chatfiles are missing or disabled"
+            )
 
     def _notified(self, notify: object) -> None:
         # Anything that is no id may mean anything.
