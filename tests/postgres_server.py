@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import SkipTest
 
-__all__ = ["Database", "Server", "server"]
+__all__ = ["Database", "Server", "free_port", "server"]
 
 VARIABLE = "CHATFILES_TEST_POSTGRES"
 USER, PASSWORD = "chatfiles", "pass word/that@nobody:may?see"
@@ -142,7 +142,7 @@ class OwnServer(Server):
         else:
             where = f"--dbname={primary.url_of('postgres')}"
             self._run("pg_basebackup", where, f"--pgdata={self._data}", "--no-sync", "-R", "-cfast")
-        self.port = _free_port()
+        self.port = free_port()
         super().__init__(f"postgresql://{USER}:{_QUOTED}@127.0.0.1:{self.port}/postgres")
         self.start()
 
@@ -322,7 +322,7 @@ def _server() -> Server:
     return OwnServer(os.path.dirname(max(binaries)))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

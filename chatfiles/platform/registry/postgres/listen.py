@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from chatfiles.errors import RegistryUnavailable
@@ -18,8 +20,9 @@ from chatfiles.platform.registry.trouble import Outcome
 
 __all__ = ["CHANNEL", "PostgresListener"]
 
-#: Where the triggers tell (``schema/postgresql/0002_notify.sql``).
-CHANNEL = "chatfiles_changed"
+#: Where the triggers tell (``schema/postgresql/0002_notify.sql``), and where we try whether what is
+#: told comes through.
+CHANNEL, TRIAL = "chatfiles_changed", "chatfiles_trial"
 
 #: How many triggers tell of changes now, of `TRIGGERS`.  A dump may have come without them, or
 #: somebody may have disabled them for a while.
@@ -48,6 +51,7 @@ class PostgresListener:
     :param dial: connects; fails with `RegistryUnavailable`.
     :param heard: called with the id of each workspace that has changed, or ``None``.
     :param outcome: told how each attempt to listen ended.
+    :param new_id: gives a word that nobody else says.
     """
 
     def __init__(
@@ -57,16 +61,19 @@ class PostgresListener:
         *,
         clock: IReactorTime,
         outcome: Outcome,
+        new_id: Callable[[], UUID],
     ) -> None:
         self.watching = False
         self._dial = dial
         self._heard = heard
+        self._new_id = new_id
         self._clock = clock
         self._outcome = outcome
         self._running: Deferred[None] | None = None
         self._first: list[Deferred[None]] = []
         self._open = False
         self._end: Callable[[], object] = _nothing
+        self._trial: tuple[str, Deferred[None]] | None = None
 
     def start(self) -> Deferred[None]:
         """
@@ -113,8 +120,9 @@ class PostgresListener:
         self._end = link.discard
         try:
             link.addNotifyObserver(self._notified)
-            await link.execute(f"LISTEN {CHANNEL}")
+            await link.execute(f"LISTEN {CHANNEL}; LISTEN {TRIAL}")
             await self._prove(link)
+            await self._hear()
             self._outcome("listen", None)
             self.watching = True
             self._heard(None)
@@ -144,9 +152,30 @@ class PostgresListener:
                 "nobody tells of changes: triggers of chatfiles are missing or disabled"
             )
 
-    def _notified(self, notify: object) -> None:
-        # Anything that is no id may mean anything.
-        self._heard(uuid_of(getattr(notify, "payload", None)))
+    async def _hear(self) -> None:
+        """Fail unless what another connection says is heard: a pooler between may swallow it."""
+        word, heard = str(self._new_id()), Deferred[None]()
+        self._trial = word, heard
+        other = await self._dial()
+        try:
+            values = {"channel": TRIAL, "word": word}
+            await other.execute("SELECT pg_notify(%(channel)s, %(word)s)", values)
+            await heard.addTimeout(PROOF, self._clock)
+        except NotInTime:
+            raise RegistryUnavailable from PostgresError(
+                "notifications get lost: a pooler on the way has to be in session mode"
+            )
+        finally:
+            other.discard()
+
+    def _notified(self, notify: Any) -> None:
+        if notify.channel == CHANNEL:
+            # Anything that is no id may mean anything.
+            self._heard(uuid_of(notify.payload))
+        elif self._trial is not None and notify.payload == self._trial[0]:
+            (_, heard), self._trial = self._trial, None
+            if not heard.called:
+                heard.callback(None)
 
     def _lost(self) -> None:
         if self.watching:

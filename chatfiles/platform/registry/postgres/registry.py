@@ -94,7 +94,11 @@ class PostgresRegistry(StoredRegistry):
 
         self._readers, self._writers = pool("readers", READERS), pool("writers", WRITERS)
         self._listener = PostgresListener(
-            self._dialer.dial, self._subscribers.tell, clock=reactor, outcome=trouble("listener")
+            self._dialer.dial,
+            self._subscribers.tell,
+            clock=reactor,
+            outcome=trouble("listener"),
+            new_id=uuid4,
         )
         self._opening = Opening(
             self._dialer.dial,
