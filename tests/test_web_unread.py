@@ -56,6 +56,12 @@ class UnreadTests(SynchronousTestCase):
         caller.advance(1)
         self.assertEqual((caller.answer().status, caller.lost), (200, True))
 
+    def test_answered_when_it_is_late(self) -> None:
+        """An answer would be destroyed for having come just before the rest of the body was due."""
+        caller, _ = self.asked(post(b"hello")[:-1])
+        caller.advance(IDLE_TIMEOUT)
+        self.assertEqual((caller.answer().complete, caller.wire.aborted), (True, False))
+
     def test_answer_of_unknown_length(self) -> None:
         """The answer would have no end before the body has one, or none at all."""
         for line, more in ((b"Content-Length: 5", b"hello"), (CHUNKED, chunked(b"hello"))):

@@ -356,7 +356,7 @@ class Channel(HTTPChannel):
 
     def _body_late(self, request: Request) -> None:
         if request.answered:
-            self.abort()  # all has been said
+            self.linger()  # all has been said, but perhaps a moment ago
         elif request.body.claimed:
             request.body.fail(RequestTimeout("request body was not received in time"))
         else:

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -130,10 +131,12 @@ class StoreTests(UploadCase):
         for way in self.ways():
             for wire in (body, in_chunks(body), in_chunks(body, 1), in_chunks(body, 7)):
                 length = len(body) if wire is body else None
-                with way.connect() as connection:
-                    way.begin(connection, length)
-                    push(connection, (wire[at : at + 97] for at in range(0, len(wire), 97)))
-                    self.assert_stored(connection.response("POST"), [content, b""])
+                for size in (97, 1):
+                    with way.connect() as connection:
+                        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        way.begin(connection, length)
+                        push(connection, pieces_of(wire, size))
+                        self.assert_stored(connection.response("POST"), [content, b""])
 
     def test_large(self) -> None:
         """Content is changed on its way."""
@@ -524,16 +527,30 @@ class ReactorTests(SynchronousTestCase):
         for what, body, status in (
             ("100 MiB", form(file(b"x" * (100 * MIB))), 200),
             ("64 files", form(*[file(b"x" * MIB)] * 64), 200),
+            ("65 files", form(*[file(b"x" * MIB)] * 65), 400),
+            ("64 empty files", form(*[file(b"")] * 64), 200),
+            ("no files", form(*[hostile] * 1000), 400),
             ("preambles", b"\r\n--" * (20 * MIB) + form(file(b"x")), 200),
+            ("beginnings of the boundary", form(file((b"\r\n" + DELIMITER[:-1]) * MIB)), 200),
             ("tiny parts", form(*[hostile] * 100_000), 400),
             ("a long header", form(part('name="' + "x" * MIB + '"')), 400),
         ):
-            segments = (body[at : at + 64 * KIB] for at in range(0, len(body), 64 * KIB))
-            with self.way.connect() as connection:
-                self.way.begin(connection, len(body))
-                push(connection, segments)
-                self.assertEqual(connection.response("POST").status, status, what)
-            self.judge(what)
+            self.send(body, len(body), status, what)
+        body = form(file(b"x" * (500 * KIB)))
+        self.send(in_chunks(body, 1), None, 200, "chunks of one byte")
+        self.send(in_chunks(body, 3)[:-5] + b"x", None, 400, "chunks of three bytes, malformed")
+        small = form(file(b"x" * (20 * KIB)))
+        self.send(small, len(small), 200, "segments of one byte", 1)
+
+    def send(
+        self, wire: bytes, length: int | None, status: int, what: str, size: int = 64 * KIB
+    ) -> None:
+        with self.way.connect() as connection:
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.way.begin(connection, length)
+            push(connection, pieces_of(wire, size))
+            self.assertEqual(connection.response("POST").status, status, what)
+        self.judge(what)
 
     def judge(self, what: str) -> None:
         for role in os.listdir(self.gaps):
@@ -541,6 +558,10 @@ class ReactorTests(SynchronousTestCase):
                 gap = float(noted.read())
             report(f"{what}: longest gap of the {role} so far {gap * 1000:.1f} ms")
             self.assertLess(gap, 0.1)
+
+
+def pieces_of(wire: bytes, size: int) -> Iterator[bytes]:
+    return (wire[at : at + size] for at in range(0, len(wire), size))
 
 
 def refuses(url: str) -> bool:
