@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -402,6 +403,30 @@ class NamedFileTests(UnnamedFileTests):
             self.assertEqual(stat.S_IMODE(mode), 0o600)
             del listed[name]
         return listed
+
+    def test_without_flags_of_rename(self) -> None:
+        """The same, where it cannot rename without replacing either."""
+        for code in (errno.EINVAL, errno.ENOSYS):
+            libc = mock.Mock()
+            libc.renameat2.side_effect = lambda *_, code=code: ctypes.set_errno(code) or -1
+            with mock.patch("chatfiles.workspace.uploads.incomplete._libc", libc):
+                self.test_without_hard_links()
+            self.assertEqual(libc.renameat2.call_count, 2 * (1 + 2 + 3))
+
+    def test_rename_fails(self) -> None:
+        """A disk that fails is taken for one that lacks something."""
+        libc = mock.Mock()
+        libc.renameat2.side_effect = lambda *_: ctypes.set_errno(errno.EIO) or -1
+        files = self.several()
+        with (
+            mock.patch("chatfiles.workspace.uploads.incomplete._libc", libc),
+            mock.patch("os.link", side_effect=OSError(errno.EPERM, "")),
+        ):
+            error = self.assertRaises(OSError, publish_all, files, self.open_directory())
+        self.assertEqual(error.errno, errno.EIO)
+        for file, _ in files:
+            file.close()
+        self.assertEqual(self.listed(), {})
 
     def test_without_hard_links(self) -> None:
         """A file system without hard links takes no uploads, or replaces files."""
