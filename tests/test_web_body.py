@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.errors import RequestTimeout, TooLarge
 from chatfiles.resource import Answer
-from chatfiles.web.body import CallerLeft, RequestBody
-from chatfiles.web.channel import LARGE_READ, SMALL_READ
+from chatfiles.web.body import LARGE_READ, SMALL_READ, CallerLeft, RequestBody
+from chatfiles.web.channel import TINY_READ
+from chatfiles.web.chunks import CROWD
 from tests.loopback import Loopback, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
 
@@ -307,6 +308,24 @@ class SocketTests(TestCase):
             await caller.send(chunked(b"x") if line == CHUNKED else bytes(int(line[16:])))
             await until(reactor, lambda: receiver.end)  # noqa: B023
             self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+
+    async def test_size_of_reads_of_tiny_chunks(self) -> None:
+        """A sender of chunks of one byte would keep everybody else waiting."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        await caller.send(get(b"/p", CHUNKED, method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        receiver = Receiver(held.requests[0].body, held.answers[0])
+        held.requests[0].body.deliver(receiver)
+        await caller.send(b"1\r\nx\r\n" * CROWD)
+        await until(reactor, lambda: len(receiver.data) == CROWD)
+        self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+        await caller.send(b"1\r\nx\r\n" * (CROWD * 10))
+        await until(reactor, lambda: len(receiver.data) == CROWD * 11)
+        self.assertEqual(caller.transport.bufferSize, TINY_READ)
+        await caller.send(b"0\r\n\r\n")
+        await until(reactor, lambda: receiver.end)
+        self.assertEqual(caller.transport.bufferSize, SMALL_READ)
 
     async def test_size_of_reads_of_a_rest(self) -> None:
         """A sender that is refused half-way would have much taken from it."""

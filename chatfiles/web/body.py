@@ -13,12 +13,15 @@ from chatfiles.errors import TooLarge
 if TYPE_CHECKING:
     from chatfiles.web.channel import Channel
 
-__all__ = ["BodyReceiver", "CallerLeft", "RequestBody"]
+__all__ = ["LARGE_READ", "SMALL_READ", "BodyReceiver", "CallerLeft", "RequestBody"]
 
 
-#: A body with more bytes than this is read in large pieces.  Only a declared length tells: chunks
-#: may be so small that a large piece of them keeps us busy for long.
-LONG_BODY = 64 * 1024
+#: Bytes of one read, as Twisted has it.
+SMALL_READ = 64 * 1024
+#: Bytes of one read of a body that is longer than such a read: what it costs to wait for the next
+#: one is saved; more would be memory that each caller who is held back takes.  Chunked bodies do
+#: not tell, and may consist of chunks so small that a large read of them keeps us busy for long.
+LARGE_READ = 256 * 1024
 
 
 class CallerLeft(Exception):
@@ -81,8 +84,8 @@ class RequestBody:
         elif self.complete:
             receiver.finished()
         else:
-            if (self.length or 0) - self.seen > LONG_BODY:
-                self._channel.read_large()
+            if (self.length or 0) - self.seen > SMALL_READ:
+                self._channel.resize_reads(LARGE_READ)
             if self.expects_continue and not self.seen:
                 self.expects_continue = False
                 self._channel.send_continue()
@@ -129,7 +132,7 @@ class RequestBody:
         """Throw away what came and what will come."""
         self._early.clear()
         self._receiver = _NOBODY
-        self._channel.read_small()
+        self._channel.resize_reads(SMALL_READ)
         self.resume()
 
     # -- for the connection

@@ -22,6 +22,7 @@ from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
 from chatfiles.web import framing
+from chatfiles.web.body import SMALL_READ
 from chatfiles.web.chunks import ChunkedBody
 from chatfiles.web.leaving import LeaveWatch, rest_is_here
 
@@ -29,17 +30,14 @@ if TYPE_CHECKING:
     from chatfiles.web.request import Request
     from chatfiles.web.site import Site
 
-__all__ = ["LARGE_READ", "LINGER_BYTES", "LINGER_SECONDS", "SMALL_READ", "Channel"]
+__all__ = ["LINGER_BYTES", "LINGER_SECONDS", "TINY_READ", "Channel"]
 
 #: What a refused sender may still send before it is cut off, so that it reads the answer.
 LINGER_BYTES = 64 * 1024
 #: What a caller may send ahead while its request is served.
 EAGER_BYTES = 16 * 1024
-#: Bytes of one read of a long body: what it costs to wait for the next one is saved; more would be
-#: memory that each caller who is held back takes.
-LARGE_READ = 256 * 1024
-#: Bytes of one read of anything else, as Twisted has it.
-SMALL_READ = 64 * 1024
+#: Bytes of one read of a body in tiny chunks, which must not keep us busy for long.
+TINY_READ = 8 * 1024
 #: How long it may take to do so, in seconds.
 LINGER_SECONDS = 2.0
 
@@ -72,7 +70,7 @@ class Channel(HTTPChannel):
         self._patience = 1
         self._taken: Hashable = None
         self._read_closed = False
-        self._reads_large = False
+        self._read_size = SMALL_READ
         self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
         self._linger_timer: IDelayedCall | None = None
@@ -204,7 +202,11 @@ class Channel(HTTPChannel):
         self.length, self._in_body = head.length, head.length != 0
         self.persistent = head.persistent and not self.site.draining
         if head.length is None:
-            self._transferDecoder = ChunkedBody(request.handleContentChunk, self._finishRequestBody)
+            self._transferDecoder = ChunkedBody(
+                request.handleContentChunk,
+                self._finishRequestBody,
+                lambda: self.resize_reads(TINY_READ),
+            )
         elif head.length:
             self._transferDecoder = _IdentityTransferDecoder(
                 head.length, request.handleContentChunk, self._finishRequestBody
@@ -221,7 +223,7 @@ class Channel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         self._in_body = False
-        self.read_small()
+        self.resize_reads(SMALL_READ)
         if not self._lingering:
             super().allContentReceived()
 
@@ -262,21 +264,13 @@ class Channel(HTTPChannel):
             self.setTimeout(self.site.idle_timeout)
         self._networkProducer.resumeProducing()
 
-    def read_large(self) -> None:
-        """Much is to be read, until `read_small`."""
-        if self._is_plain():
-            self._reads_large = True
-            self._resize_reads(LARGE_READ)
-
-    def read_small(self) -> None:
-        """Whatever follows may be little."""
-        if self._reads_large:
-            self._reads_large = False
-            self._resize_reads(SMALL_READ)
-
-    def _resize_reads(self, size: int) -> None:
-        transport: Any = self.transport
-        transport.bufferSize = size
+    def resize_reads(self, size: int) -> None:
+        """
+        :param size: bytes of one read, until the end of the body.
+        """
+        if size != self._read_size and self._is_plain():
+            transport: Any = self.transport
+            transport.bufferSize = self._read_size = size
 
     def _is_held_back(self) -> bool:
         return self._in_body and self.requests[-1].body.paused
