@@ -66,6 +66,8 @@ QUERIES = st.one_of(
     st.lists(PIECES, max_size=10).map(b"".join),
     st.lists(PIECES, max_size=10).map(lambda pieces: b"path=/workspace/" + b"".join(pieces)),
     st.lists(PIECES, max_size=10).map(lambda pieces: b"path=/home" + b"".join(pieces)),
+    # around the longest path there may be
+    st.integers(4093, 4098).map(lambda size: b"path=" + (b"/home" + b"/abc" * 2000)[:size]),
 )
 HEX = b"0123456789abcdef"
 

@@ -22,6 +22,7 @@ from tests.fuzz.wire import (
     divided,
     field,
     has_control,
+    mostly,
 )
 from tests.web_caller import Caller, Echo
 
@@ -29,10 +30,9 @@ from tests.web_caller import Caller, Echo
 FEW = 500
 REFUSED, REFUSED_METHOD = "refused", "refused method"
 
-STARTS = st.sampled_from(
-    [b"GET /p HTTP/1.1"] * 6
-    + [b"POST /p HTTP/1.1"] * 6
-    + [
+STARTS = mostly(
+    [b"GET /p HTTP/1.1", b"POST /p HTTP/1.1"],
+    [
         b"GET /p?x=%00&y=1 HTTP/1.1",
         b"POST /\xe9/%2F HTTP/1.1",
         b"GET /p HTTP/1.0",
@@ -59,7 +59,7 @@ STARTS = st.sampled_from(
         b'GET /{"|}[<>^` HTTP/1.1',
         b"PRI * HTTP/2.0",
         b"GET /" + b"x" * 2000 + b" HTTP/1.1",
-    ]
+    ],
 )
 LINES = st.sampled_from(
     [
@@ -114,22 +114,16 @@ LINES = st.sampled_from(
         b"X-A: " + b"y" * 3000,
     ]
 )
-ENDS = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b""])
-HEADS = st.builds(
-    lambda blank, start, host, lines, last: b"".join(
-        [blank, start, b"\r\n", host, *(a + b for a, b in lines), last]
-    ),
-    st.sampled_from([b""] * 6 + [b"\r\n", b"\n", b"\r\n\r\n", b"\r"]),
-    STARTS,
-    st.sampled_from([b"Host: h\r\n"] * 8 + [b""]),
-    st.lists(st.tuples(LINES, ENDS), max_size=4),
-    st.sampled_from([b"\r\n"] * 8 + [b"\n", b"", b"\r\r\n"]),
-)
-BODIES = st.sampled_from(
-    [b""] * 3
-    + [
-        b"abc",
-        b"3\r\nabc\r\n0\r\n\r\n",
+ENDS = mostly([b"\r\n"], [b"\n", b"\r", b"\r\r\n", b""])
+#: What frames a body; a body that fits is more likely than one that does not.
+FRAMINGS = st.sampled_from([b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
+FITTING = {
+    b"": b"",
+    b"Content-Length: 3\r\n": b"abc",
+    b"Transfer-Encoding: chunked\r\n": b"3\r\nabc\r\n0\r\n\r\n",
+}
+ODD_BODIES = st.sampled_from(
+    [
         b"0\r\n\r\n",
         b"3\r\nabc\r\n",
         b"3;x\r\nabc\r\n0\r\nX-A: b\r\n\r\n",
@@ -149,6 +143,41 @@ BODIES = st.sampled_from(
         b"GET /ghost HTTP/1.1\r\nHost: h\r\n\r\n",
     ]
 )
+
+ODD_HOSTS = [b"", b"Host:\r\n", b"Host: a b\r\n", b"Host: h/x\r\n", b"Host: h\r\nhost: h\r\n"]
+OPTIONS = [
+    b"Connection: close",
+    b"Connection: x, CLOSE",
+    b"connection:\tclose ,x",
+    b"Connection: x",
+]
+
+
+def message(
+    blank: bytes,
+    start: bytes,
+    host: bytes,
+    framing: bytes,
+    lines: list[tuple[bytes, bytes]],
+    last: bytes,
+    odd: bytes | None,
+) -> bytes:
+    """:return: a request, good or not."""
+    head = b"".join([blank, start, b"\r\n", host, framing, *(a + b for a, b in lines), last])
+    return head + (FITTING[framing] if odd is None else odd)
+
+
+MESSAGES = st.builds(
+    message,
+    mostly([b""], [b"\r\n", b"\n", b"\r\n\r\n", b"\r"]),
+    STARTS,
+    mostly([b"Host: h\r\n"], ODD_HOSTS),
+    FRAMINGS,
+    st.lists(st.tuples(LINES, ENDS), max_size=2)
+    | st.sampled_from(OPTIONS).map(lambda option: [(option, b"\r\n")]),
+    mostly([b"\r\n"], [b"\n", b"", b"\r\r\n"]),
+    st.none() | ODD_BODIES,
+)
 #: Heads near the limits.
 LONG = st.builds(
     lambda count, size, extra: (
@@ -159,7 +188,7 @@ LONG = st.builds(
     st.sampled_from([b"\r\n", b"", b"X"]),
 )
 RAW = st.one_of(
-    st.lists(st.tuples(HEADS, BODIES).map(b"".join), min_size=1, max_size=4).map(b"".join),
+    st.lists(MESSAGES, min_size=1, max_size=4).map(b"".join),
     st.tuples(LONG, st.sampled_from([b"", b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n"])).map(b"".join),
     st.binary(max_size=30),
 )

@@ -6,16 +6,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
-__all__ = ["CUTS", "Bad", "Incomplete", "chunked_body", "divided", "field", "has_control", "strip"]
+__all__ = [
+    "CUTS",
+    "Bad",
+    "Incomplete",
+    "chunked_body",
+    "divided",
+    "field",
+    "has_control",
+    "mostly",
+    "strip",
+]
+
+T = TypeVar("T")
 
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
 DIGITS = set(b"0123456789")
 HEXADECIMAL = DIGITS | set(b"abcdefABCDEF")
 #: Where octets are divided.
 CUTS = st.lists(st.integers(1, 2000), max_size=6)
+
+
+def mostly(usual: Sequence[T], odd: Sequence[T]) -> st.SearchStrategy[T]:
+    """:return: one of the usual, and now and then one of the odd, so that many odd ones meet."""
+    return st.one_of(*(st.sampled_from(usual) for _ in range(5)), st.sampled_from(odd))
 
 
 class Bad(Exception):
