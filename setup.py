@@ -69,7 +69,6 @@ setup(
             "pyyaml>=6.0.1",
             "setuptools>=77.0.3",
         ],
-        "fuzz": ["atheris>=3.0"],
         "dev": [
             "build",
             "mypy>=2.4",

@@ -1,7 +1,7 @@
 """
 ``python -m tests.fuzz HARNESS``: one harness for a long time.
 
-With `atheris`_ libFuzzer makes the octets of which Hypothesis makes the examples, and keeps those
+With `atheris`_ (``pip install atheris``) libFuzzer makes the octets of which Hypothesis makes the examples, and keeps those
 that reach new lines of the code or of its oracle; without it Hypothesis chooses at random.  What
 fails is shrunk, shown, and remembered in ``.hypothesis``.
 
