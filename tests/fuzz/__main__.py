@@ -1,9 +1,9 @@
 """
 ``python -m tests.fuzz HARNESS``: one harness for a long time.
 
-With `atheris`_ (``pip install atheris``) libFuzzer makes the octets of which Hypothesis makes the examples, and keeps those
-that reach new lines of the code or of its oracle; without it Hypothesis chooses at random.  What
-fails is shrunk, shown, and remembered in ``.hypothesis``.
+With `atheris`_ (``pip install atheris``) libFuzzer makes the octets of which Hypothesis makes the
+examples, and keeps those that reach new lines of the code or of its oracle; without it Hypothesis
+chooses at random.  What fails is shrunk, shown, and remembered in ``.hypothesis``.
 
 .. _atheris: https://pypi.org/project/atheris/
 """
@@ -89,4 +89,5 @@ def main() -> None:
         guided(load(given.harness), given.seconds, given.corpus)
 
 
-main()
+if __name__ == "__main__":
+    main()
