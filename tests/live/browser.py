@@ -5,6 +5,7 @@ A headless Chromium, driven over WebDriver's plain HTTP (https://www.w3.org/TR/w
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any, Self
@@ -54,6 +56,7 @@ class Browser:
         self.directory = tempfile.mkdtemp(prefix="chatfiles-browser-")
         self.downloads = os.path.join(self.directory, "downloads")
         os.mkdir(self.downloads)
+        self._url = ""
         self._driver = subprocess.Popen(
             ["chromedriver", "--port=0"],
             stdin=subprocess.DEVNULL,
@@ -78,15 +81,12 @@ class Browser:
 
     def close(self) -> None:
         """End it, and leave nothing; idempotent."""
-        if self._driver.poll() is not None:
-            return
-        try:
+        if self._driver.poll() is None:
             if "/session/" in self._url:
-                self._ask("DELETE", "")
-        except (OSError, AttributeError):
-            pass
-        os.killpg(self._driver.pid, signal.SIGKILL)
-        self._driver.wait()
+                with contextlib.suppress(OSError, AssertionError):
+                    self._ask("DELETE", "")
+            os.killpg(self._driver.pid, signal.SIGKILL)
+            self._driver.wait()
         assert self._driver.stdout is not None
         self._driver.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
