@@ -30,6 +30,14 @@ _MEDIA_TYPE = re.compile(
     rb"([a-z0-9.+-]+/[a-z0-9.+-]+)(?:[ \t]*;[ \t]*[a-z0-9-]+=(?:[\w.:-]+|\"[\w.:-]+\"))*",
     re.ASCII | re.IGNORECASE,
 )
+# What RFC 6266, 4.1, has; Chromium shows an error in place of a file with two of them, or one that
+# looks like two.
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
+_DISPOSITION = re.compile(
+    rb"(attachment|inline)(?:[ \t]*;[ \t]*%b[ \t]*=[ \t]*(?:%b|%b))+" % (_TOKEN, _TOKEN, _QUOTED),
+    re.IGNORECASE,
+)
 
 
 def require_provable(request: Request, response: IResponse) -> None:
@@ -80,15 +88,13 @@ def make_safe(request: Request, name: bytes | None, inline: bool = False) -> Non
     fields = request.fields
     media_type = fields.get(b"Content-Type", b"application/octet-stream")
     match = _MEDIA_TYPE.fullmatch(media_type)
-    disposition = fields.get(b"Content-Disposition", b"").lower()
+    disposition = _DISPOSITION.fullmatch(fields.get(b"Content-Disposition", b""))
     shown = inline and match is not None and may_view_inline(match[1].decode("ascii"))
     if name is None:
         fields.pop(b"Content-Disposition", None)
     elif request.code in (200, 206):
         fields[b"Content-Type"] = media_type
-        if not disposition.startswith(b"attachment;") and not (
-            shown and disposition.startswith(b"inline;")
-        ):
+        if disposition is None or (disposition[1].lower() == b"inline" and not shown):
             fields[b"Content-Disposition"] = headers.content_disposition(name, inline=shown)
     kept = request.code in (200, 206, 304)
     fields[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"

@@ -195,6 +195,8 @@ DISPOSITIONS = st.lists(
             "x",
             "=",
             "filename*=UTF-8''a",
+            '","',
+            'filename="a\\\\"b"',
             "\t",
             "\xe9",
             "form-data",
@@ -219,14 +221,30 @@ def kinds(field: str) -> list[str]:
     return [end for end in (*ends, field.partition(";")[0].strip().lower()) if end]
 
 
+def outside_quotes(field: bytes) -> bytes:
+    """:return: what of a field is not quoted; every quotation has an end."""
+    kept, at, quoted_now = bytearray(), 0, False
+    while at < len(field):
+        if field[at] == ord('"'):
+            quoted_now = not quoted_now
+        elif quoted_now and field[at] == ord("\\"):
+            at += 1
+        elif not quoted_now:
+            kept.append(field[at])
+        at += 1
+    assert not quoted_now
+    return bytes(kept)
+
+
 def check_relayed(content_type: str, disposition: str, *, inline: bool) -> None:
     """Nothing is shown that could be a document, however the workspace puts it."""
     answer = Answer(content_type, disposition)
     make_safe(cast("Any", answer), b"name.bin", inline)
     told = {name.lower(): value for name, value in answer.fields.items()}
     assert len(told) == len(answer.fields)
-    kind = told[b"content-disposition"].split(b";")[0].split(b",")[0].strip().lower()
+    kind = told[b"content-disposition"].partition(b";")[0].strip().lower()
     assert kind in (b"attachment", b"inline")
+    assert b"," not in outside_quotes(told[b"content-disposition"])
     assert told[b"x-content-type-options"] == b"nosniff"
     shown = kind == b"inline" or told[b"content-security-policy"] != CSP_ATTACHMENT
     if shown:

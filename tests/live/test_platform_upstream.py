@@ -394,6 +394,26 @@ class BrowserTests(UpstreamCase):
             restricted = answer["content-security-policy"] == "default-src 'none'; sandbox"
             self.assertEqual(restricted, not shown, content_type)
 
+    def test_dispositions(self) -> None:
+        """What is no disposition is replaced by one, so that the file can be saved at all."""
+        ours = "attachment; filename=\"x.bin\"; filename*=UTF-8''x.bin"
+        for said, told in (
+            ('attachment; filename="y"', None),
+            ("attachment; filename*=UTF-8''%C3%A9; filename=\"_\"", None),
+            ("ATTACHMENT;filename=y", None),
+            ('attachment; filename="a, b \\" c"', None),
+            ("attachment", ours),
+            ("attachment; filename=a,b", ours),
+            ("attachment; x=y, inline", ours),
+            ('attachment; filename="a', ours),
+            ("attachment;", ours),
+            ('inline; filename="y"', ours),
+            ("form-data; name=x", ours),
+            ("", ours),
+        ):
+            _, target = self.scripted(saying(head_with(b"Content-Disposition: " + said.encode())))
+            self.assertEqual(self.ask(target)["content-disposition"], told or said)
+
     def test_not_modified(self) -> None:
         """A 304 changes nothing of an answer that a cache has, except for how long it keeps it."""
         raw = (
