@@ -280,4 +280,179 @@ CASES: tuple[Case, ...] = (
     case("gzip", head_with(b"Content-Encoding: gzip"), "close", BADLY),
     case("br", head_with(b"Content-Encoding: br"), "close", BADLY),
     case("identity, said aloud", head_with(b"Content-Encoding: identity"), "close", 3),
+    # lengths in other shapes
+    case("leading zeroes in a length", OK + b"Content-Length: 003\r\n\r\nabc", "close", 3, BADLY),
+    case("a tab before a length", OK + b"Content-Length:\t3 \r\n\r\nabc", "close", 3),
+    case("two numbers", OK + b"Content-Length: 3 3\r\n\r\nabc", "close", BADLY),
+    case("a length and more", OK + b"Content-Length: 3;\r\n\r\nabc", "close", BADLY),
+    case("a quoted length", OK + b'Content-Length: "3"\r\n\r\nabc', "close", BADLY),
+    case("2**63", OK + b"Content-Length: 9223372036854775808\r\n\r\nabc", "close", BADLY),
+    case("2**64 and 3", OK + b"Content-Length: 18446744073709551619\r\n\r\nabc", "close", BADLY),
+    case("2**32 and 3", OK + b"Content-Length: 4294967299\r\n\r\nabc", "close", "cut"),
+    case("digits of another script", OK + b"Content-Length: \xb3\r\n\r\nabc", "close", BADLY),
+    case("NUL behind a length", OK + b"Content-Length: 3\0\r\n\r\nabc", "close", BADLY),
+    case("a space before its colon", OK + b"Content-Length : 3\r\n\r\nabc", "close", BADLY),
+    case("a folded length", OK + b"Content-Length:\r\n 3\r\n\r\nabc", "close", BADLY),
+    case("folded onto another", OK + b"X: y\r\n Content-Length: 3\r\n\r\nabc", "close", BADLY),
+    case("behind a bare CR", OK + b"X: y\rContent-Length: 3\r\n\r\nabc", "close", BADLY),
+    case("three lengths", OK + b"Content-Length: 3\r\n" * 3 + b"\r\nabc", "close", 3, BADLY),
+    # codings in other shapes
+    case(
+        "chunked in capitals",
+        OK + b"TRANSFER-ENCODING: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "close",
+        3,
+    ),
+    *(
+        case(about, OK + line + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "close", BADLY)
+        for about, line in (
+            ("a comma behind chunked", b"Transfer-Encoding: chunked,"),
+            ("a comma before chunked", b"Transfer-Encoding: ,chunked"),
+            ("a parameter of chunked", b"Transfer-Encoding: chunked;q=1"),
+            ("a vertical tab before chunked", b"Transfer-Encoding: \x0bchunked"),
+            ("NUL behind chunked", b"Transfer-Encoding: chunked\0"),
+            ("a high octet behind chunked", b"Transfer-Encoding: chunked\xff"),
+            ("quoted chunked", b'Transfer-Encoding: "chunked"'),
+            ("an empty coding", b"Transfer-Encoding:"),
+            ("two lines of codings", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            ("two codings in lines", b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"),
+            ("a space before the colon of chunked", b"Transfer-Encoding : chunked"),
+            ("chunked, folded", b"Transfer-Encoding:\r\n chunked"),
+            ("chunked folded onto another", b"X: y\r\n Transfer-Encoding: chunked"),
+            ("chunked behind a bare CR", b"X: y\rTransfer-Encoding: chunked"),
+            ("chunked behind a bare LF", b"X: y\nTransfer-Encoding: chunked"),
+            ("the name of the coding in two lines", b"Transfer-\r\nEncoding: chunked"),
+            ("an underscore in the name", b"Transfer_Encoding: chunked"),
+        )
+    ),
+    # chunks in other shapes
+    *(
+        case(about, CHUNKED + body, "close", "cut", BADLY)
+        for about, body in (
+            ("a size that wraps at 64 bits", b"10000000000000003\r\nabc\r\n0\r\n\r\n"),
+            ("a space before a size", b" 3\r\nabc\r\n0\r\n\r\n"),
+            ("an underscore in a size", b"0_3\r\nabc\r\n0\r\n\r\n"),
+            ("an exponent", b"3e\r\nabc\r\n0\r\n\r\n"),
+            ("a bare CR behind a size", b"3\rabc\r\n0\r\n\r\n"),
+            ("NUL behind a size", b"3\0\r\nabc\r\n0\r\n\r\n"),
+            ("LF in an extension", b"3;a\nb\r\nabc\r\n0\r\n\r\n"),
+            ("CR in an extension", b"3;a\rb\r\nabc\r\n0\r\n\r\n"),
+            ("NUL in an extension", b"3;a\0b\r\nabc\r\n0\r\n\r\n"),
+            ("a long extension", b"3;" + b"a" * 100_000 + b"\r\nabc\r\n0\r\n\r\n"),
+            ("a bare LF behind a chunk", b"3\r\nabc\n0\r\n\r\n"),
+            ("a chunk that is longer", b"3\r\nabcd\r\n0\r\n\r\n"),
+            ("a chunk that is shorter", b"5\r\nabc\r\n0\r\n\r\n"),
+            ("bare LF at the end", b"3\r\nabc\r\n0\n\n"),
+            ("no blank line at the end", b"3\r\nabc\r\n0\r\nHTTP/1.1 200 OK\r\n"),
+            ("a long trailer", b"3\r\nabc\r\n0\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"),
+            ("a trailer without end", b"3\r\nabc\r\n0\r\n" + b"X: y\r\n" * 100_000),
+        )
+    ),
+    case("a space behind a size", CHUNKED + b"3 \r\nabc\r\n0\r\n\r\n", "close", 3, "cut", BADLY),
+    # What stands in a trailer goes nowhere, and the octets before it are the whole body.
+    *(
+        case(about, CHUNKED + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n", "close", 3, "cut")
+        for about, trailer in (
+            ("a length as trailer", b"Content-Length: 9"),
+            ("a trailer without colon", b"nonsense"),
+            ("a folded trailer", b" X: y"),
+            ("a bare LF in a trailer", b"X: y\nZ: z"),
+            ("an answer as trailer", b"X: y\n\n" + ok(4, b"EVIL")),
+        )
+    ),
+    # answers behind answers
+    case(
+        "behind a chunked one",
+        CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + ok(4, b"EVIL"),
+        "keep",
+        3,
+        "cut",
+    ),
+    case("behind an empty one", ok(0) + ok(4, b"EVIL"), "keep", 0),
+    case("behind a 204", b"HTTP/1.1 204 No Content\r\n\r\n" + ok(4, b"EVIL"), "keep", 0, BADLY),
+    case(
+        "behind an error",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc" + ok(4, b"EVIL"),
+        "keep",
+        404,
+    ),
+    case(
+        "a body that a 204 cannot have",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n",
+        "keep",
+        0,
+        BADLY,
+    ),
+    # status lines in other shapes
+    *(
+        case(about, line + b"\r\nContent-Length: 3\r\n\r\nabc", "close", BADLY)
+        for about, line in (
+            ("no space behind the status", b"HTTP/1.1 200OK"),
+            ("two spaces before the status", b"HTTP/1.1  200 OK"),
+            ("a tab before the status", b"HTTP/1.1\t200 OK"),
+            ("a space before the version", b" HTTP/1.1 200 OK"),
+            ("lower case", b"http/1.1 200 OK"),
+            ("another protocol", b"ICY 200 OK"),
+            ("no version", b"HTTP 200 OK"),
+            ("half a version", b"HTTP/1. 200 OK"),
+            ("version 0.9", b"HTTP/0.9 200 OK"),
+            ("version 2.0", b"HTTP/2.0 200 OK"),
+            ("version 1.2", b"HTTP/1.2 200 OK"),
+            ("a sign before the status", b"HTTP/1.1 +20 OK"),
+            ("hexadecimal digits", b"HTTP/1.1 2a0 OK"),
+            ("099", b"HTTP/1.1 099 OK"),
+            ("600", b"HTTP/1.1 600 OK"),
+            ("a NUL in the reason", b"HTTP/1.1 200 O\0K"),
+            ("a bare CR in the reason", b"HTTP/1.1 200 OK\rX: y"),
+            ("a bare LF in the reason", b"HTTP/1.1 200 OK\nX: y"),
+        )
+    ),
+    case(
+        "high octets in the reason",
+        b"HTTP/1.1 200 \xc3\xa9t\xe9\r\nContent-Length: 3\r\n\r\nabc",
+        "close",
+        3,
+    ),
+    # interim answers
+    case(
+        "102 and 199", b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 199 X\r\n\r\n" + ok(3), "close", 3
+    ),
+    case("eight of them", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 8 + ok(3), "close", 3),
+    case("nine of them", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9 + ok(3), "close", BADLY),
+    case(
+        "one with a length",
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\nabc" + ok(3),
+        "close",
+        BADLY,
+    ),
+    case(
+        "an upgrade behind one",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 X\r\n\r\n",
+        "hang",
+        BADLY,
+    ),
+    # fields in other shapes
+    case("a control in a name", head_with(b"X\x01A: b"), "close", BADLY),
+    case("a space in a name", head_with(b"X A: b"), "close", BADLY),
+    case("a high octet in a name", head_with(b"X-\xff: b"), "close", BADLY),
+    case("a control in a value", head_with(b"X-A: \x1b[31m"), "close", BADLY),
+    case("DEL in a value", head_with(b"X-A: \x7f"), "close", BADLY),
+    case("high octets in a value", head_with(b"X-A: caf\xc3\xa9 \xff"), "close", 3),
+    case("CR CR LF", head_with(b"X-A: b\r"), "close", BADLY),
+    case(
+        "the first line folded",
+        OK.replace(TYPE, b" X: y\r\n") + b"Content-Length: 3\r\n\r\nabc",
+        "close",
+        BADLY,
+    ),
+    case("a tab folded", head_with(b"X-A: b\r\n\tc"), "close", BADLY),
+    # codings of the content in other shapes
+    case("GZIP", head_with(b"Content-Encoding: GZIP"), "close", BADLY),
+    case("two content codings", head_with(b"Content-Encoding: identity, gzip"), "close", BADLY),
+    case(
+        "two lines of them",
+        head_with(b"Content-Encoding: identity", b"Content-Encoding: gzip"),
+        "close",
+        BADLY,
+    ),
 )
