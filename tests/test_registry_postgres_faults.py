@@ -33,7 +33,8 @@ class ServerTests(FaultCase):
         self.database.allow(True)
         self.assertIsNone(await self.recovers(lambda: registry.workspace(FIRST)))
         await registry.start()
-        self.assertTrue(registry.watching)
+        while not registry.watching:
+            await pause(0.01)
 
     async def test_backends_killed(self) -> None:
         """A lookup fails because an idle connection was killed, or an absence is told."""
@@ -104,6 +105,25 @@ class ServerTests(FaultCase):
             "read-only", await self.fails(registry.touch_workspaces({FIRST: self.moment}))
         )
         self.assertIsNotNone(await registry.workspace(FIRST))
+
+    async def test_no_longer_read_only(self) -> None:
+        """What is written first after a database was read-only fails, because a connection still
+        believes that it is."""
+        registry = await self.start()
+        await self.add_first(registry)
+        alter = f"ALTER DATABASE {self.database.name}"
+        self.database.server.execute(f"{alter} SET default_transaction_read_only = on")
+        try:
+            self.database.terminate()
+            touched = {FIRST: self.moment}
+            while "read-only" not in await self.fails(registry.touch_workspaces(touched)):
+                await pause(0.01)  # it has not noticed yet that it was disconnected
+            stale = await registry._dialer.dial()
+        finally:
+            self.database.server.execute(f"{alter} RESET default_transaction_read_only")
+        registry._writers._idle[:] = [stale]
+        await registry.touch_workspaces(touched)
+        self.assertTrue(stale.over)
 
 
 class SlowTests(FaultCase):

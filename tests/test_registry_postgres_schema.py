@@ -5,6 +5,8 @@ a lookup reads.
 
 from __future__ import annotations
 
+import os
+import re
 from uuid import UUID
 
 from twisted.internet.defer import gatherResults
@@ -13,9 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
-from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD, begun
+from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD, begun, every_call
 from tests.registry_postgres_case import PostgresTestCase, heard, settled
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: As in the field: an enum that lacks what we write, and nothing of ours.
 THEIRS = """
     CREATE TYPE workspace_status AS ENUM ('provisioning', 'online', 'offline', 'failed');
@@ -31,6 +34,12 @@ THEIRS = """
         last_used_at timestamptz, revoked_at timestamptz);
     CREATE UNIQUE INDEX their_hashes ON workspace_auth_tokens (token_hash);
 """
+
+
+def manual() -> str:
+    """:return: what we tell of running on PostgreSQL."""
+    with open(os.path.join(ROOT, "docs", "howto", "postgresql.rst"), encoding="utf-8") as file:
+        return file.read()
 
 
 class TheirTablesTests(PostgresTestCase):
@@ -103,13 +112,18 @@ class TheirTablesTests(PostgresTestCase):
             self.assertIn("0001_workspaces: canceling statement due to lock timeout", cause)
         self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
 
-    async def test_without_the_right_to(self) -> None:
-        """A role that may not create tables is answered as if the registry were empty."""
-        self.database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        user = f"reader_{self.database.name}"
+    def role(self) -> str:
+        """:return: a role that may connect, with the password ``x``."""
+        user = f"user_of_{self.database.name}"
         self.database.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'x'")
         self.addCleanup(self.database.execute, f"DROP ROLE {user}")
         self.addCleanup(self.database.execute, f"DROP OWNED BY {user}")
+        return user
+
+    async def test_without_the_right_to(self) -> None:
+        """A role that may not create tables is answered as if the registry were empty."""
+        self.database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        user = self.role()
         head, _, tail = self.database.url.rpartition("@")
         registry = self.make(f"{head.partition('://')[0]}://{user}:x@{tail}")
         self.assertIn("permission denied", await self.fails(registry.start()))
@@ -127,6 +141,20 @@ class TheirTablesTests(PostgresTestCase):
             FIRST, digest=b"", prefix="", scopes=ALL_SCOPES, name=None, only_first=True
         )
         self.assertIs(await registry.remove_workspace(FIRST), True)
+
+    async def test_grants_of_the_manual(self) -> None:
+        """A node whose role has what the manual grants cannot do something."""
+        grants = re.findall(r"^ +(GRANT .* TO) chatfiles;$", manual(), re.MULTILINE)
+        self.assertEqual(len(grants), 2)
+        await (await self.start()).close()
+        user = self.role()
+        self.database.execute("".join(f"{grant} {user};" for grant in grants))
+        head, _, tail = self.database.url.rpartition("@")
+        registry = await self.start(f"{head.partition('://')[0]}://{user}:x@{tail}")
+        self.assertTrue(registry.watching)
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        for call in every_call(registry).values():
+            await call()
 
 
 class VersionTests(PostgresTestCase):
@@ -155,6 +183,19 @@ class VersionTests(PostgresTestCase):
         before = self.database.execute("SELECT * FROM chatfiles_schema")
         await (await self.start()).close()
         self.assertEqual(self.database.execute("SELECT * FROM chatfiles_schema"), before)
+
+    async def test_applied_again(self) -> None:
+        """What a dump has left out, or somebody has dropped, cannot be put back."""
+        await (await self.start()).close()
+        self.database.execute(
+            "DROP FUNCTION chatfiles_token_changed CASCADE;"
+            " DROP INDEX chatfiles_workspaces_by_age, chatfiles_tokens_by_workspace;"
+            " DELETE FROM chatfiles_schema"
+        )
+        registry = await self.start()
+        self.assertTrue(registry.watching)
+        found = self.database.execute("SELECT version FROM chatfiles_schema ORDER BY 1")
+        self.assertEqual(found, [(each.version,) for each in load("postgresql")])
 
     async def test_newer(self) -> None:
         """An old version writes into a schema that it does not know, or says nothing clear."""

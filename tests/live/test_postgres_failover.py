@@ -85,13 +85,13 @@ class StartTests(FailoverCase):
     def test_read_only(self) -> None:
         """Nobody may write to the database: what only reads goes on."""
         self.addCleanup(self.read_only, False)
-        with self.watched() as note:
+        with self.watched():
             self.read_only(True)
             self.database.terminate()
             self.is_ready()
             self.only_reads()
             self.read_only(False)
-            note("written again after", self.writes())
+            self.assertEqual(self.write().status, 201)
         if SOAK:  # what was heard meanwhile has been kept
             heard = "SELECT last_heartbeat_at > now() - interval '1 hour' FROM workspaces"
             one = f"{heard} WHERE id = '{self.pair.id}'"

@@ -40,6 +40,7 @@ class Call(Generic[T]):
     """
     A call on its way.
 
+    :ivar retried: it has been made on a second connection.
     :ivar abandoned: nobody waits for it any more.
     """
 
@@ -47,6 +48,7 @@ class Call(Generic[T]):
     hang: IDelayedCall | None = None
     link: Link | None = None
     started = 0.0
+    retried = False
     abandoned = False
 
     def __init__(self, what: str, work: Work[T], timeout: float, *, again: bool) -> None:
@@ -162,17 +164,18 @@ class PostgresPool:
         call.link = None
         if call.hang is not None and call.hang.active():
             call.hang.cancel()
-        broken = link.over
         error = _error(result)
+        retry = link.over and call.again
         if isinstance(error, PostgresError) and error.sqlstate == READ_ONLY:
+            retry = True  # nothing has been done, and a new connection may be let
             self._drop_idle()
             link.discard()
         if link.usable:
             self._idle.append(link)
         else:
             link.discard()
-        if broken and error is not None and call.again and not call.abandoned:
-            call.again = False
+        if error is not None and retry and not (call.retried or call.abandoned):
+            call.retried = True
             self._waiting.appendleft(call)
         else:
             self._finish(call, result, error)
