@@ -84,6 +84,11 @@ class PostgresTestCase(TestCase):
         await registry.start()
         return registry
 
+    async def listens(self, registry: PostgresRegistry) -> None:
+        """Return when *registry* hears of changes, which a busy machine may have to try twice."""
+        while not registry.watching:
+            await pause(0.01)
+
     def log(self) -> list[str]:
         return [
             formatEvent(event)

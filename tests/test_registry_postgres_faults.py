@@ -33,8 +33,7 @@ class ServerTests(FaultCase):
         self.database.allow(True)
         self.assertIsNone(await self.recovers(lambda: registry.workspace(FIRST)))
         await registry.start()
-        while not registry.watching:
-            await pause(0.01)
+        await self.listens(registry)
 
     async def test_backends_killed(self) -> None:
         """A lookup fails because an idle connection was killed, or an absence is told."""

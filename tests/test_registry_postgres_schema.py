@@ -151,7 +151,7 @@ class TheirTablesTests(PostgresTestCase):
         self.database.execute("".join(f"{grant} {user};" for grant in grants))
         head, _, tail = self.database.url.rpartition("@")
         registry = await self.start(f"{head.partition('://')[0]}://{user}:x@{tail}")
-        self.assertTrue(registry.watching)
+        await self.listens(registry)
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         for call in every_call(registry).values():
             await call()
@@ -193,7 +193,7 @@ class VersionTests(PostgresTestCase):
             " DELETE FROM chatfiles_schema"
         )
         registry = await self.start()
-        self.assertTrue(registry.watching)
+        await self.listens(registry)
         found = self.database.execute("SELECT version FROM chatfiles_schema ORDER BY 1")
         self.assertEqual(found, [(each.version,) for each in load("postgresql")])
 
