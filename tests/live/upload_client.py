@@ -252,7 +252,7 @@ class UploadCase(LiveCase):
 
     def assert_nothing_is_left(self, before: list[str]) -> None:
         """Neither a file, nor a descriptor of one, comes of what has just been tried."""
-        for _ in range(1000):  # of the processes' time, not of a clock that may jump
+        for _ in range(3000):  # of the processes' time, not of a clock that may jump
             if self.names() == before and not self.in_the_making():
                 break
             time.sleep(0.01)
