@@ -23,6 +23,7 @@ from chatfiles.web.request import Request
 
 __all__ = [
     "Answer",
+    "Branch",
     "Endpoint",
     "Fields",
     "NoRoute",
@@ -172,7 +173,9 @@ class Endpoint(Resource):
 
 
 class NoRoute(Endpoint):
-    """What is found where nothing is."""
+    """What is found where nothing is, nor anything below."""
+
+    isLeaf = True
 
     def render(self, request: Request) -> int:
         """Answer 404 to any method."""
@@ -180,6 +183,12 @@ class NoRoute(Endpoint):
             request, error_answer(NotFound("no such route", code="no_route"), request.request_id)
         )
         return NOT_DONE_YET
+
+
+class Branch(NoRoute):
+    """What has only children."""
+
+    isLeaf = False
 
 
 async def read_json(request: Request) -> dict[str, Any]:

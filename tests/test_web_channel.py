@@ -138,6 +138,27 @@ class TimeTests(SynchronousTestCase):
         caller.advance(LINGER_SECONDS)
         self.assertTrue(caller.wire.aborted)
 
+    def test_blank_line_behind_a_body(self) -> None:
+        """Who sends one, as some have always done, is told that a request did not come in time."""
+        caller = Caller(Echo()).send(post(b"x") + b"\r\n")
+        caller.advance(IDLE_TIMEOUT)
+        self.assertEqual([answer.status for answer in caller.answers()], [200])
+        self.assertTrue(caller.lost)
+        drained = Caller(Echo()).send(post(b"x") + b"\r\n")
+        drained.site.drain(30)
+        drained.settle()
+        self.assertTrue(drained.lost)
+
+    def test_head_behind_an_answer_nobody_reads(self) -> None:
+        """A request that waits until the answer before it is taken is called late."""
+        held = Held()
+        caller = Caller(held).send(get(b"/1") + get(b"/2"))
+        (channel,) = caller.site.channels
+        channel.pauseProducing()
+        held.answer()
+        caller.advance(IDLE_TIMEOUT)
+        self.assertEqual([answer.status for answer in caller.answers()], [200])
+
     def test_last_answer_through_another(self) -> None:
         """
         An intermediary takes some megabytes, then nothing until its own caller has taken those: the

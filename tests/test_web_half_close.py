@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from chatfiles.resource import Answer, Endpoint, NoRoute
+from chatfiles.resource import Answer, Branch, Endpoint
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, until
 from tests.web_caller import parse
@@ -50,7 +50,7 @@ class HalfCloseTests(TestCase):
     """A FIN behind a complete request."""
 
     def start(self, *, ends_with_caller: bool = False) -> tuple[Loopback, Slow]:
-        root, slow = NoRoute(), Slow(ends_with_caller)
+        root, slow = Branch(), Slow(ends_with_caller)
         root.putChild(b"slow", slow)
         root.putChild(b"quick", Quick())
         return Loopback(self, reactor, root), slow
@@ -91,6 +91,21 @@ class HalfCloseTests(TestCase):
         slow.waiting[0].callback(None)
         (answer,) = parse(await self.everything(caller))
         self.assertEqual(answer.status, 200)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_pipelined_behind_a_slow_one(self) -> None:
+        """Requests that wait for their turn would be dropped when the first has been answered."""
+        caller, slow = self.start()
+        await caller.send(get("/slow") + get("/quick") * 120 + b"GET /unfinished")
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        slow.waiting[0].callback(None)
+        for _ in range(3):  # nobody is served more than AT_ONCE at a time
+            caller.clock.advance(0)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200] * 121)
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_others_work_for_it(self) -> None:

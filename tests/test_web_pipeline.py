@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.resource import Answer, Endpoint, NoRoute
+from chatfiles.resource import Answer, Branch, Endpoint
+from chatfiles.web.channel import AT_ONCE
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, until
+from tests.web_caller import Caller, get
 
 MIB = 1 << 20
 #: More than any two kernels hold for a loopback connection.
@@ -39,7 +41,7 @@ class PipelineTests(TestCase):
     """What a caller sends ahead is bounded by what it reads."""
 
     def start(self) -> Loopback:
-        root = NoRoute()
+        root = Branch()
         root.putChild(b"wordy", Wordy())
         root.putChild(b"endless", Endless())
         return Loopback(self, reactor, root, receive_buffer=16384)
@@ -64,6 +66,7 @@ class PipelineTests(TestCase):
         def read() -> bool:
             nonlocal seen
             seen += caller.take()
+            caller.clock.advance(0)
             return caller.data.count(b"HTTP/1.1 200") == count
 
         await until(reactor, read)
@@ -77,3 +80,16 @@ class PipelineTests(TestCase):
         self.assertLess(taken, MOST)
         (channel,) = caller.site.channels
         self.assertLess(sum(map(len, channel._dataBuffer)), MIB)
+
+
+class TurnTests(SynchronousTestCase):
+    """What a caller sends ahead is served bit by bit."""
+
+    def test_others_have_their_turn(self) -> None:
+        """Whoever sends thousands of cheap requests at once holds up everybody else."""
+        caller = Caller(Branch()).send(get(b"/none") * 120)
+        for served in (AT_ONCE, 2 * AT_ONCE, 120):
+            self.assertEqual(len(caller.answers()), served)
+            caller.advance(0)
+        caller.send(get(b"/none"))
+        self.assertEqual(len(caller.answers()), 121)

@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
-from chatfiles.resource import Answer, Endpoint, NoRoute
+from chatfiles.resource import Answer, Branch, Endpoint
 from chatfiles.web.channel import Channel
 from chatfiles.web.request import Request
 from chatfiles.web.site import Site
@@ -214,7 +214,7 @@ class Held(Endpoint):
 
 def tree(**children: Resource) -> Resource:
     """:return: a root with these children."""
-    root = NoRoute()
+    root = Branch()
     for name, child in children.items():
         root.putChild(name.encode(), child)
     return root

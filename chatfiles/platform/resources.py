@@ -20,7 +20,7 @@ from chatfiles.platform.download import Download
 from chatfiles.platform.enrolment import Heartbeat, Register
 from chatfiles.platform.upload import Upload
 from chatfiles.probes import Health, Ready
-from chatfiles.resource import Answer, Endpoint, NoRoute
+from chatfiles.resource import Answer, Branch, Endpoint, NoRoute
 from chatfiles.web.request import Request
 
 __all__ = ["platform_tree"]
@@ -49,7 +49,7 @@ class OneWorkspace(WorkspaceItem):
         return NoRoute()
 
 
-class Chat(NoRoute):
+class Chat(Branch):
     """``/workspaces/{id}/chat`` and what is below."""
 
     def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
@@ -103,7 +103,7 @@ def _uuid(segment: bytes) -> UUID | None:
 
 def platform_tree(context: PlatformContext) -> Resource:
     """:return: the resource tree of a platform."""
-    root, registry, uploads = NoRoute(), NoRoute(), NoRoute()
+    root, registry, uploads = Branch(), Branch(), Branch()
     root.putChild(b"health", Health("platform"))
     root.putChild(b"ready", Ready("platform", context.registry.check))
     root.putChild(b"workspaces", Workspaces(context))

@@ -38,6 +38,8 @@ LINGER_BYTES = 64 * 1024
 EAGER_BYTES = 16 * 1024
 #: Bytes of one read of a body in tiny chunks, which must not keep us busy for long.
 TINY_READ = 8 * 1024
+#: Requests of one caller that are served before others have their turn.
+AT_ONCE = 50
 #: How long it may take to do so, in seconds.
 LINGER_SECONDS = 2.0
 
@@ -66,6 +68,7 @@ class Channel(HTTPChannel):
         self._in_body = False
         self._lingering = False
         self._lingered = 0
+        self._served = 0
         self._stalled = 0.0
         self._patience = 1
         self._taken: Hashable = None
@@ -103,7 +106,7 @@ class Channel(HTTPChannel):
         answered = self._lingering or not self.requests or self.requests[-1].answered
         if not answered and (self._in_body or self.requests[0].ends_with_caller):
             transport.abortConnection()
-        elif answered:
+        elif answered and not self._holds_heads():
             self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
             transport.loseConnection()
 
@@ -115,8 +118,14 @@ class Channel(HTTPChannel):
 
     @property
     def _in_head(self) -> bool:
-        """Whether a head has begun and is not complete."""
-        return bool(self.line_mode and self._buffer)
+        """Whether a head has begun and is not complete; an empty line is none (RFC 9112, 2.2)."""
+        return bool(
+            self.line_mode and not self.paused and self._buffer not in (b"", b"\r", b"\r\n")
+        )
+
+    def _holds_heads(self) -> bool:
+        """:return: whether requests have been received that will be served later."""
+        return bool(self.paused and self._buffer)
 
     @property
     def idle(self) -> bool:
@@ -161,11 +170,18 @@ class Channel(HTTPChannel):
                 self._networkProducer.pauseProducing()
             return
         super().dataReceived(data)
-        if self.paused:
+        if self.paused or self._busyReceiving:
             return
-        if self._in_head and not (self._busyReceiving or self._lingering):
+        self._served = 0
+        if self._in_head and not self._lingering:
             self._check_partial_head()
         self._watch_head()
+        self._end_if_read()
+
+    def _end_if_read(self) -> None:
+        """Close behind the last answer to a caller that has closed its side."""
+        if self._read_closed and not (self.requests or self._lingering or self._holds_heads()):
+            self.loseConnection()
 
     def _check_partial_head(self) -> None:
         try:
@@ -242,11 +258,24 @@ class Channel(HTTPChannel):
         self.paused = bool(self.persistent and self._waitingForTransport)
         self._patience = RELAYED_PATIENCE if request.relayed else 1
         super().requestDone(request)
+        self._served += 1
         if self.paused:
             self._networkProducer.pauseProducing()
-        if self._read_closed and not (self.requests or self._lingering):
-            self.loseConnection()
-        self._watch_head()
+        elif self._served >= AT_ONCE and self._busyReceiving and self.persistent:
+            self.paused = True
+            self._networkProducer.pauseProducing()
+            self.callLater(0, self._go_on)
+        if not self._busyReceiving:
+            self._watch_head()
+            self._end_if_read()
+
+    def _go_on(self) -> None:
+        """Serve more of what has been received, now that others have had their turn."""
+        self._served = 0
+        if self.paused and self.connected and not self._waitingForTransport:
+            self.paused = False
+            self._networkProducer.resumeProducing()
+            self.dataReceived(b"")
 
     # -- the body of the request that is being received
 
@@ -309,7 +338,7 @@ class Channel(HTTPChannel):
             return
         if self.paused:
             return
-        if self._buffer:
+        if self._in_head:
             self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
 
     def _cancel_head_timer(self) -> None:
@@ -319,7 +348,7 @@ class Channel(HTTPChannel):
 
     def _head_late(self) -> None:
         self._head_timer = None
-        if self._buffer:
+        if self._in_head:
             self.refuse(RequestTimeout(), self._buffer)
         else:
             self.abort()

@@ -22,7 +22,7 @@ from chatfiles.model import FileFacts
 from chatfiles.paths import VirtualPath, check_form
 from chatfiles.probes import Health, Ready
 from chatfiles.query import parse_query
-from chatfiles.resource import Answer, Endpoint, Fields, NoRoute, error_answer
+from chatfiles.resource import Answer, Branch, Endpoint, Fields, error_answer
 from chatfiles.streams.file import in_flight_limit, send_file
 from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged
 from chatfiles.streams.source import FileSource
@@ -191,11 +191,11 @@ def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Resource
         if not await context.threads.run(context.secret.present):
             raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
 
-    root, internal, file = NoRoute(), NoRoute(), NoRoute()
+    root, internal, file = Branch(), Branch(), Branch()
     root.putChild(b"health", Health("workspace"))
     root.putChild(b"ready", Ready("workspace", check))
     root.putChild(b"internal", internal)
-    chat, uploads = NoRoute(), NoRoute()
+    chat, uploads = Branch(), Branch()
     internal.putChild(b"chat", chat)
     chat.putChild(b"uploads", uploads)
     uploads.putChild(b"ingest", Ingest(ingest))
