@@ -1,0 +1,147 @@
+"""
+What a workspace may say that would mislead callers rather than the platform: browsers, caches,
+those that put parts together, and those that cannot tell a cut.
+"""
+
+from __future__ import annotations
+
+from tests.live.broken_answers import CHUNKED, head_with, ok
+from tests.live.rawhttp import Connection, Response
+from tests.live.upstream_case import UpstreamCase, saying
+
+
+class BrowserTests(UpstreamCase):
+    """What a workspace may say that would mislead a browser rather than the platform."""
+
+    def test_shown_types(self) -> None:
+        """What is shown is of a type that all browsers read alike, and that may be shown."""
+        for content_type, shown in (
+            ("image/png", True),
+            ("IMAGE/PNG", True),
+            ("text/plain; charset=utf-8", True),
+            ('text/plain;charset="utf-8"', True),
+            ("text/html", False),
+            ("image/svg+xml", False),
+            ("image/png, text/html", False),
+            ("image/png;x=y, text/html", False),
+            ('image/png;x="y, text/html"', False),
+            ("image/png;,text/html", False),
+            ("image/png text/html", False),
+            ("image/png\ttext/html", False),
+            ("image/png;", False),
+            ("text/html;image/png", False),
+            ("", False),
+        ):
+            raw = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Disposition: inline; x=y\r\n"
+            raw = raw % content_type.encode() + b"Content-Length: 3\r\n\r\nabc"
+            _, target = self.scripted(saying(raw))
+            answer = self.ask(target + "&disposition=inline")
+            kind = answer["content-disposition"].split(";")[0]
+            self.assertEqual(kind, "inline" if shown else "attachment", content_type)
+            restricted = answer["content-security-policy"] == "default-src 'none'; sandbox"
+            self.assertEqual(restricted, not shown, content_type)
+
+    def test_dispositions(self) -> None:
+        """What is no disposition is replaced by one, so that the file can be saved at all."""
+        ours = "attachment; filename=\"x.bin\"; filename*=UTF-8''x.bin"
+        for said, told in (
+            ('attachment; filename="y"', None),
+            ("attachment; filename*=UTF-8''%C3%A9; filename=\"_\"", None),
+            ("ATTACHMENT;filename=y", None),
+            ('attachment; filename="a, b \\" c"', None),
+            ("attachment", ours),
+            ("attachment; filename=a,b", ours),
+            ("attachment; x=y, inline", ours),
+            ('attachment; filename="a', ours),
+            ("attachment;", ours),
+            ('inline; filename="y"', ours),
+            ("form-data; name=x", ours),
+            ("", ours),
+        ):
+            _, target = self.scripted(saying(head_with(b"Content-Disposition: " + said.encode())))
+            self.assertEqual(self.ask(target)["content-disposition"], told or said)
+
+    def test_not_modified(self) -> None:
+        """A 304 changes nothing of an answer that a cache has, except for how long it keeps it."""
+        raw = (
+            b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Type: text/html\r\n'
+            b"Content-Disposition: inline\r\nContent-Security-Policy: sandbox allow-scripts\r\n"
+            b"Cache-Control: public, max-age=99999\r\nContent-Length: 7\r\n\r\n"
+        )
+        _, target = self.scripted(saying(raw))
+        answer = self.ask(target + "&disposition=inline", {"If-None-Match": '"a"'})
+        self.assertEqual(answer.status, 304)
+        told = [field for field in answer.fields if field[0] not in ("date", "x-request-id")]
+        self.assertEqual(
+            sorted(told),
+            [
+                ("cache-control", "private, no-cache"),
+                ("connection", "close"),
+                ("etag", '"a"'),
+                ("server", "chatfiles"),
+            ],
+        )
+
+
+class OldCallerTests(UpstreamCase):
+    """HTTP/1.0 has no chunks: a body whose length is not announced could be cut unseen."""
+
+    def ask_old(self, raw: bytes, method: str = "GET") -> Response:
+        """:return: the answer to an HTTP/1.0 caller when the workspace says *raw*."""
+        _, target = self.scripted(saying(raw))
+        with Connection(self.pair.platform.url) as connection:
+            head = f"{method} {target} HTTP/1.0\r\nAuthorization: Bearer {self.pair.admin}\r\n\r\n"
+            connection.send(head.encode())
+            answer = connection.response(method)
+            self.assertEqual(connection.until_closed(), b"")
+        return answer
+
+    def test_chunked_file(self) -> None:
+        """It is refused, with what would help, rather than passed on without an end."""
+        answer = self.ask_old(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
+        told = self.assert_error(answer, 505, "this file can be had with HTTP/1.1 only")
+        self.assertEqual(told["code"], "version_not_supported")
+        self.assertIn("length", told["detail"])
+
+    def test_the_rest(self) -> None:
+        """What has a length is passed on, and so is ``HEAD``."""
+        self.assertEqual(self.ask_old(ok(3, b"abc")).body, b"abc")
+        answer = self.ask_old(CHUNKED, "HEAD")
+        self.assertEqual((answer.status, answer.get("transfer-encoding")), (200, None))
+
+
+class PartTests(UpstreamCase):
+    """Parts that do not fit together."""
+
+    def test_other_parts(self) -> None:
+        """A part that begins or ends elsewhere than was asked for would be joined to the wrong."""
+        for asked, said, expect in (
+            ("bytes=0-2", b"0-2/9", 206),
+            ("bytes=0-2", b"0-1/9", 206),
+            ("bytes=0-", b"0-8/9", 206),
+            ("bytes=4-99", b"4-8/9", 206),
+            ("Bytes=-3", b"6-8/9", 206),
+            ("bytes=-99", b"0-8/9", 206),
+            ("bytes=-3", b"6-8/*", 206),
+            ("bytes=0-1,4-5", b"0-5/9", 206),
+            ("bytes=0-2", b"1-2/9", 502),
+            ("bytes=0-2", b"0-3/9", 502),
+            ("bytes=4-", b"0-8/9", 502),
+            ("bytes=-3", b"5-8/9", 502),
+            ("bytes=-3", b"5-7/9", 502),
+        ):
+            first, last = map(int, said.partition(b"/")[0].split(b"-"))
+            raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %b\r\n" % said
+            raw += b"Content-Length: %d\r\n\r\n" % (last + 1 - first) + b"x" * (last + 1 - first)
+            _, target = self.scripted(saying(raw))
+            self.assertEqual(self.ask(target, {"Range": asked}).status, expect, (asked, said))
+
+    def test_parts_of_another_version(self) -> None:
+        """A part of another version than ``If-Range`` names would be joined to this one."""
+        for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 206), (b'ETag: "v2"\r\n', 502)):
+            raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n" + tag
+            _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
+            answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": '"v1"'})
+            self.assertEqual(answer.status, expect, tag)
+            answer = self.ask(target, {"Range": "bytes=0-2"})
+            self.assertEqual(answer.status, 206)

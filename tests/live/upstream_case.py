@@ -1,0 +1,50 @@
+"""
+A platform whose workspaces are scripts, and what the tests of it ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.live.processes import ImpatientCase, quoted
+from tests.live.rawhttp import Answer, Connection, Response, fetch
+from tests.live.scripted import Peer, Script, Scripted
+
+__all__ = ["UpstreamCase", "saying"]
+
+
+def saying(raw: bytes) -> Script:
+    """:return: what says *raw* to the first request of a connection, and closes."""
+
+    def script(peer: Peer) -> None:
+        if peer.request():
+            peer.send(raw)
+
+    return script
+
+
+class UpstreamCase(ImpatientCase):
+    """A platform that waits 1 s for heads and for progress, and workspaces that are scripts."""
+
+    def scripted(self, script: Script) -> tuple[Scripted, str]:
+        """:return: a workspace, and the target that downloads from it."""
+        server = Scripted(script)
+        self.addCleanup(server.close)
+        workspace_id, _ = self.pair.add(server.url)
+        return server, self.target(workspace_id)
+
+    def target(self, workspace_id: str, path: str = "/workspace/x.bin") -> str:
+        """:return: the download of a file."""
+        return f"/workspaces/{workspace_id}/chat/download?path={quoted(path)}"
+
+    def ask(self, target: str, fields: Mapping[str, str] = {}, method: str = "GET") -> Response:
+        """:return: the platform's answer to the admin."""
+        admin = {"Authorization": f"Bearer {self.pair.admin}"}
+        return fetch(self.pair.platform.url, target, {**admin, **fields}, method=method)
+
+    def begin(self, target: str, request_id: str = "begun") -> tuple[Connection, Answer]:
+        """:return: the platform's answer, once its head is here."""
+        connection = self.connect(self.pair.platform)
+        fields = {"Authorization": f"Bearer {self.pair.admin}", "X-Request-Id": request_id}
+        connection.ask("GET", target, fields)
+        return connection, connection.answer()
