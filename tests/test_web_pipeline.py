@@ -88,8 +88,8 @@ class TurnTests(SynchronousTestCase):
     def test_others_have_their_turn(self) -> None:
         """Whoever sends thousands of cheap requests at once holds up everybody else."""
         caller = Caller(Branch()).send(get(b"/none") * 120)
-        for served in (AT_ONCE, 2 * AT_ONCE, 120):
-            self.assertEqual(len(caller.answers()), served)
-            caller.advance(0)
+        self.assertEqual(len(caller.answers()), AT_ONCE)
+        caller.advance(0)  # a clock does all that is due at once
+        self.assertEqual(len(caller.answers()), 120)
         caller.send(get(b"/none"))
         self.assertEqual(len(caller.answers()), 121)
