@@ -104,7 +104,9 @@ SQLITE = Statements(
     # An id that is no UUID in its canonical form is none of ours.
     workspaces=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' {_IN_ORDER}",
     workspace_age=f"SELECT {_AGE} FROM workspaces WHERE id = :id",
-    workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_BEHIND} {_IN_ORDER}",
+    # That the age is no less says nothing new, but without it SQLite would begin at the oldest.
+    workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_AGE} >= :age AND {_BEHIND}"
+    f" {_IN_ORDER}",
     workspace_create="""
         INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
                                 last_heartbeat_at, created_at, updated_at)
