@@ -9,61 +9,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.postgres.call import Call, Turns, Work
 from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
 from chatfiles.platform.registry.trouble import Outcome
 
-__all__ = ["Call", "PostgresPool"]
+__all__ = ["PostgresPool"]
 
 #: Calls that may wait for a connection; one more is refused at once.
 MAX_WAITING = 1000
 #: Seconds between two attempts to connect while there is no connection.
 PAUSE = 0.1
-#: Callers that are told of a failure in one turn of the reactor: a thousand at once would hold up
-#: everybody else for long.
-TOLD_AT_ONCE = 20
 #: The server does not let a session write: it may be the standby of another one by now.
 READ_ONLY = "25006"
 
 T = TypeVar("T")
-#: Works on a connection that nobody else uses meanwhile.
-Work = Callable[[Link, "Call[Any]"], Deferred[T]]
-
-
-class Call(Generic[T]):
-    """
-    A call on its way.
-
-    :ivar retried: it has been made on a second connection.
-    :ivar abandoned: nobody waits for it any more.
-    """
-
-    deadline: IDelayedCall
-    hang: IDelayedCall | None = None
-    link: Link | None = None
-    started = 0.0
-    retried = False
-    abandoned = False
-
-    def __init__(self, what: str, work: Work[T], timeout: float, *, again: bool) -> None:
-        self.what = what
-        self.work = work
-        self.timeout = timeout
-        self.again = again
-        self.answer: Deferred[T] = Deferred(self._cancelled)
-        self.left: Callable[[Call[T]], None] = lambda _: None
-
-    def _cancelled(self, _: Deferred[T]) -> None:
-        if not self.abandoned:
-            self.abandoned = True
-            self.deadline.cancel()
-            self.left(self)
 
 
 class PostgresPool:
@@ -87,14 +53,12 @@ class PostgresPool:
         size: int,
         timeout: float,
         outcome: Outcome,
-        most_waiting: int = MAX_WAITING,
     ) -> None:
         self._dial = dial
         self._clock = clock
         self._size = size
         self._timeout = timeout
         self._outcome = outcome
-        self._most_waiting = most_waiting
         self._open = False
         self._waiting: deque[Call[Any]] = deque()
         self._idle: list[Link] = []
@@ -102,17 +66,14 @@ class PostgresPool:
         self._dialing = 0
         self._not_before = 0.0
         self._pause: IDelayedCall | None = None
-        self._failed: deque[tuple[Call[Any], BaseException]] = deque()
-        self._telling: IDelayedCall | None = None
+        self._turns = Turns(clock, self._end_if_done)
         self._closers: list[Deferred[None]] = []
 
     def open(self) -> None:
         """Begin to take calls."""
         self._open = True
 
-    def call(
-        self, what: str, work: Work[T], *, again: bool, timeout: float | None = None
-    ) -> Deferred[T]:
+    def call(self, what: str, work: Work[T], *, again: bool) -> Deferred[T]:
         """
         Let *work* have a connection, in turn.
 
@@ -121,11 +82,11 @@ class PostgresPool:
         :return: what *work* gives; fails with `RegistryUnavailable` when the deadline passes, when
             the server cannot be reached or fails, or when too many are waiting.
         """
-        if not self._open or len(self._waiting) >= self._most_waiting:
+        if not self._open or len(self._waiting) >= MAX_WAITING:
             return fail(RegistryUnavailable())
-        call = Call(what, work, self._timeout if timeout is None else timeout, again=again)
+        call = Call(what, work, again=again)
         call.left = self._leaves
-        call.deadline = self._clock.callLater(call.timeout, self._too_slow, call)
+        call.deadline = self._clock.callLater(self._timeout, self._too_slow, call)
         self._waiting.append(call)
         self._serve()
         return call.answer
@@ -220,7 +181,7 @@ class PostgresPool:
             waiting, self._waiting = self._waiting, deque()
             for call in waiting:
                 call.deadline.cancel()
-                self._fail(call, error)
+                self._turns.fail(call, error)
         self._serve()
 
     def _lost(self, link: Link) -> None:
@@ -242,28 +203,13 @@ class PostgresPool:
 
     def _too_slow(self, call: Call[Any]) -> None:
         where = "connection" if call.link is None else "answer"
-        self._outcome(call.what, TimeoutError(f"no {where} within {call.timeout:g} s"))
-        self._fail(call, RegistryUnavailable())
+        self._outcome(call.what, TimeoutError(f"no {where} within {self._timeout:g} s"))
+        self._turns.fail(call, RegistryUnavailable())
         self._leaves(call)
-
-    def _fail(self, call: Call[Any], error: BaseException) -> None:
-        """Tell the caller, in turn."""
-        call.abandoned = True
-        self._failed.append((call, error))
-        if self._telling is None:
-            self._telling = self._clock.callLater(0, self._tell)
-
-    def _tell(self) -> None:
-        for _ in range(min(TOLD_AT_ONCE, len(self._failed))):
-            call, error = self._failed.popleft()
-            if not call.answer.called:
-                call.answer.errback(error)
-        self._telling = self._clock.callLater(0, self._tell) if self._failed else None
-        self._end_if_done()
 
     def _watch(self, call: Call[Any]) -> None:
         """Give the connection up too when the call has had it for as long as it may."""
-        left = call.started + call.timeout - self._clock.seconds()
+        left = call.started + self._timeout - self._clock.seconds()
         call.hang = self._clock.callLater(max(left, 0), self._hangs, call.link)
 
     def _hangs(self, link: Link) -> None:
@@ -271,7 +217,7 @@ class PostgresPool:
         link.discard()
 
     def _end_if_done(self) -> None:
-        if self._open or self._waiting or self._failed or self._busy or self._dialing:
+        if self._open or self._waiting or self._turns or self._busy or self._dialing:
             return
         self._drop_idle()
         if self._pause is not None and self._pause.active():

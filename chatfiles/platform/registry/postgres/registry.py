@@ -17,11 +17,12 @@ from chatfiles.platform.lookups import Lookup, system_lookup
 from chatfiles.platform.registry.changes import Subscribers
 from chatfiles.platform.registry.migrations import load
 from chatfiles.platform.registry.postgres.address import PostgresAddress
+from chatfiles.platform.registry.postgres.call import Call
 from chatfiles.platform.registry.postgres.dial import PostgresDialer
 from chatfiles.platform.registry.postgres.link import Link
 from chatfiles.platform.registry.postgres.listen import PostgresListener
 from chatfiles.platform.registry.postgres.opening import Opening
-from chatfiles.platform.registry.postgres.pool import Call, PostgresPool
+from chatfiles.platform.registry.postgres.pool import PostgresPool
 from chatfiles.platform.registry.postgres.session import Session, in_transaction
 from chatfiles.platform.registry.queries import Change
 from chatfiles.platform.registry.stored import StoredRegistry
