@@ -694,14 +694,18 @@ class ReuseTests(UpstreamTestCase):
         self.failed(result, "workspace_unreachable")
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
-    def test_post_once(self):
-        """What is not known to be repeatable takes a new connection; see test_platform_asking."""
+    def test_upload_once(self):
+        """An upload takes a new connection, so that it need not be sent twice; and it is not."""
         self.exchange()
-        result = self.ask(b"POST")
+        upload = Upload()
+        result = self.ask(b"POST", body=upload)
         self.assertEqual(len(self.wires), 2)
         self.wire.lose(error.ConnectionLost())
         self.failed(result, "workspace_unreachable")
+        self.assertTrue(upload.stopped)
         self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.ask(b"POST")
+        self.assertEqual(len(self.wires), 3)
 
     def asking_again(self, nested: list[Deferred[Any]]) -> Callable[[Any], Any]:
         """:return: a callback that makes a request and passes its argument on."""

@@ -77,13 +77,11 @@ class HeadScanner:
     Reads octets until the head of the final answer to one request is complete.
 
     :param method: of the request, which decides whether a body follows.
-    :ivar continued: whether a 100 was among the interim answers.
     """
 
-    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent", "continued")
+    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent")
 
     def __init__(self, method: bytes) -> None:
-        self.continued = False
         self._is_head = method == b"HEAD"
         self._buffer = bytearray()
         self._searched = 0  # octets of the buffer known to be well formed and without an end
@@ -148,7 +146,6 @@ class HeadScanner:
 
     def _interim(self, status: int, fields: Fields) -> None:
         self._interims += 1
-        self.continued = self.continued or status == 100
         if status == 101:
             raise BadAnswer("unasked upgrade")
         if self._interims > MAX_INTERIM:

@@ -65,7 +65,6 @@ class OneRequest(Request):
     :param target: path and query.
     :param uri: the whole URL.
     :param sent: called with the transport when all of it has been handed to that.
-    :param asked: called when the workspace asks for the body (100).
     """
 
     def __init__(
@@ -77,21 +76,11 @@ class OneRequest(Request):
         *,
         uri: bytes,
         sent: Callable[[ITransport], object],
-        asked: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(method, target, headers, body, persistent=True)
         self._uri = uri
         self._sent = sent
-        self.asked = asked
         self._stopped = False
-
-    def asking(self, body: IBodyProducer, asked: Callable[[], object]) -> OneRequest:
-        """:return: the same, which waits to be asked for *body* (RFC 9110, 10.1.1)."""
-        fields = self.headers.copy()
-        fields.setRawHeaders(b"Expect", [b"100-continue"])
-        return OneRequest(
-            self.method, self.uri, fields, body, uri=self._uri, sent=self._sent, asked=asked
-        )
 
     @property
     def absoluteURI(self) -> bytes:
@@ -155,10 +144,6 @@ class WorkspaceConnection(HTTP11ClientProtocol):
             self._wire.abortConnection()
         return closed
 
-    def cut(self) -> None:
-        """Be done with it, whatever it is doing; who waits for an answer is told."""
-        self._wire.abortConnection()
-
     def request(self, request: Request) -> Deferred[IResponse]:
         """
         Send *request*; see `HTTP11ClientProtocol.request` for what it may fail with.  An answer
@@ -188,8 +173,6 @@ class WorkspaceConnection(HTTP11ClientProtocol):
                 parser._everReceivedData = True
                 head = self._scanner.feed(data)
                 if head is None:
-                    if self._scanner.continued and isinstance(self._currentRequest, OneRequest):
-                        self._currentRequest.asked()
                     return
                 self._scanner = None
                 self._begin_answer(parser, head)

@@ -20,7 +20,6 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from chatfiles.errors import UpstreamTimeout
-from chatfiles.platform.asking import AskedBody, Habits, ask_first
 from chatfiles.platform.connection import ConnectionFactory, OneRequest, WorkspaceConnection
 from chatfiles.platform.dial import CheckedEndpoint, Dialer
 from chatfiles.platform.failures import UNANSWERED, as_told, is_cancelled, not_connected
@@ -70,7 +69,6 @@ class _Origin(NamedTuple):
     endpoint: CheckedEndpoint
     factory: ConnectionFactory
     key: bytes
-    habits: Habits
 
 
 @implementer(IAgent)
@@ -110,9 +108,8 @@ class UpstreamAgent:
         Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
 
         A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead is sent once more on a
-        new one; a body is sent once, see `chatfiles.platform.asking`; anything else is sent once,
-        on a new one.  To cancel the result aborts the connection.  A body that is cut ends with
-        ``ResponseFailed``, never as if complete.
+        new one; anything else is sent once, on a new one.  To cancel the result aborts the
+        connection.  A body that is cut ends with ``ResponseFailed``, never as if complete.
 
         :return: the answer, when its head is complete.  It must be given a body protocol, or its
             connection stays open.  Fails with
@@ -147,7 +144,7 @@ class UpstreamAgent:
         url = parse_workspace_url(text.decode("ascii"))
         plain = url.scheme == "http"
         factory = ConnectionFactory(self.idle, self._sizes, url.origin, plain=plain)
-        return _Origin(url.authority, self._dialer.endpoint(url), factory, url.origin, Habits())
+        return _Origin(url.authority, self._dialer.endpoint(url), factory, url.origin)
 
 
 class _Exchange:
@@ -172,34 +169,21 @@ class _Exchange:
         request = OneRequest(method, target, headers, body, uri=uri, sent=self._sent)
         self._has_body = body is not None
         kept = None
-        if self._may_be_kept(method, body):
+        if method in _REPEATABLE and body is None:
             kept = self._agent.idle.take(self._origin.key)
         if kept is None:
             self._answer = self._on_new_connection(request)
-        elif body is None:
+        else:
             self._answer = kept.request(request)
             self._answer.addErrback(self._once_more, request)
-        else:
-            asked, habits = AskedBody(body), self._origin.habits
-            self._answer = ask_first(kept, request, asked, habits, self._agent.clock)
-            self._answer.addErrback(self._once_more, request, asked)
         return self._answer.addCallbacks(self._answered, self._failed)
-
-    def _may_be_kept(self, method: bytes, body: IBodyProducer | None) -> bool:
-        if body is None:
-            return method in _REPEATABLE
-        return self._agent.clock.seconds() >= self._origin.habits.silent_until
 
     def _on_new_connection(self, request: OneRequest) -> Deferred[IResponse]:
         connecting = self._origin.endpoint.connect(self._origin.factory)
         return connecting.addCallbacks(partial(_send, request), not_connected)
 
-    def _once_more(
-        self, failure: Failure, request: OneRequest, asked: AskedBody | None = None
-    ) -> Failure | Deferred[IResponse]:
+    def _once_more(self, failure: Failure, request: OneRequest) -> Failure | Deferred[IResponse]:
         if failure.check(*UNANSWERED) is None or is_cancelled(failure):
-            return failure
-        if asked is not None and asked.begun:
             return failure
         return self._on_new_connection(request)
 

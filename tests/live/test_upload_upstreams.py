@@ -11,7 +11,7 @@ from functools import partial
 
 from tests.live.processes import LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
-from tests.live.scripted import Asked, Peer, Scripted
+from tests.live.scripted import Peer, Scripted
 from tests.live.upload_client import (
     FORM,
     KIB,
@@ -193,67 +193,6 @@ class UpstreamTests(LiveCase):
                     answer = connection.response("POST")
                 self.assert_told(answer, 502, "workspace unreachable")
                 self.assertEqual(self.scripted.connections, 1)
-
-    # -- on a connection that was kept
-
-    def kept(self, script: Callable[[Peer, Asked], object]) -> Way:
-        """:return: the way to a workspace that stores one upload, and then does as it is told."""
-
-        def both(peer: Peer) -> None:
-            asked = peer.request()
-            assert asked is not None
-            peer.body(asked)
-            peer.send(answer_bytes(200, STORED))
-            asked = peer.request()
-            if asked is not None:
-                script(peer, asked)
-
-        way = self.way(both)
-        self.assertEqual(way.send(form(file(b"first"))).status, 200)
-        return way
-
-    def test_kept(self) -> None:
-        """A second upload needs a connection of its own, or is sent before it is asked for."""
-        body, got = form(file(b"x" * 100_000)), list[bytes]()
-
-        def script(peer: Peer, asked: Asked) -> None:
-            self.assertEqual(asked.get("expect"), "100-continue")
-            peer._socket.settimeout(0.2)
-            self.assertRaises(TimeoutError, peer._socket.recv, 1)
-            peer._socket.settimeout(20)
-            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            got.append(peer.body(asked))
-            peer.send(answer_bytes(200, STORED))
-
-        self.assertEqual(self.kept(script).send(body).status, 200)
-        self.assertEqual((got, self.scripted.connections), ([body], 1))
-
-    def test_kept_but_dead(self) -> None:
-        """A second upload fails because a connection had died meanwhile; or is sent twice."""
-
-        def leave(peer: Peer, asked: Asked) -> None:
-            peer.reset()
-
-        def be_silent(peer: Peer, asked: Asked) -> None:
-            peer.hang()
-
-        for script in (leave, be_silent):
-            way = self.kept(script)
-            self.assertEqual(way.send(form(file(b"x" * 100_000))).status, 200)
-            self.assertEqual(self.scripted.connections, 2)
-
-    def test_kept_and_dies(self) -> None:
-        """A second upload is sent twice, though some of it has arrived."""
-
-        def script(peer: Peer, asked: Asked) -> None:
-            peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            assert take_all(peer, 1)
-            peer.reset()
-
-        answer = self.kept(script).send(form(file(b"x" * 100_000)))
-        # 100 is an answer of sorts; whether it counts depends on whether all has been sent.
-        self.assertIn(answer.error, ("workspace unreachable", "workspace answered badly"))
-        self.assertEqual((answer.status, self.scripted.connections), (502, 1))
 
     def test_disappears_behind_the_last_byte(self) -> None:
         """An upload is sent twice, because its answer was lost."""

@@ -244,21 +244,6 @@ class StoreTests(UploadCase):
                     connection.send(wire)
                     self.assert_stored(connection.response("POST"), [b"x" * 100_000])
 
-    def test_one_connection_upstream(self) -> None:
-        """One upload after the other costs a connection to the workspace each."""
-        before = set(self.upstream())
-        through = ways(self.pair)[1]
-        for n in range(5):
-            self.assert_stored(through.send(form(file(b"%d" % n))), [b"%d" % n])
-        self.assertLessEqual(len(set(self.upstream()) - before), 1)
-
-    def upstream(self) -> list[str]:
-        """:return: the ports at which the platform has connections to the workspace."""
-        port = f":{self.pair.workspace.port:04X}"
-        with open("/proc/net/tcp") as table:
-            rows = [line.split() for line in table]
-        return [row[1] for row in rows if row[2].endswith(port)]
-
     def test_pipelined(self) -> None:
         """Requests that were sent behind an upload are not answered, or in another order."""
         body = form(file(b"x" * 70_000))
