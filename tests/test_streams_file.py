@@ -42,7 +42,7 @@ class SocketPumpTests(TestCase):
 
         self.patch(os, "sendfile", counted)
         if not self.fast:
-            self.patch(file_module, "Connection", type("NoConnection", (), {}))
+            self.patch(file_module, "is_plain", lambda transport: False)
 
     async def start(self, opened: Opened, source: FileSource | None = None) -> Loopback:
         """Prepare to send the whole file through small buffers."""

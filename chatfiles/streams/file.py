@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer, IPushProducer
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatfiles.streams.source import FileSource, NotCached
+from chatfiles.streams.transports import is_plain
 
 __all__ = ["ConsumerGone", "send_file"]
 
@@ -90,9 +90,8 @@ def send_file(
         `FileChanged`, `ConsumerGone` or ``OSError``; and a callable that tells how many bytes have
         been sent.  Cancelling the Deferred ends the transfer.
     """
-    transport = request.channel.transport
     pump: _Pump
-    if isinstance(transport, Connection) and not getattr(transport, "TLS", False):
+    if is_plain(request.channel.transport):
         pump = SocketPump(request, source, first, length, run_in_thread, tail)
     else:
         pump = BufferPump(request, source, first, length, run_in_thread)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
@@ -21,6 +20,7 @@ from zope.interface import implementer
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
+from chatfiles.streams.transports import is_plain
 from chatfiles.web import framing
 from chatfiles.web.body import SMALL_READ
 from chatfiles.web.chunks import ChunkedBody
@@ -297,7 +297,7 @@ class Channel(HTTPChannel):
         """
         :param size: bytes of one read, until the end of the body.
         """
-        if size != self._read_size and self._is_plain():
+        if size != self._read_size and is_plain(self.transport):
             transport: Any = self.transport
             transport.bufferSize = self._read_size = size
 
@@ -318,7 +318,7 @@ class Channel(HTTPChannel):
         if request.ends_with_caller or not self._in_body:
             return request.ends_with_caller
         # Under TLS there is no closing of one side: the end is that of the connection.
-        return not self._is_plain() or not rest_is_here(
+        return not is_plain(self.transport) or not rest_is_here(
             self.transport, request.body, self._transferDecoder
         )
 
@@ -428,7 +428,7 @@ class Channel(HTTPChannel):
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
         self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
-        if self._is_plain():
+        if is_plain(self.transport):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
@@ -439,7 +439,3 @@ class Channel(HTTPChannel):
             self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         else:
             self.abort()
-
-    def _is_plain(self) -> bool:
-        transport: Any = self.transport
-        return isinstance(transport, Connection) and not getattr(transport, "TLS", False)
