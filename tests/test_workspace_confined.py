@@ -30,7 +30,13 @@ from chatfiles.errors import (
 )
 from chatfiles.workspace import confined, mechanisms
 from chatfiles.workspace.confined import open_beneath, open_directory, open_regular, refusal
-from chatfiles.workspace.mechanisms import Mechanism, best_mechanism, by_openat2, by_walk
+from chatfiles.workspace.mechanisms import (
+    Mechanism,
+    best_mechanism,
+    by_openat2,
+    by_walk,
+    cache_answers,
+)
 from tests.contract.file_store import NAMES, Kind, Symlink, Tree, build, scratch
 
 if TYPE_CHECKING:
@@ -464,6 +470,21 @@ class ChoiceTests(SynchronousTestCase):
             open_regular(self.root, [b"f"])
         self.say(errno.ENOSYS)
         self.assertIs(best_mechanism(), by_walk)
+
+    def test_passing_trouble_with_the_cache(self) -> None:
+        """Running out of descriptors once has every file opened in a thread for good."""
+        cache_answers.cache_clear()
+        self.addCleanup(cache_answers.cache_clear)
+        if best_mechanism() is not by_openat2:
+            raise SkipTest("openat2 is not available here")
+        real = mechanisms._syscall
+        for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            self.say(code)
+            self.assertRaises(OSError, cache_answers)
+        self.say(errno.EINVAL)
+        self.assertFalse(cache_answers())
+        self.patch(mechanisms, "_syscall", real)
+        self.assertFalse(cache_answers())  # asked once in a process
 
     def test_interrupted(self) -> None:
         """A signal makes a file unreadable."""

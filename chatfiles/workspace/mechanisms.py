@@ -182,7 +182,9 @@ def cache_answers() -> bool:
         os.close(by_cache(root, (b".",), HANDLE))
     except WouldWait:
         return True
-    except OSError:
+    except OSError as error:
+        if error.errno in NOT_NOW:
+            raise
         return False  # EINVAL: a flag that the kernel does not know
     finally:
         os.close(root)
