@@ -30,7 +30,10 @@ def content(size: int) -> bytes:
 class Opened:
     """A file of so many bytes, open, and last written long ago."""
 
-    def __init__(self, case: TestCase | SynchronousTestCase, size: int) -> None:
+    def __init__(
+        self, case: TestCase | SynchronousTestCase, size: int, *, local: bool = True
+    ) -> None:
+        self.local = local
         self.path = case.mktemp()
         self.data = content(size)
         with open(self.path, "wb") as new:

@@ -27,10 +27,11 @@ from tests.web_caller import get, parse
 MIB = 1 << 20
 
 
-class SocketPumpTests(TestCase):
-    """Past Twisted's buffer."""
+class _Pump(TestCase):
+    """What each of them promises."""
 
-    fast = True
+    fast = False
+    local = True
 
     def setUp(self) -> None:
         self.sendfiles = 0
@@ -44,6 +45,9 @@ class SocketPumpTests(TestCase):
         if not self.fast:
             self.patch(file_module, "is_plain", lambda transport: False)
 
+    def opened(self, size: int) -> Opened:
+        return Opened(self, size, local=self.local)
+
     async def start(self, opened: Opened, source: FileSource | None = None) -> Loopback:
         """Prepare to send the whole file through small buffers."""
         self.sending = Sending(source or FileSource(opened))
@@ -55,7 +59,7 @@ class SocketPumpTests(TestCase):
 
     async def stall(self, size: int = 2 * MIB) -> tuple[Opened, Loopback]:
         """Send until the caller takes no more."""
-        opened = Opened(self, size)
+        opened = self.opened(size)
         caller = await self.start(opened)
         await caller.send(get())
         await caller.read(more_than(100_000))
@@ -81,7 +85,7 @@ class SocketPumpTests(TestCase):
         (answer,) = parse(caller.data)
         self.assertTrue(answer.body == data)
         self.assertIs(caller.transport.producer, self.channel(caller))
-        self.sending.source = FileSource(Opened(self, 5))
+        self.sending.source = FileSource(self.opened(5))
         self.sending.span = (1, 3)
         caller.data = b""
         await caller.send(get())
@@ -95,7 +99,7 @@ class SocketPumpTests(TestCase):
     async def test_spans(self) -> None:
         """A byte would be lost, doubled or moved at an edge between two ways of sending."""
         size = 2 * SENDFILE_WINDOW + COPY_WINDOW + 7
-        opened = Opened(self, size)
+        opened = self.opened(size)
         caller = await self.start(opened)
         for first, length, tail in [
             (0, size, 0),
@@ -135,16 +139,16 @@ class SocketPumpTests(TestCase):
 
     async def test_rewritten_at_the_very_end(self) -> None:
         """The last check would be made before the last bytes that may change."""
-        opened = Opened(self, 2 * MIB)
+        opened = self.opened(2 * MIB)
         caller = await self.start(opened)
-        copied = self.sending.source.read_into
+        verify = self.sending.source.verify
 
-        def read_last(buffer: memoryview, offset: int) -> int:
-            if offset + len(buffer) == 2 * MIB:
+        def verify_last() -> None:
+            if self.sending.sent() + COPY_WINDOW >= 2 * MIB:
                 opened.rewrite(2 * MIB - 1, 1)
-            return copied(buffer, offset)
+            verify()
 
-        self.sending.source.read_into = read_last  # type: ignore[method-assign]
+        self.sending.source.verify = verify_last  # type: ignore[method-assign]
         await caller.send(get())
         await self.assert_cut(caller)
 
@@ -168,7 +172,7 @@ class SocketPumpTests(TestCase):
     async def test_rewritten_in_the_socket(self) -> None:
         """What waits in a socket would be changed by a rewrite behind the last check."""
         for size in (1000, 100_000, 3 * MIB):
-            opened = Opened(self, size)
+            opened = self.opened(size)
             sending = Sending(FileSource(opened))
             sending.span, sending.tail = (0, size), in_flight_limit()
             caller = Loopback(self, reactor, sending)
@@ -180,6 +184,42 @@ class SocketPumpTests(TestCase):
             await caller.read(lambda got: [a.complete for a in parse(got)] == [True])
             (answer,) = parse(caller.data)
             self.assertTrue(not answer.complete or answer.body == opened.data, size)
+
+    async def test_caller_leaves(self) -> None:
+        """A transfer to nobody would go on, or its end be told twice."""
+        _, caller = await self.stall()
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        self.assertEqual(self.sending.requests[0].outcome, "client_left")
+        self.assertTrue(self.sending.done.called)
+        self.assertEqual(caller.site.running, 0)
+
+    async def test_cancelled(self) -> None:
+        """A transfer that was given up would go on, or keep its place in the connection."""
+        _, caller = await self.stall()
+        sent, channel = self.sending.sent(), self.channel(caller)
+        self.sending.done.cancel()
+        self.assertIs(caller.transport.producer, channel)
+        self.assertIsNone(channel._requestProducer)
+        await caller.read_to_end()
+        self.assertEqual(self.sending.sent(), sent)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    async def test_behind_a_full_buffer(self) -> None:
+        """The connection would for ever wait for a buffer that is long empty."""
+        opened = self.opened(1000)
+        caller = await self.start(opened)
+        channel = self.channel(caller)
+        caller.transport.producerPaused = True
+        channel.pauseProducing()
+        caller.transport.resumeProducing()
+        await caller.send(get())
+        await caller.read(lambda got: opened.data in got)
+        self.assertFalse(channel._waitingForTransport)
+
+
+class _CachedPump(_Pump):
+    """What those promise that ask what is in memory."""
 
     async def test_cold(self) -> None:
         """A read from a disk would stop everybody else; or the transfer never go on."""
@@ -216,7 +256,7 @@ class SocketPumpTests(TestCase):
 
     async def test_disk_fails(self) -> None:
         """A transfer that cannot go on would never end."""
-        opened = Opened(self, 2 * MIB)
+        opened = self.opened(2 * MIB)
         source = ColdSource(opened)
         caller = await self.start(opened, source)
         source.warm = lambda *_: os.close(-1)  # type: ignore[method-assign]
@@ -225,18 +265,9 @@ class SocketPumpTests(TestCase):
         self.assertNotIn(True, [answer.complete for answer in parse(caller.data)])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
-    async def test_caller_leaves(self) -> None:
-        """A transfer to nobody would go on, or its end be told twice."""
-        _, caller = await self.stall()
-        caller.socket.close()
-        await until(reactor, lambda: not caller.site.channels)
-        self.assertEqual(self.sending.requests[0].outcome, "client_left")
-        self.assertTrue(self.sending.done.called)
-        self.assertEqual(caller.site.running, 0)
-
     async def test_caller_leaves_while_warming(self) -> None:
         """What a thread brings too late would be sent to nobody, or to the next caller."""
-        opened = Opened(self, 2 * MIB)
+        opened = self.opened(2 * MIB)
         source = ColdSource(opened)
         caller = await self.start(opened, source)
         reads: list[Deferred[None]] = []
@@ -252,31 +283,75 @@ class SocketPumpTests(TestCase):
         reads[0].callback(None)
         self.assertEqual((self.sending.sent(), len(reads)), (0, 1))
 
-    async def test_cancelled(self) -> None:
-        """A transfer that was given up would go on, or keep its place in the connection."""
-        _, caller = await self.stall()
-        sent, channel = self.sending.sent(), self.channel(caller)
-        self.sending.done.cancel()
-        self.assertIs(caller.transport.producer, channel)
-        self.assertIsNone(channel._requestProducer)
-        await caller.read_to_end()
-        self.assertEqual(self.sending.sent(), sent)
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
 
-    async def test_behind_a_full_buffer(self) -> None:
-        """The connection would for ever wait for a buffer that is long empty."""
-        opened = Opened(self, 1000)
-        caller = await self.start(opened)
-        channel = self.channel(caller)
-        caller.transport.producerPaused = True
-        channel.pauseProducing()
-        caller.transport.resumeProducing()
-        await caller.send(get())
-        await caller.read(lambda got: opened.data in got)
-        self.assertFalse(channel._waitingForTransport)
+class SocketPumpTests(_CachedPump):
+    """Past Twisted's buffer."""
+
+    fast = True
 
 
-class BufferPumpTests(SocketPumpTests):
+class BufferPumpTests(_CachedPump):
     """Through Twisted's buffer, as with TLS."""
 
-    fast = False
+
+class ThreadPumpTests(_Pump):
+    """From a file system that may take its time."""
+
+    local = False
+
+    async def test_in_threads(self) -> None:
+        """A file system that hangs would hold up everybody."""
+        opened = self.opened(6 * MIB)
+        caller = await self.start(opened)
+        touched: list[tuple[str, bool]] = []
+
+        def spied(name: str, function: Any) -> Any:
+            def call(fd: int, *arguments: Any) -> Any:
+                if opened.fd in (fd, *arguments[:1]):
+                    touched.append((name, isInIOThread()))
+                return function(fd, *arguments)
+
+            return call
+
+        for name in ("fstat", "pread", "preadv", "sendfile"):
+            self.patch(os, name, spied(name, getattr(os, name)))
+        self.sending.run = deferToThread
+        await caller.send(get())
+        await self.assert_whole(caller, opened.data)
+        self.assertEqual(set(touched), {("pread", False), ("fstat", False)})
+
+    async def test_disk_fails(self) -> None:
+        """A transfer that cannot go on would never end."""
+        opened = self.opened(2 * MIB)
+        caller = await self.start(opened)
+        self.sending.source.read = lambda *_: os.close(-1)  # type: ignore[method-assign,assignment]
+        await caller.send(get())
+        await caller.read_to_end()
+        self.assertNotIn(True, [answer.complete for answer in parse(caller.data)])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    async def test_one_window(self) -> None:
+        """A caller that takes nothing would have the whole file read into memory for it."""
+        opened, caller = await self.stall()
+        pump = caller.transport
+        self.assertLessEqual(len(pump.dataBuffer) + pump._tempDataLen, 2 * COPY_WINDOW)
+        self.assertEqual(self.sendfiles, 0)
+        await self.assert_whole(caller, opened.data)
+
+    async def test_caller_leaves_while_reading(self) -> None:
+        """What a thread brings too late would be sent to nobody, or to the next caller."""
+        opened = self.opened(2 * MIB)
+        caller = await self.start(opened)
+        reads: list[Deferred[bytes]] = []
+        self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
+        await caller.send(get())
+        await until(reactor, lambda: reads)
+        linger = struct.pack("ii", 1, 0)
+        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        reads[0].callback(b"late")
+        self.assertEqual((self.sending.sent(), len(reads)), (0, 1))
+
+
+del _Pump, _CachedPump

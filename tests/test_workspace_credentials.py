@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.logger import LogEvent, capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import Unauthorized
 from chatfiles.workspace import credentials
 from chatfiles.workspace.credentials import CredentialInodes, SecretFile, is_secret, require_secret
 from chatfiles.workspace.deny import DenyRules
-from tests.contract.file_store import scratch
+from chatfiles.workspace.mechanisms import WouldWait
+from tests.contract.file_store import answers_at_once, scratch
 
 SECRET = "s3cret-" + "x" * 36
 
@@ -117,6 +118,73 @@ class ReadTests(_FileCase):
         for content in (b"abc", b"", b"a" * 5000):
             self.put(content)
             self.file.read()
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+
+class AtOnceTests(_FileCase):
+    """What is read on the reactor's thread."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+
+    def warm(self) -> None:
+        self.put(b"abc")
+        self.assertRaises(WouldWait, self.file.read_at_once)  # nothing is known of the disk yet
+        self.assertEqual((self.file.read(), self.file.read_at_once()), ("abc", "abc"))
+
+    def test_as_read(self) -> None:
+        """A change is not seen, or another verdict given."""
+        self.warm()
+        for content in (b"two\n", b"", b"a b", b"a" * 4097):
+            self.put(content)
+            self.assertEqual(self.file.read_at_once(), self.file.read(), content[:10])
+
+    def test_require(self) -> None:
+        """Whoever has no secret is let in while the right one is in memory."""
+        self.warm()
+        require_secret(self.file, "abc", at_once=True)
+        for wrong in (None, "", "abd"):
+            self.assertRaises(Unauthorized, require_secret, self.file, wrong, at_once=True)
+        os.unlink(self.path)
+        self.assertRaises(WouldWait, require_secret, self.file, "abc", at_once=True)
+
+    def test_symlink(self) -> None:
+        """A secret that is mounted behind a symlink may lie on any file system."""
+        self.warm()
+        os.rename(self.path, self.top + b"/real")
+        os.symlink(b"real", self.path)
+        self.assertRaises(WouldWait, self.file.read_at_once)
+        self.assertEqual(self.file.read(), "abc")
+        self.assertRaises(WouldWait, self.file.read_at_once)
+
+    def test_directory_behind_symlink(self) -> None:
+        """A directory that leads elsewhere, as containers exchange them, may lead to any."""
+        os.mkdir(self.top + b"/1")
+        os.symlink(b"1", self.top + b"/data")
+        with open(self.top + b"/1/s", "w") as new:
+            new.write("abc")
+        file = SecretFile(self.top + b"/data/s")
+        self.assertEqual(file.read(), "abc")
+        self.assertRaises(WouldWait, file.read_at_once)
+
+    def test_taken_back(self) -> None:
+        """What was near once is thought so for good, whatever is mounted there."""
+        self.warm()
+        self.file._near._path = b"/proc/self"  # as if it were mounted there
+        self.assertRaises(WouldWait, self.file.read_at_once)
+
+    def test_not_in_memory(self) -> None:
+        """What would have to come from a disk holds up everybody."""
+        self.warm()
+
+        def preadv(*_: Any) -> int:
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+        before = os.listdir("/proc/self/fd")
+        self.patch(os, "preadv", preadv)
+        self.assertRaises(WouldWait, self.file.read_at_once)
         self.assertEqual(os.listdir("/proc/self/fd"), before)
 
 
@@ -417,6 +485,30 @@ class InodeTests(SynchronousTestCase):
         self.assertTrue(self.includes(self.top + b"/%d" % n))
         self.assertFalse(self.includes(self.top + b"/0"))
         self.assertEqual(self.held(), credentials.MAX_REPLACED + 1)
+
+    def test_at_once(self) -> None:
+        """A credential is not recognised at once, or more is said than is known."""
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        os.link(self.path, self.top + b"/link")
+        linked, other = os.stat(self.top + b"/link"), self.make(self.top + b"/other", b"")
+        at_once = self.inodes.include_at_once
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(self.top + b"/none")  # now it is known that nothing is there
+        self.assertEqual((at_once(linked), at_once(other)), (True, False))
+        SecretFile(self.path).write("two")
+        self.assertRaises(WouldWait, at_once, other)
+        self.assertFalse(self.inodes.include(other))
+        self.assertEqual((at_once(linked), at_once(other)), (True, False))
+        os.rename(self.path, self.top + b"/real")
+        os.symlink(b"real", self.path)
+        self.assertTrue(self.inodes.include(os.stat(self.path)))
+        self.assertRaises(WouldWait, at_once, other)
+        os.unlink(self.path)
+        self.assertRaises(WouldWait, at_once, other)
+        before = self.held()
+        self.assertRaises(WouldWait, at_once, other)
+        self.assertEqual(self.held(), before)
 
     def test_close(self) -> None:
         """A store that is put away keeps its descriptors."""

@@ -17,11 +17,9 @@ from zope.interface import implementer
 from chatfiles.errors import Forbidden, NotARegularFile, NotFound, ReadFailed, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.paths import VirtualPath
-from chatfiles.workspace import credentials, mechanisms
-from chatfiles.workspace import store as store_module
+from chatfiles.workspace import mechanisms, near
 from chatfiles.workspace.credentials import SecretFile
 from chatfiles.workspace.deny import DenyRules
-from chatfiles.workspace.filesystems import directory_is_local as is_local_directory
 from chatfiles.workspace.mechanisms import (
     Mechanism,
     WouldWait,
@@ -36,6 +34,7 @@ from tests.contract.file_store import (
     Kind,
     Symlink,
     Tree,
+    answers_at_once,
     build,
     content,
     scratch,
@@ -81,11 +80,14 @@ class _AtOnceFirst:
 
     def __init__(self, store: IFileStore) -> None:
         self._store = store
+        self.asked = self.waited = 0
 
     def open(self, path: VirtualPath) -> OpenFile:
+        self.asked += 1
         try:
             return self._store.open_at_once(path)
         except WouldWait:
+            self.waited += 1
             return self._store.open(path)
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
@@ -94,6 +96,9 @@ class _AtOnceFirst:
 
 class AtOnceContractTests(_OnDisk, SynchronousTestCase):
     """The store where the kernel answers from memory: the verdicts are those of `open`."""
+
+    #: What is missing, and nothing else: that is found in a thread.
+    waiting = frozenset({"test_first_obstacle_decides"})
 
     if not cache_answers():
         skip = "this kernel does not open from its cache alone"
@@ -104,9 +109,18 @@ class AtOnceContractTests(_OnDisk, SynchronousTestCase):
         store = super().make_store(
             {**tree, **{root + b"/~warm": b"" for root in roots}}, roots=roots
         )
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
         for root in roots:
             store.open(virtual(root + b"/~warm")).close()
-        return _AtOnceFirst(store)
+        both = _AtOnceFirst(store)
+        self.addCleanup(self.check_asked, both)
+        return both
+
+    def check_asked(self, store: _AtOnceFirst) -> None:
+        """Some verdict has been given at once, if any was asked for."""
+        if store.asked and self._testMethodName not in self.waiting:
+            self.assertLess(store.waited, store.asked)
 
 
 class AtOnceTests(SynchronousTestCase):
@@ -117,12 +131,21 @@ class AtOnceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.top = scratch(self)
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
         build(self.top, {b"ws/f": b"f", b"ws/other": b"o", b"configs/.auth_token": b"t"})
 
     def store(self) -> FileStore:
         roots = {b"/workspace": self.top + b"/ws"}
         store = FileStore(roots, DenyRules(), [self.top + b"/configs/.auth_token"])
         self.addCleanup(store.close)
+        return store
+
+    def warm(self) -> FileStore:
+        """:return: a store that opens at once."""
+        store = self.store()
+        store.open(virtual(b"/workspace/f")).close()
+        self.assertEqual(self.at_once(store), b"f")
         return store
 
     def at_once(self, store: FileStore, raw: bytes = b"/workspace/f") -> bytes | None:
@@ -138,23 +161,20 @@ class AtOnceTests(SynchronousTestCase):
         store = self.store()
         self.assertIsNone(self.at_once(store))  # nothing is known of the disk yet
         store.open(virtual(b"/workspace/f")).close()
-        if not (is_local_directory(self.top) and self.at_once(store) is not None):
-            raise SkipTest("the temporary directory is on no file system that answers at once")
         self.assertEqual(self.at_once(store), b"f")
 
     def test_other_file_systems(self) -> None:
         """A network's file system, or one that cannot say what is in memory, holds up everyone."""
         for patched in ("is_local", "reads_without_waiting"):
             store = self.store()
-            patch = self.patch(store_module, patched, lambda fd: False)
+            patch = self.patch(near, patched, lambda fd: False)
             store.open(virtual(b"/workspace/f")).close()
             self.assertIsNone(self.at_once(store), patched)
             patch.restore()
 
     def test_not_in_memory(self) -> None:
         """A name that the kernel would have to look up on the disk holds up everyone."""
-        store = self.store()
-        store.open(virtual(b"/workspace/f")).close()
+        store = self.warm()
 
         def syscall(*_: object) -> int:
             ctypes.set_errno(errno.EAGAIN)
@@ -165,30 +185,67 @@ class AtOnceTests(SynchronousTestCase):
 
     def test_mounted_meanwhile(self) -> None:
         """What has been mounted over a root since is asked without knowing what it is."""
-        store = self.store()
-        store.open(virtual(b"/workspace/f")).close()
+        store = self.warm()
         os.rename(self.top + b"/ws", self.top + b"/gone")
-        store._roots[b"/workspace"]._path = b"/proc"
+        store._roots[b"/workspace"]._near._path = b"/proc"
         self.assertIsNone(self.at_once(store))
+
+    def test_cannot_learn(self) -> None:
+        """Out of descriptors behind the last step, the file is lost, open for ever, or a 500."""
+        store = self.store()
+        before = os.listdir("/proc/self/fd")
+
+        def fail() -> bool:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        patch = self.patch(near, "cache_answers", fail)
+        with store.open(virtual(b"/workspace/f")) as file:
+            self.assertEqual(content(file), b"f")
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+        self.assertIsNone(self.at_once(store))
+        patch.restore()
+        store.open(virtual(b"/workspace/f")).close()  # it is asked again
+        store.open(virtual(b"/workspace/f")).close()
+        self.assertEqual(self.at_once(store), b"f")
 
     def test_root_gone(self) -> None:
         """A root that has vanished is judged differently at once."""
-        store = self.store()
-        store.open(virtual(b"/workspace/f")).close()
+        store = self.warm()
         shutil.rmtree(self.top + b"/ws")
         self.assertIsNone(self.at_once(store))
 
     def test_far_credentials(self) -> None:
         """The role's own secrets on a network's file system are looked at all the same."""
-        self.patch(credentials, "directory_is_local", lambda path: False)
+        store = self.warm()
+        store._credentials._near[self.top + b"/configs"]._path = b"/proc"  # as if mounted there
+        self.assertIsNone(self.at_once(store))
+
+    def test_credential_behind_symlink(self) -> None:
+        """A secret that leads to a network's file system is looked at all the same."""
+        os.rename(self.top + b"/configs/.auth_token", self.top + b"/elsewhere")
+        os.symlink(b"../elsewhere", self.top + b"/configs/.auth_token")
         store = self.store()
         store.open(virtual(b"/workspace/f")).close()
         self.assertIsNone(self.at_once(store))
 
+    def test_credential_replaced(self) -> None:
+        """The inode of a new secret is not known before a thread has looked."""
+        store = self.warm()
+        SecretFile(self.top + b"/configs/.auth_token").write("new")
+        self.assertIsNone(self.at_once(store))
+        store.open(virtual(b"/workspace/f")).close()
+        self.assertEqual(self.at_once(store), b"f")
+
+    def test_thread_is_looking(self) -> None:
+        """A thread that hangs while it looks at the secrets holds up everyone."""
+        store = self.warm()
+        with store._credentials._lock:
+            self.assertIsNone(self.at_once(store))
+        self.assertEqual(self.at_once(store), b"f")
+
     def test_linked_credential(self) -> None:
         """A link to a secret, made behind the last look, is served at once."""
-        store = self.store()
-        store.open(virtual(b"/workspace/f")).close()
+        store = self.warm()
         os.link(self.top + b"/configs/.auth_token", self.top + b"/ws/innocent")
         with self.assertRaises(NotFound):
             _AtOnceFirst(store).open(virtual(b"/workspace/innocent"))

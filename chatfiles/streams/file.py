@@ -1,6 +1,7 @@
 """
-From a file to a caller.  Two producers with one contract: the fast one writes past Twisted's buffer
-to a bare TCP socket, the other one feeds any transport (TLS, in-memory).
+From a file to a caller.  Three producers with one contract: the fast one writes past Twisted's
+buffer to a bare TCP socket, another one feeds any transport (TLS, in-memory); the third leaves to a
+thread whatever touches the file, which lies on no disk of this machine.
 
 Why the fast one does not use ``sendfile`` to the end: what it sends are references to the page
 cache, so bytes that wait in a socket still change when the file is rewritten in place, after the
@@ -84,14 +85,16 @@ def send_file(
 
     :param first: offset of the first byte.
     :param length: how many bytes, at least one.
-    :param run_in_thread: like ``deferToThread``, for reads that may block.
+    :param run_in_thread: like ``deferToThread``, for what may block.
     :param tail: how many last bytes are copied, see above; `in_flight_limit`.
     :return: a Deferred that fires when the transport has taken the last byte, and fails with
         `FileChanged`, `ConsumerGone` or ``OSError``; and a callable that tells how many bytes have
         been sent.  Cancelling the Deferred ends the transfer.
     """
     pump: _Pump
-    if is_plain(request.channel.transport):
+    if not source.local:
+        pump = ThreadPump(request, source, first, length, run_in_thread)
+    elif is_plain(request.channel.transport):
         pump = SocketPump(request, source, first, length, run_in_thread, tail)
     else:
         pump = BufferPump(request, source, first, length, run_in_thread)
@@ -116,7 +119,7 @@ class _Pump:
         self._end = first + length
         self._first = first
         self._run_in_thread = run_in_thread
-        self._warming = False
+        self._in_thread = False
         self._finished = False
         self.done: Deferred[None] = Deferred(lambda _: self._release())
 
@@ -150,10 +153,10 @@ class _Pump:
         raise NotImplementedError
 
     def _warm(self, length: int) -> None:
-        self._warming = True
+        self._in_thread = True
 
         def warmed(result: Any) -> None:
-            self._warming = False
+            self._in_thread = False
             if isinstance(result, Failure):
                 self._finish(result)
             elif not self._finished:
@@ -211,7 +214,7 @@ class SocketPump(_Pump):
 
     def resumeProducing(self) -> None:
         """The socket can take more.  (At registration the head is still in the buffer.)"""
-        if not self._registered or self._finished or self._warming:
+        if not self._registered or self._finished or self._in_thread:
             return
         try:
             self._move()
@@ -265,7 +268,7 @@ class BufferPump(_Pump):
 
     def _go_on(self) -> None:
         try:
-            while not (self._paused or self._finished or self._warming):
+            while not (self._paused or self._finished or self._in_thread):
                 self._copy(self._write, COPY_WINDOW // 4)
                 if self._offset == self._end:
                     self._finish(None)
@@ -274,6 +277,27 @@ class BufferPump(_Pump):
         except Exception:
             self._finish(Failure())
 
-    def _write(self, view: memoryview) -> int:
+    def _write(self, view: memoryview | bytes) -> int:
         self._request.write(bytes(view))
         return len(view)
+
+
+class ThreadPump(BufferPump):
+    """As `BufferPump`; one window at a time is read and verified in a thread."""
+
+    def _go_on(self) -> None:
+        if not (self._paused or self._finished or self._in_thread):
+            self._in_thread = True
+            window = min(COPY_WINDOW, self._end - self._offset)
+            self._run_in_thread(self._source.read, self._offset, window).addBoth(self._came)
+
+    def _came(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            self._finish(result)
+        elif not self._finished:
+            self._offset += self._write(result)
+            self._in_thread = False
+            if self._offset == self._end:
+                self._finish(None)
+            else:
+                self._go_on()

@@ -28,6 +28,10 @@ class Openable(Protocol):
     def facts(self) -> FileFacts:
         """What ``fstat`` said of it when it was opened."""
 
+    @property
+    def local(self) -> bool:
+        """Whether it lies on a disk of this machine."""
+
 
 class FileChanged(Exception):
     """The file shrank, or was rewritten in place, while it was being sent."""
@@ -44,10 +48,13 @@ class FileSource:
     Reads a file that others may change meanwhile.
 
     :param file: the open file; it is not closed here.
+    :ivar local: whether anything but `read` and `warm` may be called on the reactor's thread; else
+        even `verify` waits for a network, or for another program.
     """
 
     def __init__(self, file: Openable) -> None:
         self.fd = file.fd
+        self.local = file.local
         self._facts = file.facts
         self._tells = True  # whether the file system says what is in memory
         self._warm = (0, 0)
@@ -68,6 +75,19 @@ class FileSource:
             now.st_size == facts.size and now.st_mtime_ns != facts.mtime_ns
         ):
             raise FileChanged
+
+    def read(self, offset: int, length: int) -> bytes:
+        """
+        Read, and `verify`.  Blocks: for a thread.
+
+        :return: the bytes, at least one, at most *length*.
+        :raise FileChanged: there are none, or of another version.
+        """
+        data = os.pread(self.fd, length, offset)
+        if not data:
+            raise FileChanged
+        self.verify()
+        return data
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """

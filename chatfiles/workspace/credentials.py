@@ -1,8 +1,7 @@
 """
 The files that hold the role's own secrets, and the inodes that nobody may be served (CONTRACT 5).
 
-Everything here blocks, shortly; the caller chooses the thread.  What says that it is at hand lies
-on a local file system, and may be asked on the reactor's.
+Everything here blocks, shortly, for a thread; what says ``at_once`` does not, for the reactor's.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from typing import Final, TypeGuard
 from twisted.logger import Logger
 
 from chatfiles.credentials import same_secret
-from chatfiles.errors import Unauthorized
-from chatfiles.workspace.filesystems import directory_is_local
+from chatfiles.errors import ChatfilesError, Unauthorized
+from chatfiles.workspace.confined import open_regular
+from chatfiles.workspace.mechanisms import WouldWait, by_cache
+from chatfiles.workspace.near import NearDirectory
 
 __all__ = ["MAX_SECRET", "CredentialInodes", "SecretFile", "is_secret", "require_secret"]
 
@@ -46,16 +47,15 @@ class SecretFile:
     was made.  A symlink is followed: that is how secrets are mounted into containers.
 
     :param path: where it is, or will be.
-    :ivar at_hand: whether the file may be read on the reactor's thread.
     """
 
     _log = Logger()
 
     def __init__(self, path: str | bytes) -> None:
         self.path = os.path.abspath(os.fsencode(path))
-        self._directory = os.path.dirname(self.path)
+        directory, self._name = os.path.split(self.path)
+        self._near = NearDirectory(directory)
         self._reported: str | None = None
-        self.at_hand = directory_is_local(self._directory)
 
     def __repr__(self) -> str:
         return f"SecretFile({self.path!r})"
@@ -70,12 +70,25 @@ class SecretFile:
         :return: the secret, without white space around it; ``None`` when the file is missing,
             unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
         """
-        self.at_hand = self.at_hand or directory_is_local(self._directory)
         try:
-            mode, content = self._content()
+            return self._judge(*self._content())
         except OSError as error:
             self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
             return None
+
+    def read_at_once(self) -> str | None:
+        """
+        As `read`, if the kernel has the file in memory.  Never blocks.
+
+        :raise WouldWait: it has not, or the file is no regular one in a local directory.
+        """
+        try:
+            return self._judge(*self._content_at_once())
+        except (OSError, ChatfilesError):
+            raise WouldWait from None  # what that means is for `read` to say
+
+    def _judge(self, mode: int, content: bytes) -> str | None:
+        """:return: the secret that a file of this mode and content holds."""
         secret = content.strip().decode("ascii", "replace")
         if not stat.S_ISREG(mode):
             self._report("is not a regular file")
@@ -91,12 +104,15 @@ class SecretFile:
             return secret
         return None
 
-    def matches(self, presented: bytes) -> bool:
+    def matches(self, presented: bytes, *, at_once: bool = False) -> bool:
         """
         :param presented: what a caller claims to be the secret.
+        :param at_once: do not block.
         :return: whether it is, in time that does not depend on either; ``False`` without a secret.
+        :raise WouldWait: it cannot be told at once.
         """
-        return same_secret(presented.decode("utf-8", "surrogateescape"), self.read() or "")
+        secret = self.read_at_once() if at_once else self.read()
+        return same_secret(presented.decode("utf-8", "surrogateescape"), secret or "")
 
     def present(self) -> bool:
         """:return: whether there is a secret, so that anybody can be let in."""
@@ -128,7 +144,22 @@ class SecretFile:
         fd = os.open(self.path, flags)
         try:
             mode = os.fstat(fd).st_mode
-            return mode, os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
+            content = os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
+            self._near.look(fd)
+            return mode, content
+        finally:
+            os.close(fd)
+
+    def _content_at_once(self) -> tuple[int, bytes]:
+        directory = self._near.open_at_once()
+        try:
+            fd, facts = open_regular(directory, (self._name,), mechanism=by_cache)
+        finally:
+            os.close(directory)
+        try:
+            content = bytearray(MAX_SECRET + 1)
+            count = os.preadv(fd, [content], 0, os.RWF_NOWAIT)
+            return facts.st_mode, bytes(content[:count])
         finally:
             os.close(fd)
 
@@ -148,14 +179,18 @@ class SecretFile:
                     os.unlink(left, dir_fd=directory_fd)
 
 
-def require_secret(file: SecretFile, presented: str | None) -> None:
+def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:
     """
-    Let the platform pass.  Reads the file: for a thread.
+    Let the platform pass.  Reads the file.
 
     :param presented: the bearer of a request, if it has one.
+    :param at_once: do not block.
     :raise Unauthorized: it is not the secret, or there is none.
+    :raise WouldWait: it cannot be told at once.
     """
-    if presented is None or not file.matches(presented.encode("utf-8", "surrogateescape")):
+    if presented is None:
+        raise Unauthorized
+    if not file.matches(presented.encode("utf-8", "surrogateescape"), at_once=at_once):
         raise Unauthorized
 
 
@@ -196,7 +231,6 @@ class CredentialInodes:
     counts; one that is linked nowhere any more is let go.  May be used from several threads.
 
     :param paths: the credential files, whether or not they exist yet.
-    :ivar at_hand: whether `include` may be asked on the reactor's thread.
     """
 
     def __init__(self, paths: Iterable[str | bytes]) -> None:
@@ -204,7 +238,7 @@ class CredentialInodes:
         self._current: dict[bytes, tuple[int, int]] = {}
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
-        self.at_hand = False
+        self._near = {d: NearDirectory(d) for d in map(os.path.dirname, self._paths)}
         with suppress(OSError):  # `include` will say what is wrong, to somebody who asks
             self._look_at_all()
 
@@ -216,7 +250,26 @@ class CredentialInodes:
         """
         with self._lock:
             self._look_at_all()
-            return (facts.st_dev, facts.st_ino) in self._held
+            return _inode(facts) in self._held
+
+    def include_at_once(self, facts: os.stat_result) -> bool:
+        """
+        As `include`, if the kernel has the credential files' names in memory, and they are as they
+        were.  Never blocks.
+
+        :raise WouldWait: it has not, or they are not, or a thread is looking.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise WouldWait
+        try:
+            for path in self._paths:
+                if self._inode_at_once(path) != self._current.get(path):
+                    raise WouldWait
+            return _inode(facts) in self._held
+        except OSError:
+            raise WouldWait from None  # what that means is for `include` to say
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of every inode; idempotent."""
@@ -225,17 +278,31 @@ class CredentialInodes:
                 os.close(self._held.popitem()[1])
             self._current.clear()
 
+    def _inode_at_once(self, path: bytes) -> tuple[int, int] | None:
+        """:return: what is there now; ``None`` for nothing."""
+        above, name = os.path.split(path)
+        directory = self._near[above].open_at_once()
+        try:
+            handle = by_cache(directory, (name,), os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        finally:
+            os.close(directory)
+        try:
+            return _inode(os.fstat(handle))
+        finally:
+            os.close(handle)
+
     def _look_at_all(self) -> None:
-        if not self.at_hand:
-            directories = {os.path.dirname(path) for path in self._paths}
-            self.at_hand = all(map(directory_is_local, directories))
+        for near in self._near.values():
+            near.look()
         for path in self._paths:
             self._look(path)
 
     def _look(self, path: bytes) -> None:
         try:
             now = os.stat(path)
-            if self._current.get(path) == (now.st_dev, now.st_ino):
+            if self._current.get(path) == _inode(now):
                 return
             handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
@@ -244,8 +311,7 @@ class CredentialInodes:
             if self._current.pop(path, None) is not None:
                 self._forget()
             return
-        opened = os.fstat(handle)
-        inode = opened.st_dev, opened.st_ino
+        inode = _inode(os.fstat(handle))
         self._current[path] = inode
         if inode in self._held:
             os.close(handle)
@@ -260,6 +326,10 @@ class CredentialInodes:
         linked = [inode for inode in replaced if _is_linked(self._held[inode])]
         for inode in set(replaced).difference(linked[-MAX_REPLACED:]):
             os.close(self._held.pop(inode))
+
+
+def _inode(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_dev, facts.st_ino
 
 
 def _is_linked(handle: int) -> bool:

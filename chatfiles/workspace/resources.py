@@ -19,7 +19,7 @@ from chatfiles.credentials import bearer
 from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, ReadFailed, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
-from chatfiles.paths import VirtualPath, check_form
+from chatfiles.paths import check_form
 from chatfiles.probes import Health, Ready
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Branch, Endpoint, Fields, error_answer
@@ -81,60 +81,64 @@ class FileRead(Endpoint):
 
     async def render_GET(self, request: Request) -> Answer | None:
         """Serve the file, or the part of it that was asked for."""
-        context = self._context
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)
-        with found.file as file:
-            inline = headers.wants_inline(query.get(b"disposition", []))
-            now_ns = context.now_ns()
-            decision = ranges.decide(request.method, request.requestHeaders, file.facts, now_ns)
-            if decision.status == 412:
-                raise PreconditionFailed
-            if decision.status == 416:
-                return _unsatisfiable(request, decision.headers)
-            request.setResponseCode(decision.status)
-            if decision.status == 304:
-                fields = headers.validator_headers(file.facts, now_ns)
-            else:
-                fields = headers.representation_headers(
-                    file.facts, file.name, inline=inline, now_ns=now_ns
-                )
-                request.setHeader(b"Content-Length", b"%d" % decision.length)
-            for name, value in (*fields, *decision.headers):
-                request.setHeader(name, value)
-            if request.method == b"HEAD" or not decision.length:
-                return None
-            if found.content is not None:
-                end = decision.first + decision.length
-                request.write(found.content[decision.first : end])
-            else:
-                await self._send(request, file, decision.first, decision.length)
+        try:
+            return await self._serve(request, query, found)
+        finally:
+            self._close(found.file)
+
+    async def _serve(self, request: Request, query: Query, found: _Found) -> Answer | None:
+        context, file = self._context, found.file
+        inline = headers.wants_inline(query.get(b"disposition", []))
+        now_ns = context.now_ns()
+        decision = ranges.decide(request.method, request.requestHeaders, file.facts, now_ns)
+        if decision.status == 412:
+            raise PreconditionFailed
+        if decision.status == 416:
+            return _unsatisfiable(request, decision.headers)
+        request.setResponseCode(decision.status)
+        if decision.status == 304:
+            fields = headers.validator_headers(file.facts, now_ns)
+        else:
+            fields = headers.representation_headers(
+                file.facts, file.name, inline=inline, now_ns=now_ns
+            )
+            request.setHeader(b"Content-Length", b"%d" % decision.length)
+        for name, value in (*fields, *decision.headers):
+            request.setHeader(name, value)
+        if request.method == b"HEAD" or not decision.length:
+            return None
+        if found.content is not None:
+            end = decision.first + decision.length
+            request.write(found.content[decision.first : end])
+        else:
+            await self._send(request, file, decision.first, decision.length)
         return None
 
     async def _found(self, presented: str | None, query: Query) -> _Found:
         """:return: what the request names, without a thread where the kernel has it in memory."""
-        context = self._context
-        if context.secret.at_hand:
-            with suppress(WouldWait):
-                return self._find(presented, query, context.store.open_at_once, os.RWF_NOWAIT)
-        return await context.threads.run_or_discard(
-            lambda late: late.file.close(), self._find, presented, query, context.store.open, 0
+        with suppress(WouldWait):
+            return self._find(presented, query, at_once=True)
+        return await self._context.threads.run_or_discard(
+            lambda late: self._close(late.file), self._find, presented, query
         )
 
-    def _find(
-        self,
-        presented: str | None,
-        query: Query,
-        open_file: Callable[[VirtualPath], OpenFile],
-        flags: int,
-    ) -> _Found:
+    def _close(self, file: OpenFile) -> None:
+        if file.local:
+            file.close()
+        else:
+            self._context.threads.run(file.close).addErrback(lambda _: None)
+
+    def _find(self, presented: str | None, query: Query, *, at_once: bool = False) -> _Found:
         """Judge the caller, then the path, then open."""
-        require_secret(self._context.secret, presented)
+        context = self._context
+        require_secret(context.secret, presented, at_once=at_once)
         path = check_form(query.get(b"path", []))
         headers.wants_inline(query.get(b"disposition", []))
-        file = open_file(path)
+        file = context.store.open_at_once(path) if at_once else context.store.open(path)
         try:
-            return _Found(file, _small_content(file, flags))
+            return _Found(file, _small_content(file, os.RWF_NOWAIT if at_once else 0))
         except BaseException:
             file.close()
             raise

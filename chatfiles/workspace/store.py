@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from zope.interface import implementer
@@ -18,14 +18,9 @@ from chatfiles.paths import ROOTS, VirtualPath
 from chatfiles.workspace.confined import file_not_found, open_directory, open_regular, refusal
 from chatfiles.workspace.credentials import CredentialInodes
 from chatfiles.workspace.deny import DenyRules
-from chatfiles.workspace.filesystems import is_local, reads_without_waiting
-from chatfiles.workspace.mechanisms import (
-    Mechanism,
-    WouldWait,
-    by_cache,
-    by_cache_across,
-    cache_answers,
-)
+from chatfiles.workspace.filesystems import is_on_disk
+from chatfiles.workspace.mechanisms import Mechanism, WouldWait, by_cache
+from chatfiles.workspace.near import NearDirectory
 
 __all__ = ["FileStore", "OpenFile"]
 
@@ -40,11 +35,14 @@ class OpenFile:
     :param fd: open for reading; -1 once closed.
     :param facts: what ``fstat`` said of this descriptor when it was opened.
     :param name: the last segment of the virtual path, bytes.
+    :param local: whether it lies on a disk of this machine; if not, whatever is done with the
+        descriptor may take as long as a network pleases, closing included.
     """
 
     fd: int
     facts: FileFacts
     name: bytes
+    local: bool
 
     def close(self) -> None:
         """Close the descriptor; idempotent."""
@@ -76,12 +74,12 @@ class _Root:
         ``/plugins`` on a machine without plugins; one that is gone is a fault of the machine.
     """
 
-    __slots__ = ("_device", "_path", "_plain", "seen")
+    __slots__ = ("_near", "_path", "_plain", "seen")
 
     def __init__(self, directory: bytes) -> None:
         self._path = os.path.abspath(directory)
         self._plain = os.path.realpath(self._path) == self._path
-        self._device: int | None = None  # the one whose cache may be asked, if any
+        self._near = NearDirectory(self._path)
         self.seen = os.path.isdir(self._path)
 
     def open(self, mechanism: Mechanism | None) -> int:
@@ -95,28 +93,20 @@ class _Root:
 
     def learn(self, fd: int, file_fd: int) -> None:
         """
-        Find out whether the cache may be asked next time.  Blocks.
+        Find out whether the cache may be asked next time.  Blocks; never fails.
 
         :param fd: of the directory, as it is now.
         :param file_fd: of a regular file beneath it.
         """
-        device = os.fstat(fd).st_dev
-        if device != self._device and os.fstat(file_fd).st_dev == device:
-            suits = self._plain and is_local(fd) and reads_without_waiting(file_fd)
-            self._device = device if suits and cache_answers() else None
+        if self._plain:
+            self._near.learn(fd, file_fd)
 
     def open_at_once(self) -> int:
         """
         :raise OSError: as `open`.
         :raise WouldWait: the cache may not be asked, or does not know.
         """
-        if self._device is None:
-            raise WouldWait
-        fd = open_directory(self._path, mechanism=by_cache_across)
-        if os.fstat(fd).st_dev != self._device:
-            os.close(fd)
-            raise WouldWait
-        return fd
+        return self._near.open_at_once()
 
 
 @implementer(IFileStore)
@@ -156,16 +146,15 @@ class FileStore:
         root_fd = self._open_root(root)
         try:
             fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
+            file = OpenFile(fd, FileFacts.of(facts), path.name, is_on_disk(fd))
             root.learn(root_fd, fd)
         finally:
             os.close(root_fd)
-        return self._unless_credential(fd, facts, path.name)
+        return _unless(self._credentials.include, file, facts)
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
         root = self._judge(path)
-        if not self._credentials.at_hand:
-            raise WouldWait
         try:
             root_fd = root.open_at_once()
         except OSError:
@@ -174,7 +163,8 @@ class FileStore:
             fd, facts = open_regular(root_fd, path.segments, mechanism=by_cache)
         finally:
             os.close(root_fd)
-        return self._unless_credential(fd, facts, path.name)
+        file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
+        return _unless(self._credentials.include_at_once, file, facts)
 
     def _judge(self, path: VirtualPath) -> _Root:
         """:return: where the path leads, if it may lead anywhere."""
@@ -184,19 +174,6 @@ class FileStore:
         if not path.segments:
             raise NotARegularFile()
         return root
-
-    def _unless_credential(self, fd: int, facts: os.stat_result, name: bytes) -> OpenFile:
-        """:return: the file, unless it is one of the role's own secrets under whatever name."""
-        file = OpenFile(fd, FileFacts.of(facts), name)
-        try:
-            if self._credentials.include(facts):
-                raise file_not_found()
-        except BaseException as error:
-            file.close()
-            if isinstance(error, OSError):
-                raise refusal(error) from error
-            raise
-        return file
 
     def open_root(self, root: bytes) -> int:
         """
@@ -223,3 +200,21 @@ class FileStore:
             # Where the roots are is the operator's doing: that one is gone is not a missing file.
             ours = isinstance(refused, (Forbidden, Unavailable))
             raise (refused if ours else ReadFailed()) from error
+
+
+def _unless(
+    include: Callable[[os.stat_result], bool], file: OpenFile, facts: os.stat_result
+) -> OpenFile:
+    """
+    :param include: whether these facts are of one of the role's own secrets.
+    :return: the file, unless it is one, under whatever name.
+    """
+    try:
+        if include(facts):
+            raise file_not_found()
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
+            raise refusal(error) from error
+        raise
+    return file

@@ -21,6 +21,8 @@ from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound, ReadFail
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
 from chatfiles.paths import ROOTS, VirtualPath
+from chatfiles.workspace.filesystems import is_local, reads_without_waiting
+from chatfiles.workspace.mechanisms import cache_answers
 
 if TYPE_CHECKING:
     from chatfiles.workspace.store import OpenFile
@@ -83,6 +85,14 @@ def build(directory: bytes, tree: Tree) -> None:
         else:
             with socket.socket(socket.AF_UNIX) as listening:
                 listening.bind(place)
+
+
+def answers_at_once(directory: bytes) -> bool:
+    """:return: whether the reactor's thread may open files there: a local file system."""
+    if not cache_answers():
+        return False
+    with tempfile.TemporaryFile(dir=directory) as file:
+        return is_local(file.fileno()) and reads_without_waiting(file.fileno())
 
 
 def content(file: OpenFile) -> bytes:
