@@ -26,7 +26,7 @@ class Threads:
     :param name: of the threads.
     :param most: how many there are at most.
     :param abandon: whether the process may end while some are still in a call, such as a look-up
-        that no server answers.
+        that no server answers, or a read from a disk that hangs.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Threads:
 
     def stop(self) -> None:
         """Wait for what is running, unless it may be abandoned, and end."""
-        if self._pool.started and not self._abandon:
+        if self._pool.started and not (self._abandon and self._unsettled):
             self._pool.stop()
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -4,6 +4,8 @@ Threads: results come back to the reactor, and what nobody waits for is cared fo
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 from twisted.internet import reactor
@@ -11,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.threads import Threads
-from tests.loopback import until
+from tests.loopback import PATIENCE, until
 
 
 class ThreadsTests(TestCase):
@@ -127,6 +129,28 @@ class ThreadsTests(TestCase):
         threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]
         threads.run(lambda: None)
         self.successResultOf(threads.settled())
+
+    def test_abandoned(self) -> None:
+        """A process would not end before a call that never returns."""
+        program = (
+            "import threading\n"
+            "from twisted.internet import reactor\n"
+            "from chatfiles.threads import Threads\n"
+            "threads = Threads(reactor, 'stuck', 1, abandon=True)\n"
+            "threads.start()\n"
+            "threads.run(threading.Event().wait)\n"
+            "threads.stop()\n"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
+
+    async def test_nothing_to_abandon(self) -> None:
+        """Threads would be left behind that have nothing to do."""
+        threads = Threads(reactor, "idle", 1, abandon=True)  # type: ignore[arg-type]
+        threads.start()
+        thread = await threads.run(threading.current_thread)
+        await threads.settled()
+        threads.stop()
+        self.assertFalse(thread.is_alive())
 
     def test_stop(self) -> None:
         """A role that never began could not end; or one that ended not end again."""

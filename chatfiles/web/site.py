@@ -75,6 +75,7 @@ class Site(TwistedSite):
         self.new_request_id = new_request_id
         self.channels: set[Channel] = set()
         self.draining = False
+        self._drained_by = 0.0
         self.running = 0
         self.now = now
         self._client_address = client_address
@@ -195,6 +196,11 @@ class Site(TwistedSite):
         self.running -= 1
         self.log_access(request)
 
+    @property
+    def time_to_drain(self) -> float:
+        """Seconds that are left for `drain`; none before it was called."""
+        return max(0.0, self._drained_by - self.reactor.seconds())
+
     def drain(self, timeout: float) -> Deferred[None]:
         """
         Finish what is running, then cut what is left.  Idle connections are closed at once.
@@ -203,7 +209,7 @@ class Site(TwistedSite):
         :return: fires when there is no connection any more.
         """
         self.draining = True
-        deadline = self.reactor.seconds() + timeout
+        deadline = self._drained_by = self.reactor.seconds() + timeout
         drained: Deferred[None] = Deferred()
 
         def look() -> None:

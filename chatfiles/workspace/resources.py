@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 
@@ -39,6 +40,8 @@ Query = dict[bytes, list[bytes]]
 
 #: Files up to this many bytes are read where they are opened, and sent with their head.
 SMALL_FILE = 64 * 1024
+#: Seconds in which a thread has to have looked whether the role is ready.
+READY_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,13 @@ def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Resource
     """:return: the resource tree of a workspace."""
 
     async def check() -> None:
-        if not await context.threads.run(context.secret.present):
+        looked = context.threads.run(context.secret.present)
+        looked.addTimeout(READY_TIMEOUT, context.clock)
+        try:
+            present = await looked
+        except defer.TimeoutError:
+            raise Unavailable("the file system does not answer", retry_after=30) from None
+        if not present:
             raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
 
     root, internal, file = Branch(), Branch(), Branch()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from treq.client import HTTPClient
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.client import Agent
@@ -33,6 +34,8 @@ _log = Logger()
 
 #: Threads for file operations that may block.
 FILE_THREADS = 16
+#: Seconds that uploads have, at least, to take back what they have made when the role stops.
+LETTING_GO = 5.0
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
 TOKEN_FILE = ".auth_token"  # noqa: S105
 
@@ -60,7 +63,7 @@ def workspace_service(
     except ValueError as error:
         raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
     store = FileStore(settings.roots, deny, (secret_path, token_path))
-    threads = Threads(reactor, "chatfiles-file", FILE_THREADS)
+    threads = Threads(reactor, "chatfiles-file", FILE_THREADS, abandon=True)
     secret = SecretFile(secret_path)
     enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
@@ -96,7 +99,14 @@ def workspace_service(
     async def end() -> None:
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
-        await threads.settled()  # uploads that were cut take back what they have made
+        settled = threads.settled()  # uploads that were cut take back what they have made
+        settled.addTimeout(max(site.time_to_drain, LETTING_GO), clock)
+        try:
+            await settled
+        except defer.TimeoutError:
+            # What a note names goes at the next start; a thread may hold the store.
+            _log.warn("ending without file operations that do not return")
+            return
         threads.stop()
         store.close()
 

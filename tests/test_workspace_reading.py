@@ -1,0 +1,141 @@
+"""
+The route that reads files, on file systems that answer at once, late, or never.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import Clock
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import SkipTest, TestCase
+
+from chatfiles.threads import Threads
+from chatfiles.workspace import near
+from chatfiles.workspace import store as store_module
+from chatfiles.workspace.credentials import SecretFile
+from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.resources import READY_TIMEOUT, WorkspaceContext, workspace_tree
+from chatfiles.workspace.store import FileStore
+from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.resource import IngestContext
+from chatfiles.workspace.uploads.session import IngestLimits
+from tests.contract.file_store import answers_at_once, build, scratch
+from tests.loopback import Loopback, until
+from tests.web_caller import Received, parse
+
+LARGE = os.urandom(3 << 20)
+
+
+class _Workspace(TestCase):
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        build(
+            self.top,
+            {
+                b"ws/small": b"small",
+                b"ws/large": LARGE,
+                b"configs/secret": b"abc",
+            },
+        )
+        os.chmod(self.top + b"/configs/secret", 0o600)
+        self.clock = Clock()
+        self.threads = Threads(reactor, "test", 2)  # type: ignore[arg-type]
+        self.threads.start()
+        self.addCleanup(self.threads.stop)
+        secret = SecretFile(self.top + b"/configs/secret")
+        self.store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.path])
+        self.addCleanup(self.store.close)
+        uploads = UploadDirectory(lambda: self.store.open_root(b"/workspace"))
+        tree = workspace_tree(
+            WorkspaceContext(self.store, secret, self.threads, self.clock, 60.0),
+            IngestContext(uploads, IngestLimits(1, 1), secret, self.threads),
+        )
+        self.caller = Loopback(self, reactor, tree)
+
+    async def get(self, target: str) -> Received:
+        """:return: the answer, once it is whole."""
+        self.caller.data = b""
+        head = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer abc\r\n\r\n"
+        await self.caller.send(head.encode())
+        await self.caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+        return parse(self.caller.data)[0]
+
+    async def read(self, name: str) -> bytes:
+        answer = await self.get(f"/internal/file/read?path=/workspace/{name}")
+        self.assertEqual(answer.status, 200)
+        return answer.body
+
+
+class FarTests(_Workspace):
+    """Where a file lies on no disk of this machine."""
+
+    async def test_in_threads(self) -> None:
+        """A file system that hangs, even while a file is closed, would hold up everybody."""
+        self.patch(store_module, "is_on_disk", lambda fd: False)
+        self.patch(near, "is_local", lambda fd: False)
+        touched: list[tuple[str, bool]] = []
+        files = {os.stat(self.top + b"/ws/" + name).st_ino for name in (b"small", b"large")}
+        fstat = os.fstat
+
+        def spied(name: str, function: Any) -> Any:
+            def call(*arguments: Any) -> Any:
+                fds = [value for value in arguments[:2] if isinstance(value, int)]
+                if any(self.is_one(fd, files, fstat) for fd in fds):
+                    touched.append((name, isInIOThread()))
+                return function(*arguments)
+
+            return call
+
+        for name in ("fstat", "pread", "preadv", "sendfile", "close"):
+            self.patch(os, name, spied(name, getattr(os, name)))
+        self.assertTrue(await self.read("large") == LARGE)
+        self.assertEqual(await self.read("small"), b"small")
+        await self.threads.settled()
+        self.assertEqual(
+            set(touched), {(name, False) for name in ("fstat", "pread", "preadv", "close")}
+        )
+
+    def is_one(self, fd: int, inodes: set[int], fstat: Any) -> bool:
+        try:
+            return fstat(fd).st_ino in inodes
+        except OSError:
+            return False
+
+    async def test_at_once(self) -> None:
+        """What lies on a disk of this machine would take a thread every time."""
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        self.assertEqual(await self.read("small"), b"small")
+        self.patch(self.threads, "run_or_discard", None)
+        self.assertEqual(await self.read("small"), b"small")
+        self.assertTrue(await self.read("large") == LARGE)
+
+
+class ReadyTests(_Workspace):
+    """``/ready`` when the disk hangs."""
+
+    async def test_hangs(self) -> None:
+        """A probe would wait as long as the disk does, or not see that it is well again."""
+        self.assertEqual((await self.get("/ready")).status, 200)
+        go = threading.Event()
+        self.addCleanup(go.set)
+        for _ in range(2):
+            self.threads.run(go.wait)
+        await self.caller.send(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.caller.data = b""
+        await until(reactor, self.clock.getDelayedCalls)
+        self.clock.advance(READY_TIMEOUT - 0.01)
+        self.assertEqual(self.caller.data, b"")
+        self.clock.advance(0.01)
+        await self.caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+        (answer,) = parse(self.caller.data)
+        self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
+        go.set()
+        self.assertEqual((await self.get("/ready")).status, 200)
+
+
+del _Workspace
