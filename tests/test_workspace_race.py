@@ -19,9 +19,24 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, ReadFailed, Unavailable
 from chatfiles.workspace.deny import DenyRules
-from chatfiles.workspace.mechanisms import Mechanism, best_mechanism, by_openat2, by_walk
+from chatfiles.workspace.mechanisms import (
+    Mechanism,
+    WouldWait,
+    best_mechanism,
+    by_cache,
+    by_openat2,
+    by_walk,
+    cache_answers,
+)
 from chatfiles.workspace.store import FileStore
-from tests.contract.file_store import Symlink, build, content, scratch, virtual
+from tests.contract.file_store import (
+    Symlink,
+    answers_at_once,
+    build,
+    content,
+    scratch,
+    virtual,
+)
 from tests.test_workspace_confined import read_beneath
 
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
@@ -31,6 +46,7 @@ ATTEMPTS = 500
 
 _EXCHANGE = 2
 _HERE = -100  # AT_FDCWD
+_PDEATHSIG = 1  # PR_SET_PDEATHSIG
 
 
 def exchange(one: bytes, other: bytes) -> None:
@@ -53,11 +69,13 @@ def swapping(one: bytes, other: bytes) -> Iterator[Callable[[], int]]:
     except (OSError, AttributeError) as error:
         raise SkipTest(f"names cannot be exchanged here: {error}") from None
     count = mmap.mmap(-1, 8)
+    parent = os.getpid()
     child = os.fork()
     if not child:
         try:
             libc, done = ctypes.CDLL(None), 0
-            while os.getppid() != 1:
+            libc.prctl(_PDEATHSIG, signal.SIGKILL)  # not to outlive a test that is killed
+            while os.getppid() == parent:  # unless it was before that
                 for _ in range(64):
                     libc.renameat2(_HERE, one, _HERE, other, _EXCHANGE)
                 done += 64
@@ -120,13 +138,17 @@ class _Mechanisms(_Race):
             b"/root/" + name,
             other,
             b"/root/" + path,
-            lambda: read_beneath(root, path, self.mechanism),
+            lambda: self.read(root, path),
         )
         self.assertGreater(results.pop("careless"), 0)  # the trap is there
         results.pop("lost", None)
         # Never the secret; both sides of the exchange were met; now and then, a busy directory.
         results.pop(Unavailable, None)
+        results.pop(WouldWait, None)
         self.assertEqual(set(results), {b"inside", NotARegularFile})
+
+    def read(self, root: int, path: bytes) -> object:
+        return read_beneath(root, path, self.mechanism)
 
     def test_leaf(self) -> None:
         """A file that becomes a symlink between two looks is read through it."""
@@ -151,8 +173,51 @@ class WalkRaceTests(_Mechanisms):
     mechanism = staticmethod(by_walk)
 
 
+class CacheRaceTests(_Mechanisms):
+    """The kernel resolves the path from memory, or not at all."""
+
+    mechanism = staticmethod(by_cache)
+    if not cache_answers():
+        skip = "this kernel does not open from its cache alone"
+
+    def read(self, root: int, path: bytes) -> object:
+        try:
+            return super().read(root, path)
+        except WouldWait:
+            return WouldWait
+
+
 class StoreRaceTests(_Race):
     """The whole store."""
+
+    def at_once(self, name: bytes, other: bytes, path: bytes) -> None:
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        store = FileStore({b"/workspace": self.top + b"/root"}, DenyRules())
+        self.addCleanup(store.close)
+        store.open(virtual(b"/workspace/" + path)).close()
+
+        def attempt() -> object:
+            try:
+                with store.open_at_once(virtual(b"/workspace/" + path)) as file:
+                    return content(file)
+            except (ChatfilesError, WouldWait) as error:
+                return type(error)
+
+        self.assertEqual(attempt(), b"inside")
+        results = self.race(b"/root/" + name, other, b"/root/" + path, attempt)
+        self.assertGreater(results.pop("careless"), 0)
+        for passing in ("lost", Unavailable, WouldWait):
+            results.pop(passing, None)
+        self.assertEqual(set(results), {b"inside", NotARegularFile})
+
+    def test_leaf_at_once(self) -> None:
+        """A file that becomes a symlink is read through it on the reactor's thread."""
+        self.at_once(b"leaf", b"/to_file", b"leaf")
+
+    def test_parent_at_once(self) -> None:
+        """A directory that becomes a symlink is passed through on the reactor's thread."""
+        self.at_once(b"dir", b"/to_dir", b"dir/f")
 
     def test_root(self) -> None:
         """A root that becomes a symlink while the role runs is followed."""
