@@ -315,6 +315,16 @@ class DrainTests(LoggedCase):
         self.assertIn(" s complete from ", self.lines()[-1])
         self.assertTrue(caller.answer().complete)
 
+    def test_time_left(self) -> None:
+        """What comes after the last transfer would have the whole time once more, or none."""
+        caller = Caller(Partial()).send(get())
+        self.assertEqual(caller.site.time_to_drain, 0)
+        caller.site.drain(30)
+        caller.advance(10)
+        self.assertAlmostEqual(caller.site.time_to_drain, 20)
+        caller.advance(25)
+        self.assertEqual(caller.site.time_to_drain, 0)
+
     def test_announced(self) -> None:
         """An answer that begins while its site ends would not say that no more can follow."""
         held = Held()

@@ -1,5 +1,5 @@
 """
-The route that reads files, on file systems that answer at once, late, or never.
+A workspace on file systems that answer at once, late, or never.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ import threading
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, TestCase
 
+from chatfiles.options import Options, WorkspaceSettings
+from chatfiles.service import RoleService
 from chatfiles.threads import Threads
 from chatfiles.workspace import near
+from chatfiles.workspace import service as service_module
 from chatfiles.workspace import store as store_module
 from chatfiles.workspace.credentials import SecretFile
 from chatfiles.workspace.deny import DenyRules
 from chatfiles.workspace.resources import READY_TIMEOUT, WorkspaceContext, workspace_tree
+from chatfiles.workspace.service import workspace_service
 from chatfiles.workspace.store import FileStore
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.resource import IngestContext
@@ -136,6 +140,66 @@ class ReadyTests(_Workspace):
         self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
         go.set()
         self.assertEqual((await self.get("/ready")).status, 200)
+
+
+class EndTests(TestCase):
+    """A workspace that is told to stop."""
+
+    timeout = 60
+
+    def make(self, drain_timeout: float) -> tuple[RoleService, Any]:
+        """:return: the role, and the threads that it made."""
+        made: list[Threads] = []
+
+        def threads(*arguments: Any, **more: Any) -> Threads:
+            made.append(Threads(*arguments, **more))
+            return made[0]
+
+        self.patch(service_module, "Threads", threads)
+        top = os.fsdecode(scratch(self))
+        options = Options({})
+        options.parseOptions(
+            [
+                "--role=workspace",
+                f"--root=/workspace={top}",
+                f"--configs-dir={top}",
+                f"--drain-timeout={drain_timeout}",
+            ]
+        )
+        assert isinstance(options.settings, WorkspaceSettings)
+        return workspace_service(reactor, options.settings, [], self.fail), made[0]
+
+    async def test_hangs(self) -> None:
+        """A disk that hangs would keep the process from ending."""
+        self.patch(service_module, "LETTING_GO", 0.05)
+        role, threads = self.make(0.1)
+        role.startService()
+        assert role._starting is not None
+        await role._starting
+        go = threading.Event()
+        self.addCleanup(threads.stop)
+        self.addCleanup(threads.settled)
+        self.addCleanup(go.set)
+        threads.run(go.wait)
+        await role.stopService()
+        self.assertFalse(go.is_set())
+
+    async def test_lets_go(self) -> None:
+        """What has been cut at the deadline would have no time to take back what it has made."""
+        role, threads = self.make(0.01)
+        role.startService()
+        assert role._starting is not None
+        await role._starting
+        done: list[str] = []
+        go = threading.Event()
+        threads.run(go.wait).addCallback(lambda _: threads.run(done.append, "taken back"))
+        stopped = role.stopService()
+        for _ in range(20):
+            await deferLater(reactor, 0)
+        self.assertFalse(stopped.called)
+        go.set()
+        await stopped
+        self.assertEqual(done, ["taken back"])
 
 
 del _Workspace
