@@ -262,9 +262,8 @@ class CredentialInodes:
         if not self._lock.acquire(blocking=False):
             raise WouldWait
         try:
-            for path in self._paths:
-                if self._inode_at_once(path) != self._current.get(path):
-                    raise WouldWait
+            for above, near in self._near.items():
+                self._compare_at_once(above, near)
             return _inode(facts) in self._held
         except OSError:
             raise WouldWait from None  # what that means is for `include` to say
@@ -278,20 +277,16 @@ class CredentialInodes:
                 os.close(self._held.popitem()[1])
             self._current.clear()
 
-    def _inode_at_once(self, path: bytes) -> tuple[int, int] | None:
-        """:return: what is there now; ``None`` for nothing."""
-        above, name = os.path.split(path)
-        directory = self._near[above].open_at_once()
+    def _compare_at_once(self, above: bytes, near: NearDirectory) -> None:
+        """:raise WouldWait: some file of this directory is another one than before."""
+        directory = near.open_at_once()
         try:
-            handle = by_cache(directory, (name,), os.O_PATH | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
+            for path in self._paths:
+                parent, name = os.path.split(path)
+                if parent == above and _inode_at_once(directory, name) != self._current.get(path):
+                    raise WouldWait
         finally:
             os.close(directory)
-        try:
-            return _inode(os.fstat(handle))
-        finally:
-            os.close(handle)
 
     def _look_at_all(self) -> None:
         for near in self._near.values():
@@ -330,6 +325,18 @@ class CredentialInodes:
 
 def _inode(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
+
+
+def _inode_at_once(directory: int, name: bytes) -> tuple[int, int] | None:
+    """:return: what is there now; ``None`` for nothing."""
+    try:
+        handle = by_cache(directory, (name,), os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return _inode(os.fstat(handle))
+    finally:
+        os.close(handle)
 
 
 def _is_linked(handle: int) -> bool:

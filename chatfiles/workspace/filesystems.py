@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import struct
 
 __all__ = ["device", "is_local", "is_on_disk", "reads_without_waiting"]
 
@@ -22,7 +21,7 @@ _ON_DISK = _LOCAL | {0x794C7630, 0x2FC12FC1, 0xCA451A4E, 0x73717368, 0xE0F5E1E2}
 #: Bytes that no kernel's ``struct statfs`` exceeds; ``f_type`` is its first field.
 _STATFS_BYTES = 512
 #: ``struct statx`` (linux/stat.h), and where the device stands in it.
-_STATX_BYTES, _STATX_DEVICE, _DEVICE = 256, 136, struct.Struct("=II")
+_StatxAnswer, _STATX_DEVICE = ctypes.c_char * 256, slice(136, 144)
 _EMPTY_PATH, _DONT_SYNC = 0x1000, 0x4000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,17 +66,17 @@ def is_on_disk(fd: int) -> bool:
     return _type(fd) in _ON_DISK
 
 
-def device(fd: int) -> int | None:
+def device(fd: int) -> bytes | None:
     """
     Never blocks: unlike ``fstat``, this does not ask the file system.
 
     :param fd: open, or ``O_PATH``.
-    :return: a number for the file system that it lies on; ``None`` if that cannot be told.
+    :return: what names the file system that it lies on; ``None`` if that cannot be told.
     """
-    answer = ctypes.create_string_buffer(_STATX_BYTES)
+    answer = _StatxAnswer()
     if _statx is None or _statx(fd, b"", _EMPTY_PATH | _DONT_SYNC, 0, answer) != 0:
         return None
-    return os.makedev(*_DEVICE.unpack_from(answer, _STATX_DEVICE))
+    return answer.raw[_STATX_DEVICE]
 
 
 def reads_without_waiting(fd: int) -> bool:

@@ -26,7 +26,7 @@ class NearDirectory:
 
     def __init__(self, path: bytes) -> None:
         self._path = path
-        self._device: int | None = None  # the one whose cache may be asked, if any
+        self._device: bytes | None = None  # the one whose cache may be asked, if any
 
     def learn(self, fd: int, file_fd: int | None = None) -> None:
         """
