@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.errors import Unavailable
 from chatfiles.platform.addresses import IPAddress
 from chatfiles.platform.lookups import MAX_ADDRESSES, Lookups, system_lookup
 
@@ -112,3 +113,61 @@ class LookupsTests(SynchronousTestCase):
         self.assertNoResult(again)
         self.threads[1][1].callback(())
         self.assertEqual(self.successResultOf(again), ())
+
+
+class QueueTests(SynchronousTestCase):
+    """More names than threads."""
+
+    def setUp(self):
+        """Two threads that do nothing until told to; two names may wait."""
+        self.threads: dict[str, Deferred[Any]] = {}
+        self.begun: list[str] = []
+        self.lookups = Lookups(self.in_thread, threads=2, most_waiting=2)
+
+    def in_thread(self, _lookup: Any, host: str) -> Deferred[Any]:
+        """Begin a look-up."""
+        self.begun.append(host)
+        self.threads[host] = Deferred()
+        return self.threads[host]
+
+    def end(self, host: str) -> None:
+        """Let a look-up end."""
+        self.threads.pop(host).callback(ONE)
+
+    def test_in_turn(self):
+        """No more are begun than there are threads; the others follow, first come first."""
+        asked = [self.lookups.addresses(host) for host in "abcd"]
+        self.assertEqual(self.begun, ["a", "b"])
+        self.end("b")
+        self.assertEqual(self.begun, ["a", "b", "c"])
+        for host in "acd":
+            self.end(host)
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [ONE] * 4)
+
+    def test_left(self):
+        """A name that nobody waits for any more takes no thread, and no place in the queue."""
+        self.lookups.addresses("a")
+        self.lookups.addresses("b")
+        for _ in range(100):
+            answers = [self.lookups.addresses(host) for host in ("gone", "gone", "left")]
+            for answer in answers:
+                answer.cancel()
+                self.failureResultOf(answer, CancelledError)
+        kept, left = self.lookups.addresses("kept"), self.lookups.addresses("kept")
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.end("a")
+        self.assertEqual(self.begun, ["a", "b", "kept"])
+        self.end("kept")
+        self.assertEqual(self.successResultOf(kept), ONE)
+
+    def test_bounded(self):
+        """When too many names wait, one more is refused at once; known ones are not."""
+        for host in "abcd":
+            self.lookups.addresses(host)
+        refused = self.failureResultOf(self.lookups.addresses("e"), Unavailable)
+        self.assertIsNotNone(refused.value.retry_after)
+        for host in "ad":
+            self.assertNoResult(self.lookups.addresses(host))
+        self.end("a")
+        self.assertNoResult(self.lookups.addresses("e"))

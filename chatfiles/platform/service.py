@@ -19,7 +19,7 @@ from chatfiles.platform.context import PlatformContext, UploadLimits
 from chatfiles.platform.dial import Dialer
 from chatfiles.platform.forward import WorkspaceGateway
 from chatfiles.platform.forwarded import TrustedProxies
-from chatfiles.platform.lookups import LOOKUP_THREADS, Lookups
+from chatfiles.platform.lookups import CHECK_THREADS, LOOKUP_THREADS, Lookups
 from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, open_postgres
@@ -97,7 +97,14 @@ def platform_service(
         ) from None
     registry = open_registry(settings.database, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
-    dialer = Dialer(clock, policy, Lookups(lookups.run), connect_timeout=shared.connect_timeout)
+    # Names that are registered must not hold up those that are dialled.
+    checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
+
+    def dialer_with(threads: Threads, most: int) -> Dialer:
+        names = Lookups(threads.run, threads=most)
+        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
+
+    dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
     uses = LatestMoments("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LatestMoments("heartbeats", registry.touch_workspaces, clock, _utc_now)
@@ -107,7 +114,7 @@ def platform_service(
         heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent),
-        check_url=dialer.check_url,
+        check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
@@ -124,6 +131,7 @@ def platform_service(
 
     async def begin() -> None:
         lookups.start()
+        checks.start()
         await _start_registry(registry, settings.database)
         uses.startService()
         heartbeats.startService()
@@ -133,6 +141,7 @@ def platform_service(
         await agent.close()
         await registry.close()
         lookups.stop()
+        checks.stop()
 
     return RoleService(
         "platform",

@@ -71,10 +71,9 @@ class PostgresDialer:
         self._timeout = timeout
         self._statement_timeout = statement_timeout
         self._names = {place.name for place in address.places if place.name}
-        self._threads = Threads(
-            reactor, "chatfiles-registry-lookup", len(self._names), abandon=True
-        )
-        self._lookups = Lookups(self._threads.run, lookup)
+        count = len(self._names)
+        self._threads = Threads(reactor, "chatfiles-registry-lookup", count, abandon=True)
+        self._lookups = Lookups(self._threads.run, lookup, threads=count)
         self._known: dict[str, Sequence[IPAddress]] = {}
         self._parameters = DEFAULTS | dict(address.parameters)
         self._parameters.setdefault("tcp_user_timeout", f"{timeout * 1000:.0f}")
