@@ -18,7 +18,14 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from chatfiles.errors import BadRequest, ChatfilesError, MethodNotAllowed, NotFound, Unauthorized
+from chatfiles.errors import (
+    BadRequest,
+    ChatfilesError,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    Unauthorized,
+)
 from chatfiles.web.request import Request
 
 __all__ = [
@@ -193,12 +200,20 @@ class Branch(NoRoute):
 
 async def read_json(request: Request) -> dict[str, Any]:
     """
-    Read a small JSON object from the body.
+    Read a small JSON object from the body.  As a head, it has the header timeout in total.
 
     :raise BadRequest: it is not one.
     :raise TooLarge: it is over `MAX_JSON_BYTES`.
+    :raise RequestTimeout: it does not come in time.
     """
-    text = await request.body.read(MAX_JSON_BYTES)
+    site = request.site
+    error = RequestTimeout("request body was not received in time")
+    late = site.reactor.callLater(site.header_timeout, request.body.fail, error)
+    try:
+        text = await request.body.read(MAX_JSON_BYTES)
+    finally:
+        if late.active():
+            late.cancel()
     try:
         value = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):

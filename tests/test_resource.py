@@ -20,7 +20,17 @@ from chatfiles.errors import (
 from chatfiles.probes import Health, Ready
 from chatfiles.resource import MAX_JSON_BYTES, Answer, Endpoint, error_answer, read_json
 from chatfiles.web.request import Request
-from tests.web_caller import CHUNKED, Caller, Received, chunked, get, post, tree
+from tests.web_caller import (
+    CHUNKED,
+    HEADER_TIMEOUT,
+    IDLE_TIMEOUT,
+    Caller,
+    Received,
+    chunked,
+    get,
+    post,
+    tree,
+)
 
 
 class Raising(Endpoint):
@@ -248,6 +258,28 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(
             answer_to(Json(), get(b"/", CHUNKED, method=b"POST") + chunked(text)).status, 413
         )
+
+    def test_too_slow(self) -> None:
+        """A caller that sends a byte now and then holds its request, and what was judged of it,
+        for days."""
+        for head in (b"Content-Length: 1000", CHUNKED):
+            caller = Caller(Json()).send(get(b"/", head, method=b"POST"))
+            for _ in range(3):
+                caller.advance(HEADER_TIMEOUT / 3 - 1)
+                caller.send(b"{" if head != CHUNKED else b"1\r\n{\r\n")
+            self.assertEqual(caller.answers(), [])
+            caller.advance(3)
+            answer = caller.answer()
+            self.assertEqual((answer.status, answer.json["code"]), (408, "request_timeout"))
+            caller.advance(IDLE_TIMEOUT)
+            self.assertEqual((caller.lost, caller.clock.getDelayedCalls()), (True, []))
+
+    def test_in_time(self) -> None:
+        """A body that came in time is cut by its deadline later."""
+        caller = Caller(Json()).send(post(b"{}"))
+        self.assertEqual(caller.answer().status, 200)
+        caller.advance(HEADER_TIMEOUT + 1)
+        self.assertEqual((caller.answer().status, caller.lost), (200, False))
 
 
 class ProbeTests(SynchronousTestCase):

@@ -52,19 +52,15 @@ class Register(_AgentEndpoint):
     async def render_POST(self, request: Request) -> Answer:
         """Note where the workspace is; give it its secret, and its first token if it has none."""
         context = self._context
-        caller = await context.authenticator.caller(request)
-        if caller is None and not context.open_registration:
+        if await context.authenticator.caller(request) is None and not context.open_registration:
             raise refusals.missing_token()
         body = await read_json(request)
         workspace_id = required_id(body, "id")
         request.workspace = str(workspace_id)
-        if caller is not None:
-            self._check(caller, workspace_id)
-        elif await context.registry.has_live_token(workspace_id):
-            # A registry error is no proof that there are none: it propagates (CONTRACT 4).
-            raise refusals.missing_token()
-        may_create = caller is None or caller.is_admin
+        await self._judged(request, workspace_id)
         url = await allowed_url(body, context.check_url)
+        caller = await self._judged(request, workspace_id)  # the look-up may have taken seconds
+        may_create = caller is None or caller.is_admin
         mode = optional_text(body, "delivery_mode")
         workspace = await context.registry.register(
             workspace_id,
@@ -85,6 +81,20 @@ class Register(_AgentEndpoint):
             elif caller is None:  # somebody else was first
                 raise refusals.missing_token()
         return Answer(200, answer)
+
+    async def _judged(self, request: Request, workspace_id: UUID) -> Caller | None:
+        """
+        :return: who registers the workspace; ``None`` when nobody has to show a credential for it.
+        :raise chatfiles.errors.ChatfilesError: the caller may not register it, or not any more.
+        """
+        context = self._context
+        caller = await context.authenticator.caller(request)
+        if caller is not None:
+            self._check(caller, workspace_id)
+        elif not context.open_registration or await context.registry.has_live_token(workspace_id):
+            # A registry error is no proof that there are none: it propagates (CONTRACT 4).
+            raise refusals.missing_token()
+        return caller
 
     async def _first_token(self, workspace_id: UUID) -> str | None:
         token = self._context.make_secret()
@@ -111,9 +121,10 @@ class Heartbeat(_AgentEndpoint):
     async def render_POST(self, request: Request) -> Answer:
         """Note that the workspace is alive; tell it its secret, which may have changed."""
         context = self._context
-        caller = await context.authenticator.authenticate(request)
+        await context.authenticator.authenticate(request)
         workspace_id = required_id(await read_json(request), "workspace_id")
-        self._check(caller, workspace_id)
+        # Once more: the token may have been revoked while the body was on its way.
+        self._check(await context.authenticator.authenticate(request), workspace_id)
         workspace = await context.registry.workspace(workspace_id)
         if workspace is None:
             raise refusals.no_workspace()
