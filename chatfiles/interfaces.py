@@ -104,6 +104,26 @@ class IWorkspaceRegistry(Interface):
         :return: the workspace, or ``None`` if there is none (or it has been removed).
         """
 
+    def claim(
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Awaitable[Workspace | None]:
+        """
+        `register` a workspace that has no live token, and add its first one: both or nothing, in
+        one transaction.  The arguments are those of `register` and of `create_token`.
+
+        :raise chatfiles.errors.Conflict: it has a live token, or a token of that hash exists;
+            nothing has been changed.
+        :return: the workspace; ``None`` if it has been removed.
+        """
+
     def ensure_secret(workspace_id: UUID, candidate: str) -> Awaitable[str | None]:
         """
         Store *candidate* as the inbound secret if the row has none (NULL or empty), atomically.

@@ -105,3 +105,49 @@ class RevokedTests(EnrolmentCase):
         self.lookups[0].callback(None)
         self.assertEqual(caller.answer().json["platform_inbound_secret"], SECRET)
         self.assertEqual(self.row().url, NEW)
+
+
+class ClaimTests(EnrolmentCase):
+    """``--open-registration``: the first who comes gets the token."""
+
+    open_registration = True
+
+    def test_first(self) -> None:
+        """The first registration gets no token, or one that does not open the workspace."""
+        caller = self.register()
+        self.lookups[0].callback(None)
+        answer = caller.answer().json
+        self.assertEqual(set(answer), {"status", "platform_inbound_secret", "auth_token"})
+        self.assertEqual(self.row().url, NEW)
+        again = self.register(token=answer["auth_token"])
+        self.lookups[1].callback(None)
+        self.assertEqual(again.answer().status, 200)
+
+    def test_token_meanwhile(self) -> None:
+        """Whoever begins before the owner, and has a slow name server, says where the workspace
+        is."""
+        caller = self.register()
+        self.add(FIRST, SECRET)
+        self.lookups[0].callback(None)
+        self.refused(caller.answer(), "missing_token")
+        self.assertIsNone(self.row().url)
+
+    def test_claimed_meanwhile(self) -> None:
+        """Of two that come at once, one gets the token and the other one says where it is."""
+        callers = [self.register(url) for url in (NEW, "http://other.test")]
+        self.registry.holding = True  # both are judged before either has registered
+        for lookup in self.lookups:
+            lookup.callback(None)
+        self.registry.release()
+        answers = [caller.answer() for caller in callers]
+        self.assertEqual([answer.status for answer in answers], [200, 401])
+        self.refused(answers[1], "missing_token")
+        self.assertEqual(self.row().url, NEW)
+
+    def test_removed(self) -> None:
+        """A workspace that was removed comes back."""
+        self.add(FIRST, SECRET)
+        self.successResultOf(self.registry.remove_workspace(FIRST))
+        caller = self.register()
+        self.lookups[0].callback(None)
+        self.assertEqual(caller.answer().status, 404)

@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from chatfiles.errors import BadRequest
+from chatfiles.errors import BadRequest, Conflict
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.postgres import open_postgres
-from tests.contract.registry_case import FIRST, SECRET, begun
+from tests.contract.registry_case import FIRST, SECOND, SECRET, begun
+from tests.contract.registry_claims import claim
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.postgres_server import Database, server
 from tests.registry_postgres_case import REACTOR, PostgresTestCase, heard, pause, settled
@@ -124,6 +125,28 @@ class RaceTests(PostgresTestCase):
         tokens = [token for token in await gatherResults(calls) if token is not None]
         self.assertEqual(len(tokens), 1)
         self.assertEqual(await nodes[0].tokens(FIRST), tokens)
+
+    async def test_claim(self) -> None:
+        """A token is minted while a workspace is being claimed, and its place changed all the
+        same."""
+        node = await self.start()
+        await node.register(FIRST, url="http://old", delivery_mode=None, create_name="x")
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT FROM workspaces FOR NO KEY UPDATE")
+            cursor.execute(
+                "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+                " VALUES (%s, %s, 'theirs')",
+                (str(SECOND), str(FIRST)),
+            )
+            call = begun(claim(node, "t"))
+            await self.waiting(1)
+            cursor.execute("COMMIT")
+        with self.assertRaises(Conflict):
+            await call
+        found = await node.workspace(FIRST)
+        assert found is not None
+        self.assertEqual(found.url, "http://old")
+        self.assertEqual([token.id for token in await node.tokens(FIRST)], [SECOND])
 
     async def test_first_registration(self) -> None:
         """Of two nodes at which a workspace registers first, one forgets what it was told."""

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from chatfiles.errors import Conflict
 from chatfiles.model import ALL_SCOPES, Scope, Workspace, token_hash, token_prefix
 from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, required_id
@@ -60,26 +62,40 @@ class Register(_AgentEndpoint):
         await self._judged(request, workspace_id)
         url = await allowed_url(body, context.check_url)
         caller = await self._judged(request, workspace_id)  # the look-up may have taken seconds
-        may_create = caller is None or caller.is_admin
         mode = optional_text(body, "delivery_mode")
+        place = {
+            "url": url,
+            "delivery_mode": mode if mode is not None else ("push" if url else None),
+        }
+        name = self._name(body, workspace_id)
+        if caller is None:
+            return await self._claim(workspace_id, place, name)
         workspace = await context.registry.register(
-            workspace_id,
-            url=url,
-            delivery_mode=mode if mode is not None else ("push" if url else None),
-            create_name=self._name(body, workspace_id) if may_create else None,
+            workspace_id, **place, create_name=name if caller.is_admin else None
         )
+        token = await self._first_token(workspace_id) if caller.is_admin else None
+        return await self._registered(workspace, token)
+
+    async def _claim(self, workspace_id: UUID, place: Mapping[str, Any], name: str) -> Answer:
+        """Register without a credential: only a workspace that has none by now, either."""
+        token = self._context.make_secret()
+        try:
+            workspace = await self._context.registry.claim(
+                workspace_id, **place, create_name=name, **_first(token)
+            )
+        except Conflict:  # somebody else was first
+            raise refusals.missing_token() from None
+        return await self._registered(workspace, token)
+
+    async def _registered(self, workspace: Workspace | None, token: str | None) -> Answer:
         if workspace is None:
             raise refusals.no_workspace()
         answer: dict[str, object] = {
             "status": "registered",
             "platform_inbound_secret": await self._secret(workspace),
         }
-        if may_create:
-            token = await self._first_token(workspace_id)
-            if token is not None:
-                answer["auth_token"] = token
-            elif caller is None:  # somebody else was first
-                raise refusals.missing_token()
+        if token is not None:
+            answer["auth_token"] = token
         return Answer(200, answer)
 
     async def _judged(self, request: Request, workspace_id: UUID) -> Caller | None:
@@ -99,12 +115,7 @@ class Register(_AgentEndpoint):
     async def _first_token(self, workspace_id: UUID) -> str | None:
         token = self._context.make_secret()
         made = await self._context.registry.create_token(
-            workspace_id,
-            digest=token_hash(token),
-            prefix=token_prefix(token),
-            scopes=ALL_SCOPES,
-            name="first registration",
-            only_first=True,
+            workspace_id, **_first(token), only_first=True
         )
         return token if made is not None else None
 
@@ -113,6 +124,16 @@ class Register(_AgentEndpoint):
         card = body.get("agent_card")
         name = optional_text(card, "name") if isinstance(card, dict) else None
         return name or str(workspace_id)
+
+
+def _first(token: str) -> Mapping[str, Any]:
+    """:return: what the registry keeps of the first token of a workspace."""
+    return {
+        "digest": token_hash(token),
+        "prefix": token_prefix(token),
+        "scopes": ALL_SCOPES,
+        "name": "first registration",
+    }
 
 
 class Heartbeat(_AgentEndpoint):

@@ -5,6 +5,7 @@ What every implementer of `IWorkspaceRegistry` does, as test cases to mix into a
 from __future__ import annotations
 
 from tests.contract.registry_changes import ChangesContract
+from tests.contract.registry_claims import ClaimsContract
 from tests.contract.registry_secrets import SecretsContract
 from tests.contract.registry_tokens import TokensContract
 from tests.contract.registry_whole import WholeContract
@@ -14,7 +15,12 @@ __all__ = ["RegistryContract"]
 
 
 class RegistryContract(
-    WholeContract, WorkspacesContract, SecretsContract, TokensContract, ChangesContract
+    WholeContract,
+    WorkspacesContract,
+    SecretsContract,
+    TokensContract,
+    ClaimsContract,
+    ChangesContract,
 ):
     """
     Needs nothing but the interface and the hooks of

@@ -56,6 +56,16 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "register": lambda: registry.register(
             FIRST, url=None, delivery_mode=None, create_name="new"
         ),
+        "claim": lambda: registry.claim(
+            THIRD,
+            url=None,
+            delivery_mode=None,
+            create_name="new",
+            digest=token_hash("claim"),
+            prefix="claim",
+            scopes=ALL_SCOPES,
+            name=None,
+        ),
         "ensure_secret": lambda: registry.ensure_secret(FIRST, SECRET),
         "touch_workspaces": lambda: registry.touch_workspaces({FIRST: datetime.now(UTC)}),
         "remove_workspace": lambda: registry.remove_workspace(FIRST),

@@ -19,6 +19,7 @@ from tests.contract.registry_case import (
     THIRD,
     begun,
 )
+from tests.contract.registry_claims import try_claim
 
 
 class StoredRegistryContract(RegistryContract):
@@ -103,6 +104,18 @@ class StoredRegistryContract(RegistryContract):
         ]
         minted = [token for token in await gatherResults(calls) if token is not None]
         self.assertEqual(len(minted), 1)
+
+    async def test_claim_in_two_processes(self):
+        """Of two processes one gives out the token, and the other one says where it is."""
+        other = await self.another()
+        calls = [
+            begun(try_claim(registry, f"t{n}"))
+            for n, registry in enumerate([self.registry, other] * 3)
+        ]
+        (winner,) = [found for found in await gatherResults(calls) if found is not None]
+        self.assertEqual(await other.fresh_workspace(FIRST), winner)
+        (token,) = await other.tokens(FIRST)
+        self.assertEqual(winner.url, f"http://{token.prefix}")
 
     async def test_ensure_secret_in_two_processes(self):
         """Two processes give out two secrets for one workspace."""

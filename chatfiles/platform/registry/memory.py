@@ -18,7 +18,7 @@ from chatfiles.errors import ChatfilesError, Conflict, RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Scope, Token, Workspace
 from chatfiles.platform.registry.changes import Subscribers
-from chatfiles.platform.registry.queries import unknown_place
+from chatfiles.platform.registry.queries import already_claimed, unknown_place
 from chatfiles.platform.registry.rows import utc
 
 __all__ = ["MemoryRegistry"]
@@ -154,23 +154,32 @@ class MemoryRegistry:
         delivery_mode: str | None,
         create_name: str | None,
     ) -> Deferred[Workspace | None]:
-        def change() -> Workspace | None:
-            found = self._live(workspace_id)
-            if found is None:
-                if create_name is None or workspace_id in self._rows:
-                    return None
-                found = Workspace(workspace_id, create_name, None, None, None, None)
-            return self._store(
-                replace(
-                    found,
-                    status="online",
-                    url=found.url if url is None else url,
-                    delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
-                    last_heartbeat_at=utc(self._now()),
-                )
-            )
+        return self._answer(
+            "register", lambda: self._register(workspace_id, url, delivery_mode, create_name)
+        )
 
-        return self._answer("register", change)
+    def claim(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Deferred[Workspace | None]:
+        def change() -> Workspace | None:
+            if self._entries_of(workspace_id):
+                raise already_claimed()
+            self._check_new(digest)
+            found = self._register(workspace_id, url, delivery_mode, create_name)
+            if found is not None:
+                self._add_token(workspace_id, digest, prefix, scopes, name)
+            return found
+
+        return self._answer("claim", change)
 
     def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
         def change() -> str | None:
@@ -227,13 +236,8 @@ class MemoryRegistry:
                 return None
             if only_first and self._entries_of(workspace_id):
                 return None
-            if any(entry.digest == digest for entry in self._entries.values()):
-                raise Conflict("this token exists already")
-            now = utc(self._now())
-            token = Token(self._new_id(), workspace_id, prefix, scopes, name, now)
-            self._entries[token.id] = _Entry(token, digest)
-            self._subscribers.tell(workspace_id)
-            return token
+            self._check_new(digest)
+            return self._add_token(workspace_id, digest, prefix, scopes, name)
 
         return self._answer("create_token", change)
 
@@ -278,6 +282,43 @@ class MemoryRegistry:
             for entry in self._entries.values()
             if entry.token.workspace_id == workspace_id and not entry.revoked
         ]
+
+    def _register(
+        self, workspace_id: UUID, url: str | None, delivery_mode: str | None, name: str | None
+    ) -> Workspace | None:
+        found = self._live(workspace_id)
+        if found is None:
+            if name is None or workspace_id in self._rows:
+                return None
+            found = Workspace(workspace_id, name, None, None, None, None)
+        return self._store(
+            replace(
+                found,
+                status="online",
+                url=found.url if url is None else url,
+                delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
+                last_heartbeat_at=utc(self._now()),
+            )
+        )
+
+    def _check_new(self, digest: bytes) -> None:
+        if any(entry.digest == digest for entry in self._entries.values()):
+            raise Conflict("this token exists already")
+
+    def _add_token(
+        self,
+        workspace_id: UUID,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Token:
+        token = Token(
+            self._new_id(), workspace_id, prefix, scopes, name, created_at=utc(self._now())
+        )
+        self._entries[token.id] = _Entry(token, digest)
+        self._subscribers.tell(workspace_id)
+        return token
 
     def _store(self, workspace: Workspace) -> Workspace:
         row = self._rows.setdefault(workspace.id, _Row(workspace, utc(self._now())))

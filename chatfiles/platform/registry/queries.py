@@ -49,6 +49,11 @@ def unknown_place() -> BadRequest:
     return BadRequest("after must be the id of a workspace", code="invalid_after")
 
 
+def already_claimed() -> Conflict:
+    """:return: the error of a workspace that is to be claimed, but has a live token."""
+    return Conflict("the workspace has a token already")
+
+
 async def check(db: Session) -> None:
     await db.rows(db.sql.check)
 
@@ -181,6 +186,33 @@ async def create_token(
     if not await db.count(db.sql.token_create, values):
         raise Conflict("this token exists already")
     return new, [new.workspace_id]
+
+
+async def claim(
+    db: Session,
+    new: Token,
+    digest: bytes,
+    now: datetime,
+    *,
+    url: str | None,
+    delivery_mode: str | None,
+    create_name: str,
+) -> Change[Workspace | None]:
+    # This first: it holds the row, so that nobody else adds a token until the end.
+    registered, changed = await register(
+        db,
+        new.workspace_id,
+        now,
+        url=url,
+        delivery_mode=delivery_mode,
+        create_name=create_name,
+    )
+    if registered is None:
+        return None, []
+    made, _ = await create_token(db, new, digest, only_first=True)
+    if made is None:
+        raise already_claimed()
+    return registered, changed
 
 
 async def revoke_token(

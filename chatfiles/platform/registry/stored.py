@@ -117,6 +117,33 @@ class StoredRegistry:
             ),
         )
 
+    def claim(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Deferred[Workspace | None]:
+        now = self._now()
+        new = self._new_token(workspace_id, prefix, scopes, name)
+        return self._change(
+            "claim",
+            lambda db: queries.claim(
+                db,
+                new,
+                digest,
+                now,
+                url=url,
+                delivery_mode=delivery_mode,
+                create_name=create_name,
+            ),
+        )
+
     def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
         now = self._now()
         return self._change(
@@ -146,17 +173,22 @@ class StoredRegistry:
         name: str | None,
         only_first: bool = False,
     ) -> Deferred[Token | None]:
-        new = Token(
+        new = self._new_token(workspace_id, prefix, scopes, name)
+        return self._change(
+            "create_token",
+            lambda db: queries.create_token(db, new, digest, only_first=only_first),
+        )
+
+    def _new_token(
+        self, workspace_id: UUID, prefix: str, scopes: frozenset[Scope], name: str | None
+    ) -> Token:
+        return Token(
             id=self._new_id(),
             workspace_id=workspace_id,
             prefix=prefix,
             scopes=scopes,
             name=name,
             created_at=utc(self._now()),
-        )
-        return self._change(
-            "create_token",
-            lambda db: queries.create_token(db, new, digest, only_first=only_first),
         )
 
     def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:

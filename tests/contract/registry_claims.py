@@ -1,0 +1,102 @@
+"""
+The contract of a workspace's first registration without a credential.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import gatherResults
+
+from chatfiles.errors import Conflict
+from chatfiles.interfaces import IWorkspaceRegistry
+from chatfiles.model import ALL_SCOPES, Workspace, token_hash
+from tests.contract.registry_case import FIRST, SECOND, SECRET, RegistryCase, begun
+
+
+async def claim(
+    registry: IWorkspaceRegistry, text: str, url: str | None = "http://a"
+) -> Workspace | None:
+    """:return: the first workspace, claimed with the token *text*."""
+    return await registry.claim(
+        FIRST,
+        url=url,
+        delivery_mode="push",
+        create_name="new",
+        digest=token_hash(text),
+        prefix=text,
+        scopes=ALL_SCOPES,
+        name="first",
+    )
+
+
+async def try_claim(registry: IWorkspaceRegistry, text: str) -> Workspace | None:
+    """:return: as `claim`, at a place of that name; ``None`` when it has a live token."""
+    try:
+        return await claim(registry, text, f"http://{text}")
+    except Conflict:
+        return None
+
+
+class ClaimsContract(RegistryCase):
+    """Registered and given its first token: both or nothing."""
+
+    async def test_claim_creates(self):
+        """A workspace that nobody knows is not made, or its token opens nothing."""
+        found = await claim(self.registry, "t")
+        expected = Workspace(FIRST, "new", "http://a", "online", "push", None, self.moment)
+        self.assertEqual(found, expected)
+        self.assertEqual(await self.registry.workspace(FIRST), expected)
+        token = await self.registry.token(token_hash("t"))
+        assert token is not None
+        self.assertEqual(
+            (token.workspace_id, token.prefix, token.scopes, token.name, token.created_at),
+            (FIRST, "t", ALL_SCOPES, "first", self.moment),
+        )
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [token])
+
+    async def test_claim_without_live_token(self):
+        """One whose tokens were all revoked cannot be claimed, or loses what it had."""
+        await self.create(url="http://old")
+        token = await self.mint()
+        await self.registry.revoke_token(FIRST, token.id)
+        told = self.told()
+        found = await claim(self.registry, "t", None)
+        self.assertIn(FIRST, told)
+        assert found is not None
+        self.assertEqual((found.name, found.url), ("one", "http://old"))
+        self.assertEqual((found.status, found.inbound_secret), ("online", SECRET))
+        self.assertEqual(len(await self.registry.tokens(FIRST)), 1)
+
+    async def test_claim_with_live_token(self):
+        """One that somebody holds is called where somebody else says."""
+        before = await self.create(url="http://old")
+        token = await self.mint()
+        with self.assertRaises(Conflict):
+            await claim(self.registry, "t")
+        self.assertEqual(await self.registry.fresh_workspace(FIRST), before)
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [token])
+        self.assertIsNone(await self.registry.token(token_hash("t")))
+
+    async def test_claim_with_known_token(self):
+        """A claim that fails at its token leaves a workspace."""
+        await self.create(SECOND)
+        token = await self.mint("t", SECOND)
+        with self.assertRaises(Conflict):
+            await claim(self.registry, "t")
+        self.assertIsNone(await self.registry.fresh_workspace(FIRST))
+        self.assertEqual(await self.registry.token(token_hash("t")), token)
+
+    async def test_claim_removed(self):
+        """One that was removed comes back, or gets a token."""
+        await self.create()
+        await self.registry.remove_workspace(FIRST)
+        self.assertIsNone(await claim(self.registry, "t"))
+        self.assertIsNone(await self.registry.workspace(FIRST))
+        self.assertIsNone(await self.registry.token(token_hash("t")))
+
+    async def test_claim_many_at_once(self):
+        """Of many that claim it, one gets the token and another one the calls."""
+        calls = [begun(try_claim(self.registry, f"t{n}")) for n in range(5)]
+        (winner,) = [found for found in await gatherResults(calls) if found is not None]
+        self.assertEqual(await self.registry.fresh_workspace(FIRST), winner)
+        (token,) = await self.registry.tokens(FIRST)
+        self.assertEqual(winner.url, f"http://{token.prefix}")
