@@ -12,6 +12,7 @@ from uuid import UUID
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
@@ -39,6 +40,8 @@ INTERVAL = 0.4
 PROOF = 0.4
 #: Seconds between two attempts to connect.
 PAUSE = 0.3
+
+_log = Logger()
 
 
 class PostgresListener:
@@ -108,7 +111,11 @@ class PostgresListener:
                 error = unavailable
             except LINK_ERRORS as lost:
                 error.__cause__ = described(lost)
-            self._lost()
+            except Exception as unexpected:
+                _log.failure("listening for changes failed")
+                error.__cause__ = PostgresError(f"an error of ours: {type(unexpected).__name__}")
+            finally:
+                self._lost()
             if self._open:
                 self._outcome("listen", error)
                 self._tried()
