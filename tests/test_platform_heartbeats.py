@@ -33,6 +33,7 @@ class MomentsTests(SynchronousTestCase):
         self.written: list[dict[UUID, datetime]] = []
         self.answers: list[Deferred[None]] = []
         self.failing = False
+        self.error: Exception = RegistryUnavailable()
         self.moments = LatestMoments("heartbeats", self.write, self.clock, lambda: self.moment)
         self.moments.startService()
 
@@ -41,7 +42,7 @@ class MomentsTests(SynchronousTestCase):
         answer: Deferred[None] = Deferred()
         self.answers.append(answer)
         if self.failing:
-            answer.errback(RegistryUnavailable())
+            answer.errback(self.error)
         return answer
 
     def answer(self) -> None:
@@ -78,6 +79,23 @@ class MomentsTests(SynchronousTestCase):
         self.failing = False
         self.clock.advance(FLUSH_INTERVAL)
         self.assertEqual(self.written[-1], {FIRST: LATER, SECOND: START})
+
+    def test_error_of_ours(self) -> None:
+        """After an error that nobody has thought of, nothing is written ever again; or the log is
+        filled with it."""
+        self.failing, self.error = True, TypeError("x")
+        self.moments.note(FIRST)
+        for _ in range(3):
+            self.clock.advance(FLUSH_INTERVAL)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.failing = False
+        self.clock.advance(FLUSH_INTERVAL)
+        self.assertEqual(self.written, [{FIRST: START}] * 4)
+        self.answer()
+        self.failing = True
+        self.moments.note(SECOND)
+        self.successResultOf(begun(self.moments.stopService()))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_noted_meanwhile(self) -> None:
         """What happens while a batch is written is taken for written."""

@@ -30,7 +30,7 @@ class LatestMoments(Service):
     3).  What cannot be written yet is kept.
 
     :param what: what they are, for the log.
-    :param write: takes some of them; fails with `ChatfilesError`.
+    :param write: takes some of them; what it fails with is logged, once until it succeeds.
     :param now: gives the aware time.
     """
 
@@ -66,17 +66,21 @@ class LatestMoments(Service):
             batch = dict(noted[first : first + BATCH])
             try:
                 await self._write(batch)
-            except ChatfilesError as error:
+            except Exception as error:  # anything that got out would end the loop for good
                 if not self._failing:
-                    self.log.warn(
-                        "{what} cannot be written yet: {error}", what=self._what, error=error
-                    )
+                    self._tell(error)
                 self._failing = True
                 return
             self._failing = False
             for id_, moment in batch.items():
                 if self._noted.get(id_) == moment:
                     del self._noted[id_]
+
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, ChatfilesError):
+            self.log.warn("{what} cannot be written yet: {error}", what=self._what, error=error)
+        else:
+            self.log.failure("{what} cannot be written yet", what=self._what)
 
     def startService(self) -> None:
         """Begin to write."""
