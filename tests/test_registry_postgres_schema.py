@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Awaitable
 from uuid import UUID
 
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.errors import RegistryUnavailable
+from chatfiles.errors import BadRequest, RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
 from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD, begun, every_call
@@ -78,6 +79,40 @@ class TheirTablesTests(PostgresTestCase):
         self.assertIsNone(await registry.workspace(FIRST))
         found = self.database.execute("SELECT status::text, theirs FROM workspaces ORDER BY id")
         self.assertEqual(found, [("removed", "kept"), ("online", "kept"), ("online", "kept")])
+
+    async def test_values_that_they_do_not_take(self) -> None:
+        """Whoever sends what an enum or varchar does not take is told of an outage, and so is the
+        log."""
+        self.theirs()
+        self.database.execute(
+            "CREATE TYPE mode AS ENUM ('push', 'poll');"
+            "ALTER TABLE workspaces ADD delivery_mode mode, ALTER url TYPE varchar(20)"
+        )
+        registry = await self.start()
+
+        async def refused(call: Awaitable[object]) -> None:
+            with self.assertRaises(BadRequest) as caught:
+                await call
+            self.assertEqual(caught.exception.code, "invalid_field")
+
+        for create_name in (None, "x"):
+            for url, mode in ((None, "neither"), ("http://" + "a" * 20, "push")):
+                place = {"url": url, "delivery_mode": mode}
+                for each in (FIRST, SECOND) if create_name else (FIRST,):
+                    await refused(registry.register(each, **place, create_name=create_name))
+                await refused(registry.create_workspace(THIRD, **place, name="x", secret=SECRET))
+        await refused(
+            registry.create_workspace(
+                THIRD, name="x" * 256, url=None, delivery_mode=None, secret=SECRET
+            )
+        )
+        self.assertEqual([line for line in self.log() if "unavailable" in line], [])
+        found = await registry.register(
+            FIRST, url="http://b", delivery_mode="poll", create_name=None
+        )
+        assert found is not None
+        self.assertEqual((found.url, found.delivery_mode), ("http://b", "poll"))
+        self.assertEqual(len(await registry.workspaces(limit=10)), 1)
 
     async def test_indexes_are_not_made_twice(self) -> None:
         """Each token costs another write because there are two indexes of the same kind."""

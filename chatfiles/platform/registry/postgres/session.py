@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg2
+
 from chatfiles.errors import BadRequest
 from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError
 from chatfiles.platform.registry.queries import Change, Rows, Values
@@ -63,6 +65,8 @@ class Transaction(Session):
     """
     Statements that count together.  It begins with the first of them.
 
+    A value that a column does not take (SQLSTATE class 22) is a `BadRequest`.
+
     It writes only where the server lets it: a server that is a standby, or that somebody has made
     read-only, says so.
     """
@@ -79,7 +83,13 @@ class Transaction(Session):
 
     async def _execute(self, sql: str, values: Values | None) -> Any:
         begin, self._begin = self._begin, ""
-        return await super()._execute(begin + sql, values)
+        try:
+            return await super()._execute(begin + sql, values)
+        except psycopg2.DataError as error:
+            # What is written comes from callers.  Tables of others may have enums and varchars.
+            raise BadRequest(
+                "the registry does not take one of these values", code="invalid_field"
+            ) from error
 
 
 async def in_transaction(
