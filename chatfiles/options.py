@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from twisted.python import usage
 
+from chatfiles.databases import DATABASE_ON_COMMAND_LINE, has_password
 from chatfiles.model import parse_workspace_id
 from chatfiles.paths import ROOTS
 
@@ -320,6 +321,8 @@ class Options(usage.Options):
         for name in self.given:
             if role not in _BY_NAME[name].roles:
                 raise usage.UsageError(f"--{name} is not an option of --role={role}")
+        if any(has_password(text) for text in self.given.get("database", ())):
+            raise usage.UsageError(f"--database takes {DATABASE_ON_COMMAND_LINE}")
         self.settings = self._platform() if role == PLATFORM else self._workspace()
 
     # -- values

@@ -223,6 +223,16 @@ class WrongTests(SynchronousTestCase):
         text = str(raised.exception)
         self.assertTrue(text.startswith("chatfiles: " + line), text)
         self.assertNotIn("\n", text)
+        self.assertNotIn("hidden", text)
+
+    def test_password(self) -> None:
+        """Every user of the machine could read the database's password."""
+        for url in ("postgresql://u:hidden@h/d", "postgres://h/d?password=hidden"):
+            line = "--database takes no password on the command line"
+            self.assert_wrong(line, "--role=platform", f"--database={url}", CHATFILES_DATABASE="x")
+            self.assertEqual(platform(CHATFILES_DATABASE=url).database, url)
+        for url in ("postgresql://u@h:1/d", "sqlite:a:b@c"):
+            self.assertEqual(platform(f"--database={url}").database, url)
 
     def test_role(self) -> None:
         """Nobody would know what to say."""

@@ -30,9 +30,9 @@ ADMIN = "an-admin-token"
 ANYWHERE = "tcp:0:interface=127.0.0.1"
 
 
-def parsed(*words: str) -> PlatformSettings | WorkspaceSettings:
-    """:return: what the command line says."""
-    options = Options({})
+def parsed(*words: str, **environment: str) -> PlatformSettings | WorkspaceSettings:
+    """:return: what the command line and the environment say."""
+    options = Options(environment)
     options.parseOptions(list(words))
     return options.settings
 
@@ -81,8 +81,8 @@ class WarmContract(TestCase):
         workspace = workspace_service(REACTOR, settings, listeners, self.fail)
         self.workspace = await self.started(workspace)
         state, allowed = f"--state-dir={self.base}", "--upstream-allow=127.0.0.0/8"
-        database = f"--database={self.database_url()}"
-        platform = parsed("--role=platform", state, allowed, database)
+        database = self.database_url()
+        platform = parsed("--role=platform", state, allowed, CHATFILES_DATABASE=database)
         assert isinstance(platform, PlatformSettings)
         self.service = platform_service(REACTOR, platform, ADMIN, [self.listener()], self.fail)
         self.platform = await self.started(self.service)

@@ -84,6 +84,14 @@ class RegistryCommandTests(SynchronousTestCase):
             pass
         self.goes_through(database, database, names_of("sqlite"))
 
+    def test_password(self) -> None:
+        """Every user of the machine can read the password that is given on the command line."""
+        given = f"--database=postgresql://u:{SECOND}@127.0.0.1:1/x"
+        done = run("status", given, database="sqlite:x")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("CHATFILES_DATABASE", done.stderr)
+        self.assertNotIn(str(SECOND), done.stderr)
+
     def test_unreachable(self) -> None:
         """A server that is down ends in a traceback, or takes for ever."""
         server()

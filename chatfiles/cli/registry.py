@@ -15,14 +15,16 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.tables import show_json, show_object
+from chatfiles.databases import DATABASE_ON_COMMAND_LINE, POSTGRES_SCHEMES, has_password
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
-from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, check_extra
+from chatfiles.platform.registry.postgres import check_extra
 from chatfiles.platform.registry.sqlite.file import DatabaseFile
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.statements import SQLITE
@@ -39,8 +41,17 @@ T = TypeVar("T")
 #: Where a database is, without credentials; its version; the migrations that it lacks.
 Found = tuple[str, int, Sequence[Migration]]
 
+
+def _without_password(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    source = ctx.get_parameter_source("database")
+    if source is ParameterSource.COMMANDLINE and has_password(value):
+        raise click.BadParameter(f"it takes {DATABASE_ON_COMMAND_LINE}", ctx, param)
+    return value
+
+
 _database = click.option(
     "--database",
+    callback=_without_password,
     envvar="CHATFILES_DATABASE",
     show_envvar=True,
     default=DEFAULT_DATABASE,
@@ -57,8 +68,8 @@ def registry() -> None:
     Look at the schema of a platform's database, or bring it up to date.
 
     A platform does it by itself at its start.  Do it here when the platform's role may not change
-    tables, or when a large table is to be indexed beforehand.  A password is better kept in
-    CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass than on the command line.
+    tables, or when a large table is to be indexed beforehand.  A password is not taken from the
+    command line, but from CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass.
 
     \b
     Examples:

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
 
+from chatfiles.databases import POSTGRES_SCHEMES
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.options import PlatformSettings
@@ -22,7 +23,7 @@ from chatfiles.platform.forwarded import TrustedProxies
 from chatfiles.platform.lookups import CHECK_THREADS, LOOKUP_THREADS, Lookups
 from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES, open_postgres
+from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.resolve import Resolver
 from chatfiles.platform.resources import platform_tree

@@ -106,8 +106,8 @@ class PostgresPair(Pair):
         self.url = server().url_of(self.postgres.name, places)
         self._released = False
         super().__init__(
-            platform=[f"--database={self.url}", "--drain-timeout=5"],
-            workspace=["--drain-timeout=5"],
+            both=["--drain-timeout=5"],
+            told={"CHATFILES_DATABASE": self.url},
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])
         content = os.urandom(1 << 16) * (SIZE >> 16)

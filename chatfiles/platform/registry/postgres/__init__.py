@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chatfiles.platform.registry.postgres.registry import PostgresRegistry
 
-__all__ = ["POSTGRES_SCHEMES", "check_extra", "open_postgres"]
-
-#: How a URL of PostgreSQL begins.
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+__all__ = ["check_extra", "open_postgres"]
 
 _NEEDED = ("psycopg2", "txpostgres")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from chatfiles.platform.registry.postgres import POSTGRES_SCHEMES
+from chatfiles.databases import POSTGRES_SCHEMES
 
 __all__ = ["Place", "PostgresAddress"]
 
