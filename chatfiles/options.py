@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from twisted.python import usage
 
+from chatfiles.base_url import parse_base_url
 from chatfiles.databases import DATABASE_ON_COMMAND_LINE, has_password
 from chatfiles.model import parse_workspace_id
 from chatfiles.paths import ROOTS
@@ -134,17 +134,9 @@ def _uuid(value: str) -> str:
 
 def _base_url(value: str) -> str:
     try:
-        parts = urlsplit(value)
-        well_formed = (
-            parts.scheme in ("http", "https")
-            and parts.hostname
-            and (parts.port is None or parts.port)
-            and not (parts.query or parts.fragment or parts.username or parts.password)
-        )
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        raise Wrong("a URL, such as https://files.example.com")
+        parse_base_url(value)
+    except ValueError as error:
+        raise Wrong(f"a URL, such as https://files.example.com: {error}") from None
     return value
 
 

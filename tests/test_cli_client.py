@@ -28,40 +28,6 @@ NOT_FOUND = {"error": "file not found", "code": "not_found", "request_id": "r-17
 class AddressTests(SynchronousTestCase):
     """``--platform``."""
 
-    def test_accepted(self) -> None:
-        """http and https, with a port or a path, and no slash is doubled."""
-        for given_url, kept in (
-            ("http://h", "http://h"),
-            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
-            ("https://h/files/", "https://h/files"),
-            ("http://[::1]:80", "http://[::1]:80"),
-        ):
-            self.assertEqual(client.check_platform_url(given_url), kept)
-
-    def test_refused(self) -> None:
-        """Other schemes, credentials, no host, odd ports: none is a platform's address."""
-        for url in (
-            "",
-            "h:80",
-            "//h",
-            "ftp://h",
-            "file:///etc/passwd",
-            "http://",
-            "http://:80",
-            "http://u:p@h",
-            "http://u@h",
-            "http://h?x",
-            "http://h#x",
-            "http://h:0",
-            "http://h:65536",
-            "http://h:x",
-            "http://[::1",
-            "http://h/a b",
-            "http://h\n",
-            "http://ä",
-        ):
-            self.assertRaises(ValueError, client.check_platform_url, url)
-
     def test_proxy(self) -> None:
         """A proxy is for other machines: it would look for our loopback on its own."""
         self.patch(os, "environ", {"http_proxy": "http://proxy:3128"})

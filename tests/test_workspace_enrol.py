@@ -198,29 +198,6 @@ class RegisterTests(_Case):
             self.assertFalse(enrolment.registered)
             enrolment.stopService()
 
-    def test_bad_url(self) -> None:
-        """A platform's URL that cannot work is found out at the first request."""
-        for url in (
-            "",
-            "platform.example",
-            "ftp://platform.example",
-            "https://",
-            "https:///x",
-            "https://user:pass@platform.example",
-            "https://platform.example/?x=1",
-            "https://platform.example/#x",
-            "https://platform.example/?",
-            "https://platform.example:x",
-            "https://platform.example:0",
-            "https://platform.example:65536",
-            "https://platform.example/\n",
-            "https://platform.example/a b",
-            "https://@platform.example",
-        ):
-            with self.assertRaises(ValueError) as caught:
-                self.enrolment(base=url)
-            self.assertIn("http", str(caught.exception))
-
 
 class RetryTests(_Case):
     """When the platform does not take the registration."""

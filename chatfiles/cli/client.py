@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 import ssl
 from collections.abc import Mapping
 from http.client import HTTPException, HTTPResponse
@@ -30,32 +29,10 @@ from chatfiles.cli.body import pieces, untrusted
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.refusals import refusal
 
-__all__ = ["Client", "check_platform_url"]
+__all__ = ["Client"]
 
 #: Bytes of a JSON answer that are read; more is not an answer of ours.
 JSON_LIMIT = 64 * 1024 * 1024
-
-_URL = re.compile(r"[\x21-\x7e]+")
-
-
-def check_platform_url(text: str) -> str:
-    """
-    :param text: what the person gave as the platform's address.
-    :return: it, without a slash at the end.
-    :raise ValueError: it is not an ``http`` or ``https`` URL of a host and perhaps a path.
-    """
-    if not _URL.fullmatch(text):
-        raise ValueError("a URL has only visible ASCII characters")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("it must begin with http:// or https://")
-    if "@" in parts.netloc:
-        raise ValueError("it must not hold a user or password")
-    if not parts.hostname or parts.port == 0:
-        raise ValueError("it must name a host, and a port if not the usual one")
-    if parts.query or parts.fragment:
-        raise ValueError("it must not have a query or fragment")
-    return text.rstrip("/")
 
 
 def _is_loopback(url: str) -> bool:
@@ -82,7 +59,7 @@ class Client:
     """
     Requests to one platform with one credential.
 
-    :param platform: its base URL, as `check_platform_url` returned it.
+    :param platform: its base URL, as `chatfiles.base_url.parse_base_url` returned it.
     :param token: a bearer token of visible ASCII characters.
     :param timeout: seconds without a byte after which it is given up.
     :param on_401: the hint when the token is refused.

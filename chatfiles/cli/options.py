@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import click
 
-from chatfiles.cli.client import Client, check_platform_url
+from chatfiles.base_url import parse_base_url
+from chatfiles.cli.client import Client
 from chatfiles.cli.errors import CliError, Exit, warn
 from chatfiles.model import parse_workspace_id
 
@@ -165,7 +166,7 @@ def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     if value is None:
         return
     try:
-        _settings(ctx).platform = check_platform_url(value)
+        _settings(ctx).platform = parse_base_url(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}", ctx, param) from error
 

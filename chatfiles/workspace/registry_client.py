@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from hyperlink import URL, URLParseError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -21,6 +20,8 @@ from twisted.python.reflect import qual
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
+
+from chatfiles.base_url import parse_base_url
 
 __all__ = ["Answer", "HTTPClient", "RegistryClient", "why_no_answer"]
 
@@ -94,7 +95,7 @@ class RegistryClient:
         self._clock = clock
         self._client = client
         #: The base URL, with one slash at its end.
-        self.base = _base_url(platform_url)
+        self.base = parse_base_url(platform_url) + "/"
 
     async def post(self, route: str, body: Mapping[str, object], token: str | None) -> Answer:
         """
@@ -173,18 +174,6 @@ def why_no_answer(error: BaseException) -> str:
     if told_by_us or type(inner).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
         return f"{qual(type(inner))}: {inner}"
     return qual(type(inner))
-
-
-def _base_url(text: str) -> str:
-    try:
-        url = URL.from_text(text)
-    except (URLParseError, ValueError):
-        url = URL()
-    plain = text.isprintable() and not any(character in " @?#" for character in text)
-    port = url.port is not None and 0 < url.port < 65536
-    if url.scheme not in ("http", "https") or not url.host or not plain or not port:
-        raise ValueError("the platform's URL is http:// or https://, a host, and perhaps a path")
-    return text.rstrip("/") + "/"
 
 
 def _json_object(content: bytes) -> Mapping[str, object] | None:
