@@ -7,15 +7,15 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-__all__ = ["DATABASE_ON_COMMAND_LINE", "POSTGRES_SCHEMES", "has_password"]
+__all__ = ["EXPOSED", "POSTGRES_SCHEMES", "has_password"]
 
 #: How a URL of PostgreSQL begins.
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
-#: What the option takes on the command line.
-DATABASE_ON_COMMAND_LINE = (
-    "no password on the command line, where every user of the machine can read it: "
-    "set CHATFILES_DATABASE to the whole URL, or PGPASSWORD, or use ~/.pgpass"
+#: What is said of a password on the command line.
+EXPOSED = (
+    "--database has a password on the command line, where every user of the machine can read it: "
+    "set CHATFILES_DATABASE to the whole URL instead, or PGPASSWORD, or use ~/.pgpass"
 )
 
 # As libpq reads it: a user, if any, ends at the first @, and that before the first slash.

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from chatfiles.base_url import parse_base_url
-from chatfiles.databases import DATABASE_ON_COMMAND_LINE, has_password
+from chatfiles.databases import has_password
 from chatfiles.model import parse_workspace_id
 from chatfiles.paths import ROOTS
 
@@ -313,9 +313,12 @@ class Options(usage.Options):
         for name in self.given:
             if role not in _BY_NAME[name].roles:
                 raise usage.UsageError(f"--{name} is not an option of --role={role}")
-        if any(has_password(text) for text in self.given.get("database", ())):
-            raise usage.UsageError(f"--database takes {DATABASE_ON_COMMAND_LINE}")
         self.settings = self._platform() if role == PLATFORM else self._workspace()
+
+    @property
+    def exposes_password(self) -> bool:
+        """Whether the command line, which everybody can read, has the database's password."""
+        return any(has_password(text) for text in self.given.get("database", ()))
 
     # -- values
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
+from twisted.logger import Logger
 
+from chatfiles.databases import EXPOSED
 from chatfiles.options import Options, PlatformSettings, WorkspaceSettings
 from chatfiles.service import Listener, RoleService
 
@@ -23,6 +25,9 @@ __all__ = ["Options", "makeService"]
 #: a burst of callers waits a second and more for their second SYN.
 BACKLOG = 511
 _QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
+
+
+_log = Logger()
 
 
 def makeService(options: Options) -> IService:
@@ -37,6 +42,8 @@ def makeService(options: Options) -> IService:
         service = _service(reactor, options)
     except ValueError as error:
         raise SystemExit(f"chatfiles: {error}") from None
+    if options.exposes_password:
+        _log.warn(EXPOSED)
     _exit_cleanly(reactor)
     return service
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.tables import show_json, show_object
-from chatfiles.databases import DATABASE_ON_COMMAND_LINE, POSTGRES_SCHEMES, has_password
+from chatfiles.databases import EXPOSED, POSTGRES_SCHEMES, has_password
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
 from chatfiles.platform.registry.postgres import check_extra
@@ -42,16 +42,16 @@ T = TypeVar("T")
 Found = tuple[str, int, Sequence[Migration]]
 
 
-def _without_password(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _warn_of_password(ctx: click.Context, _: click.Parameter, value: str) -> str:
     source = ctx.get_parameter_source("database")
     if source is ParameterSource.COMMANDLINE and has_password(value):
-        raise click.BadParameter(f"it takes {DATABASE_ON_COMMAND_LINE}", ctx, param)
+        click.echo(f"chatfiles: {EXPOSED}", err=True)
     return value
 
 
 _database = click.option(
     "--database",
-    callback=_without_password,
+    callback=_warn_of_password,
     envvar="CHATFILES_DATABASE",
     show_envvar=True,
     default=DEFAULT_DATABASE,
@@ -68,8 +68,8 @@ def registry() -> None:
     Look at the schema of a platform's database, or bring it up to date.
 
     A platform does it by itself at its start.  Do it here when the platform's role may not change
-    tables, or when a large table is to be indexed beforehand.  A password is not taken from the
-    command line, but from CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass.
+    tables, or when a large table is to be indexed beforehand.  A password is better kept in
+    CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass than on the command line.
 
     \b
     Examples:

@@ -41,11 +41,6 @@ WRONG = (
     Wrong(BOTH, (), ("--role", "platform or workspace")),
     Wrong(PLATFORM, ("--listen=tcp:http",), ("--listen", "tcp:8080")),
     Wrong(PLATFORM, ("--database=mysql://x",), ("--database", "sqlite:PATH")),
-    Wrong(
-        PLATFORM,
-        ("--database=postgresql://u:hidden@h/d",),
-        ("--database", "CHATFILES_DATABASE", "PGPASSWORD", "~/.pgpass"),
-    ),
     Wrong(PLATFORM, ("--trusted-proxy=proxy.test",), ("--trusted-proxy", "10.0.0.5/32", "unix")),
     Wrong(PLATFORM, (), ("CHATFILES_ADMIN_TOKEN", "16"), {"CHATFILES_ADMIN_TOKEN": "short"}),
     Wrong(WORKSPACE, ("--deny=workspace/*",), ("--deny", "/")),
