@@ -15,9 +15,10 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import Unauthorized
-from chatfiles.workspace import credentials
-from chatfiles.workspace.credentials import CredentialInodes, SecretFile, is_secret, require_secret
+from chatfiles.workspace import inodes as inodes_module
+from chatfiles.workspace.credentials import SecretFile, is_secret, require_secret
 from chatfiles.workspace.deny import DenyRules
+from chatfiles.workspace.inodes import CredentialInodes
 from chatfiles.workspace.mechanisms import WouldWait
 from tests.contract.file_store import answers_at_once, scratch
 
@@ -477,14 +478,14 @@ class InodeTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Whoever can replace the credential makes the role run out of descriptors."""
-        for n in range(credentials.MAX_REPLACED + 10):
+        for n in range(inodes_module.MAX_REPLACED + 10):
             os.link(self.path, self.top + b"/%d" % n)
             self.includes(self.path)
             SecretFile(self.path).write(f"secret-{n}")
         self.assertTrue(self.includes(self.path))
         self.assertTrue(self.includes(self.top + b"/%d" % n))
         self.assertFalse(self.includes(self.top + b"/0"))
-        self.assertEqual(self.held(), credentials.MAX_REPLACED + 1)
+        self.assertEqual(self.held(), inodes_module.MAX_REPLACED + 1)
 
     def test_at_once(self) -> None:
         """A credential is not recognised at once, or more is said than is known."""

@@ -16,9 +16,9 @@ from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
 from chatfiles.paths import ROOTS, VirtualPath
 from chatfiles.workspace.confined import file_not_found, open_directory, open_regular, refusal
-from chatfiles.workspace.credentials import CredentialInodes
 from chatfiles.workspace.deny import DenyRules
 from chatfiles.workspace.filesystems import is_on_disk
+from chatfiles.workspace.inodes import CredentialInodes
 from chatfiles.workspace.mechanisms import Mechanism, WouldWait, by_cache
 from chatfiles.workspace.near import NearDirectory
 
