@@ -161,6 +161,31 @@ class QueueTests(SynchronousTestCase):
         self.end("kept")
         self.assertEqual(self.successResultOf(kept), ONE)
 
+    def test_owner(self):
+        """The names of one owner take one thread, however many they are; others go past them."""
+        first, second = (self.lookups.addresses(host, "mine") for host in ("a", "b"))
+        other = self.lookups.addresses("c", "theirs")
+        self.assertEqual(self.begun, ["a", "c"])
+        self.end("c")
+        self.assertEqual(self.successResultOf(other), ONE)
+        self.assertEqual(self.begun, ["a", "c"])
+        self.lookups.addresses("d")  # nobody's
+        self.assertEqual(self.begun, ["a", "c", "d"])
+        self.end("a")
+        self.assertEqual(self.begun, ["a", "c", "d", "b"])
+        self.end("b")
+        self.assertEqual(self.successResultOf(first), ONE)
+        self.assertEqual(self.successResultOf(second), ONE)
+
+    def test_name_of_two_owners(self):
+        """A name that waits for its owner's turn begins when somebody else asks for it, too."""
+        self.lookups.addresses("a", "mine")
+        mine, theirs = (self.lookups.addresses("b", owner) for owner in ("mine", "theirs"))
+        self.assertEqual(self.begun, ["a", "b"])
+        self.end("b")
+        self.assertEqual(self.successResultOf(mine), ONE)
+        self.assertEqual(self.successResultOf(theirs), ONE)
+
     def test_bounded(self):
         """When too many names wait, one more is refused at once; known ones are not."""
         for host in "abcd":

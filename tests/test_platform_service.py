@@ -26,35 +26,62 @@ from tests.contract.registry_case import begun
 from tests.loopback import until
 from tests.platform_memory import ADMIN
 
+READ = Read(b"GET", b"/workspace/a", None, Headers(), "id")
+
+
+def target(number: int, host: str) -> Target:
+    """:return: a workspace at a name, where nothing listens."""
+    return Target(UUID(int=number), parse_workspace_url(f"http://{host}:1"), "secret")
+
 
 class LookupTests(TestCase):
     """Name servers that do not answer."""
 
     async def test_registration_and_dialling(self) -> None:
         """Whoever registers names that nobody answers for makes all workspaces unreachable."""
-        dead, looked_up = threading.Event(), []
-        self.addCleanup(dead.set)
-
-        def getaddrinfo(host: str, *_: Any, **__: Any) -> Any:
-            looked_up.append(host)
-            if host.startswith("dead"):
-                dead.wait()
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
-
-        self.patch(socket, "getaddrinfo", getaddrinfo)
+        self.resolve()
         context = await self.platform()
         names = [f"dead{n}.test" for n in range(2 * LOOKUP_THREADS)]
         for name in names:
             check = begun(context.check_url(f"http://{name}"))
             check.addErrback(lambda _: None)
             self.addCleanup(check.cancel)
-        await until(reactor, lambda: len(looked_up) >= CHECK_THREADS)
-        read = Read(b"GET", b"/workspace/a", None, Headers(), "id")
-        target = Target(UUID(int=1), parse_workspace_url("http://live.test:1"), "secret")
+        await until(reactor, lambda: len(self.looked_up) >= CHECK_THREADS)
+        await self.reaches(context)
+        self.assertEqual(sorted(self.looked_up), sorted([*names[:CHECK_THREADS], "live.test"]))
+
+    async def test_names_of_one_workspace(self) -> None:
+        """A workspace that registers one name after the other, each dead once it is dialled,
+        makes all others unreachable."""
+        self.resolve()
+        context = await self.platform()
+        for n in range(2 * LOOKUP_THREADS):
+            read = begun(context.gateway.read(target(1, f"dead{n}.test"), READ))
+            read.addErrback(lambda _: None)
+            self.addCleanup(read.cancel)
+        await until(reactor, lambda: self.looked_up)
+        await self.reaches(context)
+        self.assertEqual(sorted(self.looked_up), ["dead0.test", "live.test"])
+
+    def resolve(self) -> None:
+        """Let names whose servers are dead wait until the end, and others be loopback."""
+        dead = threading.Event()
+        self.addCleanup(dead.set)
+        self.looked_up: list[str] = []
+
+        def getaddrinfo(host: str, *_: Any, **__: Any) -> Any:
+            self.looked_up.append(host)
+            if host.startswith("dead"):
+                dead.wait()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+
+    async def reaches(self, context: PlatformContext) -> None:
+        """A workspace that is known by name is looked up, and connected to, in time."""
         with self.assertRaises(UpstreamFailed) as caught:
-            await context.gateway.read(target, read)
+            await context.gateway.read(target(2, "live.test"), READ)
         self.assertEqual(caught.exception.detail, "the connection was refused")
-        self.assertEqual(sorted(looked_up), sorted([*names[:CHECK_THREADS], "live.test"]))
 
     async def platform(self) -> PlatformContext:
         """:return: what the routes of a running platform work with."""

@@ -219,6 +219,7 @@ class RequestTests(UpstreamTestCase):
         """Framing, hop-by-hop fields, cookies and codings of others do not pass."""
         dropped = {
             "Accept-Encoding": ["gzip, br"],
+            "Chatfiles-Workspace": ["x"],
             "Connection": ["close, X-Private", "x-more"],
             "Content-Length": ["7"],
             "Cookie": ["a=b"],

@@ -32,7 +32,7 @@ from zope.interface import implementer
 
 from chatfiles.errors import Unavailable
 from chatfiles.platform.addresses import AddressPolicy, IPAddress
-from chatfiles.platform.lookups import MAX_ADDRESSES, Lookups
+from chatfiles.platform.lookups import MAX_ADDRESSES, Lookups, Owner
 from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
 
 __all__ = ["AddressRefused", "CheckedEndpoint", "Dialer"]
@@ -113,8 +113,9 @@ class Dialer:
         """
         await self.check_host(parse_workspace_url(text))
 
-    async def addresses(self, url: WorkspaceURL) -> Sequence[IPAddress]:
+    async def addresses(self, url: WorkspaceURL, owner: Owner = None) -> Sequence[IPAddress]:
         """
+        :param owner: see `Lookups.addresses`.
         :return: every address of the host, each of which is allowed; at least one.
         :raise AddressRefused: one of them is not.
         :raise OSError: the name cannot be looked up.
@@ -122,7 +123,7 @@ class Dialer:
         if url.address is not None:
             found: Sequence[IPAddress] = (url.address,)
         else:
-            found = await self._lookups.addresses(url.host)
+            found = await self._lookups.addresses(url.host, owner)
         if not found:
             raise socket.gaierror(socket.EAI_NODATA, "no address")
         if len(found) > MAX_ADDRESSES:
@@ -150,11 +151,20 @@ class Dialer:
 
 @implementer(IStreamClientEndpoint)
 class CheckedEndpoint:
-    """Connects to an allowed address of one host; made by `Dialer.endpoint`."""
+    """
+    Connects to an allowed address of one host; made by `Dialer.endpoint`.
 
-    def __init__(self, dialer: Dialer, url: WorkspaceURL) -> None:
+    :param owner: see `Lookups.addresses`.
+    """
+
+    def __init__(self, dialer: Dialer, url: WorkspaceURL, owner: Owner = None) -> None:
         self._dialer = dialer
         self._url = url
+        self._owner = owner
+
+    def owned_by(self, owner: Owner) -> CheckedEndpoint:
+        """:return: the same, for a look-up that counts for *owner*."""
+        return CheckedEndpoint(self._dialer, self._url, owner)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -167,7 +177,7 @@ class CheckedEndpoint:
         clock = self._dialer.reactor
         deadline = clock.seconds() + self._dialer.connect_timeout
         found = await _within(
-            self._dialer.connect_timeout, clock, self._dialer.addresses(self._url)
+            self._dialer.connect_timeout, clock, self._dialer.addresses(self._url, self._owner)
         )
         left = found[:MAX_ATTEMPTS]
         while True:

@@ -22,6 +22,7 @@ from chatfiles.headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.interfaces import IWorkspaceGateway
 from chatfiles.platform.refusals import answered_badly
 from chatfiles.platform.resolve import Target
+from chatfiles.platform.upstream import OWNER
 from chatfiles.query import encode_query_value
 
 __all__ = ["Read", "Store", "WorkspaceGateway", "discard"]
@@ -147,6 +148,7 @@ class WorkspaceGateway:
         headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
         headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
         headers.setRawHeaders(b"Via", [VIA])
+        headers.setRawHeaders(OWNER, [target.workspace_id.hex.encode("ascii")])
         # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
         response: IResponse = await self._client.request(
             method.decode("ascii"),

@@ -5,7 +5,7 @@ From a name to its addresses, off the reactor's thread.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from itertools import islice
@@ -31,7 +31,9 @@ MAX_ADDRESSES = 64
 Lookup = Callable[[str], Sequence[IPAddress]]
 #: Calls its first argument with the second in a thread.
 InThread = Callable[[Lookup, str], Deferred[Sequence[IPAddress]]]
-_Waiting = list[Deferred[Sequence[IPAddress]]]
+#: Who may have one name looked up at a time.
+Owner = Hashable | None
+_Waiting = dict[Deferred[Sequence[IPAddress]], Owner]
 
 
 def system_lookup(host: str) -> Sequence[IPAddress]:
@@ -43,8 +45,8 @@ def system_lookup(host: str) -> Sequence[IPAddress]:
 
 class Lookups:
     """
-    Looks names up in threads, each name in one thread at a time: a name whose servers do not
-    answer holds up those who ask for it, and nobody else.
+    Looks names up in threads, each name in one thread at a time, and for each owner one name: one
+    whose servers do not answer holds up those who ask for it, and nobody else.
 
     What waits for a thread waits here, not in the pool: a name that nobody waits for any more
     gives up its turn.
@@ -69,10 +71,14 @@ class Lookups:
         #: Who waits for the names that have a thread, and for those that have none yet, in order.
         self._running: dict[str, _Waiting] = {}
         self._queued: dict[str, _Waiting] = {}
+        #: For whom the names that have a thread are looked up.
+        self._owners: set[Owner] = set()
 
-    def addresses(self, host: str) -> Deferred[Sequence[IPAddress]]:
+    def addresses(self, host: str, owner: Owner = None) -> Deferred[Sequence[IPAddress]]:
         """
         :param host: a name.
+        :param owner: whoever says what is asked for, as a workspace says its URL; ``None`` if
+            nobody has to be held to one name at a time.
         :return: what *lookup* says; to cancel it ends the waiting, not a look-up that has begun.
             Fails with `Unavailable` when too many names are waiting.
         """
@@ -80,27 +86,39 @@ class Lookups:
         if waiting is None:
             if host not in self._queued and len(self._queued) >= self._most_waiting:
                 return fail(_busy())
-            waiting = self._queued.setdefault(host, [])
+            waiting = self._queued.setdefault(host, {})
         answer: Deferred[Sequence[IPAddress]] = Deferred(partial(self._leaves, host, waiting))
-        waiting.append(answer)
+        waiting[answer] = owner
         self._begin()
         return answer
 
     def _begin(self) -> None:
-        while self._queued and len(self._running) < self._threads:
-            host = next(iter(self._queued))
+        while len(self._running) < self._threads and (turn := self._next()) is not None:
+            host, owner = turn
             self._running[host] = self._queued.pop(host)
-            self._in_thread(self._lookup, host).addBoth(self._answered, host)
+            if owner is not None:
+                self._owners.add(owner)
+            self._in_thread(self._lookup, host).addBoth(self._answered, host, owner)
+
+    def _next(self) -> tuple[str, Owner] | None:
+        for host, waiting in self._queued.items():
+            for owner in waiting.values():
+                if owner not in self._owners:
+                    return host, owner
+        return None
 
     def _leaves(self, host: str, waiting: _Waiting, answer: Deferred[Sequence[IPAddress]]) -> None:
-        waiting.remove(answer)
+        del waiting[answer]
         if not waiting and self._queued.get(host) is waiting:
             del self._queued[host]
 
-    def _answered(self, result: Sequence[IPAddress] | Failure, host: str) -> None:
+    def _answered(self, result: Sequence[IPAddress] | Failure, host: str, owner: Owner) -> None:
         waiting = self._running.pop(host)
+        self._owners.discard(owner)
         while waiting:
-            waiting.pop(0).callback(result)
+            answer = next(iter(waiting))
+            del waiting[answer]
+            answer.callback(result)
         self._begin()
 
 

@@ -28,7 +28,11 @@ from chatfiles.platform.reuse import READ_SIZE, IdleConnections, ReadSizes
 from chatfiles.platform.urls import parse_workspace_url
 from chatfiles.streams.progress import ProgressWatch, acknowledged
 
-__all__ = ["READ_SIZE", "UpstreamAgent"]
+__all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
+
+#: A field for the agent itself, which is never sent: whose workspace it is.  Names that are looked
+#: up for one do not hold up others.
+OWNER = b"chatfiles-workspace"
 
 #: Seconds that a connection is kept for a next request; well below the 60 after which the usual
 #: server closes it.
@@ -40,6 +44,7 @@ _ORIGINS = 1024
 #: speak for somebody else.
 _NOT_SENT = frozenset(
     {
+        OWNER,
         b"accept-encoding",
         b"connection",
         b"content-length",
@@ -125,7 +130,8 @@ class UpstreamAgent:
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
         fields = _request_fields(origin, headers)
-        return _Exchange(self, origin).start(method, target, fields, bodyProducer, uri)
+        owner = headers.getRawHeaders(OWNER, [None])[0] if headers is not None else None
+        return _Exchange(self, origin, owner).start(method, target, fields, bodyProducer, uri)
 
     def close(self) -> Deferred[None]:
         """Close the connections that are kept, and keep none any more; fires when it is done."""
@@ -150,8 +156,9 @@ class UpstreamAgent:
 class _Exchange:
     """One request: two attempts at most, one deadline, one result."""
 
-    def __init__(self, agent: UpstreamAgent, origin: _Origin) -> None:
+    def __init__(self, agent: UpstreamAgent, origin: _Origin, owner: bytes | None) -> None:
         self._agent = agent
+        self._owner = owner
         self._origin = origin
         self._watch: ProgressWatch | None = None
         self._has_body = False
@@ -179,7 +186,8 @@ class _Exchange:
         return self._answer.addCallbacks(self._answered, self._failed)
 
     def _on_new_connection(self, request: OneRequest) -> Deferred[IResponse]:
-        connecting = self._origin.endpoint.connect(self._origin.factory)
+        endpoint = self._origin.endpoint.owned_by(self._owner)
+        connecting = endpoint.connect(self._origin.factory)
         return connecting.addCallbacks(partial(_send, request), not_connected)
 
     def _once_more(self, failure: Failure, request: OneRequest) -> Failure | Deferred[IResponse]:
