@@ -50,9 +50,9 @@ class ClientCases(Way):
         """What is needed to see a failure again."""
         return f"seed {self.seed}"
 
-    def line(self, *cuts: int) -> BadLine:
-        """:return: a line to the role that is cut there."""
-        return BadLine(self.role.port, list(cuts))
+    def line(self, *cuts: int, together: bool = False) -> BadLine:
+        """:return: a line to the role that is cut there; see `BadLine`."""
+        return BadLine(self.role.port, list(cuts), together=together)
 
     def run_program(self, program: str, *words: str) -> int:
         """:return: the exit status."""
@@ -231,7 +231,7 @@ class ClientCases(Way):
         """Parts that come side by side make the file, also over lines that are cut."""
         for cuts in ((), self.offsets(3)[1:]):
             mark = self.role.mark()
-            with self.line(*cuts) as line:
+            with self.line(*cuts, together=True) as line:
                 self.assertEqual(self.aria2c(line.url), 0, (self.output, self.about))
                 self.assertTrue(self.saved() == self.content, (cuts, self.about))
                 self.assertGreater(line.connections, 1, "one after the other")

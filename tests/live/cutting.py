@@ -23,16 +23,26 @@ class BadLine:
     :param cuts: after how many octets of the role each connection is cut, in turn; those behind
         are not.
     :param on_cut: called before a connection is cut.
+    :param together: the first connection waits for a second one behind its first octets, as it
+        would on a line that is not as fast as this one.
     :ivar url: where it listens.
     :ivar connections: how many there have been.
     """
 
     def __init__(
-        self, port: int, cuts: list[int], on_cut: Callable[[], object] = lambda: None
+        self,
+        port: int,
+        cuts: list[int],
+        on_cut: Callable[[], object] = lambda: None,
+        *,
+        together: bool = False,
     ) -> None:
         self._port = port
         self._cuts = list(cuts)
         self._on_cut = on_cut
+        self._second = threading.Event()
+        if not together:
+            self._second.set()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -66,6 +76,8 @@ class BadLine:
                 return
             cut = self._cuts.pop(0) if self._cuts else None
             self.connections += 1
+            if self.connections > 1:
+                self._second.set()
             role = socket.create_connection(("127.0.0.1", self._port))
             self._open |= {client, role}
             self._start(self._pass_on, client, role, None)
@@ -75,6 +87,7 @@ class BadLine:
         with contextlib.suppress(OSError):
             while left != 0 and (data := source.recv(READ if left is None else min(READ, left))):
                 target.sendall(data)
+                self._second.wait(PATIENCE)
                 left = None if left is None else left - len(data)
         if left == 0:
             self._on_cut()

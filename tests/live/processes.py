@@ -60,7 +60,8 @@ class LiveCase(SynchronousTestCase):
     @classmethod
     def make_pair(cls) -> Pair:
         """:return: what the tests work with."""
-        return Pair(workspace=[f"--deny={glob}" for glob in DENIED_GLOBS])
+        deny = [f"--deny={glob}" for glob in DENIED_GLOBS]
+        return Pair(both=["--drain-timeout=5"], workspace=deny)
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:

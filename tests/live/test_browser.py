@@ -244,7 +244,10 @@ class BrowserTests(LiveCase):
     def saved(self, name: str) -> bytes:
         """:return: a file that the browser has downloaded."""
         path = os.path.join(self.browser.downloads, name)
-        self.browser.until(lambda: os.path.exists(path), f"{name} is downloaded")
+        # The name is taken first, the content comes under another one.
+        self.browser.until(
+            lambda: os.path.exists(path) and os.path.getsize(path), f"{name} is downloaded"
+        )
         with open(path, "rb") as file:
             return file.read()
 
