@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -249,6 +250,15 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 _FLAG = "open-registration"
 
 
+def _refuse_abbreviations(words: Sequence[str]) -> None:
+    """Somebody's ``--admin-token=SECRET`` would be taken for ``--admin-token-file``."""
+    for word in words:
+        name = word[2:].partition("=")[0] if word.startswith("--") else ""
+        is_short = any(each != name and each.startswith(name) for each in _BY_NAME)
+        if name and is_short and name not in _BY_NAME:
+            raise usage.UsageError(f"--{name} is not an option")
+
+
 class _Given(str):
     """Text from the command line: one that is the default's wins over the environment, too."""
 
@@ -294,8 +304,9 @@ class Options(usage.Options):
         super().__init__()
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """As usual, but what is wrong ends the process with one line."""
+        """As usual, but what is wrong ends the process with one line; nothing is abbreviated."""
         try:
+            _refuse_abbreviations(sys.argv[1:] if options is None else options)
             super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None

@@ -231,6 +231,12 @@ class WrongTests(SynchronousTestCase):
         self.assertNotIn("\n", text)
         self.assertNotIn("hidden", text)
 
+    def test_abbreviations(self) -> None:
+        """A secret that is given where there is no such option is taken for a file's name."""
+        for word in ("--admin-token=hidden", "--admin-token", "--li=tcp:1"):
+            name = word.partition("=")[0]
+            self.assert_wrong(f"{name} is not an option", "--role=platform", word)
+
     def test_password(self) -> None:
         """Every user of the machine can read the database's password, and nobody is told."""
         for url in ("postgresql://u:hidden@h/d", "postgres://h/d?password=hidden"):

@@ -15,10 +15,53 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from chatfiles.streams import progress
 from chatfiles.streams.progress import LOOKS, ProgressWatch, acknowledged, unsent
 from tests.loopback import until
 
 TIMEOUT = 60.0
+
+
+class PatienceTests(SynchronousTestCase):
+    """How long a living caller may seem to take nothing."""
+
+    def test_window(self) -> None:
+        """One that reads 10 kB/s from a large buffer would be cut as if it had stalled."""
+        windows = [(1000, 65_536), (1000, 32_000_000), (1000, 0)]
+        self.patch(progress, "_tcp_window", lambda handle: windows.pop(0))
+        with socket.socket() as handle:
+            seconds = progress.patience(Bare(handle), 60)
+            self.assertEqual(seconds(), 60)
+            self.assertEqual([seconds(), seconds()], [240, 240])  # at most four times as long
+
+    def test_segment(self) -> None:
+        """Less than a segment is never offered: on loopback 64 KiB, which take six seconds."""
+        self.patch(progress, "_tcp_window", lambda handle: (65_483, 1))
+        with socket.socket() as handle:
+            self.assertAlmostEqual(progress.patience(Bare(handle), 5)(), 9.8, 1)
+            self.assertEqual(progress.patience(Bare(handle), 1)(), 4)
+
+    def test_real(self) -> None:
+        """What the kernel says is read wrongly."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname()) as near,
+            server.accept()[0],
+        ):
+            segment, window = progress._tcp_window(near)
+        self.assertGreater(segment, 500)
+        self.assertGreater(window, 1000)
+
+    def test_no_socket(self) -> None:
+        """Another transport would have no deadline."""
+        self.assertEqual(progress.patience(object(), 7)(), 7)
+
+
+class Bare:
+    """A transport of nothing but a socket."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        self.getHandle = lambda: handle
 
 
 class WatchTests(SynchronousTestCase):

@@ -242,6 +242,14 @@ class RowTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.json["code"]), (417, "expectation_failed"))
         self.assertEqual(answer.json["request_id"], "mine")
 
+    def test_head(self) -> None:
+        """The body of a refusal would be taken for the beginning of the next answer."""
+        for line in (b"Expect: x", b"Bad header: x", b"X: " + b"a" * 20_000):
+            caller = Caller(Echo()).send(get(b"/p", line, method=b"HEAD"))
+            head, _, body = caller.wire.value().partition(b"\r\n\r\n")
+            self.assertRegex(head, rb"^HTTP/1.1 4")
+            self.assertEqual(body, b"", line)
+
     @given(st.lists(st.integers(1, 400), max_size=12))
     def test_good_requests_in_order(self, cuts: list[int]) -> None:
         """Requests in a row would be lost, mixed up or reordered."""

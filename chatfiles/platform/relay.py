@@ -13,7 +13,7 @@ from chatfiles import headers
 from chatfiles.errors import VersionNotSupported
 from chatfiles.media_types import may_view_inline
 from chatfiles.resource import reason_phrase
-from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged
+from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged, patience
 from chatfiles.streams.relay import BodyRelay
 from chatfiles.web.request import Request
 
@@ -125,12 +125,14 @@ async def relay_body(
     silent = ProgressWatch(
         clock, idle_timeout, relay.upstream_state, lambda: _stalled(request, relay)
     )
+    caller_timeout = idle_timeout * (RELAYED_PATIENCE if request.relayed else 1)
     stuck = ProgressWatch(
         clock,
-        idle_timeout * (RELAYED_PATIENCE if request.relayed else 1),
+        caller_timeout,
         # A caller is late only while it is us who wait for it.
         lambda: acked() if relay.paused else object(),
         lambda: request.abort("client_stalled"),
+        patience(request.channel.transport, caller_timeout),
     )
     try:
         await relay.done

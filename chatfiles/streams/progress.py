@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["RELAYED_PATIENCE", "ProgressWatch", "acknowledged", "socket_of", "unsent"]
+__all__ = ["RELAYED_PATIENCE", "ProgressWatch", "acknowledged", "patience", "socket_of", "unsent"]
 
 #: How often a watch looks, as a part of its timeout.
 LOOKS = 8
@@ -30,6 +30,14 @@ RELAYED_PATIENCE = 10
 # struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
 _BYTES_ACKED = struct.Struct("=Q")
 _BYTES_ACKED_AT = 120
+# tcpi_snd_mss and, since Linux 5.4, tcpi_snd_wnd are u32.
+_U32 = struct.Struct("=I")
+_MSS_AT, _WINDOW_AT = 16, 228
+
+#: Bytes a second of the slowest caller that is alive (CONTRACT 9).
+ALIVE = 10_000
+#: How many timeouts a caller may seem to take nothing, at the most.
+MOST_TIMEOUTS = 4
 
 
 def acknowledged(transport: Any) -> Callable[[], Hashable]:
@@ -44,6 +52,40 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
     if handle.family in (socket.AF_INET, socket.AF_INET6):
         return lambda: _tcp_acknowledged(handle)
     return lambda: _unsent(handle)
+
+
+def patience(transport: Any, timeout: float) -> Callable[[], float]:
+    """
+    How long a living caller may seem to take nothing.  Its kernel tells of room only when a
+    sixteenth of its receive buffer is free, or a segment (Linux, ``__tcp_select_window``): to empty
+    that of some megabytes takes one that reads 10 kB/s minutes.
+
+    :param transport: a connection of Twisted, TLS or not.
+    :param timeout: seconds, where buffers are small.
+    :return: a callable that gives the seconds, by the largest window that it has seen.
+    """
+    handle = socket_of(transport)
+    if handle is None or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return lambda: timeout
+    largest = 0
+
+    def seconds() -> float:
+        nonlocal largest
+        segment, window = _tcp_window(handle)
+        largest = max(largest, window)
+        gap = max(segment, largest / 16) / ALIVE
+        return min(max(timeout, 1.5 * gap), MOST_TIMEOUTS * timeout)
+
+    return seconds
+
+
+def _tcp_window(handle: socket.socket) -> tuple[int, int]:
+    """:return: bytes of a segment, and of the window that the other end offers."""
+    try:
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        return _U32.unpack_from(fields, _MSS_AT)[0], _U32.unpack_from(fields, _WINDOW_AT)[0]
+    except (OSError, struct.error):
+        return 0, 0
 
 
 def unsent(transport: Any) -> int:
@@ -91,6 +133,7 @@ class ProgressWatch:
     :param timeout: seconds.
     :param state: any value that changes with progress.
     :param stalled: called at most once; the watch has ended by then.
+    :param patience: gives the seconds that are waited now, where that is not always *timeout*.
     """
 
     def __init__(
@@ -99,9 +142,11 @@ class ProgressWatch:
         timeout: float,
         state: Callable[[], Hashable],
         stalled: Callable[[], object],
+        patience: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._timeout = timeout
+        self._patience = patience or (lambda: timeout)
         self._state = state
         self._stalled = stalled
         self._seen = state()
@@ -112,7 +157,7 @@ class ProgressWatch:
         now, state = self._clock.seconds(), self._state()
         if state != self._seen:
             self._seen, self._since = state, now
-        left = self._since + self._timeout - now
+        left = self._since + self._patience() - now
         if left <= 0:
             self._stalled()
             return

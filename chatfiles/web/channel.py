@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.hangup import HangUp, hang_up
-from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
+from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, patience, unsent
 from chatfiles.streams.transports import is_plain
 from chatfiles.web import framing
 from chatfiles.web.body import SMALL_READ
@@ -375,7 +375,7 @@ class Channel(HTTPChannel):
         """
         before, self._taken = self._taken, acknowledged(self.transport)()
         self._stalled = 0.0 if before != self._taken else self._stalled + waited
-        return self._stalled < self.site.idle_timeout * self._patience
+        return self._stalled < patience(self.transport, self.site.idle_timeout * self._patience)()
 
     def _body_late(self, request: Request) -> None:
         if request.answered:
@@ -410,7 +410,10 @@ class Channel(HTTPChannel):
             forwarded = []
         self.site.log_refusal(error, request_id, self.peer, forwarded)
         transport: Any = self.transport
-        transport.write(framing.refusal(error, request_id, self.site.http_date()))
+        answer = framing.refusal(error, request_id, self.site.http_date())
+        if head.removeprefix(b"\r\n").startswith(b"HEAD "):  # RFC 9110, 9.3.2
+            answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        transport.write(answer)
         self.linger()
 
     def linger(self) -> None:

@@ -25,7 +25,7 @@ from chatfiles.probes import Health, Ready
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Branch, Endpoint, Fields, error_answer
 from chatfiles.streams.file import in_flight_limit, send_file
-from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged
+from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged, patience
 from chatfiles.streams.source import FileSource
 from chatfiles.threads import Threads
 from chatfiles.web.request import Request
@@ -153,11 +153,13 @@ class FileRead(Endpoint):
         done, sent = send_file(
             request, FileSource(file), first, length, context.threads.run, context.tail
         )
+        timeout = context.idle_timeout * (RELAYED_PATIENCE if request.relayed else 1)
         watch = ProgressWatch(
             context.clock,
-            context.idle_timeout * (RELAYED_PATIENCE if request.relayed else 1),
+            timeout,
             lambda: (sent(), acked()),
             lambda: request.abort("client_stalled"),
+            patience(request.channel.transport, timeout),
         )
         try:
             await done
