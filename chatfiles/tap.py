@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import re
 import sys
@@ -47,7 +48,17 @@ def makeService(options: Options) -> IService:
     if options.exposes_password:
         _log.warn(EXPOSED)
     _exit_cleanly(reactor)
+    reactor.callWhenRunning(_settle)
     return service
+
+
+def _settle() -> None:
+    """
+    What has been loaded by now stays: looking through it for garbage, again and again, would hold
+    up everybody for tens of milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _service(reactor: Any, options: Options) -> RoleService:
