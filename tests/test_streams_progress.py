@@ -52,6 +52,19 @@ class PatienceTests(SynchronousTestCase):
         self.assertGreater(segment, 500)
         self.assertGreater(window, 1000)
 
+    def test_watch(self) -> None:
+        """A watch would not ask how long it may wait now."""
+        clock, allowed, stalled = Clock(), [30.0], []
+        watch = ProgressWatch(
+            clock, 10, lambda: 0, lambda: stalled.append(clock.seconds()), lambda: allowed[0]
+        )
+        self.addCleanup(watch.stop)
+        clock.pump([1.25] * 20)
+        self.assertEqual(stalled, [])
+        allowed[0] = 26
+        clock.pump([1.25] * 4)
+        self.assertEqual(stalled, [26.25])
+
     def test_no_socket(self) -> None:
         """Another transport would have no deadline."""
         self.assertEqual(progress.patience(object(), 7)(), 7)

@@ -62,17 +62,19 @@ def patience(transport: Any, timeout: float) -> Callable[[], float]:
 
     :param transport: a connection of Twisted, TLS or not.
     :param timeout: seconds, where buffers are small.
-    :return: a callable that gives the seconds, by the largest window that it has seen.
+    :return: a callable that gives the seconds, by the largest window, or burst, that it has seen.
     """
     handle = socket_of(transport)
     if handle is None or handle.family not in (socket.AF_INET, socket.AF_INET6):
         return lambda: timeout
-    largest = 0
+    largest, before = 0, _tcp_acknowledged(handle)
 
     def seconds() -> float:
-        nonlocal largest
+        nonlocal largest, before
         segment, window = _tcp_window(handle)
-        largest = max(largest, window)
+        # What is taken at once says more: a window may be full again before it is looked at.
+        taken = _tcp_acknowledged(handle)
+        largest, before = max(largest, window, taken - before), taken
         gap = max(segment, largest / 16) / ALIVE
         return min(max(timeout, 1.5 * gap), MOST_TIMEOUTS * timeout)
 

@@ -40,6 +40,7 @@ class Wrong:
 WRONG = (
     Wrong(BOTH, (), ("--role", "platform or workspace")),
     Wrong(PLATFORM, ("--listen=tcp:http",), ("--listen", "tcp:8080")),
+    Wrong(PLATFORM, ("--listen=tcp:0", "--listen=tcp:99999"), ("--listen", "65535")),
     Wrong(PLATFORM, ("--database=mysql://x",), ("--database", "sqlite:PATH")),
     Wrong(PLATFORM, ("--trusted-proxy=proxy.test",), ("--trusted-proxy", "10.0.0.5/32", "unix")),
     Wrong(PLATFORM, (), ("CHATFILES_ADMIN_TOKEN", "16"), {"CHATFILES_ADMIN_TOKEN": "short"}),
