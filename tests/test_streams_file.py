@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from typing import Any
 
 from twisted.internet import reactor
@@ -57,10 +58,11 @@ class _Pump(TestCase):
         caller.transport.socket.setsockopt(1, 7, 32 * 1024)  # SOL_SOCKET, SO_SNDBUF
         return caller
 
-    async def stall(self, size: int = 2 * MIB) -> tuple[Opened, Loopback]:
+    async def stall(self, sleep: Any = time.sleep) -> tuple[Opened, Loopback]:
         """Send until the caller takes no more."""
+        size = 2 * MIB
         opened = self.opened(size)
-        caller = await self.start(opened)
+        caller = await self.start(opened, FileSource(opened, sleep))
         await caller.send(get())
         await caller.read(more_than(100_000))
         seen = -1
@@ -157,6 +159,20 @@ class _Pump(TestCase):
         opened, caller = await self.stall()
         opened.rewrite(2 * MIB, 4000)
         await self.assert_whole(caller, opened.data)
+
+    async def test_about_to_grow(self) -> None:
+        """A write sets the time, then the size: a log looks as if rewritten, and would be cut."""
+        waited: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                opened.rewrite(2 * MIB, 4000)
+
+        opened, caller = await self.stall(sleep)
+        os.utime(opened.path)
+        await self.assert_whole(caller, opened.data)
+        self.assertEqual(len(waited), 3)
 
     async def test_replaced_or_deleted(self) -> None:
         """A transfer would change the version in its middle, or fail for no reason."""

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from chatfiles.streams.source import FileSource, NotCached
+from chatfiles.streams.source import FileSource, NotCached, Unsettled
 from chatfiles.streams.transports import is_plain
 
 __all__ = ["ConsumerGone", "send_file"]
@@ -152,17 +152,22 @@ class _Pump:
     def _go_on(self) -> None:
         raise NotImplementedError
 
-    def _warm(self, length: int) -> None:
+    def _warm(self) -> None:
+        length = min(WARM_WINDOW, self._end - self._offset)
+        self._wait_for(self._source.warm, self._offset, length)
+
+    def _wait_for(self, call: Callable[..., object], *arguments: object) -> None:
+        """Go on when this has been done in a thread."""
         self._in_thread = True
 
-        def warmed(result: Any) -> None:
+        def done(result: Any) -> None:
             self._in_thread = False
             if isinstance(result, Failure):
                 self._finish(result)
             elif not self._finished:
                 self._go_on()
 
-        self._run_in_thread(self._source.warm, self._offset, length).addBoth(warmed)
+        self._run_in_thread(call, *arguments).addBoth(done)
 
     def _copy(self, take: Callable[[memoryview], int], window: int) -> None:
         """Read up to *window* bytes and give them to *take*, which says how many it took."""
@@ -221,7 +226,9 @@ class SocketPump(_Pump):
         except BlockingIOError:
             self._go_on()
         except NotCached:
-            self._warm(min(WARM_WINDOW, self._end - self._offset))
+            self._warm()
+        except Unsettled:
+            self._wait_for(self._source.settle)
         except ConnectionError:
             self._go_on()  # the transport will notice, and tell
         except Exception:
@@ -239,9 +246,8 @@ class SocketPump(_Pump):
             return
         window = min(SENDFILE_WINDOW, self._copy_from - self._offset)
         self._source.check_cached(self._offset, window)
-        count = os.sendfile(handle.fileno(), self._source.fd, self._offset, window)
+        self._offset += os.sendfile(handle.fileno(), self._source.fd, self._offset, window)
         self._source.verify()
-        self._offset += count
 
 
 @implementer(IPushProducer)
@@ -273,7 +279,9 @@ class BufferPump(_Pump):
                 if self._offset == self._end:
                     self._finish(None)
         except NotCached:
-            self._warm(min(WARM_WINDOW, self._end - self._offset))
+            self._warm()
+        except Unsettled:
+            self._wait_for(self._source.settle)
         except Exception:
             self._finish(Failure())
 

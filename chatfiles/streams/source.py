@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from chatfiles.model import FileFacts
 
-__all__ = ["FileChanged", "FileSource", "NotCached", "Openable"]
+__all__ = ["FileChanged", "FileSource", "NotCached", "Openable", "Unsettled"]
 
 _NOWAIT = os.RWF_NOWAIT
 #: Bytes of one read that only brings a file into memory.
 _WARM_READ = 256 * 1024
+#: Seconds between looks at a file that is being written: a write sets the time before the size,
+#: with the copying of a page in between, microseconds as a rule.
+_SETTLING = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 
 
 class Openable(Protocol):
@@ -43,19 +48,25 @@ class NotCached(Exception):
     """A read would block; `FileSource.warm` in a thread first."""
 
 
+class Unsettled(Exception):
+    """Somebody writes to the file; `FileSource.settle` in a thread tells what comes of it."""
+
+
 class FileSource:
     """
     Reads a file that others may change meanwhile.
 
     :param file: the open file; it is not closed here.
+    :param sleep: waits for so many seconds.
     :ivar local: whether anything but `read` and `warm` may be called on the reactor's thread; else
         even `verify` waits for a network, or for another program.
     """
 
-    def __init__(self, file: Openable) -> None:
+    def __init__(self, file: Openable, sleep: Callable[[float], object] = time.sleep) -> None:
         self.fd = file.fd
         self.local = file.local
         self._facts = file.facts
+        self._sleep = sleep
         self._tells = True  # whether the file system says what is in memory
         self._warm = (0, 0)
         self._probe = memoryview(bytearray(1))
@@ -65,20 +76,34 @@ class FileSource:
         Check that what has been read up to now is of one version.
 
         A file that grew is still whole up to the pinned length (a log that is being written); one
-        of the same size with another mtime has been rewritten in place.
+        of the same size with another mtime has been rewritten in place, or is about to grow.
 
-        :raise FileChanged: it shrank, or was rewritten.
+        :raise FileChanged: it shrank.
+        :raise Unsettled: it was rewritten, or is about to grow.
         """
         now = os.fstat(self.fd)
         facts = self._facts
-        if now.st_size < facts.size or (
-            now.st_size == facts.size and now.st_mtime_ns != facts.mtime_ns
-        ):
+        if now.st_size < facts.size:
             raise FileChanged
+        if now.st_size == facts.size and now.st_mtime_ns != facts.mtime_ns:
+            raise Unsettled
+
+    def settle(self) -> None:
+        """
+        Wait until it can be told whether the file was rewritten, or grows.  Blocks: for a thread.
+
+        :raise FileChanged: it was rewritten, or shrank.
+        """
+        for pause in _SETTLING:
+            try:
+                return self.verify()
+            except Unsettled:
+                self._sleep(pause)
+        raise FileChanged
 
     def read(self, offset: int, length: int) -> bytes:
         """
-        Read, and `verify`.  Blocks: for a thread.
+        Read, `verify` and `settle`.  Blocks: for a thread.
 
         :return: the bytes, at least one, at most *length*.
         :raise FileChanged: there are none, or of another version.
@@ -86,7 +111,7 @@ class FileSource:
         data = os.pread(self.fd, length, offset)
         if not data:
             raise FileChanged
-        self.verify()
+        self.settle()
         return data
 
     def read_into(self, buffer: memoryview, offset: int) -> int:

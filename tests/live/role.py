@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import chatfiles
 from tests.live.rawhttp import PATIENCE
@@ -153,6 +154,14 @@ class Role:
             with contextlib.suppress(FileNotFoundError):
                 found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
         return found
+
+    def waits_for_a_disk(self) -> bool:
+        """:return: whether a thread of it cannot go on (``D``), whatever it does."""
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # a thread that has ended
+                if stat.read_text().rpartition(")")[2].split()[0] == "D":
+                    return True
+        return False
 
     # -- what it says
 

@@ -252,11 +252,12 @@ class UploadCase(LiveCase):
 
     def assert_nothing_is_left(self, before: list[str]) -> None:
         """Neither a file, nor a descriptor of one, comes of what has just been tried."""
-        for _ in range(3000):  # of the processes' time, not of a clock that may jump
-            if self.names() == before and not self.in_the_making():
-                break
+        looks = 0  # of the processes' time, not of a clock that may jump, nor of a disk that stands
+        while (self.in_the_making(), self.names()) != ({}, before) and looks < 3000:
+            looks += not self.pair.workspace.waits_for_a_disk()
             time.sleep(0.01)
-        self.assertEqual((self.in_the_making(), self.names()), ({}, before))
+        logs = "".join(role.log[-2000:] for role in self.pair.roles)
+        self.assertEqual((self.in_the_making(), self.names()), ({}, before), logs)
 
     def assert_stored(self, answer: Response, contents: list[bytes]) -> list[str]:
         """
