@@ -37,10 +37,12 @@ place (`chatfiles.resource`) turns it into an answer.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar
 
 __all__ = [
+    "NOT_NOW",
     "BadRequest",
     "ChatfilesError",
     "Conflict",
@@ -69,6 +71,9 @@ __all__ = [
     "VersionNotSupported",
     "WriteFailed",
 ]
+
+#: What the system says when it could do so at another time: a 503, whatever was to be done.
+NOT_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 class ChatfilesError(Exception):

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.errors import Unauthorized
+from chatfiles.errors import Unauthorized, Unavailable
 from chatfiles.workspace import inodes as inodes_module
 from chatfiles.workspace.credentials import SecretFile, is_secret, require_secret
 from chatfiles.workspace.deny import DenyRules
@@ -227,6 +227,19 @@ class LogTests(_FileCase):
                 "cannot be read: No such file or directory",
             ],
         )
+
+    def test_out_of_descriptors(self) -> None:
+        """The platform is told that its secret is wrong, or the operator that it is gone."""
+
+        def fail(*_: object, **__: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.put(SECRET.encode())
+        self.patch(os, "open", fail)
+        with capturedLogs() as events:
+            for use in (self.file.read, self.file.present, lambda: self.file.matches(b"guess")):
+                self.assertRaises(Unavailable, use)
+        self.assertEqual(texts(events), [])
 
     def test_never_the_secret(self) -> None:
         """A secret reaches the log, or a traceback that shows the object."""

@@ -189,9 +189,12 @@ class DirectoryTests(Case):
         """A full disk is called a failure, or a failure a full disk."""
         for code in (errno.ENOSPC, errno.EDQUOT):
             self.assertIsInstance(write_error(OSError(code, "")), NoSpace)
-        for code in (errno.EIO, errno.EACCES, errno.EROFS, errno.EFBIG, errno.EMFILE):
+        for code in (errno.EIO, errno.EACCES, errno.EROFS, errno.EFBIG):
             error = write_error(OSError(code, ""))
             self.assertEqual((error.status, error.text), (500, "failed to write file"))
+        for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            error = write_error(OSError(code, ""))
+            self.assertEqual((error.status, error.retry_after), (503, 1))
 
 
 class UnnamedFileTests(Case):

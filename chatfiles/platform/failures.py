@@ -19,7 +19,7 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 
-from chatfiles.errors import UpstreamFailed
+from chatfiles.errors import NOT_NOW, Unavailable, UpstreamFailed
 from chatfiles.platform import refusals
 from chatfiles.platform.answers import BadAnswer
 from chatfiles.platform.dial import AddressRefused
@@ -43,6 +43,8 @@ def not_connected(failure: Failure) -> Failure:
     """:return: what the caller is told of a dial that failed."""
     if failure.check(AddressRefused):
         return Failure(refusals.url_not_allowed(failure.getErrorMessage()))
+    if getattr(failure.value, "osError", None) in NOT_NOW:  # ours, not the workspace's
+        return Failure(Unavailable(retry_after=1))
     if failure.check(*_DIAL_ERRORS):
         return Failure(UpstreamFailed(detail=_why(failure.value)))
     return failure

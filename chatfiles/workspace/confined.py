@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from chatfiles.errors import (
+    NOT_NOW,
     ChatfilesError,
     Forbidden,
     InvalidPath,
@@ -25,7 +26,7 @@ from chatfiles.errors import (
     ReadFailed,
     Unavailable,
 )
-from chatfiles.workspace.mechanisms import HANDLE, NOT_NOW, Mechanism, best_mechanism
+from chatfiles.workspace.mechanisms import HANDLE, Mechanism, best_mechanism
 
 __all__ = [
     "file_not_found",

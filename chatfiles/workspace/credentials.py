@@ -15,7 +15,7 @@ from typing import Final, TypeGuard
 from twisted.logger import Logger
 
 from chatfiles.credentials import same_secret
-from chatfiles.errors import ChatfilesError, Unauthorized
+from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
 from chatfiles.workspace.confined import open_regular
 from chatfiles.workspace.mechanisms import WouldWait, by_cache
 from chatfiles.workspace.near import NearDirectory
@@ -63,10 +63,13 @@ class SecretFile:
         """
         :return: the secret, without white space around it; ``None`` when the file is missing,
             unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
+        :raise Unavailable: 503, out of descriptors or memory: that says nothing of the file.
         """
         try:
             return self._judge(*self._content())
         except OSError as error:
+            if error.errno in NOT_NOW:
+                raise Unavailable(retry_after=1) from error
             self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
             return None
 
@@ -104,12 +107,16 @@ class SecretFile:
         :param at_once: do not block.
         :return: whether it is, in time that does not depend on either; ``False`` without a secret.
         :raise WouldWait: it cannot be told at once.
+        :raise Unavailable: 503, see `read`.
         """
         secret = self.read_at_once() if at_once else self.read()
         return same_secret(presented.decode("utf-8", "surrogateescape"), secret or "")
 
     def present(self) -> bool:
-        """:return: whether there is a secret, so that anybody can be let in."""
+        """
+        :return: whether there is a secret, so that anybody can be let in.
+        :raise Unavailable: 503, see `read`.
+        """
         return self.read() is not None
 
     def write(self, secret: str) -> bool:
@@ -119,6 +126,7 @@ class SecretFile:
         :return: whether anything had to be written.
         :raise ValueError: it is not a secret (`is_secret`).
         :raise OSError: it could not be stored; what was there is still there.
+        :raise Unavailable: see `read`.
         """
         if not is_secret(secret):
             raise ValueError("a secret is 1 to 4096 visible ASCII characters")
@@ -181,6 +189,7 @@ def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = F
     :param at_once: do not block.
     :raise Unauthorized: it is not the secret, or there is none.
     :raise WouldWait: it cannot be told at once.
+    :raise Unavailable: 503, out of descriptors or memory.
     """
     if presented is None:
         raise Unauthorized

@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from chatfiles.errors import ChatfilesError
 from chatfiles.workspace.credentials import SecretFile, is_secret
 from chatfiles.workspace.registry_client import Answer, HTTPClient, RegistryClient, why_no_answer
 
@@ -204,8 +205,9 @@ class Enrolment(Service):
     async def _store(self, key: str, file: SecretFile, value: str) -> None:
         try:
             written = await self._in_thread(partial(file.write, value))
-        except OSError as error:
-            self._say(key, f"could not be stored in {file.shown}: {error.strerror}")
+        except (OSError, ChatfilesError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._say(key, f"could not be stored in {file.shown}: {why}")
             return
         if file is self._token_file:
             self._unsaved_token = None

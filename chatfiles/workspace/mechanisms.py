@@ -16,9 +16,10 @@ import stat
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from chatfiles.errors import NOT_NOW
+
 __all__ = [
     "HANDLE",
-    "NOT_NOW",
     "Mechanism",
     "WouldWait",
     "best_mechanism",
@@ -34,8 +35,6 @@ Mechanism = Callable[[int, Sequence[bytes], int], int]
 
 #: Flags of a descriptor that only names a directory.
 HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-#: What the system says when it could do so at another time.
-NOT_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 #: How often a step is tried while others move things about; ``openat2`` then gives way to the walk.
 RACES = 4
 

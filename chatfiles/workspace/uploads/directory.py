@@ -11,7 +11,15 @@ import os
 import stat
 from collections.abc import Callable
 
-from chatfiles.errors import ChatfilesError, NoSpace, NotFound, ReadFailed, WriteFailed
+from chatfiles.errors import (
+    NOT_NOW,
+    ChatfilesError,
+    NoSpace,
+    NotFound,
+    ReadFailed,
+    Unavailable,
+    WriteFailed,
+)
 from chatfiles.workspace.uploads.incomplete import PART, PREFIX, IncompleteFile
 from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
 
@@ -28,6 +36,8 @@ def write_error(error: OSError) -> ChatfilesError:
     """:return: what the caller is told of *error*."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace()
+    if error.errno in NOT_NOW:
+        return Unavailable(retry_after=1)
     return WriteFailed()
 
 

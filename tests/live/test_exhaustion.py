@@ -1,0 +1,64 @@
+"""A role that has no descriptor left: whoever is connected is told to come back."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+
+from tests.live.processes import LiveCase
+from tests.live.rawhttp import Connection, Response
+from tests.live.role import Role
+from tests.live.upload_client import Way, file, form, ways
+
+
+class DescriptorTests(LiveCase):
+    """``EMFILE``, which is no fault of the workspace's secret, of a file, or of a caller."""
+
+    def exhaust(self, role: Role) -> Callable[[], None]:
+        """:return: gives *role* descriptors again; from now on it gets none."""
+        limits = resource.prlimit(role.pid, resource.RLIMIT_NOFILE)
+        most = 1 + max(int(fd) for fd in os.listdir(f"/proc/{role.pid}/fd"))
+        free = set(range(most)) - {int(fd) for fd in os.listdir(f"/proc/{role.pid}/fd")}
+        resource.prlimit(role.pid, resource.RLIMIT_NOFILE, (min(free, default=most), limits[1]))
+
+        def relieve() -> None:
+            resource.prlimit(role.pid, resource.RLIMIT_NOFILE, limits)
+
+        self.addCleanup(relieve)
+        return relieve
+
+    def assert_later(self, answer: Response) -> None:
+        """It was not the caller's fault, nor is it for ever."""
+        self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"), answer.json)
+        self.assertEqual(answer.json["retry_after_seconds"], 1)
+
+    def test_download(self) -> None:
+        """The secret that cannot be read is taken for another one, or the file for none."""
+        self.pair.write("workspace/there.txt", b"there")
+        for _, role, target, fields in self.pair.hops("path=/workspace/there.txt"):
+            with Connection(role.url) as connection:
+                self.assertEqual(connection.exchange("GET", target, fields).body, b"there")
+                relieve = self.exhaust(self.pair.workspace)
+                for _ in range(3):
+                    self.assert_later(connection.exchange("GET", target, fields))
+                relieve()
+                self.assertEqual(connection.exchange("GET", target, fields).body, b"there")
+
+    def test_upload(self) -> None:
+        """That a role cannot open a file or a connection is told as a failure for good."""
+        body = form(file(b"content"))
+        for way, role in zip(ways(self.pair), reversed(self.pair.roles), strict=True):
+            with way.connect() as connection:
+                self.assertEqual(connection.exchange("GET", "/health").status, 200)
+                relieve = self.exhaust(role)
+                for _ in range(2):
+                    self.assert_later(self.upload(connection, way, body))
+                relieve()
+                self.assertEqual(self.upload(connection, way, body).status, 200)
+
+    def upload(self, connection: Connection, way: Way, body: bytes) -> Response:
+        """:return: the answer to *body* on a connection that there is."""
+        way.begin(connection, len(body))
+        connection.send(body)
+        return connection.response("POST")
