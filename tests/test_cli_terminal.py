@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
+from typing import Any
 
 from tests.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 
@@ -24,6 +25,13 @@ class TerminalCase(StubCase):
         self.go_on = threading.Event()
         self.addCleanup(self.go_on.set)
 
+    def start(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+        """:return: ``chatfiles`` with *words*, as a process."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
+        environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
+        command = [sys.executable, "-m", "chatfiles.cli", *words]
+        return subprocess.Popen(command, cwd=self.directory, env=environment, **streams)
+
     def run_on_terminal(
         self, *words: str, typed: bytes = b"", signum: int | None = None
     ) -> tuple[int, str]:
@@ -35,16 +43,7 @@ class TerminalCase(StubCase):
         """
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(ours, (24, 80))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
-        environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chatfiles.cli", *words],
-            cwd=self.directory,
-            env=environment,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
+        process = self.start(*words, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
         os.write(ours, typed)
         if signum is not None:
@@ -97,6 +96,38 @@ class ProgressTests(TerminalCase):
             self.assertIn("chatfiles: interrupted", written)
             self.assertNotIn("Traceback", written)
             self.assertEqual(self.files(), [])
+
+
+class StandardOutputTests(TerminalCase):
+    """What cannot be written is an error in one line, and the status says so."""
+
+    def told(self, *words: str, **streams: Any) -> str:
+        process = self.start(*words, stderr=subprocess.PIPE, **streams)
+        written = process.communicate()[1].decode()
+        self.assertEqual(process.returncode, 8, written)
+        return written
+
+    def test_full(self) -> None:
+        """A disk that is full: a table, help, a file's content."""
+        content = ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-")
+        self.play(said("200 OK", []), counted(b"x" * 2048))
+        for words in (
+            ("workspace", "list", "--json", "--admin-token-file", "token"),
+            ("get", "--help"),
+            content,
+        ):
+            with open("/dev/full", "wb") as full:
+                written = self.told(*words, stdout=full)
+            self.assertEqual(
+                written, "chatfiles: cannot write to standard output: No space left on device\n"
+            )
+
+    def test_closed(self) -> None:
+        """None at all (``>&-``): nothing is asked for."""
+        words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-")
+        written = self.told(*words, preexec_fn=lambda: os.close(1))
+        self.assertEqual(written, "chatfiles: standard output is closed\n")
+        self.assertEqual(self.asked, [])
 
 
 class QuestionTests(TerminalCase):

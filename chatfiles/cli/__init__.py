@@ -4,14 +4,17 @@ The ``chatfiles`` console script: for people, a client of the platform's HTTP AP
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import sys
 from typing import Any
 
 import click
 
 from chatfiles import __version__
 from chatfiles.cli.demo import demo as demo_command
-from chatfiles.cli.errors import EXIT_TABLE, Interrupted
+from chatfiles.cli.errors import EXIT_TABLE, Interrupted, local_error
 from chatfiles.cli.get import get as get_command
 from chatfiles.cli.options import Settings, connection_options
 from chatfiles.cli.put import put as put_command
@@ -20,6 +23,9 @@ from chatfiles.cli.tokens import token
 from chatfiles.cli.workspaces import workspace
 
 __all__ = ["cli", "main"]
+
+#: What standard output may fail with; all other files are opened, and their failures told, by name.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class _Terminated(KeyboardInterrupt):
@@ -43,6 +49,17 @@ class _Commands(click.Group):
             raise Interrupted(stop.signum) from None
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT) from None
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN:
+                raise
+            _give_up_stdout()
+            raise local_error("cannot write to standard output", error) from error
+
+
+def _give_up_stdout() -> None:
+    """Let what could not be written go, or Python would try again at its end, and complain."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @click.group(

@@ -124,7 +124,7 @@ def _retry_after(said: dict[str, Any], response: HTTPResponse) -> int | None:
 
 def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | None:
     if retry_after is not None:
-        return f"try again in {retry_after} seconds"
+        return f"try again in {retry_after} second{'s' * (retry_after != 1)}"
     known = [word for word in (code, "_".join(error.split())) if word in _HINTS]
     if known:
         return _HINTS[known[0]]
