@@ -5,6 +5,7 @@ A site behind a real socket, with a clock of its own, and a caller that reads on
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,11 @@ async def until(reactor: Any, holds: Callable[[], object]) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("it did not happen")
         await deferLater(reactor, 0)
+
+
+def reset_on_close(end: socket.socket) -> None:
+    """Let a later ``close`` of *end* reset its connection."""
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Loopback:

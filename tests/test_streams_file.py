@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-import struct
 import time
 from typing import Any
 
@@ -21,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from chatfiles.streams import file as file_module
 from chatfiles.streams.file import COPY_WINDOW, SENDFILE_WINDOW, in_flight_limit
 from chatfiles.streams.source import FileSource
-from tests.loopback import Loopback, more_than, until
+from tests.loopback import Loopback, more_than, reset_on_close, until
 from tests.sent_file import ColdSource, Opened, Sending, content
 from tests.web_caller import get, parse
 
@@ -291,8 +289,7 @@ class _CachedPump(_Pump):
         await caller.send(get())
         await until(reactor, lambda: reads)
         # A reset: a mere FIN could be a caller that waits for its answer.
-        linger = struct.pack("ii", 1, 0)
-        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        reset_on_close(caller.socket)
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
         source.warm(0, 2 * MIB)
@@ -362,8 +359,7 @@ class ThreadPumpTests(_Pump):
         self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
         await caller.send(get())
         await until(reactor, lambda: reads)
-        linger = struct.pack("ii", 1, 0)
-        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        reset_on_close(caller.socket)
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
         reads[0].callback(b"late")

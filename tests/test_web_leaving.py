@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -24,7 +23,7 @@ from chatfiles.streams.hangup import HangUp, hang_up, unread, unread_tail
 from chatfiles.web.body import CallerLeft
 from chatfiles.web.chunks import ChunkedBody
 from chatfiles.web.leaving import LOOK, LeaveWatch
-from tests.loopback import Loopback, until
+from tests.loopback import Loopback, reset_on_close, until
 from tests.test_platform_dial import make_certificate
 from tests.test_web_body import Receiver
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Held, chunked, get
@@ -61,8 +60,7 @@ class HeldBack(TestCase):
     def leave(self, how: str) -> None:
         """End it, from the caller's side."""
         if how == "RST":
-            linger = struct.pack("ii", 1, 0)
-            self.caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            reset_on_close(self.caller.socket)
             self.caller.socket.close()
         elif how == "FIN":
             self.caller.socket.close()
@@ -401,7 +399,7 @@ class KernelTests(SynchronousTestCase):
                 self.assertIs(hang_up(transport), HangUp.ENDED)
                 self.assertEqual(unread(transport), 1000 * unread_too)
         transport, other = self.pair("tcp")
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(other)
         other.close()
         while hang_up(transport) is HangUp.NOT:
             pass

@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.resource import Answer
+from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import unsent
 from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import KEEP_ALIVE_DRAIN
-from tests.loopback import Loopback, more_than, until
+from tests.loopback import Loopback, more_than, reset_on_close, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
 
 GHOST = post(b"", path=b"/ghost")
@@ -112,6 +113,22 @@ class SocketTests(TestCase):
         await caller.read_to_end()
         self.assertEqual([answer.status for answer in caller.answers()], [413])
         await until(reactor, lambda: not unsent(caller.transport))
+        caller.clock.advance(LINGER_SECONDS)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_sender_who_goes_on_and_leaves(self) -> None:
+        """What one that is gone has not taken would be waited for until patience ends."""
+        held = Held()
+        caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
+        await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        held.requests[0].write(bytes(1 << 20))
+        held.answers[0].callback(None)
+        await caller.flood(1 << 26)
+        reset_on_close(caller.socket)
+        caller.socket.close()
+        await until(reactor, lambda: hang_up(caller.transport) is HangUp.RESET)
+        self.assertTrue(unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS)
         await until(reactor, lambda: not caller.site.channels)
 

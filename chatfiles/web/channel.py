@@ -438,7 +438,9 @@ class Channel(HTTPChannel):
 
     def _end_linger(self) -> None:
         """Cut, unless the answer is still on its way to a slow reader."""
-        if unsent(self.transport) and self._goes_on(LINGER_SECONDS):
+        # What was on its way to one that has reset the connection counts as unsent for ever.
+        is_reset = hang_up(self.transport) is HangUp.RESET
+        if not is_reset and unsent(self.transport) and self._goes_on(LINGER_SECONDS):
             self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         else:
             self.abort()
