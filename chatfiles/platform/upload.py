@@ -41,7 +41,7 @@ class Upload(Endpoint):
         """Pass the form on and relay what the workspace says."""
         context = self._context
         await context.authenticator.for_workspace(request, self._workspace_id, Scope.WRITE)
-        request.workspace = str(self._workspace_id or "-")
+        request.workspace = str(self._workspace_id or "")
         workspace_id = require_id(self._workspace_id)
         target = await context.resolver.resolve(workspace_id, "upload")
         fields, limit = request.requestHeaders, context.limits.per_request_bytes

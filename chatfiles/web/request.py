@@ -34,7 +34,7 @@ class Request(server.Request):
     :ivar fields: of the answer.
     :ivar peer: the address at the other end of its connection; ``None`` where it has none.
     :ivar operation: what the log calls it; empty for requests that are not logged.
-    :ivar workspace: the workspace it is about, for the log.
+    :ivar workspace: the workspace it is about, for the log, where that is not the site's.
     :ivar ends_with_caller: it is given up when the caller closes its side.
     :ivar outcome: how it ended, for the log, when that is not ``complete``.
     """
@@ -46,7 +46,7 @@ class Request(server.Request):
     request_id: str = "-"
     peer: str | None = None
     operation: str = ""
-    workspace: str = "-"
+    workspace: str = ""
     outcome: str = ""
     ends_with_caller: bool = False
     started: float = 0.0

@@ -52,6 +52,7 @@ class Site(TwistedSite):
     :param now: the time of day, in seconds since the epoch.
     :param client_address: tells whom the log names; ``None`` when that is always the other end.
     :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
+    :param workspace: the one that requests are about, as the log names it, unless they say.
     """
 
     requestFactory = Request
@@ -68,6 +69,7 @@ class Site(TwistedSite):
         now: Callable[[], float] = time.time,
         client_address: ClientAddress | None = None,
         is_relayed: IsRelayed | None = None,
+        workspace: str = "-",
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
@@ -80,6 +82,7 @@ class Site(TwistedSite):
         self.now = now
         self._client_address = client_address
         self._is_relayed = is_relayed
+        self._workspace = workspace
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
@@ -115,13 +118,14 @@ class Site(TwistedSite):
         carried = request.body.seen or request.sentLength  # an upload's bytes come, a file's go
         forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
         client = self.client_of(request.peer, forwarded)
+        workspace = request.workspace or self._workspace
         # The line is made here: the logger's own formatting costs as much as the rest of a request.
         self._logger.info(
             "{line}",
-            line=f"{request.request_id} {request.workspace} {request.operation} {status} "
+            line=f"{request.request_id} {workspace} {request.operation} {status} "
             f"{carried} bytes {seconds:.3f} s {outcome} from {client}",
             request_id=request.request_id,
-            workspace=request.workspace,
+            workspace=workspace,
             operation=request.operation,
             status=status,
             bytes=carried,
@@ -144,8 +148,9 @@ class Site(TwistedSite):
         :param forwarded: the values of its ``X-Forwarded-For``, if its head was received whole.
         """
         self._logger.info(
-            "{request_id} - refused {status} {code} from {client}",
+            "{request_id} {workspace} refused {status} {code} from {client}",
             request_id=request_id,
+            workspace=self._workspace,
             status=error.status,
             code=error.code,
             client=self.client_of(peer, forwarded),

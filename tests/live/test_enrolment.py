@@ -125,6 +125,7 @@ class EnrolmentTests(EnrolmentCase):
         self.assertEqual(row["url"], role.url)
         self.assertIsNotNone(row["last_heartbeat_at"])
         role.logged("registry/register .* accepted")
+        role.logged(rf" {made} read 200 8 bytes ")
         before = os.stat(os.path.join(configs, ".platform_inbound_secret"))
         role.stop()
 
