@@ -8,6 +8,7 @@ that nobody takes a part for the whole.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -172,11 +173,26 @@ class Endpoint(Resource):
         was_cancelled = request.disconnected and isinstance(error, CancelledError)
         if not (outcome or was_cancelled):
             self.log.failure("{request_id} failed", request_id=request.request_id)
+        elif told.status >= 500 and (why := _of_the_system(told)):
+            # Nothing for the caller, but the operator can do something about it.
+            self.log.warn(
+                "{request_id} {code}: {why}", request_id=request.request_id, code=told.code, why=why
+            )
         if request.disconnected or request.startedWriting:
             request.abort(outcome or "internal_error")
             return None
         request.outcome = request.outcome or told.code
         return error_answer(told, request.request_id)
+
+
+def _of_the_system(error: BaseException) -> str:
+    """:return: what the system said that led to *error*; empty if it was not the system."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__
+    return ""
 
 
 class NoRoute(Endpoint):

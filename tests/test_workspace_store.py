@@ -305,10 +305,21 @@ class RootTests(_StoreCase):
     def test_appears_later(self) -> None:
         """A directory that is mounted or made after the role has started is never found."""
         store = self.store()
-        with self.assertRaises(NotFound):
+        self.assertEqual(store.missing(), [(b"/workspace", self.top + b"/ws")])
+        with self.assertRaises(ReadFailed):  # the operator has said that it is there
             store.open(virtual(b"/workspace/f"))
         build(self.top, {b"ws/f": b"f"})
         self.assertEqual(self.read(store, b"/workspace/f"), b"f")
+        self.assertEqual(store.missing(), [])
+
+    def test_not_on_this_machine(self) -> None:
+        """A machine without plugins fails, instead of having none."""
+        if os.path.exists(b"/plugins"):
+            raise SkipTest("there are plugins")
+        store = self.store({b"/plugins": b"/plugins"})
+        self.assertEqual(store.missing(), [])
+        with self.assertRaises(NotFound):
+            store.open(virtual(b"/plugins/f"))
 
     def test_replaced(self) -> None:
         """A directory that is replaced while the old one lives on keeps being served."""
@@ -507,7 +518,35 @@ def _raising(code: int) -> Callable[[os.stat_result], bool]:
 
 
 class DenyTests(_StoreCase):
-    """The operator's own rules."""
+    """The operator's own rules, and those that always hold."""
+
+    def test_under_another_root(self) -> None:
+        """What is denied in ``/configs`` is served where its directory lies in another root."""
+        build(
+            self.top,
+            {
+                b"ws/conf/.hermes/key": b"k",
+                b"ws/conf/.auth_token": b"t",
+                b"ws/.c/.platform_inbound_secret.tmp-1": b"s",
+                b"ws/.c/f": b"f",
+                b"ws/conf/f": b"f",
+            },
+        )
+        store = self.store(
+            {b"/workspace": self.top + b"/ws", b"/configs": self.top + b"/ws/conf"},
+            credentials=[self.top + b"/ws/.c/.auth_token"],
+            deny=[b"/workspace/conf/f"],
+        )
+        for opened in (store.open, store.open_at_once):
+            for raw in (
+                b"/workspace/conf/.hermes/key",
+                b"/workspace/conf/.auth_token",
+                b"/workspace/.c/.platform_inbound_secret.tmp-1",
+                b"/configs/f",
+            ):
+                with self.assertRaises(NotFound):
+                    opened(virtual(raw))
+        self.assertEqual(self.read(store, b"/workspace/.c/f"), b"f")
 
     def test_extra(self) -> None:
         """A rule of the operator does not hold, or one for a root tells that it is there."""

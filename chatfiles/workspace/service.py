@@ -93,6 +93,12 @@ def workspace_service(
 
     async def begin() -> None:
         threads.start()
+        for root, path in await threads.run(store.missing):
+            _log.warn(
+                "--root={root}={path}: there is no such directory",
+                root=os.fsdecode(root),
+                path=os.fsdecode(path),
+            )
         swept = await threads.run(uploads.sweep)
         if swept:
             _log.info("removed {count} uploads that a killed process left", count=swept)

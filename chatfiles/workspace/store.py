@@ -15,6 +15,7 @@ from chatfiles.errors import Forbidden, NotARegularFile, ReadFailed, Unavailable
 from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
 from chatfiles.paths import ROOTS, VirtualPath
+from chatfiles.workspace.aliases import Aliases
 from chatfiles.workspace.confined import file_not_found, open_directory, open_regular, refusal
 from chatfiles.workspace.deny import DenyRules
 from chatfiles.workspace.filesystems import is_on_disk
@@ -70,25 +71,28 @@ class _Root:
     at each time.  Where there was none, none is followed later: whoever may write beside a root
     must not be able to turn it into another directory.
 
-    :ivar seen: whether it has ever been there.  One that never was has no files, such as a
-        ``/plugins`` on a machine without plugins; one that is gone is a fault of the machine.
+    :param root: its name.
+    :ivar path: where it is, absolute.
+    :ivar expected: whether it has to be there: it was, or the operator has said where it is.  That
+        it is gone is a fault of the machine; else it has no files, such as a ``/plugins`` on a
+        machine without plugins.
     """
 
-    __slots__ = ("_near", "_path", "_plain", "seen")
+    __slots__ = ("_near", "_plain", "expected", "path")
 
-    def __init__(self, directory: bytes) -> None:
-        self._path = os.path.abspath(directory)
-        self._plain = os.path.realpath(self._path) == self._path
-        self._near = NearDirectory(self._path)
-        self.seen = os.path.isdir(self._path)
+    def __init__(self, root: bytes, directory: bytes) -> None:
+        self.path = os.path.abspath(directory)
+        self._plain = os.path.realpath(self.path) == self.path
+        self._near = NearDirectory(self.path)
+        self.expected = self.path != root or os.path.isdir(self.path)
 
     def open(self, mechanism: Mechanism | None) -> int:
         """:raise OSError: it is not there, or not a directory.  Blocks."""
         if self._plain:
-            fd = open_directory(self._path, mechanism=mechanism)
+            fd = open_directory(self.path, mechanism=mechanism)
         else:
-            fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.seen = True
+            fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.expected = True
         return fd
 
     def learn(self, fd: int, file_fd: int) -> None:
@@ -119,7 +123,8 @@ class FileStore:
     :param roots: root (one of `ROOTS`) → directory; a relative one counts from where the process
         is now.  A root that is not named has no files.
     :param deny: what is never served.
-    :param credentials: paths of the role's credential files, whose inodes are never served.
+    :param credentials: paths of the role's credential files, whose inodes are never served; what is
+        denied in ``/configs`` is denied beside them, too.
     :param mechanism: how paths are resolved (`chatfiles.workspace.confined`), for tests.
     :raise ValueError: a root that is not one of `ROOTS`.
     """
@@ -135,9 +140,14 @@ class FileStore:
         for root in roots:
             if root not in ROOTS:
                 raise ValueError(f"not a root: {root!r}")
-        self._roots = {root: _Root(os.fsencode(path)) for root, path in roots.items()}
+        self._roots = {root: _Root(root, os.fsencode(path)) for root, path in roots.items()}
         self._deny = deny
-        self._credentials = CredentialInodes(credentials)
+        kept = [os.path.abspath(os.fsencode(path)) for path in credentials]
+        self._credentials = CredentialInodes(kept)
+        self._aliases = Aliases(
+            [(name, os.path.realpath(root.path)) for name, root in self._roots.items()],
+            [(b"/configs", os.path.realpath(os.path.dirname(path))) for path in kept],
+        )
         self._mechanism = mechanism
 
     def open(self, path: VirtualPath) -> OpenFile:
@@ -171,6 +181,8 @@ class FileStore:
         root = self._roots.get(path.root)
         if root is None or self._deny.denies(path.raw):
             raise file_not_found()
+        if any(map(self._deny.denies, self._aliases.of(path.root, path.raw))):
+            raise file_not_found()
         if not path.segments:
             raise NotARegularFile()
         return root
@@ -186,6 +198,14 @@ class FileStore:
             raise file_not_found()
         return self._open_root(self._roots[root])
 
+    def missing(self) -> list[tuple[bytes, bytes]]:
+        """:return: the roots, and their directories, that should be there and are not."""
+        return [
+            (name, root.path)
+            for name, root in self._roots.items()
+            if root.expected and not os.path.isdir(root.path)
+        ]
+
     def close(self) -> None:
         """Release what the store keeps open; files that were opened stay open.  Idempotent."""
         self._credentials.close()
@@ -194,7 +214,7 @@ class FileStore:
         try:
             return root.open(self._mechanism)
         except OSError as error:
-            if error.errno == errno.ENOENT and not root.seen:
+            if error.errno == errno.ENOENT and not root.expected:
                 raise file_not_found() from error
             refused = refusal(error)
             # Where the roots are is the operator's doing: that one is gone is not a missing file.

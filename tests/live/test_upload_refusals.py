@@ -244,7 +244,9 @@ class RefusalTests(RefusalCase):
         try:
             for way in self.ways():
                 answer = way.send(form(file(b"x")))
-                self.assert_error(answer, 500, "failed to write file", code="write_failed")
+                told = self.assert_error(answer, 500, "failed to write file", code="write_failed")
+                line = f"{told['request_id']} write_failed: No such file or directory"
+                self.pair.workspace.logged(line)
             self.assertFalse(os.path.exists(root))
         finally:
             os.rename(root + ".gone", root)
