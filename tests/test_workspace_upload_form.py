@@ -346,6 +346,28 @@ class HeaderTests(SynchronousTestCase):
         ):
             self.assertEqual(read([form(part(b"c", line))]), [("x", None, b"c")], line)
 
+    def test_extended(self) -> None:
+        """A file whose name comes in the form of RFC 8187 alone is taken for a text field."""
+        for value, name in {
+            b"filename*=UTF-8''%e2%82%ac%20a.txt": "€ a.txt",
+            b"filename*=utf-8'en'a.txt": "a.txt",
+            b"FILENAME*=ISO-8859-1''%a3": "£",
+            b"filename* = utf-8''": "",
+            b"filename*=utf-8''x%0d%0ay": "x\r\ny",
+            b"filename=\"x\"; filename*=utf-8''y": "x",
+            b"filename*=utf-8''y; filename=x": "x",
+        }.items():
+            line = b'Content-Disposition: form-data; name="files"; ' + value
+            self.assertEqual(read([form(part(b"c", line))]), [(name, None, b"c")], value)
+        for value in (
+            b'filename*="x"',
+            b"filename*=x",
+            b"filename*=utf-16''x",
+            b"xfilename*=utf-8''x",
+        ):
+            line = b'Content-Disposition: form-data; name="files"; ' + value
+            self.assertEqual(read([form(part(b"skip", line))]), [], value)
+
     def test_skipped(self) -> None:
         """Something that is no file of the field is stored."""
         for headers in (

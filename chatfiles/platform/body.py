@@ -12,7 +12,7 @@ from chatfiles.errors import BadRequest
 from chatfiles.model import ALL_SCOPES, Scope, parse_workspace_id
 from chatfiles.platform import refusals
 
-__all__ = ["allowed_url", "optional_text", "required_id", "scopes_of"]
+__all__ = ["allowed_url", "optional_text", "printable_part", "required_id", "scopes_of"]
 
 #: Characters of a name or mode that are kept.
 MAX_TEXT = 256
@@ -33,6 +33,12 @@ def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str
             f"{name} must be a printable text of at most {limit} characters", code="invalid_field"
         )
     return value
+
+
+def printable_part(value: object, limit: int = MAX_TEXT) -> str:
+    """:return: what can be kept of *value* as a name; empty if it is no text."""
+    text = value if isinstance(value, str) else ""
+    return "".join(c if c.isprintable() else " " for c in text[:limit]).strip()
 
 
 def required_id(body: dict[str, Any], name: str) -> UUID:

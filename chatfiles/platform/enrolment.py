@@ -11,7 +11,7 @@ from uuid import UUID
 from chatfiles.errors import Conflict
 from chatfiles.model import ALL_SCOPES, Scope, Workspace, token_hash, token_prefix
 from chatfiles.platform import refusals
-from chatfiles.platform.body import allowed_url, optional_text, required_id
+from chatfiles.platform.body import allowed_url, optional_text, printable_part, required_id
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.tokens import Caller
 from chatfiles.resource import Answer, Endpoint, read_json
@@ -122,7 +122,8 @@ class Register(_AgentEndpoint):
     @staticmethod
     def _name(body: dict[str, Any], workspace_id: UUID) -> str:
         card = body.get("agent_card")
-        name = optional_text(card, "name") if isinstance(card, dict) else None
+        # The card is its agent's affair: nothing in it is a reason to refuse.
+        name = printable_part(card.get("name")) if isinstance(card, dict) else ""
         return name or str(workspace_id)
 
 

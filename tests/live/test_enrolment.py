@@ -197,6 +197,36 @@ class EnrolmentTests(EnrolmentCase):
         beats = self.post("/registry/heartbeat", beat, token).json
         self.assertEqual(beats, {**answer.json, "status": "ok"})
 
+    def test_cards(self) -> None:
+        """A workspace is turned away for what its agent is called."""
+        made, token = self.pair.add(None)
+        url = self.pair.workspace.url
+        names: dict[object, str | None] = {
+            "a\u00a0b": "a b",
+            "\U0001f468\u200d\U0001f469": "\U0001f468 \U0001f469",
+            "x" * 300: "x" * 256,
+            " \r\n": None,
+            "": None,
+            7: None,
+        }
+        for name, kept in names.items():
+            for fresh in (False, True):
+                workspace_id = str(uuid.uuid4()) if fresh else made
+                body = {"id": workspace_id, "url": url, "agent_card": {"name": name}}
+                answer = self.post("/registry/register", body, self.pair.admin if fresh else token)
+                self.assertEqual(answer.status, 200, name)
+                self.pair.hide(answer.json["platform_inbound_secret"])
+                self.pair.hide(answer.json.get("auth_token", ""))
+                if fresh:
+                    row = self.pair.as_admin("GET", f"/workspaces/{workspace_id}").json
+                    self.assertEqual(row["name"], kept or workspace_id)
+        cards: tuple[object, ...] = (None, "x", [], {"name": None})
+        for card in cards:
+            answer = self.post(
+                "/registry/register", {"id": made, "url": url, "agent_card": card}, token
+            )
+            self.assertEqual(answer.status, 200, card)
+
     def test_first_token_for_the_admin(self) -> None:
         """Registered by the admin, a workspace without any live token gets its first one."""
         made, _ = self.pair.add(None)

@@ -8,8 +8,10 @@ itself, and gives events instead of callbacks, so that what a part is can be dec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from multipart import MultipartError, MultipartSegment, ParserError, PushMultipartParser
 
@@ -25,6 +27,10 @@ MAX_HEADER_LINE = 8 * 1024
 MAX_HEADER_LINES = 16
 #: Characters of a media type that are repeated to the caller.
 MAX_MEDIA_TYPE = 255
+#: A name in the form of RFC 8187.
+_EXTENDED = re.compile(
+    r";[ \t]*filename\*[ \t]*=[ \t]*(?:utf-8|iso-8859-1)'[^'\";]*'([^'\"; \t]*)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,10 @@ class FormReader:
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
-                    self._in_file = event.name == "files" and event.filename is not None
-                    if self._in_file:
-                        yield FileBegins(_text(event.filename or ""), _media_type(event))
+                    name = _file_name(event) if event.name == "files" else None
+                    self._in_file = name is not None
+                    if name is not None:
+                        yield FileBegins(name, _media_type(event))
                 elif not self._in_file:
                     continue
                 elif event is None:
@@ -137,6 +144,15 @@ class FormReader:
             self._parser.close()
         except MultipartError as error:
             raise invalid_form(str(error)) from None
+
+
+def _file_name(part: MultipartSegment) -> str | None:
+    """:return: what the sender calls it; ``None`` if it is no file."""
+    if part.filename is not None:
+        return _text(part.filename)
+    # RFC 7578, 4.2, forbids this form; Python's requests has long sent nothing else.
+    extended = _EXTENDED.search(part.header("Content-Disposition") or "")
+    return extended and _text(unquote_to_bytes(extended[1]).decode("latin-1"))
 
 
 def _text(latin: str) -> str:
