@@ -8,9 +8,11 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.threadpool import ThreadPool
+
+from chatfiles.errors import Unavailable
 
 __all__ = ["Threads"]
 
@@ -66,7 +68,10 @@ class Threads:
             self._pool.stop()
 
     def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """:return: the result of *function*, called in a thread."""
+        """
+        :return: the result of *function*, called in a thread; fails with `Unavailable` when none
+            can be started.
+        """
         return self.run_or_discard(_drop, function, *args, **kwargs)
 
     def run_or_discard(
@@ -98,8 +103,13 @@ class Threads:
         def done(success: bool, result: Any) -> None:
             self._reactor.callFromThread(deliver, success, result)
 
+        try:
+            self._pool.callInThreadWithCallback(done, function, *args, **kwargs)
+        except RuntimeError:  # no memory, or no process id, for a thread more
+            # Twisted counts it all the same, and would wait for its end.
+            self._pool.threads[:] = [t for t in self._pool.threads if t.ident is not None]
+            return fail(Unavailable("no thread can be started — retry shortly", retry_after=1))
         self._unsettled += 1
-        self._pool.callInThreadWithCallback(done, function, *args, **kwargs)
         return waiting
 
 

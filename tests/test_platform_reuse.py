@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.platform.reuse import READ_SIZE, SMALL_READ, IdleConnections, ReadSizes
+from chatfiles.platform.reuse import READ_SIZE, IdleConnections, ReadSizes
+from chatfiles.streams.transports import SMALL_READ
 
 
 class Kept:

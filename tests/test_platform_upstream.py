@@ -31,14 +31,17 @@ from chatfiles.errors import ChatfilesError, TooLarge, UpstreamFailed, UpstreamT
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
 from chatfiles.platform.dial import Dialer
 from chatfiles.platform.lookups import Lookups
-from chatfiles.platform.reuse import READ_SIZE, SMALL_READ
+from chatfiles.platform.reuse import READ_SIZE
 from chatfiles.platform.upstream import UpstreamAgent
+from chatfiles.streams.transports import SMALL_READ, TINY_READ
+from chatfiles.web.chunks import CROWD
 from tests.test_platform_dial import make_certificate
 
 URL = b"http://8.8.8.8:8000/base/internal/file/read?path=/workspace/a%20b"
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
 FILLED = OK + b"Content-Length: 3\r\n\r\nabc"
 BODY = b"x" * 1000
+LARGE = OK + b"Content-Length: %d\r\n\r\n" % (SMALL_READ + 1)
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 INJECTED = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
 
@@ -849,7 +852,7 @@ class UploadTests(UpstreamTestCase):
     """An upload ends in the workspace's answer, whenever that comes, or in what broke it."""
 
     def test_answered(self):
-        """The usual order: the whole body, then the answer; and the connection is kept."""
+        """The usual order: the whole body, then the answer, and the end of the connection."""
         for length in (3, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -857,10 +860,13 @@ class UploadTests(UpstreamTestCase):
             upload.consumer.write(b"abc")
             upload.done.callback(None)
             self.assertNoResult(result)
+            self.assertIn(b"\r\nConnection: close\r\n", self.wire.sent())
             self.wire.send(FILLED)
             self.assertEqual(self.take(result).outcome, "OK:3")
+            # What we have sent may be unread, or unsent, and stay so.
+            self.assertTrue(self.wire.aborted)
             self.ask()
-            self.assertEqual(len(self.wires), 1)
+            self.assertEqual(len(self.wires), 2)
 
     def test_answered_early(self):
         """An answer that comes first is taken; the rest of the body is not wanted any more."""
@@ -957,7 +963,7 @@ class ReadSizeTests(UpstreamTestCase):
         for head, during in [
             (OK + b"Content-Length: 1000\r\n\r\n", SMALL_READ),
             (OK + b"Content-Length: 65537\r\n\r\n", READ_SIZE),
-            (CHUNKED, READ_SIZE),
+            (CHUNKED, SMALL_READ),
         ]:
             self.make()
             result = self.ask()
@@ -972,18 +978,33 @@ class ReadSizeTests(UpstreamTestCase):
     def test_end_of_body(self):
         """A connection that is kept goes back to small reads."""
         result = self.ask()
-        self.wire.send(CHUNKED)
+        self.wire.send(LARGE)
         self.take(result)
-        self.wire.send(b"3\r\nabc\r\n")
+        self.wire.send(b"abc")
         self.assertEqual(self.wire.bufferSize, READ_SIZE)
-        self.wire.send(b"0\r\n\r\n")
+        self.wire.send(b"x" * (SMALL_READ - 2))
         self.assertEqual(self.wire.bufferSize, SMALL_READ)
+        self.assertFalse(self.wire.disconnecting)
+
+    def test_crowded(self):
+        """A workspace that makes chunks of one byte keeps everybody else waiting for it."""
+        for chunks, during in ((CROWD, SMALL_READ), (CROWD + 1, TINY_READ)):
+            result = self.ask()
+            self.wire.send(CHUNKED)
+            collector = self.take(result)
+            self.wire.send(b"1\r\nx\r\n" * chunks)
+            self.wire.send(b"3\r\nabc\r\n")
+            self.assertEqual(self.wire.bufferSize, during)
+            self.wire.send(b"0\r\n\r\n")
+            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.assertEqual(collector.outcome, f"OK:{chunks + 3}")
+        self.assertEqual(len(self.wires), 1)
 
     def test_many(self):
         """Many large bodies at once share what we are ready to hold."""
         for _ in range(64):
             result = self.ask()
-            self.wire.send(CHUNKED)
+            self.wire.send(LARGE)
             self.take(result)
         self.wires[0].send(b"1")
         self.assertEqual(self.wires[0].bufferSize, READ_SIZE // 4)

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -120,6 +120,18 @@ class FeederTests(SynchronousTestCase):
         self.assertIsInstance(result, Failure)
         value: BaseException = result.value
         return value
+
+    def test_no_thread(self) -> None:
+        """A file in the making would stay open until the role is started again."""
+
+        def refuse(*_: object) -> Deferred[Any]:
+            return fail(SinkError())
+
+        self.feeder = SinkFeeder(self.body, self.sink, refuse)
+        self.feeder.done.addBoth(self.results.append)
+        self.feeder.received(b"x")
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual((self.sink.calls, self.sink.closed), (["close"], 1))
 
     def test_in_order(self) -> None:
         """Bytes are swapped, or the end overtakes them."""

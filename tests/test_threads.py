@@ -12,8 +12,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import TestCase
 
+from chatfiles.errors import Unavailable
 from chatfiles.threads import Threads
 from tests.loopback import PATIENCE, until
+
+START = threading.Thread.start
 
 
 class ThreadsTests(TestCase):
@@ -53,6 +56,22 @@ class ThreadsTests(TestCase):
         for running in calls:
             await running
         self.assertEqual((len(names), len(set(names))), (6, 2))
+
+    async def test_none_can_be_started(self) -> None:
+        """A call that cannot be made would be waited for when the role stops, or be a 500."""
+        threads = Threads(reactor, "test", 1)  # type: ignore[arg-type]
+        threads.start()
+        self.addCleanup(threads.stop)
+
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, "start", refuse)
+        error = self.failureResultOf(threads.run(int), Unavailable).value
+        self.assertEqual((error.status, error.retry_after), (503, 1))
+        self.successResultOf(threads.settled())
+        self.patch(threading.Thread, "start", START)
+        self.assertEqual(await threads.run(int, "7"), 7)
 
     async def test_cancelled(self) -> None:
         """A result that owns something would be lost with the call that was given up."""

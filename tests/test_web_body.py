@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.errors import RequestTimeout, TooLarge
 from chatfiles.resource import Answer
-from chatfiles.web.body import LARGE_READ, SMALL_READ, CallerLeft, RequestBody
-from chatfiles.web.channel import TINY_READ
+from chatfiles.streams.transports import SMALL_READ, TINY_READ
+from chatfiles.web.body import LARGE_READ, CallerLeft, RequestBody
 from chatfiles.web.chunks import CROWD
 from tests.loopback import Loopback, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post

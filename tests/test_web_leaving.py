@@ -21,6 +21,7 @@ from chatfiles.resource import Answer
 from chatfiles.streams import hangup
 from chatfiles.streams.hangup import HangUp, hang_up, unread, unread_tail
 from chatfiles.web.body import CallerLeft
+from chatfiles.web.channel import EAGER_BYTES
 from chatfiles.web.chunks import ChunkedBody
 from chatfiles.web.leaving import LOOK, LeaveWatch
 from tests.loopback import Loopback, reset_on_close, until
@@ -100,6 +101,21 @@ class HeldBack(TestCase):
 
 class LeavingTests(HeldBack):
     """Who has left is not waited for."""
+
+    async def test_eager(self) -> None:
+        """One that has sent more ahead than it may is not read from, whatever it does."""
+        for how in (HangUp.RESET, HangUp.ENDED):
+            self.start(ends_with_caller=True)
+            await self.caller.send(get(b"/p") + get(b"/next") * (2 * EAGER_BYTES // 20))
+            await until(reactor, lambda: self.held.requests)
+            await until(reactor, lambda: self.caller.transport not in reactor.getReaders())
+            self.leave("RST" if how is HangUp.RESET else "FIN")
+            await self.noticed(how)
+            self.caller.clock.advance(LOOK)
+            await until(reactor, lambda: not self.caller.site.channels)
+            self.assertEqual(len(self.held.requests), 1)
+            self.assertEqual(self.held.requests[0].outcome, "client_left")
+            self.assertEqual(self.caller.clock.getDelayedCalls(), [])
 
     async def test_reset(self) -> None:
         """An upstream would wait for a caller that is gone until it is cut for its silence."""

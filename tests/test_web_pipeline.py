@@ -12,7 +12,7 @@ from chatfiles.resource import Answer, Branch, Endpoint
 from chatfiles.web.channel import AT_ONCE
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, until
-from tests.web_caller import Caller, get
+from tests.web_caller import Caller, Held, get, tree
 
 MIB = 1 << 20
 #: More than any two kernels hold for a loopback connection.
@@ -84,6 +84,15 @@ class PipelineTests(TestCase):
 
 class TurnTests(SynchronousTestCase):
     """What a caller sends ahead is served bit by bit."""
+
+    def test_caller_leaves_between_turns(self) -> None:
+        """The rest would be served to nobody: downloads that nothing slows down, or ends."""
+        held = Held()
+        caller = Caller(tree(held=held)).send(get(b"/none") * (AT_ONCE + 10) + get(b"/held"))
+        caller.leave()
+        caller.advance(1)
+        self.assertEqual((held.requests, caller.site.running), ([], 0))
+        self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     def test_others_have_their_turn(self) -> None:
         """Whoever sends thousands of cheap requests at once holds up everybody else."""

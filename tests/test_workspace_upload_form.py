@@ -18,7 +18,6 @@ from chatfiles.workspace.uploads.form import (
     MAX_PARTS,
     FileBegins,
     FileContent,
-    FileEnds,
     FormReader,
 )
 
@@ -51,29 +50,19 @@ def read(pieces: Iterable[bytes], boundary: str = BOUNDARY) -> list[File] | str:
     :return: the files of a form, or the detail of its refusal; fails unless the events of each
         file are in order.
     """
-    reader, files, content = FormReader(boundary), list[File](), None
-    begun: FileBegins | None = None
+    reader, files = FormReader(boundary), list[File]()
     try:
         for piece in pieces:
             for event in reader.feed(piece):
                 if isinstance(event, FileBegins):
-                    assert begun is None
-                    begun, content = event, bytearray()
-                elif isinstance(event, FileContent):
-                    assert begun is not None
-                    assert content is not None
-                    assert event.data
-                    content += event.data
+                    files.append((event.name, event.media_type, b""))
                 else:
-                    assert isinstance(event, FileEnds)
-                    assert begun is not None
-                    assert content is not None
-                    files.append((begun.name, begun.media_type, bytes(content)))
-                    begun = None
+                    assert event.data
+                    name, media_type, content = files.pop()
+                    files.append((name, media_type, content + event.data))
         reader.finish()
     except BadRequest as refusal:
         return f"{refusal.text}: {refusal.detail}"
-    assert begun is None
     return files
 
 
@@ -214,7 +203,7 @@ class SplitTests(SynchronousTestCase):
             [FileBegins("x", None), FileContent(b"first half")],
         )
         self.assertEqual(list(reader.feed(b", second")), [FileContent(b", second")])
-        self.assertEqual(list(reader.feed(DELIMITER + b"--")), [FileEnds()])
+        self.assertEqual(list(reader.feed(DELIMITER + b"--")), [])
         reader.finish()
 
 

@@ -7,7 +7,7 @@ has no other way to
 - judge an answer before its parser sees it, and refuse it (``_parser``, ``_everReceivedData``,
   ``_disconnectParser``, ``_transferDecoders``);
 - notice octets behind an answer, which it drops (``_finishResponse``);
-- end a body at once (``_transportProxy``);
+- end a body, or a connection, at once (``_transportProxy``, ``_giveUp``);
 - take an answer that comes before the request is complete.  It would wait for the request to
   end, for ever if the peer reads no more, or lose the answer if the peer closes
   (``_state``, ``_responseDeferred``, ``_finishedRequest``, ``_currentRequest``).
@@ -28,7 +28,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 
 from chatfiles.platform.answers import AnswerHead, HeadScanner
-from chatfiles.platform.reuse import SMALL_READ, IdleConnections, ReadSizes
+from chatfiles.platform.reuse import IdleConnections, ReadSizes
+from chatfiles.streams.transports import SMALL_READ, TINY_READ, read_at_most
 from chatfiles.web.chunks import ChunkedBody
 
 __all__ = ["ConnectionFactory", "IWatchfulBody", "OneRequest", "WorkspaceConnection"]
@@ -60,7 +61,8 @@ class IWatchfulBody(IBodyProducer):
 
 class OneRequest(Request):
     """
-    A request, which may be sent twice if the first connection turns out to be dead.
+    A request, which may be sent twice if the first connection turns out to be dead.  One with a
+    body is the last on its connection: an answer does not prove that the body has been taken.
 
     :param target: path and query.
     :param uri: the whole URL.
@@ -77,7 +79,7 @@ class OneRequest(Request):
         uri: bytes,
         sent: Callable[[ITransport], object],
     ) -> None:
-        super().__init__(method, target, headers, body, persistent=True)
+        super().__init__(method, target, headers, body, persistent=body is None)
         self._uri = uri
         self._sent = sent
         self._stopped = False
@@ -130,7 +132,7 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         self._plain = plain
         self._scanner: HeadScanner | None = None
         self._is_large = False
-        self._is_early = False
+        self._read_size = SMALL_READ
 
     @property
     def usable(self) -> bool:
@@ -180,7 +182,7 @@ class WorkspaceConnection(HTTP11ClientProtocol):
             # An answer without a body is complete by now, and its parser done.
             if data and self._is_parsing_with(parser):
                 if self._is_large:
-                    self._wire.bufferSize = self._sizes.size
+                    self._resize_reads(self._sizes.size)
                 parser.rawDataReceived(data)
         except Exception:
             self._refuse(Failure())
@@ -188,7 +190,7 @@ class WorkspaceConnection(HTTP11ClientProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone; whoever waits for it is told."""
         self._idle.drop(self)
-        self._end_large()
+        self._end_body()
         super().connectionLost(reason)
 
     @property
@@ -207,12 +209,14 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         if head.length is not None:
             parser.headerReceived(b"content-length", b"%d" % head.length)
         elif head.chunked:
-            parser._transferDecoders = {b"chunked": ChunkedBody}
+            crowded = partial(self._resize_reads, TINY_READ)
+            parser._transferDecoders = {b"chunked": partial(ChunkedBody, crowded=crowded)}
             parser.headerReceived(b"transfer-encoding", b"chunked")
         is_empty = not head.has_body or head.length == 0
         if not head.persistent or (is_empty and head.rest):
             parser.headerReceived(b"connection", b"close")
-        if self._plain and head.has_body and (head.chunked or (head.length or 0) > SMALL_READ):
+        # Not chunked ones: a large read of tiny chunks would keep everybody waiting.
+        if self._plain and head.has_body and (head.length or 0) > SMALL_READ:
             self._is_large = True
             self._sizes.change(1)
         parser.allHeadersReceived()
@@ -226,7 +230,6 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         )
         if self._state != "TRANSMITTING" or request is None or answer is None or result is None:
             return
-        self._is_early = True
         self._state = "WAITING"
         answer.chainDeferred(result)
         request.persistent = False
@@ -237,10 +240,16 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         """The answer is complete.  Nothing may follow it: nothing else has been asked."""
         if rest and self._currentRequest is not None:
             self._currentRequest.persistent = False
-        self._end_large()
+        self._end_body()
         super()._finishResponse(rest)
-        if self._is_early:  # what is left of the request would never leave
-            self._wire.abortConnection()
+
+    def _giveUp(self, reason: Failure) -> None:
+        """
+        The connection is of no more use.  Twisted would wait for the rest of the request to leave,
+        and for the other end to agree to the end of TLS: for ever, if that does nothing.
+        """
+        self._wire.abortConnection()
+        self._disconnectParser(reason)
 
     def _refuse(self, failure: Failure) -> None:
         self._stop_sending()
@@ -254,11 +263,16 @@ class WorkspaceConnection(HTTP11ClientProtocol):
     def _is_parsing_with(self, parser: object) -> bool:
         return self._parser is parser
 
-    def _end_large(self) -> None:
+    def _end_body(self) -> None:
         if self._is_large:
             self._is_large = False
             self._sizes.change(-1)
-            self._wire.bufferSize = SMALL_READ
+        self._resize_reads(SMALL_READ)
+
+    def _resize_reads(self, size: int) -> None:
+        if size != self._read_size:
+            self._read_size = size
+            read_at_most(self._wire, size)
 
 
 class ConnectionFactory(Factory):

@@ -10,12 +10,12 @@ from typing import Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["READ_SIZE", "SMALL_READ", "IdleConnections", "ReadSizes"]
+from chatfiles.streams.transports import SMALL_READ
+
+__all__ = ["READ_SIZE", "IdleConnections", "ReadSizes"]
 
 #: Octets that one read of a large body takes while few are being read.
 READ_SIZE = 1 << 20
-#: Octets that one read takes otherwise, as twisted has it.
-SMALL_READ = 1 << 16
 #: Octets that one read of every large body takes together, which is what slow callers make us hold.
 _ALL_READS = 16 * READ_SIZE
 

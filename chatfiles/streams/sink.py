@@ -42,7 +42,10 @@ class BlockingSink(Protocol[T_co]):
         """Release everything; what ``finish`` has made stays.  Must not block."""
 
     def close(self) -> None:
-        """Release everything; nothing stays.  Either this or ``keep`` is called, once and last."""
+        """
+        Release everything; nothing stays.  Either this or ``keep`` is called, last; this one may be
+        called again, to do what it could not.
+        """
 
 
 class _Body(Protocol):
@@ -153,7 +156,9 @@ class SinkFeeder(Generic[T]):
             self._close_sink()
 
     def _close_sink(self) -> None:
-        self._run_in_thread(self._sink.close).addBoth(self._closed)
+        closing = self._run_in_thread(self._sink.close)
+        closing.addErrback(lambda _: self._sink.close())  # no thread: nothing may stay all the same
+        closing.addBoth(self._closed)
 
     def _closed(self, _: object) -> None:
         if not self.done.called:

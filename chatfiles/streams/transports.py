@@ -1,5 +1,5 @@
 """
-Which transports may be written to past Twisted's own buffers.
+What is below a connection of Twisted.
 """
 
 from __future__ import annotations
@@ -8,9 +8,25 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["is_plain"]
+__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most"]
+
+#: Bytes of one read, as Twisted has it.
+SMALL_READ = 64 * 1024
+#: Bytes of one read of a body in tiny chunks, which must not keep us busy for long.
+TINY_READ = 8 * 1024
 
 
 def is_plain(transport: Any) -> bool:
     """:return: whether it is a bare stream socket of Twisted: no TLS, nothing in memory."""
     return isinstance(transport, Connection) and not getattr(transport, "TLS", False)
+
+
+def read_at_most(transport: Any, size: int) -> None:
+    """
+    :param transport: a connection, TLS or not.
+    :param size: bytes that one read of its socket takes from now on.
+    """
+    while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
+        transport = transport.transport
+    if hasattr(transport, "bufferSize"):
+        transport.bufferSize = size

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from chatfiles.errors import TooLarge
+from chatfiles.streams.transports import SMALL_READ
 
 if TYPE_CHECKING:
     from chatfiles.web.channel import Channel
 
-__all__ = ["LARGE_READ", "SMALL_READ", "BodyReceiver", "CallerLeft", "RequestBody"]
+__all__ = ["LARGE_READ", "BodyReceiver", "CallerLeft", "RequestBody"]
 
-
-#: Bytes of one read, as Twisted has it.
-SMALL_READ = 64 * 1024
 #: Bytes of one read of a body that is longer than such a read: what it costs to wait for the next
 #: one is saved; more would be memory that each caller who is held back takes.  Chunked bodies do
 #: not tell, and may consist of chunks so small that a large read of them keeps us busy for long.

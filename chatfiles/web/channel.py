@@ -20,9 +20,8 @@ from zope.interface import implementer
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, patience, unsent
-from chatfiles.streams.transports import is_plain
+from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
 from chatfiles.web import framing
-from chatfiles.web.body import SMALL_READ
 from chatfiles.web.chunks import ChunkedBody
 from chatfiles.web.leaving import LeaveWatch, rest_is_here
 
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
     from chatfiles.web.request import Request
     from chatfiles.web.site import Site
 
-__all__ = ["LINGER_BYTES", "LINGER_SECONDS", "TINY_READ", "Channel"]
+__all__ = ["LINGER_BYTES", "LINGER_SECONDS", "Channel"]
 
 #: What a refused sender may still send before it is cut off, so that it reads the answer.
 LINGER_BYTES = 64 * 1024
 #: What a caller may send ahead while its request is served.
 EAGER_BYTES = 16 * 1024
-#: Bytes of one read of a body in tiny chunks, which must not keep us busy for long.
-TINY_READ = 8 * 1024
 #: Requests of one caller that are served before others have their turn.
 AT_ONCE = 50
 #: How long it may take to do so, in seconds.
@@ -73,6 +70,7 @@ class Channel(HTTPChannel):
         self._patience = 1
         self._taken: Hashable = None
         self._read_closed = False
+        self._lost = False
         self._read_size = SMALL_READ
         self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
@@ -88,6 +86,7 @@ class Channel(HTTPChannel):
         self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True  # Twisted's own ``connected`` stays true
         for timer in (self._head_timer, self._linger_timer):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -169,6 +168,9 @@ class Channel(HTTPChannel):
                 # Not cut yet: a reset would take the answer from a sender that is about to read it.
                 self._networkProducer.pauseProducing()
             return
+        transport: Any = self.transport
+        if transport.disconnecting:  # TLS goes on reading until the other end agrees
+            return
         super().dataReceived(data)
         if self.paused or self._busyReceiving:
             return
@@ -194,8 +196,13 @@ class Channel(HTTPChannel):
         if not (self._lingering or (self._in_body and self.requests[-1].body.failed)):
             super().rawDataReceived(data)
         # Twisted would not pause a caller who pipelines without reading what it asked for.
-        if self._handlingRequest and sum(map(len, self._dataBuffer)) > EAGER_BYTES:
+        if self._is_eager():
             self._networkProducer.pauseProducing()
+            self._watch_leave()
+
+    def _is_eager(self) -> bool:
+        """Whether the caller has sent more ahead than it may while its request is served."""
+        return bool(self._handlingRequest and sum(map(len, self._dataBuffer)) > EAGER_BYTES)
 
     def lineReceived(self, line: bytes) -> None:
         """
@@ -272,7 +279,7 @@ class Channel(HTTPChannel):
     def _go_on(self) -> None:
         """Serve more of what has been received, now that others have had their turn."""
         self._served = 0
-        if self.paused and self.connected and not self._waitingForTransport:
+        if self.paused and not (self._lost or self._waitingForTransport):
             self.paused = False
             self._networkProducer.resumeProducing()
             self.dataReceived(b"")
@@ -283,6 +290,9 @@ class Channel(HTTPChannel):
         """Take no more from the caller; that time does not count against it."""
         self.setTimeout(None)
         self._networkProducer.pauseProducing()
+        self._watch_leave()
+
+    def _watch_leave(self) -> None:
         if self._leave_watch is None:
             self._leave_watch = LeaveWatch(self.callLater, self._is_held_back, self.look)
         self._leave_watch.begin()
@@ -297,12 +307,12 @@ class Channel(HTTPChannel):
         """
         :param size: bytes of one read, until the end of the body.
         """
-        if size != self._read_size and is_plain(self.transport):
-            transport: Any = self.transport
-            transport.bufferSize = self._read_size = size
+        if size != self._read_size and (size <= SMALL_READ or is_plain(self.transport)):
+            self._read_size = size
+            read_at_most(self.transport, size)
 
     def _is_held_back(self) -> bool:
-        return self._in_body and self.requests[-1].body.paused
+        return (self._in_body and self.requests[-1].body.paused) or self._is_eager()
 
     def look(self) -> None:
         """Look whether the caller has left, though nothing is read from it; if so, cut."""
@@ -430,6 +440,8 @@ class Channel(HTTPChannel):
         transport: Any = self.transport
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
+        if self._linger_timer is not None and self._linger_timer.active():
+            self._linger_timer.cancel()  # of an idle connection that was being closed
         self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
         if is_plain(self.transport):
             transport.loseWriteConnection()

@@ -108,6 +108,7 @@ class UpstreamTests(LiveCase):
                 "content-length": str(len(body)),
                 "x-request-id": "r-1",
                 "accept-encoding": "identity",
+                "connection": "close",
             },
         )
 

@@ -17,7 +17,7 @@ from multipart import MultipartError, MultipartSegment, ParserError, PushMultipa
 
 from chatfiles.uploads import invalid_form
 
-__all__ = ["FileBegins", "FileContent", "FileEnds", "FormEvent", "FormReader"]
+__all__ = ["FileBegins", "FileContent", "FormEvent", "FormReader"]
 
 #: Parts of a form, files and plain fields together.
 MAX_PARTS = 1024
@@ -53,12 +53,7 @@ class FileContent:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FileEnds:
-    """It is complete."""
-
-
-FormEvent = FileBegins | FileContent | FileEnds
+FormEvent = FileBegins | FileContent
 
 
 class _Parser(PushMultipartParser):  # type: ignore[misc]
@@ -110,12 +105,9 @@ class FormReader:
                     self._in_file = name is not None
                     if name is not None:
                         yield FileBegins(name, _media_type(event))
-                elif not self._in_file:
-                    continue
                 elif event is None:
                     self._in_file = False
-                    yield FileEnds()
-                else:
+                elif self._in_file:
                     yield FileContent(bytes(event))
         except MultipartError as error:
             raise invalid_form(str(error)) from None

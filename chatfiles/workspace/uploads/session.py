@@ -9,12 +9,13 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from chatfiles.errors import BadRequest, TooLarge
 from chatfiles.media_types import media_type
 from chatfiles.uploads import MAX_FILES, megabytes, request_too_large
 from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
-from chatfiles.workspace.uploads.form import FileBegins, FileContent, FileEnds, FormReader
+from chatfiles.workspace.uploads.form import FileBegins, FileContent, FormReader
 from chatfiles.workspace.uploads.incomplete import IncompleteFile
 from chatfiles.workspace.uploads.names import safe_name
 from chatfiles.workspace.uploads.publish import publish_all, withdraw_all
@@ -61,14 +62,16 @@ class StoredFile:
 class _Part:
     """A file that is arriving."""
 
-    def __init__(self, begins: FileBegins, file: IncompleteFile, prefix: str) -> None:
-        self.file = file
+    def __init__(
+        self, begins: FileBegins, prefix: str, new_file: Callable[[], IncompleteFile]
+    ) -> None:
         self.name = safe_name(begins.name)
         self.stored_name = f"{prefix}-{self.name}"
         self.original_name = begins.name
         self.media_type = begins.media_type or media_type(self.name.encode("ascii"))
         self.size = 0
         self.digest = hashlib.sha256()
+        self.file = new_file()
 
     def stored(self) -> StoredFile:
         return StoredFile(
@@ -119,8 +122,6 @@ class Session:
                     self._write(event.data)
                 elif isinstance(event, FileBegins):
                     self._begin(event)
-                elif isinstance(event, FileEnds):
-                    self._parts[-1].file.complete()
         except OSError as error:
             raise write_error(error) from error
 
@@ -135,6 +136,8 @@ class Session:
         if not self._parts:
             raise BadRequest("expected at least one 'files' field", code="no_files")
         try:
+            for part in self._parts:
+                part.file.complete()
             publish_all(self._files(), self._directory_fd)
         except OSError as error:
             raise write_error(error) from error
@@ -171,8 +174,8 @@ class Session:
             raise BadRequest(f"too many files (limit {MAX_FILES})", code="too_many_files")
         if self._directory_fd < 0:
             self._directory_fd = self._directory.open()
-        file = self._directory.new_file(self._directory_fd)
-        self._parts.append(_Part(begins, file, self._prefix()))
+        new_file = partial(self._directory.new_file, self._directory_fd)
+        self._parts.append(_Part(begins, self._prefix(), new_file))
 
     def _write(self, data: bytes) -> None:
         part = self._parts[-1]
