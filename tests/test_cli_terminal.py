@@ -123,11 +123,51 @@ class StandardOutputTests(TerminalCase):
             )
 
     def test_closed(self) -> None:
-        """None at all (``>&-``): nothing is asked for."""
-        words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-")
-        written = self.told(*words, preexec_fn=lambda: os.close(1))
-        self.assertEqual(written, "chatfiles: standard output is closed\n")
-        self.assertEqual(self.asked, [])
+        """A token would be made and lost, or an empty list be taken for the answer (``>&-``)."""
+        for words in (
+            ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-"),
+            ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin"),
+            ("token", "create", "--admin-token-file", "token", WORKSPACE),
+            ("workspace", "create", "--admin-token-file", "token", "--save-token", "new"),
+            ("workspace", "list", "--admin-token-file", "token"),
+            ("--help",),
+        ):
+            written = self.told(*words, preexec_fn=lambda: os.close(1))
+            self.assertEqual(written, "chatfiles: standard output is closed\n")
+        self.assertEqual((self.asked, self.files()), ([], []))
+
+
+class OtherStreamsTests(TerminalCase):
+    """Standard input and standard error, where there are none."""
+
+    def ends(self, status: int, *words: str, closed: tuple[int, ...], **streams: Any) -> None:
+        def close() -> None:
+            for descriptor in closed:
+                os.close(descriptor)
+
+        process = self.start(*words, stdout=subprocess.PIPE, preexec_fn=close, **streams)
+        written = process.communicate()
+        self.assertEqual((process.returncode, written[1] or b""), (status, b""), written)
+
+    def test_no_errors(self) -> None:
+        """Nothing would be fetched or sent (``2>&-``), or warnings would go to the platform."""
+        self.write("token", TOKEN, mode=0o644)
+        self.play(counted(b"x" * 2048), said("500 No", {}))
+        self.ends(0, "get", "--token-file", "token", WORKSPACE, "/workspace/f", closed=(2,))
+        self.assertEqual(self.read("f"), b"x" * 2048)
+        self.ends(6, "put", "--token-file", "token", "f", WORKSPACE, closed=(0, 2))
+        self.assertIn(b"x" * 2048, self.asked[1].body)
+        self.assertNotIn(b"warning", self.asked[1].body)
+
+    def test_no_input(self) -> None:
+        """A question could not be asked, or a socket be sent as standard input (``<&-``)."""
+        self.play(answer("204 No Content"))
+        words = ("workspace", "remove", WORKSPACE, "--admin-token-file", "token")
+        self.ends(0, *words, closed=(0,), stderr=subprocess.DEVNULL)
+        self.play(said("500 No", {}))
+        words = ("put", "--token-file", "token", "-", WORKSPACE)
+        self.ends(6, *words, closed=(0,), stderr=subprocess.DEVNULL)
+        self.assertEqual([each.method for each in self.asked], ["DELETE", "POST"])
 
 
 class QuestionTests(TerminalCase):

@@ -14,11 +14,12 @@ import click
 
 from chatfiles import __version__
 from chatfiles.cli.demo import demo as demo_command
-from chatfiles.cli.errors import EXIT_TABLE, Interrupted, local_error
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted, local_error
 from chatfiles.cli.get import get as get_command
 from chatfiles.cli.options import Settings, connection_options
 from chatfiles.cli.put import put as put_command
 from chatfiles.cli.registry import registry
+from chatfiles.cli.streams import complete_streams
 from chatfiles.cli.tokens import token
 from chatfiles.cli.workspaces import workspace
 
@@ -100,4 +101,9 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so it stays
             signal.signal(signum, stop)
+    try:
+        complete_streams()
+    except CliError as error:
+        error.show()
+        sys.exit(error.exit_code)
     cli.main(prog_name="chatfiles")

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from chatfiles.cli.client import Client
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable
+from chatfiles.cli.errors import EXIT_TABLE, CliError, printable
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -80,8 +80,6 @@ def get(
     route = download_route(workspace_id, os.fsencode(path))
     name = file_name(path)
     if output == "-":
-        if sys.stdout is None:
-            raise CliError("standard output is closed", Exit.LOCAL)
         shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         sink = PipeSink(sys.stdout.buffer)
         with Bar(name or path, shown=shown) as bar:

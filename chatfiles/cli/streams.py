@@ -1,0 +1,41 @@
+"""
+The standard streams of a process that was started without some of them (``>&-``).
+
+Python gives ``None`` for each, and the kernel their descriptors to whatever is opened next.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from chatfiles.cli.errors import CliError, Exit
+
+__all__ = ["complete_streams"]
+
+
+def complete_streams() -> None:
+    """
+    Make standard input empty where it is closed, and have nobody listen on standard error.
+
+    :raise CliError: standard output is closed: whatever the command did, its result, perhaps a
+        token that is shown once, would be lost.
+    """
+    if sys.stdin is None:
+        sys.stdin = _nothing(0, "r")
+    if sys.stderr is None:
+        sys.stderr = _nothing(2, "w")
+    if sys.stdout is None:
+        raise CliError("standard output is closed", Exit.LOCAL)
+
+
+def _nothing(descriptor: int, mode: str) -> TextIO:
+    """:return: the null device, open as *descriptor*, which children inherit."""
+    opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+    if opened == descriptor:
+        os.set_inheritable(descriptor, True)
+    else:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    return open(descriptor, mode, encoding="utf-8", errors="backslashreplace")  # type: ignore[return-value]
