@@ -10,7 +10,9 @@ import stat
 import threading
 import time
 from typing import Any
+from unittest import mock
 
+from chatfiles import renaming
 from chatfiles.cli import saving, transfer
 from chatfiles.cli.errors import CliError
 from tests.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
@@ -127,22 +129,38 @@ class SavingTests(StubCase):
 
     def test_without_hard_links(self) -> None:
         """A file system without links still gets the file, and still replaces nothing."""
+        self.without_links()
+        self.gets_and_replaces_nothing()
+        self.patch(renaming, "_renameat2", None)
+        self.gets_and_replaces_nothing()
 
+    def gets_and_replaces_nothing(self) -> None:
+        self.play(counted(b"1"))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(self.read("f"), b"1")
+        self.play([counted(b"2", short=1), lambda: self.write("g", "mine"), b"2"])
+        self.ended(self.get("/workspace/g"), 8, "g exists")
+        self.assertEqual(self.read("g"), b"mine")
+        self.assertEqual(self.files(), ["f", "g"])
+        for name in self.files():
+            os.unlink(self.path(name))
+
+    def without_links(self) -> None:
         def link(*_: Any) -> None:
             raise OSError(errno.EPERM, "no links")
 
         self.patch(os, "link", link)
-        self.play(counted(b"1"), counted(b"2"))
-        self.ended(self.get("/workspace/f"), 0)
-        self.assertEqual(self.read("f"), b"1")
 
-        def late() -> None:
-            self.write("g", "mine")
-
-        self.play()
-        self.server.answers = [[counted(b"2", short=1), late, b"2"]]
-        self.ended(self.get("/workspace/g"), 8, "g exists")
-        self.assertEqual(self.read("g"), b"mine")
+    def test_claimed_for_nothing(self) -> None:
+        """An empty file stays under the final name, and the next attempt says that it exists."""
+        self.without_links()
+        self.patch(renaming, "_renameat2", None)
+        replace = mock.Mock(side_effect=[OSError(errno.EIO, "disk on fire"), KeyboardInterrupt])
+        self.patch(os, "replace", replace)
+        self.play(counted(BODY), counted(BODY))
+        for status, text in ((8, "cannot write f: disk on fire"), (130, "interrupted")):
+            self.ended(self.get("/workspace/f"), status, text)
+            self.assertEqual(self.files(), [])
 
 
 class RefusedHereTests(StubCase):

@@ -410,19 +410,17 @@ class NamedFileTests(UnnamedFileTests):
     def test_without_flags_of_rename(self) -> None:
         """The same, where it cannot rename without replacing either."""
         for code in (errno.EINVAL, errno.ENOSYS):
-            libc = mock.Mock()
-            libc.renameat2.side_effect = lambda *_, code=code: ctypes.set_errno(code) or -1
-            with mock.patch("chatfiles.workspace.uploads.incomplete._libc", libc):
+            rename = mock.Mock(side_effect=lambda *_, code=code: ctypes.set_errno(code) or -1)
+            with mock.patch("chatfiles.renaming._renameat2", rename):
                 self.test_without_hard_links()
-            self.assertEqual(libc.renameat2.call_count, 2 * (1 + 2 + 3))
+            self.assertEqual(rename.call_count, 2 * (1 + 2 + 3))
 
     def test_rename_fails(self) -> None:
         """A disk that fails is taken for one that lacks something."""
-        libc = mock.Mock()
-        libc.renameat2.side_effect = lambda *_: ctypes.set_errno(errno.EIO) or -1
+        rename = mock.Mock(side_effect=lambda *_: ctypes.set_errno(errno.EIO) or -1)
         files = self.several()
         with (
-            mock.patch("chatfiles.workspace.uploads.incomplete._libc", libc),
+            mock.patch("chatfiles.renaming._renameat2", rename),
             mock.patch("os.link", side_effect=OSError(errno.EPERM, "")),
         ):
             error = self.assertRaises(OSError, publish_all, files, self.open_directory())

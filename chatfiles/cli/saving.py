@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.renaming import rename_new
 
 __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
 
@@ -141,17 +142,26 @@ class FileSink:
             raise self._failed(error) from error
 
     def _move(self) -> None:
-        if not self._force:
-            try:
-                os.link(self._temporary, self.path)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                # No hard links here: claim the name first, so that nothing is replaced.
-                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode))
-            else:
-                return  # leaving removes the temporary name
-        os.replace(self._temporary, self.path)
+        if self._force:
+            os.replace(self._temporary, self.path)
+            return
+        try:
+            os.link(self._temporary, self.path)  # leaving removes the temporary name
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not rename_new(self._temporary, os.fsencode(self.path)):
+                self._claim_and_replace()
+
+    def _claim_and_replace(self) -> None:
+        """Where a name cannot be given in one step: so that nothing of others is replaced."""
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode))
+        try:
+            os.replace(self._temporary, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ import fcntl
 import os
 import secrets
 
+from chatfiles.renaming import rename_new
+
 __all__ = ["PART", "PREFIX", "IncompleteFile", "create_locked", "write_all"]
 
 #: How the names of what must not outlive the process begin, and how that of a part ends.
@@ -21,9 +23,6 @@ _WRITE = os.O_WRONLY | os.O_CLOEXEC
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
 #: How one says that a file can have one name only (FAT, and much of what FUSE brings).
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-#: How one says that it cannot rename without replacing (some of what FUSE brings).
-_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS})
-_RENAME_NOREPLACE = 1
 #: Bytes after which the system is told to begin with writing: else it keeps a tenth of the memory
 #: back, and whoever waits for a large file to be on the disk waits for that.
 _WRITE_OUT = 8 << 20
@@ -171,14 +170,9 @@ def _write_out(fd: int, offset: int, length: int) -> None:
 
 
 def _move(directory_fd: int, old: str, new: str) -> None:
-    """Rename without replacing, which ``os.rename`` cannot."""
-    if not _libc.renameat2(
-        directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE
-    ):
+    """Rename without replacing."""
+    if rename_new(os.fsencode(old), os.fsencode(new), directory_fd):
         return
-    code = ctypes.get_errno()
-    if code not in _NO_FLAGS:
-        raise OSError(code, os.strerror(code))
     # The name is random, and nobody else has been told of it yet.
     with contextlib.suppress(FileNotFoundError):
         os.stat(new, dir_fd=directory_fd, follow_symlinks=False)
