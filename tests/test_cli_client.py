@@ -128,6 +128,10 @@ class ErrorTests(StubCase):
             (404, {"error": "file not found"}, "names are taken exactly"),
             (404, {"error": "workspace not found"}, "workspace list"),
             (404, {"error": "x", "code": "no_route"}, "is --platform"),
+            (502, {"error": "workspace unreachable"}, "is the workspace running?"),
+            (502, {"error": "x", "code": "workspace_url_not_allowed"}, "--upstream-allow"),
+            (502, {"error": "x", "code": "workspace_refused_credentials"}, "every heartbeat"),
+            (502, {"error": "x", "code": "workspace_answered_badly"}, "a workspace that answers"),
         ):
             self.play(said(f"{status} X", error))
             result = self.get("/workspace/f")

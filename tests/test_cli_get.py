@@ -226,6 +226,7 @@ class RefusedHereTests(StubCase):
         """A path that ends in no name needs ``-o FILE``."""
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
             self.ended(self.get(path), 2, "PATH does not end in the name of a file")
+        self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
         self.assertEqual(self.asked, [])
 
 
@@ -440,6 +441,17 @@ class RetryTests(StubCase):
         self.play(said("404 Not Found", {"error": "file not found"}))
         self.ended(self.get("/workspace/g", "--retries", "9"), 3)
         self.assertEqual(self.pauses, [7])
+
+    def test_what_does_not_pass(self) -> None:
+        """What somebody has to change is waited for; or what passes with a heartbeat is not."""
+        wrong = {"error": "x", "code": "workspace_url_not_allowed"}
+        self.play(said("502 Bad Gateway", wrong))
+        self.ended(self.get("/workspace/f", "--retries", "9"), 6)
+        self.assertEqual(self.pauses, [])
+        passing = {"error": "x", "code": "workspace_refused_credentials"}
+        self.play(said("502 Bad Gateway", passing), counted(BODY))
+        self.ended(self.get("/workspace/f", "--retries", "9"), 0)
+        self.assertEqual(self.pauses, [1])
 
     def test_longest_pause(self) -> None:
         """No server makes us wait for a day."""

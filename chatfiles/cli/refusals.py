@@ -20,6 +20,8 @@ ERROR_LIMIT = 64 * 1024
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
 _TRANSIENT = (408, 429, 502, 503, 504)
+#: What has one of these statuses and will not pass by itself: somebody has to change something.
+_LASTING = frozenset({"workspace_url_not_allowed"})
 
 #: What can be done about a status; a machine code says it better.  Where a platform in the field
 #: sends none, its text with underscores is the same word.
@@ -34,6 +36,12 @@ _HINTS: dict[int | str, str] = {
     504: "is the workspace running? `chatfiles workspace show` tells its URL and last heartbeat",
     "not_a_regular_file": "only regular files are served: no directories, no symlinks",
     "invalid_url": "the platform calls public addresses, and networks in its --upstream-allow",
+    "workspace_url_not_allowed": "the platform calls public addresses, and networks in its "
+    "--upstream-allow; `chatfiles workspace show` tells the workspace's URL",
+    "workspace_refused_credentials": "the workspace learns its secret when it registers and with "
+    "every heartbeat; `chatfiles workspace show` tells the last one",
+    "workspace_answered_badly": "is it a workspace that answers there, and nothing in between? "
+    "`chatfiles workspace show` tells its URL",
     "permission_denied": "the workspace itself may not read this file",
     "insufficient_scope": "`chatfiles token create --scope` makes a token that does",
     "workspace_not_found": "`chatfiles workspace list` shows the ids there are",
@@ -81,7 +89,7 @@ def refusal(response: HTTPResponse, on_401: str | None = None) -> CliError:
         f"{printable(text)} ({printable(where)})",
         exit_status(response.status),
         hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
-        transient=response.status in _TRANSIENT,
+        transient=response.status in _TRANSIENT and code not in _LASTING,
         retry_after=retry_after,
     )
 

@@ -40,6 +40,8 @@ def choose_path(output: str | None, name: str | None) -> str:
     :param name: see `file_name`.
     :raise CliError: a name is needed and there is none.
     """
+    if output == "":
+        raise CliError("-o must not be empty", Exit.USAGE, hint="-o . saves in this directory")
     if output is not None and not output.endswith("/") and not os.path.isdir(output):
         return output
     if name is None:
