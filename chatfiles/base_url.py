@@ -1,5 +1,5 @@
 """
-Pure: the base URL of a role, as a person gives it to the other role or to the console script.
+Pure: the base URL of a platform, as a person gives it to a workspace or to the console script.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ import re
 from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
+from chatfiles.workspace_url import PATH
+
 __all__ = ["parse_base_url"]
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST_AND_PORT = re.compile(
     r"(?:[A-Za-z0-9_.-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?"
 )
-# Segments of pchar (RFC 3986, 3.3).
-_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
 
 
 def parse_base_url(text: str) -> str:
@@ -39,7 +39,7 @@ def parse_base_url(text: str) -> str:
         raise ValueError("it must not have a query or fragment")
     if not _is_host_and_port(parts.netloc):
         raise ValueError("it must name a host, and a port if not the usual one")
-    if not _PATH.fullmatch(parts.path):
+    if not PATH.fullmatch(parts.path):
         raise ValueError("its path must be percent-encoded")
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 

@@ -20,6 +20,7 @@ from chatfiles.base_url import parse_base_url
 from chatfiles.databases import has_password
 from chatfiles.model import parse_workspace_id
 from chatfiles.paths import ROOTS
+from chatfiles.workspace_url import parse_workspace_url
 
 __all__ = ["Options", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
 
@@ -141,6 +142,14 @@ def _base_url(value: str) -> str:
     return value
 
 
+def _workspace_url(value: str) -> str:
+    try:
+        parse_workspace_url(value)
+    except ValueError as error:
+        raise Wrong(f"a URL, such as http://10.0.0.7:8000: {error}") from None
+    return value
+
+
 def _root(value: str) -> tuple[bytes, str]:
     virtual, equals, directory = value.partition("=")
     if os.fsencode(virtual) not in ROOTS or not equals or not directory:
@@ -215,7 +224,7 @@ OPTIONS: tuple[Option, ...] = (
         "advertise",
         (WORKSPACE,),
         "URL at which the platform reaches this workspace, with --platform",
-        _base_url,
+        _workspace_url,
     ),
     Option(
         "deny",
@@ -257,6 +266,10 @@ def _refuse_abbreviations(words: Sequence[str]) -> None:
         is_short = any(each != name and each.startswith(name) for each in _BY_NAME)
         if name and is_short and name not in _BY_NAME:
             raise usage.UsageError(f"--{name} is not an option")
+
+
+def _variable(name: str) -> str:
+    return "CHATFILES_" + name.upper().replace("-", "_")
 
 
 class _Given(str):
@@ -336,11 +349,14 @@ class Options(usage.Options):
     def _texts(self, option: Option) -> list[str]:
         if option.name in self.given:
             return self.given[option.name]
-        variable = "CHATFILES_" + option.name.upper().replace("-", "_")
-        value = self.environment.get(variable)
+        value = self.environment.get(_variable(option.name))
         if value is None or (option.many and not value.strip()):
             return [] if option.default is None else [option.default]
         return [line for line in value.splitlines() if line.strip()] if option.many else [value]
+
+    def _giver(self, name: str) -> str:
+        """:return: what gave an option's value: whoever set a variable may not think of it."""
+        return f"--{name}" if name in self.given else f"the {_variable(name)} of the environment"
 
     def _many(self, name: str) -> tuple[Any, ...]:
         option = _BY_NAME[name]
@@ -391,11 +407,12 @@ class Options(usage.Options):
         platform = self._one("platform", None)
         workspace_id, advertise = self._one("workspace-id", None), self._one("advertise", None)
         if platform is not None:
+            given = self._giver("platform")
             if workspace_id is None:
-                raise usage.UsageError("--workspace-id is required with --platform: a UUID")
+                raise usage.UsageError(f"--workspace-id is required with {given}: a UUID")
             if advertise is None:
                 raise usage.UsageError(
-                    "--advertise is required with --platform: "
+                    f"--advertise is required with {given}: "
                     "the URL at which the platform reaches this workspace"
                 )
         return WorkspaceSettings(

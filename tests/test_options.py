@@ -288,7 +288,7 @@ class WrongTests(SynchronousTestCase):
                 "workspace",
                 "advertise",
                 "a URL",
-                ["//h", "http://h/?q", "http://h/#f", "http://h:0"],
+                ["//h", "http://h/?q", "http://h:0", "http://127.1:8000", "http://ws.:80"],
             ),
             ("platform", "state-dir", "a value that is not empty", [""]),
             ("platform", "database", "a value that is not empty", [""]),
@@ -310,6 +310,12 @@ class WrongTests(SynchronousTestCase):
         for given, missing in ((ENROL[1], "--workspace-id"), (ENROL[0], "--advertise")):
             self.assert_wrong(
                 f"{missing} is required with --platform", "--role=workspace", url, given
+            )
+            self.assert_wrong(
+                f"{missing} is required with the CHATFILES_PLATFORM of the environment",
+                "--role=workspace",
+                given,
+                CHATFILES_PLATFORM="http://h",
             )
         self.assertEqual(workspace(url, *ENROL).workspace_id, ID)
 

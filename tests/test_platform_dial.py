@@ -30,7 +30,7 @@ from chatfiles.errors import Unavailable
 from chatfiles.platform.addresses import AddressPolicy, IPAddress, parse_networks
 from chatfiles.platform.dial import MAX_ATTEMPTS, AddressRefused, Dialer
 from chatfiles.platform.lookups import MAX_ADDRESSES, Lookups
-from chatfiles.platform.urls import parse_workspace_url
+from chatfiles.workspace_url import parse_workspace_url
 
 Answer = Sequence[IPAddress] | Failure | Deferred[Any]
 

@@ -21,7 +21,7 @@ from chatfiles.platform.forward import Read
 from chatfiles.platform.lookups import CHECK_THREADS, LOOKUP_THREADS
 from chatfiles.platform.resolve import Target
 from chatfiles.platform.resources import platform_tree
-from chatfiles.platform.urls import parse_workspace_url
+from chatfiles.workspace_url import parse_workspace_url
 from tests.contract.registry_case import begun
 from tests.loopback import until
 from tests.platform_memory import ADMIN

@@ -33,7 +33,7 @@ from zope.interface import implementer
 from chatfiles.errors import Unavailable
 from chatfiles.platform.addresses import AddressPolicy, IPAddress
 from chatfiles.platform.lookups import MAX_ADDRESSES, Lookups, Owner
-from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
+from chatfiles.workspace_url import WorkspaceURL, parse_workspace_url
 
 __all__ = ["AddressRefused", "CheckedEndpoint", "Dialer"]
 

@@ -16,7 +16,7 @@ from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Workspace, new_secret
 from chatfiles.platform import refusals
 from chatfiles.platform.addresses import AddressPolicy
-from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
+from chatfiles.workspace_url import WorkspaceURL, parse_workspace_url
 
 __all__ = ["Resolver", "Target", "require_id"]
 

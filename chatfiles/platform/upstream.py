@@ -25,8 +25,8 @@ from chatfiles.platform.dial import CheckedEndpoint, Dialer
 from chatfiles.platform.failures import UNANSWERED, as_told, is_cancelled, not_connected
 from chatfiles.platform.refusals import url_not_allowed
 from chatfiles.platform.reuse import READ_SIZE, IdleConnections, ReadSizes
-from chatfiles.platform.urls import parse_workspace_url
 from chatfiles.streams.progress import ProgressWatch, acknowledged
+from chatfiles.workspace_url import parse_workspace_url
 
 __all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatfiles.platform.addresses import AddressPolicy, parse_networks
-from chatfiles.platform.urls import WorkspaceURL, parse_workspace_url
+from chatfiles.workspace_url import WorkspaceURL, parse_workspace_url
 from tests.fuzz.wire import mostly
 
 EVERYTHING = AddressPolicy(parse_networks(["0.0.0.0/0", "::/0"]))

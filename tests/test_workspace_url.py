@@ -1,11 +1,12 @@
 """
-Tests for `chatfiles.platform.urls`.
+Tests for `chatfiles.workspace_url`, and that `--advertise` asks it.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from hyperlink import EncodedURL
 from hypothesis import given
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI
 
-from chatfiles.platform.urls import MAX_URL_LENGTH, WorkspaceURL, parse_workspace_url
+from chatfiles.options import Options
+from chatfiles.workspace_url import MAX_URL_LENGTH, WorkspaceURL, parse_workspace_url
 
 GOOD = [
     ("http://good.test", WorkspaceURL("http", "good.test", 80, b"", None)),
@@ -192,6 +194,19 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
             ("http://[0::1]:80/", b"http://[::1]/x?y=1"),
         ]:
             self.assertEqual(parse_workspace_url(text).join(b"/x?y=1"), expected)
+
+    def test_advertised(self):
+        """A workspace would start, and be told for ever that its URL is none."""
+        words = ["--role=workspace", "--platform=http://h", f"--workspace-id={UUID(int=1)}"]
+        for text, _ in GOOD:
+            Options({}).parseOptions([*words, f"--advertise={text}"])
+        for text, reason in BAD:
+            with self.assertRaises(SystemExit, msg=text) as caught:
+                Options({}).parseOptions([*words, f"--advertise={text}"])
+            line = str(caught.exception)
+            self.assertIn("--advertise takes a URL, such as http://10.0.0.7:8000: ", line)
+            self.assertIn(reason, line)
+            self.assertNotIn("\n", line)
 
     @given(st.text(max_size=40) | st.builds("http://{}".format, st.text(max_size=30)))
     def test_any_text(self, text: str):

@@ -1,5 +1,5 @@
 """
-The URL of a workspace (CONTRACT 8): text in, its parts or the reason against it out.
+Pure: the URL of a workspace (CONTRACT 8), text in, its parts or the reason against it out.
 
 Only one spelling of every host is taken, so that what was judged is what will be dialled: there is
 nothing left for a resolver or another URL parser to read differently.
@@ -11,9 +11,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from chatfiles.platform.addresses import IPAddress
-
-__all__ = ["MAX_URL_LENGTH", "WorkspaceURL", "parse_workspace_url"]
+__all__ = ["MAX_URL_LENGTH", "PATH", "WorkspaceURL", "parse_workspace_url"]
 
 #: Characters in a workspace's URL.
 MAX_URL_LENGTH = 2048
@@ -27,8 +25,8 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # What the URL standard takes for a number, and so the host for an IPv4 address.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# Segments of pchar (RFC 3986, 3.3).
-_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
+#: Segments of pchar (RFC 3986, 3.3).
+PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class WorkspaceURL:
     host: str
     port: int
     prefix: bytes
-    address: IPAddress | None
+    address: IPv4Address | IPv6Address | None
 
     @property
     def authority(self) -> bytes:
@@ -79,13 +77,13 @@ def parse_workspace_url(text: str) -> WorkspaceURL:
     scheme, authority, path = _split(text)
     host, port = _split_port(authority)
     if host.startswith("["):
-        address: IPAddress | None = _ipv6(host)
+        address: IPv4Address | IPv6Address | None = _ipv6(host)
     elif _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
         address = _ipv4(host)
     else:
         _check_name(host)
         address = None
-    if not _PATH.fullmatch(path):
+    if not PATH.fullmatch(path):
         raise ValueError("a character of the path must be percent-encoded")
     return WorkspaceURL(
         scheme,
