@@ -4,10 +4,11 @@ Pure: what ``--database`` may be, as far as it has to be known before anything i
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import unquote
 
-__all__ = ["EXPOSED", "POSTGRES_SCHEMES", "has_password"]
+__all__ = ["EXPOSED", "POSTGRES_SCHEMES", "absolute_database", "has_password"]
 
 #: How a URL of PostgreSQL begins.
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
@@ -24,6 +25,15 @@ _USER = re.compile(r"[^@/]*@")
 # The name of one that has a value; where they begin is left open, since hosts may hold a ?.
 _PARAMETER = re.compile(r"[?&]([^?&=]*)=(?=[^&])")
 _SECRETS = frozenset({"password", "sslpassword"})
+
+
+def absolute_database(database: str) -> str:
+    """
+    :param database: the option's value.
+    :return: it, with the path of a file made absolute: ``twistd`` may change its directory later.
+    """
+    kind, _, path = database.partition(":")
+    return f"sqlite:{os.path.abspath(path)}" if kind == "sqlite" and path else database
 
 
 def has_password(database: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from chatfiles.base_url import parse_base_url
-from chatfiles.databases import has_password
+from chatfiles.databases import absolute_database, has_password
 from chatfiles.model import parse_workspace_id
 from chatfiles.paths import ROOTS
 from chatfiles.workspace_url import parse_workspace_url
@@ -388,7 +388,7 @@ class Options(usage.Options):
         return PlatformSettings(
             shared=self._shared(8080),
             state_dir=state_dir,
-            database=self._one("database", f"sqlite:{state_dir}/registry.db"),
+            database=absolute_database(self._one("database", f"sqlite:{state_dir}/registry.db")),
             admin_token_file=os.path.abspath(
                 self._one("admin-token-file", os.path.join(state_dir, "admin-token"))
             ),

@@ -87,6 +87,16 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(settings.database, "sqlite:/var/lib/x/registry.db")
         self.assertEqual(settings.admin_token_file, "/var/lib/x/admin-token")
 
+    def test_other_directory(self) -> None:
+        """With ``twistd --rundir`` the registry would be looked for elsewhere."""
+        settings = platform("--state-dir=s", "--database=sqlite:s/r.db", "--admin-token-file=s/t")
+        here = os.path.abspath("s")
+        self.assertEqual(settings.state_dir, here)
+        self.assertEqual(settings.database, f"sqlite:{here}/r.db")
+        self.assertEqual(settings.admin_token_file, f"{here}/t")
+        for kept in ("postgresql://h/d", "sqlite:", "sqlite:/a/b", "other:a"):
+            self.assertEqual(platform(f"--database={kept}").database, kept)
+
     def test_configs_directory(self) -> None:
         """Credentials would be read where they are not."""
         root = "--root=/configs=/srv/c"
