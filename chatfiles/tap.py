@@ -7,10 +7,12 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import pwd
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -68,20 +70,38 @@ def _service(reactor: Any, options: Options) -> RoleService:
         from chatfiles.workspace.service import workspace_service
 
         return workspace_service(reactor, settings, listeners, lambda: _fail(reactor))
-    return _platform(reactor, settings, listeners)
-
-
-def _platform(
-    reactor: Any, settings: PlatformSettings, listeners: Sequence[Listener]
-) -> RoleService:
     from chatfiles.platform.service import platform_service
-    from chatfiles.platform.state import admin_token, make_state_directory
 
-    with _naming("--state-dir takes a directory that can be created and written"):
-        make_state_directory(settings.state_dir)
-    with _naming("--admin-token-file takes a file that can be read or created"):
-        token = admin_token(settings.admin_token_file, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+    token = partial(_admin_token, settings, _owner(options))
     return platform_service(reactor, settings, token, listeners, lambda: _fail(reactor))
+
+
+def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
+    """
+    :return: the admin token; it and the state directory are made if they are not there.
+    :raise ValueError: the system or the token's form does not let it.
+    """
+    from chatfiles.platform import state
+
+    path = settings.admin_token_file
+    what = "--admin-token-file takes a file that can be read or created"
+    with _naming(what):
+        known = state.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+    with _naming("--state-dir takes a directory that can be created and written"):
+        state.make_state_directory(settings.state_dir, owner)
+    state.sweep_admin_token(path)
+    with _naming(what):
+        return known or state.new_admin_token(path, owner)
+
+
+def _owner(options: Options) -> tuple[int, int]:
+    """:return: the user and the group that twistd will become; -1 for what it stays."""
+    twistd: Mapping[str, Any] = options.parent or {}
+    uid, gid = twistd.get("uid"), twistd.get("gid")
+    if uid is not None and gid is None:
+        with suppress(KeyError):  # no such user: twistd will say so
+            gid = pwd.getpwuid(uid).pw_gid
+    return -1 if uid is None else uid, -1 if gid is None else gid
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class LookupTests(TestCase):
         )
         settings: Any = options.settings
         platform = service.platform_service(
-            reactor, settings, ADMIN, (), lambda: self.fail("the platform cannot start")
+            reactor, settings, lambda: ADMIN, (), lambda: self.fail("the platform cannot start")
         )
         platform.startService()
         self.addCleanup(platform.stopService)

@@ -84,7 +84,9 @@ class WarmContract(TestCase):
         database = self.database_url()
         platform = parsed("--role=platform", state, allowed, CHATFILES_DATABASE=database)
         assert isinstance(platform, PlatformSettings)
-        self.service = platform_service(REACTOR, platform, ADMIN, [self.listener()], self.fail)
+        self.service = platform_service(
+            REACTOR, platform, lambda: ADMIN, [self.listener()], self.fail
+        )
         self.platform = await self.started(self.service)
 
     def write(self, name: str, text: str) -> None:

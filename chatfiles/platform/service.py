@@ -71,14 +71,15 @@ async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
 def platform_service(
     reactor: Any,
     settings: PlatformSettings,
-    admin_token: str,
+    admin_token: Callable[[], str],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
     :param settings: what the operator said.
-    :param admin_token: opens everything.
+    :param admin_token: gives what opens everything, and may make it: called when all settings have
+        been judged.
     :param listeners: where it will listen.
     :param cannot_start: ends the process.
     :return: the platform, as a service.
@@ -111,7 +112,7 @@ def platform_service(
     heartbeats = LatestMoments("heartbeats", registry.touch_workspaces, clock, _utc_now)
     context = PlatformContext(
         registry=registry,
-        authenticator=Authenticator(registry, admin_token, uses.note),
+        authenticator=Authenticator(registry, admin_token(), uses.note),
         heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent),

@@ -5,44 +5,93 @@ What a platform keeps on disk: its state directory and its admin token.
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import stat
 from collections.abc import Callable
+from contextlib import suppress
+
+from twisted.logger import Logger
 
 from chatfiles.model import new_secret
 
-__all__ = ["admin_token", "make_state_directory"]
+__all__ = [
+    "SELF",
+    "Owner",
+    "known_admin_token",
+    "make_state_directory",
+    "new_admin_token",
+    "sweep_admin_token",
+]
 
+#: The user and the group to whom something is given when it is made; -1 leaves it as it is.
+Owner = tuple[int, int]
+SELF: Owner = (-1, -1)
 #: Characters that an admin token has at least: fewer could be guessed.
 MIN_TOKEN_LENGTH = 16
 
+_log = Logger()
 
-def make_state_directory(path: str) -> None:
+
+def make_state_directory(path: str, owner: Owner = SELF) -> None:
     """
     Create the directory, 0700, if it is not there.
 
     :raise OSError: it cannot be.
     """
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(path, mode=0o700)
+    except OSError:  # which one, where it is there already, depends on the file system
+        if not os.path.isdir(path):
+            raise
+    else:
+        os.chown(path, *owner)
 
 
-def admin_token(
-    path: str, from_environment: str | None, make_secret: Callable[[], str] = new_secret
-) -> str:
+def known_admin_token(path: str, from_environment: str | None) -> str | None:
     """
-    :param path: the token's file; made, 0600, with a new token if it is not there.
+    :param path: the token's file.
     :param from_environment: overrides the file.
-    :return: the admin token.
+    :return: the admin token, or ``None`` if there is none yet.
     :raise ValueError: it is empty, too short, or not printable ASCII without spaces.
-    :raise OSError: the file can be neither read nor made.
+    :raise OSError: the file cannot be read.
     """
     if from_environment is not None:
         return _judged(from_environment, "CHATFILES_ADMIN_TOKEN")
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return _judged(file.read(), path)
+            mode = os.fstat(file.fileno()).st_mode
+            token = _judged(file.read(), path)
     except FileNotFoundError:
-        token = make_secret()
-        return token if _create(path, token) else admin_token(path, None, make_secret)
+        return None
+    if stat.S_ISREG(mode) and mode & 0o077:
+        _log.warn("admin token file {path} may be read or written by others", path=path)
+    return token
+
+
+def new_admin_token(
+    path: str, owner: Owner = SELF, make_secret: Callable[[], str] = new_secret
+) -> str:
+    """
+    Make the token's file, 0600.
+
+    :return: a new admin token, or that of somebody who was faster.
+    :raise ValueError: what that one wrote is no token.
+    :raise OSError: the file cannot be made.
+    """
+    token = make_secret()
+    if _create(path, token, owner):
+        return token
+    return known_admin_token(path, None) or new_admin_token(path, owner, make_secret)
+
+
+def sweep_admin_token(path: str) -> None:
+    """Remove what a process that was killed while it made the token's file has left."""
+    directory, name = os.path.split(path)
+    left = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
+    with suppress(OSError):
+        for each in filter(left.fullmatch, os.listdir(directory)):
+            os.unlink(os.path.join(directory, each))
 
 
 def _judged(text: str, source: str) -> str:
@@ -54,18 +103,20 @@ def _judged(text: str, source: str) -> str:
     return token
 
 
-def _create(path: str, token: str) -> bool:
+def _create(path: str, token: str, owner: Owner) -> bool:
     """:return: whether it was us who made the file: two may start at once."""
     temporary = f"{path}.{secrets.token_hex(8)}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="ascii") as file:
+            os.fchown(fd, *owner)
             file.write(token + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(fd)
         os.link(temporary, path)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # it was faster, and may have swept ours
         return False
     finally:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
     return True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.processes import Role, command, environment
 from tests.live.rawhttp import PATIENCE, fetch
@@ -79,10 +80,12 @@ class OptionTests(SynchronousTestCase):
         return None if good else f"{given}: {done.returncode}, {lines}"
 
     def test_wrong(self) -> None:
-        """Each ends with status 1 and one line that names the option and what it takes."""
+        """Each ends with status 1 and one line that names the option and what it takes, and leaves
+        nothing behind."""
         with ThreadPoolExecutor(2) as threads:
             wrong = [what for what in threads.map(self.complaint, WRONG) if what is not None]
         self.assertEqual("\n".join(wrong), "")
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_no_secret_on_the_command_line(self) -> None:
         """There is no option that takes a secret."""
@@ -172,6 +175,24 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(allowed.status, 201)
         again.secrets.add(allowed.json["auth_token"])
         again.stop()
+
+    def test_other_user(self) -> None:
+        """What is made before ``twistd`` gives up its privileges cannot be used after that."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become somebody else")
+        os.chmod(self.directory, 0o755)
+        state = os.path.join(self.directory, "state")
+        for which in (["--uid=65534", "--gid=65533"], ["--uid=65534"]):
+            role = Role("platform", f"--state-dir={state}", twistd=which)
+            self.addCleanup(role.kill)
+            assert role.url, "it listens"
+            made = [os.path.join(state, name) for name in ("admin-token", "registry.db", "")]
+            group = 65533 if len(which) > 1 else pwd.getpwuid(65534).pw_gid
+            for path in made:
+                found = os.stat(path)
+                self.assertEqual((found.st_uid, found.st_gid), (65534, group), path)
+            role.stop()
+            shutil.rmtree(state)
 
     def test_existing_tables(self) -> None:
         """A database that has the tables already keeps its rows, and gets what is missing."""
