@@ -13,7 +13,7 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.processes import Pair, Role
+from tests.live.processes import SLACK, Pair, Role
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
 
 SIZE = 96 << 20
@@ -112,7 +112,7 @@ class ShutdownTests(SynchronousTestCase):
         began = time.monotonic()
         role.signal(signal.SIGTERM)
         role.ended_well()
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 4.5 + SLACK)
         self.assertEqual((half.until_closed(), waiting.until_closed()), (b"", b""))
 
     def test_deaths(self) -> None:
@@ -126,7 +126,7 @@ class ShutdownTests(SynchronousTestCase):
         port = pair.platform.port
         pair.platform.kill()
         self.assertRaises(Incomplete, answer.rest)
-        pair.workspace.logged(r" 200 \d+ bytes .* client_left", seconds=2)
+        pair.workspace.logged(r" 200 \d+ bytes .* client_left", seconds=1.5 + SLACK)
 
         again = Role(
             "platform",
@@ -151,7 +151,7 @@ class ShutdownTests(SynchronousTestCase):
         began = time.monotonic()
         again.signal(signal.SIGINT)
         again.ended_well()
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 4.5 + SLACK)
 
 
 class SeveralListenersTests(SynchronousTestCase):

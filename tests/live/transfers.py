@@ -13,7 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SkipTest
 
-from tests.live.processes import LONG_AGO, SOAK, ImpatientCase, LiveCase, Role, lines_of, quoted
+from tests.live.processes import (
+    LONG_AGO,
+    SLACK,
+    SOAK,
+    ImpatientCase,
+    LiveCase,
+    Role,
+    lines_of,
+    quoted,
+)
 from tests.live.rawhttp import Answer, Connection, Incomplete, Response, fetch
 
 __all__ = ["ContentCases", "PaceCases", "Way"]
@@ -364,7 +373,8 @@ class PaceCases(ImpatientCase, Way):
         answer.exactly(100_000)
         self.assertTrue([d for d in self.pair.workspace.descriptors() if "left.bin" in d])
         connection.close()
-        self.pair.workspace.logged(rf"left-{self.hop} .* client_left", since=mark, seconds=1)
+        soon = 0.5 + SLACK
+        self.pair.workspace.logged(rf"left-{self.hop} .* client_left", since=mark, seconds=soon)
         self.assertFalse([d for d in self.pair.workspace.descriptors() if "left.bin" in d])
         if self.hop == "through":
-            self.pair.platform.logged(r"left-through .* client_left", seconds=1)
+            self.pair.platform.logged(r"left-through .* client_left", seconds=soon)
