@@ -13,7 +13,8 @@ import chatfiles
 from chatfiles import errors, headers
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.answers import MAX_INTERIM
-from chatfiles.web import channel, framing, request
+from chatfiles.web import framing, request
+from chatfiles.web.lingering import LINGER_BYTES, LINGER_SECONDS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference", "http.rst")
@@ -67,7 +68,7 @@ class ReferenceTests(SynchronousTestCase):
             f"{framing.MAX_HEAD_BYTES} octets up to the empty line",
             f"field lines of a head                   {framing.MAX_HEAD_LINES} ",
             f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB of a declared length are read and dropped",
-            f"for {channel.LINGER_BYTES >> 10} KiB or {channel.LINGER_SECONDS:.0f} seconds more",
+            f"for {LINGER_BYTES >> 10} KiB or {LINGER_SECONDS:.0f} seconds more",
             f"behind at most {MAX_INTERIM} interim answers",
         ):
             self.assertIn(text, self.text)

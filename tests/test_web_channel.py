@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.resource import Answer, Endpoint
 from chatfiles.streams.progress import RELAYED_PATIENCE, unsent
-from chatfiles.web import channel
-from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
+from chatfiles.web import channel, lingering
+from chatfiles.web.lingering import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, more_than, until
 from tests.web_caller import HEADER_TIMEOUT, IDLE_TIMEOUT, Caller, Echo, Held, get, post
@@ -166,8 +166,9 @@ class TimeTests(SynchronousTestCase):
         """
         for relayed, patience in ((False, 1), (True, RELAYED_PATIENCE)):
             taken = [0]
-            self.patch(channel, "unsent", lambda transport: 1)
-            self.patch(channel, "acknowledged", lambda transport: lambda: taken[0])  # noqa: B023
+            for module in (channel, lingering):
+                self.patch(module, "unsent", lambda transport: 1)
+            self.patch(lingering, "acknowledged", lambda transport: lambda: taken[0])  # noqa: B023
             caller = Caller(Echo(), is_relayed=lambda peer, fields: fields.hasHeader(b"via"))
             caller.send(get(b"/p", *[b"Via: 1.1 x"] * relayed))
             caller.advance(IDLE_TIMEOUT)  # the first look; from now on it counts

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.resource import Answer
 from chatfiles.streams.hangup import HangUp, hang_up
 from chatfiles.streams.progress import unsent
-from chatfiles.web.channel import LINGER_BYTES, LINGER_SECONDS
+from chatfiles.web.lingering import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.web.request import KEEP_ALIVE_DRAIN
 from tests.loopback import Loopback, more_than, reset_on_close, until
 from tests.web_caller import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post

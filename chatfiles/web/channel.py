@@ -8,7 +8,6 @@ when their *head* is complete, not their body: https://github.com/twisted/twiste
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
@@ -19,26 +18,23 @@ from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
 from chatfiles.streams.hangup import HangUp, hang_up
-from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, patience, unsent
+from chatfiles.streams.progress import RELAYED_PATIENCE, unsent
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
 from chatfiles.web.leaving import LeaveWatch, rest_is_here
+from chatfiles.web.lingering import LastAnswer, Linger
 
 if TYPE_CHECKING:
     from chatfiles.web.request import Request
     from chatfiles.web.site import Site
 
-__all__ = ["LINGER_BYTES", "LINGER_SECONDS", "Channel"]
+__all__ = ["Channel"]
 
-#: What a refused sender may still send before it is cut off, so that it reads the answer.
-LINGER_BYTES = 64 * 1024
 #: What a caller may send ahead while its request is served.
 EAGER_BYTES = 16 * 1024
 #: Requests of one caller that are served before others have their turn.
 AT_ONCE = 50
-#: How long it may take to do so, in seconds.
-LINGER_SECONDS = 2.0
 
 
 @implementer(IHalfCloseableProtocol)
@@ -58,23 +54,20 @@ class Channel(HTTPChannel):
     _host: IAddress | None = None
     #: The address at the other end; ``None`` where it has none, as on a Unix socket.
     peer: str | None = None
+    _linger: Linger
 
     def __init__(self) -> None:
         super().__init__()
         self._partial = framing.PartialHead()
         self._in_body = False
-        self._lingering = False
-        self._lingered = 0
         self._served = 0
-        self._stalled = 0.0
         self._patience = 1
-        self._taken: Hashable = None
         self._read_closed = False
         self._lost = False
         self._read_size = SMALL_READ
+        self._last_answer: LastAnswer | None = None
         self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
-        self._linger_timer: IDelayedCall | None = None
 
     # -- the connection
 
@@ -83,13 +76,13 @@ class Channel(HTTPChannel):
         self.peer = getattr(self.getPeer(), "host", None)
         self._savedTimeOut = self.site.idle_timeout  # what applies again behind an answer
         self.site.channels.add(self)
+        self._linger = Linger(self.callLater, self._is_awaited, self.abort)
         self._head_timer = self.callLater(self.site.header_timeout, self._head_late)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True  # Twisted's own ``connected`` stays true
-        for timer in (self._head_timer, self._linger_timer):
-            if timer is not None and timer.active():
-                timer.cancel()
+        self._cancel_head_timer()
+        self._linger.stop()
         if self._leave_watch is not None:
             self._leave_watch.stop()
         self.site.channels.discard(self)
@@ -102,7 +95,7 @@ class Channel(HTTPChannel):
         """
         self._read_closed = True
         transport: Any = self.transport
-        answered = self._lingering or not self.requests or self.requests[-1].answered
+        answered = self._linger.active or not self.requests or self.requests[-1].answered
         if not answered and (self._in_body or self.requests[0].ends_with_caller):
             transport.abortConnection()
         elif answered and not self._holds_heads():
@@ -129,7 +122,7 @@ class Channel(HTTPChannel):
     @property
     def idle(self) -> bool:
         """Whether no request is being received, served or refused."""
-        return not (self.requests or self._in_head or self._lingering)
+        return not (self.requests or self._in_head or self._linger.active)
 
     def getPeer(self) -> IAddress:
         """As usual, without asking the system for every request."""
@@ -162,9 +155,8 @@ class Channel(HTTPChannel):
     # -- receiving
 
     def dataReceived(self, data: bytes) -> None:
-        if self._lingering:
-            self._lingered += len(data)
-            if self._lingered > LINGER_BYTES:
+        if self._linger.active:
+            if not self._linger.allows(len(data)):
                 # Not cut yet: a reset would take the answer from a sender that is about to read it.
                 self._networkProducer.pauseProducing()
             return
@@ -175,14 +167,14 @@ class Channel(HTTPChannel):
         if self.paused or self._busyReceiving:
             return
         self._served = 0
-        if self._in_head and not self._lingering:
+        if self._in_head and not self._linger.active:
             self._check_partial_head()
         self._watch_head()
         self._end_if_read()
 
     def _end_if_read(self) -> None:
         """Close behind the last answer to a caller that has closed its side."""
-        if self._read_closed and not (self.requests or self._lingering or self._holds_heads()):
+        if self._read_closed and not (self.requests or self._linger.active or self._holds_heads()):
             self.loseConnection()
 
     def _check_partial_head(self) -> None:
@@ -193,7 +185,7 @@ class Channel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         # What follows on a body that cannot be completed has no meaning.
-        if not (self._lingering or (self._in_body and self.requests[-1].body.failed)):
+        if not (self._linger.active or (self._in_body and self.requests[-1].body.failed)):
             super().rawDataReceived(data)
         # Twisted would not pause a caller who pipelines without reading what it asked for.
         if self._is_eager():
@@ -210,7 +202,7 @@ class Channel(HTTPChannel):
 
         :param line: the head, without the empty line at its end.
         """
-        if self._lingering:
+        if self._linger.active:
             return
         self._cancel_head_timer()
         self._partial = framing.PartialHead()
@@ -247,7 +239,7 @@ class Channel(HTTPChannel):
     def allContentReceived(self) -> None:
         self._in_body = False
         self.resize_reads(SMALL_READ)
-        if not self._lingering:
+        if not self._linger.active:
             super().allContentReceived()
 
     def resumeProducing(self) -> None:
@@ -263,6 +255,7 @@ class Channel(HTTPChannel):
             self.setTimeout(self.site.idle_timeout)  # for a caller that does not take the rest
         # Answers that nobody takes must not pile up: the pipeline goes on when they have left.
         self.paused = bool(self.persistent and self._waitingForTransport)
+        self._last_answer = None
         self._patience = RELAYED_PATIENCE if request.relayed else 1
         super().requestDone(request)
         self._served += 1
@@ -344,7 +337,7 @@ class Channel(HTTPChannel):
     def _watch_head(self) -> None:
         # A head has one deadline in total, not one per byte (CONTRACT 9).  The timer is armed only
         # when a head is not complete after what was read, so that most requests never pay for it.
-        if self._handlingRequest or self._in_body or self._lingering or self._head_timer:
+        if self._handlingRequest or self._in_body or self._linger.active or self._head_timer:
             return
         if self.paused:
             return
@@ -369,23 +362,20 @@ class Channel(HTTPChannel):
             self._body_late(self.requests[-1])
         elif self._in_head:
             self.refuse(RequestTimeout(), self._buffer)
-        elif not unsent(self.transport):
-            self.loseConnection()  # not a reset: it may destroy what has not been read
-            self._linger_timer = self.callLater(LINGER_SECONDS, self.abort)
-        elif self._goes_on(self.site.idle_timeout):
-            # The last answer is still on its way to a slow reader.
+        elif self._is_awaited(self.site.idle_timeout):
             self.setTimeout(self.site.idle_timeout)
-        else:
+        elif unsent(self.transport):
             self.abort()
+        else:
+            self.loseConnection()  # not a reset: it may destroy what has not been read
+            self._linger.cut_later()
 
-    def _goes_on(self, waited: float) -> bool:
-        """
-        :param waited: seconds since this was last asked.
-        :return: whether the caller, however slowly, still takes what has been sent.
-        """
-        before, self._taken = self._taken, acknowledged(self.transport)()
-        self._stalled = 0.0 if before != self._taken else self._stalled + waited
-        return self._stalled < patience(self.transport, self.site.idle_timeout * self._patience)()
+    def _is_awaited(self, waited: float) -> bool:
+        """See `LastAnswer.is_awaited`."""
+        if self._last_answer is None:
+            timeout = self.site.idle_timeout * self._patience
+            self._last_answer = LastAnswer(self.transport, timeout)
+        return self._last_answer.is_awaited(waited)
 
     def _body_late(self, request: Request) -> None:
         if request.answered:
@@ -411,7 +401,7 @@ class Channel(HTTPChannel):
         :param head: what there is of it.
         :param whole: whether that is all of its head.
         """
-        if self._lingering:
+        if self._linger.active:
             return
         self._cancel_head_timer()
         request_id = self.site.request_id(framing.values_of(b"x-request-id", head)[0])
@@ -432,27 +422,15 @@ class Channel(HTTPChannel):
         of what still comes, then cut.  (Closing with unread data resets the connection and may
         destroy the answer on its way.)
         """
-        if self._lingering:
+        if self._linger.active:
             return
-        self._lingering = True
         self.persistent = False
         self.setTimeout(None)
         transport: Any = self.transport
         self._networkProducer.resumeProducing()
         self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
-        if self._linger_timer is not None and self._linger_timer.active():
-            self._linger_timer.cancel()  # of an idle connection that was being closed
-        self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
+        self._linger.begin()
         if is_plain(self.transport):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
-
-    def _end_linger(self) -> None:
-        """Cut, unless the answer is still on its way to a slow reader."""
-        # What was on its way to one that has reset the connection counts as unsent for ever.
-        is_reset = hang_up(self.transport) is HangUp.RESET
-        if not is_reset and unsent(self.transport) and self._goes_on(LINGER_SECONDS):
-            self._linger_timer = self.callLater(LINGER_SECONDS, self._end_linger)
-        else:
-            self.abort()
