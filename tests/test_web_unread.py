@@ -98,6 +98,16 @@ class SocketTests(TestCase):
         held.answer(Answer(413, {}))
         return caller
 
+    async def answered_at_length(self, size: int) -> Loopback:
+        """:return: a refused sender, who has an answer of *size* bytes to take."""
+        held = Held()
+        caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
+        await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        held.requests[0].write(bytes(size))
+        held.answers[0].callback(None)
+        return caller
+
     async def test_sender_who_stops(self) -> None:
         """A refused sender would see a reset in place of the answer."""
         caller = await self.refused()
@@ -118,12 +128,7 @@ class SocketTests(TestCase):
 
     async def test_sender_who_goes_on_and_leaves(self) -> None:
         """What one that is gone has not taken would be waited for until patience ends."""
-        held = Held()
-        caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
-        await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
-        await until(reactor, lambda: held.requests)
-        held.requests[0].write(bytes(1 << 20))
-        held.answers[0].callback(None)
+        caller = await self.answered_at_length(1 << 20)
         await caller.flood(1 << 26)
         reset_on_close(caller.socket)
         caller.socket.close()
@@ -134,12 +139,7 @@ class SocketTests(TestCase):
 
     async def test_slow_reader(self) -> None:
         """A large answer would be cut because nobody wants the body of its request."""
-        held = Held()
-        caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
-        await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
-        await until(reactor, lambda: held.requests)
-        held.requests[0].write(bytes(1 << 23))
-        held.answers[0].callback(None)
+        caller = await self.answered_at_length(1 << 23)
         await until(reactor, lambda: caller.take(1))
         for _ in range(3):
             caller.clock.advance(LINGER_SECONDS)
