@@ -20,17 +20,15 @@ import argparse
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from unittest import mock
 
-from bench.downloads import cpu_seconds, free_port, report
+from bench.beside import at_once, content_length, cpu_seconds, report, start_nginx
 from tests.live.processes import Pair
 
 LARGE = 1 << 30
@@ -86,11 +84,7 @@ class Sender:
         if not answer.startswith(b"HTTP/1.1 20"):
             raise RuntimeError(answer.decode())
         fields, _, body = answer.partition(b"\r\n\r\n")
-        length = next(
-            int(line.split(b":")[1])
-            for line in fields.split(b"\r\n")
-            if line.lower().startswith(b"content-length")
-        )
+        length = content_length(fields)
         while len(body) < length:
             body += self._socket.recv(65536)
 
@@ -99,61 +93,17 @@ def measure(target: Target, size: int, connections: int, seconds: float) -> floa
     """:return: files per second."""
     target.clear()
     end = time.monotonic() + seconds
-    totals: list[int] = []
 
-    def send() -> None:
+    def send() -> int:
         sender, files = Sender(target, size), 0
         while not files or time.monotonic() < end:
             sender.send()
             files += 1
-        totals.append(files)
+        return files
 
-    began = time.monotonic()
-    threads = [threading.Thread(target=send) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.monotonic() - began
+    totals, took = at_once(connections, send)
     target.clear()
-    if len(totals) != connections:
-        raise RuntimeError("a sender failed")
     return sum(totals) / took
-
-
-def start_nginx(binary: str, directory: str, stack: ExitStack) -> int:
-    """:return: the port of an nginx that forwards to one that stores in *directory*."""
-    front, back = free_port(), free_port()
-    prefix = os.path.join(directory, ".nginx")
-    os.mkdir(prefix)
-    config = os.path.join(prefix, "nginx.conf")
-    with open(config, "w", encoding="ascii") as file:
-        file.write(
-            f"""
-user root; daemon off; worker_processes 2; pid {prefix}/pid; error_log {prefix}/error.log;
-events {{ worker_connections 512; }}
-http {{
-  access_log off; keepalive_requests 1000000; client_max_body_size 0;
-  client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p; fastcgi_temp_path {prefix}/f;
-  uwsgi_temp_path {prefix}/u; scgi_temp_path {prefix}/s;
-  upstream back {{ server 127.0.0.1:{back}; keepalive 32; keepalive_requests 1000000; }}
-  server {{ listen 127.0.0.1:{back}; root {directory}; location / {{ dav_methods PUT; }} }}
-  server {{ listen 127.0.0.1:{front}; location / {{
-    proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection "";
-    proxy_request_buffering off; }} }}
-}}"""
-        )
-    process = subprocess.Popen([binary, "-p", prefix, "-c", config])
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", front)).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    return front
 
 
 def our_wrap(pair: Pair) -> Wrap:
@@ -215,7 +165,17 @@ def main() -> None:
         if given.nginx:
             stored = os.path.join(base, "dav")
             os.mkdir(stored)
-            theirs = Target(start_nginx(given.nginx, base, stack), their_wrap(count()), stored)
+            prefix = os.path.join(base, ".nginx")
+            os.mkdir(prefix)
+            port = start_nginx(
+                given.nginx,
+                prefix,
+                base,
+                stack,
+                serves="dav_methods PUT;",
+                forwards="proxy_request_buffering off;",
+            )
+            theirs = Target(port, their_wrap(count()), stored)
         else:
             print("no nginx here: our own figures only", file=sys.stderr)
 
