@@ -223,7 +223,10 @@ class RowTests(SynchronousTestCase):
         )
         for value in read:
             self.assertEqual(rows.moment_of(value), noon, value)
-        unread: tuple[object, ...] = (None, "", "yesterday", 12, b"2026-03-01", "2026-13-01")
+        unread: tuple[object, ...] = (
+            *(None, "", "yesterday", 12, b"2026-03-01", "2026-13-01"),
+            *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        )
         for value in unread:
             self.assertIsNone(rows.moment_of(value), value)
 

@@ -4,7 +4,7 @@ The contract of a registry whose rows outlive it, and are written by others as w
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -200,6 +200,24 @@ class StoredRegistryContract(RegistryContract):
             await self.registry.token(token_hash("token")),
             Token(THIRD, FIRST, "abcdefgh", ALL_SCOPES, None, at, at),
         )
+
+    async def test_moments_out_of_range(self):
+        """A moment that UTC has no year for, as Python counts, breaks the whole list."""
+        hour = timedelta(hours=1)
+        for each, at in (
+            (FIRST, datetime.min.replace(tzinfo=timezone(hour))),
+            (SECOND, datetime.max.replace(tzinfo=timezone(-hour))),
+        ):
+            await self.insert("workspaces", id=each, last_heartbeat_at=at, created_at=at)
+            await self.insert_token(
+                str(each).encode(), id=each, workspace_id=each, created_at=at, last_used_at=at
+            )
+            found = await self.registry.workspace(each)
+            assert found is not None
+            self.assertIsNone(found.last_heartbeat_at)
+            (token,) = await self.registry.tokens(each)
+            self.assertEqual((token.created_at, token.last_used_at), (None, None))
+        self.assertEqual(len(await self.registry.workspaces(limit=100)), 2)
 
     async def test_removed_by_another_program(self):
         """A workspace that another program has removed, but not its tokens, still opens."""

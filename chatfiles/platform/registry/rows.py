@@ -102,14 +102,13 @@ def moment_of(value: object) -> datetime | None:
     :param value: ISO 8601 text (UTC if it names no zone), or a datetime.
     :return: the moment in UTC, or ``None`` if it cannot be read.
     """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(moment, datetime):
             return None
-    if not isinstance(value, datetime):
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # not a moment, or in UTC none of Python's years
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def text_of_moment(moment: datetime) -> str:
