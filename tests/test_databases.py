@@ -4,13 +4,14 @@ Tests for `chatfiles.databases`, held against libpq itself.
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.databases import has_password
+from chatfiles.databases import has_password, without_password
 
 TABLE: tuple[tuple[str, bool], ...] = (
     ("postgresql://u:p@h/d", True),
@@ -37,6 +38,24 @@ TABLE: tuple[tuple[str, bool], ...] = (
 )
 
 
+SHOWN: tuple[tuple[str, str], ...] = (
+    ("postgresql://u:p@h:1,g:2/d?sslmode=require", "postgresql://h:1,g:2/d"),
+    ("postgres://u:p:q?r@[::1]:1/d", "postgres://[::1]:1/d"),
+    ("postgresql://h/d?password=p/q", "postgresql://h/d"),
+    ("postgresql://h/d?password=p@q/r", "postgresql://…"),
+    ("postgresql://u:p/q@h/d", "postgresql://…"),
+    ("postgresql://u:p/q?r@h/d", "postgresql://…"),
+    ("postgresql:///d", "postgresql:///d"),
+    ("postgresql://", "postgresql://"),
+    ("sqlite:/u:p@h?x", "sqlite:/u:p@h?x"),
+    ("", ""),
+)
+#: Stands for a word that is not given twice.
+WORD = "word"
+#: Whatever means something in a URL.
+PARTS = [*":@/?&=%,[]ux", *"?&@", "h1", "%70", "user=", "password=", "sslpassword=", WORD, WORD]
+
+
 class PasswordTests(SynchronousTestCase):
     """Whether a URL holds a password."""
 
@@ -52,20 +71,23 @@ class PasswordTests(SynchronousTestCase):
         for url, expected in TABLE:
             self.assertIs(has_password(url), expected, url)
 
-    @given(
-        st.lists(
-            st.sampled_from(
-                [*":@/?&=%,[]ux", "h1", "%70", "user=", "password=", "sslpassword=", "?", "&", "@"]
-            ),
-            max_size=12,
-        )
-    )
+    @given(st.lists(st.sampled_from(PARTS), max_size=12))
     def test_libpq(self, parts: list[str]) -> None:
-        """What libpq takes for a password is not seen."""
-        url = "postgresql://" + "".join(parts)
+        """What libpq takes for a password is not seen, or is shown."""
+        url = "postgresql://" + "".join(
+            f"_{number}_" if each == WORD else each for number, each in enumerate(parts)
+        )
         try:
             found = self.psycopg2.extensions.parse_dsn(url)
         except self.psycopg2.Error:
             return
-        if found.get("password") or found.get("sslpassword"):
+        secrets = found.get("password", "") + found.get("sslpassword", "")
+        if secrets:
             self.assertIs(has_password(url), True, url)
+        for word in re.findall("_[0-9]+_", secrets):
+            self.assertNotIn(word, without_password(url), url)
+
+    def test_shown(self) -> None:
+        """A password is shown, or nothing that tells one database from another."""
+        for url, expected in SHOWN:
+            self.assertEqual(without_password(url), expected, url)

@@ -20,15 +20,22 @@ from tests.postgres_server import PASSWORD, Database, server
 PROGRAM = "from chatfiles.cli.registry import registry; registry(prog_name='chatfiles registry')"
 
 
-def run(*words: str, database: str) -> subprocess.CompletedProcess[str]:
-    """:return: how ``chatfiles registry`` ended; it runs a reactor of its own."""
+def run(*words: str, database: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """
+    :param limit: of its descriptors.
+    :return: how ``chatfiles registry`` ended; it runs a reactor of its own.
+    """
+    program = PROGRAM
+    if limit is not None:
+        ours = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"
+        program = PROGRAM.replace(";", f"; import resource; {ours};", 1)
     environment = os.environ | {
         "CHATFILES_DATABASE": database,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__))),
     }
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", program, *words],
         env=environment,
         capture_output=True,
         encoding="utf-8",
@@ -90,6 +97,17 @@ class RegistryCommandTests(SynchronousTestCase):
         done = run("status", given, database="sqlite:x")
         self.assertIn("set CHATFILES_DATABASE", done.stderr)
         self.assertNotIn(str(SECOND), done.stderr)
+
+    def test_out_of_descriptors(self) -> None:
+        """What is wrong before anything is asked is told with the password."""
+        server()
+        database = f"postgresql://u:{SECOND}@127.0.0.1:1/x"
+        told = ""
+        for limit in range(4, 12):
+            done = run("status", database=database, limit=limit)
+            self.assertNotIn(str(SECOND), done.stdout + done.stderr, limit)
+            told += done.stderr
+        self.assertIn("cannot use postgresql://127.0.0.1:1/x: [Errno 24]", told)
 
     def test_unreachable(self) -> None:
         """A server that is down ends in a traceback, or takes for ever."""

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.tables import show_json, show_object
-from chatfiles.databases import EXPOSED, POSTGRES_SCHEMES, has_password
+from chatfiles.databases import EXPOSED, POSTGRES_SCHEMES, has_password, without_password
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
 from chatfiles.platform.registry.postgres import check_extra
@@ -137,7 +137,10 @@ def _visit(database: str, *, change: bool) -> Found:
     except RegistryUnavailable as error:
         raise CliError(f"cannot use the database: {error.__cause__}", Exit.UNAVAILABLE) from None
     except (OSError, sqlite3.Error) as error:
-        raise CliError(f"cannot use {database}: {error}", Exit.UNAVAILABLE) from None
+        # Libraries of PostgreSQL fail so too, for want of descriptors.
+        raise CliError(
+            f"cannot use {without_password(database)}: {error}", Exit.UNAVAILABLE
+        ) from None
 
 
 def _visit_sqlite(path: str, *, change: bool) -> Found:
