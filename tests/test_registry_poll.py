@@ -5,13 +5,15 @@ The embedded registry looks for changes by other processes.
 from __future__ import annotations
 
 import os
+import threading
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.sqlite.registry import POLL_INTERVAL, SQLiteRegistry
-from tests.contract.registry_case import FIRST, UNKNOWN
+from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
 from tests.registry_case import SQLiteTestCase, ThreadedClock
 
 
@@ -85,6 +87,31 @@ class PollTests(SQLiteTestCase):
         self.execute("INSERT INTO workspaces (id) VALUES ('x')")
         clock.advance(1 - 0.1)
         self.assertIsNone(await told)
+
+    async def test_behind_a_write(self) -> None:
+        """A token that another process has revoked is valid for as long as a write of ours waits
+        for a lock."""
+        clock = ThreadedClock()
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        self.execute(
+            "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+            f" VALUES ('{SECOND}', '{FIRST}', x'01')"
+        )
+        go_on = threading.Event()
+        self.addCleanup(go_on.set)
+        waits = inner._writer.call("", lambda _: go_on.wait(30), timeout=60)
+        for _ in range(3):
+            self.execute("UPDATE workspace_auth_tokens SET revoked_at = NULL")
+            self.assertIsNotNone(await registry.token(b"\x01"))
+            self.execute("UPDATE workspace_auth_tokens SET revoked_at = ''")
+            clock.advance(POLL_INTERVAL)
+            clock.advance(0.99 - POLL_INTERVAL)
+            self.assertIsNone(await registry.token(b"\x01"))
+        go_on.set()
+        await waits
+        self.assertEqual(self.log(), [])
 
     async def test_a_new_connection_may_have_missed_changes(self) -> None:
         """What another process changed while the connection was lost is never told."""

@@ -33,8 +33,10 @@ __all__ = ["SQLiteRegistry"]
 TIMEOUT = 2.0
 #: Seconds for `SQLiteRegistry.start`, which may have a large table to index.
 START_TIMEOUT = 30.0
-#: Seconds between two looks for changes by other processes.
-POLL_INTERVAL = 0.5
+#: Seconds between two looks for changes by other processes, and for each of them, which may have to
+#: wait behind a write that waits for a lock.  Together they are less than the second in which a
+#: revoked token is refused.
+POLL_INTERVAL, LOOK_TIMEOUT = 0.5, 0.4
 
 T = TypeVar("T")
 
@@ -50,7 +52,7 @@ class SQLiteRegistry(StoredRegistry):
     back with the power.
 
     Changes by other processes are noticed by polling, every *poll_interval* seconds while anyone is
-    subscribed, and told as ``None``; so are failures to poll.
+    subscribed, and told as ``None``; so are failures to poll, and polls that take too long.
 
     :param path: of the file, which `start` creates (0600) in a directory that exists.
     :param clock: the reactor.
@@ -77,7 +79,11 @@ class SQLiteRegistry(StoredRegistry):
         self._reader = self._lane("reader", clock, timeout, query_only=True)
         self._writer = self._lane("writer", clock, timeout, query_only=False)
         self._watch = Watch(
-            self._look, lambda: self._subscribers.tell(None), clock=clock, interval=poll_interval
+            self._look,
+            lambda: self._subscribers.tell(None),
+            clock=clock,
+            interval=poll_interval,
+            patience=LOOK_TIMEOUT,
         )
         self._open = False
 

@@ -4,9 +4,11 @@ Noticing, by looking again and again, that something has changed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -29,22 +31,26 @@ class Watch:
     :param look: gives anything comparable; fails with `RegistryUnavailable`.
     :param changed: called on the reactor thread.
     :param interval: seconds between two looks.
+    :param patience: seconds after which a look has not seen anything.
     """
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[object]],
+        look: Callable[[], Deferred[object]],
         changed: Callable[[], None],
         *,
         clock: ReactorClock,
         interval: float,
+        patience: float,
     ) -> None:
         self._look = look
         self._changed = changed
         self._interval = interval
+        self._patience = patience
         self._seen: object = None
+        self._clock = cast("IReactorTime", clock)
         self._loop = LoopingCall(self._look_again)
-        self._loop.clock = cast("IReactorTime", clock)
+        self._loop.clock = self._clock
 
     async def begin(self) -> None:
         """Note what there is to be seen now; a change after this is told, whenever one looks."""
@@ -59,9 +65,9 @@ class Watch:
 
     async def _look_again(self) -> None:
         try:
-            seen = await self._look()
+            seen = await self._look().addTimeout(self._patience, self._clock)
         except Exception as error:
-            if not isinstance(error, RegistryUnavailable):
+            if not isinstance(error, RegistryUnavailable | NotInTime):
                 _log.failure("looking for changes by others failed")
             self._changed()  # and look again: nobody would be told of anything any more
         else:
