@@ -84,12 +84,23 @@ class IWorkspaceRegistry(Interface):
         """
 
     def create_workspace(
-        workspace_id: UUID, *, name: str, url: str | None, delivery_mode: str | None, secret: str
+        workspace_id: UUID,
+        *,
+        name: str,
+        url: str | None,
+        delivery_mode: str | None,
+        secret: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        token_name: str | None,
     ) -> Awaitable[Workspace]:
         """
-        Add a workspace with status ``provisioning``.
+        Add a workspace with status ``provisioning``, and its first token: both or nothing, in one
+        transaction.  The last four arguments are those of `create_token`.
 
-        :raise chatfiles.errors.Conflict: a row with that id exists, removed or not.
+        :raise chatfiles.errors.Conflict: a row with that id exists, removed or not, or a token of
+            that hash; nothing has been changed.
         """
 
     def register(

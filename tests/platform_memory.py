@@ -11,14 +11,14 @@ from uuid import UUID
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.model import ALL_SCOPES, token_hash
+from chatfiles.model import token_hash
 from chatfiles.platform.context import PlatformContext, UploadLimits
 from chatfiles.platform.moments import LatestMoments
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.resources import platform_tree
 from chatfiles.platform.tokens import Authenticator
 from chatfiles.testing import MemoryRegistry
-from tests.contract.registry_case import begun
+from tests.contract.registry_case import add_workspace, begun
 from tests.web_caller import Caller, Received, get
 
 ADMIN = "admin"
@@ -56,20 +56,9 @@ class MemoryPlatformCase(SynchronousTestCase):
 
     def add(self, workspace_id: UUID, secret: str = "secret") -> None:
         """Add a workspace whose token is its id."""
-        self.successResultOf(
-            self.registry.create_workspace(
-                workspace_id, name="x", url=None, delivery_mode=None, secret=secret
-            )
-        )
-        self.successResultOf(
-            self.registry.create_token(
-                workspace_id,
-                digest=token_hash(str(workspace_id)),
-                prefix="",
-                scopes=ALL_SCOPES,
-                name=None,
-            )
-        )
+        digest = token_hash(str(workspace_id))
+        adding = add_workspace(self.registry, workspace_id, secret=secret, digest=digest)
+        self.successResultOf(begun(adding))
 
     def ask(self, request: bytes) -> Received:
         """:return: the answer, which has to be there at once."""

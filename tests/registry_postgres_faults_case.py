@@ -14,8 +14,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.model import ALL_SCOPES, token_hash
-from tests.contract.registry_case import FIRST, SECRET, begun
+from chatfiles.model import token_hash
+from tests.contract.registry_case import FIRST, add_workspace, begun
 from tests.registry_postgres_case import REACTOR, PostgresTestCase, pause
 
 #: Seconds that a loaded machine may be late, after the deadline of 2 s.
@@ -94,12 +94,7 @@ class FaultCase(PostgresTestCase):
         return hop, self.database.server.url_of(self.database.name, where)
 
     async def add_first(self, registry: Any) -> None:
-        await registry.create_workspace(
-            FIRST, name="x", url="http://a", delivery_mode=None, secret=SECRET
-        )
-        await registry.create_token(
-            FIRST, digest=token_hash("token"), prefix="", scopes=ALL_SCOPES, name=None
-        )
+        await add_workspace(registry, FIRST, url="http://a", digest=token_hash("token"))
 
     async def noticed(self, registry: Any) -> None:
         """Return when *registry* no longer claims to hear of changes, as it has to within 1 s."""

@@ -16,7 +16,7 @@ from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.postgres import open_postgres
-from tests.contract.registry_case import FIRST, SECOND, SECRET, begun
+from tests.contract.registry_case import FIRST, SECOND, add_workspace, begun
 from tests.contract.registry_claims import claim
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.postgres_server import Database, server
@@ -187,7 +187,5 @@ class RaceTests(PostgresTestCase):
         registry = await self.start()
         for name in ("a\0b", "\ud800"):
             with self.assertRaises(BadRequest):
-                await registry.create_workspace(
-                    FIRST, name=name, url=None, delivery_mode=None, secret=SECRET
-                )
+                await add_workspace(registry, FIRST, name=name)
         self.assertIsNone(await registry.workspace(FIRST))

@@ -16,7 +16,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.errors import BadRequest, RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
-from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD, begun, every_call
+from tests.contract.registry_case import (
+    FIRST,
+    SECOND,
+    SECRET,
+    THIRD,
+    add_workspace,
+    begun,
+    every_call,
+)
 from tests.registry_postgres_case import PostgresTestCase, heard, settled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -69,9 +77,7 @@ class TheirTablesTests(PostgresTestCase):
         )
         self.assertEqual(await registry.token(b"new"), new)
         self.assertEqual(await registry.ensure_secret(FIRST, SECRET), SECRET)
-        await registry.create_workspace(
-            SECOND, name="y", url=None, delivery_mode=None, secret=SECRET
-        )
+        await add_workspace(registry, SECOND, name="y")
         await registry.register(SECOND, url=None, delivery_mode=None, create_name=None)
         await registry.register(THIRD, url=None, delivery_mode=None, create_name="z")
         self.assertIs(await registry.remove_workspace(FIRST), True)
@@ -100,12 +106,8 @@ class TheirTablesTests(PostgresTestCase):
                 place = {"url": url, "delivery_mode": mode}
                 for each in (FIRST, SECOND) if create_name else (FIRST,):
                     await refused(registry.register(each, **place, create_name=create_name))
-                await refused(registry.create_workspace(THIRD, **place, name="x", secret=SECRET))
-        await refused(
-            registry.create_workspace(
-                THIRD, name="x" * 256, url=None, delivery_mode=None, secret=SECRET
-            )
-        )
+                await refused(add_workspace(registry, THIRD, **place))
+        await refused(add_workspace(registry, THIRD, name="x" * 256))
         self.assertEqual([line for line in self.log() if "unavailable" in line], [])
         found = await registry.register(
             FIRST, url="http://b", delivery_mode="poll", create_name=None
@@ -256,12 +258,7 @@ class VersionTests(PostgresTestCase):
     async def test_what_is_stored(self) -> None:
         """Another program cannot read the rows, or a token can be read out of the database."""
         registry = await self.start()
-        await registry.create_workspace(
-            FIRST, name="x", url=None, delivery_mode=None, secret=SECRET
-        )
-        await registry.create_token(
-            FIRST, digest=token_hash("token"), prefix="tok", scopes=ALL_SCOPES, name=None
-        )
+        await add_workspace(registry, FIRST, digest=token_hash("token"))
         found = self.database.execute("SELECT status, created_at, updated_at FROM workspaces")
         self.assertEqual(found, [("provisioning", self.moment, self.moment)])
         ((digest, scopes, created_at),) = self.database.execute(

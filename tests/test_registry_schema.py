@@ -18,7 +18,7 @@ from chatfiles.platform.registry import rows
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.statements import SQLITE
-from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD
+from tests.contract.registry_case import FIRST, SECOND, THIRD, add_workspace
 from tests.registry_case import SQLiteTestCase
 
 
@@ -90,12 +90,7 @@ class SchemaTests(SQLiteTestCase):
     async def test_what_is_stored(self) -> None:
         """Another program cannot read the rows, or a token can be read out of the file."""
         registry = await self.start()
-        await registry.create_workspace(
-            FIRST, name="x", url=None, delivery_mode=None, secret=SECRET
-        )
-        await registry.create_token(
-            FIRST, digest=token_hash("token"), prefix="tok", scopes=ALL_SCOPES, name=None
-        )
+        await add_workspace(registry, FIRST, digest=token_hash("token"))
         now = "2026-03-01T12:00:00.000000+00:00"
         self.assertEqual(
             self.execute("SELECT id, status, created_at, updated_at FROM workspaces"),

@@ -22,7 +22,7 @@ from chatfiles.model import ALL_SCOPES, token_hash
 from chatfiles.platform.registry import queries
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
-from tests.contract.registry_case import FIRST, SECRET, THIRD, begun, every_call
+from tests.contract.registry_case import FIRST, SECRET, THIRD, add_workspace, begun, every_call
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.registry_case import REACTOR, SQLiteTestCase, ThreadedClock
 
@@ -89,7 +89,7 @@ class FileTests(SQLiteTestCase):
         """Others on the machine can read the secrets, under some umask."""
         self.addCleanup(os.umask, os.umask(0))
         registry = await self.start()
-        await registry.create_workspace(FIRST, name="", url=None, delivery_mode=None, secret=SECRET)
+        await add_workspace(registry)
         names = sorted(os.listdir(self.directory))
         self.assertEqual(names, ["registry.db", "registry.db-shm", "registry.db-wal"])
         for name in names:
@@ -181,9 +181,7 @@ class TroubleTests(SQLiteTestCase):
         await registry._writer.call(
             "", lambda db: db.execute("PRAGMA max_page_count = 1").fetchone()
         )
-        call = registry.create_workspace(
-            FIRST, name="n" * 10**6, url=None, delivery_mode=None, secret=SECRET
-        )
+        call = add_workspace(registry, FIRST, name="n" * 10**6)
         self.assertIn("full", str(await self.fails(call)))
         self.assertIsNone(await registry.workspace(FIRST))
         await registry._writer.call(

@@ -10,19 +10,12 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from chatfiles.errors import BadRequest, NotFound
-from chatfiles.model import (
-    ALL_SCOPES,
-    Scope,
-    Token,
-    Workspace,
-    parse_workspace_id,
-    token_hash,
-    token_prefix,
-)
+from chatfiles.model import ALL_SCOPES, Token, Workspace, parse_workspace_id
 from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, required_id, scopes_of
 from chatfiles.platform.context import PlatformContext
 from chatfiles.platform.resolve import require_id
+from chatfiles.platform.tokens import kept
 from chatfiles.query import parse_query
 from chatfiles.resource import Answer, Endpoint, read_json
 from chatfiles.web.request import Request
@@ -89,18 +82,6 @@ def _after(query: Mapping[bytes, Sequence[bytes]]) -> UUID | None:
     return after
 
 
-async def _add_token(
-    context: PlatformContext, workspace_id: UUID, scopes: frozenset[Scope], name: str | None
-) -> tuple[str, Token]:
-    text = context.make_secret()
-    token = await context.registry.create_token(
-        workspace_id, digest=token_hash(text), prefix=token_prefix(text), scopes=scopes, name=name
-    )
-    if token is None:
-        raise refusals.no_workspace()
-    return text, token
-
-
 class _AdminEndpoint(Endpoint):
     def __init__(self, context: PlatformContext) -> None:
         super().__init__()
@@ -135,15 +116,17 @@ class WorkspaceCollection(_AdminEndpoint):
         url = await allowed_url(body, context.check_url)
         name = optional_text(body, "name") or str(workspace_id)
         mode = optional_text(body, "delivery_mode")
+        token = context.make_secret()
         workspace = await context.registry.create_workspace(
             workspace_id,
             name=name,
             url=url,
             delivery_mode=mode if mode is not None else "push",
             secret=context.make_secret(),
+            **kept(token, ALL_SCOPES),
+            token_name="created with the workspace",  # noqa: S106 - no password
         )
-        text, _ = await _add_token(context, workspace.id, ALL_SCOPES, "created with the workspace")
-        return Answer(201, {"id": str(workspace.id), "name": workspace.name, "auth_token": text})
+        return Answer(201, {"id": str(workspace.id), "name": workspace.name, "auth_token": token})
 
 
 class WorkspaceItem(_AdminEndpoint):
@@ -195,7 +178,12 @@ class TokenCollection(_AdminEndpoint):
         workspace_id = require_id(self._workspace_id)
         body = await read_json(request) if request.body.length != 0 else {}
         scopes, name = scopes_of(body), optional_text(body, "name")
-        text, token = await _add_token(self._context, workspace_id, scopes, name)
+        text = self._context.make_secret()
+        token = await self._context.registry.create_token(
+            workspace_id, **kept(text, scopes), name=name
+        )
+        if token is None:
+            raise refusals.no_workspace()
         return Answer(
             201,
             {

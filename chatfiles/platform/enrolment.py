@@ -9,15 +9,18 @@ from typing import Any
 from uuid import UUID
 
 from chatfiles.errors import Conflict
-from chatfiles.model import ALL_SCOPES, Scope, Workspace, token_hash, token_prefix
+from chatfiles.model import ALL_SCOPES, Scope, Workspace
 from chatfiles.platform import refusals
 from chatfiles.platform.body import allowed_url, optional_text, printable_part, required_id
 from chatfiles.platform.context import PlatformContext
-from chatfiles.platform.tokens import Caller
+from chatfiles.platform.tokens import Caller, kept
 from chatfiles.resource import Answer, Endpoint, read_json
 from chatfiles.web.request import Request
 
 __all__ = ["Heartbeat", "Register"]
+
+#: The name of a token that a registration has minted.
+FIRST_TOKEN = "first registration"  # noqa: S105 - no password
 
 
 class _AgentEndpoint(Endpoint):
@@ -81,7 +84,11 @@ class Register(_AgentEndpoint):
         token = self._context.make_secret()
         try:
             workspace = await self._context.registry.claim(
-                workspace_id, **place, create_name=name, **_first(token)
+                workspace_id,
+                **place,
+                create_name=name,
+                **kept(token, ALL_SCOPES),
+                name=FIRST_TOKEN,
             )
         except Conflict:  # somebody else was first
             raise refusals.missing_token() from None
@@ -115,7 +122,7 @@ class Register(_AgentEndpoint):
     async def _first_token(self, workspace_id: UUID) -> str | None:
         token = self._context.make_secret()
         made = await self._context.registry.create_token(
-            workspace_id, **_first(token), only_first=True
+            workspace_id, **kept(token, ALL_SCOPES), name=FIRST_TOKEN, only_first=True
         )
         return token if made is not None else None
 
@@ -125,16 +132,6 @@ class Register(_AgentEndpoint):
         # The card is its agent's affair: nothing in it is a reason to refuse.
         name = printable_part(card.get("name")) if isinstance(card, dict) else ""
         return name or str(workspace_id)
-
-
-def _first(token: str) -> Mapping[str, Any]:
-    """:return: what the registry keeps of the first token of a workspace."""
-    return {
-        "digest": token_hash(token),
-        "prefix": token_prefix(token),
-        "scopes": ALL_SCOPES,
-        "name": "first registration",
-    }
 
 
 class Heartbeat(_AgentEndpoint):

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 from uuid import UUID
 
 from chatfiles.credentials import bearer, same_secret
 from chatfiles.errors import Forbidden
 from chatfiles.interfaces import IWorkspaceRegistry
-from chatfiles.model import Scope, Token, token_hash
+from chatfiles.model import Scope, Token, token_hash, token_prefix
 from chatfiles.platform import refusals
 from chatfiles.web.request import Request
 
-__all__ = ["Authenticator", "Caller"]
+__all__ = ["Authenticator", "Caller", "kept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +116,16 @@ class Authenticator:
         if scope is not None and not caller.allows(scope):
             raise refusals.out_of_scope()
         return caller
+
+
+class Kept(TypedDict):
+    """What the registry keeps of a token, as its calls name it."""
+
+    digest: bytes
+    prefix: str
+    scopes: frozenset[Scope]
+
+
+def kept(token: str, scopes: frozenset[Scope]) -> Kept:
+    """:return: what the registry keeps of a new *token*."""
+    return {"digest": token_hash(token), "prefix": token_prefix(token), "scopes": scopes}

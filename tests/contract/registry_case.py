@@ -43,6 +43,23 @@ def begun(awaitable: Awaitable[T]) -> Deferred[T]:
     return Deferred.fromCoroutine(wait())
 
 
+def add_workspace(
+    registry: IWorkspaceRegistry, workspace_id: UUID = FIRST, **given: Any
+) -> Awaitable[Workspace]:
+    """Create a workspace and its token; what is not given does not matter."""
+    values: dict[str, Any] = {
+        "name": "one",
+        "url": None,
+        "delivery_mode": None,
+        "secret": SECRET,
+        "digest": token_hash(f"created with {workspace_id}"),
+        "prefix": "created",
+        "scopes": ALL_SCOPES,
+        "token_name": None,
+    }
+    return registry.create_workspace(workspace_id, **values | given)
+
+
 def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable[Any]]]:
     """:return: a call of each method that may fail, by name."""
     return {
@@ -50,14 +67,12 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "workspace": lambda: registry.workspace(FIRST),
         "fresh_workspace": lambda: registry.fresh_workspace(FIRST),
         "workspaces": lambda: registry.workspaces(limit=100),
-        "create_workspace": lambda: registry.create_workspace(
-            THIRD, name="new", url=None, delivery_mode=None, secret=SECRET
-        ),
+        "create_workspace": lambda: add_workspace(registry, THIRD),
         "register": lambda: registry.register(
             FIRST, url=None, delivery_mode=None, create_name="new"
         ),
         "claim": lambda: registry.claim(
-            THIRD,
+            SECOND,
             url=None,
             delivery_mode=None,
             create_name="new",
@@ -123,9 +138,15 @@ class RegistryCase(Base):
         self.addCleanup(lambda: begun(self.registry.close()))
         await self.registry.start()
 
+    def add(self, workspace_id: UUID = FIRST, **given: Any) -> Awaitable[Workspace]:
+        return add_workspace(self.registry, workspace_id, **given)
+
     async def create(self, workspace_id: UUID = FIRST, **given: Any) -> Workspace:
-        values = {"name": "one", "url": None, "delivery_mode": None, "secret": SECRET} | given
-        return await self.registry.create_workspace(workspace_id, **values)
+        """Create a workspace, and take its token from it."""
+        workspace = await self.add(workspace_id, **given)
+        (token,) = await self.registry.tokens(workspace_id)
+        await self.registry.revoke_token(workspace_id, token.id)
+        return workspace
 
     async def mint(self, text: str = "token", workspace_id: UUID = FIRST, **given: Any) -> Token:
         values = {"prefix": text[:8], "scopes": ALL_SCOPES, "name": None} | given

@@ -57,7 +57,7 @@ class WholeContract(RegistryCase):
 
     async def test_close_finishes_what_is_running(self):
         """A change that was asked for before close is lost, or its caller never hears of it."""
-        created, listed = begun(self.create()), begun(self.registry.workspaces(limit=100))
+        created, listed = begun(self.add()), begun(self.registry.workspaces(limit=100))
         await self.registry.close()
         self.assertEqual((await created).id, FIRST)
         await listed

@@ -11,7 +11,7 @@ from uuid import UUID
 from twisted.internet.defer import gatherResults
 
 from chatfiles.errors import BadRequest, Conflict
-from chatfiles.model import Workspace
+from chatfiles.model import Scope, Workspace, token_hash
 from tests.contract.registry_case import (
     FIRST,
     OTHER_SECRET,
@@ -35,7 +35,7 @@ class WorkspacesContract(RegistryCase):
 
     async def test_create_workspace(self):
         """What was given is not what is found."""
-        created = await self.create(
+        created = await self.add(
             name="näme'); DROP TABLE workspaces; --", url="https://a.example/ü", delivery_mode="x"
         )
         expected = Workspace(
@@ -52,6 +52,34 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.registry.fresh_workspace(FIRST), expected)
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [expected])
 
+    async def test_create_workspace_with_its_token(self):
+        """Nothing opens a workspace that has just been created, or what does has other rights."""
+        told = self.told()
+        scopes = frozenset({Scope.READ})
+        await self.add(digest=token_hash("t"), prefix="t", scopes=scopes, token_name="first")
+        self.assertIn(FIRST, told)
+        token = await self.registry.token(token_hash("t"))
+        assert token is not None
+        self.assertEqual(
+            (token.workspace_id, token.prefix, token.scopes, token.name, token.created_at),
+            (FIRST, "t", scopes, "first", self.moment),
+        )
+        self.assertEqual(list(await self.registry.tokens(FIRST)), [token])
+
+    async def test_create_workspace_with_known_token(self):
+        """A workspace whose token cannot be made is there without one, and its id is taken."""
+        await self.create(SECOND)
+        token = await self.mint("t", SECOND)
+        await self.settle()
+        told = self.told()
+        with self.assertRaises(Conflict):
+            await self.add(digest=token_hash("t"))
+        await self.settle()
+        self.assertEqual(told, [])
+        self.assertIsNone(await self.registry.fresh_workspace(FIRST))
+        self.assertEqual(await self.registry.token(token_hash("t")), token)
+        await self.add()
+
     async def test_create_workspace_with_little(self):
         """``None`` and empty text become each other: 503 and 422 are told apart by them."""
         await self.create(FIRST, name="", url=None, delivery_mode=None, secret="")
@@ -65,7 +93,8 @@ class WorkspacesContract(RegistryCase):
         """A second workspace takes over the id of the first."""
         await self.create(name="first")
         with self.assertRaises(Conflict):
-            await self.create(name="second", secret=OTHER_SECRET)
+            await self.add(name="second", secret=OTHER_SECRET, digest=token_hash("t"))
+        self.assertIsNone(await self.registry.token(token_hash("t")))
         found = await self.registry.workspace(FIRST)
         assert found is not None
         self.assertEqual((found.name, found.inbound_secret), ("first", SECRET))
@@ -80,9 +109,10 @@ class WorkspacesContract(RegistryCase):
 
     async def test_create_workspace_twice_at_once(self):
         """Two that create the same id at once both believe that they have it."""
-        calls = [begun(self.create(name=name)) for name in ("a", "b")]
+        calls = [begun(self.add(name=name, digest=name.encode())) for name in ("a", "b")]
         outcomes = [await call.addErrback(lambda f: f.trap(Conflict)) for call in calls]
         self.assertEqual(outcomes.count(Conflict), 1)
+        self.assertEqual(len(await self.registry.tokens(FIRST)), 1)
 
     async def test_workspaces_in_order(self):
         """The list is not oldest first, then by id, or shows what was removed."""

@@ -14,11 +14,16 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from chatfiles.errors import ChatfilesError, Conflict, RegistryUnavailable
+from chatfiles.errors import ChatfilesError, RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Scope, Token, Workspace
 from chatfiles.platform.registry.changes import Subscribers
-from chatfiles.platform.registry.queries import already_claimed, unknown_place
+from chatfiles.platform.registry.queries import (
+    already_claimed,
+    token_exists,
+    unknown_place,
+    workspace_exists,
+)
 from chatfiles.platform.registry.rows import utc
 
 __all__ = ["MemoryRegistry"]
@@ -136,13 +141,20 @@ class MemoryRegistry:
         url: str | None,
         delivery_mode: str | None,
         secret: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        token_name: str | None,
     ) -> Deferred[Workspace]:
         def change() -> Workspace:
             if workspace_id in self._rows:
-                raise Conflict("a workspace with this id exists already")
-            return self._store(
+                raise workspace_exists()
+            self._check_new(digest)
+            created = self._store(
                 Workspace(workspace_id, name, url, "provisioning", delivery_mode, secret)
             )
+            self._add_token(workspace_id, digest, prefix, scopes, token_name)
+            return created
 
         return self._answer("create_workspace", change)
 
@@ -303,7 +315,7 @@ class MemoryRegistry:
 
     def _check_new(self, digest: bytes) -> None:
         if any(entry.digest == digest for entry in self._entries.values()):
-            raise Conflict("this token exists already")
+            raise token_exists()
 
     def _add_token(
         self,

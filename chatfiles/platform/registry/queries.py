@@ -49,6 +49,16 @@ def unknown_place() -> BadRequest:
     return BadRequest("after must be the id of a workspace", code="invalid_after")
 
 
+def workspace_exists() -> Conflict:
+    """:return: the error of a workspace that is to be created under an id that is taken."""
+    return Conflict("a workspace with this id exists already")
+
+
+def token_exists() -> Conflict:
+    """:return: the error of a token that is to be added, but is there, perhaps revoked."""
+    return Conflict("this token exists already")
+
+
 def already_claimed() -> Conflict:
     """:return: the error of a workspace that is to be claimed, but has a live token."""
     return Conflict("the workspace has a token already")
@@ -78,7 +88,8 @@ async def workspaces(db: Session, limit: int, after: UUID | None) -> Sequence[Wo
 
 async def create_workspace(
     db: Session,
-    workspace_id: UUID,
+    first: Token,
+    digest: bytes,
     now: datetime,
     *,
     name: str,
@@ -87,7 +98,7 @@ async def create_workspace(
     secret: str,
 ) -> Change[Workspace]:
     values = {
-        "id": str(workspace_id),
+        "id": str(first.workspace_id),
         "name": name,
         "url": url,
         "status": "provisioning",
@@ -97,10 +108,11 @@ async def create_workspace(
         "now": utc(now),
     }
     if not await db.count(db.sql.workspace_create, values):
-        raise Conflict("a workspace with this id exists already")
-    created = await workspace(db, workspace_id)
+        raise workspace_exists()
+    await _add_token(db, first, digest)
+    created = await workspace(db, first.workspace_id)
     assert created is not None
-    return created, [workspace_id]
+    return created, [first.workspace_id]
 
 
 async def register(
@@ -174,6 +186,11 @@ async def create_token(
         return None, []
     if only_first and await has_live_token(db, new.workspace_id):
         return None, []
+    await _add_token(db, new, digest)
+    return new, [new.workspace_id]
+
+
+async def _add_token(db: Session, new: Token, digest: bytes) -> None:
     values = {
         "id": str(new.id),
         "workspace_id": str(new.workspace_id),
@@ -184,8 +201,7 @@ async def create_token(
         "now": new.created_at,
     }
     if not await db.count(db.sql.token_create, values):
-        raise Conflict("this token exists already")
-    return new, [new.workspace_id]
+        raise token_exists()
 
 
 async def claim(

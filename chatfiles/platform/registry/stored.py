@@ -81,13 +81,19 @@ class StoredRegistry:
         url: str | None,
         delivery_mode: str | None,
         secret: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        token_name: str | None,
     ) -> Deferred[Workspace]:
         now = self._now()
+        first = self._new_token(workspace_id, prefix, scopes, token_name)
         return self._change(
             "create_workspace",
             lambda db: queries.create_workspace(
                 db,
-                workspace_id,
+                first,
+                digest,
                 now,
                 name=name,
                 url=url,
