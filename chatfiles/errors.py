@@ -13,6 +13,7 @@ Every error that a caller may be told about, as one tree.
     ├── MethodNotAllowed 405
     ├── RequestTimeout 408
     ├── Conflict 409
+    ├── ConstraintViolated 409    a rule that somebody has given the registry's tables
     ├── PreconditionFailed 412
     ├── TooLarge 413
     ├── URITooLong 414
@@ -27,7 +28,8 @@ Every error that a caller may be told about, as one tree.
     ├── UpstreamFailed 502        the workspace, or the way to it, failed
     ├── UpstreamTimeout 504
     ├── Unavailable 503           try again later; knows when
-    │   └── RegistryUnavailable
+    │   ├── RegistryUnavailable
+    │   └── Misconfigured         not before an operator has done something
     ├── VersionNotSupported 505
     └── NoSpace 507
 
@@ -46,11 +48,13 @@ __all__ = [
     "BadRequest",
     "ChatfilesError",
     "Conflict",
+    "ConstraintViolated",
     "ExpectationFailed",
     "Forbidden",
     "HeadTooLarge",
     "InvalidPath",
     "MethodNotAllowed",
+    "Misconfigured",
     "NoSpace",
     "NotARegularFile",
     "NotDeliverable",
@@ -183,6 +187,14 @@ class Conflict(ChatfilesError):
     text = "already exists"
 
 
+class ConstraintViolated(ChatfilesError):
+    """A rule that others have given the registry's tables is against it; ``detail`` says which."""
+
+    status = 409
+    code = "constraint_violated"
+    text = "the registry has a rule against this"
+
+
 class PreconditionFailed(ChatfilesError):
     """A condition of the request does not hold (RFC 9110, 13)."""
 
@@ -295,6 +307,13 @@ class RegistryUnavailable(Unavailable):
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail=detail, retry_after=5)
+
+
+class Misconfigured(Unavailable):
+    """The registry's tables want something that chatfiles does not know; ``detail`` says what."""
+
+    code = "platform_misconfigured"
+    text = "the registry cannot store this"
 
 
 class UpstreamTimeout(ChatfilesError):

@@ -34,7 +34,10 @@ class IWorkspaceRegistry(Interface):
 
     Every method may be called on the reactor thread at any time and never blocks it.  Every method
     fails with `chatfiles.errors.RegistryUnavailable` when the registry cannot be reached or is
-    too slow; such a failure is never to be read as an absence.  "Now" is the injected clock.
+    too slow; such a failure is never to be read as an absence.  Tables of others may have rules of
+    their own: what changes anything may fail with `chatfiles.errors.ConstraintViolated`,
+    `chatfiles.errors.Misconfigured` or `chatfiles.errors.BadRequest`, and has changed nothing then.
+    "Now" is the injected clock.
     """
 
     watching: bool = Attribute(

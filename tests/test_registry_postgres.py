@@ -82,6 +82,13 @@ class PostgresRegistryTests(StoredRegistryContract, TestCase):
             [str(value) if name.endswith("id") else value for name, value in given.items()],
         )
 
+    async def alter(self, statement: str) -> None:
+        self.database.execute(statement)
+
+    async def demand(self, column: str) -> None:
+        await self.alter(f"ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS {column} text")
+        await self.alter(f"ALTER TABLE workspaces ALTER COLUMN {column} SET NOT NULL")
+
 
 class CachedPostgresRegistryTests(PostgresRegistryTests):
     """The cache over it does the same."""

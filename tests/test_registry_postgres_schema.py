@@ -13,7 +13,7 @@ from uuid import UUID
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.errors import BadRequest, RegistryUnavailable
+from chatfiles.errors import BadRequest, ConstraintViolated, Misconfigured, RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Scope, token_hash
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
 from tests.contract.registry_case import (
@@ -115,6 +115,25 @@ class TheirTablesTests(PostgresTestCase):
         assert found is not None
         self.assertEqual((found.url, found.delivery_mode), ("http://b", "poll"))
         self.assertEqual(len(await registry.workspaces(limit=10)), 1)
+
+    async def test_rules_that_they_have(self) -> None:
+        """Nobody who could change it hears of a rule that is against what is asked."""
+        self.theirs()
+        self.database.execute(
+            "ALTER TABLE workspaces ADD CONSTRAINT one_name UNIQUE (name);"
+            "ALTER TABLE workspaces ADD owner text NOT NULL DEFAULT '';"
+            "ALTER TABLE workspaces ALTER owner DROP DEFAULT"
+        )
+        registry = await self.start()
+        with self.assertRaises(Misconfigured):
+            await add_workspace(registry, SECOND)
+        self.database.execute("ALTER TABLE workspaces ALTER owner SET DEFAULT ''")
+        with self.assertRaises(ConstraintViolated):
+            await add_workspace(registry, SECOND, name="x")
+        missing, taken = [line for line in self.log() if "takes no such row" in line]
+        self.assertIn('create_workspace: null value in column "owner"', missing)
+        self.assertIn("create_workspace: duplicate key value violates unique constraint", taken)
+        self.assertIn("one_name", taken)
 
     async def test_indexes_are_not_made_twice(self) -> None:
         """Each token costs another write because there are two indexes of the same kind."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import RegistryUnavailable
+from chatfiles.errors import ConstraintViolated, RegistryUnavailable
 from chatfiles.model import token_hash
 from chatfiles.platform.registry.cache import CachedRegistry
 from tests.contract.registry_case import FIRST, SECRET, begun, every_call
@@ -126,9 +126,10 @@ class SecretTests(FaultCase):
             "ALTER TABLE workspaces ADD CHECK (name <> 'new' AND status <> 'online')",
         )
         self.database.execute("ALTER TABLE workspace_auth_tokens RENAME COLUMN scopes TO others")
+        told = (RegistryUnavailable, ConstraintViolated)
         for call in every_call(registry).values():
             with_error = begun(call())
-            await with_error.addErrback(lambda failure: failure.trap(RegistryUnavailable))
+            await with_error.addErrback(lambda failure: failure.trap(*told))
         head, _, tail = self.database.url.rpartition("@")
         for url in (f"{head}x@{tail}", f"{head}@127.0.0.1:1/x"):
             await self.fails(self.make(url).start())

@@ -16,7 +16,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from chatfiles.errors import RegistryUnavailable
+from chatfiles.errors import ConstraintViolated, RegistryUnavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, token_hash
 from chatfiles.platform.registry import queries
@@ -25,6 +25,12 @@ from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import FIRST, SECRET, THIRD, add_workspace, begun, every_call
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.registry_case import REACTOR, SQLiteTestCase, ThreadedClock
+
+#: Of the workspaces, beside their id.
+COLUMNS = (
+    *("name", "url", "status", "delivery_mode", "platform_inbound_secret"),
+    *("last_heartbeat_at", "created_at", "updated_at"),
+)
 
 
 class SQLiteRegistryTests(StoredRegistryContract, TestCase):
@@ -63,6 +69,16 @@ class SQLiteRegistryTests(StoredRegistryContract, TestCase):
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})",
                 [_stored(value) for value in columns.values()],
             )
+
+    async def alter(self, statement: str) -> None:
+        with self.raw() as connection:
+            connection.execute(statement)
+
+    async def demand(self, column: str) -> None:
+        columns = ["theirs", *COLUMNS]
+        columns[columns.index(column)] += " text NOT NULL"
+        await self.alter("DROP TABLE workspaces")
+        await self.alter(f"CREATE TABLE workspaces (id text PRIMARY KEY, {', '.join(columns)})")
 
     def raw(self) -> AbstractContextManager[sqlite3.Connection]:
         """Another program's connection."""
@@ -154,6 +170,18 @@ class FileTests(SQLiteTestCase):
 
 class TroubleTests(SQLiteTestCase):
     """Errors of SQLite while the registry is in use."""
+
+    async def test_rules_of_others_are_told(self) -> None:
+        """Nobody who could change it hears of a rule that is against what is asked."""
+        registry = await self.start()
+        self.execute("CREATE UNIQUE INDEX theirs ON workspaces (name)")
+        await add_workspace(registry, FIRST)
+        for _ in range(2):
+            with self.assertRaises(ConstraintViolated):
+                await add_workspace(registry, THIRD)
+        await registry.workspace(FIRST)
+        line = "takes no such row: create_workspace: UNIQUE constraint failed: workspaces.name"
+        self.assertEqual([line in each for each in self.log()], [True, True])
 
     async def test_locked(self) -> None:
         """Another program that holds the database holds up lookups too, or reads as an absence."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from chatfiles.errors import ChatfilesError, NotDeliverable, RegistryUnavailable, Unavailable
+from chatfiles.errors import ChatfilesError, NotDeliverable, Unavailable
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Workspace, new_secret
 from chatfiles.platform import refusals
@@ -116,7 +116,7 @@ class Resolver:
         """Mint a secret that the workspace will get when it next registers or heartbeats."""
         try:
             await self._registry.ensure_secret(workspace_id, self._make_secret())
-        except RegistryUnavailable:
+        except ChatfilesError:
             return Unavailable(
                 f"workspace not yet enrolled in v2 {operation} (RFC #2312)",
                 code="workspace_not_enrolled",

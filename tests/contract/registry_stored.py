@@ -4,11 +4,13 @@ The contract of a registry whose rows outlive it, and are written by others as w
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from chatfiles.errors import BadRequest, Conflict, ConstraintViolated, Misconfigured
 from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash
 from tests.contract.registry import RegistryContract
@@ -18,6 +20,7 @@ from tests.contract.registry_case import (
     SECRET,
     THIRD,
     begun,
+    every_call,
 )
 from tests.contract.registry_claims import try_claim
 
@@ -33,6 +36,14 @@ class StoredRegistryContract(RegistryContract):
 
         :param columns: UUIDs, aware datetimes, text, bytes or ``None``.
         """
+        raise NotImplementedError
+
+    async def alter(self, statement: str) -> None:
+        """Do what another program does to its tables."""
+        raise NotImplementedError
+
+    async def demand(self, column: str) -> None:
+        """Let a column of the workspaces, which are none yet, be one that has to have a value."""
         raise NotImplementedError
 
     # Several registries on one storage
@@ -126,6 +137,88 @@ class StoredRegistryContract(RegistryContract):
             for n, registry in enumerate([self.registry, other] * 3)
         ]
         self.assertEqual(len(set(await gatherResults(calls))), 1)
+
+    # Rules of others
+
+    async def breaks(self, call: Awaitable[object], rule: str) -> None:
+        """The call fails, and says of which rule."""
+        with self.assertRaises(ConstraintViolated) as caught:
+            await call
+        error = caught.exception
+        self.assertEqual((error.status, error.retry_after), (409, None))
+        self.assertIn(rule, error.detail or "")
+        self.assertNotIn(SECRET, error.detail or "")
+
+    async def test_unique_for_others(self):
+        """A name that others want only once is told as an id that is taken, or as an outage; or
+        half of the change is there."""
+        await self.alter("CREATE UNIQUE INDEX one_name ON workspaces (name)")
+        await self.create(name="taken")
+        await self.settle()
+        told = self.told()
+        await self.breaks(self.add(SECOND, name="taken"), "name")
+        await self.breaks(
+            self.registry.register(SECOND, url=None, delivery_mode=None, create_name="taken"),
+            "name",
+        )
+        await self.breaks(
+            self.registry.claim(
+                SECOND,
+                url=None,
+                delivery_mode=None,
+                create_name="taken",
+                digest=token_hash("t"),
+                prefix="t",
+                scopes=ALL_SCOPES,
+                name=None,
+            ),
+            "name",
+        )
+        await self.settle()
+        self.assertEqual(told, [])
+        self.assertIsNone(await self.registry.fresh_workspace(SECOND))
+        with self.assertRaises(Conflict):
+            await self.add(name="taken")
+        await self.add(SECOND, name="another")
+
+    async def test_unique_tokens_for_others(self):
+        """A token that others do not allow is told as one that exists."""
+        await self.alter("CREATE UNIQUE INDEX one_prefix ON workspace_auth_tokens (prefix)")
+        await self.create()
+        await self.mint("abc")
+        with self.assertRaises(Conflict):
+            await self.mint("abc")
+        await self.breaks(self.mint("abcd", prefix="abc"), "prefix")
+
+    async def test_checked_by_others(self):
+        """What others have forbidden is told as an outage, for ever."""
+        await self.alter(
+            "ALTER TABLE workspaces ADD COLUMN theirs text"
+            " CONSTRAINT not_removed CHECK (status <> 'removed' AND name <> 'bad')"
+        )
+        await self.breaks(self.add(name="bad"), "not_removed")
+        await self.create()
+        await self.breaks(self.registry.remove_workspace(FIRST), "not_removed")
+        self.assertIsNotNone(await self.registry.fresh_workspace(FIRST))
+
+    async def test_demanded_by_others(self):
+        """A column that others want to have a value is told as an outage that will be over soon."""
+        await self.demand("theirs")
+        for name in ("create_workspace", "claim", "register"):
+            with self.assertRaises(Misconfigured) as caught:
+                await every_call(self.registry)[name]()
+            error = caught.exception
+            self.assertEqual((error.status, error.retry_after), (503, None))
+            self.assertIn("theirs", error.detail or "")
+        self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
+
+    async def test_demanded_of_the_caller(self):
+        """Whoever leaves out what others want is not told of it."""
+        await self.demand("url")
+        with self.assertRaises(BadRequest) as caught:
+            await self.add()
+        self.assertIn("url", caught.exception.text)
+        await self.add(url="http://a")
 
     # Rows of others
 

@@ -198,6 +198,19 @@ class ResolutionTests(PlatformCase):
             self.assert_error(answer.result(), 503, text)
         self.assertEqual([self.secret_of(workspace_id) for workspace_id in made], [None, None])
 
+    def test_no_secret_and_a_rule_against_one(self) -> None:
+        """A rule of another program's, which a caller can do nothing about, is told as his."""
+        made = self.pair.add(self.pair.workspace.url)[0]
+        self.change(made, platform_inbound_secret=None)
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
+            other.execute(
+                "create trigger theirs before update of platform_inbound_secret on workspaces"
+                " begin select raise(abort, 'not by you'); end"
+            )
+            answer = self.download(made)
+            other.execute("drop trigger theirs")
+        self.assert_error(answer, 503, "workspace not yet enrolled in v2 download (RFC #2312)")
+
     def test_order(self) -> None:
         """Credentials come first, then the id, then the form of the path, then the workspace."""
         url = self.pair.platform.url

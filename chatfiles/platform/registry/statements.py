@@ -111,7 +111,7 @@ SQLITE = Statements(
         INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
                                 last_heartbeat_at, created_at, updated_at)
         VALUES (:id, :name, :url, :status, :delivery_mode, :secret, :heartbeat_at, :now, :now)
-        ON CONFLICT DO NOTHING""",
+        ON CONFLICT (id) DO NOTHING""",
     workspace_register=f"""
         UPDATE workspaces
         SET status = 'online', url = coalesce(:url, url),
@@ -142,7 +142,7 @@ SQLITE = Statements(
         INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
                                            created_at)
         VALUES (:id, :workspace_id, :digest, :prefix, :scopes, :name, :now)
-        ON CONFLICT DO NOTHING""",
+        ON CONFLICT (token_hash) DO NOTHING""",
     token_revoke="""
         UPDATE workspace_auth_tokens
         SET revoked_at = :now

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from chatfiles.errors import RegistryUnavailable
+from chatfiles.errors import ConstraintViolated, Misconfigured, RegistryUnavailable
 
 __all__ = ["Outcome", "Trouble"]
 
@@ -33,7 +33,8 @@ class Trouble:
         """
         :param what: the name of a call.
         :param error: what it failed with; ``None`` if it did not.  Only a timeout, and what made
-            the registry unavailable, are trouble; other errors are an answer.
+            the registry unavailable, are trouble; other errors are an answer.  Of these, rules of
+            the tables are told each time: only an operator can change them.
         """
         cause = error.__cause__ if isinstance(error, RegistryUnavailable) else error
         if isinstance(error, RegistryUnavailable | TimeoutError):
@@ -41,6 +42,13 @@ class Trouble:
         elif self._told is not None:
             self._told = None
             _log.info("{registry} answers again", registry=self._name)
+        if isinstance(error, ConstraintViolated | Misconfigured):
+            _log.warn(
+                "{registry} takes no such row: {what}: {rule}",
+                registry=self._name,
+                what=what,
+                rule=error.detail,
+            )
 
     def _begins(self, what: str, description: str) -> None:
         if description != self._told:

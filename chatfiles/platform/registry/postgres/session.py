@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg2
+from psycopg2.errorcodes import NOT_NULL_VIOLATION
 
-from chatfiles.errors import BadRequest
-from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError
+from chatfiles.errors import BadRequest, ChatfilesError
+from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
 from chatfiles.platform.registry.queries import Change, Rows, Values
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
+from chatfiles.platform.registry.violations import violation
 
 __all__ = ["Session", "Transaction", "in_transaction"]
 
@@ -99,7 +101,7 @@ async def in_transaction(
     wanted: Callable[[], bool],
 ) -> Change[T]:
     """
-    Do *work* in a transaction.
+    Do *work* in a transaction.  A row that breaks a rule of its table is told as `violation` says.
 
     :param wanted: whether anybody still waits for it; asked before it counts.
     """
@@ -109,8 +111,16 @@ async def in_transaction(
         if not wanted():
             raise PostgresError("given up by its caller")
         await transaction.commit()
-    except BaseException:
+    except BaseException as error:
         if not link.over:
             await transaction.undo()
+        if isinstance(error, psycopg2.IntegrityError):
+            raise violated(error) from error
         raise
     return done
+
+
+def violated(error: psycopg2.IntegrityError) -> ChatfilesError:
+    """:return: what is told of a row that PostgreSQL does not take (SQLSTATE class 23)."""
+    missing = error.diag.column_name if error.pgcode == NOT_NULL_VIOLATION else None
+    return violation(str(described(error)), missing)

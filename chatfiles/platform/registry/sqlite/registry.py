@@ -22,7 +22,7 @@ from chatfiles.platform.registry.queries import Change
 from chatfiles.platform.registry.sqlite.file import DatabaseFile, transaction
 from chatfiles.platform.registry.sqlite.lane import Lane
 from chatfiles.platform.registry.sqlite.schema import migrate
-from chatfiles.platform.registry.sqlite.session import Session, at_once
+from chatfiles.platform.registry.sqlite.session import Session, at_once, violated
 from chatfiles.platform.registry.sqlite.thread import ReactorClock
 from chatfiles.platform.registry.sqlite.watch import Watch
 from chatfiles.platform.registry.stored import StoredRegistry
@@ -128,8 +128,11 @@ class SQLiteRegistry(StoredRegistry):
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
         def work(db: sqlite3.Connection) -> Change[T]:
-            with transaction(db):
-                return at_once(change(Session(db)))
+            try:
+                with transaction(db):
+                    return at_once(change(Session(db)))
+            except sqlite3.IntegrityError as error:
+                raise violated(error) from error
 
         def finished(done: Change[T]) -> None:
             for workspace_id in done[1]:

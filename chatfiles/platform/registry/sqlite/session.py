@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from chatfiles.errors import ChatfilesError
 from chatfiles.platform.registry.queries import Rows, Values
 from chatfiles.platform.registry.rows import text_of_moment
 from chatfiles.platform.registry.statements import SQLITE
+from chatfiles.platform.registry.violations import violation
 
-__all__ = ["Session", "at_once"]
+__all__ = ["Session", "at_once", "violated"]
 
 T = TypeVar("T")
 
@@ -53,6 +55,13 @@ def at_once(work: Awaitable[T]) -> T:
         result: T = done.value
         return result
     raise AssertionError("what is done with a connection to SQLite must not wait")
+
+
+def violated(error: sqlite3.IntegrityError) -> ChatfilesError:
+    """:return: what is told of a row that SQLite does not take; its words name no value."""
+    rule = str(error)
+    is_missing = error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_NOTNULL
+    return violation(rule, rule.rpartition(".")[2] if is_missing else None)
 
 
 def _stored(values: Values) -> dict[str, object]:
