@@ -6,6 +6,7 @@ With ``CHATFILES_SOAK=1``, a million workspaces and two million tokens; their ti
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -42,7 +43,9 @@ MANY = f"""
     INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, created_at)
         SELECT encode(substr(sha256((id::text || k)::bytea), 1, 16), 'hex')::uuid, id,
             sha256((id::text || '-' || k)::bytea), 'prefix', created_at
-        FROM workspaces, generate_series(0, 1) AS k;"""
+        FROM workspaces, generate_series(0, 1) AS k;
+    INSERT INTO workspaces (id, status, created_at)
+        SELECT {_ID}, 'removed', timestamptz '2025-01-01' FROM generate_series(-%s, -1) AS n;"""
 
 
 class ScaleTests(PostgresTestCase):
@@ -61,8 +64,8 @@ class ScaleTests(PostgresTestCase):
         if ScaleTests._filled is None:
             ScaleTests._filled = self.database = Database(server())
             await (await self.start()).close()
-            with self.measured(f"{WORKSPACES} workspaces and {2 * WORKSPACES} tokens written"):
-                self.database.execute(MANY, (WORKSPACES,))
+            with self.measured(f"{2 * WORKSPACES} workspaces and as many tokens written"):
+                self.database.execute(MANY, (WORKSPACES, WORKSPACES))
         self.database = ScaleTests._filled
         rows = self.database.execute(
             f"SELECT id, sha256((id::text || '-1')::bytea) FROM"
@@ -101,6 +104,8 @@ class ScaleTests(PostgresTestCase):
             self.assertTrue(any(kind.startswith(("Index", "Bitmap")) for kind in kinds), sql)
             if "LIMIT" in sql:
                 self.assertNotIn("Sort", "".join(kinds), sql)
+            if sql in (POSTGRES.workspaces, POSTGRES.workspaces_after):  # past what was removed
+                self.assertIn("chatfiles_workspaces_live_by_age", json.dumps(plan))
 
     async def test_warm(self) -> None:
         """What was asked once is asked again, or writing heartbeats makes it be forgotten."""
@@ -163,7 +168,9 @@ class ScaleTests(PostgresTestCase):
         """A list of a million holds up all else, or later pages take longer."""
         await self.filled()
         registry = await self.start()
-        expected = self.database.execute("SELECT id FROM workspaces ORDER BY created_at, id")
+        expected = self.database.execute(
+            "SELECT id FROM workspaces WHERE status <> 'removed' ORDER BY created_at, id"
+        )
         pages, after, gaps = 0, None, Gaps()
         with self.measured(f"the pages of {WORKSPACES} workspaces"):
             while page := await registry.workspaces(limit=1001, after=after):
