@@ -118,7 +118,11 @@ class FileTests(SQLiteTestCase):
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         await registry.close()
-        self.assertEqual(os.listdir(self.directory), [os.path.basename(self.path)])
+        # Connections that are closed at once may leave the log beside it.
+        names = {
+            name.removesuffix("-wal").removesuffix("-shm") for name in os.listdir(self.directory)
+        }
+        self.assertEqual(names, {os.path.basename(self.path)})
         self.assertEqual(self.execute("SELECT id FROM workspaces"), [(str(FIRST),)])
 
     async def test_missing_directory(self) -> None:
