@@ -36,10 +36,21 @@ class PatienceTests(SynchronousTestCase):
 
     def test_segment(self) -> None:
         """Less than a segment is never offered: on loopback 64 KiB, which take six seconds."""
-        self.patch(progress, "_tcp_window", lambda handle: (65_483, 1))
-        with socket.socket() as handle:
-            self.assertAlmostEqual(progress.patience(Bare(handle), 5)(), 9.8, 1)
-            self.assertEqual(progress.patience(Bare(handle), 1)(), 4)
+        for segment, window, least in (
+            (65_483, 1, 6.6),
+            # What was seen of a caller that takes 10 kB/s; see `progress.patience`.
+            (8_192, 16_384, 2.5),
+            (16_384, 32_768, 5.0),
+            (47_616, 95_232, 13.1),
+            (65_483, 368_960, 13.1),
+            (65_483, 2_668_544, 20.0),
+        ):
+            self.patch(progress, "_tcp_window", lambda handle, of=(segment, window): of)
+            with socket.socket() as handle:
+                for timeout in (1, 5, 60):
+                    seconds = progress.patience(Bare(handle), timeout)()
+                    self.assertGreaterEqual(seconds, min(4 * timeout, least))
+                    self.assertLessEqual(seconds, max(timeout, min(4 * timeout, 2 * least)))
 
     def test_real(self) -> None:
         """What the kernel says is read wrongly."""
