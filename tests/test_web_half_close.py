@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.resource import Answer, Branch, Endpoint
+from chatfiles.web.leaving import LOOK
 from chatfiles.web.request import Request
 from tests.loopback import Loopback, until
 from tests.web_caller import parse
@@ -110,12 +111,33 @@ class HalfCloseTests(TestCase):
 
     async def test_others_work_for_it(self) -> None:
         """An upstream would go on sending to nobody."""
+        for more in (b"", get("/slow")):
+            caller, slow = self.start(ends_with_caller=True)
+            await caller.send(get("/slow") + more)
+            await until(reactor, lambda slow=slow: slow.waiting)  # type: ignore[misc]
+            caller.socket.shutdown(socket.SHUT_WR)
+            (channel,) = caller.site.channels
+            await until(reactor, lambda channel=channel: channel._read_closed)  # type: ignore[misc]
+            if more:
+                slow.waiting[0].callback(None)
+            caller.clock.advance(LOOK)
+            await until(reactor, lambda caller=caller: not caller.site.channels)  # type: ignore[misc]
+            self.assertEqual((slow.cancelled, len(slow.waiting)), (1, 2 if more else 1))
+            self.assertEqual(caller.clock.getDelayedCalls(), [])
+
+    async def test_others_work_for_it_but_not_for_long(self) -> None:
+        """Whoever closes its side behind a request would not even see why it is refused."""
         caller, slow = self.start(ends_with_caller=True)
-        await caller.send(get("/slow"))
+        await caller.send(get("/slow") * 2)
         await until(reactor, lambda: slow.waiting)
         caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        for waiting in range(2):
+            slow.waiting[waiting].callback(None)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200, 200])
         await until(reactor, lambda: not caller.site.channels)
-        self.assertEqual(slow.cancelled, 1)
 
     async def test_refused(self) -> None:
         """A refusal would leave the connection open for its whole linger time, or be lost."""

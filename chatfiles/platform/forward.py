@@ -25,13 +25,15 @@ from chatfiles.platform.resolve import Target
 from chatfiles.platform.upstream import OWNER
 from chatfiles.query import encode_query_value
 
-__all__ = ["Read", "Store", "WorkspaceGateway", "discard"]
+__all__ = ["Read", "Store", "WorkspaceGateway", "discard", "part_of"]
 
 #: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
 VIA = b"1.1 chatfiles"
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 # One range, as far as it tells which part is meant.
-_RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+_RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
+#: More than any offset.
+_ENDLESS = 1 << 64
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
 
@@ -131,9 +133,10 @@ class WorkspaceGateway:
         url = target.url.join(b"/internal/chat/uploads/ingest")
         headers = Headers({b"Content-Type": [store.content_type]})
         response = await self._ask(target, b"POST", url, headers, store.request_id, store.body)
-        if not 200 <= response.code < 300 and not 400 <= response.code < 600:
+        code = response.code
+        if not (200 <= code < 300 or 400 <= code < 600) or code in (204, 205, 206):
             discard(response)
-            raise answered_badly(f"status {response.code}")
+            raise answered_badly(f"status {code}")
         return response
 
     async def _ask(
@@ -177,39 +180,55 @@ def _check_part(read: Read, response: IResponse) -> None:
         raise answered_badly("206 without a Range")
     if read.method == b"HEAD":
         return
-    given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range") or ()
-    match = _CONTENT_RANGE.fullmatch(given[0]) if len(given) == 1 else None
-    if match is None:
-        if (response.headers.getRawHeaders(b"content-type") or [b""])[0].startswith(
-            b"multipart/byteranges"
-        ):
+    ranges: Sequence[bytes] = read.fields.getRawHeaders(b"range", ())
+    several = len(ranges) > 1 or b"," in ranges[0]
+    condition = read.fields.getRawHeaders(b"if-range", [b""])[0].strip()
+    if condition.startswith(b'"') and response.headers.getRawHeaders(b"etag") != [condition]:
+        raise answered_badly("206 of another version than was asked for")
+    part = part_of(response)
+    if part is None:
+        media_type = response.headers.getRawHeaders(b"content-type", [b""])[0].lower()
+        if several and media_type.startswith(b"multipart/byteranges"):
             return
         raise answered_badly("206 without a Content-Range")
-    first, last = int(match[1]), int(match[2])
-    total = None if match[3] == b"*" else int(match[3])
+    first, last, total = part
     fits = response.length in (UNKNOWN_LENGTH, last - first + 1)
     if not fits or last < first or (total is not None and last >= total):
         raise answered_badly("Content-Range does not fit the length")
-    if not _is_asked_for(read.fields.getRawHeaders(b"range", ()), first, last, total):
+    if not several and not _is_asked_for(ranges[0], first, last, total):
         raise answered_badly("206 with another part than was asked for")
-    condition = read.fields.getRawHeaders(b"if-range", [b""])[0].strip()
-    tags = response.headers.getRawHeaders(b"etag", [condition])
-    if condition.startswith(b'"') and tags[0] != condition:
-        raise answered_badly("206 of another version than was asked for")
 
 
-def _is_asked_for(ranges: Sequence[bytes], first: int, last: int, total: int | None) -> bool:
+def part_of(response: IResponse) -> tuple[int, int, int | None] | None:
+    """
+    :return: offsets of the first and last byte of a 206, and the size of the whole, if they are
+        told (RFC 9110, 14.4); ``None`` when it is not one part.
+    """
+    given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range", ())
+    match = _CONTENT_RANGE.fullmatch(given[0]) if len(given) == 1 else None
+    if match is None or response.code != 206:
+        return None
+    return int(match[1]), int(match[2]), None if match[3] == b"*" else int(match[3])
+
+
+def _is_asked_for(asked_for: bytes, first: int, last: int, total: int | None) -> bool:
     """
     Callers put parts together by what they have asked for; not all look at ``Content-Range``.
 
-    :return: whether a part begins and ends where the one range that was asked for does.
+    :return: whether a part begins and ends where the range that was asked for does.
     """
-    asked = _RANGE.fullmatch(ranges[0].strip()) if len(ranges) == 1 else None
+    asked = _RANGE.fullmatch(asked_for)
     if asked is None or not asked[1] + asked[2]:
-        return True
+        return False  # what is no range has to be ignored (RFC 9110, 14.2)
     if not asked[1]:
-        return last - first < int(asked[2]) and total in (None, last + 1)
-    return first == int(asked[1]) and (not asked[2] or last <= int(asked[2]))
+        return last - first < _offset(asked[2]) and total in (None, last + 1)
+    return first == _offset(asked[1]) and (not asked[2] or last <= _offset(asked[2]))
+
+
+def _offset(digits: bytes) -> int:
+    """:return: the number; thousands of digits are no reason to work for long."""
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) < 20 else _ENDLESS
 
 
 class _Discard(Protocol):

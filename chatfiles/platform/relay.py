@@ -12,6 +12,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from chatfiles import headers
 from chatfiles.errors import VersionNotSupported
 from chatfiles.media_types import may_view_inline
+from chatfiles.platform.forward import part_of
 from chatfiles.resource import reason_phrase
 from chatfiles.streams.progress import RELAYED_PATIENCE, ProgressWatch, acknowledged, patience
 from chatfiles.streams.relay import BodyRelay
@@ -114,9 +115,8 @@ async def relay_body(
         that is trusted may need longer.
     :raise UpstreamCut: the workspace did not send all of it.
     """
-    expected = None if response.length is UNKNOWN_LENGTH else response.length
     request.write(b"")  # the head
-    relay = BodyRelay(request, expected)
+    relay = BodyRelay(request, _expected(response))
     response.deliverBody(relay)
     if relay.done.called:  # it came with its head
         await relay.done
@@ -139,6 +139,14 @@ async def relay_body(
     finally:
         silent.stop()
         stuck.stop()
+
+
+def _expected(response: IResponse) -> int | None:
+    """:return: the bytes of the body, if they are announced: of a part in chunks, by its range."""
+    if response.length is not UNKNOWN_LENGTH:
+        return int(response.length)
+    part = part_of(response)
+    return None if part is None else part[1] - part[0] + 1
 
 
 def _stalled(request: Request, relay: BodyRelay) -> None:

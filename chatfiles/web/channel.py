@@ -91,14 +91,16 @@ class Channel(HTTPChannel):
     def readConnectionLost(self) -> None:
         """
         The caller sends no more, or has left: TCP does not tell.  What was asked for is answered
-        all the same (``printf … | nc -N``), unless others would have to work for it.
+        all the same (``printf … | nc -N``); what others have to work for, if it does not take long.
         """
         self._read_closed = True
         transport: Any = self.transport
         answered = self._linger.active or not self.requests or self.requests[-1].answered
-        if not answered and (self._in_body or self.requests[0].ends_with_caller):
+        if not answered and self._in_body:
             transport.abortConnection()
-        elif answered and not self._holds_heads():
+        elif not answered:
+            self._watch_leave()
+        elif not self._holds_heads():
             self._networkProducer.unregisterProducer()  # type: ignore[attr-defined]
             transport.loseConnection()
 
@@ -137,9 +139,14 @@ class Channel(HTTPChannel):
         return self._host
 
     def abort(self) -> None:
-        """Cut the connection so that the other end sees an incomplete message."""
+        """
+        Cut the connection so that the other end sees an incomplete message: of what was written,
+        our kernel still gets what it takes at once, such as a head that tells whose answer it was.
+        """
         transport: Any = self.transport
         if transport is not None:
+            if is_plain(transport) and transport.connected:
+                transport.doWrite()
             transport.abortConnection()
 
     def cut(self, outcome: str) -> None:
@@ -227,6 +234,8 @@ class Channel(HTTPChannel):
                 head.length, request.handleContentChunk, self._finishRequestBody
             )
         request.head_received(head)
+        if self._read_closed:
+            self._watch_leave()
         if self._in_body:
             self.setRawMode()
         else:
@@ -247,7 +256,7 @@ class Channel(HTTPChannel):
         if self.paused:
             self.paused = False
             self.dataReceived(b"")
-        if self._in_body and self.requests[-1].body.paused:
+        if self._is_paused():
             self.pause_reading()
 
     def requestDone(self, request: Request) -> None:
@@ -305,7 +314,12 @@ class Channel(HTTPChannel):
             read_at_most(self.transport, size)
 
     def _is_held_back(self) -> bool:
-        return (self._in_body and self.requests[-1].body.paused) or self._is_eager()
+        if not self.requests:
+            return False
+        return self._read_closed or self._is_eager() or self._is_paused()
+
+    def _is_paused(self) -> bool:
+        return self._in_body and self.requests[-1].body.paused
 
     def look(self) -> None:
         """Look whether the caller has left, though nothing is read from it; if so, cut."""

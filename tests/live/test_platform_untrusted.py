@@ -5,8 +5,10 @@ those that put parts together, and those that cannot tell a cut.
 
 from __future__ import annotations
 
+import contextlib
+
 from tests.live.broken_answers import CHUNKED, head_with, ok
-from tests.live.rawhttp import Connection, Response
+from tests.live.rawhttp import Connection, Incomplete, Response
 from tests.live.upstream_case import UpstreamCase, saying
 
 
@@ -129,6 +131,9 @@ class PartTests(UpstreamCase):
             ("bytes=4-", b"0-8/9", 502),
             ("bytes=-3", b"5-8/9", 502),
             ("bytes=-3", b"5-7/9", 502),
+            ("junk", b"0-2/9", 502),
+            ("bytes=-", b"0-2/9", 502),
+            ("bytes=2-0", b"0-2/9", 502),
         ):
             first, last = map(int, said.partition(b"/")[0].split(b"-"))
             raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %b\r\n" % said
@@ -136,9 +141,37 @@ class PartTests(UpstreamCase):
             _, target = self.scripted(saying(raw))
             self.assertEqual(self.ask(target, {"Range": asked}).status, expect, (asked, said))
 
+    def test_parts_in_one(self) -> None:
+        """A container of parts would be joined to a file in place of a part."""
+        raw = b"HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
+        for asked, expect in (("bytes=0-2", 502), ("bytes=0-2,4-5", 206)):
+            _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
+            self.assertEqual(self.ask(target, {"Range": asked}).status, expect, asked)
+
+    def test_parts_in_chunks(self) -> None:
+        """A part that is shorter or longer than it says would look whole."""
+        raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n"
+        raw += b"Transfer-Encoding: chunked\r\n\r\n"
+        for body, whole in ((b"abc", True), (b"ab", False), (b"abcde", False)):
+            said = raw + b"%d\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+            _, target = self.scripted(saying(said))
+            _, answer = self.begin(target, more={"Range": "bytes=0-2"})
+            self.assertEqual(answer.head.status, 206)
+            with contextlib.suppress(Incomplete):
+                self.assertEqual(answer.rest(), body)
+            self.assertEqual(answer.complete, whole, body)
+
+    def test_malformed_at_once(self) -> None:
+        """A head whose body turns out malformed is lost with it: the caller sees a mere reset."""
+        for body in (b"zz\r\nabc", b"3\r\nabcX\r\n0\r\n\r\n", b"0\r\nbad\r\n\r\n"):
+            _, target = self.scripted(saying(CHUNKED + body))
+            _, answer = self.begin(target)
+            self.assertEqual(answer.head.status, 200)
+            self.assertRaises(Incomplete, answer.rest)
+
     def test_parts_of_another_version(self) -> None:
         """A part of another version than ``If-Range`` names would be joined to this one."""
-        for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 206), (b'ETag: "v2"\r\n', 502)):
+        for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 502), (b'ETag: "v2"\r\n', 502)):
             raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n" + tag
             _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
             answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": '"v1"'})

@@ -42,9 +42,11 @@ class UpstreamCase(ImpatientCase):
         admin = {"Authorization": f"Bearer {self.pair.admin}"}
         return fetch(self.pair.platform.url, target, {**admin, **fields}, method=method)
 
-    def begin(self, target: str, request_id: str = "begun") -> tuple[Connection, Answer]:
+    def begin(
+        self, target: str, request_id: str = "begun", more: Mapping[str, str] = {}
+    ) -> tuple[Connection, Answer]:
         """:return: the platform's answer, once its head is here."""
         connection = self.connect(self.pair.platform)
         fields = {"Authorization": f"Bearer {self.pair.admin}", "X-Request-Id": request_id}
-        connection.ask("GET", target, fields)
+        connection.ask("GET", target, {**fields, **more})
         return connection, connection.answer()
