@@ -42,8 +42,8 @@ class IWorkspaceRegistry(Interface):
 
     watching: bool = Attribute(
         """
-        Whether subscribers would hear of a change now.  Whenever this becomes something else they
-        are told ``None``.
+        Whether subscribers have heard of every change up to now, and will of the next.  What was
+        kept may be used again when it has become true again, unless they were told meanwhile.
         """
     )
 

@@ -8,12 +8,14 @@ import os
 import threading
 from uuid import UUID
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.sqlite.registry import POLL_INTERVAL, SQLiteRegistry
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
+from tests.loopback import until
 from tests.registry_case import SQLiteTestCase, ThreadedClock
 
 
@@ -76,6 +78,33 @@ class PollTests(SQLiteTestCase):
         for _ in range(3):
             await self.look(registry, clock)
         self.assertEqual(told, [FIRST, None])
+
+    async def test_at_once(self) -> None:
+        """What another process has written counts only when it is looked for the next time."""
+        clock = ThreadedClock()  # which stands still
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        await registry.register(FIRST, url="http://a.test", delivery_mode=None, create_name="x")
+        for url in ("http://b.test", "http://c.test"):
+            found = await registry.workspace(FIRST)
+            self.assertEqual(registry.cached_workspace(FIRST), found)
+            self.execute(f"UPDATE workspaces SET url = '{url}'")
+            self.assertIsNone(registry.cached_workspace(FIRST))
+            self.assertEqual((await registry.workspace(FIRST)).url, url)  # type: ignore[union-attr]
+            await until(reactor, lambda: inner.watching)
+
+    async def test_our_own_writes(self) -> None:
+        """A cache is emptied by every batch of heartbeats."""
+        clock = ThreadedClock()
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        for workspace_id in (FIRST, SECOND):
+            await registry.register(workspace_id, url=None, delivery_mode=None, create_name="x")
+        await until(reactor, lambda: inner.watching)
+        known = await registry.workspace(FIRST)
+        await registry.ensure_secret(SECOND, "secret")
+        await until(reactor, lambda: inner.watching)
+        self.assertIs(registry.cached_workspace(FIRST), known)
 
     async def test_within_a_second(self) -> None:
         """A token that another process has revoked is valid for longer than a second."""

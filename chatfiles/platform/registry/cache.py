@@ -30,8 +30,8 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
 
     It forgets a workspace and its tokens when *inner* says that they have changed, and everything
     when *inner* cannot tell; what was asked before such a change is not remembered, nor is anything
-    while *inner* is not watching.  That there is no such workspace or token is never remembered:
-    whoever guesses would fill the memory.
+    used or remembered while *inner* is not watching.  That there is no such workspace or token is
+    never remembered: whoever guesses would fill the memory.
 
     :param inner: the registry that knows.
     :param clock: the reactor.
@@ -49,14 +49,14 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
 
     def cached_workspace(self, workspace_id: UUID) -> Workspace | None:
         """:return: the workspace if it is remembered; ``None`` says nothing."""
-        return self._workspaces.get(workspace_id)
+        return self._workspaces.get(workspace_id) if self._inner.watching else None
 
     def cached_token(self, digest: bytes) -> Token | None:
         """:return: the token if it is remembered; ``None`` says nothing."""
-        return self._tokens.get(digest)
+        return self._tokens.get(digest) if self._inner.watching else None
 
     def workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
-        known = self._workspaces.get(workspace_id)
+        known = self.cached_workspace(workspace_id)
         if known is not None:
             return succeed(known)
         return self._asked_workspaces.ask(workspace_id, lambda: self._inner.workspace(workspace_id))
@@ -67,7 +67,7 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         )
 
     def token(self, digest: bytes) -> Awaitable[Token | None]:
-        known = self._tokens.get(digest)
+        known = self.cached_token(digest)
         if known is not None:
             return succeed(known)
         return self._asked_tokens.ask(digest, lambda: self._inner.token(digest))

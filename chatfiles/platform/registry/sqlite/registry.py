@@ -52,7 +52,9 @@ class SQLiteRegistry(StoredRegistry):
     back with the power.
 
     Changes by other processes are noticed by polling, every *poll_interval* seconds while anyone is
-    subscribed, and told as ``None``; so are failures to poll, and polls that take too long.
+    subscribed, and told as ``None``; so are failures to poll, and polls that take too long.  Who
+    asks whether it is `watching` makes it glance at the write-ahead log, which commits change,
+    ours as well.
 
     :param path: of the file, which `start` creates (0600) in a directory that exists.
     :param clock: the reactor.
@@ -81,6 +83,7 @@ class SQLiteRegistry(StoredRegistry):
         self._watch = Watch(
             self._look,
             lambda: self._subscribers.tell(None),
+            glance=self._file.glance,
             clock=clock,
             interval=poll_interval,
             patience=LOOK_TIMEOUT,
@@ -117,6 +120,10 @@ class SQLiteRegistry(StoredRegistry):
             raise
         await self._watch.begin()
         self._watch_if_needed()
+
+    @property
+    def watching(self) -> bool:
+        return self._watch.is_sure()
 
     async def close(self) -> None:
         self._open = False
