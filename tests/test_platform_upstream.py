@@ -680,6 +680,51 @@ class ReuseTests(UpstreamTestCase):
         self.failed(result, "workspace_unreachable")
         self.assertEqual(len(self.reactor.tcpClients), 2)
 
+    def test_silent(self):
+        """
+        One that says nothing, because its other end is gone without a word, or hangs in what was
+        asked before, would cost the whole time that there is for an answer.
+        """
+        for method in (b"GET", b"HEAD"):
+            self.make()
+            self.exchange()
+            result = self.ask(method)
+            self.reactor.advance(9.9)
+            self.assertEqual(len(self.reactor.tcpClients), 1)
+            self.reactor.advance(0.1)
+            self.assertTrue(self.wires[0].disconnecting)
+            self.reactor.advance(0)
+            self.accept()
+            self.reactor.advance(19.9)
+            self.assertNoResult(result)
+            self.wire.send(FILLED if method == b"GET" else OK + b"\r\n")
+            self.successResultOf(result)
+
+    def test_silent_twice(self):
+        """A new connection is waited for no longer than for what is left."""
+        self.exchange()
+        result = self.ask()
+        self.reactor.advance(10)
+        self.reactor.advance(0)
+        self.accept()
+        self.reactor.advance(19.9)
+        self.assertNoResult(result)
+        self.reactor.advance(0.1)
+        self.failureResultOf(result, UpstreamTimeout)
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+
+    def test_not_silent(self):
+        """An answer that has begun has the whole time."""
+        self.exchange()
+        result = self.ask()
+        self.wire.send(b"H")
+        self.reactor.advance(10)
+        self.assertFalse(self.wire.disconnecting)
+        self.reactor.advance(19.9)
+        self.wire.send(FILLED[1:])
+        self.assertEqual(self.take(result).outcome, "OK:3")
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
     def test_dead_after_an_octet(self):
         """Once an answer has begun, the request is not sent again."""
         for octets in (b"H", b"HTTP/1.1 100 Continue\r\n\r\n"):

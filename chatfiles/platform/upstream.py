@@ -9,6 +9,7 @@ long, and tells every failure as a `chatfiles.errors.ChatfilesError`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -67,6 +68,9 @@ _NOT_SENT = frozenset(
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 #: The methods that may be sent twice (CONTRACT 9), and so on a connection that may be dead.
 _REPEATABLE = frozenset({b"GET", b"HEAD"})
+#: The part of the header timeout after which a kept connection that is silent counts as dead: its
+#: other end may be gone without a word, or hang in what was asked before.
+_SILENCE = 1 / 3
 
 
 class _Origin(NamedTuple):
@@ -112,9 +116,10 @@ class UpstreamAgent:
         """
         Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
 
-        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead is sent once more on a
-        new one; anything else is sent once, on a new one.  To cancel the result aborts the
-        connection.  A body that is cut ends with ``ResponseFailed``, never as if complete.
+        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or says nothing for a
+        third of *header_timeout*, is sent once more on a new one; anything else is sent once, on a
+        new one.  To cancel the result aborts the connection.  A body that is cut ends with
+        ``ResponseFailed``, never as if complete.
 
         :return: the answer, when its head is complete.  It must be given a body protocol, or its
             connection stays open.  Fails with
@@ -161,7 +166,9 @@ class _Exchange:
         self._owner = owner
         self._origin = origin
         self._watch: ProgressWatch | None = None
+        self._kept: WorkspaceConnection | None = None
         self._has_body = False
+        self._deadline = 0.0
         self._is_late = False
 
     def start(
@@ -175,13 +182,12 @@ class _Exchange:
         """:return: the answer, or the error that the caller is told."""
         request = OneRequest(method, target, headers, body, uri=uri, sent=self._sent)
         self._has_body = body is not None
-        kept = None
         if method in _REPEATABLE and body is None:
-            kept = self._agent.idle.take(self._origin.key)
-        if kept is None:
+            self._kept = self._agent.idle.take(self._origin.key)
+        if self._kept is None:
             self._answer = self._on_new_connection(request)
         else:
-            self._answer = kept.request(request)
+            self._answer = self._kept.request(request)
             self._answer.addErrback(self._once_more, request)
         return self._answer.addCallbacks(self._answered, self._failed)
 
@@ -199,9 +205,23 @@ class _Exchange:
         if self._watch is None:
             # Much of a body may still be on its way: buffers are large and workspaces slow.
             taken = acknowledged(transport) if self._has_body else _nothing
-            self._watch = ProgressWatch(
-                self._agent.clock, self._agent.header_timeout, taken, self._expire
-            )
+            timeout = self._agent.header_timeout
+            self._deadline = self._agent.clock.seconds() + timeout
+            if self._kept is None:
+                self._wait(timeout, taken, self._expire)
+            else:
+                self._wait(timeout * _SILENCE, taken, self._expire_kept)
+
+    def _wait(
+        self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
+    ) -> None:
+        self._watch = ProgressWatch(self._agent.clock, seconds, taken, then)
+
+    def _expire_kept(self) -> None:
+        left = self._deadline - self._agent.clock.seconds()
+        self._wait(max(0.0, left), _nothing, self._expire)
+        if self._kept is not None and self._kept.silent:
+            self._kept.hang_up()  # which leads to `_once_more`, unless it has been lost already
 
     def _expire(self) -> None:
         self._is_late = True
