@@ -200,7 +200,7 @@ class SplitTests(SynchronousTestCase):
         reader = FormReader(BOUNDARY)
         self.assertEqual(
             list(reader.feed(file(b"first half"))),
-            [FileBegins("x", None), FileContent(b"first half")],
+            [FileBegins("x", None, "x"), FileContent(b"first half")],
         )
         self.assertEqual(list(reader.feed(b", second")), [FileContent(b", second")])
         self.assertEqual(list(reader.feed(DELIMITER + b"--")), [])
@@ -334,6 +334,18 @@ class HeaderTests(SynchronousTestCase):
             b'Content-Disposition: form-data;\r\n name="files";\r\n\tfilename="x"',
         ):
             self.assertEqual(read([form(part(b"c", line))]), [("x", None, b"c")], line)
+
+    def test_as_written(self) -> None:
+        """A name that is stored is another one than the field's own workspaces make of it."""
+        for raw, written in {
+            b"a%22b%0D%0Ac": "a%22b%0D%0Ac",
+            b'a\\"b': 'a"b',
+            b"C:\\dir\\%22.txt": "%22.txt",
+            "\u65e5%22".encode(): "\u65e5%22",
+        }.items():
+            begins = next(FormReader(BOUNDARY).feed(file(b"", raw)))
+            assert isinstance(begins, FileBegins)
+            self.assertEqual(begins.written, written)
 
     def test_extended(self) -> None:
         """A file whose name comes in the form of RFC 8187 alone is taken for a text field."""

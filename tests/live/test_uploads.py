@@ -111,7 +111,7 @@ class StoreTests(UploadCase):
         beside = sorted({*os.listdir(self.pair.at("workspace")), ".molecule"})
         for given, name in (
             ("日本.txt", "__.txt"),
-            ("a%22b%0D%0A.txt", "a_b__.txt"),
+            ("a%22b%0D%0A.txt", "a_22b_0D_0A.txt"),
             ("../../../../etc/passwd", "passwd"),
             ("", "file"),
             ("..", "file"),

@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from multipart import MultipartError, MultipartSegment, ParserError, PushMultipartParser
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserError,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from chatfiles.uploads import invalid_form
 
@@ -38,12 +44,15 @@ class FileBegins:
     """
     A file of the form.
 
-    :param name: as its sender calls it.
+    :param name: as its sender calls it: browsers write ``"`` and line ends as ``%22``, ``%0D`` and
+        ``%0A`` (https://html.spec.whatwg.org/#multipart-form-data).
     :param media_type: as its sender says, ``None`` when it does not.
+    :param written: the name as it was written.
     """
 
     name: str
     media_type: str | None
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +110,10 @@ class FormReader:
         try:
             for event in self._parser.parse(data):
                 if isinstance(event, MultipartSegment):
-                    name = _file_name(event) if event.name == "files" else None
-                    self._in_file = name is not None
-                    if name is not None:
-                        yield FileBegins(name, _media_type(event))
+                    names = _file_names(event) if event.name == "files" else None
+                    self._in_file = names is not None
+                    if names is not None:
+                        yield FileBegins(names[0], _media_type(event), names[1])
                 elif event is None:
                     self._in_file = False
                 elif self._in_file:
@@ -138,13 +147,18 @@ class FormReader:
             raise invalid_form(str(error)) from None
 
 
-def _file_name(part: MultipartSegment) -> str | None:
-    """:return: what the sender calls it; ``None`` if it is no file."""
+def _file_names(part: MultipartSegment) -> tuple[str, str] | None:
+    """:return: what the sender calls it, and how that was written; ``None`` if it is no file."""
+    disposition = part.header("Content-Disposition") or ""
     if part.filename is not None:
-        return _text(part.filename)
+        written = parse_options_header(disposition)[1].get("filename", part.filename)
+        return _text(part.filename), _text(written)
     # RFC 7578, 4.2, forbids this form; Python's requests has long sent nothing else.
-    extended = _EXTENDED.search(part.header("Content-Disposition") or "")
-    return extended and _text(unquote_to_bytes(extended[1]).decode("latin-1"))
+    extended = _EXTENDED.search(disposition)
+    if extended is None:
+        return None
+    name = _text(unquote_to_bytes(extended[1]).decode("latin-1"))
+    return name, name
 
 
 def _text(latin: str) -> str:

@@ -65,7 +65,7 @@ class _Part:
     def __init__(
         self, begins: FileBegins, prefix: str, new_file: Callable[[], IncompleteFile]
     ) -> None:
-        self.name = safe_name(begins.name)
+        self.name = safe_name(begins.written)
         self.stored_name = f"{prefix}-{self.name}"
         self.original_name = begins.name
         self.media_type = begins.media_type or media_type(self.name.encode("ascii"))
