@@ -262,6 +262,26 @@ class UnnamedFileTests(Case):
         os.unlink(os.path.join(self.path, A))
         file.withdraw()
 
+    def test_cannot_be_linked(self) -> None:
+        """Every upload fails where files without a name, or any at all, cannot be given one."""
+        real = os.link
+
+        def only_named(source: str, *args: object, **more: object) -> None:
+            if source.startswith("/proc/"):
+                raise OSError(errno.EXDEV, "")
+            real(source, *args, **more)  # type: ignore[arg-type]
+
+        def none_at_all(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, "")
+
+        for name, link in ((A, only_named), (B, none_at_all)):
+            self.uploads = UploadDirectory(self.open_root, unnamed=self.unnamed)
+            with mock.patch("os.link", link):
+                file = self.new(b"content")
+                file.publish(name)
+                file.close()
+        self.assertEqual(self.listed(), {A: b"content", B: b"content"})
+
     def test_large_write(self) -> None:
         """A write that the system takes in parts is cut."""
         real = os.write

@@ -393,7 +393,7 @@ class EndTests(Case):
 
     def test_on_the_disk(self) -> None:
         """A file appears before it is on the disk."""
-        os.makedirs(self.path)
+        self.store([form(part(b"0"))])  # what has to be found out once, is
         calls = mock.Mock()
         calls.fsync.side_effect, calls.link.side_effect = os.fsync, os.link
         with mock.patch("os.fsync", calls.fsync), mock.patch("os.link", calls.link):

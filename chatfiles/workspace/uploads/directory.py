@@ -20,7 +20,7 @@ from chatfiles.errors import (
     Unavailable,
     WriteFailed,
 )
-from chatfiles.workspace.uploads.incomplete import PART, PREFIX, IncompleteFile
+from chatfiles.workspace.uploads.incomplete import PART, PREFIX, IncompleteFile, can_name_later
 from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
 
 __all__ = ["UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
@@ -46,12 +46,12 @@ class UploadDirectory:
     ``/workspace/.molecule/chat-uploads`` of a workspace.
 
     :param open_root: opens the directory of ``/workspace``; the caller closes the descriptor.
-    :param unnamed: whether to try ``O_TMPFILE``; a file system may not have it.
+    :param unnamed: whether to try ``O_TMPFILE``, once.
     """
 
     def __init__(self, open_root: Callable[[], int], *, unnamed: bool = True) -> None:
         self._open_root = open_root
-        self._unnamed = unnamed
+        self._unnamed: bool | None = None if unnamed else False
 
     def open(self, *, create: bool = True) -> int:
         """
@@ -76,6 +76,8 @@ class UploadDirectory:
 
     def new_file(self, directory_fd: int) -> IncompleteFile:
         """:return: a file in the making in the directory."""
+        if self._unnamed is None:
+            self._unnamed = can_name_later(directory_fd)
         return IncompleteFile(directory_fd, self._unnamed)
 
     def sweep(self) -> int:

@@ -13,7 +13,7 @@ import secrets
 
 from chatfiles.renaming import rename_new
 
-__all__ = ["PART", "PREFIX", "IncompleteFile", "create_locked", "write_all"]
+__all__ = ["PART", "PREFIX", "IncompleteFile", "can_name_later", "create_locked", "write_all"]
 
 #: How the names of what must not outlive the process begin, and how that of a part ends.
 PREFIX, PART = ".upload-", ".part"
@@ -21,8 +21,11 @@ PREFIX, PART = ".upload-", ".part"
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
 #: How a file system says that it has no unnamed files.
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
-#: How one says that a file can have one name only (FAT, and much of what FUSE brings).
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+#: How one says that a file can have one name only (FAT, and much of what FUSE brings), or that the
+#: one without a name is not on the same file system as its directory (layers of some kinds).
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+)
 #: Bytes after which the system is told to begin with writing: else it keeps a tenth of the memory
 #: back, and whoever waits for a large file to be on the disk waits for that.
 _WRITE_OUT = 8 << 20
@@ -71,6 +74,28 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def can_name_later(directory_fd: int) -> bool:
+    """
+    Try it: not every file system that has files without a name lets them be given one.
+
+    :return: whether a file that is made without a name in that directory can be published.
+    :raise OSError: it cannot be told, such as on a full disk.
+    """
+    file = IncompleteFile(directory_fd)
+    try:
+        if file.has_name:
+            return False
+        file.publish(f"{PREFIX}{secrets.token_hex(16)}{PART}")  # a sweep may remove it
+        file.withdraw()
+    except OSError as error:
+        if error.errno not in _NO_LINKS | {errno.ENOENT}:
+            raise
+        return False
+    finally:
+        file.close()
+    return True
+
+
 class IncompleteFile:
     """
     A file in the making, mode 0600.
@@ -88,6 +113,11 @@ class IncompleteFile:
         self._fd = self._create_unnamed() if unnamed else -1
         if self._fd < 0:
             self._fd, self._temporary = create_locked(directory_fd, PART)
+
+    @property
+    def has_name(self) -> bool:
+        """Whether it has a temporary one."""
+        return self._temporary is not None
 
     def _create_unnamed(self) -> int:
         try:
