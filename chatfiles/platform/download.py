@@ -42,8 +42,8 @@ class Download(Endpoint):
     async def render_GET(self, request: Request) -> Answer | None:
         """Fetch the file and pass it on."""
         context = self._context
-        await context.authenticator.for_workspace(request, self._workspace_id, Scope.READ)
         request.workspace = str(self._workspace_id or "")
+        await context.authenticator.for_workspace(request, self._workspace_id, Scope.READ)
         workspace_id = require_id(self._workspace_id)
         query = parse_query(request.query)
         path = check_form(query.get(b"path", []))

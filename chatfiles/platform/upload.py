@@ -40,8 +40,8 @@ class Upload(Endpoint):
     async def render_POST(self, request: Request) -> Answer | None:
         """Pass the form on and relay what the workspace says."""
         context = self._context
-        await context.authenticator.for_workspace(request, self._workspace_id, Scope.WRITE)
         request.workspace = str(self._workspace_id or "")
+        await context.authenticator.for_workspace(request, self._workspace_id, Scope.WRITE)
         workspace_id = require_id(self._workspace_id)
         target = await context.resolver.resolve(workspace_id, "upload")
         fields, limit = request.requestHeaders, context.limits.per_request_bytes
