@@ -77,7 +77,10 @@ class CallerTests(PlatformCase):
         self.assertEqual(self.download(self.pair.id, self.pair.token).status, 200)
         for workspace_id in (other, NOBODY):
             self.assert_error(self.download(workspace_id, self.pair.token), 401, INVALID_TOKEN)
-        self.assert_error(self.download(self.pair.id, foreign), 401, INVALID_TOKEN)
+        answer = self.download(self.pair.id, foreign)
+        self.assert_error(answer, 401, INVALID_TOKEN)
+        line = f"{answer['x-request-id']} {self.pair.id} download 401 "
+        self.pair.platform.logged(line)
         self.assert_error(self.ask(f"/workspaces/{other}", self.pair.token), 401, INVALID_TOKEN)
 
     def test_scopes(self) -> None:
