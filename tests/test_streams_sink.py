@@ -45,6 +45,7 @@ class Sink:
         self.calls: list[str] = []
         self.content = b""
         self.raises: dict[str, Exception] = {}
+        self.prepared = False
         self.closed = 0
         self.kept: bool | None = None
 
@@ -54,7 +55,12 @@ class Sink:
         self.content += data
         self._called("feed")
 
+    def prepare(self) -> None:
+        assert not self.closed
+        self.prepared = True
+
     def finish(self) -> bytes:
+        assert self.prepared
         assert not self.closed
         self._called("finish")
         return self.content
@@ -120,6 +126,19 @@ class FeederTests(SynchronousTestCase):
         self.assertIsInstance(result, Failure)
         value: BaseException = result.value
         return value
+
+    def test_leaves_while_it_is_prepared(self) -> None:
+        """What nobody waits for any more is seen for as long as a slow disk takes."""
+
+        def leave() -> None:
+            self.feeder.failed(SinkError())
+
+        self.sink.prepare = leave  # type: ignore[method-assign]
+        self.feeder.received(b"x")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual(self.sink.calls, ["feed", "close"])
 
     def test_no_thread(self) -> None:
         """A file in the making would stay open until the role is started again."""
@@ -297,11 +316,17 @@ class FeederTests(SynchronousTestCase):
         """A sender that leaves behind its last byte leaves a sink open, or what it made."""
         for cancelled in (False, True):
             self.setUp()
+            real = self.sink.finish
+
+            def finish(real: Callable[[], bytes] = real, cancelled: bool = cancelled) -> bytes:
+                if cancelled:
+                    self.feeder.done.cancel()
+                else:
+                    self.feeder.failed(ConnectionError())
+                return real()
+
+            self.sink.finish = finish  # type: ignore[method-assign]
             self.feeder.finished()
-            if cancelled:
-                self.feeder.done.cancel()
-            else:
-                self.feeder.failed(ConnectionError())
             self.threads.all()
             self.assertEqual(self.sink.calls, ["finish", "close"])
             self.assertIsInstance(self.failure(), CancelledError if cancelled else ConnectionError)

@@ -68,6 +68,7 @@ class Case(SynchronousTestCase):
         try:
             for piece in pieces:
                 session.feed(piece)
+            session.prepare()
             stored = session.finish()
             session.keep()
             return stored
@@ -312,6 +313,7 @@ class EndTests(Case):
         for octet in data:
             session.feed(bytes([octet]))
             self.assertEqual(self.visible(), {})
+        session.prepare()
         session.finish()
         self.assertEqual(len(self.visible()), 2)
         session.keep()
@@ -334,6 +336,7 @@ class EndTests(Case):
         """Files stay though their sender was told that it took too long, or is gone."""
         session = self.session()
         session.feed(form(part(b"1"), part(b"2")))
+        session.prepare()
         session.finish()
         self.assertEqual(len(self.visible()), 2)
         session.close()
@@ -343,6 +346,7 @@ class EndTests(Case):
         """A process that dies meanwhile leaves some of the files of a request."""
         session = self.session()
         session.feed(form(part(b"1"), part(b"2"), part(b"3")))
+        session.prepare()
         session.finish()
         self.assertEqual(len(self.listed()), 3)  # and nothing else, where they have other names
         child = os.fork()
@@ -367,6 +371,7 @@ class EndTests(Case):
         """What nobody is told of stays because there is no room to write it down."""
         session = self.session()
         session.feed(form(part(b"1"), part(b"2")))
+        session.prepare()
         session.finish()
         with mock.patch("os.open", side_effect=OSError(errno.ENOSPC, "")):
             session.close()
@@ -386,6 +391,7 @@ class EndTests(Case):
         """Closing once more takes away what is stored."""
         session = self.session()
         session.feed(form(part(b"1")))
+        session.prepare()
         session.finish()
         session.keep()
         session.close()

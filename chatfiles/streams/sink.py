@@ -35,8 +35,11 @@ class BlockingSink(Protocol[T_co]):
     def feed(self, data: bytes) -> None:
         """The next bytes."""
 
+    def prepare(self) -> None:
+        """There are no more: do what takes time and shows nothing."""
+
     def finish(self) -> T_co:
-        """There are no more."""
+        """Show what has been made."""
 
     def keep(self) -> None:
         """Release everything; what ``finish`` has made stays.  Must not block."""
@@ -125,7 +128,9 @@ class SinkFeeder(Generic[T]):
             pieces.clear()
             self._sink.feed(data)
         if is_last:
-            self._result = self._sink.finish()
+            self._sink.prepare()
+            if not self._closing:  # whoever has left meanwhile is not waited for
+                self._result = self._sink.finish()
 
     def _ran(self, result: Any, last: bool) -> None:
         self._busy = False

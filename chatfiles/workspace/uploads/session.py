@@ -125,12 +125,11 @@ class Session:
         except OSError as error:
             raise write_error(error) from error
 
-    def finish(self) -> list[StoredFile]:
+    def prepare(self) -> None:
         """
-        The body is complete: publish.  It can still be taken back; see `close`.
+        The body is complete: bring it to the disk.
 
-        :return: what has been stored, in the order of the form.
-        :raise ChatfilesError: 400, 500 or 507; nothing has been stored.
+        :raise ChatfilesError: 400, 500 or 507.
         """
         self._form.finish()
         if not self._parts:
@@ -138,6 +137,17 @@ class Session:
         try:
             for part in self._parts:
                 part.file.complete()
+        except OSError as error:
+            raise write_error(error) from error
+
+    def finish(self) -> list[StoredFile]:
+        """
+        Publish what has been prepared.  It can still be taken back; see `close`.
+
+        :return: what has been stored, in the order of the form.
+        :raise ChatfilesError: 500 or 507; nothing has been stored.
+        """
+        try:
             publish_all(self._files(), self._directory_fd)
         except OSError as error:
             raise write_error(error) from error
