@@ -145,7 +145,8 @@ class Channel(HTTPChannel):
         """
         transport: Any = self.transport
         if transport is not None:
-            if is_plain(transport) and transport.connected:
+            # A pump, which is no streaming producer, leaves nothing in Twisted's buffer.
+            if is_plain(transport) and transport.connected and transport.streamingProducer:
                 transport.doWrite()
             transport.abortConnection()
 
