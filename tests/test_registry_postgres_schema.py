@@ -86,6 +86,24 @@ class TheirTablesTests(PostgresTestCase):
         found = self.database.execute("SELECT status::text, theirs FROM workspaces ORDER BY id")
         self.assertEqual(found, [("removed", "kept"), ("online", "kept"), ("online", "kept")])
 
+    async def test_tables_that_lack_columns(self) -> None:
+        """A database of others that lacks a column cannot be used, or loses its rows, while
+        ``/ready`` says that all is well."""
+        self.theirs()
+        self.database.execute(
+            "ALTER TABLE workspaces DROP name, DROP status, DROP url, DROP created_at,"
+            " DROP updated_at;"
+            "ALTER TABLE workspace_auth_tokens DROP prefix, DROP created_at, DROP last_used_at,"
+            " DROP revoked_at"
+        )
+        registry = await self.start()
+        self.assertIsNotNone(await registry.workspace(FIRST))
+        self.assertIsNotNone(await registry.token(token_hash("token")))
+        await add_workspace(registry, SECOND)
+        self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [FIRST, SECOND])
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+        self.assertIsNone(await registry.token(token_hash("token")))
+
     async def test_values_that_they_do_not_take(self) -> None:
         """Whoever sends what an enum or varchar does not take is told of an outage, and so is the
         log."""

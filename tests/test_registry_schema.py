@@ -64,6 +64,25 @@ class SchemaTests(SQLiteTestCase):
             await registry.register(THIRD, url=None, delivery_mode=None, create_name="y")
             self.assertEqual(self.execute("SELECT DISTINCT theirs FROM workspaces"), [("kept",)])
 
+    async def test_tables_that_lack_columns(self) -> None:
+        """A database of others that lacks a column cannot be used, or loses its rows."""
+        with self.raw() as connection:
+            connection.executescript(
+                "CREATE TABLE workspaces (id text PRIMARY KEY);"
+                "CREATE TABLE workspace_auth_tokens (id text, workspace_id text, token_hash blob);"
+            )
+            connection.execute("INSERT INTO workspaces VALUES (?)", (str(FIRST),))
+            connection.execute(
+                "INSERT INTO workspace_auth_tokens VALUES (?, ?, ?)",
+                (str(SECOND), str(FIRST), token_hash("token")),
+            )
+        registry = await self.start()
+        self.assertIsNotNone(await registry.workspace(FIRST))
+        self.assertIsNotNone(await registry.token(token_hash("token")))
+        await add_workspace(registry, THIRD)
+        self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [FIRST, THIRD])
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+
     async def test_versions_are_recorded(self) -> None:
         """A migration is applied again at each start."""
         registry = await self.start()

@@ -1,5 +1,5 @@
 -- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
--- given only the columns and indexes that are ours.
+-- given only the columns and indexes that they lack.
 
 CREATE TABLE IF NOT EXISTS workspaces (
     id uuid PRIMARY KEY,
@@ -23,9 +23,11 @@ CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
     revoked_at timestamptz
 );
 
--- Tables from before RFC #2312 lack some of these.
+-- Tables of others, those from before RFC #2312 among them, lack some of these.
 ALTER TABLE workspaces
+    ADD COLUMN IF NOT EXISTS name text,
     ADD COLUMN IF NOT EXISTS url text,
+    ADD COLUMN IF NOT EXISTS status text,
     ADD COLUMN IF NOT EXISTS delivery_mode text,
     ADD COLUMN IF NOT EXISTS platform_inbound_secret text,
     ADD COLUMN IF NOT EXISTS last_heartbeat_at timestamptz,
@@ -34,7 +36,9 @@ ALTER TABLE workspaces
 
 ALTER TABLE workspace_auth_tokens
     ADD COLUMN IF NOT EXISTS prefix text,
+    ADD COLUMN IF NOT EXISTS created_at timestamptz,
     ADD COLUMN IF NOT EXISTS last_used_at timestamptz,
+    ADD COLUMN IF NOT EXISTS revoked_at timestamptz,
     ADD COLUMN IF NOT EXISTS scopes text,
     ADD COLUMN IF NOT EXISTS name text;
 

@@ -1,5 +1,5 @@
 -- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
--- given only the columns and indexes that are ours.
+-- given only the columns and indexes that they lack.
 --
 -- Ids are canonical lower-case UUIDs, moments are ISO 8601 in UTC with microseconds (so that text
 -- compares as time), token_hash is 32 bytes.
@@ -27,6 +27,18 @@ CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
 );
 
 -- SQLite has no ADD COLUMN IF NOT EXISTS: the migration leaves a column alone that is there.
+ALTER TABLE workspaces ADD COLUMN name text;
+ALTER TABLE workspaces ADD COLUMN url text;
+ALTER TABLE workspaces ADD COLUMN status text;
+ALTER TABLE workspaces ADD COLUMN delivery_mode text;
+ALTER TABLE workspaces ADD COLUMN platform_inbound_secret text;
+ALTER TABLE workspaces ADD COLUMN last_heartbeat_at text;
+ALTER TABLE workspaces ADD COLUMN created_at text;
+ALTER TABLE workspaces ADD COLUMN updated_at text;
+ALTER TABLE workspace_auth_tokens ADD COLUMN prefix text;
+ALTER TABLE workspace_auth_tokens ADD COLUMN created_at text;
+ALTER TABLE workspace_auth_tokens ADD COLUMN last_used_at text;
+ALTER TABLE workspace_auth_tokens ADD COLUMN revoked_at text;
 ALTER TABLE workspace_auth_tokens ADD COLUMN scopes text;
 ALTER TABLE workspace_auth_tokens ADD COLUMN name text;
 
