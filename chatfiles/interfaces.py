@@ -57,7 +57,7 @@ class IWorkspaceRegistry(Interface):
         """Finish what is running and release everything; idempotent."""
 
     def check() -> Awaitable[None]:
-        """Succeed if the registry answers (for ``/ready``)."""
+        """Succeed if the registry answers, and has all that lookups read (for ``/ready``)."""
 
     def subscribe(changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """

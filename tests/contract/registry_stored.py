@@ -24,6 +24,12 @@ from tests.contract.registry_case import (
 )
 from tests.contract.registry_claims import try_claim
 
+#: What lookups read, but for keys and what an index needs.
+LOOKED_UP = {
+    "workspaces": "name url delivery_mode platform_inbound_secret last_heartbeat_at",
+    "workspace_auth_tokens": "prefix created_at last_used_at revoked_at scopes name",
+}
+
 
 class StoredRegistryContract(RegistryContract):
     """For a registry whose rows outlive it, and are written by others as well."""
@@ -137,6 +143,18 @@ class StoredRegistryContract(RegistryContract):
             for n, registry in enumerate([self.registry, other] * 3)
         ]
         self.assertEqual(len(set(await gatherResults(calls))), 1)
+
+    # Columns that others take away
+
+    async def test_check_of_what_lookups_read(self):
+        """Every lookup fails for want of a column, and the registry is called well; or it is not
+        when the column is back."""
+        for table, columns in LOOKED_UP.items():
+            for column in columns.split():
+                await self.alter(f"ALTER TABLE {table} DROP COLUMN {column}")
+                await self.assert_unavailable(self.registry.check())
+                await self.alter(f"ALTER TABLE {table} ADD COLUMN {column} text")
+                await self.registry.check()
 
     # Rules of others
 

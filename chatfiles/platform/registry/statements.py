@@ -29,9 +29,6 @@ __all__ = ["POSTGRES", "SQLITE", "Statements"]
 class Statements:
     """The statements of one dialect."""
 
-    #: Fails unless the tables can be read.
-    check: str
-
     #: The table of applied migrations.
     schema_create: str
     #: → the newest version applied, or NULL.
@@ -92,7 +89,6 @@ _BEHIND = f"({_AGE}, id) > (:age, :id)"
 _CANONICAL = "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
 
 SQLITE = Statements(
-    check="SELECT 1 FROM workspaces LIMIT 1",
     schema_create="""
         CREATE TABLE IF NOT EXISTS chatfiles_schema (
             version integer PRIMARY KEY NOT NULL, applied_at text NOT NULL)""",
