@@ -85,9 +85,12 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
 
     path = settings.admin_token_file
     what = "--admin-token-file takes a file that can be read or created"
+    where = "--state-dir takes a directory that can be created and written"
+    with _naming(where):  # first, because the token's file may be in it
+        state.judge_state_directory(settings.state_dir)
     with _naming(what):
         known = state.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
-    with _naming("--state-dir takes a directory that can be created and written"):
+    with _naming(where):
         state.make_state_directory(settings.state_dir, owner)
     state.sweep_admin_token(path)
     with _naming(what):

@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.platform.state import (
+    judge_state_directory,
     known_admin_token,
     make_state_directory,
     new_admin_token,
@@ -54,6 +55,22 @@ class KnownTokenTests(StateCase):
             self.write("admin-token", text)
             self.assertRaises(ValueError, known_admin_token, self.path, None)
             self.assertRaises(ValueError, known_admin_token, self.path, text)
+
+    def test_link_to_nothing(self) -> None:
+        """A platform would end in a traceback: the file is not there, and cannot be made."""
+        os.symlink("nowhere", self.path)
+        for look in (
+            lambda: known_admin_token(self.path, None),
+            lambda: new_admin_token(self.path),
+        ):
+            self.assertRaisesRegex(ValueError, "a link to a file that is not there", look)
+        self.assertEqual(self.files(), ["admin-token"])
+        self.write("nowhere", TOKEN)
+        self.assertEqual(known_admin_token(self.path, None), TOKEN)
+
+    def test_no_regular_file(self) -> None:
+        """A device would be read for ever."""
+        self.assertRaisesRegex(ValueError, "not a regular", known_admin_token, "/dev/null", None)
 
     def test_others_can_read_it(self) -> None:
         """Nobody would notice that every user of the machine has it."""
@@ -115,6 +132,20 @@ class NewTokenTests(StateCase):
         self.patch(os, "link", swept)
         self.assertEqual(self.new(), TOKEN)
         self.assertEqual(self.files(), ["admin-token"])
+
+
+class DirectoryTests(StateCase):
+    """Where a state directory may be."""
+
+    def test_judged(self) -> None:
+        """What is in the way would be told as the fault of the token's file, or a directory that is
+        still to be made refused."""
+        judge_state_directory(self.directory)
+        judge_state_directory(os.path.join(self.directory, "new", "state"))
+        self.write("file", "")
+        for name in ("file", "file/state"):
+            path = os.path.join(self.directory, name)
+            self.assertRaises(NotADirectoryError, judge_state_directory, path)
 
 
 class SweepTests(StateCase):

@@ -18,6 +18,7 @@ from chatfiles.model import new_secret
 __all__ = [
     "SELF",
     "Owner",
+    "judge_state_directory",
     "known_admin_token",
     "make_state_directory",
     "new_admin_token",
@@ -31,6 +32,16 @@ SELF: Owner = (-1, -1)
 MIN_TOKEN_LENGTH = 16
 
 _log = Logger()
+
+
+def judge_state_directory(path: str) -> None:
+    """
+    See whether there is such a directory, or may be one.
+
+    :raise OSError: there is something else, or it cannot be looked at.
+    """
+    with suppress(FileNotFoundError):
+        os.stat(os.path.join(path, ""))
 
 
 def make_state_directory(path: str, owner: Owner = SELF) -> None:
@@ -53,18 +64,23 @@ def known_admin_token(path: str, from_environment: str | None) -> str | None:
     :param path: the token's file.
     :param from_environment: overrides the file.
     :return: the admin token, or ``None`` if there is none yet.
-    :raise ValueError: it is empty, too short, or not printable ASCII without spaces.
+    :raise ValueError: it is empty, too short, or not printable ASCII without spaces; or *path* is
+        neither free nor a regular file.
     :raise OSError: the file cannot be read.
     """
     if from_environment is not None:
         return _judged(from_environment, "CHATFILES_ADMIN_TOKEN")
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", opener=_open_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError(f"{path} is not a regular file")
             token = _judged(file.read(), path)
     except FileNotFoundError:
+        if os.path.islink(path):  # where it leads to, nothing is made
+            raise ValueError(f"{path} is a link to a file that is not there") from None
         return None
-    if stat.S_ISREG(mode) and mode & 0o077:
+    if mode & 0o077:
         _log.warn("admin token file {path} may be read or written by others", path=path)
     return token
 
@@ -92,6 +108,11 @@ def sweep_admin_token(path: str) -> None:
     with suppress(OSError):
         for each in filter(left.fullmatch, os.listdir(directory)):
             os.unlink(os.path.join(directory, each))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe would keep us waiting for somebody who writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _judged(text: str, source: str) -> str:

@@ -87,6 +87,24 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual("\n".join(wrong), "")
         self.assertEqual(os.listdir(self.directory), [])
 
+    def test_wrong_state(self) -> None:
+        """What is in the way of the state or of the token is named as the one that it is, and ends
+        the start."""
+        os.symlink("nowhere", os.path.join(self.directory, "link"))
+        os.mkfifo(os.path.join(self.directory, "pipe"))
+        with open(os.path.join(self.directory, "file"), "w"):
+            pass
+        for option, takes, reason in (
+            ("--admin-token-file=link", "--admin-token-file takes", "a file that is not there"),
+            ("--admin-token-file=pipe", "--admin-token-file takes", "not a regular file"),
+            ("--admin-token-file=file/x", "--admin-token-file takes", "Not a directory"),
+            ("--state-dir=file", "--state-dir takes", "Not a directory"),
+            ("--state-dir=file/state", "--state-dir takes", "Not a directory"),
+        ):
+            told = self.complaint(Wrong(PLATFORM, (option,), (takes, reason)))
+            self.assertEqual(told, None)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["file", "link", "pipe"])
+
     def test_no_secret_on_the_command_line(self) -> None:
         """There is no option that takes a secret."""
         done = self.run_role(PLATFORM, "--help")
