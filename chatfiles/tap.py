@@ -32,7 +32,7 @@ _QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
 
 
 _log = Logger()
-_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([0-9]{1,9})(?::|\Z)")
+_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
 
 
 def makeService(options: Options) -> IService:
@@ -129,7 +129,7 @@ def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:
                 f"tcp:8080:interface=127.0.0.1, not {description!r}: {error}"
             ) from None
         port = _PORT.match(description)
-        if port is not None and int(port[1]) > 65535:
+        if port is not None and not 0 <= int(port[1]) <= 65535:
             raise ValueError(f"--listen takes a port from 0 to 65535, not {description!r}")
         listeners.append(Listener(description, endpoint))
     return listeners

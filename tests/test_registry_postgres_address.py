@@ -50,6 +50,10 @@ class OpenTests(SynchronousTestCase):
             "postgresql://u:hidden@h/d?foo=1",
             "postgresql://u:hidden@h:1,g:2,i:3/d?host=a,b",
             "postgresql://u:hidden@h/d?service=x",
+            "postgresql://u:hidden@h:99999/d",
+            "postgresql://u:hidden@h:5432,g:0/d",
+            "postgresql://u:hidden@h:-1/d",
+            "postgresql://u:hidden@h/d?port=http",
         ):
             with self.assertRaises(ValueError) as caught:
                 self.open(url)

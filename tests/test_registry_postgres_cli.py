@@ -116,4 +116,8 @@ class RegistryCommandTests(SynchronousTestCase):
         self.assertEqual((done.returncode, done.stdout), (6, ""))
         self.assertIn("Connection refused", done.stderr)
         self.assertNotIn(str(SECOND), done.stderr)
-        self.assertEqual(run("status", database="mysql:x").returncode, 2)
+        for wrong in ("mysql:x", "postgresql://h:99999/x"):
+            done = run("status", database=wrong)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--database takes", done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -73,6 +74,8 @@ class PostgresAddress:
         wheres = []
         for name, variable in (("host", "PGHOST"), ("hostaddr", "PGHOSTADDR"), ("port", "PGPORT")):
             wheres.append((parameters.pop(name, "") or environment.get(variable, "")).split(","))
+        if not all(map(_is_port, wheres[2])):
+            raise ValueError(f"{_TAKES}; a port, also that of PGPORT, is a number from 1 to 65535")
         count = max(len(wheres[0]), len(wheres[1]))
         if any(len(each) not in (1, count) for each in wheres):
             raise ValueError(f"{_TAKES}; as many ports as hosts, or one")
@@ -84,6 +87,13 @@ class PostgresAddress:
         shown = ",".join(_shown(place) for place in places)
         database = parameters.get("dbname") or environment.get("PGDATABASE", "")
         return cls(f"postgresql://{shown}/{database}", places, parameters)
+
+
+def _is_port(text: str) -> bool:
+    """:return: whether libpq would dial it; nothing is its default."""
+    if not re.fullmatch("[0-9]{1,5}", text):
+        return not text
+    return 1 <= int(text) <= 65535
 
 
 def _address(host: str) -> str | None:
