@@ -208,6 +208,13 @@ class DemoTests(StubCase):
         os.mkdir(empty)
         self.ended(self.demo("", "--directory", empty), 8, f"no file to serve in {empty}")
 
+    def test_directory_that_is_none(self) -> None:
+        """Of ``--directory "$UNSET"`` all that is in the current directory would be served."""
+        for text in ("", self.path("missing")):
+            result = self.demo("", "--directory", text)
+            self.ended(result, 2, "--directory", f"'{text}' does not exist")
+            self.assertEqual(result.stdout, "")
+
     def test_command_of_a_role(self) -> None:
         """Options say everything: loopback only, the wanted port, the state of this demo."""
         started: list[Sequence[str]] = []

@@ -57,7 +57,8 @@ run()
 )
 @click.option(
     "--directory",
-    type=click.Path(exists=True, file_okay=False, readable=True, resolve_path=True),
+    # Not resolve_path: nothing, as of a variable that is not set, would be where one is.
+    type=click.Path(exists=True, file_okay=False, readable=True),
     metavar="DIR",
     help="Serve this directory as /workspace.  [default: a few sample files]",
 )
@@ -88,7 +89,8 @@ def demo(
             Crew(_environment(os.environ), on_line) as crew,
             tempfile.TemporaryDirectory(prefix="chatfiles-demo-") as state,
         ):
-            running = Running(crew, os.path.realpath(state), directory)
+            served = None if directory is None else os.path.realpath(directory)
+            running = Running(crew, os.path.realpath(state), served)
             try:
                 running.start(port or 0, workspace_port or _free_port())
                 click.echo(running.description(verbose=verbose))
