@@ -13,8 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Forbidden
 from chatfiles.resource import Answer, Endpoint
+from chatfiles.web.lingering import LINGER_SECONDS
 from chatfiles.web.request import Request
-from tests.web_caller import Caller, Echo, Held, Wire, get, post, tree
+from tests.test_web_body import Receiver
+from tests.web_caller import CHUNKED, Caller, Echo, Held, Wire, get, post, tree
 
 
 class Partial(Held):
@@ -348,6 +350,59 @@ class DrainTests(LoggedCase):
         self.assertFalse(caller.answer().complete)
         caller.advance(0.1)
         self.successResultOf(drained)
+
+    def test_incomplete(self) -> None:
+        """
+        Whoever sends half a request, without any credential, would hold up the end for the whole
+        time; or a head that is on its way would not be served, or one that is late not be told.
+        """
+        head, body = Caller(tree(p=Echo())).send(b"GET /p HTTP/1.1\r\nHost"), post(b"12345")
+        site = head.site
+        small, chunks = Caller(site=site).send(body[:-4]), Caller(site=site)
+        chunks.send(get(b"/p", CHUNKED, method=b"POST") + b"5\r\n1")
+        answered = Caller(site=site).send(post(b"12345", path=b"/missing")[:-1])
+        good = [Caller(site=site).send(get()[:-1]), Caller(site=site).send(body[:-1])]
+        drained = site.drain(30)
+        head.advance(0.9)
+        for caller, rest in zip(good, (b"\n", b"5"), strict=True):
+            self.assertEqual(caller.send(rest).answer().status, 200)
+        self.assertEqual(head.answers(), [])
+        head.advance(0.1)
+        for caller in (head, small, chunks):
+            answer = caller.answer()
+            self.assertEqual((answer.status, answer.fields["connection"]), (408, "close"))
+            self.assertEqual(answer.json["code"], "request_timeout")
+        self.assertEqual(answered.answer().status, 404)
+        head.advance(LINGER_SECONDS)  # for those who do not close, to read it
+        for caller in (small, chunks, answered):
+            caller.settle()
+        head.advance(0.1)
+        self.successResultOf(drained)
+
+    def test_incomplete_in_a_short_drain(self) -> None:
+        """Half a request would be cut without an answer where there is time for one."""
+        head = Caller(Echo()).send(b"GET /p HTTP/1.1\r\n")
+        head.site.drain(0.4)
+        head.advance(0.1)
+        self.assertEqual(head.answers(), [])
+        head.advance(0.1)
+        self.assertEqual(head.answer().status, 408)
+
+    def test_uploads_go_on(self) -> None:
+        """A slow upload would be taken for a small body that has been given up."""
+        held = Held()
+        callers = [Caller(held).send(post(b"12345")[:-1])]
+        callers.append(Caller(site=callers[0].site).send(post(b"12345")[:-1]))
+        body = held.requests[0].body
+        receiver = Receiver(body, held.answers[0])
+        body.deliver(receiver)  # the other one is not asked for yet
+        callers[0].site.drain(30)
+        callers[0].advance(29)
+        for caller, request in zip(callers, held.requests, strict=True):
+            self.assertFalse(caller.wire.value() or caller.wire.disconnecting or caller.lost)
+            self.assertFalse(request.body.failed)
+        callers[0].send(b"5")
+        self.assertEqual((receiver.data, receiver.end), (b"12345", ["finished"]))
 
     def test_requests_while_draining(self) -> None:
         """A busy caller would keep its connection open for ever."""

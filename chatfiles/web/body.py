@@ -122,6 +122,11 @@ class RequestBody:
             self._channel.resume_reading()
 
     @property
+    def small(self) -> bool:
+        """Whether it is read whole, by `read`."""
+        return isinstance(self._receiver, _Whole)
+
+    @property
     def claimed(self) -> bool:
         """Whether somebody takes the body."""
         return self._receiver is not None

@@ -400,6 +400,15 @@ class Channel(HTTPChannel):
         else:
             self.setTimeout(self.site.idle_timeout)  # nobody waits for it
 
+    def refuse_incomplete(self) -> None:
+        """
+        Wait no longer for the rest of a head, of a small body, or of one that has been answered.
+        """
+        if self._in_head:
+            self.refuse(RequestTimeout(), self._buffer)
+        elif self._in_body and (self.requests[-1].answered or self.requests[-1].body.small):
+            self._body_late(self.requests[-1])
+
     # -- refusing
 
     def _respondToBadRequestAndDisconnect(self) -> None:

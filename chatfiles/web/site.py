@@ -26,6 +26,9 @@ __all__ = ["Site"]
 
 #: How often a draining site looks for connections that have become idle, in seconds.
 DRAIN_LOOK = 0.1
+#: Seconds that a head or a small body that is on its way when the drain begins may still take; half
+#: of the drain, if that is less.
+DRAIN_GRACE = 1.0
 
 
 #: From the address of a connection's other end (``None`` where it has none) and the values of its
@@ -208,22 +211,27 @@ class Site(TwistedSite):
 
     def drain(self, timeout: float) -> Deferred[None]:
         """
-        Finish what is running, then cut what is left.  Idle connections are closed at once.
+        Finish what is running, then cut what is left.  Idle connections are closed at once, and
+        requests that are not complete are refused soon: half a head is no running transfer.
 
         :param timeout: seconds that what is running may take.
         :return: fires when there is no connection any more.
         """
         self.draining = True
-        deadline = self._drained_by = self.reactor.seconds() + timeout
+        began = self.reactor.seconds()
+        deadline = self._drained_by = began + timeout
+        complete_by = began + min(DRAIN_GRACE, timeout / 2)
         drained: Deferred[None] = Deferred()
 
         def look() -> None:
-            late = self.reactor.seconds() >= deadline
+            now = self.reactor.seconds()
             for channel in list(self.channels):
-                if late:
+                if now >= deadline:
                     channel.cut("shutdown")
                 elif channel.idle:
                     channel.loseConnection()
+                elif now >= complete_by:
+                    channel.refuse_incomplete()
             if self.channels:
                 self.reactor.callLater(DRAIN_LOOK, look)
             else:
