@@ -5,11 +5,12 @@ The life of a role: make ready, listen, drain, clean up.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -88,6 +89,7 @@ class RoleService(Service):
         self._after = after
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
+        self._delay: Deferred[None] | None = None
 
     def startService(self) -> None:
         """Begin; what goes wrong is logged and ends the process with status 1."""
@@ -124,7 +126,9 @@ class RoleService(Service):
             self._starting.cancel()
         self._site.draining = True
         if self._drain_delay and self._ports:
-            await deferLater(self._site.reactor, self._drain_delay)
+            self._delay = deferLater(self._site.reactor, self._drain_delay)
+            with suppress(CancelledError):  # somebody is in a hurry
+                await self._delay
         for port in self._ports:
             await _maybe(port.stopListening())
         await self._site.drain(self._drain_timeout)
@@ -135,6 +139,14 @@ class RoleService(Service):
         """Stop accepting, finish what is running, then release everything."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    def hurry(self) -> None:
+        """It has been told to stop, and now to wait for nobody: cut what is running."""
+        self.log.info("chatfiles {role} cuts what is left", role=self._role)
+        self._drain_delay = self._drain_timeout = 0.0
+        if self._delay is not None:
+            self._delay.cancel()
+        self._site.hurry()
 
 
 async def _maybe(result: Any) -> None:

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from chatfiles.databases import EXPOSED
 from chatfiles.options import Options, PlatformSettings, WorkspaceSettings
 from chatfiles.service import Listener, RoleService
+from chatfiles.signals import StopSignals
 
 __all__ = ["Options", "makeService"]
 
@@ -50,6 +51,7 @@ def makeService(options: Options) -> IService:
     if options.exposes_password:
         _log.warn(EXPOSED)
     _exit_cleanly(reactor)
+    StopSignals(reactor, service.hurry)
     reactor.callWhenRunning(_settle)
     return service
 

@@ -202,6 +202,38 @@ class StopTests(ServiceCase):
         self.assertTrue(caller.wire.aborted)
         self.assertEqual(self.story[-2:], ["after 1", "after 2"])
 
+    def test_hurry(self) -> None:
+        """Who asks once more would wait all the same, or callers take a cut for an end."""
+        for delay in (0.0, 600.0):
+            service = self.service(Endpoint(self.story), drain_delay=delay)
+            service.startService()
+            caller = Caller(site=self.site).send(get())
+            self.story.clear()
+            stopped = service.stopService()
+            caller.advance(1)
+            self.assertFalse(caller.lost)
+            service.hurry()
+            for _ in range(2):
+                caller.advance(DRAIN_LOOK)
+            self.successResultOf(stopped)
+            self.assertTrue(caller.wire.aborted)
+            self.assertEqual(
+                sorted(self.story),
+                ["after 1", "after 2", "chatfiles workspace cuts what is left", "stop listening"],
+            )
+
+    def test_hurry_while_the_port_closes(self) -> None:
+        """A hurry that comes before the drain would be forgotten."""
+        closed: Deferred[None] = Deferred()
+        service = self.service(Endpoint(self.story, closed=closed))
+        service.startService()
+        caller = Caller(site=self.site).send(get())
+        service.stopService()
+        service.hurry()
+        closed.callback(None)
+        caller.settle()
+        self.assertTrue(caller.wire.aborted)
+
     def test_while_starting(self) -> None:
         """A role that is told to stop early would listen all the same, or call it a failure."""
         opened: Deferred[None] = Deferred()

@@ -137,6 +137,38 @@ class ShutdownTests(SynchronousTestCase):
         self.assertEqual(100_000 + len(answer.rest()), SIZE)
         role.ended_well()
 
+    def test_told_twice(self) -> None:
+        """Further SIGTERMs, such as ``timeout`` sends, change nothing and leave no traceback."""
+        pair = self.start()
+        for hop, role, signum in (
+            (1, pair.platform, signal.SIGTERM),
+            (0, pair.workspace, signal.SIGINT),
+        ):
+            _, answer = self.begin(pair, hop)
+            role.signal(signum)
+            role.logged("Received SIG")
+            role.signal(signal.SIGTERM)
+            self.assertEqual(100_000 + len(answer.rest()), SIZE)
+            role.ended_well()
+            self.assertEqual(role.log.count("Received SIG"), 1)
+            self.assertNotRegex(role.log, "Traceback|ReactorNotRunning|cuts what is left")
+
+    def test_impatient(self) -> None:
+        """A second Ctrl-C cuts what runs, visibly, and the role ends with 0 at once."""
+        pair = self.start("--drain-timeout=600")
+        for hop, role in ((1, pair.platform), (0, pair.workspace)):
+            _, answer = self.begin(pair, hop)
+            role.signal(signal.SIGINT)
+            for _ in range(100):
+                if "cuts what is left" in role.log:
+                    break
+                role.signal(signal.SIGINT)  # as one does
+                time.sleep(0.1)
+            role.ended_well()
+            self.assertRaises(Incomplete, answer.rest)
+            self.assertRegex(role.log, r" 200 \d+ bytes .* shutdown")
+            self.assertNotIn("Traceback", role.log)
+
     def test_deaths(self) -> None:
         """
         A platform that is killed leaves no transfer behind at the workspace; started again, at once
