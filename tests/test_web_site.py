@@ -31,6 +31,13 @@ class Partial(Held):
         return await super().render_GET(request)
 
 
+class Disagreeing(Wire):
+    """Goes on until the other end agrees, which it does not."""
+
+    def loseConnection(self) -> None:
+        pass
+
+
 class LoggedCase(SynchronousTestCase):
     """Keeps the lines that the site logs."""
 
@@ -300,6 +307,16 @@ class DrainTests(LoggedCase):
         used.clock.advance(0.1)
         self.assertIsNone(self.successResultOf(drained))
         self.assertEqual(used.clock.getDelayedCalls(), [])
+
+    def test_idle_and_never_agreeing(self) -> None:
+        """A kept connection under TLS, whose other end does not look at it, would hold it up."""
+        caller = Caller(Echo(), wire=Disagreeing()).send(get())
+        drained = caller.site.drain(30)
+        caller.advance(LINGER_SECONDS)
+        self.assertTrue(caller.lost)
+        caller.advance(0.1)
+        self.successResultOf(drained)
+        self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     def test_running(self) -> None:
         """A running transfer would be cut although there is time."""

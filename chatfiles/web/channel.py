@@ -400,6 +400,13 @@ class Channel(HTTPChannel):
         else:
             self.setTimeout(self.site.idle_timeout)  # nobody waits for it
 
+    def close_idle(self) -> None:
+        """Close, though under TLS the other end, such as a pool of connections, may not agree."""
+        if is_plain(self.transport):
+            self.loseConnection()
+        else:
+            self.linger()
+
     def refuse_incomplete(self) -> None:
         """
         Wait no longer for the rest of a head, of a small body, or of one that has been answered.

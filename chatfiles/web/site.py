@@ -229,7 +229,7 @@ class Site(TwistedSite):
                 if now >= self._drained_by:
                     channel.cut("shutdown")
                 elif channel.idle:
-                    channel.loseConnection()
+                    channel.close_idle()
                 elif now >= complete_by:
                     channel.refuse_incomplete()
             if self.channels:
