@@ -114,6 +114,7 @@ class StandardOutputTests(TerminalCase):
         for words in (
             ("workspace", "list", "--json", "--admin-token-file", "token"),
             ("get", "--help"),
+            ("--help",),
             content,
         ):
             with open("/dev/full", "wb") as full:

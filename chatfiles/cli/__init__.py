@@ -5,7 +5,6 @@ The ``chatfiles`` console script: for people, a client of the platform's HTTP AP
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 from typing import Any
@@ -14,12 +13,12 @@ import click
 
 from chatfiles import __version__
 from chatfiles.cli.demo import demo as demo_command
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted, local_error
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted
 from chatfiles.cli.get import get as get_command
 from chatfiles.cli.options import Settings, connection_options
 from chatfiles.cli.put import put as put_command
 from chatfiles.cli.registry import registry
-from chatfiles.cli.streams import complete_streams
+from chatfiles.cli.streams import complete_streams, not_written
 from chatfiles.cli.tokens import token
 from chatfiles.cli.workspaces import workspace
 
@@ -50,17 +49,6 @@ class _Commands(click.Group):
             raise Interrupted(stop.signum) from None
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT) from None
-        except OSError as error:
-            if error.errno not in _NOT_WRITTEN:
-                raise
-            _give_up_stdout()
-            raise local_error("cannot write to standard output", error) from error
-
-
-def _give_up_stdout() -> None:
-    """Let what could not be written go, or Python would try again at its end, and complain."""
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @click.group(
@@ -103,7 +91,12 @@ def main() -> None:
             signal.signal(signum, stop)
     try:
         complete_streams()
+        cli.main(prog_name="chatfiles")
     except CliError as error:
-        error.show()
-        sys.exit(error.exit_code)
-    cli.main(prog_name="chatfiles")
+        told = error
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        told = not_written(error)
+    told.show()
+    sys.exit(told.exit_code)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.streams import not_written
 from chatfiles.renaming import rename_new
 
 __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
@@ -77,7 +78,7 @@ class PipeSink:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise local_error("cannot write to standard output", error) from error
+            raise not_written(error) from error
 
     def restart(self) -> None:
         """See `Sink`."""

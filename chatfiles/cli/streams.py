@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from io import UnsupportedOperation
 from typing import TextIO
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError, Exit, local_error
 
-__all__ = ["complete_streams"]
+__all__ = ["complete_streams", "not_written"]
 
 
 def complete_streams() -> None:
@@ -28,6 +30,17 @@ def complete_streams() -> None:
         sys.stderr = _nothing(2, "w")
     if sys.stdout is None:
         raise CliError("standard output is closed", Exit.LOCAL)
+
+
+def not_written(error: OSError) -> CliError:
+    """
+    Let what standard output does not take go, or Python would try again at its end, and complain.
+
+    :return: what is told of it.
+    """
+    with open(os.devnull, "wb") as nowhere, suppress(UnsupportedOperation):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return local_error("cannot write to standard output", error)
 
 
 def _nothing(descriptor: int, mode: str) -> TextIO:
