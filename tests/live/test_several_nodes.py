@@ -17,10 +17,10 @@ class NginxTests(several_nodes.Cases):
 
     def steady_upload(self) -> str | None:
         """
-        :return: ``None``: an upload that is on its way into a node just when that one stops
-            listening is not sent to the other one, and nginx does not see it coming.
+        A download in its place: an upload that is on its way into a node just when that one stops
+        listening is not sent to the other one, and nginx does not see it coming.
         """
-        return None
+        return self.download_small()
 
 
 class HAProxyTests(several_nodes.Cases):
