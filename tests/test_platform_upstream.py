@@ -692,25 +692,78 @@ class ReuseTests(UpstreamTestCase):
             self.reactor.advance(9.9)
             self.assertEqual(len(self.reactor.tcpClients), 1)
             self.reactor.advance(0.1)
-            self.assertTrue(self.wires[0].disconnecting)
-            self.reactor.advance(0)
             self.accept()
+            self.assertTrue(self.wire.sent().startswith(method))
             self.reactor.advance(19.9)
             self.assertNoResult(result)
             self.wire.send(FILLED if method == b"GET" else OK + b"\r\n")
             self.successResultOf(result)
+            self.assertEqual([wire.aborted for wire in self.wires], [True, False])
+
+    def test_slow(self):
+        """One that is only slow would be given up, and what it says in the end be lost."""
+        for connected in (True, False):
+            self.make()
+            self.exchange()
+            result = self.ask()
+            self.reactor.advance(10)
+            if connected:
+                self.accept()
+            self.reactor.advance(19.9)
+            self.wires[0].send(FILLED)
+            self.assertEqual(self.take(result).outcome, "OK:3")
+            self.assertEqual(len(self.reactor.tcpClients), 2)
+            if connected:
+                self.assertTrue(self.wires[1].aborted)
+            self.reactor.advance(0)
+            self.ask()
+            self.assertEqual(len(self.reactor.tcpClients), 2)
+
+    def test_silent_and_refused(self):
+        """That a second connection cannot be made says nothing of the first."""
+        for ends in ("answer", "loss", "time"):
+            self.make()
+            self.exchange()
+            result = self.ask()
+            self.reactor.advance(10)
+            factory = self.reactor.tcpClients[-1][2]
+            reason = Failure(error.ConnectionRefusedError())
+            factory.clientConnectionFailed(self.reactor.connectors[-1], reason)
+            self.assertNoResult(result)
+            if ends == "answer":
+                self.wire.send(FILLED)
+                self.successResultOf(result)
+            elif ends == "loss":
+                self.wire.lose(error.ConnectionLost())
+                self.failed(result, "workspace_unreachable")
+            else:
+                self.reactor.advance(20)
+                self.failureResultOf(result, UpstreamTimeout)
+            self.assertEqual(len(self.reactor.tcpClients), 2)
+
+    def test_silent_and_cancelled(self):
+        """A caller that leaves would leave one of two connections behind."""
+        self.exchange()
+        result = self.ask()
+        self.reactor.advance(10)
+        self.accept()
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual([wire.aborted for wire in self.wires], [True, True])
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_silent_twice(self):
         """A new connection is waited for no longer than for what is left."""
         self.exchange()
         result = self.ask()
         self.reactor.advance(10)
-        self.reactor.advance(0)
         self.accept()
         self.reactor.advance(19.9)
         self.assertNoResult(result)
         self.reactor.advance(0.1)
         self.failureResultOf(result, UpstreamTimeout)
+        self.assertEqual([wire.aborted for wire in self.wires], [True, True])
         self.assertEqual(len(self.reactor.tcpClients), 2)
 
     def test_not_silent(self):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
@@ -68,8 +68,8 @@ _NOT_SENT = frozenset(
 _TARGET = re.compile(rb"/[!-\"$-~]*")
 #: The methods that may be sent twice (CONTRACT 9), and so on a connection that may be dead.
 _REPEATABLE = frozenset({b"GET", b"HEAD"})
-#: The part of the header timeout after which a kept connection that is silent counts as dead: its
-#: other end may be gone without a word, or hang in what was asked before.
+#: The part of the header timeout after which a kept connection that is silent may be dead: its
+#: other end gone without a word, or hanging in what was asked before.
 _SILENCE = 1 / 3
 
 
@@ -117,9 +117,9 @@ class UpstreamAgent:
         Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
 
         A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or says nothing for a
-        third of *header_timeout*, is sent once more on a new one; anything else is sent once, on a
-        new one.  To cancel the result aborts the connection.  A body that is cut ends with
-        ``ResponseFailed``, never as if complete.
+        third of *header_timeout*, is sent once more on a new one, and what answers first is taken;
+        anything else is sent once, on a new one.  To cancel the result aborts the connection.  A
+        body that is cut ends with ``ResponseFailed``, never as if complete.
 
         :return: the answer, when its head is complete.  It must be given a body protocol, or its
             connection stays open.  Fails with
@@ -136,7 +136,17 @@ class UpstreamAgent:
             return fail(url_not_allowed(str(error)))
         fields = _request_fields(origin, headers)
         owner = headers.getRawHeaders(OWNER, [None])[0] if headers is not None else None
-        return _Exchange(self, origin, owner).start(method, target, fields, bodyProducer, uri)
+        kept = None
+        if method in _REPEATABLE and bodyProducer is None:
+            kept = self.idle.take(origin.key)
+
+        def connect() -> Deferred[Any]:
+            return origin.endpoint.owned_by(owner).connect(origin.factory)
+
+        def make(sent: Callable[[ITransport], object]) -> OneRequest:
+            return OneRequest(method, target, fields, bodyProducer, uri=uri, sent=sent)
+
+        return _Exchange(self, connect, make, kept, has_body=bodyProducer is not None).start()
 
     def close(self) -> Deferred[None]:
         """Close the connections that are kept, and keep none any more; fires when it is done."""
@@ -159,58 +169,63 @@ class UpstreamAgent:
 
 
 class _Exchange:
-    """One request: two attempts at most, one deadline, one result."""
+    """
+    One request: two attempts at most, one deadline, one result.
 
-    def __init__(self, agent: UpstreamAgent, origin: _Origin, owner: bytes | None) -> None:
-        self._agent = agent
-        self._owner = owner
-        self._origin = origin
-        self._watch: ProgressWatch | None = None
-        self._kept: WorkspaceConnection | None = None
-        self._has_body = False
-        self._deadline = 0.0
-        self._is_late = False
+    :param request: makes what is sent, for each attempt, which is told when it has been sent.
+    :param kept: a connection to try first.
+    :param has_body: whether more is sent than a head.
+    """
 
-    def start(
+    def __init__(
         self,
-        method: bytes,
-        target: bytes,
-        headers: Headers,
-        body: IBodyProducer | None,
-        uri: bytes,
-    ) -> Deferred[IResponse]:
+        agent: UpstreamAgent,
+        connect: Callable[[], Deferred[Any]],
+        request: Callable[[Callable[[ITransport], object]], OneRequest],
+        kept: WorkspaceConnection | None,
+        *,
+        has_body: bool,
+    ) -> None:
+        self._agent = agent
+        self._connect = connect
+        self._request = request
+        self._kept = kept
+        self._has_body = has_body
+        self._may_repeat = kept is not None
+        self._watch: ProgressWatch | None = None
+        self._deadline = 0.0
+        self._attempts: list[Deferred[IResponse]] = []
+        self._result: Deferred[IResponse] = Deferred(lambda _: self._end())
+
+    def start(self) -> Deferred[IResponse]:
         """:return: the answer, or the error that the caller is told."""
-        request = OneRequest(method, target, headers, body, uri=uri, sent=self._sent)
-        self._has_body = body is not None
-        if method in _REPEATABLE and body is None:
-            self._kept = self._agent.idle.take(self._origin.key)
         if self._kept is None:
-            self._answer = self._on_new_connection(request)
+            self._try_new_connection()
         else:
-            self._answer = self._kept.request(request)
-            self._answer.addErrback(self._once_more, request)
-        return self._answer.addCallbacks(self._answered, self._failed)
+            self._try(self._kept.request(self._request(self._sent)))
+        return self._result
 
-    def _on_new_connection(self, request: OneRequest) -> Deferred[IResponse]:
-        endpoint = self._origin.endpoint.owned_by(self._owner)
-        connecting = endpoint.connect(self._origin.factory)
-        return connecting.addCallbacks(partial(_send, request), not_connected)
+    def _try(self, attempt: Deferred[IResponse]) -> None:
+        self._attempts.append(attempt)
+        attempt.addCallbacks(
+            self._answered, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
+        )
 
-    def _once_more(self, failure: Failure, request: OneRequest) -> Failure | Deferred[IResponse]:
-        if failure.check(*UNANSWERED) is None or is_cancelled(failure):
-            return failure
-        return self._on_new_connection(request)
+    def _try_new_connection(self) -> None:
+        self._may_repeat = False
+        connecting = self._connect().addErrback(not_connected)
+        self._try(connecting.addCallback(lambda made: made.request(self._request(self._sent))))
 
     def _sent(self, transport: ITransport) -> None:
         if self._watch is None:
-            # Much of a body may still be on its way: buffers are large and workspaces slow.
-            taken = acknowledged(transport) if self._has_body else _nothing
             timeout = self._agent.header_timeout
             self._deadline = self._agent.clock.seconds() + timeout
             if self._kept is None:
+                # Much of a body may still be on its way: buffers are large and workspaces slow.
+                taken = acknowledged(transport) if self._has_body else _nothing
                 self._wait(timeout, taken, self._expire)
             else:
-                self._wait(timeout * _SILENCE, taken, self._expire_kept)
+                self._wait(timeout * _SILENCE, _nothing, self._expire_kept)
 
     def _wait(
         self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
@@ -220,33 +235,40 @@ class _Exchange:
     def _expire_kept(self) -> None:
         left = self._deadline - self._agent.clock.seconds()
         self._wait(max(0.0, left), _nothing, self._expire)
-        if self._kept is not None and self._kept.silent:
-            self._kept.hang_up()  # which leads to `_once_more`, unless it has been lost already
+        if self._may_repeat and self._kept is not None and self._kept.silent:
+            self._try_new_connection()  # and take what answers first: it may only be slow
 
     def _expire(self) -> None:
-        self._is_late = True
-        self._answer.cancel()
+        self._end()
+        self._result.errback(UpstreamTimeout())
 
-    def _answered(self, response: IResponse) -> IResponse:
+    def _answered(self, response: IResponse, attempt: Deferred[IResponse]) -> None:
+        self._attempts.remove(attempt)
+        self._end()
+        self._result.callback(response)
+
+    def _failed(self, failure: Failure, attempt: Deferred[IResponse]) -> None:
+        if attempt not in self._attempts:  # it is over
+            return
+        self._attempts.remove(attempt)
+        unanswered = failure.check(*UNANSWERED) is not None and not is_cancelled(failure)
+        if self._may_repeat and unanswered:
+            self._try_new_connection()
+        elif not self._attempts:
+            self._end()
+            self._result.errback(as_told(failure))
+
+    def _end(self) -> None:
+        """Nothing more is waited for."""
         if self._watch is not None:
             self._watch.stop()
-        return response
-
-    def _failed(self, failure: Failure) -> Failure:
-        if self._watch is not None:
-            self._watch.stop()
-        if self._is_late:
-            return Failure(UpstreamTimeout())
-        return as_told(failure)
+        attempts, self._attempts = self._attempts, []
+        for attempt in attempts:
+            attempt.cancel()
 
 
 def _nothing() -> int:
     return 0
-
-
-def _send(request: OneRequest, connection: Any) -> Deferred[IResponse]:
-    answer: Deferred[IResponse] = connection.request(request)
-    return answer
 
 
 def _request_fields(origin: _Origin, given: Headers | None) -> Headers:
