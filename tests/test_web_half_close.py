@@ -11,10 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.resource import Answer, Branch, Endpoint
+from chatfiles.streams.progress import unsent
 from chatfiles.web.leaving import LOOK
 from chatfiles.web.request import Request
-from tests.loopback import Loopback, until
-from tests.web_caller import parse
+from tests.loopback import Loopback, more_than, until
+from tests.web_caller import Held, parse
 
 
 class Slow(Endpoint):
@@ -120,7 +121,7 @@ class HalfCloseTests(TestCase):
             await until(reactor, lambda channel=channel: channel._read_closed)  # type: ignore[misc]
             if more:
                 slow.waiting[0].callback(None)
-            caller.clock.advance(LOOK)
+            caller.clock.pump([LOOK] * 2)
             await until(reactor, lambda caller=caller: not caller.site.channels)  # type: ignore[misc]
             self.assertEqual((slow.cancelled, len(slow.waiting)), (1, 2 if more else 1))
             self.assertEqual(caller.clock.getDelayedCalls(), [])
@@ -138,6 +139,27 @@ class HalfCloseTests(TestCase):
         answers = parse(await self.everything(caller))
         self.assertEqual([answer.status for answer in answers], [200, 200])
         await until(reactor, lambda: not caller.site.channels)
+
+    async def test_others_work_for_it_and_it_reads_on(self) -> None:
+        """A large file would be cut for who has closed its side, and reads it steadily."""
+        held = Held()
+        held.ends_with_caller = True
+        caller = Loopback(self, reactor, held)
+        await caller.send(get("/"))
+        await until(reactor, lambda: held.requests)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        for _ in range(8):
+            held.requests[0].write(bytes(1000))
+            wanted = len(caller.data) + 1000
+            await caller.read(more_than(wanted - 1))
+            await until(reactor, lambda: not unsent(caller.transport))
+            caller.clock.advance(LOOK)
+            self.assertEqual(len(caller.site.channels), 1)
+        caller.clock.advance(LOOK)
+        await until(reactor, lambda: not caller.site.channels)
+        self.assertEqual(held.requests[0].outcome, "client_left")
 
     async def test_refused(self) -> None:
         """A refusal would leave the connection open for its whole linger time, or be lost."""

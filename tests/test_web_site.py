@@ -387,8 +387,8 @@ class DrainTests(LoggedCase):
         head.advance(0.1)
         for caller in (head, small, chunks):
             answer = caller.answer()
-            self.assertEqual((answer.status, answer.fields["connection"]), (408, "close"))
-            self.assertEqual(answer.json["code"], "request_timeout")
+            self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
+            self.assertEqual(answer.json["code"], "draining")
         self.assertEqual(answered.answer().status, 404)
         head.advance(LINGER_SECONDS)  # for those who do not close, to read it
         for caller in (small, chunks, answered):
@@ -403,7 +403,7 @@ class DrainTests(LoggedCase):
         head.advance(0.1)
         self.assertEqual(head.answers(), [])
         head.advance(0.1)
-        self.assertEqual(head.answer().status, 408)
+        self.assertEqual(head.answer().status, 503)
 
     def test_uploads_go_on(self) -> None:
         """A slow upload would be taken for a small body that has been given up."""

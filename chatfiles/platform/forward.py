@@ -183,7 +183,9 @@ def _check_part(read: Read, response: IResponse) -> None:
     ranges: Sequence[bytes] = read.fields.getRawHeaders(b"range", ())
     several = len(ranges) > 1 or b"," in ranges[0]
     condition = read.fields.getRawHeaders(b"if-range", [b""])[0].strip()
-    if condition.startswith(b'"') and response.headers.getRawHeaders(b"etag") != [condition]:
+    tags = response.headers.getRawHeaders(b"etag")
+    # A weak one never matches (RFC 9110, 13.1.5).
+    if condition.startswith(b"W/") or (condition.startswith(b'"') and tags != [condition]):
         raise answered_badly("206 of another version than was asked for")
     part = part_of(response)
     if part is None:

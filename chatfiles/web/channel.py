@@ -8,6 +8,7 @@ when their *head* is complete, not their body: https://github.com/twisted/twiste
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
@@ -16,9 +17,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
-from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout
+from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout, Unavailable
 from chatfiles.streams.hangup import HangUp, hang_up
-from chatfiles.streams.progress import RELAYED_PATIENCE, unsent
+from chatfiles.streams.progress import RELAYED_PATIENCE, acknowledged, unsent
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
 from chatfiles.web import framing
 from chatfiles.web.chunks import ChunkedBody
@@ -66,6 +67,7 @@ class Channel(HTTPChannel):
         self._lost = False
         self._read_size = SMALL_READ
         self._last_answer: LastAnswer | None = None
+        self._taken: Hashable = None
         self._leave_watch: LeaveWatch | None = None
         self._head_timer: IDelayedCall | None = None
 
@@ -91,7 +93,8 @@ class Channel(HTTPChannel):
     def readConnectionLost(self) -> None:
         """
         The caller sends no more, or has left: TCP does not tell.  What was asked for is answered
-        all the same (``printf … | nc -N``); what others have to work for, if it does not take long.
+        all the same (``printf … | nc -N``); what others have to work for, if that begins soon, and
+        as long as it is taken.
         """
         self._read_closed = True
         transport: Any = self.transport
@@ -327,8 +330,16 @@ class Channel(HTTPChannel):
         match hang_up(self.transport):
             case HangUp.RESET:
                 self.cut("client_left")
-            case HangUp.ENDED if self._is_useless_without_caller():
+            case HangUp.ENDED if self._is_useless_without_caller() and not self._reads_on():
                 self.cut("client_left")
+
+    def _reads_on(self) -> bool:
+        """
+        :return: whether a caller that has closed its side takes what it is sent, since this was
+            last asked: it may be there, which is not known the first time.
+        """
+        before, self._taken = self._taken, acknowledged(self.transport)()
+        return self._read_closed and before != self._taken
 
     def _is_useless_without_caller(self) -> bool:
         """Whether `readConnectionLost` would give up what is served, were all read that came."""
@@ -411,10 +422,13 @@ class Channel(HTTPChannel):
         """
         Wait no longer for the rest of a head, of a small body, or of one that has been answered.
         """
+        error = Unavailable("draining", code="draining")
         if self._in_head:
-            self.refuse(RequestTimeout(), self._buffer)
-        elif self._in_body and (self.requests[-1].answered or self.requests[-1].body.small):
-            self._body_late(self.requests[-1])
+            self.refuse(error, self._buffer)
+        elif self._in_body and self.requests[-1].answered:
+            self.linger()
+        elif self._in_body and self.requests[-1].body.small:
+            self.requests[-1].body.fail(error)
 
     # -- refusing
 

@@ -176,5 +176,7 @@ class PartTests(UpstreamCase):
             _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
             answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": '"v1"'})
             self.assertEqual(answer.status, expect, tag)
+            answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": 'W/"v1"'})
+            self.assertEqual(answer.status, 502, tag)
             answer = self.ask(target, {"Range": "bytes=0-2"})
             self.assertEqual(answer.status, 206)

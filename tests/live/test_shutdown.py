@@ -132,7 +132,7 @@ class ShutdownTests(SynchronousTestCase):
         role.signal(signal.SIGTERM)
         for connection in (head, body):
             refused = connection.response()
-            self.assertEqual((refused.status, refused.json["code"]), (408, "request_timeout"))
+            self.assertEqual((refused.status, refused.json["code"]), (503, "draining"))
             self.assertEqual(connection.until_closed(), b"")
         self.assertEqual(100_000 + len(answer.rest()), SIZE)
         role.ended_well()
