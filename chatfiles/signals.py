@@ -34,6 +34,7 @@ class StopSignals:
         self._reactor = reactor
         self._hurry = hurry
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._told = False
         reactor.callWhenRunning(self._begin)
         reactor.addSystemEventTrigger("before", "shutdown", self._stopping)
 
@@ -45,6 +46,9 @@ class StopSignals:
                 signal.signal(number, self._first)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
+        if self._told:  # a second one came before this one could be ignored
+            return
+        self._told = True
         self._ignore()
         self._handlers[number](number, frame)
 

@@ -86,12 +86,12 @@ class PollTests(SQLiteTestCase):
         registry = CachedRegistry(inner, clock)
         await registry.register(FIRST, url="http://a.test", delivery_mode=None, create_name="x")
         for url in ("http://b.test", "http://c.test"):
+            await until(reactor, lambda: inner.watching)
             found = await registry.workspace(FIRST)
             self.assertEqual(registry.cached_workspace(FIRST), found)
             self.execute(f"UPDATE workspaces SET url = '{url}'")
             self.assertIsNone(registry.cached_workspace(FIRST))
             self.assertEqual((await registry.workspace(FIRST)).url, url)  # type: ignore[union-attr]
-            await until(reactor, lambda: inner.watching)
 
     async def test_our_own_writes(self) -> None:
         """A cache is emptied by every batch of heartbeats."""

@@ -64,6 +64,14 @@ class SignalTests(SynchronousTestCase):
         self.send(signal.SIGTERM)
         self.assertEqual(self.heard, [signal.SIGTERM])
 
+    def test_two_at_once(self) -> None:
+        """A second signal may have come before the first one made anything ignored."""
+        self.begin()
+        handler: Any = signal.getsignal(signal.SIGINT)
+        for _ in range(2):
+            handler(signal.SIGINT, None)
+        self.assertEqual(self.heard, [signal.SIGINT])
+
     def test_sigint(self) -> None:
         """Who is impatient would not be heard, or a Ctrl-C that comes twice be taken for that."""
         for first in (signal.SIGINT, signal.SIGTERM):
