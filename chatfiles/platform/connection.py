@@ -146,7 +146,7 @@ class WorkspaceConnection(HTTP11ClientProtocol):
         return parser is not None and not parser._everReceivedData
 
     def hang_up(self) -> Deferred[None]:
-        """Close it while it is idle, or silent; fires when it is closed."""
+        """Close it while it is idle; fires when it is closed."""
         closed: Deferred[None] = self.abort()
         if not self._plain:  # the other end may never answer the end of TLS
             self._wire.abortConnection()

@@ -99,7 +99,10 @@ class FileSource:
                 return self.verify()
             except Unsettled:
                 self._sleep(pause)
-        raise FileChanged
+        try:
+            self.verify()
+        except Unsettled:
+            raise FileChanged from None
 
     def read(self, offset: int, length: int) -> bytes:
         """
