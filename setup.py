@@ -71,6 +71,7 @@ setup(
         ],
         "dev": [
             "build",
+            "import-linter>=2.1",
             "mypy>=2.4",
             "mypy-zope>=1.0.17",
             "ruff>=0.17",

@@ -27,7 +27,7 @@ from twisted.internet.task import react
 
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.service import open_registry
-from tests.postgres_server import Database, server
+from tests.support.postgres_server import Database, server
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

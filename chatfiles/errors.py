@@ -34,7 +34,7 @@ Every error that a caller may be told about, as one tree.
     └── NoSpace 507
 
 An error carries its status and machine code and knows nothing of HTTP beyond these numbers; one
-place (`chatfiles.resource`) turns it into an answer.
+place (`chatfiles.http.server.endpoint`) turns it into an answer.
 """
 
 from __future__ import annotations

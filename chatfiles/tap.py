@@ -19,10 +19,10 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
-from chatfiles.databases import EXPOSED
-from chatfiles.options import Options, PlatformSettings, WorkspaceSettings
-from chatfiles.service import Listener, RoleService
-from chatfiles.signals import StopSignals
+from chatfiles.rules.database_url import EXPOSED
+from chatfiles.runtime.options import Options, PlatformSettings, WorkspaceSettings
+from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.signals import StopSignals
 
 __all__ = ["Options", "makeService"]
 
@@ -83,20 +83,20 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     :return: the admin token; it and the state directory are made if they are not there.
     :raise ValueError: the system or the token's form does not let it.
     """
-    from chatfiles.platform import state
+    from chatfiles.platform import state_directory
 
     path = settings.admin_token_file
     what = "--admin-token-file takes a file that can be read or created"
     where = "--state-dir takes a directory that can be created and written"
     with _naming(where):  # first, because the token's file may be in it
-        state.judge_state_directory(settings.state_dir)
+        state_directory.judge_state_directory(settings.state_dir)
     with _naming(what):
-        known = state.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+        known = state_directory.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
     with _naming(where):
-        state.make_state_directory(settings.state_dir, owner)
-    state.sweep_admin_token(path)
+        state_directory.make_state_directory(settings.state_dir, owner)
+    state_directory.sweep_admin_token(path)
     with _naming(what):
-        return known or state.new_admin_token(path, owner)
+        return known or state_directory.new_admin_token(path, owner)
 
 
 def _owner(options: Options) -> tuple[int, int]:

@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from chatfiles import __version__
-from chatfiles.cli.demo import demo as demo_command
+from chatfiles.cli.commands.get import get as get_command
+from chatfiles.cli.commands.put import put as put_command
+from chatfiles.cli.commands.registry import registry
+from chatfiles.cli.commands.token import token
+from chatfiles.cli.commands.workspace import workspace
+from chatfiles.cli.demo.command import demo as demo_command
 from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted
-from chatfiles.cli.get import get as get_command
 from chatfiles.cli.options import Settings, connection_options
-from chatfiles.cli.put import put as put_command
-from chatfiles.cli.registry import registry
-from chatfiles.cli.streams import complete_streams, not_written
-from chatfiles.cli.tokens import token
-from chatfiles.cli.workspaces import workspace
+from chatfiles.cli.terminal.standard_streams import complete_streams, not_written
 
 __all__ = ["cli", "main"]
 

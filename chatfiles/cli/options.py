@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import click
 
-from chatfiles.base_url import parse_base_url
-from chatfiles.cli.client import Client
 from chatfiles.cli.errors import CliError, Exit, warn
+from chatfiles.cli.http.client import Client
 from chatfiles.model import parse_workspace_id
+from chatfiles.rules.base_url import parse_base_url
 
 __all__ = [
     "ADMIN",

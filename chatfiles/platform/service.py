@@ -11,27 +11,27 @@ from typing import Any
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
 
-from chatfiles.databases import POSTGRES_SCHEMES
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.interfaces import IWorkspaceRegistry
-from chatfiles.options import PlatformSettings
-from chatfiles.platform.addresses import AddressPolicy, parse_networks
-from chatfiles.platform.context import PlatformContext, UploadLimits
-from chatfiles.platform.dial import Dialer
-from chatfiles.platform.forward import WorkspaceGateway
-from chatfiles.platform.forwarded import TrustedProxies
-from chatfiles.platform.lookups import CHECK_THREADS, LOOKUP_THREADS, Lookups
-from chatfiles.platform.moments import LatestMoments
+from chatfiles.http.server.site import Site
+from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.forwarding.gateway import WorkspaceGateway
+from chatfiles.platform.forwarding.resolver import Resolver
+from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
-from chatfiles.platform.resolve import Resolver
-from chatfiles.platform.resources import platform_tree
-from chatfiles.platform.tokens import Authenticator
-from chatfiles.platform.upstream import UpstreamAgent
-from chatfiles.service import Listener, RoleService
-from chatfiles.threads import Threads
-from chatfiles.web.site import Site
+from chatfiles.platform.routes.context import PlatformContext, UploadLimits
+from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.upstream.agent import UpstreamAgent
+from chatfiles.platform.upstream.dialer import Dialer
+from chatfiles.rules.address_policy import AddressPolicy, parse_networks
+from chatfiles.rules.database_url import POSTGRES_SCHEMES
+from chatfiles.rules.x_forwarded_for import TrustedProxies
+from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
+from chatfiles.runtime.options import PlatformSettings
+from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.threads import Threads
 
 __all__ = ["open_registry", "platform_service"]
 
@@ -103,13 +103,13 @@ def platform_service(
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
     def dialer_with(threads: Threads, most: int) -> Dialer:
-        names = Lookups(threads.run, threads=most)
+        names = NameLookup(threads.run, threads=most)
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
-    uses = LatestMoments("last uses of tokens", registry.touch_tokens, clock, _utc_now)
-    heartbeats = LatestMoments("heartbeats", registry.touch_workspaces, clock, _utc_now)
+    uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
+    heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     context = PlatformContext(
         registry=registry,
         authenticator=Authenticator(registry, admin_token(), uses.note),

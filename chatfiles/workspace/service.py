@@ -15,18 +15,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.client import Agent
 
-from chatfiles.options import WorkspaceSettings
-from chatfiles.service import Listener, RoleService
-from chatfiles.threads import Threads
-from chatfiles.web.site import Site
-from chatfiles.workspace.credentials import SecretFile
-from chatfiles.workspace.deny import DenyRules
-from chatfiles.workspace.enrol import Enrolment
-from chatfiles.workspace.resources import WorkspaceContext, workspace_tree
-from chatfiles.workspace.store import FileStore
+from chatfiles.http.server.site import Site
+from chatfiles.runtime.options import WorkspaceSettings
+from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.threads import Threads
+from chatfiles.workspace.files.deny_rules import DenyRules
+from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.registration.service import RegistrationService
+from chatfiles.workspace.routes.ingest import IngestContext
+from chatfiles.workspace.routes.read import WorkspaceContext
+from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
-from chatfiles.workspace.uploads.resource import IngestContext
-from chatfiles.workspace.uploads.session import IngestLimits
+from chatfiles.workspace.uploads.ingestion import IngestLimits
 
 __all__ = ["workspace_service"]
 
@@ -135,11 +136,11 @@ def _enrolment(
     secret: SecretFile,
     token: SecretFile,
     threads: Threads,
-) -> Enrolment | None:
+) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
     agent = Agent(reactor, connectTimeout=settings.shared.connect_timeout)
-    return Enrolment(
+    return RegistrationService(
         reactor,
         HTTPClient(agent),
         settings.platform,

@@ -1,5 +1,5 @@
 """
-What every `chatfiles.interfaces.IFileStore` does, as a suite to mix into a test case; and the trees
+What every `IFileStore` does, as a suite to mix into a test case; and the trees
 on which stores are tried.
 """
 
@@ -18,14 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound, ReadFailed
-from chatfiles.interfaces import IFileStore
 from chatfiles.model import FileFacts
-from chatfiles.paths import ROOTS, VirtualPath
-from chatfiles.workspace.filesystems import is_local, reads_without_waiting
-from chatfiles.workspace.mechanisms import cache_answers
+from chatfiles.posix.filesystems import is_local, reads_without_waiting
+from chatfiles.posix.openat2 import cache_answers
+from chatfiles.rules.virtual_paths import ROOTS, VirtualPath
+from chatfiles.workspace.files.interface import IFileStore
 
 if TYPE_CHECKING:
-    from chatfiles.workspace.store import OpenFile
+    from chatfiles.workspace.files.open_file import OpenFile
 
     _Base = SynchronousTestCase
 else:

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, Token, Workspace, token_hash
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 
 T = TypeVar("T")
 

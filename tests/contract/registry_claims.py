@@ -7,8 +7,8 @@ from __future__ import annotations
 from twisted.internet.defer import gatherResults
 
 from chatfiles.errors import Conflict
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, Workspace, token_hash
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from tests.contract.registry_case import FIRST, SECOND, SECRET, RegistryCase, begun
 
 

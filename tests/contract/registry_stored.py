@@ -11,8 +11,8 @@ from uuid import UUID
 from twisted.internet.defer import Deferred, gatherResults
 
 from chatfiles.errors import BadRequest, Conflict, ConstraintViolated, Misconfigured
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from tests.contract.registry import RegistryContract
 from tests.contract.registry_case import (
     FIRST,

@@ -9,8 +9,8 @@ from datetime import timedelta, timezone
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import token_hash
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from tests.contract.registry_case import (
     FIRST,
     SECOND,

@@ -1,5 +1,5 @@
 """
-`chatfiles.platform.answers.HeadScanner`, fed in any division, against a reader that has it all.
+`chatfiles.http.response_head.HeadScanner`, fed in any division, against a reader that has it all.
 """
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.platform.answers import (
+from chatfiles.http.response_head import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_INTERIM,
-    AnswerHead,
-    BadAnswer,
+    BadResponse,
     HeadScanner,
+    ResponseHead,
 )
 from tests.fuzz.wire import CUTS, DIGITS, Bad, Incomplete, divided, field, has_control
 
@@ -108,7 +108,7 @@ RAW = st.one_of(
 )
 
 
-def read(raw: bytes, method: bytes) -> AnswerHead:
+def read(raw: bytes, method: bytes) -> ResponseHead:
     """:return: the head of the final answer, as the rules have it."""
     at, interims = 0, 0
     while True:
@@ -163,7 +163,7 @@ def final(
     fields: list[tuple[bytes, bytes]],
     method: bytes,
     rest: bytes,
-) -> AnswerHead:
+) -> ResponseHead:
     """:return: the head, once every rule about several fields is kept (RFC 9112, 6)."""
 
     def values(name: bytes) -> list[bytes]:
@@ -192,14 +192,14 @@ def final(
     persistent = version == 1 and b"close" not in [option.strip(b" ") for option in options]
     if method != b"HEAD" and not has_body and (codings or (status == 204 and length)):
         persistent = False
-    return AnswerHead(line, status, fields, length, bool(codings), has_body, persistent, rest)
+    return ResponseHead(line, status, fields, length, bool(codings), has_body, persistent, rest)
 
 
 @given(RAW, st.sampled_from([b"GET", b"HEAD"]), CUTS)
 def check(raw: bytes, method: bytes, cuts: list[int]) -> None:
     """An answer is believed if it keeps every rule, however the network divides it."""
     try:
-        wanted: AnswerHead | str = read(raw, method)
+        wanted: ResponseHead | str = read(raw, method)
     except Bad:
         wanted = "bad"
     except Incomplete:
@@ -211,13 +211,13 @@ def check(raw: bytes, method: bytes, cuts: list[int]) -> None:
         assert scanned(pieces, method) == wanted, (wanted, pieces)
 
 
-def scanned(pieces: list[bytes], method: bytes) -> AnswerHead | str:
+def scanned(pieces: list[bytes], method: bytes) -> ResponseHead | str:
     """:return: the scanner's verdict."""
     scanner = HeadScanner(method)
     for number, piece in enumerate(pieces):
         try:
             head = scanner.feed(piece)
-        except BadAnswer:
+        except BadResponse:
             return "bad"
         if head is not None:
             rest = b"".join([head.rest, *pieces[number + 1 :]])

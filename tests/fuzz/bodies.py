@@ -18,8 +18,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from chatfiles.platform.connection import OneRequest, WorkspaceConnection
-from chatfiles.platform.reuse import IdleConnections, ReadSizes
+from chatfiles.platform.upstream.connection import OneRequest, WorkspaceConnection
+from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
 from tests.fuzz.answers import HEADS, read
 from tests.fuzz.wire import CUTS, Bad, Incomplete, chunked_body, divided
 
@@ -103,8 +103,8 @@ def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
     :return: what becomes of an answer, the body of one that is complete, and whether its connection
         is kept for another request.
     """
-    idle: IdleConnections[Any] = IdleConnections(Clock(), timeout=20)
-    connection = WorkspaceConnection(idle, ReadSizes(), b"key", plain=True)
+    idle: ConnectionPool[Any] = ConnectionPool(Clock(), timeout=20)
+    connection = WorkspaceConnection(idle, ReadBudget(), b"key", plain=True)
     wire, body = Wire(), Body()
     connection.makeConnection(wire)
     request = OneRequest(

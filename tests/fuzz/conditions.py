@@ -1,5 +1,5 @@
 """
-`chatfiles.ranges.decide` against RFC 9110, 13 and 14, read character by character.
+`rules.conditional_requests.decide` against RFC 9110, 13 and 14, read character by character.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.web.http_headers import Headers
 
 from chatfiles.model import FileFacts
-from chatfiles.ranges import Decision, decide, etag, last_modified
+from chatfiles.rules.conditional_requests import Decision, decide, etag, last_modified
 from tests.fuzz.wire import strip
 
 SECOND = 10**9

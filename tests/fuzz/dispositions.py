@@ -10,8 +10,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.headers import CSP_ATTACHMENT, CSP_INLINE, content_disposition
-from chatfiles.platform.relay import make_safe
+from chatfiles.platform.forwarding.response import sanitize_headers
+from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE, content_disposition
 
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
 #: Letters, digits and what RFC 8187 leaves as it is.
@@ -207,7 +207,7 @@ DISPOSITIONS = st.lists(
 
 
 class Answer:
-    """What `make_safe` needs of a request."""
+    """What `sanitize_headers` needs of a request."""
 
     def __init__(self, content_type: str, disposition: str) -> None:
         self.code = 200
@@ -239,7 +239,7 @@ def outside_quotes(field: bytes) -> bytes:
 def check_relayed(content_type: str, disposition: str, *, inline: bool) -> None:
     """Nothing is shown that could be a document, however the workspace puts it."""
     answer = Answer(content_type, disposition)
-    make_safe(cast("Any", answer), b"name.bin", inline)
+    sanitize_headers(cast("Any", answer), b"name.bin", inline)
     told = {name.lower(): value for name, value in answer.fields.items()}
     assert len(told) == len(answer.fields)
     kind = told[b"content-disposition"].partition(b";")[0].strip().lower()

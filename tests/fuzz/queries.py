@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatfiles.errors import BadRequest
-from chatfiles.headers import wants_inline
-from chatfiles.paths import VirtualPath, check_form
-from chatfiles.query import encode_query_value, parse_query
+from chatfiles.rules.file_headers import wants_inline
+from chatfiles.rules.query import encode_query_value, parse_query
+from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
 #: Error codes, in the order in which they are judged (CONTRACT 5).
 REQUIRED, REPEATED = "path_required", "path_repeated"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.web.framing import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from chatfiles.http.request_head import MAX_HEAD_BYTES, MAX_HEAD_LINES
 from tests.fuzz.wire import (
     CUTS,
     DIGITS,
@@ -24,7 +24,7 @@ from tests.fuzz.wire import (
     has_control,
     mostly,
 )
-from tests.web_caller import Caller, Echo
+from tests.support.memory_client import Caller, Echo
 
 #: Octets that are also sent one by one.
 FEW = 500

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.platform.addresses import AddressPolicy, parse_networks
-from chatfiles.workspace_url import WorkspaceURL, parse_workspace_url
+from chatfiles.rules.address_policy import AddressPolicy, parse_networks
+from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 from tests.fuzz.wire import mostly
 
 EVERYTHING = AddressPolicy(parse_networks(["0.0.0.0/0", "::/0"]))

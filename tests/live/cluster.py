@@ -11,7 +11,7 @@ from twisted.trial.unittest import SkipTest
 from tests.live.pair import Pair
 from tests.live.role import Role
 from tests.live.wiretap import Wiretap
-from tests.postgres_server import Database, server
+from tests.support.postgres_server import Database, server
 
 __all__ = ["Cluster"]
 

@@ -23,7 +23,7 @@ from tests.live.many import Outcome, ask_many
 from tests.live.processes import SOAK, LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
 from tests.live.role import ROOT, environment
-from tests.postgres_server import PASSWORD, Database, Server, server
+from tests.support.postgres_server import PASSWORD, Database, Server, server
 
 __all__ = ["LATE", "PostgresCase", "PostgresPair", "Witness"]
 

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.docs.several_nodes_examples import Container, containers
 from tests.live.processes import Role, until
 from tests.live.rawhttp import fetch
-from tests.postgres_server import Database, server
-from tests.several_nodes_examples import Container, containers
+from tests.support.postgres_server import Database, server
 
 _TWISTD = """\
 #!/bin/sh

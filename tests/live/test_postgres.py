@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.processes import Role, until
 from tests.live.rawhttp import Response, fetch
-from tests.postgres_server import Database, server
+from tests.support.postgres_server import Database, server
 
 ADMIN = "an-admin-token-for-both-nodes"
 

@@ -9,11 +9,11 @@ import shutil
 import tempfile
 import time
 
-from chatfiles.platform.moments import FLUSH_INTERVAL
+from chatfiles.platform.last_seen import FLUSH_INTERVAL
 from tests.live.postgres_case import LATE, RECOVERY, PostgresCase, PostgresPair
 from tests.live.processes import SOAK, Role, until
 from tests.live.rawhttp import Response, fetch
-from tests.postgres_server import PASSWORD, Server, server
+from tests.support.postgres_server import PASSWORD, Server, server
 
 UNAVAILABLE = (503, "platform_unavailable")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from tests.live.postgres_case import PostgresCase
 from tests.live.processes import SOAK, until
 from tests.live.rawhttp import Response, fetch
-from tests.postgres_server import server
+from tests.support.postgres_server import server
 
 KILLS = 100 if SOAK else 10
 LOCKED = 10.0 if SOAK else 1.0

@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.model import Token, Workspace
-from chatfiles.platform.registry.changes import Subscribers
-from chatfiles.platform.registry.remembered import Questions, Remembered
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.registry.lru import LRUCache, Questions
+from chatfiles.platform.registry.subscribers import Subscribers
 
 __all__ = ["CachedRegistry"]
 
@@ -41,8 +41,8 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     def __init__(self, inner: IWorkspaceRegistry, clock: IReactorTime, *, most: int = MOST) -> None:
         super().__init__(inner)
         self._subscribers = Subscribers()
-        self._workspaces: Remembered[UUID, Workspace] = Remembered(most)
-        self._tokens: Remembered[bytes, Token] = Remembered(most)
+        self._workspaces: LRUCache[UUID, Workspace] = LRUCache(most)
+        self._tokens: LRUCache[bytes, Token] = LRUCache(most)
         self._asked_workspaces = Questions(self._learn_workspace, clock)
         self._asked_tokens = Questions(self._learn_token, clock)
         self._unsubscribe = inner.subscribe(self._changed)

@@ -20,8 +20,13 @@ from chatfiles.errors import (
     Unavailable,
     WriteFailed,
 )
-from chatfiles.workspace.uploads.incomplete import PART, PREFIX, IncompleteFile, can_name_later
 from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
+from chatfiles.workspace.uploads.unpublished_file import (
+    PART,
+    PREFIX,
+    UnpublishedFile,
+    can_name_later,
+)
 
 __all__ = ["UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 
@@ -74,11 +79,11 @@ class UploadDirectory:
             fd = below
         return fd
 
-    def new_file(self, directory_fd: int) -> IncompleteFile:
+    def new_file(self, directory_fd: int) -> UnpublishedFile:
         """:return: a file in the making in the directory."""
         if self._unnamed is None:
             self._unnamed = can_name_later(directory_fd)
-        return IncompleteFile(directory_fd, self._unnamed)
+        return UnpublishedFile(directory_fd, self._unnamed)
 
     def sweep(self) -> int:
         """

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from chatfiles.workspace.uploads.incomplete import IncompleteFile, create_locked, write_all
+from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create_locked, write_all
 
 __all__ = ["NOTE", "publish_all", "withdraw_all", "withdraw_noted"]
 
@@ -24,7 +24,7 @@ NOTE = ".note"
 _NAMED = re.compile(rb"([0-9a-f]{32}-[A-Za-z0-9._-]{1,100})\n")
 _LONGEST_NOTE = 16 * 1024
 
-_Files = Sequence[tuple[IncompleteFile, str]]
+_Files = Sequence[tuple[UnpublishedFile, str]]
 _Note = tuple[int, str]
 
 

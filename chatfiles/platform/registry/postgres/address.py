@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from chatfiles.databases import POSTGRES_SCHEMES
+from chatfiles.rules.database_url import POSTGRES_SCHEMES
 
 __all__ = ["Place", "PostgresAddress"]
 

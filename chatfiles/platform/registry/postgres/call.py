@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from chatfiles.platform.registry.postgres.link import Link
+from chatfiles.platform.registry.postgres.connection import PostgresConnection
 
-__all__ = ["Call", "Turns", "Work"]
+__all__ = ["Call", "StaggeredFailures", "Work"]
 
 #: Callers that are told of a failure in one turn of the reactor: a thousand at once would hold up
 #: everybody else for long.
@@ -21,7 +21,7 @@ AT_ONCE = 20
 
 T = TypeVar("T")
 #: Works on a connection that nobody else uses meanwhile.
-Work = Callable[[Link, "Call[Any]"], Deferred[T]]
+Work = Callable[[PostgresConnection, "Call[Any]"], Deferred[T]]
 
 
 class Call(Generic[T]):
@@ -34,7 +34,7 @@ class Call(Generic[T]):
 
     deadline: IDelayedCall
     hang: IDelayedCall | None = None
-    link: Link | None = None
+    link: PostgresConnection | None = None
     started = 0.0
     retried = False
     abandoned = False
@@ -53,7 +53,7 @@ class Call(Generic[T]):
             self.left(self)
 
 
-class Turns:
+class StaggeredFailures:
     """
     Tells callers of failures, a few in each turn of the reactor.
 

@@ -16,9 +16,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.postgres.call import Call, Turns, Work
-from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
-from chatfiles.platform.registry.trouble import Outcome
+from chatfiles.platform.registry.outage_log import Outcome
+from chatfiles.platform.registry.postgres.call import Call, StaggeredFailures, Work
+from chatfiles.platform.registry.postgres.connection import (
+    LINK_ERRORS,
+    PostgresConnection,
+    PostgresError,
+    described,
+)
 
 __all__ = ["PostgresPool"]
 
@@ -47,7 +52,7 @@ class PostgresPool:
 
     def __init__(
         self,
-        dial: Callable[[], Deferred[Link]],
+        dial: Callable[[], Deferred[PostgresConnection]],
         *,
         clock: IReactorTime,
         size: int,
@@ -61,12 +66,12 @@ class PostgresPool:
         self._outcome = outcome
         self._open = False
         self._waiting: deque[Call[Any]] = deque()
-        self._idle: list[Link] = []
-        self._busy: set[Link] = set()
+        self._idle: list[PostgresConnection] = []
+        self._busy: set[PostgresConnection] = set()
         self._dialing = 0
         self._not_before = 0.0
         self._pause: IDelayedCall | None = None
-        self._turns = Turns(clock, self._end_if_done)
+        self._turns = StaggeredFailures(clock, self._end_if_done)
         self._closers: list[Deferred[None]] = []
 
     def open(self) -> None:
@@ -114,13 +119,13 @@ class PostgresPool:
             self._connect(wanted)
         self._end_if_done()
 
-    def _run(self, link: Link, call: Call[Any]) -> None:
+    def _run(self, link: PostgresConnection, call: Call[Any]) -> None:
         self._busy.add(link)
         call.link = link
         call.started = self._clock.seconds()
         call.work(link, call).addBoth(self._done, link, call)
 
-    def _done(self, result: object, link: Link, call: Call[Any]) -> None:
+    def _done(self, result: object, link: PostgresConnection, call: Call[Any]) -> None:
         self._busy.discard(link)
         call.link = None
         if call.hang is not None and call.hang.active():
@@ -165,7 +170,7 @@ class PostgresPool:
             self._dialing += 1
             self._dial().addCallbacks(self._connected, self._not_connected)
 
-    def _connected(self, link: Link) -> None:
+    def _connected(self, link: PostgresConnection) -> None:
         self._dialing -= 1
         self._not_before = 0.0
         link.lost = lambda: self._lost(link)
@@ -184,7 +189,7 @@ class PostgresPool:
                 self._turns.fail(call, error)
         self._serve()
 
-    def _lost(self, link: Link) -> None:
+    def _lost(self, link: PostgresConnection) -> None:
         if link in self._idle:
             self._idle.remove(link)
 
@@ -212,7 +217,7 @@ class PostgresPool:
         left = call.started + self._timeout - self._clock.seconds()
         call.hang = self._clock.callLater(max(left, 0), self._hangs, call.link)
 
-    def _hangs(self, link: Link) -> None:
+    def _hangs(self, link: PostgresConnection) -> None:
         self._drop_idle()
         link.discard()
 

@@ -12,21 +12,21 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
-from chatfiles.interfaces import IWorkspaceRegistry
-from chatfiles.platform.lookups import Lookup, system_lookup
-from chatfiles.platform.registry.changes import Subscribers
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.migrations import load
+from chatfiles.platform.registry.outage_log import OutageLog
 from chatfiles.platform.registry.postgres.address import PostgresAddress
 from chatfiles.platform.registry.postgres.call import Call
-from chatfiles.platform.registry.postgres.dial import PostgresDialer
-from chatfiles.platform.registry.postgres.link import Link
-from chatfiles.platform.registry.postgres.listen import PostgresListener
-from chatfiles.platform.registry.postgres.opening import Opening
+from chatfiles.platform.registry.postgres.connection import PostgresConnection
+from chatfiles.platform.registry.postgres.connector import PostgresConnector
+from chatfiles.platform.registry.postgres.listener import PostgresListener
 from chatfiles.platform.registry.postgres.pool import PostgresPool
 from chatfiles.platform.registry.postgres.session import Session, in_transaction
+from chatfiles.platform.registry.postgres.startup import PostgresStartup
 from chatfiles.platform.registry.queries import Change
-from chatfiles.platform.registry.stored import StoredRegistry
-from chatfiles.platform.registry.trouble import Trouble
+from chatfiles.platform.registry.sql_registry import SQLRegistry
+from chatfiles.platform.registry.subscribers import Subscribers
+from chatfiles.runtime.name_lookup import Lookup, system_lookup
 
 __all__ = ["PostgresRegistry"]
 
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 @implementer(IWorkspaceRegistry)
-class PostgresRegistry(StoredRegistry):
+class PostgresRegistry(SQLRegistry):
     """
     A registry in PostgreSQL.
 
@@ -73,7 +73,7 @@ class PostgresRegistry(StoredRegistry):
     ) -> None:
         address = PostgresAddress.parse(url)
         super().__init__(now, new_id, Subscribers())
-        self._dialer = PostgresDialer(
+        self._dialer = PostgresConnector(
             address,
             reactor=reactor,
             timeout=timeout * STATEMENT_PART,
@@ -82,7 +82,7 @@ class PostgresRegistry(StoredRegistry):
         )
 
         def trouble(part: str) -> Callable[[str, BaseException | None], None]:
-            return Trouble(f"registry {address.shown} ({part})").outcome
+            return OutageLog(f"registry {address.shown} ({part})").outcome
 
         def pool(part: str, size: int) -> PostgresPool:
             return PostgresPool(
@@ -101,7 +101,7 @@ class PostgresRegistry(StoredRegistry):
             outcome=trouble("listener"),
             new_id=uuid4,
         )
-        self._opening = Opening(
+        self._opening = PostgresStartup(
             self._dialer.dial,
             load("postgresql"),
             self._opened,
@@ -139,7 +139,7 @@ class PostgresRegistry(StoredRegistry):
         await self._listener.close()
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
-        async def work(link: Link) -> T:
+        async def work(link: PostgresConnection) -> T:
             answer = await query(Session(link))
             if link.standby:
                 self._read_from_standby(link)
@@ -149,14 +149,14 @@ class PostgresRegistry(StoredRegistry):
             what, lambda link, _: Deferred.fromCoroutine(work(link)), again=True
         )
 
-    def _read_from_standby(self, link: Link) -> None:
+    def _read_from_standby(self, link: PostgresConnection) -> None:
         """See to it that nobody keeps what may be older than what was told of."""
         self._subscribers.tell(None)
         if self.watching:  # another server writes again, and tells
             link.discard()
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
-        async def work(link: Link, call: Call[Any]) -> T:
+        async def work(link: PostgresConnection, call: Call[Any]) -> T:
             done, changed = await in_transaction(link, change, wanted=lambda: not call.abandoned)
             for workspace_id in changed:
                 self._subscribers.tell(workspace_id)

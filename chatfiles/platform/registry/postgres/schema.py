@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chatfiles.platform.registry.migrations import Migration, pending
-from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
+from chatfiles.platform.registry.postgres.connection import (
+    LINK_ERRORS,
+    PostgresConnection,
+    PostgresError,
+    described,
+)
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
 
@@ -22,7 +27,7 @@ LOCK = 0x6368617466696C65
 _PATIENCE = "SET LOCAL lock_timeout = '3s'"
 
 
-async def applied_version(link: Link) -> int:
+async def applied_version(link: PostgresConnection) -> int:
     """:return: the newest version of the schema that the database has; 0 for none."""
     ((there,),) = await link.rows("SELECT to_regclass('chatfiles_schema') IS NOT NULL")
     if not there:
@@ -32,7 +37,7 @@ async def applied_version(link: Link) -> int:
 
 
 async def migrate(
-    link: Link, migrations: Sequence[Migration], now: datetime, *, patience: float
+    link: PostgresConnection, migrations: Sequence[Migration], now: datetime, *, patience: float
 ) -> None:
     """
     Apply what is pending, in one transaction.  Of several nodes that try at once, one does it and
@@ -51,7 +56,7 @@ async def migrate(
 
 
 async def _migrate(
-    link: Link, migrations: Sequence[Migration], now: datetime, patience: float
+    link: PostgresConnection, migrations: Sequence[Migration], now: datetime, patience: float
 ) -> None:
     await link.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     try:
@@ -69,7 +74,7 @@ async def _migrate(
         raise
 
 
-async def _apply(link: Link, migration: Migration, now: datetime) -> None:
+async def _apply(link: PostgresConnection, migration: Migration, now: datetime) -> None:
     try:
         await link.execute(migration.sql)
         values = {"version": migration.version, "applied_at": utc(now)}

@@ -14,11 +14,16 @@ import psycopg2
 from psycopg2.errorcodes import NOT_NULL_VIOLATION
 
 from chatfiles.errors import BadRequest, ChatfilesError
-from chatfiles.platform.registry.postgres.link import LINK_ERRORS, Link, PostgresError, described
+from chatfiles.platform.registry.constraint_errors import violation
+from chatfiles.platform.registry.postgres.connection import (
+    LINK_ERRORS,
+    PostgresConnection,
+    PostgresError,
+    described,
+)
 from chatfiles.platform.registry.queries import Change, Rows, Values
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
-from chatfiles.platform.registry.violations import violation
 
 __all__ = ["Session", "Transaction", "in_transaction"]
 
@@ -34,7 +39,7 @@ class Session:
 
     sql = POSTGRES
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: PostgresConnection) -> None:
         self._link = link
 
     async def rows(self, sql: str, values: Values | None = None) -> Rows:
@@ -95,7 +100,7 @@ class Transaction(Session):
 
 
 async def in_transaction(
-    link: Link,
+    link: PostgresConnection,
     work: Callable[[Session], Awaitable[Change[T]]],
     *,
     wanted: Callable[[], bool],

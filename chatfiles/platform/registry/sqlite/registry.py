@@ -14,18 +14,18 @@ from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.interfaces import IWorkspaceRegistry
 from chatfiles.platform.registry import queries
-from chatfiles.platform.registry.changes import Subscribers
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
 from chatfiles.platform.registry.queries import Change
+from chatfiles.platform.registry.sql_registry import SQLRegistry
+from chatfiles.platform.registry.sqlite.call_thread import ReactorClock
+from chatfiles.platform.registry.sqlite.change_poller import ChangePoller
+from chatfiles.platform.registry.sqlite.connection_thread import ConnectionThread
 from chatfiles.platform.registry.sqlite.file import DatabaseFile, transaction
-from chatfiles.platform.registry.sqlite.lane import Lane
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.sqlite.session import Session, at_once, violated
-from chatfiles.platform.registry.sqlite.thread import ReactorClock
-from chatfiles.platform.registry.sqlite.watch import Watch
-from chatfiles.platform.registry.stored import StoredRegistry
+from chatfiles.platform.registry.subscribers import Subscribers
 
 __all__ = ["SQLiteRegistry"]
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @implementer(IWorkspaceRegistry)
-class SQLiteRegistry(StoredRegistry):
+class SQLiteRegistry(SQLRegistry):
     """
     A registry in a file, for one process or a few on one machine.
 
@@ -80,7 +80,7 @@ class SQLiteRegistry(StoredRegistry):
         self._file = DatabaseFile(path)
         self._reader = self._lane("reader", clock, timeout, query_only=True)
         self._writer = self._lane("writer", clock, timeout, query_only=False)
-        self._watch = Watch(
+        self._watch = ChangePoller(
             self._look,
             lambda: self._subscribers.tell(None),
             glance=self._file.glance,
@@ -90,8 +90,10 @@ class SQLiteRegistry(StoredRegistry):
         )
         self._open = False
 
-    def _lane(self, name: str, clock: ReactorClock, timeout: float, *, query_only: bool) -> Lane:
-        return Lane(
+    def _lane(
+        self, name: str, clock: ReactorClock, timeout: float, *, query_only: bool
+    ) -> ConnectionThread:
+        return ConnectionThread(
             name,
             self._file,
             clock=clock,

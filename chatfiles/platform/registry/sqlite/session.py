@@ -11,10 +11,10 @@ from typing import TypeVar
 from uuid import UUID
 
 from chatfiles.errors import ChatfilesError
+from chatfiles.platform.registry.constraint_errors import violation
 from chatfiles.platform.registry.queries import Rows, Values
 from chatfiles.platform.registry.rows import text_of_moment
 from chatfiles.platform.registry.statements import SQLITE
-from chatfiles.platform.registry.violations import violation
 
 __all__ = ["Session", "at_once", "violated"]
 

@@ -1,0 +1,144 @@
+"""
+``chatfiles put``: files from here, stored in a workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import click
+from tqdm import tqdm
+
+from chatfiles.cli.commands.get import Bar
+from chatfiles.cli.errors import EXIT_TABLE, CliError, printable, warn
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.http.multipart_form import Form, new_boundary
+from chatfiles.cli.http.response_body import untrusted
+from chatfiles.cli.http.upload_request import Upload
+from chatfiles.cli.options import (
+    USER,
+    Settings,
+    connection_options,
+    credential_option,
+    json_option,
+    workspace_argument,
+)
+from chatfiles.cli.terminal.tables import show_json
+from chatfiles.cli.transfers.input_file import STDIN, Source
+from chatfiles.cli.transfers.upload_result import Stored, read_stored
+
+__all__ = ["put"]
+
+#: What can be done about a refusal that only an upload can meet.
+_HINTS = {
+    413: "`curl {platform}/uploads/limits` tells what may be sent at once; --max-request-bytes and "
+    "--max-file-bytes of both roles set it",
+    415: "is --platform the platform's own address? Something on the way does not know uploads",
+    507: "free some space where the workspace keeps its files",
+}
+
+
+@click.command(epilog=EXIT_TABLE)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@workspace_argument
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="What to call standard input there, or the only FILE.  "
+    "[default: stdin; the last part of FILE]",
+)
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings, only errors.")
+@credential_option(USER)
+@connection_options()
+@click.pass_obj
+def put(
+    settings: Settings,
+    files: tuple[str, ...],
+    workspace_id: str,
+    name: str | None,
+    as_json: bool,
+    quiet: bool,
+    token_file: str | None,
+) -> None:
+    """
+    Upload files to a workspace.
+
+    FILE is a file or a pipe, or - for standard input; WORKSPACE is the workspace's id.  All files
+    are stored, or none.  Prints where each of them is, which `chatfiles get` takes, once the
+    platform has answered with the size and SHA-256 of what was sent.
+
+    \b
+    Examples:
+      export CHATFILES_PLATFORM=https://files.example.org
+      ID=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+      chatfiles put --token-file ws.token report.pdf data.csv $ID
+      tar -cz photos | chatfiles put --token-file ws.token - --name photos.tar.gz $ID
+      chatfiles put --token-file ws.token --json report.pdf $ID | jq -r '.files[].sha256'
+    """
+    names = _names(files, name)
+    client = settings.client(USER, token_file)
+    terminal = sys.stderr.isatty() and not quiet
+    started = time.monotonic()
+    with ExitStack() as stack:
+        sources = [
+            stack.enter_context(Source(file, given))
+            for file, given in zip(files, names, strict=True)
+        ]
+        stored = _send(client, f"/workspaces/{workspace_id}/chat/uploads", sources, shown=terminal)
+    if not stored.proven and not quiet:
+        warn("no SHA-256 came back; only the sizes of the files were compared")
+    if as_json:
+        show_json(stored.answer)
+    else:
+        click.echo("\n".join(printable(path, None) for path in stored.paths))
+    if terminal:
+        size = tqdm.format_sizeof(sum(source.sent for source in sources), "B")
+        seconds = time.monotonic() - started
+        click.echo(f"stored {_count(sources)} ({size} in {seconds:.1f} s)", err=True)
+
+
+def _names(files: Sequence[str], name: str | None) -> list[str | None]:
+    """
+    :return: for each of *files* what it is to be called, if not by its own name.
+    :raise UsageError: *name* cannot be for one of them, or standard input stands there twice.
+    """
+    if files.count(STDIN) > 1:
+        raise click.UsageError("standard input (-) can be sent only once")
+    if name is None:
+        return [None] * len(files)
+    if not name:
+        raise click.UsageError("--name must not be empty")
+    if STDIN not in files and len(files) > 1:
+        raise click.UsageError("--name is for standard input (-), or for a single FILE")
+    return [name if file == STDIN or len(files) == 1 else None for file in files]
+
+
+def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> Stored:
+    """:raise CliError: they have not been stored, or not as they are."""
+    form = Form(sources, new_boundary())
+    with Bar(_count(sources), shown=shown) as bar:
+        bar.begin(0, form.length)
+        upload = Upload(form, bar.advance)
+        with upload.post(client, route) as response:
+            if response.status != 200:
+                raise _hinted(client.refusal(response), response.status, client.platform)
+            if not upload.complete:
+                raise untrusted("it came before the files had been sent")
+            return read_stored(response, sources)
+
+
+def _hinted(error: CliError, status: int, platform: str) -> CliError:
+    if error.hint is None and status in _HINTS:
+        error.hint = _HINTS[status].format(platform=platform)
+    return error
+
+
+def _count(sources: Sequence[Source]) -> str:
+    if len(sources) > 1:
+        return f"{len(sources)} files"
+    return printable(os.path.basename(sources[0].label))

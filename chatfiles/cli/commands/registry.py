@@ -1,0 +1,154 @@
+"""
+``chatfiles registry``: the schema of a platform's database.
+
+Unlike the other commands, these ask the database, not the platform.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.terminal.tables import show_json, show_object
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES, has_password, without_password
+
+if TYPE_CHECKING:
+    from chatfiles.platform.registry.maintenance import SchemaState
+
+__all__ = ["registry"]
+
+DEFAULT_DATABASE = "sqlite:" + os.path.join("chatfiles-state", "registry.db")
+T = TypeVar("T")
+
+
+def _warn_of_password(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    source = ctx.get_parameter_source("database")
+    if source is ParameterSource.COMMANDLINE and has_password(value):
+        click.echo(f"chatfiles: {EXPOSED}", err=True)
+    return value
+
+
+_database = click.option(
+    "--database",
+    callback=_warn_of_password,
+    envvar="CHATFILES_DATABASE",
+    show_envvar=True,
+    default=DEFAULT_DATABASE,
+    show_default=True,
+    metavar="URL",
+    help="sqlite:PATH or postgresql://…, as of the platform.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@click.group()
+def registry() -> None:
+    """
+    Look at the schema of a platform's database, or bring it up to date.
+
+    A platform does it by itself at its start.  Do it here when the platform's role may not change
+    tables, or when a large table is to be indexed beforehand.  A password is better kept in
+    CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass than on the command line.
+
+    \b
+    Examples:
+      CHATFILES_DATABASE=postgresql://owner@db/chatfiles chatfiles registry status
+      chatfiles registry migrate --database sqlite:/var/lib/chatfiles/registry.db
+    """
+
+
+@registry.command()
+@_database
+@_json
+def status(database: str, as_json: bool) -> None:
+    """
+    Say which version of the schema the database has, and what it lacks.
+
+    \b
+    Example:
+      chatfiles registry status --json | jq .pending
+    """
+    _show(_visit(database, change=False), as_json=as_json)
+
+
+@registry.command(name="migrate")
+@_database
+@_json
+def migrate_command(database: str, as_json: bool) -> None:
+    """
+    Apply what is missing, all of it or nothing.  Platforms may run meanwhile.
+
+    \b
+    Example:
+      chatfiles registry migrate --database postgresql://owner@db.example.com/chatfiles
+    """
+    _show(_visit(database, change=True), as_json=as_json)
+
+
+def _show(found: SchemaState, *, as_json: bool) -> None:
+    shown = {
+        "database": found.database,
+        "version": found.version,
+        "known": found.version + len(found.missing),
+        "pending": [f"{each.version:04d}_{each.name}" for each in found.missing],
+    }
+    if as_json:
+        show_json(shown)
+    else:
+        show_object(tuple(shown), shown)
+
+
+def _visit(database: str, *, change: bool) -> SchemaState:
+    from chatfiles.platform.registry import maintenance  # noqa: PLC0415 - loads Twisted
+
+    try:
+        if database.startswith(POSTGRES_SCHEMES):
+            maintenance.check_extra()
+            return _run(
+                lambda reactor: maintenance.visit_postgres(database, reactor, change=change)
+            )
+        kind, _, path = database.partition(":")
+        if kind != "sqlite" or not path:
+            raise ValueError("--database takes sqlite:PATH or postgresql://…")
+        return maintenance.visit_sqlite(path, change=change)
+    except ValueError as error:
+        raise CliError(str(error), Exit.USAGE) from None
+    except maintenance.SchemaTooNew as error:
+        raise CliError(str(error), Exit.REFUSED) from None
+    except RegistryUnavailable as error:
+        raise CliError(f"cannot use the database: {error.__cause__}", Exit.UNAVAILABLE) from None
+    except (OSError, sqlite3.Error) as error:
+        # Libraries of PostgreSQL fail so too, for want of descriptors.
+        raise CliError(
+            f"cannot use {without_password(database)}: {error}", Exit.UNAVAILABLE
+        ) from None
+
+
+def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    """:return: what *work*, called with the running reactor, returns."""
+    from twisted.internet import reactor  # noqa: PLC0415 - most commands need none
+    from twisted.internet.defer import Deferred  # noqa: PLC0415
+
+    running: Any = reactor
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def begin() -> None:
+        done = Deferred.fromCoroutine(work(running))
+        done.addCallbacks(results.append, lambda failure: errors.append(failure.value))
+        done.addBoth(lambda _: running.stop())
+
+    running.callWhenRunning(begin)
+    running.run()
+    for error in errors:
+        raise error
+    if not results:  # stopped by a signal, which Twisted takes for itself
+        raise KeyboardInterrupt
+    return results[0]

@@ -1,0 +1,240 @@
+"""
+Child processes of a foreground program: started, listened to, and stopped without leftovers.
+
+Everything that can happen while they run (a line that says ready, an end, a signal to us) arrives
+in one queue and is dealt with where the program waits, so that nothing is interrupted half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Self
+
+from chatfiles.cli.errors import CliError, Exit
+
+__all__ = ["Child", "ChildProcesses", "Stopped"]
+
+#: Lines of a child's log that are kept to explain its end.
+TAIL = 12
+#: Seconds that a child has to end by itself before it is killed.
+PATIENCE = 8.0
+
+_READY = re.compile(r"chatfiles (platform|workspace) ready on (\S+)")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """Somebody asked us to stop: the good end of a program that runs until then."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    child: Child
+    url: str
+
+
+@dataclass(frozen=True)
+class _Ended:
+    child: Child
+
+
+@dataclass(frozen=True)
+class _Signalled:
+    signum: int
+
+
+_Event = _Ready | _Ended | _Signalled
+
+
+class Child:
+    """
+    One process, whose output is read line by line on a thread of its own.
+
+    It gets a session of its own, so that Ctrl-C reaches us alone, and a pipe from us as its
+    standard input, whose end tells it that we are gone.
+
+    :param role: what it is called.
+    :param on_line: told of each line of its output.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        command: Sequence[str],
+        *,
+        directory: str,
+        environment: Mapping[str, str],
+        events: SimpleQueue[_Event],
+        on_line: Callable[[str, str], object],
+    ) -> None:
+        self.role = role
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self._events = events
+        self._on_line = on_line
+        self._process = subprocess.Popen(  # noqa: S603 (a command of ours)
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, minus the signal that ended it, or ``None`` while it runs."""
+        return self._process.poll()
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal, if it still runs."""
+        self._process.send_signal(signum)
+
+    def close(self) -> None:
+        """Wait for its end and let go of its pipes."""
+        self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self.tail.append(line.rstrip("\n"))
+            self._on_line(self.role, line.rstrip("\n"))
+            if match := _READY.search(line):
+                self._events.put(_Ready(self, match[2]))
+        self._process.wait()
+        self._events.put(_Ended(self))
+
+
+class ChildProcesses:
+    """
+    The children of one program, and the signals to it; a context manager whose end stops them all.
+
+    :param environment: what they are told besides their command.
+    :param on_line: told of the role and text of each line they write.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        on_line: Callable[[str, str], object],
+    ) -> None:
+        self._environment = environment
+        self._on_line = on_line
+        self._events: SimpleQueue[_Event] = SimpleQueue()  # its put is safe in a signal handler
+        self._children: list[Child] = []
+        self._ready: dict[Child, str] = {}
+        self._handlers: dict[int, Any] = {}
+
+    def start(self, role: str, command: Sequence[str], directory: str) -> Child:
+        """:return: the process that has been started for *role* in *directory*."""
+        child = Child(
+            role,
+            command,
+            directory=directory,
+            environment=self._environment,
+            events=self._events,
+            on_line=self._on_line,
+        )
+        self._children.append(child)
+        return child
+
+    def ready(self, child: Child, seconds: float) -> str:
+        """
+        Wait until *child* says that it accepts connections.
+
+        :return: the URL that it says.
+        :raise CliError: it has ended, or has not said so within *seconds*.
+        :raise Stopped: somebody does not want to wait.
+        """
+        deadline = time.monotonic() + seconds
+        while child not in self._ready:
+            if not self._next(deadline):
+                raise CliError(f"the {child.role} is not ready after {seconds:g} s", Exit.FAILED)
+        return self._ready[child]
+
+    def watch(self, seconds: float | None = None) -> None:
+        """
+        Wait while all goes well.
+
+        :param seconds: how long; ``None`` for ever.
+        :raise CliError: a child has ended.
+        :raise Stopped: a signal has come.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while self._next(deadline):
+            pass
+
+    def stop(self) -> None:
+        """End all children, by force if they take long or a signal comes; idempotent."""
+        deadline = time.monotonic() + PATIENCE
+        for child in self._children:
+            child.signal(signal.SIGTERM)
+        while any(child.status is None for child in self._children):
+            try:
+                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                event = None
+            if event is None or isinstance(event, _Signalled):  # asked twice: no more patience
+                for child in self._children:
+                    child.signal(signal.SIGKILL)
+                break
+        for child in self._children:
+            child.close()
+
+    def _next(self, deadline: float | None) -> bool:
+        """:return: whether something happened before *deadline* that is no reason to stop."""
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            event = self._events.get(timeout=timeout)
+        except Empty:
+            return False
+        match event:
+            case _Ready(child, url):
+                self._ready.setdefault(child, url)
+            case _Ended(child):
+                raise CliError(
+                    f"the {child.role} has ended by itself, with status {child.status}",
+                    Exit.FAILED,
+                )
+            case _Signalled():
+                raise Stopped
+        return True
+
+    def __enter__(self) -> Self:
+        def arrived(signum: int, _frame: FrameType | None) -> None:
+            self._events.put(_Signalled(signum))
+
+        for signum in _SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._handlers[signum] = signal.signal(signum, arrived)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            self.stop()
+        finally:
+            for signum, handler in self._handlers.items():
+                signal.signal(signum, handler)

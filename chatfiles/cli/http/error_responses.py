@@ -1,0 +1,139 @@
+"""
+An answer of the platform that is not a success, told to a person (CONTRACT 4).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from http.client import HTTPResponse
+from typing import Any
+
+from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.http.response_body import pieces, untrusted
+
+__all__ = ["exit_status", "refusal"]
+
+#: Bytes of an error's body that are read; the JSON errors of the contract are far smaller.
+ERROR_LIMIT = 64 * 1024
+
+_SECONDS = re.compile(r"[0-9]{1,6}")
+
+_TRANSIENT = (408, 429, 502, 503, 504)
+#: What has one of these statuses and will not pass by itself: somebody has to change something.
+_LASTING = frozenset({"workspace_url_not_allowed"})
+
+#: What can be done about a status; a machine code says it better.  Where a platform in the field
+#: sends none, its text with underscores is the same word.
+_HINTS: dict[int | str, str] = {
+    404: "is --platform the platform's own address?",
+    405: "is --platform the platform's own address?",
+    409: "choose another id, or leave --id out",
+    422: "give the workspace a URL that the platform can call, and delivery mode push",
+    500: "the logs of platform and workspace say more under this request id",
+    502: "is the workspace running? `chatfiles workspace show` tells its URL and last heartbeat",
+    503: "try again in a little while",
+    504: "is the workspace running? `chatfiles workspace show` tells its URL and last heartbeat",
+    "not_a_regular_file": "only regular files are served: no directories, no symlinks",
+    "invalid_url": "the platform calls public addresses, and networks in its --upstream-allow",
+    "workspace_url_not_allowed": "the platform calls public addresses, and networks in its "
+    "--upstream-allow; `chatfiles workspace show` tells the workspace's URL",
+    "workspace_refused_credentials": "the workspace learns its secret when it registers and with "
+    "every heartbeat; `chatfiles workspace show` tells the last one",
+    "workspace_answered_badly": "is it a workspace that answers there, and nothing in between? "
+    "`chatfiles workspace show` tells its URL",
+    "permission_denied": "the workspace itself may not read this file",
+    "insufficient_scope": "`chatfiles token create --scope` makes a token that does",
+    "workspace_not_found": "`chatfiles workspace list` shows the ids there are",
+    "token_not_found": "`chatfiles token list` shows the tokens of a workspace",
+    "file_not_found": "names are taken exactly as they are, with upper and lower case told apart",
+}
+_PATH_HINT = (
+    "a path is absolute and below /configs, /workspace, /home or /plugins, "
+    "like /workspace/report.pdf"
+)
+
+
+def exit_status(status: int) -> Exit:
+    """:return: the exit status for an HTTP status that is not a success."""
+    if status in (401, 403):
+        return Exit.CREDENTIALS
+    if status == 404:
+        return Exit.NOT_FOUND
+    if status in _TRANSIENT or status >= 500:
+        return Exit.UNAVAILABLE
+    return Exit.REFUSED if 400 <= status < 500 else Exit.INCOMPLETE
+
+
+def refusal(response: HTTPResponse, on_401: str | None = None) -> CliError:
+    """
+    :param response: an answer whose status is not the one hoped for; its body is read here.
+    :param on_401: the hint for a credential that was refused.
+    :return: the error to raise, with the server's text, code and request id.
+    """
+    if 300 <= response.status < 400:
+        return _redirected(response)
+    if response.status < 400:
+        return untrusted(f"it has status {response.status}, which does not belong here")
+    said = _said(response)
+    error = _text(said, "error")
+    text = error or f"the platform answered {response.status} {response.reason}"
+    if detail := _text(said, "detail"):
+        text = f"{text}: {detail}"
+    request_id = _text(said, "request_id") or response.headers.get("X-Request-Id", "")
+    code = _text(said, "code")
+    where = code or f"HTTP {response.status}"
+    where += f", request {request_id}" if request_id else ""
+    retry_after = _retry_after(said, response)
+    return CliError(
+        f"{printable(text)} ({printable(where)})",
+        exit_status(response.status),
+        hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
+        transient=response.status in _TRANSIENT and code not in _LASTING,
+        retry_after=retry_after,
+    )
+
+
+def _redirected(response: HTTPResponse) -> CliError:
+    target = response.headers.get("Location", "elsewhere")
+    return CliError(
+        f"the platform redirects to {printable(target)}; this is not followed",
+        Exit.INCOMPLETE,
+        hint="a redirect would carry your token away; give the final address with --platform",
+    )
+
+
+def _said(response: HTTPResponse) -> dict[str, Any]:
+    """:return: the JSON object of an error; empty when there is none, or none that is whole."""
+    try:
+        data = bytearray()
+        for piece in pieces(response):
+            data += piece
+            if len(data) > ERROR_LIMIT:
+                return {}
+        said = json.loads(data)
+    except (CliError, ValueError, RecursionError):
+        return {}  # the status alone tells what happened
+    return said if isinstance(said, dict) else {}
+
+
+def _text(said: dict[str, Any], key: str) -> str:
+    value = said.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _retry_after(said: dict[str, Any], response: HTTPResponse) -> int | None:
+    seconds = said.get("retry_after_seconds")
+    if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 <= seconds < 10**6:
+        return seconds
+    header = response.headers.get("Retry-After", "").strip()
+    return int(header) if _SECONDS.fullmatch(header) else None
+
+
+def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | None:
+    if retry_after is not None:
+        return f"try again in {retry_after} second{'s' * (retry_after != 1)}"
+    known = [word for word in (code, "_".join(error.split())) if word in _HINTS]
+    if known:
+        return _HINTS[known[0]]
+    return _PATH_HINT if status == 400 and "path" in code + error else _HINTS.get(status)

@@ -1,0 +1,90 @@
+"""
+``multipart/form-data`` as an upload sends it (RFC 7578; names by WHATWG's rules for forms).
+
+Pure: bytes of parts in, bytes of a body out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from chatfiles.rules.media_types import media_type
+
+__all__ = ["Form", "Part", "Wait", "new_boundary"]
+
+#: Called with a descriptor before each read that may block; returns when it can be read.
+Wait = Callable[[int], object]
+
+#: What browsers escape in a name between quotes: line ends and the quote itself, nothing else.
+_ESCAPES = ((b"\r", b"%0D"), (b"\n", b"%0A"), (b'"', b"%22"))
+
+
+class Part(Protocol):
+    """A file of a form."""
+
+    @property
+    def name(self) -> bytes:
+        """What it is called there: any bytes."""
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it has; ``None`` if only its end will tell."""
+
+    def pieces(self, wait: Wait) -> Iterator[bytes]:
+        """:return: its bytes; exactly `size` of them, or an exception."""
+
+
+def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
+    """:return: a boundary that nobody who wrote a file can have known."""
+    return f"chatfiles-{token_hex(16)}"
+
+
+def _escaped(name: bytes) -> bytes:
+    for character, escape in _ESCAPES:
+        name = name.replace(character, escape)
+    return name
+
+
+class Form:
+    """
+    Files as the body of one request.
+
+    :param boundary: see `new_boundary`.
+    :ivar content_type: of the body.
+    :ivar length: of the body in bytes, its closing included; ``None`` if a part has no size.
+    :ivar closing: the bytes behind the last part.
+    """
+
+    def __init__(self, parts: Sequence[Part], boundary: str) -> None:
+        self._parts = parts
+        self._delimiter = b"\r\n--" + boundary.encode("ascii")
+        self.closing = self._delimiter + b"--\r\n"
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self.length = self._length()
+
+    def blocks(self, wait: Wait) -> Iterator[bytes]:
+        """:return: the body up to its `closing`, in pieces of which none is empty."""
+        for index, part in enumerate(self._parts):
+            yield self._head(index)
+            yield from filter(None, part.pieces(wait))
+
+    def _head(self, index: int) -> bytes:
+        name = self._parts[index].name
+        # Of the table's type only the essence: we do not know the charset of a text.
+        essence = media_type(name).partition(";")[0].encode("ascii")
+        delimiter = self._delimiter if index else self._delimiter[2:]
+        return (
+            delimiter
+            + b'\r\nContent-Disposition: form-data; name="files"; filename="%s"' % _escaped(name)
+            + b"\r\nContent-Type: %s\r\n\r\n" % essence
+        )
+
+    def _length(self) -> int | None:
+        total = len(self.closing)
+        for index, part in enumerate(self._parts):
+            if part.size is None:
+                return None
+            total += len(self._head(index)) + part.size
+        return total

@@ -1,0 +1,94 @@
+"""
+A token that the platform has just made: the only time that it can be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Self
+
+import click
+
+from chatfiles.cli.errors import local_error, printable
+from chatfiles.cli.http.response_body import untrusted
+from chatfiles.cli.terminal.tables import show_json, show_object
+
+__all__ = ["NewToken", "save_token_option"]
+
+save_token_option = click.option(
+    "--save-token",
+    metavar="FILE",
+    help="Write the token to a new file that only you can read, instead of showing it.",
+)
+
+
+class NewToken:
+    """
+    A token about to be made, and the place where it goes; a context manager.  Its file is made
+    before the platform is asked, so that no token is made that cannot be kept, and removed if none
+    came.
+
+    :param member: the member of the answer that holds the token.
+    :param path: a file that does not exist, or ``None`` to show the token.
+    """
+
+    def __init__(self, member: str, path: str | None) -> None:
+        self._member = member
+        self._path = path
+        self._descriptor: int | None = None
+        self._kept = False
+
+    def __enter__(self) -> Self:
+        """:raise CliError: the file cannot be made."""
+        if self._path is not None:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            try:
+                self._descriptor = os.open(self._path, flags, 0o600)
+            except OSError as error:
+                raise local_error(f"cannot make {self._path}", error) from error
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._path is not None and self._descriptor is not None:
+            os.close(self._descriptor)
+            if not self._kept:
+                os.unlink(self._path)
+
+    def show(self, answer: dict[str, Any], names: tuple[str, ...], *, as_json: bool) -> None:
+        """
+        Keep or print the token, and print the rest.
+
+        :param answer: what the platform said.
+        :param names: its members besides the token that are worth showing.
+        :raise CliError: there is no token in it, or it cannot be written.
+        """
+        secret = answer.get(self._member)
+        if not isinstance(secret, str) or not secret:
+            raise untrusted("it has no token")
+        if self._path is not None:
+            self._keep(secret)
+            answer = {name: value for name, value in answer.items() if name != self._member}
+        else:
+            names = (*names, self._member)
+        if as_json:
+            show_json(answer)
+        else:
+            show_object(names, answer)
+        if self._path is not None:
+            click.echo(f"the token is in {printable(self._path)}", err=True)
+        elif sys.stdout.isatty():
+            click.echo(
+                "Keep the token now, in a file that only you can read: it is not shown again.",
+                err=True,
+            )
+
+    def _keep(self, secret: str) -> None:
+        if self._descriptor is None:
+            raise AssertionError("a token can only be kept inside the context")
+        try:
+            os.write(self._descriptor, f"{secret}\n".encode())
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise local_error(f"cannot write {self._path}", error) from error
+        self._kept = True

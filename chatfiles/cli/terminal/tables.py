@@ -1,0 +1,86 @@
+"""
+Answers of the platform, for eyes or for programs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from chatfiles.cli.errors import printable
+from chatfiles.cli.http.response_body import untrusted
+
+__all__ = ["as_object", "as_rows", "cell", "show_json", "show_object", "show_rows", "table"]
+
+
+def as_object(answer: object) -> dict[str, Any]:
+    """:return: *answer*.  :raise CliError: it is not a JSON object."""
+    if not isinstance(answer, dict):
+        raise untrusted("it is not a JSON object")
+    return answer
+
+
+def as_rows(answer: object, key: str) -> list[dict[str, Any]]:
+    """
+    :param key: the member under which a list may be wrapped in an object.
+    :return: the rows of a list.
+    :raise CliError: *answer* is not a list of objects.
+    """
+    rows = answer.get(key) if isinstance(answer, dict) else answer
+    if not isinstance(rows, list):
+        raise untrusted("it is not a list")
+    return [as_object(row) for row in rows]
+
+
+def cell(value: object) -> str:
+    """:return: a JSON value as one printable line; ``-`` for nothing."""
+    if value is None or value in ("", []):
+        return "-"
+    if isinstance(value, list):
+        return ",".join(cell(item) for item in value)
+    return printable(value if isinstance(value, str) else json.dumps(value))
+
+
+def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """
+    :param columns: the members to show, in order; their names in capitals are the header.
+    :return: an aligned table, one row per line, without spaces at the ends of lines.
+    """
+    header = [column.replace("_", " ").upper() for column in columns]
+    lines = [header, *([cell(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def show_json(value: object) -> None:
+    """Print *value* as JSON in ASCII: what a server put into it cannot steer a terminal."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def show_object(names: Sequence[str], value: Mapping[str, Any]) -> None:
+    """Print the members *names* of *value*, one aligned line each."""
+    width = max(len(name) for name in names)
+    for name in names:
+        click.echo(f"{name.ljust(width)}  {cell(value.get(name))}")
+
+
+def show_rows(
+    columns: Sequence[str], rows: list[dict[str, Any]], *, as_json: bool, empty: str
+) -> None:
+    """
+    Print *rows*.
+
+    :param empty: what to say on standard error when there are none.
+    """
+    if as_json:
+        show_json(rows)
+    elif rows:
+        click.echo(table(columns, rows))
+    else:
+        click.echo(empty, err=True)

@@ -1,0 +1,116 @@
+"""
+Where the bytes of an upload come from: files that must stay as they are, or a pipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from typing import Self
+
+from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.http.multipart_form import Wait
+
+__all__ = ["STDIN", "Source"]
+
+#: What stands for standard input on the command line.
+STDIN = "-"
+#: Bytes read at once.
+BLOCK = 256 * 1024
+
+
+class Source:
+    """
+    One file to send, opened; a context manager that closes it.
+
+    :param path: a file, a pipe, a device, or ``-``.
+    :param name: what it is called there; the last segment of *path* unless given.
+    :ivar size: bytes of a regular file from where it is to be read; else ``None``.
+    :ivar sent: bytes that were read so far.
+    :ivar digest: SHA-256 of them.
+    :raise CliError: it cannot be read.
+    """
+
+    def __init__(self, path: str, name: str | None = None) -> None:
+        self.label = "standard input" if path == STDIN else path
+        shown = name or ("stdin" if path == STDIN else os.path.basename(path))
+        self.name = os.fsencode(shown)
+        self.sent = 0
+        self.digest = hashlib.sha256()
+        try:
+            if path == STDIN:
+                self._file = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+            else:
+                self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+            self._begins = os.fstat(self._file.fileno())
+            self.size = self._size()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def pieces(self, wait: Wait) -> Iterator[bytes]:
+        """
+        See `form.Part`.
+
+        :raise CliError: it cannot be read, or it has changed since it was opened.
+        """
+        source = self._until_end(wait) if self.size is None else self._counted(self.size)
+        try:
+            for piece in source:
+                self.sent += len(piece)
+                self.digest.update(piece)
+                yield piece
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _size(self) -> int | None:
+        if not stat.S_ISREG(self._begins.st_mode):
+            return None
+        return max(0, self._begins.st_size - self._file.tell())
+
+    def _until_end(self, wait: Wait) -> Iterator[bytes]:
+        while True:
+            wait(self._file.fileno())
+            piece: bytes | None = self._file.read(BLOCK)
+            if piece is None:  # somebody made the pipe non-blocking, and was faster
+                continue
+            if not piece:
+                return
+            yield piece
+
+    def _counted(self, size: int) -> Iterator[bytes]:
+        left = size
+        while left:
+            piece = self._file.read(min(BLOCK, left))
+            if not piece:
+                raise self._changed("it has become shorter")
+            left -= len(piece)
+            yield piece
+        now = os.fstat(self._file.fileno())
+        if now.st_size < self._begins.st_size:
+            raise self._changed("it has become shorter")
+        if self._file.read(1):  # also of /proc, where files say that they are empty
+            raise self._changed("it has become longer")
+        if now.st_mtime_ns != self._begins.st_mtime_ns:
+            raise self._changed("it has been written to")
+
+    def _changed(self, how: str) -> CliError:
+        return CliError(
+            f"{self.label} changed while it was being sent: {how}",
+            Exit.LOCAL,
+            hint="the upload was broken off; what never stays the same can be sent through a "
+            "pipe: cat FILE | chatfiles put - --name NAME WORKSPACE",
+        )
+
+    def _failed(self, error: OSError) -> CliError:
+        hint = None
+        if isinstance(error, IsADirectoryError):
+            hint = "pack it: tar -cz DIR | chatfiles put - --name DIR.tar.gz WORKSPACE"
+        return local_error(f"cannot read {self.label}", error, hint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._file.close()

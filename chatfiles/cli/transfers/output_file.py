@@ -1,0 +1,216 @@
+"""
+Where the bytes of a download go: a file that appears only when it is complete, or a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.terminal.standard_streams import not_written
+from chatfiles.posix.rename_noreplace import rename_new
+
+__all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
+
+#: Bytes of the name that its temporary name keeps: the whole must stay within NAME_MAX (255).
+NAME_KEPT = 200
+#: Answers of file systems that have no hard links.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+
+
+def file_name(virtual_path: str) -> str | None:
+    """
+    :return: the last segment of *virtual_path* with control characters replaced by ``_``; ``None``
+        if it cannot be the name of a file.
+    """
+    name = virtual_path.rpartition("/")[2]
+    if name in ("", ".", ".."):
+        return None
+    return "".join("_" if ord(c) < 0x20 or ord(c) == 0x7F else c for c in name)
+
+
+def choose_path(output: str | None, name: str | None) -> str:
+    """
+    :param output: what ``-o`` said: a file, a directory, or nothing for the current directory.
+    :param name: see `file_name`.
+    :raise CliError: a name is needed and there is none.
+    """
+    if output == "":
+        raise CliError("-o must not be empty", Exit.USAGE, hint="-o . saves in this directory")
+    if output is not None and not output.endswith("/") and not os.path.isdir(output):
+        return output
+    if name is None:
+        raise CliError(
+            "PATH does not end in the name of a file", Exit.USAGE, hint="say where to with -o FILE"
+        )
+    return os.path.join(output or "", name)
+
+
+class Sink(Protocol):
+    """What a transfer writes to."""
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes.  :raise CliError: they cannot be written."""
+
+    def restart(self) -> None:
+        """Forget what was written.  :raise CliError: it is gone already."""
+
+
+class PipeSink:
+    """Standard output: bytes leave as they come."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._written = False
+
+    def write(self, piece: bytes) -> None:
+        """See `Sink`; a reader that has gone away stays a `BrokenPipeError`."""
+        self._written = True
+        try:
+            self._stream.write(piece)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise not_written(error) from error
+
+    def restart(self) -> None:
+        """See `Sink`."""
+        if self._written:
+            raise CliError(
+                "the transfer was cut and the file has changed; part of the old one was written",
+                Exit.INCOMPLETE,
+            )
+
+
+class FileSink:
+    """
+    A file in the making, beside its final name; a context manager that leaves nothing behind
+    unless `publish` was called.
+
+    :param path: the final name.
+    :param force: whether it may replace a regular file.
+    :raise CliError: something is there, or nothing can be made there.
+    """
+
+    def __init__(self, path: str, *, force: bool) -> None:
+        self.path = path
+        self._force = force
+        self._mode = _mode_for(path, force=force)
+        directory, name = os.path.split(os.fsencode(path))
+        try:
+            descriptor, self._temporary = tempfile.mkstemp(
+                prefix=b"." + name[:NAME_KEPT] + b".", suffix=b".part", dir=directory or b"."
+            )
+        except OSError as error:
+            raise self._failed(error) from error
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    def write(self, piece: bytes) -> None:
+        """See `Sink`."""
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def restart(self) -> None:
+        """See `Sink`."""
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def publish(self) -> None:
+        """
+        Give the file its final name, whole and on disk.
+
+        :raise CliError: that name has been taken meanwhile, or the disk failed.
+        """
+        try:
+            with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
+                os.fchmod(self._file.fileno(), self._mode)
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._move()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _move(self) -> None:
+        if self._force:
+            os.replace(self._temporary, self.path)
+            return
+        try:
+            os.link(self._temporary, self.path)  # leaving removes the temporary name
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not rename_new(self._temporary, os.fsencode(self.path)):
+                self._claim_and_replace()
+
+    def _claim_and_replace(self) -> None:
+        """Where a name cannot be given in one step: so that nothing of others is replaced."""
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode))
+        try:
+            os.replace(self._temporary, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+        self._file.close()
+
+    def _failed(self, error: OSError) -> CliError:
+        if error.errno == errno.EEXIST:
+            return _taken(self.path)
+        hint = "choose another place with -o"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space, or choose another place with -o"
+        return local_error(f"cannot write {self.path}", error, hint)
+
+
+def _taken(path: str) -> CliError:
+    return CliError(
+        f"{path} exists", Exit.LOCAL, hint="--force replaces it; -o FILE chooses another name"
+    )
+
+
+def _mode_for(path: str, *, force: bool) -> int:
+    """
+    :return: the permissions of the new file: of the one it replaces, else what the umask leaves.
+    :raise CliError: something is at *path* that must not be replaced.
+    """
+    try:
+        there = os.lstat(path)
+    except OSError:  # nothing, or nothing that we may see: making the file will tell
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o666 & ~umask
+    if not stat.S_ISREG(there.st_mode):
+        raise CliError(
+            f"{path} is there and is not a regular file",
+            Exit.LOCAL,
+            hint="-o - writes to standard output; -o FILE chooses another name",
+        )
+    if not force:
+        raise _taken(path)
+    return stat.S_IMODE(there.st_mode) & 0o777

@@ -1,0 +1,245 @@
+"""
+A role's web site: its connections, its limits, its log, its end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger
+from twisted.web.http import Request as TwistedRequest
+from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+from twisted.web.server import Site as TwistedSite
+
+from chatfiles.errors import ChatfilesError
+from chatfiles.http.server.connection import ServerConnection
+from chatfiles.http.server.request import Request
+from chatfiles.rules.file_headers import is_request_id
+
+__all__ = ["Site"]
+
+#: How often a draining site looks for connections that have become idle, in seconds.
+DRAIN_LOOK = 0.1
+#: Seconds that a head or a small body that is on its way when the drain begins may still take; half
+#: of the drain, if that is less.
+DRAIN_GRACE = 1.0
+
+
+#: From the address of a connection's other end (``None`` where it has none) and the values of its
+#: ``X-Forwarded-For`` to the address of the caller, or ``-``.
+ClientAddress = Callable[[str | None, Sequence[bytes]], str]
+#: From the address of a connection's other end and the head of a request to whether that end is an
+#: intermediary, which watches its own caller.
+IsRelayed = Callable[[str | None, Headers], bool]
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)
+
+
+class Site(TwistedSite):
+    """
+    Builds a `ServerConnection` for each connection and keeps count of what is running.
+
+    :param root: the resource tree.
+    :param reactor: for timers.
+    :param header_timeout: seconds in total for the head of a request.
+    :param idle_timeout: seconds without progress before a connection is closed.
+    :param new_request_id: makes an id for a request that brought none.
+    :param now: the time of day, in seconds since the epoch.
+    :param client_address: tells whom the log names; ``None`` when that is always the other end.
+    :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
+    :param workspace: the one that requests are about, as the log names it, unless they say.
+    """
+
+    requestFactory = Request
+    _logger = Logger()
+
+    def __init__(
+        self,
+        root: IResource,
+        reactor: IReactorTime,
+        *,
+        header_timeout: float,
+        idle_timeout: float,
+        new_request_id: Callable[[], str] = _random_id,
+        now: Callable[[], float] = time.time,
+        client_address: ClientAddress | None = None,
+        is_relayed: IsRelayed | None = None,
+        workspace: str = "-",
+    ) -> None:
+        super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self.header_timeout = header_timeout
+        self.idle_timeout = idle_timeout
+        self.new_request_id = new_request_id
+        self.channels: set[ServerConnection] = set()
+        self.draining = False
+        self._drained_by = 0.0
+        self.running = 0
+        self.now = now
+        self._client_address = client_address
+        self._is_relayed = is_relayed
+        self._workspace = workspace
+        self._date_at, self._date = 0, b""
+
+    def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
+        """Speak HTTP/1.1 and nothing else: no wrapper that may switch to HTTP/2."""
+        channel = ServerConnection()
+        channel.factory = self
+        channel.site = self
+        channel.requestFactory = self.requestFactory
+        channel.callLater = self.reactor.callLater  # type: ignore[method-assign,assignment]
+        channel.timeOut = self.idle_timeout  # type: ignore[assignment]
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """For ALPN."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        """No log file and no clock for its lines: `request_ended` logs."""
+
+    def stopFactory(self) -> None:
+        """Nothing was started."""
+
+    def log(self, request: TwistedRequest) -> None:
+        """Twisted would write an access log line here; `request_ended` knows more."""
+
+    def log_access(self, request: Request) -> None:
+        """Write the one line that a transfer leaves in the log (CONTRACT 9)."""
+        if not request.operation:
+            return
+        status = request.code if request.startedWriting else 0
+        seconds = self.reactor.seconds() - request.started
+        outcome = request.outcome or "complete"
+        carried = request.body.seen or request.sentLength  # an upload's bytes come, a file's go
+        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        client = self.client_of(request.peer, forwarded)
+        workspace = request.workspace or self._workspace
+        # The line is made here: the logger's own formatting costs as much as the rest of a request.
+        self._logger.info(
+            "{line}",
+            line=f"{request.request_id} {workspace} {request.operation} {status} "
+            f"{carried} bytes {seconds:.3f} s {outcome} from {client}",
+            request_id=request.request_id,
+            workspace=workspace,
+            operation=request.operation,
+            status=status,
+            bytes=carried,
+            seconds=seconds,
+            outcome=outcome,
+            client=client,
+        )
+
+    def log_refusal(
+        self,
+        error: ChatfilesError,
+        request_id: str,
+        peer: str | None,
+        forwarded: Sequence[bytes],
+    ) -> None:
+        """
+        Note a request that was not well formed enough to become one.
+
+        :param peer: the address of its connection's other end.
+        :param forwarded: the values of its ``X-Forwarded-For``, if its head was received whole.
+        """
+        self._logger.info(
+            "{request_id} {workspace} refused {status} {code} from {client}",
+            request_id=request_id,
+            workspace=self._workspace,
+            status=error.status,
+            code=error.code,
+            client=self.client_of(peer, forwarded),
+        )
+
+    def client_of(self, peer: str | None, forwarded: Sequence[bytes]) -> str:
+        """
+        :param peer: the address of a connection's other end.
+        :param forwarded: the values of a request's ``X-Forwarded-For``.
+        :return: the address of its caller, or ``-``.
+        """
+        if self._client_address is None:
+            return peer or "-"
+        return self._client_address(peer, forwarded)
+
+    def is_relayed(self, peer: str | None, fields: Headers) -> bool:
+        """
+        :param peer: the address of a connection's other end.
+        :param fields: the head of a request.
+        :return: whether that end is an intermediary.
+        """
+        return self._is_relayed is not None and self._is_relayed(peer, fields)
+
+    def request_id(self, given: Sequence[bytes]) -> str:
+        """
+        :param given: the values of a request's ``X-Request-Id``.
+        :return: the one value where that is acceptable, else a new id (CONTRACT 4).
+        """
+        if len(given) == 1 and is_request_id(given[0]):
+            return given[0].decode("ascii")
+        return self.new_request_id()
+
+    # -- what is running, and how it ends
+
+    def http_date(self) -> bytes:
+        """:return: now, as an IMF-fixdate (RFC 9110, 5.6.7), made once a second."""
+        now = int(self.now())
+        if now != self._date_at:
+            self._date_at, self._date = now, datetimeToString(now)
+        return self._date
+
+    def request_begun(self, request: Request) -> None:
+        """A request is being served."""
+        self.running += 1
+
+    def request_ended(self, request: Request) -> None:
+        """A request has been answered, or will not be."""
+        self.running -= 1
+        self.log_access(request)
+
+    @property
+    def time_to_drain(self) -> float:
+        """Seconds that are left for `drain`; none before it was called."""
+        return max(0.0, self._drained_by - self.reactor.seconds())
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """
+        Finish what is running, then cut what is left.  Idle connections are closed at once, and
+        requests that are not complete are refused soon: half a head is no running transfer.
+
+        :param timeout: seconds that what is running may take.
+        :return: fires when there is no connection any more.
+        """
+        self.draining = True
+        began = self.reactor.seconds()
+        self._drained_by = began + timeout
+        complete_by = began + min(DRAIN_GRACE, timeout / 2)
+        drained: Deferred[None] = Deferred()
+
+        def look() -> None:
+            now = self.reactor.seconds()
+            for channel in list(self.channels):
+                if now >= self._drained_by:
+                    channel.cut("shutdown")
+                elif channel.idle:
+                    channel.close_idle()
+                elif now >= complete_by:
+                    channel.refuse_incomplete()
+            if self.channels:
+                self.reactor.callLater(DRAIN_LOOK, look)
+            else:
+                drained.callback(None)
+
+        look()
+        return drained
+
+    def hurry(self) -> None:
+        """Cut what is left of a `drain` with its next look."""
+        self._drained_by = min(self._drained_by, self.reactor.seconds())

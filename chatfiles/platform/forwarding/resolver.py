@@ -1,0 +1,132 @@
+"""
+From a workspace's id to where it is and what opens it (CONTRACT 4, the resolution table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from chatfiles.errors import ChatfilesError, NotDeliverable, Unavailable
+from chatfiles.model import Workspace, new_secret
+from chatfiles.platform import error_texts
+from chatfiles.platform.forwarding.target import WorkspaceAddress
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.rules.address_policy import AddressPolicy
+from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
+
+__all__ = ["Resolver", "require_id"]
+
+#: Seconds after which a workspace that has to register is expected to have done so.
+REGISTER_AGAIN = 30
+
+#: URLs whose verdict is remembered: it depends on nothing else.
+_URLS = 4096
+
+_log = Logger()
+
+
+def require_id(workspace_id: UUID | None) -> UUID:
+    """
+    :param workspace_id: the id from a URL; ``None`` when it is not a UUID.
+    :raise chatfiles.errors.BadRequest: it is not one.
+    """
+    if workspace_id is None:
+        raise error_texts.invalid_id()
+    return workspace_id
+
+
+class Resolver:
+    """
+    Finds workspaces that can be called.
+
+    :param registry: where to look.
+    :param policy: which addresses a URL may name.
+    :param make_secret: mints an inbound secret for a workspace that has none.
+    """
+
+    def __init__(
+        self,
+        registry: IWorkspaceRegistry,
+        policy: AddressPolicy,
+        make_secret: Callable[[], str] = new_secret,
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._make_secret = make_secret
+        self._judged = lru_cache(_URLS)(self._judge)
+
+    async def resolve(self, workspace_id: UUID, operation: str) -> WorkspaceAddress:
+        """
+        :param operation: ``download`` or ``upload``, for the texts.
+        :return: where it is and what opens it.
+        :raise ChatfilesError: the row of the table that holds.
+        """
+        workspace = await self._registry.workspace(workspace_id)
+        if workspace is None:
+            raise error_texts.no_workspace()
+        if not workspace.url:
+            raise _without_url(workspace, operation)
+        url = self._judged(workspace.url)
+        if not workspace.inbound_secret:
+            raise await self._enrol(workspace_id, operation)
+        return WorkspaceAddress(workspace_id, url, workspace.inbound_secret)
+
+    async def again(self, target: WorkspaceAddress) -> WorkspaceAddress | None:
+        """
+        Look once more, past every cache, after a workspace has refused our credential.
+
+        :return: the target if its secret has changed, else ``None``.
+        """
+        fresh = await self._registry.fresh_workspace(target.workspace_id)
+        if fresh is None or not fresh.url or not fresh.inbound_secret:
+            return None
+        if fresh.inbound_secret == target.secret:
+            return None
+        return WorkspaceAddress(target.workspace_id, self._judge(fresh.url), fresh.inbound_secret)
+
+    def _judge(self, text: str) -> WorkspaceURL:
+        try:
+            url = parse_workspace_url(text)
+        except ValueError as error:
+            raise error_texts.url_not_allowed(str(error)) from None
+        refusal = self._policy.refusal(url.address) if url.address is not None else None
+        if refusal is not None:
+            raise error_texts.url_not_allowed(refusal)
+        return url
+
+    async def _enrol(self, workspace_id: UUID, operation: str) -> ChatfilesError:
+        """Mint a secret that the workspace will get when it next registers or heartbeats."""
+        try:
+            await self._registry.ensure_secret(workspace_id, self._make_secret())
+        except ChatfilesError:
+            return Unavailable(
+                f"workspace not yet enrolled in v2 {operation} (RFC #2312)",
+                code="workspace_not_enrolled",
+                retry_after=REGISTER_AGAIN,
+            )
+        _log.info("minted an inbound secret for {workspace}", workspace=workspace_id)
+        return Unavailable(
+            "workspace re-registering — please retry in 30 seconds",
+            code="workspace_re_registering",
+            retry_after=REGISTER_AGAIN,
+            detail=(
+                "The workspace had no inbound secret for file transfers (RFC #2312); one has been "
+                "minted, and the workspace receives it with its next registration or heartbeat."
+            ),
+        )
+
+
+def _without_url(workspace: Workspace, operation: str) -> ChatfilesError:
+    if workspace.delivery_mode == "push":
+        return Unavailable(
+            "workspace url not registered yet",
+            code="workspace_url_missing",
+            retry_after=REGISTER_AGAIN,
+        )
+    return NotDeliverable(
+        f"workspace has no callback URL — {operation} requires push-mode + a public URL"
+    )

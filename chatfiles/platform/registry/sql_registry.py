@@ -1,0 +1,214 @@
+"""
+A registry in a database: what SQLite and PostgreSQL have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+
+from chatfiles.model import Scope, Token, Workspace
+from chatfiles.platform.registry import queries
+from chatfiles.platform.registry.queries import Change, Session
+from chatfiles.platform.registry.rows import utc
+from chatfiles.platform.registry.subscribers import Subscribers
+
+__all__ = ["SQLRegistry"]
+
+T = TypeVar("T")
+
+
+class SQLRegistry:
+    """
+    Every call of `IWorkspaceRegistry` that asks the database; whoever inherits
+    knows how to reach it, and who is told of changes.
+
+    :param now: gives the aware time.
+    :param new_id: gives the id of a new token.
+    :param subscribers: are told of changes.
+    """
+
+    def __init__(
+        self, now: Callable[[], datetime], new_id: Callable[[], UUID], subscribers: Subscribers
+    ) -> None:
+        self._now = now
+        self._new_id = new_id
+        self._subscribers = subscribers
+
+    @property
+    def watching(self) -> bool:
+        """Whether subscribers hear of every change now."""
+        return True
+
+    def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        return self._subscribers.subscribe(changed)
+
+    def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
+        """
+        :param what: the call's name in the log.
+        :param query: may be asked again on another connection.
+        """
+        raise NotImplementedError
+
+    def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
+        """
+        Do *change* in a transaction, and tell of the workspaces that it gives before its result.
+
+        :param what: the call's name in the log.
+        """
+        raise NotImplementedError
+
+    def check(self) -> Deferred[None]:
+        return self._read("check", queries.check)
+
+    def workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        return self._read("workspace", lambda db: queries.workspace(db, workspace_id))
+
+    fresh_workspace = workspace
+
+    def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
+        return self._read("workspaces", lambda db: queries.workspaces(db, limit, after))
+
+    def create_workspace(
+        self,
+        workspace_id: UUID,
+        *,
+        name: str,
+        url: str | None,
+        delivery_mode: str | None,
+        secret: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        token_name: str | None,
+    ) -> Deferred[Workspace]:
+        now = self._now()
+        first = self._new_token(workspace_id, prefix, scopes, token_name)
+        return self._change(
+            "create_workspace",
+            lambda db: queries.create_workspace(
+                db,
+                first,
+                digest,
+                now,
+                name=name,
+                url=url,
+                delivery_mode=delivery_mode,
+                secret=secret,
+            ),
+        )
+
+    def register(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str | None,
+    ) -> Deferred[Workspace | None]:
+        now = self._now()
+        return self._change(
+            "register",
+            lambda db: queries.register(
+                db,
+                workspace_id,
+                now,
+                url=url,
+                delivery_mode=delivery_mode,
+                create_name=create_name,
+            ),
+        )
+
+    def claim(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Deferred[Workspace | None]:
+        now = self._now()
+        new = self._new_token(workspace_id, prefix, scopes, name)
+        return self._change(
+            "claim",
+            lambda db: queries.claim(
+                db,
+                new,
+                digest,
+                now,
+                url=url,
+                delivery_mode=delivery_mode,
+                create_name=create_name,
+            ),
+        )
+
+    def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
+        now = self._now()
+        return self._change(
+            "ensure_secret", lambda db: queries.ensure_secret(db, workspace_id, now, candidate)
+        )
+
+    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
+        batch = dict(heard)
+        return self._change("touch_workspaces", lambda db: queries.touch_workspaces(db, batch))
+
+    def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
+        now = self._now()
+        return self._change(
+            "remove_workspace", lambda db: queries.remove_workspace(db, workspace_id, now)
+        )
+
+    def token(self, digest: bytes) -> Deferred[Token | None]:
+        return self._read("token", lambda db: queries.token(db, digest))
+
+    def create_token(
+        self,
+        workspace_id: UUID,
+        *,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+        only_first: bool = False,
+    ) -> Deferred[Token | None]:
+        new = self._new_token(workspace_id, prefix, scopes, name)
+        return self._change(
+            "create_token",
+            lambda db: queries.create_token(db, new, digest, only_first=only_first),
+        )
+
+    def _new_token(
+        self, workspace_id: UUID, prefix: str, scopes: frozenset[Scope], name: str | None
+    ) -> Token:
+        return Token(
+            id=self._new_id(),
+            workspace_id=workspace_id,
+            prefix=prefix,
+            scopes=scopes,
+            name=name,
+            created_at=utc(self._now()),
+        )
+
+    def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:
+        return self._read("has_live_token", lambda db: queries.has_live_token(db, workspace_id))
+
+    def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
+        return self._read("tokens", lambda db: queries.tokens(db, workspace_id))
+
+    def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
+        now = self._now()
+        return self._change(
+            "revoke_token", lambda db: queries.revoke_token(db, workspace_id, token_id, now)
+        )
+
+    def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
+        batch = dict(used)
+        return self._change("touch_tokens", lambda db: queries.touch_tokens(db, batch))

@@ -1,0 +1,103 @@
+"""
+The members of the platform's JSON request bodies: each is judged in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from chatfiles.errors import BadRequest
+from chatfiles.model import ALL_SCOPES, Scope, parse_workspace_id
+from chatfiles.platform import error_texts
+
+__all__ = [
+    "allowed_url",
+    "optional_text",
+    "printable_part",
+    "required_id",
+    "scopes_of",
+    "time_text",
+]
+
+#: Characters of a name or mode that are kept.
+MAX_TEXT = 256
+#: Characters of a workspace's URL.
+MAX_URL = 2048
+
+
+def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:
+    """
+    :return: the text of a member of a JSON body; ``None`` when it is absent or null.
+    :raise BadRequest: it is not text, or too long, or has control characters.
+    """
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+        raise BadRequest(
+            f"{name} must be a printable text of at most {limit} characters", code="invalid_field"
+        )
+    return value
+
+
+def printable_part(value: object, limit: int = MAX_TEXT) -> str:
+    """:return: what can be kept of *value* as a name; empty if it is no text."""
+    text = value if isinstance(value, str) else ""
+    return "".join(c if c.isprintable() else " " for c in text[:limit]).strip()
+
+
+def required_id(body: dict[str, Any], name: str) -> UUID:
+    """
+    :return: the workspace id that a JSON body names.
+    :raise BadRequest: it is not a UUID.
+    """
+    value = body.get(name)
+    workspace_id = parse_workspace_id(value) if isinstance(value, str) else None
+    if workspace_id is None:
+        raise error_texts.invalid_id()
+    return workspace_id
+
+
+async def allowed_url(
+    body: dict[str, Any], check_url: Callable[[str], Awaitable[None]]
+) -> str | None:
+    """
+    :param check_url: raises `ValueError` with the reason (CONTRACT 8).
+    :return: the ``url`` of a JSON body; ``None`` when it is absent, null or empty.
+    :raise BadRequest: it is not allowed.
+    """
+    url = optional_text(body, "url", MAX_URL)
+    if not url:
+        return None
+    try:
+        await check_url(url)
+    except ValueError as error:
+        raise BadRequest(f"workspace URL not allowed: {error}", code="invalid_url") from None
+    return url
+
+
+def scopes_of(body: dict[str, Any]) -> frozenset[Scope]:
+    """
+    :return: the ``scopes`` of a JSON body; all of them when it names none.
+    :raise BadRequest: they are not a list of known scopes.
+    """
+    given = body.get("scopes")
+    if given is None:
+        return ALL_SCOPES
+    try:
+        if not isinstance(given, list) or not given:
+            raise ValueError
+        return frozenset(Scope(scope) for scope in given)
+    except (ValueError, TypeError):
+        names = ", ".join(Scope)
+        raise BadRequest(
+            f"scopes must be a non-empty list of: {names}", code="invalid_scopes"
+        ) from None
+
+
+def time_text(value: datetime | None) -> str | None:
+    """:return: a moment as JSON answers carry it (ISO 8601)."""
+    return value.isoformat() if value is not None else None

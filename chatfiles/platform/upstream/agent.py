@@ -1,0 +1,288 @@
+"""
+The agent beneath treq: how the platform asks a workspace (CONTRACT 4, 8 and 9).
+
+It dials only what `chatfiles.platform.upstream.dialer` allows, believes only heads that
+`chatfiles.http.response_head` accepts, takes no encoded answers and no cookies, ends what takes too
+long, and tells every failure as a `chatfiles.errors.ChatfilesError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime, ITransport
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from chatfiles.errors import UpstreamTimeout
+from chatfiles.platform.error_texts import url_not_allowed
+from chatfiles.platform.upstream.connection import (
+    ConnectionFactory,
+    OneRequest,
+    WorkspaceConnection,
+)
+from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer
+from chatfiles.platform.upstream.failures import UNANSWERED, as_told, is_cancelled, not_connected
+from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
+from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
+
+__all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
+
+#: A field for the agent itself, which is never sent: whose workspace it is.  Names that are looked
+#: up for one do not hold up others.
+OWNER = b"chatfiles-workspace"
+
+#: Seconds that a connection is kept for a next request; well below the 60 after which the usual
+#: server closes it.
+IDLE_TIMEOUT = 20.0
+#: Origins whose parsed form and endpoint are kept.
+_ORIGINS = 1024
+
+#: Request fields that belong to one hop (RFC 9110, 7.6.1), that we write ourselves, or that would
+#: speak for somebody else.
+_NOT_SENT = frozenset(
+    {
+        OWNER,
+        b"accept-encoding",
+        b"connection",
+        b"content-length",
+        b"cookie",
+        b"cookie2",
+        b"expect",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+#: Visible ASCII, which a fragment is no part of.
+_TARGET = re.compile(rb"/[!-\"$-~]*")
+#: The methods that may be sent twice (CONTRACT 9), and so on a connection that may be dead.
+_REPEATABLE = frozenset({b"GET", b"HEAD"})
+#: The part of the header timeout after which a kept connection that is silent may be dead: its
+#: other end gone without a word, or hanging in what was asked before.
+_SILENCE = 1 / 3
+
+
+class _Origin(NamedTuple):
+    authority: bytes
+    endpoint: CheckedEndpoint
+    factory: ConnectionFactory
+    key: bytes
+
+
+@implementer(IAgent)
+class UpstreamAgent:
+    """
+    Asks workspaces.
+
+    :param header_timeout: seconds from the end of the request, when the workspace has taken its
+        last octet, to the end of the answer's head.
+    :param idle_timeout: seconds that a connection is kept for a next request.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        *,
+        header_timeout: float = 30.0,
+        idle_timeout: float = IDLE_TIMEOUT,
+    ) -> None:
+        self.clock: IReactorTime = dialer.reactor
+        self.header_timeout = header_timeout
+        self.idle: ConnectionPool[WorkspaceConnection] = ConnectionPool(
+            self.clock, timeout=idle_timeout
+        )
+        self._dialer = dialer
+        self._sizes = ReadBudget()
+        self._origin = lru_cache(_ORIGINS)(self._make_origin)
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
+
+        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or says nothing for a
+        third of *header_timeout*, is sent once more on a new one, and what answers first is taken;
+        anything else is sent once, on a new one.  To cancel the result aborts the connection.  A
+        body that is cut ends with ``ResponseFailed``, never as if complete.
+
+        :return: the answer, when its head is complete.  It must be given a body protocol, or its
+            connection stays open.  Fails with
+
+            - `UpstreamFailed` ``workspace_unreachable``: no connection, or no octet of an answer;
+            - `UpstreamFailed` ``workspace_url_not_allowed``;
+            - `UpstreamFailed` ``workspace_answered_badly``;
+            - `UpstreamTimeout`: no complete head in time;
+            - whatever *bodyProducer* failed with.
+        """
+        try:
+            origin, target = self._locate(uri)
+        except ValueError as error:
+            return fail(url_not_allowed(str(error)))
+        fields = _request_fields(origin, headers)
+        owner = headers.getRawHeaders(OWNER, [None])[0] if headers is not None else None
+        kept = None
+        if method in _REPEATABLE and bodyProducer is None:
+            kept = self.idle.take(origin.key)
+
+        def connect() -> Deferred[Any]:
+            return origin.endpoint.owned_by(owner).connect(origin.factory)
+
+        def make(sent: Callable[[ITransport], object]) -> OneRequest:
+            return OneRequest(method, target, fields, bodyProducer, uri=uri, sent=sent)
+
+        return _Exchange(self, connect, make, kept, has_body=bodyProducer is not None).start()
+
+    def close(self) -> Deferred[None]:
+        """Close the connections that are kept, and keep none any more; fires when it is done."""
+        return self.idle.close()
+
+    def _locate(self, uri: bytes) -> tuple[_Origin, bytes]:
+        start = uri.find(b"/", uri.find(b"://") + 3)
+        if start < 0:
+            raise ValueError("the URL must have a path")
+        target = uri[start:]
+        if not _TARGET.fullmatch(target):
+            raise ValueError("the URL must be visible ASCII, without a fragment")
+        return self._origin(uri[:start]), target
+
+    def _make_origin(self, text: bytes) -> _Origin:
+        url = parse_workspace_url(text.decode("ascii"))
+        plain = url.scheme == "http"
+        factory = ConnectionFactory(self.idle, self._sizes, url.origin, plain=plain)
+        return _Origin(url.authority, self._dialer.endpoint(url), factory, url.origin)
+
+
+class _Exchange:
+    """
+    One request: two attempts at most, one deadline, one result.
+
+    :param request: makes what is sent, for each attempt, which is told when it has been sent.
+    :param kept: a connection to try first.
+    :param has_body: whether more is sent than a head.
+    """
+
+    def __init__(
+        self,
+        agent: UpstreamAgent,
+        connect: Callable[[], Deferred[Any]],
+        request: Callable[[Callable[[ITransport], object]], OneRequest],
+        kept: WorkspaceConnection | None,
+        *,
+        has_body: bool,
+    ) -> None:
+        self._agent = agent
+        self._connect = connect
+        self._request = request
+        self._kept = kept
+        self._has_body = has_body
+        self._may_repeat = kept is not None
+        self._watch: StallTimeout | None = None
+        self._deadline = 0.0
+        self._attempts: list[Deferred[IResponse]] = []
+        self._result: Deferred[IResponse] = Deferred(lambda _: self._end())
+
+    def start(self) -> Deferred[IResponse]:
+        """:return: the answer, or the error that the caller is told."""
+        if self._kept is None:
+            self._try_new_connection()
+        else:
+            self._try(self._kept.request(self._request(self._sent)))
+        return self._result
+
+    def _try(self, attempt: Deferred[IResponse]) -> None:
+        self._attempts.append(attempt)
+        attempt.addCallbacks(
+            self._answered, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
+        )
+
+    def _try_new_connection(self) -> None:
+        self._may_repeat = False
+        connecting = self._connect().addErrback(not_connected)
+        self._try(connecting.addCallback(lambda made: made.request(self._request(self._sent))))
+
+    def _sent(self, transport: ITransport) -> None:
+        if self._watch is None:
+            timeout = self._agent.header_timeout
+            self._deadline = self._agent.clock.seconds() + timeout
+            if self._kept is None:
+                # Much of a body may still be on its way: buffers are large and workspaces slow.
+                taken = acknowledged(transport) if self._has_body else _nothing
+                self._wait(timeout, taken, self._expire)
+            else:
+                self._wait(timeout * _SILENCE, _nothing, self._expire_kept)
+
+    def _wait(
+        self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
+    ) -> None:
+        self._watch = StallTimeout(self._agent.clock, seconds, taken, then)
+
+    def _expire_kept(self) -> None:
+        left = self._deadline - self._agent.clock.seconds()
+        self._wait(max(0.0, left), _nothing, self._expire)
+        if self._may_repeat and self._kept is not None and self._kept.silent:
+            self._try_new_connection()  # and take what answers first: it may only be slow
+
+    def _expire(self) -> None:
+        self._end()
+        self._result.errback(UpstreamTimeout())
+
+    def _answered(self, response: IResponse, attempt: Deferred[IResponse]) -> None:
+        self._attempts.remove(attempt)
+        self._end()
+        self._result.callback(response)
+
+    def _failed(self, failure: Failure, attempt: Deferred[IResponse]) -> None:
+        if attempt not in self._attempts:  # it is over
+            return
+        self._attempts.remove(attempt)
+        unanswered = failure.check(*UNANSWERED) is not None and not is_cancelled(failure)
+        if self._may_repeat and unanswered:
+            self._try_new_connection()
+        elif not self._attempts:
+            self._end()
+            self._result.errback(as_told(failure))
+
+    def _end(self) -> None:
+        """Nothing more is waited for."""
+        if self._watch is not None:
+            self._watch.stop()
+        attempts, self._attempts = self._attempts, []
+        for attempt in attempts:
+            attempt.cancel()
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _request_fields(origin: _Origin, given: Headers | None) -> Headers:
+    fields = Headers({b"Host": [origin.authority], b"Accept-Encoding": [b"identity"]})
+    if given is None:
+        return fields
+    dropped = _NOT_SENT
+    if (options := given.getRawHeaders(b"connection")) is not None:
+        dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))
+    for name, values in given.getAllRawHeaders():
+        if name.lower() not in dropped:
+            fields.setRawHeaders(name, values)
+    return fields

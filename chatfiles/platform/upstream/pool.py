@@ -1,0 +1,137 @@
+"""
+What connections to workspaces share: who waits for a next request, and how much one read takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from chatfiles.streams.transports import SMALL_READ
+
+__all__ = ["READ_SIZE", "ConnectionPool", "ReadBudget"]
+
+#: Octets that one read of a large body takes while few are being read.
+READ_SIZE = 1 << 20
+#: Octets that one read of every large body takes together, which is what slow callers make us hold.
+_ALL_READS = 16 * READ_SIZE
+
+
+class ReadBudget:
+    """
+    Counts the large bodies that are being read.
+
+    :ivar size: octets that a read of one of them should take now.
+    """
+
+    def __init__(self) -> None:
+        self.size = READ_SIZE
+        self._readers = 0
+
+    def change(self, by: int) -> None:
+        """
+        :param by: 1 when the reading of a large body begins, -1 when it ends.
+        """
+        self._readers += by
+        self.size = max(SMALL_READ, min(READ_SIZE, _ALL_READS // max(1, self._readers)))
+
+
+class Reusable(Protocol):
+    """A connection that can be kept."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for connections that may stand for one another."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be made on it."""
+
+    def hang_up(self) -> Deferred[None]:
+        """Close it; fires when it is closed."""
+
+
+C = TypeVar("C", bound=Reusable)
+
+
+class ConnectionPool(Generic[C]):
+    """
+    The connections that wait for a next request.
+
+    :param per_key: how many of one key are kept, the oldest being closed first.
+    :param in_all: how many are kept altogether.
+    :param timeout: seconds for which one may be kept before it is used again; it is closed within
+        half as much again.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, *, timeout: float, per_key: int = 32, in_all: int = 512
+    ) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._per_key = per_key
+        self._in_all = in_all
+        self._since: dict[C, float] = {}  # oldest first
+        self._by_key: dict[Hashable, list[C]] = {}  # each oldest first
+        self._sweep: IDelayedCall | None = None
+        self._closed = False
+
+    def take(self, key: Hashable) -> C | None:
+        """:return: the connection last put for *key* that is still good, which is out then."""
+        while (connections := self._by_key.get(key)) is not None:
+            connection = connections[-1]
+            fresh = self._clock.seconds() - self._since[connection] < self._timeout
+            self.drop(connection)
+            if connection.usable and fresh:
+                return connection
+            connection.hang_up()
+        return None
+
+    def put(self, connection: C) -> None:
+        """Keep a connection whose last answer is complete."""
+        if self._closed:
+            connection.hang_up()
+            return
+        connections = self._by_key.setdefault(connection.key, [])
+        connections.append(connection)
+        self._since[connection] = self._clock.seconds()
+        if len(connections) > self._per_key:
+            self._retire(connections[0])
+        if len(self._since) > self._in_all:
+            self._retire(next(iter(self._since)))
+        if self._sweep is None:
+            self._sweep = self._clock.callLater(self._timeout / 2, self._retire_old)
+
+    def drop(self, connection: C) -> None:
+        """Forget a connection, if it is kept."""
+        if self._since.pop(connection, None) is not None:
+            connections = self._by_key[connection.key]
+            connections.remove(connection)
+            if not connections:
+                del self._by_key[connection.key]
+
+    def close(self) -> Deferred[None]:
+        """Close all that are kept, and keep none any more; fires when they are closed."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        closing = [self._retire(connection) for connection in list(self._since)]
+        return gatherResults(closing).addCallback(lambda _: None)
+
+    def _retire(self, connection: C) -> Deferred[None]:
+        self.drop(connection)
+        return connection.hang_up()
+
+    def _retire_old(self) -> None:
+        self._sweep = None
+        now = self._clock.seconds()
+        for connection, since in list(self._since.items()):
+            if now - since < self._timeout:
+                break
+            self._retire(connection)
+        if self._since:
+            self._sweep = self._clock.callLater(self._timeout / 2, self._retire_old)

@@ -1,0 +1,210 @@
+"""
+Conditional and range requests: from a request's fields and a file's facts to one `Decision`
+(RFC 9110, 13 and 14).
+
+What is supported of ``Range``, on ``GET`` and, so that ``HEAD`` equals ``GET`` without the body
+(CONTRACT 6.5), on ``HEAD``:
+
+* one range of bytes: 206, or 416 if it begins behind the end or is ``-0``;
+* several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2), and a list answered
+  so costs the same whatever it asks for; it is not even read beyond `MAX_RANGES` members;
+* another unit, or anything malformed: ignored, 200.
+
+A field that may be given once and is given more often is one whose meaning is unknown: it is
+ignored, but a repeated ``If-Range`` does not hold, for to ignore it would mix two versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chatfiles.model import FileFacts
+from chatfiles.rules.header_fields import HeaderFields
+from chatfiles.rules.http_dates import format_http_date, parse_http_date
+
+__all__ = ["Decision", "decide", "etag", "last_modified"]
+
+#: A validator is weak while it may still name two versions: nanoseconds (CONTRACT 6.4).
+SETTLED_NS = 1_000_000_000
+#: Members of a ``Range`` list that are told apart.
+MAX_RANGES = 16
+
+_SECOND_NS = 1_000_000_000
+_READS = (b"GET", b"HEAD")
+_OWS = b" \t"
+_LIST_MEMBER = re.compile(rb'[ \t]*(?:((?:W/)?"[^"\x00-\x20\x7f]*")[ \t]*)?(?:,|\Z)')
+_RANGE_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    What to answer.
+
+    :param status: 200, 206, 304, 412 or 416.
+    :param first: the offset of the first byte to send.
+    :param length: the number of bytes to send (by ``GET``; also what ``HEAD`` announces): the
+        ``Content-Length`` of a 200 or 206, otherwise 0.
+    :param headers: ``Content-Range`` of a 206 or 416; none otherwise.
+    """
+
+    status: int
+    first: int
+    length: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def etag(facts: FileFacts, now_ns: int) -> bytes:
+    """
+    :param now_ns: nanoseconds since the epoch; the same for every use in one answer.
+    :return: the entity tag: a hash (an inode's number is nobody's business) of all that changes
+        when the file does; weak while the file is younger than a second or from the future.
+    """
+    identity = (facts.device, facts.inode, facts.size, facts.mtime_ns, facts.ctime_ns)
+    digest = hashlib.blake2b(" ".join(map(str, identity)).encode("ascii"), digest_size=16)
+    prefix = b"" if _is_settled(facts, now_ns) else b"W/"
+    return prefix + b'"' + digest.hexdigest().encode("ascii") + b'"'
+
+
+def last_modified(facts: FileFacts, now_ns: int) -> bytes:
+    """
+    :return: the IMF-fixdate of the modification, never later than now (RFC 9110, 8.8.2.1).
+    """
+    return format_http_date(_modified(facts, now_ns))
+
+
+def decide(method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int) -> Decision:
+    """
+    Evaluate the conditions of a request in the order of RFC 9110, 13.2.2, then its range.
+
+    :param method: the request's method.
+    :param now_ns: nanoseconds since the epoch, as given to `etag`.
+    """
+    failed = _failed_precondition(method, fields, facts, now_ns)
+    if failed is not None:
+        return Decision(failed, 0, 0)
+    span = None
+    if method in _READS and _range_applies(fields, facts, now_ns):
+        span = _requested_span(fields.getRawHeaders(b"Range", ())[0], facts.size)
+    if span is None:
+        return Decision(200, 0, facts.size)
+    if not span:
+        return Decision(416, 0, 0, ((b"Content-Range", b"bytes */%d" % facts.size),))
+    extent = b"bytes %d-%d/%d" % (span.start, span.stop - 1, facts.size)
+    return Decision(206, span.start, span.stop - span.start, ((b"Content-Range", extent),))
+
+
+def _is_settled(facts: FileFacts, now_ns: int) -> bool:
+    return now_ns - facts.mtime_ns >= SETTLED_NS
+
+
+def _modified(facts: FileFacts, now_ns: int) -> int:
+    return min(facts.mtime_ns, now_ns) // _SECOND_NS
+
+
+def _failed_precondition(
+    method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int
+) -> int | None:
+    """RFC 9110, 13.2.2, steps 1 to 4: the status, or ``None`` when every condition holds."""
+    tag = etag(facts, now_ns)
+    reads = method in _READS
+    if matches := fields.getRawHeaders(b"If-Match", ()):
+        if not _names(matches, tag, _same_strongly):
+            return 412
+    elif _modified_since(fields, b"If-Unmodified-Since", facts, now_ns) is True:
+        return 412
+    if matches := fields.getRawHeaders(b"If-None-Match", ()):
+        if _names(matches, tag, _same_weakly):
+            return 304 if reads else 412
+    elif reads and _modified_since(fields, b"If-Modified-Since", facts, now_ns) is False:
+        return 304
+    return None
+
+
+def _modified_since(
+    fields: HeaderFields, name: bytes, facts: FileFacts, now_ns: int
+) -> bool | None:
+    """``None`` unless the field is one valid date (RFC 9110, 13.1.3 and 13.1.4: else ignore it)."""
+    date = _only_date(fields.getRawHeaders(name, ()), now_ns)
+    return None if date is None else _modified(facts, now_ns) > date
+
+
+def _range_applies(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
+    """RFC 9110, 13.2.2, step 5: there is one ``Range``, and ``If-Range`` does not forbid it."""
+    if len(fields.getRawHeaders(b"Range", ())) != 1:
+        return False
+    conditions = fields.getRawHeaders(b"If-Range", ())
+    if not conditions:
+        return True
+    if len(conditions) > 1:
+        return False
+    condition = conditions[0].strip(_OWS)
+    if condition.startswith((b'"', b"W/")):
+        return _same_strongly(condition, etag(facts, now_ns))
+    # A date is a strong validator once its second has passed (RFC 9110, 8.8.2.2 and 13.1.5).
+    date = _only_date(conditions, now_ns)
+    return date == _modified(facts, now_ns) and _is_settled(facts, now_ns)
+
+
+def _requested_span(field: bytes, size: int) -> range | None:
+    """
+    :return: the bytes that ``Range`` selects; an empty range if it selects none (416); ``None`` if
+        the whole file is the answer.
+    """
+    unit, _, members = field.strip(_OWS).partition(b"=")
+    specs = [spec for part in members.split(b",", MAX_RANGES) if (spec := part.strip(_OWS))]
+    if unit.lower() != b"bytes" or len(specs) != 1:
+        return None
+    digits = _RANGE_SPEC.fullmatch(specs[0])
+    if digits is None:
+        return None
+    first, last = (number.lstrip(b"0") for number in digits.groups())
+    if digits[1]:
+        if digits[2] and (len(last), last) < (len(first), first):
+            return None
+        stop = _clipped(last, size - 1) + 1 if digits[2] else size
+        return range(_clipped(first, size), stop)
+    if not digits[2] or (last and size == 0):
+        # A suffix of an empty file can be satisfied (14.1.2), but not written as Content-Range.
+        return None
+    return range(size - _clipped(last, size), size)
+
+
+def _clipped(digits: bytes, limit: int) -> int:
+    """The number, or *limit* if it is larger; digits beyond any offset are never converted."""
+    return limit if len(digits) > 20 else min(int(digits or b"0"), limit)
+
+
+def _only_date(values: Sequence[bytes], now_ns: int) -> int | None:
+    if len(values) != 1:
+        return None
+    return parse_http_date(values[0], now_ns // _SECOND_NS)
+
+
+def _names(values: Sequence[bytes], tag: bytes, same: Callable[[bytes, bytes], bool]) -> bool:
+    """
+    Whether ``If-Match`` or ``If-None-Match`` names what we have: ``*``, or a list with *tag* in it.
+    What follows something malformed does not count.
+    """
+    field = b",".join(values).strip(_OWS)
+    return field == b"*" or any(same(candidate, tag) for candidate in _entity_tags(field))
+
+
+def _entity_tags(field: bytes) -> Iterator[bytes]:
+    position = 0
+    while position < len(field) and (member := _LIST_MEMBER.match(field, position)):
+        if member[1]:
+            yield member[1]
+        position = member.end()
+
+
+def _same_strongly(one: bytes, other: bytes) -> bool:
+    """RFC 9110, 8.8.3.2: a weak tag is never the same as anything, not even as itself."""
+    return one == other and not one.startswith(b"W/")
+
+
+def _same_weakly(one: bytes, other: bytes) -> bool:
+    return one.removeprefix(b"W/") == other.removeprefix(b"W/")

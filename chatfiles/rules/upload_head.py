@@ -1,0 +1,63 @@
+"""
+What both hops ask of an upload before they take its body (CONTRACT 7).
+"""
+
+from __future__ import annotations
+
+from multipart import parse_options_header
+
+from chatfiles.errors import BadRequest, TooLarge, UnsupportedMediaType
+from chatfiles.rules.header_fields import HeaderFields
+
+__all__ = ["MAX_FILES", "check_upload_head", "invalid_form", "megabytes", "request_too_large"]
+
+#: Files of one request.
+MAX_FILES = 64
+#: Characters of a boundary (RFC 2046, 5.1.1).
+MAX_BOUNDARY = 70
+
+
+def megabytes(limit: int) -> str:
+    """:return: a limit in bytes as the texts of refusals have it, such as ``100 MB``."""
+    if limit % (1 << 20):
+        return f"{limit} bytes"
+    return f"{limit >> 20} MB"
+
+
+def request_too_large(limit: int) -> TooLarge:
+    """:return: what is said of a body over *limit* bytes."""
+    return TooLarge(
+        f"request body exceeds total limit ({megabytes(limit)})", code="request_too_large"
+    )
+
+
+def invalid_form(detail: str) -> BadRequest:
+    """:return: what is said of a body that is no well-formed form."""
+    return BadRequest("failed to parse multipart form", code="invalid_multipart", detail=detail)
+
+
+def check_upload_head(fields: HeaderFields, length: int | None, limit: int) -> str:
+    """
+    Judge an upload by its head.
+
+    :param fields: of the request.
+    :param length: the declared length of the body in bytes; ``None`` when it is chunked.
+    :param limit: bytes that a body may have.
+    :return: the boundary between the parts of the form.
+    :raise UnsupportedMediaType: not ``multipart/form-data``, or encoded.
+    :raise BadRequest: it has no valid boundary.
+    :raise TooLarge: it declares more than *limit*.
+    """
+    codings = fields.getRawHeaders(b"content-encoding", ())
+    if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
+        raise UnsupportedMediaType("an upload must not have a Content-Encoding")
+    types = fields.getRawHeaders(b"content-type", ())
+    essence, options = parse_options_header(types[0].decode("latin-1")) if types else ("", {})
+    if len(types) != 1 or essence.lower() != "multipart/form-data":
+        raise UnsupportedMediaType("expected multipart/form-data")
+    if length is not None and length > limit:
+        raise request_too_large(limit)
+    boundary = str(options.get("boundary", ""))
+    if not 0 < len(boundary) <= MAX_BOUNDARY or not (boundary.isascii() and boundary.isprintable()):
+        raise invalid_form("no valid boundary")
+    return boundary

@@ -1,0 +1,431 @@
+"""
+The options of ``twistd chatfiles``: from the command line and the environment to values that hold.
+
+A missing or wrong option ends the process with status 1 and one line, before anything listens
+(CONTRACT 2).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from twisted.python import usage
+
+from chatfiles.model import parse_workspace_id
+from chatfiles.rules.base_url import parse_base_url
+from chatfiles.rules.database_url import absolute_database, has_password
+from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.rules.virtual_paths import ROOTS
+
+__all__ = ["Options", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+
+PLATFORM, WORKSPACE = "platform", "workspace"
+_BOTH = (PLATFORM, WORKSPACE)
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+class Wrong(ValueError):
+    """An option's value is not one that it takes; the text says what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """What both roles are told; times in seconds, sizes in bytes."""
+
+    listen: tuple[str, ...]
+    max_request_bytes: int
+    max_file_bytes: int
+    connect_timeout: float
+    header_timeout: float
+    idle_timeout: float
+    drain_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSettings:
+    """What a platform is told."""
+
+    shared: SharedSettings
+    state_dir: str
+    database: str
+    admin_token_file: str
+    upstream_allow: tuple[str, ...]
+    trusted_proxy: tuple[str, ...]
+    open_registration: bool
+    drain_delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSettings:
+    """What a workspace is told."""
+
+    shared: SharedSettings
+    roots: Mapping[bytes, str]
+    configs_dir: str
+    platform: str | None
+    workspace_id: str | None
+    advertise: str | None
+    deny: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """
+    One option.
+
+    :param parse: makes its value from text, or raises `Wrong`.
+    :param default: its text when it is not given; ``None`` for no value.
+    :param many: it may be given more than once; in the environment one value stands on a line.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    help: str
+    parse: Callable[[str], Any]
+    default: str | None = None
+    many: bool = False
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise Wrong("a value that is not empty")
+    return value
+
+
+def _count(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", value) or not int(value):
+        raise Wrong("a whole number of bytes, such as 104857600")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value) or not float(value):
+        raise Wrong("a number of seconds greater than 0, such as 30")
+    return float(value)
+
+
+def _seconds_or_none(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
+        raise Wrong("a number of seconds, such as 5, or 0")
+    return float(value)
+
+
+def _switch(value: str) -> bool:
+    if value.lower() not in _TRUE | _FALSE:
+        raise Wrong("nothing on the command line; 1 or 0 in the environment")
+    return value.lower() in _TRUE
+
+
+def _role(value: str) -> str:
+    if value not in _BOTH:
+        raise Wrong("platform or workspace")
+    return value
+
+
+def _uuid(value: str) -> str:
+    if parse_workspace_id(value) is None:
+        raise Wrong("a UUID, such as 5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10")
+    return value.lower()
+
+
+def _base_url(value: str) -> str:
+    try:
+        parse_base_url(value)
+    except ValueError as error:
+        raise Wrong(f"a URL, such as https://files.example.com: {error}") from None
+    return value
+
+
+def _workspace_url(value: str) -> str:
+    try:
+        parse_workspace_url(value)
+    except ValueError as error:
+        raise Wrong(f"a URL, such as http://10.0.0.7:8000: {error}") from None
+    return value
+
+
+def _root(value: str) -> tuple[bytes, str]:
+    virtual, equals, directory = value.partition("=")
+    if os.fsencode(virtual) not in ROOTS or not equals or not directory:
+        names = ", ".join(os.fsdecode(root) for root in ROOTS)
+        raise Wrong(f"ROOT=DIRECTORY, such as /workspace=/srv/ws1; ROOT is one of {names}")
+    return os.fsencode(virtual), os.path.abspath(directory)
+
+
+_LISTEN_HELP = "Twisted server endpoint to listen on; may be given several times. Default: "
+
+OPTIONS: tuple[Option, ...] = (
+    Option("role", _BOTH, "platform or workspace (required)", _role),
+    Option(
+        "listen",
+        _BOTH,
+        _LISTEN_HELP + "tcp:8080:interface=127.0.0.1 (platform), tcp:8000:… (workspace)",
+        _text,
+        many=True,
+    ),
+    Option(
+        "state-dir",
+        (PLATFORM,),
+        "directory of the embedded registry and the generated admin token, created 0700",
+        _text,
+        "./chatfiles-state",
+    ),
+    Option(
+        "database",
+        (PLATFORM,),
+        "sqlite:PATH or postgresql://USER@HOST/NAME. Default: sqlite:STATE-DIR/registry.db",
+        _text,
+    ),
+    Option(
+        "admin-token-file",
+        (PLATFORM,),
+        "file of the admin token, generated if absent. Default: STATE-DIR/admin-token",
+        _text,
+    ),
+    Option(
+        "upstream-allow",
+        (PLATFORM,),
+        "network that workspace URLs may resolve to besides public addresses, such as 10.0.0.0/8; "
+        "may be given several times",
+        _text,
+        many=True,
+    ),
+    Option(
+        "trusted-proxy",
+        (PLATFORM,),
+        "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.5/32, or unix for "
+        "those on a Unix socket; may be given several times",
+        _text,
+        many=True,
+    ),
+    Option(
+        "root",
+        (WORKSPACE,),
+        "directory of a root, such as /workspace=/srv/ws1; may be given several times; naming any "
+        "leaves out those not named. Default: each root is the directory of its name",
+        _root,
+        many=True,
+    ),
+    Option(
+        "configs-dir",
+        (WORKSPACE,),
+        "where the credential files are. Default: $CONFIGS_DIR, else the directory of /configs",
+        _text,
+    ),
+    Option("platform", (WORKSPACE,), "URL of the platform to register with", _base_url),
+    Option("workspace-id", (WORKSPACE,), "UUID of this workspace, with --platform", _uuid),
+    Option(
+        "advertise",
+        (WORKSPACE,),
+        "URL at which the platform reaches this workspace, with --platform",
+        _workspace_url,
+    ),
+    Option(
+        "deny",
+        (WORKSPACE,),
+        "glob of virtual paths never served, such as /home/*/.ssh/**; may be given several times",
+        _text,
+        many=True,
+    ),
+    Option("max-request-bytes", _BOTH, "bytes of one upload request", _count, "104857600"),
+    Option("max-file-bytes", _BOTH, "bytes of one uploaded file", _count, "104857600"),
+    Option("connect-timeout", _BOTH, "seconds to connect to a workspace", _seconds, "5"),
+    Option("header-timeout", _BOTH, "seconds for the head of a message, in total", _seconds, "30"),
+    Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
+    Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
+    Option(
+        "drain-delay",
+        (PLATFORM,),
+        "seconds at shutdown to go on accepting while /ready says 503, so that balancers notice",
+        _seconds_or_none,
+        "0",
+    ),
+    Option(
+        "open-registration",
+        (PLATFORM,),
+        "let a workspace without any live token register without a credential",
+        _switch,
+        "0",
+    ),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+_FLAG = "open-registration"
+
+
+def _refuse_abbreviations(words: Sequence[str]) -> None:
+    """Somebody's ``--admin-token=SECRET`` would be taken for ``--admin-token-file``."""
+    for word in words:
+        name = word[2:].partition("=")[0] if word.startswith("--") else ""
+        is_short = any(each != name and each.startswith(name) for each in _BY_NAME)
+        if name and is_short and name not in _BY_NAME:
+            raise usage.UsageError(f"--{name} is not an option")
+
+
+def _variable(name: str) -> str:
+    return "CHATFILES_" + name.upper().replace("-", "_")
+
+
+class _Given(str):
+    """Text from the command line: one that is the default's wins over the environment, too."""
+
+    __slots__ = ()
+
+
+def _adder(option: Option) -> Callable[[Options, str], None]:
+    def add(self: Options, value: str) -> None:
+        self.given.setdefault(option.name, []).append(value)
+
+    add.__doc__ = option.help
+    return add
+
+
+class Options(usage.Options):
+    """
+    Parsed by ``twistd``; afterwards `settings` holds what the role was told.
+
+    :param environment: where ``CHATFILES_*`` are looked up.
+    """
+
+    synopsis = "--role=platform|workspace [options]"
+    longdesc = (
+        "Examples:\n"
+        "  twistd -n chatfiles --role=platform --state-dir=/var/lib/chatfiles\n"
+        "  twistd -n chatfiles --role=workspace --root=/workspace=/srv/ws1\n\n"
+        "Every option can also be set as CHATFILES_<NAME> in the environment "
+        "(CHATFILES_LISTEN, CHATFILES_STATE_DIR, …); the command line wins. Of an option that may "
+        "be given several times, one value stands on a line. The admin token can be given as "
+        "CHATFILES_ADMIN_TOKEN."
+    )
+    optFlags: ClassVar[list[list[Any]]] = [[_FLAG, None, _BY_NAME[_FLAG].help]]
+    optParameters: ClassVar[list[list[Any]]] = [
+        [option.name, None, option.default, option.help, _Given]
+        for option in OPTIONS
+        if not option.many and option.name != _FLAG
+    ]
+    settings: PlatformSettings | WorkspaceSettings
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.given: dict[str, list[str]] = {}
+        self.environment = os.environ if environment is None else environment
+        super().__init__()
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """As usual, but what is wrong ends the process with one line; nothing is abbreviated."""
+        try:
+            _refuse_abbreviations(sys.argv[1:] if options is None else options)
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None
+
+    def postOptions(self) -> None:
+        """Judge everything."""
+        for name, value in self.items():
+            if name == _FLAG and value:
+                self.given[name] = ["1"]
+            elif isinstance(value, _Given):
+                self.given[name] = [str(value)]
+        role = self._one("role", None)
+        if role is None:
+            raise usage.UsageError("--role is required: platform or workspace")
+        for name in self.given:
+            if role not in _BY_NAME[name].roles:
+                raise usage.UsageError(f"--{name} is not an option of --role={role}")
+        self.settings = self._platform() if role == PLATFORM else self._workspace()
+
+    @property
+    def exposes_password(self) -> bool:
+        """Whether the command line, which everybody can read, has the database's password."""
+        return any(has_password(text) for text in self.given.get("database", ()))
+
+    # -- values
+
+    def _texts(self, option: Option) -> list[str]:
+        if option.name in self.given:
+            return self.given[option.name]
+        value = self.environment.get(_variable(option.name))
+        if value is None or (option.many and not value.strip()):
+            return [] if option.default is None else [option.default]
+        return [line for line in value.splitlines() if line.strip()] if option.many else [value]
+
+    def _giver(self, name: str) -> str:
+        """:return: what gave an option's value: whoever set a variable may not think of it."""
+        return f"--{name}" if name in self.given else f"the {_variable(name)} of the environment"
+
+    def _many(self, name: str) -> tuple[Any, ...]:
+        option = _BY_NAME[name]
+        try:
+            return tuple(option.parse(text) for text in self._texts(option))
+        except Wrong as error:
+            raise usage.UsageError(f"--{name} takes {error}") from None
+
+    def _one(self, name: str, default: Any) -> Any:
+        values = self._many(name)
+        return values[-1] if values else default
+
+    def _networks(self, name: str) -> tuple[str, ...]:
+        return tuple(" ".join(self._many(name)).replace(",", " ").split())
+
+    def _shared(self, port: int) -> SharedSettings:
+        return SharedSettings(
+            listen=self._many("listen") or (f"tcp:{port}:interface=127.0.0.1",),
+            max_request_bytes=self._one("max-request-bytes", None),
+            max_file_bytes=self._one("max-file-bytes", None),
+            connect_timeout=self._one("connect-timeout", None),
+            header_timeout=self._one("header-timeout", None),
+            idle_timeout=self._one("idle-timeout", None),
+            drain_timeout=self._one("drain-timeout", None),
+        )
+
+    def _platform(self) -> PlatformSettings:
+        state_dir = os.path.abspath(self._one("state-dir", None))
+        return PlatformSettings(
+            shared=self._shared(8080),
+            state_dir=state_dir,
+            database=absolute_database(self._one("database", f"sqlite:{state_dir}/registry.db")),
+            admin_token_file=os.path.abspath(
+                self._one("admin-token-file", os.path.join(state_dir, "admin-token"))
+            ),
+            upstream_allow=self._networks("upstream-allow"),
+            trusted_proxy=self._networks("trusted-proxy"),
+            open_registration=self._one(_FLAG, None),
+            drain_delay=self._one("drain-delay", None),
+        )
+
+    def _workspace(self) -> WorkspaceSettings:
+        named = self._many("root")
+        roots = dict(named) or {root: os.fsdecode(root) for root in ROOTS}
+        if len(roots) < len(named):
+            raise usage.UsageError("--root takes each root once")
+        configs = self.environment.get("CONFIGS_DIR") or roots.get(b"/configs", "/configs")
+        platform = self._one("platform", None)
+        workspace_id, advertise = self._one("workspace-id", None), self._one("advertise", None)
+        if platform is not None:
+            given = self._giver("platform")
+            if workspace_id is None:
+                raise usage.UsageError(f"--workspace-id is required with {given}: a UUID")
+            if advertise is None:
+                raise usage.UsageError(
+                    f"--advertise is required with {given}: "
+                    "the URL at which the platform reaches this workspace"
+                )
+        return WorkspaceSettings(
+            shared=self._shared(8000),
+            roots=roots,
+            configs_dir=os.path.abspath(self._one("configs-dir", configs)),
+            platform=platform,
+            workspace_id=workspace_id,
+            advertise=advertise,
+            deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
+        )
+
+
+for _option in OPTIONS:
+    if _option.many:
+        setattr(Options, "opt_" + _option.name.replace("-", "_"), _adder(_option))

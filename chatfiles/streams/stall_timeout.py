@@ -1,0 +1,180 @@
+"""
+Deadlines of progress: what counts is that the other end took a byte, however slowly (CONTRACT 9).
+
+How often a producer is resumed tells nothing of that: a caller that takes 10 kB/s from a full
+buffer resumes its producer every minute or so.  The kernel knows better.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = [
+    "PROXY_STALL_FACTOR",
+    "StallTimeout",
+    "acknowledged",
+    "socket_of",
+    "stall_timeout_for",
+    "unsent",
+]
+
+#: How often a watch looks, as a part of its timeout.
+LOOKS = 8
+
+#: How many idle timeouts an intermediary may take nothing.  It watches its own caller, and holds us
+#: back while that one is slow; how much it takes at a time, up to some megabytes, depends on its
+#: buffers and not on the caller.
+PROXY_STALL_FACTOR = 10
+
+# struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
+_BYTES_ACKED = struct.Struct("=Q")
+_BYTES_ACKED_AT = 120
+# tcpi_snd_mss and, since Linux 5.4, tcpi_snd_wnd are u32.
+_U32 = struct.Struct("=I")
+_MSS_AT, _WINDOW_AT = 16, 228
+
+#: Bytes a second of the slowest caller that is alive (CONTRACT 9).
+ALIVE = 10_000
+#: How many timeouts a caller may seem to take nothing, at the most.
+MOST_TIMEOUTS = 4
+
+
+def acknowledged(transport: Any) -> Callable[[], Hashable]:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: a callable whose answer changes whenever the other end has taken bytes; for a transport
+        without a socket it never changes.
+    """
+    handle = socket_of(transport)
+    if handle is None:
+        return lambda: 0
+    if handle.family in (socket.AF_INET, socket.AF_INET6):
+        return lambda: _tcp_acknowledged(handle)
+    return lambda: _unsent(handle)
+
+
+def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
+    """
+    How long a living caller may seem to take nothing.  Its kernel tells of room only when about a
+    sixteenth of its receive buffer is free, and a segment or two, or all of a small buffer (Linux,
+    ``__tcp_select_window``); and ours may notice only when it next asks.  Measured on loopback, at
+    10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with 92 KiB (what Linux begins
+    with) or 360 KiB, 20 s with 2.6 MB.
+
+    :param transport: a connection of Twisted, TLS or not.
+    :param timeout: seconds, where buffers are small.
+    :return: a callable that gives the seconds, by the largest window, or burst, that it has seen.
+    """
+    handle = socket_of(transport)
+    if handle is None or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return lambda: timeout
+    largest, before = 0, _tcp_acknowledged(handle)
+
+    def seconds() -> float:
+        nonlocal largest, before
+        segment, window = _tcp_window(handle)
+        # What is taken at once says more: a window may be full again before it is looked at.
+        taken = _tcp_acknowledged(handle)
+        largest, before = max(largest, window, taken - before), taken
+        gap = max(segment, min(largest, 2 * segment), largest / 12) / ALIVE
+        return min(max(timeout, 1.75 * gap), MOST_TIMEOUTS * timeout)
+
+    return seconds
+
+
+def _tcp_window(handle: socket.socket) -> tuple[int, int]:
+    """:return: bytes of a segment, and of the window that the other end offers."""
+    try:
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        return _U32.unpack_from(fields, _MSS_AT)[0], _U32.unpack_from(fields, _WINDOW_AT)[0]
+    except (OSError, struct.error):
+        return 0, 0
+
+
+def unsent(transport: Any) -> int:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: how many bytes its socket holds that the other end has not taken; 0 without a socket.
+    """
+    handle = socket_of(transport)
+    return 0 if handle is None else _unsent(handle)
+
+
+def socket_of(transport: Any) -> socket.socket | None:
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: its socket, if there is one.
+    """
+    while hasattr(transport, "transport"):  # TLS: the socket is below
+        transport = transport.transport
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
+def _tcp_acknowledged(handle: socket.socket) -> int:
+    try:
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        return int(_BYTES_ACKED.unpack_from(fields, _BYTES_ACKED_AT)[0])
+    except (OSError, struct.error):
+        return _unsent(handle)
+
+
+def _unsent(handle: socket.socket) -> int:
+    try:
+        # SIOCOUTQ has the number of TIOCOUTQ.
+        pending = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        return int.from_bytes(pending, sys.byteorder)
+    except (OSError, ValueError):  # closed
+        return 0
+
+
+class StallTimeout:
+    """
+    Calls *stalled* once when *state* has not changed for *timeout* seconds.
+
+    :param clock: for the timer.
+    :param timeout: seconds.
+    :param state: any value that changes with progress.
+    :param stalled: called at most once; the watch has ended by then.
+    :param patience: gives the seconds that are waited now, where that is not always *timeout*.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        timeout: float,
+        state: Callable[[], Hashable],
+        stalled: Callable[[], object],
+        patience: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._patience = patience or (lambda: timeout)
+        self._state = state
+        self._stalled = stalled
+        self._seen = state()
+        self._since = clock.seconds()
+        self._timer: IDelayedCall = clock.callLater(timeout / LOOKS, self._look)
+
+    def _look(self) -> None:
+        now, state = self._clock.seconds(), self._state()
+        if state != self._seen:
+            self._seen, self._since = state, now
+        left = self._since + self._patience() - now
+        if left <= 0:
+            self._stalled()
+            return
+        self._timer = self._clock.callLater(min(self._timeout / LOOKS, left), self._look)
+
+    def stop(self) -> None:
+        """End the watch; idempotent."""
+        if self._timer.active():
+            self._timer.cancel()

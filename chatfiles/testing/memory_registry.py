@@ -1,0 +1,357 @@
+"""
+A registry in memory, for tests: the contract's suite holds it to what the real ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from chatfiles.errors import ChatfilesError, RegistryUnavailable
+from chatfiles.model import Scope, Token, Workspace
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.registry.queries import (
+    already_claimed,
+    token_exists,
+    unknown_place,
+    workspace_exists,
+)
+from chatfiles.platform.registry.rows import utc
+from chatfiles.platform.registry.subscribers import Subscribers
+
+__all__ = ["MemoryRegistry"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Row:
+    workspace: Workspace
+    created_at: datetime
+
+
+@dataclass
+class _Entry:
+    token: Token
+    digest: bytes
+    revoked: bool = False
+
+
+@implementer(IWorkspaceRegistry)
+class MemoryRegistry:
+    """
+    A fake that answers at once, or when it is let.
+
+    As with the real ones, calls before `start` and after `close` fail.
+
+    :ivar holding: while true, what is asked is done, but its answer waits for `release`.
+    :ivar asked: the name of every call so far, in order.
+    :param now: gives the aware time.
+    :param new_id: gives the id of a new token.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self.holding = False
+        self.asked: list[str] = []
+        self._now = now
+        self._new_id = new_id
+        self._failing = False
+        self._open = False
+        self._closed = False
+        self._rows: dict[UUID, _Row] = {}
+        self._entries: dict[UUID, _Entry] = {}
+        self._held: list[Callable[[], None]] = []
+        self._subscribers = Subscribers()
+
+    @property
+    def failing(self) -> bool:
+        """
+        While true, every call fails with `RegistryUnavailable` and changes nothing; subscribers
+        are told ``None``, as by a registry that cannot tell any more.
+        """
+        return self._failing
+
+    @failing.setter
+    def failing(self, failing: bool) -> None:
+        self._failing = failing
+        if failing:
+            self._subscribers.tell(None)
+
+    @property
+    def watching(self) -> bool:
+        """Whether it does not fail."""
+        return not self._failing
+
+    def release(self) -> None:
+        """Hold no more, and give the answers that were held, in order."""
+        self.holding = False
+        while self._held:
+            self._held.pop(0)()
+
+    def start(self) -> Deferred[None]:
+        self._open = not (self._closed or self._failing)
+        return self._answer("start", lambda: None)
+
+    def close(self) -> Deferred[None]:
+        self._open, self._closed = False, True
+        self.release()
+        return succeed(None)
+
+    def check(self) -> Deferred[None]:
+        return self._answer("check", lambda: None)
+
+    def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        return self._subscribers.subscribe(changed)
+
+    def workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        return self._answer("workspace", lambda: self._live(workspace_id))
+
+    def fresh_workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        return self._answer("fresh_workspace", lambda: self._live(workspace_id))
+
+    def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
+        def read() -> Sequence[Workspace]:
+            rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.workspace.id))
+            if after is not None and after not in self._rows:
+                raise unknown_place()
+            ids = [row.workspace.id for row in rows]
+            behind = rows[0 if after is None else ids.index(after) + 1 :]
+            live = [row.workspace for row in behind if row.workspace.status != "removed"]
+            return live[:limit]
+
+        return self._answer("workspaces", read)
+
+    def create_workspace(
+        self,
+        workspace_id: UUID,
+        *,
+        name: str,
+        url: str | None,
+        delivery_mode: str | None,
+        secret: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        token_name: str | None,
+    ) -> Deferred[Workspace]:
+        def change() -> Workspace:
+            if workspace_id in self._rows:
+                raise workspace_exists()
+            self._check_new(digest)
+            created = self._store(
+                Workspace(workspace_id, name, url, "provisioning", delivery_mode, secret)
+            )
+            self._add_token(workspace_id, digest, prefix, scopes, token_name)
+            return created
+
+        return self._answer("create_workspace", change)
+
+    def register(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str | None,
+    ) -> Deferred[Workspace | None]:
+        return self._answer(
+            "register", lambda: self._register(workspace_id, url, delivery_mode, create_name)
+        )
+
+    def claim(
+        self,
+        workspace_id: UUID,
+        *,
+        url: str | None,
+        delivery_mode: str | None,
+        create_name: str,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Deferred[Workspace | None]:
+        def change() -> Workspace | None:
+            if self._entries_of(workspace_id):
+                raise already_claimed()
+            self._check_new(digest)
+            found = self._register(workspace_id, url, delivery_mode, create_name)
+            if found is not None:
+                self._add_token(workspace_id, digest, prefix, scopes, name)
+            return found
+
+        return self._answer("claim", change)
+
+    def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
+        def change() -> str | None:
+            found = self._live(workspace_id)
+            if found is not None and not found.inbound_secret:
+                found = self._store(replace(found, inbound_secret=candidate))
+            return None if found is None else found.inbound_secret
+
+        return self._answer("ensure_secret", change)
+
+    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
+        def change() -> None:
+            for workspace_id, heard_at in heard.items():
+                found = self._live(workspace_id)
+                if found is not None:
+                    latest = _later(found.last_heartbeat_at, heard_at)
+                    self._rows[workspace_id].workspace = replace(found, last_heartbeat_at=latest)
+
+        return self._answer("touch_workspaces", change)
+
+    def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
+        def change() -> bool:
+            found = self._live(workspace_id)
+            if found is None:
+                return False
+            for entry in self._entries_of(workspace_id):
+                entry.revoked = True
+            self._store(replace(found, status="removed"))
+            return True
+
+        return self._answer("remove_workspace", change)
+
+    def token(self, digest: bytes) -> Deferred[Token | None]:
+        def read() -> Token | None:
+            for entry in self._entries.values():
+                if entry.digest == digest and not entry.revoked:
+                    return entry.token
+            return None
+
+        return self._answer("token", read)
+
+    def create_token(
+        self,
+        workspace_id: UUID,
+        *,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+        only_first: bool = False,
+    ) -> Deferred[Token | None]:
+        def change() -> Token | None:
+            if self._live(workspace_id) is None:
+                return None
+            if only_first and self._entries_of(workspace_id):
+                return None
+            self._check_new(digest)
+            return self._add_token(workspace_id, digest, prefix, scopes, name)
+
+        return self._answer("create_token", change)
+
+    def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:
+        return self._answer("has_live_token", lambda: bool(self._entries_of(workspace_id)))
+
+    def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
+        def read() -> Sequence[Token]:
+            found = [entry.token for entry in self._entries_of(workspace_id)]
+            return sorted(found, key=lambda token: (token.created_at, token.id))
+
+        return self._answer("tokens", read)
+
+    def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
+        def change() -> bool:
+            entry = self._entries.get(token_id)
+            if entry is None or entry.revoked or entry.token.workspace_id != workspace_id:
+                return False
+            entry.revoked = True
+            self._subscribers.tell(workspace_id)
+            return True
+
+        return self._answer("revoke_token", change)
+
+    def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
+        def change() -> None:
+            for token_id, used_at in used.items():
+                entry = self._entries.get(token_id)
+                if entry is not None:
+                    latest = _later(entry.token.last_used_at, used_at)
+                    entry.token = replace(entry.token, last_used_at=latest)
+
+        return self._answer("touch_tokens", change)
+
+    def _live(self, workspace_id: UUID) -> Workspace | None:
+        row = self._rows.get(workspace_id)
+        return None if row is None or row.workspace.status == "removed" else row.workspace
+
+    def _entries_of(self, workspace_id: UUID) -> list[_Entry]:
+        return [
+            entry
+            for entry in self._entries.values()
+            if entry.token.workspace_id == workspace_id and not entry.revoked
+        ]
+
+    def _register(
+        self, workspace_id: UUID, url: str | None, delivery_mode: str | None, name: str | None
+    ) -> Workspace | None:
+        found = self._live(workspace_id)
+        if found is None:
+            if name is None or workspace_id in self._rows:
+                return None
+            found = Workspace(workspace_id, name, None, None, None, None)
+        return self._store(
+            replace(
+                found,
+                status="online",
+                url=found.url if url is None else url,
+                delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
+                last_heartbeat_at=utc(self._now()),
+            )
+        )
+
+    def _check_new(self, digest: bytes) -> None:
+        if any(entry.digest == digest for entry in self._entries.values()):
+            raise token_exists()
+
+    def _add_token(
+        self,
+        workspace_id: UUID,
+        digest: bytes,
+        prefix: str,
+        scopes: frozenset[Scope],
+        name: str | None,
+    ) -> Token:
+        token = Token(
+            self._new_id(), workspace_id, prefix, scopes, name, created_at=utc(self._now())
+        )
+        self._entries[token.id] = _Entry(token, digest)
+        self._subscribers.tell(workspace_id)
+        return token
+
+    def _store(self, workspace: Workspace) -> Workspace:
+        row = self._rows.setdefault(workspace.id, _Row(workspace, utc(self._now())))
+        row.workspace = workspace
+        self._subscribers.tell(workspace.id)
+        return workspace
+
+    def _answer(self, name: str, work: Callable[[], T]) -> Deferred[T]:
+        self.asked.append(name)
+        answer: Deferred[T] = Deferred()
+        try:
+            if self._failing or not self._open:
+                raise RegistryUnavailable
+            give = partial(answer.callback, work())
+        except ChatfilesError as error:
+            give = partial(answer.errback, error)
+        self._held.append(give)
+        if not self.holding:
+            self.release()
+        return answer
+
+
+def _later(known: datetime | None, moment: datetime) -> datetime:
+    return utc(moment) if known is None else max(known, utc(moment))

@@ -1,0 +1,191 @@
+"""
+Which virtual paths are never served nor listed (CONTRACT 5): globs, judged without looking at any
+file system.
+
+``*`` stands for any bytes within a segment, ``**`` for any bytes at all (``/**/`` also for a
+single ``/``), ``?`` for one character within a segment.  Nothing else is special, and the
+characters that are so elsewhere are refused rather than taken literally.  A rule covers what it
+names and everything below it.  ASCII letters match in either case, since the file system below may
+not tell them apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chatfiles.rules.virtual_paths import ROOTS
+
+__all__ = ["DEFAULT_GLOBS", "DenyRules", "Glob"]
+
+#: The rules that always hold: what the role keeps beside the files, and secrets of the agent.
+DEFAULT_GLOBS: Final[tuple[bytes, ...]] = (
+    b"/configs/.auth_token*",
+    b"/configs/.platform_inbound_secret*",
+    b"/configs/.hermes/**",
+)
+
+#: Bytes that a glob may have, as a path (CONTRACT 5).
+MAX_GLOB = 4096
+
+_TOKEN = re.compile(rb"\*+|[^*]")
+_SLASH = ord("/")
+_NO_SLASH = [byte for byte in range(256) if byte != _SLASH]
+_CONTINUATION = range(0x80, 0xC0)  # the bytes of a UTF-8 character after its first
+_UNSUPPORTED = b"[]{}\\"
+
+
+@dataclass(frozen=True, slots=True)
+class _Automaton:
+    """
+    A glob as sets of states, each set one integer: state *n* means that *n* tokens are matched.
+
+    A byte takes a set on by two masks, so a match costs one step per byte of the path, whatever
+    the glob (the Shift-And method, Baeza-Yates and Gonnet 1992).
+
+    :param accept: for each byte, the states that it leads on from.
+    :param stay: for each byte, the states in which it may be passed over.
+    :param free: the states whose next token also matches nothing.
+    :param skip: the states which, when entered by a slash, may skip the next two tokens: ``**/``.
+    """
+
+    accept: tuple[int, ...]
+    stay: tuple[int, ...]
+    free: int
+    skip: int
+    final: int
+
+    def step(self, states: int, byte: int) -> int:
+        """:return: the states after one more byte of a path."""
+        arrived = (states & self.accept[byte]) << 1
+        states = arrived | (arrived & self.skip) << 2 | states & self.stay[byte]
+        return states | (states & self.free) << 1
+
+
+def _compile(glob: bytes) -> _Automaton:
+    accept, stay = [0] * 256, [0] * 256
+    free = skip = 0
+    tokens = _TOKEN.findall(glob)
+    for state, token in enumerate(tokens):
+        here = 1 << state
+        if token == b"?":
+            for byte in _NO_SLASH:
+                accept[byte] |= here
+            for byte in _CONTINUATION:
+                stay[byte] |= here << 1
+        elif not token.startswith(b"*"):
+            accept[token[0]] |= here
+        else:
+            free |= here
+            for byte in range(256) if len(token) > 1 else _NO_SLASH:
+                stay[byte] |= here
+            if len(token) > 1 and tokens[state - 1] == b"/" == _after(tokens, state):
+                skip |= here
+    return _Automaton(tuple(accept), tuple(stay), free, skip, 1 << len(tokens))
+
+
+def _after(tokens: Sequence[bytes], state: int) -> bytes:
+    return tokens[state + 1] if state + 1 < len(tokens) else b""
+
+
+class Glob:
+    """
+    One rule.
+
+    :param glob: bytes, absolute, beneath a root.
+    :raise ValueError: with a sentence for whoever wrote the rule.
+    """
+
+    __slots__ = ("_automaton", "_prefix", "raw")
+
+    def __init__(self, glob: bytes) -> None:
+        #: The rule as it was given.
+        self.raw = glob
+        folded = _normal(glob)
+        self._automaton = _compile(folded)
+        self._prefix = folded[: next((n for n, c in enumerate(folded) if c in b"*?"), len(folded))]
+        if not any(self._may_reach(root) for root in ROOTS):
+            raise ValueError(_sentence(glob, "must be under " + _named(ROOTS)))
+
+    def __repr__(self) -> str:
+        return f"Glob({self.raw!r})"
+
+    def matches(self, folded: bytes) -> bool:
+        """
+        :param folded: a virtual path, its ASCII letters in lower case.
+        :return: whether the rule names the path or a directory above it.
+        """
+        if not folded.startswith(self._prefix):
+            return False
+        return self._run(folded)[0]
+
+    def _may_reach(self, root: bytes) -> bool:
+        matched, states = self._run(root + b"/")
+        return matched or states != 0
+
+    def _run(self, path: bytes) -> tuple[bool, int]:
+        automaton, states = self._automaton, 1  # nothing is matched yet
+        for byte in path:
+            if byte == _SLASH and states & automaton.final:
+                return True, states
+            states = automaton.step(states, byte)
+            if not states:
+                return False, 0
+        return bool(states & automaton.final), states
+
+
+class DenyRules:
+    """
+    The rules that hold for a workspace: `DEFAULT_GLOBS` and those of its operator.
+
+    :param extra: globs, bytes (the values of ``--deny``).
+    :raise ValueError: with a sentence for the first that is not a rule.
+    """
+
+    __slots__ = ("globs",)
+
+    def __init__(self, extra: Iterable[bytes] = ()) -> None:
+        self.globs: tuple[Glob, ...] = tuple(Glob(glob) for glob in (*DEFAULT_GLOBS, *extra))
+
+    def denies(self, raw: bytes) -> bool:
+        """
+        :param raw: a virtual path that keeps the rules of form.
+        :return: whether it is to be treated as a missing file.
+        """
+        folded = raw.lower()
+        return any(glob.matches(folded) for glob in self.globs)
+
+
+def _normal(glob: bytes) -> bytes:
+    """:return: the rule in lower case, without the tail that everything below stands for."""
+    if not glob.startswith(b"/"):
+        raise ValueError(_sentence(glob, "must be absolute (begin with a slash)"))
+    if b"\0" in glob:
+        raise ValueError(_sentence(glob, "must not contain a NUL"))
+    if len(glob) > MAX_GLOB:
+        raise ValueError(_sentence(glob[:64], f"must not be longer than {MAX_GLOB} bytes"))
+    if any(byte in _UNSUPPORTED for byte in glob):
+        raise ValueError(_sentence(glob, "may use only *, ** and ?; write ? for one of []{}\\"))
+    folded = glob.lower()
+    folded = folded.removesuffix(b"/")
+    segments = folded.split(b"/")[1:]
+    if any(segment in (b"", b".", b"..") for segment in segments):
+        raise ValueError(_sentence(glob, "has an empty, . or .. segment, which no path has"))
+    while len(segments) > 1 and segments[-1] == b"**":
+        segments.pop()
+    kept: list[bytes] = []
+    for segment in segments:
+        if not (segment == b"**" and kept and kept[-1] == b"**"):
+            kept.append(segment)
+    return b"/" + b"/".join(kept)
+
+
+def _sentence(glob: bytes, complaint: str) -> str:
+    return f"deny rule {glob.decode('utf-8', 'replace')!a} {complaint}"
+
+
+def _named(roots: Iterable[bytes]) -> str:
+    names = [root.decode("ascii") for root in roots]
+    return ", ".join(names[:-1]) + ", or " + names[-1]

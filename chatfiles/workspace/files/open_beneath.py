@@ -1,0 +1,189 @@
+"""
+Opening what lies beneath a directory, with every symlink on the way refused (CONTRACT 5), and what
+a failure means to the caller.
+
+A regular file is opened in two steps: a descriptor that only names it (``O_PATH``), and, once
+``fstat`` says that it is a regular file, one that reads it, reached through ``/proc/self/fd``.  So
+no FIFO's writer is woken, no device is started, and no path is resolved twice.  Where there is no
+``/proc`` the file is opened at once, ``O_NONBLOCK``, and judged afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from functools import cache
+
+from chatfiles.errors import (
+    NOT_NOW,
+    ChatfilesError,
+    Forbidden,
+    InvalidPath,
+    NotARegularFile,
+    NotFound,
+    ReadFailed,
+    Unavailable,
+)
+from chatfiles.posix.openat2 import HANDLE, Mechanism, best_mechanism
+
+__all__ = [
+    "file_not_found",
+    "open_beneath",
+    "open_directory",
+    "open_regular",
+    "refusal",
+]
+
+#: Bytes of a path that the kernel takes, its NUL included.
+PATH_MAX = 4096
+
+_READING = os.O_NONBLOCK | os.O_NOCTTY
+_MAY_BE_ASKED = HANDLE | _READING | os.O_NOFOLLOW
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+_NOT_REGULAR = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.EISDIR})
+_NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
+
+
+@cache
+def _reopens() -> bool:
+    """Whether ``/proc/self/fd`` leads back to what a descriptor names."""
+    handle = os.open(b"/", HANDLE)
+    try:
+        return os.path.samestat(os.stat(_again(handle)), os.fstat(handle))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    finally:
+        os.close(handle)
+
+
+def _again(handle: int) -> bytes:
+    return b"/proc/self/fd/%d" % handle
+
+
+def file_not_found() -> NotFound:
+    """:return: what is said of a file that is missing, or that the caller may not know of."""
+    return NotFound("file not found", code="file_not_found")
+
+
+def refusal(error: OSError) -> ChatfilesError:
+    """
+    What a failure to open means to the caller (CONTRACT 5).
+
+    ENAMETOOLONG, EILSEQ and EINVAL are a file system's word for a name that it cannot hold.  EAGAIN
+    is a lease (``fcntl``) that another program is now asked to give up.
+    """
+    if error.errno in _MISSING:
+        return file_not_found()
+    if error.errno in _NOT_REGULAR:
+        return NotARegularFile()
+    if error.errno in _NO_PERMISSION:
+        return Forbidden()
+    if error.errno in NOT_NOW:
+        return Unavailable(retry_after=1)
+    return ReadFailed()
+
+
+def open_beneath(
+    root_fd: int, segments: Sequence[bytes], flags: int, *, mechanism: Mechanism | None = None
+) -> int:
+    """
+    Open what lies at *segments* beneath a directory; the caller owns the descriptor.
+
+    Mounts are crossed; a symlink never is, nor opened.
+
+    :param root_fd: a descriptor of the directory, ``O_PATH`` or open for reading.
+    :param segments: names, at least one, none of them empty, ``.`` or ``..``.
+    :param flags: ``O_RDONLY``, ``O_PATH``, ``O_DIRECTORY``; what makes them harmless is added.
+    :param mechanism: `by_openat2` or `by_walk`; found out by itself when ``None``.
+    :raise chatfiles.errors.InvalidPath: 400, a segment is not a name.
+    :raise chatfiles.errors.NotFound: 404, missing, or below something that is not a directory.
+    :raise chatfiles.errors.NotARegularFile: 400, a symlink anywhere, a socket, or no segments.
+    :raise chatfiles.errors.Forbidden: 403.
+    :raise chatfiles.errors.Unavailable: 503, out of descriptors or memory, or leased out.
+    :raise chatfiles.errors.ReadFailed: 500, anything else that the kernel may say.
+    """
+    if flags & ~_MAY_BE_ASKED:
+        raise ValueError("open_beneath opens for reading only")
+    if not segments:
+        raise NotARegularFile()
+    length = 0
+    for segment in segments:
+        if segment in (b"", b".", b"..") or b"/" in segment or b"\0" in segment:
+            raise InvalidPath()
+        length += len(segment) + 1
+    if length > PATH_MAX:
+        raise file_not_found()
+    wanted = (flags & ~_READING if flags & os.O_PATH else flags | _READING) | os.O_CLOEXEC
+    try:
+        return (mechanism or best_mechanism())(root_fd, segments, wanted)
+    except OSError as error:
+        raise refusal(error) from error
+
+
+def open_regular(
+    root_fd: int,
+    segments: Sequence[bytes],
+    *,
+    mechanism: Mechanism | None = None,
+    reopen: bool | None = None,
+) -> tuple[int, os.stat_result]:
+    """
+    Open the regular file at *segments* beneath a directory, for reading.
+
+    :param reopen: whether to go by way of ``/proc/self/fd``; found out by itself when ``None``.
+    :return: the descriptor, which the caller owns, and what ``fstat`` says of it.
+    :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 for all but a regular file.
+    """
+    try:
+        fd = _open_for_reading(
+            root_fd, segments, mechanism, _reopens() if reopen is None else reopen
+        )
+        try:
+            facts = os.fstat(fd)
+            _require_regular(facts)
+        except BaseException:
+            os.close(fd)
+            raise
+    except OSError as error:
+        raise refusal(error) from error
+    return fd, facts
+
+
+def _open_for_reading(
+    root_fd: int, segments: Sequence[bytes], mechanism: Mechanism | None, reopen: bool
+) -> int:
+    if not reopen:
+        return open_beneath(root_fd, segments, os.O_RDONLY, mechanism=mechanism)
+    handle = open_beneath(root_fd, segments, os.O_PATH, mechanism=mechanism)
+    try:
+        _require_regular(os.fstat(handle))
+        return os.open(_again(handle), os.O_RDONLY | os.O_CLOEXEC | _READING)
+    finally:
+        os.close(handle)
+
+
+def _require_regular(facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise NotARegularFile()
+
+
+def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
+    """
+    Open a directory of this machine, following no symlink on the whole way to it.
+
+    :param path: absolute, without ``.``, ``..`` or doubled slashes.
+    :return: an ``O_PATH`` descriptor, which the caller owns.
+    :raise OSError: the directory is not there, or not one.
+    """
+    segments = [segment for segment in path.split(b"/") if segment]
+    if not segments:
+        return os.open(b"/", HANDLE)
+    return (mechanism or best_mechanism())(_top(), segments, HANDLE)
+
+
+@cache
+def _top() -> int:
+    """The root directory of the machine, held open for good."""
+    return os.open(b"/", HANDLE)

@@ -1,0 +1,226 @@
+"""
+The files that hold the role's own secrets (CONTRACT 5).
+
+Everything here blocks, shortly, for a thread; what says ``at_once`` does not, for the reactor's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import suppress
+from typing import Final, TypeGuard
+
+from twisted.logger import Logger
+
+from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
+from chatfiles.posix.openat2 import WouldWait, by_cache
+from chatfiles.rules.bearer import same_secret
+from chatfiles.workspace.files.cached_directory import CachedDirectory
+from chatfiles.workspace.files.open_beneath import open_regular
+
+__all__ = ["MAX_SECRET", "SecretFile", "is_secret", "require_secret"]
+
+#: Bytes that a secret, or its file, may have.
+MAX_SECRET: Final = 4096
+
+_VISIBLE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_SECRET}}}")
+
+
+def is_secret(value: object) -> TypeGuard[str]:
+    """:return: whether *value* is text that can be a bearer: 1 to 4096 visible ASCII characters."""
+    return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+
+
+class SecretFile:
+    """
+    A file that holds one secret: ``.platform_inbound_secret`` or ``.auth_token``.
+
+    It is read anew at every use (four system calls), so that a change counts at once however it
+    was made.  A symlink is followed: that is how secrets are mounted into containers.
+
+    :param path: where it is, or will be.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: str | bytes) -> None:
+        self.path = os.path.abspath(os.fsencode(path))
+        directory, self._name = os.path.split(self.path)
+        self._near = CachedDirectory(directory)
+        self._reported: str | None = None
+
+    def __repr__(self) -> str:
+        return f"SecretFile({self.path!r})"
+
+    @property
+    def shown(self) -> str:
+        """The path, for people."""
+        return self.path.decode("utf-8", "backslashreplace")
+
+    def read(self) -> str | None:
+        """
+        :return: the secret, without white space around it; ``None`` when the file is missing,
+            unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
+        :raise Unavailable: 503, out of descriptors or memory: that says nothing of the file.
+        """
+        try:
+            return self._judge(*self._content())
+        except OSError as error:
+            if error.errno in NOT_NOW:
+                raise Unavailable(retry_after=1) from error
+            self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
+            return None
+
+    def read_at_once(self) -> str | None:
+        """
+        As `read`, if the kernel has the file in memory.  Never blocks.
+
+        :raise WouldWait: it has not, or the file is no regular one in a local directory.
+        """
+        try:
+            return self._judge(*self._content_at_once())
+        except (OSError, ChatfilesError):
+            raise WouldWait from None  # what that means is for `read` to say
+
+    def _judge(self, mode: int, content: bytes) -> str | None:
+        """:return: the secret that a file of this mode and content holds."""
+        secret = content.strip().decode("ascii", "replace")
+        if not stat.S_ISREG(mode):
+            self._report("is not a regular file")
+        elif len(content) > MAX_SECRET:
+            self._report(f"is longer than {MAX_SECRET} bytes")
+        elif not secret:
+            self._report("is empty")
+        elif not is_secret(secret):
+            self._report("holds something else than one line of visible ASCII")
+        else:
+            shared = bool(mode & 0o077)
+            self._report("may be read or written by others: chmod 600 it" if shared else None)
+            return secret
+        return None
+
+    def matches(self, presented: bytes, *, at_once: bool = False) -> bool:
+        """
+        :param presented: what a caller claims to be the secret.
+        :param at_once: do not block.
+        :return: whether it is, in time that does not depend on either; ``False`` without a secret.
+        :raise WouldWait: it cannot be told at once.
+        :raise Unavailable: 503, see `read`.
+        """
+        secret = self.read_at_once() if at_once else self.read()
+        return same_secret(presented.decode("utf-8", "surrogateescape"), secret or "")
+
+    def present(self) -> bool:
+        """
+        :return: whether there is a secret, so that anybody can be let in.
+        :raise Unavailable: 503, see `read`.
+        """
+        return self.read() is not None
+
+    def write(self, secret: str) -> bool:
+        """
+        Store a secret, mode 0600, so that a reader sees either the old file or the whole new one.
+
+        :return: whether anything had to be written.
+        :raise ValueError: it is not a secret (`is_secret`).
+        :raise OSError: it could not be stored; what was there is still there.
+        :raise Unavailable: see `read`.
+        """
+        if not is_secret(secret):
+            raise ValueError("a secret is 1 to 4096 visible ASCII characters")
+        if self.read() == secret:
+            return False
+        directory, name = os.path.split(self.path)
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sweep(directory_fd, name)
+            _replace(directory_fd, name, secret.encode("ascii"))
+        finally:
+            os.close(directory_fd)
+        return True
+
+    def _content(self) -> tuple[int, bytes]:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        fd = os.open(self.path, flags)
+        try:
+            mode = os.fstat(fd).st_mode
+            content = os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
+            self._near.look(fd)
+            return mode, content
+        finally:
+            os.close(fd)
+
+    def _content_at_once(self) -> tuple[int, bytes]:
+        directory = self._near.open_at_once()
+        try:
+            fd, facts = open_regular(directory, (self._name,), mechanism=by_cache)
+        finally:
+            os.close(directory)
+        try:
+            content = bytearray(MAX_SECRET + 1)
+            count = os.preadv(fd, [content], 0, os.RWF_NOWAIT)
+            return facts.st_mode, bytes(content[:count])
+        finally:
+            os.close(fd)
+
+    def _report(self, complaint: str | None) -> None:
+        """Log a complaint once, until it changes or goes away."""
+        if complaint is not None and complaint != self._reported:
+            self._log.warn("secret file {path} {complaint}", path=self.shown, complaint=complaint)
+        self._reported = complaint
+
+    @staticmethod
+    def _sweep(directory_fd: int, name: bytes) -> None:
+        """Remove what a process that was killed in `_replace` has left."""
+        for entry in os.listdir(directory_fd):
+            left = os.fsencode(entry)
+            if left.startswith(_temporary(name)):
+                with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                    os.unlink(left, dir_fd=directory_fd)
+
+
+def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:
+    """
+    Let the platform pass.  Reads the file.
+
+    :param presented: the bearer of a request, if it has one.
+    :param at_once: do not block.
+    :raise Unauthorized: it is not the secret, or there is none.
+    :raise WouldWait: it cannot be told at once.
+    :raise Unavailable: 503, out of descriptors or memory.
+    """
+    if presented is None:
+        raise Unauthorized
+    if not file.matches(presented.encode("utf-8", "surrogateescape"), at_once=at_once):
+        raise Unauthorized
+
+
+def _temporary(name: bytes) -> bytes:
+    # Such names are on the default deny list, as what begins with the file's own name.
+    return name + b".tmp-"
+
+
+def _replace(directory_fd: int, name: bytes, content: bytes) -> None:
+    temporary = _temporary(name) + os.urandom(8).hex().encode("ascii")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
+    try:
+        try:
+            os.fchmod(fd, 0o600)
+            _write_all(fd, content)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+        raise
+    os.fsync(directory_fd)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]

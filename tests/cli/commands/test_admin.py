@@ -1,0 +1,253 @@
+"""
+``chatfiles workspace`` and ``chatfiles token``: what is asked of the platform, and what is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import Any
+
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.cli.terminal.tables import cell, table
+from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+
+TOKEN_ID = "9b2d5c1e-0f4a-4b6c-8e7d-1a2b3c4d5e6f"
+NEW = "new-token-abcdefgh"
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": WORKSPACE,
+        "name": "build-7",
+        "url": "http://10.1.2.3:8000",
+        "status": "online",
+        "delivery_mode": "push",
+        "last_heartbeat_at": "2026-01-02T03:04:05+00:00",
+    },
+    {"id": TOKEN_ID, "name": "a\x1bb", "url": None, "status": "provisioning"},
+]
+
+
+class AdminCase(StubCase):
+    def admin(self, *words: str, **more: Any) -> Result:
+        return self.invoke(*words, "--admin-token-file", "token", **more)
+
+
+class WorkspaceTests(AdminCase):
+    """``chatfiles workspace``."""
+
+    def test_create(self) -> None:
+        """Only what was given is sent; id and token are shown."""
+        made = {"id": WORKSPACE, "name": "", "auth_token": NEW}
+        self.play(said("201 Created", made), said("201 Created", made))
+        result = self.admin("workspace", "create")
+        self.ended(result, 0)
+        self.assertEqual(
+            result.stdout, f"id          {WORKSPACE}\nname        -\nauth_token  {NEW}\n"
+        )
+        asked = self.asked[0]
+        self.assertEqual((asked.method, asked.target, asked.json), ("POST", "/workspaces", {}))
+        self.assertEqual(asked.headers["Content-Type"], "application/json")
+        self.assertEqual(asked.headers["Authorization"], f"Bearer {TOKEN}")
+        words = ["--name", "n", "--url", "http://h:1", "--delivery-mode", "push", "--id"]
+        result = self.admin("workspace", "create", *words, WORKSPACE.upper(), "--json")
+        self.assertEqual(json.loads(result.stdout), made)
+        self.assertEqual(
+            self.asked[1].json,
+            {"name": "n", "url": "http://h:1", "delivery_mode": "push", "id": WORKSPACE},
+        )
+
+    def test_save_token(self) -> None:
+        """``--save-token`` keeps the token off the screen, in a private file."""
+        made = {"id": WORKSPACE, "name": "n", "auth_token": NEW}
+        for words in ((), ("--json",)):
+            self.play(said("201 Created", made))
+            result = self.admin("workspace", "create", "--save-token", "t", *words)
+            self.ended(result, 0, "the token is in t")
+            self.assertNotIn(NEW, result.output)
+            self.assertIn(WORKSPACE, result.stdout)
+            self.assertEqual(self.read("t"), f"{NEW}\n".encode())
+            self.assertEqual(stat.S_IMODE(os.stat(self.path("t")).st_mode), 0o600)
+            os.unlink(self.path("t"))
+
+    def test_save_token_to_what_exists(self) -> None:
+        """No token is made that cannot be kept, and no file is replaced."""
+        self.write("t", "mine")
+        result = self.admin("workspace", "create", "--save-token", "t")
+        self.ended(result, 8, "cannot make t: File exists")
+        self.assertEqual(self.read("t"), b"mine")
+        self.assertEqual(self.asked, [])
+
+    def test_save_token_of_a_failure(self) -> None:
+        """If no token is made, no file is left."""
+        for wire, status in (
+            (said("409 Conflict", {"error": "already exists"}), 5),
+            (said("201 Created", {"id": WORKSPACE}), 7),
+            (said("201 Created", {"id": WORKSPACE, "auth_token": 5}), 7),
+        ):
+            self.play(wire)
+            self.ended(self.admin("workspace", "create", "--save-token", "t"), status)
+            self.assertEqual(self.files(), [])
+
+    def test_list(self) -> None:
+        """An aligned table without control characters, or the rows as JSON."""
+        for shape in (ROWS, {"workspaces": ROWS}):
+            self.play(said("200 OK", shape), said("200 OK", shape))
+            lines = self.admin("workspace", "list").stdout.splitlines()
+            self.assertEqual(len(lines), 3)
+            self.assertEqual(
+                lines[0].split(),
+                ["ID", "NAME", "STATUS", "URL", "DELIVERY", "MODE", "LAST", "HEARTBEAT", "AT"],
+            )
+            self.assertEqual(
+                {
+                    line.index(word)
+                    for line, word in zip(lines, ("STATUS", "online", "provisioning"), strict=True)
+                },
+                {lines[0].index("STA")},
+            )
+            self.assertIn(r"a\x1bb", lines[2])
+            result = self.admin("workspace", "list", "--json")
+            self.assertEqual(json.loads(result.stdout), ROWS)
+            self.assertNotIn("\x1b", result.stdout)
+
+    def test_pages(self) -> None:
+        """A list that comes in pages ends with the first, or never."""
+        first = {"workspaces": ROWS[:1], "next": WORKSPACE}
+        self.play(said("200 OK", first), said("200 OK", {"workspaces": ROWS[1:]}))
+        result = self.admin("workspace", "list", "--json")
+        self.assertEqual(json.loads(result.stdout), ROWS)
+        targets = [asked.target for asked in self.asked]
+        self.assertEqual(targets, ["/workspaces", f"/workspaces?after={WORKSPACE}"])
+        for broken in ({"workspaces": [], "next": WORKSPACE}, {"workspaces": ROWS, "next": 1}):
+            self.play(said("200 OK", broken))
+            self.ended(self.admin("workspace", "list"), 7, "more comes, but not where")
+        self.play(said("200 OK", first), said("503 Service Unavailable", {"error": "later"}))
+        self.ended(self.admin("workspace", "list"), 6)
+
+    def test_empty_list(self) -> None:
+        """Nothing to list is said to people, and is an empty list for programs."""
+        self.play(said("200 OK", []), said("200 OK", []))
+        result = self.admin("workspace", "list")
+        self.ended(result, 0, "no workspaces")
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(self.admin("workspace", "list", "--json").stdout, "[]\n")
+
+    def test_show(self) -> None:
+        """One workspace, with the admin's token or one of its own."""
+        self.play(*[said("200 OK", ROWS[0])] * 3)
+        result = self.admin("workspace", "show", WORKSPACE)
+        self.ended(result, 0)
+        self.assertIn("status             online\n", result.stdout)
+        self.assertEqual(self.asked[0].target, f"/workspaces/{WORKSPACE}")
+        self.write("own", "own-token")
+        result = self.invoke("workspace", "show", WORKSPACE, "--token-file", "own", "--json")
+        self.assertEqual(json.loads(result.stdout), ROWS[0])
+        self.assertEqual(self.asked[1].headers["Authorization"], "Bearer own-token")
+
+    def test_remove(self) -> None:
+        """Without a terminal nothing is asked."""
+        self.play(answer("204 No Content"))
+        self.ended(self.admin("workspace", "remove", WORKSPACE), 0, f"removed {WORKSPACE}")
+        asked = self.asked[0]
+        self.assertEqual((asked.method, asked.target), ("DELETE", f"/workspaces/{WORKSPACE}"))
+
+
+class TokenTests(AdminCase):
+    """``chatfiles token``."""
+
+    def test_create(self) -> None:
+        """Scopes and name are sent where given; the token is shown."""
+        made = {"id": TOKEN_ID, "token": NEW, "prefix": NEW[:8], "scopes": ["read", "write"]}
+        self.play(said("201 Created", made), said("201 Created", made))
+        words = ["--scope", "read", "--scope", "write", "--name", "alice"]
+        result = self.admin("token", "create", WORKSPACE, *words)
+        self.ended(result, 0)
+        self.assertEqual(
+            result.stdout,
+            f"id      {TOKEN_ID}\nprefix  {NEW[:8]}\nscopes  read,write\ntoken   {NEW}\n",
+        )
+        asked = self.asked[0]
+        self.assertEqual((asked.method, asked.target), ("POST", f"/workspaces/{WORKSPACE}/tokens"))
+        self.assertEqual(asked.json, {"scopes": ["read", "write"], "name": "alice"})
+        self.ended(self.admin("token", "create", WORKSPACE, "--json"), 0)
+        self.assertEqual(self.asked[1].json, {})
+
+    def test_unknown_scope(self) -> None:
+        """A scope that does not exist is a wrong command line."""
+        result = self.admin("token", "create", WORKSPACE, "--scope", "all")
+        self.assertEqual(result.exit_code, 2)
+
+    def test_list(self) -> None:
+        """Tokens are told apart by their first characters."""
+        rows = [{"id": TOKEN_ID, "prefix": "abcdefgh", "scopes": ["read"], "name": None}]
+        self.play(said("200 OK", rows))
+        result = self.admin("token", "list", WORKSPACE)
+        self.ended(result, 0)
+        self.assertEqual(self.asked[0].target, f"/workspaces/{WORKSPACE}/tokens")
+        self.assertEqual(result.stdout.split()[-6:], [TOKEN_ID, "abcdefgh", "read", "-", "-", "-"])
+
+    def test_revoke(self) -> None:
+        """The token is named by its id."""
+        self.play(answer("204 No Content"))
+        self.ended(self.admin("token", "revoke", WORKSPACE, TOKEN_ID), 0, f"revoked {TOKEN_ID}")
+        asked = self.asked[0]
+        self.assertEqual(asked.method, "DELETE")
+        self.assertEqual(asked.target, f"/workspaces/{WORKSPACE}/tokens/{TOKEN_ID}")
+
+
+class OddAnswerTests(AdminCase):
+    """Answers that are not what the contract says: exit status 7, never a traceback."""
+
+    def test_odd(self) -> None:
+        """Something that is not the platform may well answer 200."""
+        for wire in (
+            counted(b"<html>"),
+            counted(b""),
+            counted(b"[" * 100000),
+            counted(b"[]", short=1),
+            said("200 OK", "text"),
+            said("200 OK", {"rows": []}),
+            said("200 OK", [1]),
+            answer("200 OK", body=b"[]"),
+            answer("302 Found", "Location: /login", "Content-Length: 0"),
+        ):
+            self.play(wire)
+            self.ended(self.admin("workspace", "list"), 7)
+
+    def test_refused(self) -> None:
+        """A refused admin token ends like any refused credential."""
+        self.play(said("401 Unauthorized", {"error": "invalid workspace auth token"}))
+        self.ended(self.admin("workspace", "list"), 4, "invalid workspace auth token", "admin")
+
+
+class TableTests(SynchronousTestCase):
+    """Tables by themselves."""
+
+    def test_cells(self) -> None:
+        """Every JSON value is one printable word or line."""
+        for value, shown in (
+            (None, "-"),
+            ("", "-"),
+            ([], "-"),
+            (["a", None], "a,-"),
+            (0, "0"),
+            (False, "false"),
+            ({"a": 1}, '{"a": 1}'),
+            ("a\nb", r"a\nb"),
+        ):
+            self.assertEqual(cell(value), shown)
+
+    @given(st.lists(st.fixed_dictionaries({"a": st.text(max_size=9), "b": st.integers()})))
+    def test_aligned(self, rows: list[dict[str, Any]]) -> None:
+        """Each row is one line, each column begins where its header does."""
+        lines = table(["a", "b"], rows).split("\n")
+        self.assertEqual(len(lines), 1 + len(rows))
+        start = lines[0].index("B")
+        for line, row in zip(lines[1:], rows, strict=True):
+            self.assertEqual(line[start:], str(row["b"]))
+            self.assertEqual(line[:start].strip(), cell(row["a"]).strip())

@@ -1,0 +1,493 @@
+"""
+``chatfiles get``: what is saved, what is not, and how it says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from typing import Any
+from unittest import mock
+
+from chatfiles.cli.errors import CliError
+from chatfiles.cli.transfers import download, output_file
+from chatfiles.posix import rename_noreplace
+from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+
+BODY = bytes(range(256)) * 4
+CHUNKED = b"400\r\n" + BODY + b"\r\n0\r\n\r\n"
+
+
+def chunked(body: bytes) -> bytes:
+    return answer("200 OK", "Transfer-Encoding: chunked", body=body)
+
+
+class SavingTests(StubCase):
+    """A whole answer becomes a file."""
+
+    def test_named_like_the_path(self) -> None:
+        """The name comes from PATH, never from the server, and nothing else stays behind."""
+        header = 'Content-Disposition: attachment; filename="/etc/passwd"'
+        self.play(counted(BODY, header))
+        self.ended(self.get("/workspace/a/report.pdf"), 0)
+        self.assertEqual(self.files(), ["report.pdf"])
+        self.assertEqual(self.read("report.pdf"), BODY)
+
+    def test_request(self) -> None:
+        """The path travels percent-encoded once, the token as a bearer, no coding is accepted."""
+        self.play(counted(b""))
+        self.ended(self.get("/workspace/a b+c%2F\udcffä&x=1#.txt", "-o", "x"), 0)
+        asked = self.asked[0]
+        self.assertEqual(
+            asked.target,
+            f"/workspaces/{WORKSPACE}/chat/download"
+            "?path=/workspace/a%20b%2Bc%252F%FF%C3%A4%26x%3D1%23.txt",
+        )
+        self.assertEqual(asked.headers["Authorization"], f"Bearer {TOKEN}")
+        self.assertEqual(asked.headers["Accept-Encoding"], "identity")
+        self.assertIsNone(asked.headers["Range"])
+
+    def test_chunked(self) -> None:
+        """A chunked answer that ends properly is whole."""
+        self.play(chunked(CHUNKED))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(self.read("f"), BODY)
+
+    def test_empty(self) -> None:
+        """An empty file is a file."""
+        self.play(counted(b""))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(self.read("f"), b"")
+
+    def test_large(self) -> None:
+        """A body of many pieces comes in order."""
+        body = os.urandom(3 * 1024 * 1024 + 17)
+        self.play(counted(body))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(self.read("f"), body)
+
+    def test_mode_follows_the_umask(self) -> None:
+        """The file is as readable as any other new file of this person."""
+        self.addCleanup(os.umask, os.umask(0o027))
+        self.play(counted(BODY))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("f")).st_mode), 0o640)
+
+    def test_temporary_file_is_private(self) -> None:
+        """While it comes, the file has another name and nobody else can read it."""
+        seen: list[tuple[str, int]] = []
+
+        def look() -> None:
+            for name in self.files():
+                seen.append((name, stat.S_IMODE(os.stat(self.path(name)).st_mode)))
+
+        self.play([counted(BODY, short=1), look, BODY[-1:]])
+        self.ended(self.get("/workspace/f"), 0)
+        [(name, mode)] = seen
+        self.assertRegex(name, r"^\.f\..+\.part$")
+        self.assertEqual(mode, 0o600)
+        self.assertEqual(self.files(), ["f"])
+
+    def test_into_directory(self) -> None:
+        """``-o DIR`` and ``-o DIR/`` keep the name."""
+        os.mkdir(self.path("d"))
+        self.play(counted(b"1"), counted(b"2"))
+        self.ended(self.get("/workspace/f", "-o", "d/"), 0)
+        self.ended(self.get("/workspace/g", "-o", "d"), 0)
+        self.assertEqual((self.read("d/f"), self.read("d/g")), (b"1", b"2"))
+
+    def test_to_a_name(self) -> None:
+        """``-o FILE`` chooses the name, also for a path that ends in none."""
+        self.play(counted(b"1"))
+        self.ended(self.get("/workspace/f", "-o", "other"), 0)
+        self.assertEqual(self.files(), ["other"])
+
+    def test_longest_name(self) -> None:
+        """A name of 255 bytes has room for its temporary name."""
+        name = "ä" * 127 + "x"
+        self.play(counted(b"1"))
+        self.ended(self.get(f"/workspace/{name}"), 0)
+        self.assertEqual(self.files(), [name])
+
+    def test_control_characters_in_the_name(self) -> None:
+        """A name cannot steer the terminal of whoever lists the directory."""
+        self.play(counted(b"1"))
+        self.ended(self.get("/workspace/a\x1b[2J\nb"), 0)
+        self.assertEqual(self.files(), ["a_[2J_b"])
+
+    def test_standard_output(self) -> None:
+        """``-o -`` writes the bytes and nothing else."""
+        self.play(counted(BODY))
+        result = self.get("/workspace/f", "-o", "-")
+        self.ended(result, 0)
+        self.assertEqual(result.stdout_bytes, BODY)
+        self.assertEqual(result.stderr, "")
+        self.assertEqual(self.files(), [])
+
+    def test_without_hard_links(self) -> None:
+        """A file system without links still gets the file, and still replaces nothing."""
+        self.without_links()
+        self.gets_and_replaces_nothing()
+        self.patch(rename_noreplace, "_renameat2", None)
+        self.gets_and_replaces_nothing()
+
+    def gets_and_replaces_nothing(self) -> None:
+        self.play(counted(b"1"))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual(self.read("f"), b"1")
+        self.play([counted(b"2", short=1), lambda: self.write("g", "mine"), b"2"])
+        self.ended(self.get("/workspace/g"), 8, "g exists")
+        self.assertEqual(self.read("g"), b"mine")
+        self.assertEqual(self.files(), ["f", "g"])
+        for name in self.files():
+            os.unlink(self.path(name))
+
+    def without_links(self) -> None:
+        def link(*_: Any) -> None:
+            raise OSError(errno.EPERM, "no links")
+
+        self.patch(os, "link", link)
+
+    def test_claimed_for_nothing(self) -> None:
+        """An empty file stays under the final name, and the next attempt says that it exists."""
+        self.without_links()
+        self.patch(rename_noreplace, "_renameat2", None)
+        replace = mock.Mock(side_effect=[OSError(errno.EIO, "disk on fire"), KeyboardInterrupt])
+        self.patch(os, "replace", replace)
+        self.play(counted(BODY), counted(BODY))
+        for status, text in ((8, "cannot write f: disk on fire"), (130, "interrupted")):
+            self.ended(self.get("/workspace/f"), status, text)
+            self.assertEqual(self.files(), [])
+
+
+class RefusedHereTests(StubCase):
+    """What must not be replaced or cannot be written: exit status 8, before anything is asked."""
+
+    def test_exists(self) -> None:
+        """A file is not replaced unasked."""
+        self.write("f", "mine")
+        self.ended(self.get("/workspace/f"), 8, "f exists", "hint: --force")
+        self.assertEqual(self.read("f"), b"mine")
+        self.assertEqual(self.asked, [])
+
+    def test_appears_meanwhile(self) -> None:
+        """Nor is one that appears during the transfer."""
+        self.play([counted(b"12", short=1), lambda: self.write("f", "mine"), b"2"])
+        self.ended(self.get("/workspace/f"), 8, "f exists")
+        self.assertEqual(self.files(), ["f"])
+        self.assertEqual(self.read("f"), b"mine")
+
+    def test_force(self) -> None:
+        """``--force`` replaces it, whole, and keeps its permissions."""
+        self.write("f", "mine", 0o640)
+        self.addCleanup(os.umask, os.umask(0))
+        self.play(counted(BODY))
+        self.ended(self.get("/workspace/f", "--force"), 0)
+        self.assertEqual(self.read("f"), BODY)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path("f")).st_mode), 0o640)
+
+    def test_force_keeps_the_old_one_until_the_new_one_is_whole(self) -> None:
+        """A cut transfer does not cost the file that was there."""
+        self.write("f", "mine")
+        self.play(counted(BODY, short=1))
+        self.ended(self.get("/workspace/f", "--force", "--retries", "0"), 7)
+        self.assertEqual(self.read("f"), b"mine")
+        self.assertEqual(self.files(), ["f"])
+
+    def test_not_a_regular_file(self) -> None:
+        """Symlinks, pipes and devices are never replaced, forced or not."""
+        os.symlink("elsewhere", self.path("s"))
+        os.mkfifo(self.path("p"))
+        for target in ("s", "p", "/dev/null"):
+            result = self.get("/workspace/f", "--force", "-o", target)
+            self.ended(result, 8, "not a regular file")
+        self.assertEqual(self.asked, [])
+
+    def test_no_directory(self) -> None:
+        """A directory that is not there is said, not made."""
+        result = self.get("/workspace/f", "-o", "no/such/")
+        self.ended(result, 8, "cannot write no/such/f: No such file or directory")
+
+    def test_disk_full(self) -> None:
+        """A full disk is said as such, and nothing stays."""
+
+        def fsync(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(os, "fsync", fsync)
+        self.play(counted(BODY))
+        self.ended(self.get("/workspace/f"), 8, "No space left on device", "free some space")
+        self.assertEqual(self.files(), [])
+
+    def test_no_name(self) -> None:
+        """A path that ends in no name needs ``-o FILE``."""
+        for path in ("/workspace/", "/workspace/..", "/workspace/."):
+            self.ended(self.get(path), 2, "PATH does not end in the name of a file")
+        self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
+        self.assertEqual(self.asked, [])
+
+
+class NotWholeTests(StubCase):
+    """Exit status 7: whatever is not provably whole leaves no file."""
+
+    def broken(self, wire: bytes, *texts: str) -> None:
+        self.play(wire)
+        self.ended(self.get("/workspace/f", "--retries", "0"), 7, *texts)
+        self.assertEqual(self.files(), [])
+
+    def test_cut(self) -> None:
+        """One byte short is not whole."""
+        self.broken(counted(BODY, short=1), "cut after 1023 of 1024 bytes", "hint: ")
+
+    def test_chunked_cut(self) -> None:
+        """A chunked body may be cut anywhere before its end; none of it passes for whole."""
+        for end in (0, 1, 2, 500, -1, -2, -3, -5, -6, -7):
+            self.broken(chunked(CHUNKED[:end]), "was cut")
+
+    def test_chunk_size_cut_behind_a_zero(self) -> None:
+        """The beginning of a padded chunk size is not the last chunk."""
+        self.broken(chunked(b"004\r\nabcd\r\n0"), "was cut")
+        self.broken(chunked(b"004\r\nabcd\r\n0\r\n"), "was cut")
+
+    def test_malformed_chunks(self) -> None:
+        """Chunk sizes are hexadecimal digits, and chunks are as long as they say."""
+        for size in (b"-5", b"0x5", b"5_0", b"", b"g", b"+5", b"1" * 5000):
+            self.broken(chunked(size + b"\r\nabcde\r\n0\r\n\r\n"), "cannot be trusted")
+        self.broken(chunked(b"4\r\nabcde\r\n0\r\n\r\n"), "a chunk is longer than it says")
+
+    def test_no_length(self) -> None:
+        """A body that ends by closing cannot be told from a cut one."""
+        self.broken(answer("200 OK", "Connection: close", body=BODY), "it has no length")
+
+    def test_ambiguous_framing(self) -> None:
+        """Two framings, two lengths or an odd length: nobody knows where the body ends."""
+        for headers in (
+            ["Content-Length: 4", "Transfer-Encoding: chunked"],
+            ["Transfer-Encoding: gzip, chunked"],
+            ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+            ["Content-Length: 4", "Content-Length: 5"],
+            ["Content-Length: +4"],
+            ["Content-Length: 1_0"],
+            ["Content-Length: -1"],
+            ["Content-Length: 4, 4"],
+        ):
+            self.broken(answer("200 OK", *headers, body=b"4\r\nabcd\r\n0\r\n\r\n"), "trusted")
+
+    def test_encoded(self) -> None:
+        """An encoded answer would be saved as something that the file is not."""
+        self.broken(counted(BODY, "Content-Encoding: gzip"), "it is encoded")
+
+    def test_redirect(self) -> None:
+        """A redirect is not followed: the token would go along."""
+        self.broken(
+            answer("302 Found", f"Location: {self.url}/x\x1b", "Content-Length: 0"),
+            f"redirects to {self.url}/x\\x1b",
+            "--platform",
+        )
+        self.assertEqual(len(self.asked), 1)
+
+    def test_other_success(self) -> None:
+        """A part, or nothing at all, was not asked for."""
+        self.broken(counted(BODY, "Content-Range: bytes 0-1023/4096", status="206 Partial"), "206")
+        self.broken(answer("204 No Content"), "204")
+
+    def test_not_http(self) -> None:
+        """Something that is no web server is said to be none."""
+        self.broken(b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP")
+
+    def test_stalled(self) -> None:
+        """Silence ends after the timeout, and says so."""
+        told = threading.Event()
+        self.addCleanup(told.set)
+        self.play([counted(BODY, short=24), told.wait])
+        result = self.get("/workspace/f", "--timeout", "0.05", "--retries", "0")
+        self.ended(result, 7, "the transfer stalled after 1000 of 1024 bytes")
+        self.assertEqual(self.files(), [])
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C removes what has come, and the status says that it was Ctrl-C."""
+
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(output_file.FileSink, "write", interrupt)
+        self.play(counted(BODY))
+        self.ended(self.get("/workspace/f"), 130, "chatfiles: interrupted")
+        self.assertEqual(self.files(), [])
+
+
+class RetryTests(StubCase):
+    """``--retries``: goes on only with the same version of the file."""
+
+    ETAG = 'ETag: "v1"'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pauses: list[float] = []
+        self.patch(time, "sleep", self.pauses.append)
+
+    def rest(self, first: int, etag: str = ETAG, total: int = 1024) -> bytes:
+        range_header = f"Content-Range: bytes {first}-1023/{total}"
+        return counted(BODY[first:], etag, range_header, status="206 Partial Content")
+
+    def test_goes_on(self) -> None:
+        """The rest of the same version is asked for and appended."""
+        self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.read("f"), BODY)
+        self.assertEqual(self.asked[1].headers["Range"], "bytes=24-")
+        self.assertEqual(self.asked[1].headers["If-Range"], '"v1"')
+
+    def test_by_default(self) -> None:
+        """A cut transfer goes on without being told to, and gives up after three idle attempts."""
+        self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual((self.read("f"), self.pauses), (BODY, [1]))
+        self.play(counted(BODY, self.ETAG, short=1000), *[self.rest(24)[:-1000]] * 3)
+        self.ended(self.get("/workspace/g"), 7, "was cut")
+        self.assertEqual(self.pauses[1:], [1, 2, 4])
+
+    def test_nothing_at_first(self) -> None:
+        """Whoever mistypes an address is told at once; later the same failure is a passing one."""
+        busy = said("503 Service Unavailable", {"error": "x"})
+        self.play(busy)
+        self.ended(self.get("/workspace/f"), 6)
+        self.assertEqual((len(self.asked), self.pauses), (1, []))
+        self.play(counted(BODY, self.ETAG, short=1024), busy, busy, counted(BODY))
+        self.ended(self.get("/workspace/f"), 0)
+        self.assertEqual((self.read("f"), self.pauses), (BODY, [1, 2, 4]))
+
+    def test_progress_counts(self) -> None:
+        """However often a large file is cut, it arrives as long as every attempt brings some."""
+        cuts = [counted(BODY, self.ETAG, short=1000)]
+        for first in range(24, 1024, 100):
+            cuts.append(self.rest(first)[: first + 100 - 1024 or None])
+        self.play(*cuts)
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.read("f"), BODY)
+        self.assertEqual(self.pauses, [1] * 10)
+
+    def test_no_progress_by_beginning_anew(self) -> None:
+        """A file that changes all the time is given up, not fetched for ever."""
+        self.play(*[counted(BODY, f'ETag: "v{n}"', short=n) for n in range(9, 0, -1)])
+        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
+        self.assertEqual(len(self.asked), 3)
+        self.assertEqual(self.files(), [])
+
+    def test_goes_on_to_standard_output(self) -> None:
+        """Also where what was written cannot be taken back."""
+        self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
+        result = self.get("/workspace/f", "--retries", "1", "-o", "-")
+        self.ended(result, 0)
+        self.assertEqual(result.stdout_bytes, BODY)
+
+    def test_changed_meanwhile(self) -> None:
+        """Another version comes from its beginning; nothing of the old one stays."""
+        self.play(counted(BODY, self.ETAG, short=1), counted(b"new", 'ETag: "v2"'))
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.read("f"), b"new")
+
+    def test_changed_meanwhile_on_standard_output(self) -> None:
+        """Two versions are never glued together."""
+        self.play(counted(BODY, self.ETAG, short=1), counted(b"new", 'ETag: "v2"'))
+        result = self.get("/workspace/f", "--retries", "1", "-o", "-")
+        self.ended(result, 7, "the file has changed")
+        self.assertEqual(result.stdout_bytes, BODY[:-1])
+
+    def test_weak_validator(self) -> None:
+        """A weak ETag proves nothing about bytes: begin again."""
+        self.play(counted(BODY, 'ETag: W/"v1"', short=1), counted(BODY))
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.read("f"), BODY)
+        self.assertIsNone(self.asked[1].headers["Range"])
+
+    def test_wrong_part(self) -> None:
+        """A part of another version, place or length is not appended."""
+        for part in (
+            self.rest(24, 'ETag: "v2"'),
+            self.rest(25),
+            self.rest(24, total=2048),
+            counted(BODY[24:], self.ETAG, status="206 Partial Content"),
+            answer(
+                "206 Partial Content",
+                self.ETAG,
+                "Content-Range: bytes 24-27/1024",
+                "Transfer-Encoding: chunked",
+                body=b"4\r\nabcd\r\n0\r\n\r\n",
+            ),
+            counted(
+                BODY[25:], self.ETAG, "Content-Range: bytes 24-1023/1024", status="206 Partial"
+            ),
+        ):
+            self.play(counted(BODY, self.ETAG, short=1000), part)
+            self.ended(self.get("/workspace/f", "--retries", "1"), 7, "cannot be trusted")
+            self.assertEqual(self.files(), [])
+
+    def test_gives_up(self) -> None:
+        """The last failure is the one that is told."""
+        self.play(*[counted(BODY, self.ETAG, short=1000)], *[self.rest(24)[:-1000]] * 2)
+        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
+        self.assertEqual(len(self.asked), 3)
+        self.assertEqual(self.pauses, [1, 2])
+
+    def test_unavailable(self) -> None:
+        """A 503 is tried again when the server says, and a 404 not at all."""
+        self.play(said("503 Service Unavailable", {"error": "x"}, "Retry-After: 7"), counted(BODY))
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.pauses, [7])
+        self.play(said("404 Not Found", {"error": "file not found"}))
+        self.ended(self.get("/workspace/g", "--retries", "9"), 3)
+        self.assertEqual(self.pauses, [7])
+
+    def test_what_does_not_pass(self) -> None:
+        """What somebody has to change is waited for; or what passes with a heartbeat is not."""
+        wrong = {"error": "x", "code": "workspace_url_not_allowed"}
+        self.play(said("502 Bad Gateway", wrong))
+        self.ended(self.get("/workspace/f", "--retries", "9"), 6)
+        self.assertEqual(self.pauses, [])
+        passing = {"error": "x", "code": "workspace_refused_credentials"}
+        self.play(said("502 Bad Gateway", passing), counted(BODY))
+        self.ended(self.get("/workspace/f", "--retries", "9"), 0)
+        self.assertEqual(self.pauses, [1])
+
+    def test_longest_pause(self) -> None:
+        """No server makes us wait for a day."""
+        self.play(said("503 Busy", {"retry_after_seconds": 86400}), counted(BODY))
+        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        self.assertEqual(self.pauses, [download.LONGEST_PAUSE])
+
+
+class SinkTests(StubCase):
+    """The file in the making, by itself."""
+
+    def test_leaves_nothing_on_error(self) -> None:
+        """Whatever ends the block, the temporary file goes."""
+
+        def fail(error: type[BaseException]) -> None:
+            with output_file.FileSink(self.path("f"), force=False) as sink:
+                sink.write(b"abc")
+                raise error
+
+        for error in (ValueError, KeyboardInterrupt, SystemExit):
+            self.assertRaises(error, fail, error)
+            self.assertEqual(self.files(), [])
+
+    def test_restart(self) -> None:
+        """After a restart only what comes then counts."""
+        with output_file.FileSink(self.path("f"), force=False) as sink:
+            sink.write(b"abcdef")
+            sink.restart()
+            sink.write(b"xyz")
+            sink.publish()
+        self.assertEqual(self.read("f"), b"xyz")
+
+    def test_names(self) -> None:
+        """A name is the last segment, or nothing."""
+        for path, name in (("/workspace/a", "a"), ("a", "a"), ("/", None), ("", None)):
+            self.assertEqual(output_file.file_name(path), name)
+        with self.assertRaises(CliError):
+            output_file.choose_path(None, None)
+        self.assertEqual(output_file.choose_path("x", None), "x")

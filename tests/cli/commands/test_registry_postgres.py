@@ -1,0 +1,125 @@
+"""
+``chatfiles registry``: what it says of a database, and what it does to one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import chatfiles
+from chatfiles.platform.registry.migrations import load
+from tests.contract.registry_case import FIRST, SECOND
+from tests.support.postgres_server import PASSWORD, Database, server
+
+PROGRAM = (
+    "from chatfiles.cli.commands.registry import registry; registry(prog_name='chatfiles registry')"
+)
+
+
+def run(*words: str, database: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """
+    :param limit: of its descriptors.
+    :return: how ``chatfiles registry`` ended; it runs a reactor of its own.
+    """
+    program = PROGRAM
+    if limit is not None:
+        ours = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"
+        program = PROGRAM.replace(";", f"; import resource; {ours};", 1)
+    environment = os.environ | {
+        "CHATFILES_DATABASE": database,
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__))),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def names_of(dialect: str) -> list[str]:
+    """:return: the migrations, as they are shown."""
+    return [f"{each.version:04d}_{each.name}" for each in load(dialect)]
+
+
+class RegistryCommandTests(SynchronousTestCase):
+    """``chatfiles registry status`` and ``migrate``."""
+
+    def status(self, database: str) -> dict[str, Any]:
+        done = run("status", "--json", database=database)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def goes_through(self, database: str, shown: str, names: list[str]) -> None:
+        expected = {"database": shown, "version": 0, "known": len(names), "pending": names}
+        self.assertEqual(self.status(database), expected)
+        done = run("migrate", database=database)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        expected |= {"version": len(names), "pending": []}
+        self.assertEqual(self.status(database), expected)
+        self.assertEqual(run("migrate", database=database).returncode, 0)
+
+    def test_postgres(self) -> None:
+        """What is pending is not said or not done, or the password is shown."""
+        database = Database(server())
+        self.addCleanup(database.release)
+        shown = "postgresql://" + database.url.rpartition("@")[2]
+        self.goes_through(database.url, shown, names_of("postgresql"))
+        database.execute("INSERT INTO workspaces (id) VALUES (%s)", (str(FIRST),))
+        self.assertNotIn(PASSWORD, run("status", database=database.url).stdout)
+        database.execute("INSERT INTO chatfiles_schema VALUES (70, now())")
+        done = run("status", database=database.url)
+        self.assertEqual((done.returncode, done.stdout), (5, ""))
+        self.assertIn("schema version 70", done.stderr)
+
+    def test_sqlite(self) -> None:
+        """The embedded registry is not known here, or a look at it changes it."""
+        path = os.path.abspath(self.mktemp())
+        database = f"sqlite:{path}"
+        done = run("status", database=database)
+        self.assertEqual(done.returncode, 6)
+        self.assertFalse(os.path.exists(path))
+        with open(path, "wb"):
+            pass
+        self.goes_through(database, database, names_of("sqlite"))
+
+    def test_password(self) -> None:
+        """Nobody is told that every user of the machine can read the password."""
+        given = f"--database=postgresql://u:{SECOND}@127.0.0.1:1/x"
+        done = run("status", given, database="sqlite:x")
+        self.assertIn("set CHATFILES_DATABASE", done.stderr)
+        self.assertNotIn(str(SECOND), done.stderr)
+
+    def test_out_of_descriptors(self) -> None:
+        """What is wrong before anything is asked is told with the password."""
+        server()
+        database = f"postgresql://u:{SECOND}@127.0.0.1:1/x"
+        told = ""
+        for limit in range(4, 12):
+            done = run("status", database=database, limit=limit)
+            self.assertNotIn(str(SECOND), done.stdout + done.stderr, limit)
+            told += done.stderr
+        self.assertIn("cannot use postgresql://127.0.0.1:1/x: [Errno 24]", told)
+
+    def test_unreachable(self) -> None:
+        """A server that is down ends in a traceback, or takes for ever."""
+        server()
+        done = run("status", database=f"postgresql://u:{SECOND}@127.0.0.1:1/x")
+        self.assertEqual((done.returncode, done.stdout), (6, ""))
+        self.assertIn("Connection refused", done.stderr)
+        self.assertNotIn(str(SECOND), done.stderr)
+        for wrong in ("mysql:x", "postgresql://h:99999/x"):
+            done = run("status", database=wrong)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--database takes", done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)

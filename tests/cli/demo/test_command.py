@@ -1,0 +1,302 @@
+"""
+The parts of ``chatfiles demo`` that need no roles: its children, its files, what it prints.
+`tests.live.test_demo` runs all of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from unittest import mock
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.cli import cli
+from chatfiles.cli.demo import child_processes, command, sample_files
+from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
+from chatfiles.cli.errors import CliError
+from tests.cli.cli_stub import StubCase
+
+READY = "print('… chatfiles platform ready on http://127.0.0.1:7', flush=True)\n"
+WAIT = "import sys\nsys.stdin.read()\n"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+
+
+class CrewTests(SynchronousTestCase):
+    """Child processes: noticed when they are ready, noticed when they end, never left behind."""
+
+    def setUp(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.handler = signal.getsignal(signal.SIGINT)
+
+    def crew(self) -> ChildProcesses:
+        return ChildProcesses(os.environ, lambda role, line: self.lines.append((role, line)))
+
+    def start(self, crew_: ChildProcesses, code: str) -> Child:
+        return crew_.start("platform", [sys.executable, "-S", "-c", code], "/")
+
+    def gone(self, child: Child) -> None:
+        self.assertRaises(ProcessLookupError, os.kill, child.pid, 0)
+        self.assertEqual(signal.getsignal(signal.SIGINT), self.handler)
+
+    def test_ready(self) -> None:
+        """The URL is the one that the child says; the end of the block ends the child."""
+        with self.crew() as c:
+            child = self.start(c, READY + WAIT)
+            self.assertEqual(c.ready(child, 20), "http://127.0.0.1:7")
+            self.assertEqual(c.ready(child, 0), "http://127.0.0.1:7")
+            self.assertIsNone(child.status)
+            c.watch(0)
+        self.gone(child)
+        self.assertEqual(child.status, -signal.SIGTERM)
+        self.assertEqual([role for role, _ in self.lines], ["platform"])
+
+    def test_ends_before_it_is_ready(self) -> None:
+        """Its status and last words are known."""
+        with self.crew() as c:
+            child = self.start(c, "for i in range(99): print(i)\nraise SystemExit(3)")
+            error = self.assertRaises(CliError, c.ready, child, 20)
+        self.assertEqual(error.exit_code, 1)
+        self.assertIn("platform has ended by itself, with status 3", error.message)
+        self.assertEqual(list(child.tail), [str(i) for i in range(99 - child_processes.TAIL, 99)])
+
+    def test_ends_later(self) -> None:
+        """An end is noticed also while nothing is waited for but an end."""
+        with self.crew() as c:
+            child = self.start(c, READY + "input()")
+            c.ready(child, 20)
+            child.signal(signal.SIGKILL)
+            error = self.assertRaises(CliError, c.watch, 20)
+        self.assertIn("with status -9", error.message)
+
+    def test_never_ready(self) -> None:
+        """Waiting has an end."""
+        with self.crew() as c:
+            child = self.start(c, WAIT)
+            error = self.assertRaises(CliError, c.ready, child, 0.01)
+        self.assertIn("platform is not ready after 0.01 s", error.message)
+        self.gone(child)
+
+    def test_signals(self) -> None:
+        """Each of the three signals is a wish to stop, also while a child starts."""
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.crew() as c:
+                child = self.start(c, WAIT)
+                os.kill(os.getpid(), signum)
+                self.assertRaises(Stopped, c.ready, child, 20)
+                self.assertIsNone(child.status)
+            self.gone(child)
+
+    def test_stubborn(self) -> None:
+        """A child that does not end is killed when patience ends."""
+        self.patch(child_processes, "PATIENCE", 0.01)
+        with self.crew() as c:
+            child = self.start(c, STUBBORN + READY + WAIT)
+            c.ready(child, 20)
+        self.gone(child)
+        self.assertEqual(child.status, -signal.SIGKILL)
+
+    def test_second_signal(self) -> None:
+        """Asking twice ends the patience."""
+        self.patch(child_processes, "PATIENCE", 20.0)
+        self.patch(
+            child_processes, "Empty", ZeroDivisionError
+        )  # patience that comes to its end is an error
+        with self.crew() as c:
+            child = self.start(c, STUBBORN + READY + WAIT)
+            c.ready(child, 20)
+            os.kill(os.getpid(), signal.SIGINT)
+            self.assertRaises(Stopped, c.watch, 20)
+            os.kill(os.getpid(), signal.SIGINT)
+        self.gone(child)
+        self.assertEqual(child.status, -signal.SIGKILL)
+
+    def test_own_session(self) -> None:
+        """Ctrl-C of a terminal reaches us alone, so that the order of ends is ours."""
+        with self.crew() as c:
+            child = self.start(c, READY + WAIT)
+            self.assertNotEqual(os.getsid(child.pid), os.getsid(0))
+
+    def test_failure_inside(self) -> None:
+        """Whatever goes wrong in the block, the children end."""
+        children = []
+
+        def fail() -> None:
+            with self.crew() as c:
+                children.append(self.start(c, WAIT))
+                raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, fail)
+        self.gone(children[0])
+
+
+class FileTests(SynchronousTestCase):
+    """The files that are served."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+
+    def test_made(self) -> None:
+        """A greeting, a table that is one, a mebibyte; the greeting first."""
+        names = sample_files.make_files(self.directory, lambda n: b"r" * n)
+        self.assertEqual(names[0], "hello.txt")
+        self.assertEqual(sorted(names), sorted(os.listdir(self.directory)))
+        sizes = {name: os.path.getsize(os.path.join(self.directory, name)) for name in names}
+        self.assertEqual(sizes["random.bin"], 1024 * 1024)
+        with open(os.path.join(self.directory, "readings.csv"), newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(len(rows), 144)
+        self.assertTrue(all(8 <= float(row["celsius"]) <= 20 for row in rows))
+
+    def test_found(self) -> None:
+        """Only what would be served is named: no symlink, no pipe, nothing hidden; tops first."""
+        for name in ("d", ".git", "d/e"):
+            os.mkdir(os.path.join(self.directory, name))
+        for name in ("z", "d/b", "d/e/a", ".hidden", ".git/config", "line\nbreak"):
+            with open(os.path.join(self.directory, name), "w"):
+                pass
+        os.symlink("z", os.path.join(self.directory, "link"))
+        os.symlink("d", os.path.join(self.directory, "dirlink"))
+        os.mkfifo(os.path.join(self.directory, "pipe"))
+        self.assertEqual(sample_files.find_files(self.directory, 9), ["z", "d/b", "d/e/a"])
+        self.assertEqual(sample_files.find_files(self.directory, 1), ["z"])
+
+
+class DemoTests(StubCase):
+    """The command, with children that are not the roles."""
+
+    def demo(self, launch: str, *words: str) -> Result:
+        self.patch(command, "_LAUNCH", launch)
+        self.patch(tempfile, "tempdir", self.directory)
+        return CliRunner().invoke(cli, ["demo", *words])
+
+    def test_child_that_cannot_start(self) -> None:
+        """Its last words are shown, escaped; the status is 1; nothing is left."""
+        launch = "print('first\\nport is \\x1b[1mtaken'); raise SystemExit(4)"
+        result = self.demo(launch)
+        self.ended(
+            result,
+            1,
+            "platform  | first\n",
+            r"platform  | port is \x1b[1mtaken",
+            "chatfiles: the platform has ended by itself, with status 4",
+        )
+        self.assertEqual(result.stdout, "")
+        self.assertEqual(self.files(), [])
+
+    def test_verbose(self) -> None:
+        """With ``-v`` each line is shown once, when it is written."""
+        result = self.demo("print('words'); raise SystemExit(4)", "-v")
+        self.assertEqual(result.stderr.count("platform  | words\n"), 1)
+
+    def test_stopped_while_starting(self) -> None:
+        """Ctrl-C while it starts is a clean end too."""
+        result = self.demo(
+            "import os, signal, sys\nos.kill(os.getppid(), signal.SIGINT)\nsys.stdin.read()"
+        )
+        self.ended(result, 0, "Stopped.")
+        self.assertEqual(self.files(), [])
+
+    def test_directory_without_files(self) -> None:
+        """There must be something to fetch."""
+        empty = self.path("empty")
+        os.mkdir(empty)
+        self.ended(self.demo("", "--directory", empty), 8, f"no file to serve in {empty}")
+
+    def test_directory_that_is_none(self) -> None:
+        """Of ``--directory "$UNSET"`` all that is in the current directory would be served."""
+        for text in ("", self.path("missing")):
+            result = self.demo("", "--directory", text)
+            self.ended(result, 2, "--directory", f"'{text}' does not exist")
+            self.assertEqual(result.stdout, "")
+
+    def test_command_of_a_role(self) -> None:
+        """Options say everything: loopback only, the wanted port, the state of this demo."""
+        started: list[Sequence[str]] = []
+
+        class Recorder(ChildProcesses):
+            def start(self, role: str, command: Sequence[str], directory: str) -> Child:
+                started.append(command)
+                raise CliError("seen", 1)
+
+        self.patch(command, "ChildProcesses", Recorder)
+        self.ended(self.demo("code", "--port", "4321"), 1, "seen")
+        [words] = started
+        self.assertEqual(words[:4], [sys.executable, "-P", "-c", "code"])
+        self.assertIn("--role=platform", words)
+        self.assertIn("--listen=tcp:4321:interface=127.0.0.1", words)
+        self.assertIn("--upstream-allow=127.0.0.0/8", words)
+        [state] = [word for word in words if word.startswith("--state-dir=")]
+        self.assertTrue(state.startswith(f"--state-dir={os.path.realpath(self.directory)}/"))
+
+    def test_environment(self) -> None:
+        """What the person has set for roles of their own does not reach the demo's."""
+        ours = {
+            "PATH": "/bin",
+            "CHATFILES_LISTEN": "tcp:1",
+            "CHATFILES_ADMIN_TOKEN": "x",
+            "CONFIGS_DIR": "/configs",
+            "HOME": "/root",
+        }
+        self.assertEqual(command._environment(ours), {"PATH": "/bin", "HOME": "/root"})
+
+
+class PrintedTests(SynchronousTestCase):
+    """Lines that are meant to be pasted into a shell."""
+
+    def running(self, state: str) -> command.Running:
+        running = command.Running(mock.Mock(spec=ChildProcesses), state, None)
+        running.platform = "http://127.0.0.1:1"
+        running.workspace_id = "3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d"
+        return running
+
+    def line(self, state: str, word: str, names: list[str]) -> str:
+        running = self.running(state)
+        running.names = names
+        text = running.description(verbose=False)
+        [line] = [line for line in text.splitlines() if line.startswith("  ") and word in line]
+        return line.strip()
+
+    def test_token_is_not_on_the_screen(self) -> None:
+        """The token is read by the shell, from a file whose name may need quoting."""
+        line = self.line("/tmp/a b", "curl ", ["x"])
+        self.assertIn("\"Authorization: Bearer $(cat '/tmp/a b/token')\"", line)
+        words = shlex.split(self.line("/tmp/a b", " get ", ["x"]))
+        self.assertIn("/tmp/a b/token", words)
+
+    def test_names_are_quoted(self) -> None:
+        """Any file name survives the shell."""
+        name = "it's $(here).txt"
+        words = shlex.split(self.line("/s", " get ", [name]))
+        self.assertEqual(words[-1], f"/workspace/{name}")
+        words = shlex.split(self.line("/s", "curl ", [name]))
+        self.assertTrue(words[-1].endswith("?path=/workspace/it%27s%20%24%28here%29.txt"))
+
+    def test_proxy(self) -> None:
+        """Where curl would ask a proxy for our loopback, it is told not to."""
+        for proxies, told in (({}, False), ({"http": "http://p"}, True)):
+            self.patch(command, "getproxies", lambda proxies=proxies: proxies)
+            self.assertEqual("--noproxy" in shlex.split(self.line("/s", "curl ", ["x"])), told)
+
+    def test_own_command(self) -> None:
+        """The script by its name if the shell finds it, by its path if not, else by the module."""
+        with tempfile.TemporaryDirectory(prefix="a b") as directory:
+            script = os.path.join(directory, "chatfiles")
+            with open(script, "w"):
+                os.chmod(script, 0o755)
+            self.patch(sys, "argv", [script])
+            self.patch(os, "environ", {"PATH": "/nowhere"})
+            self.assertEqual(command._own_command(), shlex.quote(script))
+            self.patch(os, "environ", {"PATH": directory})
+            self.assertEqual(command._own_command(), "chatfiles")
+        self.patch(sys, "argv", ["/somewhere/chatfiles/cli/__main__.py"])
+        words = shlex.split(command._own_command())
+        self.assertEqual(words[1:], [sys.executable, "-m", "chatfiles.cli"])

@@ -1,0 +1,372 @@
+"""
+The console script and its platform: addresses, credentials, and the errors that come back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from urllib.parse import unquote_to_bytes
+from urllib.request import OpenerDirector, ProxyHandler
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles import __version__
+from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.http import client
+from chatfiles.cli.http.error_responses import exit_status
+from chatfiles.cli.transfers.download import download_route
+from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+
+NOT_FOUND = {"error": "file not found", "code": "not_found", "request_id": "r-17"}
+
+
+class AddressTests(SynchronousTestCase):
+    """``--platform``."""
+
+    def test_proxy(self) -> None:
+        """A proxy is for other machines: it would look for our loopback on its own."""
+        self.patch(os, "environ", {"http_proxy": "http://proxy:3128"})
+        added: list[object] = []
+        self.patch(OpenerDirector, "add_handler", lambda _, handler: added.append(type(handler)))
+        for url, proxied in (
+            ("http://127.0.0.1:1", False),
+            ("http://[::1]:1", False),
+            ("http://localhost", False),
+            ("http://10.0.0.1", True),
+            ("https://files.example.org", True),
+        ):
+            added.clear()
+            client.Client(url, TOKEN, timeout=1)
+            self.assertEqual(ProxyHandler in added, proxied, url)
+
+    @given(st.binary(max_size=50))
+    def test_route(self, path: bytes) -> None:
+        """Any bytes make a request target that is visible ASCII and means these bytes."""
+        route = download_route(WORKSPACE, path)
+        self.assertRegex(route, r"^[\x21-\x7e]+$")
+        query = route.partition("?path=")[2]
+        self.assertNotIn("+", query)
+        self.assertEqual(unquote_to_bytes(query), path)
+        self.assertFalse(set("&#?;") & set(query))
+
+
+class PrintableTests(SynchronousTestCase):
+    """Texts of a server on a terminal."""
+
+    @given(st.text(alphabet=st.characters(), max_size=30))
+    def test_cannot_steer(self, text: str) -> None:
+        """Nothing but printable characters comes out, and plain text is left alone."""
+        shown = printable(text)
+        self.assertTrue(shown.isprintable(), shown)
+        if text.isprintable():
+            self.assertEqual(shown, text)
+
+    def test_examples(self) -> None:
+        """Escapes, C1 controls, direction marks, line ends and stray bytes are shown as such."""
+        self.assertEqual(
+            printable("\x1b[31m\x9b\u202e\r\n\udcff\u2028 é 日"),
+            r"\x1b[31m\x9b\u202e\r\n\udcff\u2028 é 日",
+        )
+
+    def test_length(self) -> None:
+        """A page of HTML does not fill the screen."""
+        self.assertEqual(len(printable("x" * 10**5)), 501)
+
+
+class ErrorTests(StubCase):
+    """What the platform refuses, as a person reads it."""
+
+    def test_statuses(self) -> None:
+        """Every HTTP status has the exit status that the help promises."""
+        for status, expected in (
+            (400, 5),
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (405, 5),
+            (408, 6),
+            (409, 5),
+            (413, 5),
+            (415, 5),
+            (422, 5),
+            (429, 6),
+            (500, 6),
+            (502, 6),
+            (503, 6),
+            (504, 6),
+            (507, 6),
+        ):
+            self.assertEqual(exit_status(status), expected, status)
+            self.play(said(f"{status} X", {"error": "it says", "code": "c", "request_id": "r"}))
+            self.ended(self.get("/workspace/f"), expected, "chatfiles: it says (c, request r)\n")
+
+    def test_two_lines(self) -> None:
+        """One line says what happened, one what to do."""
+        self.play(said("404 Not Found", NOT_FOUND))
+        result = self.get("/workspace/f")
+        self.ended(result, 3)
+        first, second = result.stderr.splitlines()
+        self.assertEqual(first, "chatfiles: file not found (not_found, request r-17)")
+        self.assertTrue(second.startswith("hint: names are taken exactly"), second)
+        self.assertEqual(self.files(), [])
+
+    def test_hints(self) -> None:
+        """The hint fits what was wrong, whether the platform sends machine codes or not."""
+        for status, error, hint in (
+            (400, {"error": "x", "code": "path_outside_roots"}, "a path is absolute"),
+            (400, {"error": "path must be absolute"}, "a path is absolute"),
+            (400, {"error": "x", "code": "not_a_regular_file"}, "only regular files"),
+            (400, {"error": "invalid workspace ID"}, None),
+            (401, {"error": "x", "code": "invalid_token"}, "is it for this workspace"),
+            (403, {"error": "x", "code": "insufficient_scope"}, "token create --scope"),
+            (403, {"error": "permission denied"}, "may not read this file"),
+            (404, {"error": "file not found"}, "names are taken exactly"),
+            (404, {"error": "workspace not found"}, "workspace list"),
+            (404, {"error": "x", "code": "no_route"}, "is --platform"),
+            (502, {"error": "workspace unreachable"}, "is the workspace running?"),
+            (502, {"error": "x", "code": "workspace_url_not_allowed"}, "--upstream-allow"),
+            (502, {"error": "x", "code": "workspace_refused_credentials"}, "every heartbeat"),
+            (502, {"error": "x", "code": "workspace_answered_badly"}, "a workspace that answers"),
+        ):
+            self.play(said(f"{status} X", error))
+            result = self.get("/workspace/f")
+            if hint is None:
+                self.assertNotIn("hint:", result.stderr)
+            else:
+                self.assertIn("hint: ", result.stderr)
+                self.assertIn(hint, result.stderr)
+
+    def test_detail_and_retry(self) -> None:
+        """``detail`` and the time to wait are told."""
+        error = {
+            "error": "workspace re-registering",
+            "code": "x",
+            "request_id": "r",
+            "detail": "RFC #2312",
+            "retry_after_seconds": 30,
+        }
+        self.play(said("503 Busy", error), said("503 Busy", {"error": "e"}, "Retry-After: 5"))
+        self.ended(
+            self.get("/workspace/f"),
+            6,
+            "workspace re-registering: RFC #2312 (x, request r)",
+            "hint: try again in 30 seconds",
+        )
+        self.ended(self.get("/workspace/f"), 6, "hint: try again in 5 seconds")
+
+    def test_not_json(self) -> None:
+        """An answer of something in between is told by its status; odd JSON does no harm."""
+        for body in (b"<html>Bad gateway", b"[1]", b'{"error": 7}', b"\xff", b"[" * 30000, b""):
+            self.play(counted(body, "X-Request-Id: r9", status="502 Bad Gateway"))
+            self.ended(
+                self.get("/workspace/f"),
+                6,
+                "chatfiles: the platform answered 502 Bad Gateway (HTTP 502, request r9)",
+            )
+
+    def test_endless_or_cut_error(self) -> None:
+        """An error's own body cannot fill our memory, and need not be whole."""
+        long = json.dumps({"error": "found", "more": "x" * 0x10000}).encode()
+        chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(long), long)
+        for wire in (
+            counted(long, status="502 X"),
+            answer("502 X", "Transfer-Encoding: chunked", body=chunk),
+            counted(b"{}", short=1, status="502 X"),
+            answer("502 X"),
+        ):
+            self.play(wire)
+            self.ended(self.get("/workspace/f"), 6, "the platform answered 502 X (HTTP 502)")
+
+    def test_control_characters(self) -> None:
+        """A server's text cannot steer the terminal."""
+        error = {"error": "a\x1b[2Jb\nc", "code": "\x07", "request_id": "\x9b", "detail": "\r"}
+        self.play(said("400 Bad", error))
+        result = self.get("/workspace/f")
+        self.ended(result, 5, r"a\x1b[2Jb\nc: \r (\x07, request \x9b)")
+        self.assertTrue(all(line.isprintable() for line in result.stderr.splitlines()))
+
+    def test_unreachable(self) -> None:
+        """Nobody there: say which address, and how to give another."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            result = self.get("/workspace/f", "--platform", url)
+        self.ended(result, 6, f"cannot reach the platform at {url}: Connection refused", "--pl")
+
+    def test_no_tls(self) -> None:
+        """An https address of a platform that speaks http: the hint names the likely cause."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def answer_plainly() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer_plainly, daemon=True)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        result = self.get("/workspace/f", "--platform", url)
+        thread.join()
+        self.ended(result, 6, f"cannot reach the platform at {url}", "or is it an http:// address?")
+
+    def test_no_answer(self) -> None:
+        """A platform that closes without a word is unreachable too."""
+        self.play(b"")
+        self.ended(self.get("/workspace/f"), 6, "cannot reach the platform")
+
+    def test_no_such_host(self) -> None:
+        """Names that cannot exist are an error like another."""
+        for host in ("x" * 64 + ".example", "a..b"):
+            self.ended(self.get("/workspace/f", "--platform", f"http://{host}"), 6, "cannot reach")
+
+    def test_usage(self) -> None:
+        """What is wrong on the command line is told before anything is sent."""
+        for words in (
+            ("get", "not-a-uuid", "/workspace/f"),
+            ("get", WORKSPACE),
+            ("get", "..", "/workspace/f"),
+            ("get", WORKSPACE, "/workspace/f", "--platform", "http://u:p@h"),
+            ("get", WORKSPACE, "/workspace/f", "--timeout", "0"),
+            ("get", WORKSPACE, "/workspace/f", "--timeout", "nan"),
+            ("get", WORKSPACE, "/workspace/f", "--retries", "-1"),
+            ("put",),
+        ):
+            self.assertEqual(self.invoke(*words).exit_code, 2, words)
+        self.assertEqual(self.asked, [])
+
+
+class CredentialTests(StubCase):
+    """Where tokens come from."""
+
+    def sent(self) -> str:
+        return str(self.asked[-1].headers["Authorization"])
+
+    def ask(self, *words: str, **env: str) -> None:
+        self.play(counted(b""))
+        result = self.invoke("get", *words, "-f", WORKSPACE, "/workspace/f", env=env)
+        self.ended(result, 0)
+
+    def test_order(self) -> None:
+        """The command line wins over the environment."""
+        self.write("other", "  from-file\n")
+        self.ask(CHATFILES_TOKEN="from-env")
+        self.assertEqual(self.sent(), "Bearer from-env")
+        self.ask(CHATFILES_TOKEN_FILE="other")
+        self.assertEqual(self.sent(), "Bearer from-file")
+        self.ask(CHATFILES_TOKEN_FILE="nowhere", CHATFILES_TOKEN="from-env")
+        self.assertEqual(self.sent(), "Bearer from-env")
+        self.ask("--token-file", "other", CHATFILES_TOKEN="from-env")
+        self.assertEqual(self.sent(), "Bearer from-file")
+
+    def test_admin_default(self) -> None:
+        """The platform's own state directory is found where the platform was started."""
+        os.mkdir(self.path("chatfiles-state"))
+        self.write("chatfiles-state/admin-token", "adm-1")
+        self.play(said("200 OK", []), said("200 OK", []), said("200 OK", []))
+        self.ended(self.invoke("workspace", "list"), 0)
+        self.assertEqual(self.sent(), "Bearer adm-1")
+        self.ended(self.invoke("workspace", "list", env={"CHATFILES_ADMIN_TOKEN": "adm-2"}), 0)
+        self.assertEqual(self.sent(), "Bearer adm-2")
+        self.ended(self.invoke("workspace", "list", "--admin-token-file", "token"), 0)
+        self.assertEqual(self.sent(), f"Bearer {TOKEN}")
+
+    def test_missing(self) -> None:
+        """Without one nothing is sent, and the hint says how to give it."""
+        result = self.invoke("get", WORKSPACE, "/workspace/f")
+        self.ended(result, 4, "no token given", "--token-file", "CHATFILES_TOKEN")
+        result = self.invoke("workspace", "list")
+        self.ended(result, 4, "no admin token given", "--admin-token-file")
+        self.assertEqual(self.asked, [])
+
+    def test_unreadable(self) -> None:
+        """A file that is not there, or holds no token, is said; its content is not."""
+        self.write("odd", "two tokens-in-here\n")
+        self.write("empty", "\n")
+        self.write("long", "x" * 10000)
+        with open(self.path("binary"), "wb") as file:
+            file.write(b"\xff\xfe")
+        for name, text in (
+            ("nowhere", "No such file"),
+            ("odd", "does not hold a token"),
+            ("empty", "does not hold a token"),
+            ("long", "does not hold a token"),
+            ("binary", "does not hold a token"),
+            (".", "Is a directory"),
+        ):
+            result = self.invoke("get", "--token-file", name, WORKSPACE, "/workspace/f")
+            self.ended(result, 4, text)
+            self.assertNotIn("tokens-in-here", result.output)
+        result = self.invoke("get", WORKSPACE, "/workspace/f", env={"CHATFILES_TOKEN": "a\nb"})
+        self.ended(result, 4, "CHATFILES_TOKEN does not hold a token")
+        self.assertEqual(self.asked, [])
+
+    def test_readable_by_others(self) -> None:
+        """A token that others can read is worth a warning, not a refusal."""
+        for mode, warned in ((0o600, False), (0o640, True), (0o604, True)):
+            self.write("t", "abc", mode)
+            self.play(counted(b""))
+            result = self.invoke("get", "--token-file", "t", WORKSPACE, "/workspace/f", "-f")
+            self.ended(result, 0)
+            self.assertEqual("warning: others can read t" in result.stderr, warned, mode)
+
+    def test_not_on_the_command_line(self) -> None:
+        """There is no option that takes a token itself."""
+        for word in ("--token", "--admin-token"):
+            self.assertEqual(self.invoke("get", word, "x", WORKSPACE, "/workspace/f").exit_code, 2)
+
+
+class HelpTests(StubCase):
+    """What a newcomer reads."""
+
+    def test_no_arguments(self) -> None:
+        """No arguments print the help, with every command and exit status."""
+        result = self.invoke()
+        for text in ("demo", "get", "workspace", "token", "Exit status:", "Examples:"):
+            self.assertIn(text, result.output)
+        self.assertIn("put", result.output.replace("output", "").split())
+
+    def test_every_command_has_an_example(self) -> None:
+        """Each command's help shows how it is used."""
+        for words in (
+            ["demo"],
+            ["get"],
+            ["workspace"],
+            ["token"],
+            *(["workspace", name] for name in ("create", "list", "show", "remove")),
+            *(["token", name] for name in ("create", "list", "revoke")),
+        ):
+            result = self.invoke(*words, "--help")
+            self.ended(result, 0)
+            self.assertIn("Example", result.output)
+            self.assertIn(f"  chatfiles {' '.join(words)}", result.output)
+
+    def test_exit_statuses(self) -> None:
+        """The table names each status once."""
+        result = self.invoke("get", "--help")
+        for status in Exit:
+            self.assertEqual(result.output.count(f"\n    {status:d}  "), 1, status)
+
+    def test_version(self) -> None:
+        """``--version`` tells it."""
+        self.assertEqual(self.invoke("--version").output, f"chatfiles, version {__version__}\n")
+
+    def test_platform_before_or_behind(self) -> None:
+        """``--platform`` may stand before or behind the command, and beats the environment."""
+        for words in (
+            ["--platform", self.url, "get", WORKSPACE, "/workspace/f", "-o", "-"],
+            ["get", WORKSPACE, "/workspace/f", "-o", "-", "--platform", self.url],
+        ):
+            self.play(counted(b"x"))
+            env = {"CHATFILES_PLATFORM": "http://127.0.0.1:1", "CHATFILES_TOKEN": "t"}
+            self.assertEqual(self.invoke(*words, env=env).stdout, "x")
+
+    def test_error_is_an_exit(self) -> None:
+        """The statuses that callers compare are plain numbers."""
+        self.assertEqual(CliError("x", Exit.LOCAL).exit_code, 8)

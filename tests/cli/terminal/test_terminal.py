@@ -1,0 +1,206 @@
+"""
+The console script as a process on a terminal: progress, questions, and signals.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from typing import Any
+
+import chatfiles
+from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+
+
+class TerminalCase(StubCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+
+    def start(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+        """:return: ``chatfiles`` with *words*, as a process."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
+        environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
+        command = [sys.executable, "-m", "chatfiles.cli", *words]
+        return subprocess.Popen(command, cwd=self.directory, env=environment, **streams)
+
+    def run_on_terminal(
+        self, *words: str, typed: bytes = b"", signum: int | None = None
+    ) -> tuple[int, str]:
+        """
+        Run ``chatfiles`` with *words* on a terminal.
+
+        :param signum: sent once the stub has set ``begun``; then the stub may go on.
+        :return: its exit status and all that it wrote.
+        """
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(ours, (24, 80))
+        process = self.start(*words, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        os.write(ours, typed)
+        if signum is not None:
+            self.assertTrue(self.begun.wait(20), "the transfer did not begin")
+            process.send_signal(signum)
+        written = bytearray()
+        try:
+            while piece := os.read(ours, 4096):
+                written += piece
+        except OSError:  # EIO: the other end of the terminal is closed
+            pass
+        os.close(ours)
+        return process.wait(), written.decode().replace("\r\n", "\n")
+
+
+class ProgressTests(TerminalCase):
+    """``chatfiles get`` where somebody looks."""
+
+    def fetch(self, *words: str, signum: int | None = None) -> tuple[int, str]:
+        words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f\x1b.bin", *words)
+        return self.run_on_terminal(*words, signum=signum)
+
+    def test_bar(self) -> None:
+        """A bar while it comes, one line when it is there."""
+        self.play(counted(b"x" * 2048))
+        status, written = self.fetch()
+        self.assertEqual(status, 0, written)
+        self.assertIn("f_.bin:   0%|", written)
+        self.assertRegex(written.splitlines()[-1], r"saved f_\.bin \(2\.05kB in \d+\.\d s\)$")
+
+    def test_quiet(self) -> None:
+        """``-q`` says nothing."""
+        self.play(counted(b"x" * 2048))
+        self.assertEqual(self.fetch("-q"), (0, ""))
+
+    def test_bytes_alone(self) -> None:
+        """``-o -`` on a terminal shows the bytes, with no bar between them."""
+        self.play(counted(b"hello\n"))
+        self.assertEqual(self.fetch("-o", "-"), (0, "hello\n"))
+
+    def test_signals(self) -> None:
+        """Ctrl-C and SIGTERM end it at once, by name, and leave nothing behind."""
+        for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            self.begun.clear()
+            self.go_on.clear()
+            self.play([counted(b"x" * 2048, short=48), self.begun.set, self.go_on.wait])
+            status, written = self.fetch(signum=signum)
+            self.go_on.set()
+            self.assertEqual(status, expected, written)
+            self.assertIn("chatfiles: interrupted", written)
+            self.assertNotIn("Traceback", written)
+            self.assertEqual(self.files(), [])
+
+
+class StandardOutputTests(TerminalCase):
+    """What cannot be written is an error in one line, and the status says so."""
+
+    def told(self, *words: str, **streams: Any) -> str:
+        process = self.start(*words, stderr=subprocess.PIPE, **streams)
+        written = process.communicate()[1].decode()
+        self.assertEqual(process.returncode, 8, written)
+        return written
+
+    def test_full(self) -> None:
+        """A disk that is full: a table, help, a file's content."""
+        content = ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-")
+        self.play(said("200 OK", []), counted(b"x" * 2048))
+        for words in (
+            ("workspace", "list", "--json", "--admin-token-file", "token"),
+            ("get", "--help"),
+            ("--help",),
+            content,
+        ):
+            with open("/dev/full", "wb") as full:
+                written = self.told(*words, stdout=full)
+            self.assertEqual(
+                written, "chatfiles: cannot write to standard output: No space left on device\n"
+            )
+
+    def test_closed(self) -> None:
+        """A token would be made and lost, or an empty list be taken for the answer (``>&-``)."""
+        for words in (
+            ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-"),
+            ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin"),
+            ("token", "create", "--admin-token-file", "token", WORKSPACE),
+            ("workspace", "create", "--admin-token-file", "token", "--save-token", "new"),
+            ("workspace", "list", "--admin-token-file", "token"),
+            ("--help",),
+        ):
+            written = self.told(*words, preexec_fn=lambda: os.close(1))
+            self.assertEqual(written, "chatfiles: standard output is closed\n")
+        self.assertEqual((self.asked, self.files()), ([], []))
+
+
+class OtherStreamsTests(TerminalCase):
+    """Standard input and standard error, where there are none."""
+
+    def ends(self, status: int, *words: str, closed: tuple[int, ...], **streams: Any) -> None:
+        def close() -> None:
+            for descriptor in closed:
+                os.close(descriptor)
+
+        process = self.start(*words, stdout=subprocess.PIPE, preexec_fn=close, **streams)
+        written = process.communicate()
+        self.assertEqual((process.returncode, written[1] or b""), (status, b""), written)
+
+    def test_no_errors(self) -> None:
+        """Nothing would be fetched or sent (``2>&-``), or warnings would go to the platform."""
+        self.write("token", TOKEN, mode=0o644)
+        self.play(counted(b"x" * 2048), said("500 No", {}))
+        self.ends(0, "get", "--token-file", "token", WORKSPACE, "/workspace/f", closed=(2,))
+        self.assertEqual(self.read("f"), b"x" * 2048)
+        self.ends(6, "put", "--token-file", "token", "f", WORKSPACE, closed=(0, 2))
+        self.assertIn(b"x" * 2048, self.asked[1].body)
+        self.assertNotIn(b"warning", self.asked[1].body)
+
+    def test_no_input(self) -> None:
+        """A question could not be asked, or a socket be sent as standard input (``<&-``)."""
+        self.play(answer("204 No Content"))
+        words = ("workspace", "remove", WORKSPACE, "--admin-token-file", "token")
+        self.ends(0, *words, closed=(0,), stderr=subprocess.DEVNULL)
+        self.play(said("500 No", {}))
+        words = ("put", "--token-file", "token", "-", WORKSPACE)
+        self.ends(6, *words, closed=(0,), stderr=subprocess.DEVNULL)
+        self.assertEqual([each.method for each in self.asked], ["DELETE", "POST"])
+
+
+class QuestionTests(TerminalCase):
+    """``chatfiles workspace remove`` asks a person."""
+
+    def remove(self, typed: bytes, *words: str) -> tuple[int, str]:
+        return self.run_on_terminal(
+            *("workspace", "remove", WORKSPACE, "--admin-token-file", "token"), *words, typed=typed
+        )
+
+    def test_declined(self) -> None:
+        """No, or just Enter, removes nothing."""
+        for typed in (b"n\n", b"\n"):
+            status, written = self.remove(typed)
+            self.assertEqual(status, 1, written)
+            self.assertIn(f"Remove workspace {WORKSPACE}", written)
+        self.assertEqual(self.asked, [])
+
+    def test_confirmed(self) -> None:
+        """Yes does it; ``--yes`` says so beforehand."""
+        self.play(answer("204 No Content"), answer("204 No Content"))
+        status, written = self.remove(b"y\n")
+        self.assertEqual(status, 0, written)
+        self.assertEqual(self.asked[0].method, "DELETE")
+        status, written = self.remove(b"", "--yes")
+        self.assertEqual((status, written), (0, f"removed {WORKSPACE}\n"))
+
+    def test_new_token(self) -> None:
+        """A person who sees a token is told that it will not be shown again."""
+        self.play(said("201 Created", {"id": WORKSPACE, "name": "n", "auth_token": "abc"}))
+        status, written = self.run_on_terminal("workspace", "create", "--admin-token-file", "token")
+        self.assertEqual(status, 0, written)
+        self.assertIn("it is not shown again", written)
+        self.assertNotIn(TOKEN, written)

@@ -1,0 +1,451 @@
+"""
+CONTRACT 9: a caller that leaves while nothing is read from it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from chatfiles.http.chunked import ChunkedBody
+from chatfiles.http.server.connection import EAGER_BYTES
+from chatfiles.http.server.disconnect import LOOK, DisconnectWatch
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.request_body import ClientDisconnected
+from chatfiles.streams import peer_state
+from chatfiles.streams.peer_state import HangUp, hang_up, unread, unread_tail
+from tests.http.server.test_request_body import Receiver
+from tests.platform.upstream.test_dialer import make_certificate
+from tests.support.loopback import Loopback, reset_on_close, until
+from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Held, chunked, get
+
+#: More than one read takes, and not more than our kernel takes besides: what the caller's own
+#: kernel holds comes before its end.
+SIZE = 100_000
+BODY = bytes(range(250)) * (SIZE // 250)
+
+
+class HeldBack(TestCase):
+    """A caller whose body nobody takes, with a real socket and a clock."""
+
+    def start(self, *lines: bytes, ends_with_caller: bool = False, **more: Any) -> None:
+        self.held = Held()
+        self.held.ends_with_caller = ends_with_caller
+        self.caller = Loopback(self, reactor, self.held, **more)
+        self.head = get(b"/p", *lines, method=b"POST")
+
+    async def send(self, data: bytes, *, receiver: bool = False) -> None:
+        """Send a head and *data*, of which one read is taken, by a receiver or by nobody."""
+        await self.caller.send(self.head + data)
+        await until(reactor, lambda: self.held.requests and self.body.paused)
+        self.receiver = Receiver(self.body, self.held.answers[0], eager=False)
+        if receiver:
+            self.body.deliver(self.receiver)
+            if not self.body.complete:
+                await until(reactor, lambda: self.body.paused)
+
+    @property
+    def body(self) -> Any:
+        return self.held.requests[0].body
+
+    def leave(self, how: str) -> None:
+        """End it, from the caller's side."""
+        if how == "RST":
+            reset_on_close(self.caller.socket)
+            self.caller.socket.close()
+        elif how == "FIN":
+            self.caller.socket.close()
+        else:
+            self.caller.socket.shutdown(socket.SHUT_WR)
+
+    async def noticed(self, how: HangUp) -> None:
+        """Wait until the kernel knows; the site has not looked by then."""
+        transport = self.caller.transport
+        await until(reactor, lambda: hang_up(transport) is how)
+        self.assertEqual(len(self.caller.site.channels), 1)
+
+    async def assert_given_up(self) -> None:
+        """It is noticed at the next look."""
+        self.caller.clock.advance(LOOK)
+        await until(reactor, lambda: not self.caller.site.channels)
+        self.assertEqual(self.held.requests[0].outcome, "client_left")
+        self.assertTrue(self.body.failed)
+        self.assertEqual(self.caller.clock.getDelayedCalls(), [])
+
+    async def assert_goes_on(self) -> None:
+        """However often it is looked at, the body can be taken, and is answered."""
+        self.caller.clock.pump([LOOK] * 40)
+        self.assertEqual(len(self.caller.site.channels), 1)
+        self.receiver.eager = True
+        if self.body.claimed:
+            self.body.resume()
+        else:
+            self.body.deliver(self.receiver)
+        await until(reactor, lambda: self.receiver.end)
+        self.assertEqual(self.receiver.end, ["finished"])
+        self.held.answer(JSONResponse(200, {"size": len(self.receiver.data)}))
+        await self.caller.read(lambda data: b"size" in data)
+        (answer,) = self.caller.answers()
+        self.assertEqual((answer.status, answer.json), (200, {"size": len(self.receiver.data)}))
+
+
+class LeavingTests(HeldBack):
+    """Who has left is not waited for."""
+
+    async def test_eager(self) -> None:
+        """One that has sent more ahead than it may is not read from, whatever it does."""
+        for how in (HangUp.RESET, HangUp.ENDED):
+            self.start(ends_with_caller=True)
+            await self.caller.send(get(b"/p") + get(b"/next") * (2 * EAGER_BYTES // 20))
+            await until(reactor, lambda: self.held.requests)
+            await until(reactor, lambda: self.caller.transport not in reactor.getReaders())
+            self.leave("RST" if how is HangUp.RESET else "FIN")
+            await self.noticed(how)
+            self.caller.clock.advance(LOOK)
+            await until(reactor, lambda: not self.caller.site.channels)
+            self.assertEqual(len(self.held.requests), 1)
+            self.assertEqual(self.held.requests[0].outcome, "client_left")
+            self.assertEqual(self.caller.clock.getDelayedCalls(), [])
+
+    async def test_reset(self) -> None:
+        """An upstream would wait for a caller that is gone until it is cut for its silence."""
+        for lines in ([b"Content-Length: %d" % SIZE], [CHUNKED]):
+            for claimed in (False, True):
+                self.start(*lines)
+                await self.send(b"7fffffff\r\n" + BODY[:80_000], receiver=claimed)
+                self.leave("RST")
+                await self.noticed(HangUp.RESET)
+                await self.assert_given_up()
+                self.assertEqual(self.receiver.end, [ClientDisconnected] if claimed else [])
+
+    async def test_half_a_body(self) -> None:
+        """The same, for one that closes in the middle, with or without its other side."""
+        for how in ("FIN", "shutdown"):
+            for lines in ([b"Content-Length: %d" % SIZE], [CHUNKED]):
+                for sent in (80_000, SIZE - 12):  # the size of the chunk is of the body, too
+                    self.start(*lines)
+                    await self.send(b"186a0\r\n" + BODY[: sent - 7], receiver=True)
+                    self.leave(how)
+                    await self.noticed(HangUp.ENDED)
+                    await self.assert_given_up()
+
+    async def test_others_work_for_it(self) -> None:
+        """A body that is complete in the kernel would be sent to a workspace for nobody."""
+        self.start(b"Content-Length: %d" % SIZE, ends_with_caller=True)
+        await self.send(BODY)
+        self.leave("FIN")
+        await self.noticed(HangUp.ENDED)
+        await self.assert_given_up()
+
+    async def test_when_held_back_later(self) -> None:
+        """Only who has left before the first look would be noticed."""
+        self.start(b"Content-Length: %d" % SIZE)
+        await self.send(BODY[:70_000], receiver=True)
+        self.receiver.eager = True
+        self.body.resume()
+        self.caller.clock.pump([LOOK] * 3)  # the watch has found out
+        self.receiver.eager = False
+        await self.caller.send(BODY[70_000:90_000])
+        await until(reactor, lambda: self.body.paused)
+        self.leave("RST")
+        await self.noticed(HangUp.RESET)
+        await self.assert_given_up()
+
+
+class StayingTests(HeldBack):
+    """Who waits, or has closed its side behind a whole body, is not cut."""
+
+    async def test_waits(self) -> None:
+        """A caller that is slow for our own sake would be cut."""
+        for lines, data in ([b"Content-Length: %d" % SIZE], BODY), ([CHUNKED], chunked(BODY)):
+            self.start(*lines)
+            await self.send(data[:80_000], receiver=True)
+            self.caller.clock.advance(3 * IDLE_TIMEOUT)
+            self.caller.clock.pump([LOOK] * 40)
+            self.receiver.eager = True
+            await self.caller.send(data[80_000:])
+            await self.assert_goes_on()
+
+    async def test_has_sent_everything(self) -> None:
+        """A body would be lost whose last bytes wait in the kernel."""
+        bodies = [
+            ([b"Content-Length: %d" % SIZE], BODY),
+            ([CHUNKED], chunked(BODY)),
+            ([CHUNKED], chunked(*[BODY[:1000]] * 90)),
+            ([CHUNKED], chunked(BODY)[:-2] + b"Trailer: x\r\n" * 20 + b"\r\n"),
+            ([CHUNKED], chunked(BODY)[:-5] + b"000;ext=1\r\n\r\n"),
+            ([CHUNKED], chunked(BODY) + get(b"/next")),
+        ]
+        for lines, data in bodies:
+            for claimed in (False, True):
+                self.start(*lines)
+                await self.send(data, receiver=claimed)
+                self.leave("shutdown")
+                await self.noticed(HangUp.ENDED)
+                await self.assert_goes_on()
+
+    async def test_costs_nothing(self) -> None:
+        """A timer would be made each time that a disk is slower than the sender."""
+        self.start(b"Content-Length: %d" % SIZE)
+        await self.send(BODY[:70_000], receiver=True)
+        for _ in range(100):
+            self.body.resume()
+            self.body.pause()
+        self.assertEqual(len(self.caller.clock.getDelayedCalls()), 1)
+
+
+class AwaitedTests(HeldBack):
+    """Whether an answer is awaited, asked before it is given."""
+
+    async def complete(self, *, ends_with_caller: bool = False) -> Any:
+        """:return: a request that waits for its answer."""
+        self.start(b"Content-Length: 5", ends_with_caller=ends_with_caller)
+        await self.caller.send(self.head + b"hello")
+        await until(reactor, lambda: self.held.requests and self.body.complete)
+        return self.held.requests[0]
+
+    def notice(self, how: HangUp) -> None:
+        """Wait until the kernel knows, without a turn of the reactor."""
+        transport = self.caller.transport
+        while hang_up(transport) is not how:
+            pass
+
+    async def test_waits(self) -> None:
+        """A caller that waits gets nothing."""
+        request = await self.complete()
+        self.assertTrue(request.is_awaited())
+        self.caller.socket.shutdown(socket.SHUT_WR)
+        self.notice(HangUp.ENDED)
+        self.assertTrue(request.is_awaited())
+        self.held.answer()
+        await self.caller.read_to_end()
+        self.assertEqual(self.caller.answers()[0].status, 200)
+
+    async def test_has_left(self) -> None:
+        """Something is done for a caller whose end has not been noticed yet."""
+        for how, ends_with_caller in (("RST", False), ("RST", True), ("FIN", True)):
+            request = await self.complete(ends_with_caller=ends_with_caller)
+            self.leave(how)
+            self.notice(HangUp.RESET if how == "RST" else HangUp.ENDED)
+            self.assertFalse(request.is_awaited())
+            self.assertFalse(request.is_awaited())
+            self.assertEqual(request.outcome, "client_left")
+            request.finish()
+            await until(reactor, lambda: not self.caller.site.channels)
+
+    async def test_was_cut(self) -> None:
+        """Something is done for a caller that we have just cut off ourselves."""
+        request = await self.complete()
+        request.abort("shutdown")
+        self.assertFalse(request.is_awaited())
+        self.assertEqual((request.outcome, request.disconnected), ("shutdown", True))
+        self.held.answer()  # is not written, and does no harm
+        await self.caller.read_to_end()
+        self.assertEqual(self.caller.data, b"")
+
+
+class TLSTests(HeldBack):
+    """What is unread cannot be counted, nor can one side be closed."""
+
+    async def secure(self) -> None:
+        certificate, key = make_certificate(None, None)
+        pem = certificate.public_bytes(Encoding.PEM)
+        pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.start(b"Content-Length: %d" % SIZE, tls=PrivateCertificate.loadPEM(pem).options())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = self.caller.socket
+        secured = context.wrap_socket(plain, do_handshake_on_connect=False)
+        secured.setblocking(False)
+        self.caller.socket = secured
+
+        def shake() -> bool:
+            try:
+                secured.do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            return True
+
+        await until(reactor, shake)
+
+    async def test_leaves(self) -> None:
+        """A caller that leaves would be waited for, where there is TLS."""
+        for how in ("RST", "FIN"):
+            await self.secure()
+            await self.send(BODY[:80_000], receiver=True)
+            self.leave(how)
+            await self.noticed(HangUp.RESET if how == "RST" else HangUp.ENDED)
+            await self.assert_given_up()
+
+    async def test_waits(self) -> None:
+        """A caller that waits would be cut."""
+        await self.secure()
+        await self.send(BODY[:80_000], receiver=True)
+        self.caller.clock.pump([LOOK] * 40)
+        self.receiver.eager = True
+        self.body.resume()
+        await self.caller.send(BODY[80_000:])
+        await until(reactor, lambda: self.receiver.end)
+        self.assertEqual(self.receiver.data, BODY)
+
+
+class WatchTests(SynchronousTestCase):
+    """`DisconnectWatch`."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.held_back, self.looks = True, list[float]()
+        self.watch = DisconnectWatch(
+            self.clock.callLater, lambda: self.held_back, lambda: self.looks.append(self.now)
+        )
+
+    @property
+    def now(self) -> float:
+        return self.clock.seconds()
+
+    def test_looks(self) -> None:
+        """It would look once, or all the time."""
+        self.watch.begin()
+        self.watch.begin()
+        self.clock.pump([LOOK / 2] * 6)
+        self.assertEqual(self.looks, [LOOK, 2 * LOOK, 3 * LOOK])
+
+    def test_let_go(self) -> None:
+        """A connection that is read from would be looked at as long as it lasts."""
+        self.watch.begin()
+        self.held_back = False
+        self.clock.advance(LOOK)
+        self.assertEqual((self.looks, self.clock.getDelayedCalls()), ([], []))
+        self.held_back = True
+        self.watch.begin()
+        self.clock.advance(LOOK)
+        self.assertEqual(len(self.looks), 1)
+
+    def test_stop(self) -> None:
+        """A connection that is gone would be looked at."""
+        self.watch.stop()
+        self.watch.begin()
+        self.watch.stop()
+        self.watch.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LastChunkTests(SynchronousTestCase):
+    """Whether a chunked body may be complete with what is unread."""
+
+    def body(self, read: bytes) -> tuple[ChunkedBody, list[bytes]]:
+        ended: list[bytes] = []
+        body = ChunkedBody(lambda _: None, ended.append)
+        body.dataReceived(read)
+        return body, ended
+
+    @given(
+        st.lists(st.binary(min_size=1, max_size=40), max_size=4),
+        st.sampled_from([b"0\r\n\r\n", b"00;a=b\r\n\r\n", b"0\r\nA: b\r\nC: d\r\n\r\n"]),
+        st.data(),
+    )
+    def test_complete(self, pieces: list[bytes], end: bytes, data: Any) -> None:
+        """A body that is complete would be cut, for where its bytes were divided."""
+        wire = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
+        at = data.draw(st.integers(0, len(wire) - 1))
+        body, ended = self.body(wire[:at])
+        self.assertEqual(ended, [])
+        self.assertTrue(body.may_end_with(wire[at:]), (wire[:at], wire[at:]))
+
+    def test_incomplete(self) -> None:
+        """A body that cannot be complete would be waited for."""
+        for read, tail in (
+            (b"", b""),
+            (b"5\r\nab", b"cde\r\n5\r\nabcde\r\n"),
+            (b"", b"10\r\nabc"),
+            (b"5\r\nab", b"c00\r\n"[:2]),
+            (b"5\r\nabcde", b"\r\n0"),
+            (b"5\r\nabcde\r\n", b"0\r"),
+        ):
+            self.assertFalse(self.body(read)[0].may_end_with(tail), (read, tail))
+
+
+class KernelTests(SynchronousTestCase):
+    """What the kernel tells of the other end."""
+
+    def pair(self, family: str) -> tuple[Any, socket.socket]:
+        """:return: a transport, as far as it is looked at, and its other end."""
+        if family == "unix":
+            ours, theirs = socket.socketpair()
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                theirs = socket.create_connection(server.getsockname())
+                ours = server.accept()[0]
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+
+        class Transport:
+            def getHandle(self) -> socket.socket:
+                return ours
+
+        return Transport(), theirs
+
+    def wait(self, transport: Any, octets: int) -> None:
+        while unread(transport) < octets:
+            pass
+
+    def test_hang_up(self) -> None:
+        """An end is taken for a reset, or the other way round."""
+        for family in ("unix", "tcp"):
+            for unread_too in (False, True):
+                transport, other = self.pair(family)
+                self.assertIs(hang_up(transport), HangUp.NOT)
+                if unread_too:
+                    other.sendall(b"x" * 1000)
+                    self.wait(transport, 1000)
+                    self.assertIs(hang_up(transport), HangUp.NOT)
+                other.shutdown(socket.SHUT_WR)
+                while hang_up(transport) is HangUp.NOT:
+                    pass
+                self.assertIs(hang_up(transport), HangUp.ENDED)
+                self.assertEqual(unread(transport), 1000 * unread_too)
+        transport, other = self.pair("tcp")
+        reset_on_close(other)
+        other.close()
+        while hang_up(transport) is HangUp.NOT:
+            pass
+        self.assertIs(hang_up(transport), HangUp.RESET)
+
+    def test_no_socket(self) -> None:
+        """A transport in memory, or one that is closed, is an error."""
+        self.assertIs(hang_up(StringTransport()), HangUp.NOT)
+        self.assertEqual((unread(StringTransport()), unread_tail(StringTransport())), (0, None))
+        transport, _ = self.pair("tcp")
+        transport.getHandle().close()
+        self.assertIs(hang_up(transport), HangUp.NOT)
+
+    def test_tail(self) -> None:
+        """The end of what is unread is another, or takes as much memory as all of it."""
+        self.patch(peer_state, "TAIL", 1000)
+        data = bytes(range(256)) * 100
+        for family in ("unix", "tcp"):
+            for size in (0, 1, 999, 1000, 1001, 1999, 2000, 2001, 20_500):
+                transport, other = self.pair(family)
+                other.sendall(data[:size])
+                self.wait(transport, size)
+                self.assertEqual(unread_tail(transport), data[:size][-1000:], size)
+                received = transport.getHandle().recv(size + 1) if size else b""
+                self.assertEqual(len(received), size)  # nothing was taken
+
+    def test_too_much(self) -> None:
+        """More than can be looked at is looked at in part."""
+        self.patch(peer_state, "TAIL", 1)
+        transport, other = self.pair("tcp")
+        other.sendall(b"x" * 2000)
+        self.wait(transport, 2000)
+        self.assertIsNone(unread_tail(transport))

@@ -1,0 +1,178 @@
+"""
+Callers that close their side when they have asked: ``printf … | nc -N``.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from chatfiles.http.server.disconnect import LOOK
+from chatfiles.http.server.endpoint import Branch, Endpoint, JSONResponse
+from chatfiles.http.server.request import Request
+from chatfiles.streams.stall_timeout import unsent
+from tests.support.loopback import Loopback, more_than, until
+from tests.support.memory_client import Held, parse
+
+
+class Slow(Endpoint):
+    """Answers when told to."""
+
+    def __init__(self, ends_with_caller: bool) -> None:
+        super().__init__()
+        self.ends_with_caller = ends_with_caller
+        self.waiting: list[Deferred[None]] = []
+        self.cancelled = 0
+
+    async def render_GET(self, request: Request) -> JSONResponse:
+        waiting: Deferred[None] = Deferred(self._cancel)
+        self.waiting.append(waiting)
+        await waiting
+        return JSONResponse(200, {"slow": True})
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+
+class Quick(Endpoint):
+    """Answers at once."""
+
+    async def render_GET(self, request: Request) -> JSONResponse:
+        return JSONResponse(200, {"quick": True})
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+
+class HalfCloseTests(TestCase):
+    """A FIN behind a complete request."""
+
+    def start(self, *, ends_with_caller: bool = False) -> tuple[Loopback, Slow]:
+        root, slow = Branch(), Slow(ends_with_caller)
+        root.putChild(b"slow", slow)
+        root.putChild(b"quick", Quick())
+        return Loopback(self, reactor, root), slow
+
+    async def everything(self, caller: Loopback) -> bytes:
+        """:return: what came, up to the server's own FIN."""
+        data = b""
+
+        def read() -> bool:
+            nonlocal data
+            try:
+                piece = caller.socket.recv(65536)
+            except BlockingIOError:
+                return False
+            data += piece
+            return not piece
+
+        await until(reactor, read)
+        return data
+
+    async def test_pipelined(self) -> None:
+        """What was asked for before the FIN would be lost with it."""
+        caller, _ = self.start()
+        await caller.send(get("/quick") * 3)
+        caller.socket.shutdown(socket.SHUT_WR)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200, 200, 200])
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_later(self) -> None:
+        """An answer that takes a while would be given up."""
+        caller, slow = self.start()
+        await caller.send(get("/slow"))
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        slow.waiting[0].callback(None)
+        (answer,) = parse(await self.everything(caller))
+        self.assertEqual(answer.status, 200)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_pipelined_behind_a_slow_one(self) -> None:
+        """Requests that wait for their turn would be dropped when the first has been answered."""
+        caller, slow = self.start()
+        await caller.send(get("/slow") + get("/quick") * 120 + b"GET /unfinished")
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        slow.waiting[0].callback(None)
+        for _ in range(3):  # nobody is served more than AT_ONCE at a time
+            caller.clock.advance(0)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200] * 121)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_others_work_for_it(self) -> None:
+        """An upstream would go on sending to nobody."""
+        for more in (b"", get("/slow")):
+            caller, slow = self.start(ends_with_caller=True)
+            await caller.send(get("/slow") + more)
+            await until(reactor, lambda slow=slow: slow.waiting)  # type: ignore[misc]
+            caller.socket.shutdown(socket.SHUT_WR)
+            (channel,) = caller.site.channels
+            await until(reactor, lambda channel=channel: channel._read_closed)  # type: ignore[misc]
+            if more:
+                slow.waiting[0].callback(None)
+            caller.clock.pump([LOOK] * 2)
+            await until(reactor, lambda caller=caller: not caller.site.channels)  # type: ignore[misc]
+            self.assertEqual((slow.cancelled, len(slow.waiting)), (1, 2 if more else 1))
+            self.assertEqual(caller.clock.getDelayedCalls(), [])
+
+    async def test_others_work_for_it_but_not_for_long(self) -> None:
+        """Whoever closes its side behind a request would not even see why it is refused."""
+        caller, slow = self.start(ends_with_caller=True)
+        await caller.send(get("/slow") * 2)
+        await until(reactor, lambda: slow.waiting)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        for waiting in range(2):
+            slow.waiting[waiting].callback(None)
+        answers = parse(await self.everything(caller))
+        self.assertEqual([answer.status for answer in answers], [200, 200])
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_others_work_for_it_and_it_reads_on(self) -> None:
+        """A large file would be cut for who has closed its side, and reads it steadily."""
+        held = Held()
+        held.ends_with_caller = True
+        caller = Loopback(self, reactor, held)
+        await caller.send(get("/"))
+        await until(reactor, lambda: held.requests)
+        caller.socket.shutdown(socket.SHUT_WR)
+        (channel,) = caller.site.channels
+        await until(reactor, lambda: channel._read_closed)
+        for _ in range(8):
+            held.requests[0].write(bytes(1000))
+            wanted = len(caller.data) + 1000
+            await caller.read(more_than(wanted - 1))
+            await until(reactor, lambda: not unsent(caller.transport))
+            caller.clock.advance(LOOK)
+            self.assertEqual(len(caller.site.channels), 1)
+        caller.clock.advance(LOOK)
+        await until(reactor, lambda: not caller.site.channels)
+        self.assertEqual(held.requests[0].outcome, "client_left")
+
+    async def test_refused(self) -> None:
+        """A refusal would leave the connection open for its whole linger time, or be lost."""
+        caller, _ = self.start()
+        await caller.send(b"nonsense\r\n\r\n")
+        caller.socket.shutdown(socket.SHUT_WR)
+        (answer,) = parse(await self.everything(caller))
+        self.assertEqual(answer.status, 400)
+        await until(reactor, lambda: not caller.site.channels)
+
+    async def test_half_a_body(self) -> None:
+        """A body that will never be complete would be waited for."""
+        caller, _ = self.start()
+        await caller.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+        caller.socket.shutdown(socket.SHUT_WR)
+        await until(reactor, lambda: not caller.site.channels)

@@ -1,0 +1,364 @@
+"""
+Bodies of requests: taken when somebody asks for them, and never more than that.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from chatfiles.errors import RequestTimeout, TooLarge
+from chatfiles.http.chunked import CROWD
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.request_body import LARGE_READ, ClientDisconnected, RequestBody
+from chatfiles.streams.transports import SMALL_READ, TINY_READ
+from tests.support.loopback import Loopback, until
+from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
+
+EXPECT = b"Expect: 100-continue"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Receiver:
+    """
+    Keeps what it is told; pauses after each piece if it is not *eager*.
+
+    :param answer: fails with the body.
+    """
+
+    def __init__(self, body: RequestBody, answer: Deferred[Any], eager: bool = True) -> None:
+        self.body, self.answer, self.eager = body, answer, eager
+        self.pieces: list[bytes] = []
+        self.end: list[object] = []
+
+    def received(self, data: bytes) -> None:
+        if self.end:
+            raise AssertionError("bytes behind the end")
+        self.pieces.append(data)
+        if not self.eager:
+            self.body.pause()
+
+    def finished(self) -> None:
+        self.end.append("finished")
+
+    def failed(self, error: BaseException) -> None:
+        self.end.append(type(error))
+        self.answer.errback(error)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+class BodyCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.held = Held()
+        self.caller = Caller(self.held)
+
+    def send(self, *pieces: bytes) -> None:
+        self.caller.send(*pieces)
+
+    def receiver(self, eager: bool = True) -> Receiver:
+        receiver = Receiver(self.body, self.held.answers[-1], eager)
+        self.body.deliver(receiver)
+        self.caller.settle()
+        return receiver
+
+    @property
+    def body(self) -> RequestBody:
+        return self.held.requests[-1].body
+
+    def answer(self, answer: JSONResponse | None = None) -> None:
+        self.held.answer(answer)
+        self.caller.settle()
+
+    def statuses(self) -> list[int]:
+        return [answer.status for answer in self.caller.answers()]
+
+
+class ClaimTests(BodyCase):
+    """Asking for a body."""
+
+    def test_paused_until_claimed(self) -> None:
+        """A body that nobody asked for would fill the memory."""
+        wire, piece = post(bytes(100_000)), 10_000
+        self.send(*(wire[at : at + piece] for at in range(0, len(wire), piece)))
+        self.assertFalse(self.caller.reading)
+        self.assertLess(self.body.seen, piece)
+        receiver = self.receiver()
+        self.assertEqual((receiver.data, receiver.end), (bytes(100_000), ["finished"]))
+
+    def test_complete_and_unclaimed(self) -> None:
+        """Nobody would notice that the caller leaves before the answer."""
+        self.send(post(b"hello"))
+        self.assertTrue(self.caller.reading)
+
+    def test_continue_when_claimed(self) -> None:
+        """A sender would be told to send what is then refused, or wait for ever."""
+        self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
+        self.assertEqual(self.caller.wire.value(), b"")
+        receiver = self.receiver()
+        self.assertEqual(self.caller.wire.value(), CONTINUE)
+        self.send(b"hi")
+        self.answer()
+        self.assertEqual(receiver.end, ["finished"])
+        self.assertEqual(self.statuses(), [100, 200])
+
+    def test_no_continue(self) -> None:
+        """Nobody expects it in HTTP/1.0, without a body, or with the body on its way."""
+        request = post(b"hello", EXPECT)
+        for wire in (request.replace(b"1.1", b"1.0"), post(b"", EXPECT), request[:-1], request):
+            self.setUp()
+            self.send(wire)
+            self.receiver()
+            self.assertEqual(self.caller.wire.value(), b"", wire)
+
+    def test_refused_without_continue(self) -> None:
+        """The body of a refused request would be asked for all the same."""
+        self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
+        self.answer(JSONResponse(401, {}))
+        answer = self.caller.answer()
+        self.assertEqual((answer.status, answer.fields["connection"]), (401, "close"))
+        self.assertTrue(self.caller.lost)
+
+    def test_pause(self) -> None:
+        """Back-pressure that is asked for while the first bytes are handed over would be lost."""
+        wire = post(b"0123456789")
+        self.send(wire[:-8], wire[-8:-5], wire[-5:])
+        receiver = self.receiver(eager=False)
+        self.assertEqual((receiver.data, self.caller.reading), (b"01", False))
+        self.body.resume()
+        self.caller.settle()
+        self.assertEqual((receiver.data, receiver.end), (b"0123456789", ["finished"]))
+
+    def test_paused_behind_a_full_buffer(self) -> None:
+        """The transport's own back-pressure would undo the one of a body."""
+        self.send(post(b"hello")[:-1])
+        self.caller.channel.pauseProducing()
+        self.caller.channel.resumeProducing()
+        self.assertFalse(self.caller.reading)
+
+    def test_claimed_twice(self) -> None:
+        """Two takers would get a part each."""
+        self.send(post(b"hello")[:-1])
+        self.receiver()
+        self.assertRaises(RuntimeError, self.receiver)
+
+    def test_claimed_late(self) -> None:
+        """What came, or failed, before the claim would be forgotten."""
+        for wire, data, end in [
+            (post(b"hello"), b"hello", ["finished"]),
+            (get(b"/p", CHUNKED, method=b"POST") + chunked(b"hel", b"lo"), b"hello", ["finished"]),
+            (get(b"/p", method=b"POST"), b"", ["finished"]),
+        ]:
+            self.setUp()
+            self.send(wire)
+            receiver = self.receiver()
+            self.assertEqual((receiver.data, receiver.end), (data, end))
+        self.setUp()
+        self.send(post(b"hello")[:-1])
+        self.caller.leave()
+        receiver = Receiver(self.body, Deferred())
+        receiver.answer.addErrback(lambda failure: failure.trap(ClientDisconnected))
+        self.body.deliver(receiver)
+        self.assertEqual((receiver.data, receiver.end), (b"hell", [ClientDisconnected]))
+
+    def test_tiny_chunks(self) -> None:
+        """A sender of chunks of one byte would make everybody work for each of them."""
+        self.send(get(b"/p", CHUNKED, method=b"POST"))
+        receiver = self.receiver()
+        self.send(chunked(*[b"%d" % n for n in range(10)])[:-5])
+        self.assertEqual(receiver.pieces, [b"0123456789"])
+        self.send(b"1\r\n+\r\n0\r\n\r\n")
+        self.assertEqual((receiver.pieces[1:], receiver.end), ([b"+"], ["finished"]))
+
+    @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.sets(st.integers(1, 400)))
+    def test_exact_bytes(self, chunks: list[bytes], cuts: set[int]) -> None:
+        """A byte would be lost or doubled at the edge of a chunk, a segment or a pause."""
+        for head_and_body in (
+            get(b"/p", CHUNKED, method=b"POST") + chunked(*chunks),
+            post(b"".join(chunks)),
+        ):
+            self.setUp()
+            size = len(head_and_body)
+            edges = sorted({0, size, *(cut % size for cut in cuts)})
+            wire = [head_and_body[start:end] for start, end in pairwise(edges)]
+            for piece in wire:
+                self.send(piece)
+            receiver = self.receiver(eager=False)
+            while not receiver.end:
+                self.body.resume()
+                self.caller.settle()
+            self.assertEqual((receiver.data, receiver.end), (b"".join(chunks), ["finished"]))
+            self.answer()
+            self.assertEqual((self.statuses(), self.caller.lost), ([200], False))
+
+
+class ReadTests(BodyCase):
+    """Small bodies, read whole."""
+
+    def test_limits(self) -> None:
+        """A body over the limit would be taken, or one of just the limit refused."""
+        chunks = get(b"/p", CHUNKED, method=b"POST") + chunked(b"hel", b"lo")
+        for wire in (post(b"hello"), chunks):
+            for limit in (5, 4):
+                self.setUp()
+                self.send(wire)
+                read = self.body.read(limit)
+                if limit == 5:
+                    self.assertEqual(self.successResultOf(read), b"hello")
+                else:
+                    self.failureResultOf(read, TooLarge)
+
+    def test_declared_too_large(self) -> None:
+        """The sender would be asked for it, or listened to, before it is refused."""
+        self.send(get(b"/p", b"Content-Length: 9999999", EXPECT, method=b"POST"))
+        self.body.read(10).addErrback(self.held.answers[0].errback)
+        answer = self.caller.answer()
+        self.assertEqual((answer.status, answer.json["code"]), (413, "too_large"))
+        self.assertEqual(answer.fields["connection"], "close")
+
+    def test_malformed(self) -> None:
+        """A body that cannot be understood would be waited for."""
+        for rest in (b"x\r\n", b"1\r\nabc", b"1\r\na\n0\r\n\r\n", b"0\r\nbad trailer\r\n\r\n"):
+            self.setUp()
+            self.send(get(b"/p", CHUNKED, method=b"POST") + b"2\r\nok\r\n")
+            self.body.read(100).chainDeferred(self.held.answers[0])
+            self.send(rest, b"more")
+            answer = self.caller.answer()
+            self.assertEqual((answer.status, answer.json["code"]), (400, "malformed_request"))
+            self.assertTrue(self.caller.lost)
+
+
+class TimeTests(BodyCase):
+    """Silence in a body."""
+
+    def late(self) -> list[int]:
+        """:return: the statuses after a while that is just long enough."""
+        self.caller.advance(IDLE_TIMEOUT - 1)
+        self.assertEqual(self.statuses(), [])
+        self.caller.advance(1)
+        return self.statuses()
+
+    def test_silence(self) -> None:
+        """A sender who stops would hold the request for ever."""
+        for pieces in ([post(b"hello")[:-5]], [post(b"hello")[:-1]], [post(b"hello")[:-4], b"el"]):
+            self.setUp()
+            self.send(*pieces)
+            receiver = self.receiver()
+            self.assertEqual(self.late(), [408], pieces)
+            self.assertEqual((receiver.end, self.caller.lost), ([RequestTimeout], True))
+
+    def test_each_byte_counts(self) -> None:
+        """A slow sender would be cut although it is alive."""
+        self.send(post(b"hello")[:-5])
+        receiver = self.receiver()
+        for byte in b"hello":
+            self.caller.advance(IDLE_TIMEOUT - 1)
+            self.send(bytes([byte]))
+        self.assertEqual(receiver.end, ["finished"])
+
+    def test_own_pauses(self) -> None:
+        """A sender would be blamed for a silence that we asked for."""
+        self.send(post(b"hello")[:-4])
+        self.caller.advance(3 * IDLE_TIMEOUT)  # nobody has asked
+        receiver = self.receiver(eager=False)
+        self.caller.advance(3 * IDLE_TIMEOUT)  # paused
+        self.assertEqual((receiver.end, self.statuses()), ([], []))
+        self.body.resume()
+        self.assertEqual(self.late(), [408])
+
+    def test_not_asked_yet(self) -> None:
+        """A sender who waits for 100 Continue would be late before it is asked."""
+        self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
+        self.caller.advance(3 * IDLE_TIMEOUT)
+        receiver = self.receiver()
+        self.send(b"hi")
+        self.assertEqual(receiver.end, ["finished"])
+
+
+class SocketTests(TestCase):
+    """Where the sender's kernel has a say."""
+
+    async def test_size_of_reads(self) -> None:
+        """Long bodies would cost as much as many short ones; or anything else as much memory."""
+        for line, claims, large in (
+            (b"Content-Length: 200000", True, True),
+            (b"Content-Length: 200000", False, False),
+            (b"Content-Length: 10000", True, False),
+            (CHUNKED, True, False),
+        ):
+            held = Held()
+            caller = Loopback(self, reactor, held)
+            await caller.send(get(b"/p", line, method=b"POST"))
+            await until(reactor, lambda held=held: held.requests)  # type: ignore[misc]
+            if claims:
+                receiver = Receiver(held.requests[0].body, held.answers[0])
+                held.requests[0].body.deliver(receiver)
+            size = LARGE_READ if large else SMALL_READ
+            self.assertEqual(caller.transport.bufferSize, size, line)
+            if not claims:
+                continue
+            await caller.send(chunked(b"x") if line == CHUNKED else bytes(int(line[16:])))
+            await until(reactor, lambda: receiver.end)  # noqa: B023
+            self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+
+    async def test_size_of_reads_of_tiny_chunks(self) -> None:
+        """A sender of chunks of one byte would keep everybody else waiting."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        await caller.send(get(b"/p", CHUNKED, method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        receiver = Receiver(held.requests[0].body, held.answers[0])
+        held.requests[0].body.deliver(receiver)
+        await caller.send(b"1\r\nx\r\n" * CROWD)
+        await until(reactor, lambda: len(receiver.data) == CROWD)
+        self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+        await caller.send(b"1\r\nx\r\n" * (CROWD * 10))
+        await until(reactor, lambda: len(receiver.data) == CROWD * 11)
+        self.assertEqual(caller.transport.bufferSize, TINY_READ)
+        await caller.send(b"0\r\n\r\n")
+        await until(reactor, lambda: receiver.end)
+        self.assertEqual(caller.transport.bufferSize, SMALL_READ)
+
+    async def test_size_of_reads_of_a_rest(self) -> None:
+        """A sender that is refused half-way would have much taken from it."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        await caller.send(get(b"/p", b"Content-Length: 9000000", method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        held.requests[0].body.deliver(Receiver(held.requests[0].body, held.answers[0]))
+        self.assertEqual(caller.transport.bufferSize, LARGE_READ)
+        transport = caller.transport
+        held.answer(JSONResponse(413, {}))
+        self.assertEqual(transport.bufferSize, SMALL_READ)
+
+    async def test_back_pressure(self) -> None:
+        """A fast sender would fill our memory while the body's taker is slow."""
+        held = Held()
+        caller = Loopback(self, reactor, held)
+        size = 32 * 1024 * 1024
+        await caller.send(get(b"/p", b"Content-Length: %d" % size, method=b"POST"))
+        await until(reactor, lambda: held.requests)
+        receiver = Receiver(held.requests[0].body, held.answers[0], eager=False)
+        held.requests[0].body.deliver(receiver)
+        left = size
+        for _ in range(50):
+            try:
+                left -= caller.socket.send(bytes(min(left, 1 << 20)))
+            except BlockingIOError:
+                await until(reactor, lambda: held.requests[0].body.paused)
+                break
+        self.assertGreater(left, 0)
+        self.assertEqual(len(receiver.pieces), 1)
+        receiver.eager = True
+        held.requests[0].body.resume()
+        await caller.send(bytes(left))
+        await until(reactor, lambda: receiver.end)
+        self.assertEqual((held.requests[0].body.seen, receiver.end), (size, ["finished"]))

@@ -1,0 +1,301 @@
+"""
+Tests for `chatfiles.http.response_head`.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.http.response_head import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_INTERIM,
+    BadResponse,
+    HeadScanner,
+    ResponseHead,
+)
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LENGTH = b"Content-Length: 3\r\n\r\n"
+FILLED = OK + LENGTH
+
+
+def scan(raw: bytes, method: bytes = b"GET") -> ResponseHead:
+    """:return: the verdict on *raw*, which must hold a whole head."""
+    head = HeadScanner(method).feed(raw)
+    assert head is not None
+    return head
+
+
+def drip(raw: bytes, size: int, method: bytes = b"GET") -> ResponseHead | str | None:
+    """:return: what comes of feeding *raw* in pieces: the verdict, the reason, or nothing."""
+    scanner = HeadScanner(method)
+    for start in range(0, len(raw), size):
+        try:
+            head = scanner.feed(raw[start : start + size])
+        except BadResponse as error:
+            return str(error)
+        if head is not None:
+            return head._replace(rest=head.rest + raw[start + size :])
+    return None
+
+
+#: Raw answer to a GET, and (status, length, chunked, has_body, persistent, rest).
+GOOD = [
+    (FILLED + b"abc", (200, 3, False, True, True, b"abc")),
+    (b"HTTP/1.1 200\r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (b"HTTP/1.1 200 \r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (b"HTTP/1.1 200 \xfcber\tgut\r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (b"HTTP/1.1 206 Partial\r\n" + LENGTH, (206, 3, False, True, True, b"")),
+    (b"HTTP/1.1 404 Not Found\r\n" + LENGTH, (404, 3, False, True, True, b"")),
+    (b"HTTP/1.1 599 x\r\n" + LENGTH, (599, 3, False, True, True, b"")),
+    (b"HTTP/1.0 200 OK\r\n" + LENGTH + b"abc", (200, 3, False, True, False, b"abc")),
+    (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + LENGTH, (200, 3, False, True, False, b"")),
+    (OK + b"Connection: close\r\n" + LENGTH, (200, 3, False, True, False, b"")),
+    (OK + b"CONNECTION: Keep-Alive , CLOSE\r\n" + LENGTH, (200, 3, False, True, False, b"")),
+    (OK + b"Connection: a\r\nConnection:\tclose\r\n" + LENGTH, (200, 3, False, True, False, b"")),
+    (OK + b"Connection: closed\r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (OK + b"content-length:0\r\n\r\n", (200, 0, False, True, True, b"")),
+    (OK + b"Content-Length:\t 007 \t\r\n\r\n", (200, 7, False, True, True, b"")),
+    (OK + b"Content-Length: 9223372036854775807\r\n\r\n", (200, 2**63 - 1, False, True, True, b"")),
+    (OK + b"Content-Length: 3\r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", (200, None, True, True, True, b"0\r\n")),
+    (OK + b"Transfer-Encoding:CHUNKED \r\n\r\n", (200, None, True, True, True, b"")),
+    (OK + b"Content-Encoding: identity\r\n" + LENGTH, (200, 3, False, True, True, b"")),
+    (
+        OK + b"X-Odd!#$%&'*+-.^_`|~: \xff\x80\t x\r\nEmpty:\r\n" + LENGTH,
+        (200, 3, False, True, True, b""),
+    ),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", (204, None, False, False, True, b"")),
+    (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", (204, 0, False, False, True, b"")),
+    (b"HTTP/1.1 204 No Content\r\n" + LENGTH + b"abc", (204, 3, False, False, False, b"abc")),
+    (
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        (204, None, True, False, False, b""),
+    ),
+    (b"HTTP/1.1 304 Not Modified\r\n" + LENGTH, (304, 3, False, False, True, b"")),
+    (
+        b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+        (304, None, True, False, False, b""),
+    ),
+    (CONTINUE + FILLED + b"abc", (200, 3, False, True, True, b"abc")),
+    (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + FILLED, (200, 3, False, True, True, b"")),
+    (CONTINUE * MAX_INTERIM + FILLED, (200, 3, False, True, True, b"")),
+]
+
+BAD = [
+    # the status line
+    (b"\r\n" + FILLED, "not HTTP/1"),
+    (b"HTTP/2 200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.2 200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.10 200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/01.1 200 OK\r\n" + LENGTH, "status line"),
+    (b"http/1.1 200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1  200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1\t200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 20 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 2000 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 +20 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 099 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 600 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 abc OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 200OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 200 O\x00K\r\n" + LENGTH, "status line"),
+    (b"ICY 200 OK\r\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 200 OK\n" + LENGTH, "status line"),
+    (b"HTTP/1.1 200 OK\r" + LENGTH, "status line"),
+    # field lines
+    (OK + b"X : y\r\n" + LENGTH, "field line"),
+    (OK + b" X: y\r\n" + LENGTH, "field line"),
+    (OK + b"X: y\r\n folded\r\n" + LENGTH, "field line"),
+    (OK + b"X: y\r\n\tfolded\r\n" + LENGTH, "field line"),
+    (OK + b": nameless\r\n" + LENGTH, "field line"),
+    (OK + b"no colon\r\n" + LENGTH, "field line"),
+    (OK + b"X y: z\r\n" + LENGTH, "field line"),
+    (OK + b"X\xfc: z\r\n" + LENGTH, "field line"),
+    (OK + b"X@: z\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\x00b\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\x0bb\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\x7fb\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\rSet-Cookie: x=1\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\nSet-Cookie: x=1\r\n" + LENGTH, "field line"),
+    (OK + b"X: a\r\r\n" + LENGTH, "field line"),
+    (OK + b"X: y\r\n" * (MAX_FIELDS + 1) + b"\r\n", "too many fields"),
+    # the length
+    (OK + b"\r\n", "no length"),
+    (b"HTTP/1.0 200 OK\r\n\r\nabc", "no length"),
+    (b"HTTP/1.1 404 Not Found\r\n\r\n", "no length"),
+    (OK + b"Content-Length: \r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: -5\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: +5\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: abc\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 0x10\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 5 5\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 5, 5\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 5;x\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 1_0\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: \xb2\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 9223372036854775808\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: " + b"0" * 20 + b"\r\n\r\n", "bad Content-Length"),
+    (OK + b"Content-Length: 4\r\n" + LENGTH, "bad Content-Length"),
+    (OK + b"Content-Length: 03\r\n" + LENGTH, "bad Content-Length"),
+    (OK + b"content-length: 4\r\nX: y\r\nCONTENT-LENGTH: 3\r\n\r\n", "bad Content-Length"),
+    # the coding
+    (OK + b"Transfer-Encoding: chunked\r\n" + LENGTH, "ambiguous"),
+    (OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "ambiguous"),
+    (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "ambiguous"),
+    (OK + b"Transfer-Encoding: identity\r\n" + LENGTH, "transfer coding"),
+    (OK + b"Transfer-Encoding: gzip\r\n\r\n", "transfer coding"),
+    (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n", "transfer coding"),
+    (OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n", "transfer coding"),
+    (OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n", "transfer coding"),
+    (OK + b"Transfer-Encoding: chunked;q=1\r\n\r\n", "transfer coding"),
+    (OK + b'Transfer-Encoding: "chunked"\r\n\r\n', "transfer coding"),
+    (OK + b"Transfer-Encoding:\r\n" + LENGTH, "transfer coding"),
+    (OK + b"Content-Encoding: gzip\r\n" + LENGTH, "content coding"),
+    (OK + b"Content-Encoding: identity, gzip\r\n" + LENGTH, "content coding"),
+    (OK + b"Content-Encoding: identity\r\nContent-Encoding: br\r\n" + LENGTH, "content coding"),
+    (b"HTTP/1.1 500 x\r\nContent-Encoding: gzip\r\n" + LENGTH, "content coding"),
+    # redirects and interim answers
+    (b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\n" + LENGTH, "redirect"),
+    (b"HTTP/1.1 300 Multiple\r\n" + LENGTH, "redirect"),
+    (b"HTTP/1.1 399 x\r\n" + LENGTH, "redirect"),
+    (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\n\r\nraw", "upgrade"),
+    (CONTINUE + b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "upgrade"),
+    (CONTINUE * (MAX_INTERIM + 1), "too many interim"),
+    (b"HTTP/1.1 100 Continue\r\n" + LENGTH + b"abc" + FILLED, "interim answer with a body"),
+    (b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n", "interim answer with a body"),
+    (CONTINUE + b"\r\n" + FILLED, "not HTTP/1"),
+]
+
+
+class HeadScannerTests(SynchronousTestCase):
+    """Only an answer whose end is certain is believed."""
+
+    def test_good(self):
+        """An honest answer is understood, with how its body is framed."""
+        for raw, expected in GOOD:
+            head = scan(raw)
+            self.assertEqual(
+                (head.status, head.length, head.chunked, head.has_body, head.persistent, head.rest),
+                expected,
+                raw,
+            )
+
+    def test_bad(self):
+        """An answer that two readers could read differently is refused."""
+        for raw, reason in BAD:
+            error = self.assertRaises(BadResponse, HeadScanner(b"GET").feed, raw)
+            if reason not in ("status line", "not HTTP/1"):
+                self.assertIn(reason, str(error), raw)
+            else:
+                self.assertTrue(str(error), raw)
+
+    def test_in_pieces(self):
+        """The verdict does not depend on how the network divides an answer."""
+        for raw, _ in GOOD:
+            for size in (1, 2, 3, 7):
+                self.assertEqual(drip(raw, size), scan(raw), raw)
+        for raw, _ in BAD:
+            for size in (1, 2, 3, 7):
+                self.assertIsInstance(drip(raw, size), str, raw)
+
+    def test_in_two(self):
+        """Nor does it depend on where an answer is divided, long interim answers before it."""
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 200 + b"\r\n\r\n"
+        for raw in (hints + b"HTTP/1.1 204\r\n\r\n", hints + hints + FILLED + b"abc"):
+            for end in range(1, len(raw)):
+                scanner = HeadScanner(b"GET")
+                head = scanner.feed(raw[:end])
+                if head is None:
+                    head = scanner.feed(raw[end:])
+                    self.assertEqual(head, scan(raw), end)
+
+    def test_fields(self):
+        """Fields are given as they stand, in order, names in lower case."""
+        head = scan(OK + b"B: \t x y\t \r\na:\r\nB:z\r\n" + LENGTH)
+        self.assertEqual(head.status_line, b"HTTP/1.1 200 OK")
+        self.assertEqual(
+            head.fields,
+            [(b"b", b"x y"), (b"a", b""), (b"b", b"z"), (b"content-length", b"3")],
+        )
+
+    def test_head_method(self):
+        """An answer to HEAD has no body, whatever it says of one."""
+        for raw, length, chunked in [
+            (FILLED, 3, False),
+            (OK + b"\r\n", None, False),
+            (OK + b"Transfer-Encoding: chunked\r\n\r\n", None, True),
+        ]:
+            head = scan(raw, b"HEAD")
+            self.assertEqual(
+                (head.length, head.chunked, head.has_body, head.persistent),
+                (length, chunked, False, True),
+            )
+        both = OK + b"Transfer-Encoding: chunked\r\n" + LENGTH
+        self.assertRaises(BadResponse, HeadScanner(b"HEAD").feed, both)
+
+    def test_most_fields(self):
+        """As many fields as are promised can be sent, in every head."""
+        fields = b"X: y\r\n" * (MAX_FIELDS - 1)
+        interim = b"HTTP/1.1 103 Early Hints\r\n" + fields + b"\r\n"
+        self.assertEqual(len(scan(interim + OK + fields + LENGTH).fields), MAX_FIELDS)
+
+    def test_size(self):
+        """A head may have 64 KiB and no octet more, whether it ends or not."""
+        padding = b"X: " + b"y" * (MAX_HEAD_BYTES - len(FILLED) - 5)
+        self.assertEqual(scan(OK + padding + b"\r\n" + LENGTH + b"abc").rest, b"abc")
+        for raw in (OK + padding + b"y\r\n" + LENGTH, OK + padding + b"y" * 100):
+            for size in (len(raw), 1000):
+                self.assertEqual(drip(raw, size), "head too large")
+
+    def test_size_of_interim(self):
+        """Interim answers are paid for out of the same 64 KiB."""
+        interim = b"HTTP/1.1 103 Hints\r\nX: " + b"y" * 30000 + b"\r\n\r\n"
+        self.assertEqual(scan(interim * 2 + FILLED).status, 200)
+        for size in (1 << 20, 1000):
+            self.assertEqual(drip(interim * 3 + FILLED, size), "head too large")
+
+    def test_refused_early(self):
+        """What can never become an answer is not waited for."""
+        for raw in (
+            b"S",
+            b"SSH-2.0-OpenSSH\r\n",
+            b"\x15\x03\x01",
+            b"\n",
+            b"HTTP/1.1 200 OK\n",
+            b"HTTP/1.1 200 OK\r\nX: a\rb",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\n\n",
+            b"HTTP/1.1 200 OK\n\nabc",
+        ):
+            for size in (1, len(raw)):
+                self.assertIsInstance(drip(raw, size), str, raw)
+
+    def test_incomplete(self):
+        """Nothing is believed before the head is complete."""
+        for end in range(len(FILLED)):
+            self.assertIsNone(HeadScanner(b"GET").feed(FILLED[:end]), FILLED[:end])
+
+    @given(st.binary(max_size=200), st.integers(1, 20))
+    def test_any_octets(self, raw: bytes, size: int):
+        """Noise is refused or waited for, never an internal error, and never believed early."""
+        for prefix in (b"", b"HTTP/1.1 ", OK, OK + b"X: "):
+            verdict = drip(prefix + raw, size)
+            if isinstance(verdict, ResponseHead):
+                self.assertIn(b"\r\n\r\n", prefix + raw)
+
+    @given(
+        st.lists(st.sampled_from([raw for raw, _ in BAD] + [raw for raw, _ in GOOD]), max_size=3),
+        st.integers(1, 40),
+    )
+    def test_division(self, raws: list[bytes], size: int):
+        """Two divisions of the same octets never differ in whether the answer is believed."""
+        raw = b"".join(raws)
+        whole, parts = drip(raw, len(raw) or 1), drip(raw, size)
+        if isinstance(whole, str):
+            self.assertIsInstance(parts, str)
+        else:
+            self.assertEqual(parts, whole)

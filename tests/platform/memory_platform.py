@@ -1,0 +1,69 @@
+"""
+A platform for tests whose registry is in memory, and which has no way to any workspace.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.model import token_hash
+from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.last_seen import LastSeenBuffer
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.routes.context import PlatformContext, UploadLimits
+from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.testing import MemoryRegistry
+from tests.contract.registry_case import add_workspace, begun
+from tests.support.memory_client import Caller, Received, get
+
+ADMIN = "admin"
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class MemoryPlatformCase(SynchronousTestCase):
+    """
+    :ivar moment: what time it is.
+    :ivar registry: the one in memory, past the platform's cache.
+    """
+
+    def setUp(self) -> None:
+        self.moment = START
+        self.registry = MemoryRegistry(now=lambda: self.moment)
+        self.clock = Clock()
+        cache = CachedRegistry(self.registry, self.clock)
+        self.successResultOf(begun(cache.start()))
+        self.heartbeats = LastSeenBuffer(
+            "heartbeats", cache.touch_workspaces, self.clock, lambda: self.moment
+        )
+        self.heartbeats.startService()
+        unused: Any = None
+        self.context = PlatformContext(
+            registry=cache,
+            authenticator=Authenticator(cache, ADMIN, lambda _: None),
+            heartbeats=self.heartbeats,
+            resolver=unused,
+            gateway=unused,
+            check_url=unused,
+            clock=self.clock,
+            idle_timeout=60,
+            limits=UploadLimits(1, 1),
+        )
+
+    def add(self, workspace_id: UUID, secret: str = "secret") -> None:
+        """Add a workspace whose token is its id."""
+        digest = token_hash(str(workspace_id))
+        adding = add_workspace(self.registry, workspace_id, secret=secret, digest=digest)
+        self.successResultOf(begun(adding))
+
+    def ask(self, request: bytes) -> Received:
+        """:return: the answer, which has to be there at once."""
+        return Caller(platform_tree(self.context)).send(request).answer()
+
+    def get(self, target: str, token: str = ADMIN) -> Received:
+        """:return: what the holder of *token* is told."""
+        return self.ask(get(target.encode(), f"Authorization: Bearer {token}".encode()))

@@ -1,0 +1,113 @@
+"""
+What the tests of the registry in PostgreSQL share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import TestCase
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.registry.postgres import open_postgres
+from tests.contract.registry_case import begun
+from tests.support.postgres_server import Database, server
+
+if TYPE_CHECKING:
+    from chatfiles.platform.registry.postgres.registry import PostgresRegistry
+
+REACTOR: Any = reactor
+
+
+async def heard(registry: IWorkspaceRegistry, wanted: Callable[[UUID | None], bool]) -> None:
+    """Return when *registry* has told something that is *wanted*."""
+    told: Deferred[None] = Deferred()
+
+    def changed(workspace_id: UUID | None) -> None:
+        if wanted(workspace_id) and not told.called:
+            told.callback(None)
+
+    unsubscribe = registry.subscribe(changed)
+    await told
+    unsubscribe()
+
+
+async def settled(
+    registry: IWorkspaceRegistry, database: Database, mark: UUID | None = None
+) -> None:
+    """
+    Return when *registry* has heard of everything that has been committed so far.
+
+    :param mark: the last of it.
+    """
+    last = mark or uuid4()
+    waiting = begun(heard(registry, lambda found: found == last))
+    database.execute("SELECT pg_notify('chatfiles_changed', %s)", (str(last),))
+    await waiting
+
+
+def pause(seconds: float) -> Deferred[None]:
+    """Let the reactor turn."""
+    return deferLater(REACTOR, seconds)
+
+
+class PostgresTestCase(TestCase):
+    """A database of the test's own, and registries on it."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.database = Database(server())
+        self.addCleanup(self.database.release)
+        self.events: list[LogEvent] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def make(self, url: str | None = None, **given: Any) -> PostgresRegistry:
+        values = {"reactor": REACTOR, "now": lambda: self.moment} | given
+        registry = open_postgres(self.database.url if url is None else url, **values)
+        self.addCleanup(lambda: begun(registry.close()))
+        return registry
+
+    async def start(self, url: str | None = None, **given: Any) -> PostgresRegistry:
+        registry = self.make(url, **given)
+        await registry.start()
+        return registry
+
+    async def listens(self, registry: PostgresRegistry) -> None:
+        """Return when *registry* hears of changes, which a busy machine may have to try twice."""
+        while not registry.watching:
+            await pause(0.01)
+
+    def log(self) -> list[str]:
+        return [
+            formatEvent(event)
+            for event in self.events
+            if event["log_namespace"].startswith("chatfiles")
+        ]
+
+    async def fails(self, awaitable: Any) -> str:
+        """:return: what caused the `RegistryUnavailable`."""
+        with self.assertRaises(RegistryUnavailable) as caught:
+            await awaitable
+        return str(caught.exception.__cause__)
+
+    async def recovers(self, ask: Callable[[], Any], within: float = 2.0) -> Any:
+        """:return: the answer; until it is there, only `RegistryUnavailable` may be."""
+        deadline = REACTOR.seconds() + within
+        while True:
+            try:
+                return await ask()
+            except RegistryUnavailable:
+                self.assertLess(REACTOR.seconds(), deadline)
+                await pause(0.05)

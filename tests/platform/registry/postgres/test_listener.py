@@ -1,0 +1,116 @@
+"""
+The listener on connections in memory, where anything may go wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.postgres.listener import (
+    INTERVAL,
+    PAUSE,
+    TRIAL,
+    TRIGGERS,
+    PostgresListener,
+)
+from tests.contract.registry_case import begun
+
+
+class FakeLink:
+    """A connection to a server on which everybody hears what anybody says."""
+
+    def __init__(self, case: ListenTests) -> None:
+        self._case = case
+        self._observers: list[Callable[[Any], None]] = []
+        self.lost: Callable[[], None] = lambda: None
+
+    def addNotifyObserver(self, observer: Callable[[Any], None]) -> None:
+        self._observers.append(observer)
+
+    def execute(self, sql: str, values: Mapping[str, str] | None = None) -> Deferred[None]:
+        if values is not None:
+            for link in self._case.links:
+                link.hear(SimpleNamespace(channel=TRIAL, payload=values["word"]))
+        return succeed(None)
+
+    def hear(self, notify: Any) -> None:
+        for observer in self._observers:
+            observer(notify)
+
+    def rows(self, sql: str) -> Deferred[Any]:
+        return fail(self._case.error) if self._case.error else succeed([(TRIGGERS,)])
+
+    def discard(self) -> None:
+        self._case.links.remove(self)
+
+
+class ListenTests(SynchronousTestCase):
+    """
+    :ivar error: what a proof fails with.
+    :ivar links: the connections that there are.
+    :ivar told: who is told of what.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.error: Exception | None = None
+        self.no_dial: Exception | None = None
+        self.links: list[FakeLink] = []
+        self.told: list[UUID | None] = []
+        self.outcomes: list[BaseException | None] = []
+        self.listener = PostgresListener(
+            self.dial,
+            self.told.append,
+            clock=self.clock,
+            outcome=lambda _, error: self.outcomes.append(error),
+            new_id=uuid4,
+        )
+
+    def dial(self) -> Deferred[Any]:
+        if self.no_dial is not None:
+            return fail(self.no_dial)
+        self.links.append(FakeLink(self))
+        return succeed(self.links[-1])
+
+    def test_error_of_ours(self) -> None:
+        """After an error that nobody has thought of, nobody listens, but it claims to: a revoked
+        token goes on to open its workspace."""
+        self.successResultOf(self.listener.start())
+        self.assertEqual((self.listener.watching, self.told), (True, [None]))
+        self.error = TypeError("secret")
+        self.clock.advance(INTERVAL)
+        self.assertEqual((self.listener.watching, self.told), (False, [None, None]))
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        trouble = self.outcomes[-1]
+        assert isinstance(trouble, RegistryUnavailable)
+        self.assertNotIn("secret", str(trouble.__cause__))
+        self.error = None
+        self.clock.advance(PAUSE)
+        self.assertEqual((self.listener.watching, len(self.links)), (True, 1))
+        self.assertIsNone(self.outcomes[-1])
+        self.end()
+
+    def test_error_of_ours_in_dialling(self) -> None:
+        """It never listens again, or whoever starts it waits for ever."""
+        self.no_dial = TypeError("x")
+        self.successResultOf(self.listener.start())
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertFalse(self.listener.watching)
+        self.no_dial = None
+        self.clock.advance(PAUSE)
+        self.assertTrue(self.listener.watching)
+        self.end()
+
+    def end(self) -> None:
+        """All is ended."""
+        self.successResultOf(begun(self.listener.close()))
+        self.assertEqual((self.links, self.clock.getDelayedCalls()), ([], []))
+        self.assertFalse(self.listener.watching)

@@ -1,0 +1,204 @@
+"""
+The registry in PostgreSQL against the contract.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from chatfiles.errors import BadRequest, Conflict
+from chatfiles.model import ALL_SCOPES
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.registry.postgres import open_postgres
+from tests.contract.registry_case import FIRST, SECOND, add_workspace, begun
+from tests.contract.registry_claims import claim
+from tests.contract.registry_stored import StoredRegistryContract
+from tests.platform.registry.postgres.postgres_case import (
+    REACTOR,
+    PostgresTestCase,
+    heard,
+    pause,
+    settled,
+)
+from tests.support.postgres_server import Database, server
+
+if TYPE_CHECKING:
+    from chatfiles.platform.registry.postgres.registry import PostgresRegistry
+
+COLUMNS = {
+    "workspaces": "name url status delivery_mode platform_inbound_secret last_heartbeat_at"
+    " created_at updated_at",
+    "workspace_auth_tokens": "prefix created_at last_used_at revoked_at scopes name",
+}
+
+
+class PostgresRegistryTests(StoredRegistryContract, TestCase):
+    """`PostgresRegistry` keeps the contract."""
+
+    timeout = 30
+    database: Database
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.marks: set[UUID] = set()
+        await super().setUp()
+
+    def make_postgres(self, **given: Any) -> PostgresRegistry:
+        if not hasattr(self, "database"):
+            self.database = Database(server())
+            self.addCleanup(self.database.release)
+        return open_postgres(self.database.url, reactor=REACTOR, now=self.now, **given)
+
+    def make_registry(self) -> IWorkspaceRegistry:
+        return self.make_postgres()
+
+    async def settle(self) -> None:
+        mark = uuid4()
+        self.marks.add(mark)
+        await settled(self.registry, self.database, mark)
+
+    def told(self) -> list[UUID | None]:
+        told: list[UUID | None] = []
+
+        def tell(workspace_id: UUID | None) -> None:
+            if workspace_id not in self.marks:
+                told.append(workspace_id)
+
+        self.addCleanup(self.registry.subscribe(tell))
+        return told
+
+    async def cut_off(self) -> None:
+        noticed = begun(heard(self.registry, lambda workspace_id: workspace_id is None))
+        self.database.allow(False)
+        await noticed
+
+    async def reconnect(self) -> None:
+        self.database.allow(True)
+
+    async def insert(self, table: str, **columns: object) -> None:
+        given = dict.fromkeys(COLUMNS[table].split()) | columns
+        marks = ", ".join(["%s"] * len(given))
+        self.database.execute(
+            f"INSERT INTO {table} ({', '.join(given)}) VALUES ({marks})",
+            [str(value) if name.endswith("id") else value for name, value in given.items()],
+        )
+
+    async def alter(self, statement: str) -> None:
+        self.database.execute(statement)
+
+    async def demand(self, column: str) -> None:
+        await self.alter(f"ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS {column} text")
+        await self.alter(f"ALTER TABLE workspaces ALTER COLUMN {column} SET NOT NULL")
+
+
+class CachedPostgresRegistryTests(PostgresRegistryTests):
+    """The cache over it does the same."""
+
+    def make_registry(self) -> IWorkspaceRegistry:
+        return CachedRegistry(self.make_postgres(), REACTOR)
+
+
+class RaceTests(PostgresTestCase):
+    """Two nodes that come to the same row at once."""
+
+    async def waiting(self, count: int) -> None:
+        """Return when so many backends wait for a lock."""
+        waiting = 0
+        while waiting < count:
+            await pause(0.01)
+            ((waiting,),) = self.database.server.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = %s AND wait_event_type = 'Lock'",
+                (self.database.name,),
+            )
+
+    async def test_first_token(self) -> None:
+        """Two nodes look, find no token, and both mint the first."""
+        nodes = [await self.start(), await self.start()]
+        await nodes[0].register(FIRST, url=None, delivery_mode=None, create_name="x")
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT FROM workspaces FOR UPDATE")
+            calls = [
+                node.create_token(
+                    FIRST,
+                    digest=b"%d" % n,
+                    prefix="",
+                    scopes=ALL_SCOPES,
+                    name=None,
+                    only_first=True,
+                )
+                for n, node in enumerate(nodes)
+            ]
+            await self.waiting(2)
+        tokens = [token for token in await gatherResults(calls) if token is not None]
+        self.assertEqual(len(tokens), 1)
+        self.assertEqual(await nodes[0].tokens(FIRST), tokens)
+
+    async def test_claim(self) -> None:
+        """A token is minted while a workspace is being claimed, and its place changed all the
+        same."""
+        node = await self.start()
+        await node.register(FIRST, url="http://old", delivery_mode=None, create_name="x")
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT FROM workspaces FOR NO KEY UPDATE")
+            cursor.execute(
+                "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+                " VALUES (%s, %s, 'theirs')",
+                (str(SECOND), str(FIRST)),
+            )
+            call = begun(claim(node, "t"))
+            await self.waiting(1)
+            cursor.execute("COMMIT")
+        with self.assertRaises(Conflict):
+            await call
+        found = await node.workspace(FIRST)
+        assert found is not None
+        self.assertEqual(found.url, "http://old")
+        self.assertEqual([token.id for token in await node.tokens(FIRST)], [SECOND])
+
+    async def test_first_registration(self) -> None:
+        """Of two nodes at which a workspace registers first, one forgets what it was told."""
+        nodes = [await self.start(), await self.start()]
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute(
+                "BEGIN; INSERT INTO workspaces (id, name) VALUES (%s, 'theirs')", (str(FIRST),)
+            )
+            call = nodes[0].register(FIRST, url="http://a", delivery_mode=None, create_name="x")
+            await self.waiting(1)
+            cursor.execute("COMMIT")
+        found = await call
+        assert found is not None
+        self.assertEqual((found.name, found.url, found.status), ("theirs", "http://a", "online"))
+        self.assertEqual(await nodes[1].workspace(FIRST), found)
+
+    async def test_touches_in_two_orders(self) -> None:
+        """Two nodes that record the same uses at once lock each other out."""
+        nodes = [await self.start(), await self.start()]
+        await nodes[0].register(FIRST, url=None, delivery_mode=None, create_name="x")
+        self.database.execute(
+            "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+            " SELECT gen_random_uuid(), %s, sha256(n::text::bytea)"
+            " FROM generate_series(1, 1200) AS n",
+            (str(FIRST),),
+        )
+        ids = [token.id for token in await nodes[0].tokens(FIRST)]
+        for seconds in range(3):
+            at = self.moment + timedelta(seconds=seconds)
+            batches = [dict.fromkeys(order, at) for order in (ids, reversed(ids))]
+            await gatherResults(
+                [node.touch_tokens(used) for node, used in zip(nodes, batches, strict=True)]
+            )
+        self.assertEqual({token.last_used_at for token in await nodes[1].tokens(FIRST)}, {at})
+
+    async def test_text_that_cannot_be_stored(self) -> None:
+        """NUL in a name is called a failure of ours, or breaks the connection for others."""
+        registry = await self.start()
+        for name in ("a\0b", "\ud800"):
+            with self.assertRaises(BadRequest):
+                await add_workspace(registry, FIRST, name=name)
+        self.assertIsNone(await registry.workspace(FIRST))

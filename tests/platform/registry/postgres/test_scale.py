@@ -1,0 +1,238 @@
+"""
+PostgreSQL with many rows: what a lookup reads, and that what is remembered is not asked for.
+
+With ``CHATFILES_SOAK=1``, a million workspaces and two million tokens; their times are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any, ClassVar
+from uuid import UUID
+
+from twisted.internet.task import LoopingCall
+
+from chatfiles.platform.last_seen import BATCH
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.queries import Values
+from chatfiles.platform.registry.statements import POSTGRES
+from tests.platform.registry.postgres.postgres_case import REACTOR, PostgresTestCase
+from tests.support.postgres_server import Database, server
+
+SOAK = os.environ.get("CHATFILES_SOAK") == "1"
+WORKSPACES = 1_000_000 if SOAK else 20_000
+#: Of them, these many are asked for.
+ASKED = 500
+
+#: Ids are spread as real ones are, and known from their number; each workspace has two tokens,
+#: whose digests are those of ``ID-0`` and ``ID-1``.
+_ID = "encode(substr(sha256(n::text::bytea), 1, 16), 'hex')::uuid"
+MANY = f"""
+    SET session_replication_role = replica;
+    INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
+                            created_at)
+        SELECT {_ID}, 'workspace ' || n, 'http://10.0.0.1:8000', 'online', 'push', 'secret',
+            timestamptz '2026-01-01' + n / 10 * interval '1 second'
+        FROM generate_series(1, %s) AS n;
+    INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, created_at)
+        SELECT encode(substr(sha256((id::text || k)::bytea), 1, 16), 'hex')::uuid, id,
+            sha256((id::text || '-' || k)::bytea), 'prefix', created_at
+        FROM workspaces, generate_series(0, 1) AS k;
+    INSERT INTO workspaces (id, status, created_at)
+        SELECT {_ID}, 'removed', timestamptz '2025-01-01' FROM generate_series(-%s, -1) AS n;"""
+
+
+class ScaleTests(PostgresTestCase):
+    """A million workspaces."""
+
+    timeout = 900 if SOAK else 60
+    #: Filled once, and then used by all.
+    _filled: ClassVar[Database | None] = None
+
+    async def filled(self) -> list[tuple[UUID, bytes]]:
+        """
+        Go on with a database that is full.
+
+        :return: some ids, and the digest of a token of each.
+        """
+        if ScaleTests._filled is None:
+            ScaleTests._filled = self.database = Database(server())
+            await (await self.start()).close()
+            with self.measured(f"{2 * WORKSPACES} workspaces and as many tokens written"):
+                self.database.execute(MANY, (WORKSPACES, WORKSPACES))
+        self.database = ScaleTests._filled
+        rows = self.database.execute(
+            f"SELECT id, sha256((id::text || '-1')::bytea) FROM"
+            f" (SELECT {_ID} AS id FROM generate_series(1, %s, %s) AS n) AS spread",
+            (WORKSPACES, WORKSPACES // ASKED),
+        )
+        return [(UUID(each), bytes(digest)) for each, digest in rows]
+
+    async def test_plans(self) -> None:
+        """Each request that is not remembered reads a whole table, or sorts it."""
+        some = await self.filled()
+        self.assert_indexes(some)  # nobody has looked at the tables yet
+        self.database.execute("ANALYZE workspaces, workspace_auth_tokens")
+        self.assert_indexes(some)
+
+    def assert_indexes(self, some: list[tuple[UUID, bytes]]) -> None:
+        ids = [str(each) for each, _ in some]
+        moments = [datetime.now(UTC)] * len(ids)
+        page = {"id": ids[0], "age": "2026-01-02", "limit": 1001}
+        table: tuple[tuple[str, Values], ...] = (
+            (POSTGRES.workspace, {"id": ids[0]}),
+            (POSTGRES.workspace + POSTGRES.hold, {"id": ids[0]}),
+            (POSTGRES.token, {"digest": some[0][1]}),
+            (POSTGRES.tokens, {"workspace_id": ids[0]}),
+            (POSTGRES.token_any, {"workspace_id": ids[0]}),
+            (POSTGRES.workspaces, page),
+            (POSTGRES.workspace_age, page),
+            (POSTGRES.workspaces_after, page),
+            (POSTGRES.workspace_touch, {"ids": ids[:50], "moments": moments[:50]}),
+            (POSTGRES.token_touch, {"ids": ids[:50], "moments": moments[:50]}),
+        )
+        for sql, values in table:
+            ((plan,),) = self.database.execute(f"EXPLAIN (FORMAT JSON) {sql}", values)
+            kinds = [node["Node Type"] for node in _nodes(plan[0]["Plan"])]
+            self.assertNotIn("Seq Scan", kinds, sql)
+            self.assertTrue(any(kind.startswith(("Index", "Bitmap")) for kind in kinds), sql)
+            if "LIMIT" in sql:
+                self.assertNotIn("Sort", "".join(kinds), sql)
+            if sql in (POSTGRES.workspaces, POSTGRES.workspaces_after):  # past what was removed
+                self.assertIn("chatfiles_workspaces_live_by_age", json.dumps(plan))
+
+    async def test_warm(self) -> None:
+        """What was asked once is asked again, or writing heartbeats makes it be forgotten."""
+        some = await self.filled()
+        registry = CachedRegistry(await self.start(), REACTOR)
+        with self.measured(f"{len(some)} cold tokens and workspaces, one by one"):
+            await self.look_up(registry, some)
+        await self.is_warm(registry, some)
+        now = datetime.now(UTC)
+        ids = [each.id for each, _ in await self.look_up(registry, some)]
+        await registry.touch_workspaces(dict.fromkeys((each for each, _ in some), now))
+        await registry.touch_tokens(dict.fromkeys(ids, now))
+        ((heard,),) = self.database.execute(
+            "SELECT count(*) FROM workspaces WHERE last_heartbeat_at = %s", (now,)
+        )
+        self.assertEqual(heard, len(some))
+        await self.is_warm(registry, some)
+
+    async def is_warm(self, registry: CachedRegistry, some: list[tuple[UUID, bytes]]) -> None:
+        """Nothing is sent, unless a busy machine could not prove that it would be told."""
+        forgotten: list[object] = []
+        unsubscribe = registry.subscribe(
+            lambda changed: None if changed else forgotten.append(changed)
+        )
+        statements = self.statements()
+        while True:
+            statements.clear()
+            forgotten.clear()
+            with self.measured(f"{len(some)} warm tokens and workspaces"):
+                await self.look_up(registry, some)
+            if not statements:
+                break
+            self.assertNotEqual(forgotten, [], statements)
+        unsubscribe()
+
+    async def look_up(self, registry: Any, some: list[tuple[UUID, bytes]]) -> list[Any]:
+        """:return: the token and the workspace of each."""
+        found = []
+        for workspace_id, digest in some:
+            token = await registry.token(digest)
+            workspace = await registry.workspace(token.workspace_id)
+            self.assertEqual((workspace.id, workspace.inbound_secret), (workspace_id, "secret"))
+            found.append((token, workspace))
+        return found
+
+    def statements(self) -> list[str]:
+        """:return: the statements that will be sent from now on, but for the listener's proofs."""
+        link = import_module("chatfiles.platform.registry.postgres.connection").PostgresConnection
+        execute, sent = link.execute, []
+
+        def record(self: Any, sql: str, *values: Any) -> Any:
+            if "pg_trigger" not in sql:
+                sent.append(sql)
+            return execute(self, sql, *values)
+
+        self.patch(link, "execute", record)
+        return sent
+
+    async def test_pages(self) -> None:
+        """A list of a million holds up all else, or later pages take longer."""
+        await self.filled()
+        registry = await self.start()
+        expected = self.database.execute(
+            "SELECT id FROM workspaces WHERE status <> 'removed' ORDER BY created_at, id"
+        )
+        pages, after, gaps = 0, None, Gaps()
+        with self.measured(f"the pages of {WORKSPACES} workspaces"):
+            while page := await registry.workspaces(limit=1001, after=after):
+                self.assertEqual(str(page[-1].id), expected[min(pages + 1001, WORKSPACES) - 1][0])
+                pages, after = pages + len(page), page[-1].id
+        self.report(f"the reactor was held up for {1000 * gaps.longest():.0f} ms at most")
+        self.assertEqual(pages, WORKSPACES)
+
+    async def test_a_batch(self) -> None:
+        """A batch of heartbeats takes longer than a call may, or blocks the reactor."""
+        await self.filled()
+        registry = await self.start()
+        ids = self.database.execute("SELECT id FROM workspaces ORDER BY id LIMIT %s", (BATCH,))
+        batch = dict.fromkeys((UUID(each) for (each,) in ids), datetime.now(UTC))
+        with self.measured(f"{BATCH} heartbeats in a batch"):
+            await registry.touch_workspaces(batch)
+
+    # Figures
+
+    def measured(self, what: str) -> Measured:
+        return Measured(what, self.report)
+
+    def report(self, line: str) -> None:
+        if SOAK:
+            print(f"[{self._testMethodName}] {line}", file=sys.stderr)
+
+
+class Measured:
+    """Tells how long something took, of which CPU time of this process."""
+
+    def __init__(self, what: str, report: Any) -> None:
+        self._what, self._report = what, report
+
+    def __enter__(self) -> None:
+        self._began, self._cpu = time.monotonic(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        took, cpu = time.monotonic() - self._began, time.process_time() - self._cpu
+        self._report(f"{self._what}: {took:.3f} s, CPU here {cpu:.3f} s")
+
+
+class Gaps:
+    """How long the reactor was held up."""
+
+    def __init__(self) -> None:
+        self._last = REACTOR.seconds()
+        self._longest = 0.0
+        self._loop = LoopingCall(self._tick)
+        self._loop.start(0.002)
+
+    def longest(self) -> float:
+        """:return: seconds."""
+        self._loop.stop()
+        return self._longest
+
+    def _tick(self) -> None:
+        now = REACTOR.seconds()
+        self._longest = max(self._longest, now - self._last)
+        self._last = now
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

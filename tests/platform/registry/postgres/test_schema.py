@@ -1,0 +1,412 @@
+"""
+The schema in PostgreSQL: versions, other programs' tables and rows, what is told of them, and what
+a lookup reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable
+from uuid import UUID
+
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import SynchronousTestCase
+
+import chatfiles
+from chatfiles.errors import BadRequest, ConstraintViolated, Misconfigured, RegistryUnavailable
+from chatfiles.model import ALL_SCOPES, Scope, token_hash
+from chatfiles.platform.registry.migrations import SchemaTooNew, load
+from tests.contract.registry_case import (
+    FIRST,
+    SECOND,
+    SECRET,
+    THIRD,
+    add_workspace,
+    begun,
+    every_call,
+)
+from tests.platform.registry.postgres.postgres_case import PostgresTestCase, heard, settled
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+#: As in the field: an enum that lacks what we write, and nothing of ours.
+THEIRS = """
+    CREATE TYPE workspace_status AS ENUM ('provisioning', 'online', 'offline', 'failed');
+    CREATE TABLE workspaces (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL,
+        status workspace_status NOT NULL DEFAULT 'provisioning', url text,
+        theirs text DEFAULT 'kept', created_at timestamptz DEFAULT now(),
+        updated_at timestamptz DEFAULT now());
+    CREATE TABLE workspace_auth_tokens (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+        workspace_id uuid NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+        token_hash bytea NOT NULL, prefix text NOT NULL, created_at timestamptz DEFAULT now(),
+        last_used_at timestamptz, revoked_at timestamptz);
+    CREATE UNIQUE INDEX their_hashes ON workspace_auth_tokens (token_hash);
+"""
+
+
+def manual() -> str:
+    """:return: what we tell of running on PostgreSQL."""
+    with open(os.path.join(ROOT, "docs", "howto", "postgresql.rst"), encoding="utf-8") as file:
+        return file.read()
+
+
+class TheirTablesTests(PostgresTestCase):
+    """A database that has tables already."""
+
+    def theirs(self) -> None:
+        self.database.execute(THEIRS)
+        self.database.execute(
+            "INSERT INTO workspaces (id, name, url) VALUES (%s, 'x', 'http://a')", (str(FIRST),)
+        )
+        self.database.execute(
+            "INSERT INTO workspace_auth_tokens (workspace_id, token_hash, prefix)"
+            " VALUES (%s, %s, 'tok')",
+            (str(FIRST), token_hash("token")),
+        )
+
+    async def test_they_keep_working(self) -> None:
+        """A database of (S) cannot be used, loses something, or its tokens lose their rights."""
+        self.theirs()
+        registry = await self.start()
+        token = await registry.token(token_hash("token"))
+        assert token is not None
+        self.assertEqual((token.scopes, token.name), (ALL_SCOPES, None))
+        new = await registry.create_token(
+            FIRST, digest=b"new", prefix="", scopes=frozenset({Scope.READ}), name="n"
+        )
+        self.assertEqual(await registry.token(b"new"), new)
+        self.assertEqual(await registry.ensure_secret(FIRST, SECRET), SECRET)
+        await add_workspace(registry, SECOND, name="y")
+        await registry.register(SECOND, url=None, delivery_mode=None, create_name=None)
+        await registry.register(THIRD, url=None, delivery_mode=None, create_name="z")
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+        self.assertIsNone(await registry.token(token_hash("token")))
+        self.assertIsNone(await registry.workspace(FIRST))
+        found = self.database.execute("SELECT status::text, theirs FROM workspaces ORDER BY id")
+        self.assertEqual(found, [("removed", "kept"), ("online", "kept"), ("online", "kept")])
+
+    async def test_tables_that_lack_columns(self) -> None:
+        """A database of others that lacks a column cannot be used, or loses its rows, while
+        ``/ready`` says that all is well."""
+        self.theirs()
+        self.database.execute(
+            "ALTER TABLE workspaces DROP name, DROP status, DROP url, DROP created_at,"
+            " DROP updated_at;"
+            "ALTER TABLE workspace_auth_tokens DROP prefix, DROP created_at, DROP last_used_at,"
+            " DROP revoked_at"
+        )
+        registry = await self.start()
+        self.assertIsNotNone(await registry.workspace(FIRST))
+        self.assertIsNotNone(await registry.token(token_hash("token")))
+        await add_workspace(registry, SECOND)
+        self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [FIRST, SECOND])
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+        self.assertIsNone(await registry.token(token_hash("token")))
+
+    async def test_values_that_they_do_not_take(self) -> None:
+        """Whoever sends what an enum or varchar does not take is told of an outage, and so is the
+        log."""
+        self.theirs()
+        self.database.execute(
+            "CREATE TYPE mode AS ENUM ('push', 'poll');"
+            "ALTER TABLE workspaces ADD delivery_mode mode, ALTER url TYPE varchar(20)"
+        )
+        registry = await self.start()
+
+        async def refused(call: Awaitable[object]) -> None:
+            with self.assertRaises(BadRequest) as caught:
+                await call
+            self.assertEqual(caught.exception.code, "invalid_field")
+
+        for create_name in (None, "x"):
+            for url, mode in ((None, "neither"), ("http://" + "a" * 20, "push")):
+                place = {"url": url, "delivery_mode": mode}
+                for each in (FIRST, SECOND) if create_name else (FIRST,):
+                    await refused(registry.register(each, **place, create_name=create_name))
+                await refused(add_workspace(registry, THIRD, **place))
+        await refused(add_workspace(registry, THIRD, name="x" * 256))
+        self.assertEqual([line for line in self.log() if "unavailable" in line], [])
+        found = await registry.register(
+            FIRST, url="http://b", delivery_mode="poll", create_name=None
+        )
+        assert found is not None
+        self.assertEqual((found.url, found.delivery_mode), ("http://b", "poll"))
+        self.assertEqual(len(await registry.workspaces(limit=10)), 1)
+
+    async def test_rules_that_they_have(self) -> None:
+        """Nobody who could change it hears of a rule that is against what is asked."""
+        self.theirs()
+        self.database.execute(
+            "ALTER TABLE workspaces ADD CONSTRAINT one_name UNIQUE (name);"
+            "ALTER TABLE workspaces ADD owner text NOT NULL DEFAULT '';"
+            "ALTER TABLE workspaces ALTER owner DROP DEFAULT"
+        )
+        registry = await self.start()
+        with self.assertRaises(Misconfigured):
+            await add_workspace(registry, SECOND)
+        self.database.execute("ALTER TABLE workspaces ALTER owner SET DEFAULT ''")
+        with self.assertRaises(ConstraintViolated):
+            await add_workspace(registry, SECOND, name="x")
+        missing, taken = [line for line in self.log() if "takes no such row" in line]
+        self.assertIn('create_workspace: null value in column "owner"', missing)
+        self.assertIn("create_workspace: duplicate key value violates unique constraint", taken)
+        self.assertIn("one_name", taken)
+
+    async def test_indexes_are_not_made_twice(self) -> None:
+        """Each token costs another write because there are two indexes of the same kind."""
+        self.theirs()
+        await self.start()
+        found = self.database.execute(
+            "SELECT indexname FROM pg_indexes WHERE tablename = 'workspace_auth_tokens' ORDER BY 1"
+        )
+        self.assertEqual(
+            [name for (name,) in found],
+            ["chatfiles_tokens_by_workspace", "their_hashes", "workspace_auth_tokens_pkey"],
+        )
+
+    async def test_pages_of_an_enum(self) -> None:
+        """A status that is an enum keeps nodes from starting: no index can depend on its words."""
+        for number in range(2):  # also where the enum has all the words already
+            if number:
+                self.database.execute("DROP TABLE chatfiles_schema")
+            else:
+                self.theirs()
+            registry = await self.start()
+            self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [FIRST])
+        found = self.database.execute(
+            "SELECT FROM pg_indexes WHERE indexname = 'chatfiles_workspaces_live_by_age'"
+        )
+        self.assertEqual(found, [])
+
+    async def test_nodes_that_start_at_once(self) -> None:
+        """Two nodes that come first both migrate, and one fails; or a version is missing."""
+        self.theirs()
+        registries = [self.make() for _ in range(3)]
+        await gatherResults([registry.start() for registry in registries])
+        for registry in registries:
+            self.assertIsNotNone(await registry.workspace(FIRST))
+        versions = self.database.execute("SELECT version FROM chatfiles_schema ORDER BY 1")
+        self.assertEqual(versions, [(each.version,) for each in load("postgresql")])
+
+    async def test_a_table_in_use(self) -> None:
+        """A migration that waits for a busy table makes the whole field wait behind it, or gives
+        up for good."""
+        self.theirs()
+        registry = self.make()
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS SHARE MODE")
+            cause = await self.fails(registry.start())
+            self.assertIn("0001_workspaces: canceling statement due to lock timeout", cause)
+        self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
+
+    def role(self) -> str:
+        """:return: a role that may connect, with the password ``x``."""
+        user = f"user_of_{self.database.name}"
+        self.database.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'x'")
+        self.addCleanup(self.database.execute, f"DROP ROLE {user}")
+        self.addCleanup(self.database.execute, f"DROP OWNED BY {user}")
+        return user
+
+    async def test_without_the_right_to(self) -> None:
+        """A role that may not create tables is answered as if the registry were empty."""
+        self.database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        user = self.role()
+        head, _, tail = self.database.url.rpartition("@")
+        registry = self.make(f"{head.partition('://')[0]}://{user}:x@{tail}")
+        self.assertIn("permission denied", await self.fails(registry.start()))
+        await (await self.start()).register(FIRST, url=None, delivery_mode=None, create_name="x")
+        self.database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
+        self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
+        self.assertIn(
+            "permission denied", await self.fails(registry.touch_workspaces({FIRST: self.moment}))
+        )
+        self.database.execute(
+            f"GRANT INSERT, UPDATE ON workspaces, workspace_auth_tokens TO {user}"
+        )
+        await registry.touch_workspaces({FIRST: self.moment})
+        await registry.create_token(
+            FIRST, digest=b"", prefix="", scopes=ALL_SCOPES, name=None, only_first=True
+        )
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+
+    async def test_grants_of_the_manual(self) -> None:
+        """A node whose role has what the manual grants cannot do something."""
+        grants = re.findall(r"^ +(GRANT .* TO) chatfiles;$", manual(), re.MULTILINE)
+        self.assertEqual(len(grants), 2)
+        await (await self.start()).close()
+        user = self.role()
+        self.database.execute("".join(f"{grant} {user};" for grant in grants))
+        head, _, tail = self.database.url.rpartition("@")
+        registry = await self.start(f"{head.partition('://')[0]}://{user}:x@{tail}")
+        await self.listens(registry)
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        for call in every_call(registry).values():
+            await call()
+
+
+class VersionTests(PostgresTestCase):
+    """Versions of the schema."""
+
+    async def test_tables(self) -> None:
+        """The names that other programs rely on are others (CONTRACT 3)."""
+        await self.start()
+        expected = {
+            "workspaces": "id name url status delivery_mode platform_inbound_secret"
+            " last_heartbeat_at created_at updated_at",
+            "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
+            " revoked_at scopes name",
+        }
+        for table, columns in expected.items():
+            found = self.database.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+                " ORDER BY ordinal_position",
+                (table,),
+            )
+            self.assertEqual([name for (name,) in found], columns.split())
+
+    async def test_recorded_once(self) -> None:
+        """A migration is applied again at each start."""
+        await (await self.start()).close()
+        before = self.database.execute("SELECT * FROM chatfiles_schema")
+        await (await self.start()).close()
+        self.assertEqual(self.database.execute("SELECT * FROM chatfiles_schema"), before)
+
+    async def test_applied_again(self) -> None:
+        """What a dump has left out, or somebody has dropped, cannot be put back."""
+        await (await self.start()).close()
+        self.database.execute(
+            "DROP FUNCTION chatfiles_token_changed CASCADE;"
+            " DROP INDEX chatfiles_workspaces_by_age, chatfiles_tokens_by_workspace,"
+            " chatfiles_workspaces_live_by_age;"
+            " DELETE FROM chatfiles_schema"
+        )
+        registry = await self.start()
+        await self.listens(registry)
+        found = self.database.execute("SELECT version FROM chatfiles_schema ORDER BY 1")
+        self.assertEqual(found, [(each.version,) for each in load("postgresql")])
+
+    async def test_newer(self) -> None:
+        """An old version writes into a schema that it does not know, or says nothing clear."""
+        await (await self.start()).close()
+        self.database.execute("INSERT INTO chatfiles_schema VALUES (70, now())")
+        registry = self.make()
+        with self.assertRaises(SchemaTooNew) as caught:
+            await registry.start()
+        self.assertIn("schema version 70", str(caught.exception))
+        with self.assertRaises(RegistryUnavailable):
+            await registry.workspace(FIRST)
+
+    async def test_all_or_nothing(self) -> None:
+        """A migration that fails leaves half a schema, which no later start can mend."""
+        self.database.execute("CREATE VIEW workspace_auth_tokens AS SELECT 1 AS id")
+        registry = self.make()
+        self.assertIn("0001_workspaces", await self.fails(registry.start()))
+        found = self.database.execute("SELECT to_regclass('workspaces')::text")
+        self.assertEqual(found, [(None,)])
+        self.database.execute("DROP VIEW workspace_auth_tokens")
+        self.assertIsNone(await self.recovers(lambda: registry.workspace(FIRST)))
+
+    async def test_what_is_stored(self) -> None:
+        """Another program cannot read the rows, or a token can be read out of the database."""
+        registry = await self.start()
+        await add_workspace(registry, FIRST, digest=token_hash("token"))
+        found = self.database.execute("SELECT status, created_at, updated_at FROM workspaces")
+        self.assertEqual(found, [("provisioning", self.moment, self.moment)])
+        ((digest, scopes, created_at),) = self.database.execute(
+            "SELECT token_hash, scopes, created_at FROM workspace_auth_tokens"
+        )
+        self.assertEqual(bytes(digest), token_hash("token"))
+        self.assertEqual((scopes, created_at), ("agent read write", self.moment))
+
+    async def test_moments_that_python_has_not(self) -> None:
+        """One odd moment of another program breaks the list."""
+        registry = await self.start()
+        for moment in ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01"):
+            self.database.execute(
+                "INSERT INTO workspaces (id, last_heartbeat_at, created_at)"
+                " VALUES (gen_random_uuid(), %s, %s)",
+                (moment, moment),
+            )
+        found = await registry.workspaces(limit=100)
+        self.assertEqual([each.last_heartbeat_at for each in found], [None] * 4)
+        paged = [*await registry.workspaces(limit=1)]
+        while page := await registry.workspaces(limit=1, after=paged[-1].id):
+            paged += page
+        self.assertEqual(paged, list(found))
+
+
+class ToldTests(PostgresTestCase):
+    """What an operator does with plain SQL."""
+
+    async def test_plain_sql(self) -> None:
+        """A token that an operator has revoked, or a URL that he has changed, is still believed."""
+        registry = await self.start()
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        await registry.register(SECOND, url=None, delivery_mode=None, create_name="y")
+        await settled(registry, self.database)
+        steps: list[tuple[str, list[UUID | None]]] = [
+            (f"UPDATE workspaces SET url = 'http://b' WHERE id = '{FIRST}'", [FIRST]),
+            ("UPDATE workspaces SET last_heartbeat_at = now(), updated_at = now()", []),
+            (f"UPDATE workspaces SET url = url || '', name = 'z' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET status = 'offline' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET delivery_mode = 'push' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET delivery_mode = 'push' WHERE id = '{FIRST}'", []),
+            (
+                f"UPDATE workspaces SET platform_inbound_secret = 'x' WHERE id = '{FIRST}'",
+                [FIRST],
+            ),
+            (
+                "ALTER TABLE workspaces ADD COLUMN theirs text;"
+                " UPDATE workspaces SET theirs = 'x', last_heartbeat_at = now()",
+                [],
+            ),
+            (
+                "ALTER TABLE workspaces ALTER COLUMN url TYPE varchar(99);"
+                f" UPDATE workspaces SET url = 'http://c' WHERE id = '{FIRST}'",
+                [FIRST],
+            ),
+            (f"UPDATE workspaces SET id = '{THIRD}' WHERE id = '{FIRST}'", [FIRST, THIRD]),
+            (
+                "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+                f" VALUES ('{FIRST}', '{THIRD}', 'a')",
+                [THIRD],
+            ),
+            ("UPDATE workspace_auth_tokens SET last_used_at = now()", []),
+            ("UPDATE workspace_auth_tokens SET scopes = 'read'", [THIRD]),
+            (
+                f"UPDATE workspace_auth_tokens SET workspace_id = '{SECOND}'",
+                [THIRD, SECOND],
+            ),
+            ("UPDATE workspace_auth_tokens SET revoked_at = now()", [SECOND]),
+            ("DELETE FROM workspace_auth_tokens", [SECOND]),
+            ("BEGIN; UPDATE workspaces SET url = ''; ROLLBACK", []),
+            (f"DELETE FROM workspaces WHERE id = '{THIRD}'", [THIRD]),
+            ("TRUNCATE workspaces, workspace_auth_tokens", [None]),
+        ]
+        mark = UUID(int=0)
+        for sql, expected in steps:
+            told: list[UUID | None] = []
+            unsubscribe = registry.subscribe(told.append)
+            self.database.execute(sql)
+            await settled(registry, self.database, mark)
+            unsubscribe()
+            self.assertEqual([each for each in told if each != mark], expected, sql)
+
+    async def test_a_payload_that_is_no_id(self) -> None:
+        """Somebody's own notification breaks the listener."""
+        registry = await self.start()
+        for payload in ("", "x", "{}"):
+            waiting = begun(heard(registry, lambda found: found is None))
+            self.database.execute("SELECT pg_notify('chatfiles_changed', %s)", (payload,))
+            await waiting
+
+
+class PackageTests(SynchronousTestCase):
+    """The files of the migrations."""
+
+    def test_numbered(self) -> None:
+        """A migration is left out of the package, or is numbered twice."""
+        names = [each.name for each in load("postgresql")]
+        self.assertEqual(names, ["workspaces", "notify", "quiet_heartbeats", "pages", "live_pages"])

@@ -1,0 +1,169 @@
+"""
+The embedded registry looks for changes by other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from uuid import UUID
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.sqlite.registry import POLL_INTERVAL, SQLiteRegistry
+from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
+from tests.platform.registry.sqlite.sqlite_case import SQLiteTestCase, ThreadedClock
+from tests.support.loopback import until
+
+
+class PollTests(SQLiteTestCase):
+    """Looking for changes by other processes."""
+
+    async def test_only_while_subscribed(self) -> None:
+        """A registry that nobody subscribes to, or that is closed, keeps on looking."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        unsubscribe = registry.subscribe(lambda _: None)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        other = registry.subscribe(lambda _: None)
+        unsubscribe()
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        other()
+        self.assertEqual(clock.getDelayedCalls(), [])
+        registry.subscribe(lambda _: None)
+        await registry.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    async def test_subscribed_before_the_start(self) -> None:
+        """A cache that is made before its registry starts never hears of other processes."""
+        registry = self.make()
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(
+            registry.subscribe(lambda changed: None if told.called else told.callback(changed))
+        )
+        await registry.start()
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        self.assertIsNone(await told)
+
+    async def test_changed_while_nobody_was_subscribed(self) -> None:
+        """What changed between two subscriptions is missed by whoever kept answers."""
+        registry = await self.start()
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(
+            registry.subscribe(lambda changed: None if told.called else told.callback(changed))
+        )
+        self.assertIsNone(await told)
+
+    async def look(self, registry: SQLiteRegistry, clock: Clock) -> None:
+        """Let the registry look once."""
+        clock.advance(0.01)
+        await registry.ensure_secret(UNKNOWN, "")
+
+    async def test_nothing_to_see(self) -> None:
+        """Caches are emptied again and again though nothing has changed."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        for _ in range(3):
+            await self.look(registry, clock)
+        self.assertEqual(told, [FIRST])
+        self.execute("UPDATE workspaces SET name = 'other'")
+        for _ in range(3):
+            await self.look(registry, clock)
+        self.assertEqual(told, [FIRST, None])
+
+    async def test_at_once(self) -> None:
+        """What another process has written counts only when it is looked for the next time."""
+        clock = ThreadedClock()  # which stands still
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        await registry.register(FIRST, url="http://a.test", delivery_mode=None, create_name="x")
+        for url in ("http://b.test", "http://c.test"):
+            await until(reactor, lambda: inner.watching)
+            found = await registry.workspace(FIRST)
+            self.assertEqual(registry.cached_workspace(FIRST), found)
+            self.execute(f"UPDATE workspaces SET url = '{url}'")
+            self.assertIsNone(registry.cached_workspace(FIRST))
+            self.assertEqual((await registry.workspace(FIRST)).url, url)  # type: ignore[union-attr]
+
+    async def test_our_own_writes(self) -> None:
+        """A cache is emptied by every batch of heartbeats."""
+        clock = ThreadedClock()
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        for workspace_id in (FIRST, SECOND):
+            await registry.register(workspace_id, url=None, delivery_mode=None, create_name="x")
+        await until(reactor, lambda: inner.watching)
+        known = await registry.workspace(FIRST)
+        await registry.ensure_secret(SECOND, "secret")
+        await until(reactor, lambda: inner.watching)
+        self.assertIs(registry.cached_workspace(FIRST), known)
+
+    async def test_within_a_second(self) -> None:
+        """A token that another process has revoked is valid for longer than a second."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        told: Deferred[UUID | None] = Deferred()
+        self.addCleanup(registry.subscribe(told.callback))
+        clock.advance(POLL_INTERVAL * 0.9)
+        self.execute("INSERT INTO workspaces (id) VALUES ('x')")
+        clock.advance(1 - 0.1)
+        self.assertIsNone(await told)
+
+    async def test_behind_a_write(self) -> None:
+        """A token that another process has revoked is valid for as long as a write of ours waits
+        for a lock."""
+        clock = ThreadedClock()
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
+        self.execute(
+            "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+            f" VALUES ('{SECOND}', '{FIRST}', x'01')"
+        )
+        go_on = threading.Event()
+        self.addCleanup(go_on.set)
+        waits = inner._writer.call("", lambda _: go_on.wait(30), timeout=60)
+        for _ in range(3):
+            self.execute("UPDATE workspace_auth_tokens SET revoked_at = NULL")
+            self.assertIsNotNone(await registry.token(b"\x01"))
+            self.execute("UPDATE workspace_auth_tokens SET revoked_at = ''")
+            clock.advance(POLL_INTERVAL)
+            clock.advance(0.99 - POLL_INTERVAL)
+            self.assertIsNone(await registry.token(b"\x01"))
+        go_on.set()
+        await waits
+        self.assertEqual(self.log(), [])
+
+    async def test_a_new_connection_may_have_missed_changes(self) -> None:
+        """What another process changed while the connection was lost is never told."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        await registry._writer.call("", lambda db: db.close())
+        await self.fails(registry.ensure_secret(FIRST, ""))
+        await self.look(registry, clock)
+        self.assertEqual(told, [None])
+
+    async def test_cannot_see(self) -> None:
+        """What a cache keeps during an outage is not thrown away, so that it hides the outage."""
+        clock = ThreadedClock()
+        registry = await self.start(clock=clock)
+        told: list[UUID | None] = []
+        self.addCleanup(registry.subscribe(told.append))
+        os.rename(self.path, self.path + ".away")
+        for _ in range(2):
+            clock.advance(0.01)
+            await self.fails(registry.ensure_secret(FIRST, ""))
+        self.assertEqual(told, [None, None])
+        os.rename(self.path + ".away", self.path)
+        await self.look(registry, clock)
+        self.assertEqual(told, [None, None])

@@ -1,0 +1,169 @@
+"""
+The thread that makes blocking calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.trial.unittest import TestCase
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.platform.registry.sqlite import call_thread
+from chatfiles.platform.registry.sqlite.call_thread import CallThread
+from tests.platform.registry.sqlite.sqlite_case import ThreadedClock
+
+
+class CallThreadTests(TestCase):
+    """Deadlines of calls that cannot be stopped."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.clock = ThreadedClock()
+        self.outcomes: list[tuple[str, BaseException | None]] = []
+        self.thread = CallThread(
+            "test", clock=self.clock, outcome=lambda *outcome: self.outcomes.append(outcome)
+        )
+        self.running, self.go_on = threading.Event(), threading.Event()
+        self.addCleanup(self.go_on.set)
+
+    async def tearDown(self) -> None:  # type: ignore[override]
+        self.go_on.set()
+        await self.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def close(self) -> Deferred[None]:
+        return self.thread.close(lambda: None, timeout=4)
+
+    def call(
+        self, work: Callable[[], object], finished: Callable[[object], None] | None = None
+    ) -> Deferred[object]:
+        return self.thread.call("call", work, timeout=2, finished=finished)
+
+    def block(self, finished: Callable[[object], None] | None = None) -> Deferred[object]:
+        """:return: a call that is being made, and ends when `go_on` is set."""
+
+        def work() -> str:
+            self.running.set()
+            self.go_on.wait(30)
+            return "late"
+
+        call = self.call(work, finished)
+        self.running.wait(30)
+        return call
+
+    async def test_result(self) -> None:
+        """A result or an error is lost on its way, or found before its hook has been called."""
+        self.thread.start()
+        seen: list[object] = []
+        call = self.call(lambda: 7, seen.append)
+        call.addCallback(lambda result: (result, list(seen)))
+        self.assertEqual(await call, (7, [7]))
+        with self.assertRaises(ZeroDivisionError):
+            await self.call(lambda: 1 // 0, seen.append)
+        self.assertIsNone(await self.call(lambda: None))
+        self.assertEqual(seen, [7])
+        kinds = [(what, type(error)) for what, error in self.outcomes]
+        self.assertEqual(
+            kinds, [("call", type(None)), ("call", ZeroDivisionError), ("call", type(None))]
+        )
+
+    async def test_order(self) -> None:
+        """A change overtakes another one."""
+        self.thread.start()
+        made: list[int] = []
+        await gatherResults([self.call(partial(made.append, n)) for n in range(100)])
+        self.assertEqual(made, list(range(100)))
+
+    async def test_late_result(self) -> None:
+        """The end of a call that nobody waits for any more breaks something, or is missed."""
+        self.thread.start()
+        seen: list[object] = []
+        call = self.block(seen.append)
+        self.clock.advance(2)
+        self.failureResultOf(call, RegistryUnavailable)
+        self.go_on.set()
+        self.assertEqual(await self.call(lambda: "next"), "next")
+        self.assertEqual(seen, ["late"])
+
+    async def test_what_nobody_waits_for_is_not_done(self) -> None:
+        """Changes whose callers were told 503 are made, one after the other, after an outage."""
+        self.thread.start()
+        made: list[str] = []
+        blocked = self.block()
+        slow = self.call(lambda: made.append("slow"), lambda _: made.append("finished"))
+        left = self.call(lambda: made.append("left"))
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.clock.advance(2)
+        for call in (blocked, slow):
+            self.failureResultOf(call, RegistryUnavailable)
+        self.go_on.set()
+        await self.call(lambda: made.append("next"))
+        self.assertEqual(made, ["next"])
+
+    async def test_cancel_while_it_is_made(self) -> None:
+        """The result of a call whose caller has left breaks something."""
+        self.thread.start()
+        call = self.block()
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
+        self.go_on.set()
+        self.assertEqual(await self.call(lambda: "next"), "next")
+
+    async def test_too_many(self) -> None:
+        """A disk that hangs fills the memory with calls, or the room is never given back."""
+        self.patch(call_thread, "MAX_WAITING", 2)
+        self.thread.start()
+        blocked = self.block()
+        waiting = self.call(lambda: "waited")
+        self.failureResultOf(self.call(lambda: "too many"), RegistryUnavailable)
+        self.go_on.set()
+        self.assertEqual(await gatherResults([blocked, waiting]), ["late", "waited"])
+        self.assertEqual(await self.call(lambda: "next"), "next")
+
+    async def test_not_started_or_closed(self) -> None:
+        """A call is kept for a thread that never takes it."""
+        self.failureResultOf(self.call(lambda: None), RegistryUnavailable)
+        self.thread.start()
+        await self.close()
+        self.failureResultOf(self.call(lambda: None), RegistryUnavailable)
+        self.thread.start()
+        self.failureResultOf(self.call(lambda: None), RegistryUnavailable)
+
+    def test_close_unstarted(self) -> None:
+        """Closing what was never started hangs."""
+        self.successResultOf(self.close())
+        self.successResultOf(self.close())
+
+    async def test_close_in_order(self) -> None:
+        """The connection is closed before the last call is made, or in another thread."""
+        self.thread.start()
+        made: list[object] = []
+        blocked = self.block()
+        waiting = self.call(lambda: made.append("waiting"))
+        closed = self.thread.close(lambda: made.append(threading.current_thread().name), timeout=4)
+        self.assertNoResult(closed)
+        self.go_on.set()
+        await closed
+        self.successResultOf(blocked)
+        self.successResultOf(waiting)
+        self.assertEqual(made, ["waiting", "test"])
+
+    async def test_close_while_a_call_hangs(self) -> None:
+        """A disk that hangs keeps the process from ending."""
+        self.thread.start()
+        blocked = self.block()
+        closed, again = self.close(), self.close()
+        self.clock.advance(2)
+        self.failureResultOf(blocked, RegistryUnavailable)
+        self.assertNoResult(closed)
+        self.clock.advance(2)
+        self.successResultOf(closed)
+        self.successResultOf(again)
+        self.successResultOf(self.close())
+        self.assertEqual([what for what, _ in self.outcomes], ["call", "close"])

@@ -1,0 +1,296 @@
+"""
+The schema of the embedded registry: versions, other programs' tables and rows.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.model import ALL_SCOPES, Scope, token_hash
+from chatfiles.platform.registry import rows
+from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
+from chatfiles.platform.registry.sqlite.schema import migrate
+from chatfiles.platform.registry.statements import SQLITE
+from tests.contract.registry_case import FIRST, SECOND, THIRD, add_workspace
+from tests.platform.registry.sqlite.sqlite_case import SQLiteTestCase
+
+
+class SchemaTests(SQLiteTestCase):
+    """Databases that are older, newer, or somebody else's."""
+
+    THEIRS = """
+        CREATE TABLE workspaces (
+            id text PRIMARY KEY, name text NOT NULL, url text, status text DEFAULT 'provisioning',
+            delivery_mode text, platform_inbound_secret text, last_heartbeat_at text,
+            created_at text DEFAULT CURRENT_TIMESTAMP, updated_at text DEFAULT CURRENT_TIMESTAMP,
+            theirs text DEFAULT 'kept');
+        CREATE TABLE workspace_auth_tokens (
+            id text PRIMARY KEY, workspace_id text NOT NULL, token_hash blob NOT NULL,
+            prefix text NOT NULL, created_at text DEFAULT CURRENT_TIMESTAMP, last_used_at text,
+            revoked_at text {more});
+    """
+
+    async def test_tables_that_were_there(self) -> None:
+        """A database of (S) cannot be used, loses something, or its tokens lose their rights."""
+        for number, more in enumerate(("", ", scopes text", ", scopes text, name text")):
+            self.path = os.path.join(self.directory, f"{number}.db")
+            with self.raw() as connection:
+                connection.executescript(self.THEIRS.format(more=more))
+                connection.execute(
+                    "INSERT INTO workspaces (id, name, url) VALUES (?, 'x', 'http://a')",
+                    (str(FIRST),),
+                )
+                connection.execute(
+                    "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix)"
+                    " VALUES (?, ?, ?, 'tok')",
+                    (str(SECOND), str(FIRST), token_hash("token")),
+                )
+            registry = await self.start()
+            token = await registry.token(token_hash("token"))
+            assert token is not None
+            self.assertEqual((token.scopes, token.name), (ALL_SCOPES, None))
+            self.assertIsNotNone(token.created_at)
+            new = await registry.create_token(
+                FIRST, digest=b"new", prefix="", scopes=frozenset({Scope.READ}), name="n"
+            )
+            self.assertEqual(await registry.token(b"new"), new)
+            await registry.register(THIRD, url=None, delivery_mode=None, create_name="y")
+            self.assertEqual(self.execute("SELECT DISTINCT theirs FROM workspaces"), [("kept",)])
+
+    async def test_tables_that_lack_columns(self) -> None:
+        """A database of others that lacks a column cannot be used, or loses its rows."""
+        with self.raw() as connection:
+            connection.executescript(
+                "CREATE TABLE workspaces (id text PRIMARY KEY);"
+                "CREATE TABLE workspace_auth_tokens (id text, workspace_id text, token_hash blob);"
+            )
+            connection.execute("INSERT INTO workspaces VALUES (?)", (str(FIRST),))
+            connection.execute(
+                "INSERT INTO workspace_auth_tokens VALUES (?, ?, ?)",
+                (str(SECOND), str(FIRST), token_hash("token")),
+            )
+        registry = await self.start()
+        self.assertIsNotNone(await registry.workspace(FIRST))
+        self.assertIsNotNone(await registry.token(token_hash("token")))
+        await add_workspace(registry, THIRD)
+        self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [FIRST, THIRD])
+        self.assertIs(await registry.remove_workspace(FIRST), True)
+
+    async def test_versions_are_recorded(self) -> None:
+        """A migration is applied again at each start."""
+        registry = await self.start()
+        await registry.close()
+        self.moment += timedelta(days=1)
+        await (await self.start()).close()
+        found = self.execute("SELECT version, applied_at FROM chatfiles_schema")
+        moments = ["2026-03-01T12:00:00.000000+00:00"] * len(load("sqlite"))
+        self.assertEqual(found, list(enumerate(moments, 1)))
+
+    async def test_tables(self) -> None:
+        """The names that other programs rely on are others (CONTRACT 3)."""
+        await (await self.start()).close()
+        expected = {
+            "workspaces": "id name url status delivery_mode platform_inbound_secret"
+            " last_heartbeat_at created_at updated_at",
+            "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
+            " revoked_at scopes name",
+        }
+        for table, columns in expected.items():
+            found = self.execute(f"SELECT name FROM pragma_table_info('{table}')")
+            self.assertEqual([name for (name,) in found], columns.split())
+
+    async def test_what_is_stored(self) -> None:
+        """Another program cannot read the rows, or a token can be read out of the file."""
+        registry = await self.start()
+        await add_workspace(registry, FIRST, digest=token_hash("token"))
+        now = "2026-03-01T12:00:00.000000+00:00"
+        self.assertEqual(
+            self.execute("SELECT id, status, created_at, updated_at FROM workspaces"),
+            [(str(FIRST), "provisioning", now, now)],
+        )
+        self.assertEqual(
+            self.execute(
+                "SELECT workspace_id, token_hash, scopes, created_at FROM workspace_auth_tokens"
+            ),
+            [(str(FIRST), token_hash("token"), "agent read write", now)],
+        )
+
+    async def test_lookups_use_indexes(self) -> None:
+        """Each request reads a whole table, or each page of a list sorts it."""
+        await (await self.start()).close()
+        for name in ("workspace", "token", "token_any", "workspaces", "workspaces_after"):
+            plan = self.plan(getattr(SQLITE, name))
+            self.assertNotIn("TEMP B-TREE", plan, name)
+            self.assertNotRegex(plan, r"SCAN (?!\w+ USING)", name)
+        # Pages pass over what was removed, without a look at each.
+        pages = "workspaces USING INDEX chatfiles_workspaces_live_by_age"
+        self.assertIn(f"SCAN {pages}", self.plan(SQLITE.workspaces))
+        self.assertIn(f"SEARCH {pages}", self.plan(SQLITE.workspaces_after))
+        self.assertIn("USING INDEX chatfiles_tokens_by_workspace", self.plan(SQLITE.tokens))
+
+    def plan(self, sql: str) -> str:
+        """:return: how SQLite would do it."""
+        values = dict.fromkeys(("id", "digest", "workspace_id", "age", "limit"), "1")
+        with self.raw() as connection:
+            rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            return "; ".join(str(row[-1]) for row in rows)
+
+    async def test_newer(self) -> None:
+        """An old version writes into a schema that it does not know, or says nothing clear."""
+        await (await self.start()).close()
+        self.execute("INSERT INTO chatfiles_schema VALUES (7, '2030-01-01')")
+        registry = self.make()
+        with self.assertRaises(SchemaTooNew) as caught:
+            await registry.start()
+        self.assertIn("schema version 7", str(caught.exception))
+        self.assertIn("upgrade chatfiles", str(caught.exception))
+        self.assertIsInstance(await self.fails(registry.workspace(FIRST)), SchemaTooNew)
+
+    async def test_rows_that_are_none(self) -> None:
+        """One bad row of another program breaks the list, or is shown and then not found."""
+        registry = await self.start()
+        self.execute(
+            "PRAGMA foreign_keys = OFF",
+            "INSERT INTO workspaces (id) VALUES ('not-a-uuid'), (''), (x'00')",
+            f"INSERT INTO workspaces (id) VALUES ('{str(SECOND).upper()}')",
+            f"INSERT INTO workspaces (id, name, created_at, last_heartbeat_at)"
+            f" VALUES ('{FIRST}', CAST(x'61ff' AS text), 'yesterday', 12)",
+            "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, created_at)"
+            f" VALUES ('x', '{FIRST}', x'01', ''), ('{THIRD}', '{FIRST}', x'02', 'Z')",
+            "INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash)"
+            f" VALUES ('{SECOND}', 'not-a-uuid', x'03')",
+        )
+        (found,) = await registry.workspaces(limit=100)
+        self.assertEqual((found.id, found.name, found.last_heartbeat_at), (FIRST, "a\ufffd", None))
+        self.assertIsNone(await registry.token(b"\x01"))
+        self.assertIsNone(await registry.token(b"\x03"))
+        (token,) = await registry.tokens(FIRST)
+        self.assertEqual((token.id, token.created_at), (THIRD, None))
+
+
+class MigrationTests(SynchronousTestCase):
+    """Versions of the schema."""
+
+    def setUp(self) -> None:
+        self.database = sqlite3.connect(":memory:", isolation_level=None)
+        self.addCleanup(self.database.close)
+        self.now = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def tables(self) -> list[str]:
+        found = self.database.execute("SELECT name FROM sqlite_master ORDER BY name")
+        return [name for (name,) in found]
+
+    def test_numbered(self) -> None:
+        """A migration is left out of the package, or is numbered twice."""
+        for dialect in ("sqlite",):
+            found = load(dialect)
+            self.assertEqual([each.version for each in found], list(range(1, len(found) + 1)))
+            self.assertEqual(found[0].name, "workspaces")
+
+    def test_pending(self) -> None:
+        """A migration is left out, or applied twice."""
+        steps = [Migration(n, "", "") for n in (1, 2, 3)]
+        self.assertEqual(pending(steps, 0), steps)
+        self.assertEqual(pending(steps, 2), steps[2:])
+        self.assertEqual(pending(steps, 3), [])
+        self.assertRaises(SchemaTooNew, pending, steps, 4)
+
+    def test_in_steps(self) -> None:
+        """A later version does not bring an older database up to date."""
+        one = Migration(1, "", "CREATE TABLE a (x);\n-- a; comment\nCREATE TABLE b (y);")
+        two = Migration(2, "", "ALTER TABLE a ADD COLUMN z;\nCREATE INDEX i ON a (z)")
+        migrate(self.database, [one], self.now)
+        self.assertEqual(self.tables(), ["a", "b", "chatfiles_schema"])
+        migrate(self.database, [one, two], self.now)
+        self.assertEqual(self.tables(), ["a", "b", "chatfiles_schema", "i"])
+        found = self.database.execute("SELECT version FROM chatfiles_schema").fetchall()
+        self.assertEqual(found, [(1,), (2,)])
+
+    def test_all_or_nothing(self) -> None:
+        """A migration that fails leaves half a schema, which no later start can mend."""
+        steps = [
+            Migration(1, "", "CREATE TABLE a (x);"),
+            Migration(2, "", "CREATE TABLE b (x); CREATE TABLE b (x);"),
+        ]
+        self.assertRaises(sqlite3.Error, migrate, self.database, steps, self.now)
+        self.assertEqual(self.tables(), [])
+        self.assertFalse(self.database.in_transaction)
+
+
+class RowTests(SynchronousTestCase):
+    """Rows to values and back."""
+
+    def test_moment_of(self) -> None:
+        """A moment that another program wrote is read as another one, or breaks the row."""
+        noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        read: tuple[object, ...] = (
+            "2026-03-01T12:00:00.000000+00:00",
+            "2026-03-01 12:00:00",
+            "2026-03-01T12:00:00Z",
+            "2026-03-01 14:00:00+02:00",
+            noon.replace(tzinfo=None),
+            noon,
+        )
+        for value in read:
+            self.assertEqual(rows.moment_of(value), noon, value)
+        unread: tuple[object, ...] = (
+            *(None, "", "yesterday", 12, b"2026-03-01", "2026-13-01"),
+            *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        )
+        for value in unread:
+            self.assertIsNone(rows.moment_of(value), value)
+
+    def test_naive_moment(self) -> None:
+        """A clock without a zone is stored as if it were UTC."""
+        self.assertRaises(ValueError, rows.text_of_moment, datetime(2026, 3, 1))  # noqa: DTZ001
+
+    @given(st.datetimes(timezones=st.timezones()), st.datetimes(timezones=st.timezones()))
+    def test_moments_compare_as_text(self, a: datetime, b: datetime) -> None:
+        """SQL compares two moments otherwise than they are: a last use is set back."""
+        try:
+            one, other = rows.text_of_moment(a), rows.text_of_moment(b)
+        except OverflowError:
+            return
+        self.assertEqual(one < other, rows.utc(a) < rows.utc(b))
+        self.assertEqual(rows.moment_of(one), rows.utc(a))
+
+    @given(st.frozensets(st.sampled_from(Scope)))
+    def test_scopes(self, scopes: frozenset[Scope]) -> None:
+        """A set of scopes is read as another one than was written."""
+        self.assertEqual(rows.scopes_of(rows.text_of_scopes(scopes)), scopes)
+
+    @given(st.one_of(st.text(), st.binary(), st.integers(), st.floats()))
+    def test_scopes_of_anything(self, value: object) -> None:
+        """Something other than NULL grants every scope by accident."""
+        known = frozenset(Scope) if value is None else rows.scopes_of(value)
+        words = value.split() if isinstance(value, str) else []
+        self.assertLessEqual({scope.value for scope in known}, set(words))
+
+    @given(
+        st.one_of(
+            st.text(),
+            st.uuids().map(str),
+            st.uuids().map(lambda found: str(found).upper()),
+            st.builds("{}{}{}".format, st.text("a {", max_size=1), st.uuids(), st.text("a }\n")),
+        )
+    )
+    def test_uuid_of(self, text: str) -> None:
+        """A row is shown under an id by which it is not found."""
+        found = rows.uuid_of(text)
+        self.assertEqual(found is not None, _is_canonical(text))
+        if found is not None:
+            self.assertEqual(str(found), text)
+
+
+def _is_canonical(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,271 @@
+"""
+The cache over a registry, while questions are on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+
+from chatfiles.errors import RegistryUnavailable
+from chatfiles.model import Token, Workspace
+from chatfiles.platform.registry.cache import CachedRegistry
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.testing import MemoryRegistry
+from tests.contract.registry_case import FIRST, SECOND, begun
+from tests.platform.registry.cache_case import A, B, CacheTestCase
+
+
+class RaceTests(CacheTestCase):
+    """Answers that were on their way when something changed."""
+
+    def test_read_overtaken_by_a_change(self) -> None:
+        """An answer from before a change is remembered after it."""
+        early = self.held(self.cache.workspace, FIRST)
+        token = self.held(self.cache.token, A)
+        self.change()
+        self.inner.release()
+        self.assertEqual(self.successResultOf(early).url, "http://old")
+        self.successResultOf(token)
+        self.assertIsNone(self.cache.cached_workspace(FIRST))
+        self.assertIsNone(self.cache.cached_token(A))
+        self.assertEqual(self.url(), "http://new")
+
+    def test_token_overtaken_by_its_end(self) -> None:
+        """A token that was looked up while it was revoked stays valid for ever."""
+        token = self.now(self.inner.token(A))
+        early = self.held(self.cache.token, A)
+        self.meanwhile(lambda: self.now(self.inner.revoke_token(FIRST, token.id)))
+        self.inner.release()
+        self.assertEqual(self.successResultOf(early), token)
+        self.assertIsNone(self.now(self.cache.token(A)))
+
+    def test_asked_after_a_change(self) -> None:
+        """Who asks after a change shares the answer to a question from before it."""
+        early = self.held(self.cache.workspace, FIRST)
+        self.change()
+        late = self.held(self.cache.workspace, FIRST)
+        self.inner.release()
+        self.assertEqual(self.successResultOf(early).url, "http://old")
+        self.assertEqual(self.successResultOf(late).url, "http://new")
+        self.assertEqual(self.url(), "http://new")
+
+    def test_answers_in_the_wrong_order(self) -> None:
+        """The answer to an old question takes the place of a newer one's."""
+        early = self.held(self.cache.workspace, FIRST)
+        self.change()
+        late = self.held(self.cache.workspace, FIRST)
+        self.inner._held.reverse()
+        self.inner.release()
+        self.assertEqual(self.successResultOf(early).url, "http://old")
+        self.assertEqual(self.successResultOf(late).url, "http://new")
+        self.assertEqual(self.url(), "http://new")
+
+    def test_change_of_another_workspace(self) -> None:
+        """In a busy registry no workspace is ever remembered."""
+        early = self.held(self.cache.workspace, FIRST)
+        self.change(SECOND)
+        self.inner.release()
+        self.successResultOf(early)
+        self.assertIsNotNone(self.cache.cached_workspace(FIRST))
+
+    def test_overtaken_by_anything(self) -> None:
+        """An answer from before another process's change is remembered after it."""
+        early = self.held(self.cache.workspace, FIRST)
+        token = self.held(self.cache.token, A)
+        self.inner.failing = True
+        self.inner.failing = False
+        self.inner.release()
+        self.successResultOf(early)
+        self.successResultOf(token)
+        self.assertIsNone(self.cache.cached_workspace(FIRST))
+        self.assertIsNone(self.cache.cached_token(A))
+
+
+class SharingTests(CacheTestCase):
+    """Several that ask the same at once."""
+
+    def test_shared(self) -> None:
+        """A thousand requests for one workspace ask the registry a thousand times."""
+        self.inner.holding = True
+        cache: Any = self.cache
+        workspaces = [begun(cache.workspace(FIRST)) for _ in range(10)]
+        tokens = [begun(cache.token(A)) for _ in range(10)]
+        other = begun(cache.token(B))
+        self.inner.release()
+        self.assertEqual({self.successResultOf(each).id for each in workspaces}, {FIRST})
+        self.assertEqual(len({self.successResultOf(each).id for each in tokens}), 1)
+        self.assertEqual(self.successResultOf(other).workspace_id, SECOND)
+        self.assert_asked("workspace", "token", "token")
+
+    def test_many(self) -> None:
+        """A thousand that wait for one answer hold up everybody else when it comes."""
+        self.inner.holding = True
+        found: list[object] = []
+        calls = [begun(self.cache.token(A)).addBoth(found.append) for _ in range(45)]
+        calls.append(begun(self.cache.token(B)).addBoth(found.append))
+        self.inner.release()
+        self.assertEqual(len(found), 20 + 1)
+        calls[30].cancel()
+        self.assertEqual(len(found), 20 + 1 + 1)
+        self.clock.advance(0)
+        self.assertEqual(len(found), 46)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNotNone(self.cache.cached_token(A))
+
+    def test_shared_failure(self) -> None:
+        """Of several who ask during an outage some hear of it, and the others nothing."""
+        self.inner.holding = self.inner.failing = True
+        calls = [begun(self.cache.workspace(FIRST)) for _ in range(3)]
+        self.inner.release()
+        for call in calls:
+            self.failureResultOf(call, RegistryUnavailable)
+        self.inner.failing = False
+        self.url()
+
+    def test_one_leaves(self) -> None:
+        """One caller that leaves takes the answer from the others."""
+        self.inner.holding = True
+        calls = [self.deferred(self.cache.workspace(FIRST)) for _ in range(3)]
+        calls[0].cancel()
+        self.failureResultOf(calls[0], CancelledError)
+        self.inner.release()
+        for call in calls[1:]:
+            self.assertEqual(self.successResultOf(call).id, FIRST)
+        self.assertIsNotNone(self.cache.cached_workspace(FIRST))
+
+    def test_all_leave(self) -> None:
+        """A question that nobody waits for is not withdrawn, or its end is shared."""
+        asked: list[Deferred[Workspace | None]] = []
+        ask = self.inner.workspace
+
+        def never(workspace_id: UUID) -> Deferred[Workspace | None]:
+            asked.append(Deferred(lambda _: withdrawn.append(workspace_id)))
+            return asked[-1]
+
+        withdrawn: list[UUID] = []
+        self.patch(self.inner, "workspace", never)
+        calls = [self.deferred(self.cache.workspace(FIRST)) for _ in range(3)]
+        for call in calls:
+            self.assertEqual(withdrawn, [])
+            call.cancel()
+            self.failureResultOf(call, CancelledError)
+        self.assertEqual(withdrawn, [FIRST])
+        self.assertEqual(len(asked), 1)
+        self.patch(self.inner, "workspace", ask)
+        self.assertEqual(self.url(), "http://old")
+
+    def test_asked_while_the_last_leaves(self) -> None:
+        """Who asks just as a question is being withdrawn is told that he has left."""
+        asked: list[Deferred[Workspace | None]] = []
+        again: list[Deferred[Any]] = []
+
+        def never(workspace_id: UUID) -> Deferred[Workspace | None]:
+            asked.append(Deferred(lambda _: again.append(begun(self.cache.workspace(FIRST)))))
+            return asked[-1]
+
+        self.patch(self.inner, "workspace", never)
+        call = self.deferred(self.cache.workspace(FIRST))
+        call.cancel()
+        self.failureResultOf(call, CancelledError)
+        self.assertEqual(len(asked), 2)
+        self.assertNoResult(again[0])
+
+    def test_one_makes_another_leave(self) -> None:
+        """A caller who, on having the answer, ends another's request breaks the rest."""
+        self.inner.holding = True
+        calls = [self.deferred(self.cache.workspace(FIRST)) for _ in range(3)]
+
+        def end_another(found: Workspace) -> Workspace:
+            calls[1].cancel()
+            return found
+
+        calls[0].addCallback(end_another)
+        self.inner.release()
+        self.successResultOf(calls[0])
+        self.failureResultOf(calls[1], CancelledError)
+        self.successResultOf(calls[2])
+
+    def test_one_asks_again(self) -> None:
+        """A caller who asks again at once gets no answer, or asks the registry."""
+        self.inner.holding = True
+        call = self.deferred(self.cache.token(A))
+        call.addCallback(lambda found: self.cache.token(A))
+        self.inner.release()
+        self.assertEqual(self.successResultOf(call).workspace_id, FIRST)
+        self.assert_asked("token")
+
+    def test_coroutines(self) -> None:
+        """A registry whose methods are coroutines cannot be cached."""
+        cache: Any = CachedRegistry(CoroutineRegistry(self.inner), self.clock)
+        self.assertEqual(self.now(cache.workspace(FIRST)).id, FIRST)
+        self.assertEqual(self.now(cache.token(A)).workspace_id, FIRST)
+
+    def deferred(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
+        assert isinstance(awaitable, Deferred)
+        return awaitable
+
+
+class FreshTests(CacheTestCase):
+    """`fresh_workspace`."""
+
+    def test_past_the_cache(self) -> None:
+        """After a workspace has refused us we look at the same old secret."""
+        self.url()
+        self.unnoticed("http://new")
+        self.assertEqual(self.url(), "http://old")
+        self.assertEqual(self.now(self.cache.fresh_workspace(FIRST)).url, "http://new")
+        self.assert_asked("workspace", "fresh_workspace")
+
+    def test_is_learned(self) -> None:
+        """What was seen afresh is forgotten, and the next request makes the same mistake."""
+        self.url()
+        self.unnoticed("http://new")
+        self.now(self.cache.fresh_workspace(FIRST))
+        self.assertEqual(self.url(), "http://new")
+        self.assert_asked("workspace", "fresh_workspace")
+
+    def test_absence_is_learned(self) -> None:
+        """A workspace that is seen to be gone is still found."""
+        self.url()
+        del self.inner._rows[FIRST]
+        self.assertIsNone(self.now(self.cache.fresh_workspace(FIRST)))
+        self.assertIsNone(self.now(self.cache.workspace(FIRST)))
+
+    def test_shares_no_older_question(self) -> None:
+        """A fresh look gives an answer from before it was asked for."""
+        early = self.held(self.cache.workspace, FIRST)
+        self.unnoticed("http://new")
+        fresh = self.held(self.cache.fresh_workspace, FIRST)
+        self.inner._held.reverse()
+        self.inner.release()
+        self.assertEqual(self.successResultOf(early).url, "http://old")
+        self.assertEqual(self.successResultOf(fresh).url, "http://new")
+        self.assertEqual(self.url(), "http://new")
+
+    def unnoticed(self, url: str) -> None:
+        """Change a workspace as another process does: that is told later."""
+        row = self.inner._rows[FIRST]
+        secret = row.workspace.inbound_secret
+        row.workspace = Workspace(FIRST, "x", url, "online", None, secret)
+
+
+@implementer(IWorkspaceRegistry)
+class CoroutineRegistry:
+    """The methods that the cache asks by itself, as coroutines."""
+
+    def __init__(self, inner: MemoryRegistry) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def workspace(self, workspace_id: UUID) -> Workspace | None:
+        return await self._inner.workspace(workspace_id)
+
+    async def token(self, digest: bytes) -> Token | None:
+        return await self._inner.token(digest)

@@ -1,0 +1,153 @@
+"""
+``/registry/register`` and ``/registry/heartbeat``, when things change while they are being asked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+
+from chatfiles.model import Workspace
+from chatfiles.platform.routes.tree import platform_tree
+from tests.contract.registry_case import FIRST, SECRET
+from tests.platform.memory_platform import MemoryPlatformCase
+from tests.support.memory_client import Caller, Received, post
+
+NEW = "http://new.test"
+
+
+class EnrolmentCase(MemoryPlatformCase):
+    """
+    :ivar lookups: the URLs that are being looked up, in order; each waits for its answer.
+    """
+
+    open_registration = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lookups: list[Deferred[None]] = []
+        self.context = replace(
+            self.context, check_url=self.check_url, open_registration=self.open_registration
+        )
+
+    def check_url(self, url: str) -> Deferred[None]:
+        self.lookups.append(Deferred())
+        return self.lookups[-1]
+
+    def request(
+        self, route: str, body: object, token: object | None, *, whole: bool = True
+    ) -> tuple[Caller, bytes]:
+        """:return: who has sent it, or all but the end of it; and that end."""
+        fields = [] if token is None else [f"Authorization: Bearer {token}".encode()]
+        wire = post(json.dumps(body).encode(), *fields, path=f"/registry/{route}".encode())
+        length = len(wire) if whole else len(wire) - 5
+        return Caller(platform_tree(self.context)).send(wire[:length]), wire[length:]
+
+    def register(self, url: str = NEW, token: object | None = None) -> Caller:
+        """:return: who registers the first workspace."""
+        return self.request("register", {"id": str(FIRST), "url": url}, token)[0]
+
+    def revoke(self) -> None:
+        """Revoke all tokens of the first workspace."""
+        for token in self.successResultOf(self.registry.tokens(FIRST)):
+            self.successResultOf(self.registry.revoke_token(FIRST, token.id))
+
+    def row(self, workspace_id: UUID = FIRST) -> Workspace:
+        found = self.successResultOf(self.registry.workspace(workspace_id))
+        assert found is not None
+        return found
+
+    def refused(self, answer: Received, code: str) -> None:
+        """The answer is a 401 that tells nothing."""
+        self.assertEqual((answer.status, answer.json.get("code")), (401, code))
+        self.assertNotIn(SECRET.encode(), answer.body)
+
+
+class RevokedTests(EnrolmentCase):
+    """A token that is revoked after it was shown."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add(FIRST, SECRET)
+
+    def test_while_a_registration_comes(self) -> None:
+        """Whoever keeps back the end of a body can use a revoked token when it likes."""
+        self.late("register", {"id": str(FIRST), "url": NEW})
+        self.assertEqual(self.lookups, [])
+
+    def test_while_a_heartbeat_comes(self) -> None:
+        """A revoked token still gets the secret of the day."""
+        self.late("heartbeat", {"workspace_id": str(FIRST)})
+        self.assertIsNone(self.heartbeats.latest(FIRST))
+
+    def late(self, route: str, body: object) -> None:
+        """A request whose body ends when its token has been revoked is refused."""
+        caller, rest = self.request(route, body, FIRST, whole=False)
+        self.revoke()
+        caller.send(rest)
+        self.refused(caller.answer(), "invalid_token")
+
+    def test_while_the_name_is_looked_up(self) -> None:
+        """Whoever runs a slow name server can send a workspace's callers elsewhere with a revoked
+        token."""
+        caller = self.register(token=FIRST)
+        self.revoke()
+        self.lookups[0].callback(None)
+        self.refused(caller.answer(), "invalid_token")
+        self.assertIsNone(self.row().url)
+
+    def test_not_revoked(self) -> None:
+        """One that is still good is refused."""
+        caller = self.register(token=FIRST)
+        self.lookups[0].callback(None)
+        self.assertEqual(caller.answer().json["platform_inbound_secret"], SECRET)
+        self.assertEqual(self.row().url, NEW)
+
+
+class ClaimTests(EnrolmentCase):
+    """``--open-registration``: the first who comes gets the token."""
+
+    open_registration = True
+
+    def test_first(self) -> None:
+        """The first registration gets no token, or one that does not open the workspace."""
+        caller = self.register()
+        self.lookups[0].callback(None)
+        answer = caller.answer().json
+        self.assertEqual(set(answer), {"status", "platform_inbound_secret", "auth_token"})
+        self.assertEqual(self.row().url, NEW)
+        again = self.register(token=answer["auth_token"])
+        self.lookups[1].callback(None)
+        self.assertEqual(again.answer().status, 200)
+
+    def test_token_meanwhile(self) -> None:
+        """Whoever begins before the owner, and has a slow name server, says where the workspace
+        is."""
+        caller = self.register()
+        self.add(FIRST, SECRET)
+        self.lookups[0].callback(None)
+        self.refused(caller.answer(), "missing_token")
+        self.assertIsNone(self.row().url)
+
+    def test_claimed_meanwhile(self) -> None:
+        """Of two that come at once, one gets the token and the other one says where it is."""
+        callers = [self.register(url) for url in (NEW, "http://other.test")]
+        self.registry.holding = True  # both are judged before either has registered
+        for lookup in self.lookups:
+            lookup.callback(None)
+        self.registry.release()
+        answers = [caller.answer() for caller in callers]
+        self.assertEqual([answer.status for answer in answers], [200, 401])
+        self.refused(answers[1], "missing_token")
+        self.assertEqual(self.row().url, NEW)
+
+    def test_removed(self) -> None:
+        """A workspace that was removed comes back."""
+        self.add(FIRST, SECRET)
+        self.successResultOf(self.registry.remove_workspace(FIRST))
+        caller = self.register()
+        self.lookups[0].callback(None)
+        self.assertEqual(caller.answer().status, 404)

@@ -1,0 +1,111 @@
+"""
+A platform as it is put together, with the real reactor: what must not be shared in it.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+from uuid import UUID
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+from twisted.web.http_headers import Headers
+
+from chatfiles.errors import UpstreamFailed
+from chatfiles.platform import service
+from chatfiles.platform.forwarding.requests import DownloadRequest
+from chatfiles.platform.forwarding.target import WorkspaceAddress
+from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS
+from chatfiles.runtime.options import Options
+from tests.contract.registry_case import begun
+from tests.platform.memory_platform import ADMIN
+from tests.support.loopback import until
+
+READ = DownloadRequest(b"GET", b"/workspace/a", None, Headers(), "id")
+
+
+def target(number: int, host: str) -> WorkspaceAddress:
+    """:return: a workspace at a name, where nothing listens."""
+    return WorkspaceAddress(UUID(int=number), parse_workspace_url(f"http://{host}:1"), "secret")
+
+
+class LookupTests(TestCase):
+    """Name servers that do not answer."""
+
+    async def test_registration_and_dialling(self) -> None:
+        """Whoever registers names that nobody answers for makes all workspaces unreachable."""
+        self.resolve()
+        context = await self.platform()
+        names = [f"dead{n}.test" for n in range(2 * LOOKUP_THREADS)]
+        for name in names:
+            check = begun(context.check_url(f"http://{name}"))
+            check.addErrback(lambda _: None)
+            self.addCleanup(check.cancel)
+        await until(reactor, lambda: len(self.looked_up) >= CHECK_THREADS)
+        await self.reaches(context)
+        self.assertEqual(sorted(self.looked_up), sorted([*names[:CHECK_THREADS], "live.test"]))
+
+    async def test_names_of_one_workspace(self) -> None:
+        """A workspace that registers one name after the other, each dead once it is dialled,
+        makes all others unreachable."""
+        self.resolve()
+        context = await self.platform()
+        for n in range(2 * LOOKUP_THREADS):
+            read = begun(context.gateway.read(target(1, f"dead{n}.test"), READ))
+            read.addErrback(lambda _: None)
+            self.addCleanup(read.cancel)
+        await until(reactor, lambda: self.looked_up)
+        await self.reaches(context)
+        self.assertEqual(sorted(self.looked_up), ["dead0.test", "live.test"])
+
+    def resolve(self) -> None:
+        """Let names whose servers are dead wait until the end, and others be loopback."""
+        dead = threading.Event()
+        self.addCleanup(dead.set)
+        self.looked_up: list[str] = []
+
+        def getaddrinfo(host: str, *_: Any, **__: Any) -> Any:
+            self.looked_up.append(host)
+            if host.startswith("dead"):
+                dead.wait()
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+
+    async def reaches(self, context: PlatformContext) -> None:
+        """A workspace that is known by name is looked up, and connected to, in time."""
+        with self.assertRaises(UpstreamFailed) as caught:
+            await context.gateway.read(target(2, "live.test"), READ)
+        self.assertEqual(caught.exception.detail, "the connection was refused")
+
+    async def platform(self) -> PlatformContext:
+        """:return: what the routes of a running platform work with."""
+        contexts: list[PlatformContext] = []
+
+        def seen(context: PlatformContext) -> Any:
+            contexts.append(context)
+            return platform_tree(context)
+
+        self.patch(service, "platform_tree", seen)
+        options = Options({})
+        options.parseOptions(
+            [
+                "--role=platform",
+                f"--database=sqlite:{self.mktemp()}",
+                "--upstream-allow=127.0.0.0/8",
+            ]
+        )
+        settings: Any = options.settings
+        platform = service.platform_service(
+            reactor, settings, lambda: ADMIN, (), lambda: self.fail("the platform cannot start")
+        )
+        platform.startService()
+        self.addCleanup(platform.stopService)
+        assert platform._starting is not None
+        await platform._starting
+        return contexts[0]

@@ -1,0 +1,206 @@
+"""
+Both roles in this process, over sockets: what a download asks of the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from importlib import import_module
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from chatfiles.platform import last_seen, service
+from chatfiles.platform.registry.sqlite.file import DatabaseFile
+from chatfiles.platform.service import open_registry, platform_service
+from chatfiles.runtime.options import Options, PlatformSettings, WorkspaceSettings
+from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.workspace.service import workspace_service
+from tests.live.rawhttp import Response, fetch
+from tests.support.postgres_server import Database, server
+
+REACTOR: Any = reactor
+ADMIN = "an-admin-token"
+ANYWHERE = "tcp:0:interface=127.0.0.1"
+
+
+def parsed(*words: str, **environment: str) -> PlatformSettings | WorkspaceSettings:
+    """:return: what the command line and the environment say."""
+    options = Options(environment)
+    options.parseOptions(list(words))
+    return options.settings
+
+
+class WarmContract(TestCase):
+    """
+    Downloads on a warm cache.
+
+    :ivar sent: the statements that were sent to the database.
+    :ivar forgotten: grows whenever the platform forgets all that it has remembered.
+    """
+
+    timeout = 60
+
+    def database_url(self) -> str:
+        """:return: of an empty database, whose statements are recorded from now on."""
+        raise NotImplementedError
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        """Do as another program does."""
+        raise NotImplementedError
+
+    def setUp(self) -> Deferred[None]:  # type: ignore[override]
+        self.sent: list[str] = []
+        self.forgotten: list[object] = []
+        self.patch(service, "open_registry", self.open_registry)
+        self.patch(last_seen, "FLUSH_INTERVAL", 3600.0)
+        self.base = os.path.abspath(self.mktemp())
+        for name in ("configs", "workspace"):
+            os.makedirs(f"{self.base}/{name}")
+        self.write("workspace/a.txt", "hello")
+        return Deferred.fromCoroutine(self.start())
+
+    def open_registry(self, *given: Any) -> Any:
+        """As the original, noting when its cache forgets everything."""
+        registry: Any = open_registry(*given)
+        registry.subscribe(lambda changed: None if changed else self.forgotten.append(changed))
+        return registry
+
+    async def start(self) -> None:
+        """Start both roles."""
+        root, configs = f"--root=/workspace={self.base}/workspace", f"{self.base}/configs"
+        settings = parsed("--role=workspace", root, f"--configs-dir={configs}")
+        assert isinstance(settings, WorkspaceSettings)
+        listeners = [self.listener()]
+        workspace = workspace_service(REACTOR, settings, listeners, self.fail)
+        self.workspace = await self.started(workspace)
+        state, allowed = f"--state-dir={self.base}", "--upstream-allow=127.0.0.0/8"
+        database = self.database_url()
+        platform = parsed("--role=platform", state, allowed, CHATFILES_DATABASE=database)
+        assert isinstance(platform, PlatformSettings)
+        self.service = platform_service(
+            REACTOR, platform, lambda: ADMIN, [self.listener()], self.fail
+        )
+        self.platform = await self.started(self.service)
+
+    def write(self, name: str, text: str) -> None:
+        path = f"{self.base}/{name}"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(text)
+
+    def listener(self) -> Listener:
+        return Listener(ANYWHERE, serverFromString(REACTOR, ANYWHERE))
+
+    async def started(self, service: RoleService) -> str:
+        """:return: where it listens."""
+        service.startService()
+        self.addCleanup(lambda: service.stopService() if service.running else None)
+        assert service._starting is not None
+        await service._starting
+        return service._listeners[0].url(service._ports[0])
+
+    def ask(self, target: str, token: str = ADMIN, **more: Any) -> Deferred[Response]:
+        fields = {"Authorization": f"Bearer {token}"}
+        return deferToThread(fetch, self.platform, target, fields, **more)
+
+    async def enrol(self) -> tuple[str, str]:
+        """:return: the id and the token of a workspace that is there."""
+        body = json.dumps({"url": self.workspace}).encode()
+        made = (await self.ask("/workspaces", method="POST", body=body)).json
+        body = json.dumps({"id": made["id"], "url": self.workspace}).encode()
+        registered = await self.ask(
+            "/registry/register", made["auth_token"], method="POST", body=body
+        )
+        secret = registered.json["platform_inbound_secret"]
+        self.write("configs/.platform_inbound_secret", secret)
+        return made["id"], made["auth_token"]
+
+    def asked(self) -> list[str]:
+        """:return: the statements so far, but for those that only look whether others write."""
+        return [sql for sql in self.sent if not ("data_version" in sql or "pg_trigger" in sql)]
+
+    async def round(self, workspace_id: str, token: str) -> bool:
+        """:return: whether nothing was asked of the database for downloads and heartbeats."""
+        asked = len(self.asked())
+        target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/a.txt"
+        body = json.dumps({"workspace_id": workspace_id}).encode()
+        for _ in range(5):
+            for method, bearer in (("GET", token), ("HEAD", token), ("GET", ADMIN)):
+                self.assertEqual((await self.ask(target, bearer, method=method)).status, 200)
+            answer = await self.ask("/registry/heartbeat", token, method="POST", body=body)
+            self.assertEqual(answer.status, 200)
+        return len(self.asked()) == asked
+
+    async def test_warm(self) -> None:
+        """
+        A download asks the database for what is remembered, or writes something; or what it should
+        have written is never written.
+        """
+        workspace_id, token = await self.enrol()
+        # Until the cache has heard of the enrolment; and again if a machine that is very busy could
+        # not prove in time that it would be told of changes.
+        while not await self.round(workspace_id, token):
+            pass
+        self.sent.clear()
+        forgotten = len(self.forgotten)
+        while not await self.round(workspace_id, token):
+            self.assertGreater(len(self.forgotten), forgotten, self.asked())
+            self.sent.clear()
+            forgotten = len(self.forgotten)
+        unused = "SELECT count(*) FROM workspace_auth_tokens WHERE last_used_at IS NULL"
+        self.assertEqual(self.execute(unused), [(1,)])
+        await self.service.stopService()
+        self.assertEqual(self.execute(unused), [(0,)])
+        self.assertNotEqual(self.asked(), [])
+
+
+class WarmSQLiteTests(WarmContract):
+    """On the embedded registry."""
+
+    def database_url(self) -> str:
+        connect = DatabaseFile.connect
+
+        def recorded(file: DatabaseFile, *given: Any) -> sqlite3.Connection:
+            connection = connect(file, *given)
+            connection.set_trace_callback(self.sent.append)
+            return connection
+
+        self.patch(DatabaseFile, "connect", recorded)
+        self.path = f"{self.base}/registry.db"
+        return f"sqlite:{self.path}"
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+
+class WarmPostgresTests(WarmContract):
+    """On PostgreSQL."""
+
+    def database_url(self) -> str:
+        self.database = Database(server())
+        self.addCleanup(self.database.release)
+        link = import_module("chatfiles.platform.registry.postgres.connection").PostgresConnection
+        execute = link.execute
+
+        def recorded(self_: Any, sql: str, *values: Any) -> Any:
+            self.sent.append(sql)
+            return execute(self_, sql, *values)
+
+        self.patch(link, "execute", recorded)
+        return self.database.url
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(sql)
+
+
+del WarmContract

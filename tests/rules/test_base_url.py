@@ -1,0 +1,133 @@
+"""
+Tests for `chatfiles.rules.base_url`, and that everybody who is given such a URL asks it.
+"""
+
+from __future__ import annotations
+
+from urllib.request import Request
+
+from click.testing import CliRunner
+from hyperlink import URL
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.cli import cli
+from chatfiles.rules.base_url import parse_base_url
+from chatfiles.runtime.options import Options
+from chatfiles.workspace.registration.client import RegistryClient
+
+ID = "5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"
+
+GOOD = (
+    ("http://h", "http://h"),
+    ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+    ("https://h/files//", "https://h/files"),
+    ("http://[::1]:80", "http://[::1]:80"),
+    ("http://[::ffff:192.0.2.1]", "http://[::ffff:192.0.2.1]"),
+    ("HTTPS://Files.example.com:8443/a%20b/~c", "https://Files.example.com:8443/a%20b/~c"),
+    ("http://my_host:65535/a:b@c", "http://my_host:65535/a:b@c"),
+)
+
+WRONG = (
+    ("", "visible ASCII"),
+    ("h:80", "begin with http:// or https://"),
+    ("//h", "begin with"),
+    ("ftp://h", "begin with"),
+    ("file:///etc/passwd", "begin with"),
+    ("http:h", "name a host"),
+    ("http://", "name a host"),
+    ("http:///x", "name a host"),
+    ("http://:80", "name a host"),
+    ("http://u:hidden@h", "user or password"),
+    ("http://u@h", "user or password"),
+    ("http://@h", "user or password"),
+    ("http://h?x", "query or fragment"),
+    ("http://h/?", "query or fragment"),
+    ("http://h#x", "query or fragment"),
+    ("http://h:", "a port"),
+    ("http://h:0", "a port"),
+    ("http://h:65536", "a port"),
+    ("http://h:x", "a port"),
+    ("http://h:+1", "a port"),
+    ("http://[::1", "begin with"),
+    ("http://[]", "a host"),
+    ("http://[1]:80", "a host"),
+    ("http://[::1]x", "a host"),
+    ("http://::1", "a host"),
+    ("http://a,b", "a host"),
+    ("http://h/a b", "visible ASCII"),
+    ("http://h\n", "visible ASCII"),
+    ("http://ä", "visible ASCII"),
+    ("http://h/%zz", "percent-encoded"),
+    ("http://h/<x>", "percent-encoded"),
+    ("http://h\\x", "a host"),
+)
+
+
+class BaseURLTests(SynchronousTestCase):
+    """The rule."""
+
+    def test_good(self) -> None:
+        """A platform cannot be named, or a slash is doubled."""
+        for text, kept in GOOD:
+            self.assertEqual(parse_base_url(text), kept)
+
+    def test_wrong(self) -> None:
+        """What cannot work is found out at the first request; or a password is shown."""
+        for text, says in WRONG:
+            with self.assertRaises(ValueError, msg=text) as caught:
+                parse_base_url(text)
+            self.assertIn(says, str(caught.exception), text)
+            self.assertNotIn("hidden", str(caught.exception))
+
+    @given(
+        st.lists(
+            st.sampled_from([*":/[]@?#%. _~\\", "http://", "https://", "h", "::1", "80", "%20"]),
+            max_size=8,
+        )
+    )
+    def test_read_alike(self, parts: list[str]) -> None:
+        """What is accepted leads treq and urllib to different places."""
+        text = "http://" + "".join(parts)
+        try:
+            kept = parse_base_url(text)
+        except ValueError:
+            return
+        self.assertEqual(parse_base_url(kept), kept)
+        treq, urllib = URL.from_text(kept), Request(kept)
+        host = f"[{treq.host}]" if ":" in treq.host else treq.host
+        self.assertIn(urllib.host, (host, f"{host}:{treq.port}"))
+
+
+class UserTests(SynchronousTestCase):
+    """Who is given such a URL."""
+
+    def test_workspace(self) -> None:
+        """Options let a URL through with which the workspace then dies; or no option is named."""
+        for text, says in WRONG:
+            given_options = [f"--platform={text}", "--advertise=http://h", f"--workspace-id={ID}"]
+            with self.assertRaises(SystemExit, msg=text) as caught:
+                Options({}).parseOptions(["--role=workspace", *given_options])
+            line = str(caught.exception)
+            self.assertIn("--platform takes a URL", line)
+            self.assertIn(says, line)
+            self.assertNotIn("\n", line)
+
+    def test_registration(self) -> None:
+        """The same, where the workspace registers."""
+        client = RegistryClient(Clock(), object(), "http://h/base/")  # type: ignore[arg-type]
+        self.assertEqual(client.base, "http://h/base/")
+        for text, _ in WRONG:
+            with self.assertRaises(ValueError, msg=text):
+                RegistryClient(Clock(), object(), text)  # type: ignore[arg-type]
+
+    def test_console_script(self) -> None:
+        """The same, for people."""
+        for text, says in WRONG:
+            if not text:
+                continue
+            done = CliRunner().invoke(cli, [f"--platform={text}", "workspace", "list"])
+            self.assertEqual(done.exit_code, 2, text)
+            self.assertIn(says, " ".join(done.output.split()), text)

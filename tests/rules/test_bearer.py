@@ -1,0 +1,68 @@
+"""
+Bearer credentials: what counts as one, and what is equal.
+"""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
+
+from chatfiles.rules.bearer import bearer, same_secret
+
+
+class BearerTests(SynchronousTestCase):
+    """Reading ``Authorization``."""
+
+    def test_table(self) -> None:
+        """Something else would count as a token, or a token not be found."""
+        for values, token in [
+            ([], None),
+            ([b""], None),
+            ([b"Bearer"], None),
+            ([b"Bearer "], None),
+            ([b"Bearer abc"], "abc"),
+            ([b"bearer abc"], "abc"),
+            ([b"BEARER   abc"], "abc"),
+            ([b"Bearer a.b-c_d~e+f/g=="], "a.b-c_d~e+f/g=="),
+            ([b"Bearer\tabc"], None),
+            ([b"Bearerabc"], None),
+            ([b"Bearer abc def"], None),
+            ([b"Bearer abc, Bearer def"], None),
+            ([b"XBearer abc"], None),
+            ([b"Basic YWJj"], None),
+            ([b"Token abc"], None),
+            ([b"abc"], None),
+            ([b"Bearer a\x00b"], None),
+            ([b"Bearer abc", b"Bearer abc"], None),
+            ([b"Basic x", b"Bearer abc"], None),
+            (["Bearer ä".encode()], "ä"),
+            ([b"Bearer \xff"], "\udcff"),
+        ]:
+            headers = Headers({b"Authorization": values} if values else {})
+            self.assertEqual(bearer(headers), token, values)
+
+    def test_no_other_field(self) -> None:
+        """A credential would be taken from where browsers put it by themselves."""
+        names = (b"Cookie", b"Proxy-Authorization", b"Referer", b"X-Authorization")
+        self.assertIsNone(bearer(Headers({name: [b"Bearer abc"] for name in names})))
+
+
+class SameSecretTests(SynchronousTestCase):
+    """Comparing."""
+
+    @given(st.text(), st.text())
+    @example("a", "a")
+    @example("", "")
+    @example("a", "")
+    @example("", "a")
+    @example("a", "A")
+    @example("a", "a ")
+    @example("\u00e9", "e\u0301")
+    @example("\udcff", "\udcff")
+    @example("\udcff", "\ufffd")
+    def test_equality(self, presented: str, expected: str) -> None:
+        """A wrong secret would open, the right one not, or none at all be enough."""
+        self.assertEqual(same_secret(presented, expected), presented == expected != "")
+        self.assertEqual(same_secret(expected, expected), expected != "")

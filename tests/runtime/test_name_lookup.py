@@ -1,0 +1,198 @@
+"""
+Tests for `chatfiles.runtime.name_lookup`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.errors import Unavailable
+from chatfiles.rules.address_policy import IPAddress
+from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup, system_lookup
+
+ONE = (ip_address("192.0.2.1"),)
+
+
+class SystemLookupTests(SynchronousTestCase):
+    """What the system says of a name becomes a bounded number of addresses."""
+
+    def answer(self, *texts: str) -> Sequence[IPAddress]:
+        """:return: the addresses when the system answers with *texts*."""
+        rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 0)) for text in texts]
+        self.patch(socket, "getaddrinfo", lambda *a, **kw: rows)
+        return system_lookup("ws.test")
+
+    def test_order(self):
+        """The system's order, by which the best address comes first, is kept; doubles are not."""
+        found = self.answer("192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.2")
+        self.assertEqual(list(map(str, found)), ["192.0.2.2", "2001:db8::1", "192.0.2.1"])
+
+    def test_zone(self):
+        """An address with a zone is passed on with it, for the policy to refuse."""
+        self.assertEqual(str(self.answer("fe80::1%2")[0]), "fe80::1%2")
+
+    def test_bounded(self):
+        """A name with thousands of addresses costs no more than one with a few too many."""
+        found = self.answer(*(f"10.0.{i // 256}.{i % 256}" for i in range(10_000)))
+        self.assertEqual(len(found), MAX_ADDRESSES + 1)
+
+    def test_for_real(self):
+        """The system understands what it is asked."""
+        self.assertTrue(all(address.is_loopback for address in system_lookup("localhost")))
+
+
+class LookupsTests(SynchronousTestCase):
+    """A slow name holds up nobody who does not ask for it."""
+
+    def setUp(self):
+        """Threads that do nothing until told to."""
+        self.threads: list[tuple[str, Deferred[Any]]] = []
+        self.lookups = NameLookup(self.in_thread)
+
+    def in_thread(self, lookup: Any, host: str) -> Deferred[Any]:
+        """Begin a look-up."""
+        self.assertIs(lookup, system_lookup)
+        self.threads.append((host, Deferred()))
+        return self.threads[-1][1]
+
+    def test_one_thread_for_each_name(self):
+        """However many ask for a dead name, it takes one thread, and all get its answer."""
+        first, second = self.lookups.addresses("a.test"), self.lookups.addresses("a.test")
+        other = self.lookups.addresses("b.test")
+        self.assertEqual([host for host, _ in self.threads], ["a.test", "b.test"])
+        self.threads[1][1].callback(ONE)
+        self.assertEqual(self.successResultOf(other), ONE)
+        self.assertNoResult(first)
+        self.threads[0][1].callback(ONE)
+        self.assertEqual(self.successResultOf(first), ONE)
+        self.assertEqual(self.successResultOf(second), ONE)
+
+    def test_asked_anew(self):
+        """An answer is not kept: the next connection looks again."""
+        self.lookups.addresses("a.test")
+        self.threads[0][1].callback(ONE)
+        again = self.lookups.addresses("a.test")
+        self.assertEqual(len(self.threads), 2)
+        self.assertNoResult(again)
+
+    def test_failure(self):
+        """All who wait are told that a name cannot be looked up."""
+        waiting = [self.lookups.addresses("a.test") for _ in range(2)]
+        self.threads[0][1].errback(socket.gaierror(socket.EAI_AGAIN, "again"))
+        for answer in waiting:
+            self.failureResultOf(answer, socket.gaierror)
+
+    def test_cancel(self):
+        """Who has no time left leaves; the others still get the answer."""
+        first, second = self.lookups.addresses("a.test"), self.lookups.addresses("a.test")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.threads[0][1].callback(ONE)
+        self.assertEqual(self.successResultOf(second), ONE)
+
+    def test_cancelled_by_another(self):
+        """That one of those who wait cancels others does not lose the rest."""
+        waiting = [self.lookups.addresses("a.test") for _ in range(4)]
+        waiting[0].addCallback(lambda _: waiting[1].cancel())
+        self.threads[0][1].callback(ONE)
+        self.failureResultOf(waiting[1], CancelledError)
+        for answer in waiting[2:]:
+            self.assertEqual(self.successResultOf(answer), ONE)
+
+    def test_asked_from_an_answer(self):
+        """Asking for a name from its own answer begins a new look-up."""
+        again = self.lookups.addresses("a.test")
+        again.addCallback(lambda _: self.lookups.addresses("a.test"))
+        self.threads[0][1].callback(ONE)
+        self.assertNoResult(again)
+        self.threads[1][1].callback(())
+        self.assertEqual(self.successResultOf(again), ())
+
+
+class QueueTests(SynchronousTestCase):
+    """More names than threads."""
+
+    def setUp(self):
+        """Two threads that do nothing until told to; two names may wait."""
+        self.threads: dict[str, Deferred[Any]] = {}
+        self.begun: list[str] = []
+        self.lookups = NameLookup(self.in_thread, threads=2, most_waiting=2)
+
+    def in_thread(self, _lookup: Any, host: str) -> Deferred[Any]:
+        """Begin a look-up."""
+        self.begun.append(host)
+        self.threads[host] = Deferred()
+        return self.threads[host]
+
+    def end(self, host: str) -> None:
+        """Let a look-up end."""
+        self.threads.pop(host).callback(ONE)
+
+    def test_in_turn(self):
+        """No more are begun than there are threads; the others follow, first come first."""
+        asked = [self.lookups.addresses(host) for host in "abcd"]
+        self.assertEqual(self.begun, ["a", "b"])
+        self.end("b")
+        self.assertEqual(self.begun, ["a", "b", "c"])
+        for host in "acd":
+            self.end(host)
+        self.assertEqual([self.successResultOf(answer) for answer in asked], [ONE] * 4)
+
+    def test_left(self):
+        """A name that nobody waits for any more takes no thread, and no place in the queue."""
+        self.lookups.addresses("a")
+        self.lookups.addresses("b")
+        for _ in range(100):
+            answers = [self.lookups.addresses(host) for host in ("gone", "gone", "left")]
+            for answer in answers:
+                answer.cancel()
+                self.failureResultOf(answer, CancelledError)
+        kept, left = self.lookups.addresses("kept"), self.lookups.addresses("kept")
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.end("a")
+        self.assertEqual(self.begun, ["a", "b", "kept"])
+        self.end("kept")
+        self.assertEqual(self.successResultOf(kept), ONE)
+
+    def test_owner(self):
+        """The names of one owner take one thread, however many they are; others go past them."""
+        first, second = (self.lookups.addresses(host, "mine") for host in ("a", "b"))
+        other = self.lookups.addresses("c", "theirs")
+        self.assertEqual(self.begun, ["a", "c"])
+        self.end("c")
+        self.assertEqual(self.successResultOf(other), ONE)
+        self.assertEqual(self.begun, ["a", "c"])
+        self.lookups.addresses("d")  # nobody's
+        self.assertEqual(self.begun, ["a", "c", "d"])
+        self.end("a")
+        self.assertEqual(self.begun, ["a", "c", "d", "b"])
+        self.end("b")
+        self.assertEqual(self.successResultOf(first), ONE)
+        self.assertEqual(self.successResultOf(second), ONE)
+
+    def test_name_of_two_owners(self):
+        """A name that waits for its owner's turn begins when somebody else asks for it, too."""
+        self.lookups.addresses("a", "mine")
+        mine, theirs = (self.lookups.addresses("b", owner) for owner in ("mine", "theirs"))
+        self.assertEqual(self.begun, ["a", "b"])
+        self.end("b")
+        self.assertEqual(self.successResultOf(mine), ONE)
+        self.assertEqual(self.successResultOf(theirs), ONE)
+
+    def test_bounded(self):
+        """When too many names wait, one more is refused at once; known ones are not."""
+        for host in "abcd":
+            self.lookups.addresses(host)
+        refused = self.failureResultOf(self.lookups.addresses("e"), Unavailable)
+        self.assertIsNotNone(refused.value.retry_after)
+        for host in "ad":
+            self.assertNoResult(self.lookups.addresses(host))
+        self.end("a")
+        self.assertNoResult(self.lookups.addresses("e"))

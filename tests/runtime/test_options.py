@@ -1,0 +1,342 @@
+"""
+Options: every row of the contract's table, from the command line and from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.runtime.options import Options, PlatformSettings, SharedSettings, WorkspaceSettings
+
+ID = "5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"
+ENROL = [f"--workspace-id={ID}", "--advertise=http://ws.example:8000"]
+
+
+def parsed(*arguments: str, **environment: str) -> Any:
+    """:return: the settings for these arguments and ``CHATFILES_*`` (or other) variables."""
+    options = Options(environment)
+    options.parseOptions(list(arguments))
+    return options.settings
+
+
+def platform(*arguments: str, **environment: str) -> PlatformSettings:
+    settings = parsed("--role=platform", *arguments, **environment)
+    assert isinstance(settings, PlatformSettings)
+    return settings
+
+
+def exposes(*arguments: str, **environment: str) -> bool:
+    options = Options(environment)
+    options.parseOptions(["--role=platform", *arguments])
+    return options.exposes_password
+
+
+def workspace(*arguments: str, **environment: str) -> WorkspaceSettings:
+    settings = parsed("--role=workspace", *arguments, **environment)
+    assert isinstance(settings, WorkspaceSettings)
+    return settings
+
+
+class DefaultTests(SynchronousTestCase):
+    """What holds when nothing is said."""
+
+    def test_platform(self) -> None:
+        """A default would not be the promised one."""
+        here = os.path.abspath("chatfiles-state")
+        self.assertEqual(
+            platform(),
+            PlatformSettings(
+                shared=SharedSettings(
+                    ("tcp:8080:interface=127.0.0.1",), 104857600, 104857600, 5, 30, 60, 30
+                ),
+                state_dir=here,
+                database=f"sqlite:{here}/registry.db",
+                admin_token_file=f"{here}/admin-token",
+                upstream_allow=(),
+                trusted_proxy=(),
+                open_registration=False,
+                drain_delay=0.0,
+            ),
+        )
+
+    def test_workspace(self) -> None:
+        """A default would not be the promised one."""
+        roots = {b"/configs": "/configs", b"/workspace": "/workspace"}
+        roots |= {b"/home": "/home", b"/plugins": "/plugins"}
+        self.assertEqual(
+            workspace(),
+            WorkspaceSettings(
+                shared=SharedSettings(
+                    ("tcp:8000:interface=127.0.0.1",), 104857600, 104857600, 5, 30, 60, 30
+                ),
+                roots=roots,
+                configs_dir="/configs",
+                platform=None,
+                workspace_id=None,
+                advertise=None,
+                deny=(),
+            ),
+        )
+
+    def test_what_follows_the_state_directory(self) -> None:
+        """Moving the state would leave half of it behind."""
+        settings = platform("--state-dir=/var/lib/x")
+        self.assertEqual(settings.database, "sqlite:/var/lib/x/registry.db")
+        self.assertEqual(settings.admin_token_file, "/var/lib/x/admin-token")
+
+    def test_other_directory(self) -> None:
+        """With ``twistd --rundir`` the registry would be looked for elsewhere."""
+        settings = platform("--state-dir=s", "--database=sqlite:s/r.db", "--admin-token-file=s/t")
+        here = os.path.abspath("s")
+        self.assertEqual(settings.state_dir, here)
+        self.assertEqual(settings.database, f"sqlite:{here}/r.db")
+        self.assertEqual(settings.admin_token_file, f"{here}/t")
+        for kept in ("postgresql://h/d", "sqlite:", "sqlite:/a/b", "other:a"):
+            self.assertEqual(platform(f"--database={kept}").database, kept)
+
+    def test_configs_directory(self) -> None:
+        """Credentials would be read where they are not."""
+        root = "--root=/configs=/srv/c"
+        for arguments, environment, expected in [
+            ([root], {}, "/srv/c"),
+            (["--root=/workspace=/srv/w"], {}, "/configs"),
+            ([root], {"CONFIGS_DIR": "/env"}, "/env"),
+            ([root], {"CONFIGS_DIR": ""}, "/srv/c"),
+            ([root], {"CONFIGS_DIR": "/env", "CHATFILES_CONFIGS_DIR": "/own"}, "/own"),
+            (
+                ["--configs-dir=/said"],
+                {"CONFIGS_DIR": "/e", "CHATFILES_CONFIGS_DIR": "/o"},
+                "/said",
+            ),
+            (["--configs-dir=rel"], {}, os.path.abspath("rel")),
+        ]:
+            self.assertEqual(workspace(*arguments, **environment).configs_dir, expected)
+
+
+#: role, option, text, attribute, value, another text.
+ROWS: list[tuple[str, str, str, str, object, str]] = [
+    ("platform", "listen", "unix:/run/x", "shared.listen", ("unix:/run/x",), "tcp:1"),
+    (
+        "workspace",
+        "listen",
+        "tcp:1:interface=\\:\\:",
+        "shared.listen",
+        ("tcp:1:interface=\\:\\:",),
+        "x",
+    ),
+    ("platform", "state-dir", "/s", "state_dir", "/s", "/other"),
+    ("platform", "database", "postgresql://h/d", "database", "postgresql://h/d", "sqlite:x"),
+    ("platform", "admin-token-file", "/a", "admin_token_file", "/a", "/other"),
+    ("platform", "upstream-allow", "10.0.0.0/8", "upstream_allow", ("10.0.0.0/8",), "fd00::/8"),
+    ("platform", "trusted-proxy", "10.0.0.5", "trusted_proxy", ("10.0.0.5",), "unix"),
+    ("platform", "drain-delay", "2.5", "drain_delay", 2.5, "0"),
+    ("platform", "open-registration", "", "open_registration", True, "0"),
+    ("workspace", "root", "/home=/h", "roots", {b"/home": "/h"}, "/plugins=/p"),
+    ("workspace", "configs-dir", "/c", "configs_dir", "/c", "/other"),
+    ("workspace", "platform", "https://h:1/p", "platform", "https://h:1/p", "http://other"),
+    ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
+    ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
+    ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("platform", "max-request-bytes", "7", "shared.max_request_bytes", 7, "8"),
+    ("workspace", "max-file-bytes", "7", "shared.max_file_bytes", 7, "8"),
+    ("platform", "connect-timeout", "5", "shared.connect_timeout", 5.0, "8"),
+    ("platform", "header-timeout", "0.5", "shared.header_timeout", 0.5, "8"),
+    ("workspace", "idle-timeout", "60", "shared.idle_timeout", 60.0, "8"),
+    ("workspace", "drain-timeout", "100", "shared.drain_timeout", 100.0, "8"),
+]
+
+
+class RowTests(SynchronousTestCase):
+    """Each option, wherever it is given."""
+
+    def value(self, settings: Any, path: str) -> Any:
+        for name in path.split("."):
+            settings = getattr(settings, name)
+        return settings
+
+    def extra(self, name: str) -> list[str]:
+        return ENROL if name == "platform" else []
+
+    def test_every_option_is_in_the_table(self) -> None:
+        """An option would have no test."""
+        names = {name[4:].replace("_", "-") for name in dir(Options) if name.startswith("opt_")}
+        names |= {row[0] for row in Options.optParameters + Options.optFlags}
+        self.assertEqual(names - {"help", "version", "role"}, {row[1] for row in ROWS})
+
+    def test_command_line(self) -> None:
+        """An option would not do what it says."""
+        for role, name, text, path, value, _ in ROWS:
+            argument = f"--{name}={text}" if text else f"--{name}"
+            settings = parsed(f"--role={role}", argument, *self.extra(name))
+            self.assertEqual(self.value(settings, path), value, name)
+
+    def test_environment(self) -> None:
+        """A container could not be told by its environment."""
+        for role, name, text, path, value, _ in ROWS:
+            variable = "CHATFILES_" + name.upper().replace("-", "_")
+            given = {"CHATFILES_ROLE": role, variable: text or "1"}
+            self.assertEqual(self.value(parsed(*self.extra(name), **given), path), value, name)
+
+    def test_command_line_wins(self) -> None:
+        """The environment would override what was said, even where that is the default."""
+        for role, name, text, path, value, other in ROWS:
+            argument = f"--{name}={text}" if text else f"--{name}"
+            variable = "CHATFILES_" + name.upper().replace("-", "_")
+            settings = parsed(f"--role={role}", argument, *self.extra(name), **{variable: other})
+            self.assertEqual(self.value(settings, path), value, name)
+        settings = parsed("--role=workspace", CHATFILES_ROLE="platform")
+        self.assertIsInstance(settings, WorkspaceSettings)
+
+    def test_other_role(self) -> None:
+        """A slip would be ignored; or one environment could not serve both roles."""
+        both = {"listen"} | {row[1] for row in ROWS if row[3].startswith("shared.")}
+        for role, name, text, *_ in ROWS:
+            other = "workspace" if role == "platform" else "platform"
+            argument = f"--{name}={text}" if text else f"--{name}"
+            variable = "CHATFILES_" + name.upper().replace("-", "_")
+            if name in both:
+                parsed(f"--role={other}", argument)
+                continue
+            with self.assertRaises(SystemExit) as raised:
+                parsed(f"--role={other}", argument)
+            self.assertIn(f"--{name} is not an option of --role={other}", str(raised.exception))
+            self.assertEqual(
+                parsed(f"--role={other}", **{variable: "!"}), parsed(f"--role={other}")
+            )
+
+    def test_many(self) -> None:
+        """The first of several would be lost; or spaces in a path split it."""
+        listen = ["--listen=tcp:1", "--listen=tcp:2"]
+        self.assertEqual(platform(*listen).shared.listen, ("tcp:1", "tcp:2"))
+        self.assertEqual(workspace(CHATFILES_DENY="/home/a b\n\n/x\n").deny, (b"/home/a b", b"/x"))
+        self.assertEqual(workspace(CHATFILES_DENY=" \n").deny, ())
+        self.assertEqual(
+            workspace("--root=/home=/h", "--root=/configs=c", CHATFILES_ROOT="/plugins=/p").roots,
+            {b"/home": "/h", b"/configs": os.path.abspath("c")},
+        )
+        networks = platform("--upstream-allow=10.0.0.0/8,fd00::/8", "--upstream-allow=1.1.1.1")
+        self.assertEqual(networks.upstream_allow, ("10.0.0.0/8", "fd00::/8", "1.1.1.1"))
+        proxies = platform("--trusted-proxy=10.0.0.5, unix", "--trusted-proxy=fd00::/8")
+        self.assertEqual(proxies.trusted_proxy, ("10.0.0.5", "unix", "fd00::/8"))
+        self.assertEqual(platform("--database=a", "--database=b").database, "b")
+
+    def test_switch(self) -> None:
+        """A switch that says no would be on."""
+        for text, on in [("1", True), ("true", True), ("YES", True), ("0", False), ("", False)]:
+            settings = platform(CHATFILES_OPEN_REGISTRATION=text)
+            self.assertIs(settings.open_registration, on, text)
+
+
+class WrongTests(SynchronousTestCase):
+    """What is wrong ends the process with one line that names the option and what it takes."""
+
+    def assert_wrong(self, line: str, *arguments: str, **environment: str) -> None:
+        with self.assertRaises(SystemExit) as raised:
+            parsed(*arguments, **environment)
+        text = str(raised.exception)
+        self.assertTrue(text.startswith("chatfiles: " + line), text)
+        self.assertNotIn("\n", text)
+        self.assertNotIn("hidden", text)
+
+    def test_abbreviations(self) -> None:
+        """A secret that is given where there is no such option is taken for a file's name."""
+        for word in ("--admin-token=hidden", "--admin-token", "--li=tcp:1"):
+            name = word.partition("=")[0]
+            self.assert_wrong(f"{name} is not an option", "--role=platform", word)
+
+    def test_password(self) -> None:
+        """Every user of the machine can read the database's password, and nobody is told."""
+        for url in ("postgresql://u:hidden@h/d", "postgres://h/d?password=hidden"):
+            self.assertTrue(exposes(f"--database={url}", CHATFILES_DATABASE="x"))
+            self.assertFalse(exposes(CHATFILES_DATABASE=url))
+        for url in ("postgresql://u@h:1/d", "sqlite:a:b@c"):
+            self.assertFalse(exposes(f"--database={url}"))
+
+    def test_role(self) -> None:
+        """Nobody would know what to say."""
+        self.assert_wrong("--role is required: platform or workspace")
+        self.assert_wrong("--role takes platform or workspace", "--role=both")
+        self.assert_wrong("--role takes platform or workspace", CHATFILES_ROLE="")
+
+    def test_values(self) -> None:
+        """A wrong value would be found out later, or never."""
+        for role, name, takes, values in [
+            (
+                "platform",
+                "max-request-bytes",
+                "a whole number",
+                ["", "0", "-1", "1k", "1.5", "9" * 16],
+            ),
+            ("workspace", "max-file-bytes", "a whole number", ["x", "0", "１"]),
+            (
+                "platform",
+                "connect-timeout",
+                "a number of seconds",
+                ["", "0", "0.0", "-1", "inf", "1e3"],
+            ),
+            ("platform", "header-timeout", "a number of seconds", ["nan", "5s"]),
+            ("workspace", "idle-timeout", "a number of seconds", ["0.000", " 5"]),
+            ("workspace", "drain-timeout", "a number of seconds", ["forever"]),
+            ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
+            (
+                "workspace",
+                "root",
+                "ROOT=DIRECTORY",
+                ["/home", "/home=", "/etc=/etc", "home=/h", "=/h"],
+            ),
+            ("workspace", "workspace-id", "a UUID", ["1", "{" + ID + "}", ID.replace("-", "")]),
+            (
+                "workspace",
+                "platform",
+                "a URL",
+                ["h", "ftp://h", "http://", "http://u@h", "http://h:x"],
+            ),
+            (
+                "workspace",
+                "advertise",
+                "a URL",
+                ["//h", "http://h/?q", "http://h:0", "http://127.1:8000", "http://ws.:80"],
+            ),
+            ("platform", "state-dir", "a value that is not empty", [""]),
+            ("platform", "database", "a value that is not empty", [""]),
+            ("platform", "listen", "a value that is not empty", [""]),
+        ]:
+            for value in values:
+                line = f"--{name} takes {takes}"
+                self.assert_wrong(line, f"--role={role}", f"--{name}={value}")
+                if value:
+                    variable = "CHATFILES_" + name.upper().replace("-", "_")
+                    self.assert_wrong(line, f"--role={role}", **{variable: value})
+        self.assert_wrong(
+            "--open-registration takes", "--role=platform", CHATFILES_OPEN_REGISTRATION="maybe"
+        )
+
+    def test_enrolment(self) -> None:
+        """A workspace would register without saying who and where it is."""
+        url = "--platform=http://h"
+        for given, missing in ((ENROL[1], "--workspace-id"), (ENROL[0], "--advertise")):
+            self.assert_wrong(
+                f"{missing} is required with --platform", "--role=workspace", url, given
+            )
+            self.assert_wrong(
+                f"{missing} is required with the CHATFILES_PLATFORM of the environment",
+                "--role=workspace",
+                given,
+                CHATFILES_PLATFORM="http://h",
+            )
+        self.assertEqual(workspace(url, *ENROL).workspace_id, ID)
+
+    def test_command_line(self) -> None:
+        """A slip would be answered with a traceback or a page of help."""
+        self.assert_wrong("option --colour not recognized", "--role=platform", "--colour=red")
+        self.assert_wrong("option --listen requires argument", "--role=platform", "--listen")
+        self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
+        self.assert_wrong("option --open-registration must not", "--open-registration=1")
+
+    def test_no_secrets(self) -> None:
+        """A secret on the command line can be read by everybody on the machine."""
+        for name in ("admin-token", "token", "inbound-secret"):
+            self.assertNotIn("--" + name + "=", Options({}).getUsage())

@@ -1,0 +1,295 @@
+"""
+The life of a role: make ready, listen, drain, clean up; each in its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, eventAsText, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, readBody
+
+from chatfiles.http.server.site import DRAIN_LOOK, Site
+from chatfiles.runtime.role_service import Listener, RoleService
+from tests.support.memory_client import Caller, Echo, Held, get
+
+
+class Port:
+    """A listening port that is not there."""
+
+    def __init__(self, story: list[str], address: Any, closed: Any = None) -> None:
+        self._story, self._address, self._closed = story, address, closed
+
+    def getHost(self) -> Any:
+        return self._address
+
+    def stopListening(self) -> Deferred[None] | None:
+        self._story.append("stop listening")
+        closed: Deferred[None] | None = self._closed
+        return closed
+
+
+class Endpoint:
+    """Listens as it is told to."""
+
+    def __init__(self, story: list[str], result: Any = None, closed: Any = None) -> None:
+        self._story, self._result, self._closed = story, result, closed
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        self._story.append("listen")
+        if self._result is not None:
+            return fail(self._result)
+        return succeed(Port(self._story, IPv4Address("TCP", "127.0.0.1", 8000), self._closed))
+
+
+class ServiceCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.story: list[str] = []
+        self.clock = Clock()
+        self.site = Site(Held(), self.clock, header_timeout=30, idle_timeout=60)
+        observer: Any = self._observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def _observe(self, event: Any) -> None:
+        if event["log_namespace"].startswith("chatfiles.runtime.role_service"):
+            text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+            loud = "!" if event["log_level"] >= LogLevel.error else ""
+            self.story.append(loud + text)
+
+    def step(self, name: str, result: Any = None) -> Callable[[], Awaitable[None]]:
+        def run() -> Deferred[None]:
+            self.story.append(name)
+            return result if isinstance(result, Deferred) else succeed(None)
+
+        return run
+
+    def service(self, *endpoints: Endpoint, **more: Any) -> RoleService:
+        return RoleService(
+            "workspace",
+            self.site,
+            [Listener("tcp:8000", endpoint) for endpoint in endpoints],  # type: ignore[arg-type]
+            drain_timeout=30,
+            cannot_start=lambda: self.story.append("cannot start"),
+            **{
+                "before": [self.step("before 1"), self.step("before 2")],
+                "ready": lambda: self.story.append("ready"),
+                "after": [self.step("after 1"), self.step("after 2")],
+                **more,
+            },
+        )
+
+
+READY = "chatfiles workspace ready on http://127.0.0.1:8000"
+
+
+class StartTests(ServiceCase):
+    """Beginning."""
+
+    def test_order(self) -> None:
+        """It would accept requests that it cannot serve yet, or not say where it listens."""
+        service = self.service(Endpoint(self.story), Endpoint(self.story))
+        service.startService()
+        started = ["before 1", "before 2", "listen", READY, "listen", READY, "ready"]
+        self.assertEqual((self.story, service.name), (started, "chatfiles workspace"))
+
+    def test_waits(self) -> None:
+        """It would listen before its registry is there."""
+        opened: Deferred[None] = Deferred()
+        self.service(Endpoint(self.story), before=[self.step("open", opened)]).startService()
+        self.assertEqual(self.story, ["open"])
+        opened.callback(None)
+        self.assertEqual(self.story, ["open", "listen", READY, "ready"])
+
+    def test_step_fails(self) -> None:
+        """It would go on without what it needs, or end without saying why."""
+        before = [self.step("open", fail(OSError("disk on fire"))), self.step("never")]
+        self.service(Endpoint(self.story), before=before).startService()
+        reason = "!chatfiles workspace cannot start: disk on fire"
+        self.assertEqual(self.story, ["open", reason, "cannot start"])
+
+    def test_port_is_taken(self) -> None:
+        """It would run without being reachable."""
+        taken = Endpoint(self.story, CannotListenError("127.0.0.1", 8000, OSError("in use")))
+        self.service(Endpoint(self.story), taken, before=[]).startService()
+        self.assertEqual(self.story[:3], ["listen", READY, "listen"])
+        self.assertIn(
+            "cannot start: --listen=tcp:8000: Couldn't listen on 127.0.0.1:8000", self.story[3]
+        )
+        self.assertEqual(self.story[4:], ["cannot start"])
+
+
+class StopTests(ServiceCase):
+    """Ending (CONTRACT 9)."""
+
+    def test_order(self) -> None:
+        """What running transfers need would be taken away from them."""
+        service = self.service(Endpoint(self.story), Endpoint(self.story))
+        service.startService()
+        caller = Caller(site=self.site).send(get())
+        self.story.clear()
+        stopped = service.stopService()
+        self.assertEqual(self.story, ["stop listening", "stop listening"])
+        self.assertTrue(self.site.draining)
+        caller.advance(29)
+        self.assertNoResult(stopped)
+        root: Any = self.site.resource
+        root.answer()
+        caller.settle()
+        caller.advance(DRAIN_LOOK)
+        caller.advance(DRAIN_LOOK)
+        self.successResultOf(stopped)
+        self.assertEqual(self.story[2:], ["after 1", "after 2"])
+        self.assertEqual((caller.answer().status, caller.wire.aborted), (200, False))
+
+    def test_delay(self) -> None:
+        """A balancer would send requests to where nobody listens any more."""
+        service = self.service(Endpoint(self.story), drain_delay=5.0)
+        service.startService()
+        idle = Caller(site=self.site)
+        self.story.clear()
+        stopped = service.stopService()
+        self.clock.advance(4.9)
+        caller = Caller(site=self.site).send(get())
+        root: Any = self.site.resource
+        root.answer()
+        caller.settle()
+        self.assertEqual((self.story, idle.lost), ([], False))
+        self.assertEqual(caller.answer().fields["connection"], "close")
+        self.assertTrue(caller.lost)
+        idle.advance(0.1)
+        self.assertEqual((self.story, idle.lost), (["stop listening"], True))
+        self.clock.advance(DRAIN_LOOK)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_delay_where_nobody_listens(self) -> None:
+        """A role that cannot start would take longer to say so."""
+        opened: Deferred[None] = Deferred()
+        before = [self.step("open", opened)]
+        service = self.service(Endpoint(self.story), before=before, drain_delay=5.0)
+        service.startService()
+        self.successResultOf(service.stopService())
+
+    def test_port_closes_slowly(self) -> None:
+        """Connections would be kept open while the port closes."""
+        closed: Deferred[None] = Deferred()
+        service = self.service(Endpoint(self.story, closed=closed))
+        service.startService()
+        stopped = service.stopService()
+        self.assertTrue(self.site.draining)
+        self.assertNoResult(stopped)
+        closed.callback(None)
+        self.successResultOf(stopped)
+
+    def test_late(self) -> None:
+        """A transfer that does not end would keep the process alive."""
+        service = self.service(Endpoint(self.story))
+        service.startService()
+        caller = Caller(site=self.site).send(get())
+        stopped = service.stopService()
+        for _ in range(2):
+            caller.advance(30)
+        self.successResultOf(stopped)
+        self.assertTrue(caller.wire.aborted)
+        self.assertEqual(self.story[-2:], ["after 1", "after 2"])
+
+    def test_hurry(self) -> None:
+        """Who asks once more would wait all the same, or callers take a cut for an end."""
+        for delay in (0.0, 600.0):
+            service = self.service(Endpoint(self.story), drain_delay=delay)
+            service.startService()
+            caller = Caller(site=self.site).send(get())
+            self.story.clear()
+            stopped = service.stopService()
+            caller.advance(1)
+            self.assertFalse(caller.lost)
+            service.hurry()
+            for _ in range(2):
+                caller.advance(DRAIN_LOOK)
+            self.successResultOf(stopped)
+            self.assertTrue(caller.wire.aborted)
+            self.assertEqual(
+                sorted(self.story),
+                ["after 1", "after 2", "chatfiles workspace cuts what is left", "stop listening"],
+            )
+
+    def test_hurry_while_the_port_closes(self) -> None:
+        """A hurry that comes before the drain would be forgotten."""
+        closed: Deferred[None] = Deferred()
+        service = self.service(Endpoint(self.story, closed=closed))
+        service.startService()
+        caller = Caller(site=self.site).send(get())
+        service.stopService()
+        service.hurry()
+        closed.callback(None)
+        caller.settle()
+        self.assertTrue(caller.wire.aborted)
+
+    def test_while_starting(self) -> None:
+        """A role that is told to stop early would listen all the same, or call it a failure."""
+        opened: Deferred[None] = Deferred()
+        service = self.service(Endpoint(self.story), before=[self.step("open", opened)])
+        service.startService()
+        self.successResultOf(service.stopService())
+        opened.callback(None)
+        self.assertEqual(self.story, ["open", "after 1", "after 2"])
+
+    def test_never_started(self) -> None:
+        """A role that was never started could not be ended."""
+        self.successResultOf(self.service(Endpoint(self.story)).stopService())
+
+
+class UrlTests(SynchronousTestCase):
+    """What the line says that tells where it listens."""
+
+    def test_urls(self) -> None:
+        """Whoever reads the line could not use it."""
+        for description, address, url in [
+            ("tcp:0", IPv4Address("TCP", "0.0.0.0", 81), "http://0.0.0.0:81"),
+            ("tcp:0:interface=\\:\\:1", IPv6Address("TCP", "::1", 81), "http://[::1]:81"),
+            ("ssl:443", IPv4Address("TCP", "1.2.3.4", 443), "https://1.2.3.4:443"),
+            ("tls:/etc/keys:443", IPv4Address("TCP", "1.2.3.4", 443), "https://1.2.3.4:443"),
+            ("unix:/run/x", UNIXAddress(b"/run/x"), "unix:/run/x"),
+        ]:
+            port: Any = Port([], address)
+            self.assertEqual(Listener(description, Endpoint([])).url(port), url)  # type: ignore[arg-type]
+
+
+class RealTests(TestCase):
+    """With a real port."""
+
+    async def test_port_zero(self) -> None:
+        """The line would not tell the port that the kernel chose."""
+        site = Site(Echo(), Clock(), header_timeout=30, idle_timeout=60)
+        endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        listener = Listener("tcp:0:interface=127.0.0.1", endpoint)
+        urls: list[str] = []
+
+        def url(port: Any) -> str:
+            urls.append(Listener.url(listener, port))
+            return urls[0]
+
+        self.patch(listener, "url", url)
+        ready: Deferred[None] = Deferred()
+        service = RoleService(
+            "platform",
+            site,
+            [listener],
+            drain_timeout=1,
+            cannot_start=lambda: ready.errback(AssertionError()),
+            ready=lambda: ready.callback(None),
+        )
+        service.startService()
+        self.addCleanup(service.stopService)
+        await ready
+        response = await Agent(reactor).request(b"GET", urls[0].encode() + b"/p")
+        self.assertIn(b'"/p"', await readBody(response))

@@ -1,0 +1,435 @@
+"""CONTRACT 7 and 9: a body to something that blocks, in order, with back-pressure, closed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, NotWanted, SinkFeeder
+
+
+class SinkError(Exception):
+    """What a sink may raise."""
+
+
+class Body:
+    """Counts as `chatfiles.http.server.request_body.RequestBody` does."""
+
+    paused = False
+    all_seen = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class Sink:
+    """Notes what is asked of it, and that no two threads are in it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.content = b""
+        self.raises: dict[str, Exception] = {}
+        self.prepared = False
+        self.closed = 0
+        self.kept: bool | None = None
+
+    def feed(self, data: bytes) -> None:
+        assert data
+        assert not self.closed
+        self.content += data
+        self._called("feed")
+
+    def prepare(self) -> None:
+        assert not self.closed
+        self.prepared = True
+
+    def finish(self) -> bytes:
+        assert self.prepared
+        assert not self.closed
+        self._called("finish")
+        return self.content
+
+    def keep(self) -> None:
+        self.closed += 1
+        self.kept = True
+        self._called("keep")
+
+    def close(self) -> None:
+        self.closed += 1
+        self.kept = False
+        self._called("close")
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.raises:
+            raise self.raises[name]
+
+
+class Threads:
+    """Threads that do nothing until they are told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def run(self, function: Callable[..., Any], *args: object) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        self.waiting.append((lambda: function(*args), result))
+        return result
+
+    def step(self) -> None:
+        """Let the one call that waits happen, and its result arrive."""
+        ((call, result),) = self.waiting
+        self.waiting = []
+        try:
+            value = call()
+        except SinkError:
+            result.errback(Failure())
+        else:
+            result.callback(value)
+
+    def all(self) -> None:
+        while self.waiting:
+            self.step()
+
+
+class FeederTests(SynchronousTestCase):
+    """`SinkFeeder`."""
+
+    def setUp(self) -> None:
+        self.body, self.sink, self.threads = Body(), Sink(), Threads()
+        self.wanted = True
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(
+            self.body, self.sink, self.threads.run, lambda: self.wanted
+        )
+        self.results: list[Any] = []
+        self.feeder.done.addBoth(self.results.append)
+
+    def failure(self) -> BaseException:
+        """:return: what it failed with; the sink is closed by then."""
+        (result,) = self.results
+        self.assertIsInstance(result, Failure)
+        value: BaseException = result.value
+        return value
+
+    def test_leaves_while_it_is_prepared(self) -> None:
+        """What nobody waits for any more is seen for as long as a slow disk takes."""
+
+        def leave() -> None:
+            self.feeder.failed(SinkError())
+
+        self.sink.prepare = leave  # type: ignore[method-assign]
+        self.feeder.received(b"x")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual(self.sink.calls, ["feed", "close"])
+
+    def test_no_thread(self) -> None:
+        """A file in the making would stay open until the role is started again."""
+
+        def refuse(*_: object) -> Deferred[Any]:
+            return fail(SinkError())
+
+        self.feeder = SinkFeeder(self.body, self.sink, refuse)
+        self.feeder.done.addBoth(self.results.append)
+        self.feeder.received(b"x")
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual((self.sink.calls, self.sink.closed), (["close"], 1))
+
+    def test_in_order(self) -> None:
+        """Bytes are swapped, or the end overtakes them."""
+        for piece in (b"one ", b"two ", b"three"):
+            self.feeder.received(piece)
+        self.feeder.finished()
+        self.assertEqual((self.sink.calls, self.results), ([], []))
+        self.threads.all()
+        self.assertEqual(self.results, [b"one two three"])
+        self.assertIs(self.sink.kept, True)
+        # What came while a thread was busy is one call.
+        self.assertEqual(self.sink.calls, ["feed", "feed", "finish", "keep"])
+
+    def test_at_once(self) -> None:
+        """The first bytes wait for more of them."""
+        self.feeder.received(b"x")
+        self.assertEqual(len(self.threads.waiting), 1)
+        self.threads.step()
+        self.assertEqual(self.sink.content, b"x")
+
+    def test_empty(self) -> None:
+        """A body without bytes never ends."""
+        self.feeder.received(b"")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertEqual(self.sink.calls, ["finish", "keep"])
+        self.assertEqual(self.results, [b""])
+
+    def test_small(self) -> None:
+        """A small body costs as many visits to a thread as it has pieces."""
+        self.body.all_seen = True
+        self.feeder.received(b"one ")
+        self.feeder.received(b"two")
+        self.assertEqual(self.threads.waiting, [])
+        self.feeder.finished()
+        self.threads.step()
+        self.assertEqual((self.results, self.threads.waiting), ([b"one two"], []))
+        self.assertEqual(self.sink.calls, ["feed", "finish", "keep"])
+
+    def test_small_fails(self) -> None:
+        """A body that could not be written is published."""
+        self.body.all_seen = True
+        self.sink.raises["feed"] = SinkError()
+        self.feeder.received(b"x")
+        self.feeder.finished()
+        self.threads.all()
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual(self.sink.calls, ["feed", "close"])
+
+    def test_tiny_pieces(self) -> None:
+        """A sender of single bytes fills the memory with what stands around them."""
+        self.feeder.received(b"x")
+        for _ in range(MOST_PIECES - 1):
+            self.feeder.received(b"x")
+            self.assertFalse(self.body.paused)
+        self.feeder.received(b"x")
+        self.assertTrue(self.body.paused)
+        self.threads.all()
+        self.assertFalse(self.body.paused)
+        self.assertEqual(self.sink.content, b"x" * (MOST_PIECES + 1))
+
+    def test_told_when_it_is_settled(self) -> None:
+        """A sender that leaves between the decision and the answer has its files stored."""
+        self.feeder.finished()
+        self.threads.step()
+        self.assertEqual((self.sink.calls, self.results), (["finish", "keep"], [b""]))
+        self.feeder.failed(ConnectionError())  # too late: it has been told
+        self.feeder.done.cancel()
+        self.assertEqual((self.threads.waiting, self.sink.kept), ([], True))
+
+    def test_nobody_to_tell(self) -> None:
+        """What nobody will be told of stays, or the request ends before it is taken back."""
+        self.feeder.finished()
+        self.wanted = False
+        self.threads.step()
+        self.assertEqual(self.results, [])
+        self.threads.step()
+        self.assertIsInstance(self.failure(), NotWanted)
+        self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], False))
+
+    def test_refusal_only_when_closed(self) -> None:
+        """The sender is told that the disk is full while its own part still fills it."""
+        self.sink.raises["feed"] = SinkError()
+        self.feeder.received(b"x")
+        self.threads.step()
+        self.assertEqual((self.sink.calls, self.results), (["feed"], []))
+        self.threads.step()
+        self.assertIsInstance(self.failure(), SinkError)
+
+    def test_back_pressure(self) -> None:
+        """A disk that is slower than the sender fills the memory."""
+        piece = b"x" * (HIGH_WATER // 4)
+        self.feeder.received(piece)  # is on its way to the disk
+        for _ in range(3):
+            self.feeder.received(piece)
+            self.assertFalse(self.body.paused)
+        self.feeder.received(piece)
+        self.assertTrue(self.body.paused)
+        self.threads.step()
+        self.assertFalse(self.body.paused)
+        self.assertEqual(len(self.sink.content), len(piece))
+        self.threads.step()
+        self.assertEqual(len(self.sink.content), 5 * len(piece))
+
+    def test_large_pieces(self) -> None:
+        """One large piece is no reason to wait for a thread that is idle."""
+        self.feeder.received(b"x" * HIGH_WATER)
+        self.assertFalse(self.body.paused)
+        self.feeder.received(b"x" * HIGH_WATER)
+        self.assertTrue(self.body.paused)
+
+    def test_sink_fails(self) -> None:
+        """A full disk is not told, or the sink is used on."""
+        for call in ("feed", "finish"):
+            self.setUp()
+            self.sink.raises[call] = SinkError(call)
+            self.feeder.received(b"x")
+            self.feeder.received(b"y" * HIGH_WATER)
+            self.feeder.finished()
+            self.threads.all()
+            self.assertIsInstance(self.failure(), SinkError)
+            self.assertEqual(self.sink.calls[-2:], [call, "close"])
+            self.feeder.received(b"z")
+            self.assertEqual(self.threads.waiting, [])
+
+    def test_close_fails(self) -> None:
+        """An answer never comes, or hides why."""
+        self.sink.raises["close"] = SinkError("close")
+        self.feeder.failed(ConnectionError())
+        self.threads.all()
+        self.assertIsInstance(self.failure(), ConnectionError)
+
+    def test_body_fails(self) -> None:
+        """A sender that leaves has its part published, or kept open."""
+        for busy in (False, True):
+            self.setUp()
+            left = ConnectionError("left")
+            self.feeder.received(b"x")
+            if not busy:
+                self.threads.step()
+            self.feeder.received(b"y")
+            if not busy:
+                self.threads.step()
+            self.feeder.failed(left)
+            self.threads.all()
+            self.assertIs(self.failure(), left)
+            self.assertEqual(
+                self.sink.calls, ["feed", "close"] if busy else ["feed"] * 2 + ["close"]
+            )
+
+    def test_never_two_threads(self) -> None:
+        """The sink is closed beneath a thread that writes to it."""
+        self.feeder.received(b"x")
+        self.feeder.failed(ConnectionError())
+        self.assertEqual(len(self.threads.waiting), 1)  # step() would fail with two
+        self.threads.step()
+        self.assertEqual(self.sink.calls, ["feed"])
+        self.threads.step()
+        self.assertEqual(self.sink.calls, ["feed", "close"])
+        self.assertIsInstance(self.failure(), ConnectionError)
+
+    def test_fails_while_finishing(self) -> None:
+        """A sender that leaves behind its last byte leaves a sink open, or what it made."""
+        for cancelled in (False, True):
+            self.setUp()
+            real = self.sink.finish
+
+            def finish(real: Callable[[], bytes] = real, cancelled: bool = cancelled) -> bytes:
+                if cancelled:
+                    self.feeder.done.cancel()
+                else:
+                    self.feeder.failed(ConnectionError())
+                return real()
+
+            self.sink.finish = finish  # type: ignore[method-assign]
+            self.feeder.finished()
+            self.threads.all()
+            self.assertEqual(self.sink.calls, ["finish", "close"])
+            self.assertIsInstance(self.failure(), CancelledError if cancelled else ConnectionError)
+            self.assertIs(self.sink.kept, False)
+
+    def test_cancelled(self) -> None:
+        """A request that is given up leaves a sink open, or closes it twice."""
+        for fed in (False, True):
+            self.setUp()
+            if fed:
+                self.feeder.received(b"x")
+            self.feeder.done.cancel()
+            self.assertIsInstance(self.failure(), CancelledError)
+            self.feeder.received(b"y")
+            self.feeder.finished()
+            self.feeder.failed(ConnectionError())
+            self.threads.all()
+            self.assertEqual(self.sink.calls, ["feed"] * fed + ["close"])
+            self.assertIs(self.sink.kept, False)
+            self.assertEqual(len(self.results), 1)
+
+
+class FeederMachine(RuleBasedStateMachine):
+    """Anything may happen at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.sink, self.threads = Body(), Sink(), Threads()
+        self.wanted = True
+        self.feeder: SinkFeeder[bytes] = SinkFeeder(
+            self.body, self.sink, self.threads.run, lambda: self.wanted
+        )
+        self.sent, self.over, self.cancelled = b"", False, False
+        self.results: list[Any] = []
+        self.feeder.done.addBoth(self.results.append)
+
+    @precondition(lambda self: not self.over)
+    @rule(data=st.sampled_from([b"a", b"bc" * 1000, b"d" * HIGH_WATER]))
+    def receive(self, data: bytes) -> None:
+        """The sender sends, though only while it is not paused."""
+        if not self.body.paused:
+            self.sent += data
+            self.feeder.received(data)
+
+    @precondition(lambda self: not self.over)
+    @rule(whole=st.booleans())
+    def end(self, whole: bool) -> None:
+        """The body ends."""
+        self.over = True
+        if whole:
+            self.feeder.finished()
+        else:
+            self.feeder.failed(ConnectionError())
+
+    @precondition(lambda self: self.threads.waiting)
+    @rule()
+    def step(self) -> None:
+        """A thread gets its turn."""
+        self.threads.step()
+
+    @precondition(lambda self: not self.cancelled)
+    @rule()
+    def cancel(self) -> None:
+        """The request is given up."""
+        self.cancelled = self.over = True
+        self.feeder.done.cancel()
+
+    @rule()
+    def leave(self) -> None:
+        """The sender is gone, which is not noticed before somebody looks."""
+        self.wanted = False
+
+    @rule()
+    def fail(self) -> None:
+        """The disk is full from now on."""
+        self.sink.raises["feed"] = SinkError()
+
+    @invariant()
+    def bounded(self) -> None:
+        """Never more waits than one piece over the limit."""
+        assert len(self.threads.waiting) <= 1
+        assert len(self.results) <= 1
+        assert self.sink.closed <= 1
+        assert self.sent.startswith(self.sink.content)
+
+    def teardown(self) -> None:
+        """All comes to an end by itself."""
+        if not self.over:
+            self.feeder.finished()
+        self.threads.all()
+        assert self.sink.closed == 1
+        (result,) = self.results
+        assert self.sink.kept is not isinstance(result, Failure)
+        if not isinstance(result, Failure):
+            assert result == self.sent
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """`FeederMachine`."""
+
+    def test_any_order(self) -> None:
+        """An order of events that nobody thought of loses bytes, or leaves the sink open."""
+        run_state_machine_as_test(
+            FeederMachine,
+            settings=settings(max_examples=60, stateful_step_count=20, deadline=None),
+        )

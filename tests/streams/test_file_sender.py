@@ -1,0 +1,370 @@
+"""
+Files to sockets: the same promises for the pump that bypasses Twisted's buffer and for the other.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import TestCase
+
+from chatfiles.streams import file_sender as file_module
+from chatfiles.streams.file_sender import COPY_WINDOW, SENDFILE_WINDOW, in_flight_limit
+from chatfiles.streams.file_source import FileSource
+from tests.support.loopback import Loopback, more_than, reset_on_close, until
+from tests.support.memory_client import get, parse
+from tests.support.sent_file import ColdSource, Opened, Sending, content
+
+MIB = 1 << 20
+
+
+class _Pump(TestCase):
+    """What each of them promises."""
+
+    fast = False
+    local = True
+
+    def setUp(self) -> None:
+        self.sendfiles = 0
+        real = os.sendfile
+
+        def counted(*arguments: Any) -> int:
+            self.sendfiles += 1
+            return real(*arguments)
+
+        self.patch(os, "sendfile", counted)
+        if not self.fast:
+            self.patch(file_module, "is_plain", lambda transport: False)
+
+    def opened(self, size: int) -> Opened:
+        return Opened(self, size, local=self.local)
+
+    async def start(self, opened: Opened, source: FileSource | None = None) -> Loopback:
+        """Prepare to send the whole file through small buffers."""
+        self.sending = Sending(source or FileSource(opened))
+        self.sending.span = (0, len(opened.data))
+        caller = Loopback(self, reactor, self.sending, receive_buffer=16 * 1024)
+        await caller.connected()
+        caller.transport.socket.setsockopt(1, 7, 32 * 1024)  # SOL_SOCKET, SO_SNDBUF
+        return caller
+
+    async def stall(self, sleep: Any = time.sleep) -> tuple[Opened, Loopback]:
+        """Send until the caller takes no more."""
+        size = 2 * MIB
+        opened = self.opened(size)
+        caller = await self.start(opened, FileSource(opened, sleep))
+        await caller.send(get())
+        await caller.read(more_than(100_000))
+        seen = -1
+        while seen != (seen := self.sending.sent()):
+            for _ in range(20):
+                await deferLater(reactor, 0)
+        self.assertLess(seen, size)
+        return opened, caller
+
+    async def assert_cut(self, caller: Loopback) -> None:
+        """The caller sees that it has not got everything."""
+        await caller.read_to_end()
+        (answer,) = parse(caller.data)
+        self.assertFalse(answer.complete)
+        self.assertEqual(self.sending.requests[0].outcome, "file_changed")
+        self.assertEqual(caller.site.running, 0)
+
+    async def assert_whole(self, caller: Loopback, data: bytes) -> None:
+        """The answer is *data*, and the connection is as good as before."""
+        size = len(data)
+        await caller.read(lambda got: got.endswith(data[-100:]) and len(got) > size)
+        (answer,) = parse(caller.data)
+        self.assertTrue(answer.body == data)
+        self.assertIs(caller.transport.producer, self.channel(caller))
+        self.sending.source = FileSource(self.opened(5))
+        self.sending.span = (1, 3)
+        caller.data = b""
+        await caller.send(get())
+        await caller.read(lambda got: got.endswith(b"\r\n\r\n" + content(5)[1:4]))
+        self.assertFalse(caller.ended)
+
+    def channel(self, caller: Loopback) -> Any:
+        (channel,) = caller.site.channels
+        return channel
+
+    async def test_spans(self) -> None:
+        """A byte would be lost, doubled or moved at an edge between two ways of sending."""
+        size = 2 * SENDFILE_WINDOW + COPY_WINDOW + 7
+        opened = self.opened(size)
+        caller = await self.start(opened)
+        for first, length, tail in [
+            (0, size, 0),
+            (0, size, 1),
+            (0, size, COPY_WINDOW + 1),
+            (0, size, size),
+            (0, size, size + 1),
+            (5, SENDFILE_WINDOW, 0),
+            (5, SENDFILE_WINDOW + 1, 1),
+            (size - 1, 1, 0),
+            (size - 1, 1, 1),
+            (size - 300, 299, 100),
+            (0, 1, 0),
+        ]:
+            self.sending.span, self.sending.tail = (first, length), tail
+            self.sendfiles, caller.data = 0, b""
+            await caller.send(get())
+            await caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+            (answer,) = parse(caller.data)
+            self.assertTrue(answer.body == opened.data[first : first + length], (first, length))
+            self.assertEqual(self.sending.sent(), length)
+            self.assertEqual(self.sendfiles > 0, self.fast and tail < length)
+        self.assertEqual(len(caller.site.channels), 1)
+
+    async def test_shrinks(self) -> None:
+        """A truncated file would be waited for, or look whole."""
+        opened, caller = await self.stall()
+        os.truncate(opened.path, 1_500_000)
+        await self.assert_cut(caller)
+
+    async def test_rewritten(self) -> None:
+        """The head of one version with the tail of another would look whole."""
+        for at, size in ((0, None), (0, 1), (2 * MIB - 1, 1)):
+            opened, caller = await self.stall()
+            opened.rewrite(at, size)
+            await self.assert_cut(caller)
+
+    async def test_rewritten_at_the_very_end(self) -> None:
+        """The last check would be made before the last bytes that may change."""
+        opened = self.opened(2 * MIB)
+        caller = await self.start(opened)
+        verify = self.sending.source.verify
+
+        def verify_last() -> None:
+            if self.sending.sent() + COPY_WINDOW >= 2 * MIB:
+                opened.rewrite(2 * MIB - 1, 1)
+            verify()
+
+        self.sending.source.verify = verify_last  # type: ignore[method-assign]
+        await caller.send(get())
+        await self.assert_cut(caller)
+
+    async def test_grows(self) -> None:
+        """A log that is being written could never be fetched; or more than announced be sent."""
+        opened, caller = await self.stall()
+        opened.rewrite(2 * MIB, 4000)
+        await self.assert_whole(caller, opened.data)
+
+    async def test_about_to_grow(self) -> None:
+        """A write sets the time, then the size: a log looks as if rewritten, and would be cut."""
+        for looks in (3, 6):  # the last look is behind the last wait
+            waited: list[float] = []
+
+            def sleep(seconds: float, looks: int = looks, waited: list[float] = waited) -> None:
+                waited.append(seconds)
+                if len(waited) == looks:
+                    opened.rewrite(2 * MIB, 4000)  # noqa: B023
+
+            opened, caller = await self.stall(sleep)
+            os.utime(opened.path)
+            await self.assert_whole(caller, opened.data)
+            self.assertEqual(len(waited), looks)
+
+    async def test_replaced_or_deleted(self) -> None:
+        """A transfer would change the version in its middle, or fail for no reason."""
+        for replace in (True, False):
+            opened, caller = await self.stall()
+            if replace:
+                other = Opened(self, 7)
+                os.rename(other.path, opened.path)
+            else:
+                os.unlink(opened.path)
+            await self.assert_whole(caller, opened.data)
+
+    async def test_rewritten_in_the_socket(self) -> None:
+        """What waits in a socket would be changed by a rewrite behind the last check."""
+        for size in (1000, 100_000, 3 * MIB):
+            opened = self.opened(size)
+            sending = Sending(FileSource(opened))
+            sending.span, sending.tail = (0, size), in_flight_limit()
+            caller = Loopback(self, reactor, sending)
+            await caller.send(get())
+            await until(reactor, lambda: sending.requests)  # noqa: B023
+            for _ in range(100):
+                await deferLater(reactor, 0)
+            opened.rewrite()
+            await caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+            (answer,) = parse(caller.data)
+            self.assertTrue(not answer.complete or answer.body == opened.data, size)
+
+    async def test_caller_leaves(self) -> None:
+        """A transfer to nobody would go on, or its end be told twice."""
+        _, caller = await self.stall()
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        self.assertEqual(self.sending.requests[0].outcome, "client_left")
+        self.assertTrue(self.sending.done.called)
+        self.assertEqual(caller.site.running, 0)
+
+    async def test_cancelled(self) -> None:
+        """A transfer that was given up would go on, or keep its place in the connection."""
+        _, caller = await self.stall()
+        sent, channel = self.sending.sent(), self.channel(caller)
+        self.sending.done.cancel()
+        self.assertIs(caller.transport.producer, channel)
+        self.assertIsNone(channel._requestProducer)
+        await caller.read_to_end()
+        self.assertEqual(self.sending.sent(), sent)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    async def test_behind_a_full_buffer(self) -> None:
+        """The connection would for ever wait for a buffer that is long empty."""
+        opened = self.opened(1000)
+        caller = await self.start(opened)
+        channel = self.channel(caller)
+        caller.transport.producerPaused = True
+        channel.pauseProducing()
+        caller.transport.resumeProducing()
+        await caller.send(get())
+        await caller.read(lambda got: opened.data in got)
+        self.assertFalse(channel._waitingForTransport)
+
+
+class _CachedPump(_Pump):
+    """What those promise that ask what is in memory."""
+
+    async def test_cold(self) -> None:
+        """A read from a disk would stop everybody else; or the transfer never go on."""
+        opened = Opened(self, 6 * MIB)
+        source = ColdSource(opened)
+        caller = await self.start(opened, source)
+        await caller.send(get())
+        await self.assert_whole(caller, opened.data)
+        self.assertGreater(len(source.warmed), 1)
+        self.assertEqual(source.warmed[0][0], 0)
+
+    async def test_no_nowait(self) -> None:
+        """Files would not be sent from file systems that cannot say what is in memory."""
+        real = os.preadv
+        read: list[tuple[int, int, bool]] = []
+
+        def preadv(fd: int, buffers: Any, offset: int, flags: int = 0) -> int:
+            if flags:
+                raise OSError(errno.EOPNOTSUPP, "not here")
+            count = real(fd, buffers, offset)
+            read.append((offset, offset + count, not isInIOThread()))
+            return count
+
+        self.patch(os, "preadv", preadv)
+        opened = Opened(self, 6 * MIB)
+        caller = await self.start(opened)
+        self.sending.run = deferToThread
+        await caller.send(get())
+        await self.assert_whole(caller, opened.data)
+        warm = 0
+        for first, end, in_thread in read:
+            warm = max(warm, end) if in_thread else warm
+            self.assertLessEqual(end, warm, first)
+
+    async def test_disk_fails(self) -> None:
+        """A transfer that cannot go on would never end."""
+        opened = self.opened(2 * MIB)
+        source = ColdSource(opened)
+        caller = await self.start(opened, source)
+        source.warm = lambda *_: os.close(-1)  # type: ignore[method-assign]
+        await caller.send(get())
+        await caller.read_to_end()
+        self.assertNotIn(True, [answer.complete for answer in parse(caller.data)])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    async def test_caller_leaves_while_warming(self) -> None:
+        """What a thread brings too late would be sent to nobody, or to the next caller."""
+        opened = self.opened(2 * MIB)
+        source = ColdSource(opened)
+        caller = await self.start(opened, source)
+        reads: list[Deferred[None]] = []
+        self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
+        await caller.send(get())
+        await until(reactor, lambda: reads)
+        # A reset: a mere FIN could be a caller that waits for its answer.
+        reset_on_close(caller.socket)
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        source.warm(0, 2 * MIB)
+        reads[0].callback(None)
+        self.assertEqual((self.sending.sent(), len(reads)), (0, 1))
+
+
+class SocketPumpTests(_CachedPump):
+    """Past Twisted's buffer."""
+
+    fast = True
+
+
+class BufferPumpTests(_CachedPump):
+    """Through Twisted's buffer, as with TLS."""
+
+
+class ThreadPumpTests(_Pump):
+    """From a file system that may take its time."""
+
+    local = False
+
+    async def test_in_threads(self) -> None:
+        """A file system that hangs would hold up everybody."""
+        opened = self.opened(6 * MIB)
+        caller = await self.start(opened)
+        touched: list[tuple[str, bool]] = []
+
+        def spied(name: str, function: Any) -> Any:
+            def call(fd: int, *arguments: Any) -> Any:
+                if opened.fd in (fd, *arguments[:1]):
+                    touched.append((name, isInIOThread()))
+                return function(fd, *arguments)
+
+            return call
+
+        for name in ("fstat", "pread", "preadv", "sendfile"):
+            self.patch(os, name, spied(name, getattr(os, name)))
+        self.sending.run = deferToThread
+        await caller.send(get())
+        await self.assert_whole(caller, opened.data)
+        self.assertEqual(set(touched), {("pread", False), ("fstat", False)})
+
+    async def test_disk_fails(self) -> None:
+        """A transfer that cannot go on would never end."""
+        opened = self.opened(2 * MIB)
+        caller = await self.start(opened)
+        self.sending.source.read = lambda *_: os.close(-1)  # type: ignore[method-assign,assignment]
+        await caller.send(get())
+        await caller.read_to_end()
+        self.assertNotIn(True, [answer.complete for answer in parse(caller.data)])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    async def test_one_window(self) -> None:
+        """A caller that takes nothing would have the whole file read into memory for it."""
+        opened, caller = await self.stall()
+        pump = caller.transport
+        self.assertLessEqual(len(pump.dataBuffer) + pump._tempDataLen, 2 * COPY_WINDOW)
+        self.assertEqual(self.sendfiles, 0)
+        await self.assert_whole(caller, opened.data)
+
+    async def test_caller_leaves_while_reading(self) -> None:
+        """What a thread brings too late would be sent to nobody, or to the next caller."""
+        opened = self.opened(2 * MIB)
+        caller = await self.start(opened)
+        reads: list[Deferred[bytes]] = []
+        self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
+        await caller.send(get())
+        await until(reactor, lambda: reads)
+        reset_on_close(caller.socket)
+        caller.socket.close()
+        await until(reactor, lambda: not caller.site.channels)
+        reads[0].callback(b"late")
+        self.assertEqual((self.sending.sent(), len(reads)), (0, 1))
+
+
+del _Pump, _CachedPump

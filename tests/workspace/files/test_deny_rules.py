@@ -1,0 +1,219 @@
+"""
+Tests for `chatfiles.workspace.files.deny_rules`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.workspace.files.deny_rules import DEFAULT_GLOBS, DenyRules, Glob
+
+
+def denied(glob: bytes, path: bytes) -> bool:
+    return Glob(glob).matches(path.lower())
+
+
+class DefaultTests(SynchronousTestCase):
+    """The rules that always hold."""
+
+    def test_denied(self) -> None:
+        """The role's credentials, or the agent's, are served."""
+        rules = DenyRules()
+        for path in (
+            b"/configs/.auth_token",
+            b"/configs/.auth_token.tmp-0123456789abcdef",
+            b"/configs/.auth_token~",
+            b"/configs/.auth_token.d/one",
+            b"/configs/.platform_inbound_secret",
+            b"/configs/.platform_inbound_secret.bak",
+            b"/configs/.platform_inbound_secret\nx",
+            b"/configs/.hermes",
+            b"/configs/.hermes/a",
+            b"/configs/.hermes/a/b/.c",
+            b"/configs/.HERMES/a",
+            b"/configs/.Auth_Token",
+            b"/Configs/.auth_token",
+        ):
+            self.assertTrue(rules.denies(path), path)
+
+    def test_served(self) -> None:
+        """A file that no rule names is hidden."""
+        rules = DenyRules()
+        for path in (
+            b"/configs",
+            b"/configs/auth_token",
+            b"/configs/x.auth_token",
+            b"/configs/sub/.auth_token",
+            b"/workspace/.auth_token",
+            b"/workspace/.hermes/a",
+            b"/configs/.hermes2",
+            b"/configs/.herme",
+            b"/configs/.auth_toke",
+            b"/home/configs/.hermes/a",
+        ):
+            self.assertFalse(rules.denies(path), path)
+
+    def test_extra(self) -> None:
+        """A rule of the operator replaces those that always hold, or is not there."""
+        rules = DenyRules([b"/workspace/secret"])
+        self.assertTrue(rules.denies(b"/workspace/secret/x"))
+        self.assertTrue(rules.denies(b"/configs/.hermes/a"))
+        self.assertFalse(rules.denies(b"/workspace/secrets"))
+        self.assertEqual([glob.raw for glob in rules.globs], [*DEFAULT_GLOBS, b"/workspace/secret"])
+
+
+class MatchTests(SynchronousTestCase):
+    """What a glob stands for."""
+
+    def assertTable(self, expected: bool, table: str) -> None:
+        for line in table.split("\n"):
+            if line.strip():
+                glob, *paths = line.encode().split()
+                for path in paths:
+                    self.assertIs(denied(glob, path), expected, (glob, path))
+
+    def test_matches(self) -> None:
+        """A rule lets pass what it names."""
+        self.assertTable(
+            True,
+            """
+            /workspace/a          /workspace/a /workspace/a/b /workspace/A/b/c
+            /workspace/a/         /workspace/a /workspace/a/b
+            /workspace/a/**       /workspace/a /workspace/a/b /workspace/a/b/c
+            /workspace/a/**/**/   /workspace/a /workspace/a/b /workspace/a/b/c
+            /workspace/*          /workspace/a /workspace/a/b
+            /workspace/*.pem      /workspace/.pem /workspace/x.PEM /workspace/x.pem/y
+            /workspace/*/b        /workspace/a/b /workspace/a/b/c
+            /workspace/**/b       /workspace/b /workspace/a/b /workspace/a/a/b /workspace/a/b/c
+            /workspace/**/**/b    /workspace/b /workspace/a/b /workspace/a/a/b
+            /workspace/**.pem     /workspace/x.pem /workspace/a/x.pem /workspace/.pem
+            /workspace/a**z       /workspace/az /workspace/a/z /workspace/ab/c/dz/e
+            /workspace/**/*.k     /workspace/.k /workspace/x.k /workspace/a/b/x.k
+            /workspace/**/**.k    /workspace/.k /workspace/a/b/x.k
+            /workspace/***/b      /workspace/b /workspace/a/a/b
+            /workspace/a?c        /workspace/abc /workspace/aéc /workspace/a☃c /workspace/a?c
+            /workspace/??         /workspace/ab /workspace/é☃
+            /workspace/a*b*c      /workspace/abc /workspace/axbxbxc
+            /workspace            /workspace /workspace/x
+            /w*                   /workspace /workspace/x
+            /**/.env              /workspace/.env /home/a/.env /configs/a/b/.env/c
+            /*/.env               /workspace/.env /home/.env
+            /**                   /workspace /home/x
+            /WORKSPACE/x          /workspace/x
+            """,
+        )
+
+    def test_does_not_match(self) -> None:
+        """A rule hides what it does not name."""
+        self.assertTable(
+            False,
+            """
+            /workspace/a          /workspace /workspace/ab /workspace/b/a /home/a
+            /workspace/*.pem      /workspace/a/x.pem /workspace/x.pem2
+            /workspace/*/b        /workspace/b /workspace/a/a/b /workspace/a/bb
+            /workspace/**/b       /workspace /workspace/ab /workspace/a/bb /workspace/a/ab
+            /workspace/**/*.k     /workspace/a/b/x.kk
+            /workspace/a**z       /workspace/a /workspace/ba/z
+            /workspace/a?c        /workspace/ac /workspace/abbc /workspace/a/c
+            /workspace/?          /workspace /workspace/ab
+            /workspace/a*b*c      /workspace/ab/c /workspace/acb
+            /w*                   /home/w
+            /**/.env              /workspace/x.env /workspace/.envrc
+            /*/.env               /workspace/a/.env
+            """,
+        )
+
+    def test_bytes(self) -> None:
+        """A name that is not UTF-8 slips through a wildcard."""
+        self.assertTrue(denied(b"/workspace/?x*", b"/workspace/\xffx\xfe\xfd"))
+        self.assertTrue(denied(b"/workspace/\xff", b"/workspace/\xff/y"))
+        self.assertTrue(denied(b"/workspace/a*z", b"/workspace/a\n\x00z"))
+        self.assertFalse(denied(b"/workspace/\xff", b"/workspace/\xfe"))
+
+    def test_no_blow_up(self) -> None:
+        """A rule of many wildcards takes for ever on a path that was made for it."""
+        path = b"/workspace/" + b"a" * 4000
+        for glob in (b"*a" * 1000 + b"b", b"**a" * 500 + b"b", b"?*" * 1000 + b"b"):
+            self.assertFalse(denied(b"/workspace/" + glob, path))
+        self.assertFalse(
+            denied(b"/workspace/" + b"**/a/" * 500 + b"b", b"/workspace" + b"/a" * 2000)
+        )
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is not a rule."""
+
+    def test_refused(self) -> None:
+        """A rule that can never hold is taken, and its writer believes the file to be hidden."""
+        for glob, complaint in (
+            (b"", "absolute"),
+            (b"configs/x", "absolute"),
+            (b"*", "absolute"),
+            (b"**/x", "absolute"),
+            (b"/configs/a\0b", "NUL"),
+            (b"/etc/passwd", "under /configs, /workspace, /home, or /plugins"),
+            (b"/workspaces/x", "under"),
+            (b"/x*/y", "under"),
+            (b"/?/y", "under"),
+            (b"/", "under"),
+            (b"//configs/x", "segment"),
+            (b"/configs//x", "segment"),
+            (b"/configs/../x", "segment"),
+            (b"/configs/./x", "segment"),
+            (b"/configs/x//", "segment"),
+            (b"/configs/[ab]", "only"),
+            (b"/configs/{a,b}", "only"),
+            (b"/configs/a\\*", "only"),
+            (b"/configs/" + b"x" * 4096, "4096"),
+        ):
+            with self.assertRaises(ValueError) as caught:
+                Glob(glob)
+            self.assertIn(complaint, str(caught.exception))
+            self.assertNotIn("\n", str(caught.exception))
+
+    def test_sentence(self) -> None:
+        """The operator is not told which rule is wrong, or a control character reaches the log."""
+        with self.assertRaises(ValueError) as caught:
+            DenyRules([b"/workspace/fine", b"/etc/\xffx\x1b[m"])
+        self.assertIn(r"'/etc/\ufffdx\x1b[m'", str(caught.exception))
+
+
+def reference(glob: bytes, path: bytes) -> bool:
+    """The meaning of a rule, said again as a regular expression."""
+    meaning = {b"**": b".*", b"*": b"[^/]*", b"?": b"[^/]"}
+    tokens: list[bytes] = re.findall(rb"(?:/\*\*)+(?=/)|\*\*|.", glob)
+    pattern = b""
+    for token in tokens:
+        if token.startswith(b"/**"):
+            pattern += b"/(?:.*/)?"
+        elif not (token == b"/" and pattern.endswith(b"/)?")):
+            pattern += meaning.get(token, token)
+    return re.fullmatch(pattern + b"(?:/.*)?", path) is not None
+
+
+_GLOB_SEGMENT = st.lists(st.sampled_from("ab*?"), min_size=1, max_size=4).map("".join)
+_GLOBS = st.lists(st.one_of(_GLOB_SEGMENT, st.just("**")), min_size=1, max_size=4).map("/".join)
+_PATHS = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5).map("/".join)
+
+
+class AgreementTests(SynchronousTestCase):
+    """The automaton against the plain meaning of a rule."""
+
+    @given(_GLOBS.filter(lambda glob: "***" not in glob and not glob.endswith("/**")), _PATHS)
+    def test_reference(self, glob: str, path: str) -> None:
+        """Some combination of wildcards is judged wrongly."""
+        if glob == "**":
+            return
+        full, below = b"/home/" + glob.encode(), b"/home/" + path.encode()
+        self.assertIs(denied(full, below), reference(full, below))
+
+    @given(_GLOBS, _PATHS, _PATHS)
+    def test_everything_below(self, glob: str, path: str, more: str) -> None:
+        """A directory is hidden and what is in it is not."""
+        full, above = b"/home/" + glob.encode(), b"/home/" + path.encode()
+        if denied(full, above):
+            self.assertTrue(denied(full, above + b"/" + more.encode()))

@@ -1,0 +1,53 @@
+"""
+Files with several virtual paths.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.workspace.files.path_aliases import PathAliases
+
+CONFIGS, WORKSPACE, HOME = b"/configs", b"/workspace", b"/home"
+
+
+class AliasTests(SynchronousTestCase):
+    """A rule about one path of a file would not hold for another."""
+
+    def names(self, roots: dict[bytes, bytes], raw: bytes, *more: bytes) -> set[bytes]:
+        aliases = PathAliases(roots.items(), [(CONFIGS, place) for place in more])
+        return set(aliases.of(b"/" + raw.split(b"/")[1], raw))
+
+    def test_apart(self) -> None:
+        """Directories of machines without such surprises cost nothing, whatever they are called."""
+        roots = {CONFIGS: b"/srv/ws-conf", WORKSPACE: b"/srv/ws", HOME: b"/srv/w"}
+        for root in roots:
+            self.assertEqual(self.names(roots, root + b"/conf/a"), set())
+
+    def test_inner(self) -> None:
+        """A root within another: from outside and from within."""
+        roots = {WORKSPACE: b"/srv/ws", CONFIGS: b"/srv/ws/a/conf"}
+        for raw, expected in {
+            b"/workspace/a/conf/.hermes/key": {b"/configs/.hermes/key"},
+            b"/workspace/a/conf": {b"/configs"},
+            b"/workspace/a/conf2/key": set(),
+            b"/workspace/a": set(),
+            b"/configs/key": {b"/workspace/a/conf/key"},
+            b"/configs": {b"/workspace/a/conf"},
+        }.items():
+            self.assertEqual(self.names(roots, raw), expected, raw)
+
+    def test_same(self) -> None:
+        """Two roots that are one directory, or in the root of all."""
+        roots = {WORKSPACE: b"/srv/ws", HOME: b"/srv/ws"}
+        self.assertEqual(self.names(roots, b"/home/a/b"), {b"/workspace/a/b"})
+        roots = {WORKSPACE: b"/", CONFIGS: b"/etc/conf"}
+        self.assertEqual(self.names(roots, b"/workspace/etc/conf/x"), {b"/configs/x"})
+        self.assertEqual(self.names(roots, b"/configs/x"), {b"/workspace/etc/conf/x"})
+
+    def test_more(self) -> None:
+        """Where the credentials are, if not in ``/configs``."""
+        roots = {WORKSPACE: b"/srv/ws", CONFIGS: b"/srv/conf"}
+        names = self.names(roots, b"/workspace/.c/.auth_token.bak", b"/srv/ws/.c", b"/srv/conf")
+        self.assertEqual(names, {b"/configs/.auth_token.bak"})
+        self.assertEqual(self.names(roots, b"/configs/a", b"/srv/ws/.c", b"/srv/conf"), set())

@@ -1,0 +1,205 @@
+"""
+A workspace on file systems that answer at once, late, or never.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import Clock, deferLater
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import SkipTest, TestCase
+
+from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.runtime.role_service import RoleService
+from chatfiles.runtime.threads import Threads
+from chatfiles.workspace import service as service_module
+from chatfiles.workspace.files import cached_directory
+from chatfiles.workspace.files import store as store_module
+from chatfiles.workspace.files.deny_rules import DenyRules
+from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.routes.ingest import IngestContext
+from chatfiles.workspace.routes.read import WorkspaceContext
+from chatfiles.workspace.routes.tree import READY_TIMEOUT, workspace_tree
+from chatfiles.workspace.secret_file import SecretFile
+from chatfiles.workspace.service import workspace_service
+from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.ingestion import IngestLimits
+from tests.contract.file_store import answers_at_once, build, scratch
+from tests.support.loopback import Loopback, until
+from tests.support.memory_client import Received, parse
+
+LARGE = os.urandom(3 << 20)
+
+
+class _Workspace(TestCase):
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        build(
+            self.top,
+            {
+                b"ws/small": b"small",
+                b"ws/large": LARGE,
+                b"configs/secret": b"abc",
+            },
+        )
+        os.chmod(self.top + b"/configs/secret", 0o600)
+        self.clock = Clock()
+        self.threads = Threads(reactor, "test", 2)  # type: ignore[arg-type]
+        self.threads.start()
+        self.addCleanup(self.threads.stop)
+        secret = SecretFile(self.top + b"/configs/secret")
+        self.store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.path])
+        self.addCleanup(self.store.close)
+        uploads = UploadDirectory(lambda: self.store.open_root(b"/workspace"))
+        tree = workspace_tree(
+            WorkspaceContext(self.store, secret, self.threads, self.clock, 60.0),
+            IngestContext(uploads, IngestLimits(1, 1), secret, self.threads),
+        )
+        self.caller = Loopback(self, reactor, tree)
+
+    async def get(self, target: str) -> Received:
+        """:return: the answer, once it is whole."""
+        self.caller.data = b""
+        head = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer abc\r\n\r\n"
+        await self.caller.send(head.encode())
+        await self.caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+        return parse(self.caller.data)[0]
+
+    async def read(self, name: str) -> bytes:
+        answer = await self.get(f"/internal/file/read?path=/workspace/{name}")
+        self.assertEqual(answer.status, 200)
+        return answer.body
+
+
+class FarTests(_Workspace):
+    """Where a file lies on no disk of this machine."""
+
+    async def test_in_threads(self) -> None:
+        """A file system that hangs, even while a file is closed, would hold up everybody."""
+        self.patch(store_module, "is_on_disk", lambda fd: False)
+        self.patch(cached_directory, "is_local", lambda fd: False)
+        touched: list[tuple[str, bool]] = []
+        files = {os.stat(self.top + b"/ws/" + name).st_ino for name in (b"small", b"large")}
+        fstat = os.fstat
+
+        def spied(name: str, function: Any) -> Any:
+            def call(*arguments: Any) -> Any:
+                fds = [value for value in arguments[:2] if isinstance(value, int)]
+                if any(self.is_one(fd, files, fstat) for fd in fds):
+                    touched.append((name, isInIOThread()))
+                return function(*arguments)
+
+            return call
+
+        for name in ("fstat", "pread", "preadv", "sendfile", "close"):
+            self.patch(os, name, spied(name, getattr(os, name)))
+        self.assertTrue(await self.read("large") == LARGE)
+        self.assertEqual(await self.read("small"), b"small")
+        await self.threads.settled()
+        self.assertEqual(
+            set(touched), {(name, False) for name in ("fstat", "pread", "preadv", "close")}
+        )
+
+    def is_one(self, fd: int, inodes: set[int], fstat: Any) -> bool:
+        try:
+            return fstat(fd).st_ino in inodes
+        except OSError:
+            return False
+
+    async def test_at_once(self) -> None:
+        """What lies on a disk of this machine would take a thread every time."""
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        self.assertEqual(await self.read("small"), b"small")
+        self.patch(self.threads, "run_or_discard", None)
+        self.assertEqual(await self.read("small"), b"small")
+        self.assertTrue(await self.read("large") == LARGE)
+
+
+class ReadyTests(_Workspace):
+    """``/ready`` when the disk hangs."""
+
+    async def test_hangs(self) -> None:
+        """A probe would wait as long as the disk does, or not see that it is well again."""
+        self.assertEqual((await self.get("/ready")).status, 200)
+        go = threading.Event()
+        self.addCleanup(go.set)
+        for _ in range(2):
+            self.threads.run(go.wait)
+        await self.caller.send(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.caller.data = b""
+        await until(reactor, self.clock.getDelayedCalls)
+        self.clock.advance(READY_TIMEOUT - 0.01)
+        self.assertEqual(self.caller.data, b"")
+        self.clock.advance(0.01)
+        await self.caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+        (answer,) = parse(self.caller.data)
+        self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
+        go.set()
+        self.assertEqual((await self.get("/ready")).status, 200)
+
+
+class EndTests(TestCase):
+    """A workspace that is told to stop."""
+
+    timeout = 60
+
+    def make(self, drain_timeout: float) -> tuple[RoleService, Any]:
+        """:return: the role, and the threads that it made."""
+        made: list[Threads] = []
+
+        def threads(*arguments: Any, **more: Any) -> Threads:
+            made.append(Threads(*arguments, **more))
+            return made[0]
+
+        self.patch(service_module, "Threads", threads)
+        top = os.fsdecode(scratch(self))
+        options = Options({})
+        options.parseOptions(
+            [
+                "--role=workspace",
+                f"--root=/workspace={top}",
+                f"--configs-dir={top}",
+                f"--drain-timeout={drain_timeout}",
+            ]
+        )
+        assert isinstance(options.settings, WorkspaceSettings)
+        return workspace_service(reactor, options.settings, [], self.fail), made[0]
+
+    async def test_hangs(self) -> None:
+        """A disk that hangs would keep the process from ending."""
+        self.patch(service_module, "LETTING_GO", 0.05)
+        role, threads = self.make(0.1)
+        role.startService()
+        assert role._starting is not None
+        await role._starting
+        go = threading.Event()
+        self.addCleanup(threads.stop)
+        self.addCleanup(threads.settled)
+        self.addCleanup(go.set)
+        threads.run(go.wait)
+        await role.stopService()
+        self.assertFalse(go.is_set())
+
+    async def test_lets_go(self) -> None:
+        """What has been cut at the deadline would have no time to take back what it has made."""
+        role, threads = self.make(0.01)
+        role.startService()
+        assert role._starting is not None
+        await role._starting
+        done: list[str] = []
+        go = threading.Event()
+        threads.run(go.wait).addCallback(lambda _: threads.run(done.append, "taken back"))
+        stopped = role.stopService()
+        await deferLater(reactor, 0.05)  # more than it was given to drain  # type: ignore[arg-type]
+        self.assertFalse(stopped.called)
+        go.set()
+        await stopped
+        self.assertEqual(done, ["taken back"])
+
+
+del _Workspace
