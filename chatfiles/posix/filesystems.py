@@ -1,8 +1,8 @@
 """
-Which file systems answer from memory, and which ask somebody.
+Tells local file systems, which can answer from memory, from remote ones, which can block.
 
-On a disk of this machine the reactor's own thread may look at what is open, and read what the
-kernel has cached; asking a network, or another program (FUSE), takes as long as that pleases.
+On a disk of this machine the reactor thread may call ``fstat`` and read what the kernel has cached.
+On a network or FUSE file system the same calls can block for as long as the other side takes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __all__ = ["device", "is_local", "is_on_disk", "reads_without_waiting"]
 
 #: ``f_type`` (linux/magic.h) of ext2/3/4, XFS, Btrfs, F2FS, tmpfs and ramfs.
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x858458F6})
-#: Of overlayfs, the root of most containers, whose layers are on disks; ZFS, bcachefs, SquashFS and
-#: EROFS.  What they know of their caches differs, so that nothing is opened at once there.
+#: Also overlayfs (the root of most containers, whose layers are on disks), ZFS, bcachefs, SquashFS
+#: and EROFS.  They differ in what they tell of their caches, so files there are opened in threads.
 _ON_DISK = _LOCAL | {0x794C7630, 0x2FC12FC1, 0xCA451A4E, 0x73717368, 0xE0F5E1E2}
-#: Bytes that no kernel's ``struct statfs`` exceeds; ``f_type`` is its first field.
+#: Larger than any kernel's ``struct statfs``; ``f_type`` is its first field.
 _STATFS_BYTES = 512
-#: ``struct statx`` (linux/stat.h), and where the device stands in it.
-_StatxAnswer, _STATX_DEVICE = ctypes.c_char * 256, slice(136, 144)
+#: ``struct statx`` (linux/stat.h), and the position of the device number in it.
+_StatxBuffer, _STATX_DEVICE = ctypes.c_char * 256, slice(136, 144)
 _EMPTY_PATH, _DONT_SYNC = 0x1000, 0x4000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,50 +39,49 @@ if _statx is not None:
 
 
 def _type(fd: int) -> int | None:
-    answer = ctypes.create_string_buffer(_STATFS_BYTES)
-    if _fstatfs(fd, answer) != 0:
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _fstatfs(fd, buffer) != 0:
         return None
-    return ctypes.c_ulong.from_buffer(answer).value
+    return ctypes.c_ulong.from_buffer(buffer).value
 
 
 def is_local(fd: int) -> bool:
     """
-    Blocks: for a thread.
+    Blocks: call it in a thread.
 
     :param fd: open, or ``O_PATH``.
-    :return: whether it lies where files may be opened, and read, from memory.
+    :return: whether its file system lets files be opened and read from memory.
     """
     return _type(fd) in _LOCAL
 
 
 def is_on_disk(fd: int) -> bool:
     """
-    Blocks: for a thread.
+    Blocks: call it in a thread.
 
     :param fd: open.
-    :return: whether it lies where ``fstat`` and ``sendfile`` wait for a disk of this machine at
-        most.
+    :return: whether ``fstat`` and ``sendfile`` wait for nothing slower than a local disk.
     """
     return _type(fd) in _ON_DISK
 
 
 def device(fd: int) -> bytes | None:
     """
-    Never blocks: unlike ``fstat``, this does not ask the file system.
+    Never blocks: unlike ``fstat``, it does not ask the file system.
 
     :param fd: open, or ``O_PATH``.
-    :return: what names the file system that it lies on; ``None`` if that cannot be told.
+    :return: the device number of its file system, as raw bytes; ``None`` if it is unknown.
     """
-    answer = _StatxAnswer()
-    if _statx is None or _statx(fd, b"", _EMPTY_PATH | _DONT_SYNC, 0, answer) != 0:
+    buffer = _StatxBuffer()
+    if _statx is None or _statx(fd, b"", _EMPTY_PATH | _DONT_SYNC, 0, buffer) != 0:
         return None
-    return answer.raw[_STATX_DEVICE]
+    return buffer.raw[_STATX_DEVICE]
 
 
 def reads_without_waiting(fd: int) -> bool:
     """
     :param fd: of a regular file, open for reading.
-    :return: whether its file system can read what is in memory and refuse the rest.
+    :return: whether its file system supports ``RWF_NOWAIT``: reads that never block.
     """
     try:
         os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)

@@ -1,10 +1,10 @@
 """
-How a path beneath a directory is resolved (CONTRACT 5): every symlink on the way is refused.
+Resolves a path beneath a directory and refuses every symlink on the way.
 
-Two mechanisms give the same verdicts: ``openat2``, where the kernel resolves the whole path in one
-step, and a walk with one ``openat`` per segment, for kernels and seccomp filters without it.  Two
-more are for the reactor's thread, which must not wait for a disk: they give a verdict only where
-the kernel has it in memory.
+Two mechanisms give the same results.  With ``openat2`` the kernel resolves the whole path in one
+step.  The walk makes one ``openat`` call per segment, for kernels and seccomp filters that have no
+``openat2``.  Two further mechanisms are for the reactor thread, which must not wait for a disk:
+they give a result only if the kernel has it in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Mechanism = Callable[[int, Sequence[bytes], int], int]
 
 #: Flags of a descriptor that only names a directory.
 HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-#: How often a step is tried while others move things about; ``openat2`` then gives way to the walk.
+#: How often a step is retried while another process renames things; then the walk takes over.
 RACES = 4
 
 # linux/openat2.h; the number is the same on every architecture that Linux has gained since 5.6.
@@ -55,7 +55,7 @@ _syscall.argtypes = (ctypes.c_long, _INT, ctypes.c_char_p, _HOW, ctypes.c_size_t
 
 
 class WouldWait(Exception):
-    """The kernel does not have the answer in memory: ask again in a thread."""
+    """The kernel does not have the result in memory: retry in a thread, which may block."""
 
 
 @cache
@@ -72,7 +72,7 @@ def _openat2(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> tuple[in
 
 
 def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """The mechanism in which the kernel resolves the whole path (Linux 5.6)."""
+    """Lets the kernel resolve the whole path (Linux 5.6)."""
     how, races = _how(flags, _CONFINED), 0
     while races < RACES:
         fd, code = _openat2(root_fd, segments, how)
@@ -86,16 +86,16 @@ def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
 
 def by_cache(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
     """
-    The mechanism that asks no disk (Linux 5.12) and crosses no mount: what is mounted there may be
-    of a kind that makes others wait.
+    Resolves from the kernel's cache only (Linux 5.12).  It crosses no mount, because the mounted
+    file system may be one that blocks.
 
-    :raise WouldWait: the kernel does not know.
+    :raise WouldWait: the path is not cached.
     """
     return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED | _NO_XDEV))
 
 
 def by_cache_across(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """As `by_cache`, across mounts: for a descriptor that is judged before it is used."""
+    """Like `by_cache`, but crosses mounts: for a descriptor that is checked before it is used."""
     return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED))
 
 
@@ -109,7 +109,7 @@ def _from_cache(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> int:
 
 
 def by_walk(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """The mechanism that opens one segment after the other, following nothing."""
+    """Opens one segment after the other and follows no symlink."""
     parent = root_fd
     try:
         for segment in segments[:-1]:
@@ -129,13 +129,13 @@ def _step(parent: int, segment: bytes, flags: int) -> int:
         try:
             fd = os.open(segment, flags | os.O_NOFOLLOW, dir_fd=parent)
         except NotADirectoryError:
-            # O_DIRECTORY hides which it was; openat2 says ELOOP for a symlink.
+            # O_DIRECTORY reports a symlink as ENOTDIR; openat2 reports ELOOP.
             mode = os.stat(segment, dir_fd=parent, follow_symlinks=False).st_mode
             if stat.S_ISLNK(mode):
                 raise _error(errno.ELOOP) from None
             if not stat.S_ISDIR(mode):
                 raise
-            continue  # it was exchanged between the two calls
+            continue  # another process replaced it between the two calls
         try:
             if only_names and stat.S_ISLNK(os.fstat(fd).st_mode):
                 raise _error(errno.ELOOP)
@@ -153,8 +153,8 @@ def _error(code: int) -> OSError:
 @cache
 def best_mechanism() -> Mechanism:
     """
-    :return: `by_openat2` where this kernel and its filters allow it, else `by_walk`.
-    :raise OSError: it could not be found out now (no descriptors); asked again next time.
+    :return: `by_openat2` if this kernel and its filters allow it, else `by_walk`.
+    :raise OSError: there is no free descriptor to try it with; the next call tries again.
     """
     root = os.open(b"/", HANDLE)
     try:
@@ -162,7 +162,7 @@ def best_mechanism() -> Mechanism:
     except OSError as error:
         if error.errno in NOT_NOW:
             raise
-        return by_walk  # ENOSYS, or whatever a seccomp filter says
+        return by_walk  # ENOSYS, or the error of a seccomp filter
     finally:
         os.close(root)
     return by_openat2
@@ -171,7 +171,7 @@ def best_mechanism() -> Mechanism:
 @cache
 def cache_answers() -> bool:
     """
-    :return: whether `by_cache` can be used here.
+    :return: whether `by_cache` works on this kernel.
     :raise OSError: as `best_mechanism`.
     """
     if best_mechanism() is not by_openat2:
@@ -184,7 +184,7 @@ def cache_answers() -> bool:
     except OSError as error:
         if error.errno in NOT_NOW:
             raise
-        return False  # EINVAL: a flag that the kernel does not know
+        return False  # EINVAL: the kernel does not know the flag
     finally:
         os.close(root)
     return True

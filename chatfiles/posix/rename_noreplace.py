@@ -1,5 +1,5 @@
 """
-A rename that never replaces anything, which ``os.rename`` cannot.
+A rename that never replaces an existing file, which ``os.rename`` cannot do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 __all__ = ["rename_new"]
 
-#: How a file system, or a kernel, says that it cannot (some of what FUSE brings).
+#: Errors of a kernel or file system (some FUSE ones) that does not support the flag.
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS})
 _RENAME_NOREPLACE = 1
 _HERE = -100  # AT_FDCWD
@@ -22,9 +22,9 @@ def rename_new(old: bytes, new: bytes, directory_fd: int = _HERE) -> bool:
     """
     Rename in one step, or not at all.
 
-    :param directory_fd: of the directory that both names are in, unless they say where they are.
-    :return: whether it was done; ``False`` where this cannot be had.
-    :raise OSError: it failed; ``FileExistsError`` when there is something of the name *new*.
+    :param directory_fd: the directory that relative names count from.
+    :return: whether it was done; ``False`` if the kernel or the file system does not support it.
+    :raise OSError: it failed; ``FileExistsError`` if *new* exists.
     """
     if _renameat2 is None:
         return False

@@ -1,7 +1,8 @@
 """
-The files that hold the role's own secrets (CONTRACT 5).
+The files that hold the role's own secrets.
 
-Everything here blocks, shortly, for a thread; what says ``at_once`` does not, for the reactor's.
+All of it may block for a short time and belongs in a thread, except the functions whose names end
+in ``at_once``, which never block.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chatfiles.workspace.files.open_beneath import open_regular
 
 __all__ = ["MAX_SECRET", "SecretFile", "is_secret", "require_secret"]
 
-#: Bytes that a secret, or its file, may have.
+#: Longest secret, and longest file of a secret, in bytes.
 MAX_SECRET: Final = 4096
 
 _VISIBLE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_SECRET}}}")
@@ -37,10 +38,10 @@ class SecretFile:
     """
     A file that holds one secret: ``.platform_inbound_secret`` or ``.auth_token``.
 
-    It is read anew at every use (four system calls), so that a change counts at once however it
-    was made.  A symlink is followed: that is how secrets are mounted into containers.
+    It is read at every use (four system calls), so that a change takes effect immediately.  A
+    symlink is followed, because containers mount secrets that way.
 
-    :param path: where it is, or will be.
+    :param path: the file; it need not exist yet.
     """
 
     _log = Logger()
@@ -48,7 +49,7 @@ class SecretFile:
     def __init__(self, path: str | bytes) -> None:
         self.path = os.path.abspath(os.fsencode(path))
         directory, self._name = os.path.split(self.path)
-        self._near = CachedDirectory(directory)
+        self._directory = CachedDirectory(directory)
         self._reported: str | None = None
 
     def __repr__(self) -> str:
@@ -63,10 +64,10 @@ class SecretFile:
         """
         :return: the secret, without white space around it; ``None`` when the file is missing,
             unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
-        :raise Unavailable: 503, out of descriptors or memory: that says nothing of the file.
+        :raise Unavailable: 503, out of descriptors or memory, which says nothing about the file.
         """
         try:
-            return self._judge(*self._content())
+            return self._checked(*self._content())
         except OSError as error:
             if error.errno in NOT_NOW:
                 raise Unavailable(retry_after=1) from error
@@ -75,17 +76,17 @@ class SecretFile:
 
     def read_at_once(self) -> str | None:
         """
-        As `read`, if the kernel has the file in memory.  Never blocks.
+        Like `read`, if the kernel has the file in memory.  Never blocks.
 
-        :raise WouldWait: it has not, or the file is no regular one in a local directory.
+        :raise WouldWait: it is not in memory, or is not a regular file in a local directory.
         """
         try:
-            return self._judge(*self._content_at_once())
+            return self._checked(*self._content_at_once())
         except (OSError, ChatfilesError):
-            raise WouldWait from None  # what that means is for `read` to say
+            raise WouldWait from None  # `read` reports it
 
-    def _judge(self, mode: int, content: bytes) -> str | None:
-        """:return: the secret that a file of this mode and content holds."""
+    def _checked(self, mode: int, content: bytes) -> str | None:
+        """:return: the secret in a file with this mode and content; problems are logged."""
         secret = content.strip().decode("ascii", "replace")
         if not stat.S_ISREG(mode):
             self._report("is not a regular file")
@@ -103,10 +104,12 @@ class SecretFile:
 
     def matches(self, presented: bytes, *, at_once: bool = False) -> bool:
         """
-        :param presented: what a caller claims to be the secret.
+        Compare in constant time.
+
+        :param presented: the secret that a client presents.
         :param at_once: do not block.
-        :return: whether it is, in time that does not depend on either; ``False`` without a secret.
-        :raise WouldWait: it cannot be told at once.
+        :return: whether it is the secret; ``False`` if there is none.
+        :raise WouldWait: only with *at_once*: the file must be read in a thread.
         :raise Unavailable: 503, see `read`.
         """
         secret = self.read_at_once() if at_once else self.read()
@@ -114,18 +117,18 @@ class SecretFile:
 
     def present(self) -> bool:
         """
-        :return: whether there is a secret, so that anybody can be let in.
+        :return: whether the file holds a secret, so that requests can be accepted.
         :raise Unavailable: 503, see `read`.
         """
         return self.read() is not None
 
     def write(self, secret: str) -> bool:
         """
-        Store a secret, mode 0600, so that a reader sees either the old file or the whole new one.
+        Store a secret, mode 0600.  A reader sees either the old file or the complete new one.
 
-        :return: whether anything had to be written.
-        :raise ValueError: it is not a secret (`is_secret`).
-        :raise OSError: it could not be stored; what was there is still there.
+        :return: whether the file changed.
+        :raise ValueError: it is not a valid secret (`is_secret`).
+        :raise OSError: it could not be stored; the old file is unchanged.
         :raise Unavailable: see `read`.
         """
         if not is_secret(secret):
@@ -147,13 +150,13 @@ class SecretFile:
         try:
             mode = os.fstat(fd).st_mode
             content = os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
-            self._near.look(fd)
+            self._directory.look(fd)
             return mode, content
         finally:
             os.close(fd)
 
     def _content_at_once(self) -> tuple[int, bytes]:
-        directory = self._near.open_at_once()
+        directory = self._directory.open_at_once()
         try:
             fd, facts = open_regular(directory, (self._name,), mechanism=by_cache)
         finally:
@@ -165,15 +168,15 @@ class SecretFile:
         finally:
             os.close(fd)
 
-    def _report(self, complaint: str | None) -> None:
-        """Log a complaint once, until it changes or goes away."""
-        if complaint is not None and complaint != self._reported:
-            self._log.warn("secret file {path} {complaint}", path=self.shown, complaint=complaint)
-        self._reported = complaint
+    def _report(self, problem: str | None) -> None:
+        """Log a problem once, until it changes or ends."""
+        if problem is not None and problem != self._reported:
+            self._log.warn("secret file {path} {problem}", path=self.shown, problem=problem)
+        self._reported = problem
 
     @staticmethod
     def _sweep(directory_fd: int, name: bytes) -> None:
-        """Remove what a process that was killed in `_replace` has left."""
+        """Remove the temporary files of killed processes."""
         for entry in os.listdir(directory_fd):
             left = os.fsencode(entry)
             if left.startswith(_temporary(name)):
@@ -183,12 +186,12 @@ class SecretFile:
 
 def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:
     """
-    Let the platform pass.  Reads the file.
+    Check that a request comes from the platform.  Reads the file.
 
-    :param presented: the bearer of a request, if it has one.
+    :param presented: the bearer token of the request, if it has one.
     :param at_once: do not block.
     :raise Unauthorized: it is not the secret, or there is none.
-    :raise WouldWait: it cannot be told at once.
+    :raise WouldWait: only with *at_once*: the file must be read in a thread.
     :raise Unavailable: 503, out of descriptors or memory.
     """
     if presented is None:
@@ -198,7 +201,7 @@ def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = F
 
 
 def _temporary(name: bytes) -> bytes:
-    # Such names are on the default deny list, as what begins with the file's own name.
+    # The default deny list covers every name that begins with the file's own name.
     return name + b".tmp-"
 
 

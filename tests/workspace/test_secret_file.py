@@ -173,7 +173,7 @@ class AtOnceTests(_FileCase):
     def test_taken_back(self) -> None:
         """What was near once is thought so for good, whatever is mounted there."""
         self.warm()
-        self.file._near._path = b"/proc/self"  # as if it were mounted there
+        self.file._directory._path = b"/proc/self"  # as if it were mounted there
         self.assertRaises(WouldWait, self.file.read_at_once)
 
     def test_not_in_memory(self) -> None:

@@ -1,6 +1,6 @@
 """
-Directories in which the reactor's own thread may open files, as far as the kernel has everything
-in memory: on a local file system, and reached without a symlink.
+Directories in which the reactor thread may open files, if the kernel has all it needs in memory: on
+a local file system, and reached without a symlink.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ __all__ = ["CachedDirectory"]
 
 class CachedDirectory:
     """
-    A directory that is near once a thread has found it so, for as long as what is there is of the
-    same file system; found anew at each use.
+    A directory that may be *near*: a thread has found it on a local file system that can answer
+    from memory.  It stays near while the same file system is mounted there.  Each use resolves the
+    path from the start.
 
     :param path: absolute, without ``.``, ``..`` or doubled slashes.
     """
@@ -26,14 +27,14 @@ class CachedDirectory:
 
     def __init__(self, path: bytes) -> None:
         self._path = path
-        self._device: bytes | None = None  # the one whose cache may be asked, if any
+        self._device: bytes | None = None  # the near file system, if any
 
     def learn(self, fd: int, file_fd: int | None = None) -> None:
         """
-        Find out whether it is near.  Blocks; never fails.
+        Find out whether the directory is near.  Blocks; never fails.
 
-        :param fd: of the directory, as it is now.
-        :param file_fd: of a file beneath it, open for reading, if such are to be read.
+        :param fd: the directory, open.
+        :param file_fd: a file beneath it, open for reading, if files will be read there.
         """
         now = device(fd)
         if now == self._device or (file_fd is not None and device(file_fd) != now):
@@ -41,11 +42,11 @@ class CachedDirectory:
         try:
             suits = is_local(fd) and (file_fd is None or reads_without_waiting(file_fd))
             self._device = now if suits and cache_answers() else None
-        except OSError:  # out of descriptors: to be asked again
+        except OSError:  # no free descriptor: the next call tries again
             self._device = None
 
     def look(self, file_fd: int | None = None) -> None:
-        """As `learn`, for a directory that is not open; one that is not there is not near."""
+        """Like `learn`, for a directory that is not open; a missing one is not near."""
         try:
             fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
@@ -58,9 +59,9 @@ class CachedDirectory:
 
     def open_at_once(self) -> int:
         """
-        :return: an ``O_PATH`` descriptor, which the caller owns.
-        :raise OSError: the directory is not there, or not one.
-        :raise WouldWait: it is not near, or the kernel does not know.
+        :return: an ``O_PATH`` descriptor; the caller closes it.
+        :raise OSError: the directory is missing, or is not a directory.
+        :raise WouldWait: it is not near, or not in the kernel's cache.
         """
         if self._device is None:
             raise WouldWait

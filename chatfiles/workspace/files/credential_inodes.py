@@ -1,7 +1,8 @@
 """
-The inodes of the role's own secrets, which nobody may be served (CONTRACT 5).
+The inodes of the role's own secrets, which are never served under any name.
 
-Everything here blocks, shortly, for a thread; what says ``at_once`` does not, for the reactor's.
+All of it may block for a short time and belongs in a thread, except the functions whose names end
+in ``at_once``, which never block.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from chatfiles.workspace.files.cached_directory import CachedDirectory
 
 __all__ = ["CredentialInodes"]
 
-#: Replaced credential inodes, still linked somewhere, that are remembered; then the oldest goes.
+#: Replaced credential inodes that are kept while they are still linked; then the oldest is dropped.
 MAX_REPLACED: Final = 64
 
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP})
@@ -26,12 +27,12 @@ _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.
 
 class CredentialInodes:
     """
-    Which inodes hold a credential, or have held one and are still linked under another name.
+    The inodes that hold a credential, or held one and are still linked under another name.
 
-    Each is kept open as ``O_PATH``, so that its number cannot be given to another file while it
-    counts; one that is linked nowhere any more is let go.  May be used from several threads.
+    Each inode is kept open as ``O_PATH``, so that the system cannot reuse its number meanwhile.  An
+    inode without links is released.  Safe to use from several threads.
 
-    :param paths: the credential files, whether or not they exist yet.
+    :param paths: the credential files; they need not exist yet.
     """
 
     def __init__(self, paths: Iterable[str | bytes]) -> None:
@@ -40,25 +41,25 @@ class CredentialInodes:
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._near = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
-        with suppress(OSError):  # `include` will say what is wrong, to somebody who asks
-            self._look_at_all()
+        with suppress(OSError):  # `include` raises it when a request needs the answer
+            self._examine_all()
 
     def include(self, facts: os.stat_result) -> bool:
         """
-        :param facts: what ``fstat`` said of a file that is about to be served.
+        :param facts: the ``fstat`` result of a file that is about to be served.
         :return: whether it is one of these inodes.
-        :raise OSError: a credential file cannot be looked at, so that this cannot be said.
+        :raise OSError: a credential file cannot be examined, so there is no answer.
         """
         with self._lock:
-            self._look_at_all()
+            self._examine_all()
             return _inode(facts) in self._held
 
     def include_at_once(self, facts: os.stat_result) -> bool:
         """
-        As `include`, if the kernel has the credential files' names in memory, and they are as they
-        were.  Never blocks.
+        Like `include`, if the kernel has the credential files' names in memory and they are
+        unchanged.  Never blocks.
 
-        :raise WouldWait: it has not, or they are not, or a thread is looking.
+        :raise WouldWait: they are not in memory, or changed, or a thread is examining them.
         """
         if not self._lock.acquire(blocking=False):
             raise WouldWait
@@ -67,19 +68,19 @@ class CredentialInodes:
                 self._compare_at_once(above, near)
             return _inode(facts) in self._held
         except OSError:
-            raise WouldWait from None  # what that means is for `include` to say
+            raise WouldWait from None  # `include` reports it
         finally:
             self._lock.release()
 
     def close(self) -> None:
-        """Let go of every inode; idempotent."""
+        """Release every inode; idempotent."""
         with self._lock:
             while self._held:
                 os.close(self._held.popitem()[1])
             self._current.clear()
 
     def _compare_at_once(self, above: bytes, near: CachedDirectory) -> None:
-        """:raise WouldWait: some file of this directory is another one than before."""
+        """:raise WouldWait: a credential file of this directory was replaced."""
         directory = near.open_at_once()
         try:
             for path in self._paths:
@@ -89,13 +90,13 @@ class CredentialInodes:
         finally:
             os.close(directory)
 
-    def _look_at_all(self) -> None:
+    def _examine_all(self) -> None:
         for near in self._near.values():
             near.look()
         for path in self._paths:
-            self._look(path)
+            self._examine(path)
 
-    def _look(self, path: bytes) -> None:
+    def _examine(self, path: bytes) -> None:
         try:
             now = os.stat(path)
             if self._current.get(path) == _inode(now):
@@ -105,7 +106,7 @@ class CredentialInodes:
             if error.errno not in _NOT_THERE:
                 raise
             if self._current.pop(path, None) is not None:
-                self._forget()
+                self._release_replaced()
             return
         inode = _inode(os.fstat(handle))
         self._current[path] = inode
@@ -113,10 +114,10 @@ class CredentialInodes:
             os.close(handle)
         else:
             self._held[inode] = handle
-        self._forget()
+        self._release_replaced()
 
-    def _forget(self) -> None:
-        """Let go of the replaced ones that are gone, or too many."""
+    def _release_replaced(self) -> None:
+        """Release replaced inodes that have no links, or are too many."""
         current = set(self._current.values())
         replaced = [inode for inode in self._held if inode not in current]
         linked = [inode for inode in replaced if _is_linked(self._held[inode])]
@@ -129,7 +130,7 @@ def _inode(facts: os.stat_result) -> tuple[int, int]:
 
 
 def _inode_at_once(directory: int, name: bytes) -> tuple[int, int] | None:
-    """:return: what is there now; ``None`` for nothing."""
+    """:return: the inode that has this name now; ``None`` if there is none."""
     try:
         handle = by_cache(directory, (name,), os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,12 +1,10 @@
 """
-Which virtual paths are never served nor listed (CONTRACT 5): globs, judged without looking at any
-file system.
+Globs of virtual paths that are never served or listed, matched without file system access.
 
-``*`` stands for any bytes within a segment, ``**`` for any bytes at all (``/**/`` also for a
-single ``/``), ``?`` for one character within a segment.  Nothing else is special, and the
-characters that are so elsewhere are refused rather than taken literally.  A rule covers what it
-names and everything below it.  ASCII letters match in either case, since the file system below may
-not tell them apart.
+``*`` matches any bytes within a segment, ``**`` matches any bytes including slashes (``/**/`` also
+matches a single ``/``), ``?`` matches one character within a segment.  Characters that are special
+in other glob dialects are refused.  A rule covers the named path and everything below it.  ASCII
+letters match in either case, because the file system may ignore case.
 """
 
 from __future__ import annotations
@@ -20,14 +18,14 @@ from chatfiles.rules.virtual_paths import ROOTS
 
 __all__ = ["DEFAULT_GLOBS", "DenyRules", "Glob"]
 
-#: The rules that always hold: what the role keeps beside the files, and secrets of the agent.
+#: Rules that always apply: the role's own files, and secrets of the agent.
 DEFAULT_GLOBS: Final[tuple[bytes, ...]] = (
     b"/configs/.auth_token*",
     b"/configs/.platform_inbound_secret*",
     b"/configs/.hermes/**",
 )
 
-#: Bytes that a glob may have, as a path (CONTRACT 5).
+#: Longest glob, in bytes: as long as a path may be.
 MAX_GLOB = 4096
 
 _TOKEN = re.compile(rb"\*+|[^*]")
@@ -40,14 +38,15 @@ _UNSUPPORTED = b"[]{}\\"
 @dataclass(frozen=True, slots=True)
 class _Automaton:
     """
-    A glob as sets of states, each set one integer: state *n* means that *n* tokens are matched.
+    A glob as a nondeterministic automaton.  State *n* means that *n* tokens have matched; a set of
+    states is one integer with one bit per state.
 
-    A byte takes a set on by two masks, so a match costs one step per byte of the path, whatever
-    the glob (the Shift-And method, Baeza-Yates and Gonnet 1992).
+    Each byte of the path advances the set with two masks, so matching takes one step per byte
+    whatever the glob (the Shift-And method, Baeza-Yates and Gonnet 1992).
 
-    :param accept: for each byte, the states that it leads on from.
-    :param stay: for each byte, the states in which it may be passed over.
-    :param free: the states whose next token also matches nothing.
+    :param accept: for each byte, the states that it advances.
+    :param stay: for each byte, the states that it leaves unchanged (inside a wildcard).
+    :param free: the states whose next token may match nothing.
     :param skip: the states which, when entered by a slash, may skip the next two tokens: ``**/``.
     """
 
@@ -95,7 +94,7 @@ class Glob:
     One rule.
 
     :param glob: bytes, absolute, beneath a root.
-    :raise ValueError: with a sentence for whoever wrote the rule.
+    :raise ValueError: it is not a valid rule; the text says why.
     """
 
     __slots__ = ("_automaton", "_prefix", "raw")
@@ -115,7 +114,7 @@ class Glob:
     def matches(self, folded: bytes) -> bool:
         """
         :param folded: a virtual path, its ASCII letters in lower case.
-        :return: whether the rule names the path or a directory above it.
+        :return: whether the rule matches the path or a directory above it.
         """
         if not folded.startswith(self._prefix):
             return False
@@ -126,7 +125,7 @@ class Glob:
         return matched or states != 0
 
     def _run(self, path: bytes) -> tuple[bool, int]:
-        automaton, states = self._automaton, 1  # nothing is matched yet
+        automaton, states = self._automaton, 1  # no token has matched yet
         for byte in path:
             if byte == _SLASH and states & automaton.final:
                 return True, states
@@ -138,10 +137,10 @@ class Glob:
 
 class DenyRules:
     """
-    The rules that hold for a workspace: `DEFAULT_GLOBS` and those of its operator.
+    The rules of a workspace: `DEFAULT_GLOBS` and those of its operator.
 
     :param extra: globs, bytes (the values of ``--deny``).
-    :raise ValueError: with a sentence for the first that is not a rule.
+    :raise ValueError: one is not a valid rule; the text says which and why.
     """
 
     __slots__ = ("globs",)
@@ -151,15 +150,15 @@ class DenyRules:
 
     def denies(self, raw: bytes) -> bool:
         """
-        :param raw: a virtual path that keeps the rules of form.
-        :return: whether it is to be treated as a missing file.
+        :param raw: a valid virtual path.
+        :return: whether it is hidden: treated as a missing file.
         """
         folded = raw.lower()
         return any(glob.matches(folded) for glob in self.globs)
 
 
 def _normal(glob: bytes) -> bytes:
-    """:return: the rule in lower case, without the tail that everything below stands for."""
+    """:return: the rule in lower case, without a trailing slash or ``/**``, which add nothing."""
     if not glob.startswith(b"/"):
         raise ValueError(_sentence(glob, "must be absolute (begin with a slash)"))
     if b"\0" in glob:
@@ -182,8 +181,8 @@ def _normal(glob: bytes) -> bytes:
     return b"/" + b"/".join(kept)
 
 
-def _sentence(glob: bytes, complaint: str) -> str:
-    return f"deny rule {glob.decode('utf-8', 'replace')!a} {complaint}"
+def _sentence(glob: bytes, problem: str) -> str:
+    return f"deny rule {glob.decode('utf-8', 'replace')!a} {problem}"
 
 
 def _named(roots: Iterable[bytes]) -> str:

@@ -20,11 +20,11 @@ class IFileStore(Interface):
 
     def open(path: VirtualPath) -> OpenFile:
         """
-        Open the regular file that *path* names, with no symlink anywhere on the way: the one choke
-        point for every operation that reads a path.  Blocks: for a thread.
+        Open the regular file that *path* names, without following any symlink.  Every operation
+        that reads a path goes through here.  Blocks: call it in a thread.
 
         :raise chatfiles.errors.NotFound: missing, below a file, or on the deny list.
-        :raise chatfiles.errors.NotARegularFile: anything else than a regular file.
+        :raise chatfiles.errors.NotARegularFile: not a regular file.
         :raise chatfiles.errors.Forbidden: the role may not read it.
         :raise chatfiles.errors.ReadFailed: the root is gone, or an I/O error.
         :raise chatfiles.errors.Unavailable: out of descriptors or memory.
@@ -32,8 +32,8 @@ class IFileStore(Interface):
 
     def open_at_once(path: VirtualPath) -> OpenFile:
         """
-        As `open`, with the same verdict, where the kernel has all that is needed in memory.  Never
+        Like `open`, with the same result, if the kernel has all that is needed in memory.  Never
         blocks.
 
-        :raise chatfiles.posix.openat2.WouldWait: it does not, or cannot tell.
+        :raise chatfiles.posix.openat2.WouldWait: it is not in memory; use `open` in a thread.
         """

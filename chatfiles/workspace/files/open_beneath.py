@@ -1,11 +1,11 @@
 """
-Opening what lies beneath a directory, with every symlink on the way refused (CONTRACT 5), and what
-a failure means to the caller.
+Opens files beneath a directory, refuses every symlink on the way, and maps failures to the errors
+that clients receive.
 
-A regular file is opened in two steps: a descriptor that only names it (``O_PATH``), and, once
-``fstat`` says that it is a regular file, one that reads it, reached through ``/proc/self/fd``.  So
-no FIFO's writer is woken, no device is started, and no path is resolved twice.  Where there is no
-``/proc`` the file is opened at once, ``O_NONBLOCK``, and judged afterwards.
+A regular file is opened in two steps.  The first descriptor only names the file (``O_PATH``).  If
+``fstat`` reports a regular file, a second descriptor for reading is opened through
+``/proc/self/fd``.  So no FIFO's writer is woken, no device is started, and no path is resolved
+twice.  Without ``/proc`` the file is opened directly with ``O_NONBLOCK`` and checked afterwards.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 PATH_MAX = 4096
 
 _READING = os.O_NONBLOCK | os.O_NOCTTY
-_MAY_BE_ASKED = HANDLE | _READING | os.O_NOFOLLOW
+_ALLOWED_FLAGS = HANDLE | _READING | os.O_NOFOLLOW
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.EISDIR})
 _NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
@@ -48,31 +48,31 @@ _NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
 
 @cache
 def _reopens() -> bool:
-    """Whether ``/proc/self/fd`` leads back to what a descriptor names."""
+    """Whether ``/proc/self/fd`` can reopen a descriptor."""
     handle = os.open(b"/", HANDLE)
     try:
-        return os.path.samestat(os.stat(_again(handle)), os.fstat(handle))
+        return os.path.samestat(os.stat(_proc_path(handle)), os.fstat(handle))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     finally:
         os.close(handle)
 
 
-def _again(handle: int) -> bytes:
+def _proc_path(handle: int) -> bytes:
     return b"/proc/self/fd/%d" % handle
 
 
 def file_not_found() -> NotFound:
-    """:return: what is said of a file that is missing, or that the caller may not know of."""
+    """:return: the error for a file that is missing, or hidden from the client."""
     return NotFound("file not found", code="file_not_found")
 
 
 def refusal(error: OSError) -> ChatfilesError:
     """
-    What a failure to open means to the caller (CONTRACT 5).
+    :return: the error that a client receives for a failed open.
 
-    ENAMETOOLONG, EILSEQ and EINVAL are a file system's word for a name that it cannot hold.  EAGAIN
-    is a lease (``fcntl``) that another program is now asked to give up.
+    ENAMETOOLONG, EILSEQ and EINVAL mean that the file system cannot store such a name.  EAGAIN
+    means a lease (``fcntl``) that another program has been asked to release.
     """
     if error.errno in _MISSING:
         return file_not_found()
@@ -89,22 +89,22 @@ def open_beneath(
     root_fd: int, segments: Sequence[bytes], flags: int, *, mechanism: Mechanism | None = None
 ) -> int:
     """
-    Open what lies at *segments* beneath a directory; the caller owns the descriptor.
+    Open what lies at *segments* beneath a directory; the caller closes the descriptor.
 
-    Mounts are crossed; a symlink never is, nor opened.
+    Mounts are crossed.  Symlinks are neither followed nor opened.
 
     :param root_fd: a descriptor of the directory, ``O_PATH`` or open for reading.
-    :param segments: names, at least one, none of them empty, ``.`` or ``..``.
-    :param flags: ``O_RDONLY``, ``O_PATH``, ``O_DIRECTORY``; what makes them harmless is added.
-    :param mechanism: `by_openat2` or `by_walk`; found out by itself when ``None``.
+    :param segments: one or more names, none of them empty, ``.`` or ``..``.
+    :param flags: ``O_RDONLY``, ``O_PATH``, ``O_DIRECTORY``; safe flags are added.
+    :param mechanism: `by_openat2` or `by_walk`; the best one if ``None``.
     :raise chatfiles.errors.InvalidPath: 400, a segment is not a name.
-    :raise chatfiles.errors.NotFound: 404, missing, or below something that is not a directory.
+    :raise chatfiles.errors.NotFound: 404, missing, or a parent is not a directory.
     :raise chatfiles.errors.NotARegularFile: 400, a symlink anywhere, a socket, or no segments.
     :raise chatfiles.errors.Forbidden: 403.
-    :raise chatfiles.errors.Unavailable: 503, out of descriptors or memory, or leased out.
-    :raise chatfiles.errors.ReadFailed: 500, anything else that the kernel may say.
+    :raise chatfiles.errors.Unavailable: 503, out of descriptors or memory, or leased.
+    :raise chatfiles.errors.ReadFailed: 500, any other error of the kernel.
     """
-    if flags & ~_MAY_BE_ASKED:
+    if flags & ~_ALLOWED_FLAGS:
         raise ValueError("open_beneath opens for reading only")
     if not segments:
         raise NotARegularFile()
@@ -132,9 +132,9 @@ def open_regular(
     """
     Open the regular file at *segments* beneath a directory, for reading.
 
-    :param reopen: whether to go by way of ``/proc/self/fd``; found out by itself when ``None``.
-    :return: the descriptor, which the caller owns, and what ``fstat`` says of it.
-    :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 for all but a regular file.
+    :param reopen: whether to open through ``/proc/self/fd``; detected if ``None``.
+    :return: the descriptor, which the caller closes, and its ``fstat`` result.
+    :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 if it is not a regular file.
     """
     try:
         fd = _open_for_reading(
@@ -159,7 +159,7 @@ def _open_for_reading(
     handle = open_beneath(root_fd, segments, os.O_PATH, mechanism=mechanism)
     try:
         _require_regular(os.fstat(handle))
-        return os.open(_again(handle), os.O_RDONLY | os.O_CLOEXEC | _READING)
+        return os.open(_proc_path(handle), os.O_RDONLY | os.O_CLOEXEC | _READING)
     finally:
         os.close(handle)
 
@@ -171,11 +171,11 @@ def _require_regular(facts: os.stat_result) -> None:
 
 def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
     """
-    Open a directory of this machine, following no symlink on the whole way to it.
+    Open a directory of this machine; no symlink on the way to it is followed.
 
     :param path: absolute, without ``.``, ``..`` or doubled slashes.
-    :return: an ``O_PATH`` descriptor, which the caller owns.
-    :raise OSError: the directory is not there, or not one.
+    :return: an ``O_PATH`` descriptor, which the caller closes.
+    :raise OSError: the directory is missing, or is not a directory.
     """
     segments = [segment for segment in path.split(b"/") if segment]
     if not segments:
@@ -185,5 +185,5 @@ def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
 
 @cache
 def _top() -> int:
-    """The root directory of the machine, held open for good."""
+    """The root directory of the machine; it stays open."""
     return os.open(b"/", HANDLE)

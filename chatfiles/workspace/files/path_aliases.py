@@ -1,6 +1,6 @@
 """
-Files that have several virtual paths, because one root's directory lies within another's: a rule
-about any of them is one about the file.
+Files that have several virtual paths, because one root's directory lies inside another's.  A deny
+rule about one of the paths applies to the file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ Place = tuple[bytes, bytes]
 
 class PathAliases:
     """
-    Symlinks are not followed beneath a root, so where a path leads is known without looking.
+    Finds the other virtual paths of a file.  It needs no file system access, because symlinks
+    beneath a root are never followed.
 
-    :param roots: root and directory of this machine, absolute and without symlinks.
-    :param more: other virtual directories, and where they are, which no path leads through.
+    :param roots: pairs of a root and its directory on this machine, absolute and without symlinks.
+    :param more: further pairs whose virtual paths count, but which no request can name.
     """
 
     __slots__ = ("_names",)
@@ -32,8 +33,8 @@ class PathAliases:
 
     def of(self, root: bytes, raw: bytes) -> Iterator[bytes]:
         """
-        :param root: the root that *raw* begins with.
-        :param raw: a virtual path that keeps the rules of form.
+        :param root: the root of *raw*.
+        :param raw: a valid virtual path.
         :return: the other virtual paths of the same file.
         """
         for beginning, instead in self._names.get(root, ()):
@@ -42,7 +43,7 @@ class PathAliases:
 
 
 def _name(place: Place, other: Place) -> Iterator[Place]:
-    """Yield how virtual paths through *place* begin that lead into *other*; and how there."""
+    """Yield path prefixes through *place* that lead into *other*, with their prefix there."""
     (virtual, directory), (other_virtual, other_directory) = place, other
     if place == other:
         return
@@ -53,7 +54,7 @@ def _name(place: Place, other: Place) -> Iterator[Place]:
 
 
 def _below(path: bytes, directory: bytes) -> bytes | None:
-    """:return: what leads from *directory* to *path*, with its slash; ``None`` if nothing does."""
+    """:return: what follows *directory* in *path*, with its slash; ``None`` if it is elsewhere."""
     directory = directory.rstrip(b"/")
     if path == directory or path.startswith(directory + b"/"):
         return path[len(directory) :]

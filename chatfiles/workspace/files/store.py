@@ -1,5 +1,5 @@
 """
-The files of a workspace by virtual path: the one place that opens what a caller names.
+Opens the files of a workspace by virtual path.  Every path from a client is opened here.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ __all__ = ["FileStore"]
 
 class _Root:
     """
-    The directory of one root, found anew for every file: it may be replaced, or appear later.
+    The directory of one root.  It is opened again for every file, because it may be replaced or
+    appear later.
 
-    A symlink that leads to it when the role starts is the operator's, and is followed as it stands
-    at each time.  Where there was none, none is followed later: whoever may write beside a root
-    must not be able to turn it into another directory.
+    If its path has a symlink when the role starts, the operator made it, and symlinks there are
+    followed from then on.  Otherwise none is followed later: a user who can write beside a root
+    must not be able to redirect it.
 
     :param root: its name.
-    :ivar path: where it is, absolute.
-    :ivar expected: whether it has to be there: it was, or the operator has said where it is.  That
-        it is gone is a fault of the machine; else it has no files, such as a ``/plugins`` on a
-        machine without plugins.
+    :ivar path: its directory, absolute.
+    :ivar expected: whether the directory must exist: it existed before, or the operator configured
+        it.  If it is missing then, requests fail with 500.  A root that is not expected, such as
+        ``/plugins`` on a machine without plugins, has no files.
     """
 
     __slots__ = ("_near", "_plain", "expected", "path")
@@ -55,7 +56,7 @@ class _Root:
         self.expected = self.path != root or os.path.isdir(self.path)
 
     def open(self, mechanism: Mechanism | None) -> int:
-        """:raise OSError: it is not there, or not a directory.  Blocks."""
+        """:raise OSError: it is missing, or not a directory.  Blocks."""
         if self._plain:
             fd = open_directory(self.path, mechanism=mechanism)
         else:
@@ -65,10 +66,10 @@ class _Root:
 
     def learn(self, fd: int, file_fd: int) -> None:
         """
-        Find out whether the cache may be asked next time.  Blocks; never fails.
+        Find out whether the next file may be opened from the kernel's cache.  Blocks; never fails.
 
-        :param fd: of the directory, as it is now.
-        :param file_fd: of a regular file beneath it.
+        :param fd: the directory, open.
+        :param file_fd: a regular file beneath it, open.
         """
         if self._plain:
             self._near.learn(fd, file_fd)
@@ -76,7 +77,7 @@ class _Root:
     def open_at_once(self) -> int:
         """
         :raise OSError: as `open`.
-        :raise WouldWait: the cache may not be asked, or does not know.
+        :raise WouldWait: it cannot be opened from the kernel's cache.
         """
         return self._near.open_at_once()
 
@@ -84,17 +85,17 @@ class _Root:
 @implementer(IFileStore)
 class FileStore:
     """
-    The files beneath the directories of this machine.
+    The files beneath the roots.
 
-    Hard links are served like any file, except those of the role's own credentials.
+    Hard links are served like any file, except links to the role's own credentials.
 
-    :param roots: root (one of `ROOTS`) → directory; a relative one counts from where the process
-        is now.  A root that is not named has no files.
-    :param deny: what is never served.
-    :param credentials: paths of the role's credential files, whose inodes are never served; what is
-        denied in ``/configs`` is denied beside them, too.
-    :param mechanism: how paths are resolved (`chatfiles.workspace.files.open_beneath`), for tests.
-    :raise ValueError: a root that is not one of `ROOTS`.
+    :param roots: root (one of `ROOTS`) → directory; a relative one counts from the current
+        directory.  A root that is not given has no files.
+    :param deny: paths that are never served.
+    :param credentials: paths of the role's credential files.  Their inodes are never served, and
+        the deny rules for ``/configs`` apply to their directories too.
+    :param mechanism: how paths are resolved (`chatfiles.posix.openat2`), for tests.
+    :raise ValueError: a root is not one of `ROOTS`.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class FileStore:
 
     def open(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open`; a root that is not configured is a missing file."""
-        root = self._judge(path)
+        root = self._allowed_root(path)
         root_fd = self._open_root(root)
         try:
             fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
@@ -132,11 +133,11 @@ class FileStore:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
-        root = self._judge(path)
+        root = self._allowed_root(path)
         try:
             root_fd = root.open_at_once()
         except OSError:
-            raise WouldWait from None  # what that means is for `open` to say
+            raise WouldWait from None  # `open` reports it
         try:
             fd, facts = open_regular(root_fd, path.segments, mechanism=by_cache)
         finally:
@@ -144,8 +145,8 @@ class FileStore:
         file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
         return _unless(self._credentials.include_at_once, file, facts)
 
-    def _judge(self, path: VirtualPath) -> _Root:
-        """:return: where the path leads, if it may lead anywhere."""
+    def _allowed_root(self, path: VirtualPath) -> _Root:
+        """:return: the root of the path, if no rule hides the path."""
         root = self._roots.get(path.root)
         if root is None or self._deny.denies(path.raw):
             raise file_not_found()
@@ -159,15 +160,15 @@ class FileStore:
         """
         :param root: one of `ROOTS`.
         :return: a descriptor of its directory, which the caller closes.
-        :raise NotFound: it is not configured.
-        :raise ReadFailed: it is gone.
+        :raise NotFound: the root is not configured.
+        :raise ReadFailed: its directory is missing.
         """
         if root not in self._roots:
             raise file_not_found()
         return self._open_root(self._roots[root])
 
     def missing(self) -> list[tuple[bytes, bytes]]:
-        """:return: the roots, and their directories, that should be there and are not."""
+        """:return: the roots whose directories should exist but do not, with those directories."""
         return [
             (name, root.path)
             for name, root in self._roots.items()
@@ -175,7 +176,7 @@ class FileStore:
         ]
 
     def close(self) -> None:
-        """Release what the store keeps open; files that were opened stay open.  Idempotent."""
+        """Release what the store keeps open.  Opened files stay open.  Idempotent."""
         self._credentials.close()
 
     def _open_root(self, root: _Root) -> int:
@@ -185,7 +186,7 @@ class FileStore:
             if error.errno == errno.ENOENT and not root.expected:
                 raise file_not_found() from error
             refused = refusal(error)
-            # Where the roots are is the operator's doing: that one is gone is not a missing file.
+            # The operator configured the root, so a missing directory is not the client's 404.
             ours = isinstance(refused, (Forbidden, Unavailable))
             raise (refused if ours else ReadFailed()) from error
 
@@ -194,8 +195,8 @@ def _unless(
     include: Callable[[os.stat_result], bool], file: OpenFile, facts: os.stat_result
 ) -> OpenFile:
     """
-    :param include: whether these facts are of one of the role's own secrets.
-    :return: the file, unless it is one, under whatever name.
+    :param include: whether these facts belong to one of the role's own secrets.
+    :return: the file, unless it is such a secret.
     """
     try:
         if include(facts):

@@ -1,5 +1,5 @@
 """
-Requests of a workspace to its platform's registry: small JSON bodies, bounded in size and time.
+Requests from a workspace to the registry of its platform: JSON bodies, bounded in size and time.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from twisted.web.http_headers import Headers
 
 from chatfiles.rules.base_url import parse_base_url
 
-__all__ = ["Answer", "HTTPClient", "RegistryClient", "why_no_answer"]
+__all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"]
 
-#: Seconds that one request may take, its answer's body included.
+#: Seconds for one request, including the body of its response.
 REQUEST_TIMEOUT: Final = 10.0
-#: Bytes of an answer's body that are taken.
-MAX_ANSWER: Final = 65536
-#: The most seconds that a platform's Retry-After makes us wait.
+#: Largest response body, in bytes.
+MAX_RESPONSE: Final = 65536
+#: Longest wait that a Retry-After header can ask for, in seconds.
 MAX_RETRY_AFTER: Final = 300
-#: Characters of a platform's error text that are shown.
-MAX_TOLD: Final = 200
+#: Characters of a platform's error text that are logged.
+MAX_ERROR_TEXT: Final = 200
 
 
 class HTTPClient(Protocol):
-    """What is used of `treq.client.HTTPClient`."""
+    """The part of `treq.client.HTTPClient` that is used."""
 
     def request(
         self,
@@ -53,12 +53,13 @@ class HTTPClient(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RegistryResponse:
     """
-    What the platform said.
+    The response of the platform.
 
-    :param retry_after: seconds that it asks to wait; 0 when it does not, or names a date.
-    :param fields: the JSON object of the body, ``None`` when it is none; may hold secrets.
+    :param status: the HTTP status.
+    :param retry_after: seconds to wait, from Retry-After; 0 if it is absent or a date.
+    :param fields: the JSON object in the body; ``None`` if it is not one.  May hold secrets.
     """
 
     status: int
@@ -67,27 +68,29 @@ class Answer:
 
     @property
     def good(self) -> bool:
-        """Whether it is a success, told in JSON."""
+        """Whether it is a success with a JSON body."""
         return 200 <= self.status < 300 and self.fields is not None
 
     def complaint(self) -> str:
-        """:return: what the log says of an answer that is not good; no control characters."""
+        """:return: a text for the log about a response that is not good; no control characters."""
         if 200 <= self.status < 300:
             return f"answered {self.status}, but not with a JSON object"
         if 300 <= self.status < 400:
             return f"answered {self.status}: a redirect, which is not followed; correct the URL"
-        told = (self.fields or {}).get("error")
-        if not isinstance(told, str):
+        text = (self.fields or {}).get("error")
+        if not isinstance(text, str):
             return f"answered {self.status}"
-        shown = "".join(character for character in told if character.isprintable())
-        return f"answered {self.status}: {shown[:MAX_TOLD]}"
+        shown = "".join(character for character in text if character.isprintable())
+        return f"answered {self.status}: {shown[:MAX_ERROR_TEXT]}"
 
 
 class RegistryClient:
     """
+    Sends requests to the registry.
+
     :param clock: the reactor, or a clock.
-    :param client: made over the agent to use, which verifies certificates.
-    :param platform_url: base URL, ``http`` or ``https``; may have a path, nothing after that.
+    :param client: an HTTP client that verifies certificates.
+    :param platform_url: base URL, ``http`` or ``https``; it may have a path, but no query.
     :raise ValueError: *platform_url* is not such a URL.
     """
 
@@ -97,18 +100,23 @@ class RegistryClient:
         #: The base URL, with one slash at its end.
         self.base = parse_base_url(platform_url) + "/"
 
-    async def post(self, route: str, body: Mapping[str, object], token: str | None) -> Answer:
+    async def post(
+        self, route: str, body: Mapping[str, object], token: str | None
+    ) -> RegistryResponse:
         """
-        :param route: what follows the base URL, without a slash before it.
-        :param token: the bearer to present, or ``None``.
-        :return: the answer, whatever its status; a redirect is not followed.
-        :raise Exception: whatever kept a whole answer from coming within 10 seconds.
+        :param route: the path after the base URL, without a leading slash.
+        :param body: the JSON object to send.
+        :param token: the bearer token to present, or ``None``.
+        :return: the response, whatever its status; redirects are not followed.
+        :raise Exception: no complete response came within 10 seconds; the error says why.
         """
         exchange = Deferred.fromCoroutine(self._exchange(route, body, token))
         exchange.addTimeout(REQUEST_TIMEOUT, self._clock)
         return await exchange
 
-    async def _exchange(self, route: str, body: Mapping[str, object], token: str | None) -> Answer:
+    async def _exchange(
+        self, route: str, body: Mapping[str, object], token: str | None
+    ) -> RegistryResponse:
         headers = Headers({"Content-Type": ["application/json"], "Accept": ["application/json"]})
         if token is not None:
             headers.setRawHeaders("Authorization", [f"Bearer {token}"])
@@ -124,15 +132,17 @@ class RegistryClient:
         collected = _Body()
         response.deliverBody(collected)
         content = await collected.whole
-        return Answer(response.code, _retry_after(response.headers), _json_object(content))
+        return RegistryResponse(
+            response.code, _retry_after(response.headers), _json_object(content)
+        )
 
 
 class _Body(BodyProtocol):
     """
-    Collects the body of an answer, up to `MAX_ANSWER`.
+    Collects a response body of at most `MAX_RESPONSE` bytes.
 
-    :ivar whole: fires with the body; fails if it is cut or too long.  Cancelling it ends the
-        connection.
+    :ivar whole: fires with the body; fails if it is interrupted or too long.  Cancelling it closes
+        the connection.
     """
 
     def __init__(self) -> None:
@@ -143,8 +153,8 @@ class _Body(BodyProtocol):
         if self.whole.called:
             return
         self._content += data
-        if len(self._content) > MAX_ANSWER:
-            self.whole.errback(ValueError(f"an answer of more than {MAX_ANSWER} bytes"))
+        if len(self._content) > MAX_RESPONSE:
+            self.whole.errback(ValueError(f"a response of more than {MAX_RESPONSE} bytes"))
             self._stop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -161,17 +171,17 @@ class _Body(BodyProtocol):
             transport.stopProducing()
 
 
-def why_no_answer(error: BaseException) -> str:
+def why_no_response(error: BaseException) -> str:
     """
-    :param error: what `RegistryClient.post` failed with.
-    :return: a text for the log, without anything that the other end may have sent.
+    :param error: the error of `RegistryClient.post`.
+    :return: a text for the log that repeats nothing the platform sent.
     """
     reasons = getattr(error, "reasons", None)
     inner = reasons[0].value if reasons else error
     if isinstance(inner, (CancelledError, DeadlineError)):
         return f"none within {REQUEST_TIMEOUT:g} seconds"
-    told_by_us = isinstance(inner, (ConnectError, DNSLookupError))
-    if told_by_us or type(inner).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
+    is_our_text = isinstance(inner, (ConnectError, DNSLookupError))
+    if is_our_text or type(inner).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
         return f"{qual(type(inner))}: {inner}"
     return qual(type(inner))
 

@@ -1,5 +1,5 @@
 """
-The workspace makes itself known to its platform: register, then heartbeats (CONTRACT 4).
+Registers the workspace with its platform, then sends heartbeats.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.workspace.registration.client import (
-    Answer,
     HTTPClient,
     RegistryClient,
-    why_no_answer,
+    RegistryResponse,
+    why_no_response,
 )
 from chatfiles.workspace.secret_file import SecretFile, is_secret
 
 __all__ = ["InThread", "RegistrationService"]
 
-#: Seconds between heartbeats (CONTRACT 2).
+#: Seconds between heartbeats.
 INTERVAL: Final = 30.0
-#: Seconds before registering is tried again: after the first failure, and at most.
+#: Seconds before registration is retried: after the first failure, and at most.
 FIRST_RETRY: Final = 1.0
 LAST_RETRY: Final = 60.0
 
 REGISTER: Final = "registry/register"
 HEARTBEAT: Final = "registry/heartbeat"
 
-#: Runs a function that blocks, and gives its result (`chatfiles.runtime.threads.Threads.run`).
+#: Runs a blocking function in a thread and returns its result (`Threads.run`).
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class RegistrationService(Service):
     """
-    A service that registers this workspace with its platform and keeps it registered.
+    Registers this workspace with its platform and keeps it registered.
 
-    What the platform gives is stored: the inbound secret whenever it is not the one in its file,
+    It stores what the platform sends: the inbound secret whenever it differs from the file, and
     the auth token when the platform mints one.  Neither is ever logged.  The token is read from its
-    file for every request, so an operator may put one there at any time.
+    file for every request, so an operator can provide one at any time.
 
-    Registering is tried again after 1 to 60 seconds, later if the platform says so; heartbeats go
-    on meanwhile.  A heartbeat that is answered 404 makes it register again.
+    A failed registration is retried after 1 to 60 seconds, or later if the platform asks for it.
+    Heartbeats continue meanwhile.  A heartbeat with a 404 response starts a new registration.
 
     :param clock: the reactor, or a clock.
-    :param client: made over the agent to use, which verifies certificates; redirects are refused.
-    :param platform_url: base URL, ``http`` or ``https``; may have a path, nothing after that.
+    :param client: an HTTP client that verifies certificates; redirects are not followed.
+    :param platform_url: base URL, ``http`` or ``https``; it may have a path, but no query.
     :param workspace_id: UUID, as text.
-    :param advertise_url: where the platform reaches this workspace.
-    :param secret_file: where the inbound secret goes.
-    :param token_file: where the auth token is, or goes.
+    :param advertise_url: the URL at which the platform reaches this workspace.
+    :param secret_file: stores the inbound secret.
+    :param token_file: holds or stores the auth token.
     :param interval: seconds between heartbeats.
-    :param card_name: what the agent card calls this workspace; the platform in the field refuses
-        a registration without a card.
-    :param in_thread: runs reads and writes of the files off the reactor's thread.
-    :param jitter: a new number from 0 up to 1 at each call.
+    :param card_name: the name on the agent card; the Go platform refuses a registration without a
+        card.
+    :param in_thread: runs file reads and writes in a thread.
+    :param jitter: returns a random number from 0 up to 1.
     :raise ValueError: *platform_url* is not such a URL.
     """
 
@@ -92,7 +92,7 @@ class RegistrationService(Service):
             "agent_card": {"name": card_name},
             "delivery_mode": "push",
         }
-        self._sign_of_life: Mapping[str, object] = {"workspace_id": workspace_id}
+        self._heartbeat: Mapping[str, object] = {"workspace_id": workspace_id}
         self._secret_file = secret_file
         self._token_file = token_file
         self._interval = interval
@@ -103,24 +103,24 @@ class RegistrationService(Service):
         self._said: dict[str, str] = {}
         self._failures = 0
         self._register_at: float | None = None
-        self._beat_at = 0.0
+        self._heartbeat_at = 0.0
 
     @property
     def registered(self) -> bool:
-        """Whether the platform has taken this workspace and has not forgotten it since."""
+        """Whether the platform has accepted the registration and still knows this workspace."""
         return self._task is not None and self._register_at is None
 
     def startService(self) -> None:
-        """Register now; the first heartbeat comes one interval later."""
+        """Register now; the first heartbeat follows one interval later."""
         service: Any = super()
         service.startService()
         self._register_at = self._clock.seconds()
-        self._beat_at = self._register_at + self._interval
+        self._heartbeat_at = self._register_at + self._interval
         self._task = Deferred.fromCoroutine(self._run())
         self._task.addErrback(self._ended)
 
     def stopService(self) -> Deferred[None]:
-        """:return: fires once the request that was running is given up."""
+        """:return: fires when the running request is cancelled."""
         service: Any = super()
         service.stopService()
         task, self._task = self._task, None
@@ -131,63 +131,63 @@ class RegistrationService(Service):
 
     def _ended(self, failure: Failure) -> None:
         if not isinstance(failure.value, CancelledError):
-            self._log.failure("enrolment has stopped", failure)
+            self._log.failure("registration has stopped", failure)
 
     async def _run(self) -> None:
         while self.running:
-            register_at, beat_at = self._register_at, self._beat_at
-            due = beat_at if register_at is None else min(register_at, beat_at)
+            register_at, heartbeat_at = self._register_at, self._heartbeat_at
+            due = heartbeat_at if register_at is None else min(register_at, heartbeat_at)
             delay = due - self._clock.seconds()
             if delay > 0:
                 await deferLater(self._clock, delay)
             if due == register_at:
                 await self._register()
             else:
-                await self._beat()
+                await self._send_heartbeat()
 
     async def _register(self) -> None:
-        answer = await self._ask(REGISTER, self._registration)
-        if answer is not None and answer.good:
+        response = await self._ask(REGISTER, self._registration)
+        if response is not None and response.good:
             self._failures, self._register_at = 0, None
             return
         backoff = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 16))
-        asked = answer.retry_after if answer is not None else 0
+        asked = response.retry_after if response is not None else 0
         self._failures += 1
-        # Spread, so that a platform that comes back is not met by all its workspaces at once.
+        # Spread, so that workspaces do not all register at once when a platform comes back.
         spread = max(FIRST_RETRY, backoff * (1 + self._jitter()) / 2)
         self._register_at = self._clock.seconds() + asked + spread
 
-    async def _beat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         began = self._clock.seconds()
-        answer = await self._ask(HEARTBEAT, self._sign_of_life)
-        asked = answer.retry_after if answer is not None else 0
-        self._beat_at = began + max(self._interval, asked)
-        if answer is not None and answer.status == 404 and self._register_at is None:
+        response = await self._ask(HEARTBEAT, self._heartbeat)
+        asked = response.retry_after if response is not None else 0
+        self._heartbeat_at = began + max(self._interval, asked)
+        if response is not None and response.status == 404 and self._register_at is None:
             self._register_at = self._clock.seconds()
 
-    async def _ask(self, route: str, body: Mapping[str, object]) -> Answer | None:
+    async def _ask(self, route: str, body: Mapping[str, object]) -> RegistryResponse | None:
         """
-        Make one request, keep what it gives, and tell the log when the outcome is a new one.
+        Make one request, store what the response brings, and log a result that is new.
 
-        :return: ``None`` when no whole answer came.
+        :return: the response; ``None`` if no complete one came.
         """
         try:
             token = await self._token()
-            answer = await self._registry.post(route, body, token)
+            response = await self._registry.post(route, body, token)
         except Exception as error:
             if self.running:
-                self._say(route, f"no answer ({why_no_answer(error)})")
+                self._say(route, f"no response ({why_no_response(error)})")
             return None
-        if answer.good and answer.fields is not None:
+        if response.good and response.fields is not None:
             self._say(route, "accepted", good=True)
-            await self._keep("auth_token", self._token_file, answer.fields)
-            await self._keep("platform_inbound_secret", self._secret_file, answer.fields)
-            return answer
-        complaint = answer.complaint()
-        if answer.status == 401:
-            complaint = f"refused, 401: put this workspace's token into {self._token_file.shown}"
-        self._say(route, complaint.replace(token, "…") if token else complaint)
-        return answer
+            await self._keep("auth_token", self._token_file, response.fields)
+            await self._keep("platform_inbound_secret", self._secret_file, response.fields)
+            return response
+        problem = response.complaint()
+        if response.status == 401:
+            problem = f"refused, 401: put this workspace's token into {self._token_file.shown}"
+        self._say(route, problem.replace(token, "…") if token else problem)
+        return response
 
     async def _token(self) -> str | None:
         token = cast("str | None", await self._in_thread(self._token_file.read))
@@ -221,7 +221,7 @@ class RegistrationService(Service):
             self._log.info("{key} stored in {path}", key=key, path=file.shown)
 
     def _say(self, about: str, text: str, *, good: bool = False) -> None:
-        """Log what has become of something, unless that is what was said of it last."""
+        """Log a result, unless it is the same as the last one on this subject."""
         if self._said.get(about) != text:
             self._said[about] = text
             log = self._log.info if good else self._log.warn

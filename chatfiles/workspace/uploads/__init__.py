@@ -1,3 +1,3 @@
 """
-Uploads: parsed while they arrive, written in threads, published all or nothing (CONTRACT 7).
+Uploads: parsed while they arrive, written in threads, published all or none.
 """

@@ -1,5 +1,5 @@
 """
-Where uploads are kept: reached without following symlinks, and swept when the role starts.
+The directory of uploads: reached without following symlinks, and swept when the role starts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEX
 
 
 def write_error(error: OSError) -> ChatfilesError:
-    """:return: what the caller is told of *error*."""
+    """:return: the error that the client receives."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace()
     if error.errno in NOT_NOW:
@@ -50,8 +50,8 @@ class UploadDirectory:
     """
     ``/workspace/.molecule/chat-uploads`` of a workspace.
 
-    :param open_root: opens the directory of ``/workspace``; the caller closes the descriptor.
-    :param unnamed: whether to try ``O_TMPFILE``, once.
+    :param open_root: opens the directory of ``/workspace`` and returns a descriptor to close.
+    :param unnamed: whether to try ``O_TMPFILE``.
     """
 
     def __init__(self, open_root: Callable[[], int], *, unnamed: bool = True) -> None:
@@ -60,10 +60,10 @@ class UploadDirectory:
 
     def open(self, *, create: bool = True) -> int:
         """
-        :param create: make what is missing, mode 0700.
+        :param create: create missing directories, mode 0700.
         :return: a descriptor of the directory.
-        :raise OSError: it cannot be reached; ``ELOOP`` or ``ENOTDIR`` when something else is there.
-        :raise WriteFailed: there is no ``/workspace``.
+        :raise OSError: it cannot be opened; ``ELOOP`` or ``ENOTDIR`` if it is not a directory.
+        :raise WriteFailed: ``/workspace`` is missing.
         """
         try:
             fd = self._open_root()
@@ -80,14 +80,14 @@ class UploadDirectory:
         return fd
 
     def new_file(self, directory_fd: int) -> UnpublishedFile:
-        """:return: a file in the making in the directory."""
+        """:return: a new file in the directory that is not visible yet."""
         if self._unnamed is None:
             self._unnamed = can_name_later(directory_fd)
         return UnpublishedFile(directory_fd, self._unnamed)
 
     def sweep(self) -> int:
         """
-        Remove what a killed process has left.  Blocks.
+        Remove what a killed process left.  Blocks.
 
         :return: how many files.
         """
@@ -107,10 +107,10 @@ class UploadDirectory:
 
 
 def _make(segment: bytes, directory_fd: int) -> None:
-    """Make a directory unless there is something, and bring its name to the disk."""
+    """Create a directory if the name is free, and flush the name to the disk."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(segment, 0o700, dir_fd=directory_fd)
-        # The descriptor may be one that only names the directory.
+        # *directory_fd* may be O_PATH, which cannot be flushed.
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
         try:
             os.fsync(fd)
@@ -126,11 +126,11 @@ def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno == errno.EWOULDBLOCK:
-            raise  # else it is a file system without locks
+            raise  # other errors: a file system without locks
 
 
 def _remove_unlocked(directory_fd: int, name: str) -> int:
-    """:return: how many files are gone: none, if another process is writing it."""
+    """:return: how many files were removed: 0 if another process is writing it."""
     try:
         if not stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode):
             return 0

@@ -1,5 +1,5 @@
 """
-One upload: what arrives is parsed, hashed and written; at the end all is published, or nothing.
+One upload request: its files are parsed, hashed and written, then all published or none.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ _URI_PREFIX = "workspace:/workspace/" + "/".join(s.decode() for s in UPLOAD_SEGM
 @dataclass(frozen=True, slots=True)
 class IngestLimits:
     """
-    :param file_bytes: of one file.
-    :param request_bytes: of a whole request body.
+    The limits of an upload.
+
+    :param file_bytes: largest file.
+    :param request_bytes: largest request body.
     """
 
     file_bytes: int
@@ -38,7 +40,7 @@ class IngestLimits:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What the caller is told of a file."""
+    """What the client receives about a stored file."""
 
     uri: str
     name: str
@@ -48,7 +50,7 @@ class StoredFile:
     sha256: str
 
     def view(self) -> dict[str, object]:
-        """:return: the entry of the answer (CONTRACT 7)."""
+        """:return: the file's entry in the JSON response."""
         return {
             "uri": self.uri,
             "name": self.name,
@@ -60,7 +62,7 @@ class StoredFile:
 
 
 class _Part:
-    """A file that is arriving."""
+    """A file that is being received."""
 
     def __init__(
         self, begins: FileBegins, prefix: str, new_file: Callable[[], UnpublishedFile]
@@ -86,10 +88,10 @@ class _Part:
 
 class Ingestion:
     """
-    Takes the body of one request (a `chatfiles.streams.body_sink.BlockingSink`).
+    Stores the files of one request (a `chatfiles.streams.body_sink.BlockingSink`).
 
-    :param boundary: of the form.
-    :param prefix: makes 32 hexadecimal digits for the name of a stored file.
+    :param boundary: the boundary of the multipart form.
+    :param prefix: returns 32 new hexadecimal digits for the name of a stored file.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class Ingestion:
 
     def prepare(self) -> None:
         """
-        The body is complete: bring it to the disk.
+        The body is complete: flush the files to the disk.
 
         :raise ChatfilesError: 400, 500 or 507.
         """
@@ -142,10 +144,10 @@ class Ingestion:
 
     def finish(self) -> list[StoredFile]:
         """
-        Publish what has been prepared.  It can still be taken back; see `close`.
+        Publish the files.  `close` withdraws them unless `keep` was called.
 
-        :return: what has been stored, in the order of the form.
-        :raise ChatfilesError: 500 or 507; nothing has been stored.
+        :return: the stored files, in the order of the form.
+        :raise ChatfilesError: 500 or 507; nothing is stored.
         """
         try:
             publish_all(self._files(), self._directory_fd)
@@ -157,12 +159,12 @@ class Ingestion:
         return [part.stored() for part in self._parts]
 
     def keep(self) -> None:
-        """What has been published stays: its sender is told of it."""
+        """Keep the published files: the client receives the response."""
         self._parts, self._is_published = [], False  # their files are closed
         self._close_directory()
 
     def close(self) -> None:
-        """Release everything; what has been published is taken back.  Idempotent."""
+        """Release everything and withdraw published files that were not kept.  Idempotent."""
         if self._is_published:
             withdraw_all(self._files(), self._directory_fd)
         for part in self._parts:

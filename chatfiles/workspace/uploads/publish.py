@@ -1,10 +1,9 @@
 """
-From files in the making to files of the workspace: all of a request, or none.
+Publishes the files of a request: all of them, or none.
 
-The system gives names to files one by one.  So that a process that is killed between two of them
-leaves nothing either, what is about to appear is written down before: a *note* that is removed once
-all of it has.  A note that is found when the role starts names what has to go.  Names are taken
-away in the same way.
+The system names files one by one.  A process may be killed between two of them.  So the names are
+first written to a *note*, a small file that is removed when all files have their names.  When the
+role starts, it removes every file that a leftover note lists.  Withdrawing works the same way.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create
 
 __all__ = ["NOTE", "publish_all", "withdraw_all", "withdraw_noted"]
 
-#: How the name of a note ends.
+#: Suffix of a note's name.
 NOTE = ".note"
-#: What a note may name, which is nothing but uploads: each on a line of its own.
+#: The only names that a note may list, one per line: those of uploads.
 _NAMED = re.compile(rb"([0-9a-f]{32}-[A-Za-z0-9._-]{1,100})\n")
 _LONGEST_NOTE = 16 * 1024
 
@@ -30,10 +29,11 @@ _Note = tuple[int, str]
 
 def publish_all(files: _Files, directory_fd: int) -> None:
     """
-    Make all of *files*, which are complete, visible under their names, or none.
+    Give all *files* their final names, or none.
 
-    :param directory_fd: of the directory in which they are.
-    :raise OSError: one of them could not be.
+    :param files: complete files and their names.
+    :param directory_fd: the directory that holds them.
+    :raise OSError: one of them could not be published; none is.
     """
     note = _write_note(files, directory_fd)
     try:
@@ -52,12 +52,14 @@ def publish_all(files: _Files, directory_fd: int) -> None:
 
 def withdraw_all(files: _Files, directory_fd: int) -> None:
     """
-    Make what has been published invisible again: all of it, or all of it at the next start.
+    Remove the final names of published files.  What remains after a failure is removed at the next
+    start.
 
-    :param directory_fd: of the directory in which they are.
+    :param files: the files and their names.
+    :param directory_fd: the directory that holds them.
     """
     note = None
-    with contextlib.suppress(OSError):  # a full disk is one more reason to remove them
+    with contextlib.suppress(OSError):  # a full disk: remove them without a note
         note = _write_note(files, directory_fd)
     for file, _ in files:
         file.withdraw()
@@ -67,7 +69,7 @@ def withdraw_all(files: _Files, directory_fd: int) -> None:
 
 
 def _write_note(files: _Files, directory_fd: int) -> _Note | None:
-    """:return: its descriptor and name; ``None`` for one file, which is there or is not."""
+    """:return: its descriptor and name; ``None`` for one file, which needs no note."""
     if len(files) < 2:
         return None
     note = create_locked(directory_fd, NOTE)
@@ -82,7 +84,7 @@ def _write_note(files: _Files, directory_fd: int) -> _Note | None:
 
 
 def _drop_note(note: _Note | None, directory_fd: int) -> None:
-    """Remove it, if it is still there."""
+    """Remove the note if it still exists."""
     if note is not None:
         os.close(note[0])
         with contextlib.suppress(OSError):
@@ -91,10 +93,10 @@ def _drop_note(note: _Note | None, directory_fd: int) -> None:
 
 def withdraw_noted(fd: int, directory_fd: int) -> int:
     """
-    Remove what a note names.
+    Remove the files that a note lists.
 
-    :param fd: reads the note, which may hold anything that the workspace's owner has put there.
-    :return: how many files.
+    :param fd: the note, open for reading.  The workspace's owner can write anything into it.
+    :return: how many files were removed.
     """
     removed = 0
     for name in _NAMED.findall(os.pread(fd, _LONGEST_NOTE, 0)):

@@ -1,5 +1,5 @@
 """
-What an uploaded file is called: the name that a caller gives, made harmless (CONTRACT 7).
+Makes a safe file name from the name that a client gave.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ import re
 
 __all__ = ["safe_name"]
 
-#: Characters of a name.
+#: Longest name, in characters.
 MAX_NAME = 100
-#: Characters of an extension, its dot included, that a shortened name keeps.
+#: Longest extension that a shortened name keeps, its dot included.
 MAX_EXTENSION = 16
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -18,8 +18,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 def safe_name(given: str) -> str:
     """
-    :param given: the file name of a multipart part, whatever it is.
-    :return: its last segment, of ``A-Za-z0-9._-`` only, 1 to 100 characters, never ``.`` or ``..``.
+    :param given: the file name of a multipart part; any text.
+    :return: its last segment with only ``A-Za-z0-9._-``, 1 to 100 characters, never ``.`` or
+        ``..``.
     """
     name = _UNSAFE.sub("_", given.rsplit("/", 1)[-1])
     if len(name) > MAX_NAME:

@@ -1,5 +1,5 @@
 """
-Files in the making: nobody sees one under a final name before it is published.
+Files that are being written: none has its final name before it is published.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from chatfiles.posix.rename_noreplace import rename_new
 
 __all__ = ["PART", "PREFIX", "UnpublishedFile", "can_name_later", "create_locked", "write_all"]
 
-#: How the names of what must not outlive the process begin, and how that of a part ends.
+#: Prefix of temporary names, which a sweep may remove, and the suffix of a file's.
 PREFIX, PART = ".upload-", ".part"
 
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
-#: How a file system says that it has no unnamed files.
+#: Errors of a file system without unnamed files.
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
-#: How one says that a file can have one name only (FAT, and much of what FUSE brings), or that the
-#: one without a name is not on the same file system as its directory (layers of some kinds).
+#: Errors of a file system on which a file has one name only (FAT, many FUSE ones), or on which an
+#: unnamed file is on another file system than its directory (some layered ones).
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 )
-#: Bytes after which the system is told to begin with writing: else it keeps a tenth of the memory
-#: back, and whoever waits for a large file to be on the disk waits for that.
-_WRITE_OUT = 8 << 20
+#: Bytes after which the kernel is asked to start writing.  Otherwise it collects up to a tenth of
+#: the memory, and the final flush of a large file takes that much longer.
+_START_WRITING = 8 << 20
 _SYNC_FILE_RANGE_WRITE = 2
-#: Names that are tried when a sweep comes between the creation of a file and its lock.
+#: Attempts, in case a sweep comes between the creation of a file and its lock.
 _TRIES = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,10 +38,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
     """
-    Create a file, mode 0600, that no sweep removes while this process lives: whoever sweeps leaves
-    alone what is locked, and the lock goes with the process.
+    Create a locked file, mode 0600.  A sweep leaves locked files alone; the lock ends with this
+    process.
 
-    :return: a descriptor that writes to it, and its name.
+    :return: a descriptor for writing, and the file's name.
     :raise OSError: it cannot be created.
     """
     flags = _WRITE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -55,7 +55,7 @@ def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
 
 
 def _lock(fd: int) -> bool:
-    """:return: whether the file is ours: not locked, and perhaps removed, by a sweep."""
+    """:return: whether we hold the lock and no sweep has removed the file."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -67,7 +67,7 @@ def _lock(fd: int) -> bool:
 
 def write_all(fd: int, data: bytes) -> None:
     """
-    :raise OSError: not all of it could be written.
+    :raise OSError: the data could not be written completely.
     """
     view = memoryview(data)
     while view:
@@ -76,10 +76,10 @@ def write_all(fd: int, data: bytes) -> None:
 
 def can_name_later(directory_fd: int) -> bool:
     """
-    Try it: not every file system that has files without a name lets them be given one.
+    Try to name an unnamed file.  Not every file system with unnamed files supports it.
 
-    :return: whether a file that is made without a name in that directory can be published.
-    :raise OSError: it cannot be told, such as on a full disk.
+    :return: whether an unnamed file in that directory can be published.
+    :raise OSError: there is no answer, such as on a full disk.
     """
     file = UnpublishedFile(directory_fd)
     try:
@@ -98,25 +98,25 @@ def can_name_later(directory_fd: int) -> bool:
 
 class UnpublishedFile:
     """
-    A file in the making, mode 0600.
+    A file, mode 0600, that is being written and has no final name yet.
 
-    :param directory_fd: of the directory in which it will appear.
+    :param directory_fd: the directory in which it will appear.
     :param unnamed: whether to try ``O_TMPFILE``.
-    :raise OSError: it cannot be made.
+    :raise OSError: it cannot be created.
     """
 
     def __init__(self, directory_fd: int, unnamed: bool = True) -> None:
         self._directory_fd = directory_fd
         self._temporary: str | None = None
         self._published: str | None = None
-        self._written = self._on_its_way = 0
+        self._written = self._flushed = 0
         self._fd = self._create_unnamed() if unnamed else -1
         if self._fd < 0:
             self._fd, self._temporary = create_locked(directory_fd, PART)
 
     @property
     def has_name(self) -> bool:
-        """Whether it has a temporary one."""
+        """Whether it has a temporary name."""
         return self._temporary is not None
 
     def _create_unnamed(self) -> int:
@@ -128,7 +128,7 @@ class UnpublishedFile:
             return -1
         if os.path.exists(f"/proc/self/fd/{fd}"):
             return fd
-        os.close(fd)  # without /proc it could never be given a name
+        os.close(fd)  # without /proc it can never get a name
         return -1
 
     def write(self, data: bytes) -> None:
@@ -137,25 +137,25 @@ class UnpublishedFile:
         """
         write_all(self._fd, data)
         self._written += len(data)
-        if self._written - self._on_its_way >= _WRITE_OUT:
-            _write_out(self._fd, self._on_its_way, self._written - self._on_its_way)
-            self._on_its_way = self._written
+        if self._written - self._flushed >= _START_WRITING:
+            _start_writing(self._fd, self._flushed, self._written - self._flushed)
+            self._flushed = self._written
 
     def complete(self) -> None:
         """
-        Bring everything to the disk.
+        Flush everything to the disk.
 
-        :raise OSError: it did not get there.
+        :raise OSError: that failed.
         """
         os.fsync(self._fd)
-        os.close(os.dup(self._fd))  # some file systems tell only at close
+        os.close(os.dup(self._fd))  # some file systems report errors only at close
 
     def publish(self, name: str) -> None:
         """
-        Make it visible.  Never replaces anything.
+        Give the file its final name.  Never replaces anything.
 
         :param name: one segment.
-        :raise OSError: it cannot be; ``EEXIST`` when there is something of that name.
+        :raise OSError: that failed; ``EEXIST`` if the name exists.
         """
         if self._temporary is None:
             os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd)
@@ -174,14 +174,14 @@ class UnpublishedFile:
             self._temporary = None
 
     def withdraw(self) -> None:
-        """Make it invisible again."""
+        """Remove its final name again."""
         if self._published is not None:
             name, self._published = self._published, None
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._directory_fd)
 
     def close(self) -> None:
-        """Write no more; what was not published is gone.  Idempotent."""
+        """Close the file; if it was not published, it is gone.  Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):
@@ -192,8 +192,8 @@ class UnpublishedFile:
                 os.unlink(name, dir_fd=self._directory_fd)
 
 
-def _write_out(fd: int, offset: int, length: int) -> None:
-    """Have the disk begin with a span.  What fails is told by ``fsync``."""
+def _start_writing(fd: int, offset: int, length: int) -> None:
+    """Ask the kernel to start writing a span.  ``fsync`` reports its failures."""
     _libc.sync_file_range(
         fd, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE
     )
@@ -203,7 +203,7 @@ def _move(directory_fd: int, old: str, new: str) -> None:
     """Rename without replacing."""
     if rename_new(os.fsencode(old), os.fsencode(new), directory_fd):
         return
-    # The name is random, and nobody else has been told of it yet.
+    # The name is random and not published yet, so no other process uses it.
     with contextlib.suppress(FileNotFoundError):
         os.stat(new, dir_fd=directory_fd, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

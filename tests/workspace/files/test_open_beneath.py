@@ -513,7 +513,7 @@ class ChoiceTests(SynchronousTestCase):
         self.assertTrue(module._reopens())
         for elsewhere in (b"/no/proc", self.top + b"/f/proc", self.top):
             module._reopens.cache_clear()
-            self.patch(module, "_again", lambda handle, there=elsewhere: there)
+            self.patch(module, "_proc_path", lambda handle, there=elsewhere: there)
             self.assertFalse(module._reopens())
             fd, _ = open_regular(self.root, [b"f"])
             os.close(fd)

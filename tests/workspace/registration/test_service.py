@@ -452,7 +452,7 @@ class TroubleTests(_Case):
             self.assertEqual(self.silent.cancelled, 0)
             self.advance(0.1)
         self.assertEqual(self.silent.cancelled, 1)
-        self.assertIn("no answer (none within 10 seconds)", self.log(events))
+        self.assertIn("no response (none within 10 seconds)", self.log(events))
         self.advance(1)
         self.assertEqual(len(self.silent.pending), 2)
 
@@ -474,7 +474,7 @@ class TroubleTests(_Case):
         enrolment = self.start(self.silent, interval=10_000.0)
         response = Response()
         self.silent.pending[0].callback(response)
-        body = b'{"platform_inbound_secret": "x", "more": "' + b"m" * client.MAX_ANSWER
+        body = b'{"platform_inbound_secret": "x", "more": "' + b"m" * client.MAX_RESPONSE
         for at in range(0, len(body), 1000):
             response.protocol.dataReceived(body[at : at + 1000])
         self.assertEqual(response.stopped, 1)
