@@ -13,5 +13,6 @@ release = version = __version__
 extensions = ["sphinx.ext.autodoc", "interfaces", "state_diagrams"]
 exclude_patterns = ["_build", "_ext", "containers", "several-nodes", "systemd"]
 html_theme = "alabaster"
+html_theme_options = {"page_width": "1120px", "body_max_width": "none"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
