@@ -17,6 +17,7 @@ from chatfiles.http.response_head import MAX_INTERIM
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
+from chatfiles.runtime.options import OPTIONS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
@@ -70,6 +71,15 @@ class ReferenceTests(SynchronousTestCase):
             *file_headers.RELAYED_RESPONSE_HEADERS,
         ):
             self.assertIn(f"``{name.decode()}``", text)
+
+    def test_options(self) -> None:
+        """An option is missing or another one, or has another default."""
+        text = page("options")
+        listed = dict(re.findall(r"^   \* - ``--([a-z-]+)``\n     - (.*)$", text, re.MULTILINE))
+        self.assertEqual(set(listed), {each.name for each in OPTIONS})
+        for each in OPTIONS:
+            if each.default is not None and each.name != "open-registration":
+                self.assertEqual(listed[each.name].strip("`"), each.default, each.name)
 
     def test_limits(self) -> None:
         """A limit is another one."""
