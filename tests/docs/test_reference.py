@@ -17,9 +17,10 @@ from chatfiles.http.response_head import MAX_INTERIM
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
+from chatfiles.runtime.options import OPTIONS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
-REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference", "http.rst")
+REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
 #: What the console script calls errors of its own, and codes that are only a class's default.
 NOT_SENT = {"bad_request", "not_found"}
 
@@ -39,41 +40,56 @@ def codes_in_source() -> set[str]:
     return found - NOT_SENT
 
 
-class ReferenceTests(SynchronousTestCase):
-    """``docs/reference/http.rst``."""
+def page(name: str) -> str:
+    """:return: a page of the reference, its lines joined where a paragraph goes over them."""
+    with open(os.path.join(REFERENCE, name + ".rst"), encoding="utf-8") as file:
+        return re.sub(r"(?<=\S)\n +(?=[^\s*-])", " ", file.read())
 
-    def setUp(self) -> None:
-        with open(REFERENCE) as file:
-            self.text = file.read()
+
+class ReferenceTests(SynchronousTestCase):
+    """``docs/reference/``."""
 
     def test_codes(self) -> None:
-        """A code that a caller may get is not there, or one that nobody gets is."""
-        section = self.text[self.text.index("\nStatuses\n") : self.text.index("\nFraming\n")]
-        told = set(re.findall(r"``([a-z_]+)``", section))
-        self.assertEqual(told, codes_in_source())
+        """A code that a client may get is not there, or one that none gets is."""
+        text = page("errors")
+        section = text[text.index("\nStatuses\n") : text.index("\nTexts\n")]
+        listed = set(re.findall(r"``([a-z_]+)``", section))
+        self.assertEqual(listed, codes_in_source())
 
     def test_statuses(self) -> None:
         """A status of an error is missing."""
-        told = set(map(int, re.findall(r"^(\d{3})  ", self.text, re.MULTILINE)))
+        listed = set(map(int, re.findall(r"^   \* - (\d{3})$", page("errors"), re.MULTILINE)))
         classes = [each for each in vars(errors).values() if isinstance(each, type)]
         statuses = {each.status for each in classes if issubclass(each, ChatfilesError)}
-        self.assertEqual(told, statuses)
+        self.assertEqual(listed, statuses)
 
     def test_fields(self) -> None:
-        """A field that crosses a hop is missing."""
+        """A header that crosses a hop is missing."""
+        text = page("downloads")
         for name in (
             *file_headers.FORWARDED_REQUEST_HEADERS,
             *file_headers.RELAYED_RESPONSE_HEADERS,
         ):
-            self.assertIn(f"``{name.decode()}``", self.text)
+            self.assertIn(f"``{name.decode()}``", text)
+
+    def test_options(self) -> None:
+        """An option is missing or another one, or has another default."""
+        text = page("options")
+        listed = dict(re.findall(r"^   \* - ``--([a-z-]+)``\n     - (.*)$", text, re.MULTILINE))
+        self.assertEqual(set(listed), {each.name for each in OPTIONS})
+        for each in OPTIONS:
+            if each.default is not None and each.name != "open-registration":
+                self.assertEqual(listed[each.name].strip("`"), each.default, each.name)
 
     def test_limits(self) -> None:
         """A limit is another one."""
-        for text in (
-            f"{request_head.MAX_HEAD_BYTES} octets up to the empty line",
-            f"field lines of a head                   {request_head.MAX_HEAD_LINES} ",
-            f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB of a declared length are read and dropped",
-            f"for {LINGER_BYTES >> 10} KiB or {LINGER_SECONDS:.0f} seconds more",
-            f"behind at most {MAX_INTERIM} interim answers",
+        limits, http, resolution = page("limits-and-shutdown"), page("http"), page("resolution")
+        drained, lingering = request.KEEP_ALIVE_DRAIN >> 10, LINGER_BYTES >> 10
+        for text, where in (
+            (f"{request_head.MAX_HEAD_BYTES} bytes up to the empty line", limits),
+            (f"   * - header lines of a request\n     - {request_head.MAX_HEAD_LINES}\n", limits),
+            (f"up to {drained} KiB of a declared length are read and dropped", http),
+            (f"read for {lingering} KiB or {LINGER_SECONDS:.0f} seconds more", http),
+            (f"after at most {MAX_INTERIM} interim responses", resolution),
         ):
-            self.assertIn(text, self.text)
+            self.assertIn(text, where)

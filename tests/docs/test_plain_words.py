@@ -1,0 +1,184 @@
+"""
+The manual is in plain English: words of a private language do not come back.
+
+Not looked at: literals and code blocks, which quote what programs say and what it is called.  To
+check another file, add it to `PAGES`; to ban another word, add a line to `PLAINER`.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from io import StringIO
+from tokenize import COMMENT, generate_tokens
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.docs import ROOT, manual_pages, read
+
+#: What is checked, as paths below the top of the checkout.
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "newsfragments/README.md"]
+
+#: Directories whose Python is checked too: docstrings and comments.
+PACKAGES: list[str] = []
+
+#: A word to avoid, as a regular expression → what to say.
+PLAINER = {
+    r"octets?": "byte",
+    r"callers?": "client",
+    r"answer(s|ed|ing)?": "response, respond",
+    r"heads?": "header, headers",
+    r"(header|request|response|trailer) fields?|field lines?": "header, header line",
+    r"cut(s|ting)?": "interrupted, ended, closed",
+    r"told|tells of": "receives, is notified, reports",
+    r"judg(e|es|ed|ing|ment)": "check, validate",
+    r"anew": "from the start, again",
+    r"(go|goes|going|went|gone) on": "continue, resume",
+    r"(hold|holds|held|holding) back": "back-pressure, delay",
+    r"(is|are|was|were|be|been) away": "unavailable",
+    r"foreign(?! (key|function))": "third-party",
+    r"(of|by|for|to) others|others'": "third-party, name the actor",
+    r"dial(s|ed|led|ing|ling)?": "connect",
+    r"(no|some|any|every)body|whoever|whomever": "name the actor",
+    r"enrol(s|led|ling|ment)?": "register, registration",
+    r"patience|hang[- ]?ups?|in a hurry": "timeout, disconnect, at once",
+}
+_WORDS = {re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE): say for pattern, say in PLAINER.items()}
+
+# ``literal``, `literal`, :role:`target`; the last may go over a line's end.
+_LITERAL = re.compile(r"``.*?``|`[^`]*`", re.DOTALL)
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+#: RFC 9110 has a method of this name.
+_METHOD = re.compile(r"\bHEAD\b")
+
+
+def prose(text: str) -> str:
+    """:return: *text* without literals and code blocks; its lines keep their numbers."""
+    text = _LITERAL.sub(_blank, _FENCE.sub(_blank, text))
+    lines = _METHOD.sub("", text).split("\n")
+    kept, code, indent, paragraph = [], False, 0, ""
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        if code and line.strip() and depth <= indent:
+            code = False
+        kept.append("" if code else line)
+        if line.strip() and not code:
+            # Deeper than what introduces it: "::" at the end of a paragraph, or Markdown's four.
+            paragraph, indent = line.rstrip(), depth
+        elif not line.strip() and not code:
+            code = paragraph.endswith("::") and not paragraph.lstrip().startswith(".. list-table")
+            code = code or paragraph.lstrip().startswith(".. code-block::")
+    return "\n".join(kept)
+
+
+def prose_of_markdown(text: str) -> str:
+    """:return: as `prose`; what is indented by four or more behind an empty line is code."""
+    kept, code, blank = [], False, True
+    for line in _METHOD.sub("", _LITERAL.sub(_blank, _FENCE.sub(_blank, text))).split("\n"):
+        if line.strip():
+            code = line.startswith("    ") and (code or blank)
+        kept.append("" if code else line)
+        blank = not line.strip()
+    return "\n".join(kept)
+
+
+def prose_of_python(source: str) -> str:
+    """:return: the docstrings and comments of *source*, without literals, each in its own line."""
+    lines = [""] * (source.count("\n") + 1)
+    for token in generate_tokens(StringIO(source).readline):
+        if token.type == COMMENT:
+            lines[token.start[0] - 1] = token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if ast.get_docstring(node) is not None and isinstance(first, ast.Expr):
+                text = ast.get_source_segment(source, first) or ""
+                lines[first.lineno - 1 : first.end_lineno] = text.split("\n")
+    return _LITERAL.sub(_blank, "\n".join(lines))
+
+
+def _blank(found: re.Match[str]) -> str:
+    return "\n" * found[0].count("\n")
+
+
+def found_in(page: str, text: str) -> list[str]:
+    """:return: for each word to avoid, where it stands and what to say in its place."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        for word, say in _WORDS.items():
+            found += [f"{page}:{number}: {each[0]!r}: {say}" for each in word.finditer(line)]
+    return found
+
+
+class WordsTests(SynchronousTestCase):
+    """What a stranger reads."""
+
+    maxDiff = None
+
+    def test_manual(self) -> None:
+        """A page of the manual uses a word that a stranger has to decode."""
+        found = []
+        for page in manual_pages():
+            found += found_in(f"docs/{page}", prose(read("docs", page)))
+        self.assertEqual("\n".join(found), "")
+
+    def test_pages(self) -> None:
+        """So does another page."""
+        found = []
+        for page in PAGES:
+            found += found_in(page, prose_of_markdown(read(page)))
+        self.assertEqual("\n".join(found), "")
+
+    def test_packages(self) -> None:
+        """So does a docstring or comment."""
+        found = []
+        for package in PACKAGES:
+            for directory, _, names in os.walk(os.path.join(ROOT, package)):
+                for name in sorted(names):
+                    if name.endswith(".py"):
+                        page = os.path.relpath(os.path.join(directory, name), ROOT)
+                        found += found_in(page, prose_of_python(read(page)))
+        self.assertEqual("\n".join(found), "")
+
+    def test_fragments(self) -> None:
+        """So does a news fragment."""
+        found = []
+        for name in fragments():
+            found += found_in(name, prose_of_markdown(read(name)))
+        self.assertEqual("\n".join(found), "")
+
+
+def fragments() -> list[str]:
+    """:return: the news fragments."""
+    directory = os.path.join(ROOT, "newsfragments")
+    names = sorted(name for name in os.listdir(directory) if name.startswith(("+", *"0123456789")))
+    return [f"newsfragments/{name}" for name in names]
+
+
+class ProseTests(SynchronousTestCase):
+    """What is looked at."""
+
+    def lines(self, text: str) -> list[int]:
+        """:return: the lines of *text* in which the word is found."""
+        return [int(each.split(":")[1]) for each in found_in("x", text)]
+
+    def test_manual(self) -> None:
+        """A word in a code block is found, or one after it is not."""
+        text = "Title\n=====\n\n``caller``, the caller::\n\n   caller\n\n     caller\n\nThe caller."
+        self.assertEqual(self.lines(prose(text)), [4, 10])
+
+    def test_lists(self) -> None:
+        """What is indented in a table or a list is taken for code."""
+        text = ".. list-table::\n   :header-rows: 1\n\n   * - caller\n     - b\n\n* Of\n  callers."
+        self.assertEqual(self.lines(prose(text)), [4, 8])
+
+    def test_markdown(self) -> None:
+        """A word in an indented or fenced block is found, or one in a list is not."""
+        text = "caller\n\n    caller\n\n- a\n  caller\n\n```\ncaller\n```\n`head` HEAD head"
+        self.assertEqual(self.lines(prose_of_markdown(text)), [1, 6, 11])
+
+    def test_python(self) -> None:
+        """A name or a string of the program is found, or a docstring or comment is not."""
+        text = 'def caller():\n    """The\n    caller, `caller`."""\n    x = "caller"  # caller\n'
+        self.assertEqual(self.lines(prose_of_python(text)), [3, 4])
