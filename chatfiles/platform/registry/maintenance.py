@@ -85,7 +85,10 @@ async def visit_postgres(url: str, reactor: Any, *, change: bool) -> SchemaState
         address, reactor=reactor, timeout=LOCK_TIMEOUT, statement_timeout=LOCK_TIMEOUT
     )
     dialer.start()
-    link = await dialer.dial()
+    try:
+        link = await dialer.dial()
+    finally:
+        dialer.close()
     try:
         version = await schema.applied_version(link)
         missing = pending(migrations, version)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.python.failure import Failure
 
-from chatfiles.errors import RegistryUnavailable
+from chatfiles.errors import RegistryUnavailable, Unavailable
 from chatfiles.platform.registry.postgres.address import Place, PostgresAddress
 from chatfiles.platform.registry.postgres.connection import (
     LINK_ERRORS,
@@ -75,13 +75,24 @@ class PostgresConnector:
         self._threads = Threads(reactor, "chatfiles-registry-lookup", count, abandon=True)
         self._lookups = NameLookup(self._threads.run, lookup, threads=count)
         self._known: dict[str, Sequence[IPAddress]] = {}
+        self._lookup_error = ""
+        self._closed = False
         self._parameters = DEFAULTS | dict(address.parameters)
         self._parameters.setdefault("tcp_user_timeout", f"{timeout * 1000:.0f}")
         self._parameters["client_encoding"] = "UTF8"
 
     def start(self) -> None:
-        """Begin to look up names; does nothing the second time."""
-        self._threads.start()
+        """Begin to look up names; does nothing the second time, or once closed."""
+        if not self._closed:
+            self._threads.start()
+
+    def close(self) -> None:
+        """
+        End the look-up threads; idempotent.  The thread of a look-up that is running ends after
+        it, and is not waited for.
+        """
+        self._closed = True
+        self._threads.settled().addCallback(lambda _: self._threads.stop())
 
     def dial(self) -> Deferred[PostgresConnection]:
         """
@@ -93,7 +104,7 @@ class PostgresConnector:
     async def _dial(self) -> PostgresConnection:
         deadline = self._reactor.seconds() + self._timeout
         places = await self._places()
-        trouble = PostgresError("no address of the server is known: its name cannot be looked up")
+        trouble = PostgresError(f"no address of the server is known: {self._lookup_error}")
         for index, place in enumerate(places):
             # An address that does not answer leaves time for the others.
             left = deadline - self._reactor.seconds()
@@ -122,7 +133,9 @@ class PostgresConnector:
             self._known[name] = addresses
 
         def not_found(failure: Failure) -> None:
-            failure.trap(OSError, UnicodeError, NotInTime)
+            self._lookup_error = "its name cannot be looked up"
+            if failure.trap(OSError, UnicodeError, NotInTime, Unavailable) is Unavailable:
+                self._lookup_error += f": {failure.getErrorMessage()}"
 
         looked_up = self._lookups.addresses(name).addTimeout(self._timeout / 2, self._reactor)
         return looked_up.addCallbacks(found, not_found)

@@ -137,6 +137,7 @@ class PostgresRegistry(SQLRegistry):
         await self._opening.close()
         await gatherResults([self._readers.close(), self._writers.close()])
         await self._listener.close()
+        self._dialer.close()
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
         async def work(link: PostgresConnection) -> T:
