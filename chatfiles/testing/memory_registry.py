@@ -1,5 +1,5 @@
 """
-A registry in memory, for tests: the contract's suite holds it to what the real ones do.
+A registry in memory, for tests.  It passes the same contract tests as the registries in databases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.queries import (
     already_claimed,
     token_exists,
-    unknown_place,
+    unknown_workspace,
     workspace_exists,
 )
 from chatfiles.platform.registry.rows import utc
@@ -47,13 +47,13 @@ class _Entry:
 @implementer(IWorkspaceRegistry)
 class MemoryRegistry:
     """
-    A fake that answers at once, or when it is let.
+    A fake whose results are available immediately, or when the test releases them.
 
-    As with the real ones, calls before `start` and after `close` fail.
+    As with the other registries, calls before `start` and after `close` fail.
 
-    :ivar holding: while true, what is asked is done, but its answer waits for `release`.
+    :ivar holding: while true, calls are executed, but their results wait for `release`.
     :ivar asked: the name of every call so far, in order.
-    :param now: gives the aware time.
+    :param now: gives the current time, aware.
     :param new_id: gives the id of a new token.
     """
 
@@ -78,8 +78,8 @@ class MemoryRegistry:
     @property
     def failing(self) -> bool:
         """
-        While true, every call fails with `RegistryUnavailable` and changes nothing; subscribers
-        are told ``None``, as by a registry that cannot tell any more.
+        While true, every call fails with `RegistryUnavailable` and changes nothing.  Setting it
+        notifies subscribers of ``None``, as a registry does that can no longer see changes.
         """
         return self._failing
 
@@ -87,51 +87,58 @@ class MemoryRegistry:
     def failing(self, failing: bool) -> None:
         self._failing = failing
         if failing:
-            self._subscribers.tell(None)
+            self._subscribers.notify(None)
 
     @property
     def watching(self) -> bool:
-        """Whether it does not fail."""
+        """Whether it is not `failing`."""
         return not self._failing
 
     def release(self) -> None:
-        """Hold no more, and give the answers that were held, in order."""
+        """Stop holding results, and deliver those that were held, in order."""
         self.holding = False
         while self._held:
             self._held.pop(0)()
 
     def start(self) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         self._open = not (self._closed or self._failing)
-        return self._answer("start", lambda: None)
+        return self._respond("start", lambda: None)
 
     def close(self) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         self._open, self._closed = False, True
         self.release()
         return succeed(None)
 
     def check(self) -> Deferred[None]:
-        return self._answer("check", lambda: None)
+        """See `IWorkspaceRegistry`."""
+        return self._respond("check", lambda: None)
 
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        """See `IWorkspaceRegistry`."""
         return self._subscribers.subscribe(changed)
 
     def workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
-        return self._answer("workspace", lambda: self._live(workspace_id))
+        """See `IWorkspaceRegistry`."""
+        return self._respond("workspace", lambda: self._live(workspace_id))
 
     def fresh_workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
-        return self._answer("fresh_workspace", lambda: self._live(workspace_id))
+        """See `IWorkspaceRegistry`."""
+        return self._respond("fresh_workspace", lambda: self._live(workspace_id))
 
     def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
+        """See `IWorkspaceRegistry`."""
         def read() -> Sequence[Workspace]:
             rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.workspace.id))
             if after is not None and after not in self._rows:
-                raise unknown_place()
+                raise unknown_workspace()
             ids = [row.workspace.id for row in rows]
             behind = rows[0 if after is None else ids.index(after) + 1 :]
             live = [row.workspace for row in behind if row.workspace.status != "removed"]
             return live[:limit]
 
-        return self._answer("workspaces", read)
+        return self._respond("workspaces", read)
 
     def create_workspace(
         self,
@@ -146,6 +153,7 @@ class MemoryRegistry:
         scopes: frozenset[Scope],
         token_name: str | None,
     ) -> Deferred[Workspace]:
+        """See `IWorkspaceRegistry`."""
         def change() -> Workspace:
             if workspace_id in self._rows:
                 raise workspace_exists()
@@ -156,7 +164,7 @@ class MemoryRegistry:
             self._add_token(workspace_id, digest, prefix, scopes, token_name)
             return created
 
-        return self._answer("create_workspace", change)
+        return self._respond("create_workspace", change)
 
     def register(
         self,
@@ -166,7 +174,8 @@ class MemoryRegistry:
         delivery_mode: str | None,
         create_name: str | None,
     ) -> Deferred[Workspace | None]:
-        return self._answer(
+        """See `IWorkspaceRegistry`."""
+        return self._respond(
             "register", lambda: self._register(workspace_id, url, delivery_mode, create_name)
         )
 
@@ -182,6 +191,7 @@ class MemoryRegistry:
         scopes: frozenset[Scope],
         name: str | None,
     ) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
         def change() -> Workspace | None:
             if self._entries_of(workspace_id):
                 raise already_claimed()
@@ -191,28 +201,31 @@ class MemoryRegistry:
                 self._add_token(workspace_id, digest, prefix, scopes, name)
             return found
 
-        return self._answer("claim", change)
+        return self._respond("claim", change)
 
     def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
+        """See `IWorkspaceRegistry`."""
         def change() -> str | None:
             found = self._live(workspace_id)
             if found is not None and not found.inbound_secret:
                 found = self._store(replace(found, inbound_secret=candidate))
             return None if found is None else found.inbound_secret
 
-        return self._answer("ensure_secret", change)
+        return self._respond("ensure_secret", change)
 
-    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
+    def touch_workspaces(self, last_seen: Mapping[UUID, datetime]) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         def change() -> None:
-            for workspace_id, heard_at in heard.items():
+            for workspace_id, seen_at in last_seen.items():
                 found = self._live(workspace_id)
                 if found is not None:
-                    latest = _later(found.last_heartbeat_at, heard_at)
+                    latest = _later(found.last_heartbeat_at, seen_at)
                     self._rows[workspace_id].workspace = replace(found, last_heartbeat_at=latest)
 
-        return self._answer("touch_workspaces", change)
+        return self._respond("touch_workspaces", change)
 
     def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
         def change() -> bool:
             found = self._live(workspace_id)
             if found is None:
@@ -222,16 +235,17 @@ class MemoryRegistry:
             self._store(replace(found, status="removed"))
             return True
 
-        return self._answer("remove_workspace", change)
+        return self._respond("remove_workspace", change)
 
     def token(self, digest: bytes) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
         def read() -> Token | None:
             for entry in self._entries.values():
                 if entry.digest == digest and not entry.revoked:
                     return entry.token
             return None
 
-        return self._answer("token", read)
+        return self._respond("token", read)
 
     def create_token(
         self,
@@ -243,6 +257,7 @@ class MemoryRegistry:
         name: str | None,
         only_first: bool = False,
     ) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
         def change() -> Token | None:
             if self._live(workspace_id) is None:
                 return None
@@ -251,30 +266,34 @@ class MemoryRegistry:
             self._check_new(digest)
             return self._add_token(workspace_id, digest, prefix, scopes, name)
 
-        return self._answer("create_token", change)
+        return self._respond("create_token", change)
 
     def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:
-        return self._answer("has_live_token", lambda: bool(self._entries_of(workspace_id)))
+        """See `IWorkspaceRegistry`."""
+        return self._respond("has_live_token", lambda: bool(self._entries_of(workspace_id)))
 
     def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
+        """See `IWorkspaceRegistry`."""
         def read() -> Sequence[Token]:
             found = [entry.token for entry in self._entries_of(workspace_id)]
             return sorted(found, key=lambda token: (token.created_at, token.id))
 
-        return self._answer("tokens", read)
+        return self._respond("tokens", read)
 
     def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
         def change() -> bool:
             entry = self._entries.get(token_id)
             if entry is None or entry.revoked or entry.token.workspace_id != workspace_id:
                 return False
             entry.revoked = True
-            self._subscribers.tell(workspace_id)
+            self._subscribers.notify(workspace_id)
             return True
 
-        return self._answer("revoke_token", change)
+        return self._respond("revoke_token", change)
 
     def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         def change() -> None:
             for token_id, used_at in used.items():
                 entry = self._entries.get(token_id)
@@ -282,7 +301,7 @@ class MemoryRegistry:
                     latest = _later(entry.token.last_used_at, used_at)
                     entry.token = replace(entry.token, last_used_at=latest)
 
-        return self._answer("touch_tokens", change)
+        return self._respond("touch_tokens", change)
 
     def _live(self, workspace_id: UUID) -> Workspace | None:
         row = self._rows.get(workspace_id)
@@ -329,28 +348,28 @@ class MemoryRegistry:
             self._new_id(), workspace_id, prefix, scopes, name, created_at=utc(self._now())
         )
         self._entries[token.id] = _Entry(token, digest)
-        self._subscribers.tell(workspace_id)
+        self._subscribers.notify(workspace_id)
         return token
 
     def _store(self, workspace: Workspace) -> Workspace:
         row = self._rows.setdefault(workspace.id, _Row(workspace, utc(self._now())))
         row.workspace = workspace
-        self._subscribers.tell(workspace.id)
+        self._subscribers.notify(workspace.id)
         return workspace
 
-    def _answer(self, name: str, work: Callable[[], T]) -> Deferred[T]:
+    def _respond(self, name: str, work: Callable[[], T]) -> Deferred[T]:
         self.asked.append(name)
-        answer: Deferred[T] = Deferred()
+        result: Deferred[T] = Deferred()
         try:
             if self._failing or not self._open:
                 raise RegistryUnavailable
-            give = partial(answer.callback, work())
+            deliver = partial(result.callback, work())
         except ChatfilesError as error:
-            give = partial(answer.errback, error)
-        self._held.append(give)
+            deliver = partial(result.errback, error)
+        self._held.append(deliver)
         if not self.holding:
             self.release()
-        return answer
+        return result
 
 
 def _later(known: datetime | None, moment: datetime) -> datetime:

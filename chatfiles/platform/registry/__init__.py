@@ -1,3 +1,3 @@
 """
-The registry: which workspaces there are, and which tokens open them (CONTRACT 3).
+The registry: stores the workspaces and their tokens.
 """

@@ -1,25 +1,27 @@
 """
-Pure: what is told of a row that breaks a rule of its table.  The rules are of others.
+Pure: the error for a row that violates a constraint of its table.
+
+Operators and other programs may have added constraints that chatfiles does not know.
 """
 
 from __future__ import annotations
 
 from chatfiles.errors import BadRequest, ChatfilesError, ConstraintViolated, Misconfigured
 
-__all__ = ["violation"]
+__all__ = ["constraint_error"]
 
-#: Columns that stay empty only if the caller gives nothing.
-_GIVEN = frozenset({"url", "delivery_mode"})
+#: Columns that are empty only if the client sent no value for them.
+_FROM_CLIENT = frozenset({"url", "delivery_mode"})
 
 
-def violation(rule: str, missing: str | None) -> ChatfilesError:
+def constraint_error(rule: str, missing: str | None) -> ChatfilesError:
     """
-    :param rule: which rule it is, in the database's words, without a value of the row.
-    :param missing: the column that has to have a value but got none, if that is the rule.
-    :return: the error: trying again will not help.
+    :param rule: the constraint in the words of the database, without a value of the row.
+    :param missing: the column that must not be NULL, if this is the constraint.
+    :return: the error.  Trying again will not help.
     """
     if missing is None:
         return ConstraintViolated(detail=rule)
-    if missing in _GIVEN:
+    if missing in _FROM_CLIENT:
         return BadRequest(f"this registry needs {missing}", code="invalid_field", detail=rule)
     return Misconfigured(detail=rule)

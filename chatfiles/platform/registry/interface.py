@@ -1,5 +1,5 @@
 """
-The interface of a registry.  `tests.contract` runs one suite over all its implementers.
+The interface of a registry.  `tests.contract` tests every implementation with one suite.
 """
 
 from __future__ import annotations
@@ -20,60 +20,66 @@ __all__ = ["IWorkspaceRegistry"]
 
 class IWorkspaceRegistry(Interface):
     """
-    Which workspaces there are, how to reach them, and which tokens open them (CONTRACT 3).
+    Stores the workspaces, how to reach them, and the tokens that give access to them.
 
-    Every method may be called on the reactor thread at any time and never blocks it.  Every method
-    fails with `chatfiles.errors.RegistryUnavailable` when the registry cannot be reached or is
-    too slow; such a failure is never to be read as an absence.  Tables of others may have rules of
-    their own: what changes anything may fail with `chatfiles.errors.ConstraintViolated`,
-    `chatfiles.errors.Misconfigured` or `chatfiles.errors.BadRequest`, and has changed nothing then.
-    "Now" is the injected clock.
+    Every method may be called on the reactor thread at any time, and never blocks it.  Every method
+    fails with `chatfiles.errors.RegistryUnavailable` when the registry cannot be reached or is too
+    slow; this never means that something does not exist.
+
+    The tables may be shared with other programs, and have constraints of their own.  So a method
+    that changes something may fail with `chatfiles.errors.ConstraintViolated`,
+    `chatfiles.errors.Misconfigured` or `chatfiles.errors.BadRequest`; then it has changed nothing.
+
+    "Now" is the time of the clock that the implementation was given.
     """
 
     watching: bool = Attribute(
         """
-        Whether subscribers have heard of every change up to now, and will of the next.  What was
-        kept may be used again when it has become true again, unless they were told meanwhile.
+        Whether subscribers have been notified of every change up to now, and will be of the next.
+        While it is false, cached values must not be used.  Once it is true again they may be,
+        unless a notification has dropped them.
         """
     )
 
     def start() -> Awaitable[None]:
         """
-        Open the registry and bring its schema up to date.  May be tried again after it failed.
-        Before it, and after `close`, every call fails with `RegistryUnavailable`.
+        Open the registry and bring its schema up to date.  May be called again after it failed.
+        Before `start`, and after `close`, every call fails with `RegistryUnavailable`.
         """
 
     def close() -> Awaitable[None]:
-        """Finish what is running and release everything; idempotent."""
+        """Finish the calls that are running, and release everything; idempotent."""
 
     def check() -> Awaitable[None]:
-        """Succeed if the registry answers, and has all that lookups read (for ``/ready``)."""
+        """Succeed if the registry responds and has all tables and columns that look-ups read."""
 
     def subscribe(changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """
         Call *changed* on the reactor thread with the id of each workspace whose row or tokens have
-        changed, or ``None`` when anything may have, or when the registry can no longer tell.  A
-        change made through this registry is told before the call that made it succeeds.  When a
-        token was last used, and when a workspace was last heard of, is not told.
+        changed, or with ``None`` when any workspace may have changed.  ``None`` also means that the
+        registry can no longer see changes.  Subscribers are notified of a change made through this
+        registry before the call that made it succeeds.  The times of the last use of a token and of
+        the last heartbeat of a workspace are not notified.
 
         :return: a callable that ends the subscription.
         """
 
     def workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
         """
-        :return: the workspace, or ``None`` if there is none or it has been removed.  It may have
-            been heard of since its ``last_heartbeat_at``.
+        :return: the workspace, or ``None`` if it does not exist or has been removed.  Its
+            ``last_heartbeat_at`` may be older than the last heartbeat.
         """
 
     def fresh_workspace(workspace_id: UUID) -> Awaitable[Workspace | None]:
-        """As `workspace`, past every cache."""
+        """As `workspace`, without any cache."""
 
     def workspaces(*, limit: int, after: UUID | None = None) -> Awaitable[Sequence[Workspace]]:
         """
-        :param limit: how many at most.
-        :param after: only those behind this one, removed or not.
-        :return: those that are not removed, oldest first (then by id).
-        :raise chatfiles.errors.BadRequest: *after* has never been there.
+        :param limit: the greatest number of workspaces to return.
+        :param after: the id of a workspace, which may have been removed: return only workspaces
+            that come after it in the order.
+        :return: the workspaces that are not removed, ordered by age (oldest first) and id.
+        :raise chatfiles.errors.BadRequest: no workspace *after* has ever existed.
         """
 
     def create_workspace(
@@ -89,23 +95,23 @@ class IWorkspaceRegistry(Interface):
         token_name: str | None,
     ) -> Awaitable[Workspace]:
         """
-        Add a workspace with status ``provisioning``, and its first token: both or nothing, in one
-        transaction.  The last four arguments are those of `create_token`.
+        Add a workspace with status ``provisioning`` and its first token, in one transaction.  The
+        last four arguments are those of `create_token`.
 
-        :raise chatfiles.errors.Conflict: a row with that id exists, removed or not, or a token of
-            that hash; nothing has been changed.
+        :raise chatfiles.errors.Conflict: a row with this id exists, removed or not, or a token with
+            this hash; nothing has been changed.
         """
 
     def register(
         workspace_id: UUID, *, url: str | None, delivery_mode: str | None, create_name: str | None
     ) -> Awaitable[Workspace | None]:
         """
-        Note that the workspace is up: status ``online``, last heartbeat now, and *url* and
-        *delivery_mode* where they are not ``None`` (they keep their value where they are).
+        Record that the workspace is running: set its status to ``online``, its last heartbeat to
+        now, and *url* and *delivery_mode* unless they are ``None``.
 
-        :param create_name: when given, a missing row is created with this name; when ``None``, it
-            is not.  A removed row is never brought back.
-        :return: the workspace, or ``None`` if there is none (or it has been removed).
+        :param create_name: the name of the row that is created if there is none; ``None`` creates
+            no row.  A removed row is never restored.
+        :return: the workspace, or ``None`` if it does not exist or has been removed.
         """
 
     def claim(
@@ -120,11 +126,11 @@ class IWorkspaceRegistry(Interface):
         name: str | None,
     ) -> Awaitable[Workspace | None]:
         """
-        `register` a workspace that has no live token, and add its first one: both or nothing, in
-        one transaction.  The arguments are those of `register` and of `create_token`.
+        `register` a workspace that has no live token, and add its first token, in one transaction.
+        The arguments are those of `register` and of `create_token`.
 
-        :raise chatfiles.errors.Conflict: it has a live token, or a token of that hash exists;
-            nothing has been changed.
+        :raise chatfiles.errors.Conflict: the workspace has a live token, or a token with this hash
+            exists; nothing has been changed.
         :return: the workspace; ``None`` if it has been removed.
         """
 
@@ -132,20 +138,20 @@ class IWorkspaceRegistry(Interface):
         """
         Store *candidate* as the inbound secret if the row has none (NULL or empty), atomically.
 
-        :return: the secret that the row has now; ``None`` if there is no such workspace.
+        :return: the secret of the row after this; ``None`` if there is no such workspace.
         """
 
-    def touch_workspaces(heard: Mapping[UUID, datetime]) -> Awaitable[None]:
+    def touch_workspaces(last_seen: Mapping[UUID, datetime]) -> Awaitable[None]:
         """
-        Record when workspaces were last heard of, in one batch; never sets a time back, and leaves
-        those alone that are removed.
+        Record the last heartbeats of workspaces in one batch.  Never sets a time back, and does not
+        change removed workspaces.
 
-        :param heard: workspace id → aware time; a thousand at most.
+        :param last_seen: workspace id → aware time; a thousand at most.
         """
 
     def remove_workspace(workspace_id: UUID) -> Awaitable[bool]:
         """
-        Set status ``removed`` and revoke every token, in one transaction.
+        Set the status to ``removed`` and revoke every token, in one transaction.
 
         :return: whether there was such a workspace.
         """
@@ -153,7 +159,8 @@ class IWorkspaceRegistry(Interface):
     def token(digest: bytes) -> Awaitable[Token | None]:
         """
         :param digest: SHA-256 of the presented token.
-        :return: the live token of that hash whose workspace is not removed, else ``None``.
+        :return: the live token with this hash, or ``None``.  A token of a removed workspace is not
+            live.
         """
 
     def create_token(
@@ -166,11 +173,15 @@ class IWorkspaceRegistry(Interface):
         only_first: bool = False,
     ) -> Awaitable[Token | None]:
         """
-        Add a token.
+        Add a token to a workspace.
 
-        :param only_first: add it only if the workspace has no live token, atomically.
-        :raise chatfiles.errors.Conflict: a token of that hash exists, revoked or not.
-        :return: the token; ``None`` if there is no such workspace, or *only_first* forbade it.
+        :param digest: SHA-256 of the token.
+        :param prefix: the first characters of the token, by which a person recognizes it.
+        :param scopes: what the token allows.
+        :param name: a name that the client chose for the token.
+        :param only_first: add it only if the workspace has no live token; this is atomic.
+        :raise chatfiles.errors.Conflict: a token with this hash exists, revoked or not.
+        :return: the token; ``None`` if there is no such workspace, or if *only_first* prevented it.
         """
 
     def has_live_token(workspace_id: UUID) -> Awaitable[bool]:
@@ -184,7 +195,7 @@ class IWorkspaceRegistry(Interface):
 
     def touch_tokens(used: Mapping[UUID, datetime]) -> Awaitable[None]:
         """
-        Record when tokens were last used, in one batch; never sets a time back.
+        Record the last uses of tokens in one batch.  Never sets a time back.
 
         :param used: token id → aware time; a thousand at most.
         """

@@ -1,6 +1,5 @@
 """
-The schema of a registry's database, for the operator: which version it has, and bringing it up to
-date.
+Maintenance of a registry's database for operators: read the version of its schema, and migrate it.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ MIGRATION_TIMEOUT = 3600.0
 @dataclass(frozen=True, slots=True)
 class SchemaState:
     """
-    What a database has.
+    The state of the schema of a database.
 
-    :param database: where it is, without credentials.
-    :param version: of its schema; 0 for an empty database.
-    :param missing: the migrations that it lacks, in order.
+    :param database: its URL, without credentials.
+    :param version: of the schema; 0 for an empty database.
+    :param missing: the migrations that are not applied, in order.
     """
 
     database: str
@@ -46,16 +45,17 @@ class SchemaState:
 
 def visit_sqlite(path: str, *, change: bool) -> SchemaState:
     """
-    Blocks.
+    Inspect or migrate a SQLite database.  Blocks.
 
     :param path: of the database file.
-    :param change: apply what is missing.
+    :param change: whether to apply the missing migrations.
+    :return: the state of the schema after that.
     :raise SchemaTooNew: a newer version of this program has changed the schema.
-    :raise OSError: there is no such file, or it cannot be used.
-    :raise sqlite3.Error: as above.
+    :raise OSError: the file does not exist or cannot be used.
+    :raise sqlite3.Error: the file cannot be used.
     """
     if not change and not os.path.exists(path):
-        raise FileNotFoundError("there is no such file; a platform makes it at its start")
+        raise FileNotFoundError("there is no such file; a platform creates it when it starts")
     file, migrations = DatabaseFile(path), load("sqlite")
     file.verify()
     with _closing(file.connect(LOCK_TIMEOUT)) as connection:
@@ -69,36 +69,43 @@ def visit_sqlite(path: str, *, change: bool) -> SchemaState:
 
 async def visit_postgres(url: str, reactor: Any, *, change: bool) -> SchemaState:
     """
+    Inspect or migrate a PostgreSQL database.
+
     :param url: ``postgresql://…``.
     :param reactor: provides every reactor interface; it is running.
-    :param change: apply what is missing.
+    :param change: whether to apply the missing migrations.
+    :return: the state of the schema after that.
     :raise ValueError: the URL is not valid, or the extra is not installed.
     :raise SchemaTooNew: a newer version of this program has changed the schema.
     :raise RegistryUnavailable: the database cannot be used; its cause says why.
     """
     check_extra()
-    # Modules that need the extra.
+    # These modules need the extra.
     package = "chatfiles.platform.registry.postgres."
     address = import_module(package + "address").PostgresAddress.parse(url)
     schema, migrations = import_module(package + "schema"), load("postgresql")
-    dialer = import_module(package + "connector").PostgresConnector(
+    connector = import_module(package + "connector").PostgresConnector(
         address, reactor=reactor, timeout=LOCK_TIMEOUT, statement_timeout=LOCK_TIMEOUT
     )
-    dialer.start()
-    link = await dialer.dial()
+    connector.start()
     try:
-        version = await schema.applied_version(link)
+        connection = await connector.connect()
+    finally:
+        connector.close()
+    try:
+        version = await schema.applied_version(connection)
         missing = pending(migrations, version)
         if change:
-            await schema.migrate(link, migrations, datetime.now(UTC), patience=MIGRATION_TIMEOUT)
+            now = datetime.now(UTC)
+            await schema.migrate(connection, migrations, now, timeout=MIGRATION_TIMEOUT)
             version, missing = len(migrations), ()
     except schema.PostgresError as error:
         raise RegistryUnavailable from error
-    except schema.LINK_ERRORS as error:
-        raise RegistryUnavailable from schema.described(error)
+    except schema.CONNECTION_ERRORS as error:
+        raise RegistryUnavailable from schema.sanitized_error(error)
     finally:
-        link.discard()
-    return SchemaState(address.shown, version, missing)
+        connection.discard()
+    return SchemaState(address.display_url, version, missing)
 
 
 def _sqlite_version(connection: sqlite3.Connection) -> int:

@@ -1,7 +1,8 @@
 """
-The schema's versions: SQL files of this package, one directory per dialect.
+The versions of the schema: SQL files of this package, one directory for each dialect.
 
-A migration only adds, so that a program that shares the database keeps working (CONTRACT 3).
+A migration only adds tables, columns, indexes and triggers, so that other programs that share the
+database continue to work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
 class SchemaTooNew(Exception):
-    """A newer chatfiles has migrated the database; this one would not know what it does to it."""
+    """A newer chatfiles has migrated the database; this version does not know its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Migration:
     """
     One step of the schema.
 
-    :param version: 1 for the first, and so on without a gap.
-    :param name: what it is about, from the name of its file.
+    :param version: 1 for the first migration, and so on without a gap.
+    :param name: what it is about, taken from the name of its file.
     :param sql: its statements.
     """
 
@@ -39,7 +40,8 @@ def load(dialect: str) -> tuple[Migration, ...]:
     """
     :param dialect: a directory of ``schema/``.
     :return: its migrations in order.
-    :raise ValueError: a file's name is not ``NNNN_words.sql``, or a version is missing or double.
+    :raise ValueError: the name of a file is not ``NNNN_words.sql``, or a version is missing or
+        used twice.
     """
     folder = resources.files(__package__) / "schema" / dialect
     found = []
@@ -56,9 +58,10 @@ def load(dialect: str) -> tuple[Migration, ...]:
 
 def pending(migrations: Sequence[Migration], applied: int) -> Sequence[Migration]:
     """
-    :param applied: the version that the database has; 0 for none.
-    :return: the migrations that it still needs.
-    :raise SchemaTooNew: it has a version that is not among these.
+    :param migrations: all migrations, in order.
+    :param applied: the version of the database; 0 for none.
+    :return: the migrations that are still to be applied.
+    :raise SchemaTooNew: *applied* is newer than the last of *migrations*.
     """
     if applied > len(migrations):
         raise SchemaTooNew(

@@ -1,5 +1,5 @@
 """
-What the log says of a registry that fails: once when it begins, once when it is over.
+Logs outages of a registry: one line when an outage begins, one when it is over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from chatfiles.errors import ConstraintViolated, Misconfigured, RegistryUnavaila
 
 __all__ = ["OutageLog", "Outcome"]
 
-#: Told of every call by name, with what was wrong with it, or ``None``.
+#: Called after every call with its name, and with its error or ``None``.
 Outcome = Callable[[str, BaseException | None], None]
 
 _log = Logger()
@@ -20,27 +20,31 @@ _log = Logger()
 
 class OutageLog:
     """
-    One line for each new trouble, however many requests meet it.
+    Writes one line for each new kind of outage, however many requests it affects.
 
-    :param name: of the registry, or of its part, in the log; without credentials.
+    :param name: of the registry or of a part of it, for the log; without credentials.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._told: str | None = None
+        self._outage: str | None = None
 
     def outcome(self, what: str, error: BaseException | None) -> None:
         """
-        :param what: the name of a call.
-        :param error: what it failed with; ``None`` if it did not.  Only a timeout, and what made
-            the registry unavailable, are trouble; other errors are an answer.  Of these, rules of
-            the tables are told each time: only an operator can change them.
+        Record the outcome of a call.
+
+        A timeout and `RegistryUnavailable` mean an outage.  Any other error shows that the registry
+        works.  A constraint that rejected a row is logged each time, because only an operator can
+        change it.
+
+        :param what: the name of the call.
+        :param error: what the call failed with; ``None`` if it succeeded.
         """
         cause = error.__cause__ if isinstance(error, RegistryUnavailable) else error
         if isinstance(error, RegistryUnavailable | TimeoutError):
-            self._begins(what, _description(cause))
-        elif self._told is not None:
-            self._told = None
+            self._begin(what, _description(cause))
+        elif self._outage is not None:
+            self._outage = None
             _log.info("{registry} answers again", registry=self._name)
         if isinstance(error, ConstraintViolated | Misconfigured):
             _log.warn(
@@ -50,9 +54,9 @@ class OutageLog:
                 rule=error.detail,
             )
 
-    def _begins(self, what: str, description: str) -> None:
-        if description != self._told:
-            self._told = description
+    def _begin(self, what: str, description: str) -> None:
+        if description != self._outage:
+            self._outage = description
             _log.error(
                 "{registry} is unavailable: {what}: {description}",
                 registry=self._name,

@@ -1,7 +1,7 @@
 """
-What each call of the registry does with its database: one text for SQLite and PostgreSQL.
+The database queries of each call of the registry, the same for SQLite and PostgreSQL.
 
-A query is given a `Session`; a change is given one with a transaction open, and also gives the
+A query takes a `Session`.  A change takes a session with an open transaction, and also returns the
 workspaces whose row or tokens it has changed.
 """
 
@@ -18,18 +18,19 @@ from chatfiles.platform.registry.rows import text_of_scopes, token_of, utc, work
 from chatfiles.platform.registry.statements import Statements
 
 T = TypeVar("T")
-#: The result of a call, and the workspaces that it has changed.
+#: The result of a change, and the workspaces that it has changed.
 Change = tuple[T, Sequence[UUID]]
-#: The values that a statement names: text, bytes, integers, aware datetimes, ``None``.
+#: Parameter → value: text, bytes, integers, aware datetimes, ``None``.
 Values = Mapping[str, object]
 Rows = Sequence[Sequence[object]]
 
-_NOBODY = UUID(int=0)
+#: The id of no workspace.
+_UNUSED_ID = UUID(int=0)
 
 
 class Session(Protocol):
     """
-    A connection that nobody else uses meanwhile.
+    A database connection, for the use of one call.
 
     :ivar sql: the statements in its dialect.
     """
@@ -43,48 +44,55 @@ class Session(Protocol):
         """:return: how many rows *sql* has changed."""
 
     def touch(self, sql: str, moments: Mapping[UUID, datetime]) -> Awaitable[object]:
-        """Do *sql* for each row by its id and the moment that it gets."""
+        """Execute *sql* for each row: id → the time to set."""
 
 
-def unknown_place() -> BadRequest:
-    """:return: the error of a list that is to go on behind a workspace that has never been."""
+def unknown_workspace() -> BadRequest:
+    """:return: the error of a list that is to continue after a workspace that has never existed."""
     return BadRequest("after must be the id of a workspace", code="invalid_after")
 
 
 def workspace_exists() -> Conflict:
-    """:return: the error of a workspace that is to be created under an id that is taken."""
+    """:return: the error of creating a workspace whose id is in use."""
     return Conflict("a workspace with this id exists already")
 
 
 def token_exists() -> Conflict:
-    """:return: the error of a token that is to be added, but is there, perhaps revoked."""
+    """:return: the error of adding a token that exists, perhaps revoked."""
     return Conflict("this token exists already")
 
 
 def already_claimed() -> Conflict:
-    """:return: the error of a workspace that is to be claimed, but has a live token."""
+    """:return: the error of claiming a workspace that has a live token."""
     return Conflict("the workspace has a token already")
 
 
 async def check(db: Session) -> None:
-    # The lookups of a request, of nobody: what they need, and it alone, is there if they succeed.
-    await workspace(db, _NOBODY)
+    """See `IWorkspaceRegistry.check`."""
+    # The look-ups of a request, with ids that do not exist.
+    await workspace(db, _UNUSED_ID)
     await token(db, b"")
 
 
-async def workspace(db: Session, workspace_id: UUID, *, hold: bool = False) -> Workspace | None:
-    sql = db.sql.workspace + db.sql.hold if hold else db.sql.workspace
+async def workspace(db: Session, workspace_id: UUID, *, lock: bool = False) -> Workspace | None:
+    """
+    See `IWorkspaceRegistry.workspace`.
+
+    :param lock: nothing else changes the row until the transaction ends.
+    """
+    sql = db.sql.workspace + db.sql.lock if lock else db.sql.workspace
     rows = await db.rows(sql, {"id": str(workspace_id)})
     return workspace_of(rows[0]) if rows else None
 
 
 async def workspaces(db: Session, limit: int, after: UUID | None) -> Sequence[Workspace]:
+    """See `IWorkspaceRegistry.workspaces`."""
     if after is None:
         rows = await db.rows(db.sql.workspaces, {"limit": limit})
     else:
         ages = await db.rows(db.sql.workspace_age, {"id": str(after)})
         if not ages:
-            raise unknown_place()
+            raise unknown_workspace()
         values = {"age": ages[0][0], "id": str(after), "limit": limit}
         rows = await db.rows(db.sql.workspaces_after, values)
     return [found for row in rows if (found := workspace_of(row)) is not None]
@@ -101,6 +109,7 @@ async def create_workspace(
     delivery_mode: str | None,
     secret: str,
 ) -> Change[Workspace]:
+    """See `IWorkspaceRegistry.create_workspace`; *first* is the token."""
     values = {
         "id": str(first.workspace_id),
         "name": name,
@@ -128,6 +137,7 @@ async def register(
     delivery_mode: str | None,
     create_name: str | None,
 ) -> Change[Workspace | None]:
+    """See `IWorkspaceRegistry.register`."""
     values = {
         "id": str(workspace_id),
         "name": create_name,
@@ -150,18 +160,21 @@ async def register(
 async def ensure_secret(
     db: Session, workspace_id: UUID, now: datetime, candidate: str
 ) -> Change[str | None]:
+    """See `IWorkspaceRegistry.ensure_secret`."""
     values = {"id": str(workspace_id), "candidate": candidate, "now": utc(now)}
     changed = await db.count(db.sql.workspace_secret, values)
     found = await workspace(db, workspace_id)
     return None if found is None else found.inbound_secret, [workspace_id] if changed else []
 
 
-async def touch_workspaces(db: Session, heard: Mapping[UUID, datetime]) -> Change[None]:
-    await db.touch(db.sql.workspace_touch, heard)
+async def touch_workspaces(db: Session, last_seen: Mapping[UUID, datetime]) -> Change[None]:
+    """See `IWorkspaceRegistry.touch_workspaces`."""
+    await db.touch(db.sql.workspace_touch, last_seen)
     return None, []
 
 
 async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Change[bool]:
+    """See `IWorkspaceRegistry.remove_workspace`."""
     values = {"id": str(workspace_id), "workspace_id": str(workspace_id), "now": utc(now)}
     if not await db.count(db.sql.workspace_remove, values):
         return False, []
@@ -170,23 +183,27 @@ async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Ch
 
 
 async def token(db: Session, digest: bytes) -> Token | None:
+    """See `IWorkspaceRegistry.token`."""
     rows = await db.rows(db.sql.token, {"digest": digest})
     return token_of(rows[0]) if rows else None
 
 
 async def tokens(db: Session, workspace_id: UUID) -> Sequence[Token]:
+    """See `IWorkspaceRegistry.tokens`."""
     rows = await db.rows(db.sql.tokens, {"workspace_id": str(workspace_id)})
     return [found for row in rows if (found := token_of(row)) is not None]
 
 
 async def has_live_token(db: Session, workspace_id: UUID) -> bool:
+    """See `IWorkspaceRegistry.has_live_token`."""
     return bool(await db.rows(db.sql.token_any, {"workspace_id": str(workspace_id)}))
 
 
 async def create_token(
     db: Session, new: Token, digest: bytes, *, only_first: bool
 ) -> Change[Token | None]:
-    if await workspace(db, new.workspace_id, hold=True) is None:
+    """See `IWorkspaceRegistry.create_token`."""
+    if await workspace(db, new.workspace_id, lock=True) is None:
         return None, []
     if only_first and await has_live_token(db, new.workspace_id):
         return None, []
@@ -218,7 +235,8 @@ async def claim(
     delivery_mode: str | None,
     create_name: str,
 ) -> Change[Workspace | None]:
-    # This first: it holds the row, so that nobody else adds a token until the end.
+    """See `IWorkspaceRegistry.claim`."""
+    # This comes first: it locks the row, so that nothing else adds a token before the commit.
     registered, changed = await register(
         db,
         new.workspace_id,
@@ -229,8 +247,8 @@ async def claim(
     )
     if registered is None:
         return None, []
-    made, _ = await create_token(db, new, digest, only_first=True)
-    if made is None:
+    created, _ = await create_token(db, new, digest, only_first=True)
+    if created is None:
         raise already_claimed()
     return registered, changed
 
@@ -238,11 +256,13 @@ async def claim(
 async def revoke_token(
     db: Session, workspace_id: UUID, token_id: UUID, now: datetime
 ) -> Change[bool]:
+    """See `IWorkspaceRegistry.revoke_token`."""
     values = {"id": str(token_id), "workspace_id": str(workspace_id), "now": utc(now)}
     revoked = await db.count(db.sql.token_revoke, values) > 0
     return revoked, [workspace_id] if revoked else []
 
 
 async def touch_tokens(db: Session, used: Mapping[UUID, datetime]) -> Change[None]:
+    """See `IWorkspaceRegistry.touch_tokens`."""
     await db.touch(db.sql.token_touch, used)
     return None, []

@@ -1,8 +1,9 @@
 """
-Pure: rows of the registry to values, and values to what a row keeps.
+Pure: converts rows of the registry to values, and values to what a row stores.
 
-Rows may have been written by others, so nothing in them is taken on trust: a row whose id is not a
-canonical UUID is no row, an unknown scope grants nothing, a moment that cannot be read is none.
+Other programs may have written the rows, so every column is validated.  A row whose id is not a
+canonical UUID is ignored, an unknown scope grants nothing, and a time that cannot be parsed is
+``None``.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def token_of(row: Sequence[object]) -> Token | None:
 def uuid_of(value: object) -> UUID | None:
     """
     :param value: a UUID, or text.
-    :return: the UUID, or ``None`` unless the text is its canonical form: only that is found again
-        when it is looked up.
+    :return: the UUID, or ``None`` unless the text is its canonical form: a look-up would not find
+        another form again.
     """
     if isinstance(value, UUID):
         return value
@@ -83,8 +84,8 @@ def uuid_of(value: object) -> UUID | None:
 
 def scopes_of(value: object) -> frozenset[Scope]:
     """
-    :param value: words with spaces between them; ``None`` in a row from before there were scopes.
-    :return: the scopes that are known; all of them for ``None``.
+    :param value: scopes separated by spaces; ``None`` in a row that is older than scopes.
+    :return: the known scopes among them; all scopes for ``None``.
     """
     if value is None:
         return ALL_SCOPES
@@ -93,36 +94,36 @@ def scopes_of(value: object) -> frozenset[Scope]:
 
 
 def text_of_scopes(scopes: Iterable[Scope]) -> str:
-    """:return: the words in a fixed order; never ``None``, which would mean all of them."""
+    """:return: the scopes in a fixed order; never ``None``, which would mean all scopes."""
     return " ".join(sorted(scope.value for scope in scopes))
 
 
 def moment_of(value: object) -> datetime | None:
     """
     :param value: ISO 8601 text (UTC if it names no zone), or a datetime.
-    :return: the moment in UTC, or ``None`` if it cannot be read.
+    :return: the time in UTC, or ``None`` if it cannot be parsed.
     """
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         if not isinstance(moment, datetime):
             return None
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # not a moment, or in UTC none of Python's years
+    except (ValueError, OverflowError):  # not a time, or outside the years of Python in UTC
         return None
 
 
 def text_of_moment(moment: datetime) -> str:
-    """:return: ISO 8601 in UTC, of one length, so that the text compares as the time does."""
+    """:return: ISO 8601 in UTC, always of the same length, so that the texts sort as the times do."""
     return utc(moment).isoformat(timespec="microseconds")
 
 
 def utc(moment: datetime) -> datetime:
     """
-    :return: the same moment in UTC.
-    :raise ValueError: it names no zone.
+    :return: the same time in UTC.
+    :raise ValueError: *moment* has no time zone.
     """
     if moment.tzinfo is None:
-        raise ValueError("a moment of the registry must be aware")
+        raise ValueError("a time of the registry must be aware")
     return moment.astimezone(UTC)
 
 

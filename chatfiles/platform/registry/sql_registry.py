@@ -1,5 +1,5 @@
 """
-A registry in a database: what SQLite and PostgreSQL have in common.
+The common part of the registries in SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 class SQLRegistry:
     """
-    Every call of `IWorkspaceRegistry` that asks the database; whoever inherits
-    knows how to reach it, and who is told of changes.
+    The methods of `IWorkspaceRegistry` that use the database.  A subclass runs them by implementing
+    `_read` and `_change`.
 
-    :param now: gives the aware time.
+    :param now: gives the current time, aware.
     :param new_id: gives the id of a new token.
-    :param subscribers: are told of changes.
+    :param subscribers: are notified of changes.
     """
 
     def __init__(
@@ -41,36 +41,42 @@ class SQLRegistry:
 
     @property
     def watching(self) -> bool:
-        """Whether subscribers hear of every change now."""
+        """See `IWorkspaceRegistry`."""
         return True
 
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
+        """See `IWorkspaceRegistry`."""
         return self._subscribers.subscribe(changed)
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
         """
-        :param what: the call's name in the log.
-        :param query: may be asked again on another connection.
+        Run *query*, perhaps twice: again on another connection if the first one is lost.
+
+        :param what: the name of the call in the log.
         """
         raise NotImplementedError
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
         """
-        Do *change* in a transaction, and tell of the workspaces that it gives before its result.
+        Run *change* in a transaction.  Notify of the workspaces that it has changed, and then give
+        its result.
 
-        :param what: the call's name in the log.
+        :param what: the name of the call in the log.
         """
         raise NotImplementedError
 
     def check(self) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         return self._read("check", queries.check)
 
     def workspace(self, workspace_id: UUID) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
         return self._read("workspace", lambda db: queries.workspace(db, workspace_id))
 
     fresh_workspace = workspace
 
     def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
+        """See `IWorkspaceRegistry`."""
         return self._read("workspaces", lambda db: queries.workspaces(db, limit, after))
 
     def create_workspace(
@@ -86,6 +92,7 @@ class SQLRegistry:
         scopes: frozenset[Scope],
         token_name: str | None,
     ) -> Deferred[Workspace]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         first = self._new_token(workspace_id, prefix, scopes, token_name)
         return self._change(
@@ -110,6 +117,7 @@ class SQLRegistry:
         delivery_mode: str | None,
         create_name: str | None,
     ) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         return self._change(
             "register",
@@ -135,6 +143,7 @@ class SQLRegistry:
         scopes: frozenset[Scope],
         name: str | None,
     ) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         new = self._new_token(workspace_id, prefix, scopes, name)
         return self._change(
@@ -151,22 +160,26 @@ class SQLRegistry:
         )
 
     def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         return self._change(
             "ensure_secret", lambda db: queries.ensure_secret(db, workspace_id, now, candidate)
         )
 
-    def touch_workspaces(self, heard: Mapping[UUID, datetime]) -> Deferred[None]:
-        batch = dict(heard)
+    def touch_workspaces(self, last_seen: Mapping[UUID, datetime]) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
+        batch = dict(last_seen)
         return self._change("touch_workspaces", lambda db: queries.touch_workspaces(db, batch))
 
     def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         return self._change(
             "remove_workspace", lambda db: queries.remove_workspace(db, workspace_id, now)
         )
 
     def token(self, digest: bytes) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
         return self._read("token", lambda db: queries.token(db, digest))
 
     def create_token(
@@ -179,6 +192,7 @@ class SQLRegistry:
         name: str | None,
         only_first: bool = False,
     ) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
         new = self._new_token(workspace_id, prefix, scopes, name)
         return self._change(
             "create_token",
@@ -198,17 +212,21 @@ class SQLRegistry:
         )
 
     def has_live_token(self, workspace_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
         return self._read("has_live_token", lambda db: queries.has_live_token(db, workspace_id))
 
     def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
+        """See `IWorkspaceRegistry`."""
         return self._read("tokens", lambda db: queries.tokens(db, workspace_id))
 
     def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
         now = self._now()
         return self._change(
             "revoke_token", lambda db: queries.revoke_token(db, workspace_id, token_id, now)
         )
 
     def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
         batch = dict(used)
         return self._change("touch_tokens", lambda db: queries.touch_tokens(db, batch))

@@ -1,20 +1,21 @@
 """
 Every SQL statement of the registry, by name.
 
-They are written once, for SQLite; PostgreSQL has the same, but for the few that need what only one
-of them knows.  What a statement takes is named in it; what it gives is said here:
+They are written for SQLite.  PostgreSQL uses the same, except for a few that need its own syntax.
+Parameters are named in the statements.  Results are described here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
   last_heartbeat_at``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
-- a change gives only its count of rows, and the transaction reads what it wants to know after it,
-  so that no dialect needs ``RETURNING``.
+- a change gives only the number of rows it has changed.  The transaction reads them afterwards, so
+  that no dialect needs ``RETURNING``.
 
-A row is *live* unless its status is ``removed`` (workspaces; NULL is live) or it has a
-``revoked_at`` (tokens).  A status may be an enum, which compares with no text but its own words.
+A workspace is *live* unless its status is ``removed``; NULL is live.  A token is live unless it has
+a ``revoked_at``.  The status may be an enum, which can be compared only with its own labels; hence
+the casts to text.
 """
 
-# These are names of statements, not passwords, and what is put into them is from here.
+# These are names of statements, not passwords, and all that is inserted into them is from here.
 # ruff: noqa: S105, S106, S608
 
 from __future__ import annotations
@@ -37,36 +38,36 @@ class Statements:
 
     #: → the live workspace row.
     workspace: str
-    #: Appended to it in a transaction that goes on to write: keeps others from changing that row.
-    #: (In SQLite the transaction has the database.)
-    hold: str
-    #: → the live workspace rows, oldest first: some of them.
+    #: Appended to `workspace` in a transaction that writes later: locks the row.  Empty for SQLite,
+    #: where the transaction locks the database.
+    lock: str
+    #: → the oldest live workspace rows, in order.
     workspaces: str
-    #: → where the row stands among them, removed or not.
+    #: → the position of a row in this order, removed or not.
     workspace_age: str
-    #: → some of those behind it.
+    #: → the live workspace rows after a position.
     workspaces_after: str
-    #: A row that is there, removed or not, is left as it is, and the count is 0.
+    #: Does not change an existing row, removed or not; then the count is 0.
     workspace_create: str
-    #: A live row comes online; what is given as NULL keeps its value.
+    #: Sets a live row to ``online``; columns whose parameter is NULL keep their value.
     workspace_register: str
-    #: A live row, only if the moment is later than the one recorded.  PostgreSQL takes a batch.
+    #: Changes a live row, if the time is later than the stored one.  PostgreSQL takes a batch.
     workspace_touch: str
-    #: A live row without an inbound secret gets the candidate.
+    #: Sets the inbound secret of a live row that has none.
     workspace_secret: str
     workspace_remove: str
 
-    #: → the live token row with that hash, of a live workspace.
+    #: → the live token row with the hash, of a live workspace.
     token: str
     #: → the live token rows of a live workspace, oldest first.
     tokens: str
-    #: → a row if any token of the workspace is live.
+    #: → one row if any token of the workspace is live.
     token_any: str
-    #: A hash that is there already is left as it is, and the count is 0.
+    #: Does not change a row that has the hash; then the count is 0.
     token_create: str
     token_revoke: str
     token_revoke_all: str
-    #: Only if the moment is later than the one recorded.  PostgreSQL takes a batch.
+    #: Changes a row if the time is later than the stored one.  PostgreSQL takes a batch.
     token_touch: str
 
 
@@ -82,10 +83,10 @@ _TOKEN = """
     FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
     WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
 
-# As in the index: rows whose age is not known come first.
+# As in the index.  Rows whose age is not known come first.
 _AGE = "coalesce(created_at, '-infinity')"
 _IN_ORDER = f"ORDER BY {_AGE}, id LIMIT :limit"
-_BEHIND = f"({_AGE}, id) > (:age, :id)"
+_AFTER = f"({_AGE}, id) > (:age, :id)"
 _CANONICAL = "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
 
 SQLITE = Statements(
@@ -96,12 +97,12 @@ SQLITE = Statements(
     schema_applied="""
         INSERT INTO chatfiles_schema (version, applied_at) VALUES (:version, :applied_at)""",
     workspace=f"{_WORKSPACE} AND id = :id",
-    hold="",
-    # An id that is no UUID in its canonical form is none of ours.
+    lock="",
+    # Skips rows whose id is not a canonical UUID.
     workspaces=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' {_IN_ORDER}",
     workspace_age=f"SELECT {_AGE} FROM workspaces WHERE id = :id",
-    # That the age is no less says nothing new, but without it SQLite would begin at the oldest.
-    workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_AGE} >= :age AND {_BEHIND}"
+    # The condition on the age alone is redundant, but without it SQLite starts at the oldest row.
+    workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_AGE} >= :age AND {_AFTER}"
     f" {_IN_ORDER}",
     workspace_create="""
         INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
@@ -154,8 +155,8 @@ SQLITE = Statements(
 )
 
 
-# Arrays instead of one statement for each.  Two nodes that lock the same rows do it in the same
-# order.
+# One statement with arrays for the whole batch.  All nodes lock rows in the order of their ids, so
+# that two nodes cannot deadlock.
 _BATCH = """
     WITH latest AS (
         SELECT t.id, given.moment
@@ -171,7 +172,7 @@ _BATCH = """
 
 
 def _of_psycopg2(statements: Statements) -> Statements:
-    """:return: the same, with its parameters named as psycopg2 wants them."""
+    """:return: the same statements with parameters in the syntax of psycopg2."""
     named = re.compile(r"(?<!:):(?=[a-z])(\w+)")
     return Statements(
         **{name: named.sub(r"%(\1)s", sql) for name, sql in asdict(statements).items()}
@@ -184,9 +185,9 @@ POSTGRES = _of_psycopg2(
         schema_create="""
             CREATE TABLE IF NOT EXISTS chatfiles_schema (
                 version integer PRIMARY KEY, applied_at timestamptz NOT NULL)""",
-        hold=" FOR NO KEY UPDATE",
+        lock=" FOR NO KEY UPDATE",
         workspaces=f"{_WORKSPACE} {_IN_ORDER}",
-        workspaces_after=f"{_WORKSPACE} AND {_BEHIND} {_IN_ORDER}",
+        workspaces_after=f"{_WORKSPACE} AND {_AFTER} {_IN_ORDER}",
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
         workspace_touch=_BATCH.format(

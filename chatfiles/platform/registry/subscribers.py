@@ -1,5 +1,5 @@
 """
-Who wants to know that a workspace has changed.
+The subscribers of a registry, which are notified when a workspace has changed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Changed = Callable[[UUID | None], None]
 
 class Subscribers:
     """
-    The subscriptions of one registry.  All of it runs on the reactor thread.
+    The subscriptions of one registry.  Everything here runs on the reactor thread.
 
-    :param turned: called when the first subscription begins and when the last one has ended.
+    :param toggled: called when the first subscription begins and when the last one has ended.
     """
 
-    def __init__(self, turned: Callable[[], None] = lambda: None) -> None:
-        self._turned = turned
+    def __init__(self, toggled: Callable[[], None] = lambda: None) -> None:
+        self._toggled = toggled
         self._subscriptions: dict[object, Changed] = {}
 
     def __len__(self) -> int:
@@ -32,22 +32,28 @@ class Subscribers:
 
     def subscribe(self, changed: Changed) -> Callable[[], None]:
         """
-        :param changed: called with the id of what has changed, ``None`` for anything.
+        :param changed: called with the id of a workspace that has changed, or with ``None`` when
+            any may have changed.
         :return: a callable that ends the subscription; calling it again does nothing.
         """
         key = object()
         self._subscriptions[key] = changed
         if len(self._subscriptions) == 1:
-            self._turned()
+            self._toggled()
 
         def unsubscribe() -> None:
             if self._subscriptions.pop(key, None) is not None and not self._subscriptions:
-                self._turned()
+                self._toggled()
 
         return unsubscribe
 
-    def tell(self, workspace_id: UUID | None) -> None:
-        """Tell every subscriber; one that fails is logged and does not keep it from the others."""
+    def notify(self, workspace_id: UUID | None) -> None:
+        """
+        Notify every subscriber.  A subscriber that raises is logged; the others are notified all
+        the same.
+
+        :param workspace_id: what has changed; ``None`` if any workspace may have changed.
+        """
         for key, changed in list(self._subscriptions.items()):
             if key in self._subscriptions:
                 with _log.failuresHandled("a subscriber to registry changes failed"):

@@ -182,7 +182,7 @@ class BoundTests(CacheTestCase):
                 remembered.drop(key)
                 model.pop(key, None)
             else:
-                remembered.forget(None if owner is None else UUID(int=owner))
+                remembered.drop_workspace(None if owner is None else UUID(int=owner))
                 model = {k: o for k, o in model.items() if owner not in (None, o)}
             self.assertEqual(list(remembered._answers), list(model))
             owned = {k: o.int for o, keys in remembered._keys.items() for k in keys}

@@ -1,6 +1,6 @@
 """
-The way to the registry in PostgreSQL that needs nothing until it is taken: txpostgres and psycopg2
-are an extra.
+Opens the registry in PostgreSQL.  Importing this needs neither txpostgres nor psycopg2, which are an
+optional extra.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def open_postgres(
     """
     :param url: ``postgresql://…``.
     :param reactor: provides every reactor interface.
-    :param now: gives the aware time.
+    :param now: gives the current time, aware.
     :param more: see `chatfiles.platform.registry.postgres.registry.PostgresRegistry`.
-    :return: the registry, not started yet.
-    :raise ValueError: the extra is not installed, or the URL is none; the text names ``--database``
-        and does not repeat the URL.
+    :return: the registry, not started.
+    :raise ValueError: the extra is not installed, or the URL is not valid.  The text names
+        ``--database`` and does not repeat the URL.
     """
     check_extra()
     module = import_module("chatfiles.platform.registry.postgres.registry")
@@ -38,6 +38,8 @@ def open_postgres(
 
 def check_extra() -> None:
     """
+    Verify that txpostgres and psycopg2 can be imported.
+
     :raise ValueError: the extra is not installed.
     """
     try:

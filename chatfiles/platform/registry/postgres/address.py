@@ -1,5 +1,5 @@
 """
-Pure: where PostgreSQL is, from a libpq URL.
+Pure: the hosts and parameters of a libpq URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg2.extensions import parse_dsn
 
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 
-__all__ = ["Place", "PostgresAddress"]
+__all__ = ["PostgresAddress", "ServerHost"]
 
 _TAKES = (
     "--database takes a libpq URL, such as postgresql://chatfiles@db.example.com:5432/chatfiles"
@@ -23,12 +23,13 @@ _TAKES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerHost:
     """
     One host of the URL.
 
     :param host: a name, an address, or the directory of a socket; ``None`` for libpq's default.
-    :param hostaddr: its address, if that is known: given it, libpq looks nothing up.
+    :param hostaddr: its address, if known; then libpq does not look up *host*.
+    :param port: ``None`` for libpq's default.
     """
 
     host: str | None
@@ -37,7 +38,7 @@ class Place:
 
     @property
     def name(self) -> str | None:
-        """What has to be looked up, if anything has."""
+        """The host name that has to be looked up, if there is one."""
         if self.hostaddr or not self.host or self.host.startswith(("/", "@")):
             return None
         return self.host
@@ -46,22 +47,23 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
     """
-    What a URL says.
+    A parsed URL.
 
-    :param shown: the URL for people and logs: no user, password or parameter.
-    :param parameters: of libpq, other than those that say where; may hold a password.
+    :param display_url: the URL for people and logs, without user, password and parameters.
+    :param hosts: in the order in which they are tried.
+    :param parameters: the other parameters of libpq; may contain a password.
     """
 
-    shown: str
-    places: Sequence[Place]
+    display_url: str
+    hosts: Sequence[ServerHost]
     parameters: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def parse(cls, url: str, environment: Mapping[str, str] = os.environ) -> PostgresAddress:
         """
-        :param url: ``postgresql://…``; several hosts may be given, as to libpq.
-        :param environment: where libpq looks for what the URL does not say.
-        :raise ValueError: it is not such a URL; the text does not repeat it.
+        :param url: ``postgresql://…``; may contain several hosts, as for libpq.
+        :param environment: the environment variables that libpq reads for what the URL leaves out.
+        :raise ValueError: the URL is not valid; the text does not repeat it.
         """
         if not url.startswith(POSTGRES_SCHEMES):
             raise ValueError(_TAKES)
@@ -71,33 +73,33 @@ class PostgresAddress:
             raise ValueError(_TAKES) from None
         if "service" in parameters:
             raise ValueError(f"{_TAKES}; service= is not supported")
-        wheres = []
+        lists = []
         for name, variable in (("host", "PGHOST"), ("hostaddr", "PGHOSTADDR"), ("port", "PGPORT")):
-            wheres.append((parameters.pop(name, "") or environment.get(variable, "")).split(","))
-        if not all(map(_is_port, wheres[2])):
+            lists.append((parameters.pop(name, "") or environment.get(variable, "")).split(","))
+        if not all(map(_is_port, lists[2])):
             raise ValueError(f"{_TAKES}; a port, also that of PGPORT, is a number from 1 to 65535")
-        count = max(len(wheres[0]), len(wheres[1]))
-        if any(len(each) not in (1, count) for each in wheres):
+        count = max(len(lists[0]), len(lists[1]))
+        if any(len(each) not in (1, count) for each in lists):
             raise ValueError(f"{_TAKES}; as many ports as hosts, or one")
-        hosts, hostaddrs, ports = (each * count if len(each) == 1 else each for each in wheres)
-        places = [
-            Place(host or None, hostaddr or _address(host), port or None)
+        hosts, hostaddrs, ports = (each * count if len(each) == 1 else each for each in lists)
+        servers = [
+            ServerHost(host or None, hostaddr or _address(host), port or None)
             for host, hostaddr, port in zip(hosts, hostaddrs, ports, strict=True)
         ]
-        shown = ",".join(_shown(place) for place in places)
+        shown = ",".join(map(_display, servers))
         database = parameters.get("dbname") or environment.get("PGDATABASE", "")
-        return cls(f"postgresql://{shown}/{database}", places, parameters)
+        return cls(f"postgresql://{shown}/{database}", servers, parameters)
 
 
 def _is_port(text: str) -> bool:
-    """:return: whether libpq would dial it; nothing is its default."""
+    """:return: whether libpq accepts it; an empty text is its default."""
     if not re.fullmatch("[0-9]{1,5}", text):
         return not text
     return 1 <= int(text) <= 65535
 
 
 def _address(host: str) -> str | None:
-    """:return: *host*, if it is an address already."""
+    """:return: *host* if it is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -105,8 +107,8 @@ def _address(host: str) -> str | None:
     return host
 
 
-def _shown(place: Place) -> str:
-    host = place.host or place.hostaddr or ""
+def _display(server: ServerHost) -> str:
+    host = server.host or server.hostaddr or ""
     if ":" in host:
         host = f"[{host}]"
-    return f"{host}:{place.port}" if place.port else host
+    return f"{host}:{server.port}" if server.port else host

@@ -1,5 +1,5 @@
 """
-One connection to PostgreSQL, and what is said of its errors.
+One connection to PostgreSQL, and its errors without secrets.
 """
 
 from __future__ import annotations
@@ -15,23 +15,29 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection, UnexpectedPollResult
 
-__all__ = ["LINK_ERRORS", "PostgresConnection", "PostgresError", "Values", "described"]
+__all__ = ["CONNECTION_ERRORS", "PostgresConnection", "PostgresError", "Values", "sanitized_error"]
 
 Values = Mapping[str, object]
 
-#: What a statement, or a connection, may fail with.
-LINK_ERRORS = (psycopg2.Error, CancelledError, ConnectionDone, ConnectionLost, UnexpectedPollResult)
+#: The errors of a statement or a connection.
+CONNECTION_ERRORS = (
+    psycopg2.Error,
+    CancelledError,
+    ConnectionDone,
+    ConnectionLost,
+    UnexpectedPollResult,
+)
 
-#: OIDs of ``timestamp`` and ``timestamptz``: read as text, because Python has no year 0 or 10000,
-#: and no infinity, and one such row would break a whole list.
-_MOMENT = new_type((1114, 1184), "CHATFILES_MOMENT", lambda value, _: value)
+#: The types ``timestamp`` and ``timestamptz`` (by OID) are read as text: Python has neither the year
+#: 0 nor 10000 nor infinity, and one such row would break a whole list.
+_TIMESTAMP = new_type((1114, 1184), "CHATFILES_TIMESTAMP", lambda value, _: value)
 
 
 class PostgresError(Exception):
     """
-    What PostgreSQL, or the way to it, failed with, without the values of any row or statement.
+    An error of PostgreSQL or of the connection to it, without the values of any row or statement.
 
-    :param sqlstate: the code of the error, if the server told one.
+    :param sqlstate: the error code, if the server sent one.
     """
 
     def __init__(self, text: str, sqlstate: str | None = None) -> None:
@@ -39,13 +45,13 @@ class PostgresError(Exception):
         self.sqlstate = sqlstate
 
 
-def described(error: BaseException) -> PostgresError:
+def sanitized_error(error: BaseException) -> PostgresError:
     """
-    :param error: one of `LINK_ERRORS`.
-    :return: it, fit for a log.  The full text of an error quotes statements and rows.
+    :param error: one of `CONNECTION_ERRORS`.  Its full text may quote statements and rows.
+    :return: an error that may be logged.
     """
     if isinstance(error, CancelledError):
-        # txpostgres makes it of "canceling statement due to statement timeout".
+        # txpostgres converts to it "canceling statement due to statement timeout".
         return PostgresError("the statement took too long, or waited too long for a lock", "57014")
     if not isinstance(error, psycopg2.Error):
         return PostgresError("the connection was closed")
@@ -56,8 +62,8 @@ def described(error: BaseException) -> PostgresError:
     return PostgresError(text, error.pgcode)
 
 
-class _AtOnce:
-    """Hands out notifications in order and without delay."""
+class _ImmediateCooperator:
+    """Delivers notifications in order and without delay."""
 
     def cooperate(self, work: Iterator[object]) -> None:
         for _ in work:
@@ -66,101 +72,101 @@ class _AtOnce:
 
 class PostgresConnection(Connection):  # type: ignore[misc]
     """
-    A connection of txpostgres that ends quietly, and tells.
+    A connection of txpostgres that reports its loss and closes without errors.
 
-    Whoever uses it runs one statement at a time.
+    It runs one statement at a time.
 
-    :ivar lost: called once when it is lost while no statement runs.
-    :ivar standby: whether the server was following another one when this was connected.
+    :ivar on_lost: called once when the connection is lost while no statement runs.
+    :ivar is_standby: whether the server was a standby when the connection was opened.
     :param reactor: provides ``IReactorFDSet`` and ``IReactorTime``.
     """
 
     def __init__(self, reactor: object) -> None:
-        super().__init__(reactor, cooperator=_AtOnce())
-        self.lost: Callable[[], None] = lambda: None
-        self.standby: object = False
-        self._over = False
+        super().__init__(reactor, cooperator=_ImmediateCooperator())
+        self.on_lost: Callable[[], None] = lambda: None
+        self.is_standby: object = False
+        self._is_closed = False
 
     @property
-    def usable(self) -> bool:
-        """Whether a next statement may be run: connected, and with no transaction open."""
+    def is_usable(self) -> bool:
+        """Whether a statement may be run: connected, and no transaction is open."""
         return (
-            not self._over
+            not self._is_closed
             and not self._connection.closed
             and self._connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
         )
 
     @property
-    def over(self) -> bool:
-        """Whether the connection has ended."""
-        return self._over or bool(self._connection.closed)
+    def is_closed(self) -> bool:
+        """Whether the connection was closed or lost."""
+        return self._is_closed or bool(self._connection.closed)
 
-    def opened(self) -> None:
-        """To be called once it is connected."""
-        register_type(_MOMENT, self._connection)
+    def configure_types(self) -> None:
+        """To be called once after it is connected."""
+        register_type(_TIMESTAMP, self._connection)
 
     def execute(self, sql: str, values: Values | None = None) -> Deferred[Any]:
         """
-        :param sql: one statement, or several; the last one's result counts.
-        :return: a cursor with the result; fails with one of `LINK_ERRORS`.
+        :param sql: one or several statements.
+        :return: a cursor with the result of the last one; fails with one of `CONNECTION_ERRORS`.
         """
         try:
-            answer: Deferred[Any] = self.cursor().execute(sql, values)
+            result: Deferred[Any] = self.cursor().execute(sql, values)
         except psycopg2.Error:
-            answer = Deferred()
-            answer.errback(Failure())
-        return answer
+            result = Deferred()
+            result.errback(Failure())
+        return result
 
     def rows(self, sql: str, values: Values | None = None) -> Deferred[list[tuple[object, ...]]]:
         """:return: the rows that *sql* gives."""
         return self.execute(sql, values).addCallback(_fetch)
 
     def discard(self) -> None:
-        """End it now; a statement that runs fails.  Does nothing the second time."""
-        if self._over:
+        """Close it now; a statement that runs fails.  Idempotent."""
+        if self._is_closed:
             return
-        self._over = True
+        self._is_closed = True
         if self._connection is None:
             return
         for cursor in tuple(self._cursors):
-            # txpostgres forgets them; an epoll reactor does not mind, others would.
+            # txpostgres does not do this; only an epoll reactor works without it.
             self.reactor.removeReader(cursor)
             self.reactor.removeWriter(cursor)
         with contextlib.suppress(psycopg2.Error):
             self.close()
-            # A connection that is broken is closed for txpostgres, but its socket is still open.
+            # txpostgres regards a broken connection as closed, but its socket is still open.
             self._connection.close()
 
-    # What txpostgres leaves to whoever looks after the reactor.
+    # txpostgres lets these errors out to the reactor.
 
     def doRead(self) -> None:
         try:
             super().doRead()
         except psycopg2.Error:
-            self._gone()
+            self._check_lost()
         except ValueError:
-            # libpq has closed the socket, which psycopg2 does not tell yet, and txpostgres would go
-            # on reading from it.  Whoever was connecting or asking is told by their Deferred.
+            # libpq has closed the socket.  psycopg2 does not report this yet, and txpostgres would
+            # continue to read from it.  A connect or statement that runs fails by its Deferred.
             if self.fileno() >= 0:
                 raise
             self.discard()
-            self.lost()
+            self.on_lost()
 
     def doWrite(self) -> None:
         try:
             super().doWrite()
         except psycopg2.Error:
-            self._gone()
+            self._check_lost()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._gone()
+        self._check_lost()
 
-    def _gone(self) -> None:
-        # While it is being connected, the Deferred of the attempt tells.
-        if not self._over and self._connection.closed:
+    def _check_lost(self) -> None:
+        # During the attempt to connect, its Deferred reports the failure.
+        if not self._is_closed and self._connection.closed:
             self.discard()
-            self.lost()
+            self.on_lost()
 
 
 def _fetch(cursor: Any) -> list[tuple[object, ...]]:

@@ -1,5 +1,5 @@
 """
-Hearing of changes in PostgreSQL, whoever makes them.
+Listens for changes in PostgreSQL by any program.
 """
 
 from __future__ import annotations
@@ -17,162 +17,162 @@ from twisted.logger import Logger
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.outage_log import Outcome
 from chatfiles.platform.registry.postgres.connection import (
-    LINK_ERRORS,
+    CONNECTION_ERRORS,
     PostgresConnection,
     PostgresError,
-    described,
+    sanitized_error,
 )
 from chatfiles.platform.registry.rows import uuid_of
 
 __all__ = ["CHANNEL", "PostgresListener"]
 
-#: Where the triggers tell (``schema/postgresql/0002_notify.sql``), and where we try whether what is
-#: told comes through.
-CHANNEL, TRIAL = "chatfiles_changed", "chatfiles_trial"
+#: The channel on which the triggers notify (``schema/postgresql/0002_notify.sql``), and the one on
+#: which we test that notifications arrive.
+CHANNEL, TEST_CHANNEL = "chatfiles_changed", "chatfiles_trial"
 
-#: How many triggers tell of changes now, of `TRIGGERS`.  A dump may have come without them, or
-#: somebody may have disabled them for a while.
-TELLING = """
+#: Counts the triggers that are enabled; there must be `TRIGGERS`.  A dump may have been restored
+#: without them, or an operator may have disabled them for a while.
+COUNT_TRIGGERS = """
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid IN ('workspaces'::regclass, 'workspace_auth_tokens'::regclass)
         AND tgname IN ('chatfiles_changed', 'chatfiles_truncated') AND tgenabled IN ('O', 'A')"""
 TRIGGERS = 4
 
-#: Seconds between two proofs that the connection still carries something, and that the triggers are
-#: there.  With `PROOF` it is less than the second in which a revoked token is refused everywhere.
-INTERVAL = 0.4
-#: Seconds in which such a proof comes.
-PROOF = 0.4
+#: Seconds between two checks of the connection and the triggers, and seconds for each.  Their sum
+#: is less than one second, because a revoked token must be refused everywhere within a second.
+CHECK_INTERVAL, CHECK_TIMEOUT = 0.4, 0.4
 #: Seconds between two attempts to connect.
-PAUSE = 0.3
+RETRY_DELAY = 0.3
 
 _log = Logger()
 
 
 class PostgresListener:
     """
-    Listens on a connection of its own, and connects again when it is lost.
+    Listens on its own connection, and connects again when the connection is lost.
 
-    What is notified while there is none is lost, so that ``None`` is told when it is lost and when
-    there is one again; between these, `watching` is false.
+    Notifications that are sent meanwhile are lost.  So it reports ``None`` when the connection is
+    lost and when there is a new one; between these, `watching` is false.
 
-    :param dial: connects; fails with `RegistryUnavailable`.
-    :param heard: called with the id of each workspace that has changed, or ``None``.
-    :param outcome: told how each attempt to listen ended.
-    :param new_id: gives a word that nobody else says.
+    :param connect: opens a connection; fails with `RegistryUnavailable`.
+    :param changed: called with the id of each workspace that has changed, or with ``None``.
+    :param clock: the reactor.
+    :param outcome: called with the outcome of each attempt to listen.
+    :param new_id: gives a unique id.
+    :ivar watching: whether every change is reported.
     """
 
     def __init__(
         self,
-        dial: Callable[[], Deferred[PostgresConnection]],
-        heard: Callable[[UUID | None], None],
+        connect: Callable[[], Deferred[PostgresConnection]],
+        changed: Callable[[UUID | None], None],
         *,
         clock: IReactorTime,
         outcome: Outcome,
         new_id: Callable[[], UUID],
     ) -> None:
         self.watching = False
-        self._dial = dial
-        self._heard = heard
+        self._connect = connect
+        self._changed = changed
         self._new_id = new_id
         self._clock = clock
         self._outcome = outcome
         self._running: Deferred[None] | None = None
-        self._first: list[Deferred[None]] = []
-        self._open = False
-        self._end: Callable[[], object] = _nothing
-        self._trial: tuple[str, Deferred[None]] | None = None
+        self._starting: list[Deferred[None]] = []
+        self._is_open = False
+        self._interrupt: Callable[[], object] = _nothing
+        self._test: tuple[str, Deferred[None]] | None = None
 
     def start(self) -> Deferred[None]:
         """
         Begin to listen; does nothing the second time.
 
-        :return: fires when it listens, or when the attempt that is being made has failed.
+        :return: fires when it listens, or when the current attempt has failed.
         """
-        tried: Deferred[None] = Deferred()
+        attempted: Deferred[None] = Deferred()
         if self.watching:
-            tried.callback(None)
-            return tried
-        self._first.append(tried)
+            attempted.callback(None)
+            return attempted
+        self._starting.append(attempted)
         if self._running is None:
-            self._open = True
+            self._is_open = True
             self._running = Deferred.fromCoroutine(self._run())
-        return tried
+        return attempted
 
     async def close(self) -> None:
-        """Listen no more; idempotent."""
-        self._open = False
-        self._end()
+        """Stop listening; idempotent."""
+        self._is_open = False
+        self._interrupt()
         if self._running is not None:
             running, self._running = self._running, None
             await running
 
     async def _run(self) -> None:
-        while self._open:
+        while self._is_open:
             error = RegistryUnavailable()
             try:
-                await self._listen(await self._dial())
+                await self._listen(await self._connect())
             except RegistryUnavailable as unavailable:
                 error = unavailable
-            except LINK_ERRORS as lost:
-                error.__cause__ = described(lost)
+            except CONNECTION_ERRORS as lost:
+                error.__cause__ = sanitized_error(lost)
             except Exception as unexpected:
                 _log.failure("listening for changes failed")
                 error.__cause__ = PostgresError(f"an error of ours: {type(unexpected).__name__}")
             finally:
-                self._lost()
-            if self._open:
+                self._stop_watching()
+            if self._is_open:
                 self._outcome("listen", error)
-                self._tried()
-                await self._sleep(PAUSE)
-        self._tried()
+                self._attempt_ended()
+                await self._sleep(RETRY_DELAY)
+        self._attempt_ended()
 
-    async def _listen(self, link: PostgresConnection) -> None:
-        """Until the connection is lost, which raises one of `LINK_ERRORS`."""
-        self._end = link.discard
+    async def _listen(self, connection: PostgresConnection) -> None:
+        """Listen until the connection is lost, which raises one of `CONNECTION_ERRORS`."""
+        self._interrupt = connection.discard
         try:
-            link.addNotifyObserver(self._notified)
-            await link.execute(f"LISTEN {CHANNEL}; LISTEN {TRIAL}")
-            await self._prove(link)
-            await self._hear()
+            connection.addNotifyObserver(self._notified)
+            await connection.execute(f"LISTEN {CHANNEL}; LISTEN {TEST_CHANNEL}")
+            await self._check(connection)
+            await self._test_delivery()
             self._outcome("listen", None)
             self.watching = True
-            self._heard(None)
-            self._tried()
-            while self._open:
-                await self._sleep(INTERVAL, link)
-                await self._prove(link)
+            self._changed(None)
+            self._attempt_ended()
+            while self._is_open:
+                await self._sleep(CHECK_INTERVAL, connection)
+                await self._check(connection)
         finally:
-            link.discard()
+            connection.discard()
 
-    async def _prove(self, link: PostgresConnection) -> None:
-        """Fail unless the connection carries something, there and back, and changes are told."""
-        # If the reactor was held up, the answer may be there already: it gets another turn.
-        late = [self._clock.callLater(PROOF, lambda: late.append(again()))]
+    async def _check(self, connection: PostgresConnection) -> None:
+        """Fail unless the connection works and the triggers are enabled."""
+        # If the reactor was busy, the result may have arrived already: it gets another turn.
+        timers = [self._clock.callLater(CHECK_TIMEOUT, lambda: timers.append(wait_once_more()))]
 
-        def again() -> IDelayedCall:
-            return self._clock.callLater(0.05, link.discard)
+        def wait_once_more() -> IDelayedCall:
+            return self._clock.callLater(0.05, connection.discard)
 
         try:
-            ((telling,),) = await link.rows(TELLING)
+            ((enabled,),) = await connection.rows(COUNT_TRIGGERS)
         finally:
-            for each in late:
-                if each.active():
-                    each.cancel()
-        if telling != TRIGGERS:
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
+        if enabled != TRIGGERS:
             raise RegistryUnavailable from PostgresError(
-                "nobody tells of changes: triggers of chatfiles are missing or disabled"
+                "changes are not notified: triggers of chatfiles are missing or disabled"
             )
 
-    async def _hear(self) -> None:
-        """Fail unless what another connection says is heard: a pooler between may swallow it."""
-        word, heard = str(self._new_id()), Deferred[None]()
-        self._trial = word, heard
-        other = await self._dial()
+    async def _test_delivery(self) -> None:
+        """Fail unless a notification of another connection arrives: a pooler may swallow it."""
+        payload, arrived = str(self._new_id()), Deferred[None]()
+        self._test = payload, arrived
+        other = await self._connect()
         try:
-            values = {"channel": TRIAL, "word": word}
-            await other.execute("SELECT pg_notify(%(channel)s, %(word)s)", values)
-            await heard.addTimeout(PROOF, self._clock)
+            values = {"channel": TEST_CHANNEL, "payload": payload}
+            await other.execute("SELECT pg_notify(%(channel)s, %(payload)s)", values)
+            await arrived.addTimeout(CHECK_TIMEOUT, self._clock)
         except NotInTime:
             raise RegistryUnavailable from PostgresError(
                 "notifications get lost: a pooler on the way has to be in session mode"
@@ -182,36 +182,36 @@ class PostgresListener:
 
     def _notified(self, notify: Any) -> None:
         if notify.channel == CHANNEL:
-            # Anything that is no id may mean anything.
-            self._heard(uuid_of(notify.payload))
-        elif self._trial is not None and notify.payload == self._trial[0]:
-            (_, heard), self._trial = self._trial, None
-            if not heard.called:
-                heard.callback(None)
+            # A payload that is not an id may mean any change.
+            self._changed(uuid_of(notify.payload))
+        elif self._test is not None and notify.payload == self._test[0]:
+            (_, arrived), self._test = self._test, None
+            if not arrived.called:
+                arrived.callback(None)
 
-    def _lost(self) -> None:
+    def _stop_watching(self) -> None:
         if self.watching:
             self.watching = False
-            self._heard(None)
+            self._changed(None)
 
-    def _tried(self) -> None:
-        waiting, self._first = self._first, []
-        for each in waiting:
+    def _attempt_ended(self) -> None:
+        starting, self._starting = self._starting, []
+        for each in starting:
             each.callback(None)
 
-    async def _sleep(self, seconds: float, link: PostgresConnection | None = None) -> None:
-        """Until then, or until *link* is lost, or all is to end."""
+    async def _sleep(self, seconds: float, connection: PostgresConnection | None = None) -> None:
+        """Wait for *seconds*, or until *connection* is lost or the listener is closed."""
         slept: Deferred[None] = Deferred(lambda _: timer.cancel())
         timer = self._clock.callLater(seconds, slept.callback, None)
-        self._end = slept.cancel
-        if link is not None:
-            link.lost = slept.cancel
+        self._interrupt = slept.cancel
+        if connection is not None:
+            connection.on_lost = slept.cancel
         with contextlib.suppress(CancelledError):
             await slept
-        self._end = _nothing if link is None else link.discard
-        if link is not None:
-            link.lost = _nothing
+        self._interrupt = _nothing if connection is None else connection.discard
+        if connection is not None:
+            connection.on_lost = _nothing
 
 
 def _nothing() -> None:
-    """There is nothing to end, or it tells by itself."""
+    """There is nothing to interrupt."""

@@ -1,15 +1,14 @@
 """
 A few connections to PostgreSQL, shared by many calls.
 
-txpostgres has a pool of its own, which does not start without the server and goes on to hand out
-connections that are dead.
+The pool of txpostgres cannot be used: it does not start without the server, and continues to hand
+out dead connections.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,216 +16,251 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.outage_log import Outcome
-from chatfiles.platform.registry.postgres.call import Call, StaggeredFailures, Work
 from chatfiles.platform.registry.postgres.connection import (
-    LINK_ERRORS,
+    CONNECTION_ERRORS,
     PostgresConnection,
     PostgresError,
-    described,
+    sanitized_error,
 )
+from chatfiles.runtime.call_queue import Call, CallQueue, CallState, Limits
 
-__all__ = ["PostgresPool"]
+__all__ = ["PostgresPool", "Work"]
 
-#: Calls that may wait for a connection; one more is refused at once.
-MAX_WAITING = 1000
+#: Calls that may wait for a connection; one more is refused immediately.
+MAX_QUEUED = 1000
 #: Seconds between two attempts to connect while there is no connection.
-PAUSE = 0.1
-#: The server does not let a session write: it may be the standby of another one by now.
+RETRY_DELAY = 0.1
+#: SQLSTATE of a write in a read-only session: the server may have become a standby.
 READ_ONLY = "25006"
 
 T = TypeVar("T")
+#: Uses a connection that nothing else uses meanwhile.  The second argument tells whether a client
+#: still waits for the result.
+Work = Callable[[PostgresConnection, Callable[[], bool]], Deferred[T]]
+
+
+class _Attempt(NamedTuple):
+    """The first or second attempt at a call."""
+
+    work: Work[Any]
+    deadline: float
+    may_repeat: bool
+
+
+class _Repeat(Exception):
+    """The connection was lost, or cannot write: the call is attempted again on another one."""
 
 
 class PostgresPool:
     """
-    Connects when there is work, and gives up what is broken.
+    Connects when there is work, and closes broken connections.
 
-    While the server cannot be reached, calls fail as soon as the next attempt to connect has.  A
-    connection that does not answer within a call's deadline is given up, and the idle ones with it.
+    While the server cannot be reached, calls fail as soon as the next attempt to connect has
+    failed.  A connection that does not respond within the timeout of a call is closed, and the idle
+    connections with it.
 
-    :param dial: connects; fails with `RegistryUnavailable`.
-    :param size: connections at most.
-    :param timeout: seconds in which a call is answered.
-    :param outcome: told how each call, and each attempt to connect, ended.
+    :param connect: opens a connection; fails with `RegistryUnavailable`.
+    :param clock: the reactor.
+    :param size: the greatest number of connections.
+    :param timeout: seconds that a call may take, including its wait for a connection.
+    :param outcome: called with the outcome of each call and of each failed attempt to connect.
     """
 
     def __init__(
         self,
-        dial: Callable[[], Deferred[PostgresConnection]],
+        connect: Callable[[], Deferred[PostgresConnection]],
         *,
         clock: IReactorTime,
         size: int,
         timeout: float,
         outcome: Outcome,
     ) -> None:
-        self._dial = dial
+        self._connect = connect
         self._clock = clock
         self._size = size
         self._timeout = timeout
         self._outcome = outcome
-        self._open = False
-        self._waiting: deque[Call[Any]] = deque()
+        # As many calls may run as there are connections.
+        self._queue = CallQueue(
+            self._run,
+            clock,
+            Limits(running=0, queued=MAX_QUEUED),
+            refusal=RegistryUnavailable,
+            when_expired=self._expired,
+        )
         self._idle: list[PostgresConnection] = []
         self._busy: set[PostgresConnection] = set()
-        self._dialing = 0
+        self._connecting = 0
         self._not_before = 0.0
-        self._pause: IDelayedCall | None = None
-        self._turns = StaggeredFailures(clock, self._end_if_done)
+        self._retry: IDelayedCall | None = None
+        self._is_open = self._is_settled = False
         self._closers: list[Deferred[None]] = []
 
     def open(self) -> None:
-        """Begin to take calls."""
-        self._open = True
+        """Begin to accept calls."""
+        self._is_open = True
 
-    def call(self, what: str, work: Work[T], *, again: bool) -> Deferred[T]:
+    def call(self, what: str, work: Work[T], *, may_repeat: bool) -> Deferred[T]:
         """
-        Let *work* have a connection, in turn.
+        Run *work* with a connection, in turn.
 
-        :param what: the call's name in the log.
-        :param again: if the connection breaks, do it once more on another one; for what only reads.
-        :return: what *work* gives; fails with `RegistryUnavailable` when the deadline passes, when
-            the server cannot be reached or fails, or when too many are waiting.
+        :param what: the name of the call in the log.
+        :param may_repeat: whether to run *work* once more on another connection if the first one is
+            lost; for work that only reads.
+        :return: the result of *work*.  Fails with `RegistryUnavailable` when the call times out,
+            when the server cannot be reached or fails, or when too many calls wait.
         """
-        if not self._open or len(self._waiting) >= MAX_WAITING:
+        if not self._is_open:
             return fail(RegistryUnavailable())
-        call = Call(what, work, again=again)
-        call.left = self._leaves
-        call.deadline = self._clock.callLater(self._timeout, self._too_slow, call)
-        self._waiting.append(call)
-        self._serve()
-        return call.answer
+        deadline = self._clock.seconds() + self._timeout
+        first = self._submit(what, _Attempt(work, deadline, may_repeat), is_first=True)
+        return first.addErrback(self._repeat, what, _Attempt(work, deadline, may_repeat=False))
 
     def close(self) -> Deferred[None]:
-        """Take no more calls, and end all connections when those that wait are done; idempotent."""
-        self._open = False
+        """Refuse new calls, finish the others, and close all connections; idempotent."""
+        self._is_open = False
         closed: Deferred[None] = Deferred()
         self._closers.append(closed)
-        self._end_if_done()
+        self._queue.settled().addCallback(self._settled)
         return closed
 
-    # Work and connections find each other
+    # Calls
 
-    def _serve(self) -> None:
-        while self._waiting and self._idle:
-            link = self._idle.pop()
-            if link.usable:
-                self._run(link, self._waiting.popleft())
-            else:
-                link.discard()
-        used = len(self._idle) + len(self._busy) + self._dialing
-        wanted = min(len(self._waiting) - self._dialing, self._size - used)
-        if wanted > 0:
-            self._connect(wanted)
-        self._end_if_done()
+    def _submit(self, what: str, attempt: _Attempt, *, is_first: bool) -> Deferred[Any]:
+        self._drop_unusable()
+        result: Deferred[Any] = self._queue.submit(
+            attempt,
+            owner=None if is_first else _Repeat,  # need not wait for all first attempts
+            label=what,
+            timeout=max(attempt.deadline - self._clock.seconds(), 0),
+            refusable=is_first,
+        )
+        self._connect_if_needed()
+        return result
 
-    def _run(self, link: PostgresConnection, call: Call[Any]) -> None:
-        self._busy.add(link)
-        call.link = link
-        call.started = self._clock.seconds()
-        call.work(link, call).addBoth(self._done, link, call)
+    def _repeat(self, failure: Failure, what: str, attempt: _Attempt) -> Deferred[Any]:
+        failure.trap(_Repeat)
+        return self._submit(what, attempt, is_first=False)
 
-    def _done(self, result: object, link: PostgresConnection, call: Call[Any]) -> None:
-        self._busy.discard(link)
-        call.link = None
-        if call.hang is not None and call.hang.active():
-            call.hang.cancel()
+    def _run(self, call: Call[Any]) -> None:
+        connection = self._idle.pop()
+        self._busy.add(connection)
+        started = self._clock.seconds()
+        hang: list[IDelayedCall] = []
+
+        def orphaned() -> None:
+            # The call may have the connection for as long as if its client still waited.
+            left = max(started + self._timeout - self._clock.seconds(), 0)
+            hang.append(self._clock.callLater(left, self._hangs, connection))
+
+        def done(result: object) -> None:
+            for timer in hang:
+                if timer.active():
+                    timer.cancel()
+            self._done(call, connection, result)
+
+        call.on_orphaned = orphaned
+        call.work.work(connection, lambda: call.is_wanted).addBoth(done)
+
+    def _done(self, call: Call[Any], connection: PostgresConnection, result: object) -> None:
+        self._busy.discard(connection)
         error = _error(result)
-        retry = link.over and call.again
-        if isinstance(error, PostgresError) and error.sqlstate == READ_ONLY:
-            retry = True  # nothing has been done, and a new connection may be let
+        is_read_only = isinstance(error, PostgresError) and error.sqlstate == READ_ONLY
+        repeat = is_read_only or (connection.is_closed and call.work.may_repeat)
+        if is_read_only:  # the server may be read-write again for a new connection
             self._drop_idle()
-            link.discard()
-        if link.usable:
-            self._idle.append(link)
+            connection.discard()
+        if connection.is_usable:
+            self._idle.append(connection)
         else:
-            link.discard()
-        if error is not None and retry and not (call.retried or call.abandoned):
-            call.retried = True
-            self._waiting.appendleft(call)
+            connection.discard()
+        self._resize()
+        if error is not None and repeat and call.is_wanted and call.owner is None:
+            call.finish(Failure(_Repeat()))
         else:
-            self._finish(call, result, error)
-        self._serve()
+            call.finish(self._logged(call, result, error))
+        self._connect_if_needed()
 
-    def _finish(self, call: Call[Any], result: object, error: BaseException | None) -> None:
+    def _logged(self, call: Call[Any], result: object, error: BaseException | None) -> Any:
+        """Log the outcome of a call, unless it was given up.  :return: its result."""
         if isinstance(error, PostgresError):
             unavailable = RegistryUnavailable()
             unavailable.__cause__ = error
             result, error = Failure(unavailable), unavailable
-        if call.abandoned:
-            return
-        self._outcome(call.what, error)
-        call.deadline.cancel()
-        call.answer.callback(result)
+        if call.is_wanted:
+            self._outcome(call.label, error)
+        return result
 
-    # Connections come and go
+    def _expired(self, call: Call[Any]) -> None:
+        missing = "connection" if call.state is CallState.ABANDONED else "answer"
+        self._outcome(call.label, TimeoutError(f"no {missing} within {self._timeout:g} s"))
 
-    def _connect(self, count: int) -> None:
+    def _hangs(self, connection: PostgresConnection) -> None:
+        self._drop_idle()
+        self._resize()
+        connection.discard()
+
+    # Connections
+
+    def _resize(self) -> None:
+        self._queue.resize(len(self._idle) + len(self._busy))
+
+    def _connect_if_needed(self) -> None:
+        used = len(self._idle) + len(self._busy) + self._connecting
+        wanted = min(self._queue.queued - self._connecting, self._size - used)
         wait = self._not_before - self._clock.seconds()
-        if wait > 0:
-            if self._pause is None or not self._pause.active():
-                self._pause = self._clock.callLater(wait, self._serve)
+        if wanted > 0 and wait > 0:
+            if self._retry is None or not self._retry.active():
+                self._retry = self._clock.callLater(wait, self._connect_if_needed)
             return
-        for _ in range(count):
-            self._dialing += 1
-            self._dial().addCallbacks(self._connected, self._not_connected)
+        for _ in range(wanted):
+            self._connecting += 1
+            self._connect().addCallbacks(self._connected, self._not_connected)
 
-    def _connected(self, link: PostgresConnection) -> None:
-        self._dialing -= 1
+    def _connected(self, connection: PostgresConnection) -> None:
+        self._connecting -= 1
         self._not_before = 0.0
-        link.lost = lambda: self._lost(link)
-        self._idle.append(link)
-        self._serve()
+        connection.on_lost = lambda: self._lost(connection)
+        self._idle.append(connection)
+        self._resize()
+        self._connect_if_needed()
+        self._close_if_done()
 
     def _not_connected(self, failure: Failure) -> None:
-        self._dialing -= 1
-        self._not_before = self._clock.seconds() + PAUSE
+        self._connecting -= 1
+        self._not_before = self._clock.seconds() + RETRY_DELAY
         error = failure.value or RegistryUnavailable()
         self._outcome("connect", error)
-        if not (self._busy or self._idle or self._dialing):
-            waiting, self._waiting = self._waiting, deque()
-            for call in waiting:
-                call.deadline.cancel()
-                self._turns.fail(call, error)
-        self._serve()
+        if not (self._busy or self._idle or self._connecting):
+            self._queue.fail_queued(error)
+        self._connect_if_needed()
+        self._close_if_done()
 
-    def _lost(self, link: PostgresConnection) -> None:
-        if link in self._idle:
-            self._idle.remove(link)
+    def _lost(self, connection: PostgresConnection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._resize()
+
+    def _drop_unusable(self) -> None:
+        """The next call uses the last of the idle connections."""
+        while self._idle and not self._idle[-1].is_usable:
+            self._idle.pop().discard()
+        self._resize()
 
     def _drop_idle(self) -> None:
         while self._idle:
             self._idle.pop().discard()
 
-    # Those who wait no more
+    def _settled(self, _: object) -> None:
+        self._is_settled = True
+        self._close_if_done()
 
-    def _leaves(self, call: Call[Any]) -> None:
-        if call.link is None:
-            self._waiting.remove(call)
-            self._end_if_done()
-        else:
-            self._watch(call)
-
-    def _too_slow(self, call: Call[Any]) -> None:
-        where = "connection" if call.link is None else "answer"
-        self._outcome(call.what, TimeoutError(f"no {where} within {self._timeout:g} s"))
-        self._turns.fail(call, RegistryUnavailable())
-        self._leaves(call)
-
-    def _watch(self, call: Call[Any]) -> None:
-        """Give the connection up too when the call has had it for as long as it may."""
-        left = call.started + self._timeout - self._clock.seconds()
-        call.hang = self._clock.callLater(max(left, 0), self._hangs, call.link)
-
-    def _hangs(self, link: PostgresConnection) -> None:
-        self._drop_idle()
-        link.discard()
-
-    def _end_if_done(self) -> None:
-        if self._open or self._waiting or self._turns or self._busy or self._dialing:
+    def _close_if_done(self) -> None:
+        if self._connecting or not self._is_settled:
             return
         self._drop_idle()
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
         closers, self._closers = self._closers, []
         for closed in closers:
             closed.callback(None)
@@ -236,4 +270,4 @@ def _error(result: object) -> BaseException | None:
     if not isinstance(result, Failure):
         return None
     error = result.value
-    return described(error) if isinstance(error, LINK_ERRORS) else error
+    return sanitized_error(error) if isinstance(error, CONNECTION_ERRORS) else error

@@ -14,31 +14,29 @@ from zope.interface import implementer
 
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.migrations import load
-from chatfiles.platform.registry.outage_log import OutageLog
+from chatfiles.platform.registry.outage_log import OutageLog, Outcome
 from chatfiles.platform.registry.postgres.address import PostgresAddress
-from chatfiles.platform.registry.postgres.call import Call
 from chatfiles.platform.registry.postgres.connection import PostgresConnection
 from chatfiles.platform.registry.postgres.connector import PostgresConnector
 from chatfiles.platform.registry.postgres.listener import PostgresListener
 from chatfiles.platform.registry.postgres.pool import PostgresPool
-from chatfiles.platform.registry.postgres.session import Session, in_transaction
+from chatfiles.platform.registry.postgres.session import PostgresSession, in_transaction
 from chatfiles.platform.registry.postgres.startup import PostgresStartup
-from chatfiles.platform.registry.queries import Change
+from chatfiles.platform.registry.queries import Change, Session
 from chatfiles.platform.registry.sql_registry import SQLRegistry
 from chatfiles.platform.registry.subscribers import Subscribers
 from chatfiles.runtime.name_lookup import Lookup, system_lookup
 
 __all__ = ["PostgresRegistry"]
 
-#: Seconds in which a call is answered.
+#: Seconds that a call may take.
 TIMEOUT = 2.0
-#: The part of it after which the server gives a statement up, so that the log can tell a lock from
-#: a connection that hangs.
+#: The part of `TIMEOUT` after which the server cancels a statement, so that the log can tell a lock
+#: from a connection that hangs.
 STATEMENT_PART = 0.75
-#: Seconds for each statement of a migration, which may have a large table to index.
+#: Seconds for each statement of a migration, which may have to index a large table.
 MIGRATION_TIMEOUT = 300.0
-#: Connections that read, and that write.  A change may have to wait for a lock; a lookup never
-#: waits behind it.
+#: Connections for reads, and for writes: a read never waits behind a write that waits for a lock.
 READERS, WRITERS = 4, 2
 
 T = TypeVar("T")
@@ -49,16 +47,17 @@ class PostgresRegistry(SQLRegistry):
     """
     A registry in PostgreSQL.
 
-    Changes are told twice: when a change of ours is done, and when PostgreSQL notifies of it, as of
-    everybody's.  While it cannot notify, `watching` is false, and nothing may be kept.
+    Subscribers are notified twice of a change made here: when it is done, and when PostgreSQL
+    notifies of it, as of changes by other programs.  While PostgreSQL cannot notify, `watching` is
+    false, and nothing may be cached.
 
     :param url: ``postgresql://…``; its password is never shown.
     :param reactor: provides every reactor interface.
-    :param now: gives the aware time.
+    :param now: gives the current time, aware.
     :param new_id: gives the id of a new token.
-    :param timeout: seconds in which a call is answered.
-    :param lookup: looks a name up; called in a thread.
-    :raise ValueError: the URL is none; the text does not repeat it.
+    :param timeout: seconds that a call may take.
+    :param lookup: looks up a host name; called in a thread.
+    :raise ValueError: the URL is not valid; the text does not repeat it.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class PostgresRegistry(SQLRegistry):
     ) -> None:
         address = PostgresAddress.parse(url)
         super().__init__(now, new_id, Subscribers())
-        self._dialer = PostgresConnector(
+        self._connector = PostgresConnector(
             address,
             reactor=reactor,
             timeout=timeout * STATEMENT_PART,
@@ -81,52 +80,52 @@ class PostgresRegistry(SQLRegistry):
             lookup=lookup,
         )
 
-        def trouble(part: str) -> Callable[[str, BaseException | None], None]:
-            return OutageLog(f"registry {address.shown} ({part})").outcome
+        def outcome(part: str) -> Outcome:
+            return OutageLog(f"registry {address.display_url} ({part})").outcome
 
         def pool(part: str, size: int) -> PostgresPool:
             return PostgresPool(
-                self._dialer.dial,
+                self._connector.connect,
                 clock=reactor,
                 size=size,
                 timeout=timeout,
-                outcome=trouble(part),
+                outcome=outcome(part),
             )
 
         self._readers, self._writers = pool("readers", READERS), pool("writers", WRITERS)
         self._listener = PostgresListener(
-            self._dialer.dial,
-            self._subscribers.tell,
+            self._connector.connect,
+            self._subscribers.notify,
             clock=reactor,
-            outcome=trouble("listener"),
+            outcome=outcome("listener"),
             new_id=uuid4,
         )
-        self._opening = PostgresStartup(
-            self._dialer.dial,
+        self._startup = PostgresStartup(
+            self._connector.connect,
             load("postgresql"),
             self._opened,
             clock=reactor,
             now=now,
-            patience=MIGRATION_TIMEOUT,
-            outcome=trouble("schema"),
+            timeout=MIGRATION_TIMEOUT,
+            outcome=outcome("schema"),
         )
 
     @property
     def watching(self) -> bool:
-        """Whether subscribers hear of every change now."""
+        """See `IWorkspaceRegistry`."""
         return self._listener.watching
 
     def start(self) -> Deferred[None]:
         """
-        Connect and migrate.  If that fails for want of the server, it is tried again and again
-        until it has not or the registry is closed; what calls meanwhile fails.
+        Connect and migrate.  If the server cannot be reached, this is tried again until it succeeds
+        or the registry is closed; calls fail meanwhile.
 
         :raise RegistryUnavailable: the first attempt has failed.
         :raise chatfiles.platform.registry.migrations.SchemaTooNew: a newer chatfiles has migrated
-            the database; not tried again.
+            the database; this is not tried again.
         """
-        self._dialer.start()
-        return self._opening.start()
+        self._connector.start()
+        return self._startup.start()
 
     def _opened(self) -> Deferred[None]:
         self._readers.open()
@@ -134,34 +133,40 @@ class PostgresRegistry(SQLRegistry):
         return self._listener.start()
 
     async def close(self) -> None:
-        await self._opening.close()
+        """See `IWorkspaceRegistry`."""
+        await self._startup.close()
         await gatherResults([self._readers.close(), self._writers.close()])
         await self._listener.close()
+        self._connector.close()
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
-        async def work(link: PostgresConnection) -> T:
-            answer = await query(Session(link))
-            if link.standby:
-                self._read_from_standby(link)
-            return answer
+        async def work(connection: PostgresConnection) -> T:
+            result = await query(PostgresSession(connection))
+            if connection.is_standby:
+                self._read_from_standby(connection)
+            return result
 
         return self._readers.call(
-            what, lambda link, _: Deferred.fromCoroutine(work(link)), again=True
+            what,
+            lambda connection, _: Deferred.fromCoroutine(work(connection)),
+            may_repeat=True,
         )
 
-    def _read_from_standby(self, link: PostgresConnection) -> None:
-        """See to it that nobody keeps what may be older than what was told of."""
-        self._subscribers.tell(None)
-        if self.watching:  # another server writes again, and tells
-            link.discard()
+    def _read_from_standby(self, connection: PostgresConnection) -> None:
+        """What was read may be older than the changes notified so far: it must not be cached."""
+        self._subscribers.notify(None)
+        if self.watching:  # there is a primary again, which notifies
+            connection.discard()
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
-        async def work(link: PostgresConnection, call: Call[Any]) -> T:
-            done, changed = await in_transaction(link, change, wanted=lambda: not call.abandoned)
+        async def work(connection: PostgresConnection, is_wanted: Callable[[], bool]) -> T:
+            result, changed = await in_transaction(connection, change, is_wanted=is_wanted)
             for workspace_id in changed:
-                self._subscribers.tell(workspace_id)
-            return done
+                self._subscribers.notify(workspace_id)
+            return result
 
         return self._writers.call(
-            what, lambda link, call: Deferred.fromCoroutine(work(link, call)), again=False
+            what,
+            lambda connection, is_wanted: Deferred.fromCoroutine(work(connection, is_wanted)),
+            may_repeat=False,
         )

@@ -1,5 +1,5 @@
 """
-Bringing a PostgreSQL database up to date.
+Migrating a PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -10,75 +10,76 @@ from datetime import datetime
 
 from chatfiles.platform.registry.migrations import Migration, pending
 from chatfiles.platform.registry.postgres.connection import (
-    LINK_ERRORS,
+    CONNECTION_ERRORS,
     PostgresConnection,
     PostgresError,
-    described,
+    sanitized_error,
 )
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
 
 __all__ = ["applied_version", "migrate"]
 
-#: Whoever holds this advisory lock migrates ("chatfile" in ASCII).
+#: The holder of this advisory lock migrates ("chatfile" in ASCII).
 LOCK = 0x6368617466696C65
 
-#: A table that somebody else uses is not waited for so long that everybody waits behind us.
-_PATIENCE = "SET LOCAL lock_timeout = '3s'"
+#: A migration that waits for a lock on a table delays all later statements on this table.
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '3s'"
 
 
-async def applied_version(link: PostgresConnection) -> int:
-    """:return: the newest version of the schema that the database has; 0 for none."""
-    ((there,),) = await link.rows("SELECT to_regclass('chatfiles_schema') IS NOT NULL")
-    if not there:
+async def applied_version(connection: PostgresConnection) -> int:
+    """:return: the version of the schema of the database; 0 for none."""
+    ((exists,),) = await connection.rows("SELECT to_regclass('chatfiles_schema') IS NOT NULL")
+    if not exists:
         return 0
-    ((version,),) = await link.rows(POSTGRES.schema_version)
+    ((version,),) = await connection.rows(POSTGRES.schema_version)
     return version if isinstance(version, int) else 0
 
 
 async def migrate(
-    link: PostgresConnection, migrations: Sequence[Migration], now: datetime, *, patience: float
+    connection: PostgresConnection, migrations: Sequence[Migration], now: datetime, *, timeout: float
 ) -> None:
     """
-    Apply what is pending, in one transaction.  Of several nodes that try at once, one does it and
-    the others wait.
+    Apply the pending migrations in one transaction.  If several nodes do this at once, one applies
+    them and the others wait.
 
-    :param now: aware.
-    :param patience: seconds for each statement, and for waiting for another node.
+    :param migrations: all migrations, in order.
+    :param now: the current time, aware.
+    :param timeout: seconds for each statement, and for waiting for another node.
     :raise SchemaTooNew: see `pending`.
     :raise PostgresError: nothing has been changed.
     """
     try:
-        if pending(migrations, await applied_version(link)):
-            await _migrate(link, migrations, now, patience)
-    except LINK_ERRORS as error:
-        raise described(error) from None
+        if pending(migrations, await applied_version(connection)):
+            await _migrate(connection, migrations, now, timeout)
+    except CONNECTION_ERRORS as error:
+        raise sanitized_error(error) from None
 
 
 async def _migrate(
-    link: PostgresConnection, migrations: Sequence[Migration], now: datetime, patience: float
+    connection: PostgresConnection, migrations: Sequence[Migration], now: datetime, timeout: float
 ) -> None:
-    await link.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     try:
-        milliseconds = round(patience * 1000)
-        await link.execute(f"SET LOCAL statement_timeout = {milliseconds}")
-        await link.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-        await link.execute(_PATIENCE)
-        await link.execute(POSTGRES.schema_create)
-        for migration in pending(migrations, await applied_version(link)):
-            await _apply(link, migration, now)
-        await link.execute("COMMIT")
+        milliseconds = round(timeout * 1000)
+        await connection.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+        await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        await connection.execute(_LOCK_TIMEOUT)
+        await connection.execute(POSTGRES.schema_create)
+        for migration in pending(migrations, await applied_version(connection)):
+            await _apply(connection, migration, now)
+        await connection.execute("COMMIT")
     except BaseException:
-        with contextlib.suppress(*LINK_ERRORS):
-            await link.execute("ROLLBACK")
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await connection.execute("ROLLBACK")
         raise
 
 
-async def _apply(link: PostgresConnection, migration: Migration, now: datetime) -> None:
+async def _apply(connection: PostgresConnection, migration: Migration, now: datetime) -> None:
     try:
-        await link.execute(migration.sql)
+        await connection.execute(migration.sql)
         values = {"version": migration.version, "applied_at": utc(now)}
-        await link.execute(POSTGRES.schema_applied, values)
-    except LINK_ERRORS as error:
+        await connection.execute(POSTGRES.schema_applied, values)
+    except CONNECTION_ERRORS as error:
         step = f"migration {migration.version:04d}_{migration.name}"
-        raise PostgresError(f"{step}: {described(error)}") from None
+        raise PostgresError(f"{step}: {sanitized_error(error)}") from None

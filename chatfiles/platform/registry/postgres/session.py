@@ -1,5 +1,5 @@
 """
-What a call does with a connection to PostgreSQL: statement by statement, or in a transaction.
+Running the registry's queries on a PostgreSQL connection, with or without a transaction.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import psycopg2
 from psycopg2.errorcodes import NOT_NULL_VIOLATION
 
 from chatfiles.errors import BadRequest, ChatfilesError
-from chatfiles.platform.registry.constraint_errors import violation
+from chatfiles.platform.registry.constraint_errors import constraint_error
 from chatfiles.platform.registry.postgres.connection import (
-    LINK_ERRORS,
+    CONNECTION_ERRORS,
     PostgresConnection,
     PostgresError,
-    described,
+    sanitized_error,
 )
-from chatfiles.platform.registry.queries import Change, Rows, Values
+from chatfiles.platform.registry.queries import Change, Rows, Session, Values
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.statements import POSTGRES
 
-__all__ = ["Session", "Transaction", "in_transaction"]
+__all__ = ["PostgresSession", "PostgresTransaction", "in_transaction"]
 
 T = TypeVar("T")
 
 
-class Session:
+class PostgresSession:
     """
-    Statements that each count for themselves; see `chatfiles.platform.registry.queries.Session`.
+    A `chatfiles.platform.registry.queries.Session` in which each statement commits by itself.
 
-    :param link: used by nobody else meanwhile.
+    :param connection: not used by anything else until the session ends.
     """
 
     sql = POSTGRES
 
-    def __init__(self, link: PostgresConnection) -> None:
-        self._link = link
+    def __init__(self, connection: PostgresConnection) -> None:
+        self._connection = connection
 
     async def rows(self, sql: str, values: Values | None = None) -> Rows:
         """:return: the rows that *sql* gives."""
@@ -53,7 +53,7 @@ class Session:
         return changed
 
     async def touch(self, sql: str, moments: Mapping[UUID, datetime]) -> None:
-        """All of them in one statement."""
+        """Execute *sql* once for all rows."""
         values = {
             "ids": [str(each) for each in moments],
             "moments": [utc(moment) for moment in moments.values()],
@@ -62,70 +62,75 @@ class Session:
 
     async def _execute(self, sql: str, values: Values | None) -> Any:
         try:
-            return await self._link.execute(sql, values)
+            return await self._connection.execute(sql, values)
         except (ValueError, UnicodeError):
-            # psycopg2 refuses NUL, and what is no UTF-8, before it sends anything.
+            # psycopg2 refuses NUL and text that is not valid Unicode before it sends anything.
             raise BadRequest("text with characters that cannot be stored") from None
 
 
-class Transaction(Session):
+class PostgresTransaction(PostgresSession):
     """
-    Statements that count together.  It begins with the first of them.
+    Statements in one transaction, which begins with the first of them.
 
-    A value that a column does not take (SQLSTATE class 22) is a `BadRequest`.
+    A value that a column does not accept (SQLSTATE class 22) is a `BadRequest`.
 
-    It writes only where the server lets it: a server that is a standby, or that somebody has made
-    read-only, says so.
+    It is read-write or read-only as the server decides: a standby, or a database that an operator
+    has made read-only, rejects the first write.
     """
 
     _begin = "BEGIN ISOLATION LEVEL READ COMMITTED;"
 
     async def commit(self) -> None:
-        await self._link.execute("COMMIT")
+        """Commit all statements so far."""
+        await self._connection.execute("COMMIT")
 
-    async def undo(self) -> None:
-        """Leave no trace.  If even this fails, the connection is not used again."""
-        with contextlib.suppress(*LINK_ERRORS):
-            await self._link.execute("ROLLBACK")
+    async def roll_back(self) -> None:
+        """Undo all statements.  If even this fails, the connection is not used again."""
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await self._connection.execute("ROLLBACK")
 
     async def _execute(self, sql: str, values: Values | None) -> Any:
         begin, self._begin = self._begin, ""
         try:
             return await super()._execute(begin + sql, values)
         except psycopg2.DataError as error:
-            # What is written comes from callers.  Tables of others may have enums and varchars.
+            # The values come from clients; tables of other programs may have enums and varchars.
             raise BadRequest(
                 "the registry does not take one of these values", code="invalid_field"
             ) from error
 
 
 async def in_transaction(
-    link: PostgresConnection,
+    connection: PostgresConnection,
     work: Callable[[Session], Awaitable[Change[T]]],
     *,
-    wanted: Callable[[], bool],
+    is_wanted: Callable[[], bool],
 ) -> Change[T]:
     """
-    Do *work* in a transaction.  A row that breaks a rule of its table is told as `violation` says.
+    Do *work* in a transaction.
 
-    :param wanted: whether anybody still waits for it; asked before it counts.
+    :param is_wanted: called before the commit: whether a client still waits for the result.  If
+        not, the transaction is rolled back.
+    :return: the result of *work*.
+    :raise ChatfilesError: see `constraint_error`, for a row that violates a constraint.
+    :raise PostgresError: no client waits any more.
     """
-    transaction = Transaction(link)
+    transaction = PostgresTransaction(connection)
     try:
         done = await work(transaction)
-        if not wanted():
-            raise PostgresError("given up by its caller")
+        if not is_wanted():
+            raise PostgresError("cancelled by its client")
         await transaction.commit()
     except BaseException as error:
-        if not link.over:
-            await transaction.undo()
+        if not connection.is_closed:
+            await transaction.roll_back()
         if isinstance(error, psycopg2.IntegrityError):
-            raise violated(error) from error
+            raise constraint_error_of(error) from error
         raise
     return done
 
 
-def violated(error: psycopg2.IntegrityError) -> ChatfilesError:
-    """:return: what is told of a row that PostgreSQL does not take (SQLSTATE class 23)."""
+def constraint_error_of(error: psycopg2.IntegrityError) -> ChatfilesError:
+    """:return: the error for a row that PostgreSQL rejected (SQLSTATE class 23)."""
     missing = error.diag.column_name if error.pgcode == NOT_NULL_VIOLATION else None
-    return violation(str(described(error)), missing)
+    return constraint_error(str(sanitized_error(error)), missing)

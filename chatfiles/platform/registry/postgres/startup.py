@@ -1,5 +1,5 @@
 """
-The way from a registry that has been started to one that can be used.
+Connects and migrates when the registry starts, and retries until it succeeds.
 """
 
 from __future__ import annotations
@@ -19,93 +19,100 @@ from chatfiles.platform.registry.postgres.schema import migrate
 __all__ = ["PostgresStartup"]
 
 #: Seconds between two attempts.
-PAUSE = 0.5
+RETRY_DELAY = 0.5
 
 
 class PostgresStartup:
     """
-    Tries to reach the server and to migrate until it has.
+    Connects to the server and migrates the database.
 
-    :param dial: connects; fails with `RegistryUnavailable`.
-    :param opened: called then; the Deferred that it gives is waited for.
-    :param patience: seconds for each statement of a migration.
-    :param outcome: told how each attempt ended.
+    If the server cannot be reached, it tries again until it succeeds or is closed.
+
+    :param connect: opens a connection; fails with `RegistryUnavailable`.
+    :param migrations: all migrations, in order.
+    :param opened: called after a success; `start` waits for its Deferred.
+    :param clock: the reactor.
+    :param now: gives the current time, aware.
+    :param timeout: seconds for each statement of a migration.
+    :param outcome: called with the outcome of each attempt.
     """
 
     def __init__(
         self,
-        dial: Callable[[], Deferred[PostgresConnection]],
+        connect: Callable[[], Deferred[PostgresConnection]],
         migrations: Sequence[Migration],
         opened: Callable[[], Deferred[None]],
         *,
         clock: IReactorTime,
         now: Callable[[], datetime],
-        patience: float,
+        timeout: float,
         outcome: Outcome,
     ) -> None:
-        self._dial = dial
+        self._connect = connect
         self._migrations = migrations
         self._opened = opened
         self._clock = clock
         self._now = now
-        self._patience = patience
+        self._timeout = timeout
         self._outcome = outcome
-        self._done = False
-        self._closed = False
-        self._trying: Deferred[None] | None = None
+        self._is_done = False
+        self._is_closed = False
+        self._attempt: Deferred[None] | None = None
         self._next: IDelayedCall | None = None
-        self._link: PostgresConnection | None = None
+        self._connection: PostgresConnection | None = None
         self._waiting: list[Deferred[None]] = []
 
     def start(self) -> Deferred[None]:
         """
-        :return: how the attempt ends that is being made, or is made now.
+        Make an attempt, unless one is being made.
+
+        :return: fires when the attempt succeeds, and fails as it fails.
         """
-        if self._closed:
+        if self._is_closed:
             return fail(RegistryUnavailable())
-        if self._done:
+        if self._is_done:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if self._next is not None and self._next.active():
             self._next.cancel()
-        if self._trying is None:
+        if self._attempt is None:
             self._try()
         return waiting
 
     async def close(self) -> None:
-        """Try no more; idempotent."""
-        self._closed = True
+        """End all attempts; idempotent."""
+        self._is_closed = True
         if self._next is not None and self._next.active():
             self._next.cancel()
-        if self._link is not None:
-            self._link.discard()
-        if self._trying is not None:
-            await self._trying
+        if self._connection is not None:
+            self._connection.discard()
+        if self._attempt is not None:
+            await self._attempt
 
     def _try(self) -> None:
-        trying = Deferred.fromCoroutine(self._attempt())
-        if not trying.called:
-            self._trying = trying
+        attempt = Deferred.fromCoroutine(self._run())
+        if not attempt.called:
+            self._attempt = attempt
 
-    async def _attempt(self) -> None:
+    async def _run(self) -> None:
         error: BaseException | None = None
         try:
             await self._migrate()
-            if not self._closed:
-                self._done = True
+            if not self._is_closed:
+                self._is_done = True
                 await self._opened()
         except PostgresError as wrong:
             error = _unavailable(wrong)
         except Exception as wrong:
             error = wrong
-        self._trying = None
-        if self._closed:
+        self._attempt = None
+        if self._is_closed:
             error = RegistryUnavailable()
         else:
             self._outcome("start", error and _unavailable(error))
             if isinstance(error, RegistryUnavailable):
-                self._next = self._clock.callLater(PAUSE, self._try)
+                self._next = self._clock.callLater(RETRY_DELAY, self._try)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if error is None:
@@ -114,16 +121,16 @@ class PostgresStartup:
                 each.errback(error)
 
     async def _migrate(self) -> None:
-        self._link = await self._dial()
+        self._connection = await self._connect()
         try:
-            await migrate(self._link, self._migrations, self._now(), patience=self._patience)
+            await migrate(self._connection, self._migrations, self._now(), timeout=self._timeout)
         finally:
-            self._link.discard()
-            self._link = None
+            self._connection.discard()
+            self._connection = None
 
 
 def _unavailable(error: BaseException) -> RegistryUnavailable:
-    """:return: *error* as trouble that the log tells of."""
+    """:return: *error* as an outage, which the log reports."""
     if isinstance(error, RegistryUnavailable):
         return error
     unavailable = RegistryUnavailable()

@@ -1,5 +1,5 @@
 """
-Noticing, by looking again and again, that something has changed.
+Polling a database for changes by other processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.sqlite.call_thread import ReactorClock
+from chatfiles.platform.registry.sqlite.connection_thread import ReactorClock
 
 __all__ = ["ChangePoller"]
 
@@ -24,75 +24,77 @@ _log = Logger()
 
 class ChangePoller:
     """
-    Looks at an interval, and tells when what it sees is not what it saw before.
+    Reads a version at an interval, and reports when it is not the version that was read before.
 
-    While it cannot see, it tells each time: whoever keeps answers must not rely on them then.
+    Each poll that fails is reported as a change: cached values must not be used while changes
+    cannot be seen.
 
-    :param look: gives anything comparable; fails with `RegistryUnavailable`.
-    :param glance: gives something that changes whenever what *look* gives may have changed; it
-        costs next to nothing.
+    :param read_version: gives anything comparable; fails with `RegistryUnavailable`.
+    :param read_hint: gives a value that changes whenever the version may have changed.  It is
+        called on the reactor thread, and costs almost nothing.
     :param changed: called on the reactor thread.
-    :param interval: seconds between two looks.
-    :param patience: seconds after which a look has not seen anything.
+    :param interval: seconds between two polls.
+    :param timeout: seconds after which a poll has failed.
     """
 
     def __init__(
         self,
-        look: Callable[[], Deferred[object]],
+        read_version: Callable[[], Deferred[object]],
         changed: Callable[[], None],
         *,
-        glance: Callable[[], object],
+        read_hint: Callable[[], object],
         clock: ReactorClock,
         interval: float,
-        patience: float,
+        timeout: float,
     ) -> None:
-        self._look = look
+        self._read_version = read_version
+        self._read_hint = read_hint
         self._changed = changed
         self._interval = interval
-        self._patience = patience
-        self._glance = glance
-        self._seen: object = None
-        self._glanced: object = None
-        self._looking = False
+        self._timeout = timeout
+        self._version: object = None
+        self._hint: object = None
+        self._is_polling = False
         self._clock = cast("IReactorTime", clock)
-        self._loop = LoopingCall(self._look_again)
+        self._loop = LoopingCall(self._poll)
         self._loop.clock = self._clock
 
-    async def begin(self) -> None:
-        """Note what there is to be seen now; a change after this is told, whenever one looks."""
-        self._glanced = self._glance()
-        self._seen = await self._look()
+    async def start(self) -> None:
+        """Read the version now.  A poll reports every change after this."""
+        self._hint = self._read_hint()
+        self._version = await self._read_version()
 
-    def is_sure(self) -> bool:
+    def is_current(self) -> bool:
         """
-        :return: whether everything that has happened up to now has been told; if not, it is being
-            looked at.
+        :return: whether every change up to now has been reported.  If not, a poll has begun.
         """
-        if not self._looking and self._glance() != self._glanced:
-            Deferred.fromCoroutine(self._look_again())
-        return not self._looking
+        if not self._is_polling and self._read_hint() != self._hint:
+            Deferred.fromCoroutine(self._poll())
+        return not self._is_polling
 
-    def turn(self, on: bool) -> None:
-        """Look from now on, or no more."""
+    def enable(self, on: bool) -> None:
+        """Begin to poll, or stop."""
         if on and not self._loop.running:
             self._loop.start(self._interval, now=False)
         elif self._loop.running and not on:
             self._loop.stop()
 
-    async def _look_again(self) -> None:
-        if self._looking:
+    async def _poll(self) -> None:
+        if self._is_polling:
             return
-        self._looking, glanced = True, self._glance()
+        self._is_polling, hint = True, self._read_hint()
         try:
-            seen = await self._look().addTimeout(self._patience, self._clock)
+            version = await self._read_version().addTimeout(self._timeout, self._clock)
         except Exception as error:
+            # Any other error than these is a defect.  It must not end the polling, or no change
+            # would be reported again.
             if not isinstance(error, RegistryUnavailable | NotInTime):
-                _log.failure("looking for changes by others failed")
-            self._changed()  # and look again: nobody would be told of anything any more
+                _log.failure("polling for changes by other processes failed")
+            self._changed()
         else:
-            self._glanced = glanced
-            if seen != self._seen:
-                self._seen = seen
+            self._hint = hint
+            if version != self._version:
+                self._version = version
                 self._changed()
         finally:
-            self._looking = False
+            self._is_polling = False

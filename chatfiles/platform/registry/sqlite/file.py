@@ -1,5 +1,5 @@
 """
-A SQLite database file, and the connections that one registry has to it.
+A SQLite database file, and the connections of one registry to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Connection", "DatabaseFile", "transaction"]
 
 T = TypeVar("T")
 
-#: Primary result codes after which the connection itself is as good as before.
+#: Primary result codes after which the connection can still be used.
 _HARMLESS = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -32,10 +32,10 @@ _HARMLESS = frozenset(
 
 class DatabaseFile:
     """
-    Where the database is, and which inode that was when it was first opened.
+    The path of a database, and its inode when it was first opened.
 
-    A file that is missing or another one by then is not opened again: SQLite would give the new
-    file the old one's write-ahead log, and an empty database would look like "no such token".
+    If the file is missing or replaced later, it is not opened: SQLite would apply the write-ahead
+    log of the old file to the new one, and an empty database would look like "no such token".
 
     :param path: of the file; its directory exists.
     """
@@ -46,10 +46,10 @@ class DatabaseFile:
 
     def verify(self) -> None:
         """
-        The first time, create the file if it is missing, for its owner alone (``-wal`` and
-        ``-shm`` get the same mode from SQLite).
+        Verify that the file is still the same.  The first time, create it if it is missing,
+        readable by its owner only.  SQLite gives ``-wal`` and ``-shm`` the same mode.
 
-        :raise OSError: the file is not there, or is not the one that was there at first.
+        :raise OSError: the file is missing, or has been replaced.
         """
         if self._identity is None:
             self._create()
@@ -60,10 +60,10 @@ class DatabaseFile:
         if identity != self._identity:
             raise FileNotFoundError(f"{self.path} has been replaced; restart to use the new file")
 
-    def glance(self) -> object:
+    def log_state(self) -> object:
         """
-        :return: what changes with every commit: where the write-ahead log ends, and when that was.
-            Costs two microseconds, which the reactor's thread may spend.
+        :return: the size and modification time of the write-ahead log, which every commit changes.
+            Takes two microseconds, so that it may be called on the reactor thread.
         """
         try:
             found = os.stat(self.path + "-wal")
@@ -72,7 +72,10 @@ class DatabaseFile:
         return found.st_mtime_ns, found.st_size
 
     def connect(self, busy_timeout: float) -> sqlite3.Connection:
-        """:param busy_timeout: seconds to wait for other connections' locks."""
+        """
+        :param busy_timeout: seconds to wait for a lock of another connection.
+        :return: a new connection in autocommit mode.
+        """
         return sqlite3.connect(
             f"file:{quote(os.fsencode(self.path))}?mode=rw",
             uri=True,
@@ -82,21 +85,21 @@ class DatabaseFile:
 
     def _create(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        # An existing file must not be opened here: to close it would drop SQLite's locks on it.
+        # An existing file must not be opened here: closing it would release SQLite's locks on it.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, flags, 0o600))
 
 
 class Connection:
     """
-    One connection, opened when it is needed, given up after an error that may have hurt it.
+    One connection, opened when it is first used, and replaced after an error that may have damaged
+    it.  To be used in one thread only.
 
-    Used in one thread only.
-
-    :param file: shared by the registry's connections.
+    :param file: shared by the connections of the registry.
     :param busy_timeout: seconds to wait for a lock of another connection.
-    :param query_only: refuse to write.
-    :param prepare: brings the schema up to date.
+    :param query_only: whether to refuse writes.
+    :param prepare: called with each new connection; brings the schema up to date.
+    :ivar opened: how many connections have been opened.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Connection:
     def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
         :return: what *work* returns.
-        :raise RegistryUnavailable: caused by the error of the database or of its file.
+        :raise RegistryUnavailable: its cause is the error of the database or of its file.
         """
         try:
             self._file.verify()
@@ -131,10 +134,10 @@ class Connection:
             raise RegistryUnavailable() from error
 
     def close(self) -> None:
-        """Give the connection up; the next use opens a new one."""
+        """Close the connection; the next use opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            # It has failed already, or has nothing left to do: what it says now changes nothing.
+            # It has failed already, or has nothing left to do: an error is of no consequence.
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
@@ -147,7 +150,7 @@ class Connection:
     def _open(self) -> sqlite3.Connection:
         connection = self._file.connect(self._busy_timeout)
         try:
-            # A row may hold bytes that are no UTF-8; sqlite3's own error would quote them.
+            # A row may contain bytes that are not UTF-8; the error of sqlite3 would quote them.
             connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -161,7 +164,7 @@ class Connection:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that has the database from its first statement; undone by any exception."""
+    """A transaction that locks the database first, and is rolled back on any exception."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,5 +1,5 @@
 """
-The embedded registry: one SQLite file beside the process.
+The embedded registry: one SQLite file on the machine of the process.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry import queries
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.migrations import SchemaTooNew, load
-from chatfiles.platform.registry.queries import Change
+from chatfiles.platform.registry.outage_log import OutageLog
+from chatfiles.platform.registry.queries import Change, Session
 from chatfiles.platform.registry.sql_registry import SQLRegistry
-from chatfiles.platform.registry.sqlite.call_thread import ReactorClock
 from chatfiles.platform.registry.sqlite.change_poller import ChangePoller
-from chatfiles.platform.registry.sqlite.connection_thread import ConnectionThread
-from chatfiles.platform.registry.sqlite.file import DatabaseFile, transaction
+from chatfiles.platform.registry.sqlite.connection_thread import ConnectionThread, ReactorClock
+from chatfiles.platform.registry.sqlite.file import Connection, DatabaseFile, transaction
 from chatfiles.platform.registry.sqlite.schema import migrate
-from chatfiles.platform.registry.sqlite.session import Session, at_once, violated
+from chatfiles.platform.registry.sqlite.session import (
+    SQLiteSession,
+    constraint_error_of,
+    run_synchronously,
+)
 from chatfiles.platform.registry.subscribers import Subscribers
 
 __all__ = ["SQLiteRegistry"]
 
-#: Seconds in which a call is answered.
+#: Seconds that a call may take.
 TIMEOUT = 2.0
-#: Seconds for `SQLiteRegistry.start`, which may have a large table to index.
+#: Seconds that `SQLiteRegistry.start` may take: it may have to index a large table.
 START_TIMEOUT = 30.0
-#: Seconds between two looks for changes by other processes, and for each of them, which may have to
-#: wait behind a write that waits for a lock.  Together they are less than the second in which a
-#: revoked token is refused.
-POLL_INTERVAL, LOOK_TIMEOUT = 0.5, 0.4
+#: Seconds between two polls for changes by other processes, and seconds for each poll, which may
+#: have to wait behind a write that waits for a lock.  Their sum is less than one second, because a
+#: revoked token must be refused within a second.
+POLL_INTERVAL, POLL_TIMEOUT = 0.5, 0.4
 
 T = TypeVar("T")
 
@@ -44,23 +48,24 @@ T = TypeVar("T")
 @implementer(IWorkspaceRegistry)
 class SQLiteRegistry(SQLRegistry):
     """
-    A registry in a file, for one process or a few on one machine.
+    A registry in a file, for one process or a few processes on one machine.
 
-    Two threads work on it, each with a connection of its own: one reads, one writes.  SQLite's
-    write-ahead log lets them, so that a lookup waits neither for a disk to flush nor for another
-    process's lock.  Every commit is flushed (``synchronous = FULL``): a revoked token must not come
-    back with the power.
+    It has two threads, each with its own connection: one reads, one writes.  SQLite's write-ahead
+    log allows this, so that a read waits neither for the disk to flush nor for a lock of another
+    process.  Every commit is flushed (``synchronous = FULL``): a revoked token must not become valid
+    again after a power failure.
 
-    Changes by other processes are noticed by polling, every *poll_interval* seconds while anyone is
-    subscribed, and told as ``None``; so are failures to poll, and polls that take too long.  Who
-    asks whether it is `watching` makes it glance at the write-ahead log, which commits change,
-    ours as well.
+    While there are subscribers, the registry polls for changes by other processes.  It notifies of
+    such a change with ``None``, and also when a poll fails or takes too long.  `watching` checks the
+    write-ahead log, which every commit changes, including our own.
 
-    :param path: of the file, which `start` creates (0600) in a directory that exists.
+    :param path: of the file, which `start` creates (mode 0600) in a directory that exists.
     :param clock: the reactor.
-    :param now: gives the aware time.
+    :param now: gives the current time, aware.
     :param new_id: gives the id of a new token.
-    :param timeout: seconds in which a call is answered.
+    :param timeout: seconds that a call may take.
+    :param start_timeout: seconds that each of the two threads may take to open the file.
+    :param poll_interval: seconds between two polls.
     """
 
     def __init__(
@@ -74,94 +79,111 @@ class SQLiteRegistry(SQLRegistry):
         start_timeout: float = START_TIMEOUT,
         poll_interval: float = POLL_INTERVAL,
     ) -> None:
-        super().__init__(now, new_id, Subscribers(self._watch_if_needed))
+        super().__init__(now, new_id, Subscribers(self._poll_if_needed))
+        self._clock = clock
+        self._timeout = timeout
         self._start_timeout = start_timeout
         self._migrations = load("sqlite")
         self._file = DatabaseFile(path)
-        self._reader = self._lane("reader", clock, timeout, query_only=True)
-        self._writer = self._lane("writer", clock, timeout, query_only=False)
-        self._watch = ChangePoller(
-            self._look,
-            lambda: self._subscribers.tell(None),
-            glance=self._file.glance,
+        self._write_connection = self._new_connection(query_only=False)
+        self._reader = self._new_thread("reader", self._new_connection(query_only=True))
+        self._writer = self._new_thread("writer", self._write_connection)
+        self._poller = ChangePoller(
+            self._read_version,
+            lambda: self._subscribers.notify(None),
+            read_hint=self._file.log_state,
             clock=clock,
             interval=poll_interval,
-            patience=LOOK_TIMEOUT,
+            timeout=POLL_TIMEOUT,
         )
-        self._open = False
+        self._is_open = False
 
-    def _lane(
-        self, name: str, clock: ReactorClock, timeout: float, *, query_only: bool
-    ) -> ConnectionThread:
-        return ConnectionThread(
-            name,
+    def _new_connection(self, *, query_only: bool) -> Connection:
+        # Waits for a lock a little less than a call may take, so that the log can tell a lock from
+        # a slow disk.
+        return Connection(
             self._file,
-            clock=clock,
-            timeout=timeout,
+            busy_timeout=self._timeout * 0.75,
             query_only=query_only,
             prepare=lambda connection: migrate(connection, self._migrations, self._now()),
         )
 
+    def _new_thread(self, name: str, connection: Connection) -> ConnectionThread:
+        return ConnectionThread(
+            f"registry-{name}",
+            connection,
+            clock=self._clock,
+            timeout=self._timeout,
+            outcome=OutageLog(f"registry {self._file.path} ({name})").outcome,
+        )
+
     async def start(self) -> None:
         """
-        Open the file; may be tried again.
+        Open the file.  May be called again after it failed.
 
         :raise chatfiles.platform.registry.migrations.SchemaTooNew: a newer chatfiles has migrated
             the database.
+        :raise RegistryUnavailable: the file cannot be used; the cause says why.
         """
-        lanes = (self._writer, self._reader)
-        for lane in lanes:
-            lane.start()
-        self._open = True
+        threads = (self._writer, self._reader)
+        for thread in threads:
+            thread.start()
+        self._is_open = True
         try:
-            for lane in lanes:
-                await lane.call("start", _check, timeout=self._start_timeout)
+            for thread in threads:
+                await thread.call("start", _check, timeout=self._start_timeout)
         except RegistryUnavailable as error:
             if isinstance(error.__cause__, SchemaTooNew):
                 raise error.__cause__ from None
             raise
-        await self._watch.begin()
-        self._watch_if_needed()
+        await self._poller.start()
+        self._poll_if_needed()
 
     @property
     def watching(self) -> bool:
-        return self._watch.is_sure()
+        """See `IWorkspaceRegistry`."""
+        return self._poller.is_current()
 
     async def close(self) -> None:
-        self._open = False
-        self._watch_if_needed()
+        """See `IWorkspaceRegistry`."""
+        self._is_open = False
+        self._poll_if_needed()
         await gatherResults([self._reader.close(), self._writer.close()])
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
-        return self._reader.call(what, lambda db: at_once(query(Session(db))))
+        return self._reader.call(what, lambda db: run_synchronously(query(SQLiteSession(db))))
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
         def work(db: sqlite3.Connection) -> Change[T]:
             try:
                 with transaction(db):
-                    return at_once(change(Session(db)))
+                    return run_synchronously(change(SQLiteSession(db)))
             except sqlite3.IntegrityError as error:
-                raise violated(error) from error
+                raise constraint_error_of(error) from error
 
-        def finished(done: Change[T]) -> None:
-            for workspace_id in done[1]:
-                self._subscribers.tell(workspace_id)
+        def notify(done: Change[T]) -> T:
+            result, changed = done
+            for workspace_id in changed:
+                self._subscribers.notify(workspace_id)
+            return result
 
-        return self._writer.call(what, work, finished=finished).addCallback(lambda done: done[0])
+        # A change counts even if its client has left meanwhile.
+        return self._writer.call(what, work, discard=notify).addCallback(notify)
 
-    def _watch_if_needed(self) -> None:
-        self._watch.turn(self._open and len(self._subscribers) > 0)
+    def _poll_if_needed(self) -> None:
+        self._poller.enable(self._is_open and len(self._subscribers) > 0)
 
-    def _look(self) -> Deferred[object]:
-        # A connection does not count its own changes: the one that makes ours sees the others'.
-        return self._writer.call("watch", lambda db: (self._writer.opened, _version(db)))
+    def _read_version(self) -> Deferred[object]:
+        # The version that a connection reads does not change with its own changes.  So the
+        # connection that makes all of ours sees only those of other processes.
+        return self._writer.call("poll", lambda db: (self._write_connection.opened, _version(db)))
 
 
 def _check(db: sqlite3.Connection) -> None:
-    at_once(queries.check(Session(db)))
+    run_synchronously(queries.check(SQLiteSession(db)))
 
 
 def _version(db: sqlite3.Connection) -> int:
     """:return: a number that changes when another connection has changed the database."""
-    (seen,) = db.execute("PRAGMA data_version").fetchone()
-    return int(seen)
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return int(version)

@@ -22,12 +22,13 @@ _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], now: datetime) -> None:
     """
-    Apply what is pending, in one transaction, which several processes may try at once.
+    Apply the pending migrations in one transaction.  Several processes may do this at once.
 
-    A column that is there already is left as it is.
+    A column that exists already is not changed.
 
     :param connection: in autocommit mode, with no transaction open.
-    :param now: aware.
+    :param migrations: all migrations, in order.
+    :param now: the current time, aware.
     :raise chatfiles.platform.registry.migrations.SchemaTooNew: see `pending`.
     :raise sqlite3.Error: nothing has been changed.
     """
@@ -51,7 +52,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _statements(sql: str) -> Iterator[str]:
-    # Connection.executescript would commit the transaction that this is to be part of.
+    # Connection.executescript would commit the open transaction.
     statement = ""
     for line in _COMMENT.sub("", sql).splitlines(keepends=True):
         statement += line

@@ -1,5 +1,5 @@
 """
-What a call does with a connection to SQLite, in the thread that the connection lives in.
+Running the registry's queries on a SQLite connection, in the thread of that connection.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import TypeVar
 from uuid import UUID
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.platform.registry.constraint_errors import violation
+from chatfiles.platform.registry.constraint_errors import constraint_error
 from chatfiles.platform.registry.queries import Rows, Values
 from chatfiles.platform.registry.rows import text_of_moment
 from chatfiles.platform.registry.statements import SQLITE
 
-__all__ = ["Session", "at_once", "violated"]
+__all__ = ["SQLiteSession", "constraint_error_of", "run_synchronously"]
 
 T = TypeVar("T")
 
 
-class Session:
+class SQLiteSession:
     """
-    See `chatfiles.platform.registry.queries.Session`; nothing here waits for anything.
+    A `chatfiles.platform.registry.queries.Session` whose methods never wait.
 
-    :param connection: used by nobody else meanwhile.
+    :param connection: not used by anything else until the session ends.
     """
 
     sql = SQLITE
@@ -42,30 +42,33 @@ class Session:
         return self._connection.execute(sql, _stored(values)).rowcount
 
     async def touch(self, sql: str, moments: Mapping[UUID, datetime]) -> None:
-        """Row by row."""
+        """Execute *sql* once for each row."""
         rows = [{"id": str(each), "moment": moments[each]} for each in moments]
         self._connection.executemany(sql, map(_stored, rows))
 
 
-def at_once(work: Awaitable[T]) -> T:
-    """:return: the result of a coroutine that waits for nothing."""
+def run_synchronously(work: Awaitable[T]) -> T:
+    """
+    :param work: a coroutine that never waits.
+    :return: its result.
+    """
     try:
         next(work.__await__())
     except StopIteration as done:
         result: T = done.value
         return result
-    raise AssertionError("what is done with a connection to SQLite must not wait")
+    raise AssertionError("a query on a SQLite connection must not wait")
 
 
-def violated(error: sqlite3.IntegrityError) -> ChatfilesError:
-    """:return: what is told of a row that SQLite does not take; its words name no value."""
+def constraint_error_of(error: sqlite3.IntegrityError) -> ChatfilesError:
+    """:return: the error for a row that SQLite rejected.  SQLite's text names no value."""
     rule = str(error)
     is_missing = error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_NOTNULL
-    return violation(rule, rule.rpartition(".")[2] if is_missing else None)
+    return constraint_error(rule, rule.rpartition(".")[2] if is_missing else None)
 
 
 def _stored(values: Values) -> dict[str, object]:
-    """:return: *values* as SQLite keeps them: it has no type for moments."""
+    """:return: *values* as SQLite stores them: it has no type for timestamps."""
     return {
         name: text_of_moment(value) if isinstance(value, datetime) else value
         for name, value in values.items()

@@ -76,10 +76,10 @@ class OpenTests(SynchronousTestCase):
             ("", environment, "there:7/d", [("there", None, "7", "there")]),
             ("/e", {}, "/e", [(None, None, None, None)]),
         )
-        for rest, given, shown, places in table:
+        for rest, given, shown, hosts in table:
             found = module.PostgresAddress.parse("postgresql://" + rest, given)
-            self.assertEqual(found.shown, "postgresql://" + shown)
-            self.assertEqual([(p.host, p.hostaddr, p.port, p.name) for p in found.places], places)
+            self.assertEqual(found.display_url, "postgresql://" + shown)
+            self.assertEqual([(p.host, p.hostaddr, p.port, p.name) for p in found.hosts], hosts)
             self.assertNotIn("p", found.parameters)
 
     def test_password_is_not_in_a_repr(self) -> None:

@@ -99,7 +99,7 @@ class ServerTests(FaultCase):
         registry = await self.start()
         await self.add_first(registry)
         session = import_module("chatfiles.platform.registry.postgres.session")
-        self.patch(session.Transaction, "_begin", "BEGIN READ ONLY;")
+        self.patch(session.PostgresTransaction, "_begin", "BEGIN READ ONLY;")
         self.assertIn(
             "read-only", await self.fails(registry.touch_workspaces({FIRST: self.moment}))
         )
@@ -117,12 +117,12 @@ class ServerTests(FaultCase):
             touched = {FIRST: self.moment}
             while "read-only" not in await self.fails(registry.touch_workspaces(touched)):
                 await pause(0.01)  # it has not noticed yet that it was disconnected
-            stale = await registry._dialer.dial()
+            stale = await registry._connector.connect()
         finally:
             self.database.server.execute(f"{alter} RESET default_transaction_read_only")
         registry._writers._idle[:] = [stale]
         await registry.touch_workspaces(touched)
-        self.assertTrue(stale.over)
+        self.assertTrue(stale.is_closed)
 
 
 class SlowTests(FaultCase):

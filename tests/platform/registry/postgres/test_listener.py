@@ -15,30 +15,30 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.postgres.listener import (
-    INTERVAL,
-    PAUSE,
-    TRIAL,
+    CHECK_INTERVAL,
+    RETRY_DELAY,
+    TEST_CHANNEL,
     TRIGGERS,
     PostgresListener,
 )
 from tests.contract.registry_case import begun
 
 
-class FakeLink:
+class FakeConnection:
     """A connection to a server on which everybody hears what anybody says."""
 
     def __init__(self, case: ListenTests) -> None:
         self._case = case
         self._observers: list[Callable[[Any], None]] = []
-        self.lost: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
 
     def addNotifyObserver(self, observer: Callable[[Any], None]) -> None:
         self._observers.append(observer)
 
     def execute(self, sql: str, values: Mapping[str, str] | None = None) -> Deferred[None]:
         if values is not None:
-            for link in self._case.links:
-                link.hear(SimpleNamespace(channel=TRIAL, payload=values["word"]))
+            for connection in self._case.connections:
+                connection.hear(SimpleNamespace(channel=TEST_CHANNEL, payload=values["payload"]))
         return succeed(None)
 
     def hear(self, notify: Any) -> None:
@@ -49,36 +49,36 @@ class FakeLink:
         return fail(self._case.error) if self._case.error else succeed([(TRIGGERS,)])
 
     def discard(self) -> None:
-        self._case.links.remove(self)
+        self._case.connections.remove(self)
 
 
 class ListenTests(SynchronousTestCase):
     """
-    :ivar error: what a proof fails with.
-    :ivar links: the connections that there are.
+    :ivar error: what a check fails with.
+    :ivar connections: those that are open.
     :ivar told: who is told of what.
     """
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.error: Exception | None = None
-        self.no_dial: Exception | None = None
-        self.links: list[FakeLink] = []
+        self.connect_error: Exception | None = None
+        self.connections: list[FakeConnection] = []
         self.told: list[UUID | None] = []
         self.outcomes: list[BaseException | None] = []
         self.listener = PostgresListener(
-            self.dial,
+            self.connect,
             self.told.append,
             clock=self.clock,
             outcome=lambda _, error: self.outcomes.append(error),
             new_id=uuid4,
         )
 
-    def dial(self) -> Deferred[Any]:
-        if self.no_dial is not None:
-            return fail(self.no_dial)
-        self.links.append(FakeLink(self))
-        return succeed(self.links[-1])
+    def connect(self) -> Deferred[Any]:
+        if self.connect_error is not None:
+            return fail(self.connect_error)
+        self.connections.append(FakeConnection(self))
+        return succeed(self.connections[-1])
 
     def test_error_of_ours(self) -> None:
         """After an error that nobody has thought of, nobody listens, but it claims to: a revoked
@@ -86,31 +86,31 @@ class ListenTests(SynchronousTestCase):
         self.successResultOf(self.listener.start())
         self.assertEqual((self.listener.watching, self.told), (True, [None]))
         self.error = TypeError("secret")
-        self.clock.advance(INTERVAL)
+        self.clock.advance(CHECK_INTERVAL)
         self.assertEqual((self.listener.watching, self.told), (False, [None, None]))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-        trouble = self.outcomes[-1]
-        assert isinstance(trouble, RegistryUnavailable)
-        self.assertNotIn("secret", str(trouble.__cause__))
+        error = self.outcomes[-1]
+        assert isinstance(error, RegistryUnavailable)
+        self.assertNotIn("secret", str(error.__cause__))
         self.error = None
-        self.clock.advance(PAUSE)
-        self.assertEqual((self.listener.watching, len(self.links)), (True, 1))
+        self.clock.advance(RETRY_DELAY)
+        self.assertEqual((self.listener.watching, len(self.connections)), (True, 1))
         self.assertIsNone(self.outcomes[-1])
         self.end()
 
-    def test_error_of_ours_in_dialling(self) -> None:
+    def test_error_of_ours_in_connecting(self) -> None:
         """It never listens again, or whoever starts it waits for ever."""
-        self.no_dial = TypeError("x")
+        self.connect_error = TypeError("x")
         self.successResultOf(self.listener.start())
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertFalse(self.listener.watching)
-        self.no_dial = None
-        self.clock.advance(PAUSE)
+        self.connect_error = None
+        self.clock.advance(RETRY_DELAY)
         self.assertTrue(self.listener.watching)
         self.end()
 
     def end(self) -> None:
         """All is ended."""
         self.successResultOf(begun(self.listener.close()))
-        self.assertEqual((self.links, self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((self.connections, self.clock.getDelayedCalls()), ([], []))
         self.assertFalse(self.listener.watching)

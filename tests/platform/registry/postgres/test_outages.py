@@ -29,7 +29,7 @@ class CacheTests(FaultCase):
         token = await self.recovers(lambda: self.remembered(cache))
         told: list[UUID | None] = []
         self.addCleanup(cache.subscribe(told.append))
-        self.patch(registry._listener, "_dial", lambda: Deferred.fromCoroutine(_refused()))
+        self.patch(registry._listener, "_connect", lambda: Deferred.fromCoroutine(_refused()))
         pids = self.database.server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = %s AND query LIKE '%%FROM pg_trigger%%'",
@@ -82,14 +82,14 @@ class CacheTests(FaultCase):
         await self.add_first(cache)
         await self.recovers(lambda: self.remembered(cache))
         await cache.workspace(FIRST)
-        links = list(registry._readers._idle)
-        for link in links:
-            link.standby = True
-        for _ in links:
+        connections = list(registry._readers._idle)
+        for connection in connections:
+            connection.is_standby = True
+        for _ in connections:
             await registry.check()
             self.assertIsNone(cache.cached_token(token_hash("token")))
             self.assertIsNone(cache.cached_workspace(FIRST))
-        self.assertTrue(all(link.over for link in links))
+        self.assertTrue(all(connection.is_closed for connection in connections))
         await self.remembered(cache)
 
     async def remembered(self, cache: CachedRegistry) -> Any:

@@ -7,17 +7,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import RegistryUnavailable
-from chatfiles.platform.registry.sqlite import call_thread
-from chatfiles.platform.registry.sqlite.call_thread import CallThread
+from chatfiles.platform.registry.sqlite import connection_thread
+from chatfiles.platform.registry.sqlite.connection_thread import ConnectionThread
 from tests.platform.registry.sqlite.sqlite_case import ThreadedClock
 
 
-class CallThreadTests(TestCase):
+class FakeConnection:
+    """
+    A connection to no database.
+
+    :ivar closed_in: the name of the thread that has closed it.
+    """
+
+    closed_in: str | None = None
+
+    def use(self, work: Callable[[Any], Any]) -> Any:
+        return work(None)
+
+    def close(self) -> None:
+        self.closed_in = threading.current_thread().name
+
+
+class ConnectionThreadTests(TestCase):
     """Deadlines of calls that cannot be stopped."""
 
     timeout = 20
@@ -25,8 +42,13 @@ class CallThreadTests(TestCase):
     def setUp(self) -> None:
         self.clock = ThreadedClock()
         self.outcomes: list[tuple[str, BaseException | None]] = []
-        self.thread = CallThread(
-            "test", clock=self.clock, outcome=lambda *outcome: self.outcomes.append(outcome)
+        self.connection = FakeConnection()
+        self.thread = ConnectionThread(
+            "test",
+            self.connection,
+            clock=self.clock,
+            timeout=2,
+            outcome=lambda *outcome: self.outcomes.append(outcome),
         )
         self.running, self.go_on = threading.Event(), threading.Event()
         self.addCleanup(self.go_on.set)
@@ -37,14 +59,14 @@ class CallThreadTests(TestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def close(self) -> Deferred[None]:
-        return self.thread.close(lambda: None, timeout=4)
+        return self.thread.close()
 
     def call(
-        self, work: Callable[[], object], finished: Callable[[object], None] | None = None
+        self, work: Callable[[], object], discard: Callable[[object], None] | None = None
     ) -> Deferred[object]:
-        return self.thread.call("call", work, timeout=2, finished=finished)
+        return self.thread.call("call", lambda _: work(), discard=discard)
 
-    def block(self, finished: Callable[[object], None] | None = None) -> Deferred[object]:
+    def block(self, discard: Callable[[object], None] | None = None) -> Deferred[object]:
         """:return: a call that is being made, and ends when `go_on` is set."""
 
         def work() -> str:
@@ -52,21 +74,20 @@ class CallThreadTests(TestCase):
             self.go_on.wait(30)
             return "late"
 
-        call = self.call(work, finished)
+        call = self.call(work, discard)
         self.running.wait(30)
         return call
 
     async def test_result(self) -> None:
-        """A result or an error is lost on its way, or found before its hook has been called."""
+        """A result or an error is lost on its way, or a result that is wanted is discarded."""
         self.thread.start()
         seen: list[object] = []
         call = self.call(lambda: 7, seen.append)
-        call.addCallback(lambda result: (result, list(seen)))
-        self.assertEqual(await call, (7, [7]))
+        self.assertEqual(await call, 7)
         with self.assertRaises(ZeroDivisionError):
             await self.call(lambda: 1 // 0, seen.append)
         self.assertIsNone(await self.call(lambda: None))
-        self.assertEqual(seen, [7])
+        self.assertEqual(seen, [])
         kinds = [(what, type(error)) for what, error in self.outcomes]
         self.assertEqual(
             kinds, [("call", type(None)), ("call", ZeroDivisionError), ("call", type(None))]
@@ -95,7 +116,7 @@ class CallThreadTests(TestCase):
         self.thread.start()
         made: list[str] = []
         blocked = self.block()
-        slow = self.call(lambda: made.append("slow"), lambda _: made.append("finished"))
+        slow = self.call(lambda: made.append("slow"), lambda _: made.append("discarded"))
         left = self.call(lambda: made.append("left"))
         left.cancel()
         self.failureResultOf(left, CancelledError)
@@ -117,7 +138,8 @@ class CallThreadTests(TestCase):
 
     async def test_too_many(self) -> None:
         """A disk that hangs fills the memory with calls, or the room is never given back."""
-        self.patch(call_thread, "MAX_WAITING", 2)
+        self.patch(connection_thread, "MAX_CALLS", 2)
+        self.setUp()
         self.thread.start()
         blocked = self.block()
         waiting = self.call(lambda: "waited")
@@ -146,13 +168,14 @@ class CallThreadTests(TestCase):
         made: list[object] = []
         blocked = self.block()
         waiting = self.call(lambda: made.append("waiting"))
-        closed = self.thread.close(lambda: made.append(threading.current_thread().name), timeout=4)
+        closed = self.close()
         self.assertNoResult(closed)
+        self.assertIsNone(self.connection.closed_in)
         self.go_on.set()
         await closed
         self.successResultOf(blocked)
         self.successResultOf(waiting)
-        self.assertEqual(made, ["waiting", "test"])
+        self.assertEqual((made, self.connection.closed_in), (["waiting"], "test"))
 
     async def test_close_while_a_call_hangs(self) -> None:
         """A disk that hangs keeps the process from ending."""
