@@ -1,5 +1,7 @@
 """
-The ``chatfiles`` console script: for people, a client of the platform's HTTP API.
+The ``chatfiles`` command: a client of the platform's HTTP API for people.
+
+It imports neither role and no Twisted, and each command's module only when that command runs.
 """
 
 from __future__ import annotations
@@ -7,29 +9,44 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from chatfiles import __version__
-from chatfiles.cli.commands.get import get as get_command
-from chatfiles.cli.commands.put import put as put_command
-from chatfiles.cli.commands.registry import registry
-from chatfiles.cli.commands.token import token
-from chatfiles.cli.commands.workspace import workspace
-from chatfiles.cli.demo.command import demo as demo_command
 from chatfiles.cli.errors import EXIT_TABLE, CliError, Interrupted
 from chatfiles.cli.options import Settings, connection_options
 from chatfiles.cli.terminal.standard_streams import complete_streams, not_written
 
 __all__ = ["cli", "main"]
 
-#: What standard output may fail with; all other files are opened, and their failures told, by name.
+#: The commands in the order in which a newcomer meets them: their modules, and what the overview
+#: says of each, which is the first sentence of its help.
+COMMANDS = {
+    "demo": (
+        "chatfiles.cli.demo.command",
+        "Run both roles here and say how to fetch and send a file.",
+    ),
+    "get": ("chatfiles.cli.commands.get", "Download a file of a workspace."),
+    "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
+    "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
+    "token": (
+        "chatfiles.cli.commands.token",
+        "Create, list and revoke the tokens that open a workspace.",
+    ),
+    "registry": (
+        "chatfiles.cli.commands.registry",
+        "Show or update the schema of a platform's database.",
+    ),
+}
+
+#: Errors of standard output; every other file is named in the error of whoever opened it.
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, made to unwind like Ctrl-C so that temporary files go."""
+    """SIGTERM or SIGHUP: unwinds the stack like Ctrl-C, so that temporary files are removed."""
 
     def __init__(self, signum: int) -> None:
         super().__init__()
@@ -37,10 +54,20 @@ class _Terminated(KeyboardInterrupt):
 
 
 class _Commands(click.Group):
-    """The commands in the order in which a newcomer meets them; an interrupt is an error too."""
+    """Imports a command when it is used; turns an interrupt into a `CliError`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,7 +88,7 @@ class _Commands(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """
-    Files between people and the workspaces of an agent platform.
+    Move files between you and the workspaces of an agent platform.
 
     \b
     Examples:
@@ -71,13 +98,9 @@ def cli(ctx: click.Context) -> None:
       chatfiles workspace create --name build-7 --save-token build-7.token
 
     Tokens come from files or the environment (CHATFILES_TOKEN, CHATFILES_ADMIN_TOKEN), never from
-    the command line, where others could read them.
+    the command line, where other users of the machine could read them.
     """
     ctx.ensure_object(Settings)
-
-
-for _command in (demo_command, get_command, put_command, workspace, token, registry):
-    cli.add_command(_command)
 
 
 def main() -> None:
@@ -87,16 +110,16 @@ def main() -> None:
         raise _Terminated(signum)
 
     for signum in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) is signal.SIG_DFL:  # nohup ignores SIGHUP, and so it stays
+        if signal.getsignal(signum) is signal.SIG_DFL:  # nohup ignores SIGHUP; keep it ignored
             signal.signal(signum, stop)
     try:
         complete_streams()
         cli.main(prog_name="chatfiles")
     except CliError as error:
-        told = error
+        shown = error
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
-        told = not_written(error)
-    told.show()
-    sys.exit(told.exit_code)
+        shown = not_written(error)
+    shown.show()
+    sys.exit(shown.exit_code)

@@ -1,8 +1,8 @@
 """
-What the console script says when something does not work, and its exit statuses.
+The errors of the command line, and its exit statuses.
 
-An error is one line that says what happened and, where there is something to do about it, one line
-that says what.
+An error is one line that says what happened and, where the user can do something about it, a second
+line that says what.
 """
 
 from __future__ import annotations
@@ -12,9 +12,18 @@ from typing import IO, Any
 
 import click
 
-__all__ = ["EXIT_TABLE", "CliError", "Exit", "Interrupted", "local_error", "printable", "warn"]
+__all__ = [
+    "EXIT_TABLE",
+    "CliError",
+    "Exit",
+    "Interrupted",
+    "local_error",
+    "printable",
+    "untrusted",
+    "warn",
+]
 
-#: Characters of a foreign text that are shown; a page of HTML is no error message.
+#: Characters of a server's text that are shown; a page of HTML is no error message.
 SHOWN_LENGTH = 500
 
 
@@ -50,9 +59,9 @@ Exit status:
 
 def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
     """
-    :param text: any text, also one that a server chose.
+    :param text: any text, even one that a server chose.
     :param limit: how many characters are kept; ``None`` for all.
-    :return: *text* with everything that could steer a terminal written as an escape, on one line.
+    :return: *text* on one line; whatever could control a terminal is written as an escape.
     """
     if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
@@ -61,13 +70,13 @@ def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
 
 class CliError(click.ClickException):
     """
-    An end other than success.
+    A command ends with this unless it succeeds.
 
     :param message: what happened, one sentence without a full stop; escaped when shown.
-    :param exit_status: what the process ends with.
-    :param hint: what the person can do about it.
-    :param transient: whether the same request may work a little later.
-    :param retry_after: seconds after which it may, if the server said so.
+    :param exit_status: the exit status of the process, see `Exit`.
+    :param hint: what the user can do about it.
+    :param transient: whether the same request may succeed later.
+    :param retry_after: after how many seconds it may, if the server said so.
     """
 
     def __init__(
@@ -108,6 +117,15 @@ def local_error(what: str, error: OSError, hint: str | None = None) -> CliError:
     return CliError(f"{what}: {error.strerror or error}", Exit.LOCAL, hint=hint)
 
 
+def untrusted(why: str) -> CliError:
+    """:return: the error for a response that breaks a rule of HTTP or of the platform's API."""
+    return CliError(
+        f"the answer cannot be trusted: {why}",
+        Exit.INCOMPLETE,
+        hint="does --platform name a chatfiles platform, or is something between you and it?",
+    )
+
+
 def warn(text: str) -> None:
-    """Say on standard error what the person should know although the command goes on."""
+    """Write to standard error what the user should know although the command continues."""
     click.echo(f"chatfiles: warning: {printable(text, None)}", err=True)

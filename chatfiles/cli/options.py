@@ -12,14 +12,16 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chatfiles.cli.errors import CliError, Exit, warn
-from chatfiles.cli.http.client import Client
 from chatfiles.model import parse_workspace_id
 from chatfiles.rules.base_url import parse_base_url
+
+if TYPE_CHECKING:
+    from chatfiles.cli.http.client import Client
 
 __all__ = [
     "ADMIN",
@@ -140,6 +142,8 @@ class Settings:
         :param file: the value of the credential's option.
         :raise CliError: the credential cannot be had.
         """
+        from chatfiles.cli.http.client import Client  # noqa: PLC0415 - `--help` needs no TLS
+
         token = credential.find(file, self.environ)
         return Client(self.platform, token, timeout=self.timeout, on_401=credential.if_refused)
 

@@ -1,5 +1,5 @@
 """
-``chatfiles get``: a file of a workspace, saved here.
+``chatfiles get``: downloads a file of a workspace.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import sys
 import time
 
 import click
-from tqdm import tqdm
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, printable
+from chatfiles.cli.errors import EXIT_TABLE, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     USER,
@@ -20,13 +19,11 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Transfer, download_route
+from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
+from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download, download_route
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, choose_path, file_name
 
 __all__ = ["get"]
-
-#: Characters of a name that fit beside a progress bar.
-LABEL_LENGTH = 30
 
 
 @click.command(epilog=EXIT_TABLE)
@@ -43,9 +40,9 @@ LABEL_LENGTH = 30
     "--retries",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Try again up to N times in a row when the transfer is cut, and if given also when the "
-    "platform or workspace is unavailable from the start; goes on where it stopped if the file is "
-    f"still the same.  [default: {DEFAULT_RETRIES}]",
+    help="Try again up to N times in a row when the transfer is interrupted, and if given also when "
+    "the platform or workspace is unavailable at the start.  Continues where it stopped if the file "
+    f"is still the same.  [default: {DEFAULT_RETRIES}]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)
@@ -65,8 +62,8 @@ def get(
     Download a file of a workspace.
 
     WORKSPACE is its id, PATH the absolute path of the file there.  The file appears under its name
-    only when all of it has come; until then it has a temporary name beside it, which is removed if
-    the transfer fails.
+    only when it is complete.  Until then it has a temporary name beside it, which is removed if the
+    transfer fails.
 
     \b
     Examples:
@@ -82,8 +79,8 @@ def get(
     if output == "-":
         shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         sink = PipeSink(sys.stdout.buffer)
-        with Bar(name or path, shown=shown) as bar:
-            Transfer(client, route, sink, bar, time.sleep).run(retries)
+        with ProgressBar(name or path, shown=shown) as bar:
+            Download(client, route, sink, bar, time.sleep).run(retries)
         return
     _save(client, route, choose_path(output, name), force, retries, quiet)
 
@@ -94,68 +91,11 @@ def _save(
     terminal = sys.stderr.isatty() and not quiet
     with FileSink(target, force=force) as sink:
         started = time.monotonic()
-        with Bar(os.path.basename(target), shown=terminal) as bar:
-            transfer = Transfer(client, route, sink, bar, time.sleep)
-            transfer.run(retries)
+        with ProgressBar(os.path.basename(target), shown=terminal) as bar:
+            download = Download(client, route, sink, bar, time.sleep)
+            download.run(retries)
         sink.publish()
     if terminal:
-        size = tqdm.format_sizeof(transfer.received, "B")
+        size = format_size(download.received)
         seconds = time.monotonic() - started
         click.echo(f"saved {printable(target)} ({size} in {seconds:.1f} s)", err=True)
-
-
-class _Tqdm(tqdm):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Ctrl-C may come before ``__init__`` has said so; ``__del__`` looks at it all the same."""
-
-    disable = True
-
-
-class Bar:
-    """
-    How far a transfer is, on standard error.
-
-    :param label: what is transferred.
-    :param shown: whether anybody looks.
-    """
-
-    def __init__(self, label: str, *, shown: bool) -> None:
-        self._label = printable(label, LABEL_LENGTH)
-        self._shown = shown
-        self._bar: _Tqdm | None = None
-
-    def begin(self, received: int, total: int | None) -> None:
-        """See `transfer.Progress`."""
-        self._close()
-        if self._shown:
-            self._bar = _Tqdm(
-                desc=self._label,
-                total=total,
-                initial=received,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                file=sys.stderr,
-                dynamic_ncols=True,
-            )
-
-    def advance(self, count: int) -> None:
-        """See `transfer.Progress`."""
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def retrying(self, error: CliError, pause: int) -> None:
-        """See `transfer.Progress`."""
-        self._close()
-        if self._shown:
-            click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._close()

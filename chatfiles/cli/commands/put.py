@@ -1,5 +1,5 @@
 """
-``chatfiles put``: files from here, stored in a workspace.
+``chatfiles put``: uploads files to a workspace.
 """
 
 from __future__ import annotations
@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import click
-from tqdm import tqdm
 
-from chatfiles.cli.commands.get import Bar
-from chatfiles.cli.errors import EXIT_TABLE, CliError, printable, warn
+from chatfiles.cli.errors import EXIT_TABLE, CliError, printable, untrusted, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Form, new_boundary
-from chatfiles.cli.http.response_body import untrusted
-from chatfiles.cli.http.upload_request import Upload
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -27,13 +23,15 @@ from chatfiles.cli.options import (
     json_option,
     workspace_argument,
 )
+from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import show_json
 from chatfiles.cli.transfers.input_file import STDIN, Source
-from chatfiles.cli.transfers.upload_result import Stored, read_stored
+from chatfiles.cli.transfers.upload import Upload
+from chatfiles.cli.transfers.upload_result import UploadResult, read_result
 
 __all__ = ["put"]
 
-#: What can be done about a refusal that only an upload can meet.
+#: What the user can do about a refusal that only an upload meets.
 _HINTS = {
     413: "`curl {platform}/uploads/limits` tells what may be sent at once; --max-request-bytes and "
     "--max-file-bytes of both roles set it",
@@ -69,8 +67,8 @@ def put(
     Upload files to a workspace.
 
     FILE is a file or a pipe, or - for standard input; WORKSPACE is the workspace's id.  All files
-    are stored, or none.  Prints where each of them is, which `chatfiles get` takes, once the
-    platform has answered with the size and SHA-256 of what was sent.
+    are stored, or none.  Once the platform has confirmed the size and SHA-256 of every file, the
+    command prints their paths, which `chatfiles get` takes.
 
     \b
     Examples:
@@ -97,15 +95,15 @@ def put(
     else:
         click.echo("\n".join(printable(path, None) for path in stored.paths))
     if terminal:
-        size = tqdm.format_sizeof(sum(source.sent for source in sources), "B")
+        size = format_size(sum(source.sent for source in sources))
         seconds = time.monotonic() - started
         click.echo(f"stored {_count(sources)} ({size} in {seconds:.1f} s)", err=True)
 
 
 def _names(files: Sequence[str], name: str | None) -> list[str | None]:
     """
-    :return: for each of *files* what it is to be called, if not by its own name.
-    :raise UsageError: *name* cannot be for one of them, or standard input stands there twice.
+    :return: for each of *files* its new name, ``None`` for its own.
+    :raise UsageError: *name* fits none of them, or standard input is given twice.
     """
     if files.count(STDIN) > 1:
         raise click.UsageError("standard input (-) can be sent only once")
@@ -118,10 +116,10 @@ def _names(files: Sequence[str], name: str | None) -> list[str | None]:
     return [name if file == STDIN or len(files) == 1 else None for file in files]
 
 
-def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> Stored:
-    """:raise CliError: they have not been stored, or not as they are."""
+def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> UploadResult:
+    """:raise CliError: the platform has not stored the files, or not as they are."""
     form = Form(sources, new_boundary())
-    with Bar(_count(sources), shown=shown) as bar:
+    with ProgressBar(_count(sources), shown=shown) as bar:
         bar.begin(0, form.length)
         upload = Upload(form, bar.advance)
         with upload.post(client, route) as response:
@@ -129,7 +127,7 @@ def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> 
                 raise _hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the files had been sent")
-            return read_stored(response, sources)
+            return read_result(response, sources)
 
 
 def _hinted(error: CliError, status: int, platform: str) -> CliError:

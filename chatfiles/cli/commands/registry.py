@@ -51,7 +51,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.group()
 def registry() -> None:
     """
-    Look at the schema of a platform's database, or bring it up to date.
+    Show or update the schema of a platform's database.
 
     A platform does it by itself at its start.  Do it here when the platform's role may not change
     tables, or when a large table is to be indexed beforehand.  A password is better kept in

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import click
 
+from chatfiles.cli.errors import untrusted
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.response_body import untrusted
 from chatfiles.cli.options import (
     ADMIN,
     USER,

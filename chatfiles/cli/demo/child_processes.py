@@ -1,8 +1,8 @@
 """
-Child processes of a foreground program: started, listened to, and stopped without leftovers.
+Starts, watches and stops the child processes of a foreground program.
 
-Everything that can happen while they run (a line that says ready, an end, a signal to us) arrives
-in one queue and is dealt with where the program waits, so that nothing is interrupted half-way.
+Everything that happens while they run (a child is ready, a child ends, a signal comes) goes through
+one queue and is handled where the program waits, so that nothing is interrupted half-way.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["Child", "ChildProcesses", "Stopped"]
 
 #: Lines of a child's log that are kept to explain its end.
 TAIL = 12
-#: Seconds that a child has to end by itself before it is killed.
-PATIENCE = 8.0
+#: Seconds that a child has to end after SIGTERM before it is killed.
+STOP_TIMEOUT = 8.0
 
 _READY = re.compile(r"chatfiles (platform|workspace) ready on (\S+)")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """Somebody asked us to stop: the good end of a program that runs until then."""
+    """A signal asked the program to stop, which is how it normally ends."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,18 @@ _Event = _Ready | _Ended | _Signalled
 
 class Child:
     """
-    One process, whose output is read line by line on a thread of its own.
+    One process; a thread reads its output line by line.
 
-    It gets a session of its own, so that Ctrl-C reaches us alone, and a pipe from us as its
-    standard input, whose end tells it that we are gone.
+    It has its own session, so that Ctrl-C reaches only the parent, and a pipe as its standard
+    input, which closes when the parent ends.
 
-    :param role: what it is called.
-    :param on_line: told of each line of its output.
+    :param role: its name in messages.
+    :param command: the program and its arguments.
+    :param directory: its working directory.
+    :param environment: its environment variables.
+    :param events: receives that it is ready and that it has ended.
+    :param on_line: called with the role and each line of its output.
+    :ivar tail: its last lines.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class Child:
         self._process.send_signal(signum)
 
     def close(self) -> None:
-        """Wait for its end and let go of its pipes."""
+        """Wait for its end and close its pipes."""
         self._process.wait()
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -130,10 +135,10 @@ class Child:
 
 class ChildProcesses:
     """
-    The children of one program, and the signals to it; a context manager whose end stops them all.
+    The children of one program, and the signals to it; a context manager that stops them all.
 
-    :param environment: what they are told besides their command.
-    :param on_line: told of the role and text of each line they write.
+    :param environment: the children's environment variables.
+    :param on_line: called with the role and text of each line they write.
     """
 
     def __init__(
@@ -163,11 +168,11 @@ class ChildProcesses:
 
     def ready(self, child: Child, seconds: float) -> str:
         """
-        Wait until *child* says that it accepts connections.
+        Wait until *child* logs that it accepts connections.
 
-        :return: the URL that it says.
-        :raise CliError: it has ended, or has not said so within *seconds*.
-        :raise Stopped: somebody does not want to wait.
+        :return: the URL in that line.
+        :raise CliError: it has ended, or has not logged that within *seconds*.
+        :raise Stopped: a signal has come.
         """
         deadline = time.monotonic() + seconds
         while child not in self._ready:
@@ -177,7 +182,7 @@ class ChildProcesses:
 
     def watch(self, seconds: float | None = None) -> None:
         """
-        Wait while all goes well.
+        Wait while all children run.
 
         :param seconds: how long; ``None`` for ever.
         :raise CliError: a child has ended.
@@ -188,8 +193,8 @@ class ChildProcesses:
             pass
 
     def stop(self) -> None:
-        """End all children, by force if they take long or a signal comes; idempotent."""
-        deadline = time.monotonic() + PATIENCE
+        """Stop all children; kill them if they take long or a signal comes.  Idempotent."""
+        deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children:
             child.signal(signal.SIGTERM)
         while any(child.status is None for child in self._children):
@@ -197,7 +202,7 @@ class ChildProcesses:
                 event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 event = None
-            if event is None or isinstance(event, _Signalled):  # asked twice: no more patience
+            if event is None or isinstance(event, _Signalled):  # a second signal
                 for child in self._children:
                     child.signal(signal.SIGKILL)
                 break
@@ -205,7 +210,7 @@ class ChildProcesses:
             child.close()
 
     def _next(self, deadline: float | None) -> bool:
-        """:return: whether something happened before *deadline* that is no reason to stop."""
+        """:return: whether there was an event before *deadline* other than an end or a signal."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             event = self._events.get(timeout=timeout)

@@ -1,53 +1,20 @@
 """
-``chatfiles demo``: both roles on this machine, and files to fetch and send through them.
+``chatfiles demo``: runs both roles on this machine until Ctrl-C.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
-import socket
-import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from urllib.request import getproxies
+from collections.abc import Mapping, Sequence
 
 import click
 
-import chatfiles
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
-from chatfiles.cli.demo.sample_files import find_files, make_files
-from chatfiles.cli.errors import CliError, Exit, local_error, printable
-from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.response_body import pieces
-from chatfiles.cli.options import read_secret_file
-from chatfiles.cli.terminal.tables import as_object
-from chatfiles.cli.transfers.download import download_route
+from chatfiles.cli.demo.roles import DemoRoles, free_port
+from chatfiles.cli.errors import CliError, local_error, printable
 
 __all__ = ["demo"]
-
-#: Seconds for a role to start, and for the first download to work.
-START_TIMEOUT = 30.0
-#: Seconds between two tries of the first download.
-POLL = 0.1
-#: Files that are named on the screen.
-NAMED = 5
-
-#: A child is ``twistd`` with two additions: it finds the package wherever this process did, and
-#: it stops when its standard input ends, that is, when the demo is gone, however it went.
-_LAUNCH = """\
-import os, signal, sys, threading
-sys.path.append(sys.argv.pop(1))
-def follow():
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-threading.Thread(target=follow, daemon=True).start()
-from twisted.scripts.twistd import run
-sys.argv[0] = "twistd"
-run()
-"""
 
 
 @click.command()
@@ -57,7 +24,7 @@ run()
 )
 @click.option(
     "--directory",
-    # Not resolve_path: nothing, as of a variable that is not set, would be where one is.
+    # Not resolve_path: an empty value, from an unset variable, would become the current directory.
     type=click.Path(exists=True, file_okay=False, readable=True),
     metavar="DIR",
     help="Serve this directory as /workspace.  [default: a few sample files]",
@@ -70,8 +37,8 @@ def demo(
     Run both roles here and say how to fetch and send a file.
 
     Starts a platform and a workspace that only this machine can reach, with a few sample files, and
-    prints lines to paste into another terminal.  What is sent is stored below the served directory,
-    in .molecule/chat-uploads.  Ctrl-C stops both and removes all that was made.
+    prints lines to paste into another terminal.  Uploads are stored below the served directory, in
+    .molecule/chat-uploads.  Ctrl-C stops both roles and removes everything the demo made.
 
     \b
     Examples:
@@ -86,21 +53,21 @@ def demo(
 
     try:
         with (
-            ChildProcesses(_environment(os.environ), on_line) as crew,
+            ChildProcesses(_environment(os.environ), on_line) as processes,
             tempfile.TemporaryDirectory(prefix="chatfiles-demo-") as state,
         ):
             served = None if directory is None else os.path.realpath(directory)
-            running = Running(crew, os.path.realpath(state), served)
+            running = DemoRoles(processes, os.path.realpath(state), served)
             try:
-                running.start(port or 0, workspace_port or _free_port())
+                running.start(port or 0, workspace_port or free_port())
                 click.echo(running.description(verbose=verbose))
-                crew.watch()
+                processes.watch()
             except CliError:
-                if not verbose:  # else it has been shown
+                if not verbose:  # otherwise the log is on the screen already
                     _explain(running.children)
                 raise
             finally:
-                crew.stop()  # before their files go
+                processes.stop()  # before their files are removed
     except Stopped:
         click.echo("\nStopped.", err=True)
     except BrokenPipeError:
@@ -109,7 +76,7 @@ def demo(
         raise local_error("the demo cannot do without this", error) from error
 
 
-def _explain(children: list[Child]) -> None:
+def _explain(children: Sequence[Child]) -> None:
     ended = [child for child in children if child.status is not None]
     for child in ended or children:
         for line in child.tail:
@@ -117,168 +84,9 @@ def _explain(children: list[Child]) -> None:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """:return: *ours* without what would configure a role behind the demo's back."""
+    """:return: *ours* without the variables that would configure the demo's roles."""
     return {
         name: value
         for name, value in ours.items()
         if not name.startswith("CHATFILES_") and name != "CONFIGS_DIR"
     }
-
-
-def _free_port() -> int:
-    """:return: a port that was free a moment ago: the workspace must know it to advertise it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Running:
-    """
-    Both roles, once they run.
-
-    :param state: a directory of the demo's own.
-    :param directory: what the workspace serves; ``None`` for sample files.
-    """
-
-    def __init__(self, crew: ChildProcesses, state: str, directory: str | None) -> None:
-        self._crew = crew
-        self._state = state
-        self._directory = directory or os.path.join(state, "workspace")
-        self._token_file = os.path.join(state, "token")
-        self._made = directory is None
-        self.names: list[str] = []
-        self.children: list[Child] = []
-        self.platform = ""
-        self.workspace = ""
-        self.workspace_id = ""
-
-    def start(self, port: int, workspace_port: int) -> None:
-        """
-        :param port: the platform's, 0 for any.
-        :param workspace_port: the workspace's.
-        :raise CliError: there is no file, a role did not start, or a download does not work.
-        """
-        if self._made:
-            os.mkdir(self._directory)
-            self.names = make_files(self._directory)
-        else:
-            self.names = find_files(self._directory, NAMED)
-        if not self.names:
-            raise CliError(f"there is no file to serve in {self._directory}", Exit.LOCAL)
-        state_dir = os.path.join(self._state, "platform")
-        self.platform = self._role(
-            "platform", port, [f"--state-dir={state_dir}", "--upstream-allow=127.0.0.0/8"]
-        )
-        self.workspace = f"http://127.0.0.1:{workspace_port}"
-        token = self._create_workspace(os.path.join(state_dir, "admin-token"))
-        configs = os.path.join(self._state, "configs")
-        os.mkdir(configs, 0o700)
-        for path in (self._token_file, os.path.join(configs, ".auth_token")):
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(token)
-        self._role(
-            "workspace",
-            workspace_port,
-            [
-                f"--root=/workspace={self._directory}",
-                f"--configs-dir={configs}",
-                f"--platform={self.platform}",
-                f"--workspace-id={self.workspace_id}",
-                f"--advertise={self.workspace}",
-            ],
-        )
-        self._first_download(Client(self.platform, token, timeout=START_TIMEOUT))
-
-    def _role(self, role: str, port: int, options: list[str]) -> str:
-        package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
-        child = self._crew.start(
-            role,
-            [
-                *(sys.executable, "-P", "-c", _LAUNCH, package),
-                *("-n", "--pidfile=", "chatfiles", f"--role={role}"),
-                *(f"--listen=tcp:{port}:interface=127.0.0.1", "--drain-timeout=3", *options),
-            ],
-            self._state,
-        )
-        self.children.append(child)
-        return self._crew.ready(child, START_TIMEOUT).rstrip("/")
-
-    def _create_workspace(self, admin_token_file: str) -> str:
-        admin = Client(self.platform, read_secret_file(admin_token_file), timeout=START_TIMEOUT)
-        body = {"name": "demo", "url": self.workspace, "delivery_mode": "push"}
-        answer = as_object(admin.call("POST", "/workspaces", body))
-        self.workspace_id = str(answer.get("id"))
-        return str(answer.get("auth_token"))
-
-    def _first_download(self, client: Client) -> None:
-        """Try until it works: the workspace gets its secret shortly after it is ready."""
-        name = self.names[0]
-        with open(os.path.join(self._directory, name), "rb") as file:
-            expected = file.read(1)
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            route = download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
-            with client.open("GET", route) as response:
-                if response.status == 200:
-                    came = next(pieces(response), b"")
-                    if came[:1] != expected:
-                        raise CliError("the first download brought something else", Exit.FAILED)
-                    return
-                status = response.status
-            if time.monotonic() > deadline:
-                raise CliError(f"the first download still answers {status}", Exit.FAILED)
-            self._crew.watch(POLL)
-
-    def description(self, *, verbose: bool) -> str:
-        """:return: what is told once all is well."""
-        more = "" if verbose else "\nWith -v, demo shows what both log."
-        return f"""\
-A platform and a workspace are running on this machine.
-
-  platform   {self.platform}  (what you call)
-  workspace  {self.workspace}  (what it calls)
-  files      {self._directory}, served as /workspace
-
-Fetch a file: paste either line into another terminal.
-
-  {self._curl(self.names[0])}
-
-  {self._get(self.names[:2][-1])}
-
-Send one: this line does, and prints the path under which it can be fetched.
-
-  {self._put()}
-
-Files: {", ".join(printable(f"/workspace/{name}") for name in self.names)}{more}
-
-Press Ctrl-C to stop; everything the demo made is removed then."""
-
-    def _curl(self, name: str) -> str:
-        url = self.platform + download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
-        direct = " --noproxy '*'" if "http" in getproxies() else ""
-        token = f'"Authorization: Bearer $(cat {shlex.quote(self._token_file)})"'
-        return f"curl -fsS{direct} -H {token} {shlex.quote(url)}"
-
-    def _get(self, name: str) -> str:
-        return self._command("get", self.workspace_id, f"/workspace/{name}")
-
-    def _put(self) -> str:
-        command = self._command("put", "--name", "note.txt", "-", self.workspace_id)
-        return f"echo 'Hello from this side.' | {command}"
-
-    def _command(self, name: str, *more: str) -> str:
-        where = ("--platform", self.platform, "--token-file", self._token_file)
-        return f"{_own_command()} {shlex.join((name, *where, *more))}"
-
-
-def _own_command() -> str:
-    """:return: how a shell calls this program from any directory."""
-    ours = os.path.abspath(sys.argv[0])
-    if os.path.basename(ours) != "chatfiles" or not os.path.isfile(ours):
-        package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
-        return f"PYTHONPATH={shlex.quote(package)} {shlex.quote(sys.executable)} -m chatfiles.cli"
-    found = shutil.which("chatfiles")
-    if found is not None and os.path.samefile(found, ours):
-        return "chatfiles"
-    return shlex.quote(ours)

@@ -1,5 +1,5 @@
 """
-The files that the demo serves: made anew each time, or found in a directory of the user's.
+The files that the demo serves: sample files that it writes, or some of a directory of the user's.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ __all__ = ["GREETING", "find_files", "make_files"]
 
 GREETING = "Hello!  This file came from a workspace, through the platform, to you.\n"
 RANDOM_BYTES = 1024 * 1024
-#: Files of a directory that are looked at, so that a demo of a huge one starts at once.
+#: How many files of a directory are examined, so that a demo of a huge one starts at once.
 LOOKED_AT = 1000
 
 
 def make_files(directory: str, entropy: Callable[[int], bytes] = os.urandom) -> list[str]:
     """
+    Write the sample files.
+
     :param directory: an empty one.
-    :return: the names of the files made in it, the one for a first look first.
+    :param entropy: gives so many random bytes.
+    :return: the names of the files, the one to look at first at the beginning.
     """
     contents = {
         "hello.txt": GREETING.encode(),
@@ -47,9 +50,9 @@ def _readings() -> bytes:
 def find_files(directory: str, count: int) -> list[str]:
     """
     :param directory: any.
-    :param count: how many are wanted at most.
-    :return: names of visible, readable regular files in and below it, relative to it, sorted, those
-        nearest to the top first; symlinks are left out, because they are never served.
+    :param count: how many names to return at most.
+    :return: the relative names of readable regular files in and below it that are not hidden,
+        sorted, those nearest to the top first; without symlinks, which are never served.
     """
     found: list[str] = []
     for parent, directories, names in os.walk(directory):

@@ -1,67 +1,40 @@
 """
-The platform as the console script sees it.
+The platform's HTTP API, as the command line calls it.
 
-The script is a plain synchronous program, so it reads with the standard library's blocking client:
-a slow disk or pipe holds the socket back by itself, Ctrl-C lands where the program is, and
-``chatfiles --help`` does not wait for a reactor to be imported.  `urllib.request` is used without
-its redirect and error handlers: every status comes back as it is, nothing is followed.
+The client blocks and uses no reactor: a slow disk or pipe slows the socket by itself, Ctrl-C ends
+whatever is under way, and nothing needs Twisted.  Redirects are not followed, and every status is
+returned as it came.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import ssl
-from collections.abc import Mapping
-from http.client import HTTPException, HTTPResponse
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+
+import h11
 
 from chatfiles import __version__
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.http.connection import Connection, ResponseBegun
+from chatfiles.cli.http.endpoint import Endpoint, UnknownProxy
 from chatfiles.cli.http.error_responses import refusal
-from chatfiles.cli.http.response_body import pieces, untrusted
+from chatfiles.cli.http.response import Response
 
 __all__ = ["Client"]
 
-#: Bytes of a JSON answer that are read; more is not an answer of ours.
+#: Bytes of a JSON response that are read; a platform sends no longer one.
 JSON_LIMIT = 64 * 1024 * 1024
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _opener(url: str) -> OpenerDirector:
-    opener = OpenerDirector()
-    opener.addheaders = []
-    opener.add_handler(HTTPHandler())
-    distant = not _is_loopback(url)
-    if distant:  # a proxy's loopback is not ours
-        opener.add_handler(ProxyHandler())
-    if distant or urlsplit(url).scheme == "https":
-        opener.add_handler(HTTPSHandler(context=ssl.create_default_context()))
-    return opener
 
 
 class Client:
     """
-    Requests to one platform with one credential.
+    Requests to one platform with one credential, each on a connection of its own.
 
-    :param platform: its base URL, as `chatfiles.rules.base_url.parse_base_url` returned it.
+    :param platform: its base URL, as `chatfiles.rules.base_url.parse_base_url` returns it.
     :param token: a bearer token of visible ASCII characters.
-    :param timeout: seconds without a byte after which it is given up.
+    :param timeout: seconds without a byte after which a request fails.
     :param on_401: the hint when the token is refused.
     """
 
@@ -72,7 +45,7 @@ class Client:
         self._token = token
         self._timeout = timeout
         self._on_401 = on_401
-        self._opener = _opener(platform)
+        self._endpoint = Endpoint(platform, timeout)
 
     def open(
         self,
@@ -80,93 +53,109 @@ class Client:
         route: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> HTTPResponse:
+        send: Callable[[Connection], object] | None = None,
+        failed: Callable[[OSError], CliError] | None = None,
+    ) -> Response:
         """
-        Send one request and wait for the headers of its answer, whatever its status.
+        Send one request and wait for the headers of its response, whatever its status.
 
         :param route: path and query below the base URL, percent-encoded.
-        :param headers: besides the credential and ``Accept-Encoding: identity``.
-        :return: the answer, to be closed by the caller; its body is read with `body.pieces`.
-        :raise CliError: there was no answer.
+        :param headers: more than the credential, ``Accept-Encoding: identity`` and what HTTP needs.
+        :param send: sends the body on the connection.
+        :param failed: gives the error for a connection that breaks before there is a response.
+        :return: the response; the one who asked closes it.
+        :raise CliError: there was no response.
         """
-        request = Request(self.platform + route, data=body, method=method)  # noqa: S310 (checked)
-        request.add_header("Authorization", f"Bearer {self._token}")
-        request.add_header("Accept-Encoding", "identity")
-        request.add_header("User-Agent", f"chatfiles/{__version__}")
-        for name, value in (headers or {}).items():
-            request.add_header(name, value)
-        try:
-            response = self._opener.open(request, timeout=self._timeout)
-        except URLError as error:
-            raise self._no_answer(error.reason) from error
-        except (OSError, HTTPException, UnicodeError) as error:  # the last: no host name
-            raise self._no_answer(error) from error
-        if not isinstance(response, HTTPResponse):
-            raise CliError(
-                f"cannot reach the platform at {self.platform}: the environment names a proxy "
-                "that is neither http nor https",
-                Exit.UNAVAILABLE,
-                hint="NO_PROXY lists the hosts that are reached without it",
-            )
-        return response
+        request = self._request(method, route, headers or {})
+        with ExitStack() as stack:
+            connection = self._connect()
+            stack.callback(connection.close)
+            try:
+                with suppress(ResponseBegun):
+                    connection.send(request)
+                    if send is not None:
+                        send(connection)
+                    connection.send(h11.EndOfMessage())
+                response = Response(connection, connection.response())
+            except h11.RemoteProtocolError as error:
+                raise self._not_http() from error
+            except OSError as error:
+                raise (failed or self._unreachable)(error) from error
+            stack.pop_all()
+            return response
 
     def call(self, method: str, route: str, body: object = None) -> object:
         """
         One exchange in JSON.
 
         :param body: sent as JSON unless it is ``None``.
-        :return: what the answer's JSON says; ``None`` for 204.
-        :raise CliError: there was no answer, it was an error, or it was not JSON.
+        :return: the JSON value of the response; ``None`` for 204.
+        :raise CliError: there was no response, it was an error, or it was not JSON.
         """
         headers = {"Accept": "application/json"}
+        send = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
-        data = None if body is None else json.dumps(body).encode()
-        with self.open(method, route, headers=headers, body=data) as response:
+            data = json.dumps(body).encode()
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+            send = lambda connection: connection.send(h11.Data(data=data))  # noqa: E731
+        with self.open(method, route, headers=headers, send=send) as response:
             if response.status == 204:
                 return None
             if response.status not in (200, 201):
                 raise self.refusal(response)
-            return _json(response)
+            return response.json(JSON_LIMIT)
 
-    def refusal(self, response: HTTPResponse) -> CliError:
-        """:return: the error for an answer that is not a success; see `refusals.refusal`."""
+    def refusal(self, response: Response) -> CliError:
+        """:return: the error for a response that is not a success; see `error_responses`."""
         return refusal(response, self._on_401)
 
-    def _no_answer(self, reason: object) -> CliError:
-        if isinstance(reason, ssl.SSLCertVerificationError):
+    def _request(self, method: str, route: str, headers: Mapping[str, str]) -> h11.Request:
+        all_headers = {
+            **self._endpoint.headers,
+            "Connection": "close",
+            "Authorization": f"Bearer {self._token}",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"chatfiles/{__version__}",
+            **headers,
+        }
+        target = self._endpoint.prefix + route
+        return h11.Request(method=method, target=target, headers=list(all_headers.items()))
+
+    def _connect(self) -> Connection:
+        try:
+            return self._endpoint.connect()
+        except UnknownProxy as error:
+            raise CliError(
+                f"cannot reach the platform at {self.platform}: the environment names a proxy "
+                "that is neither http nor https",
+                Exit.UNAVAILABLE,
+                hint="NO_PROXY lists the hosts that are reached without it",
+            ) from error
+        except h11.RemoteProtocolError as error:
+            raise self._not_http() from error
+        except (OSError, ValueError) as error:  # ValueError: no host can have that name
+            raise self._unreachable(error) from error
+
+    def _not_http(self) -> CliError:
+        return untrusted(f"{self.platform} does not speak HTTP as it should")
+
+    def _unreachable(self, error: OSError | ValueError) -> CliError:
+        if isinstance(error, ssl.SSLCertVerificationError):
             return CliError(
-                f"the certificate of {self.platform} is not trusted: {reason.verify_message}",
+                f"the certificate of {self.platform} is not trusted: {error.verify_message}",
                 Exit.UNAVAILABLE,
                 hint="SSL_CERT_FILE can name a file with the certificate authority to trust",
             )
-        if isinstance(reason, HTTPException) and not isinstance(reason, OSError):
-            return untrusted(f"{self.platform} does not speak HTTP as it should")
         hint = "is it running, and is this its address? Give it with --platform URL or "
         hint += "CHATFILES_PLATFORM"
-        if isinstance(reason, ssl.SSLError):
+        if isinstance(error, ssl.SSLError):
             hint = "does it speak TLS there, or is it an http:// address?"
-        if isinstance(reason, TimeoutError):
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if isinstance(error, TimeoutError):
             why = f"no answer within {self._timeout:g} seconds"
-        else:
-            why = reason.strerror or str(reason) if isinstance(reason, OSError) else str(reason)
         return CliError(
             f"cannot reach the platform at {self.platform}: {why}",
             Exit.UNAVAILABLE,
             hint=hint,
             transient=True,
         )
-
-
-def _json(response: HTTPResponse) -> object:
-    data = bytearray()
-    for piece in pieces(response):
-        data += piece
-        if len(data) > JSON_LIMIT:
-            raise untrusted("it is too long")
-    try:
-        answer: object = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise untrusted("it is not JSON") from error
-    return answer

@@ -1,30 +1,28 @@
 """
-An answer of the platform that is not a success, told to a person (CONTRACT 4).
+The error for a response of the platform that is not a success.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from http.client import HTTPResponse
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit, printable
-from chatfiles.cli.http.response_body import pieces, untrusted
+from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.http.response import Response
 
 __all__ = ["exit_status", "refusal"]
 
-#: Bytes of an error's body that are read; the JSON errors of the contract are far smaller.
+#: Bytes of an error's body that are read; a platform's errors are far smaller.
 ERROR_LIMIT = 64 * 1024
 
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
 _TRANSIENT = (408, 429, 502, 503, 504)
-#: What has one of these statuses and will not pass by itself: somebody has to change something.
+#: Codes that come with these statuses but do not pass by themselves: an administrator has to act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
 
-#: What can be done about a status; a machine code says it better.  Where a platform in the field
-#: sends none, its text with underscores is the same word.
+#: What the user can do about a status, or better about a machine code.  An older platform sends no
+#: codes, but its error texts with underscores for spaces are the same words.
 _HINTS: dict[int | str, str] = {
     404: "is --platform the platform's own address?",
     405: "is --platform the platform's own address?",
@@ -65,9 +63,9 @@ def exit_status(status: int) -> Exit:
     return Exit.REFUSED if 400 <= status < 500 else Exit.INCOMPLETE
 
 
-def refusal(response: HTTPResponse, on_401: str | None = None) -> CliError:
+def refusal(response: Response, on_401: str | None = None) -> CliError:
     """
-    :param response: an answer whose status is not the one hoped for; its body is read here.
+    :param response: one whose status is not a success; its body is read here.
     :param on_401: the hint for a credential that was refused.
     :return: the error to raise, with the server's text, code and request id.
     """
@@ -80,7 +78,7 @@ def refusal(response: HTTPResponse, on_401: str | None = None) -> CliError:
     text = error or f"the platform answered {response.status} {response.reason}"
     if detail := _text(said, "detail"):
         text = f"{text}: {detail}"
-    request_id = _text(said, "request_id") or response.headers.get("X-Request-Id", "")
+    request_id = _text(said, "request_id") or response.header("X-Request-Id")
     code = _text(said, "code")
     where = code or f"HTTP {response.status}"
     where += f", request {request_id}" if request_id else ""
@@ -94,8 +92,8 @@ def refusal(response: HTTPResponse, on_401: str | None = None) -> CliError:
     )
 
 
-def _redirected(response: HTTPResponse) -> CliError:
-    target = response.headers.get("Location", "elsewhere")
+def _redirected(response: Response) -> CliError:
+    target = response.header("Location", "elsewhere")
     return CliError(
         f"the platform redirects to {printable(target)}; this is not followed",
         Exit.INCOMPLETE,
@@ -103,17 +101,12 @@ def _redirected(response: HTTPResponse) -> CliError:
     )
 
 
-def _said(response: HTTPResponse) -> dict[str, Any]:
-    """:return: the JSON object of an error; empty when there is none, or none that is whole."""
+def _said(response: Response) -> dict[str, Any]:
+    """:return: the JSON object of an error; empty if there is none, or it is not complete."""
     try:
-        data = bytearray()
-        for piece in pieces(response):
-            data += piece
-            if len(data) > ERROR_LIMIT:
-                return {}
-        said = json.loads(data)
-    except (CliError, ValueError, RecursionError):
-        return {}  # the status alone tells what happened
+        said = response.json(ERROR_LIMIT)
+    except CliError:  # the status alone tells what happened
+        return {}
     return said if isinstance(said, dict) else {}
 
 
@@ -122,11 +115,11 @@ def _text(said: dict[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _retry_after(said: dict[str, Any], response: HTTPResponse) -> int | None:
+def _retry_after(said: dict[str, Any], response: Response) -> int | None:
     seconds = said.get("retry_after_seconds")
     if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 <= seconds < 10**6:
         return seconds
-    header = response.headers.get("Retry-After", "").strip()
+    header = response.header("Retry-After")
     return int(header) if _SECONDS.fullmatch(header) else None
 
 

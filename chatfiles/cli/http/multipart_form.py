@@ -1,5 +1,5 @@
 """
-``multipart/form-data`` as an upload sends it (RFC 7578; names by WHATWG's rules for forms).
+The ``multipart/form-data`` body of an upload (RFC 7578; file names as WHATWG's forms have them).
 
 Pure: bytes of parts in, bytes of a body out.
 """
@@ -14,7 +14,7 @@ from chatfiles.rules.media_types import media_type
 
 __all__ = ["Form", "Part", "Wait", "new_boundary"]
 
-#: Called with a descriptor before each read that may block; returns when it can be read.
+#: Called with a descriptor before each read that may block; returns when it is readable.
 Wait = Callable[[int], object]
 
 #: What browsers escape in a name between quotes: line ends and the quote itself, nothing else.
@@ -26,18 +26,21 @@ class Part(Protocol):
 
     @property
     def name(self) -> bytes:
-        """What it is called there: any bytes."""
+        """Its file name: any bytes."""
 
     @property
     def size(self) -> int | None:
-        """How many bytes it has; ``None`` if only its end will tell."""
+        """How many bytes it has; ``None`` if that is not known before its end."""
 
     def pieces(self, wait: Wait) -> Iterator[bytes]:
         """:return: its bytes; exactly `size` of them, or an exception."""
 
 
 def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
-    """:return: a boundary that nobody who wrote a file can have known."""
+    """
+    :param token_hex: gives so many random bytes in hexadecimal.
+    :return: a boundary that the author of a file cannot have guessed.
+    """
     return f"chatfiles-{token_hex(16)}"
 
 
@@ -51,9 +54,10 @@ class Form:
     """
     Files as the body of one request.
 
+    :param parts: the files, in order.
     :param boundary: see `new_boundary`.
-    :ivar content_type: of the body.
-    :ivar length: of the body in bytes, its closing included; ``None`` if a part has no size.
+    :ivar content_type: the body's ``Content-Type``.
+    :ivar length: bytes of the body including `closing`; ``None`` if a part has no size.
     :ivar closing: the bytes behind the last part.
     """
 
@@ -65,14 +69,14 @@ class Form:
         self.length = self._length()
 
     def blocks(self, wait: Wait) -> Iterator[bytes]:
-        """:return: the body up to its `closing`, in pieces of which none is empty."""
+        """:return: the body up to its `closing`, in pieces that are not empty."""
         for index, part in enumerate(self._parts):
             yield self._head(index)
             yield from filter(None, part.pieces(wait))
 
     def _head(self, index: int) -> bytes:
         name = self._parts[index].name
-        # Of the table's type only the essence: we do not know the charset of a text.
+        # Without the parameters of the table's type: the charset of a text is not known here.
         essence = media_type(name).partition(";")[0].encode("ascii")
         delimiter = self._delimiter if index else self._delimiter[2:]
         return (

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import click
 
-from chatfiles.cli.errors import local_error, printable
-from chatfiles.cli.http.response_body import untrusted
+from chatfiles.cli.errors import local_error, printable, untrusted
 from chatfiles.cli.terminal.tables import show_json, show_object
 
 __all__ = ["NewToken", "save_token_option"]

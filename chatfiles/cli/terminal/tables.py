@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from chatfiles.cli.errors import printable
-from chatfiles.cli.http.response_body import untrusted
+from chatfiles.cli.errors import printable, untrusted
 
 __all__ = ["as_object", "as_rows", "cell", "show_json", "show_object", "show_rows", "table"]
 

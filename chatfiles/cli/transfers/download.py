@@ -1,27 +1,26 @@
 """
-One file on its way down, over as many requests as it takes.
+Downloads one file, with as many requests as it takes.
 
-A transfer that was cut goes on where it stopped only if the server can prove that the rest belongs
-to the same version: ``Range`` with ``If-Range`` and a strong validator (RFC 9110, 13.1.5).
-Anything else begins again.
+An interrupted transfer continues where it stopped only if the server can prove that the rest
+belongs to the same version of the file: ``Range`` with ``If-Range`` and a strong validator
+(RFC 9110, 13.1.5).  Otherwise it begins again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from http.client import HTTPResponse
 from typing import Protocol
 from urllib.parse import quote_from_bytes
 
-from chatfiles.cli.errors import CliError
+from chatfiles.cli.errors import CliError, untrusted
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.response_body import announced_length, pieces, untrusted
+from chatfiles.cli.http.response import Response
 from chatfiles.cli.transfers.output_file import Sink
 
-__all__ = ["DEFAULT_RETRIES", "Progress", "Transfer", "download_route"]
+__all__ = ["DEFAULT_RETRIES", "Download", "Progress", "download_route"]
 
-#: How often it is tried again, one time after the other, unless the person says.
+#: How often in a row a failed attempt is repeated, unless the user says.
 DEFAULT_RETRIES = 3
 #: Seconds between two attempts: twice as long each time, up to this.
 LONGEST_PAUSE = 30
@@ -31,10 +30,10 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Progress(Protocol):
-    """Whoever wants to know how far a transfer is."""
+    """Receives how far a transfer is."""
 
     def begin(self, received: int, total: int | None) -> None:
-        """An answer has begun: *received* bytes are here already, of *total* if known."""
+        """A response has begun: *received* bytes are here already, of *total* if known."""
 
     def advance(self, count: int) -> None:
         """*count* more bytes have been written."""
@@ -52,11 +51,15 @@ def download_route(workspace: str, path: bytes) -> str:
     return f"/workspaces/{workspace}/chat/download?path={quote_from_bytes(path, safe='/')}"
 
 
-class Transfer:
+class Download:
     """
+    The download of one file.
+
     :param route: see `download_route`.
-    :param sink: where the bytes go.
+    :param sink: receives the bytes.
+    :param progress: is notified of each step.
     :param pause: sleeps for a number of seconds.
+    :ivar received: how many bytes are in the sink.
     """
 
     def __init__(
@@ -75,15 +78,17 @@ class Transfer:
         self._etag: str | None = None
         self._total: int | None = None
         self._has_begun = False
-        self._goes_on = False
+        self._continues = False
         self.received = 0
 
     def run(self, retries: int | None) -> None:
         """
-        :param retries: how many more attempts are made, one after the other, when one fails for a
-            passing reason; one that brought more of the same version counts anew.  ``None``:
-            `DEFAULT_RETRIES`, and none before a first answer has begun.
-        :raise CliError: the bytes did not come, or not all.
+        Fetch the whole file.
+
+        :param retries: how many attempts in a row may fail for a passing reason before it gives up;
+            an attempt that continued the same version and received more of it resets the count.
+            ``None``: `DEFAULT_RETRIES`, but none before a first response has begun.
+        :raise CliError: not all of the file came.
         """
         most = DEFAULT_RETRIES if retries is None else retries
         failures = 0
@@ -92,7 +97,7 @@ class Transfer:
             try:
                 return self._attempt()
             except CliError as error:
-                if self._goes_on and before < self.received:
+                if self._continues and before < self.received:
                     failures = 0
                 may_retry = self._has_begun or retries is not None
                 if not (error.transient and may_retry and failures < most):
@@ -103,42 +108,42 @@ class Transfer:
                 failures += 1
 
     def _attempt(self) -> None:
-        self._goes_on = False
+        self._continues = False
         headers: dict[str, str] = {}
         if self.received and self._etag and self._total is not None:
             headers = {"Range": f"bytes={self.received}-", "If-Range": self._etag}
         with self._client.open("GET", self._route, headers=headers) as response:
             if response.status == 206 and headers:
-                self._go_on(response)
+                self._continue(response)
             elif response.status == 200:
                 self._begin(response)
             else:
                 raise self._client.refusal(response)
-            coding = response.headers.get("Content-Encoding", "identity")
-            if coding.strip().lower() != "identity":
+            coding = response.header("Content-Encoding", "identity")
+            if coding.lower() != "identity":
                 raise untrusted("it is encoded, which was not asked for")
             self._progress.begin(self.received, self._total)
-            for piece in pieces(response):
+            for piece in response.body():
                 self._sink.write(piece)
                 self.received += len(piece)
                 self._progress.advance(len(piece))
 
-    def _begin(self, response: HTTPResponse) -> None:
+    def _begin(self, response: Response) -> None:
         self._has_begun = True
         if self.received:
             self._sink.restart()
             self.received = 0
-        etag = response.headers.get("ETag", "")
+        etag = response.header("ETag")
         self._etag = etag if _STRONG.fullmatch(etag) else None
-        self._total = announced_length(response)
+        self._total = response.length
 
-    def _go_on(self, response: HTTPResponse) -> None:
-        match = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if match is None or response.headers.get("ETag") != self._etag:
+    def _continue(self, response: Response) -> None:
+        match = _RANGE.fullmatch(response.header("Content-Range"))
+        if match is None or response.header("ETag") != self._etag:
             raise untrusted("it is a part of something, but not of this version of the file")
         first, last, total = (int(number) for number in match.groups())
         if first != self.received or last != total - 1 or total != self._total:
             raise untrusted("it is another part of the file than was asked for")
-        if announced_length(response) not in (None, total - first):
+        if response.length not in (None, total - first):
             raise untrusted("its length and its range disagree")
-        self._goes_on = True
+        self._continues = True

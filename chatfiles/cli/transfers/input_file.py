@@ -1,5 +1,5 @@
 """
-Where the bytes of an upload come from: files that must stay as they are, or a pipe.
+What an upload reads: files that must not change meanwhile, or a pipe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chatfiles.cli.http.multipart_form import Wait
 
 __all__ = ["STDIN", "Source"]
 
-#: What stands for standard input on the command line.
+#: Means standard input on the command line.
 STDIN = "-"
 #: Bytes read at once.
 BLOCK = 256 * 1024
@@ -23,13 +23,15 @@ BLOCK = 256 * 1024
 
 class Source:
     """
-    One file to send, opened; a context manager that closes it.
+    One opened file to send; a context manager that closes it.
 
     :param path: a file, a pipe, a device, or ``-``.
-    :param name: what it is called there; the last segment of *path* unless given.
-    :ivar size: bytes of a regular file from where it is to be read; else ``None``.
-    :ivar sent: bytes that were read so far.
-    :ivar digest: SHA-256 of them.
+    :param name: its name in the form; the last segment of *path* unless given.
+    :ivar label: what to call it in messages.
+    :ivar name: its name in the form, in bytes.
+    :ivar size: bytes of a regular file behind its current position; otherwise ``None``.
+    :ivar sent: how many bytes have been read.
+    :ivar digest: the SHA-256 of those.
     :raise CliError: it cannot be read.
     """
 
@@ -51,7 +53,7 @@ class Source:
 
     def pieces(self, wait: Wait) -> Iterator[bytes]:
         """
-        See `form.Part`.
+        See `multipart_form.Part`.
 
         :raise CliError: it cannot be read, or it has changed since it was opened.
         """
@@ -73,7 +75,7 @@ class Source:
         while True:
             wait(self._file.fileno())
             piece: bytes | None = self._file.read(BLOCK)
-            if piece is None:  # somebody made the pipe non-blocking, and was faster
+            if piece is None:  # a non-blocking pipe, and another process has emptied it
                 continue
             if not piece:
                 return
@@ -90,7 +92,7 @@ class Source:
         now = os.fstat(self._file.fileno())
         if now.st_size < self._begins.st_size:
             raise self._changed("it has become shorter")
-        if self._file.read(1):  # also of /proc, where files say that they are empty
+        if self._file.read(1):  # also in /proc, where every file has size 0
             raise self._changed("it has become longer")
         if now.st_mtime_ns != self._begins.st_mtime_ns:
             raise self._changed("it has been written to")
@@ -99,7 +101,7 @@ class Source:
         return CliError(
             f"{self.label} changed while it was being sent: {how}",
             Exit.LOCAL,
-            hint="the upload was broken off; what never stays the same can be sent through a "
+            hint="the upload was stopped; a file that changes all the time can be sent through a "
             "pipe: cat FILE | chatfiles put - --name NAME WORKSPACE",
         )
 

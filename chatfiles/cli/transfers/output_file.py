@@ -1,5 +1,5 @@
 """
-Where the bytes of a download go: a file that appears only when it is complete, or a pipe.
+Where a download is written: a file that appears only when it is complete, or standard output.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from chatfiles.posix.rename_noreplace import rename_new
 
 __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
 
-#: Bytes of the name that its temporary name keeps: the whole must stay within NAME_MAX (255).
+#: Bytes of the final name that the temporary name keeps, so that it has at most NAME_MAX (255).
 NAME_KEPT = 200
-#: Answers of file systems that have no hard links.
+#: What `os.link` fails with on file systems that have no hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 
 
@@ -37,8 +37,9 @@ def file_name(virtual_path: str) -> str | None:
 
 def choose_path(output: str | None, name: str | None) -> str:
     """
-    :param output: what ``-o`` said: a file, a directory, or nothing for the current directory.
+    :param output: the value of ``-o``: a file, a directory, or ``None`` for the current directory.
     :param name: see `file_name`.
+    :return: the path of the file to write.
     :raise CliError: a name is needed and there is none.
     """
     if output == "":
@@ -47,30 +48,34 @@ def choose_path(output: str | None, name: str | None) -> str:
         return output
     if name is None:
         raise CliError(
-            "PATH does not end in the name of a file", Exit.USAGE, hint="say where to with -o FILE"
+            "PATH does not end in the name of a file", Exit.USAGE, hint="name the file with -o FILE"
         )
     return os.path.join(output or "", name)
 
 
 class Sink(Protocol):
-    """What a transfer writes to."""
+    """What a download writes to."""
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes.  :raise CliError: they cannot be written."""
 
     def restart(self) -> None:
-        """Forget what was written.  :raise CliError: it is gone already."""
+        """Discard what was written.  :raise CliError: it cannot be taken back."""
 
 
 class PipeSink:
-    """Standard output: bytes leave as they come."""
+    """
+    Writes to standard output at once.
+
+    :param stream: its binary stream.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._written = False
 
     def write(self, piece: bytes) -> None:
-        """See `Sink`; a reader that has gone away stays a `BrokenPipeError`."""
+        """See `Sink`; if the reader has closed the pipe, it raises `BrokenPipeError`."""
         self._written = True
         try:
             self._stream.write(piece)
@@ -91,12 +96,12 @@ class PipeSink:
 
 class FileSink:
     """
-    A file in the making, beside its final name; a context manager that leaves nothing behind
-    unless `publish` was called.
+    A file under a temporary name beside its final one; a context manager that removes it unless
+    `publish` was called.
 
     :param path: the final name.
     :param force: whether it may replace a regular file.
-    :raise CliError: something is there, or nothing can be made there.
+    :raise CliError: the name is taken, or no file can be created there.
     """
 
     def __init__(self, path: str, *, force: bool) -> None:
@@ -131,9 +136,9 @@ class FileSink:
 
     def publish(self) -> None:
         """
-        Give the file its final name, whole and on disk.
+        Flush the file to disk and give it its final name.
 
-        :raise CliError: that name has been taken meanwhile, or the disk failed.
+        :raise CliError: the name has been taken meanwhile, or the disk failed.
         """
         try:
             with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
@@ -196,12 +201,12 @@ def _taken(path: str) -> CliError:
 
 def _mode_for(path: str, *, force: bool) -> int:
     """
-    :return: the permissions of the new file: of the one it replaces, else what the umask leaves.
-    :raise CliError: something is at *path* that must not be replaced.
+    :return: the new file's permissions: those of the file it replaces, or what the umask allows.
+    :raise CliError: *path* exists and must not be replaced.
     """
     try:
         there = os.lstat(path)
-    except OSError:  # nothing, or nothing that we may see: making the file will tell
+    except OSError:  # absent or not visible to us: creating the file will tell
         umask = os.umask(0o077)
         os.umask(umask)
         return 0o666 & ~umask

@@ -1,34 +1,35 @@
 """
-What the platform says that it has stored, held against what was sent (CONTRACT 7).
+Compares what the platform says it has stored with what was sent.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from http.client import HTTPResponse
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit
-from chatfiles.cli.http.response_body import pieces, untrusted
+from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.http.response import Response
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.cli.transfers.input_file import Source
 
-__all__ = ["Stored", "read_stored"]
+__all__ = ["UploadResult", "read_result"]
 
-#: Bytes of an answer that are read: 64 files need some 40 KiB.
-ANSWER_LIMIT = 1024 * 1024
+#: Bytes of a response that are read: 64 files need some 40 KiB.
+RESPONSE_LIMIT = 1024 * 1024
 _SCHEME = "workspace:"
 
 
-class Stored:
+class UploadResult:
     """
-    A success, once it has been believed.
+    A success that agrees with what was sent.
 
-    :ivar answer: all of it.
-    :ivar paths: where the files are, in the order in which they were sent.
-    :ivar proven: whether a digest came back for each of them; else only the sizes are known to be
-        right, as the platforms in the field have it.
+    :param answer: the platform's JSON object.
+    :param sources: what was sent, to the end.
+    :ivar answer: the whole object.
+    :ivar paths: the virtual paths of the files, in the order in which they were sent.
+    :ivar proven: whether a digest came back for each file; otherwise only the sizes have been
+        compared, because older platforms send no digests.
+    :raise CliError: something else has been stored.
     """
 
     def __init__(self, answer: dict[str, Any], sources: Sequence[Source]) -> None:
@@ -42,22 +43,13 @@ class Stored:
             _compare(source, row, path)
 
 
-def read_stored(response: HTTPResponse, sources: Sequence[Source]) -> Stored:
+def read_result(response: Response, sources: Sequence[Source]) -> UploadResult:
     """
-    :param response: an answer with status 200.
+    :param response: one with status 200.
     :param sources: what was sent, to the end.
-    :raise CliError: something else has been stored, or the answer is not one of ours.
+    :raise CliError: something else has been stored, or the response is not a platform's.
     """
-    data = bytearray()
-    for piece in pieces(response):
-        data += piece
-        if len(data) > ANSWER_LIMIT:
-            raise untrusted("it is too long")
-    try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise untrusted("it is not JSON") from error
-    return Stored(as_object(answer), sources)
+    return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
 
 
 def _path(row: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SkipTest
 
-from chatfiles.cli.http import upload_request
+from chatfiles.cli.transfers import upload
 from tests.cli.cli_stub import TOKEN, WORKSPACE, answer, counted, said
 from tests.cli.terminal import test_terminal
 from tests.cli.upload_peer import CONTINUE, CutShort, Peer, PutCase, Script, stored
@@ -151,7 +151,7 @@ class SendingTests(PutCase):
 
     def test_asks_first(self) -> None:
         """A large body, or one without a length, is not sent before it is asked for."""
-        self.patch(upload_request, "ASKING", 10**6)
+        self.patch(upload, "CONTINUE_TIMEOUT", 10**6)
         content = self.fill("large", bytes(LARGE))
         for words in (["large"], ["-"]):
             unread: list[bytes] = []
@@ -172,7 +172,7 @@ class SendingTests(PutCase):
 
     def test_not_asked(self) -> None:
         """A server that does not know the question gets the body a little later all the same."""
-        self.patch(upload_request, "ASKING", 0.01)
+        self.patch(upload, "CONTINUE_TIMEOUT", 0.01)
         content = self.fill("large", os.urandom(2_000_000))
 
         def script(peer: Peer) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli import cli
-from chatfiles.cli.demo import child_processes, command, sample_files
+from chatfiles.cli.demo import child_processes, command, roles, sample_files
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
 from chatfiles.cli.errors import CliError
 from tests.cli.cli_stub import StubCase
@@ -28,18 +28,18 @@ WAIT = "import sys\nsys.stdin.read()\n"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
-class CrewTests(SynchronousTestCase):
+class ChildProcessesTests(SynchronousTestCase):
     """Child processes: noticed when they are ready, noticed when they end, never left behind."""
 
     def setUp(self) -> None:
         self.lines: list[tuple[str, str]] = []
         self.handler = signal.getsignal(signal.SIGINT)
 
-    def crew(self) -> ChildProcesses:
+    def processes(self) -> ChildProcesses:
         return ChildProcesses(os.environ, lambda role, line: self.lines.append((role, line)))
 
-    def start(self, crew_: ChildProcesses, code: str) -> Child:
-        return crew_.start("platform", [sys.executable, "-S", "-c", code], "/")
+    def start(self, processes: ChildProcesses, code: str) -> Child:
+        return processes.start("platform", [sys.executable, "-S", "-c", code], "/")
 
     def gone(self, child: Child) -> None:
         self.assertRaises(ProcessLookupError, os.kill, child.pid, 0)
@@ -47,7 +47,7 @@ class CrewTests(SynchronousTestCase):
 
     def test_ready(self) -> None:
         """The URL is the one that the child says; the end of the block ends the child."""
-        with self.crew() as c:
+        with self.processes() as c:
             child = self.start(c, READY + WAIT)
             self.assertEqual(c.ready(child, 20), "http://127.0.0.1:7")
             self.assertEqual(c.ready(child, 0), "http://127.0.0.1:7")
@@ -59,7 +59,7 @@ class CrewTests(SynchronousTestCase):
 
     def test_ends_before_it_is_ready(self) -> None:
         """Its status and last words are known."""
-        with self.crew() as c:
+        with self.processes() as c:
             child = self.start(c, "for i in range(99): print(i)\nraise SystemExit(3)")
             error = self.assertRaises(CliError, c.ready, child, 20)
         self.assertEqual(error.exit_code, 1)
@@ -68,7 +68,7 @@ class CrewTests(SynchronousTestCase):
 
     def test_ends_later(self) -> None:
         """An end is noticed also while nothing is waited for but an end."""
-        with self.crew() as c:
+        with self.processes() as c:
             child = self.start(c, READY + "input()")
             c.ready(child, 20)
             child.signal(signal.SIGKILL)
@@ -77,7 +77,7 @@ class CrewTests(SynchronousTestCase):
 
     def test_never_ready(self) -> None:
         """Waiting has an end."""
-        with self.crew() as c:
+        with self.processes() as c:
             child = self.start(c, WAIT)
             error = self.assertRaises(CliError, c.ready, child, 0.01)
         self.assertIn("platform is not ready after 0.01 s", error.message)
@@ -86,7 +86,7 @@ class CrewTests(SynchronousTestCase):
     def test_signals(self) -> None:
         """Each of the three signals is a wish to stop, also while a child starts."""
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            with self.crew() as c:
+            with self.processes() as c:
                 child = self.start(c, WAIT)
                 os.kill(os.getpid(), signum)
                 self.assertRaises(Stopped, c.ready, child, 20)
@@ -94,21 +94,21 @@ class CrewTests(SynchronousTestCase):
             self.gone(child)
 
     def test_stubborn(self) -> None:
-        """A child that does not end is killed when patience ends."""
-        self.patch(child_processes, "PATIENCE", 0.01)
-        with self.crew() as c:
+        """A child that does not end is killed when its time is over."""
+        self.patch(child_processes, "STOP_TIMEOUT", 0.01)
+        with self.processes() as c:
             child = self.start(c, STUBBORN + READY + WAIT)
             c.ready(child, 20)
         self.gone(child)
         self.assertEqual(child.status, -signal.SIGKILL)
 
     def test_second_signal(self) -> None:
-        """Asking twice ends the patience."""
-        self.patch(child_processes, "PATIENCE", 20.0)
+        """A second signal kills at once."""
+        self.patch(child_processes, "STOP_TIMEOUT", 20.0)
         self.patch(
             child_processes, "Empty", ZeroDivisionError
-        )  # patience that comes to its end is an error
-        with self.crew() as c:
+        )  # an end of the waiting is an error
+        with self.processes() as c:
             child = self.start(c, STUBBORN + READY + WAIT)
             c.ready(child, 20)
             os.kill(os.getpid(), signal.SIGINT)
@@ -119,7 +119,7 @@ class CrewTests(SynchronousTestCase):
 
     def test_own_session(self) -> None:
         """Ctrl-C of a terminal reaches us alone, so that the order of ends is ours."""
-        with self.crew() as c:
+        with self.processes() as c:
             child = self.start(c, READY + WAIT)
             self.assertNotEqual(os.getsid(child.pid), os.getsid(0))
 
@@ -128,7 +128,7 @@ class CrewTests(SynchronousTestCase):
         children = []
 
         def fail() -> None:
-            with self.crew() as c:
+            with self.processes() as c:
                 children.append(self.start(c, WAIT))
                 raise ZeroDivisionError
 
@@ -174,7 +174,7 @@ class DemoTests(StubCase):
     """The command, with children that are not the roles."""
 
     def demo(self, launch: str, *words: str) -> Result:
-        self.patch(command, "_LAUNCH", launch)
+        self.patch(roles, "_LAUNCH", launch)
         self.patch(tempfile, "tempdir", self.directory)
         return CliRunner().invoke(cli, ["demo", *words])
 
@@ -252,8 +252,8 @@ class DemoTests(StubCase):
 class PrintedTests(SynchronousTestCase):
     """Lines that are meant to be pasted into a shell."""
 
-    def running(self, state: str) -> command.Running:
-        running = command.Running(mock.Mock(spec=ChildProcesses), state, None)
+    def running(self, state: str) -> roles.DemoRoles:
+        running = roles.DemoRoles(mock.Mock(spec=ChildProcesses), state, None)
         running.platform = "http://127.0.0.1:1"
         running.workspace_id = "3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d"
         return running
@@ -283,7 +283,7 @@ class PrintedTests(SynchronousTestCase):
     def test_proxy(self) -> None:
         """Where curl would ask a proxy for our loopback, it is told not to."""
         for proxies, told in (({}, False), ({"http": "http://p"}, True)):
-            self.patch(command, "getproxies", lambda proxies=proxies: proxies)
+            self.patch(roles, "getproxies", lambda proxies=proxies: proxies)
             self.assertEqual("--noproxy" in shlex.split(self.line("/s", "curl ", ["x"])), told)
 
     def test_own_command(self) -> None:
@@ -294,9 +294,9 @@ class PrintedTests(SynchronousTestCase):
                 os.chmod(script, 0o755)
             self.patch(sys, "argv", [script])
             self.patch(os, "environ", {"PATH": "/nowhere"})
-            self.assertEqual(command._own_command(), shlex.quote(script))
+            self.assertEqual(roles._own_command(), shlex.quote(script))
             self.patch(os, "environ", {"PATH": directory})
-            self.assertEqual(command._own_command(), "chatfiles")
+            self.assertEqual(roles._own_command(), "chatfiles")
         self.patch(sys, "argv", ["/somewhere/chatfiles/cli/__main__.py"])
-        words = shlex.split(command._own_command())
+        words = shlex.split(roles._own_command())
         self.assertEqual(words[1:], [sys.executable, "-m", "chatfiles.cli"])

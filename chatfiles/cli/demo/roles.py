@@ -1,0 +1,208 @@
+"""
+A platform and a workspace on this machine, ready to fetch files from and send files to.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import sys
+import time
+from urllib.request import getproxies
+
+import chatfiles
+from chatfiles.cli.demo.child_processes import Child, ChildProcesses
+from chatfiles.cli.demo.sample_files import find_files, make_files
+from chatfiles.cli.errors import CliError, Exit, printable
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.options import read_secret_file
+from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.transfers.download import download_route
+
+__all__ = ["DemoRoles", "free_port"]
+
+#: Seconds for a role to start, and for the first download to work.
+START_TIMEOUT = 30.0
+#: Seconds between two tries of the first download.
+POLL = 0.1
+#: How many files are named on the screen.
+NAMED = 5
+
+#: A child is ``twistd`` with two additions: it imports the package from where this process did, and
+#: it stops when its standard input closes, which happens however the demo ends.
+_LAUNCH = """\
+import os, signal, sys, threading
+sys.path.append(sys.argv.pop(1))
+def follow():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=follow, daemon=True).start()
+from twisted.scripts.twistd import run
+sys.argv[0] = "twistd"
+run()
+"""
+
+
+class DemoRoles:
+    """
+    Starts both roles and describes how to use them.
+
+    :param processes: runs them.
+    :param state: an empty directory for what the demo writes.
+    :param directory: what the workspace serves; ``None`` for sample files.
+    :ivar children: the processes that have been started.
+    """
+
+    def __init__(self, processes: ChildProcesses, state: str, directory: str | None) -> None:
+        self._processes = processes
+        self._state = state
+        self._directory = directory or os.path.join(state, "workspace")
+        self._token_file = os.path.join(state, "token")
+        self._made = directory is None
+        self.names: list[str] = []
+        self.children: list[Child] = []
+        self.platform = ""
+        self.workspace = ""
+        self.workspace_id = ""
+
+    def start(self, port: int, workspace_port: int) -> None:
+        """
+        Start both roles, and download one file as proof that they work.
+
+        :param port: the platform's, 0 for any.
+        :param workspace_port: the workspace's.
+        :raise CliError: there is no file, a role did not start, or the download failed.
+        """
+        if self._made:
+            os.mkdir(self._directory)
+            self.names = make_files(self._directory)
+        else:
+            self.names = find_files(self._directory, NAMED)
+        if not self.names:
+            raise CliError(f"there is no file to serve in {self._directory}", Exit.LOCAL)
+        state_dir = os.path.join(self._state, "platform")
+        self.platform = self._role(
+            "platform", port, [f"--state-dir={state_dir}", "--upstream-allow=127.0.0.0/8"]
+        )
+        self.workspace = f"http://127.0.0.1:{workspace_port}"
+        token = self._create_workspace(os.path.join(state_dir, "admin-token"))
+        configs = os.path.join(self._state, "configs")
+        os.mkdir(configs, 0o700)
+        for path in (self._token_file, os.path.join(configs, ".auth_token")):
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(token)
+        self._role(
+            "workspace",
+            workspace_port,
+            [
+                f"--root=/workspace={self._directory}",
+                f"--configs-dir={configs}",
+                f"--platform={self.platform}",
+                f"--workspace-id={self.workspace_id}",
+                f"--advertise={self.workspace}",
+            ],
+        )
+        self._first_download(Client(self.platform, token, timeout=START_TIMEOUT))
+
+    def _role(self, role: str, port: int, options: list[str]) -> str:
+        package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+        child = self._processes.start(
+            role,
+            [
+                *(sys.executable, "-P", "-c", _LAUNCH, package),
+                *("-n", "--pidfile=", "chatfiles", f"--role={role}"),
+                *(f"--listen=tcp:{port}:interface=127.0.0.1", "--drain-timeout=3", *options),
+            ],
+            self._state,
+        )
+        self.children.append(child)
+        return self._processes.ready(child, START_TIMEOUT).rstrip("/")
+
+    def _create_workspace(self, admin_token_file: str) -> str:
+        admin = Client(self.platform, read_secret_file(admin_token_file), timeout=START_TIMEOUT)
+        body = {"name": "demo", "url": self.workspace, "delivery_mode": "push"}
+        answer = as_object(admin.call("POST", "/workspaces", body))
+        self.workspace_id = str(answer.get("id"))
+        return str(answer.get("auth_token"))
+
+    def _first_download(self, client: Client) -> None:
+        """Repeat until it works: the workspace receives its secret shortly after it is ready."""
+        name = self.names[0]
+        with open(os.path.join(self._directory, name), "rb") as file:
+            expected = file.read(1)
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            route = download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
+            with client.open("GET", route) as response:
+                if response.status == 200:
+                    came = next(response.body(), b"")
+                    if came[:1] != expected:
+                        raise CliError("the first download brought something else", Exit.FAILED)
+                    return
+                status = response.status
+            if time.monotonic() > deadline:
+                raise CliError(f"the first download still answers {status}", Exit.FAILED)
+            self._processes.watch(POLL)
+
+    def description(self, *, verbose: bool) -> str:
+        """:return: what the demo prints once both roles work."""
+        more = "" if verbose else "\nWith -v, demo shows what both log."
+        return f"""\
+A platform and a workspace are running on this machine.
+
+  platform   {self.platform}  (what you call)
+  workspace  {self.workspace}  (what it calls)
+  files      {self._directory}, served as /workspace
+
+Fetch a file: paste either line into another terminal.
+
+  {self._curl(self.names[0])}
+
+  {self._get(self.names[:2][-1])}
+
+Send one: this line does, and prints the path under which it can be fetched.
+
+  {self._put()}
+
+Files: {", ".join(printable(f"/workspace/{name}") for name in self.names)}{more}
+
+Press Ctrl-C to stop; everything the demo made is removed then."""
+
+    def _curl(self, name: str) -> str:
+        url = self.platform + download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
+        direct = " --noproxy '*'" if "http" in getproxies() else ""
+        token = f'"Authorization: Bearer $(cat {shlex.quote(self._token_file)})"'
+        return f"curl -fsS{direct} -H {token} {shlex.quote(url)}"
+
+    def _get(self, name: str) -> str:
+        return self._command("get", self.workspace_id, f"/workspace/{name}")
+
+    def _put(self) -> str:
+        command = self._command("put", "--name", "note.txt", "-", self.workspace_id)
+        return f"echo 'Hello from this side.' | {command}"
+
+    def _command(self, name: str, *more: str) -> str:
+        where = ("--platform", self.platform, "--token-file", self._token_file)
+        return f"{_own_command()} {shlex.join((name, *where, *more))}"
+
+
+def _own_command() -> str:
+    """:return: the words with which a shell runs this program from any directory."""
+    ours = os.path.abspath(sys.argv[0])
+    if os.path.basename(ours) != "chatfiles" or not os.path.isfile(ours):
+        package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+        return f"PYTHONPATH={shlex.quote(package)} {shlex.quote(sys.executable)} -m chatfiles.cli"
+    found = shutil.which("chatfiles")
+    if found is not None and os.path.samefile(found, ours):
+        return "chatfiles"
+    return shlex.quote(ours)
+
+
+def free_port() -> int:
+    """:return: a port that was free a moment ago; the workspace advertises it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,178 @@
+"""
+One HTTP/1.1 request and its response on a socket, parsed by h11.
+
+The response is read while the request is sent: a server that refuses an upload responds early,
+reads a little more, and closes.  A client that reads only after it has sent everything loses that
+response to a broken pipe.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import h11
+
+__all__ = ["Connection", "ResponseBegun"]
+
+#: Bytes that are read or written at once.
+BLOCK = 256 * 1024
+#: Bytes of a response's headers, or of one chunk-size line or trailer section.
+HEAD_LIMIT = 64 * 1024
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1")
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:([^\r\n]*)")
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class ResponseBegun(Exception):
+    """The server has begun its response: send no more, but read it."""
+
+
+class Connection:
+    """
+    A client's end of one exchange.
+
+    Every method may raise `OSError` if the connection fails, `TimeoutError` if it makes no
+    progress, and `h11.RemoteProtocolError` if the server does not speak HTTP/1.1.
+
+    :param sock: connected to the server or its proxy; `close` closes it.
+    :param timeout: seconds without a byte sent or received after which an operation fails.
+    :ivar ended: whether the server has closed its side.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self.ended = False
+        self._socket = sock
+        self._timeout = timeout
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+        self._head = b""  # what has come of a response's headers
+        self._response: h11.Response | None = None
+        self._continued = False
+        sock.settimeout(0)
+
+    def send(self, event: h11.Event) -> None:
+        """
+        Send the headers, a piece of the body, or its end.
+
+        :raise ResponseBegun: the server does not wait for the rest of the request.
+        """
+        rest = memoryview(self._http.send(event) or b"")
+        while rest:
+            ready = self._poll(select.POLLIN | select.POLLOUT, self._timeout)
+            if not ready:
+                raise TimeoutError("timed out")
+            if ready & ~select.POLLOUT:
+                self._receive_available()
+            if ready & select.POLLOUT:
+                rest = rest[self._write(rest[:BLOCK]) :]
+
+    def wait_for_continue(self, seconds: float) -> None:
+        """
+        Wait for ``100 Continue``, which not every server sends (RFC 9110, 10.1.1).
+
+        :param seconds: how long at most.
+        :raise ResponseBegun: the server does not want the body.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._continued and (left := deadline - time.monotonic()) > 0:
+            if self._poll(select.POLLIN, left):
+                self._receive_available()
+
+    def wait_readable(self, descriptor: int) -> None:
+        """
+        Wait, without a limit, until *descriptor* can be read without blocking.
+
+        :raise ResponseBegun: the server responds meanwhile.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = [fd for fd, _ in poll.poll()]
+            if self._socket.fileno() in ready:
+                self._receive_available()
+            if descriptor in ready:
+                return
+
+    def response(self) -> h11.Response:
+        """:return: the status and headers of the final response, once they are here."""
+        self._socket.settimeout(self._timeout)
+        while self._response is None:
+            self._receive(self._socket.recv(BLOCK))
+        return self._response
+
+    def body(self) -> Iterator[bytes]:
+        """:return: the response's body in pieces; it is complete when the iterator ends."""
+        while not isinstance(event := self._http.next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.Data):
+                yield event.data
+            else:
+                data = self._socket.recv(BLOCK)
+                self.ended = not data
+                self._http.receive_data(data)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _poll(self, events: int, seconds: float) -> int:
+        poll = select.poll()
+        poll.register(self._socket, events)
+        ready = poll.poll(seconds * 1000)
+        return ready[0][1] if ready else 0
+
+    def _write(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except _NOT_NOW:
+            return 0
+        except OSError:  # the response that came before the reset says why
+            self._receive_available()
+            raise
+
+    def _receive_available(self) -> None:
+        """
+        Read what has come, without waiting.
+
+        :raise ResponseBegun: it is more than interim responses.
+        """
+        while True:
+            try:
+                data = self._socket.recv(BLOCK)
+            except _NOT_NOW:
+                return
+            self._receive(data)
+            if self._response or (b"\n" in self._head and not _INTERIM.match(self._head)):
+                raise ResponseBegun
+
+    def _receive(self, data: bytes) -> None:
+        """Parse *data*, which is empty at the end, up to the headers of the final response."""
+        if not data and not self._head:
+            raise ConnectionResetError("the connection was closed without a response")
+        self._head += data
+        self._http.receive_data(data)
+        while isinstance(
+            event := self._http.next_event(), (h11.InformationalResponse, h11.Response)
+        ):
+            rest = self._http.trailing_data[0]
+            if isinstance(event, h11.Response):
+                _check_lengths(self._head[: len(self._head) - len(rest)])
+                self._response = event
+                return
+            self._continued = self._continued or event.status_code == 100
+            self._head = rest
+        if b"\n" in self._head and not _STATUS_LINE.match(self._head):
+            raise h11.RemoteProtocolError("not a status line")
+
+
+def _check_lengths(head: bytes) -> None:
+    """h11 takes a length that is given twice; there must be one (RFC 9110, 8.6)."""
+    lengths = _LENGTH.findall(head)
+    if len(lengths) > 1 or b"," in b"".join(lengths):
+        raise h11.RemoteProtocolError("more than one Content-Length")

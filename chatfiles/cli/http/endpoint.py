@@ -1,0 +1,119 @@
+"""
+Where a platform is reached: directly, or through a proxy that the environment names.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import socket
+import ssl
+from contextlib import ExitStack, suppress
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import h11
+
+from chatfiles.cli.http.connection import Connection, ResponseBegun
+
+__all__ = ["Endpoint", "UnknownProxy"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class UnknownProxy(Exception):
+    """The environment names a proxy that is neither ``http`` nor ``https``."""
+
+
+class Endpoint:
+    """
+    :param url: the platform's base URL, as `chatfiles.rules.base_url.parse_base_url` returns it.
+    :param timeout: seconds to connect, and seconds without progress on a connection.
+    :ivar prefix: what stands before a route in a request line; a proxy for ``http`` needs the
+        whole URL there (RFC 9112, 3.2.2).
+    :ivar headers: the headers that the way to the platform needs in each request.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = urlsplit(url)
+        self._timeout = timeout
+        self._proxy = _find_proxy(self._url)
+        self.prefix = self._url.path
+        self.headers = {"Host": self._url.netloc}
+        if self._proxy is not None and self._url.scheme == "http":
+            self.prefix = url
+            self.headers |= _proxy_credentials(self._proxy)
+
+    def connect(self) -> Connection:
+        """
+        :return: a new connection, ready for a request.
+        :raise OSError: the platform or the proxy cannot be reached, or TLS fails.
+        :raise ValueError: there can be no host of that name.
+        :raise UnknownProxy: see there.
+        """
+        with ExitStack() as stack:
+            sock = stack.enter_context(self._open(self._proxy or self._url))
+            if self._proxy is not None and self._url.scheme == "https":
+                self._tunnel(sock, self._proxy)
+            if self._url.scheme == "https":
+                sock = _secured(sock, self._url)
+            elif self._proxy is not None and self._proxy.scheme == "https":
+                sock = _secured(sock, self._proxy)
+            stack.pop_all()
+            return Connection(sock, self._timeout)
+
+    def _open(self, url: SplitResult) -> socket.socket:
+        if url.scheme not in _PORTS:
+            raise UnknownProxy
+        # As in urllib, a proxy for https without a port is at 443.
+        port = url.port or max(_PORTS[url.scheme], _PORTS[self._url.scheme])
+        sock = socket.create_connection((url.hostname or "", port), self._timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def _tunnel(self, sock: socket.socket, proxy: SplitResult) -> None:
+        """Ask the proxy for a connection to the platform (RFC 9110, 9.3.6)."""
+        host = self._url.netloc.removesuffix(f":{self._url.port}")
+        target = f"{host}:{self._url.port or _PORTS['https']}"
+        headers = {"Host": target, **_proxy_credentials(proxy)}
+        tunnel = Connection(sock, self._timeout)
+        request = h11.Request(method="CONNECT", target=target, headers=list(headers.items()))
+        with suppress(ResponseBegun):
+            tunnel.send(request)
+        response = tunnel.response()
+        if response.status_code // 100 != 2:
+            reason = bytes(response.reason).decode("latin-1")
+            raise OSError(f"the proxy answered {response.status_code} {reason}")
+
+
+def _secured(sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=url.hostname)
+
+
+def _find_proxy(url: SplitResult) -> SplitResult | None:
+    """:return: the proxy for *url*; a loopback address has none: a proxy's loopback is not ours."""
+    if _is_loopback(url.hostname or "") or not any(
+        name.lower().endswith("_proxy") for name in os.environ
+    ):
+        return None
+    # Knows the variables, their precedence and no_proxy; slow to import.
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415
+
+    proxy = getproxies().get(url.scheme)
+    if not proxy or proxy_bypass(url.netloc):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"{url.scheme}://{proxy}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None or proxy.password is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password)}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}

@@ -1,0 +1,116 @@
+"""
+A response of the platform, whose body is complete or an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Self
+
+import h11
+
+from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.cli.http.connection import Connection
+
+__all__ = ["Response"]
+
+
+class Response:
+    """
+    A status, its headers, and a body that can be read once; a context manager that closes the
+    connection.
+
+    :param connection: on which the body comes.
+    :param head: the status and headers.
+    :ivar status: the HTTP status, a number from 200.
+    :ivar reason: the text behind it.
+    """
+
+    def __init__(self, connection: Connection, head: h11.Response) -> None:
+        self.status = head.status_code
+        self.reason = bytes(head.reason).decode("latin-1")
+        self._headers = list(head.headers)
+        self._connection = connection
+
+    def header(self, name: str, default: str = "") -> str:
+        """:return: the first value of the header *name*; *default* if it is absent."""
+        wanted = name.lower().encode("ascii")
+        values = [bytes(value) for key, value in self._headers if key == wanted]
+        return values[0].decode("latin-1") if values else default
+
+    @property
+    def length(self) -> int | None:
+        """
+        How many bytes the body has; ``None`` when it is chunked (RFC 9112, 6.3).
+
+        :raise CliError: the headers do not tell how to know a complete body from an interrupted
+            one.
+        """
+        length = self.header("Content-Length")
+        if self.header("Transfer-Encoding"):
+            if length:
+                raise untrusted("it is framed in two ways")
+            return None
+        if not length:
+            raise untrusted("it has no length, so nobody can tell whether it is whole")
+        return int(length)
+
+    def body(self) -> Iterator[bytes]:
+        """
+        :return: the body in pieces; it is complete when the iterator ends.
+        :raise CliError: it was interrupted, it stalled, or it is malformed.
+        """
+        length = self.length
+        received = 0
+        try:
+            for piece in self._connection.body():
+                received += len(piece)
+                yield piece
+        except h11.RemoteProtocolError as error:
+            if not self._connection.ended:
+                raise untrusted(
+                    "a chunk size is malformed, or a chunk is longer than it says"
+                ) from error
+            raise _interrupted("was cut", received, length) from error
+        except TimeoutError as error:
+            raise _interrupted("stalled", received, length) from error
+        except OSError as error:
+            raise _interrupted("was cut", received, length) from error
+
+    def json(self, limit: int) -> object:
+        """
+        :param limit: how many bytes a body may have.
+        :return: what the body says.
+        :raise CliError: it is not complete, not JSON, or too long.
+        """
+        data = bytearray()
+        for piece in self.body():
+            data += piece
+            if len(data) > limit:
+                raise untrusted("it is too long")
+        try:
+            value: object = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise untrusted("it is not JSON") from error
+        return value
+
+    def close(self) -> None:
+        """Close the connection, whether all of the body has been read or not."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+def _interrupted(how: str, received: int, length: int | None) -> CliError:
+    of = "" if length is None else f" of {length}"
+    return CliError(
+        f"the transfer {how} after {received}{of} bytes",
+        Exit.INCOMPLETE,
+        hint="the file may have changed meanwhile, or a connection broke; run the command again",
+        transient=True,
+    )

@@ -1,0 +1,89 @@
+"""
+How far a transfer is, on standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from chatfiles.cli.errors import CliError, printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["ProgressBar", "format_size"]
+
+#: Characters of a name that fit beside a progress bar.
+LABEL_LENGTH = 30
+
+
+def format_size(count: int) -> str:
+    """:return: a number of bytes for people, like ``2.05kB``."""
+    from tqdm import tqdm  # noqa: PLC0415 - slow to import, and only terminals need it
+
+    return tqdm.format_sizeof(count, "B")
+
+
+class ProgressBar:
+    """
+    A bar for one transfer, or for one after the other; a context manager that removes it.
+
+    :param label: what is transferred.
+    :param shown: whether there is a terminal to show it; otherwise nothing is written.
+    """
+
+    def __init__(self, label: str, *, shown: bool) -> None:
+        self._label = printable(label, LABEL_LENGTH)
+        self._shown = shown
+        self._bar: tqdm[None] | None = None
+
+    def begin(self, done: int, total: int | None) -> None:
+        """Show a new bar: *done* bytes are here already, of *total* if that is known."""
+        self._close()
+        if self._shown:
+            self._bar = _make_bar(self._label, done, total)
+
+    def advance(self, count: int) -> None:
+        """Show that *count* more bytes are done."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def retrying(self, error: CliError, pause: int) -> None:
+        """Remove the bar, and say what failed and that it is tried again in *pause* seconds."""
+        self._close()
+        if self._shown:
+            click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._close()
+
+
+def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:
+    from tqdm import tqdm  # noqa: PLC0415 - slow to import, and only terminals need it
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # not subscriptable at run time
+        """Its ``__del__`` reads `disable`, also when Ctrl-C comes before ``__init__`` set it."""
+
+        disable = True
+
+    return Bar(
+        desc=label,
+        total=total,
+        initial=done,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
