@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 import chatfiles
 from chatfiles import errors
 from chatfiles.errors import ChatfilesError
-from chatfiles.http import request_head
-from chatfiles.http.response_head import MAX_INTERIM
+from chatfiles.http.message_head import request as request_head
+from chatfiles.http.message_head.response import MAX_INTERIM
+from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
@@ -71,7 +72,7 @@ class ReferenceTests(SynchronousTestCase):
         """A limit is another one."""
         for text in (
             f"{request_head.MAX_HEAD_BYTES} octets up to the empty line",
-            f"field lines of a head                   {request_head.MAX_HEAD_LINES} ",
+            f"field lines of a head                   {MAX_HEADER_LINES} ",
             f"up to {request.KEEP_ALIVE_DRAIN >> 10} KiB of a declared length are read and dropped",
             f"for {LINGER_BYTES >> 10} KiB or {LINGER_SECONDS:.0f} seconds more",
             f"behind at most {MAX_INTERIM} interim answers",
