@@ -1,92 +1,183 @@
 """
-Chunked bodies (RFC 9112, 7.1): Twisted's decoder, held to what the RFC says.
+Decodes a chunked body (RFC 9112, section 7.1): bytes in, bytes out.
+
+The decoder knows neither role nor transport.  It accepts less than the parsers in use: two parsers
+that read one body differently let an attacker smuggle a request (RFC 9112, section 11.2).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from twisted.web.http import _ChunkedTransferDecoder, _MalformedChunkedDataError
+from chatfiles.rules.header_fields import FIELD_LINE
 
-from chatfiles.errors import BadRequest
-from chatfiles.http.request_head import check_field_line
+__all__ = [
+    "MANY_CHUNKS",
+    "MAX_LINE_BYTES",
+    "MAX_TRAILER_BYTES",
+    "ChunkedDecoder",
+    "MalformedChunks",
+]
 
-__all__ = ["CROWD", "ChunkedBody"]
-
-#: More bytes than any chunk has: a size that was to overflow a counter.
+#: A chunk is smaller than this.  A larger size is an attempt to overflow a counter.
 MAX_CHUNK_BYTES = 1 << 60
+#: The line with the size of a chunk and its extensions is shorter than this.
+MAX_LINE_BYTES = 1024
+#: Bytes of all trailer lines together, with their line ends.
+MAX_TRAILER_BYTES = 65536
+#: A read with more chunks than this is crowded: decoding it keeps other connections waiting.
+MANY_CHUNKS = 1000
 
-#: Chunks in one read from which on they are too many: the parser takes 2.5 µs for each.
-CROWD = 1000
-
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)(?:;[\t\x20-\x7e\x80-\xff]*+)?")
+# The usual beginning of a chunk, which needs no other check: no extension, a size within bounds.
+_USUAL = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n")
 _LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0+(?:;[^\r\n]*)?\r\n")
 
+_CRLF = b"\r\n"
+# What the decoder waits for.
+_SIZE, _DATA, _DATA_END, _TRAILER = range(4)
 
-class ChunkedBody(_ChunkedTransferDecoder):
+
+class MalformedChunks(ValueError):
     """
-    Refuses as soon as it can be told: sizes that cannot be meant, lines that end in a bare LF, and
-    trailers that are no field lines (Twisted looks at no trailer:
-    https://github.com/twisted/twisted/issues/12014).
+    The body breaks a rule; neither it nor anything behind it can be trusted.
 
-    :param received: called once with what one read brought, into however many chunks that was
-        divided: a sender who makes chunks of one byte must not make us work for each.
-    :param finished: called with what follows the body.
-    :param crowded: called when a read held too many chunks: the next one should be smaller.
+    :param reason: which rule; it holds nothing of the body.
     """
 
-    def __init__(
-        self,
-        received: Callable[[bytes], None],
-        finished: Callable[[bytes], None],
-        crowded: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._pieces: list[bytes] = []
-        self._received = received
-        self._finished = finished
-        self._crowded = crowded
-        super().__init__(self._pieces.append, self._end)
 
-    def dataReceived(self, data: bytes) -> None:
-        """Some bytes of the coded body."""
-        try:
-            super().dataReceived(data)
-        finally:
-            self._flush()
+class ChunkedDecoder:
+    """
+    Decodes one body, in the divisions in which it arrives.
 
-    def _end(self, rest: bytes) -> None:
-        self._flush()
-        self._finished(rest)
+    :ivar complete: whether the end of the body has been read.
+    :ivar rest: the bytes behind the body in the last `feed`; empty before the end.
+    :ivar crowded: whether the last `feed` held more than `MANY_CHUNKS` chunks.
+    """
 
-    def _flush(self) -> None:
-        if len(self._pieces) > CROWD:
-            self._crowded()
-        if self._pieces:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            self._pieces.clear()
-            self._received(data)
+    __slots__ = ("_left", "_line", "_trailer_bytes", "_waits_for", "complete", "crowded", "rest")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.rest = b""
+        self.crowded = False
+        self._waits_for = _SIZE
+        self._left = 0  # bytes of the chunk, or of the CRLF behind it, that have not arrived
+        self._line = bytearray()  # the beginning of a line that has not arrived whole
+        self._trailer_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        :param data: the next bytes received; any number of chunks, or a part of one.
+        :return: the bytes of the body among them, joined; empty if there are none.
+        :raise MalformedChunks: as soon as no further byte can mend the body.
+        """
+        if self.complete:
+            raise RuntimeError("the body is complete")
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(data) and not self.complete:
+            if self._waits_for == _SIZE and not self._line:
+                at = _read_usual(data, at, pieces)
+            at = self._read(data, at, pieces)
+        self.crowded = len(pieces) > MANY_CHUNKS
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def may_end_with(self, tail: bytes) -> bool:
         """
-        :param tail: the last bytes of what has not been read yet.
-        :return: whether the last chunk may be among them; it is certain only when it is not.
+        :param tail: the last bytes of what the decoder has not been given yet.
+        :return: ``False`` if the body cannot end there; ``True`` if it may.
         """
-        return self.state == "TRAILER" or bool(_LAST_CHUNK.search(bytes(self._buffer) + tail))
+        if self._waits_for == _TRAILER:
+            return True
+        begun = _CRLF[: 2 - self._left] if self._waits_for == _DATA_END else bytes(self._line)
+        return bool(_LAST_CHUNK.search(begun + tail))
 
-    def _dataReceived_CHUNK_LENGTH(self) -> bool:
-        has_line: bool = super()._dataReceived_CHUNK_LENGTH()
-        if self.length >= MAX_CHUNK_BYTES if has_line else b"\n" in self._buffer:
-            raise _MalformedChunkedDataError("malformed chunk size")
-        return has_line
+    def _read(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Read the part of *data* from *at* that the decoder waits for; return where it ends."""
+        if at == len(data):
+            return at
+        if self._waits_for == _DATA:
+            return self._read_data(data, at, pieces)
+        if self._waits_for == _DATA_END:
+            return self._read_data_end(data, at)
+        end = data.find(b"\n", at)
+        if end < 0:
+            self._keep(data[at:])
+            return len(data)
+        line = bytes(self._line) + data[at:end] if self._line else data[at:end]
+        self._line.clear()
+        self._read_line(line, data, end + 1)
+        return end + 1
 
-    def _dataReceived_TRAILER(self) -> bool:
-        seen = len(self._trailerHeaders)
-        has_line: bool = super()._dataReceived_TRAILER()
-        try:
-            for line in self._trailerHeaders[seen:]:
-                check_field_line(bytes(line))
-        except BadRequest as error:
-            raise _MalformedChunkedDataError(error.text) from None
-        if not has_line and b"\n" in self._buffer:
-            raise _MalformedChunkedDataError("malformed trailer")
-        return has_line
+    def _read_data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        piece = data[at : at + self._left]
+        pieces.append(piece)
+        self._left -= len(piece)
+        if not self._left:
+            self._waits_for, self._left = _DATA_END, len(_CRLF)
+        return at + len(piece)
+
+    def _read_data_end(self, data: bytes, at: int) -> int:
+        given = data[at : at + self._left]
+        if not _CRLF.startswith(given, len(_CRLF) - self._left):
+            raise MalformedChunks("no line end behind a chunk")
+        self._left -= len(given)
+        if not self._left:
+            self._waits_for = _SIZE
+        return at + len(given)
+
+    def _keep(self, part: bytes) -> None:
+        """Keep the beginning of a line, if the line can still be short enough."""
+        self._line += part
+        if self._waits_for == _SIZE:
+            if len(self._line) > MAX_LINE_BYTES:
+                raise MalformedChunks("chunk size line too long")
+        else:
+            line_end = 1 if self._line.endswith(b"\r") else 2
+            self._check_trailer_bytes(len(self._line) + line_end)
+
+    def _read_line(self, line: bytes, data: bytes, end: int) -> None:
+        """
+        :param line: a line up to its LF.
+        :param end: where *data* goes on behind it.
+        """
+        if not line.endswith(b"\r"):
+            raise MalformedChunks("bare LF")
+        line = line[:-1]
+        if self._waits_for == _SIZE:
+            self._read_size(line)
+        elif line:
+            self._trailer_bytes += len(line) + len(_CRLF)
+            self._check_trailer_bytes(0)
+            if not FIELD_LINE.fullmatch(line):
+                raise MalformedChunks("malformed trailer")
+        else:
+            self.complete, self.rest = True, data[end:]
+
+    def _read_size(self, line: bytes) -> None:
+        match = _SIZE_LINE.fullmatch(line) if len(line) < MAX_LINE_BYTES else None
+        size = MAX_CHUNK_BYTES if match is None else int(match[1], 16)
+        if size >= MAX_CHUNK_BYTES:
+            raise MalformedChunks("malformed chunk size")
+        self._waits_for, self._left = (_DATA, size) if size else (_TRAILER, 0)
+
+    def _check_trailer_bytes(self, more: int) -> None:
+        if self._trailer_bytes + more > MAX_TRAILER_BYTES:
+            raise MalformedChunks("trailer too long")
+
+
+def _read_usual(data: bytes, at: int, pieces: list[bytes]) -> int:
+    """
+    Read the chunks that are there as a whole, which are most: one at a time costs three times more.
+
+    :return: where the first byte of *data* is that was not read.
+    """
+    while (match := _USUAL.match(data, at)) is not None:
+        start = match.end()
+        end = start + int(match[1], 16)
+        if end == start or not data.startswith(_CRLF, end):
+            break
+        pieces.append(data[start:end])
+        at = end + len(_CRLF)
+    return at

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 import chatfiles
 from chatfiles import errors
 from chatfiles.errors import ChatfilesError
-from chatfiles.http import request_head
-from chatfiles.http.response_head import MAX_INTERIM
+from chatfiles.http.message_head import request as request_head
+from chatfiles.http.message_head.response import MAX_INTERIM
+from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
@@ -87,7 +88,7 @@ class ReferenceTests(SynchronousTestCase):
         drained, lingering = request.KEEP_ALIVE_DRAIN >> 10, LINGER_BYTES >> 10
         for text, where in (
             (f"{request_head.MAX_HEAD_BYTES} bytes up to the empty line", limits),
-            (f"   * - header lines of a request\n     - {request_head.MAX_HEAD_LINES}\n", limits),
+            (f"   * - header lines of a request\n     - {MAX_HEADER_LINES}\n", limits),
             (f"up to {drained} KiB of a declared length are read and dropped", http),
             (f"read for {lingering} KiB or {LINGER_SECONDS:.0f} seconds more", http),
             (f"after at most {MAX_INTERIM} interim responses", resolution),

@@ -1,5 +1,5 @@
 """
-`chatfiles.http.response_head.HeadScanner`, fed in any division, against a reader that has it all.
+`chatfiles.http.message_head.response.HeadScanner`, fed in any division, against a reader that has it all.
 """
 
 from __future__ import annotations
@@ -7,14 +7,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.http.response_head import (
-    MAX_FIELDS,
+from chatfiles.http.message_head.response import (
     MAX_HEAD_BYTES,
     MAX_INTERIM,
     BadResponse,
     HeadScanner,
     ResponseHead,
 )
+from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from tests.fuzz.wire import CUTS, DIGITS, Bad, Incomplete, divided, field, has_control
 
 #: Octets that are also fed one by one.
@@ -94,7 +94,7 @@ LONG = st.builds(
     lambda count, size, more: (
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n" + b"X: %s\r\n" % (b"y" * size) * count + more
     ),
-    st.integers(MAX_FIELDS - 3, MAX_FIELDS + 1) | st.just(7),
+    st.integers(MAX_HEADER_LINES - 3, MAX_HEADER_LINES + 1) | st.just(7),
     st.integers(0, 3) | st.integers(640, 660) | st.integers(9340, 9370),
     st.sampled_from([b"\r\n", b"\r\nabc", b"", b"X"]),
 )
@@ -123,7 +123,7 @@ def read(raw: bytes, method: bytes) -> ResponseHead:
         if at > MAX_HEAD_BYTES:
             raise Bad("size")
         version, status = status_line(lines[0])
-        if len(lines) > 1 + MAX_FIELDS:
+        if len(lines) > 1 + MAX_HEADER_LINES:
             raise Bad("fields")
         fields = [field(line) for line in lines[1:]]
         names = [name for name, _ in fields]
@@ -192,7 +192,10 @@ def final(
     persistent = version == 1 and b"close" not in [option.strip(b" ") for option in options]
     if method != b"HEAD" and not has_body and (codings or (status == 204 and length)):
         persistent = False
-    return ResponseHead(line, status, fields, length, bool(codings), has_body, persistent, rest)
+    phrase = line[13:]
+    return ResponseHead(
+        line[:8], status, phrase, fields, length, bool(codings), has_body, persistent, rest
+    )
 
 
 @given(RAW, st.sampled_from([b"GET", b"HEAD"]), CUTS)

@@ -15,11 +15,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from chatfiles.platform.upstream.connection import OneRequest, WorkspaceConnection
+from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.request import UpstreamRequest
 from tests.fuzz.answers import HEADS, read
 from tests.fuzz.wire import CUTS, Bad, Incomplete, chunked_body, divided
 
@@ -107,9 +107,7 @@ def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
     connection = WorkspaceConnection(idle, ReadBudget(), b"key", plain=True)
     wire, body = Wire(), Body()
     connection.makeConnection(wire)
-    request = OneRequest(
-        method, b"/", Headers({b"Host": [b"h"]}), None, uri=b"http://h/", sent=lambda _: None
-    )
+    request = UpstreamRequest(method, b"/", b"Host: h\r\n", uri=b"http://h/")
     failures: list[Failure] = []
     heads: list[IResponse] = []
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfiles.http.request_head import MAX_HEAD_BYTES, MAX_HEAD_LINES
+from chatfiles.http.message_head.request import MAX_HEAD_BYTES
+from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from tests.fuzz.wire import (
     CUTS,
     DIGITS,
@@ -183,7 +184,7 @@ LONG = st.builds(
     lambda count, size, extra: (
         b"GET /p HTTP/1.1\r\nHost: h\r\n" + b"X: %s\r\n" % (b"y" * size) * count + extra
     ),
-    st.integers(MAX_HEAD_LINES - 3, MAX_HEAD_LINES + 1) | st.just(6),
+    st.integers(MAX_HEADER_LINES - 3, MAX_HEADER_LINES + 1) | st.just(6),
     st.integers(0, 2) | st.integers(160, 166) | st.integers(2710, 2735),
     st.sampled_from([b"\r\n", b"", b"X"]),
 )
@@ -212,7 +213,7 @@ def read_head(raw: bytes, at: int) -> tuple[Head, int]:
     size = len(line)
     fields: list[tuple[bytes, bytes]] = []
     while True:
-        is_large = size > MAX_HEAD_BYTES or len(fields) > MAX_HEAD_LINES
+        is_large = size > MAX_HEAD_BYTES or len(fields) > MAX_HEADER_LINES
         try:
             line, at = strict_line(raw, at)
         except Incomplete:

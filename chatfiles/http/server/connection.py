@@ -18,10 +18,12 @@ from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout, Unavailable
-from chatfiles.http import request_head
-from chatfiles.http.chunked import ChunkedBody
+from chatfiles.http.chunked import MalformedChunks
+from chatfiles.http.message_head import request as request_head
+from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.disconnect import DisconnectWatch, rest_is_here
 from chatfiles.http.server.lingering_close import LastResponse, LingeringClose
+from chatfiles.http.server.refusal import refusal
 from chatfiles.streams.peer_state import HangUp, hang_up
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, acknowledged, unsent
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
@@ -197,7 +199,10 @@ class ServerConnection(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         # What follows on a body that cannot be completed has no meaning.
         if not (self._linger.active or (self._in_body and self.requests[-1].body.failed)):
-            super().rawDataReceived(data)
+            try:
+                super().rawDataReceived(data)
+            except MalformedChunks:
+                self._respondToBadRequestAndDisconnect()
         # Twisted would not pause a caller who pipelines without reading what it asked for.
         if self._is_eager():
             self._networkProducer.pauseProducing()
@@ -455,7 +460,7 @@ class ServerConnection(HTTPChannel):
             forwarded = []
         self.site.log_refusal(error, request_id, self.peer, forwarded)
         transport: Any = self.transport
-        answer = request_head.refusal(error, request_id, self.site.http_date())
+        answer = refusal(error, request_id, self.site.http_date())
         if head.removeprefix(b"\r\n").startswith(b"HEAD "):  # RFC 9110, 9.3.2
             answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         transport.write(answer)

@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
-from chatfiles.http.chunked import ChunkedBody
+from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.streams.peer_state import unread, unread_tail
 

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import NO_BODY_CODES, toChunk
 
-from chatfiles.http.request_head import RequestHead
+from chatfiles.http.message_head.request import RequestHead
 from chatfiles.http.server.request_body import ClientDisconnected, RequestBody
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from chatfiles.errors import UpstreamTimeout
 from chatfiles.http.server.request_body import RequestBody
-from chatfiles.platform.upstream.connection import IWatchfulBody
+from chatfiles.platform.upstream.request import IWatchfulBody
 from chatfiles.rules.upload_head import request_too_large
 from chatfiles.streams.stall_timeout import acknowledged
 

@@ -1,9 +1,9 @@
 """
-The agent beneath treq: how the platform asks a workspace (CONTRACT 4, 8 and 9).
+The agent beneath treq: it sends requests to workspaces.
 
-It dials only what `chatfiles.platform.upstream.dialer` allows, believes only heads that
-`chatfiles.http.response_head` accepts, takes no encoded answers and no cookies, ends what takes too
-long, and tells every failure as a `chatfiles.errors.ChatfilesError`.
+It connects only to what `chatfiles.platform.upstream.dialer` allows and believes only heads that
+`chatfiles.http.message_head.response` accepts.  It takes no encoded responses and no cookies, ends
+what takes too long, and reports every failure as a `chatfiles.errors.ChatfilesError`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from chatfiles.errors import UpstreamTimeout
 from chatfiles.platform.error_texts import url_not_allowed
 from chatfiles.platform.upstream.connection import (
     ConnectionFactory,
-    OneRequest,
+    NoResponse,
     WorkspaceConnection,
 )
 from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer
-from chatfiles.platform.upstream.failures import UNANSWERED, as_told, is_cancelled, not_connected
+from chatfiles.platform.upstream.failures import connect_error, request_error
 from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.rules.urls import parse_workspace_url
 from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
 
 __all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
 
-#: A field for the agent itself, which is never sent: whose workspace it is.  Names that are looked
-#: up for one do not hold up others.
+#: A header for the agent itself, which is never sent: the workspace that the request is for.  Its
+#: name look-ups do not hold up those of others.
 OWNER = b"chatfiles-workspace"
 
 #: Seconds that a connection is kept for a next request; well below the 60 after which the usual
@@ -45,7 +46,7 @@ IDLE_TIMEOUT = 20.0
 #: Origins whose parsed form and endpoint are kept.
 _ORIGINS = 1024
 
-#: Request fields that belong to one hop (RFC 9110, 7.6.1), that we write ourselves, or that would
+#: Request headers that belong to one hop (RFC 9110, 7.6.1), that we write ourselves, or that would
 #: speak for somebody else.
 _NOT_SENT = frozenset(
     {
@@ -68,9 +69,9 @@ _NOT_SENT = frozenset(
         b"upgrade",
     }
 )
-#: Visible ASCII, which a fragment is no part of.
+#: Visible ASCII without a fragment.
 _TARGET = re.compile(rb"/[!-\"$-~]*")
-#: The methods that may be sent twice (CONTRACT 9), and so on a connection that may be dead.
+#: The methods that may be sent twice, and so on a connection that may be dead.
 _REPEATABLE = frozenset({b"GET", b"HEAD"})
 #: The part of the header timeout after which a kept connection that is silent may be dead: its
 #: other end gone without a word, or hanging in what was asked before.
@@ -78,7 +79,7 @@ _SILENCE = 1 / 3
 
 
 class _Origin(NamedTuple):
-    authority: bytes
+    lines: bytes  # the header lines of every request to it
     endpoint: CheckedEndpoint
     factory: ConnectionFactory
     key: bytes
@@ -87,10 +88,10 @@ class _Origin(NamedTuple):
 @implementer(IAgent)
 class UpstreamAgent:
     """
-    Asks workspaces.
+    Sends requests to workspaces.
 
     :param header_timeout: seconds from the end of the request, when the workspace has taken its
-        last octet, to the end of the answer's head.
+        last byte, to the end of the response's head.
     :param idle_timeout: seconds that a connection is kept for a next request.
     """
 
@@ -107,7 +108,7 @@ class UpstreamAgent:
             self.clock, timeout=idle_timeout
         )
         self._dialer = dialer
-        self._sizes = ReadBudget()
+        self._budget = ReadBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
 
     def request(
@@ -118,17 +119,17 @@ class UpstreamAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        Ask for *uri*, as `twisted.web.iweb.IAgent.request` has it.
+        Request *uri*, as `twisted.web.iweb.IAgent.request` has it.
 
-        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or says nothing for a
-        third of *header_timeout*, is sent once more on a new one, and what answers first is taken;
-        anything else is sent once, on a new one.  To cancel the result aborts the connection.  A
-        body that is cut ends with ``ResponseFailed``, never as if complete.
+        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or is silent for a
+        third of *header_timeout*, is sent once more on a new one, and the first response is taken.
+        Anything else is sent once, on a new connection.  To cancel the result aborts the connection.
+        A body that is interrupted ends with ``ResponseFailed``, never as if complete.
 
-        :return: the answer, when its head is complete.  It must be given a body protocol, or its
+        :return: the response, when its head is complete.  It must be given a body protocol, or its
             connection stays open.  Fails with
 
-            - `UpstreamFailed` ``workspace_unreachable``: no connection, or no octet of an answer;
+            - `UpstreamFailed` ``workspace_unreachable``: no connection, or no byte of a response;
             - `UpstreamFailed` ``workspace_url_not_allowed``;
             - `UpstreamFailed` ``workspace_answered_badly``;
             - `UpstreamTimeout`: no complete head in time;
@@ -138,7 +139,7 @@ class UpstreamAgent:
             origin, target = self._locate(uri)
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
-        fields = _request_fields(origin, headers)
+        lines = origin.lines + _header_lines(headers)
         owner = headers.getRawHeaders(OWNER, [None])[0] if headers is not None else None
         kept = None
         if method in _REPEATABLE and bodyProducer is None:
@@ -147,8 +148,10 @@ class UpstreamAgent:
         def connect() -> Deferred[Any]:
             return origin.endpoint.owned_by(owner).connect(origin.factory)
 
-        def make(sent: Callable[[ITransport], object]) -> OneRequest:
-            return OneRequest(method, target, fields, bodyProducer, uri=uri, sent=sent)
+        def make(sent: Callable[[ITransport], object]) -> UpstreamRequest:
+            return UpstreamRequest(
+                method, target, lines, bodyProducer, uri=uri, headers=headers, sent=sent
+            )
 
         return _Exchange(self, connect, make, kept, has_body=bodyProducer is not None).start()
 
@@ -168,15 +171,16 @@ class UpstreamAgent:
     def _make_origin(self, text: bytes) -> _Origin:
         url = parse_workspace_url(text.decode("ascii"))
         plain = url.scheme == "http"
-        factory = ConnectionFactory(self.idle, self._sizes, url.origin, plain=plain)
-        return _Origin(url.authority, self._dialer.endpoint(url), factory, url.origin)
+        factory = ConnectionFactory(self.idle, self._budget, url.origin, plain=plain)
+        lines = b"Host: %b\r\nAccept-Encoding: identity\r\n" % url.authority
+        return _Origin(lines, self._dialer.endpoint(url), factory, url.origin)
 
 
 class _Exchange:
     """
     One request: two attempts at most, one deadline, one result.
 
-    :param request: makes what is sent, for each attempt, which is told when it has been sent.
+    :param request: makes what is sent, for each attempt; its argument is called when it was sent.
     :param kept: a connection to try first.
     :param has_body: whether more is sent than a head.
     """
@@ -185,7 +189,7 @@ class _Exchange:
         self,
         agent: UpstreamAgent,
         connect: Callable[[], Deferred[Any]],
-        request: Callable[[Callable[[ITransport], object]], OneRequest],
+        request: Callable[[Callable[[ITransport], object]], UpstreamRequest],
         kept: WorkspaceConnection | None,
         *,
         has_body: bool,
@@ -196,13 +200,13 @@ class _Exchange:
         self._kept = kept
         self._has_body = has_body
         self._may_repeat = kept is not None
-        self._watch: StallTimeout | None = None
+        self._timeout: StallTimeout | None = None
         self._deadline = 0.0
         self._attempts: list[Deferred[IResponse]] = []
         self._result: Deferred[IResponse] = Deferred(lambda _: self._end())
 
     def start(self) -> Deferred[IResponse]:
-        """:return: the answer, or the error that the caller is told."""
+        """:return: the response, or the error for the client."""
         if self._kept is None:
             self._try_new_connection()
         else:
@@ -217,11 +221,11 @@ class _Exchange:
 
     def _try_new_connection(self) -> None:
         self._may_repeat = False
-        connecting = self._connect().addErrback(not_connected)
+        connecting = self._connect().addErrback(connect_error)
         self._try(connecting.addCallback(lambda made: made.request(self._request(self._sent))))
 
     def _sent(self, transport: ITransport) -> None:
-        if self._watch is None:
+        if self._timeout is None:
             timeout = self._agent.header_timeout
             self._deadline = self._agent.clock.seconds() + timeout
             if self._kept is None:
@@ -234,13 +238,13 @@ class _Exchange:
     def _wait(
         self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
     ) -> None:
-        self._watch = StallTimeout(self._agent.clock, seconds, taken, then)
+        self._timeout = StallTimeout(self._agent.clock, seconds, taken, then)
 
     def _expire_kept(self) -> None:
         left = self._deadline - self._agent.clock.seconds()
         self._wait(max(0.0, left), _nothing, self._expire)
         if self._may_repeat and self._kept is not None and self._kept.silent:
-            self._try_new_connection()  # and take what answers first: it may only be slow
+            self._try_new_connection()  # and take the first response: it may only be slow
 
     def _expire(self) -> None:
         self._end()
@@ -255,17 +259,16 @@ class _Exchange:
         if attempt not in self._attempts:  # it is over
             return
         self._attempts.remove(attempt)
-        unanswered = failure.check(*UNANSWERED) is not None and not is_cancelled(failure)
-        if self._may_repeat and unanswered:
+        if self._may_repeat and failure.check(NoResponse):
             self._try_new_connection()
         elif not self._attempts:
             self._end()
-            self._result.errback(as_told(failure))
+            self._result.errback(request_error(failure))
 
     def _end(self) -> None:
-        """Nothing more is waited for."""
-        if self._watch is not None:
-            self._watch.stop()
+        """Wait for nothing any more."""
+        if self._timeout is not None:
+            self._timeout.stop()
         attempts, self._attempts = self._attempts, []
         for attempt in attempts:
             attempt.cancel()
@@ -275,14 +278,16 @@ def _nothing() -> int:
     return 0
 
 
-def _request_fields(origin: _Origin, given: Headers | None) -> Headers:
-    fields = Headers({b"Host": [origin.authority], b"Accept-Encoding": [b"identity"]})
+def _header_lines(given: Headers | None) -> bytes:
+    """:return: the lines of the headers that may be sent on."""
     if given is None:
-        return fields
+        return b""
     dropped = _NOT_SENT
     if (options := given.getRawHeaders(b"connection")) is not None:
         dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))
-    for name, values in given.getAllRawHeaders():
-        if name.lower() not in dropped:
-            fields.setRawHeaders(name, values)
-    return fields
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, values in given.getAllRawHeaders()
+        if name.lower() not in dropped
+        for value in values
+    )

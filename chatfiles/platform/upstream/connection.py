@@ -1,278 +1,341 @@
 """
-A connection to a workspace: twisted's client protocol behind a strict reader of heads.
+A connection to a workspace: an HTTP/1.1 client that believes only responses whose end is certain.
 
-Of chatfiles, this module alone touches private names of ``twisted.web._newclient`` (26.10), which
-has no other way to
-
-- judge an answer before its parser sees it, and refuse it (``_parser``, ``_everReceivedData``,
-  ``_disconnectParser``, ``_transferDecoders``);
-- notice octets behind an answer, which it drops (``_finishResponse``);
-- end a body, or a connection, at once (``_transportProxy``, ``_giveUp``);
-- take an answer that comes before the request is complete.  It would wait for the request to
-  end, for ever if the peer reads no more, or lose the answer if the peer closes
-  (``_state``, ``_responseDeferred``, ``_finishedRequest``, ``_currentRequest``).
+It uses no parser of Twisted's.  ``twisted.web.client`` has no other way to check a head before it is
+parsed, to notice bytes behind a response, to abort at once, or to take a response that comes before
+the request is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+from enum import Enum
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, ITransport
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HEADER, HTTP11ClientProtocol, Request
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IResponse
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.iweb import IResponse
 
-from chatfiles.http.chunked import ChunkedBody
-from chatfiles.http.response_head import HeadScanner, ResponseHead
+from chatfiles.http.chunked import ChunkedDecoder
+from chatfiles.http.message_head.response import BadResponse, HeadScanner, ResponseHead
 from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.request import UpstreamRequest
+from chatfiles.platform.upstream.response import UpstreamResponse
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, read_at_most
 
-__all__ = ["ConnectionFactory", "IWatchfulBody", "OneRequest", "WorkspaceConnection"]
+__all__ = [
+    "TRANSITIONS",
+    "ConnectionFactory",
+    "Event",
+    "NoResponse",
+    "State",
+    "WorkspaceConnection",
+]
 
-#: Fields that are not passed on: those of the connection, which are written anew from the verdict
-#: where the parser needs them, and cookies, which the client above would keep.
-_KEPT_BACK = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"keep-alive",
-        b"proxy-connection",
-        b"set-cookie",
-        b"set-cookie2",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
+
+class State(Enum):
+    """What a connection is doing."""
+
+    IDLE = "no request; it may be kept for the next one"
+    SENDING = "the request is being written"
+    WAITING = "the request is written, the head of the response is not complete"
+    BODY = "the body of the response is being received"
+    CLOSING = "aborted or closed by us; nothing more is read"
+    CLOSED = "gone"
+
+
+class Event(Enum):
+    """What changes the state."""
+
+    REQUEST = "a request was made"
+    SENT = "the request has been written as a whole"
+    HEAD = "the head of the final response is complete; a request still being written is stopped"
+    END = "the response is complete, and the connection may be used again"
+    ABORT = "a bad or last response, unexpected bytes, a failure or cancellation of ours"
+    LOST = "the transport is gone"
+
+
+#: All that can happen: in a state, after an event, comes a state.
+TRANSITIONS = (
+    (State.IDLE, Event.REQUEST, State.SENDING),
+    (State.SENDING, Event.SENT, State.WAITING),
+    (State.SENDING, Event.HEAD, State.BODY),
+    (State.WAITING, Event.HEAD, State.BODY),
+    (State.BODY, Event.END, State.IDLE),
+    (State.IDLE, Event.ABORT, State.CLOSING),
+    (State.SENDING, Event.ABORT, State.CLOSING),
+    (State.WAITING, Event.ABORT, State.CLOSING),
+    (State.BODY, Event.ABORT, State.CLOSING),
+    (State.IDLE, Event.LOST, State.CLOSED),
+    (State.SENDING, Event.LOST, State.CLOSED),
+    (State.WAITING, Event.LOST, State.CLOSED),
+    (State.BODY, Event.LOST, State.CLOSED),
+    (State.CLOSING, Event.LOST, State.CLOSED),
 )
+_NEXT = {(state, event): then for state, event, then in TRANSITIONS}
+_UNANSWERED = (State.SENDING, State.WAITING)
+_OVER = (State.CLOSING, State.CLOSED)
 
 
-class IWatchfulBody(IBodyProducer):
-    """A body that watches how much of it has been taken."""
-
-    def sending_to(transport: ITransport) -> None:  # noqa: N805 — zope.interface
-        """Where it goes; called before ``startProducing``."""
+class NoResponse(Exception):
+    """The connection was lost, or could not be used, before the first byte of a response."""
 
 
-class OneRequest(Request):
-    """
-    A request, which may be sent twice if the first connection turns out to be dead.  One with a
-    body is the last on its connection: an answer does not prove that the body has been taken.
-
-    :param target: path and query.
-    :param uri: the whole URL.
-    :param sent: called with the transport when all of it has been handed to that.
-    """
-
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        headers: Headers,
-        body: IBodyProducer | None,
-        *,
-        uri: bytes,
-        sent: Callable[[ITransport], object],
-    ) -> None:
-        super().__init__(method, target, headers, body, persistent=body is None)
-        self._uri = uri
-        self._sent = sent
-        self._stopped = False
-
-    @property
-    def absoluteURI(self) -> bytes:
-        """The whole URL."""
-        return self._uri
-
-    def writeTo(self, transport: Any) -> Deferred[None]:
-        """Write it to *transport*, and say so."""
-        if IWatchfulBody.providedBy(self.bodyProducer):
-            self.bodyProducer.sending_to(transport)
-        written: Deferred[None] = super().writeTo(transport)
-        return written.addCallbacks(self._written, self._unless_stopped, callbackArgs=(transport,))
-
-    def stopWriting(self) -> None:
-        """No more of the body is wanted."""
-        self._stopped = True
-        super().stopWriting()
-
-    def _written(self, result: None, transport: ITransport) -> None:
-        if not self._stopped:
-            self._sent(transport)
-
-    def _unless_stopped(self, failure: Failure) -> Failure | None:
-        return None if self._stopped else failure
-
-
-class WorkspaceConnection(HTTP11ClientProtocol):
+class WorkspaceConnection(Protocol):
     """
     One connection, for one request after another.
 
+    :param pool: where it waits for the next request.
+    :param budget: says how much one read of a large body takes.
     :param key: of the workspaces that it reaches.
     :param plain: whether its transport is the bare TCP one.
     """
 
     def __init__(
         self,
-        idle: ConnectionPool[WorkspaceConnection],
-        sizes: ReadBudget,
+        pool: ConnectionPool[WorkspaceConnection],
+        budget: ReadBudget,
         key: Hashable,
         *,
         plain: bool,
     ) -> None:
-        super().__init__(idle.put)
         self.key = key
-        self._idle = idle
-        self._sizes = sizes
+        self.state = State.IDLE
+        self._pool = pool
+        self._budget = budget
         self._plain = plain
+        self._request: UpstreamRequest | None = None
+        self._result: Deferred[IResponse] | None = None
         self._scanner: HeadScanner | None = None
+        self._head: ResponseHead | None = None
+        self._response: UpstreamResponse | None = None
+        self._chunks: ChunkedDecoder | None = None
+        self._left = 0  # bytes of the body to come, when it is not chunked
+        self._received = False
+        self._paused = False
         self._is_large = False
         self._read_size = SMALL_READ
+        self._closed: list[Deferred[None]] = []
 
     @property
     def usable(self) -> bool:
         """Whether a request can be made on it."""
-        return bool(self.state == "QUIESCENT")
+        return self.state is State.IDLE
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has come of the answer that is being waited for."""
-        parser: Any = self._parser
-        return parser is not None and not parser._everReceivedData
+        """Whether no byte has come of the response that it waits for."""
+        return self.state in _UNANSWERED and not self._received
 
     def hang_up(self) -> Deferred[None]:
         """Close it while it is idle; fires when it is closed."""
-        closed: Deferred[None] = self.abort()
-        if not self._plain:  # the other end may never answer the end of TLS
-            self._wire.abortConnection()
+        if self.state is State.CLOSED:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closed.append(closed)
+        if self._plain and self.state is State.IDLE:
+            self._move(Event.ABORT)
+            self._wire.loseConnection()
+        else:  # the other end of TLS may never answer the end of it
+            self._abort()
         return closed
 
-    def request(self, request: Request) -> Deferred[IResponse]:
+    def request(self, request: UpstreamRequest) -> Deferred[IResponse]:
         """
-        Send *request*; see `HTTP11ClientProtocol.request` for what it may fail with.  An answer
-        that is refused makes it fail with ``ResponseFailed``, which holds the `BadResponse`.
+        Send *request*.  To cancel the result aborts the connection.
+
+        :return: the response when its head is complete.  Fails with
+
+            - `NoResponse`: the connection was lost before the first byte;
+            - `BadResponse`: the response breaks a rule, or its head was interrupted;
+            - whatever the body of the request failed with.
         """
+        if self.state is not State.IDLE:
+            return fail(NoResponse())
+        self._move(Event.REQUEST)
+        self._request = request
+        self._received = False
         self._scanner = HeadScanner(request.method)
-        answer: Deferred[IResponse] = super().request(request)
-        proxy: Any = self._transportProxy
+        result: Deferred[IResponse] = Deferred(lambda _: self._fail())
+        self._result = result
+        request.write_to(self._wire, lambda: self._move(Event.SENT), self._fail)
+        return result
 
-        def cut() -> None:
-            # Twisted would wait for what is still to be sent, which the peer may never take.
-            if proxy is self._transportProxy:
-                self._wire.abortConnection()
+    # -- from the transport
 
-        if proxy is not None:
-            proxy.stopProducing = cut
-        return answer
+    def connectionMade(self) -> None:
+        """Send small requests at once."""
+        if ITCPTransport.providedBy(self.transport):
+            self._wire.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Judge the head of an answer, and hand on the verdict; hand on its body as it is."""
-        parser: Any = self._parser
-        if parser is None:  # nothing was asked, so it cannot be an answer
-            self._drop_dead()
-            return
+        """Read the head of a response, strictly, then pass its body on."""
+        if self.state is State.IDLE:  # nothing was asked, so it is no response
+            self._abort()
         try:
-            if self._scanner is not None:
-                parser._everReceivedData = True
-                head = self._scanner.feed(data)
-                if head is None:
-                    return
-                self._scanner = None
-                self._begin_answer(parser, head)
-                data = head.rest
-            # An answer without a body is complete by now, and its parser done.
-            if data and self._is_parsing_with(parser):
-                if self._is_large:
-                    self._resize_reads(self._sizes.size)
-                parser.rawDataReceived(data)
+            if self.state in _UNANSWERED:
+                data = self._read_head(data)
+            if data and self.state is State.BODY:
+                self._read_body(data)
         except Exception:
-            self._refuse(Failure())
+            self._fail(Failure())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone; whoever waits for it is told."""
-        self._idle.drop(self)
-        self._end_body()
-        super().connectionLost(reason)
+        """The transport is gone; what waits for a response is notified."""
+        before = self.state
+        self._pool.drop(self)
+        self._move(Event.LOST)
+        if before is State.WAITING and self._received:
+            self._end_request(Failure(BadResponse("cut within the head")))
+        else:
+            self._end_request(Failure(NoResponse()))
+        self._end_response(Failure(ResponseFailed([reason])))
+        closed, self._closed = self._closed, []
+        for waiting in closed:
+            waiting.callback(None)
+
+    # -- for the response (IPushProducer)
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        self._wire.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        if self._paused and self.state not in _OVER:
+            self._paused = False
+            self._wire.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Nobody wants the rest of the body, which may never come."""
+        self._abort()
+
+    # -- a response
+
+    def _read_head(self, data: bytes) -> bytes:
+        """:return: what of *data* belongs to the body."""
+        self._received = True
+        assert self._scanner is not None
+        head = self._scanner.feed(data)
+        if head is None:
+            return b""
+        assert self._request is not None
+        self._move(Event.HEAD)
+        self._request.stop()
+        self._head = head
+        response = self._response = UpstreamResponse(head, self._request, self)
+        if not head.has_body or head.length == 0:
+            self._complete(head.rest)
+            self._answer(response)
+            return b""
+        self._begin_body(head)
+        self._answer(response)
+        return head.rest
+
+    def _answer(self, response: UpstreamResponse) -> None:
+        result, self._result = self._result, None
+        if result is not None:
+            result.callback(response)
+
+    def _begin_body(self, head: ResponseHead) -> None:
+        self._chunks = ChunkedDecoder() if head.chunked else None
+        self._left = head.length or 0
+        # Not of chunked bodies: a large read of tiny chunks would keep other connections waiting.
+        if self._plain and self._left > SMALL_READ:
+            self._is_large = True
+            self._budget.change(1)
+        if head.chunked or len(head.rest) < self._left:
+            self.pauseProducing()  # until something takes the body
+
+    def _read_body(self, data: bytes) -> None:
+        response, chunks = self._response, self._chunks
+        assert response is not None
+        if self._is_large:
+            self._resize_reads(self._budget.size)
+        if chunks is None:
+            body, rest = data[: self._left], data[self._left :]
+            self._left -= len(body)
+            is_complete = not self._left
+        else:
+            body = chunks.feed(data)
+            rest, is_complete = chunks.rest, chunks.complete
+            if chunks.crowded:
+                self._resize_reads(TINY_READ)
+        if body:
+            response.body_received(body)
+        if is_complete and self._response is response:
+            self._complete(rest)
+
+    def _complete(self, rest: bytes) -> None:
+        """
+        The response is complete.
+
+        :param rest: what came behind it; it answers nothing, so the connection is not used again.
+        """
+        request, head = self._request, self._head
+        reusable = request is not None and request.persistent and head is not None
+        if reusable and head.persistent and not rest and self.state is State.BODY:
+            self._move(Event.END)
+            self.resumeProducing()  # or the end of an idle connection would not be noticed
+            self._stop_large_reads()
+            self._pool.put(self)
+        else:
+            self._abort()
+        self._request = self._head = None
+        self._end_response(Failure(ResponseDone()))
+
+    # -- ends
+
+    def _move(self, event: Event) -> None:
+        self.state = _NEXT[self.state, event]
+
+    def _abort(self) -> None:
+        """Close at once: to wait for what is unsent, or for the end of TLS, may be for ever."""
+        if self.state not in _OVER:
+            self._move(Event.ABORT)
+            self._wire.abortConnection()
+
+    def _fail(self, failure: Failure | None = None) -> None:
+        """
+        Abort the connection.
+
+        :param failure: why; ``None`` if the request was cancelled.
+        """
+        self._abort()
+        if failure is None:
+            self._result = None
+        self._end_request(failure)
+        self._end_response(Failure(ResponseFailed([failure or Failure(NoResponse())])))
+
+    def _end_request(self, failure: Failure | None) -> None:
+        request, self._request = self._request, None
+        result, self._result = self._result, None
+        if result is not None:
+            result.errback(failure)
+        if request is not None:
+            request.stop()
+
+    def _end_response(self, reason: Failure) -> None:
+        self._stop_large_reads()
+        response, self._response = self._response, None
+        if response is not None:
+            response.body_ended(reason)
+
+    # -- the size of reads
 
     @property
     def _wire(self) -> Any:
         return self.transport
 
-    def _begin_answer(self, parser: Any, head: ResponseHead) -> None:
-        """Do what the parser would do with the lines of *head*, whose framing is settled."""
-        self._stop_sending()
-        parser.statusReceived(head.status_line)
-        parser.state = HEADER
-        headers: Headers = parser.headers
-        for name, value in head.fields:
-            if name not in _KEPT_BACK:
-                headers.addRawHeader(name, value)
-        if head.length is not None:
-            parser.headerReceived(b"content-length", b"%d" % head.length)
-        elif head.chunked:
-            crowded = partial(self._resize_reads, TINY_READ)
-            parser._transferDecoders = {b"chunked": partial(ChunkedBody, crowded=crowded)}
-            parser.headerReceived(b"transfer-encoding", b"chunked")
-        is_empty = not head.has_body or head.length == 0
-        if not head.persistent or (is_empty and head.rest):
-            parser.headerReceived(b"connection", b"close")
-        # Not chunked ones: a large read of tiny chunks would keep everybody waiting.
-        if self._plain and head.has_body and (head.length or 0) > SMALL_READ:
-            self._is_large = True
-            self._sizes.change(1)
-        parser.allHeadersReceived()
-
-    def _stop_sending(self) -> None:
-        """An answer that comes before the request is complete ends the request."""
-        request, answer, result = (
-            self._currentRequest,
-            self._responseDeferred,
-            self._finishedRequest,
-        )
-        if self._state != "TRANSMITTING" or request is None or answer is None or result is None:
-            return
-        self._state = "WAITING"
-        answer.chainDeferred(result)
-        request.persistent = False
-        request.stopWriting()
-        self._wire.unregisterProducer()
-
-    def _finishResponse(self, rest: bytes) -> None:
-        """The answer is complete.  Nothing may follow it: nothing else has been asked."""
-        if rest and self._currentRequest is not None:
-            self._currentRequest.persistent = False
-        self._end_body()
-        super()._finishResponse(rest)
-
-    def _giveUp(self, reason: Failure) -> None:
-        """
-        The connection is of no more use.  Twisted would wait for the rest of the request to leave,
-        and for the other end to agree to the end of TLS: for ever, if that does nothing.
-        """
-        self._wire.abortConnection()
-        self._disconnectParser(reason)
-
-    def _refuse(self, failure: Failure) -> None:
-        self._stop_sending()
-        self._disconnectParser(failure)
-        self._drop_dead()
-
-    def _drop_dead(self) -> None:
-        self.abort()  # marks it, so that nobody takes it meanwhile
-        self._wire.abortConnection()
-
-    def _is_parsing_with(self, parser: object) -> bool:
-        return self._parser is parser
-
-    def _end_body(self) -> None:
+    def _stop_large_reads(self) -> None:
         if self._is_large:
             self._is_large = False
-            self._sizes.change(-1)
+            self._budget.change(-1)
         self._resize_reads(SMALL_READ)
 
     def _resize_reads(self, size: int) -> None:
@@ -283,22 +346,20 @@ class WorkspaceConnection(HTTP11ClientProtocol):
 
 class ConnectionFactory(Factory):
     """
-    Builds connections of one key.
-
-    :param idle: where they wait for a next request.
+    Builds connections of one key; see `WorkspaceConnection`.
     """
 
     noisy = False
 
     def __init__(
         self,
-        idle: ConnectionPool[WorkspaceConnection],
-        sizes: ReadBudget,
+        pool: ConnectionPool[WorkspaceConnection],
+        budget: ReadBudget,
         key: Hashable,
         *,
         plain: bool,
     ) -> None:
-        self._build = partial(WorkspaceConnection, idle, sizes, key, plain=plain)
+        self._build = partial(WorkspaceConnection, pool, budget, key, plain=plain)
 
     def buildProtocol(self, addr: IAddress | None) -> WorkspaceConnection:
         """:return: a connection for one transport."""

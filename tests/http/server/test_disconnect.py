@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.http.chunked import ChunkedBody
+from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.disconnect import LOOK, DisconnectWatch
 from chatfiles.http.server.endpoint import JSONResponse

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.errors import RequestTimeout, TooLarge
-from chatfiles.http.chunked import CROWD
+from chatfiles.http.chunked import MANY_CHUNKS
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import LARGE_READ, ClientDisconnected, RequestBody
 from chatfiles.streams.transports import SMALL_READ, TINY_READ
@@ -317,11 +317,11 @@ class SocketTests(TestCase):
         await until(reactor, lambda: held.requests)
         receiver = Receiver(held.requests[0].body, held.answers[0])
         held.requests[0].body.deliver(receiver)
-        await caller.send(b"1\r\nx\r\n" * CROWD)
-        await until(reactor, lambda: len(receiver.data) == CROWD)
+        await caller.send(b"1\r\nx\r\n" * MANY_CHUNKS)
+        await until(reactor, lambda: len(receiver.data) == MANY_CHUNKS)
         self.assertEqual(caller.transport.bufferSize, SMALL_READ)
-        await caller.send(b"1\r\nx\r\n" * (CROWD * 10))
-        await until(reactor, lambda: len(receiver.data) == CROWD * 11)
+        await caller.send(b"1\r\nx\r\n" * (MANY_CHUNKS * 10))
+        await until(reactor, lambda: len(receiver.data) == MANY_CHUNKS * 11)
         self.assertEqual(caller.transport.bufferSize, TINY_READ)
         await caller.send(b"0\r\n\r\n")
         await until(reactor, lambda: receiver.end)

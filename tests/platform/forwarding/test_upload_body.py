@@ -16,7 +16,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.request_body import BodyReceiver, ClientDisconnected
 from chatfiles.platform.forwarding import upload_body
 from chatfiles.platform.forwarding.upload_body import UploadBody
-from chatfiles.platform.upstream.connection import IWatchfulBody
+from chatfiles.platform.upstream.request import IWatchfulBody
 from tests.support.memory_client import Caller, get, post
 
 LIMIT = 100

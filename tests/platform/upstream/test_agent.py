@@ -28,7 +28,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from chatfiles.errors import ChatfilesError, TooLarge, UpstreamFailed, UpstreamTimeout
-from chatfiles.http.chunked import CROWD
+from chatfiles.http.chunked import MANY_CHUNKS
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.platform.upstream.pool import READ_SIZE
@@ -1086,7 +1086,7 @@ class ReadSizeTests(UpstreamTestCase):
 
     def test_crowded(self):
         """A workspace that makes chunks of one byte keeps everybody else waiting for it."""
-        for chunks, during in ((CROWD, SMALL_READ), (CROWD + 1, TINY_READ)):
+        for chunks, during in ((MANY_CHUNKS, SMALL_READ), (MANY_CHUNKS + 1, TINY_READ)):
             result = self.ask()
             self.wire.send(CHUNKED)
             collector = self.take(result)

@@ -18,7 +18,8 @@ from chatfiles.errors import (
     NotImplementedHere,
     VersionNotSupported,
 )
-from chatfiles.http import request_head
+from chatfiles.http.message_head import request as request_head
+from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server.endpoint import Endpoint, JSONResponse
 from chatfiles.http.server.request import Request
 from tests.support.memory_client import CHUNKED, Caller, Echo, chunked, get, post, tree
@@ -304,7 +305,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_partial_lines(self) -> None:
         """Lines without end are waited for until the head is too large in bytes."""
-        part = b"GET / HTTP/1.0\r\n" + b"A:\r\n" * request_head.MAX_HEAD_LINES
+        part = b"GET / HTTP/1.0\r\n" + b"A:\r\n" * MAX_HEADER_LINES
         request_head.PartialHead().check(part)
         self.assertRaises(HeadTooLarge, request_head.PartialHead().check, part + b"A:\r\n")
 

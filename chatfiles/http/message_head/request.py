@@ -1,16 +1,14 @@
 """
-Which request heads are well framed (RFC 9112, 2–7): bytes in, verdict out.
+Reads the head of a request, strictly (RFC 9112, sections 2 to 7): bytes in, a verdict out.
 
-Twisted's parser takes more than the RFC allows; what two parsers read differently is how requests
-are smuggled, so everything doubtful is refused here and the connection closed (CONTRACT 9).
+Twisted's parser accepts more than the RFC allows.  Whatever is doubtful is refused here, and the
+server closes the connection.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from http import HTTPStatus
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from chatfiles.errors import (
     BadRequest,
@@ -21,38 +19,54 @@ from chatfiles.errors import (
     URITooLong,
     VersionNotSupported,
 )
-from chatfiles.rules.header_fields import FIELD_LINE, TOKEN, Fields, read_fields
+from chatfiles.http.message_head.rules import (
+    MAX_HEADER_LINES,
+    Fault,
+    MalformedHead,
+    Values,
+    asks_to_close,
+    declared_framing,
+    read_header_lines,
+    values_by_name,
+)
+from chatfiles.rules.header_fields import FIELD_LINE, TOKEN, Fields
 
 __all__ = [
     "MAX_HEAD_BYTES",
-    "MAX_HEAD_LINES",
     "PartialHead",
     "RequestHead",
     "check_field_line",
     "check_request_line",
     "read_head",
-    "refusal",
     "too_large",
     "values_of",
 ]
 
-#: Bytes of a request line and its header lines together (CONTRACT 9).
+#: Bytes of a request line and its header lines together.
 MAX_HEAD_BYTES = 16 * 1024
-#: Header lines of a request (CONTRACT 9).
-MAX_HEAD_LINES = 100
 
-# A target may hold bytes over 0x7f: curl sends what was typed.  Controls and spaces never.
+#: Digits of a Content-Length.
+_MAX_DIGITS = 18
+
+# A target may hold bytes over 0x7f: curl sends a URL as it was typed.  Controls and spaces never.
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-# A CR may still be followed by its LF; an LF that is there had no CR.
-_SPOILT = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+# In a head that is not complete a CR may still be followed by its LF.  A LF there had no CR.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-~%!$&'()*+,;=]+)(:[0-9]*)?")
 
-_JUDGED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"})
+#: The headers that decide on how a request is framed and served.
+_DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"})
 
 #: Methods that must not reach a resource, whatever the route (RFC 9110, 9.3.6 and 9.3.8).
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
+
+_TEXTS = {
+    Fault.LINE: "malformed header line",
+    Fault.LENGTH: "malformed Content-Length",
+    Fault.CODING: "unsupported Transfer-Encoding",
+    Fault.AMBIGUOUS: "Transfer-Encoding in HTTP/1.0",
+}
 
 
 class RequestHead(NamedTuple):
@@ -62,7 +76,7 @@ class RequestHead(NamedTuple):
     :param target: in origin-form, printable ASCII.
     :param version: ``HTTP/1.0`` or ``HTTP/1.1``.
     :param length: bytes of the body; ``None`` when it is chunked.
-    :param expects_continue: whether its sender waits to be asked for the body.
+    :param expects_continue: whether the client waits for ``100 Continue`` before it sends the body.
     :param persistent: whether another request may follow.
     """
 
@@ -83,32 +97,17 @@ def read_head(head: bytes) -> RequestHead:
     """
     line, _, block = head.removeprefix(b"\r\n").partition(b"\r\n")
     method, target, version = check_request_line(line)
-    fields = read_fields(block + b"\r\n" if block else b"")
-    if fields is None:
-        _refuse_lines(block)
-    if len(fields) > MAX_HEAD_LINES:
-        raise HeadTooLarge
-    return RequestHead(method, target, version, fields, *_judge(fields, version))
-
-
-def _judge(fields: Fields, version: bytes) -> tuple[int | None, bool, bool]:
-    """
-    Apply the rules that only the whole head tells.
-
-    :return: what `RequestHead` says of *length*, *expects_continue* and *persistent*.
-    """
-    said: dict[bytes, list[bytes]] = {}
-    for name, value in fields:
-        if name in _JUDGED:
-            said.setdefault(name, []).append(value)
+    try:
+        fields = read_header_lines(block + b"\r\n" if block else b"")
+    except MalformedHead as error:
+        raise _refused_lines(error, block) from None
+    values = values_by_name(fields, _DECISIVE)
     is_http10 = version == b"HTTP/1.0"
-    _check_host(said.get(b"host", []), is_http10)
-    expects = [value.lower() for value in said.get(b"expect", [])]
-    if expects and expects != [b"100-continue"]:
-        raise ExpectationFailed
-    length = _length(said, is_http10=is_http10)
-    closes = any(b"close" in _options(value) for value in said.get(b"connection", []))
-    return length, bool(expects) and not is_http10, not (is_http10 or closes)
+    _check_host(values.get(b"host", []), is_http10)
+    expects_continue = _expects_continue(values) and not is_http10
+    length = _length(values, is_http10=is_http10)
+    persistent = not (is_http10 or asks_to_close(values))
+    return RequestHead(method, target, version, fields, length, expects_continue, persistent)
 
 
 def _check_host(hosts: list[bytes], is_http10: bool) -> None:
@@ -118,24 +117,22 @@ def _check_host(hosts: list[bytes], is_http10: bool) -> None:
         raise _malformed("malformed Host")
 
 
-def _length(said: dict[bytes, list[bytes]], *, is_http10: bool) -> int | None:
-    lengths = said.get(b"content-length", [])
-    codings = said.get(b"transfer-encoding", [])
-    if len(lengths) + len(codings) > 1:
+def _expects_continue(values: Values) -> bool:
+    expected = [value.lower() for value in values.get(b"expect", ())]
+    if expected and expected != [b"100-continue"]:
+        raise ExpectationFailed
+    return bool(expected)
+
+
+def _length(values: Values, *, is_http10: bool) -> int | None:
+    lines = len(values.get(b"content-length", ())) + len(values.get(b"transfer-encoding", ()))
+    if lines > 1:
         raise _malformed("more than one message length")  # RFC 9112, 6.3
-    if codings:
-        if codings[0].lower() != b"chunked":
-            raise _malformed("unsupported Transfer-Encoding")
-        if is_http10:
-            raise _malformed("Transfer-Encoding in HTTP/1.0")  # RFC 9112, 6.1
-        return None
-    if lengths and not _LENGTH.fullmatch(lengths[0]):
-        raise _malformed("malformed Content-Length")
-    return int(lengths[0]) if lengths else 0
-
-
-def _options(value: bytes) -> list[bytes]:
-    return [option.strip(b" \t") for option in value.lower().split(b",")]
+    try:
+        framing = declared_framing(values, is_http10=is_http10, max_digits=_MAX_DIGITS)
+    except MalformedHead as error:
+        raise _malformed(_TEXTS[error.fault]) from None
+    return None if framing.chunked else framing.length or 0
 
 
 def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -169,29 +166,32 @@ def check_field_line(line: bytes) -> None:
     if line[:1] in (b" ", b"\t"):
         raise _malformed("folded header line")  # RFC 9112, 5.2
     if not FIELD_LINE.fullmatch(line):
-        raise _malformed("malformed header line")
+        raise _malformed(_TEXTS[Fault.LINE])
 
 
-def _refuse_lines(block: bytes) -> NoReturn:
+def _refused_lines(error: MalformedHead, block: bytes) -> ChatfilesError:
+    """:return: what the client is told of header lines that break a rule."""
+    if error.fault is Fault.TOO_MANY_LINES:
+        return HeadTooLarge()
     for line in block.split(b"\r\n"):
         check_field_line(line)
-    raise _malformed("malformed header line")
+    return _malformed(_TEXTS[error.fault])
 
 
 class PartialHead:
     """
-    A head that has not arrived whole: what no further byte can mend is refused now, not at the
-    deadline, at a cost that is proportional to what arrives.
+    A head that has not arrived whole.  What no further byte can mend is refused now, not at the
+    deadline.  The cost is proportional to what arrives.
     """
 
     def __init__(self) -> None:
-        self._line = 0  # where the first line begins that has not been judged
+        self._line = 0  # where the first line begins that has not been checked
         self._lines = 0
         self._seen = 0
 
     def check(self, part: bytes) -> None:
         """
-        :param part: what has arrived, which begins with what was given before.
+        :param part: all that has arrived; it begins with what was given before.
         :raise ChatfilesError: 400, 431, 501 or 505.
         """
         if part in (b"\r", b"\r\n"):
@@ -208,10 +208,10 @@ class PartialHead:
                 _length({name.lower(): [value.strip(b" \t")]}, is_http10=False)
             self._line = self._seen = end + 2
             self._lines += 1
-        if _SPOILT.search(part, max(self._line, self._seen - 1)):
+        if _CONTROL.search(part, max(self._line, self._seen - 1)):
             raise _malformed("malformed request")
         self._seen = len(part)
-        if self._lines > 1 + MAX_HEAD_LINES:
+        if self._lines > 1 + MAX_HEADER_LINES:
             raise HeadTooLarge
 
 
@@ -226,9 +226,9 @@ def too_large(part: bytes) -> ChatfilesError:
 
 def values_of(name: bytes, part: bytes) -> tuple[list[bytes], bool]:
     """
-    :param name: of a field, in lower case.
+    :param name: of a header, in lower case.
     :param part: a head that was refused, or the beginning of one.
-    :return: what it says there, as far as it is well formed, and whether that is all of it.
+    :return: the values before the first malformed line, and whether no line is malformed.
     """
     values: list[bytes] = []
     start, *lines = part.removeprefix(b"\r\n").split(b"\r\n")
@@ -241,22 +241,6 @@ def values_of(name: bytes, part: bytes) -> tuple[list[bytes], bool]:
         if key.lower() == name:
             values.append(value.strip(b" \t"))
     return values, True
-
-
-def refusal(error: ChatfilesError, request_id: str, date: bytes) -> bytes:
-    """
-    :param error: what is wrong with a request that is not well framed.
-    :param date: now, as an IMF-fixdate (RFC 9110, 6.6.1: every 4xx has one).
-    :return: the whole answer to it, the last one on its connection.
-    """
-    body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
-    phrase = HTTPStatus(error.status).phrase.encode("ascii")
-    return (
-        b"HTTP/1.1 %d %s\r\nConnection: close\r\nServer: chatfiles\r\nDate: %s\r\n"
-        b"X-Request-Id: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-        b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n%s"
-        % (error.status, phrase, date, request_id.encode(), len(body), body)
-    )
 
 
 def _malformed(text: str) -> BadRequest:

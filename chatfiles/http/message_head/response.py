@@ -1,0 +1,188 @@
+"""
+Reads the head of a response, strictly (RFC 9112, sections 2, 5 and 6): bytes in, a verdict out.
+
+A generous client makes an interrupted file look complete, or gives the bytes of one workspace to
+the client of another.  Here such a response is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from chatfiles.http.message_head.rules import (
+    Fault,
+    MalformedHead,
+    asks_to_close,
+    declared_framing,
+    read_header_lines,
+    values_by_name,
+)
+from chatfiles.rules.header_fields import Fields
+
+__all__ = [
+    "MAX_HEAD_BYTES",
+    "MAX_INTERIM",
+    "BadResponse",
+    "HeadScanner",
+    "ResponseHead",
+]
+
+#: Bytes of a head and of all interim responses before it.
+MAX_HEAD_BYTES = 65536
+#: Interim responses (1xx) before the final one.
+MAX_INTERIM = 8
+
+#: Digits of a Content-Length.
+_MAX_DIGITS = 19
+
+_START = b"HTTP/1."
+_END = b"\r\n\r\n"
+# Some servers leave the reason phrase out, and with it its space; nothing depends on it.
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
+_BARE_LINE_END = re.compile(rb"\r(?=[^\n])|(?<!\r)\n", re.DOTALL)
+#: The headers that decide on how a response is framed, and whether it is believed.
+_DECISIVE = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
+
+_REASONS = {
+    Fault.LINE: "malformed field line",
+    Fault.TOO_MANY_LINES: "too many fields",
+    Fault.LENGTH: "bad Content-Length",
+    Fault.CODING: "unknown transfer coding",
+    Fault.AMBIGUOUS: "ambiguous framing",
+}
+
+
+class BadResponse(Exception):
+    """
+    The response cannot be trusted, and neither can anything behind it on its connection.
+
+    :param reason: why, for a log; it holds nothing of the response.
+    """
+
+
+class ResponseHead(NamedTuple):
+    """
+    The head of a final response that keeps every rule.
+
+    :param phrase: the reason phrase.
+    :param fields: names in lower case and values without the white space around them, in order.
+    :param length: bytes of the body, as declared; ``None`` if nothing was.
+    :param has_body: whether a body follows; then it is chunked or *length* is known.
+    :param persistent: whether the connection may be used again after the response.
+    :param rest: what followed the head in the bytes fed so far.
+    """
+
+    version: bytes
+    status: int
+    phrase: bytes
+    fields: Fields
+    length: int | None
+    chunked: bool
+    has_body: bool
+    persistent: bool
+    rest: bytes
+
+
+class HeadScanner:
+    """
+    Reads bytes until the head of the final response to one request is complete.
+
+    :param method: of the request; it decides whether a body follows.
+    """
+
+    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent")
+
+    def __init__(self, method: bytes) -> None:
+        self._is_head = method == b"HEAD"
+        self._buffer = bytearray()
+        self._searched = 0  # bytes of the buffer that are well formed and hold no end of a head
+        self._spent = 0  # bytes of the interim responses
+        self._interims = 0
+
+    def feed(self, data: bytes) -> ResponseHead | None:
+        """
+        :param data: the next octets received, in any division.
+        :return: the head once it is complete, ``None`` before; not to be called after that.
+        :raise BadResponse: as soon as it is certain that the response must be refused.
+        """
+        source: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            source = self._buffer
+        while (end := source.find(_END, max(0, self._searched - 3))) >= 0:
+            end += len(_END)
+            self._spend(end)
+            rest = bytes(source[end:])
+            head = self._read(bytes(source[:end]), rest)
+            if head is not None:
+                return head
+            source = rest
+            self._searched = 0
+        self._keep(source)
+        return None
+
+    def _spend(self, size: int) -> None:
+        self._spent += size
+        if self._spent > MAX_HEAD_BYTES:
+            raise BadResponse("head too large")
+
+    def _keep(self, source: bytes | bytearray) -> None:
+        """Check what has arrived of an incomplete head, and keep it."""
+        if self._spent + len(source) > MAX_HEAD_BYTES:
+            raise BadResponse("head too large")
+        if not _START.startswith(bytes(source[: len(_START)])):
+            raise BadResponse("not HTTP/1")
+        if _BARE_LINE_END.search(source, max(0, self._searched - 1)):
+            raise BadResponse("bare CR or LF")
+        self._searched = len(source)
+        if source is not self._buffer:
+            self._buffer = bytearray(source)
+
+    def _read(self, text: bytes, rest: bytes) -> ResponseHead | None:
+        """:return: the head, or ``None`` for an interim one."""
+        line = _STATUS_LINE.match(text)
+        if line is None:
+            raise BadResponse("malformed status line")
+        try:
+            fields = read_header_lines(text[line.end() : -2])
+            if int(line[2]) < 200:
+                self._check_interim(int(line[2]), fields)
+                return None
+            return _final_head(line, fields, rest, is_head=self._is_head)
+        except MalformedHead as error:
+            raise BadResponse(_REASONS[error.fault]) from None
+
+    def _check_interim(self, status: int, fields: Fields) -> None:
+        self._interims += 1
+        if status == 101:
+            raise BadResponse("unasked upgrade")
+        if self._interims > MAX_INTERIM:
+            raise BadResponse("too many interim answers")
+        if any(name in (b"content-length", b"transfer-encoding") for name, _ in fields):
+            raise BadResponse("interim answer with a body")
+
+
+def _final_head(
+    line: re.Match[bytes], fields: Fields, rest: bytes, *, is_head: bool
+) -> ResponseHead:
+    """Apply the rules that need the whole head (RFC 9112, section 6.3)."""
+    status, is_http10 = int(line[2]), line[1] == b"0"
+    if 300 <= status < 400 and status != 304:
+        raise BadResponse("redirect")
+    values = values_by_name(fields, _DECISIVE)
+    if any(
+        value.lower() not in (b"", b"identity") for value in values.get(b"content-encoding", ())
+    ):
+        raise BadResponse("unasked content coding")
+    length, chunked = declared_framing(values, is_http10=is_http10, max_digits=_MAX_DIGITS)
+    has_body = not is_head and status not in (204, 304)
+    if has_body and length is None and not chunked:
+        raise BadResponse("no length")
+    # A server that frames a body where none can be may well send one.
+    unasked = not has_body and not is_head and (chunked or (status == 204 and bool(length)))
+    persistent = not (is_http10 or unasked or asks_to_close(values))
+    version, phrase = b"HTTP/1." + line[1], line[3] or b""
+    return ResponseHead(
+        version, status, phrase, fields, length, chunked, has_body, persistent, rest
+    )

@@ -1,0 +1,166 @@
+"""
+A request to a workspace, and how it is written to a connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IClientRequest
+from zope.interface import implementer
+
+from chatfiles.rules.header_fields import TOKEN
+
+__all__ = ["IWatchfulBody", "UpstreamRequest", "WrongBodyLength"]
+
+_METHOD = re.compile(TOKEN)
+_log = Logger()
+
+
+class WrongBodyLength(Exception):
+    """A body producer announced another number of bytes than it wrote."""
+
+
+class IWatchfulBody(IBodyProducer):
+    """A body that watches how much of it the workspace has taken."""
+
+    def sending_to(transport: ITransport) -> None:  # noqa: N805 — zope.interface
+        """The connection that the body is written to; called before ``startProducing``."""
+
+
+@implementer(IClientRequest, IConsumer)
+class UpstreamRequest:
+    """
+    One request on one connection.  To its body it is the consumer, which frames what is written.
+
+    A request with a body is the last one on its connection: a response does not prove that the
+    workspace has read the whole body.
+
+    :param target: path and query, visible ASCII.
+    :param lines: header lines, each with its CRLF, without any that frame the body.
+    :param body: what produces the body, if there is one.
+    :param uri: the whole URL.
+    :param headers: what was asked for, as ``IClientRequest`` has it.
+    :param sent: called with the transport when the request has been written as a whole.
+    """
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        lines: bytes,
+        body: IBodyProducer | None = None,
+        *,
+        uri: bytes,
+        headers: Headers | None = None,
+        sent: Callable[[ITransport], object] = lambda _: None,
+    ) -> None:
+        if not _METHOD.fullmatch(method):
+            raise ValueError("malformed method")
+        self.method = method
+        self.absoluteURI = uri
+        self.headers = headers or Headers()
+        self.persistent = body is None
+        self._target = target
+        self._lines = lines
+        self._body = body
+        self._sent = sent
+        self._transport: Any = None
+        self._left: int | None = None  # bytes of the body to come; None when it is chunked
+        self._ended = False
+        self._done: Callable[[], object]
+        self._failed: Callable[[Failure], object]
+
+    def write_to(
+        self, transport: Any, done: Callable[[], object], failed: Callable[[Failure], object]
+    ) -> None:
+        """
+        Write the head, then the body as it is produced.
+
+        :param done: called when all of it has been written.
+        :param failed: called with what the body failed with.  Neither is called after `stop`.
+        """
+        self._transport, self._done, self._failed = transport, done, failed
+        start = b"%b %b HTTP/1.1\r\n" % (self.method, self._target)
+        transport.write(b"".join((start, self._framing_lines(), self._lines, b"\r\n")))
+        if self._body is None:
+            self._ended = True
+            self._announce()
+        else:
+            self._produce(self._body).addCallbacks(self._complete, self._fail)
+
+    def _framing_lines(self) -> bytes:
+        if self._body is None:
+            return b"Content-Length: 0\r\n" if self.method in (b"POST", b"PUT") else b""
+        if self._body.length is UNKNOWN_LENGTH:
+            return b"Connection: close\r\nTransfer-Encoding: chunked\r\n"
+        self._left = int(self._body.length)
+        return b"Connection: close\r\nContent-Length: %d\r\n" % self._left
+
+    def _produce(self, body: IBodyProducer) -> Deferred[None]:
+        if IWatchfulBody.providedBy(body):
+            body.sending_to(self._transport)
+        self.registerProducer(body, True)
+        produced: Deferred[None] = maybeDeferred(body.startProducing, self)
+        return produced
+
+    def _complete(self, _: object) -> None:
+        if self._left:
+            self._fail(Failure(WrongBodyLength("too few bytes were written")))
+        elif not self._ended:
+            if self._left is None:
+                self._transport.write(b"0\r\n\r\n")
+            self._end()
+            self._announce()
+
+    def _announce(self) -> None:
+        self._done()
+        self._sent(self._transport)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self._ended:  # otherwise the rest of the body is not wanted
+            self._end()
+            self._failed(failure)
+
+    def stop(self) -> None:
+        """Write no more of the body; does nothing when it has been written."""
+        if self._ended:
+            return
+        self._end()
+        if self._body is not None:
+            with _log.failuresHandled("while stopping the body of a request"):
+                self._body.stopProducing()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.unregisterProducer()
+
+    # -- for the body (IConsumer)
+
+    def write(self, data: bytes) -> None:
+        """Write some bytes of the body."""
+        if self._ended or not data:  # an empty chunk would be the last one
+            return
+        if self._left is None:
+            self._transport.writeSequence((b"%x\r\n" % len(data), data, b"\r\n"))
+        elif len(data) > self._left:
+            self.stop()
+            self._failed(Failure(WrongBodyLength("too many bytes were written")))
+        else:
+            self._left -= len(data)
+            self._transport.write(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let the transport pause *producer*."""
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Undo `registerProducer`."""
+        self._transport.unregisterProducer()

@@ -1,0 +1,138 @@
+"""
+The response of a workspace, whose body is delivered as it arrives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
+from zope.interface import implementer
+
+from chatfiles.http.message_head.response import ResponseHead
+
+__all__ = ["UpstreamResponse"]
+
+#: Headers that are not passed on: those of the connection, and cookies, which treq would keep.
+_NOT_PASSED_ON = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"set-cookie",
+        b"set-cookie2",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+@implementer(IResponse, IPushProducer)
+class UpstreamResponse:
+    """
+    A response.  To what takes its body it is the transport: it pauses, resumes or stops the
+    connection until the body has ended, and does nothing after that.
+
+    :param transport: pauses and resumes the connection; its ``stopProducing`` aborts it.
+    """
+
+    def __init__(self, head: ResponseHead, request: IClientRequest, transport: Any) -> None:
+        self.version = (b"HTTP", 1, int(head.version[-1:]))
+        self.code = head.status
+        self.phrase = head.phrase
+        self.request = request
+        self.length: Any = _length(head)
+        self.headers = _headers(head, keep_length=request.method == b"HEAD")
+        self.previousResponse: IResponse | None = None
+        self._transport = transport
+        self._protocol: Any = None
+        self._waiting: list[bytes] = []  # of the body, before it has a taker
+        self._end: Failure | None = None
+        self._paused = False
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """Remember the redirect that led here; the platform follows none."""
+        self.previousResponse = response
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """
+        Give the body to *protocol* as it arrives.  Its ``connectionLost`` is called with
+        ``ResponseDone`` when the body is complete, with ``ResponseFailed`` when it was interrupted.
+        """
+        if self._protocol is not None:
+            raise RuntimeError("the body is being delivered already")
+        self._protocol = protocol
+        protocol.makeConnection(self)
+        waiting, self._waiting = self._waiting, []
+        for data in waiting:
+            protocol.dataReceived(data)
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+        elif self._transport is not None and not self._paused:
+            self._transport.resumeProducing()
+
+    # -- for the connection
+
+    @property
+    def taken(self) -> bool:
+        """Whether something takes the body."""
+        return self._protocol is not None
+
+    def body_received(self, data: bytes) -> None:
+        """Pass on some bytes of the body."""
+        if self._protocol is None:
+            self._waiting.append(data)
+        else:
+            self._protocol.dataReceived(data)
+
+    def body_ended(self, reason: Failure) -> None:
+        """:param reason: ``ResponseDone`` or ``ResponseFailed``."""
+        self._transport = None
+        self._end = reason
+        if self._protocol is not None:
+            self._protocol.connectionLost(reason)
+
+    # -- for what takes the body (IPushProducer)
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._paused = False
+        if self._transport is not None:
+            self._transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Abort the connection; the body ends as interrupted."""
+        if self._transport is not None:
+            self._transport.stopProducing()
+
+    def loseConnection(self) -> None:
+        """As `stopProducing`."""
+        self.stopProducing()
+
+
+def _length(head: ResponseHead) -> Any:
+    if not head.has_body:
+        return 0
+    return UNKNOWN_LENGTH if head.length is None else head.length
+
+
+def _headers(head: ResponseHead, *, keep_length: bool) -> Headers:
+    headers = Headers()
+    for name, value in head.fields:
+        if name not in _NOT_PASSED_ON:
+            headers.addRawHeader(name, value)
+    if keep_length and head.length is not None:
+        headers.setRawHeaders(b"content-length", [b"%d" % head.length])
+    return headers
