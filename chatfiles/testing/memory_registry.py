@@ -129,6 +129,7 @@ class MemoryRegistry:
 
     def workspaces(self, *, limit: int, after: UUID | None = None) -> Deferred[Sequence[Workspace]]:
         """See `IWorkspaceRegistry`."""
+
         def read() -> Sequence[Workspace]:
             rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.workspace.id))
             if after is not None and after not in self._rows:
@@ -154,6 +155,7 @@ class MemoryRegistry:
         token_name: str | None,
     ) -> Deferred[Workspace]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> Workspace:
             if workspace_id in self._rows:
                 raise workspace_exists()
@@ -192,6 +194,7 @@ class MemoryRegistry:
         name: str | None,
     ) -> Deferred[Workspace | None]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> Workspace | None:
             if self._entries_of(workspace_id):
                 raise already_claimed()
@@ -205,6 +208,7 @@ class MemoryRegistry:
 
     def ensure_secret(self, workspace_id: UUID, candidate: str) -> Deferred[str | None]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> str | None:
             found = self._live(workspace_id)
             if found is not None and not found.inbound_secret:
@@ -215,6 +219,7 @@ class MemoryRegistry:
 
     def touch_workspaces(self, last_seen: Mapping[UUID, datetime]) -> Deferred[None]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> None:
             for workspace_id, seen_at in last_seen.items():
                 found = self._live(workspace_id)
@@ -226,6 +231,7 @@ class MemoryRegistry:
 
     def remove_workspace(self, workspace_id: UUID) -> Deferred[bool]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> bool:
             found = self._live(workspace_id)
             if found is None:
@@ -239,6 +245,7 @@ class MemoryRegistry:
 
     def token(self, digest: bytes) -> Deferred[Token | None]:
         """See `IWorkspaceRegistry`."""
+
         def read() -> Token | None:
             for entry in self._entries.values():
                 if entry.digest == digest and not entry.revoked:
@@ -258,6 +265,7 @@ class MemoryRegistry:
         only_first: bool = False,
     ) -> Deferred[Token | None]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> Token | None:
             if self._live(workspace_id) is None:
                 return None
@@ -274,6 +282,7 @@ class MemoryRegistry:
 
     def tokens(self, workspace_id: UUID) -> Deferred[Sequence[Token]]:
         """See `IWorkspaceRegistry`."""
+
         def read() -> Sequence[Token]:
             found = [entry.token for entry in self._entries_of(workspace_id)]
             return sorted(found, key=lambda token: (token.created_at, token.id))
@@ -282,6 +291,7 @@ class MemoryRegistry:
 
     def revoke_token(self, workspace_id: UUID, token_id: UUID) -> Deferred[bool]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> bool:
             entry = self._entries.get(token_id)
             if entry is None or entry.revoked or entry.token.workspace_id != workspace_id:
@@ -294,6 +304,7 @@ class MemoryRegistry:
 
     def touch_tokens(self, used: Mapping[UUID, datetime]) -> Deferred[None]:
         """See `IWorkspaceRegistry`."""
+
         def change() -> None:
             for token_id, used_at in used.items():
                 entry = self._entries.get(token_id)

@@ -97,7 +97,7 @@ async def visit_postgres(url: str, reactor: Any, *, change: bool) -> SchemaState
         missing = pending(migrations, version)
         if change:
             now = datetime.now(UTC)
-            await schema.migrate(connection, migrations, now, timeout=MIGRATION_TIMEOUT)
+            await schema.migrate(connection, migrations, now, statement_timeout=MIGRATION_TIMEOUT)
             version, missing = len(migrations), ()
     except schema.PostgresError as error:
         raise RegistryUnavailable from error

@@ -113,7 +113,7 @@ def moment_of(value: object) -> datetime | None:
 
 
 def text_of_moment(moment: datetime) -> str:
-    """:return: ISO 8601 in UTC, always of the same length, so that the texts sort as the times do."""
+    """:return: ISO 8601 in UTC, always of one length, so that the texts sort as the times do."""
     return utc(moment).isoformat(timespec="microseconds")
 
 

@@ -1,6 +1,6 @@
 """
-Opens the registry in PostgreSQL.  Importing this needs neither txpostgres nor psycopg2, which are an
-optional extra.
+Opens the registry in PostgreSQL.  Importing this needs neither txpostgres nor psycopg2, which are
+an optional extra.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ CONNECTION_ERRORS = (
     UnexpectedPollResult,
 )
 
-#: The types ``timestamp`` and ``timestamptz`` (by OID) are read as text: Python has neither the year
-#: 0 nor 10000 nor infinity, and one such row would break a whole list.
+#: The types ``timestamp`` and ``timestamptz`` (by OID) are read as text: Python has neither year 0
+#: nor 10000 nor infinity, and one such row would break a whole list.
 _TIMESTAMP = new_type((1114, 1184), "CHATFILES_TIMESTAMP", lambda value, _: value)
 
 

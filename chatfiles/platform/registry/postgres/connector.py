@@ -142,11 +142,11 @@ class PostgresConnector:
         looked_up = self._lookups.addresses(name).addTimeout(self._timeout / 2, self._reactor)
         return looked_up.addCallbacks(found, not_found)
 
-    async def _connect_to(self, host: ServerHost, timeout: float) -> PostgresConnection:
+    async def _connect_to(self, host: ServerHost, seconds: float) -> PostgresConnection:
         connection = PostgresConnection(self._reactor)
         parameters = {"host": host.host, "hostaddr": host.hostaddr, "port": host.port}
         given = {name: value for name, value in parameters.items() if value is not None}
-        timer = self._reactor.callLater(max(timeout, 0), connection.discard)
+        timer = self._reactor.callLater(max(seconds, 0), connection.discard)
         try:
             await connection.connect(**self._parameters, **given)
             connection.configure_types()

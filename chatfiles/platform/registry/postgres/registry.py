@@ -106,7 +106,7 @@ class PostgresRegistry(SQLRegistry):
             self._opened,
             clock=reactor,
             now=now,
-            timeout=MIGRATION_TIMEOUT,
+            statement_timeout=MIGRATION_TIMEOUT,
             outcome=outcome("schema"),
         )
 

@@ -37,7 +37,11 @@ async def applied_version(connection: PostgresConnection) -> int:
 
 
 async def migrate(
-    connection: PostgresConnection, migrations: Sequence[Migration], now: datetime, *, timeout: float
+    connection: PostgresConnection,
+    migrations: Sequence[Migration],
+    now: datetime,
+    *,
+    statement_timeout: float,
 ) -> None:
     """
     Apply the pending migrations in one transaction.  If several nodes do this at once, one applies
@@ -45,23 +49,26 @@ async def migrate(
 
     :param migrations: all migrations, in order.
     :param now: the current time, aware.
-    :param timeout: seconds for each statement, and for waiting for another node.
+    :param statement_timeout: seconds for each statement, and for waiting for another node.
     :raise SchemaTooNew: see `pending`.
     :raise PostgresError: nothing has been changed.
     """
     try:
         if pending(migrations, await applied_version(connection)):
-            await _migrate(connection, migrations, now, timeout)
+            await _migrate(connection, migrations, now, statement_timeout)
     except CONNECTION_ERRORS as error:
         raise sanitized_error(error) from None
 
 
 async def _migrate(
-    connection: PostgresConnection, migrations: Sequence[Migration], now: datetime, timeout: float
+    connection: PostgresConnection,
+    migrations: Sequence[Migration],
+    now: datetime,
+    statement_timeout: float,
 ) -> None:
     await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     try:
-        milliseconds = round(timeout * 1000)
+        milliseconds = round(statement_timeout * 1000)
         await connection.execute(f"SET LOCAL statement_timeout = {milliseconds}")
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         await connection.execute(_LOCK_TIMEOUT)

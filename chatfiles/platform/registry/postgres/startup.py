@@ -33,7 +33,7 @@ class PostgresStartup:
     :param opened: called after a success; `start` waits for its Deferred.
     :param clock: the reactor.
     :param now: gives the current time, aware.
-    :param timeout: seconds for each statement of a migration.
+    :param statement_timeout: seconds for each statement of a migration.
     :param outcome: called with the outcome of each attempt.
     """
 
@@ -45,7 +45,7 @@ class PostgresStartup:
         *,
         clock: IReactorTime,
         now: Callable[[], datetime],
-        timeout: float,
+        statement_timeout: float,
         outcome: Outcome,
     ) -> None:
         self._connect = connect
@@ -53,7 +53,7 @@ class PostgresStartup:
         self._opened = opened
         self._clock = clock
         self._now = now
-        self._timeout = timeout
+        self._statement_timeout = statement_timeout
         self._outcome = outcome
         self._is_done = False
         self._is_closed = False
@@ -123,7 +123,12 @@ class PostgresStartup:
     async def _migrate(self) -> None:
         self._connection = await self._connect()
         try:
-            await migrate(self._connection, self._migrations, self._now(), timeout=self._timeout)
+            await migrate(
+                self._connection,
+                self._migrations,
+                self._now(),
+                statement_timeout=self._statement_timeout,
+            )
         finally:
             self._connection.discard()
             self._connection = None

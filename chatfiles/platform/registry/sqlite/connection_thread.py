@@ -122,8 +122,8 @@ class ConnectionThread:
         :param what: the name of the call in the log.
         :param timeout: seconds, if not those of the thread.
         :param discard: called on the reactor thread with a result that no one waits for.
-        :return: what *work* returns.  Fails with `RegistryUnavailable` when the call times out, when
-            the thread is not open, or when too many calls wait.
+        :return: what *work* returns.  Fails with `RegistryUnavailable` when the call times out,
+            when the thread is not open, or when too many calls wait.
         """
         if not self._is_open:
             return fail(RegistryUnavailable())

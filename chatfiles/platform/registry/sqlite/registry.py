@@ -52,12 +52,12 @@ class SQLiteRegistry(SQLRegistry):
 
     It has two threads, each with its own connection: one reads, one writes.  SQLite's write-ahead
     log allows this, so that a read waits neither for the disk to flush nor for a lock of another
-    process.  Every commit is flushed (``synchronous = FULL``): a revoked token must not become valid
-    again after a power failure.
+    process.  Every commit is flushed (``synchronous = FULL``): a revoked token must not become
+    valid again after a power failure.
 
     While there are subscribers, the registry polls for changes by other processes.  It notifies of
-    such a change with ``None``, and also when a poll fails or takes too long.  `watching` checks the
-    write-ahead log, which every commit changes, including our own.
+    such a change with ``None``, and also when a poll fails or takes too long.  `watching` checks
+    the write-ahead log, which every commit changes, including our own.
 
     :param path: of the file, which `start` creates (mode 0600) in a directory that exists.
     :param clock: the reactor.

@@ -44,9 +44,7 @@ class LookupThreadTests(TestCase):
         return [thread for thread in new if "registry-lookup" in thread.name]
 
     def make(self, lookup: object = not_found) -> PostgresRegistry:
-        registry = open_postgres(
-            URL, reactor=REACTOR, now=lambda: datetime.now(UTC), lookup=lookup
-        )
+        registry = open_postgres(URL, reactor=REACTOR, now=lambda: datetime.now(UTC), lookup=lookup)
         self.addCleanup(lambda: begun(registry.close()))
         return registry
 
