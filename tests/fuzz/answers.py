@@ -1,5 +1,6 @@
 """
-`chatfiles.http.message_head.response.HeadScanner`, fed in any division, against a reader that has it all.
+`chatfiles.http.message_head.response.HeadScanner`, fed in any division, against a reader that has
+it all.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ answers are believed (CONTRACT 4, last rows, and 6).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.upstream.agent import OWNER
+from chatfiles.rules.byte_ranges import Part, parse_content_range, part_fault
 from chatfiles.rules.file_headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.rules.query import encode_query_value
 
@@ -29,11 +29,6 @@ __all__ = ["WorkspaceGateway", "discard", "part_of"]
 
 #: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
 VIA = b"1.1 chatfiles"
-_CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
-# One range, as far as it tells which part is meant.
-_RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
-#: More than any offset.
-_ENDLESS = 1 << 64
 #: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
 
@@ -143,61 +138,26 @@ def _check_read(read: DownloadRequest, response: IResponse) -> None:
 
 
 def _check_part(read: DownloadRequest, response: IResponse) -> None:
-    if not read.fields.hasHeader(b"range"):
-        raise answered_badly("206 without a Range")
-    if read.method == b"HEAD":
+    asked, given = read.fields, response.headers
+    ranges = asked.getRawHeaders(b"range", ())
+    if ranges and read.method == b"HEAD":
         return
-    ranges: Sequence[bytes] = read.fields.getRawHeaders(b"range", ())
-    several = len(ranges) > 1 or b"," in ranges[0]
-    condition = read.fields.getRawHeaders(b"if-range", [b""])[0].strip()
-    tags = response.headers.getRawHeaders(b"etag")
-    # A weak one never matches (RFC 9110, 13.1.5).
-    if condition.startswith(b"W/") or (condition.startswith(b'"') and tags != [condition]):
-        raise answered_badly("206 of another version than was asked for")
-    part = part_of(response)
-    if part is None:
-        media_type = response.headers.getRawHeaders(b"content-type", [b""])[0].lower()
-        if several and media_type.startswith(b"multipart/byteranges"):
-            return
-        raise answered_badly("206 without a Content-Range")
-    first, last, total = part
-    fits = response.length in (UNKNOWN_LENGTH, last - first + 1)
-    if not fits or last < first or (total is not None and last >= total):
-        raise answered_badly("Content-Range does not fit the length")
-    if not several and not _is_asked_for(ranges[0], first, last, total):
-        raise answered_badly("206 with another part than was asked for")
+    fault = part_fault(
+        ranges,
+        content_range=given.getRawHeaders(b"content-range", ()),
+        length=None if response.length is UNKNOWN_LENGTH else response.length,
+        if_range=asked.getRawHeaders(b"if-range", [b""])[0],
+        etags=given.getRawHeaders(b"etag", ()),
+        content_type=given.getRawHeaders(b"content-type", [b""])[0],
+    )
+    if fault is not None:
+        raise answered_badly(fault)
 
 
-def part_of(response: IResponse) -> tuple[int, int, int | None] | None:
-    """
-    :return: offsets of the first and last byte of a 206, and the size of the whole, if they are
-        told (RFC 9110, 14.4); ``None`` when it is not one part.
-    """
-    given: Sequence[bytes] = response.headers.getRawHeaders(b"content-range", ())
-    match = _CONTENT_RANGE.fullmatch(given[0]) if len(given) == 1 else None
-    if match is None or response.code != 206:
-        return None
-    return int(match[1]), int(match[2]), None if match[3] == b"*" else int(match[3])
-
-
-def _is_asked_for(asked_for: bytes, first: int, last: int, total: int | None) -> bool:
-    """
-    Callers put parts together by what they have asked for; not all look at ``Content-Range``.
-
-    :return: whether a part begins and ends where the range that was asked for does.
-    """
-    asked = _RANGE.fullmatch(asked_for)
-    if asked is None or not asked[1] + asked[2]:
-        return False  # what is no range has to be ignored (RFC 9110, 14.2)
-    if not asked[1]:
-        return last - first < _offset(asked[2]) and total in (None, last + 1)
-    return first == _offset(asked[1]) and (not asked[2] or last <= _offset(asked[2]))
-
-
-def _offset(digits: bytes) -> int:
-    """:return: the number; thousands of digits are no reason to work for long."""
-    digits = digits.lstrip(b"0")
-    return int(digits or b"0") if len(digits) < 20 else _ENDLESS
+def part_of(response: IResponse) -> Part | None:
+    """:return: the part that a 206 gives; ``None`` when it is not exactly one part."""
+    values: Sequence[bytes] = response.headers.getRawHeaders(b"content-range", ())
+    return parse_content_range(values) if response.code == 206 else None
 
 
 class _Discard(Protocol):

@@ -136,4 +136,4 @@ def _expected(response: IResponse) -> int | None:
     if response.length is not UNKNOWN_LENGTH:
         return int(response.length)
     part = part_of(response)
-    return None if part is None else part[1] - part[0] + 1
+    return None if part is None else part.length

@@ -123,7 +123,7 @@ class UpstreamAgent:
 
         A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or is silent for a
         third of *header_timeout*, is sent once more on a new one, and the first response is taken.
-        Anything else is sent once, on a new connection.  To cancel the result aborts the connection.
+        Anything else is sent once, on a new connection.  Cancelling the result aborts it.
         A body that is interrupted ends with ``ResponseFailed``, never as if complete.
 
         :return: the response, when its head is complete.  It must be given a body protocol, or its

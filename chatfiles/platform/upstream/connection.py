@@ -1,9 +1,9 @@
 """
 A connection to a workspace: an HTTP/1.1 client that believes only responses whose end is certain.
 
-It uses no parser of Twisted's.  ``twisted.web.client`` has no other way to check a head before it is
-parsed, to notice bytes behind a response, to abort at once, or to take a response that comes before
-the request is complete.
+It uses no parser of Twisted's.  ``twisted.web.client`` has no public way to check a head before it
+is parsed, to notice bytes behind a response, to abort at once, or to take a response that comes
+before the request is complete.
 """
 
 from __future__ import annotations

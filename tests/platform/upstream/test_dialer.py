@@ -328,6 +328,17 @@ class CheckTests(DialerTestCase):
         self.reactor.advance(10)
         self.failureResultOf(result, Unavailable)
 
+    def test_no_thread(self):
+        """Where no thread can be started for a look-up, the client comes again: no 500."""
+        lookups = NameLookup(lambda *_: fail(Unavailable("no thread can be started")))
+        dialer = Dialer(self.reactor, AddressPolicy(), lookups, connect_timeout=5.0)
+        url = parse_workspace_url("http://good.test")
+        for result in (
+            Deferred.fromCoroutine(dialer.check_url("http://good.test")),
+            dialer.endpoint(url).connect(Factory()),
+        ):
+            self.failureResultOf(result, Unavailable)
+
 
 def make_certificate(authority: Any, authority_key: Any, *names: x509.GeneralName) -> Any:
     """:return: a certificate and its key, signed by *authority* or by itself."""

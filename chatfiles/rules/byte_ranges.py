@@ -1,0 +1,113 @@
+"""
+Which part of a file was asked for, and which part was given (RFC 9110, section 14).
+
+A client that puts a file together from parts trusts what it asked for; a part that begins or ends
+elsewhere would corrupt the file unnoticed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["Part", "parse_content_range", "part_fault"]
+
+_CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+# One range, as far as it says which part is meant.
+_RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
+#: More than any offset.
+_ENDLESS = 1 << 64
+
+
+class Part(NamedTuple):
+    """
+    One part of a file.
+
+    :param first: offset of its first byte.
+    :param last: offset of its last byte.
+    :param total: bytes of the whole file; ``None`` if that is not known.
+    """
+
+    first: int
+    last: int
+    total: int | None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the part."""
+        return self.last - self.first + 1
+
+
+def parse_content_range(values: Sequence[bytes]) -> Part | None:
+    """
+    :param values: of the ``Content-Range`` lines of a 206.
+    :return: the part; ``None`` if they do not name exactly one.
+    """
+    match = _CONTENT_RANGE.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None:
+        return None
+    return Part(int(match[1]), int(match[2]), None if match[3] == b"*" else int(match[3]))
+
+
+def part_fault(
+    ranges: Sequence[bytes],
+    *,
+    content_range: Sequence[bytes],
+    length: int | None,
+    if_range: bytes = b"",
+    etags: Sequence[bytes] = (),
+    content_type: bytes = b"",
+) -> str | None:
+    """
+    Check that a 206 gives what was asked for.
+
+    :param ranges: values of the request's ``Range`` lines; empty if there were none.
+    :param content_range: values of the response's ``Content-Range`` lines.
+    :param length: bytes of the response's body; ``None`` if they are not declared.
+    :param if_range: value of the request's ``If-Range``.
+    :param etags: values of the response's ``ETag`` lines.
+    :param content_type: value of the response's ``Content-Type``.
+    :return: why the response cannot be believed, for a person; ``None`` if it can.
+    """
+    if not ranges:
+        return "206 without a Range"
+    if not _is_same_version(if_range.strip(), etags):
+        return "206 of another version than was asked for"
+    several = len(ranges) > 1 or b"," in ranges[0]
+    part = parse_content_range(content_range)
+    if part is None:
+        is_multipart = content_type.lower().startswith(b"multipart/byteranges")
+        return None if several and is_multipart else "206 without a Content-Range"
+    if not _fits(part, length):
+        return "Content-Range does not fit the length"
+    if not several and not _is_asked_for(ranges[0], part):
+        return "206 with another part than was asked for"
+    return None
+
+
+def _is_same_version(condition: bytes, etags: Sequence[bytes]) -> bool:
+    if condition.startswith(b"W/"):  # a weak tag never matches (RFC 9110, 13.1.5)
+        return False
+    return not condition.startswith(b'"') or list(etags) == [condition]
+
+
+def _fits(part: Part, length: int | None) -> bool:
+    within = part.total is None or part.last < part.total
+    return within and part.first <= part.last and length in (None, part.length)
+
+
+def _is_asked_for(asked_for: bytes, part: Part) -> bool:
+    """:return: whether *part* begins and ends where the range *asked_for* does."""
+    asked = _RANGE.fullmatch(asked_for)
+    if asked is None or not asked[1] + asked[2]:
+        return False  # what is no range has to be ignored (RFC 9110, 14.2)
+    if not asked[1]:  # the last bytes
+        return part.length <= _offset(asked[2]) and part.total in (None, part.last + 1)
+    return part.first == _offset(asked[1]) and (not asked[2] or part.last <= _offset(asked[2]))
+
+
+def _offset(digits: bytes) -> int:
+    """:return: the number; thousands of digits must not cost much."""
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) < 20 else _ENDLESS
