@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import select
-import socket
 import sys
 import termios
 from enum import Enum
@@ -17,12 +16,7 @@ from typing import Any
 
 from chatfiles.streams.stall_timeout import socket_of
 
-__all__ = ["HangUp", "hang_up", "unread", "unread_tail"]
-
-#: Bytes of the end of what is unread that are looked at.
-TAIL = 64 * 1024
-#: Buffers that one call may fill (``IOV_MAX``).
-_MOST_BUFFERS = 1024
+__all__ = ["HangUp", "hang_up", "unread"]
 
 
 class HangUp(Enum):
@@ -57,23 +51,3 @@ def unread(transport: Any) -> int:
     if handle is None:
         return 0
     return int.from_bytes(fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4), sys.byteorder)
-
-
-def unread_tail(transport: Any) -> bytes | None:
-    """
-    Look at the end of what the kernel holds for us, however much that is, in no more memory than
-    the end takes: every part of it is put over the one before.
-
-    :return: at most `TAIL` bytes; ``None`` when it cannot be told.
-    """
-    handle = socket_of(transport)
-    parts = -(-unread(transport) // TAIL)
-    if handle is None or parts > _MOST_BUFFERS:
-        return None
-    buffer = bytearray(TAIL)
-    count = 0
-    if parts:
-        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
-        count = handle.recvmsg_into([buffer] * parts, 0, flags)[0]
-    end = count % TAIL
-    return bytes(buffer[end:] + buffer[:end]) if count >= TAIL else bytes(buffer[:count])
