@@ -17,12 +17,8 @@ from typing import Any
 
 from chatfiles.streams.stall_timeout import socket_of
 
-__all__ = ["PeerState", "peer_state", "unread", "unread_tail"]
+__all__ = ["PeerState", "peer_state", "unread"]
 
-#: Bytes at the end of the unread ones that are examined.
-TAIL = 64 * 1024
-#: Buffers that one call may fill (``IOV_MAX``).
-_MOST_BUFFERS = 1024
 
 
 class PeerState(Enum):
@@ -55,23 +51,3 @@ def unread(transport: Any) -> int:
     if handle is None:
         return 0
     return int.from_bytes(fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4), sys.byteorder)
-
-
-def unread_tail(transport: Any) -> bytes | None:
-    """
-    Peek at the end of what the kernel has received and was not read, however much that is.  It takes
-    `TAIL` bytes of memory: each part overwrites the one before.
-
-    :return: at most `TAIL` bytes; ``None`` if the end cannot be determined.
-    """
-    handle = socket_of(transport)
-    parts = -(-unread(transport) // TAIL)
-    if handle is None or parts > _MOST_BUFFERS:
-        return None
-    buffer = bytearray(TAIL)
-    count = 0
-    if parts:
-        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
-        count = handle.recvmsg_into([buffer] * parts, 0, flags)[0]
-    end = count % TAIL
-    return bytes(buffer[end:] + buffer[:end]) if count >= TAIL else bytes(buffer[:count])

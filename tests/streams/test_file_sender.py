@@ -215,7 +215,7 @@ class _Pump(TestCase):
         sent, channel = self.sending.sent(), self.channel(caller)
         self.sending.done.cancel()
         self.assertIs(caller.transport.producer, channel)
-        self.assertIsNone(channel._requestProducer)
+        self.assertIsNone(channel._producer)
         await caller.read_to_end()
         self.assertEqual(self.sending.sent(), sent)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
@@ -230,7 +230,7 @@ class _Pump(TestCase):
         caller.transport.resumeProducing()
         await caller.send(get())
         await caller.read(lambda got: opened.data in got)
-        self.assertFalse(channel._waitingForTransport)
+        self.assertFalse(channel.send_blocked)
 
 
 class _CachedPump(_Pump):

@@ -1,82 +1,68 @@
 """
-Callers that leave while they are held back.
+Clients that disconnect while nothing is read from them.
 
-A socket that is not read from is not watched by the reactor either: that its caller has left would
-be noticed when somebody takes the rest of the body, or never.  So it is looked at (CONTRACT 9).
+A reactor does not watch a socket that it does not read from.  That its client has left would be
+noticed when the rest of the body is read, or never.  So the socket is looked at.
 
-What a caller's own kernel still holds, because ours takes no more, comes before its end: until that
-has been taken, nothing tells a caller that left from one that waits.
+What the client's own kernel still holds, because ours takes no more, comes before its FIN: until
+that has been read, nothing tells a client that has left from one that waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Hashable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
-
-from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.request_body import RequestBody
-from chatfiles.streams.peer_state import unread, unread_tail
+from chatfiles.streams.peer_state import PeerState, peer_state, unread
+from chatfiles.streams.stall_timeout import acknowledged
+from chatfiles.streams.transports import is_plain
 
-__all__ = ["LOOK", "DisconnectWatch", "rest_is_here"]
+__all__ = ["LOOK", "DisconnectCheck"]
 
 #: Seconds between two looks.
 LOOK = 0.25
 
 
-class DisconnectWatch:
+class DisconnectCheck:
     """
-    Looks at a connection while it is held back.
+    Looks at the socket of a connection whose request is being served.
 
-    :param call_later: for the timer.
-    :param is_held_back: whether nothing is read from it at the moment.
-    :param look: looks, and ends the connection if that is all that is left to do.
+    :param transport: of the connection.
     """
 
-    def __init__(
-        self,
-        call_later: Callable[..., IDelayedCall],
-        is_held_back: Callable[[], bool],
-        look: Callable[[], object],
-    ) -> None:
-        self._call_later = call_later
-        self._is_held_back = is_held_back
-        self._look = look
-        self._timer: IDelayedCall | None = None
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._taken: Hashable = None
 
-    def begin(self) -> None:
+    def has_left(self, body: RequestBody, *, ends_with_client: bool, after_fin: bool) -> bool:
         """
-        It is held back from now on.  It may be let go, and held back again, a thousand times a
-        second: the watch finds out by itself.
+        :param body: of the request.
+        :param ends_with_client: the request is cancelled when its client sends no more.
+        :param after_fin: the FIN of the client has been read, rather than seen in the socket.
+        :return: whether nobody waits for the response any more.
         """
-        if self._timer is None:
-            self._timer = self._call_later(LOOK, self._late)
+        match peer_state(self._transport):
+            case PeerState.RESET:
+                return True
+            case PeerState.HALF_CLOSED:
+                useless = ends_with_client or not self._may_be_complete(body)
+                return useless and not (after_fin and self._reads_on())
+        return False
 
-    def _late(self) -> None:
-        self._timer = None
-        if self._is_held_back():
-            self.begin()
-            self._look()
+    def _reads_on(self) -> bool:
+        """
+        :return: whether the client has taken bytes since this was last asked.  The first time that
+            is not known, and it counts as present.
+        """
+        before, self._taken = self._taken, acknowledged(self._transport)()
+        return before != self._taken
 
-    def stop(self) -> None:
-        """End it; idempotent."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def rest_is_here(transport: Any, body: RequestBody, decoder: object) -> bool:
-    """
-    Look at what is unread of a caller that sends no more: a caller may have closed its side behind
-    a body that is complete.
-
-    :param transport: its connection, without TLS.
-    :param body: as far as it has been read.
-    :param decoder: what reads it.
-    :return: whether the body may become complete.
-    """
-    if body.length is not None:
-        return unread(transport) >= body.length - body.seen
-    tail = unread_tail(transport)
-    return tail is None or not isinstance(decoder, ChunkedBody) or decoder.may_end_with(tail)
+    def _may_be_complete(self, body: RequestBody) -> bool:
+        """:return: whether what the kernel holds may complete the body of a client that ended."""
+        if body.complete:
+            return True
+        if not is_plain(self._transport):
+            return False  # TLS has no half-close: the end is that of the connection
+        # A chunked body does not tell how long it is: it is read first.
+        return body.length is None or unread(self._transport) >= body.length - body.seen

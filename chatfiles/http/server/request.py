@@ -1,47 +1,50 @@
 """
-A request that is served from the end of its head on, and whose end is told once.
+A request that is served as soon as its message head is complete, while its body may still arrive.
+
+Twisted's request is served when its body is complete, which it stores in memory or in a file:
+https://github.com/twisted/twisted/issues/4688.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import NO_BODY_CODES, toChunk
 
 from chatfiles.http.message_head.request import RequestHead
+from chatfiles.http.server.interfaces import RequestConnection, RequestSite
 from chatfiles.http.server.request_body import ClientDisconnected, RequestBody
 from chatfiles.http.server.transfer import Outcome, State, Transfer
 
-if TYPE_CHECKING:
-    from chatfiles.http.server.connection import ServerConnection
-    from chatfiles.http.server.site import Site
-
 __all__ = ["KEEP_ALIVE_DRAIN", "Request"]
 
-#: An unread rest of a body up to this many bytes is read and discarded, and the connection kept.
+#: If no more bytes than these of a body are unread, they are read, and the connection is kept.
 KEEP_ALIVE_DRAIN = 64 * 1024
 
 
 class Request(server.Request):
     """
-    One request.
+    One request; resources of ``twisted.web`` can serve it.
 
-    :ivar request_id: the caller's ``X-Request-Id`` where it is acceptable, else a new one.
-    :ivar body: what is sent behind the head; it may still be on its way.
-    :ivar fields: of the answer.
-    :ivar peer: the address at the other end of its connection; ``None`` where it has none.
-    :ivar operation: what the log calls it; empty for requests that are not logged.
-    :ivar workspace: the workspace it is about, for the log, where that is not the site's.
-    :ivar ends_with_caller: it is given up when the caller closes its side.
-    :ivar transfer: its life and its one end.
+    :ivar request_id: the client's ``X-Request-Id`` if it is acceptable, else a new one.
+    :ivar query: the bytes behind the ``?`` of the target.
+    :ivar body: the request's body, which may still be arriving.
+    :ivar fields: the headers of the response.
+    :ivar peer: the address at the other end of the connection; ``None`` where it has none.
+    :ivar operation: its name in the log; empty for requests that are not logged.
+    :ivar workspace: the workspace it is about, for the log, if that is not the site's.
+    :ivar ends_with_caller: it is cancelled when the client sends no more (FIN).
+    :ivar transfer: its state, and its one end.
     """
 
-    channel: ServerConnection
-    site: Site
+    channel: RequestConnection  # type: ignore[assignment]
+    site: RequestSite  # type: ignore[assignment]
+    query: bytes
     body: RequestBody
     transfer: Transfer
     fields: dict[bytes, bytes]
@@ -52,14 +55,20 @@ class Request(server.Request):
     ends_with_caller: bool = False
     started: float = 0.0
 
+    _logger = Logger()
     _bodiless = False
     _serving: Deferred[Any] | None = None
     _finish_pending = False
+    _lost = False
 
-    # -- for the channel
+    # -- for the connection
 
     def head_received(self, head: RequestHead) -> None:
-        """Everything but the body is here: a request with a body is served from now on."""
+        """
+        Serve the request.
+
+        :param head: its message head.
+        """
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
         self.site, self.fields = self.channel.site, {}
@@ -74,24 +83,17 @@ class Request(server.Request):
         )
         if head.version == b"HTTP/1.1" and not self.channel.persistent:
             self.setHeader(b"Connection", b"close")
-        if head.length != 0:
-            self.process()
+        self.process()
 
-    def handleContentChunk(self, data: bytes) -> None:
-        """Twisted would write it to a file; we hand it on."""
-        self.body.data_received(data)
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The body, if there is one, is complete."""
-        if self.body.complete:
-            self.process()
-            return
+    def body_received(self) -> None:
+        """The body is complete."""
         self.body.completed()
         if self._finish_pending:
             super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The caller left, or we cut it off."""
+        """The client left, or we reset the connection."""
+        self._lost = True
         self.transfer.abort(Outcome.CLIENT_LEFT)
         super().connectionLost(reason)
         self.body.fail(ClientDisconnected())
@@ -101,7 +103,7 @@ class Request(server.Request):
     # -- for the resources
 
     def process(self) -> None:
-        """Find the resource and let it answer."""
+        """Find the resource and let it respond."""
         self.setHeader(b"Server", b"chatfiles")
         self.setHeader(b"Date", self.site.http_date())
         self.setHeader(b"X-Request-Id", self.request_id.encode("ascii"))
@@ -112,22 +114,23 @@ class Request(server.Request):
 
     def serve(self, serving: Deferred[Any]) -> None:
         """
-        :param serving: what answers the request; it is cancelled when the caller leaves.
+        :param serving: fires when the request has its response.  It is cancelled when the client
+            leaves; if it fails, the connection is reset.
         """
         self._serving = serving
-        if self._disconnected:
+        if self._lost:
             serving.cancel()
         serving.addErrback(_ignore_cancellation)
         serving.addErrback(self._unserved)
 
     def _unserved(self, failure: Failure) -> None:
-        self._log.failure("serving failed", failure)
+        self._logger.failure("serving failed", failure)
         self.abort(Outcome.INTERNAL_ERROR)
 
     @property
     def disconnected(self) -> bool:
-        """Whether nobody is there any more to read the answer, as far as we have noticed."""
-        return bool(self._disconnected) or self.transfer.state is State.ABORTED
+        """Whether the client has left, as far as we have noticed, or was disconnected by us."""
+        return self._lost or self.transfer.state is State.ABORTED
 
     @property
     def outcome(self) -> str:
@@ -136,9 +139,9 @@ class Request(server.Request):
 
     def is_awaited(self) -> bool:
         """
-        Look whether somebody is there to read the answer; if not, the request is given up.
+        Look whether the client is still there to read the response; if not, cancel the request.
 
-        :return: whether there is.
+        :return: whether it is.
         """
         if not self.disconnected:
             self.channel.look()
@@ -146,36 +149,39 @@ class Request(server.Request):
 
     @property
     def relayed(self) -> bool:
-        """Whether it comes from an intermediary, which takes the answer as its own caller does."""
+        """Whether its client is a proxy, which reads the response as fast as its own client."""
         return self.site.is_relayed(self.peer, self.requestHeaders)
 
     @property
     def answered(self) -> bool:
-        """Whether the answer is complete, while the body may not be."""
+        """Whether the response is complete, while the body of the request may not be."""
         return self._finish_pending
 
     def unregisterProducer(self) -> None:
-        """As usual; harmless when the caller has left."""
-        if self._disconnected:
+        """As usual; harmless when the client has left."""
+        if self._lost:
             self.producer = None
         else:
             super().unregisterProducer()
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """
-        Set a field of the answer; Twisted's collection of them costs as much as the rest of it.
+        Set a header of the response.  (Twisted's ``Headers`` cost as much as all the rest of it.)
 
-        :param name: in the usual case, such as ``Content-Type``.
+        :param name: spelled as usual, such as ``Content-Type``.
         :param value: without line ends.
         """
         self.fields[name] = value
 
     def write(self, data: bytes) -> None:
         """
-        Send the head of the answer, unless that has been done, and some of its body.  Nothing is
-        sent to a caller who has left, nor as the body of an answer that has none (RFC 9110, 6.4.1).
+        Send the head of the response, unless it was sent already, and some of the body.  Nothing is
+        sent to a client that has left, nor as the body of a response without one (RFC 9110, 6.4.1).
+
+        :param data: a part of the body; it may be empty.
+        :raise ValueError: a header has a line end.
         """
-        if self.finished or self._disconnected:
+        if self.finished or self._finish_pending or self._lost:
             return
         pieces = [] if self.startedWriting else [self._head()]
         if data and not self._bodiless:
@@ -188,7 +194,7 @@ class Request(server.Request):
         self.startedWriting = 1
         self.transfer.head_sent()
         fields = self.fields
-        # What follows may be the rest of a body that nobody will read.
+        # What follows may be the rest of a body that will not be read.
         if self.site.draining or not (self.body.complete or self._drains()):
             self.channel.persistent = False
             fields[b"Connection"] = b"close"
@@ -200,7 +206,7 @@ class Request(server.Request):
         lines += [b"%s: %s" % field for field in fields.items()]
         head = b"\r\n".join(lines)
         if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
-            raise ValueError("a field of the answer has a line end")
+            raise ValueError("a header of the response has a line end")
         return head + b"\r\n\r\n"
 
     def _drains(self) -> bool:
@@ -210,7 +216,7 @@ class Request(server.Request):
         return body.length - body.seen <= KEEP_ALIVE_DRAIN
 
     def finish(self) -> None:
-        """The answer is complete; idempotent, and harmless when the caller has left."""
+        """The response is complete; idempotent, and harmless when the client has left."""
         if self.disconnected or self.finished or self._finish_pending:
             return
         if not self.startedWriting:
@@ -222,21 +228,20 @@ class Request(server.Request):
             return
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
-            self.chunked = 0  # Twisted would end the answer only behind the body of the request
+            self.chunked = 0  # Twisted would end the response only behind the request's body
         self._finish_pending = True
         self.transfer.finish()
         self.body.discard()
-        if self.body.failed or not self.channel.persistent:
-            self.channel.linger()
+        self.channel.answered_early()
 
     def abort(self, outcome: Outcome | str) -> None:
         """
-        Interrupt the connection, so that the client sees that the response is not complete.
+        Reset the connection, so that the client sees that the response is not complete.
 
         :param outcome: see `Transfer.abort`.
         """
         self.transfer.abort(outcome)
-        if not self._disconnected and not self.finished:
+        if not self._lost and not self.finished:
             self.channel.abort()
 
     def transfer_ended(self) -> None:

@@ -1,24 +1,30 @@
 """
-A request's body as a stream: nothing is kept in memory or on disk for a resource that did not ask.
+A request's body as a stream.  Nothing of it is stored for a resource that does not ask for it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from chatfiles.errors import TooLarge
+from chatfiles.http.server.interfaces import BodyConnection
 from chatfiles.streams.transports import SMALL_READ
 
-if TYPE_CHECKING:
-    from chatfiles.http.server.connection import ServerConnection
+__all__ = [
+    "LARGE_READ",
+    "BodyDecoder",
+    "BodyReceiver",
+    "ClientDisconnected",
+    "FixedLengthBody",
+    "RequestBody",
+]
 
-__all__ = ["LARGE_READ", "BodyReceiver", "ClientDisconnected", "RequestBody"]
-
-#: Bytes of one read of a body that is longer than such a read: what it costs to wait for the next
-#: one is saved; more would be memory that each caller who is held back takes.  Chunked bodies do
-#: not tell, and may consist of chunks so small that a large read of them keeps us busy for long.
+#: Bytes of one read of a long body.  Fewer and larger reads cost less time; still larger ones would
+#: cost memory for each client under back-pressure.  A chunked body does not announce its length,
+#: and its chunks may be so small that one large read of them keeps the reactor busy for long.
 LARGE_READ = 256 * 1024
 
 
@@ -28,34 +34,74 @@ class ClientDisconnected(Exception):
     outcome = "client_left"
 
 
+class BodyDecoder(Protocol):
+    """Takes the transfer coding off a body, as it arrives on the connection."""
+
+    def dataReceived(self, data: bytes, /) -> None:
+        """
+        Take some bytes from the connection.
+
+        :raise BadRequest: the transfer coding is malformed.
+        """
+
+
+class FixedLengthBody:
+    """
+    A body whose length in bytes was declared by ``Content-Length``.
+
+    :param length: the declared length, at least 1.
+    :param received: called with each part of the body.
+    :param finished: called once, with the bytes that follow the body.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        received: Callable[[bytes], object],
+        finished: Callable[[bytes], object],
+    ) -> None:
+        self._left = length
+        self._received = received
+        self._finished = finished
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take some bytes of the body, and perhaps what follows it."""
+        size, left = len(data), self._left
+        self._left = max(0, left - size)
+        self._received(data if size <= left else data[:left])
+        if not self._left:
+            self._finished(data[left:])
+
+
 class BodyReceiver(Protocol):
-    """Who takes a body as it arrives.  Exactly one of `finished` and `failed` is called, last."""
+    """Takes a body as it arrives.  Exactly one of `finished` and `failed` is called, last."""
 
     def received(self, data: bytes) -> None:
-        """Some bytes of the body; call `RequestBody.pause` to be given no more for now."""
+        """Take some bytes of the body; call `RequestBody.pause` for back-pressure."""
 
     def finished(self) -> None:
-        """The body was complete."""
+        """The body is complete."""
 
     def failed(self, error: BaseException) -> None:
-        """The body cannot be completed: malformed, too slow, or its sender left."""
+        """The body will not be complete: it is malformed or too slow, or its sender left."""
 
 
 class RequestBody:
     """
-    What a caller sends behind the head of its request.
+    What a client sends behind the head of its request.
 
-    Until somebody asks for it, at most one read of the socket is kept and the socket is paused.
-    ``100 Continue`` is sent when somebody asks, not before.
+    Until `deliver` is called, at most one read of the socket is kept in memory, and reading is
+    paused.  ``100 Continue`` is sent by `deliver`, not before.
 
     :param channel: the connection it arrives on.
     :param length: the declared length in bytes; ``None`` when chunked, ``0`` when there is none.
-    :param expects_continue: the sender waits to be asked.
+    :param expects_continue: the client waits for ``100 Continue`` before it sends the body.
+    :ivar seen: bytes of the body that have been received.
+    :ivar complete: all of it has been received.
+    :ivar paused: its receiver asked for back-pressure, or there is none yet.
     """
 
-    def __init__(
-        self, channel: ServerConnection, length: int | None, expects_continue: bool
-    ) -> None:
+    def __init__(self, channel: BodyConnection, length: int | None, expects_continue: bool) -> None:
         self._channel = channel
         self.length = length
         self.expects_continue = expects_continue and length != 0
@@ -70,7 +116,9 @@ class RequestBody:
 
     def deliver(self, receiver: BodyReceiver) -> None:
         """
-        Give the body to *receiver* as it arrives.  May be called once, at any time.
+        Give the body to *receiver* as it arrives.  It may be called once, at any time.
+
+        :raise RuntimeError: the body has a receiver already.
         """
         if self._receiver is not None:
             raise RuntimeError("the body has a receiver already")
@@ -94,14 +142,15 @@ class RequestBody:
 
     @property
     def all_seen(self) -> bool:
-        """Whether the end follows at once on what was just received; chunked bodies do not tell."""
+        """Whether what was just received was the last part; unknown, so false, when chunked."""
         return self.seen == self.length
 
     def read(self, limit: int) -> Deferred[bytes]:
         """
-        Read a small body whole.
+        Read the whole of a small body.
 
-        :param limit: the most bytes to take.
+        :param limit: the most bytes that it may have.
+        :return: fires with the body.
         :raise TooLarge: it is longer, declared or actual.
         """
         whole = _Whole(self, limit)
@@ -112,38 +161,38 @@ class RequestBody:
         return whole.result
 
     def pause(self) -> None:
-        """Take no more bytes from the caller."""
+        """Take no more bytes from the client."""
         if not self.paused and not self.complete:
             self.paused = True
             self._channel.pause_reading()
 
     def resume(self) -> None:
-        """Take bytes again."""
+        """Take bytes from the client again."""
         if self.paused:
             self.paused = False
             self._channel.resume_reading()
 
     @property
     def small(self) -> bool:
-        """Whether it is read whole, by `read`."""
+        """Whether it was asked for by `read`."""
         return isinstance(self._receiver, _Whole)
 
     @property
     def claimed(self) -> bool:
-        """Whether somebody takes the body."""
+        """Whether the body has a receiver."""
         return self._receiver is not None
 
     def discard(self) -> None:
-        """Throw away what came and what will come."""
+        """Discard what has been received and what will be."""
         self._early.clear()
-        self._receiver = _NOBODY
+        self._receiver = _DISCARD
         self._channel.resize_reads(SMALL_READ)
         self.resume()
 
     # -- for the connection
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of the body."""
+        """Take some bytes of the body."""
         self.seen += len(data)
         if self._receiver is not None:
             self._receiver.received(data)
@@ -154,12 +203,16 @@ class RequestBody:
     def completed(self) -> None:
         """The last byte of the body has been received."""
         self.complete = True
-        self.resume()  # or nobody would notice that the caller leaves before the answer
+        self.paused = False  # the connection reads again: it has to notice that the client leaves
         if self._receiver is not None:
             self._receiver.finished()
 
     def fail(self, error: BaseException) -> None:
-        """The rest of the body will not come."""
+        """
+        The body will not be complete; its receiver is notified once.
+
+        :param error: what `BodyReceiver.failed` gets.
+        """
         if self._error is None and not self.complete:
             self._error = error
             if self._receiver is not None:
@@ -171,8 +224,8 @@ class RequestBody:
         return self._error is not None
 
 
-class _Nobody:
-    """Takes a body that nobody wants."""
+class _Discard:
+    """Discards a body."""
 
     def received(self, data: bytes) -> None:
         pass
@@ -184,7 +237,7 @@ class _Nobody:
         pass
 
 
-_NOBODY = _Nobody()
+_DISCARD = _Discard()
 
 
 class _Whole:

@@ -99,13 +99,7 @@ class Site(TwistedSite):
 
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
         """Speak HTTP/1.1 and nothing else: no wrapper that may switch to HTTP/2."""
-        channel = ServerConnection()
-        channel.factory = self
-        channel.site = self
-        channel.requestFactory = self.requestFactory
-        channel.callLater = self.reactor.callLater  # type: ignore[method-assign,assignment]
-        channel.timeOut = self.idle_timeout  # type: ignore[assignment]
-        return channel
+        return ServerConnection(self, self.requestFactory)
 
     def acceptableProtocols(self) -> list[bytes]:
         """For ALPN."""

@@ -9,21 +9,16 @@ import ssl
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.ssl import PrivateCertificate
-from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.connection import EAGER_BYTES
-from chatfiles.http.server.disconnect import LOOK, DisconnectWatch
+from chatfiles.http.server.disconnect import LOOK
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import ClientDisconnected
-from chatfiles.streams import peer_state
-from chatfiles.streams.peer_state import PeerState, peer_state, unread, unread_tail
+from chatfiles.streams.peer_state import PeerState, peer_state, unread
 from tests.http.server.test_request_body import Receiver
 from tests.platform.upstream.test_dialer import make_certificate
 from tests.support.loopback import Loopback, reset_on_close, until
@@ -131,13 +126,12 @@ class LeavingTests(HeldBack):
     async def test_half_a_body(self) -> None:
         """The same, for one that closes in the middle, with or without its other side."""
         for how in ("FIN", "shutdown"):
-            for lines in ([b"Content-Length: %d" % SIZE], [CHUNKED]):
-                for sent in (80_000, SIZE - 12):  # the size of the chunk is of the body, too
-                    self.start(*lines)
-                    await self.send(b"186a0\r\n" + BODY[: sent - 7], receiver=True)
-                    self.leave(how)
-                    await self.noticed(PeerState.HALF_CLOSED)
-                    await self.assert_given_up()
+            for sent in (80_000, SIZE - 1):
+                self.start(b"Content-Length: %d" % SIZE)
+                await self.send(BODY[:sent], receiver=True)
+                self.leave(how)
+                await self.noticed(PeerState.HALF_CLOSED)
+                await self.assert_given_up()
 
     async def test_others_work_for_it(self) -> None:
         """A body that is complete in the kernel would be sent to a workspace for nobody."""
@@ -299,82 +293,6 @@ class TLSTests(HeldBack):
         self.assertEqual(self.receiver.data, BODY)
 
 
-class WatchTests(SynchronousTestCase):
-    """`DisconnectWatch`."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.held_back, self.looks = True, list[float]()
-        self.watch = DisconnectWatch(
-            self.clock.callLater, lambda: self.held_back, lambda: self.looks.append(self.now)
-        )
-
-    @property
-    def now(self) -> float:
-        return self.clock.seconds()
-
-    def test_looks(self) -> None:
-        """It would look once, or all the time."""
-        self.watch.begin()
-        self.watch.begin()
-        self.clock.pump([LOOK / 2] * 6)
-        self.assertEqual(self.looks, [LOOK, 2 * LOOK, 3 * LOOK])
-
-    def test_let_go(self) -> None:
-        """A connection that is read from would be looked at as long as it lasts."""
-        self.watch.begin()
-        self.held_back = False
-        self.clock.advance(LOOK)
-        self.assertEqual((self.looks, self.clock.getDelayedCalls()), ([], []))
-        self.held_back = True
-        self.watch.begin()
-        self.clock.advance(LOOK)
-        self.assertEqual(len(self.looks), 1)
-
-    def test_stop(self) -> None:
-        """A connection that is gone would be looked at."""
-        self.watch.stop()
-        self.watch.begin()
-        self.watch.stop()
-        self.watch.stop()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-
-class LastChunkTests(SynchronousTestCase):
-    """Whether a chunked body may be complete with what is unread."""
-
-    def body(self, read: bytes) -> tuple[ChunkedBody, list[bytes]]:
-        ended: list[bytes] = []
-        body = ChunkedBody(lambda _: None, ended.append)
-        body.dataReceived(read)
-        return body, ended
-
-    @given(
-        st.lists(st.binary(min_size=1, max_size=40), max_size=4),
-        st.sampled_from([b"0\r\n\r\n", b"00;a=b\r\n\r\n", b"0\r\nA: b\r\nC: d\r\n\r\n"]),
-        st.data(),
-    )
-    def test_complete(self, pieces: list[bytes], end: bytes, data: Any) -> None:
-        """A body that is complete would be cut, for where its bytes were divided."""
-        wire = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
-        at = data.draw(st.integers(0, len(wire) - 1))
-        body, ended = self.body(wire[:at])
-        self.assertEqual(ended, [])
-        self.assertTrue(body.may_end_with(wire[at:]), (wire[:at], wire[at:]))
-
-    def test_incomplete(self) -> None:
-        """A body that cannot be complete would be waited for."""
-        for read, tail in (
-            (b"", b""),
-            (b"5\r\nab", b"cde\r\n5\r\nabcde\r\n"),
-            (b"", b"10\r\nabc"),
-            (b"5\r\nab", b"c00\r\n"[:2]),
-            (b"5\r\nabcde", b"\r\n0"),
-            (b"5\r\nabcde\r\n", b"0\r"),
-        ):
-            self.assertFalse(self.body(read)[0].may_end_with(tail), (read, tail))
-
-
 class KernelTests(SynchronousTestCase):
     """What the kernel tells of the other end."""
 
@@ -404,48 +322,27 @@ class KernelTests(SynchronousTestCase):
         for family in ("unix", "tcp"):
             for unread_too in (False, True):
                 transport, other = self.pair(family)
-                self.assertIs(peer_state(transport), PeerState.CONNECTED)
+                self.assertIs(peer_state(transport), PeerState.NOT)
                 if unread_too:
                     other.sendall(b"x" * 1000)
                     self.wait(transport, 1000)
-                    self.assertIs(peer_state(transport), PeerState.CONNECTED)
+                    self.assertIs(peer_state(transport), PeerState.NOT)
                 other.shutdown(socket.SHUT_WR)
-                while peer_state(transport) is PeerState.CONNECTED:
+                while peer_state(transport) is PeerState.NOT:
                     pass
                 self.assertIs(peer_state(transport), PeerState.HALF_CLOSED)
                 self.assertEqual(unread(transport), 1000 * unread_too)
         transport, other = self.pair("tcp")
         reset_on_close(other)
         other.close()
-        while peer_state(transport) is PeerState.CONNECTED:
+        while peer_state(transport) is PeerState.NOT:
             pass
         self.assertIs(peer_state(transport), PeerState.RESET)
 
     def test_no_socket(self) -> None:
         """A transport in memory, or one that is closed, is an error."""
-        self.assertIs(peer_state(StringTransport()), PeerState.CONNECTED)
-        self.assertEqual((unread(StringTransport()), unread_tail(StringTransport())), (0, None))
+        self.assertIs(peer_state(StringTransport()), PeerState.NOT)
+        self.assertEqual(unread(StringTransport()), 0)
         transport, _ = self.pair("tcp")
         transport.getHandle().close()
-        self.assertIs(peer_state(transport), PeerState.CONNECTED)
-
-    def test_tail(self) -> None:
-        """The end of what is unread is another, or takes as much memory as all of it."""
-        self.patch(peer_state, "TAIL", 1000)
-        data = bytes(range(256)) * 100
-        for family in ("unix", "tcp"):
-            for size in (0, 1, 999, 1000, 1001, 1999, 2000, 2001, 20_500):
-                transport, other = self.pair(family)
-                other.sendall(data[:size])
-                self.wait(transport, size)
-                self.assertEqual(unread_tail(transport), data[:size][-1000:], size)
-                received = transport.getHandle().recv(size + 1) if size else b""
-                self.assertEqual(len(received), size)  # nothing was taken
-
-    def test_too_much(self) -> None:
-        """More than can be looked at is looked at in part."""
-        self.patch(peer_state, "TAIL", 1)
-        transport, other = self.pair("tcp")
-        other.sendall(b"x" * 2000)
-        self.wait(transport, 2000)
-        self.assertIsNone(unread_tail(transport))
+        self.assertIs(peer_state(transport), PeerState.NOT)

@@ -89,7 +89,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: slow.waiting)
         caller.socket.shutdown(socket.SHUT_WR)
         (channel,) = caller.site.channels
-        await until(reactor, lambda: channel._read_closed)
+        await until(reactor, lambda: channel.peer_finished)
         slow.waiting[0].callback(None)
         (answer,) = parse(await self.everything(caller))
         self.assertEqual(answer.status, 200)
@@ -102,9 +102,9 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: slow.waiting)
         caller.socket.shutdown(socket.SHUT_WR)
         (channel,) = caller.site.channels
-        await until(reactor, lambda: channel._read_closed)
+        await until(reactor, lambda: channel.peer_finished)
         slow.waiting[0].callback(None)
-        for _ in range(3):  # nobody is served more than AT_ONCE at a time
+        for _ in range(3):  # nobody is served more than REQUESTS_PER_TURN at a time
             caller.clock.advance(0)
         answers = parse(await self.everything(caller))
         self.assertEqual([answer.status for answer in answers], [200] * 121)
@@ -118,7 +118,7 @@ class HalfCloseTests(TestCase):
             await until(reactor, lambda slow=slow: slow.waiting)  # type: ignore[misc]
             caller.socket.shutdown(socket.SHUT_WR)
             (channel,) = caller.site.channels
-            await until(reactor, lambda channel=channel: channel._read_closed)  # type: ignore[misc]
+            await until(reactor, lambda channel=channel: channel.peer_finished)  # type: ignore[misc]
             if more:
                 slow.waiting[0].callback(None)
             caller.clock.pump([LOOK] * 2)
@@ -133,7 +133,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: slow.waiting)
         caller.socket.shutdown(socket.SHUT_WR)
         (channel,) = caller.site.channels
-        await until(reactor, lambda: channel._read_closed)
+        await until(reactor, lambda: channel.peer_finished)
         for waiting in range(2):
             slow.waiting[waiting].callback(None)
         answers = parse(await self.everything(caller))
@@ -149,7 +149,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: held.requests)
         caller.socket.shutdown(socket.SHUT_WR)
         (channel,) = caller.site.channels
-        await until(reactor, lambda: channel._read_closed)
+        await until(reactor, lambda: channel.peer_finished)
         for _ in range(8):
             held.requests[0].write(bytes(1000))
             wanted = len(caller.data) + 1000

@@ -1,0 +1,158 @@
+"""
+The states of a server's connection, and every way from one to another.
+
+`TRANSITIONS` is the whole table.  `ServerConnection` changes its state through `next_state` only,
+so a pair of state and event that is not in the table is a fault of ours, not of a client.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["TRANSITIONS", "Event", "State", "UnexpectedEvent", "next_state"]
+
+
+class State(StrEnum):
+    """What a connection is doing; it serves one request at a time."""
+
+    #: No request is being received or served.
+    IDLE = "idle"
+    #: A part of a message head has been received.
+    HEAD = "head"
+    #: A request is served while its body is being received.
+    BODY = "body"
+    #: As `BODY`, but nothing is read: whoever takes the body asked for back-pressure.
+    HELD = "held"
+    #: A request has been received completely and is served.
+    SERVING = "serving"
+    #: The response is complete; the rest of the request's body is read and discarded.
+    DRAINING = "draining"
+    #: The response is complete; the next request waits until the client has taken it.
+    FLUSHING = "flushing"
+    #: The next request waits until other connections had their turn.
+    YIELDING = "yielding"
+    #: The last response is complete; the connection closes when it has been sent.
+    ENDING = "ending"
+    #: We send no more.  What still comes is discarded, so that the client can read the response.
+    LINGERING = "lingering"
+    #: The connection is being closed or reset; nothing is read any more.
+    CLOSING = "closing"
+    #: The connection is gone.
+    CLOSED = "closed"
+
+
+class Event(StrEnum):
+    """What happens to a connection."""
+
+    #: The first bytes of a message head came.
+    BYTES = "bytes"
+    #: A head is complete, and its request has no body.
+    REQUEST = "request"
+    #: A head is complete, and a body follows.
+    UPLOAD = "upload"
+    #: A head is malformed, too large or late, or the server stops: an error response was sent.
+    REFUSED = "refused"
+    #: Whoever takes the body asks for no more, for now.
+    HOLD = "hold"
+    #: Whoever takes the body asks for more.
+    RESUME = "resume"
+    #: The last byte of the body came.
+    BODY_END = "body end"
+    #: The response is complete, and another request may follow.
+    ANSWERED = "answered"
+    #: The response is complete, and no other request may follow.
+    ANSWERED_LAST = "answered, last"
+    #: What was sent no longer fills the transport's buffer.
+    FLUSHED = "flushed"
+    #: Many requests were served in a row, and more have been received.
+    YIELD = "yield"
+    #: Other connections had their turn.
+    TURN = "turn"
+    #: The client sends no more (FIN).
+    FIN = "fin"
+    #: Nothing came, or nothing was taken, for too long.
+    SILENT = "silent"
+    #: The site stops, and closes a connection on which nothing is served.
+    STOP = "stop"
+    #: As `STOP`, under TLS, where the client has to agree to the end and may not.
+    STOP_TLS = "stop, TLS"
+    #: We reset the connection.
+    ABORT = "abort"
+    #: The transport is gone.
+    LOST = "lost"
+
+
+_S, _E = State, Event
+
+#: Every state, event and the state that follows; nothing else can happen.
+TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
+    # A head arrives.
+    (_S.IDLE, _E.BYTES, _S.HEAD),
+    (_S.HEAD, _E.REQUEST, _S.SERVING),
+    (_S.HEAD, _E.UPLOAD, _S.BODY),
+    (_S.HEAD, _E.REFUSED, _S.LINGERING),
+    # A body arrives while the request is served.
+    (_S.BODY, _E.HOLD, _S.HELD),
+    (_S.HELD, _E.RESUME, _S.BODY),
+    (_S.BODY, _E.BODY_END, _S.SERVING),
+    (_S.HELD, _E.BODY_END, _S.SERVING),
+    (_S.BODY, _E.ANSWERED, _S.DRAINING),
+    (_S.BODY, _E.ANSWERED_LAST, _S.LINGERING),
+    (_S.HELD, _E.ANSWERED, _S.DRAINING),
+    (_S.HELD, _E.ANSWERED_LAST, _S.LINGERING),
+    (_S.DRAINING, _E.BODY_END, _S.FLUSHING),
+    # The response is complete.
+    (_S.SERVING, _E.ANSWERED, _S.FLUSHING),
+    (_S.SERVING, _E.ANSWERED_LAST, _S.ENDING),
+    (_S.FLUSHING, _E.FLUSHED, _S.IDLE),
+    (_S.FLUSHING, _E.YIELD, _S.YIELDING),
+    (_S.YIELDING, _E.TURN, _S.FLUSHING),
+    # The client sends no more.  What was asked for is served; what is incomplete is not.
+    (_S.IDLE, _E.FIN, _S.ENDING),
+    (_S.HEAD, _E.FIN, _S.ENDING),
+    (_S.BODY, _E.FIN, _S.CLOSING),
+    (_S.HELD, _E.FIN, _S.CLOSING),
+    (_S.SERVING, _E.FIN, _S.SERVING),
+    (_S.DRAINING, _E.FIN, _S.ENDING),
+    (_S.FLUSHING, _E.FIN, _S.FLUSHING),
+    (_S.YIELDING, _E.FIN, _S.YIELDING),
+    (_S.ENDING, _E.FIN, _S.ENDING),
+    (_S.LINGERING, _E.FIN, _S.LINGERING),
+    (_S.CLOSING, _E.FIN, _S.CLOSING),
+    # Time is up.
+    (_S.IDLE, _E.SILENT, _S.CLOSING),
+    (_S.FLUSHING, _E.SILENT, _S.CLOSING),
+    (_S.ENDING, _E.SILENT, _S.CLOSING),
+    (_S.DRAINING, _E.SILENT, _S.LINGERING),
+    # The site stops.
+    (_S.IDLE, _E.STOP, _S.ENDING),
+    (_S.FLUSHING, _E.STOP, _S.ENDING),
+    (_S.YIELDING, _E.STOP, _S.ENDING),
+    (_S.ENDING, _E.STOP, _S.ENDING),
+    (_S.IDLE, _E.STOP_TLS, _S.LINGERING),
+    (_S.FLUSHING, _E.STOP_TLS, _S.LINGERING),
+    (_S.YIELDING, _E.STOP_TLS, _S.LINGERING),
+    (_S.ENDING, _E.STOP_TLS, _S.LINGERING),
+    # The end, from everywhere.
+    *((state, _E.ABORT, _S.CLOSING) for state in _S if state is not _S.CLOSED),
+    *((state, _E.LOST, _S.CLOSED) for state in _S if state is not _S.CLOSED),
+)
+
+_NEXT = {(state, event): following for state, event, following in TRANSITIONS}
+
+
+class UnexpectedEvent(RuntimeError):
+    """A connection met an event that `TRANSITIONS` does not have for its state."""
+
+
+def next_state(state: State, event: Event) -> State:
+    """
+    :param state: of a connection.
+    :param event: what happened to it.
+    :return: its state from now on.
+    :raise UnexpectedEvent: that cannot happen in *state*.
+    """
+    try:
+        return _NEXT[state, event]
+    except KeyError:
+        raise UnexpectedEvent(f"{event!r} in state {state!r}") from None

@@ -1,0 +1,65 @@
+"""
+One deadline that moves often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["Deadline"]
+
+#: Seconds that are too few to wait for; a clock may be that far from the sum of two numbers.
+_SOON = 0.001
+
+
+class Deadline:
+    """
+    Calls *expired* when its time has come.
+
+    To move the deadline to a later time costs an assignment: the timer that is pending stays, and
+    finds out when it runs.
+
+    :param clock: for the timer.
+    :param expired: called without arguments; it may call `set`.
+    """
+
+    def __init__(self, clock: IReactorTime, expired: Callable[[], object]) -> None:
+        self._clock = clock
+        self._expired = expired
+        self._at: float | None = None
+        self._call: IDelayedCall | None = None
+
+    def set(self, seconds: float | None) -> None:
+        """
+        Replace the deadline.
+
+        :param seconds: from now; ``None`` for no deadline.
+        """
+        if seconds is None:
+            self._at = None
+            return
+        self._at = self._clock.seconds() + seconds
+        if self._call is None:
+            self._call = self._clock.callLater(seconds, self._look)
+        elif self._call.getTime() > self._at:
+            self._call.reset(seconds)
+
+    def _look(self) -> None:
+        self._call = None
+        if self._at is None:
+            return
+        left = self._at - self._clock.seconds()
+        if left > _SOON:
+            self._call = self._clock.callLater(left, self._look)
+        else:
+            self._at = None
+            self._expired()
+
+    def stop(self) -> None:
+        """Leave no timer behind; idempotent."""
+        self._at = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None

@@ -1,0 +1,78 @@
+"""
+`Deadline`: one timer for a deadline that moves often.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.http.server.deadline import Deadline
+
+SECONDS = st.none() | st.integers(0, 20).map(lambda quarter: quarter / 4)
+
+
+class DeadlineTests(SynchronousTestCase):
+    """When it expires, and what it costs."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.expired: list[float] = []
+        self.deadline = Deadline(self.clock, lambda: self.expired.append(self.clock.seconds()))
+
+    def test_expires_once(self) -> None:
+        """It would call again and again, or leave a timer."""
+        self.deadline.set(2)
+        self.clock.pump([1] * 5)
+        self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([2], []))
+
+    def test_costs_nothing(self) -> None:
+        """A timer would be made each time that the deadline moves."""
+        for _ in range(100):
+            self.deadline.set(60)
+            self.deadline.set(0.25)
+            self.deadline.set(None)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(100)
+        self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([], []))
+
+    def test_set_when_expired(self) -> None:
+        """A deadline that is renewed whenever it has passed would end."""
+        deadline: Deadline = Deadline(self.clock, lambda: (self.expired.append(1), deadline.set(1)))
+        deadline.set(1)
+        self.clock.pump([0.5] * 8)
+        self.assertEqual(len(self.expired), 4)
+
+    def test_stop(self) -> None:
+        """A connection that is gone would keep a timer."""
+        self.deadline.stop()
+        self.deadline.set(1)
+        self.deadline.stop()
+        self.deadline.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sums_of_floats(self) -> None:
+        """A sum that is short of the deadline by a rounding would be looked at for ever."""
+        for step in (0.1, 0.3, 0.7):
+            self.expired.clear()
+            self.deadline.set(10 * step + 100)
+            self.deadline.set(10 * step + 107)
+            self.clock.pump([step] * 2000)
+            self.assertEqual(len(self.expired), 1)
+
+    @given(st.lists(st.tuples(SECONDS, st.integers(0, 8).map(lambda quarter: quarter / 4))))
+    def test_moves(self, steps: list[tuple[float | None, float]]) -> None:
+        """A deadline that was moved would pass early, late, twice or not at all."""
+        self.setUp()
+        expected, at = [], None
+        for seconds, pause in steps:
+            now = self.clock.seconds()
+            self.deadline.set(seconds)
+            at = None if seconds is None else now + seconds
+            self.clock.advance(pause)
+            if at is not None and at <= now + pause:
+                expected.append(now + pause)
+                at = None
+        self.assertEqual(self.expired, expected)
