@@ -119,6 +119,8 @@ class SinkFeeder(Generic[T]):
 
     def _work(self, pieces: list[bytes], is_last: bool) -> None:
         """One visit to a thread."""
+        if self._closing:  # it was given up while this waited for the thread
+            return
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
