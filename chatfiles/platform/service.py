@@ -103,7 +103,7 @@ def platform_service(
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
     def dialer_with(threads: Threads, most: int) -> Dialer:
-        names = NameLookup(threads.run, threads=most)
+        names = NameLookup(threads.run, clock=clock, threads=most)
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)

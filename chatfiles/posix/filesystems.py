@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 
-__all__ = ["device", "is_local", "is_on_disk", "reads_without_waiting"]
+__all__ = ["device", "is_local", "is_on_disk", "mount_points", "reads_without_waiting"]
 
 #: ``f_type`` (linux/magic.h) of ext2/3/4, XFS, Btrfs, F2FS, tmpfs and ramfs.
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x858458F6})
@@ -23,6 +24,9 @@ _STATFS_BYTES = 512
 #: ``struct statx`` (linux/stat.h), and the position of the device number in it.
 _StatxBuffer, _STATX_DEVICE = ctypes.c_char * 256, slice(136, 144)
 _EMPTY_PATH, _DONT_SYNC = 0x1000, 0x4000
+
+#: How mountinfo(5) writes spaces, line ends and backslashes.
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _fstatfs = _libc.fstatfs
@@ -36,6 +40,19 @@ if _statx is not None:
         ctypes.c_uint,
         ctypes.c_char_p,
     )
+
+
+def mount_points() -> frozenset[bytes]:
+    """
+    :return: the absolute paths at which file systems are mounted; nothing without ``/proc``.  This
+        asks none of those file systems, which may hang.
+    """
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            paths = [line.split()[4] for line in file]
+    except OSError:
+        return frozenset()
+    return frozenset(_ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), path) for path in paths)
 
 
 def _type(fd: int) -> int | None:

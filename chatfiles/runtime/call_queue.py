@@ -175,7 +175,9 @@ class SpreadResults:
     A thousand clients that are answered in one turn hold up everything else meanwhile.
     """
 
-    def __init__(self, clock: IReactorTime, when_delivered: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: IReactorTime, when_delivered: Callable[[], object] = lambda: None
+    ) -> None:
         """:param when_delivered: called after each turn in which a Deferred was fired later."""
         self._clock = clock
         self._when_delivered = when_delivered
@@ -277,7 +279,7 @@ class CallQueue:
         :return: what the worker gives.  Cancelling it gives the call up: one that has not begun
             never runs.  Fails with *refusal* if too many calls wait, or when the deadline passes.
         """
-        if refusable and self._is_full(owner):
+        if refusable and self.is_full(owner):
             return fail(self._refusal())
         call: Call[T] = Call(self, work, owner, label, discard)
         if timeout is not None:
@@ -287,6 +289,16 @@ class CallQueue:
         self._take_turns(owner)
         self.serve()
         return call.deferred
+
+    def is_full(self, owner: Hashable) -> bool:
+        """:return: whether one more call of *owner* may not wait, and could not begin at once."""
+        waiting = self._queued.get(owner, ())
+        if self._running_count < self._most_running and not waiting and self._may_have_more(owner):
+            return False  # it begins at once
+        most = self._limits.queued_per_owner
+        if owner is not None and most is not None and len(waiting) >= most:
+            return True
+        return self._queued_count >= self._limits.queued
 
     def resize(self, running: int) -> None:
         """:param running: how many calls may run from now on, in place of `Limits.running`."""
@@ -380,12 +392,3 @@ class CallQueue:
             self._start(call)
         except Exception:
             call.finish(Failure())
-
-    def _is_full(self, owner: Hashable) -> bool:
-        waiting = self._queued.get(owner, ())
-        if self._running_count < self._most_running and not waiting and self._may_have_more(owner):
-            return False  # it begins at once
-        most = self._limits.queued_per_owner
-        if owner is not None and most is not None and len(waiting) >= most:
-            return True
-        return self._queued_count >= self._limits.queued

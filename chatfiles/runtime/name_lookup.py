@@ -1,5 +1,5 @@
 """
-From a name to its addresses, off the reactor's thread.
+Looks up the addresses of host names in threads.
 """
 
 from __future__ import annotations
@@ -8,52 +8,76 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from ipaddress import ip_address
-from itertools import islice
+from itertools import chain, islice
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from chatfiles.errors import Unavailable
 from chatfiles.rules.address_policy import IPAddress
+from chatfiles.runtime.call_queue import Call, CallQueue, Limits, SpreadResults
 
 __all__ = ["CHECK_THREADS", "LOOKUP_THREADS", "MAX_ADDRESSES", "NameLookup", "system_lookup"]
 
-#: Threads for the names of workspaces that are dialled.
+#: Threads for the names of workspaces that the platform connects to.
 LOOKUP_THREADS = 32
-#: Threads for the names that are registered: callers choose them, as many as they like.
+#: Threads for the names that workspaces register: clients choose them, as many as they like.
 CHECK_THREADS = 4
-#: Names that may wait for a thread; one more is refused at once.
+#: Names that may wait for a thread.
 MAX_WAITING = 1000
-#: Addresses a name may have; with more it is refused, so that the work for it is bounded.
+#: Addresses a name may have.  A name with more is refused, so that the work for it is bounded.
 MAX_ADDRESSES = 64
 
-#: Host name → its addresses; blocks, and raises `OSError` where there is none.
+#: Host name → its addresses.  Blocks, and raises `OSError` if there is none.
 Lookup = Callable[[str], Sequence[IPAddress]]
 #: Calls its first argument with the second in a thread.
 InThread = Callable[[Lookup, str], Deferred[Sequence[IPAddress]]]
-#: Who may have one name looked up at a time.
+#: Who has one name looked up at a time.
 Owner = Hashable | None
-_Waiting = dict[Deferred[Sequence[IPAddress]], Owner]
+_Addresses = Deferred[Sequence[IPAddress]]
 
 
 def system_lookup(host: str) -> Sequence[IPAddress]:
-    """:return: at most one more than `MAX_ADDRESSES` different addresses, as the system orders."""
+    """
+    Ask the system.  Blocks.
+
+    :return: at most `MAX_ADDRESSES` + 1 different addresses, in the order of the system.
+    :raise OSError: the name cannot be looked up, or has no address.
+    """
     rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     different = dict.fromkeys(str(row[4][0]) for row in rows)
     return tuple(ip_address(text) for text in islice(different, MAX_ADDRESSES + 1))
 
 
+class _Name:
+    """
+    One name that is being asked for.
+
+    :ivar waiting: owner → those who wait for the addresses.
+    :ivar calls: owner → the queued call that looks the name up when it is that owner's turn.  The
+        first call that begins does it for all.
+    """
+
+    __slots__ = ("calls", "host", "is_running", "waiting")
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.is_running = False
+        self.waiting: dict[Owner, dict[_Addresses, None]] = {}
+        self.calls: dict[Owner, Deferred[None]] = {}
+
+
 class NameLookup:
     """
-    Looks names up in threads, each name in one thread at a time, and for each owner one name: one
-    whose servers do not answer holds up those who ask for it, and nobody else.
+    Looks names up in threads: a name in one thread at a time, and for each owner one name at a
+    time.  A name whose servers do not answer delays only those who ask for it, or whose name it is.
 
-    What waits for a thread waits here, not in the pool: a name that nobody waits for any more
-    gives up its turn.
-
-    :param in_thread: threads that nothing but look-ups use.
-    :param threads: how many they are.
-    :param most_waiting: names that may wait for one of them.
+    :param in_thread: threads that only look-ups use.
+    :param lookup: looks one name up.
+    :param clock: for results that many wait for: they get them in several turns of the reactor.
+    :param threads: how many threads there are.
+    :param most_waiting: names that may wait for a thread.
     """
 
     def __init__(
@@ -61,65 +85,64 @@ class NameLookup:
         in_thread: InThread,
         lookup: Lookup = system_lookup,
         *,
+        clock: IReactorTime,
         threads: int = LOOKUP_THREADS,
         most_waiting: int = MAX_WAITING,
     ) -> None:
         self._in_thread = in_thread
         self._lookup = lookup
-        self._threads = threads
-        self._most_waiting = most_waiting
-        #: Who waits for the names that have a thread, and for those that have none yet, in order.
-        self._running: dict[str, _Waiting] = {}
-        self._queued: dict[str, _Waiting] = {}
-        #: For whom the names that have a thread are looked up.
-        self._owners: set[Owner] = set()
+        self._names: dict[str, _Name] = {}
+        self._queue = CallQueue(self._begin, clock, Limits(threads, 1, most_waiting))
+        self._spread = SpreadResults(clock)
 
     def addresses(self, host: str, owner: Owner = None) -> Deferred[Sequence[IPAddress]]:
         """
         :param host: a name.
-        :param owner: whoever says what is asked for, as a workspace says its URL; ``None`` if
-            nobody has to be held to one name at a time.
-        :return: what *lookup* says; to cancel it ends the waiting, not a look-up that has begun.
-            Fails with `Unavailable` when too many names are waiting.
+        :param owner: who chose the name, as a workspace chooses its URL; ``None`` if the number of
+            look-ups is not to be limited for an owner.
+        :return: what *lookup* returns or raises.  Fails with `Unavailable` if too many names wait
+            for a thread.  Cancelling it ends the waiting; a look-up that nobody waits for when its
+            turn comes does not begin.
         """
-        waiting = self._running.get(host)
-        if waiting is None:
-            if host not in self._queued and len(self._queued) >= self._most_waiting:
-                return fail(_busy())
-            waiting = self._queued.setdefault(host, {})
-        answer: Deferred[Sequence[IPAddress]] = Deferred(partial(self._leaves, host, waiting))
-        waiting[answer] = owner
-        self._begin()
-        return answer
+        name = self._names.get(host) or _Name(host)
+        is_new = not (name.is_running or owner in name.calls)
+        if is_new and self._queue.is_full(owner):
+            return fail(_busy())
+        self._names[host] = name
+        result: _Addresses = Deferred(partial(self._cancelled, name, owner))
+        name.waiting.setdefault(owner, {})[result] = None
+        if is_new:
+            call: Deferred[None] = self._queue.submit(name, owner=owner)
+            call.addErrback(lambda failure: failure.trap(CancelledError))
+            if not name.is_running:
+                name.calls[owner] = call
+        return result
 
-    def _begin(self) -> None:
-        while len(self._running) < self._threads and (turn := self._next()) is not None:
-            host, owner = turn
-            self._running[host] = self._queued.pop(host)
-            if owner is not None:
-                self._owners.add(owner)
-            self._in_thread(self._lookup, host).addBoth(self._answered, host, owner)
+    def _begin(self, call: Call[None]) -> None:
+        name: _Name = call.work
+        name.is_running = True
+        name.calls.pop(call.owner, None)
+        for other in name.calls.values():
+            other.cancel()
+        self._in_thread(self._lookup, name.host).addBoth(self._looked_up, name, call)
 
-    def _next(self) -> tuple[str, Owner] | None:
-        for host, waiting in self._queued.items():
-            for owner in waiting.values():
-                if owner not in self._owners:
-                    return host, owner
-        return None
+    def _looked_up(
+        self, result: Sequence[IPAddress] | Failure, name: _Name, call: Call[None]
+    ) -> None:
+        del self._names[name.host]
+        waiting, name.waiting = name.waiting, {}
+        for each in chain.from_iterable(list(waiting.values())):
+            self._spread.fire(each, result)
+        call.finish(None)
 
-    def _leaves(self, host: str, waiting: _Waiting, answer: Deferred[Sequence[IPAddress]]) -> None:
-        del waiting[answer]
-        if not waiting and self._queued.get(host) is waiting:
-            del self._queued[host]
-
-    def _answered(self, result: Sequence[IPAddress] | Failure, host: str, owner: Owner) -> None:
-        waiting = self._running.pop(host)
-        self._owners.discard(owner)
-        while waiting:
-            answer = next(iter(waiting))
-            del waiting[answer]
-            answer.callback(result)
-        self._begin()
+    def _cancelled(self, name: _Name, owner: Owner, result: _Addresses) -> None:
+        waiting = name.waiting.get(owner, {})
+        waiting.pop(result, None)
+        if not (waiting or name.is_running):
+            del name.waiting[owner]
+            name.calls.pop(owner).cancel()
+            if not name.calls:
+                del self._names[name.host]
 
 
 def _busy() -> Unavailable:

@@ -4,20 +4,22 @@ The life of a role: make ready, listen, drain, clean up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.defer import TimeoutError as NotInTime
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from chatfiles.http.server.site import Site
 
-__all__ = ["Listener", "RoleService"]
+__all__ = ["Listener", "RoleService", "wait_for_steps"]
 
 Step = Callable[[], Awaitable[None]]
 
@@ -152,3 +154,34 @@ class RoleService(Service):
 async def _maybe(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
+
+
+async def wait_for_steps(
+    steps: Mapping[str, Deferred[None]], seconds: float, clock: IReactorTime
+) -> Sequence[str]:
+    """
+    Wait for the steps of a start, but not for ever.
+
+    :param steps: name → fires when the step is done.
+    :param seconds: how long to wait at most.
+    :return: the names of the steps that are not done by then.  They go on; should one of them fail
+        later, that is logged.
+    :raise Exception: what a step has failed with by then.
+    """
+    waiting = dict.fromkeys(steps)
+    done: Deferred[None] = Deferred()
+
+    def ended(result: Failure | None, name: str) -> Failure | None:
+        del waiting[name]
+        is_failure = isinstance(result, Failure)
+        if done.called:
+            return result
+        if is_failure or not waiting:
+            done.callback(result)
+        return None
+
+    for name, step in steps.items():
+        step.addBoth(ended, name)
+    with suppress(NotInTime):
+        await done.addTimeout(seconds, clock)
+    return list(waiting)

@@ -122,6 +122,8 @@ class SinkFeeder(Generic[T]):
 
     def _work(self, pieces: list[bytes], is_last: bool) -> None:
         """In a thread: feed the sink, and finish if this is the end."""
+        if self._closing:  # it was cancelled while this waited for the thread
+            return
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()

@@ -96,6 +96,7 @@ class FileSender:
         self._on_backpressure = on_backpressure
         self._in_thread = False
         self._finished = False
+        self._call: Deferred[Any] | None = None
         self.done: Deferred[None] = Deferred(lambda _: self._release())
 
     def start(self) -> None:
@@ -126,6 +127,8 @@ class FileSender:
             self._finished = True
             if self._registered:
                 self._unregister()
+            if self._call is not None:
+                self._call.cancel()  # unless it has begun, it is not made
 
     def _unregister(self) -> None:
         raise NotImplementedError
@@ -148,7 +151,8 @@ class FileSender:
             elif not self._finished:
                 self._continue()
 
-        self._run_in_thread(call, *arguments).addBoth(done)
+        self._call = self._run_in_thread(call, *arguments)
+        self._call.addBoth(done)
 
     def _copy(self, take: Callable[[memoryview], int], window: int) -> None:
         """Read up to *window* bytes and give them to *take*, which says how many it took."""
@@ -270,7 +274,8 @@ class ThreadSender(BufferSender):
         if not (self._paused or self._finished or self._in_thread):
             self._in_thread = True
             window = min(COPY_WINDOW, self._end - self._offset)
-            self._run_in_thread(self._source.read, self._offset, window).addBoth(self._received)
+            self._call = self._run_in_thread(self._source.read, self._offset, window)
+            self._call.addBoth(self._received)
 
     def _received(self, result: Any) -> None:
         if isinstance(result, Failure):

@@ -21,8 +21,10 @@ from chatfiles.rules.bearer import same_secret
 from chatfiles.workspace.files.cached_directory import CachedDirectory
 from chatfiles.workspace.files.open_beneath import open_regular
 
-__all__ = ["MAX_SECRET", "SecretFile", "is_secret", "require_secret"]
+__all__ = ["MAX_SECRET", "SECRET_OWNER", "SecretFile", "is_secret", "require_secret"]
 
+#: The owner of calls for a thread that concern the secrets (`chatfiles.runtime.threads`).
+SECRET_OWNER: Final = "secret"  # noqa: S105
 #: Longest secret, and longest file of a secret, in bytes.
 MAX_SECRET: Final = 4096
 

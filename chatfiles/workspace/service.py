@@ -17,7 +17,7 @@ from twisted.web.client import Agent
 
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.options import WorkspaceSettings
-from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.role_service import Listener, RoleService, wait_for_steps
 from chatfiles.runtime.threads import Threads
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
@@ -25,16 +25,19 @@ from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
-from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
+from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 
 __all__ = ["workspace_service"]
 
 _log = Logger()
 
-#: Threads for file operations that may block.
-FILE_THREADS = 16
+#: Threads for the files of one root, for uploads, and for the secrets.  There are enough for all of
+#: them, so that a file system that hangs takes no thread that another one needs.
+THREADS_PER_OWNER = 16
+#: Seconds in which file systems have to respond before the role listens without them.
+START_TIMEOUT = 5.0
 #: Seconds that uploads have, at least, to take back what they have made when the role stops.
 LETTING_GO = 5.0
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
@@ -63,8 +66,15 @@ def workspace_service(
         deny = DenyRules(settings.deny)
     except ValueError as error:
         raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
-    store = FileStore(settings.roots, deny, (secret_path, token_path))
-    threads = Threads(reactor, "chatfiles-file", FILE_THREADS, abandon=True)
+    store = FileStore(settings.roots, deny, (secret_path, token_path), find=False)
+    owners = (*settings.roots, SECRET_OWNER, UPLOAD_OWNER)
+    threads = Threads(
+        reactor,
+        "chatfiles-file",
+        THREADS_PER_OWNER * len(owners),
+        per_owner=THREADS_PER_OWNER,
+        abandon=True,
+    )
     secret = SecretFile(secret_path)
     enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
@@ -94,15 +104,7 @@ def workspace_service(
 
     async def begin() -> None:
         threads.start()
-        for root, path in await threads.run(store.missing):
-            _log.warn(
-                "--root={root}={path}: there is no such directory",
-                root=os.fsdecode(root),
-                path=os.fsdecode(path),
-            )
-        swept = await threads.run(uploads.sweep)
-        if swept:
-            _log.info("removed {count} uploads that a killed process left", count=swept)
+        await _prepare(clock, threads, settings, store, uploads)
 
     async def end() -> None:
         if enrolment is not None and enrolment.running:
@@ -130,6 +132,35 @@ def workspace_service(
     )
 
 
+async def _prepare(
+    clock: IReactorTime,
+    threads: Threads,
+    settings: WorkspaceSettings,
+    store: FileStore,
+    uploads: UploadDirectory,
+) -> None:
+    """Examine roots, credentials and uploads.  What hangs is not waited for."""
+
+    def look(root: bytes) -> None:
+        store.find_root(root)
+        if store.is_missing(root):
+            _log.warn("{root}: there is no such directory", root=shown[root])
+
+    def sweep() -> None:
+        if count := uploads.sweep():
+            _log.info("removed {count} uploads that a killed process left", count=count)
+
+    shown = {
+        root: f"--root={os.fsdecode(root)}={os.fsdecode(path)}"
+        for root, path in settings.roots.items()
+    }
+    looks = {shown[root]: threads.run(look, root, owner=root) for root in settings.roots}
+    looks["--configs-dir"] = threads.run(store.find_credentials, owner=SECRET_OWNER)
+    looks["the sweep of uploads"] = threads.run(sweep, owner=UPLOAD_OWNER)
+    for name in await wait_for_steps(looks, START_TIMEOUT, clock):
+        _log.warn("{name}: the file system does not respond; starting without it", name=name)
+
+
 def _enrolment(
     reactor: Any,
     settings: WorkspaceSettings,
@@ -148,5 +179,5 @@ def _enrolment(
         settings.advertise,
         secret,
         token,
-        in_thread=threads.run,
+        in_thread=partial(threads.run, owner=SECRET_OWNER),
     )

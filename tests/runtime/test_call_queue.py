@@ -187,7 +187,9 @@ class CallQueueTests(_Queue):
 
     def test_many_deadlines_in_one_turn(self) -> None:
         """Thousands that are told in one turn would hold up everything else."""
-        results = [self.queue.submit("a", timeout=1) for _ in range(3 * PER_TURN)]
+        results: list[Deferred[Any]] = [
+            self.queue.submit("a", timeout=1) for _ in range(3 * PER_TURN)
+        ]
         settled = self.queue.settled()
         told: list[object] = []
         for result in results:
@@ -210,7 +212,7 @@ class CallQueueTests(_Queue):
         waiting = [self.queue.submit(name) for name in "abc"]
         refused = self.failureResultOf(self.queue.submit("d"), Unavailable).value
         self.assertIsNotNone(refused.retry_after)
-        must = self.queue.submit("e", refusable=False)
+        must: Deferred[Any] = self.queue.submit("e", refusable=False)
         for n in range(4):
             self.started[n].finish(n)
         self.assertEqual([self.successResultOf(each) for each in [*waiting, must]], [0, 1, 2, 3])
@@ -243,7 +245,7 @@ class CallQueueTests(_Queue):
             call.finish(Failure(OSError()))
 
         queue = CallQueue(start, self.clock, Limits(0))
-        results = [queue.submit(work) for work in ["raises", *range(2000)]]
+        results: list[Deferred[Any]] = [queue.submit(work) for work in ["raises", *range(2000)]]
         queue.resize(1)
         self.failureResultOf(results[0], Unavailable)
         for result in results[1:]:
@@ -253,7 +255,9 @@ class CallQueueTests(_Queue):
     def test_fail_queued(self) -> None:
         """Calls would wait for workers that cannot come."""
         self.make(running=1)
-        results = [self.queue.submit(n, owner=n % 3, timeout=9) for n in range(5)]
+        results: list[Deferred[Any]] = [
+            self.queue.submit(n, owner=n % 3, timeout=9) for n in range(5)
+        ]
         self.queue.fail_queued(RegistryUnavailable())
         self.assertNoResult(results[0])
         for result in results[1:]:
@@ -274,7 +278,7 @@ class CallQueueTests(_Queue):
         """A role would end while something runs, or while a result leads to more."""
         self.successResultOf(self.queue.settled())
         self.queue.submit("a").addCallback(lambda _: self.queue.submit("b"))
-        given_up = self.queue.submit("c")
+        given_up: Deferred[Any] = self.queue.submit("c")
         given_up.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         settled = self.queue.settled()
         self.started[0].finish(None)
@@ -447,7 +451,7 @@ class RandomTests(SynchronousTestCase):
         started: list[Call[Any]] = []
         queue = CallQueue(started.append, Clock(), Limits(0, 1, 1000))
         ahead: Counter[Hashable] = Counter()
-        places = []
+        places: list[Any] = []
         for owner in owners:
             queue.submit((owner, ahead[owner]), owner=owner)
             ahead[owner] += 1

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Unavailable
@@ -53,7 +54,7 @@ class LookupsTests(SynchronousTestCase):
     def setUp(self):
         """Threads that do nothing until told to."""
         self.threads: list[tuple[str, Deferred[Any]]] = []
-        self.lookups = NameLookup(self.in_thread)
+        self.lookups = NameLookup(self.in_thread, clock=Clock())
 
     def in_thread(self, lookup: Any, host: str) -> Deferred[Any]:
         """Begin a look-up."""
@@ -122,7 +123,7 @@ class QueueTests(SynchronousTestCase):
         """Two threads that do nothing until told to; two names may wait."""
         self.threads: dict[str, Deferred[Any]] = {}
         self.begun: list[str] = []
-        self.lookups = NameLookup(self.in_thread, threads=2, most_waiting=2)
+        self.lookups = NameLookup(self.in_thread, clock=Clock(), threads=2, most_waiting=2)
 
     def in_thread(self, _lookup: Any, host: str) -> Deferred[Any]:
         """Begin a look-up."""

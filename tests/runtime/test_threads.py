@@ -23,7 +23,7 @@ class ThreadsTests(TestCase):
     """With a pool of two."""
 
     def setUp(self) -> None:
-        self.threads = Threads(reactor, "test", 2)  # type: ignore[arg-type]
+        self.threads = Threads(reactor, "test", 2)
         self.threads.start()
         self.addCleanup(self.threads.stop)
 
@@ -59,7 +59,7 @@ class ThreadsTests(TestCase):
 
     async def test_none_can_be_started(self) -> None:
         """A call that cannot be made would be waited for when the role stops, or be a 500."""
-        threads = Threads(reactor, "test", 1)  # type: ignore[arg-type]
+        threads = Threads(reactor, "test", 1)
         threads.start()
         self.addCleanup(threads.stop)
 
@@ -107,7 +107,7 @@ class ThreadsTests(TestCase):
 
     async def test_asked_before_the_start(self) -> None:
         """What is asked for while a role starts would never be done."""
-        threads = Threads(reactor, "later", 1)  # type: ignore[arg-type]
+        threads = Threads(reactor, "later", 1)
         waiting = threads.run(lambda: 1)
         self.assertFalse(waiting.called)
         threads.start()
@@ -145,7 +145,7 @@ class ThreadsTests(TestCase):
 
     def test_settled_before_the_start(self) -> None:
         """A role that never began could not end."""
-        threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]
+        threads = Threads(reactor, "never", 1)
         threads.run(lambda: None)
         self.successResultOf(threads.settled())
 
@@ -164,7 +164,7 @@ class ThreadsTests(TestCase):
 
     async def test_nothing_to_abandon(self) -> None:
         """Threads would be left behind that have nothing to do."""
-        threads = Threads(reactor, "idle", 1, abandon=True)  # type: ignore[arg-type]
+        threads = Threads(reactor, "idle", 1, abandon=True)
         threads.start()
         thread = await threads.run(threading.current_thread)
         await threads.settled()
@@ -173,7 +173,7 @@ class ThreadsTests(TestCase):
 
     def test_stop(self) -> None:
         """A role that never began could not end; or one that ended not end again."""
-        threads = Threads(reactor, "never", 1)  # type: ignore[arg-type]
+        threads = Threads(reactor, "never", 1)
         threads.stop()
         threads.start()
         threads.stop()

@@ -423,6 +423,7 @@ class InodeTests(SynchronousTestCase):
 
     def make_inodes(self) -> CredentialInodes:
         inodes = CredentialInodes([self.path, self.top + b"/none"])
+        inodes.look()
         self.addCleanup(inodes.close)
         return inodes
 

@@ -41,7 +41,16 @@ class CredentialInodes:
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._near = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
-        with suppress(OSError):  # `include` raises it when a request needs the answer
+
+    @property
+    def directories(self) -> list[bytes]:
+        """The directories of the credential files."""
+        return list(self._near)
+
+    def look(self) -> None:
+        """Note which inodes hold a credential now.  Blocks."""
+        # `include` raises the error when a request needs the answer.
+        with self._lock, suppress(OSError):
             self._examine_all()
 
     def include(self, facts: os.stat_result) -> bool:

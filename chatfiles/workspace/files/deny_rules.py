@@ -105,7 +105,7 @@ class Glob:
         folded = _normal(glob)
         self._automaton = _compile(folded)
         self._prefix = folded[: next((n for n, c in enumerate(folded) if c in b"*?"), len(folded))]
-        if not any(self._may_reach(root) for root in ROOTS):
+        if not any(self.may_reach(root) for root in ROOTS):
             raise ValueError(_sentence(glob, "must be under " + _named(ROOTS)))
 
     def __repr__(self) -> str:
@@ -120,7 +120,8 @@ class Glob:
             return False
         return self._run(folded)[0]
 
-    def _may_reach(self, root: bytes) -> bool:
+    def may_reach(self, root: bytes) -> bool:
+        """:return: whether the rule may name *root*, or something below or above it."""
         matched, states = self._run(root + b"/")
         return matched or states != 0
 
@@ -147,6 +148,13 @@ class DenyRules:
 
     def __init__(self, extra: Iterable[bytes] = ()) -> None:
         self.globs: tuple[Glob, ...] = tuple(Glob(glob) for glob in (*DEFAULT_GLOBS, *extra))
+
+    def concern(self, root: bytes) -> bool:
+        """
+        :param root: a virtual path.
+        :return: whether some path at *root* or below it may be hidden.
+        """
+        return any(glob.may_reach(root) for glob in self.globs)
 
     def denies(self, raw: bytes) -> bool:
         """

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from zope.interface import implementer
 
 from chatfiles.errors import Forbidden, NotARegularFile, ReadFailed, Unavailable
 from chatfiles.model import FileFacts
-from chatfiles.posix.filesystems import is_on_disk
+from chatfiles.posix.filesystems import is_on_disk, mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath
 from chatfiles.workspace.files.cached_directory import CachedDirectory
@@ -30,6 +31,9 @@ from chatfiles.workspace.files.path_aliases import PathAliases
 
 __all__ = ["FileStore"]
 
+#: Stands for the directories of the credentials among the roots whose place is not known.
+_CREDENTIALS = b""
+
 
 class _Root:
     """
@@ -42,18 +46,34 @@ class _Root:
 
     :param root: its name.
     :ivar path: its directory, absolute.
+    :ivar real_path: *path* without symlinks, as it was when the role started; ``None`` until `find`
+        has returned.
     :ivar expected: whether the directory must exist: it existed before, or the operator configured
         it.  If it is missing then, requests fail with 500.  A root that is not expected, such as
         ``/plugins`` on a machine without plugins, has no files.
     """
 
-    __slots__ = ("_near", "_plain", "expected", "path")
+    __slots__ = ("_lock", "_near", "expected", "path", "real_path")
 
     def __init__(self, root: bytes, directory: bytes) -> None:
         self.path = os.path.abspath(directory)
-        self._plain = os.path.realpath(self.path) == self.path
+        self.real_path: bytes | None = None
+        self.expected = self.path != root
         self._near = CachedDirectory(self.path)
-        self.expected = self.path != root or os.path.isdir(self.path)
+        self._lock = threading.Lock()
+
+    def find(self) -> None:
+        """Find out `real_path`, the first time.  Blocks, unless the root is a mount point."""
+        with self._lock:
+            if self.real_path is None:
+                is_mounted = self.path in mount_points()
+                real_path = self.path if is_mounted else os.path.realpath(self.path)
+                self.expected |= is_mounted or os.path.isdir(self.path)
+                self.real_path = real_path
+
+    @property
+    def _plain(self) -> bool:
+        return self.real_path == self.path
 
     def open(self, mechanism: Mechanism | None) -> int:
         """:raise OSError: it is missing, or not a directory.  Blocks."""
@@ -95,6 +115,9 @@ class FileStore:
     :param credentials: paths of the role's credential files.  Their inodes are never served, and
         the deny rules for ``/configs`` apply to their directories too.
     :param mechanism: how paths are resolved (`chatfiles.posix.openat2`), for tests.
+    :param find: find out where the roots and credentials are.  This blocks.  Otherwise, `find_root`
+        is to be called in a thread for each root, and `find_credentials` once; files of a root are
+        served when it has been found.
     :raise ValueError: a root is not one of `ROOTS`.
     """
 
@@ -105,22 +128,54 @@ class FileStore:
         credentials: Iterable[str | bytes] = (),
         *,
         mechanism: Mechanism | None = None,
+        find: bool = True,
     ) -> None:
         for root in roots:
             if root not in ROOTS:
                 raise ValueError(f"not a root: {root!r}")
         self._roots = {root: _Root(root, os.fsencode(path)) for root, path in roots.items()}
         self._deny = deny
-        kept = [os.path.abspath(os.fsencode(path)) for path in credentials]
-        self._credentials = CredentialInodes(kept)
-        self._aliases = PathAliases(
-            [(name, os.path.realpath(root.path)) for name, root in self._roots.items()],
-            [(b"/configs", os.path.realpath(os.path.dirname(path))) for path in kept],
-        )
+        self._credentials = CredentialInodes(credentials)
+        self._credential_places: list[bytes] | None = None
         self._mechanism = mechanism
+        self._lock = threading.Lock()
+        self._update_places()
+        if find:
+            for each in self._roots.values():
+                each.find()
+            self.find_credentials()
+
+    def find_root(self, root: bytes) -> None:
+        """Find out where the directory of *root* is, unless that is known.  Blocks."""
+        if self._roots[root].real_path is None:
+            self._roots[root].find()
+            self._update_places()
+
+    def find_credentials(self) -> None:
+        """Find out where the credential files are, and which inodes they have.  Blocks."""
+        directories = self._credentials.directories
+        self._credential_places = [os.path.realpath(directory) for directory in directories]
+        self._update_places()
+        self._credentials.look()
+
+    def _update_places(self) -> None:
+        with self._lock:
+            found = {name: root.real_path for name, root in self._roots.items()}
+            places = self._credential_places
+            self._aliases = PathAliases(
+                [(name, place) for name, place in found.items() if place is not None],
+                [(b"/configs", place) for place in places or ()],
+            )
+            # Last: who finds nothing unknown here finds the aliases of everything above.
+            unknown = {name for name, place in found.items() if place is None}
+            self._unknown = {name for name in unknown if self._deny.concern(name)}
+            if places is None:
+                self._unknown.add(_CREDENTIALS)
 
     def open(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open`; a root that is not configured is a missing file."""
+        if path.root in self._roots:
+            self.find_root(path.root)
         root = self._allowed_root(path)
         root_fd = self._open_root(root)
         try:
@@ -146,10 +201,15 @@ class FileStore:
         return _unless(self._credentials.include_at_once, file, facts)
 
     def _allowed_root(self, path: VirtualPath) -> _Root:
-        """:return: the root of the path, if no rule hides the path."""
+        """
+        :return: the root of the path, if no rule hides the path.
+        :raise Unavailable: it may lead to a place that a rule is about, and that is not known yet.
+        """
         root = self._roots.get(path.root)
         if root is None or self._deny.denies(path.raw):
             raise file_not_found()
+        if self._unknown - {path.root}:
+            raise Unavailable("another root does not answer — retry later", retry_after=30)
         if any(map(self._deny.denies, self._aliases.of(path.root, path.raw))):
             raise file_not_found()
         if not path.segments:
@@ -165,15 +225,13 @@ class FileStore:
         """
         if root not in self._roots:
             raise file_not_found()
+        self.find_root(root)
         return self._open_root(self._roots[root])
 
-    def missing(self) -> list[tuple[bytes, bytes]]:
-        """:return: the roots whose directories should exist but do not, with those directories."""
-        return [
-            (name, root.path)
-            for name, root in self._roots.items()
-            if root.expected and not os.path.isdir(root.path)
-        ]
+    def is_missing(self, root: bytes) -> bool:
+        """:return: whether the directory of *root* should exist but does not.  Blocks."""
+        place = self._roots[root]
+        return place.expected and not os.path.isdir(place.path)
 
     def close(self) -> None:
         """Release what the store keeps open.  Opened files stay open.  Idempotent."""

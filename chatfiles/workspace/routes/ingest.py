@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from chatfiles.http.server.endpoint import Endpoint, JSONResponse
 from chatfiles.http.server.request import Request
@@ -12,8 +13,8 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder
-from chatfiles.workspace.secret_file import SecretFile, require_secret
-from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
+from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
 
 __all__ = ["Ingest", "IngestContext"]
@@ -47,14 +48,17 @@ class Ingest(Endpoint):
         """Judge the head, then take the body as it arrives."""
         context = self._context
         fields = request.requestHeaders
-        await context.threads.run(require_secret, context.secret, bearer(fields))
+        await context.threads.run(
+            require_secret, context.secret, bearer(fields), owner=SECRET_OWNER
+        )
         # A platform that closes its side has left, or lost its own caller.
         request.ends_with_caller = request.relayed
         boundary = check_upload_head(fields, request.body.length, context.limits.request_bytes)
         feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
             request.body,
             Ingestion(context.directory, context.limits, boundary),
-            context.threads.run,
+            # Never refused: each waits for one call at a time, and no upload may be left half done.
+            partial(context.threads.run, owner=UPLOAD_OWNER, refusable=False),
             request.is_awaited,
         )
         request.body.deliver(feeder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,13 +22,13 @@ from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules import conditional_requests, file_headers
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.virtual_paths import check_form
+from chatfiles.rules.virtual_paths import ROOTS, check_form
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.file_sender import file_sender, in_flight_limit
 from chatfiles.streams.file_source import FileSource
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_file import OpenFile
-from chatfiles.workspace.secret_file import SecretFile, require_secret
+from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
 
 __all__ = ["FileRead", "WorkspaceContext"]
 
@@ -81,7 +81,7 @@ class FileRead(Endpoint):
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)
         context, file = self._context, found.file
-        request.transfer.own(partial(self._close, file))
+        request.transfer.own(partial(self._close, file, _owner(query)))
         inline = file_headers.wants_inline(query.get(b"disposition", []))
         now_ns = context.now_ns()
         decision = conditional_requests.decide(
@@ -107,22 +107,24 @@ class FileRead(Endpoint):
             end = decision.first + decision.length
             request.write(found.content[decision.first : end])
         else:
-            await self._send(request, file, decision.first, decision.length)
+            await self._send(request, query, file, decision.first, decision.length)
         return None
 
     async def _found(self, presented: str | None, query: Query) -> _Found:
         """:return: what the request names; without a thread if the kernel has it in memory."""
         with suppress(WouldWait):
             return self._find(presented, query, at_once=True)
+        owner = _owner(query)
         return await self._context.threads.run_or_discard(
-            lambda late: self._close(late.file), self._find, presented, query
+            lambda late: self._close(late.file, owner), self._find, presented, query, owner=owner
         )
 
-    def _close(self, file: OpenFile) -> None:
+    def _close(self, file: OpenFile, owner: Hashable) -> None:
         if file.local:
             file.close()
         else:
-            self._context.threads.run(file.close).addErrback(lambda _: None)
+            closing = self._context.threads.run(file.close, owner=owner, refusable=False)
+            closing.addErrback(lambda _: None)
 
     def _find(self, presented: str | None, query: Query, *, at_once: bool = False) -> _Found:
         """Check the secret, then the path, then open the file."""
@@ -137,7 +139,9 @@ class FileRead(Endpoint):
             file.close()
             raise
 
-    async def _send(self, request: Request, file: OpenFile, first: int, length: int) -> None:
+    async def _send(
+        self, request: Request, query: Query, file: OpenFile, first: int, length: int
+    ) -> None:
         context, transfer = self._context, request.transfer
         request.write(b"")  # the head
         sender = file_sender(
@@ -145,7 +149,7 @@ class FileRead(Endpoint):
             FileSource(file),
             first,
             length,
-            context.threads.run,
+            partial(context.threads.run, owner=_owner(query)),
             context.tail,
             transfer.set_backpressure,
         )
@@ -155,6 +159,13 @@ class FileRead(Endpoint):
         )
         sender.start()
         await sender.done
+
+
+def _owner(query: Query) -> Hashable:
+    """:return: whose threads a request takes: of the root that it names."""
+    path = query.get(b"path", [b""])[0]
+    root = b"/" + path[1:].partition(b"/")[0]
+    return root if root in ROOTS else SECRET_OWNER  # it ends with a look at the secret
 
 
 def _small_content(file: OpenFile, flags: int) -> bytes | None:

@@ -12,10 +12,11 @@ from chatfiles.http.server.endpoint import Branch
 from chatfiles.http.server.probes import Health, Ready
 from chatfiles.workspace.routes.ingest import Ingest, IngestContext
 from chatfiles.workspace.routes.read import FileRead, WorkspaceContext
+from chatfiles.workspace.secret_file import SECRET_OWNER
 
 __all__ = ["workspace_tree"]
 
-#: Seconds in which a thread has to have looked whether the role is ready.
+#: Seconds in which a thread has to have read the inbound secret.
 READY_TIMEOUT = 2.0
 
 
@@ -23,12 +24,14 @@ def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Resource
     """:return: the resource tree of a workspace."""
 
     async def check() -> None:
-        looked = context.threads.run(context.secret.present)
+        looked = context.threads.run(context.secret.present, owner=SECRET_OWNER)
         looked.addTimeout(READY_TIMEOUT, context.clock)
         try:
             present = await looked
         except defer.TimeoutError:
-            raise Unavailable("the file system does not answer", retry_after=30) from None
+            raise Unavailable(
+                "the file system of the inbound secret does not answer", retry_after=30
+            ) from None
         if not present:
             raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
 

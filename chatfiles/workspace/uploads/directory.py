@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable
 
 from chatfiles.errors import (
@@ -28,8 +29,10 @@ from chatfiles.workspace.uploads.unpublished_file import (
     can_name_later,
 )
 
-__all__ = ["UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
+__all__ = ["UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 
+#: The owner of calls for a thread that concern uploads (`chatfiles.runtime.threads`).
+UPLOAD_OWNER = "uploads"
 #: The directory below ``/workspace`` (CONTRACT 7).
 UPLOAD_SEGMENTS = (b".molecule", b"chat-uploads")
 
@@ -57,14 +60,21 @@ class UploadDirectory:
     def __init__(self, open_root: Callable[[], int], *, unnamed: bool = True) -> None:
         self._open_root = open_root
         self._unnamed: bool | None = None if unnamed else False
+        self._sweeping = threading.Lock()
 
-    def open(self, *, create: bool = True) -> int:
+    def open(self) -> int:
         """
-        :param create: create missing directories, mode 0700.
+        Open the directory; what is missing is created, mode 0700.  Waits until `sweep`, if it has
+        begun, has returned: it must not take new files for what a killed process left.
+
         :return: a descriptor of the directory.
         :raise OSError: it cannot be opened; ``ELOOP`` or ``ENOTDIR`` if it is not a directory.
         :raise WriteFailed: ``/workspace`` is missing.
         """
+        with self._sweeping:
+            return self._open(create=True)
+
+    def _open(self, *, create: bool) -> int:
         try:
             fd = self._open_root()
         except (NotFound, ReadFailed) as error:
@@ -91,8 +101,12 @@ class UploadDirectory:
 
         :return: how many files.
         """
+        with self._sweeping:
+            return self._sweep()
+
+    def _sweep(self) -> int:
         try:
-            fd = self.open(create=False)
+            fd = self._open(create=False)
         except (OSError, ChatfilesError):
             return 0
         try:

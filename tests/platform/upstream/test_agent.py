@@ -18,6 +18,7 @@ from twisted.internet import error, reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -157,7 +158,7 @@ class UpstreamTestCase(SynchronousTestCase):
         """Begin anew."""
         self.reactor = MemoryReactorClock()
         self.found: list[Any] = []
-        lookups = NameLookup(lambda _lookup, _host: self.found.pop(0))
+        lookups = NameLookup(lambda _lookup, _host: self.found.pop(0), clock=Clock())
         dialer = Dialer(self.reactor, AddressPolicy(), lookups, connect_timeout=5.0)
         self.agent = UpstreamAgent(dialer, header_timeout=30.0, idle_timeout=20.0)
         self.wires: list[Wire] = []
@@ -1154,7 +1155,7 @@ class SocketTests(TestCase):
         port: Any = reactor.listenTCP(0, self.server, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         policy = AddressPolicy(parse_networks(["127.0.0.0/8"]))
-        lookups = NameLookup(lambda _lookup, host: self.fail(f"looked up {host}"))
+        lookups = NameLookup(lambda _lookup, host: self.fail(f"looked up {host}"), clock=Clock())
         self.agent = UpstreamAgent(Dialer(reactor, policy, lookups))
         self.addCleanup(self.agent.close)
         return b"http://127.0.0.1:%d/x" % port.getHost().port
@@ -1242,7 +1243,9 @@ class SocketTests(TestCase):
             Dialer(
                 reactor,
                 AddressPolicy(parse_networks(["127.0.0.0/8"])),
-                NameLookup(lambda _lookup, _host: succeed([ip_address("127.0.0.1")])),
+                NameLookup(
+                    lambda _lookup, _host: succeed([ip_address("127.0.0.1")]), clock=Clock()
+                ),
                 tls=BrowserLikePolicyForHTTPS(
                     Certificate.loadPEM(authority.public_bytes(Encoding.PEM))
                 ),

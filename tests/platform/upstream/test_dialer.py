@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -44,7 +45,7 @@ class Names:
 
     def lookups(self) -> NameLookup:
         """:return: look-ups that ask here."""
-        return NameLookup(self.in_thread)
+        return NameLookup(self.in_thread, clock=Clock())
 
     def in_thread(self, _lookup: object, host: str) -> Deferred[Any]:
         """Answer from what is written down."""

@@ -75,7 +75,7 @@ class PostgresConnector:
         self._names = {host.name for host in address.hosts if host.name}
         count = len(self._names)
         self._threads = Threads(reactor, "chatfiles-registry-lookup", count, abandon=True)
-        self._lookups = NameLookup(self._threads.run, lookup, threads=count)
+        self._lookups = NameLookup(self._threads.run, lookup, clock=reactor, threads=count)
         self._known: dict[str, Sequence[IPAddress]] = {}
         self._lookup_error = ""
         self._closed = False
