@@ -7,34 +7,29 @@ What may happen when is in `connection_state`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from twisted.internet.interfaces import (
-    IAddress,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    ISSLTransport,
-    ITCPTransport,
-)
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout, Unavailable
 from chatfiles.http.chunked import MalformedChunks
-from chatfiles.http.message_head import request as request_head
+from chatfiles.http.message_head.request import RequestHead
+from chatfiles.http.server.channel import Channel
 from chatfiles.http.server.chunked_body import ChunkedBody
 from chatfiles.http.server.connection_state import Event, State, next_state
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import LOOK, DisconnectCheck
+from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
-from chatfiles.http.server.refusal import refusal
+from chatfiles.http.server.refusal import refusal_of
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.request_body import BodyDecoder, FixedLengthBody
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
-from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
+from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain
 
 __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 
@@ -42,10 +37,6 @@ __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 EAGER_BYTES = 16 * 1024
 #: Requests of one connection that are served in a row before other connections have their turn.
 REQUESTS_PER_TURN = 50
-
-_HEAD_END = b"\r\n\r\n"
-#: What may precede a head without being a part of it (RFC 9112, 2.2).
-_BLANK = (b"", b"\r", b"\r\n")
 
 # States in which received bytes are handled, as a head or as a body; and those that ignore them.
 _HEADS = frozenset({State.IDLE, State.HEAD})
@@ -62,60 +53,34 @@ _SECONDS: dict[State, float | None] = {
 }
 
 
-class _Unpausable:
-    """Stands for a transport, such as one of tests, that has no back-pressure."""
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        pass
-
-    def unregisterProducer(self) -> None:
-        pass
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class ServerConnection(Protocol):
+@implementer(IHalfCloseableProtocol)
+class ServerConnection(Channel):
     """
     Receives the requests of one client and lets each be served before it goes on to the next.
-
-    It is the transport's producer: the transport pauses it when the client reads too slowly.
 
     :param site: what it belongs to.
     :param request_factory: makes a request from its connection.
     :ivar state: see `connection_state`.
-    :ivar peer: the address at the other end; ``None`` where it has none, as on a Unix socket.
     :ivar persistent: another request may follow the one that is served.
-    :ivar send_blocked: the client has not read enough for more to be sent.
     :ivar peer_finished: the client sends no more.
     """
-
-    peer: str | None = None
 
     def __init__(
         self, site: ConnectionSite, request_factory: Callable[[ServerConnection], Request]
     ) -> None:
+        super().__init__()
         self.site = site
         self.state = State.IDLE
         self.persistent = True
-        self.send_blocked = False
         self.peer_finished = False
         self._request_factory = request_factory
         self._request: Request | None = None
-        self._producer: Any = None
-        self._pulled = False
         self._received = b""
-        self._partial = request_head.PartialHead()
-        self._head_by: float | None = None
+        self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
         self._working = False
         self._served = 0
         self._reading = True
-        self._read_size = SMALL_READ
         self._lingered = 0
         self._stall_factor = 1
         self._last_response: LastResponse | None = None
@@ -128,16 +93,10 @@ class ServerConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Begin to wait for a head."""
-        transport: Any = self.transport
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-        self._network = transport if IPushProducer.providedBy(transport) else _Unpausable()
-        self._network.registerProducer(self, True)
-        self._addresses = transport.getPeer(), transport.getHost()
-        self.peer = getattr(self._addresses[0], "host", None)
-        self._check = DisconnectCheck(transport)
+        super().connectionMade()
+        self._check = DisconnectCheck(self.transport)
         self.site.channels.add(self)
-        self._head_by = self.site.reactor.seconds() + self.site.header_timeout
+        self._head.begin()
         self._restart_deadline()
 
     def dataReceived(self, data: bytes) -> None:
@@ -170,12 +129,12 @@ class ServerConnection(Protocol):
             return
         self._become(Event.FIN)
         if self.state in (State.ENDING, State.LINGERING):
-            self._close()
+            self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """We send no more."""
         if self.peer_finished:
-            self._close()
+            self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
@@ -188,23 +147,14 @@ class ServerConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""
-        self.send_blocked = True
-        if self._producer is not None:
-            self._producer.pauseProducing()
+        super().pauseProducing()
         self._update_reading()
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
-        self.send_blocked = False
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        super().resumeProducing()
         self._next_request()
         self._update_reading()
-
-    def stopProducing(self) -> None:
-        """The transport is about to be gone."""
-        if self._producer is not None:
-            self._producer.stopProducing()
 
     # -- heads and bodies
 
@@ -238,56 +188,33 @@ class ServerConnection(Protocol):
             self._restart_deadline()
 
     def _read_head(self) -> bool:
-        received = self._received
-        if received in _BLANK:
+        if is_blank(self._received):
             return False
-        self._begin_head()
-        head, end, rest = received.partition(_HEAD_END)
-        if len(head) > request_head.MAX_HEAD_BYTES + (0 if end else len(_HEAD_END) - 1):
-            self.refuse(request_head.too_large(received), received)
-        elif end:
-            self._received = rest
-            self._head_received(head)
-        else:
-            self._check_partial_head()
-        return bool(end)
-
-    def _begin_head(self) -> None:
         if self.state is State.IDLE:
             self._become(Event.BYTES)
-
-    def _check_partial_head(self) -> None:
         try:
-            self._partial.check(self._received)
-        except ChatfilesError as error:
-            self.refuse(error, self._received)
+            head, self._received = self._head.read(self._received)
+        except HeadRefused as refused:
+            self.refuse(refused.error, refused.part, whole=refused.whole)
+            return False
+        if head is not None:
+            self._serve(head)
+        return head is not None
 
-    def _head_received(self, part: bytes) -> None:
-        """
-        :param part: a whole head, without the empty line at its end.
-        """
-        self._partial, self._head_by = request_head.PartialHead(), None
-        try:
-            head = request_head.read_head(part)
-        except ChatfilesError as error:
-            self.refuse(error, part, whole=True)
-            return
+    def _serve(self, head: RequestHead) -> None:
         self.persistent = head.persistent and not self.site.draining
         self._request = request = self._request_factory(self)
-        if head.length == 0:
-            self._become(Event.REQUEST)
-        else:
+        if head.length != 0:
             self._decoder = self._decoder_for(head.length, request)
-            self._become(Event.UPLOAD)
+        self._become(Event.REQUEST if head.length == 0 else Event.UPLOAD)
         request.head_received(head)
 
     def _decoder_for(self, length: int | None, request: Request) -> BodyDecoder:
-        def received(data: bytes) -> None:
-            request.body.data_received(data)
-
         if length is None:
-            return ChunkedBody(received, self._body_ended, lambda: self.resize_reads(TINY_READ))
-        return FixedLengthBody(length, received, self._body_ended)
+            return ChunkedBody(
+                request.data_received, self._body_ended, lambda: self.resize_reads(TINY_READ)
+            )
+        return FixedLengthBody(length, request.data_received, self._body_ended)
 
     def _read_body(self) -> None:
         data, self._received = self._received, b""
@@ -326,14 +253,6 @@ class ServerConnection(Protocol):
             self._become(Event.RESUME)
             self._settle()
 
-    def resize_reads(self, size: int) -> None:
-        """
-        :param size: bytes of one read of the socket, until the end of the body.
-        """
-        if size != self._read_size and (size <= SMALL_READ or is_plain(self.transport)):
-            self._read_size = size
-            read_at_most(self.transport, size)
-
     def send_continue(self) -> None:
         """
         Ask for a body whose sender waits to be asked (RFC 9110, 10.1.1).  Twisted's own connection
@@ -351,58 +270,6 @@ class ServerConnection(Protocol):
             self.cut("client_left")
 
     # -- the request's side: its response
-
-    def getPeer(self) -> IAddress:
-        """:return: the address at the other end."""
-        return self._addresses[0]
-
-    def getHost(self) -> IAddress:
-        """:return: our own address."""
-        return self._addresses[1]
-
-    def isSecure(self) -> bool:
-        """:return: whether the transport is TLS."""
-        return ISSLTransport.providedBy(self.transport)
-
-    def write(self, data: bytes) -> None:
-        """
-        :param data: bytes to send.
-        """
-        transport: Any = self.transport
-        transport.write(data)
-
-    def writeSequence(self, pieces: Sequence[bytes]) -> None:
-        """
-        :param pieces: bytes to send.
-        """
-        transport: Any = self.transport
-        transport.writeSequence(pieces)
-
-    def loseConnection(self) -> None:
-        """Close the connection when all has been sent, whatever is being served."""
-        self._close()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """
-        :param producer: makes the body of a response.
-        :param streaming: it is paused and resumed; otherwise it is called whenever all was sent.
-        """
-        if self._producer is not None:
-            raise RuntimeError(f"{producer} cannot replace {self._producer}")
-        self._producer, self._pulled = producer, not streaming
-        if not streaming:
-            self._network.unregisterProducer()
-            transport: Any = self.transport
-            transport.registerProducer(producer, False)
-
-    def unregisterProducer(self) -> None:
-        """The producer has made the whole body."""
-        self._producer = None
-        if self._pulled:
-            self._pulled = False
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            self._network.registerProducer(self, True)
 
     def answered_early(self) -> None:
         """The response is complete, and the request's body is not."""
@@ -428,7 +295,7 @@ class ServerConnection(Protocol):
             self._next_request()
         else:
             self._become(Event.ANSWERED_LAST)
-            self._close()
+            self.loseConnection()
         self._settle()
 
     def _next_request(self) -> None:
@@ -484,10 +351,10 @@ class ServerConnection(Protocol):
         return _SECONDS.get(self.state, self.site.idle_timeout)
 
     def _seconds_for_head(self) -> float:
-        now, idle_timeout = self.site.reactor.seconds(), self.site.idle_timeout
-        if self.state is State.HEAD and self._head_by is None:
-            self._head_by = now + self.site.header_timeout  # in total, however often a byte comes
-        return idle_timeout if self._head_by is None else min(idle_timeout, self._head_by - now)
+        if self.state is State.HEAD:
+            self._head.begin()
+        left = self._head.seconds_left
+        return self.site.idle_timeout if left is None else min(self.site.idle_timeout, left)
 
     def _late(self) -> None:
         """The deadline of the state has passed."""
@@ -513,7 +380,8 @@ class ServerConnection(Protocol):
         self._next_request()
 
     def _silent(self) -> None:
-        if self._head_by is not None and self._head_by <= self.site.reactor.seconds():
+        left = self._head.seconds_left
+        if left is not None and left <= 0:
             self.abort()  # it never asked for anything
         elif self._is_awaited(self.site.idle_timeout):
             pass
@@ -521,7 +389,7 @@ class ServerConnection(Protocol):
             self.abort()
         else:
             self._become(Event.SILENT)
-            self._close()  # not a reset: it may destroy what has not been read
+            self.loseConnection()  # not a reset: it may destroy what has not been read
 
     def _linger_late(self) -> None:
         if not self._is_awaited(LINGER_SECONDS):
@@ -544,14 +412,7 @@ class ServerConnection(Protocol):
         :param part: what there is of its head.
         :param whole: whether that is all of the head.
         """
-        request_id = self.site.request_id(request_head.values_of(b"x-request-id", part)[0])
-        forwarded, is_all = request_head.values_of(b"x-forwarded-for", part)
-        if not (whole and is_all):  # the line of the nearest proxy may be missing
-            forwarded = []
-        self.site.refused(error, request_id, self.peer, forwarded)
-        response = refusal(error, request_id, self.site.http_date())
-        if part.removeprefix(b"\r\n").startswith(b"HEAD "):  # RFC 9110, 9.3.2
-            response = response.partition(_HEAD_END)[0] + _HEAD_END
+        response = refusal_of(self.site, self.peer, error, part, whole=whole)
         self.write(response)
         self._linger(Event.REFUSED)
 
@@ -563,22 +424,16 @@ class ServerConnection(Protocol):
         self._settle()
         if is_plain(self.transport):
             self._network.unregisterProducer()
-            transport: Any = self.transport
-            transport.loseWriteConnection()
+            self._transport.loseWriteConnection()
         else:
-            self._close()
-
-    def _close(self) -> None:
-        self._network.unregisterProducer()  # or the transport would wait for it
-        transport: Any = self.transport
-        transport.loseConnection()
+            self.loseConnection()
 
     def abort(self) -> None:
         """
         Reset the connection, so that the client sees an incomplete message.  Of what was written,
         our kernel still gets what it takes at once, such as the head of the response.
         """
-        transport: Any = self.transport
+        transport = self._transport
         if transport is None or self.state is State.CLOSED:
             return
         self._become(Event.ABORT)
@@ -608,7 +463,7 @@ class ServerConnection(Protocol):
         """Close; under TLS the client, such as a pool of connections, may not agree."""
         if is_plain(self.transport):
             self._become(Event.STOP)
-            self._close()
+            self.loseConnection()
             self._settle()
         else:
             self._linger(Event.STOP_TLS)

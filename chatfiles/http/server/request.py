@@ -85,6 +85,12 @@ class Request(server.Request):
             self.setHeader(b"Connection", b"close")
         self.process()
 
+    def data_received(self, data: bytes) -> None:
+        """
+        :param data: some bytes of the body.
+        """
+        self.body.data_received(data)
+
     def body_received(self) -> None:
         """The body is complete."""
         self.body.completed()

@@ -1,0 +1,145 @@
+"""
+What a request of ``twisted.web`` uses of its connection: addresses, writing, and back-pressure.
+
+It stands between one transport and the producer of one response body, and knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, ITCPTransport
+from twisted.internet.protocol import Protocol
+from zope.interface import implementer
+
+from chatfiles.streams.transports import SMALL_READ, is_plain, read_at_most
+
+__all__ = ["Channel"]
+
+
+class _Unpausable:
+    """Stands for a transport, such as one of tests, that has no back-pressure."""
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        pass
+
+    def unregisterProducer(self) -> None:
+        pass
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+
+@implementer(IPushProducer)
+class Channel(Protocol):
+    """
+    A connection, as far as its transport goes.
+
+    It is the transport's producer: the transport pauses it when the other end reads too slowly.
+
+    :ivar peer: the address at the other end; ``None`` where it has none, as on a Unix socket.
+    :ivar send_blocked: the other end has not read enough for more to be sent.
+    """
+
+    peer: str | None = None
+
+    def __init__(self) -> None:
+        self.send_blocked = False
+        self._producer: Any = None
+        self._pulled = False
+        self._read_size = SMALL_READ
+
+    @property
+    def _transport(self) -> Any:
+        return self.transport
+
+    def connectionMade(self) -> None:
+        """The transport is there."""
+        transport = self._transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._network = transport if IPushProducer.providedBy(transport) else _Unpausable()
+        self._network.registerProducer(self, True)
+        self._addresses = transport.getPeer(), transport.getHost()
+        self.peer = getattr(self._addresses[0], "host", None)
+
+    def getPeer(self) -> IAddress:
+        """:return: the address at the other end."""
+        return self._addresses[0]
+
+    def getHost(self) -> IAddress:
+        """:return: our own address."""
+        return self._addresses[1]
+
+    def isSecure(self) -> bool:
+        """:return: whether the transport is TLS."""
+        return ISSLTransport.providedBy(self.transport)
+
+    def write(self, data: bytes) -> None:
+        """
+        :param data: bytes to send.
+        """
+        self._transport.write(data)
+
+    def writeSequence(self, pieces: Sequence[bytes]) -> None:
+        """
+        :param pieces: bytes to send, in order.
+        """
+        self._transport.writeSequence(pieces)
+
+    def loseConnection(self) -> None:
+        """Close the connection when all that was written has been sent."""
+        self._network.unregisterProducer()  # or the transport would wait for it
+        self._transport.loseConnection()
+
+    def resize_reads(self, size: int) -> None:
+        """
+        :param size: bytes of one read of the socket from now on.
+        """
+        if size != self._read_size and (size <= SMALL_READ or is_plain(self.transport)):
+            self._read_size = size
+            read_at_most(self.transport, size)
+
+    # -- a producer of the body of a response
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        :param producer: makes the body of a response.
+        :param streaming: it is paused and resumed; otherwise it is called whenever all was sent.
+        :raise RuntimeError: there is a producer already.
+        """
+        if self._producer is not None:
+            raise RuntimeError(f"{producer} cannot replace {self._producer}")
+        self._producer, self._pulled = producer, not streaming
+        if not streaming:
+            self._network.unregisterProducer()
+            self._transport.registerProducer(producer, False)
+
+    def unregisterProducer(self) -> None:
+        """The producer has made the whole body."""
+        self._producer = None
+        if self._pulled:
+            self._pulled = False
+            self._transport.unregisterProducer()
+            self._network.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self.send_blocked = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty."""
+        self.send_blocked = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The transport is about to be gone."""
+        if self._producer is not None:
+            self._producer.stopProducing()
