@@ -21,7 +21,7 @@ __all__ = [
     "Token",
     "Workspace",
     "new_secret",
-    "parse_workspace_id",
+    "parse_uuid",
     "token_hash",
     "token_prefix",
 ]
@@ -98,7 +98,7 @@ class FileFacts:
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def parse_workspace_id(text: str) -> UUID | None:
+def parse_uuid(text: str) -> UUID | None:
     """
     :param text: the id as it stands in a URL.
     :return: the UUID, or ``None`` unless it is the plain 8-4-4-4-12 form (no braces, no ``urn:``).

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chatfiles.cli.errors import CliError, Exit, warn
-from chatfiles.model import parse_workspace_id
+from chatfiles.model import parse_uuid
 from chatfiles.rules.base_url import parse_base_url
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str |
     """
     if value is None:
         return None
-    parsed = parse_workspace_id(value)
+    parsed = parse_uuid(value)
     if parsed is None:
         raise click.BadParameter(
             f"{value!r} is not an id; ids look like 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d",

@@ -1,11 +1,12 @@
 """
-Who is calling: the one place where the platform judges a credential (CONTRACT 4).
+Checks the credentials of requests: the one place where the platform does so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypedDict
 from uuid import UUID
 
@@ -16,13 +17,37 @@ from chatfiles.platform import error_texts
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer, same_secret
 
-__all__ = ["Authenticator", "Caller", "token_columns"]
+__all__ = ["Access", "Authenticator", "Client", "token_columns"]
+
+
+class Access(Enum):
+    """Who may use a route.  The admin token opens every one of them."""
+
+    #: No credential is read.
+    ANYONE = auto()
+    #: Any token of the workspace in the path.
+    WORKSPACE = auto()
+    #: A token of the workspace in the path, with the scope ``read``.
+    READ = auto()
+    #: A token of the workspace in the path, with the scope ``write``.
+    WRITE = auto()
+    #: Any live token.  The body names the workspace, so the handler calls `Authenticator.for_agent`
+    #: when it has read it.
+    AGENT = auto()
+    #: As `AGENT`; without a credential, too, where registration is open.
+    REGISTER = auto()
+    #: The admin token only.
+    ADMIN = auto()
+
+
+#: The scope that a token of the workspace in the path must have; ``None`` for any.
+_SCOPES = {Access.WORKSPACE: None, Access.READ: Scope.READ, Access.WRITE: Scope.WRITE}
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Client:
     """
-    Somebody with a valid credential.
+    The holder of a valid credential.
 
     :param token: the auth token; ``None`` for the admin.
     """
@@ -35,34 +60,65 @@ class Caller:
         return self.token is None
 
     def owns(self, workspace_id: UUID) -> bool:
-        """:return: whether the credential opens that workspace."""
+        """:return: whether the credential is valid for that workspace."""
         return self.token is None or self.token.workspace_id == workspace_id
 
     def allows(self, scope: Scope) -> bool:
-        """:return: whether the credential is good for that kind of operation."""
+        """:return: whether the credential has that scope."""
         return self.token is None or scope in self.token.scopes
 
 
 class Authenticator:
     """
-    Judges the credentials of requests.
+    Checks the credentials of requests.
 
-    :param admin_token: opens every workspace and the admin routes.
-    :param used: told the id of every token that was accepted.
+    :param registry: where auth tokens are looked up.
+    :param admin_token: is valid for every workspace and route.
+    :param used: is called with the id of every token that was accepted.
+    :param open_registration: whether a workspace without a live token may register without a
+        credential.
     """
 
     def __init__(
-        self, registry: IWorkspaceRegistry, admin_token: str, used: Callable[[UUID], object]
+        self,
+        registry: IWorkspaceRegistry,
+        admin_token: str,
+        used: Callable[[UUID], object],
+        *,
+        open_registration: bool = False,
     ) -> None:
         self._registry = registry
         self._admin_token = admin_token
         self._used = used
+        self._open_registration = open_registration
 
-    async def caller(self, request: Request) -> Caller | None:
+    async def admit(
+        self, request: Request, access: Access, workspace_id: UUID | None = None
+    ) -> None:
         """
-        :return: who presents the credential; ``None`` when there is none.
-        :raise chatfiles.errors.Unauthorized: it is not valid.
-        :raise RegistryUnavailable: nobody can tell.
+        Check that the client may use a route.  Nothing else about the request is checked before:
+        neither the id, nor the query, nor the body.
+
+        :param access: what the table of routes says of the route.
+        :param workspace_id: the id in the path; ``None`` if it is not a UUID, or there is none.
+        :raise chatfiles.errors.Unauthorized: no valid credential, or one of another workspace.
+        :raise Forbidden: the credential is valid but does not allow this.
+        :raise RegistryUnavailable: the credential cannot be checked now.
+        """
+        if access in _SCOPES:
+            await self._for_workspace(request, workspace_id, _SCOPES[access])
+        elif access is Access.ADMIN:
+            await self._admin(request)
+        elif access is Access.AGENT or (access is Access.REGISTER and not self._open_registration):
+            await self._authenticate(request)
+        elif access is Access.REGISTER:
+            await self.client(request)
+
+    async def client(self, request: Request) -> Client | None:
+        """
+        :return: the holder of the credential; ``None`` if there is no credential.
+        :raise chatfiles.errors.Unauthorized: the credential is not valid.
+        :raise RegistryUnavailable: it cannot be checked now.
         """
         presented = bearer(request.requestHeaders)
         if presented is None:
@@ -70,56 +126,69 @@ class Authenticator:
                 raise error_texts.invalid_token()
             return None
         if same_secret(presented, self._admin_token):
-            return Caller(None)
+            return Client(None)
         token = await self._registry.token(token_hash(presented))
         if token is None:
             raise error_texts.invalid_token()
         self._used(token.id)
-        return Caller(token)
+        return Client(token)
 
-    async def authenticate(self, request: Request) -> Caller:
+    async def for_agent(self, request: Request, workspace_id: UUID) -> Client:
         """
-        :return: who is calling.
-        :raise chatfiles.errors.Unauthorized: there is no credential, or it is not valid.
+        Check that the client may act as the agent of a workspace.
+
+        :return: the client.
+        :raise chatfiles.errors.Unauthorized: no valid credential of that workspace.
+        :raise Forbidden: its token lacks the scope ``agent``.
         """
-        caller = await self.caller(request)
-        if caller is None:
+        return _check_agent(await self._authenticate(request), workspace_id)
+
+    async def for_registration(self, request: Request, workspace_id: UUID) -> Client | None:
+        """
+        Check that the client may register a workspace.
+
+        :return: the client; ``None`` if it has no credential and needs none.
+        :raise chatfiles.errors.ChatfilesError: it may not.
+        """
+        client = await self.client(request)
+        if client is not None:
+            return _check_agent(client, workspace_id)
+        # An error of the registry does not prove that there is no token: it propagates.
+        if not self._open_registration or await self._registry.has_live_token(workspace_id):
             raise error_texts.missing_token()
-        return caller
+        return None
 
-    async def admin(self, request: Request) -> None:
-        """
-        Let the admin pass.
+    async def _authenticate(self, request: Request) -> Client:
+        client = await self.client(request)
+        if client is None:
+            raise error_texts.missing_token()
+        return client
 
-        :raise chatfiles.errors.Unauthorized: no valid credential.
-        :raise Forbidden: a workspace's token.
-        """
-        caller = await self.authenticate(request)
-        if not caller.is_admin:
+    async def _admin(self, request: Request) -> None:
+        if not (await self._authenticate(request)).is_admin:
             raise Forbidden("admin token required", code="admin_required")
 
-    async def for_workspace(
+    async def _for_workspace(
         self, request: Request, workspace_id: UUID | None, scope: Scope | None
-    ) -> Caller:
-        """
-        Let the admin pass, and the owner of a token of that workspace.
-
-        :param workspace_id: the id from the URL; ``None`` when it is not a UUID, which is told only
-            to those who hold some valid token.
-        :param scope: what the token has to allow; ``None`` for any token of the workspace.
-        :raise chatfiles.errors.Unauthorized: no credential, or none of that workspace.
-        :raise Forbidden: the token lacks the scope.
-        """
-        caller = await self.authenticate(request)
-        if workspace_id is not None and not caller.owns(workspace_id):
+    ) -> None:
+        """:param workspace_id: ``None`` is let pass: any valid token may learn that it is wrong."""
+        client = await self._authenticate(request)
+        if workspace_id is not None and not client.owns(workspace_id):
             raise error_texts.invalid_token()
-        if scope is not None and not caller.allows(scope):
+        if scope is not None and not client.allows(scope):
             raise error_texts.out_of_scope()
-        return caller
+
+
+def _check_agent(client: Client, workspace_id: UUID) -> Client:
+    if not client.owns(workspace_id):
+        raise error_texts.invalid_token()
+    if not client.allows(Scope.AGENT):
+        raise error_texts.out_of_scope()
+    return client
 
 
 class TokenColumns(TypedDict):
-    """What the registry keeps of a token, as its calls name it."""
+    """What the registry stores of a token, as its calls name it."""
 
     digest: bytes
     prefix: str
@@ -127,5 +196,5 @@ class TokenColumns(TypedDict):
 
 
 def token_columns(token: str, scopes: frozenset[Scope]) -> TokenColumns:
-    """:return: what the registry keeps of a new *token*."""
+    """:return: what the registry stores of a new *token*."""
     return {"digest": token_hash(token), "prefix": token_prefix(token), "scopes": scopes}

@@ -51,7 +51,7 @@ class LastSeenBuffer(Service):
         self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.flush()))
         self._loop.clock = clock
 
-    def note(self, id_: UUID) -> None:
+    def record(self, id_: UUID) -> None:
         """It has just happened to what has this id."""
         self._noted[id_] = self._now()
 

@@ -112,7 +112,9 @@ def platform_service(
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     context = PlatformContext(
         registry=registry,
-        authenticator=Authenticator(registry, admin_token(), uses.note),
+        authenticator=Authenticator(
+            registry, admin_token(), uses.record, open_registration=settings.open_registration
+        ),
         heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent),
@@ -120,7 +122,6 @@ def platform_service(
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
-        open_registration=settings.open_registration,
     )
     site = Site(
         platform_tree(context),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
-from chatfiles.model import parse_workspace_id
+from chatfiles.model import parse_uuid
 from chatfiles.rules.base_url import parse_base_url
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.urls import parse_workspace_url
@@ -129,7 +129,7 @@ def _role(value: str) -> str:
 
 
 def _uuid(value: str) -> str:
-    if parse_workspace_id(value) is None:
+    if parse_uuid(value) is None:
         raise Wrong("a UUID, such as 5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10")
     return value.lower()
 

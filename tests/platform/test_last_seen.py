@@ -52,8 +52,8 @@ class MomentsTests(SynchronousTestCase):
         """Each moment costs a write, or none is ever written."""
         for seconds in range(100):
             self.moment = START + timedelta(seconds=seconds)
-            self.moments.note(FIRST)
-        self.moments.note(SECOND)
+            self.moments.record(FIRST)
+        self.moments.record(SECOND)
         self.assertEqual(self.written, [])
         self.clock.advance(FLUSH_INTERVAL)
         self.assertEqual(self.written, [{FIRST: self.moment, SECOND: self.moment}])
@@ -65,8 +65,8 @@ class MomentsTests(SynchronousTestCase):
         """What the registry cannot take now is lost, or takes the place of something later; or the
         log is filled with it."""
         self.failing = True
-        self.moments.note(FIRST)
-        self.moments.note(SECOND)
+        self.moments.record(FIRST)
+        self.moments.record(SECOND)
         with capturedLogs() as events:
             for _ in range(3):
                 self.clock.advance(FLUSH_INTERVAL)
@@ -75,7 +75,7 @@ class MomentsTests(SynchronousTestCase):
             [f"heartbeats cannot be written yet: {RegistryUnavailable.text}"],
         )
         self.moment = LATER
-        self.moments.note(FIRST)
+        self.moments.record(FIRST)
         self.failing = False
         self.clock.advance(FLUSH_INTERVAL)
         self.assertEqual(self.written[-1], {FIRST: LATER, SECOND: START})
@@ -84,7 +84,7 @@ class MomentsTests(SynchronousTestCase):
         """After an error that nobody has thought of, nothing is written ever again; or the log is
         filled with it."""
         self.failing, self.error = True, TypeError("x")
-        self.moments.note(FIRST)
+        self.moments.record(FIRST)
         for _ in range(3):
             self.clock.advance(FLUSH_INTERVAL)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
@@ -93,17 +93,17 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(self.written, [{FIRST: START}] * 4)
         self.answer()
         self.failing = True
-        self.moments.note(SECOND)
+        self.moments.record(SECOND)
         self.successResultOf(begun(self.moments.stopService()))
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_noted_meanwhile(self) -> None:
         """What happens while a batch is written is taken for written."""
-        self.moments.note(FIRST)
-        self.moments.note(SECOND)
+        self.moments.record(FIRST)
+        self.moments.record(SECOND)
         self.clock.advance(FLUSH_INTERVAL)
         self.moment = LATER
-        self.moments.note(FIRST)
+        self.moments.record(FIRST)
         self.assertEqual(self.moments.latest(SECOND), START)
         self.answer()
         self.assertEqual((self.moments.latest(FIRST), self.moments.latest(SECOND)), (LATER, None))
@@ -115,7 +115,7 @@ class MomentsTests(SynchronousTestCase):
         again and again."""
         ids = [UUID(int=number) for number in range(2 * BATCH + 1)]
         for each in ids:
-            self.moments.note(each)
+            self.moments.record(each)
         self.clock.advance(FLUSH_INTERVAL)
         self.answer()
         self.failing = True
@@ -127,7 +127,7 @@ class MomentsTests(SynchronousTestCase):
 
     def test_at_the_end(self) -> None:
         """A restart loses what was noted since the last time."""
-        self.moments.note(FIRST)
+        self.moments.record(FIRST)
         stopped = begun(self.moments.stopService())
         self.assertEqual(self.written, [{FIRST: START}])
         self.assertNoResult(stopped)
@@ -137,7 +137,7 @@ class MomentsTests(SynchronousTestCase):
 
     def test_at_the_end_of_what_is_running(self) -> None:
         """To end while a batch is being written loses it, or breaks."""
-        self.moments.note(FIRST)
+        self.moments.record(FIRST)
         self.clock.advance(FLUSH_INTERVAL)
         stopped = begun(self.moments.stopService())
         for answer in self.answers:

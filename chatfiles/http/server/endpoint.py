@@ -1,15 +1,16 @@
 """
-Resources whose methods are coroutines, and the one place that turns an error into an answer.
+Runs the coroutine that serves a request, and turns its result into a response.
 
-Before the first byte of an answer an error becomes JSON; after it the connection is aborted, so
-that nobody takes a part for the whole.
+This is the one place where an error becomes a response. Before the first byte of the response, an
+error is sent as JSON. After it, the connection is aborted, so that the client sees that the response
+is incomplete.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -39,23 +40,27 @@ __all__ = [
     "error_response",
     "read_json",
     "reason_phrase",
+    "serve",
     "write_json",
+    "write_no_route",
 ]
 
-#: Bytes of a JSON request body that are read at most.
+#: The largest JSON request body that is read, in bytes.
 MAX_JSON_BYTES = 64 * 1024
 
 Fields = Sequence[tuple[bytes, bytes]]
+
+_log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
 class JSONResponse:
     """
-    A small answer, whole.
+    A small response, held in memory as a whole.
 
     :param status: the HTTP status.
-    :param body: what becomes the JSON text; ``None`` for no body at all.
-    :param fields: further header fields.
+    :param body: any value that `json.dumps` takes; with status 204, ``None`` for no body.
+    :param fields: further headers, as pairs of name and value.
     """
 
     status: int
@@ -63,8 +68,12 @@ class JSONResponse:
     fields: Fields = ()
 
 
+#: What a handler returns: ``None`` when it has written the response itself.
+Handling = Coroutine[Any, Any, JSONResponse | None]
+
+
 def reason_phrase(status: int) -> bytes:
-    """:return: what stands behind the status (RFC 9110, 15); Twisted does not know all of them."""
+    """:return: the reason phrase of a status (RFC 9110, 15); Twisted lacks some of them."""
     try:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:
@@ -73,9 +82,9 @@ def reason_phrase(status: int) -> bytes:
 
 def error_response(error: ChatfilesError, request_id: str) -> JSONResponse:
     """
-    :param error: what went wrong.
-    :param request_id: of the request.
-    :return: the answer that tells it (CONTRACT 4).
+    :param error: the error to report.
+    :param request_id: the id of the request.
+    :return: the response that reports it.
     """
     body: dict[str, object] = {
         "error": error.text,
@@ -95,15 +104,15 @@ def error_response(error: ChatfilesError, request_id: str) -> JSONResponse:
     return JSONResponse(error.status, body, fields)
 
 
-def write_json(request: Request, answer: JSONResponse) -> None:
-    """Write *answer* as the whole answer to *request*."""
-    request.setResponseCode(answer.status, reason_phrase(answer.status))
-    for name, value in answer.fields:
+def write_json(request: Request, response: JSONResponse) -> None:
+    """Write *response* as the complete response to *request*."""
+    request.setResponseCode(response.status, reason_phrase(response.status))
+    for name, value in response.fields:
         request.setHeader(name, value)
-    if answer.body is None and answer.status == 204:
+    if response.body is None and response.status == 204:
         request.finish()
         return
-    text = json.dumps(answer.body, ensure_ascii=False).encode("utf-8") + b"\n"
+    text = json.dumps(response.body, ensure_ascii=False).encode("utf-8") + b"\n"
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(text))
     request.setHeader(b"Cache-Control", b"no-store")
@@ -112,24 +121,86 @@ def write_json(request: Request, answer: JSONResponse) -> None:
     request.finish()
 
 
+def write_no_route(request: Request) -> None:
+    """Write the 404 of a path that no route has."""
+    error = NotFound("no such route", code="no_route")
+    write_json(request, error_response(error, request.request_id))
+
+
+def serve(request: Request, handling: Handling) -> int:
+    """
+    Serve *request* with a coroutine.  It is cancelled when the client disconnects.
+
+    :param handling: returns a `JSONResponse`, or ``None`` when it has written the response itself,
+        or raises a `ChatfilesError`.
+    :return: what ``render`` of a resource returns.
+    """
+    request.serve(Deferred.fromCoroutine(_respond(request, handling)))
+    return NOT_DONE_YET
+
+
+async def _respond(request: Request, handling: Handling) -> None:
+    try:
+        response = await handling
+    except Exception as error:
+        response = _failed(request, error)
+        if response is None:
+            return
+    if request.disconnected:
+        return
+    if response is not None:
+        write_json(request, response)
+    else:
+        request.finish()
+
+
+def _failed(request: Request, error: Exception) -> JSONResponse | None:
+    """:return: the response that reports *error*; ``None`` if it is too late for one."""
+    reported = error if isinstance(error, ChatfilesError) else ChatfilesError()
+    outcome = reported.code if reported is error else getattr(error, "outcome", "")
+    was_cancelled = request.disconnected and isinstance(error, CancelledError)
+    if not (outcome or was_cancelled):
+        _log.failure("{request_id} failed", request_id=request.request_id)
+    elif reported.status >= 500 and (why := _system_error(reported)):
+        # The client learns nothing from this, but the operator can act on it.
+        _log.warn(
+            "{request_id} {code}: {why}", request_id=request.request_id, code=reported.code, why=why
+        )
+    if request.disconnected or request.startedWriting:
+        request.abort(outcome or Outcome.INTERNAL_ERROR)
+        return None
+    request.transfer.refuse(reported.code)
+    return error_response(reported, request.request_id)
+
+
+def _system_error(error: BaseException) -> str:
+    """:return: the text of the system error that caused *error*; empty if none did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__
+    return ""
+
+
 class Endpoint(Resource):
     """
-    A resource whose ``render_METHOD`` are coroutines of one argument, the request.
+    One resource whose ``render_METHOD`` methods are coroutines; see `serve` for what they return.
 
-    They return a `JSONResponse`, or ``None`` when they have written the answer themselves, or raise
-    a `ChatfilesError`.  When the caller leaves they are cancelled.
+    The roles are built from tables of routes (`chatfiles.http.server.router`); this is for a
+    resource that stands alone.
 
-    :cvar ends_with_caller: whether others work for the answer, so that it is given up when the
-        caller closes its side of the connection.
-    :cvar operation: what the log calls a request for it; empty for requests that are not logged.
+    :cvar operation: the name of a request in the access log; requests with an empty one are not
+        logged.
+    :cvar ends_with_caller: whether the request is cancelled when the client closes its side of the
+        connection.
     """
 
     operation = ""
     ends_with_caller = False
-    log = Logger()
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Anything below that was not declared does not exist."""
+        """Nothing exists below, unless it was added with ``putChild``."""
         return NoRoute()
 
     def render(self, request: Request) -> int:
@@ -138,11 +209,8 @@ class Endpoint(Resource):
         request.ends_with_caller = self.ends_with_caller
         # Twisted's render_HEAD would call render_GET; the request drops the body of a HEAD itself.
         method = "GET" if request.method == b"HEAD" else request.method.decode("ascii", "replace")
-        handler = getattr(self, f"render_{method}", None)
-        if handler is None:
-            handler = self._refuse_method
-        request.serve(Deferred.fromCoroutine(self._answer(request, handler)))
-        return NOT_DONE_YET
+        handler = getattr(self, f"render_{method}", self._refuse_method)
+        return serve(request, handler(request))
 
     def allowed(self) -> Sequence[str]:
         """:return: the methods that it has."""
@@ -152,76 +220,32 @@ class Endpoint(Resource):
     async def _refuse_method(self, request: Request) -> JSONResponse | None:
         raise MethodNotAllowed(self.allowed())
 
-    async def _answer(
-        self, request: Request, handler: Callable[[Request], Awaitable[JSONResponse | None]]
-    ) -> None:
-        try:
-            answer = await handler(request)
-        except Exception as error:
-            answer = self._failed(request, error)
-            if answer is None:
-                return
-        if request.disconnected:
-            return
-        if answer is not None:
-            write_json(request, answer)
-        else:
-            request.finish()
-
-    def _failed(self, request: Request, error: Exception) -> JSONResponse | None:
-        told = error if isinstance(error, ChatfilesError) else ChatfilesError()
-        outcome = told.code if told is error else getattr(error, "outcome", "")
-        was_cancelled = request.disconnected and isinstance(error, CancelledError)
-        if not (outcome or was_cancelled):
-            self.log.failure("{request_id} failed", request_id=request.request_id)
-        elif told.status >= 500 and (why := _of_the_system(told)):
-            # Nothing for the caller, but the operator can do something about it.
-            self.log.warn(
-                "{request_id} {code}: {why}", request_id=request.request_id, code=told.code, why=why
-            )
-        if request.disconnected or request.startedWriting:
-            request.abort(outcome or Outcome.INTERNAL_ERROR)
-            return None
-        request.transfer.refuse(told.code)
-        return error_response(told, request.request_id)
-
-
-def _of_the_system(error: BaseException) -> str:
-    """:return: what the system said that led to *error*; empty if it was not the system."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-        cause = cause.__cause__
-    return ""
-
 
 class NoRoute(Endpoint):
-    """What is found where nothing is, nor anything below."""
+    """Responds with 404 to any method."""
 
     isLeaf = True
 
     def render(self, request: Request) -> int:
-        """Answer 404 to any method."""
-        write_json(
-            request, error_response(NotFound("no such route", code="no_route"), request.request_id)
-        )
+        """Respond at once."""
+        write_no_route(request)
         return NOT_DONE_YET
 
 
 class Branch(NoRoute):
-    """What has only children."""
+    """A resource that has only children."""
 
     isLeaf = False
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, *, optional: bool = False) -> dict[str, Any]:
     """
-    Read a small JSON object from the body.  As a head, it has the header timeout in total.
+    Read a small JSON object from the body, within the header timeout in total.
 
-    :raise BadRequest: it is not one.
-    :raise TooLarge: it is over `MAX_JSON_BYTES`.
-    :raise RequestTimeout: it does not come in time.
+    :param optional: whether an absent or empty body is taken for ``{}``.
+    :raise BadRequest: the body is not a JSON object.
+    :raise TooLarge: it has more than `MAX_JSON_BYTES`.
+    :raise RequestTimeout: it was not complete in time.
     """
     site = request.site
     error = RequestTimeout("request body was not received in time")
@@ -231,6 +255,10 @@ async def read_json(request: Request) -> dict[str, Any]:
     finally:
         if late.active():
             late.cancel()
+    return {} if optional and not text else _json_object(text)
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):

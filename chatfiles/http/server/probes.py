@@ -1,50 +1,49 @@
 """
-``/health`` and ``/ready``: what balancers and service managers ask of both roles.
+``/health`` and ``/ready``: what load balancers and service managers ask of both roles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from chatfiles.errors import Unavailable
-from chatfiles.http.server.endpoint import Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.router import Handler
 
-__all__ = ["Health", "Ready"]
+__all__ = ["health", "ready"]
+
+ContextT = TypeVar("ContextT")
 
 
-class Health(Endpoint):
+def health(role: str) -> Handler:
     """
-    ``GET /health``: the process serves.
+    ``GET /health``: the process serves requests.
 
-    :param role: its role.
+    :param role: the role's name, for the response.
+    :return: the handler, a function of a context and a request.
     """
 
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
+    async def handler(context: object, request: Request) -> JSONResponse:
+        return JSONResponse(200, {"status": "ok", "role": role})
 
-    async def render_GET(self, request: Request) -> JSONResponse:
-        """200, always."""
-        return JSONResponse(200, {"status": "ok", "role": self._role})
+    return handler
 
 
-class Ready(Endpoint):
+def ready(role: str, check: Callable[[ContextT], Awaitable[None]]) -> Handler:
     """
     ``GET /ready``: the role can do its work.
 
-    :param role: its role.
-    :param check: raises `ChatfilesError` with what is missing.
+    :param role: the role's name, for the response.
+    :param check: is given the role's context; raises `ChatfilesError` with what is missing.
+    :return: the handler, a function of a context and a request.
     """
 
-    def __init__(self, role: str, check: Callable[[], Awaitable[None]]) -> None:
-        super().__init__()
-        self._role = role
-        self._check = check
-
-    async def render_GET(self, request: Request) -> JSONResponse:
-        """200, or 503 naming what is missing."""
+    async def handler(context: ContextT, request: Request) -> JSONResponse:
         if request.site.draining:
             raise Unavailable("draining", code="draining")
-        await self._check()
-        return JSONResponse(200, {"status": "ready", "role": self._role})
+        await check(context)
+        return JSONResponse(200, {"status": "ready", "role": role})
+
+    return handler

@@ -18,7 +18,7 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.address_policy import AddressPolicy
 from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 
-__all__ = ["Resolver", "require_id"]
+__all__ = ["Resolver"]
 
 #: Seconds after which a workspace that has to register is expected to have done so.
 REGISTER_AGAIN = 30
@@ -27,16 +27,6 @@ REGISTER_AGAIN = 30
 _URLS = 4096
 
 _log = Logger()
-
-
-def require_id(workspace_id: UUID | None) -> UUID:
-    """
-    :param workspace_id: the id from a URL; ``None`` when it is not a UUID.
-    :raise chatfiles.errors.BadRequest: it is not one.
-    """
-    if workspace_id is None:
-        raise error_texts.invalid_id()
-    return workspace_id
 
 
 class Resolver:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from chatfiles.errors import BadRequest
-from chatfiles.model import ALL_SCOPES, Scope, parse_workspace_id
+from chatfiles.model import ALL_SCOPES, Scope, parse_uuid
 from chatfiles.platform import error_texts
 
 __all__ = [
@@ -55,7 +55,7 @@ def required_id(body: dict[str, Any], name: str) -> UUID:
     :raise BadRequest: it is not a UUID.
     """
     value = body.get(name)
-    workspace_id = parse_workspace_id(value) if isinstance(value, str) else None
+    workspace_id = parse_uuid(value) if isinstance(value, str) else None
     if workspace_id is None:
         raise error_texts.invalid_id()
     return workspace_id

@@ -1,5 +1,5 @@
 """
-The tokens of a workspace, for the admin (CONTRACT 4).
+``/workspaces/{workspace_id}/tokens``: what an administrator does with a workspace's tokens.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from uuid import UUID
 from chatfiles.errors import NotFound
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
-from chatfiles.model import Token
+from chatfiles.model import Token, parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns
-from chatfiles.platform.forwarding.resolver import require_id
-from chatfiles.platform.routes.context import PlatformContext, PlatformEndpoint
+from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.json_fields import optional_text, scopes_of, time_text
 
-__all__ = ["TokenCollection", "TokenItem"]
+__all__ = ["create_token", "list_tokens", "revoke_token"]
 
 
 def _token_view(token: Token) -> dict[str, object]:
+    """What a response says about a token: never the token itself."""
     return {
         "id": str(token.id),
         "name": token.name,
@@ -30,64 +30,37 @@ def _token_view(token: Token) -> dict[str, object]:
     }
 
 
-class TokenCollection(PlatformEndpoint):
-    """``/workspaces/{id}/tokens``."""
-
-    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
-        super().__init__(context)
-        self._workspace_id = workspace_id
-
-    async def render_GET(self, request: Request) -> JSONResponse:
-        """The live ones; never the tokens themselves."""
-        registry = self._context.registry
-        await self._context.authenticator.admin(request)
-        workspace_id = require_id(self._workspace_id)
-        if await registry.workspace(workspace_id) is None:
-            raise error_texts.no_workspace()
-        return JSONResponse(
-            200, {"tokens": [_token_view(token) for token in await registry.tokens(workspace_id)]}
-        )
-
-    async def render_POST(self, request: Request) -> JSONResponse:
-        """Add one; this is the only time that it is shown."""
-        await self._context.authenticator.admin(request)
-        workspace_id = require_id(self._workspace_id)
-        body = await read_json(request) if request.body.length != 0 else {}
-        scopes, name = scopes_of(body), optional_text(body, "name")
-        text = self._context.make_secret()
-        token = await self._context.registry.create_token(
-            workspace_id, **token_columns(text, scopes), name=name
-        )
-        if token is None:
-            raise error_texts.no_workspace()
-        return JSONResponse(
-            201,
-            {
-                "id": str(token.id),
-                "token": text,
-                "prefix": token.prefix,
-                "scopes": sorted(token.scopes),
-            },
-        )
+async def list_tokens(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse:
+    """The workspace's live tokens."""
+    if await context.registry.workspace(workspace_id) is None:
+        raise error_texts.no_workspace()
+    tokens = await context.registry.tokens(workspace_id)
+    return JSONResponse(200, {"tokens": [_token_view(token) for token in tokens]})
 
 
-class TokenItem(PlatformEndpoint):
-    """``/workspaces/{id}/tokens/{token_id}``."""
+async def create_token(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse:
+    """Add a token.  This is the only response that shows it."""
+    body = await read_json(request, optional=True)
+    scopes, name = scopes_of(body), optional_text(body, "name")
+    text = context.make_secret()
+    token = await context.registry.create_token(
+        workspace_id, **token_columns(text, scopes), name=name
+    )
+    if token is None:
+        raise error_texts.no_workspace()
+    shown = {"prefix": token.prefix, "scopes": sorted(token.scopes)}
+    return JSONResponse(201, {"id": str(token.id), "token": text, **shown})
 
-    def __init__(
-        self, context: PlatformContext, workspace_id: UUID | None, token_id: UUID | None
-    ) -> None:
-        super().__init__(context)
-        self._workspace_id = workspace_id
-        self._token_id = token_id
 
-    async def render_DELETE(self, request: Request) -> JSONResponse:
-        """Revoke it; a running transfer goes on."""
-        await self._context.authenticator.admin(request)
-        workspace_id = require_id(self._workspace_id)
-        known = self._token_id is not None and await self._context.registry.revoke_token(
-            workspace_id, self._token_id
-        )
-        if not known:
-            raise NotFound("token not found", code="token_not_found")
-        return JSONResponse(204)
+async def revoke_token(
+    context: PlatformContext, request: Request, workspace_id: UUID, token_id: str
+) -> JSONResponse:
+    """Revoke a token.  Transfers that are running continue."""
+    token_uuid = parse_uuid(token_id)
+    if token_uuid is None or not await context.registry.revoke_token(workspace_id, token_uuid):
+        raise NotFound("token not found", code="token_not_found")
+    return JSONResponse(204)

@@ -1,111 +1,90 @@
 """
-The platform's resource tree.
+The platform's table of routes.
+
+A handler is a coroutine function of the context, the request and the path's parameters.  When it is
+called, the client may use the route (see `chatfiles.platform.authentication.Access`), and
+``workspace_id`` is a UUID.
 """
 
 from __future__ import annotations
 
-from uuid import UUID
+from collections.abc import Sequence
+from functools import partial
 
-from twisted.web.resource import Resource
-
-from chatfiles.http.server.endpoint import Branch, Endpoint, JSONResponse, NoRoute
-from chatfiles.http.server.probes import Health, Ready
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
-from chatfiles.model import parse_workspace_id
+from chatfiles.http.server.router import Route, Router
+from chatfiles.model import parse_uuid
+from chatfiles.platform import error_texts
+from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import Download
-from chatfiles.platform.routes.registration import Heartbeat, Register
-from chatfiles.platform.routes.tokens import TokenCollection, TokenItem
-from chatfiles.platform.routes.upload import Upload
-from chatfiles.platform.routes.workspaces import WorkspaceCollection, WorkspaceItem
+from chatfiles.platform.routes.download import download
+from chatfiles.platform.routes.registration import heartbeat, register
+from chatfiles.platform.routes.tokens import create_token, list_tokens, revoke_token
+from chatfiles.platform.routes.upload import upload, upload_limits
+from chatfiles.platform.routes.workspaces import (
+    create_workspace,
+    list_workspaces,
+    remove_workspace,
+    show_workspace,
+)
 
-__all__ = ["platform_tree"]
+__all__ = ["ROUTES", "platform_tree"]
 
-
-class Workspaces(WorkspaceCollection):
-    """``/workspaces`` and what is below."""
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """The workspace whose id is *path*."""
-        if not path:
-            return NoRoute()
-        return OneWorkspace(self._context, _uuid(path))
-
-
-class OneWorkspace(WorkspaceItem):
-    """``/workspaces/{id}`` and what is below."""
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """One of its parts."""
-        context, workspace_id = self._context, self._workspace_id
-        if path == b"chat":
-            return Chat(context, workspace_id)
-        if path == b"tokens":
-            return Tokens(context, workspace_id)
-        return NoRoute()
+ANYONE, ADMIN = Access.ANYONE, Access.ADMIN
+WORKSPACE, READ, WRITE = Access.WORKSPACE, Access.READ, Access.WRITE
+AGENT, REGISTER = Access.AGENT, Access.REGISTER
 
 
-class Chat(Branch):
-    """``/workspaces/{id}/chat`` and what is below."""
-
-    def __init__(self, context: PlatformContext, workspace_id: UUID | None) -> None:
-        super().__init__()
-        self._context = context
-        self._workspace_id = workspace_id
-
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """What carries files."""
-        if path == b"download":
-            return Download(self._context, self._workspace_id)
-        if path == b"uploads":
-            return Upload(self._context, self._workspace_id)
-        return NoRoute()
+async def _check(platform: PlatformContext) -> None:
+    await platform.registry.check()
 
 
-class Tokens(TokenCollection):
-    """``/workspaces/{id}/tokens`` and what is below."""
+#: A route whose requests are forwarded to a workspace.
+forwarded = partial(Route[Access], ends_with_client=True)
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
-        """The token whose id is *path*."""
-        if not path:
-            return NoRoute()
-        return TokenItem(self._context, self._workspace_id, _uuid(path))
-
-
-class Limits(Endpoint):
-    """``GET /uploads/limits`` (CONTRACT 4)."""
-
-    def __init__(self, context: PlatformContext) -> None:
-        super().__init__()
-        self._limits = context.limits
-
-    async def render_GET(self, request: Request) -> JSONResponse:
-        """What an upload may hold."""
-        limits = self._limits
-        return JSONResponse(
-            200,
-            {
-                "per_file_bytes": limits.per_file_bytes,
-                "per_request_bytes": limits.per_request_bytes,
-                "max_files_per_request": limits.max_files_per_request,
-                "max_attachments_per_message": limits.max_attachments_per_message,
-            },
-        )
+#: Method, path, who may use it, name in the access log, handler.
+ROUTES: tuple[Route[Access], ...] = (
+    Route("GET", "/health", ANYONE, "", health("platform")),
+    Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
+    # files
+    forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "download", download),
+    forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
+    Route("GET", "/uploads/limits", ANYONE, "", upload_limits),
+    # agents
+    Route("POST", "/registry/register", REGISTER, "register", register),
+    Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
+    # administration
+    Route("GET", "/workspaces", ADMIN, "", list_workspaces),
+    Route("POST", "/workspaces", ADMIN, "", create_workspace),
+    Route("GET", "/workspaces/{workspace_id}", WORKSPACE, "", show_workspace),
+    Route("DELETE", "/workspaces/{workspace_id}", ADMIN, "", remove_workspace),
+    Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
+    Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
+    Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),
+)
 
 
-def _uuid(segment: bytes) -> UUID | None:
-    return parse_workspace_id(segment.decode("ascii", "replace"))
+def platform_tree(context: PlatformContext) -> Router[Access]:
+    """
+    :param context: what the handlers work with.
+    :return: the platform's resources; see `Router` for where they can be mounted.
+    """
+    return Router(ROUTES, partial(_dispatch, context))
 
 
-def platform_tree(context: PlatformContext) -> Resource:
-    """:return: the resource tree of a platform."""
-    root, registry, uploads = Branch(), Branch(), Branch()
-    root.putChild(b"health", Health("platform"))
-    root.putChild(b"ready", Ready("platform", context.registry.check))
-    root.putChild(b"workspaces", Workspaces(context))
-    root.putChild(b"registry", registry)
-    registry.putChild(b"register", Register(context))
-    registry.putChild(b"heartbeat", Heartbeat(context))
-    root.putChild(b"uploads", uploads)
-    uploads.putChild(b"limits", Limits(context))
-    return root
+async def _dispatch(
+    context: PlatformContext, route: Route[Access], request: Request, parameters: Sequence[str]
+) -> JSONResponse | None:
+    """Check who may use the route, then the id of the workspace, then call the handler."""
+    admit = context.authenticator.admit
+    if not parameters:
+        await admit(request, route.access)
+        return await route.handler(context, request)
+    workspace_id = parse_uuid(parameters[0])
+    request.workspace = str(workspace_id or "")
+    await admit(request, route.access, workspace_id)
+    if workspace_id is None:
+        raise error_texts.invalid_id()
+    return await route.handler(context, request, workspace_id, *parameters[1:])

@@ -1,5 +1,5 @@
 """
-``POST /internal/chat/uploads/ingest`` (CONTRACT 7).
+``POST /internal/chat/uploads/ingest``: store the files of a form.
 """
 
 from __future__ import annotations
@@ -7,17 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from chatfiles.http.server.endpoint import Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
-from chatfiles.rules.bearer import bearer
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder
-from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
+from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
 
-__all__ = ["Ingest", "IngestContext"]
+__all__ = ["IngestContext", "ingest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,10 @@ class IngestContext:
     """
     What the route works with.
 
-    :param secret: what the platform has to present.
-    :param threads: for calls that may block.
+    :param directory: where files are stored.
+    :param limits: of one upload.
+    :param secret: the inbound secret, which the platform has to present.
+    :param threads: run calls that may block.
     """
 
     directory: UploadDirectory
@@ -35,32 +36,19 @@ class IngestContext:
     threads: Threads
 
 
-class Ingest(Endpoint):
-    """Stores the files of a form."""
-
-    operation = "ingest"
-
-    def __init__(self, context: IngestContext) -> None:
-        super().__init__()
-        self._context = context
-
-    async def render_POST(self, request: Request) -> JSONResponse:
-        """Judge the head, then take the body as it arrives."""
-        context = self._context
-        fields = request.requestHeaders
-        await context.threads.run(
-            require_secret, context.secret, bearer(fields), owner=SECRET_OWNER
-        )
-        # A platform that closes its side has left, or lost its own caller.
-        request.ends_with_caller = request.relayed
-        boundary = check_upload_head(fields, request.body.length, context.limits.request_bytes)
-        feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
-            request.body,
-            Ingestion(context.directory, context.limits, boundary),
-            # Never refused: each waits for one call at a time, and no upload may be left half done.
-            partial(context.threads.run, owner=UPLOAD_OWNER, refusable=False),
-            request.is_awaited,
-        )
-        request.body.deliver(feeder)
-        stored = await feeder.done
-        return JSONResponse(200, {"files": [file.view() for file in stored]})
+async def ingest(context: IngestContext, request: Request) -> JSONResponse:
+    """Check the headers, then store the body while it arrives."""
+    # A platform that closes its side of the connection has stopped, or has lost its own client.
+    request.ends_with_caller = request.relayed
+    length, limit = request.body.length, context.limits.request_bytes
+    boundary = check_upload_head(request.requestHeaders, length, limit)
+    feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
+        request.body,
+        Ingestion(context.directory, context.limits, boundary),
+        # Never refused: each waits for one call at a time, and no upload may be left half done.
+        partial(context.threads.run, owner=UPLOAD_OWNER, refusable=False),
+        request.is_awaited,
+    )
+    request.body.deliver(feeder)
+    stored = await feeder.done
+    return JSONResponse(200, {"files": [file.view() for file in stored]})

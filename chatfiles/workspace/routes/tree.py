@@ -1,48 +1,101 @@
 """
-The workspace's resource tree.
+The workspace's table of routes.
+
+A handler is a coroutine function of the contexts and the request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+
 from twisted.internet import defer
-from twisted.web.resource import Resource
 
 from chatfiles.errors import Unavailable
-from chatfiles.http.server.endpoint import Branch
-from chatfiles.http.server.probes import Health, Ready
-from chatfiles.workspace.routes.ingest import Ingest, IngestContext
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.probes import health, ready
+from chatfiles.http.server.request import Request
+from chatfiles.http.server.router import Route, Router
+from chatfiles.rules.bearer import bearer
+from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import FileRead, WorkspaceContext
-from chatfiles.workspace.secret_file import SECRET_OWNER
+from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
 
-__all__ = ["workspace_tree"]
+__all__ = ["ROUTES", "Access", "workspace_tree"]
 
-#: Seconds in which a thread has to have read the inbound secret.
+#: Seconds within which a thread must have read the secret's file for the role to be ready.
 READY_TIMEOUT = 2.0
 
 
-def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Resource:
-    """:return: the resource tree of a workspace."""
+class Access(Enum):
+    """Who may use a route."""
 
-    async def check() -> None:
-        looked = context.threads.run(context.secret.present, owner=SECRET_OWNER)
-        looked.addTimeout(READY_TIMEOUT, context.clock)
-        try:
-            present = await looked
-        except defer.TimeoutError:
-            raise Unavailable(
-                "the file system of the inbound secret does not answer", retry_after=30
-            ) from None
-        if not present:
-            raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
+    #: No credential is read.
+    ANYONE = auto()
+    #: The platform, which presents the inbound secret.
+    PLATFORM = auto()
+    #: As `PLATFORM`, but the handler checks the secret, in the same thread in which it also opens
+    #: the file.
+    PLATFORM_CHECKED_LATER = auto()
 
-    root, internal, file = Branch(), Branch(), Branch()
-    root.putChild(b"health", Health("workspace"))
-    root.putChild(b"ready", Ready("workspace", check))
-    root.putChild(b"internal", internal)
-    chat, uploads = Branch(), Branch()
-    internal.putChild(b"chat", chat)
-    chat.putChild(b"uploads", uploads)
-    uploads.putChild(b"ingest", Ingest(ingest))
-    internal.putChild(b"file", file)
-    file.putChild(b"read", FileRead(context))
-    return root
+
+@dataclass(frozen=True, slots=True)
+class _Contexts:
+    reading: WorkspaceContext
+    ingesting: IngestContext
+    file_read: FileRead
+
+
+async def _check(contexts: _Contexts) -> None:
+    """:raise Unavailable: there is no secret that the platform could present."""
+    context = contexts.reading
+    looked = context.threads.run(context.secret.present, owner=SECRET_OWNER)
+    looked.addTimeout(READY_TIMEOUT, context.clock)
+    try:
+        present = await looked
+    except defer.TimeoutError:
+        text = "the file system of the inbound secret does not answer"
+        raise Unavailable(text, retry_after=30) from None
+    if not present:
+        raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
+
+
+async def _read(contexts: _Contexts, request: Request) -> JSONResponse | None:
+    return await contexts.file_read.render_GET(request)
+
+
+async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await ingest(contexts.ingesting, request)
+
+
+_LATER = Access.PLATFORM_CHECKED_LATER
+
+#: Method, path, who may use it, name in the access log, handler.
+ROUTES: tuple[Route[Access], ...] = (
+    Route("GET", "/health", Access.ANYONE, "", health("workspace")),
+    Route("GET", "/ready", Access.ANYONE, "", ready("workspace", _check)),
+    Route("GET", "/internal/file/read", _LATER, "read", _read),
+    Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
+)
+
+
+def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Router[Access]:
+    """
+    :param context: what the handlers work with.
+    :param ingest: what the handler of uploads works with.
+    :return: the workspace's resources; see `Router` for where they can be mounted.
+    """
+    contexts = _Contexts(context, ingest, FileRead(context))
+    return Router(ROUTES, partial(_dispatch, contexts))
+
+
+async def _dispatch(
+    contexts: _Contexts, route: Route[Access], request: Request, parameters: Sequence[str]
+) -> JSONResponse | None:
+    """Check who may use the route, then call the handler."""
+    if route.access is Access.PLATFORM:
+        context, presented = contexts.reading, bearer(request.requestHeaders)
+        await context.threads.run(require_secret, context.secret, presented, owner=SECRET_OWNER)
+    return await route.handler(contexts, request, *parameters)

@@ -4,6 +4,7 @@ Coroutines that answer, and the one place where an error becomes an answer.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,8 +25,9 @@ from chatfiles.http.server.endpoint import (
     error_response,
     read_json,
 )
-from chatfiles.http.server.probes import Health, Ready
+from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.router import Route, Router
 from tests.support.memory_client import (
     CHUNKED,
     HEADER_TIMEOUT,
@@ -81,6 +83,19 @@ class Json(Endpoint):
 
     async def render_POST(self, request: Request) -> JSONResponse:
         return JSONResponse(200, await read_json(request))
+
+
+def probes(role: str, check: Callable[[object], Awaitable[None]]) -> Router[None]:
+    """:return: the two probes of a role, whose context is ``None``."""
+    routes = (
+        Route("GET", "/health", None, "", health(role)),
+        Route("GET", "/ready", None, "", ready(role, check)),
+    )
+    return Router(routes, lambda route, request, _: route.handler(None, request))
+
+
+async def always(context: object) -> None:
+    """The role is always ready."""
 
 
 def answer_to(root: Any, wire: bytes = b"") -> Received:
@@ -293,18 +308,18 @@ class ProbeTests(SynchronousTestCase):
 
     def test_health(self) -> None:
         """Balancers would not know that the process serves."""
-        answer = answer_to(tree(health=Health("platform")), get(b"/health"))
+        answer = answer_to(probes("platform", always), get(b"/health"))
         self.assertEqual((answer.status, answer.json), (200, {"status": "ok", "role": "platform"}))
 
     def test_ready(self) -> None:
         """Balancers would send callers to a process that cannot serve them."""
         missing: list[ChatfilesError] = []
 
-        async def check() -> None:
+        async def check(context: object) -> None:
             if missing:
                 raise missing[0]
 
-        caller = Caller(tree(ready=Ready("workspace", check), health=Health("workspace")))
+        caller = Caller(probes("workspace", check))
         self.assertEqual(caller.send(get(b"/ready")).answer().status, 200)
         caller.wire.clear()
         missing.append(Unavailable("registry unreachable", code="registry"))

@@ -11,9 +11,10 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 
 from chatfiles.model import Workspace
+from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.routes.tree import platform_tree
 from tests.contract.registry_case import FIRST, SECRET
-from tests.platform.memory_platform import MemoryPlatformCase
+from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
 from tests.support.memory_client import Caller, Received, post
 
 NEW = "http://new.test"
@@ -29,8 +30,11 @@ class EnrolmentCase(MemoryPlatformCase):
     def setUp(self) -> None:
         super().setUp()
         self.lookups: list[Deferred[None]] = []
+        authenticator = Authenticator(
+            self.context.registry, ADMIN, lambda _: None, open_registration=self.open_registration
+        )
         self.context = replace(
-            self.context, check_url=self.check_url, open_registration=self.open_registration
+            self.context, check_url=self.check_url, authenticator=authenticator
         )
 
     def check_url(self, url: str) -> Deferred[None]:

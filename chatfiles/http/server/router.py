@@ -1,0 +1,173 @@
+"""
+A table of routes, and the resource that serves it.
+
+Each role has one table (``routes/tree.py``).  The router looks up the path with one dictionary
+access for each segment, then the method.  A path that is not in the table is 404 with the code
+``no_route``; a method that its path does not have is 405 with ``Allow``.  Both come before anything
+else is checked, credentials included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from chatfiles.errors import MethodNotAllowed
+from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
+from chatfiles.http.server.request import Request
+
+__all__ = ["Handler", "Route", "Router"]
+
+AccessT = TypeVar("AccessT")
+
+#: Serves the requests of one route; see `chatfiles.http.server.endpoint.serve` for what it returns
+#: and raises.  Its arguments are for its role to say: a role's ``dispatch`` calls it.
+Handler = Callable[..., Coroutine[Any, Any, JSONResponse | None]]
+
+
+@dataclass(frozen=True)
+class Route(Generic[AccessT]):
+    """
+    One method of one path: a row of the table.
+
+    :param method: such as ``GET``; a path that has ``GET`` has ``HEAD``, too.
+    :param path: a template, such as ``/workspaces/{workspace_id}/tokens``.  ``{name}`` stands for
+        one segment that is not empty.  Where a path also has a literal segment at this place, the
+        literal segment is preferred.
+    :param access: who may use the route.  Its role's ``dispatch`` checks it.
+    :param operation: the name of its requests in the access log; requests with an empty one are not
+        logged.
+    :param handler: serves its requests.
+    :param ends_with_client: whether a request is cancelled when the client closes its side of the
+        connection, because another server works for the response.
+    """
+
+    method: str
+    path: str
+    access: AccessT
+    operation: str
+    handler: Handler
+    ends_with_client: bool = False
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters in `path`."""
+        return tuple(s[1:-1] for s in self.path.split("/") if _is_parameter(s))
+
+
+#: Serves a request of a route: checks that it may be used, then calls its handler.  The strings are
+#: the values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.
+Dispatch = Callable[
+    [Route[AccessT], Request, Sequence[str]], Coroutine[Any, Any, JSONResponse | None]
+]
+
+
+@dataclass(slots=True)
+class _Node(Generic[AccessT]):
+    """
+    A segment of one or more paths.
+
+    :ivar children: what may follow, by its literal segment.
+    :ivar parameter: what follows any other segment.
+    :ivar routes: the routes of the path that ends here, by their method.
+    """
+
+    children: dict[bytes, _Node[AccessT]] = field(default_factory=dict)
+    parameter: _Node[AccessT] | None = None
+    routes: dict[bytes, Route[AccessT]] = field(default_factory=dict)
+
+    def child(self, segment: str) -> _Node[AccessT]:
+        """:return: what follows *segment* of a template, added if it is not there yet."""
+        if not _is_parameter(segment):
+            return self.children.setdefault(segment.encode("ascii"), _Node())
+        if self.parameter is None:
+            self.parameter = _Node()
+        return self.parameter
+
+    def add(self, route: Route[AccessT]) -> None:
+        """:raise ValueError: the path has this method already."""
+        method = route.method.encode("ascii")
+        if method in self.routes:
+            raise ValueError(f"two routes for {route.method} {route.path}")
+        self.routes[method] = route
+        if route.method == "GET":
+            self.routes[b"HEAD"] = route
+
+
+class Router(Resource, Generic[AccessT]):
+    """
+    Serves a table of routes.  It can be the root of a `chatfiles.http.server.site.Site`, or be
+    mounted anywhere below one with ``putChild``; the paths of the table begin where it is mounted.
+
+    :param routes: the table.
+    :param dispatch: serves a request of a route.
+    """
+
+    isLeaf = True
+
+    def __init__(self, routes: Iterable[Route[AccessT]], dispatch: Dispatch[AccessT]) -> None:
+        super().__init__()
+        self._dispatch = dispatch
+        self._root: _Node[AccessT] = _Node()
+        for route in routes:
+            node = self._root
+            for segment in route.path[1:].split("/"):
+                node = node.child(segment)
+            node.add(route)
+
+    def render(self, request: IRequest) -> int:
+        """
+        Serve the request.
+
+        :raise RuntimeError: its site is not one of ours.
+        """
+        if not isinstance(request, Request):
+            raise RuntimeError(
+                "chatfiles resources can only be served by chatfiles.http.server.site.Site, not by "
+                "twisted.web.server.Site: use the former as the factory of your endpoint"
+            )
+        values: list[bytes] = []
+        node = self._find(request.postpath, values)
+        if node is None or not node.routes:
+            write_no_route(request)
+            return NOT_DONE_YET
+        route = node.routes.get(request.method)
+        named = route or next(iter(node.routes.values()))  # the log names a refused method, too
+        request.operation = named.operation
+        request.ends_with_caller = named.ends_with_client
+        if route is None:
+            return serve(request, _refuse_method(node.routes))
+        return serve(request, self._dispatch(route, request, [_text(value) for value in values]))
+
+    def _find(self, segments: Iterable[bytes], values: list[bytes]) -> _Node[AccessT] | None:
+        """
+        :param values: the values of the path's parameters are appended to it.
+        :return: where the path ends; ``None`` if no route begins like it.
+        """
+        node = self._root
+        for segment in segments:
+            child = node.children.get(segment)
+            if child is None:
+                child = node.parameter
+                if child is None or not segment:
+                    return None
+                values.append(segment)
+            node = child
+        return node
+
+
+async def _refuse_method(methods: Iterable[bytes]) -> JSONResponse | None:
+    raise MethodNotAllowed(sorted(method.decode("ascii") for method in methods))
+
+
+def _is_parameter(segment: str) -> bool:
+    return segment.startswith("{")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

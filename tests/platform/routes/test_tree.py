@@ -1,0 +1,97 @@
+"""
+The platform's table of routes: each row, who may use it, and where it can be mounted.
+"""
+
+from __future__ import annotations
+
+import inspect
+from uuid import UUID
+
+from twisted.web.resource import Resource
+
+from chatfiles.model import Scope, token_hash
+from chatfiles.platform.authentication import Access
+from chatfiles.platform.routes.tree import ROUTES, platform_tree
+from tests.contract.registry_case import FIRST, SECOND, begun
+from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
+from tests.support.memory_client import Caller, get
+
+#: The credential that is presented → the status and code of a route, for each kind of access.  The
+#: workspace in the path is `FIRST`.
+REFUSED = {
+    Access.WORKSPACE: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        str(SECOND): "invalid_token",
+    },
+    Access.READ: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        str(SECOND): "invalid_token",
+        "write-agent": "insufficient_scope",
+    },
+    Access.WRITE: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        str(SECOND): "invalid_token",
+        "read": "insufficient_scope",
+    },
+    Access.AGENT: {"": "missing_token", "wrong": "invalid_token"},
+    Access.REGISTER: {"": "missing_token", "wrong": "invalid_token"},
+    Access.ADMIN: {"": "missing_token", "wrong": "invalid_token", str(FIRST): "admin_required"},
+    Access.ANYONE: {},
+}
+
+
+class TableTests(MemoryPlatformCase):
+    """Each row of the table."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add(FIRST)
+        self.add(SECOND)
+        for name, scopes in (("read", {Scope.READ}), ("write-agent", {Scope.WRITE, Scope.AGENT})):
+            adding = self.registry.create_token(
+                FIRST, digest=token_hash(name), prefix="", scopes=frozenset(scopes), name=None
+            )
+            self.successResultOf(begun(adding))
+
+    def test_refused(self) -> None:
+        """A route can be used without its credential, or tells something before it is shown."""
+        for route in ROUTES:
+            for token, code in REFUSED[route.access].items():
+                for workspace_id in (FIRST, UUID(int=5)) if token in ("", "wrong") else (FIRST,):
+                    path = route.path.format(workspace_id=workspace_id, token_id="x")
+                    fields = [f"Authorization: Bearer {token}".encode()] if token else []
+                    answer = self.ask(get(path.encode(), *fields, method=route.method.encode()))
+                    status = 403 if code in ("insufficient_scope", "admin_required") else 401
+                    told = (answer.status, answer.json["code"])
+                    self.assertEqual(told, (status, code), (route.method, path, token))
+
+    def test_ids(self) -> None:
+        """What is no id reaches a handler, or is told to those who hold no token."""
+        for route in ROUTES:
+            if "workspace_id" not in route.parameters:
+                continue
+            path = route.path.format(workspace_id="x", token_id="x").encode()
+            for token, code in ((ADMIN, "invalid_workspace_id"), ("wrong", "invalid_token")):
+                bearer = f"Authorization: Bearer {token}".encode()
+                answer = self.ask(get(path, bearer, method=route.method.encode()))
+                self.assertEqual(answer.json["code"], code, path)
+
+    def test_handlers(self) -> None:
+        """A handler takes other arguments than the path gives it."""
+        for route in ROUTES:
+            given = tuple(inspect.signature(route.handler).parameters)[2:]
+            self.assertEqual(given, route.parameters, route)
+            self.assertTrue(inspect.iscoroutinefunction(route.handler), route)
+
+    def test_mounted(self) -> None:
+        """The platform can be had at the root of a site only."""
+        root = Resource()
+        root.putChild(b"files", platform_tree(self.context))
+        bearer = f"Authorization: Bearer {FIRST}".encode()
+        answer = Caller(root).send(get(f"/files/workspaces/{FIRST}".encode(), bearer)).answer()
+        self.assertEqual((answer.status, answer.json["id"]), (200, str(FIRST)))
+        answer = Caller(root).send(get(f"/workspaces/{FIRST}".encode(), bearer)).answer()
+        self.assertEqual(answer.status, 404)
