@@ -1,10 +1,34 @@
 """
-Fakes for tests, of this package and of programs that use it: each is held by the same suite to
-what the real thing does.
+Fakes for the tests of programs that embed chatfiles or use its API.
+
+The tests of chatfiles use the same fakes.  Nothing else in the package imports this one.
+
+:mod:`chatfiles.testing.memory_registry`
+    `MemoryRegistry`, a registry in memory that can also fail or be slow.  One suite of tests holds
+    it and the real registries to the same behaviour.
+:mod:`chatfiles.testing.broken_upstreams`
+    `ScriptedServer`, an HTTP server that interrupts, stalls or breaks the rules as a test says.
+:mod:`chatfiles.testing.strategies`
+    Hypothesis strategies for virtual paths, ``Range`` headers, file names and multipart forms.
+    Import it by its own name; it needs ``hypothesis``.
 """
 
 from __future__ import annotations
 
+from chatfiles.testing.broken_upstreams import (
+    ReceivedRequest,
+    Script,
+    ScriptedServer,
+    ServerConnection,
+    respond,
+)
 from chatfiles.testing.memory_registry import MemoryRegistry
 
-__all__ = ["MemoryRegistry"]
+__all__ = [
+    "MemoryRegistry",
+    "ReceivedRequest",
+    "Script",
+    "ScriptedServer",
+    "ServerConnection",
+    "respond",
+]

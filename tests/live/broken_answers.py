@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chatfiles.testing.broken_upstreams import Then
+
 __all__ = [
     "BADLY",
     "CASES",
@@ -47,11 +49,11 @@ class Case:
 
     about: str
     raw: bytes
-    then: str
+    then: Then
     expect: tuple[int | str, ...]
 
 
-def case(about: str, raw: bytes, then: str, *expect: int | str) -> Case:
+def case(about: str, raw: bytes, then: Then, *expect: int | str) -> Case:
     """:return: a `Case`."""
     return Case(about, raw, then, expect)
 

@@ -192,7 +192,7 @@ def complaints(
     for tapped in connections:
         requests, rest = requests_in(bytes(tapped.asked))
         for asked in requests:
-            if owner(asked.fields) is None:
+            if owner(asked.headers) is None:
                 yield f"a request that the balancer did not write: {asked}"
         try:
             answers = answers_in(bytes(tapped.answered), [asked.method for asked in requests])
@@ -202,7 +202,7 @@ def complaints(
         if len(answers) > len(requests) + bool(rest):
             yield f"{len(answers)} answers to {bytes(tapped.asked)!r}"
         for asked, answer in zip(requests, answers, strict=False):
-            owners[answer["x-request-id"]] = owner(asked.fields) or "?"
+            owners[answer["x-request-id"]] = owner(asked.headers) or "?"
     for request_id, who in delivered:
         if owners.get(request_id, who) != who:
             yield f"{who} got {request_id}, the answer to {owners[request_id]}"
@@ -218,7 +218,7 @@ def owner(fields: Iterable[tuple[str, str]]) -> str | None:
 def is_shared(tapped: Tapped) -> bool:
     """:return: whether both have been served over a connection."""
     requests, _ = requests_in(bytes(tapped.asked))
-    return {owner(asked.fields) for asked in requests} >= {ATTACKER, VICTIM}
+    return {owner(asked.headers) for asked in requests} >= {ATTACKER, VICTIM}
 
 
 class Framings(LiveCase):

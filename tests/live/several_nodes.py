@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live.balancer import Balancer
 from tests.live.cluster import Cluster
 from tests.live.processes import LONG_AGO, SLACK, LiveCase, Pair, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, Malformed, Response, fetch
-from tests.live.scripted import Peer, Scripted
 from tests.live.upload_client import Way, file, form, in_chunks, in_the_making, report
 
 __all__ = ["ENOUGH", "Cases", "Hammer"]
@@ -162,9 +162,11 @@ class Cases(LiveCase):
 
         return finish
 
-    def scripted(self, script: Callable[[Peer], object]) -> tuple[Scripted, str, dict[str, str]]:
+    def scripted(
+        self, script: Callable[[ServerConnection], object]
+    ) -> tuple[ScriptedServer, str, dict[str, str]]:
         """:return: another workspace, a target that downloads from it, and the credential."""
-        server = Scripted(script)
+        server = ScriptedServer(script)
         self.addCleanup(server.close)
         workspace_id, token = self.pair.add(server.url)
         target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/x"
@@ -199,13 +201,13 @@ class Cases(LiveCase):
         """Neither direction is collected on the way, and what is cut looks cut."""
         arrived, length = threading.Event(), 2000
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             if asked is None:
                 return
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * 1000)
             arrived.wait(20)
-            if asked.get("range") is None:
+            if asked.header("range") is None:
                 peer.send(b"x" * 1000)
 
         for fields in ({}, {"Range": "bytes=0-"}):
@@ -228,7 +230,7 @@ class Cases(LiveCase):
         """Of an answer without a length the end is known all the same."""
         chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n"
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             if peer.request():
                 peer.send(chunked + b"x" * 1000 + b"\r\n")
 
@@ -263,7 +265,7 @@ class Cases(LiveCase):
         one says who is at the other end.  A workspace is not told.
         """
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while peer.request():
                 peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
@@ -292,8 +294,8 @@ class Cases(LiveCase):
         ):
             told = node.logged(r" download 200 1 bytes \S+ s complete from (\S+)$", since=mark)[1]
             self.assertEqual(told, address)
-        for asked in server.asked:
-            names = {name for name, _ in asked.fields}
+        for asked in server.requests:
+            names = {name for name, _ in asked.headers}
             self.assertFalse([n for n in names if n.startswith("x-forwarded")], names)
             self.assertFalse(names & {"forwarded", "x-real-ip"}, names)
 

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest
 
+from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live import media
 from tests.live.browser import Browser, missing_program
 from tests.live.processes import LiveCase, Pair
 from tests.live.rawhttp import PATIENCE, READ
-from tests.live.scripted import Peer, Scripted
 
 #: Seconds that the media last.
 LENGTH = 240
@@ -268,10 +268,10 @@ class BrowserTests(LiveCase):
             self.is_saved(f"file/{name}?disposition=inline", name, content)
         self.is_saved("file/text.txt?", "text.txt", HTML)
 
-    def hostile(self, content_type: bytes) -> Callable[[Peer], object]:
+    def hostile(self, content_type: bytes) -> Callable[[ServerConnection], object]:
         """:return: a workspace that says that HTML is something else, and is to be shown."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             peer.send(
                 b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Disposition: inline; x=y\r\n"
@@ -283,7 +283,7 @@ class BrowserTests(LiveCase):
     def test_hostile_types(self) -> None:
         """A workspace that means harm cannot have its HTML rendered either."""
         for content_type in (b"text/html", b"image/png;x=y, text/html", b"image/svg+xml"):
-            server = Scripted(self.hostile(content_type))
+            server = ScriptedServer(self.hostile(content_type))
             self.addCleanup(server.close)
             workspace_id, token = self.pair.add(server.url)
             target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/"

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from chatfiles.testing.broken_upstreams import Script, ScriptedServer, ServerConnection
 from tests.live.processes import SOAK, LiveCase, Pair, Role, until
 from tests.live.rawhttp import Response, fetch
-from tests.live.scripted import Peer, Script, Scripted
 
 MISSING_TOKEN = "missing workspace auth token"
 INVALID_TOKEN = "invalid workspace auth token"
@@ -101,7 +101,7 @@ SECRET_ONLY = [".platform_inbound_secret"]
 
 def free_port() -> int:
     """:return: a port that was free a moment ago: a workspace must know it to advertise it."""
-    server = Scripted(lambda peer: None)
+    server = ScriptedServer(lambda peer: None)
     server.close()
     return int(server.url.rpartition(":")[2])
 
@@ -321,9 +321,9 @@ HOSTILE = (
 class OtherPlatformTests(SynchronousTestCase):
     """A platform that is not there, or not what it should be."""
 
-    def run_against(self, script: Script) -> tuple[Role, str, Scripted]:
+    def run_against(self, script: Script) -> tuple[Role, str, ScriptedServer]:
         """:return: a workspace that registers with a script."""
-        server = Scripted(script)
+        server = ScriptedServer(script)
         self.addCleanup(server.close)
         configs = tempfile.mkdtemp(prefix="chatfiles-enrol-")
         self.addCleanup(shutil.rmtree, configs)
@@ -348,7 +348,7 @@ class OtherPlatformTests(SynchronousTestCase):
         ).encode()
         bodies: list[bytes] = []
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while asked := peer.request():
                 bodies.append(peer.body(asked))
                 if peer.number == 0:
@@ -362,9 +362,9 @@ class OtherPlatformTests(SynchronousTestCase):
         role.logged("platform_inbound_secret stored in ")
         with open(os.path.join(configs, ".platform_inbound_secret")) as file:
             self.assertEqual(file.read(), "a-secret-from-a-script")
-        asked = server.asked[-1]
+        asked = server.requests[-1]
         self.assertEqual((asked.method, asked.target), ("POST", "/base/registry/register"))
-        self.assertEqual(asked.get("authorization"), "Bearer the-token-of-this-workspace")
+        self.assertEqual(asked.header("authorization"), "Bearer the-token-of-this-workspace")
         self.assertEqual(
             json.loads(bodies[-1]),
             {
@@ -384,7 +384,7 @@ class OtherPlatformTests(SynchronousTestCase):
     def is_not_fooled(self, said: bytes) -> None:
         """A workspace that is told this stores nothing."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             if peer.request():
                 peer.send(said)
 
@@ -398,7 +398,7 @@ class OtherPlatformTests(SynchronousTestCase):
         """A platform that does not answer does not keep the workspace from stopping."""
         role, _, server = self.run_against(lambda peer: (peer.request(), peer.hang()))
         assert role.url
-        until(lambda: server.asked, "it asks")
+        until(lambda: server.requests, "it asks")
         role.signal(signal.SIGTERM)
         self.assertEqual(role.wait(10), 0)
         role.check_log()

@@ -11,6 +11,7 @@ import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+from chatfiles.testing.broken_upstreams import ScriptedServer
 from tests.live.platform_case import (
     INVALID_TOKEN,
     MISSING_TOKEN,
@@ -22,7 +23,6 @@ from tests.live.platform_case import (
 )
 from tests.live.processes import until
 from tests.live.rawhttp import fetch
-from tests.live.scripted import Scripted
 
 
 class ResolutionTests(PlatformCase):
@@ -124,7 +124,7 @@ class ResolutionTests(PlatformCase):
 
     def test_url_refused(self) -> None:
         """A URL in the registry is judged again, and nobody is called at it."""
-        server = Scripted(lambda peer: peer.request())
+        server = ScriptedServer(lambda peer: peer.request())
         self.addCleanup(server.close)
         port = server.url.rpartition(":")[2]
         for url in (

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 
+from chatfiles.testing.broken_upstreams import respond
 from tests.live.broken_answers import CHUNKED, head_with, ok
 from tests.live.rawhttp import Connection, Incomplete, Response
-from tests.live.upstream_case import UpstreamCase, saying
+from tests.live.upstream_case import UpstreamCase
 
 
 class BrowserTests(UpstreamCase):
@@ -36,7 +37,7 @@ class BrowserTests(UpstreamCase):
         ):
             raw = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Disposition: inline; x=y\r\n"
             raw = raw % content_type.encode() + b"Content-Length: 3\r\n\r\nabc"
-            _, target = self.scripted(saying(raw))
+            _, target = self.scripted(respond(raw))
             answer = self.ask(target + "&disposition=inline")
             kind = answer["content-disposition"].split(";")[0]
             self.assertEqual(kind, "inline" if shown else "attachment", content_type)
@@ -60,7 +61,7 @@ class BrowserTests(UpstreamCase):
             ("form-data; name=x", ours),
             ("", ours),
         ):
-            _, target = self.scripted(saying(head_with(b"Content-Disposition: " + said.encode())))
+            _, target = self.scripted(respond(head_with(b"Content-Disposition: " + said.encode())))
             self.assertEqual(self.ask(target)["content-disposition"], told or said)
 
     def test_not_modified(self) -> None:
@@ -70,7 +71,7 @@ class BrowserTests(UpstreamCase):
             b"Content-Disposition: inline\r\nContent-Security-Policy: sandbox allow-scripts\r\n"
             b"Cache-Control: public, max-age=99999\r\nContent-Length: 7\r\n\r\n"
         )
-        _, target = self.scripted(saying(raw))
+        _, target = self.scripted(respond(raw))
         answer = self.ask(target + "&disposition=inline", {"If-None-Match": '"a"'})
         self.assertEqual(answer.status, 304)
         told = [field for field in answer.fields if field[0] not in ("date", "x-request-id")]
@@ -90,7 +91,7 @@ class OldCallerTests(UpstreamCase):
 
     def ask_old(self, raw: bytes, method: str = "GET") -> Response:
         """:return: the answer to an HTTP/1.0 caller when the workspace says *raw*."""
-        _, target = self.scripted(saying(raw))
+        _, target = self.scripted(respond(raw))
         with Connection(self.pair.platform.url) as connection:
             head = f"{method} {target} HTTP/1.0\r\nAuthorization: Bearer {self.pair.admin}\r\n\r\n"
             connection.send(head.encode())
@@ -138,14 +139,14 @@ class PartTests(UpstreamCase):
             first, last = map(int, said.partition(b"/")[0].split(b"-"))
             raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %b\r\n" % said
             raw += b"Content-Length: %d\r\n\r\n" % (last + 1 - first) + b"x" * (last + 1 - first)
-            _, target = self.scripted(saying(raw))
+            _, target = self.scripted(respond(raw))
             self.assertEqual(self.ask(target, {"Range": asked}).status, expect, (asked, said))
 
     def test_parts_in_one(self) -> None:
         """A container of parts would be joined to a file in place of a part."""
         raw = b"HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
         for asked, expect in (("bytes=0-2", 502), ("bytes=0-2,4-5", 206)):
-            _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
+            _, target = self.scripted(respond(raw + b"Content-Length: 3\r\n\r\nabc"))
             self.assertEqual(self.ask(target, {"Range": asked}).status, expect, asked)
 
     def test_parts_in_chunks(self) -> None:
@@ -154,7 +155,7 @@ class PartTests(UpstreamCase):
         raw += b"Transfer-Encoding: chunked\r\n\r\n"
         for body, whole in ((b"abc", True), (b"ab", False), (b"abcde", False)):
             said = raw + b"%d\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-            _, target = self.scripted(saying(said))
+            _, target = self.scripted(respond(said))
             _, answer = self.begin(target, more={"Range": "bytes=0-2"})
             self.assertEqual(answer.head.status, 206)
             with contextlib.suppress(Incomplete):
@@ -164,7 +165,7 @@ class PartTests(UpstreamCase):
     def test_malformed_at_once(self) -> None:
         """A head whose body turns out malformed is lost with it: the caller sees a mere reset."""
         for body in (b"zz\r\nabc", b"3\r\nabcX\r\n0\r\n\r\n", b"0\r\nbad\r\n\r\n"):
-            _, target = self.scripted(saying(CHUNKED + body))
+            _, target = self.scripted(respond(CHUNKED + body))
             _, answer = self.begin(target)
             self.assertEqual(answer.head.status, 200)
             self.assertRaises(Incomplete, answer.rest)
@@ -173,7 +174,7 @@ class PartTests(UpstreamCase):
         """A part of another version than ``If-Range`` names would be joined to this one."""
         for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 502), (b'ETag: "v2"\r\n', 502)):
             raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n" + tag
-            _, target = self.scripted(saying(raw + b"Content-Length: 3\r\n\r\nabc"))
+            _, target = self.scripted(respond(raw + b"Content-Length: 3\r\n\r\nabc"))
             answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": '"v1"'})
             self.assertEqual(answer.status, expect, tag)
             answer = self.ask(target, {"Range": "bytes=0-2", "If-Range": 'W/"v1"'})

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
+from chatfiles.testing.broken_upstreams import Script, ServerConnection, respond
 from tests.live.broken_answers import (
     BADLY,
     CASES,
@@ -28,8 +29,7 @@ from tests.live.broken_answers import (
 )
 from tests.live.processes import SLACK, until
 from tests.live.rawhttp import Incomplete
-from tests.live.scripted import Peer, Script
-from tests.live.upstream_case import UpstreamCase, saying
+from tests.live.upstream_case import UpstreamCase
 
 
 class BrokenTests(UpstreamCase):
@@ -38,19 +38,13 @@ class BrokenTests(UpstreamCase):
     def serve(self, given: Case) -> Script:
         """:return: what does as *given* says."""
 
-        def script(peer: Peer) -> None:
-            if peer.request() is None:
-                return
-            with contextlib.suppress(ConnectionError):
+        if given.then != "keep":
+            return respond(given.raw, given.then)
+
+        def script(peer: ServerConnection) -> None:
+            if peer.request() is not None:
                 peer.send(given.raw)
-            if given.then == "reset":
-                peer.reset()
-            elif given.then == "hang":
-                peer.hang()
-            elif given.then == "half":
-                peer.close_half()
-                peer.hang()
-            elif given.then == "keep" and peer.request() is not None:
+            if peer.request() is not None:
                 peer.send(ok(5, b"again"))
 
         return script
@@ -98,7 +92,7 @@ class BrokenTests(UpstreamCase):
         """Octets behind an answer are not the answer to the next request."""
         evil = ok(1000) + ok(4, b"EVIL")
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while peer.request():
                 peer.send(evil)
 
@@ -110,7 +104,7 @@ class BrokenTests(UpstreamCase):
     def test_unsolicited(self) -> None:
         """What a workspace says before it is asked is no answer."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while peer.request():
                 peer.send(ok(3, b"abc"))
                 time.sleep(0.05)
@@ -140,7 +134,7 @@ class BrokenTests(UpstreamCase):
                 b"WWW-Authenticate: Basic\r\nLocation: http://evil.test/\r\nRefresh: 0\r\n"
                 b'Content-Length: 14\r\n\r\n{"error": "e"}' % (status, reason.encode())
             )
-            _, target = self.scripted(saying(raw))
+            _, target = self.scripted(respond(raw))
             answer = self.ask(target)
             self.assertEqual((answer.status, answer.json), (status, {"error": "e"}))
             for name in ("set-cookie", "www-authenticate", "location", "refresh"):
@@ -171,7 +165,7 @@ class BrokenTests(UpstreamCase):
             b"X-Content-Type-Options: sniff",
             b"Content-Disposition: inline",
         ).replace(TYPE, b"Content-Type: text/html\r\n")
-        _, target = self.scripted(saying(raw))
+        _, target = self.scripted(respond(raw))
         for more in ("", "&disposition=inline"):
             answer = self.ask(target + more, {"X-Request-Id": "mine"})
             told = {k: v for k, v in answer.fields if k not in ("date", "server", "connection")}
@@ -194,7 +188,7 @@ class BrokenTests(UpstreamCase):
 
     def test_request_fields(self) -> None:
         """Of a caller's fields only those of CONTRACT 6.6 reach the workspace."""
-        server, target = self.scripted(saying(ok(3)))
+        server, target = self.scripted(respond(ok(3)))
         self.ask(
             target + "&x=1&path2=y",
             {
@@ -222,10 +216,10 @@ class BrokenTests(UpstreamCase):
                 "X-Workspace-Id": "x",
             },
         )
-        [asked] = server.asked
+        [asked] = server.requests
         row = dict(self.rows("select id, platform_inbound_secret from workspaces"))
         secret = row[target.split("/")[2]]
-        given = dict(asked.fields)
+        given = dict(asked.headers)
         self.assertEqual(given.pop("host"), server.url.removeprefix("http://"))
         self.assertNotEqual(given.pop("connection", "keep-alive").lower(), "close")
         given.pop("user-agent", None)
@@ -250,9 +244,9 @@ class BrokenTests(UpstreamCase):
 
     def test_new_request_id(self) -> None:
         """An id that is not acceptable is replaced, and the new one goes to the workspace."""
-        server, target = self.scripted(saying(ok(3)))
+        server, target = self.scripted(respond(ok(3)))
         answer = self.ask(target, {"X-Request-Id": "not good"})
-        self.assertEqual(server.asked[0].get("x-request-id"), answer["x-request-id"])
+        self.assertEqual(server.requests[0].header("x-request-id"), answer["x-request-id"])
         self.pair.platform.logged(rf"{answer['x-request-id']} .* download 200 3 bytes .* complete")
 
     def rows(self, statement: str) -> list[tuple[str, str]]:
@@ -282,7 +276,7 @@ class BrokenTests(UpstreamCase):
             ),
         ):
             raw = b"HTTP/1.1 206 Partial Content\r\n" + fields + b"\r\nabc"
-            _, target = self.scripted(saying(raw))
+            _, target = self.scripted(respond(raw))
             answer = self.ask(target, {"Range": "bytes=0-2"})
             self.assertEqual(answer.status, expect, fields)
 
@@ -290,10 +284,10 @@ class BrokenTests(UpstreamCase):
         """``HEAD`` is asked as ``HEAD``; a body that comes all the same is not relayed."""
         for body in (b"", b"x" * 1000):
             raw = OK + b"Content-Length: 1000\r\n\r\n" + body
-            server, target = self.scripted(saying(raw))
+            server, target = self.scripted(respond(raw))
             answer = self.ask(target, method="HEAD")
             self.assertEqual((answer.status, answer["content-length"]), (200, "1000"))
-            self.assertEqual(server.asked[0].method, "HEAD")
+            self.assertEqual(server.requests[0].method, "HEAD")
 
 
 class ConnectionTests(UpstreamCase):
@@ -320,7 +314,7 @@ class ConnectionTests(UpstreamCase):
     def test_kept(self) -> None:
         """One connection serves one request after another."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while peer.request():
                 peer.send(ok(3, b"abc"))
 
@@ -331,9 +325,11 @@ class ConnectionTests(UpstreamCase):
 
     def test_stale(self) -> None:
         """A download on a kept connection that turns out to be dead is tried once more, unseen."""
-        for leave in (lambda peer: None, Peer.reset):
+        for leave in (lambda peer: None, ServerConnection.reset):
 
-            def script(peer: Peer, leave: Callable[[Peer], object] = leave) -> None:
+            def script(
+                peer: ServerConnection, leave: Callable[[ServerConnection], object] = leave
+            ) -> None:
                 peer.request()
                 peer.send(ok(3, b"%03d" % peer.number))
                 if peer.request():
@@ -342,12 +338,12 @@ class ConnectionTests(UpstreamCase):
             server, target = self.scripted(script)
             self.assertEqual(self.ask(target).body, b"000")
             self.assertEqual(self.ask(target).body, b"001")
-            self.assertEqual((server.connections, len(server.asked)), (2, 3))
+            self.assertEqual((server.connections, len(server.requests)), (2, 3))
 
     def test_stale_again(self) -> None:
         """It is tried once more, not for ever."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             if peer.number == 0:
                 peer.send(ok(3))
@@ -356,18 +352,18 @@ class ConnectionTests(UpstreamCase):
         server, target = self.scripted(script)
         self.assertEqual(self.ask(target).status, 200)
         self.assert_error(self.ask(target), 502, UNREACHABLE)
-        self.assertEqual((server.connections, len(server.asked)), (2, 3))
+        self.assertEqual((server.connections, len(server.requests)), (2, 3))
 
     def test_new_connection_is_not_retried(self) -> None:
         """What fails on a new connection fails: the workspace may have begun to work on it."""
         server, target = self.scripted(lambda peer: peer.request())
         self.assert_error(self.ask(target), 502, UNREACHABLE)
-        self.assertEqual(len(server.asked), 1)
+        self.assertEqual(len(server.requests), 1)
 
     def test_half_an_answer_is_not_retried(self) -> None:
         """Once anything of an answer has come, there is no second try."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             peer.send(ok(3))
             peer.request()
@@ -377,12 +373,12 @@ class ConnectionTests(UpstreamCase):
         self.assertEqual(self.ask(target).status, 200)
         _, answer = self.begin(target)
         self.assertRaises(Incomplete, answer.rest)
-        self.assertEqual(len(server.asked), 2)
+        self.assertEqual(len(server.requests), 2)
 
     def test_head_in_drops(self) -> None:
         """The time for a head is a total: an octet now and then does not prolong it."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             for octet in ok(3):
                 peer.send(bytes([octet]))
@@ -396,7 +392,7 @@ class ConnectionTests(UpstreamCase):
     def test_body_in_drops(self) -> None:
         """The time for a body is one without progress: it may take as long as it likes."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             peer.send(ok(5, b""))
             for _ in range(5):
@@ -418,7 +414,7 @@ class ConnectionTests(UpstreamCase):
         """:return: after how long a workspace that has said this sees that the caller has left."""
         asked, gone = threading.Event(), threading.Event()
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             peer.send(said)
             asked.set()
@@ -440,7 +436,7 @@ class ConnectionTests(UpstreamCase):
         """A workspace that says more than the caller takes is made to wait, not stored."""
         said: list[int] = []
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             peer.send(ok(1 << 30, b""))
             block = b"x" * 65536
@@ -467,7 +463,7 @@ class ConnectionTests(UpstreamCase):
     def test_nothing_leaks(self) -> None:
         """After callers that left and workspaces that broke, no descriptor is left open."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             if peer.request():
                 peer.send((ok(1000, b"x" * 10), CHUNKED, b"", b"nonsense", ok(3))[peer.number % 5])
                 if peer.number % 2:
@@ -492,9 +488,9 @@ class ConnectionTests(UpstreamCase):
         """A 401 makes the platform look once more; with a new secret it asks once more."""
         workspace_id = ""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while asked := peer.request():
-                if asked.get("authorization") == "Bearer the-new-secret":
+                if asked.header("authorization") == "Bearer the-new-secret":
                     peer.send(ok(3, b"new"))
                     continue
                 with contextlib.closing(sqlite3.connect(self.pair.database)) as rows, rows:
@@ -508,25 +504,25 @@ class ConnectionTests(UpstreamCase):
         server, target = self.scripted(script)
         workspace_id = target.split("/")[2]
         self.assertEqual(self.ask(target).body, b"new")
-        self.assertEqual(len(server.asked), 2)
+        self.assertEqual(len(server.requests), 2)
         self.assertEqual(self.ask(target).body, b"new")
-        self.assertEqual(len(server.asked), 3)
+        self.assertEqual(len(server.requests), 3)
 
     def test_secret_refused(self) -> None:
         """Without a new one, or if that is refused too, it is 502: not the caller's 401."""
         refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nnope!"
         text = "workspace refused the platform's credentials"
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             while peer.request():
                 peer.send(refused)
 
         server, target = self.scripted(script)
         self.assert_error(self.ask(target), 502, text)
-        self.assertEqual(len(server.asked), 1)
+        self.assertEqual(len(server.requests), 1)
         workspace_id = target.split("/")[2]
 
-        def changing(peer: Peer) -> None:
+        def changing(peer: ServerConnection) -> None:
             while peer.request():
                 with contextlib.closing(sqlite3.connect(self.pair.database)) as rows, rows:
                     rows.execute(
@@ -538,4 +534,4 @@ class ConnectionTests(UpstreamCase):
         server, target = self.scripted(changing)
         workspace_id = target.split("/")[2]
         self.assert_error(self.ask(target), 502, text)
-        self.assertEqual(len(server.asked), 2)
+        self.assertEqual(len(server.requests), 2)

@@ -19,9 +19,9 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live.processes import SLACK, SOAK, Pair, Role, until
 from tests.live.rawhttp import Connection, Incomplete, fetch
-from tests.live.scripted import Peer, Scripted
 from tests.live.upload_client import (
     KIB,
     MIB,
@@ -250,7 +250,7 @@ class HeldBackTests(GatedCase):
         pair, ended = Pair(), list[float]()
         self.addCleanup(pair.discard)
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             until(lambda: go, "the caller has left")
             with contextlib.suppress(ConnectionError):
@@ -259,7 +259,7 @@ class HeldBackTests(GatedCase):
             ended.append(time.monotonic())
 
         go: list[bool] = []
-        scripted = Scripted(script)
+        scripted = ScriptedServer(script)
         self.addCleanup(scripted.close)
         workspace, token = pair.add(scripted.url)
         bearer = {"Authorization": f"Bearer {token}"}

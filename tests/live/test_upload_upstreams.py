@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live.processes import SLACK, LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
-from tests.live.scripted import Peer, Scripted
 from tests.live.upload_client import (
     FORM,
     KIB,
@@ -52,9 +52,9 @@ class UpstreamTests(LiveCase):
     def make_pair(cls) -> Pair:
         return Pair(platform=["--idle-timeout=1", "--header-timeout=2"])
 
-    def way(self, script: Callable[[Peer], object]) -> Way:
+    def way(self, script: Callable[[ServerConnection], object]) -> Way:
         """:return: the way to a workspace that does as it is told."""
-        scripted = Scripted(script)
+        scripted = ScriptedServer(script)
         self.addCleanup(scripted.close)
         workspace, token = self.pair.add(scripted.url)
         secret = {"id": workspace, "url": scripted.url}
@@ -79,7 +79,7 @@ class UpstreamTests(LiveCase):
         body = form(file(b"x" * 100_000))
         got: list[bytes] = []
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             assert asked is not None
             got.append(peer.body(asked))
@@ -95,9 +95,9 @@ class UpstreamTests(LiveCase):
         answer = way.send(body, more)
         self.assertEqual((answer.status, answer.body), (200, STORED))
         self.assertEqual(got, [body])
-        (asked,) = self.scripted.asked
+        (asked,) = self.scripted.requests
         self.assertEqual((asked.method, asked.target), ("POST", "/internal/chat/uploads/ingest"))
-        fields = dict(asked.fields)
+        fields = dict(asked.headers)
         fields.pop("via", None)  # RFC 9110, 7.6.3
         self.assertNotEqual(fields.pop("authorization"), way.fields["Authorization"])
         self.assertEqual(fields.pop("host"), self.scripted.url.removeprefix("http://"))
@@ -117,7 +117,7 @@ class UpstreamTests(LiveCase):
         body = form(file(b"x" * 500_000))
         first, seen = len(body) // 2, threading.Event()
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             got = 0
             while got < len(body):
@@ -154,7 +154,7 @@ class UpstreamTests(LiveCase):
     def early(
         self, status: int, body: bytes, told: tuple[int, str], after: int, reads_on: bool
     ) -> None:
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             take_all(peer, after)
             peer.send(answer_bytes(status, body, "Connection: close\r\n")[:60])
@@ -181,7 +181,7 @@ class UpstreamTests(LiveCase):
         for after in (0, 1, 300_000):
             for reset in (False, True):
 
-                def script(peer: Peer, after: int = after, reset: bool = reset) -> None:
+                def script(peer: ServerConnection, after: int = after, reset: bool = reset) -> None:
                     peer.request()
                     take_all(peer, after)
                     if reset:
@@ -199,7 +199,7 @@ class UpstreamTests(LiveCase):
         """An upload is sent twice, because its answer was lost."""
         body = form(file(b"x"))
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             assert asked is not None
             peer.body(asked)
@@ -228,7 +228,7 @@ class UpstreamTests(LiveCase):
             b"HTTP/1.1 303 See\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
         ):
 
-            def script(peer: Peer, said: bytes = said) -> None:
+            def script(peer: ServerConnection, said: bytes = said) -> None:
                 asked = peer.request()
                 assert asked is not None
                 peer.body(asked)
@@ -244,7 +244,7 @@ class UpstreamTests(LiveCase):
         """A workspace that takes nothing more is waited for without end."""
         hung: list[float] = []
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer.request()
             time.sleep(2)
             began = time.monotonic()
@@ -267,7 +267,7 @@ class UpstreamTests(LiveCase):
     def never_answers(self) -> None:
         """A workspace that has everything and says nothing is waited for without end."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             assert asked is not None
             peer.body(asked)
@@ -282,7 +282,7 @@ class UpstreamTests(LiveCase):
     def takes_long_to_answer(self) -> None:
         """A workspace that has everything, and whose disk is slow, is cut off."""
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             assert asked is not None
             peer.body(asked)
@@ -295,7 +295,7 @@ class UpstreamTests(LiveCase):
         """A workspace that takes little by little is cut off before it can answer."""
         body = form(file(b"x" * 1_300_000))
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             asked = peer.request()
             assert asked is not None
             peer._socket.setsockopt(1, 8, 256 * KIB)
@@ -328,7 +328,7 @@ class UpstreamTests(LiveCase):
             self.assertLess(hung[0], 1.0)
 
     def hangs_after(
-        self, octets: int, has_all: threading.Event, hung: list[float], peer: Peer
+        self, octets: int, has_all: threading.Event, hung: list[float], peer: ServerConnection
     ) -> None:
         peer.request()
         take_all(peer, octets)
@@ -340,7 +340,7 @@ class UpstreamTests(LiveCase):
         passed = [0]
         over = threading.Event()
 
-        def script(peer: Peer) -> None:
+        def script(peer: ServerConnection) -> None:
             peer._socket.setsockopt(1, 8, 64 * KIB)
             peer.request()
             for step in pace(100 * MIB, MIB):
@@ -371,7 +371,7 @@ class UpstreamTests(LiveCase):
         self.assertGreater(sent, 0)
 
 
-def take_all(peer: Peer, octets: int) -> bool:
+def take_all(peer: ServerConnection, octets: int) -> bool:
     """:return: whether so many octets came."""
     while octets:
         count = take(peer, octets)

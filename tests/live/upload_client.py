@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from chatfiles.testing.broken_upstreams import ServerConnection
 from tests.live.processes import LiveCase, Pair, Role
 from tests.live.rawhttp import PATIENCE, Connection, Fields, Response
-from tests.live.scripted import Peer
 
 __all__ = [
     "BOUNDARY",
@@ -153,7 +153,7 @@ def _is_asked(sock: socket.socket) -> bool:
     return False
 
 
-def take(peer: Peer, octets: int) -> int:
+def take(peer: ServerConnection, octets: int) -> int:
     """:return: how many octets a scripted workspace has read; 0 at the end of the connection."""
     if peer._buffer:
         count = min(octets, len(peer._buffer))

@@ -6,29 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chatfiles.testing.broken_upstreams import Script, ScriptedServer
 from tests.live.processes import ImpatientCase, quoted
 from tests.live.rawhttp import Answer, Connection, Response, fetch
-from tests.live.scripted import Peer, Script, Scripted
 
-__all__ = ["UpstreamCase", "saying"]
-
-
-def saying(raw: bytes) -> Script:
-    """:return: what says *raw* to the first request of a connection, and closes."""
-
-    def script(peer: Peer) -> None:
-        if peer.request():
-            peer.send(raw)
-
-    return script
+__all__ = ["UpstreamCase"]
 
 
 class UpstreamCase(ImpatientCase):
     """A platform that waits 1 s for heads and for progress, and workspaces that are scripts."""
 
-    def scripted(self, script: Script) -> tuple[Scripted, str]:
+    def scripted(self, script: Script) -> tuple[ScriptedServer, str]:
         """:return: a workspace, and the target that downloads from it."""
-        server = Scripted(script)
+        server = ScriptedServer(script)
         self.addCleanup(server.close)
         workspace_id, _ = self.pair.add(server.url)
         return server, self.target(workspace_id)

@@ -11,8 +11,8 @@ import struct
 import threading
 from dataclasses import dataclass, field
 
+from chatfiles.testing.broken_upstreams import ReceivedRequest
 from tests.live.rawhttp import READ
-from tests.live.scripted import Asked
 
 __all__ = ["Tapped", "Wiretap", "requests_in"]
 
@@ -114,14 +114,14 @@ class Wiretap:
                     each.shutdown(socket.SHUT_RDWR)
 
 
-def requests_in(data: bytes) -> tuple[list[Asked], bytes]:
+def requests_in(data: bytes) -> tuple[list[ReceivedRequest], bytes]:
     """
     Read strictly, as RFC 9112 has it, and independently of everything else here.
 
     :param data: all that was sent on a connection.
     :return: the requests that it consists of, and from where on it is not a whole request.
     """
-    found: list[Asked] = []
+    found: list[ReceivedRequest] = []
     while True:
         try:
             asked, end = _request(data)
@@ -131,7 +131,7 @@ def requests_in(data: bytes) -> tuple[list[Asked], bytes]:
         data = data[end:]
 
 
-def _request(data: bytes) -> tuple[Asked, int]:
+def _request(data: bytes) -> tuple[ReceivedRequest, int]:
     """:return: the first request, and where it ends."""
     end = data.index(b"\r\n\r\n") + 4
     start, *lines = data[: end - 4].split(b"\r\n")
@@ -140,7 +140,7 @@ def _request(data: bytes) -> tuple[Asked, int]:
     if line is None or not all(pairs):
         raise ValueError("malformed")
     fields = [(pair[1].decode().lower(), pair[2].decode("latin-1")) for pair in pairs if pair]
-    asked = Asked(line[1].decode(), line[2].decode(), fields)
+    asked = ReceivedRequest(line[1].decode(), line[2].decode(), fields)
     framing = [pair for pair in fields if pair[0] in ("content-length", "transfer-encoding")]
     if not framing:
         return asked, end

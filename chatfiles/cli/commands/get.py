@@ -40,9 +40,9 @@ __all__ = ["get"]
     "--retries",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Try again up to N times in a row when the transfer is interrupted, and if given also when "
-    "the platform or workspace is unavailable at the start.  Continues where it stopped if the file "
-    f"is still the same.  [default: {DEFAULT_RETRIES}]",
+    help="Try again up to N times in a row when the transfer is interrupted; if given, also when "
+    "the platform or workspace is unavailable at the start.  Continues where it stopped if the "
+    f"file is still the same.  [default: {DEFAULT_RETRIES}]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)

@@ -105,9 +105,7 @@ class ChildProcessesTests(SynchronousTestCase):
     def test_second_signal(self) -> None:
         """A second signal kills at once."""
         self.patch(child_processes, "STOP_TIMEOUT", 20.0)
-        self.patch(
-            child_processes, "Empty", ZeroDivisionError
-        )  # an end of the waiting is an error
+        self.patch(child_processes, "Empty", ZeroDivisionError)  # an end of the waiting is an error
         with self.processes() as c:
             child = self.start(c, STUBBORN + READY + WAIT)
             c.ready(child, 20)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from http.client import HTTPResponse
 
+from chatfiles.cli.http.duplex_socket import Answered, DuplexSocket
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.http import duplex_socket
-from chatfiles.cli.http.duplex_socket import Answered, DuplexSocket
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nLink: </y>\r\n\r\n"
