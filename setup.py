@@ -57,6 +57,7 @@ setup(
         "zope.interface>=8.0",
         "pyopenssl>=25.3",
         "click>=8.2.1",
+        "h11>=0.16",
         "multipart>=2.0.1",
         "tqdm>=4.66",
     ],

@@ -9,7 +9,6 @@ import os
 import socket
 import threading
 from urllib.parse import unquote_to_bytes
-from urllib.request import OpenerDirector, ProxyHandler
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles import __version__
 from chatfiles.cli.errors import CliError, Exit, printable
-from chatfiles.cli.http import client
 from chatfiles.cli.http.error_responses import exit_status
 from chatfiles.cli.transfers.download import download_route
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
@@ -26,23 +24,7 @@ NOT_FOUND = {"error": "file not found", "code": "not_found", "request_id": "r-17
 
 
 class AddressTests(SynchronousTestCase):
-    """``--platform``."""
-
-    def test_proxy(self) -> None:
-        """A proxy is for other machines: it would look for our loopback on its own."""
-        self.patch(os, "environ", {"http_proxy": "http://proxy:3128"})
-        added: list[object] = []
-        self.patch(OpenerDirector, "add_handler", lambda _, handler: added.append(type(handler)))
-        for url, proxied in (
-            ("http://127.0.0.1:1", False),
-            ("http://[::1]:1", False),
-            ("http://localhost", False),
-            ("http://10.0.0.1", True),
-            ("https://files.example.org", True),
-        ):
-            added.clear()
-            client.Client(url, TOKEN, timeout=1)
-            self.assertEqual(ProxyHandler in added, proxied, url)
+    """Where a file is."""
 
     @given(st.binary(max_size=50))
     def test_route(self, path: bytes) -> None:

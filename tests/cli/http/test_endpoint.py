@@ -1,0 +1,108 @@
+"""
+The way to a platform: directly, or through a proxy of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.http.endpoint import Endpoint
+from chatfiles.testing import ScriptedServer, ServerConnection, respond
+from tests.cli.cli_stub import TOKEN
+
+PLATFORM = "files.example.org"  # never resolved: only the proxy would do that
+
+
+class ProxyTests(SynchronousTestCase):
+    """``http_proxy``, ``https_proxy`` and ``no_proxy``."""
+
+    def proxy(self, raw: bytes, **variables: str) -> ScriptedServer:
+        """:return: a proxy that responds with *raw*; ``{}`` in *variables* is its address."""
+        server = ScriptedServer(respond(raw))
+        self.addCleanup(server.close)
+        address = server.url.removeprefix("http://")
+        self.patch(os, "environ", {k: v.format(address) for k, v in variables.items()})
+        return server
+
+    def client(self, url: str) -> Client:
+        return Client(url, TOKEN, timeout=20)
+
+    def test_which(self) -> None:
+        """A proxy is for other machines: its own loopback is not ours."""
+        self.patch(os, "environ", {"http_proxy": "http://p:1", "https_proxy": "http://p:1"})
+        for url, proxied in (
+            ("http://127.0.0.1:1", False),
+            ("http://[::1]:1", False),
+            ("http://localhost", False),
+            ("https://x.localhost", False),
+            ("http://10.0.0.1", True),
+            ("https://files.example.org", True),
+        ):
+            self.assertEqual(Endpoint(url, 1)._proxy is not None, proxied, url)
+        self.patch(os, "environ", {"http_proxy": "http://p:1", "no_proxy": "example.org,10.0.0.1"})
+        for url in ("http://10.0.0.1", "http://files.example.org:81", "https://other.example.com"):
+            self.assertIsNone(Endpoint(url, 1)._proxy, url)
+
+    def test_http(self) -> None:
+        """A proxy for http gets the whole URL, and its own credential if it has one."""
+        ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        server = self.proxy(ok, http_proxy="http://user:p%40ss@{}")
+        self.assertEqual(self.client(f"http://{PLATFORM}:81/base").call("GET", "/x?y=1"), {})
+        [request] = server.requests
+        self.assertEqual(request.target, f"http://{PLATFORM}:81/base/x?y=1")
+        self.assertEqual(request.header("host"), f"{PLATFORM}:81")
+        self.assertEqual(request.header("authorization"), f"Bearer {TOKEN}")
+        self.assertEqual(request.header("proxy-authorization"), "Basic dXNlcjpwQHNz")
+
+    def test_without_a_scheme(self) -> None:
+        """``host:port`` is a proxy too."""
+        ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        server = self.proxy(ok, HTTP_PROXY="{}", http_proxy="{}")
+        self.assertEqual(self.client(f"http://{PLATFORM}").call("GET", "/"), {})
+        self.assertIsNone(server.requests[0].header("proxy-authorization"))
+
+    def test_https(self) -> None:
+        """A proxy for https is asked for a tunnel; the platform's token does not go to it."""
+        server = self.proxy(
+            b"HTTP/1.1 407 Log In\r\nContent-Length: 0\r\n\r\n", https_proxy="http://u:p@{}"
+        )
+        error = self.assertRaises(
+            CliError, self.client(f"https://{PLATFORM}/base").call, "GET", "/"
+        )
+        self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
+        self.assertIn("the proxy answered 407 Log In", error.message)
+        [request] = server.requests
+        self.assertEqual((request.method, request.target), ("CONNECT", f"{PLATFORM}:443"))
+        self.assertEqual(request.header("host"), f"{PLATFORM}:443")
+        self.assertEqual(request.header("proxy-authorization"), "Basic dTpw")
+        self.assertIsNone(request.header("authorization"))
+
+    def test_tunnel(self) -> None:
+        """In the tunnel TLS begins, for the name of the platform."""
+        seen: list[bytes] = []
+
+        def script(connection: ServerConnection) -> None:
+            connection.request()
+            connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            seen.append(connection._socket.recv(65536))
+
+        server = ScriptedServer(script)
+        self.addCleanup(server.close)
+        self.patch(os, "environ", {"https_proxy": server.url})
+        error = self.assertRaises(CliError, self.client(f"https://{PLATFORM}").call, "GET", "/")
+        self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
+        self.assertEqual(seen[0][:1], b"\x16")
+        self.assertIn(PLATFORM.encode(), seen[0])
+
+    def test_other_kinds(self) -> None:
+        """Of a proxy that speaks something else the user is told, and how to go without."""
+        for variable in ("http_proxy", "https_proxy"):
+            self.patch(os, "environ", {variable: "socks5://127.0.0.1:1"})
+            url = variable.replace("_proxy", f"://{PLATFORM}")
+            error = self.assertRaises(CliError, self.client(url).call, "GET", "/")
+            self.assertIn("a proxy that is neither http nor https", error.message)
+            self.assertIn("NO_PROXY", str(error.hint))
