@@ -75,8 +75,8 @@ def create_token(
         body["name"] = name
     with NewToken("token", save_token) as new:
         client = settings.client(ADMIN, admin_token_file)
-        answer = as_object(client.call("POST", f"/workspaces/{workspace_id}/tokens", body))
-        new.show(answer, ("id", "prefix", "scopes"), as_json=as_json)
+        response = as_object(client.call("POST", f"/workspaces/{workspace_id}/tokens", body))
+        new.show(response, ("id", "prefix", "scopes"), as_json=as_json)
 
 
 @token.command("list")
