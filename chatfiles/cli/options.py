@@ -1,8 +1,8 @@
 """
-What every command is told: where the platform is, and with which credential to call it.
+The options that commands share: where the platform is, and which credential to send.
 
-``--platform`` and ``--timeout`` are understood before and behind the command's name.  A credential
-never stands on the command line, where every user of the machine could read it.
+``--platform`` and ``--timeout`` may stand before or behind the command's name.  A credential comes
+from a file or the environment, never from the command line, which other users can read.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 DEFAULT_PLATFORM = "http://127.0.0.1:8080"
-#: Longer than the platform's own deadlines (CONTRACT 9), so that its answer is heard.
+#: Longer than the platform's own deadlines, so that its error arrives before this timeout.
 DEFAULT_TIMEOUT = 90.0
-#: What a socket can still be told; also keeps out infinity and "nan".
+#: The longest timeout that a socket takes; also excludes infinity and "nan".
 LONGEST_TIMEOUT = 10.0**6
-#: Characters of a credential's file that are read; ours have 43.
+#: Characters of a credential's file that are read; the platform's tokens have 43.
 SECRET_LIMIT = 8192
 
 _SECRET = re.compile(r"[\x21-\x7e]+")
@@ -52,8 +52,16 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 @dataclass(frozen=True)
 class Credential:
     """
-    Where a kind of bearer token is looked for, in this order: the option, the variable that holds
-    it, the variable that names its file, the default file.
+    Where to find one kind of bearer token, in this order: the option, the variable that holds it,
+    the variable that names its file, the default file.
+
+    :param what: its name in messages.
+    :param option: names its file.
+    :param variable: the environment variable that holds it.
+    :param file_variable: the environment variable that names its file.
+    :param default_file: a file that is used if it exists.
+    :param if_missing: the hint if there is none.
+    :param if_refused: the hint if the platform refuses it.
     """
 
     what: str
@@ -67,8 +75,9 @@ class Credential:
     def find(self, file: str | None, environ: Mapping[str, str]) -> str:
         """
         :param file: the option's value.
+        :param environ: the environment variables.
         :return: the token.
-        :raise CliError: there is none, or it cannot be read, or it is not one.
+        :raise CliError: there is none, its file cannot be read, or does not hold a token.
         """
         if file is None and environ.get(self.variable):
             return _checked(environ[self.variable], self.variable)
@@ -104,7 +113,10 @@ ADMIN = Credential(
 
 def read_secret_file(path: str) -> str:
     """
+    Warn if other users can read the file.
+
     :param path: a file, pipe or device that holds one token and perhaps white space around it.
+    :return: the token.
     :raise CliError: it cannot be read, or does not hold exactly one token.
     """
     try:
@@ -118,7 +130,7 @@ def read_secret_file(path: str) -> str:
     except ValueError:  # not text
         text = ""
     if stat.S_ISREG(mode) and mode & 0o044:
-        warn(f"others can read {path}; `chmod 600` would keep it to you")
+        warn(f"others can read {path}; `chmod 600` keeps it to you")
     return _checked(text, path)
 
 
@@ -131,7 +143,13 @@ def _checked(text: str, source: str) -> str:
 
 @dataclass
 class Settings:
-    """The options that all commands share; the object of the click context."""
+    """
+    The options that all commands share; the object of the click context.
+
+    :ivar platform: the platform's base URL.
+    :ivar timeout: seconds without a byte after which a request fails.
+    :ivar environ: the environment variables.
+    """
 
     platform: str = DEFAULT_PLATFORM
     timeout: float = DEFAULT_TIMEOUT
@@ -139,8 +157,10 @@ class Settings:
 
     def client(self, credential: Credential, file: str | None) -> Client:
         """
+        :param credential: which kind of token to send.
         :param file: the value of the credential's option.
-        :raise CliError: the credential cannot be had.
+        :return: a client of the platform.
+        :raise CliError: there is no such token.
         """
         from chatfiles.cli.http.client import Client  # noqa: PLC0415 - `--help` needs no TLS
 
@@ -150,9 +170,10 @@ class Settings:
 
 def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """
-    A callback for options and arguments that are ids.
+    Check an option or argument that is an id; a callback of click.
 
     :return: the UUID in lower case, or ``None`` if none was given.
+    :raise BadParameter: it is not a UUID.
     """
     if value is None:
         return None
@@ -191,7 +212,7 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
     """
     The options of `Settings`, for a command.
 
-    :param top: for the group: also read the environment, and show the defaults.
+    :param top: for the command group, whose options also have environment variables.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -202,7 +223,7 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
             envvar="CHATFILES_TIMEOUT" if top else None,
             callback=_timeout,
             expose_value=False,
-            help=f"Give up after so long without a byte.  [default: {DEFAULT_TIMEOUT:g}]",
+            help=f"Give up after this time without a byte.  [default: {DEFAULT_TIMEOUT:g}]",
         )(command)
         return click.option(
             "--platform",
@@ -218,12 +239,12 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
 
 
 def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
-    """The option that names the file of a credential; passed on as ``<option>``, a path."""
+    """The option that names the file of *credential*; the command receives the path."""
     return click.option(
         credential.option,
         metavar="FILE",
-        help=f"File that holds the {credential.what}; else {credential.variable} holds it"
-        + (f", else ./{credential.default_file} does." if credential.default_file else "."),
+        help=f"File that holds the {credential.what}.  Otherwise {credential.variable} holds it"
+        + (f", or the file ./{credential.default_file}." if credential.default_file else "."),
     )
 
 

@@ -1,7 +1,7 @@
 """
-``chatfiles registry``: the schema of a platform's database.
+``chatfiles registry``: shows and migrates the schema of a platform's database.
 
-Unlike the other commands, these ask the database, not the platform.
+Unlike the other commands, these connect to the database, not to the platform.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _database = click.option(
     default=DEFAULT_DATABASE,
     show_default=True,
     metavar="URL",
-    help="sqlite:PATH or postgresql://…, as of the platform.",
+    help="sqlite:PATH or postgresql://…, the same as the platform's.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.group()
@@ -53,9 +53,9 @@ def registry() -> None:
     """
     Show or update the schema of a platform's database.
 
-    A platform does it by itself at its start.  Do it here when the platform's role may not change
-    tables, or when a large table is to be indexed beforehand.  A password is better kept in
-    CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass than on the command line.
+    A platform updates its database when it starts.  Use this command when the platform's database
+    role may not change tables, or to index a large table beforehand.  Keep a password in
+    CHATFILES_DATABASE, PGPASSWORD or ~/.pgpass rather than on the command line.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def registry() -> None:
 @_json
 def status(database: str, as_json: bool) -> None:
     """
-    Say which version of the schema the database has, and what it lacks.
+    Show the version of the database's schema, and the migrations that it lacks.
 
     \b
     Example:
@@ -83,7 +83,7 @@ def status(database: str, as_json: bool) -> None:
 @_json
 def migrate_command(database: str, as_json: bool) -> None:
     """
-    Apply what is missing, all of it or nothing.  Platforms may run meanwhile.
+    Apply all missing migrations, or none if one fails.  Platforms may run meanwhile.
 
     \b
     Example:
@@ -125,7 +125,7 @@ def _visit(database: str, *, change: bool) -> SchemaState:
     except RegistryUnavailable as error:
         raise CliError(f"cannot use the database: {error.__cause__}", Exit.UNAVAILABLE) from None
     except (OSError, sqlite3.Error) as error:
-        # Libraries of PostgreSQL fail so too, for want of descriptors.
+        # PostgreSQL's libraries raise OSError when the process has no free descriptor.
         raise CliError(
             f"cannot use {without_password(database)}: {error}", Exit.UNAVAILABLE
         ) from None
@@ -133,7 +133,7 @@ def _visit(database: str, *, change: bool) -> SchemaState:
 
 def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """:return: what *work*, called with the running reactor, returns."""
-    from twisted.internet import reactor  # noqa: PLC0415 - most commands need none
+    from twisted.internet import reactor  # noqa: PLC0415 - only PostgreSQL needs it
     from twisted.internet.defer import Deferred  # noqa: PLC0415
 
     running: Any = reactor

@@ -1,5 +1,5 @@
 """
-``chatfiles token``: who may open a workspace, and for what.
+``chatfiles token``: creates, lists and revokes the tokens of a workspace.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def token() -> None:
     "scopes",
     multiple=True,
     type=click.Choice([scope.value for scope in Scope]),
-    help="What it allows; may be given several times.  [default: all]",
+    help="An operation that it allows; repeatable.  [default: all]",
 )
-@click.option("--name", metavar="NAME", help="A name, to tell it from others later.")
+@click.option("--name", metavar="NAME", help="A name that tells it from other tokens.")
 @save_token_option
 @json_option
 @administers
@@ -61,7 +61,7 @@ def create_token(
     """
     Create a token for a workspace: read downloads, write uploads, agent registers.
 
-    The token is shown this once: the platform keeps only its hash.
+    The token is shown only this once: the platform keeps its hash.
 
     \b
     Examples:
@@ -75,8 +75,8 @@ def create_token(
         body["name"] = name
     with NewToken("token", save_token) as new:
         client = settings.client(ADMIN, admin_token_file)
-        answer = as_object(client.call("POST", f"/workspaces/{workspace_id}/tokens", body))
-        new.show(answer, ("id", "prefix", "scopes"), as_json=as_json)
+        response = as_object(client.call("POST", f"/workspaces/{workspace_id}/tokens", body))
+        new.show(response, ("id", "prefix", "scopes"), as_json=as_json)
 
 
 @token.command("list")
@@ -88,7 +88,7 @@ def list_tokens(
     settings: Settings, workspace_id: str, as_json: bool, admin_token_file: str | None
 ) -> None:
     """
-    List the live tokens of a workspace, by their first characters.
+    List the tokens of a workspace that are not revoked, by their first characters.
 
     \b
     Example:

@@ -1,5 +1,5 @@
 """
-``chatfiles workspace``: which workspaces there are.
+``chatfiles workspace``: creates, lists, shows and removes workspaces.
 """
 
 from __future__ import annotations
@@ -45,10 +45,14 @@ def workspace() -> None:
 
 @workspace.command("create")
 @click.option("--name", metavar="NAME", help="A name for people.")
-@click.option("--url", metavar="URL", help="Where the platform reaches it; may be told later.")
-@click.option("--delivery-mode", metavar="MODE", help="push, if the platform can call it.")
 @click.option(
-    "--id", "workspace_id", callback=uuid, metavar="UUID", help="Its id, if not a new one."
+    "--url",
+    metavar="URL",
+    help="Where the platform reaches it.  It can register its own URL later.",
+)
+@click.option("--delivery-mode", metavar="MODE", help="push, if the platform can connect to it.")
+@click.option(
+    "--id", "workspace_id", callback=uuid, metavar="UUID", help="Its id.  [default: a new one]"
 )
 @save_token_option
 @json_option
@@ -67,8 +71,8 @@ def create_workspace(
     """
     Create a workspace and its first token.
 
-    The token opens the workspace for everything; the workspace itself registers with it.  It is
-    shown this once: the platform keeps only its hash.
+    The token allows everything in the workspace, which also registers with it.  It is shown only
+    this once: the platform keeps its hash.
 
     \b
     Examples:
@@ -106,7 +110,7 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
 
 
 def _all_workspaces(client: Client) -> Iterator[dict[str, Any]]:
-    """:return: the rows of every page."""
+    """:return: the workspaces of every page of the list."""
     route = "/workspaces"
     while True:
         answer = client.call("GET", route)
@@ -134,9 +138,9 @@ def show_workspace(
     admin_token_file: str | None,
 ) -> None:
     """
-    Show what the platform knows of one workspace.
+    Show what the platform knows about one workspace.
 
-    Any token of the workspace will do instead of the admin token: give --token-file.
+    With --token-file, a token of the workspace replaces the admin token.
 
     \b
     Example:
@@ -155,7 +159,7 @@ def show_workspace(
 
 @workspace.command("remove")
 @workspace_argument
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Remove it without asking.")
 @administers
 @click.pass_obj
 def remove_workspace(
@@ -164,7 +168,7 @@ def remove_workspace(
     """
     Remove a workspace and revoke all its tokens.  Its files stay where they are.
 
-    Asks before it does, on a terminal.
+    On a terminal it asks first.
 
     \b
     Example:

@@ -1,5 +1,5 @@
 """
-A token that the platform has just made: the only time that it can be seen.
+Shows or saves a token that the platform has just created, because it is not shown again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ save_token_option = click.option(
 
 class NewToken:
     """
-    A token about to be made, and the place where it goes; a context manager.  Its file is made
-    before the platform is asked, so that no token is made that cannot be kept, and removed if none
+    Receives a token that is about to be created; a context manager.  It creates the token's file
+    before the request, so that no token is created that cannot be saved, and removes it if no token
     came.
 
-    :param member: the member of the answer that holds the token.
+    :param member: the member of the response that holds the token.
     :param path: a file that does not exist, or ``None`` to show the token.
     """
 
@@ -39,7 +39,7 @@ class NewToken:
         self._kept = False
 
     def __enter__(self) -> Self:
-        """:raise CliError: the file cannot be made."""
+        """:raise CliError: the file cannot be created."""
         if self._path is not None:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             try:
@@ -56,10 +56,11 @@ class NewToken:
 
     def show(self, answer: dict[str, Any], names: tuple[str, ...], *, as_json: bool) -> None:
         """
-        Keep or print the token, and print the rest.
+        Save or print the token, and print the rest.
 
-        :param answer: what the platform said.
-        :param names: its members besides the token that are worth showing.
+        :param answer: the platform's response.
+        :param names: its members to show besides the token.
+        :param as_json: whether to print all of it as JSON.
         :raise CliError: there is no token in it, or it cannot be written.
         """
         secret = answer.get(self._member)
@@ -78,7 +79,7 @@ class NewToken:
             click.echo(f"the token is in {printable(self._path)}", err=True)
         elif sys.stdout.isatty():
             click.echo(
-                "Keep the token now, in a file that only you can read: it is not shown again.",
+                "Save the token now, in a file that only you can read: it is not shown again.",
                 err=True,
             )
 

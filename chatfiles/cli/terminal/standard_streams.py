@@ -1,7 +1,7 @@
 """
-The standard streams of a process that was started without some of them (``>&-``).
+Replaces the standard streams of a process that was started without some of them (``>&-``).
 
-Python gives ``None`` for each, and the kernel their descriptors to whatever is opened next.
+Python sets each of those to ``None``, and the kernel gives its descriptor to the next opened file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["complete_streams", "not_written"]
 
 def complete_streams() -> None:
     """
-    Make standard input empty where it is closed, and have nobody listen on standard error.
+    Connect a closed standard input or standard error to the null device.
 
-    :raise CliError: standard output is closed: whatever the command did, its result, perhaps a
-        token that is shown once, would be lost.
+    :raise CliError: standard output is closed: the result, perhaps a token that is shown only once,
+        would be lost.
     """
     if sys.stdin is None:
         sys.stdin = _nothing(0, "r")
@@ -34,9 +34,9 @@ def complete_streams() -> None:
 
 def not_written(error: OSError) -> CliError:
     """
-    Let what standard output does not take go, or Python would try again at its end, and complain.
+    Discard what standard output did not take, or Python would write it again when it ends.
 
-    :return: what is told of it.
+    :return: the error to show.
     """
     with open(os.devnull, "wb") as nowhere, suppress(UnsupportedOperation):
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

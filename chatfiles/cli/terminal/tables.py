@@ -1,5 +1,5 @@
 """
-Answers of the platform, for eyes or for programs.
+Prints the platform's responses, as tables for people or as JSON for programs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def as_rows(answer: object, key: str) -> list[dict[str, Any]]:
 
 
 def cell(value: object) -> str:
-    """:return: a JSON value as one printable line; ``-`` for nothing."""
+    """:return: a JSON value as one printable line; ``-`` if it is empty."""
     if value is None or value in ("", []):
         return "-"
     if isinstance(value, list):
@@ -45,7 +45,8 @@ def cell(value: object) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """
-    :param columns: the members to show, in order; their names in capitals are the header.
+    :param columns: the members to show, in order; the header has their names in capitals.
+    :param rows: objects that may lack some of them.
     :return: an aligned table, one row per line, without spaces at the ends of lines.
     """
     header = [column.replace("_", " ").upper() for column in columns]
@@ -58,7 +59,7 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def show_json(value: object) -> None:
-    """Print *value* as JSON in ASCII: what a server put into it cannot steer a terminal."""
+    """Print *value* as JSON in ASCII, which cannot control a terminal."""
     click.echo(json.dumps(value, indent=2))
 
 
@@ -73,9 +74,10 @@ def show_rows(
     columns: Sequence[str], rows: list[dict[str, Any]], *, as_json: bool, empty: str
 ) -> None:
     """
-    Print *rows*.
+    Print *rows* as a table or as JSON.
 
-    :param empty: what to say on standard error when there are none.
+    :param columns: see `table`.
+    :param empty: what to write to standard error if there are no rows.
     """
     if as_json:
         show_json(rows)
