@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -50,7 +51,7 @@ def plain(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
 def divided(raw: bytes, at: Sequence[int]) -> Iterator[bytes]:
     """:return: *raw* in reads, none of them empty."""
     edges = sorted({0, len(raw), *(place % (len(raw) or 1) for place in at)})
-    return (raw[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    return (raw[a:b] for a, b in pairwise(edges))
 
 
 def decode(reads: Any) -> tuple[bytes, bytes, bool]:

@@ -93,8 +93,8 @@ def values_by_name(fields: Fields, names: Container[bytes]) -> Values:
 
 def declared_framing(values: Values, *, is_http10: bool, max_digits: int) -> Framing:
     """
-    :param values: of ``content-length`` and ``transfer-encoding``.  Equal Content-Length lines count
-        as one; a list within a line is refused (RFC 9112, section 6.3).
+    :param values: of ``content-length`` and ``transfer-encoding``.  Equal Content-Length lines
+        count as one; a list within a line is refused (RFC 9112, section 6.3).
     :param max_digits: of a Content-Length.
     :raise MalformedHead: `Fault.LENGTH`, `Fault.CODING` or `Fault.AMBIGUOUS`.
     """

@@ -1,8 +1,9 @@
 """
-The one place that dials a workspace: look up, judge, and connect to what was judged (CONTRACT 8).
+Connects to a workspace: looks its name up, checks the addresses, and connects to one of them.
 
-A name is looked up once per connection and the connection is made to an address of that very
-answer, so a name that changes its address between the check and the dial gains nothing.
+Nothing else connects to workspaces.  A name is looked up once per connection, and the connection
+goes to an address that was found and checked then.  So a name that changes its address between the
+check and the connection (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MAX_ATTEMPTS = 8
 #: Host names whose TLS settings are kept; making them reads the machine's certificates.
 _TLS_HOSTS = 256
 
-#: What the system says of a name that does not exist, or has no address.
+#: The system's errors for a name that does not exist, or has no address.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 T = TypeVar("T")
@@ -90,26 +91,26 @@ class Dialer:
 
     async def check_host(self, url: WorkspaceURL) -> None:
         """
-        Judge the host of a URL that is being registered, as a dial would.
+        Check the host of a URL that is being registered, as a connection would.
 
         :raise AddressRefused: it is not allowed, or the name does not exist.
-        :raise chatfiles.errors.Unavailable: it cannot be told now.
+        :raise chatfiles.errors.Unavailable: the name service gives no answer now.
         """
         try:
             await _within(self.connect_timeout, self.reactor, self.addresses(url))
         except (UnicodeError, socket.gaierror) as error:
             if isinstance(error, UnicodeError) or error.errno in _NO_SUCH_NAME:
                 raise AddressRefused(f"the host {url.host} does not resolve") from error
-            raise _cannot_tell() from error
+            raise _no_answer() from error
         except (OSError, net_error.TimeoutError) as error:
-            raise _cannot_tell() from error
+            raise _no_answer() from error
 
     async def check_url(self, text: str) -> None:
         """
-        Judge a URL that is being registered: its form, then its host.
+        Check a URL that is being registered: its form, then its host.
 
         :raise ValueError: it is not allowed, with a sentence for a person.
-        :raise chatfiles.errors.Unavailable: it cannot be told now.
+        :raise chatfiles.errors.Unavailable: the name service gives no answer now.
         """
         await self.check_host(parse_workspace_url(text))
 
@@ -130,14 +131,14 @@ class Dialer:
             raise AddressRefused(f"the host {url.host} has more than {MAX_ADDRESSES} addresses")
         for address in found:
             if (kind := self._policy.refused_kind(address)) is not None:
-                # The names of an inner network are not for everybody who may register to look up.
+                # Not the address: who may register must not learn the names of an inner network.
                 what = url.host if url.address else f"an address of the host {url.host}"
                 raise AddressRefused(f"{what} is {kind}")
         return found
 
     def tls_creator(self, url: WorkspaceURL) -> IOpenSSLClientConnectionCreator:
         """
-        :return: what verifies that the peer is the *host* of *url*.
+        :return: a creator of TLS connections that verify that the peer is the host of *url*.
         :raise AddressRefused: the name cannot be in a certificate, such as one with underscores.
         """
         try:
@@ -224,7 +225,7 @@ class _HandshakeFactory(Factory):
 
 @implementer(IHandshakeListener)
 class _Handshake(Protocol):
-    """Waits until TLS has verified the peer, then makes way for the real protocol."""
+    """Waits until TLS has verified the peer, then the real protocol takes its place."""
 
     def __init__(self, factory: IProtocolFactory, verified: Deferred[IProtocol]) -> None:
         self._factory = factory
@@ -255,5 +256,5 @@ def _too_late(_result: object, _seconds: float) -> Failure:
     return Failure(net_error.TimeoutError())
 
 
-def _cannot_tell() -> Unavailable:
+def _no_answer() -> Unavailable:
     return Unavailable("the host of the URL could not be looked up — retry shortly", retry_after=5)

@@ -1,5 +1,5 @@
 """
-What connections to workspaces share: who waits for a next request, and how much one read takes.
+What connections to workspaces share: a pool of idle ones, and a budget for reads.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from chatfiles.streams.transports import SMALL_READ
 
 __all__ = ["READ_SIZE", "ConnectionPool", "ReadBudget"]
 
-#: Octets that one read of a large body takes while few are being read.
+#: Bytes of one read of a large body, while few are being read.
 READ_SIZE = 1 << 20
-#: Octets that one read of every large body takes together, which is what slow callers make us hold.
+#: Bytes of one read of every large body together: what slow clients make us hold in memory.
 _ALL_READS = 16 * READ_SIZE
 
 
@@ -24,7 +24,7 @@ class ReadBudget:
     """
     Counts the large bodies that are being read.
 
-    :ivar size: octets that a read of one of them should take now.
+    :ivar size: bytes that a read of one of them should take now.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class ReadBudget:
 
 
 class Reusable(Protocol):
-    """A connection that can be kept."""
+    """A connection that can be kept for a next request."""
 
     @property
     def key(self) -> Hashable:
-        """Equal for connections that may stand for one another."""
+        """Equal for connections of which any may serve a request."""
 
     @property
     def usable(self) -> bool:
@@ -59,7 +59,7 @@ C = TypeVar("C", bound=Reusable)
 
 class ConnectionPool(Generic[C]):
     """
-    The connections that wait for a next request.
+    The connections that are kept for a next request.
 
     :param per_key: how many of one key are kept, the oldest being closed first.
     :param in_all: how many are kept altogether.
@@ -80,7 +80,7 @@ class ConnectionPool(Generic[C]):
         self._closed = False
 
     def take(self, key: Hashable) -> C | None:
-        """:return: the connection last put for *key* that is still good, which is out then."""
+        """Remove the connection last put for *key* that is still good, and return it."""
         while (connections := self._by_key.get(key)) is not None:
             connection = connections[-1]
             fresh = self._clock.seconds() - self._since[connection] < self._timeout
@@ -91,7 +91,7 @@ class ConnectionPool(Generic[C]):
         return None
 
     def put(self, connection: C) -> None:
-        """Keep a connection whose last answer is complete."""
+        """Keep a connection whose last response is complete."""
         if self._closed:
             connection.hang_up()
             return
