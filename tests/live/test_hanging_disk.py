@@ -39,17 +39,25 @@ class HangingTests(SynchronousTestCase):
         with open(os.open(f"{self.base}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(text)
 
-    def start(self) -> Role:
+    def launch(self, far: str = "/workspace", near: str = "/home", *, hangs: bool = False) -> Role:
+        """:param hangs: whether the disk hangs from the beginning."""
         role = command(
             "workspace",
             "--listen=tcp:0:interface=127.0.0.1",
-            f"--root=/workspace={self.base}/far",
-            f"--root=/home={self.base}/near",
+            f"--root={far}={self.base}/far",
+            f"--root={near}={self.base}/near",
             f"--configs-dir={self.base}/configs",
             "--drain-timeout=1",
         )
+        if hangs:
+            stop = f'kill -STOP "$(cat {self.base}/pid)"; exec "$@"'
+            role = ["sh", "-c", stop, "sh", *role]
         started = Role("workspace", launch=launch(f"{self.base}/far", f"{self.base}/pid", role))
         self.addCleanup(started.kill)
+        return started
+
+    def start(self) -> Role:
+        started = self.launch()
         self.assertEqual(self.read(started, "/home/small").body, b"near")
         self.assertEqual(self.read(started, "/workspace/small").body, b"small")
         return started
@@ -90,15 +98,47 @@ class HangingTests(SynchronousTestCase):
         role.stop()
 
     def test_end(self) -> None:
-        """All threads wait for the disk: ``/ready`` says so, and SIGTERM ends the process."""
+        """
+        All threads of a root wait for the disk: what is elsewhere is served, also when the clients
+        have left, and SIGTERM ends the process.
+        """
         role = self.start()
         self.assertEqual(fetch(role.url, "/ready").status, 200)
         self.hang()
-        for _ in range(MANY):
-            self.begin(role, "/workspace/small")
-        answer = fetch(role.url, "/ready")
-        self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"))
+        waiting = [self.begin(role, "/workspace/small") for _ in range(MANY)]
+        for _ in range(2):
+            self.write("near/new", "new")
+            self.assertEqual(self.read(role, "/home/new").body, b"new")
+            self.assertEqual(fetch(role.url, "/ready").status, 200)
+            for connection in waiting:
+                connection.close()
         self.assertEqual(fetch(role.url, "/health").status, 200)
+        role.stop()
+
+    def test_uploads(self) -> None:
+        """Threads that wait for another root's disk are not those of uploads."""
+        role = self.launch(far="/home", near="/workspace")
+        self.assertEqual(self.read(role, "/home/small").body, b"small")
+        self.hang()
+        for _ in range(MANY):
+            self.begin(role, "/home/small")
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+            b"x\r\n--b--\r\n"
+        )
+        headers = {**BEARER, "Content-Type": "multipart/form-data; boundary=b"}
+        stored = fetch(role.url, "/internal/chat/uploads/ingest", headers, method="POST", body=body)
+        self.assertEqual(stored.status, 200)
+        role.stop()
+
+    def test_start(self) -> None:
+        """A role starts, and serves what is elsewhere, while the disk hangs."""
+        role = self.launch(hangs=True)
+        self.assertEqual(self.read(role, "/home/small").body, b"near")
+        self.assertEqual(fetch(role.url, "/ready").status, 200)
+        waiting = self.begin(role, "/workspace/small")
+        self.hang(signal.SIGCONT)
+        self.assertEqual(waiting.response().body, b"small")
         role.stop()
 
     def test_secret(self) -> None:

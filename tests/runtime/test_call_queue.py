@@ -26,6 +26,7 @@ from chatfiles.runtime.call_queue import (
     Limits,
     SpreadResults,
 )
+from tests.support.turn_clock import TurnClock
 
 
 class TransitionTests(SynchronousTestCase):
@@ -42,19 +43,6 @@ class TransitionTests(SynchronousTestCase):
             [state for state, event in TRANSITIONS if event is CallEvent.START],
             [CallState.QUEUED],
         )
-
-
-class TurnClock(Clock):
-    """A clock that leaves to the next turn what is asked for in this one, as a reactor does."""
-
-    def advance(self, amount: float) -> None:
-        """Run what is due already."""
-        self.rightNow += amount
-        for call in [each for each in self.calls if each.getTime() <= self.rightNow]:
-            if call.active():
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
 
 
 class _Queue(SynchronousTestCase):

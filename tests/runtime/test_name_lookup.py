@@ -15,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Unavailable
 from chatfiles.rules.address_policy import IPAddress
+from chatfiles.runtime.call_queue import PER_TURN
 from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup, system_lookup
+from tests.support.turn_clock import TurnClock
 
 ONE = (ip_address("192.0.2.1"),)
 
@@ -81,6 +83,22 @@ class LookupsTests(SynchronousTestCase):
         again = self.lookups.addresses("a.test")
         self.assertEqual(len(self.threads), 2)
         self.assertNoResult(again)
+
+    def test_many_wait(self):
+        """2000 who wait for one name would be answered in one turn, and hold up all others."""
+        clock = TurnClock()
+        self.lookups = NameLookup(self.in_thread, clock=clock)
+        told: list[object] = []
+        for n in range(2000):
+            self.lookups.addresses("a.test", n % 7).addCallback(told.append)
+        self.assertEqual(len(self.threads), 1)
+        self.threads[0][1].callback(ONE)
+        turns = 0
+        while len(told) < 2000:
+            self.assertEqual(len(told), (turns + 1) * PER_TURN)
+            clock.advance(0)
+            turns += 1
+        self.assertEqual(told, [ONE] * 2000)
 
     def test_failure(self):
         """All who wait are told that a name cannot be looked up."""

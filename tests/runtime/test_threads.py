@@ -114,6 +114,38 @@ class ThreadsTests(TestCase):
         self.addCleanup(threads.stop)
         self.assertEqual(await waiting, 1)
 
+    async def test_owner_that_hangs(self) -> None:
+        """One owner's calls would take all threads; and those given up would be made later."""
+        threads = Threads(reactor, "owners", 2, per_owner=1)
+        threads.start()
+        self.addCleanup(threads.stop)
+        go, made = threading.Event(), list[str]()
+        self.addCleanup(go.set)
+        hangs = threads.run(go.wait, owner="hangs")
+        waiting = [threads.run(made.append, "hangs", owner="hangs") for _ in range(100)]
+        await threads.run(made.append, "other", owner="other")
+        for call in waiting:
+            call.cancel()
+            self.failureResultOf(call, CancelledError)
+        go.set()
+        await hangs
+        await threads.settled()
+        self.assertEqual(made, ["other"])
+
+    async def test_too_many_wait(self) -> None:
+        """Calls that wait for a disk that hangs would fill the memory."""
+        threads = Threads(reactor, "full", 1, most_waiting=2)
+        threads.start()
+        self.addCleanup(threads.stop)
+        go = threading.Event()
+        self.addCleanup(go.set)
+        calls = [threads.run(go.wait, owner="hangs") for _ in range(3)]
+        self.failureResultOf(threads.run(int, owner="hangs"), Unavailable)
+        calls.append(threads.run(int, owner="hangs", refusable=False))
+        go.set()
+        for call in calls:
+            await call
+
     async def test_settled(self) -> None:
         """A role would end while a result is on its way that leads to more."""
         go, done = threading.Event(), list[str]()

@@ -140,6 +140,15 @@ class FeederTests(SynchronousTestCase):
         self.assertIsInstance(self.failure(), SinkError)
         self.assertEqual(self.sink.calls, ["feed", "close"])
 
+    def test_leaves_before_a_thread_is_free(self) -> None:
+        """What was given up would be written when a disk that hangs responds again."""
+        self.feeder.received(b"x")
+        self.feeder.finished()
+        self.feeder.failed(SinkError())
+        self.threads.all()
+        self.assertIsInstance(self.failure(), SinkError)
+        self.assertEqual(self.sink.calls, ["close"])
+
     def test_no_thread(self) -> None:
         """A file in the making would stay open until the role is started again."""
 

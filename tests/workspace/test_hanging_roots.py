@@ -1,0 +1,230 @@
+"""
+A workspace one of whose roots hangs: the others are served, and what was given up is not done.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+
+from chatfiles.posix.openat2 import WouldWait
+from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.runtime.role_service import RoleService
+from chatfiles.workspace import service as service_module
+from chatfiles.workspace.files import store as store_module
+from chatfiles.workspace.service import workspace_service
+from tests.contract.file_store import build, scratch
+from tests.support.loopback import Loopback, reset_on_close, until
+from tests.support.memory_client import Received, parse
+
+#: More requests than a root has threads.
+MANY = 20
+UPLOAD = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nx\r\n--b--\r\n'
+
+
+class _Disk:
+    """
+    A file system that hangs until it is told to go on.
+
+    :ivar began: whether each call that hung began on the reactor's thread.
+    """
+
+    def __init__(self, case: TestCase) -> None:
+        self.go = threading.Event()
+        self.began: list[bool] = []
+        case.addCleanup(self.go.set)
+
+    def hang(self) -> None:
+        self.began.append(isInIOThread())
+        self.go.wait(5 if isInIOThread() else None)  # a defect must not stop the tests for good
+
+
+class _Workspace(TestCase):
+    """With ``/home`` on the disk that hangs, and ``/workspace`` elsewhere."""
+
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        build(
+            self.top,
+            {
+                b"ws/small": b"near",
+                b"home/small": b"far",
+                b"configs/.platform_inbound_secret": b"abc",
+            },
+        )
+        os.chmod(self.top + b"/configs/.platform_inbound_secret", 0o600)
+        self.disk = _Disk(self)
+        self.trees: list[Resource] = []
+
+    async def start(self, *more: str) -> None:
+        """Start the role."""
+
+        def tree(*contexts: Any) -> Resource:
+            self.trees.append(make(*contexts))
+            return self.trees[0]
+
+        make = service_module.workspace_tree
+        self.patch(service_module, "workspace_tree", tree)
+        options = Options({})
+        top = os.fsdecode(self.top)
+        options.parseOptions(
+            [
+                "--role=workspace",
+                f"--root=/workspace={top}/ws",
+                f"--root=/home={top}/home",
+                f"--configs-dir={top}/configs",
+                "--drain-timeout=0.1",
+                *more,
+            ]
+        )
+        assert isinstance(options.settings, WorkspaceSettings)
+        role = workspace_service(reactor, options.settings, [], lambda: self.fail("cannot start"))
+        role.startService()
+        self.addCleanup(self.stop, role)
+        assert role._starting is not None
+        await role._starting
+
+    def stop(self, role: RoleService) -> Any:
+        self.disk.go.set()
+        return role.stopService()
+
+    def connect(self) -> Loopback:
+        return Loopback(self, reactor, self.trees[0])
+
+    async def ask(self, target: str, method: str = "GET", body: bytes = b"") -> Received:
+        """:return: the whole response."""
+        client = self.connect()
+        await client.send(request(target, method, body))
+        await client.read(lambda got: [each.complete for each in parse(got)] == [True])
+        (response,) = client.answers()
+        return response
+
+    async def read(self, path: str) -> tuple[int, bytes]:
+        response = await self.ask(f"/internal/file/read?path={path}")
+        return response.status, response.body
+
+
+def request(target: str, method: str = "GET", body: bytes = b"") -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", "Host: x", "Authorization: Bearer abc"]
+    if body:
+        lines += ["Content-Type: multipart/form-data; boundary=b", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class HangsTests(_Workspace):
+    """A root that hangs after the start."""
+
+    async def test_others_are_served(self) -> None:
+        """
+        Requests for one root whose clients have left would hold every thread: no file of another
+        root and no upload gets a response, and what was given up is done later.
+        """
+        await self.start()
+        self.assertEqual(await self.read("/home/small"), (200, b"far"))
+        open_regular = store_module.open_regular
+
+        def opened(fd: int, segments: Any, *arguments: Any, **more: Any) -> Any:
+            if segments == (b"hangs",):
+                if isInIOThread():
+                    raise WouldWait
+                self.disk.hang()
+            return open_regular(fd, segments, *arguments, **more)
+
+        self.patch(store_module, "open_regular", opened)
+        clients = [self.connect() for _ in range(MANY)]
+        for client in clients:
+            await client.send(request("/internal/file/read?path=/home/hangs"))
+        await until(reactor, lambda: len(self.disk.began) == 16)
+        for client in clients:
+            reset_on_close(client.socket)
+            client.socket.close()
+        await until(reactor, lambda: not any(client.site.channels for client in clients))
+        self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
+        stored = await self.ask("/internal/chat/uploads/ingest", "POST", UPLOAD)
+        self.assertEqual(stored.status, 200)
+        self.assertEqual((await self.ask("/ready")).status, 200)
+        self.disk.go.set()
+        self.assertEqual((await self.read("/home/none"))[0], 404)
+        self.assertEqual(self.disk.began, [False] * 16)
+
+
+class StartTests(_Workspace):
+    """A root that hangs when the role starts."""
+
+    def hang(self, name: str, part: bytes) -> None:
+        """Let a function of ``os.path`` hang for what is at *part*."""
+        function = getattr(os.path, name)
+
+        def hanging(path: Any) -> Any:
+            if os.fsencode(path).startswith(self.top + part):
+                self.disk.hang()
+            return function(path)
+
+        self.patch(os.path, name, hanging)
+
+    async def test_root_hangs(self) -> None:
+        """The role would not listen before the disk responds."""
+        self.patch(service_module, "START_TIMEOUT", 0.05)
+        self.hang("realpath", b"/home")
+        await self.start()
+        self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
+        self.assertEqual((await self.ask("/ready")).status, 200)
+        self.assertEqual(self.disk.began, [False])
+        self.disk.go.set()
+        self.assertEqual(await self.read("/home/small"), (200, b"far"))
+
+    async def test_rule_about_a_root_that_hangs(self) -> None:
+        """
+        A file that a rule hides would be served by another root's name, as long as it is not known
+        that one root is within the other.
+        """
+        build(self.top, {b"ws/home/key": b"hidden"})
+        os.rename(self.top + b"/home", self.top + b"/old")
+        os.symlink(self.top + b"/ws/home", self.top + b"/home")
+        self.patch(service_module, "START_TIMEOUT", 0.05)
+        self.hang("realpath", b"/home")
+        await self.start("--deny=/home/key")
+        self.assertEqual((await self.read("/workspace/home/key"))[0], 503)
+        self.disk.go.set()
+        self.assertEqual((await self.read("/home/key"))[0], 404)
+        self.assertEqual((await self.read("/workspace/home/key"))[0], 404)
+        self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
+
+    async def test_mount_point(self) -> None:
+        """Files of other roots would be refused although it is clear where the mount is."""
+        self.patch(service_module, "START_TIMEOUT", 0.05)
+        self.patch(store_module, "mount_points", lambda: {self.top + b"/home"})
+        self.hang("realpath", b"/home")
+        self.hang("isdir", b"/home")
+        await self.start("--deny=/home/key")
+        self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
+        self.assertEqual(self.disk.began, [False])
+
+    async def test_uploads_hang(self) -> None:
+        """The role would not listen before what a killed process left is removed."""
+        self.patch(service_module, "START_TIMEOUT", 0.05)
+        listdir = os.listdir
+
+        def hanging(where: Any) -> Any:
+            self.disk.hang()
+            return listdir(where)
+
+        os.makedirs(self.top + b"/ws/.molecule/chat-uploads")
+        self.patch(os, "listdir", hanging)
+        await self.start()
+        self.assertEqual(await self.read("/home/small"), (200, b"far"))
+        client = self.connect()
+        await client.send(request("/internal/chat/uploads/ingest", "POST", UPLOAD))
+        self.disk.go.set()
+        await client.read(lambda got: [each.complete for each in parse(got)] == [True])
+        self.assertEqual(client.answers()[0].status, 200)
+        self.assertEqual(self.disk.began, [False])
+
+
+del _Workspace
