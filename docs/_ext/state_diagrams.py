@@ -5,15 +5,15 @@ A Sphinx directive that draws a state table of the code.
 
     .. state-diagram:: chatfiles.http.server.transfer.TRANSITIONS
 
-The argument names a sequence of triples ``(state, event, next state)``.  States and events are enum
-members or strings.  The directive makes two things of them: for HTML a drawing, in which each state
+The argument names a sequence of triples ``(state, event, next state)``, or a mapping from state and
+event to the next state.  States and events are enum members or strings.  The directive makes two things of them: for HTML a drawing, in which each state
 is a column and each transition a row with one arrow, and for every format a table.  Neither needs a
 layout program, so the drawing is the same on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from html import escape
 from importlib import import_module
@@ -27,6 +27,7 @@ from sphinx.util.docutils import SphinxDirective
 __all__ = ["StateDiagram", "load", "rows_of", "setup", "states_of", "svg"]
 
 Row = tuple[str, str, str]
+Transitions = Iterable[Sequence[object]] | Mapping[tuple[object, object], object]
 
 #: Pixels: of a column and a row, and from the top to the first row.
 COLUMN, ROW, TOP = 118, 34, 44
@@ -43,12 +44,15 @@ def load(dotted: str) -> object:
     return getattr(import_module(module), name)
 
 
-def rows_of(transitions: Iterable[Sequence[object]]) -> list[Row]:
+def rows_of(transitions: Transitions) -> list[Row]:
     """
-    :param transitions: triples of state, event and next state; enum members or strings.
+    :param transitions: triples of state, event and next state, or a mapping from the first two to
+        the third; enum members or strings.
     :return: the same as text.
     :raise ValueError: one of them is not a triple, or a transition stands there twice.
     """
+    if isinstance(transitions, Mapping):
+        transitions = [(*pair, following) for pair, following in transitions.items()]
     rows = []
     for transition in transitions:
         if len(transition) != 3:

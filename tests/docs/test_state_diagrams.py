@@ -45,6 +45,11 @@ class DiagramTests(SynchronousTestCase):
         self.assertEqual(self.rows[0], ("OPEN", "close", "CLOSED"))
         self.assertEqual(len(self.rows), len(TRANSITIONS))
 
+    def test_mapping(self) -> None:
+        """A table that is written as a mapping has other rows."""
+        mapping = {(state, event): following for state, event, following in TRANSITIONS}
+        self.assertEqual(state_diagrams.rows_of(mapping), self.rows)
+
     def test_states(self) -> None:
         """A state from which nothing leads away is left out."""
         self.assertEqual(state_diagrams.states_of(self.rows), ["OPEN", "CLOSED", "LOCKED"])
