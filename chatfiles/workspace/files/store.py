@@ -168,9 +168,8 @@ class FileStore:
             )
             # Last: who finds nothing unknown here finds the aliases of everything above.
             unknown = {name for name, place in found.items() if place is None}
-            self._unknown = {name for name in unknown if self._deny.concern(name)}
-            if places is None:
-                self._unknown.add(_CREDENTIALS)
+            concerned = {name for name in unknown if self._deny.concern(name)}
+            self._unknown = concerned | ({_CREDENTIALS} if places is None else set())
 
     def open(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open`; a root that is not configured is a missing file."""
