@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
-from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
@@ -34,9 +33,9 @@ DRAIN_GRACE = 1.0
 #: From the address of a connection's other end (``None`` where it has none) and the values of its
 #: ``X-Forwarded-For`` to the address of the caller, or ``-``.
 ClientAddress = Callable[[str | None, Sequence[bytes]], str]
-#: From the address of a connection's other end and the head of a request to whether that end is an
-#: intermediary, which watches its own caller.
-IsRelayed = Callable[[str | None, Headers], bool]
+#: From the address of a connection's other end to whether that is a proxy the operator trusts,
+#: which watches its own client.
+IsRelayed = Callable[[str | None], bool]
 
 
 def _random_id() -> str:
@@ -54,7 +53,7 @@ class Site(TwistedSite):
     :param new_request_id: makes an id for a request that brought none.
     :param now: the time of day, in seconds since the epoch.
     :param client_address: tells whom the log names; ``None`` when that is always the other end.
-    :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
+    :param is_relayed: tells whether the other end is a trusted proxy; ``None`` if none ever is.
     :param workspace: the one that requests are about, as the log names it, unless they say.
     """
 
@@ -163,13 +162,12 @@ class Site(TwistedSite):
             return peer or "-"
         return self._client_address(peer, forwarded)
 
-    def is_relayed(self, peer: str | None, fields: Headers) -> bool:
+    def is_relayed(self, peer: str | None) -> bool:
         """
         :param peer: the address of a connection's other end.
-        :param fields: the head of a request.
-        :return: whether that end is an intermediary.
+        :return: whether that end is a proxy that the operator trusts.
         """
-        return self._is_relayed is not None and self._is_relayed(peer, fields)
+        return self._is_relayed is not None and self._is_relayed(peer)
 
     def request_id(self, given: Sequence[bytes]) -> str:
         """

@@ -48,8 +48,9 @@ class Ingest(Endpoint):
         context = self._context
         fields = request.requestHeaders
         await context.threads.run(require_secret, context.secret, bearer(fields))
-        # A platform that closes its side has left, or lost its own caller.
-        request.ends_with_caller = request.relayed
+        # A platform says that it is one (RFC 9110, 7.6.3); if it sends no more, it has left, or its
+        # own client has.
+        request.ends_with_caller = request.via_proxy = fields.hasHeader(b"via")
         boundary = check_upload_head(fields, request.body.length, context.limits.request_bytes)
         feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
             request.body,
