@@ -129,7 +129,7 @@ def platform_service(
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
         client_address=proxies.client_address if settings.trusted_proxy else None,
-        is_relayed=lambda peer, _: proxies.trusts(peer),
+        is_relayed=proxies.trusts,
     )
 
     async def begin() -> None:

@@ -97,8 +97,6 @@ def workspace_service(
         clock,
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
-        # Only a platform can ask, and it says so (RFC 9110, 7.6.3).
-        is_relayed=lambda _, fields: fields.hasHeader(b"via"),
         workspace=settings.workspace_id or "-",
     )
 

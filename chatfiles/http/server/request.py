@@ -39,6 +39,7 @@ class Request(server.Request):
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the workspace it is about, for the log, if that is not the site's.
     :ivar ends_with_caller: it is cancelled when the client sends no more (FIN).
+    :ivar via_proxy: an authenticated client says that it is a proxy (``Via``).
     :ivar transfer: its state, and its one end.
     """
 
@@ -53,6 +54,7 @@ class Request(server.Request):
     operation: str = ""
     workspace: str = ""
     ends_with_caller: bool = False
+    via_proxy: bool = False
     started: float = 0.0
 
     _logger = Logger()
@@ -156,7 +158,7 @@ class Request(server.Request):
     @property
     def relayed(self) -> bool:
         """Whether its client is a proxy, which reads the response as fast as its own client."""
-        return self.site.is_relayed(self.peer, self.requestHeaders)
+        return self.via_proxy or self.site.is_relayed(self.peer)
 
     @property
     def answered(self) -> bool:

@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
-from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
@@ -39,9 +38,9 @@ _OBSERVER_FAILED = "an observer of transfers failed"
 #: Gets the address of a connection's other end (``None`` where it has none) and the values of the
 #: request's ``X-Forwarded-For``; gives the address of the client, or ``-``.
 ClientAddress = Callable[[str | None, Sequence[bytes]], str]
-#: Gets the address of a connection's other end and the headers of a request; tells whether that end
-#: is an intermediary, which watches its own client.
-IsRelayed = Callable[[str | None, Headers], bool]
+#: Gets the address of a connection's other end; tells whether that is a proxy that the operator
+#: trusts, which watches its own client.
+IsRelayed = Callable[[str | None], bool]
 
 
 def _random_id() -> str:
@@ -60,7 +59,7 @@ class Site(TwistedSite):
     :param now: the time of day, in seconds since the epoch.
     :param client_address: tells which client the log names; ``None`` when that is always the other
         end of the connection.
-    :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
+    :param is_relayed: tells whether the other end is a trusted proxy; ``None`` if none ever is.
     :param workspace: the id of the workspace that requests are about, unless they name another.
     :param observers: are notified of the end of each request.
     """
@@ -145,13 +144,12 @@ class Site(TwistedSite):
             return peer or "-"
         return self._client_address(peer, forwarded)
 
-    def is_relayed(self, peer: str | None, fields: Headers) -> bool:
+    def is_relayed(self, peer: str | None) -> bool:
         """
         :param peer: the address of a connection's other end.
-        :param fields: the headers of a request.
-        :return: whether that end is an intermediary.
+        :return: whether that end is a proxy that the operator trusts.
         """
-        return self._is_relayed is not None and self._is_relayed(peer, fields)
+        return self._is_relayed is not None and self._is_relayed(peer)
 
     def request_id(self, given: Sequence[bytes]) -> str:
         """

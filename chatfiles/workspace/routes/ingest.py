@@ -38,8 +38,9 @@ class IngestContext:
 
 async def ingest(context: IngestContext, request: Request) -> JSONResponse:
     """Check the headers, then store the body while it arrives."""
-    # A platform that closes its side of the connection has stopped, or has lost its own client.
-    request.ends_with_caller = request.relayed
+    # A platform says that it is one (RFC 9110, 7.6.3).  If it closes its side of the connection, it
+    # has stopped, or has lost its own client.
+    request.ends_with_caller = request.via_proxy = request.requestHeaders.hasHeader(b"via")
     length, limit = request.body.length, context.limits.request_bytes
     boundary = check_upload_head(request.requestHeaders, length, limit)
     feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(

@@ -1,0 +1,76 @@
+"""
+A workspace, put together: what it believes of whom.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.http.server import connection, lingering_close
+from chatfiles.http.server.site import Site
+from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR
+from chatfiles.workspace import service as service_module
+from chatfiles.workspace.service import SECRET_FILE, workspace_service
+from tests.contract.file_store import build, scratch
+from tests.support.memory_client import Caller, get
+
+SECRET = "s" * 43
+
+
+class AtOnce:
+    """Stands for `Threads`: what may block is done at once."""
+
+    def __init__(self, *_: object, **more: object) -> None:
+        pass
+
+    def run(self, call: Any, *arguments: Any) -> Deferred[Any]:
+        return maybeDeferred(call, *arguments)
+
+    def run_or_discard(self, discard: Any, call: Any, *arguments: Any) -> Deferred[Any]:
+        return maybeDeferred(call, *arguments)
+
+
+class ViaTests(SynchronousTestCase):
+    """``Via``: a platform may take nothing for a while, because its own client is slow."""
+
+    def site(self) -> Site:
+        self.patch(service_module, "Threads", AtOnce)
+        top = scratch(self)
+        build(top, {b"file": b"content", SECRET_FILE.encode(): SECRET.encode()})
+        os.chmod(os.path.join(top, SECRET_FILE.encode()), 0o600)
+        options, path = Options({}), os.fsdecode(top)
+        options.parseOptions(
+            ["--role=workspace", f"--root=/workspace={path}", f"--configs-dir={path}"]
+        )
+        assert isinstance(options.settings, WorkspaceSettings)
+        return workspace_service(Clock(), options.settings, [], self.fail)._site
+
+    def timeouts(self, *lines: bytes) -> int:
+        """:return: after how many idle timeouts a response that nobody takes is given up."""
+        for module in (connection, lingering_close):
+            self.patch(module, "unsent", lambda transport: 1)
+        caller = Caller(site=self.site())
+        caller.send(get(b"/internal/file/read?path=/workspace/file", b"Via: 1.1 x", *lines))
+        self.assertEqual(len(caller.answers()), 1)
+        self.status = caller.answers()[0].status
+        for count in range(2 * PROXY_STALL_FACTOR):
+            if caller.lost:
+                return count
+            caller.advance(caller.site.idle_timeout)
+        raise AssertionError("it is never given up")
+
+    def test_with_the_secret(self) -> None:
+        """The end of a file would be cut for a slow client of the platform."""
+        timeouts = self.timeouts(b"Authorization: Bearer " + SECRET.encode())
+        self.assertEqual((self.status, timeouts), (200, 1 + PROXY_STALL_FACTOR))
+
+    def test_without_the_secret(self) -> None:
+        """Anybody could hold a connection ten times as long, with a header that costs nothing."""
+        for lines in ([], [b"Authorization: Bearer wrong"]):
+            self.assertEqual((self.timeouts(*lines), self.status), (2, 401), lines)
