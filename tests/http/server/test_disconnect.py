@@ -322,27 +322,27 @@ class KernelTests(SynchronousTestCase):
         for family in ("unix", "tcp"):
             for unread_too in (False, True):
                 transport, other = self.pair(family)
-                self.assertIs(peer_state(transport), PeerState.NOT)
+                self.assertIs(peer_state(transport), PeerState.CONNECTED)
                 if unread_too:
                     other.sendall(b"x" * 1000)
                     self.wait(transport, 1000)
-                    self.assertIs(peer_state(transport), PeerState.NOT)
+                    self.assertIs(peer_state(transport), PeerState.CONNECTED)
                 other.shutdown(socket.SHUT_WR)
-                while peer_state(transport) is PeerState.NOT:
+                while peer_state(transport) is PeerState.CONNECTED:
                     pass
                 self.assertIs(peer_state(transport), PeerState.HALF_CLOSED)
                 self.assertEqual(unread(transport), 1000 * unread_too)
         transport, other = self.pair("tcp")
         reset_on_close(other)
         other.close()
-        while peer_state(transport) is PeerState.NOT:
+        while peer_state(transport) is PeerState.CONNECTED:
             pass
         self.assertIs(peer_state(transport), PeerState.RESET)
 
     def test_no_socket(self) -> None:
         """A transport in memory, or one that is closed, is an error."""
-        self.assertIs(peer_state(StringTransport()), PeerState.NOT)
+        self.assertIs(peer_state(StringTransport()), PeerState.CONNECTED)
         self.assertEqual(unread(StringTransport()), 0)
         transport, _ = self.pair("tcp")
         transport.getHandle().close()
-        self.assertIs(peer_state(transport), PeerState.NOT)
+        self.assertIs(peer_state(transport), PeerState.CONNECTED)
