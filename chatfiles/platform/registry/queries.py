@@ -14,7 +14,7 @@ from uuid import UUID
 
 from chatfiles.errors import BadRequest, Conflict
 from chatfiles.model import Token, Workspace
-from chatfiles.platform.registry.rows import text_of_scopes, token_of, utc, workspace_of
+from chatfiles.platform.registry.rows import format_scopes, token_from_row, utc, workspace_from_row
 from chatfiles.platform.registry.statements import Statements
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ async def workspace(db: Session, workspace_id: UUID, *, lock: bool = False) -> W
     """
     sql = db.sql.workspace + db.sql.lock if lock else db.sql.workspace
     rows = await db.rows(sql, {"id": str(workspace_id)})
-    return workspace_of(rows[0]) if rows else None
+    return workspace_from_row(rows[0]) if rows else None
 
 
 async def workspaces(db: Session, limit: int, after: UUID | None) -> Sequence[Workspace]:
@@ -95,7 +95,7 @@ async def workspaces(db: Session, limit: int, after: UUID | None) -> Sequence[Wo
             raise unknown_workspace()
         values = {"age": ages[0][0], "id": str(after), "limit": limit}
         rows = await db.rows(db.sql.workspaces_after, values)
-    return [found for row in rows if (found := workspace_of(row)) is not None]
+    return [found for row in rows if (found := workspace_from_row(row)) is not None]
 
 
 async def create_workspace(
@@ -185,13 +185,13 @@ async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Ch
 async def token(db: Session, digest: bytes) -> Token | None:
     """See `IWorkspaceRegistry.token`."""
     rows = await db.rows(db.sql.token, {"digest": digest})
-    return token_of(rows[0]) if rows else None
+    return token_from_row(rows[0]) if rows else None
 
 
 async def tokens(db: Session, workspace_id: UUID) -> Sequence[Token]:
     """See `IWorkspaceRegistry.tokens`."""
     rows = await db.rows(db.sql.tokens, {"workspace_id": str(workspace_id)})
-    return [found for row in rows if (found := token_of(row)) is not None]
+    return [found for row in rows if (found := token_from_row(row)) is not None]
 
 
 async def has_live_token(db: Session, workspace_id: UUID) -> bool:
@@ -217,7 +217,7 @@ async def _add_token(db: Session, new: Token, digest: bytes) -> None:
         "workspace_id": str(new.workspace_id),
         "digest": digest,
         "prefix": new.prefix,
-        "scopes": text_of_scopes(new.scopes),
+        "scopes": format_scopes(new.scopes),
         "name": new.name,
         "now": new.created_at,
     }

@@ -16,26 +16,26 @@ from uuid import UUID
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace
 
 __all__ = [
-    "moment_of",
-    "scopes_of",
-    "text_of_moment",
-    "text_of_scopes",
-    "token_of",
+    "parse_time",
+    "parse_scopes",
+    "format_time",
+    "format_scopes",
+    "token_from_row",
     "utc",
-    "uuid_of",
-    "workspace_of",
+    "parse_uuid",
+    "workspace_from_row",
 ]
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def workspace_of(row: Sequence[object]) -> Workspace | None:
+def workspace_from_row(row: Sequence[object]) -> Workspace | None:
     """
     :param row: a workspace row, in the order of `chatfiles.platform.registry.statements`.
     :return: the workspace, or ``None`` if the row's id is not a UUID.
     """
     raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at = row
-    workspace_id = uuid_of(raw_id)
+    workspace_id = parse_uuid(raw_id)
     if workspace_id is None:
         return None
     return Workspace(
@@ -45,31 +45,31 @@ def workspace_of(row: Sequence[object]) -> Workspace | None:
         status=_text(status),
         delivery_mode=_text(delivery_mode),
         inbound_secret=_text(secret),
-        last_heartbeat_at=moment_of(last_heartbeat_at),
+        last_heartbeat_at=parse_time(last_heartbeat_at),
     )
 
 
-def token_of(row: Sequence[object]) -> Token | None:
+def token_from_row(row: Sequence[object]) -> Token | None:
     """
     :param row: a token row, in the order of `chatfiles.platform.registry.statements`.
     :return: the token, or ``None`` if its id or its workspace's is not a UUID.
     """
     raw_id, raw_workspace_id, prefix, scopes, name, created_at, last_used_at = row
-    token_id, workspace_id = uuid_of(raw_id), uuid_of(raw_workspace_id)
+    token_id, workspace_id = parse_uuid(raw_id), parse_uuid(raw_workspace_id)
     if token_id is None or workspace_id is None:
         return None
     return Token(
         id=token_id,
         workspace_id=workspace_id,
         prefix=_text(prefix) or "",
-        scopes=scopes_of(scopes),
+        scopes=parse_scopes(scopes),
         name=_text(name),
-        created_at=moment_of(created_at),
-        last_used_at=moment_of(last_used_at),
+        created_at=parse_time(created_at),
+        last_used_at=parse_time(last_used_at),
     )
 
 
-def uuid_of(value: object) -> UUID | None:
+def parse_uuid(value: object) -> UUID | None:
     """
     :param value: a UUID, or text.
     :return: the UUID, or ``None`` unless the text is its canonical form: a look-up would not find
@@ -82,7 +82,7 @@ def uuid_of(value: object) -> UUID | None:
     return None
 
 
-def scopes_of(value: object) -> frozenset[Scope]:
+def parse_scopes(value: object) -> frozenset[Scope]:
     """
     :param value: scopes separated by spaces; ``None`` in a row that is older than scopes.
     :return: the known scopes among them; all scopes for ``None``.
@@ -93,38 +93,38 @@ def scopes_of(value: object) -> frozenset[Scope]:
     return frozenset(scope for scope in Scope if scope.value in words)
 
 
-def text_of_scopes(scopes: Iterable[Scope]) -> str:
+def format_scopes(scopes: Iterable[Scope]) -> str:
     """:return: the scopes in a fixed order; never ``None``, which would mean all scopes."""
     return " ".join(sorted(scope.value for scope in scopes))
 
 
-def moment_of(value: object) -> datetime | None:
+def parse_time(value: object) -> datetime | None:
     """
     :param value: ISO 8601 text (UTC if it names no zone), or a datetime.
     :return: the time in UTC, or ``None`` if it cannot be parsed.
     """
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(moment, datetime):
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(time, datetime):
             return None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):  # not a time, or outside the years of Python in UTC
         return None
 
 
-def text_of_moment(moment: datetime) -> str:
+def format_time(time: datetime) -> str:
     """:return: ISO 8601 in UTC, always of one length, so that the texts sort as the times do."""
-    return utc(moment).isoformat(timespec="microseconds")
+    return utc(time).isoformat(timespec="microseconds")
 
 
-def utc(moment: datetime) -> datetime:
+def utc(time: datetime) -> datetime:
     """
     :return: the same time in UTC.
-    :raise ValueError: *moment* has no time zone.
+    :raise ValueError: *time* has no time zone.
     """
-    if moment.tzinfo is None:
+    if time.tzinfo is None:
         raise ValueError("a time of the registry must be aware")
-    return moment.astimezone(UTC)
+    return time.astimezone(UTC)
 
 
 def _text(value: object) -> str | None:

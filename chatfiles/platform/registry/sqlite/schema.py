@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from chatfiles.platform.registry.migrations import Migration, pending
-from chatfiles.platform.registry.rows import text_of_moment
+from chatfiles.platform.registry.rows import format_time
 from chatfiles.platform.registry.sqlite.file import transaction
 from chatfiles.platform.registry.statements import SQLITE
 
@@ -40,7 +40,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], now
             for statement in _statements(migration.sql):
                 if not _is_done(connection, statement):
                     connection.execute(statement)
-            values = {"version": migration.version, "applied_at": text_of_moment(now)}
+            values = {"version": migration.version, "applied_at": format_time(now)}
             connection.execute(SQLITE.schema_applied, values)
 
 

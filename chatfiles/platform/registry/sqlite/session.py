@@ -13,7 +13,7 @@ from uuid import UUID
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.registry.constraint_errors import constraint_error
 from chatfiles.platform.registry.queries import Rows, Values
-from chatfiles.platform.registry.rows import text_of_moment
+from chatfiles.platform.registry.rows import format_time
 from chatfiles.platform.registry.statements import SQLITE
 
 __all__ = ["SQLiteSession", "constraint_error_of", "run_synchronously"]
@@ -70,6 +70,6 @@ def constraint_error_of(error: sqlite3.IntegrityError) -> ChatfilesError:
 def _stored(values: Values) -> dict[str, object]:
     """:return: *values* as SQLite stores them: it has no type for timestamps."""
     return {
-        name: text_of_moment(value) if isinstance(value, datetime) else value
+        name: format_time(value) if isinstance(value, datetime) else value
         for name, value in values.items()
     }

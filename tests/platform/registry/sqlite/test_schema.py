@@ -239,37 +239,37 @@ class RowTests(SynchronousTestCase):
             noon,
         )
         for value in read:
-            self.assertEqual(rows.moment_of(value), noon, value)
+            self.assertEqual(rows.parse_time(value), noon, value)
         unread: tuple[object, ...] = (
             *(None, "", "yesterday", 12, b"2026-03-01", "2026-13-01"),
             *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
         )
         for value in unread:
-            self.assertIsNone(rows.moment_of(value), value)
+            self.assertIsNone(rows.parse_time(value), value)
 
     def test_naive_moment(self) -> None:
         """A clock without a zone is stored as if it were UTC."""
-        self.assertRaises(ValueError, rows.text_of_moment, datetime(2026, 3, 1))  # noqa: DTZ001
+        self.assertRaises(ValueError, rows.format_time, datetime(2026, 3, 1))  # noqa: DTZ001
 
     @given(st.datetimes(timezones=st.timezones()), st.datetimes(timezones=st.timezones()))
     def test_moments_compare_as_text(self, a: datetime, b: datetime) -> None:
         """SQL compares two moments otherwise than they are: a last use is set back."""
         try:
-            one, other = rows.text_of_moment(a), rows.text_of_moment(b)
+            one, other = rows.format_time(a), rows.format_time(b)
         except OverflowError:
             return
         self.assertEqual(one < other, rows.utc(a) < rows.utc(b))
-        self.assertEqual(rows.moment_of(one), rows.utc(a))
+        self.assertEqual(rows.parse_time(one), rows.utc(a))
 
     @given(st.frozensets(st.sampled_from(Scope)))
     def test_scopes(self, scopes: frozenset[Scope]) -> None:
         """A set of scopes is read as another one than was written."""
-        self.assertEqual(rows.scopes_of(rows.text_of_scopes(scopes)), scopes)
+        self.assertEqual(rows.parse_scopes(rows.format_scopes(scopes)), scopes)
 
     @given(st.one_of(st.text(), st.binary(), st.integers(), st.floats()))
     def test_scopes_of_anything(self, value: object) -> None:
         """Something other than NULL grants every scope by accident."""
-        known = frozenset(Scope) if value is None else rows.scopes_of(value)
+        known = frozenset(Scope) if value is None else rows.parse_scopes(value)
         words = value.split() if isinstance(value, str) else []
         self.assertLessEqual({scope.value for scope in known}, set(words))
 
@@ -283,7 +283,7 @@ class RowTests(SynchronousTestCase):
     )
     def test_uuid_of(self, text: str) -> None:
         """A row is shown under an id by which it is not found."""
-        found = rows.uuid_of(text)
+        found = rows.parse_uuid(text)
         self.assertEqual(found is not None, _is_canonical(text))
         if found is not None:
             self.assertEqual(str(found), text)

@@ -1,5 +1,5 @@
--- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
--- given only the columns and indexes that they lack.
+-- A deployment may have these tables already. Creates the tables that are missing, and adds the columns
+-- and indexes that are missing in existing ones.
 
 CREATE TABLE IF NOT EXISTS workspaces (
     id uuid PRIMARY KEY,
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
     revoked_at timestamptz
 );
 
--- Tables of others, those from before RFC #2312 among them, lack some of these.
+-- Existing tables may lack some of these, such as those from before RFC #2312.
 ALTER TABLE workspaces
     ADD COLUMN IF NOT EXISTS name text,
     ADD COLUMN IF NOT EXISTS url text,
@@ -42,7 +42,7 @@ ALTER TABLE workspace_auth_tokens
     ADD COLUMN IF NOT EXISTS scopes text,
     ADD COLUMN IF NOT EXISTS name text;
 
--- A status that is an enum gets the words that we write, where it lacks them.
+-- If the status is an enum, adds the labels that we write and it lacks.
 DO $$
 DECLARE
     kind regtype;
@@ -61,7 +61,7 @@ BEGIN
 END
 $$;
 
--- Indexes that serve as well, under whatever name, are not made twice.
+-- Does not create an index if an equivalent one exists under any name.
 DO $$
 DECLARE
     wanted record;

@@ -1,6 +1,6 @@
--- Every change of a workspace's row or tokens is told on the channel chatfiles_changed, whoever
--- makes it: the payload is the workspace's id, or empty for "anything". When a token was last used is
--- not told.
+-- Notifies on the channel chatfiles_changed of every change of a workspace's row or tokens, by any
+-- program. The payload is the id of the workspace, or empty if any workspace may have changed. The time
+-- of the last use of a token is not notified.
 
 CREATE OR REPLACE FUNCTION chatfiles_workspace_changed() RETURNS trigger
 LANGUAGE plpgsql AS $$

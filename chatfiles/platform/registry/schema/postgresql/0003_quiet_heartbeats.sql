@@ -1,5 +1,5 @@
--- A change is told only if it is one of what a node remembers: heartbeats, of chatfiles or of others,
--- and columns that chatfiles does not read are not.
+-- Notifies of a change only if it concerns a column that nodes cache. Heartbeats, by any program, and
+-- columns that chatfiles does not read are not notified.
 
 CREATE OR REPLACE FUNCTION chatfiles_workspace_changed() RETURNS trigger
 LANGUAGE plpgsql AS $$

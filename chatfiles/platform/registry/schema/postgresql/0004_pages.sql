@@ -1,5 +1,5 @@
--- The list of workspaces is given in pages, oldest first. The index stays as it is when a workspace
--- changes, so that heartbeats remain cheap.
+-- The list of workspaces is read in pages, oldest first. A heartbeat does not change the columns of the
+-- index, so that heartbeats remain cheap.
 
 CREATE INDEX IF NOT EXISTS chatfiles_workspaces_by_age
     ON workspaces (coalesce(created_at, '-infinity'), id);

@@ -1,5 +1,5 @@
--- A page does not pass over every workspace that has been removed. Heartbeats remain cheap: they leave
--- the status as it is.
+-- Pages skip removed workspaces without reading them. Heartbeats remain cheap: they do not change the
+-- status.
 
 DO $$
 BEGIN

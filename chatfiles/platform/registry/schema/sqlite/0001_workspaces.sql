@@ -1,8 +1,8 @@
--- The tables that a deployment may have already (CONTRACT 3): created where they are missing, and
--- given only the columns and indexes that they lack.
+-- A deployment may have these tables already. Creates the tables that are missing, and adds the columns
+-- and indexes that are missing in existing ones.
 --
--- Ids are canonical lower-case UUIDs, moments are ISO 8601 in UTC with microseconds (so that text
--- compares as time), token_hash is 32 bytes.
+-- Ids are canonical lower-case UUIDs. Times are ISO 8601 in UTC with microseconds, so that their texts
+-- sort as the times do. token_hash is 32 bytes.
 
 CREATE TABLE IF NOT EXISTS workspaces (
     id text PRIMARY KEY NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
     revoked_at text
 );
 
--- SQLite has no ADD COLUMN IF NOT EXISTS: the migration leaves a column alone that is there.
+-- SQLite has no ADD COLUMN IF NOT EXISTS: the migration skips these for columns that exist.
 ALTER TABLE workspaces ADD COLUMN name text;
 ALTER TABLE workspaces ADD COLUMN url text;
 ALTER TABLE workspaces ADD COLUMN status text;

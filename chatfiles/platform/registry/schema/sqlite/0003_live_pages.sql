@@ -1,5 +1,5 @@
--- A page does not pass over every workspace that has been removed.  The condition is the one of the
--- statements, to the letter.
+-- Pages skip removed workspaces without reading them. SQLite uses the index only if this condition is
+-- literally the one of the statements.
 
 CREATE INDEX IF NOT EXISTS chatfiles_workspaces_live_by_age
     ON workspaces (coalesce(created_at, '-infinity'), id)
