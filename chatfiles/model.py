@@ -31,7 +31,7 @@ SECRET_BYTES = 32
 #: Characters of a token that may be shown to tell it from others (CONTRACT 3).
 PREFIX_LENGTH = 8
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Scope(StrEnum):
@@ -100,8 +100,9 @@ class FileFacts:
 
 def parse_uuid(text: str) -> UUID | None:
     """
-    :param text: the id as it stands in a URL.
-    :return: the UUID, or ``None`` unless it is the plain 8-4-4-4-12 form (no braces, no ``urn:``).
+    :param text: an id, as it stands in a URL, a JSON body or an option.
+    :return: the UUID; ``None`` unless *text* has the form 8-4-4-4-12, in either case of letters,
+        without braces and without ``urn:``.
     """
     return UUID(text) if _UUID.fullmatch(text) else None
 

@@ -8,7 +8,6 @@ from a file or the environment, never from the command line, which other users c
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ import click
 
 from chatfiles.cli.errors import CliError, Exit, warn
 from chatfiles.model import parse_uuid
-from chatfiles.rules.base_url import parse_base_url
+from chatfiles.rules.bearer import is_token
+from chatfiles.rules.urls import parse_base_url
 
 if TYPE_CHECKING:
     from chatfiles.cli.http.client import Client
@@ -45,7 +45,6 @@ LONGEST_TIMEOUT = 10.0**6
 #: Characters of a credential's file that are read; the platform's tokens have 43.
 SECRET_LIMIT = 8192
 
-_SECRET = re.compile(r"[\x21-\x7e]+")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -136,7 +135,7 @@ def read_secret_file(path: str) -> str:
 
 def _checked(text: str, source: str) -> str:
     token = text.strip()
-    if not _SECRET.fullmatch(token) or len(text) >= SECRET_LIMIT:
+    if not is_token(token) or len(text) >= SECRET_LIMIT:
         raise CliError(f"{source} does not hold a token", Exit.CREDENTIALS)
     return token
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from twisted.logger import Logger
 
 from chatfiles.model import new_secret
+from chatfiles.rules.bearer import is_token
 
 __all__ = [
     "SELF",
@@ -117,7 +118,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _judged(text: str, source: str) -> str:
     token = text.strip()
-    if len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
+    if len(token) < MIN_TOKEN_LENGTH or not is_token(token.replace(" ", "")):
         raise ValueError(f"{source} must hold at least {MIN_TOKEN_LENGTH} printable characters")
     if " " in token:
         raise ValueError(f"{source} must hold one token")

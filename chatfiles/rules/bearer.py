@@ -1,5 +1,5 @@
 """
-Bearer credentials: read from a request in one place, compared in one place.
+Bearer credentials: which texts can be one, how a request presents one, how two are compared.
 """
 
 from __future__ import annotations
@@ -7,20 +7,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from typing import TypeGuard
 
 from chatfiles.rules.header_fields import HeaderFields
 
-__all__ = ["bearer", "same_secret"]
+__all__ = ["bearer", "is_token", "same_secret"]
 
+# What every client can send and every server reads alike in a header.
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 # RFC 6750, 2.1; the scheme's case does not matter (RFC 9110, 11.1).
 _BEARER = re.compile(rb"bearer +([^\x00-\x20\x7f]+)", re.IGNORECASE)
 
 
+def is_token(value: object) -> TypeGuard[str]:
+    """:return: whether *value* is text that can be a bearer token: visible ASCII, not empty."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
 def bearer(fields: HeaderFields) -> str | None:
     """
-    :param fields: the header fields of a request.
+    :param fields: the headers of a request.
     :return: the token of its ``Authorization: Bearer``; ``None`` without one, with another scheme,
-        or with more than one such field.
+        or with more than one such header.
     """
     values = fields.getRawHeaders(b"authorization", ())
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
@@ -29,9 +37,9 @@ def bearer(fields: HeaderFields) -> str | None:
 
 def same_secret(presented: str, expected: str) -> bool:
     """
-    Compare in a time that tells nothing of *expected*, its length included.
+    Compare two secrets in a time that reveals nothing about *expected*, not even its length.
 
-    :return: whether they are equal; never for an empty one.
+    :return: whether they are equal; always ``False`` if *expected* is empty.
     """
     digests = [
         hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

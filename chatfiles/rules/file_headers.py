@@ -35,7 +35,6 @@ FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"If-Modified-Since",
     b"If-Unmodified-Since",
     b"If-Range",
-    b"X-Request-Id",
 )
 
 #: What the platform passes on of a workspace's answer (CONTRACT 6.6).

@@ -1,8 +1,8 @@
 """
-Pure: the URL of a workspace (CONTRACT 8), text in, its parts or the reason against it out.
+URLs that a person or a workspace gives: the URL of a workspace and the base URL of a platform.
 
-Only one spelling of every host is taken, so that what was judged is what will be dialled: there is
-nothing left for a resolver or another URL parser to read differently.
+Only one spelling of a workspace's host is accepted, so that the host that was checked is the host
+that is connected to: no resolver and no other URL parser can read it differently.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-__all__ = ["MAX_URL_LENGTH", "PATH", "WorkspaceURL", "parse_workspace_url"]
+__all__ = ["MAX_URL_LENGTH", "WorkspaceURL", "parse_base_url", "parse_workspace_url"]
 
-#: Characters in a workspace's URL.
+#: The largest number of characters in a URL.
 MAX_URL_LENGTH = 2048
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Octets of a host name (RFC 1035, 2.3.4), its final dot left out.
+#: The largest number of bytes in a host name (RFC 1035, 2.3.4), without its final dot.
 _MAX_HOST_LENGTH = 253
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -25,19 +25,21 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # What the URL standard takes for a number, and so the host for an IPv4 address.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-#: Segments of pchar (RFC 3986, 3.3).
-PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
+# An operator may give any name that the resolver knows, also one with a final dot.
+_ANY_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+# Segments of pchar (RFC 3986, 3.3).
+_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceURL:
     """
-    A URL that keeps every rule of form.
+    A valid URL of a workspace.
 
     :param scheme: ``http`` or ``https``.
     :param host: lower-case ASCII name or canonical address, without brackets.
     :param port: 1–65535.
-    :param prefix: the path before every request's, without a final slash; often empty.
+    :param prefix: the path before that of every request, without a final slash; often empty.
     :param address: the address if *host* is one, else ``None``.
     """
 
@@ -62,20 +64,36 @@ class WorkspaceURL:
 
     def join(self, target: bytes) -> bytes:
         """
-        :param target: an absolute path of the workspace with its query, already encoded.
-        :return: the whole URL to ask for.
+        :param target: an absolute path of the workspace with its query, percent-encoded.
+        :return: the URL to request.
         """
         return self.origin + self.prefix + target
 
 
+def parse_base_url(text: str) -> str:
+    """
+    Check the base URL of a platform, as a person gives it to a workspace or to the command line.
+
+    :return: the URL, its scheme in lower case, without a slash at the end.
+    :raise ValueError: with a sentence for a person that says what is wrong, and does not repeat the
+        URL.
+    """
+    scheme, authority, host, _, path = _split(text)
+    if host.startswith("["):
+        _ipv6(host)
+    elif not _ANY_NAME.fullmatch(host):
+        raise ValueError("the host name must consist of letters, digits, hyphens and dots")
+    return f"{scheme}://{authority}{path}".rstrip("/")
+
+
 def parse_workspace_url(text: str) -> WorkspaceURL:
     """
-    Judge the form of a workspace's URL; no name is looked up.
+    Check the URL of a workspace.  No name is looked up.
 
     :raise ValueError: with a sentence for a person that says what is wrong.
     """
-    scheme, authority, path = _split(text)
-    host, port = _split_port(authority)
+    scheme, _, host, port, path = _split(text)
+    host = host.lower()
     if host.startswith("["):
         address: IPv4Address | IPv6Address | None = _ipv6(host)
     elif _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
@@ -83,19 +101,16 @@ def parse_workspace_url(text: str) -> WorkspaceURL:
     else:
         _check_name(host)
         address = None
-    if not PATH.fullmatch(path):
-        raise ValueError("a character of the path must be percent-encoded")
-    return WorkspaceURL(
-        scheme,
-        host if address is None else str(address),
-        _DEFAULT_PORTS[scheme] if port is None else _port(port),
-        path.rstrip("/").encode("ascii"),
-        address,
-    )
+    name = host if address is None else str(address)
+    return WorkspaceURL(scheme, name, port, path.rstrip("/").encode("ascii"), address)
 
 
-def _split(text: str) -> tuple[str, str, str]:
-    """:return: scheme and authority in lower case, and the path."""
+def _split(text: str) -> tuple[str, str, str, int, str]:
+    """
+    Split a URL by the grammar that both kinds share.
+
+    :return: the scheme in lower case, the authority, its host and port, and the path.
+    """
     _check_characters(text)
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
@@ -108,7 +123,10 @@ def _split(text: str) -> tuple[str, str, str]:
     authority, slash, path = rest.partition("/")
     if "@" in authority:
         raise ValueError("the URL must not have a user name or password")
-    return scheme, authority.lower(), slash + path
+    host, port = _split_port(authority)
+    if not _PATH.fullmatch(slash + path):
+        raise ValueError("a character of the path must be percent-encoded")
+    return scheme, authority, host, port or _DEFAULT_PORTS[scheme], slash + path
 
 
 def _check_characters(text: str) -> None:
@@ -122,13 +140,15 @@ def _check_characters(text: str) -> None:
         raise ValueError("the URL must not have backslashes")
 
 
-def _split_port(authority: str) -> tuple[str, str | None]:
+def _split_port(authority: str) -> tuple[str, int | None]:
     bracket = authority.rfind("]") + 1
     host, colon, port = authority[bracket:].partition(":")
     host = authority[:bracket] + host
     if not host:
         raise ValueError("the URL must have a host")
-    return host, port if colon else None
+    if host.startswith("[") and not host.endswith("]"):  # it may have taken a colon of its own
+        return host, None
+    return host, _port(port) if colon else None
 
 
 def _port(text: str) -> int:

@@ -17,9 +17,8 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from chatfiles.model import parse_uuid
-from chatfiles.rules.base_url import parse_base_url
 from chatfiles.rules.database_url import absolute_database, has_password
-from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
 
 __all__ = ["Options", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]

@@ -8,7 +8,6 @@ in ``at_once``, which never block.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from contextlib import suppress
 from typing import Final, TypeGuard
@@ -17,7 +16,7 @@ from twisted.logger import Logger
 
 from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
 from chatfiles.posix.openat2 import WouldWait, by_cache
-from chatfiles.rules.bearer import same_secret
+from chatfiles.rules.bearer import is_token, same_secret
 from chatfiles.workspace.files.cached_directory import CachedDirectory
 from chatfiles.workspace.files.open_beneath import open_regular
 
@@ -28,12 +27,10 @@ SECRET_OWNER: Final = "secret"  # noqa: S105
 #: Longest secret, and longest file of a secret, in bytes.
 MAX_SECRET: Final = 4096
 
-_VISIBLE: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_SECRET}}}")
-
 
 def is_secret(value: object) -> TypeGuard[str]:
     """:return: whether *value* is text that can be a bearer: 1 to 4096 visible ASCII characters."""
-    return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+    return is_token(value) and len(value) <= MAX_SECRET
 
 
 class SecretFile:

@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.rules.base_url`, and that everybody who is given such a URL asks it.
+Tests for `chatfiles.rules.urls.parse_base_url`, and that whatever is given such a URL calls it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli import cli
-from chatfiles.rules.base_url import parse_base_url
+from chatfiles.rules.urls import parse_base_url
 from chatfiles.runtime.options import Options
 from chatfiles.workspace.registration.client import RegistryClient
 
@@ -31,38 +31,38 @@ GOOD = (
 )
 
 WRONG = (
-    ("", "visible ASCII"),
+    ("", "begin with"),
     ("h:80", "begin with http:// or https://"),
     ("//h", "begin with"),
     ("ftp://h", "begin with"),
     ("file:///etc/passwd", "begin with"),
-    ("http:h", "name a host"),
-    ("http://", "name a host"),
-    ("http:///x", "name a host"),
-    ("http://:80", "name a host"),
-    ("http://u:hidden@h", "user or password"),
-    ("http://u@h", "user or password"),
-    ("http://@h", "user or password"),
-    ("http://h?x", "query or fragment"),
-    ("http://h/?", "query or fragment"),
-    ("http://h#x", "query or fragment"),
-    ("http://h:", "a port"),
-    ("http://h:0", "a port"),
-    ("http://h:65536", "a port"),
-    ("http://h:x", "a port"),
-    ("http://h:+1", "a port"),
-    ("http://[::1", "begin with"),
-    ("http://[]", "a host"),
-    ("http://[1]:80", "a host"),
-    ("http://[::1]x", "a host"),
-    ("http://::1", "a host"),
-    ("http://a,b", "a host"),
-    ("http://h/a b", "visible ASCII"),
-    ("http://h\n", "visible ASCII"),
-    ("http://ä", "visible ASCII"),
+    ("http:h", "begin with http:// or https://"),
+    ("http://", "have a host"),
+    ("http:///x", "have a host"),
+    ("http://:80", "have a host"),
+    ("http://u:hidden@h", "user name or password"),
+    ("http://u@h", "user name or password"),
+    ("http://@h", "user name or password"),
+    ("http://h?x", "a query"),
+    ("http://h/?", "a query"),
+    ("http://h#x", "a fragment"),
+    ("http://h:", "the port"),
+    ("http://h:0", "the port"),
+    ("http://h:65536", "the port"),
+    ("http://h:x", "the port"),
+    ("http://h:+1", "the port"),
+    ("http://[::1", "IPv6"),
+    ("http://[]", "IPv6"),
+    ("http://[1]:80", "IPv6"),
+    ("http://[::1]x", "IPv6"),
+    ("http://::1", "have a host"),
+    ("http://a,b", "the host name"),
+    ("http://h/a b", "spaces"),
+    ("http://h\n", "control characters"),
+    ("http://ä", "ASCII"),
     ("http://h/%zz", "percent-encoded"),
     ("http://h/<x>", "percent-encoded"),
-    ("http://h\\x", "a host"),
+    ("http://h\\x", "backslashes"),
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from chatfiles.rules.bearer import bearer, same_secret
+from chatfiles.rules.bearer import bearer, is_token, same_secret
 
 
 class BearerTests(SynchronousTestCase):
@@ -47,6 +47,18 @@ class BearerTests(SynchronousTestCase):
         """A credential would be taken from where browsers put it by themselves."""
         names = (b"Cookie", b"Proxy-Authorization", b"Referer", b"X-Authorization")
         self.assertIsNone(bearer(Headers({name: [b"Bearer abc"] for name in names})))
+
+
+class TokenTests(SynchronousTestCase):
+    """Which texts can be a token."""
+
+    def test_table(self) -> None:
+        """A token cannot be sent in a header, or is read as another one."""
+        for value in ("a", "a.b-c_d~e+f/g==", "!", "~", "x" * 10_000):
+            self.assertTrue(is_token(value), value)
+            self.assertEqual(bearer(Headers({b"Authorization": [f"Bearer {value}"]})), value)
+        for other in (None, b"a", 1, "", " ", "a b", "a\n", "a\0", "a\x7f", "\u00e4", "\udcff"):
+            self.assertFalse(is_token(other), other)
 
 
 class SameSecretTests(SynchronousTestCase):

@@ -143,7 +143,6 @@ class AllowListTests(SynchronousTestCase):
                 b"if-modified-since",
                 b"if-unmodified-since",
                 b"if-range",
-                b"x-request-id",
             },
         )
 

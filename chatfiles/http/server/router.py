@@ -132,7 +132,7 @@ class Router(Resource, Generic[AccessT]):
                 "twisted.web.server.Site: use the former as the factory of your endpoint"
             )
         values: list[bytes] = []
-        node = self._find(request.postpath, values)
+        node = self._find(request.postpath or (), values)
         if node is None or not node.routes:
             write_no_route(request)
             return NOT_DONE_YET

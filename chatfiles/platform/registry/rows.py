@@ -8,12 +8,11 @@ canonical UUID is ignored, an unknown scope grants nothing, and a time that cann
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace
+from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
 
 __all__ = [
     "parse_time",
@@ -25,8 +24,6 @@ __all__ = [
     "parse_uuid",
     "workspace_from_row",
 ]
-
-_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def workspace_from_row(row: Sequence[object]) -> Workspace | None:
@@ -77,9 +74,8 @@ def parse_uuid(value: object) -> UUID | None:
     """
     if isinstance(value, UUID):
         return value
-    if isinstance(value, str) and _CANONICAL.fullmatch(value):
-        return UUID(value)
-    return None
+    found = parse_uuid(value) if isinstance(value, str) else None
+    return found if str(found) == value else None
 
 
 def parse_scopes(value: object) -> frozenset[Scope]:

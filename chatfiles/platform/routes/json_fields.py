@@ -12,6 +12,7 @@ from uuid import UUID
 from chatfiles.errors import BadRequest
 from chatfiles.model import ALL_SCOPES, Scope, parse_uuid
 from chatfiles.platform import error_texts
+from chatfiles.rules.urls import MAX_URL_LENGTH
 
 __all__ = [
     "allowed_url",
@@ -24,8 +25,6 @@ __all__ = [
 
 #: Characters of a name or mode that are kept.
 MAX_TEXT = 256
-#: Characters of a workspace's URL.
-MAX_URL = 2048
 
 
 def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:
@@ -69,7 +68,7 @@ async def allowed_url(
     :return: the ``url`` of a JSON body; ``None`` when it is absent, null or empty.
     :raise BadRequest: it is not allowed.
     """
-    url = optional_text(body, "url", MAX_URL)
+    url = optional_text(body, "url", MAX_URL_LENGTH)
     if not url:
         return None
     try:

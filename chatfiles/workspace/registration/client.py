@@ -21,7 +21,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from chatfiles.rules.base_url import parse_base_url
+from chatfiles.rules.urls import parse_base_url
 
 __all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"]
 

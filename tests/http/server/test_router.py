@@ -122,7 +122,9 @@ class RouterTests(SynchronousTestCase):
 
     def test_parameters(self) -> None:
         """A handler is checked against other parameters than it is given."""
-        for route, names in zip(ROUTES[2:5], [("thing_id",), (), ("thing_id", "part_id")]):
+        for route, names in zip(
+            ROUTES[2:5], [("thing_id",), (), ("thing_id", "part_id")], strict=True
+        ):
             self.assertEqual(route.parameters, names)
 
 
