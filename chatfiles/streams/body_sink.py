@@ -1,6 +1,6 @@
 """
-Feeds a request's body to something that blocks: in threads, one call at a time, with back-pressure to
-the sender.
+Feeds a request's body to something that blocks: in threads, one call at a time, with back-pressure
+to the sender.
 """
 
 from __future__ import annotations
@@ -58,13 +58,14 @@ class SinkFeeder(Generic[T]):
     """
     Receives a body (give it to `RequestBody.deliver`) and feeds it to a sink.
 
-    A descriptor of the sink is never closed while a thread uses it: the sink is closed when the call
-    that runs has returned.
+    A descriptor of the sink is never closed while a thread uses it: the sink is closed when the
+    running call has returned.
 
     :param body: paused while more waits than a thread takes at once.
     :param sink: is closed at the end.  What it has published stays only if *done* fires with it.
     :param run_in_thread: calls a function in a thread; its Deferred fires when that has returned.
-    :param wanted: called when everything is published: whether the client still waits for a response.
+    :param wanted: called when everything is published: whether the client still waits for a
+        response.
     :ivar done: fires with what ``finish`` returned, in the same turn of the reactor in which it was
         decided that this stays.  If the response is sent at once, nothing can happen in between.
         Fails with what the sink raised, with what ended the body, or with `ClientLeft`, after the

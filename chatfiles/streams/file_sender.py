@@ -1,12 +1,12 @@
 """
-Sends a file to a client.  There are three senders that keep the same promises.  `SocketSender` writes
-to a bare TCP socket, past Twisted's buffer.  `BufferSender` writes to any transport (TLS, tests).
-`ThreadSender` reads in a thread, for files that are on no disk of this machine.
+Sends a file to a client.  There are three senders that keep the same promises.  `SocketSender`
+writes to a bare TCP socket, past Twisted's buffer.  `BufferSender` writes to any transport (TLS,
+tests).  `ThreadSender` reads in a thread, for files that are on no disk of this machine.
 
 Why `SocketSender` does not use ``sendfile`` to the end: ``sendfile`` sends references to the page
-cache.  Bytes that wait in a socket still change when the file is rewritten in place, after the check
-that was to notice.  So the last part, longer than all that can be between the two ends, is copied:
-when its last byte is checked, the client's kernel has received all that was sent by reference.
+cache.  If the file is rewritten in place, bytes that wait in a socket change after they were
+checked.  So the last part, longer than all that can be between the two ends, is copied: when its
+last byte is checked, the client's kernel has received all that was sent by reference.
 """
 
 from __future__ import annotations

@@ -161,7 +161,9 @@ class FileSource:
         if not self._reports_cached and not is_warm:
             raise NotCached
         try:
-            return os.preadv(self._file.fd, [buffer], offset, _NOWAIT if self._reports_cached else 0)
+            return os.preadv(
+                self._file.fd, [buffer], offset, _NOWAIT if self._reports_cached else 0
+            )
         except BlockingIOError:
             raise NotCached from None
         except OSError as error:

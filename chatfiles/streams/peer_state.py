@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import select
-import socket
 import sys
 import termios
 from enum import Enum
@@ -18,7 +17,6 @@ from typing import Any
 from chatfiles.streams.stall_timeout import socket_of
 
 __all__ = ["PeerState", "peer_state", "unread"]
-
 
 
 class PeerState(Enum):
@@ -42,7 +40,11 @@ def peer_state(transport: Any) -> PeerState:
     events = poll.poll(0)
     if not events:
         return PeerState.CONNECTED
-    return PeerState.RESET if events[0][1] & (select.POLLERR | select.POLLHUP) else PeerState.HALF_CLOSED
+    return (
+        PeerState.RESET
+        if events[0][1] & (select.POLLERR | select.POLLHUP)
+        else PeerState.HALF_CLOSED
+    )
 
 
 def unread(transport: Any) -> int:

@@ -2,8 +2,8 @@
 Timeouts that start again with each bit of progress.  Progress means that the peer took a byte,
 however slowly.
 
-How often a producer is resumed does not show progress: a client that takes 10 kB/s from a full buffer
-resumes its producer about once a minute.  So the kernel is asked.
+How often a producer is resumed does not show progress: a client that takes 10 kB/s from a full
+buffer resumes its producer about once a minute.  So the kernel is asked.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ MOST_TIMEOUTS = 4
 def acknowledged(transport: Any) -> Callable[[], Hashable]:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: a callable that returns another value whenever the peer has taken bytes; for a transport
-        without a socket always the same one.
+    :return: a callable that returns another value whenever the peer has taken bytes; for a
+        transport without a socket always the same one.
     """
     handle = socket_of(transport)
     if handle is None:
@@ -64,11 +64,11 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
 
 def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
     """
-    Find out how long a client that is alive may seem to take nothing.  Its kernel announces room only
-    when about a sixteenth of its receive buffer is free, and a segment or two, or all of a small
-    buffer (Linux, ``__tcp_select_window``).  Our kernel may notice only when it next asks.  Measured
-    on loopback, at 10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with 92 KiB (the
-    initial size on Linux) or 360 KiB, 20 s with 2.6 MB.
+    Find out how long a client that is alive may seem to take nothing.  Its kernel announces room
+    only when about a sixteenth of its receive buffer is free, and a segment or two, or all of a
+    small buffer (Linux, ``__tcp_select_window``).  Our kernel may notice only when it next asks.
+    Measured on loopback, at 10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with
+    92 KiB (the initial size on Linux) or 360 KiB, 20 s with 2.6 MB.
 
     :param transport: a connection of Twisted, TLS or not.
     :param timeout: seconds, if the buffers are small.

@@ -6,9 +6,10 @@ A Sphinx directive that draws a state table of the code.
     .. state-diagram:: chatfiles.http.server.transfer.TRANSITIONS
 
 The argument names a sequence of triples ``(state, event, next state)``, or a mapping from state and
-event to the next state.  States and events are enum members or strings.  The directive makes two things of them: for HTML a drawing, in which each state
-is a column and each transition a row with one arrow, and for every format a table.  Neither needs a
-layout program, so the drawing is the same on every machine.
+event to the next state.  States and events are enum members or strings.  The directive makes two
+things of them: for HTML a drawing, in which each state is a column and each transition a row with
+one arrow, and for every format a table.  Neither needs a layout program, so the drawing is the same
+on every machine.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Runs the coroutine that serves a request, and turns its result into a response.
 
-This is the one place where an error becomes a response. Before the first byte of the response, an
-error is sent as JSON. After it, the connection is aborted, so that the client sees that the response
-is incomplete.
+This is the one place where an error becomes a response.  Before the first byte of the response, an
+error is sent as JSON.  After it, the connection is aborted, so that the client sees that the
+response is incomplete.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def health(role: str) -> Handler:
     :return: the handler, a function of a context and a request.
     """
 
-    async def handler(context: object, request: Request) -> JSONResponse:
+    async def handler(_context: object, _request: Request) -> JSONResponse:
         return JSONResponse(200, {"status": "ok", "role": role})
 
     return handler

@@ -31,8 +31,8 @@ __all__ = ["Site"]
 
 #: Seconds between two checks of a draining site for connections that have become idle.
 DRAIN_CHECK = 0.1
-#: Seconds that a head or a small body may still take if it is incomplete when the drain begins; half
-#: of the drain, if that is less.
+#: Seconds that a head or a small body may still take if it is incomplete when the drain begins;
+#: half of the drain, if that is less.
 DRAIN_GRACE = 1.0
 _OBSERVER_FAILED = "an observer of transfers failed"
 #: Gets the address of a connection's other end (``None`` where it has none) and the values of the

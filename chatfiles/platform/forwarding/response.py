@@ -23,7 +23,8 @@ __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
 #: Headers that mean something with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
-#: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110, 15.4.5).
+#: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110,
+#: 15.4.5).
 _OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
 # A media type that all clients read in the same way: behind a comma, browsers begin another one
 # (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
@@ -63,8 +64,8 @@ def copy_headers(request: Request, response: IResponse) -> None:
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
-    # Twisted keeps Content-Length apart from the other headers.  It comes first: curl does not notice
-    # that a head was interrupted, but then it notices that the body is missing.
+    # Twisted keeps Content-Length apart from the other headers.  It comes first: curl does not
+    # notice that a head was interrupted, but then it notices that the body is missing.
     if (
         response.length is not UNKNOWN_LENGTH
         and request.method != b"HEAD"
@@ -133,8 +134,8 @@ async def relay_body(
 
 def _expected(response: IResponse) -> int | None:
     """
-    :return: bytes of the body; for a part that is sent in chunks, by its ``Content-Range``; ``None``
-        if nothing announces them.
+    :return: bytes of the body; for a part that is sent in chunks, by its ``Content-Range``;
+        ``None`` if nothing announces them.
     """
     if response.length is not UNKNOWN_LENGTH:
         return int(response.length)

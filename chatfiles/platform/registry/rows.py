@@ -15,13 +15,13 @@ from uuid import UUID
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
 
 __all__ = [
-    "parse_time",
-    "parse_scopes",
-    "format_time",
     "format_scopes",
+    "format_time",
+    "parse_scopes",
+    "parse_time",
+    "parse_uuid",
     "token_from_row",
     "utc",
-    "parse_uuid",
     "workspace_from_row",
 ]
 
@@ -32,7 +32,7 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
     :return: the workspace, or ``None`` if the row's id is not a UUID.
     """
     raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at = row
-    workspace_id = parse_uuid(raw_id)
+    workspace_id = stored_uuid(raw_id)
     if workspace_id is None:
         return None
     return Workspace(
@@ -52,7 +52,7 @@ def token_from_row(row: Sequence[object]) -> Token | None:
     :return: the token, or ``None`` if its id or its workspace's is not a UUID.
     """
     raw_id, raw_workspace_id, prefix, scopes, name, created_at, last_used_at = row
-    token_id, workspace_id = parse_uuid(raw_id), parse_uuid(raw_workspace_id)
+    token_id, workspace_id = stored_uuid(raw_id), parse_uuid(raw_workspace_id)
     if token_id is None or workspace_id is None:
         return None
     return Token(
@@ -66,7 +66,7 @@ def token_from_row(row: Sequence[object]) -> Token | None:
     )
 
 
-def parse_uuid(value: object) -> UUID | None:
+def stored_uuid(value: object) -> UUID | None:
     """
     :param value: a UUID, or text.
     :return: the UUID, or ``None`` unless the text is its canonical form: a look-up would not find

@@ -31,7 +31,7 @@ def _token_view(token: Token) -> dict[str, object]:
 
 
 async def list_tokens(
-    context: PlatformContext, request: Request, workspace_id: UUID
+    context: PlatformContext, _request: Request, workspace_id: UUID
 ) -> JSONResponse:
     """The workspace's live tokens."""
     if await context.registry.workspace(workspace_id) is None:
@@ -57,7 +57,7 @@ async def create_token(
 
 
 async def revoke_token(
-    context: PlatformContext, request: Request, workspace_id: UUID, token_id: str
+    context: PlatformContext, _request: Request, workspace_id: UUID, token_id: str
 ) -> JSONResponse:
     """Revoke a token.  Transfers that are running continue."""
     token_uuid = parse_uuid(token_id)

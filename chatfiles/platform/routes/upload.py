@@ -67,7 +67,7 @@ async def _forward(
     return response
 
 
-async def upload_limits(context: PlatformContext, request: Request) -> JSONResponse:
+async def upload_limits(context: PlatformContext, _request: Request) -> JSONResponse:
     """What an upload may contain."""
     limits = context.limits
     return JSONResponse(

@@ -94,13 +94,11 @@ async def create_workspace(context: PlatformContext, request: Request) -> JSONRe
         **token_columns(token, ALL_SCOPES),
         token_name="created with the workspace",  # noqa: S106 - no password
     )
-    return JSONResponse(
-        201, {"id": str(workspace.id), "name": workspace.name, "auth_token": token}
-    )
+    return JSONResponse(201, {"id": str(workspace.id), "name": workspace.name, "auth_token": token})
 
 
 async def show_workspace(
-    context: PlatformContext, request: Request, workspace_id: UUID
+    context: PlatformContext, _request: Request, workspace_id: UUID
 ) -> JSONResponse:
     """One workspace."""
     # What the cache remembers may lack the latest heartbeat.
@@ -111,7 +109,7 @@ async def show_workspace(
 
 
 async def remove_workspace(
-    context: PlatformContext, request: Request, workspace_id: UUID
+    context: PlatformContext, _request: Request, workspace_id: UUID
 ) -> JSONResponse:
     """Remove a workspace and revoke its tokens."""
     if not await context.registry.remove_workspace(workspace_id):

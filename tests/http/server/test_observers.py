@@ -174,9 +174,8 @@ class ObserverTests(SynchronousTestCase):
             what = (raw, outcome)
             self.assertEqual((event.status, event.outcome), (status, outcome), what)
             self.assertIs(type(event.status), int)
-            if size is None:
-                size = len(caller.answer().body)
-            self.assertEqual(event.bytes, size, what)
+            sent = len(caller.answer().body) if size is None else size
+            self.assertEqual(event.bytes, sent, what)
             self.assertEqual(
                 (event.request_id, event.workspace, event.operation, event.client),
                 ("new-1", "w1", "held", "192.168.1.1"),

@@ -33,9 +33,7 @@ class EnrolmentCase(MemoryPlatformCase):
         authenticator = Authenticator(
             self.context.registry, ADMIN, lambda _: None, open_registration=self.open_registration
         )
-        self.context = replace(
-            self.context, check_url=self.check_url, authenticator=authenticator
-        )
+        self.context = replace(self.context, check_url=self.check_url, authenticator=authenticator)
 
     def check_url(self, url: str) -> Deferred[None]:
         self.lookups.append(Deferred())

@@ -22,7 +22,7 @@ from chatfiles.platform.registry.postgres.connection import (
     PostgresError,
     sanitized_error,
 )
-from chatfiles.platform.registry.rows import parse_uuid
+from chatfiles.platform.registry.rows import stored_uuid
 
 __all__ = ["CHANNEL", "PostgresListener"]
 
@@ -183,7 +183,7 @@ class PostgresListener:
     def _notified(self, notify: Any) -> None:
         if notify.channel == CHANNEL:
             # A payload that is not an id may mean any change.
-            self._changed(parse_uuid(notify.payload))
+            self._changed(stored_uuid(notify.payload))
         elif self._test is not None and notify.payload == self._test[0]:
             (_, arrived), self._test = self._test, None
             if not arrived.called:

@@ -283,7 +283,7 @@ class RowTests(SynchronousTestCase):
     )
     def test_uuid_of(self, text: str) -> None:
         """A row is shown under an id by which it is not found."""
-        found = rows.parse_uuid(text)
+        found = rows.stored_uuid(text)
         self.assertEqual(found is not None, _is_canonical(text))
         if found is not None:
             self.assertEqual(str(found), text)
