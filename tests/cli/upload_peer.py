@@ -17,12 +17,11 @@ from typing import Any
 from click.testing import Result
 
 from tests.cli.cli_stub import WORKSPACE, StubCase, said
+from tests.support.patience import PATIENCE
 
 __all__ = ["CONTINUE", "CutShort", "Peer", "PutCase", "stored"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: Seconds after which a test that waits for the other end has failed.
-PATIENCE = 20.0
 #: Bytes that the kernel may keep for us, so that a sender notices when we do not read.
 SMALL_BUFFER = 64 * 1024
 

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 from twisted.trial.unittest import SkipTest
 
-from tests.live.rawhttp import PATIENCE
 from tests.live.role import ROOT, until
+from tests.support.patience import PATIENCE
 
 __all__ = ["EXAMPLES", "KINDS", "Balancer", "binary"]
 

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.live.rawhttp import PATIENCE
+from tests.support.patience import PATIENCE
 
 __all__ = ["Browser", "missing_program"]
 

@@ -14,11 +14,10 @@ from twisted.trial.unittest import SkipTest
 
 from tests.live.cutting import BadLine
 from tests.live.transfers import MIB, Way
+from tests.support.patience import PATIENCE
 
 __all__ = ["ClientCases"]
 
-#: Seconds that a program may take.
-PATIENCE = 60
 #: What is asked for.
 SIZE = 6 * MIB + 4321
 #: What curl and wget exit with.

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from tests.live.rawhttp import PATIENCE, READ
+from tests.live.rawhttp import READ
+from tests.support.patience import PATIENCE
 
 __all__ = ["BadLine"]
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.live.rawhttp import PATIENCE, Connection, Response, answers_in
+from tests.live.rawhttp import Connection, Response, answers_in
+from tests.support.patience import PATIENCE
 
 __all__ = ["Outcome", "ask_many"]
 

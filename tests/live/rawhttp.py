@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["Answer", "Connection", "Incomplete", "Malformed", "Response", "answers_in", "fetch"]
 
-#: Seconds that a test waits for a peer that ought to answer at once.
-PATIENCE = 20.0
 MAX_HEAD = 65536
 READ = 65536
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import chatfiles
-from tests.live.rawhttp import PATIENCE
+from tests.support.patience import PATIENCE
 
 __all__ = ["Role", "command", "environment", "until"]
 

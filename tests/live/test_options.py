@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.processes import Role, command, environment
-from tests.live.rawhttp import PATIENCE, fetch
+from tests.live.rawhttp import fetch
+from tests.support.patience import PATIENCE
 
 BOTH, PLATFORM, WORKSPACE = None, "platform", "workspace"
 

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from chatfiles.testing.broken_upstreams import ServerConnection
 from tests.live.processes import LiveCase, Pair, Role
-from tests.live.rawhttp import PATIENCE, Connection, Fields, Response
+from tests.live.rawhttp import Connection, Fields, Response
+from tests.support.patience import PATIENCE
 
 __all__ = [
     "BOUNDARY",

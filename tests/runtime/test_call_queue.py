@@ -67,7 +67,7 @@ class CallQueueTests(_Queue):
 
     def test_in_turn(self) -> None:
         """More would run than there are workers, or the order would be lost."""
-        results = [self.queue.submit(name) for name in "abcd"]
+        results: list[Deferred[Any]] = [self.queue.submit(name) for name in "abcd"]
         self.assertEqual(self.names(), ["a", "b"])
         self.started[1].finish("B")
         self.assertEqual(self.successResultOf(results[1]), "B")
@@ -103,7 +103,7 @@ class CallQueueTests(_Queue):
         """What was given up would be done later."""
         self.make(running=1)
         self.queue.submit("a")
-        given_up = [self.queue.submit("b", owner=n % 7) for n in range(10_000)]
+        given_up: list[Deferred[Any]] = [self.queue.submit("b", owner=n % 7) for n in range(10_000)]
         for result in reversed(given_up):
             result.cancel()
             self.failureResultOf(result, CancelledError)
@@ -119,7 +119,7 @@ class CallQueueTests(_Queue):
         told: list[str] = []
         result = self.queue.submit("a", discard=discarded.append)
         self.started[0].on_orphaned = lambda: told.append("orphaned")
-        waiting = self.queue.submit("b")
+        waiting: Deferred[Any] = self.queue.submit("b")
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.assertEqual((told, self.names()), (["orphaned"], ["a"]))
@@ -129,7 +129,7 @@ class CallQueueTests(_Queue):
 
     def test_error_is_not_discarded(self) -> None:
         """The error of a call that nobody waits for would be taken for what it has opened."""
-        result = self.queue.submit("a", discard=lambda _: self.fail("discarded"))
+        result: Deferred[Any] = self.queue.submit("a", discard=lambda _: self.fail("discarded"))
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.started[0].finish(Failure(OSError()))
@@ -137,7 +137,7 @@ class CallQueueTests(_Queue):
     def test_discard_fails(self) -> None:
         """The worker would be lost."""
         self.make(running=1)
-        result = self.queue.submit("a", discard=lambda _: 1 // 0)
+        result: Deferred[Any] = self.queue.submit("a", discard=lambda _: 1 // 0)
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.queue.submit("b")
@@ -155,7 +155,7 @@ class CallQueueTests(_Queue):
         )
         discarded: list[object] = []
         running = self.queue.submit("a", label="A", timeout=2, discard=discarded.append)
-        waiting = self.queue.submit("b", label="B", timeout=1)
+        waiting: Deferred[Any] = self.queue.submit("b", label="B", timeout=1)
         self.clock.advance(1)
         self.failureResultOf(waiting, RegistryUnavailable)
         self.assertNoResult(running)
@@ -167,7 +167,7 @@ class CallQueueTests(_Queue):
 
     def test_deadline_is_dropped(self) -> None:
         """A timer would stay behind with each call."""
-        done = self.queue.submit("a", timeout=1)
+        done: Deferred[Any] = self.queue.submit("a", timeout=1)
         self.queue.submit("b", timeout=1).addErrback(lambda _: None).cancel()
         self.started[0].finish(None)
         self.successResultOf(done)
@@ -197,7 +197,7 @@ class CallQueueTests(_Queue):
     def test_full(self) -> None:
         """Memory would grow with everything that waits."""
         self.make(running=1, queued=2)
-        waiting = [self.queue.submit(name) for name in "abc"]
+        waiting: list[Deferred[Any]] = [self.queue.submit(name) for name in "abc"]
         refused = self.failureResultOf(self.queue.submit("d"), Unavailable).value
         self.assertIsNotNone(refused.retry_after)
         must: Deferred[Any] = self.queue.submit("e", refusable=False)

@@ -14,7 +14,8 @@ from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import Unavailable
 from chatfiles.runtime.threads import Threads
-from tests.support.loopback import PATIENCE, until
+from tests.support.loopback import until
+from tests.support.patience import PATIENCE
 
 START = threading.Thread.start
 

@@ -18,7 +18,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, ClientLeft, SinkFeeder
+from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, SinkFeeder
+from chatfiles.streams.outcome import ClientLeft
 
 
 class SinkError(Exception):

@@ -17,9 +17,7 @@ from twisted.web.resource import Resource
 
 from chatfiles.http.server.site import Site
 from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, Received, parse
-
-#: Seconds after which something is not going to happen; a busy machine may take its time.
-PATIENCE = 20.0
+from tests.support.patience import PATIENCE
 
 
 async def until(reactor: Any, holds: Callable[[], object]) -> None:

@@ -62,18 +62,19 @@ class Channel(Protocol):
         transport = self._transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._network = transport if IPushProducer.providedBy(transport) else _Unpausable()
+        self._network: Any = transport if IPushProducer.providedBy(transport) else _Unpausable()
         self._network.registerProducer(self, True)
-        self._addresses = transport.getPeer(), transport.getHost()
-        self.peer = getattr(self._addresses[0], "host", None)
+        self._peer_address: IAddress = transport.getPeer()
+        self._own_address: IAddress = transport.getHost()
+        self.peer = getattr(self._peer_address, "host", None)
 
     def getPeer(self) -> IAddress:
         """:return: the address at the other end."""
-        return self._addresses[0]
+        return self._peer_address
 
     def getHost(self) -> IAddress:
         """:return: our own address."""
-        return self._addresses[1]
+        return self._own_address
 
     def isSecure(self) -> bool:
         """:return: whether the transport is TLS."""

@@ -52,7 +52,7 @@ def token_from_row(row: Sequence[object]) -> Token | None:
     :return: the token, or ``None`` if its id or its workspace's is not a UUID.
     """
     raw_id, raw_workspace_id, prefix, scopes, name, created_at, last_used_at = row
-    token_id, workspace_id = stored_uuid(raw_id), parse_uuid(raw_workspace_id)
+    token_id, workspace_id = stored_uuid(raw_id), stored_uuid(raw_workspace_id)
     if token_id is None or workspace_id is None:
         return None
     return Token(

@@ -40,7 +40,12 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_set_when_expired(self) -> None:
         """A deadline that is renewed whenever it has passed would end."""
-        deadline: Deadline = Deadline(self.clock, lambda: (self.expired.append(1), deadline.set(1)))
+
+        def expire() -> None:
+            self.expired.append(1)
+            deadline.set(1)
+
+        deadline = Deadline(self.clock, expire)
         deadline.set(1)
         self.clock.pump([0.5] * 8)
         self.assertEqual(len(self.expired), 4)
