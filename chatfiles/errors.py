@@ -5,7 +5,7 @@ Every error that a caller may be told about, as one tree.
 
     ChatfilesError
     ├── BadRequest 400            the request itself is wrong
-    │   ├── InvalidPath           a virtual path breaks a rule of form (CONTRACT 5)
+    │   ├── InvalidPath           a virtual path breaks a rule of form (reference/paths, "Form")
     │   └── NotARegularFile       the path names something that is not a regular file
     ├── Unauthorized 401          no credential, or one that is not valid here
     ├── Forbidden 403             a valid credential that does not allow this
@@ -118,7 +118,7 @@ class BadRequest(ChatfilesError):
 
 
 class InvalidPath(BadRequest):
-    """A virtual path breaks a rule of form (CONTRACT 5)."""
+    """A virtual path breaks a rule of form (reference/paths, "Form")."""
 
     code = "invalid_path"
     text = "invalid path"
@@ -212,7 +212,10 @@ class TooLarge(ChatfilesError):
 
 
 class URITooLong(ChatfilesError):
-    """The request line is over the limit for a head (CONTRACT 9)."""
+    """
+    The request line is over the limit for a head (reference/limits-and-shutdown, "Sizes and
+    timeouts").
+    """
 
     status = 414
     code = "uri_too_long"
@@ -244,7 +247,7 @@ class ExpectationFailed(ChatfilesError):
 
 
 class NotDeliverable(ChatfilesError):
-    """The workspace is not one that can be called (CONTRACT 4, resolution)."""
+    """The workspace is not one that can be called (reference/resolution, "Resolution table")."""
 
     status = 422
     code = "no_callback_url"
@@ -252,7 +255,7 @@ class NotDeliverable(ChatfilesError):
 
 
 class HeadTooLarge(ChatfilesError):
-    """Too many header bytes or lines (CONTRACT 9)."""
+    """Too many header bytes or lines (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     status = 431
     code = "header_fields_too_large"
@@ -300,7 +303,10 @@ class Unavailable(ChatfilesError):
 
 
 class RegistryUnavailable(Unavailable):
-    """The registry cannot be reached, or is too slow (CONTRACT 4: never taken for an absence)."""
+    """
+    The registry cannot be reached, or is too slow (reference/resolution, "Resolution table": never
+    taken for an absence).
+    """
 
     code = "platform_unavailable"
     text = "platform datastore unavailable — retry shortly"

@@ -26,16 +26,16 @@ __all__ = [
     "token_prefix",
 ]
 
-#: Bytes of randomness in a token or secret (CONTRACT 3).
+#: Bytes of randomness in a token or secret (reference/registry, "Tokens").
 SECRET_BYTES = 32
-#: Characters of a token that may be shown to tell it from others (CONTRACT 3).
+#: Characters of a token that may be shown to tell it from others (reference/registry, "Tokens").
 PREFIX_LENGTH = 8
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Scope(StrEnum):
-    """What a token allows (CONTRACT 4)."""
+    """What a token allows (reference/authentication, "Scopes")."""
 
     READ = "read"
     WRITE = "write"
@@ -84,7 +84,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What ``fstat`` said of an open regular file: enough for validators (CONTRACT 6.4)."""
+    """
+    What ``fstat`` said of an open regular file: enough for validators (reference/downloads,
+    "Headers").
+    """
 
     device: int
     inode: int
@@ -115,7 +118,10 @@ def new_secret(entropy: Callable[[int], bytes] = os.urandom) -> str:
 
 
 def token_hash(token: str) -> bytes:
-    """:return: what the registry keeps of a token: its SHA-256, 32 bytes (CONTRACT 3)."""
+    """
+    :return: what the registry keeps of a token: its SHA-256, 32 bytes (reference/registry,
+        "Tokens").
+    """
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 

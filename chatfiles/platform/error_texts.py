@@ -1,5 +1,6 @@
 """
-What the platform tells its callers when it refuses (CONTRACT 4): each text and code in one place.
+What the platform tells its callers when it refuses (reference/resolution, "Resolution table"): each
+text and code in one place.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def no_workspace() -> NotFound:
 
 def url_not_allowed(reason: str) -> UpstreamFailed:
     """
-    :param reason: why the URL or address must not be dialled (CONTRACT 8), a sentence for a person.
+    :param reason: why the URL or address must not be dialled (reference/workspace-urls,
+        "Addresses"), a sentence for a person.
     """
     return UpstreamFailed(
         "workspace URL not allowed", code="workspace_url_not_allowed", detail=reason

@@ -26,8 +26,8 @@ BATCH = 1000
 
 class LastSeenBuffer(Service):
     """
-    Notes moments, and writes them now and then and at the end: never in a request's way (CONTRACT
-    3).  What cannot be written yet is kept.
+    Notes moments, and writes them now and then and at the end: never in a request's way
+    (reference/registry, "Batched writes").  What cannot be written yet is kept.
 
     :param what: what they are, for the log.
     :param write: takes some of them; what it fails with is logged, once until it succeeds.

@@ -1,5 +1,6 @@
 """
-Which addresses a workspace may have (CONTRACT 8): an address in, a reason against it out.
+Which addresses a workspace may have (reference/workspace-urls, "Addresses"): an address in, a
+reason against it out.
 
 Public addresses are allowed, and addresses inside a network that the operator has named.  The
 tables follow the IANA special-purpose registries (RFC 6890) rather than `ipaddress.is_global`,

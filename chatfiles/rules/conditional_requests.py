@@ -3,7 +3,7 @@ Conditional and range requests: from a request's fields and a file's facts to on
 (RFC 9110, 13 and 14).
 
 What is supported of ``Range``, on ``GET`` and, so that ``HEAD`` equals ``GET`` without the body
-(CONTRACT 6.5), on ``HEAD``:
+(reference/downloads, "Ranges and conditions"), on ``HEAD``:
 
 * one range of bytes: 206, or 416 if it begins behind the end or is ``-0``;
 * several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2), and a list answered
@@ -27,7 +27,8 @@ from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
 __all__ = ["Decision", "decide", "etag", "last_modified"]
 
-#: A validator is weak while it may still name two versions: nanoseconds (CONTRACT 6.4).
+#: A validator is weak while it may still name two versions: nanoseconds (reference/downloads,
+#: "Headers").
 SETTLED_NS = 1_000_000_000
 #: Members of a ``Range`` list that are told apart.
 MAX_RANGES = 16

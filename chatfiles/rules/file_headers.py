@@ -1,5 +1,6 @@
 """
-Header fields: which ones cross a hop, and those that describe a file (CONTRACT 6.4, 6.6, 6.8).
+Header fields: which ones cross a hop, and those that describe a file (reference/downloads,
+"Headers").
 
 Nothing that a file is called can break a header: every value is printable ASCII.
 """
@@ -27,7 +28,7 @@ __all__ = [
     "wants_inline",
 ]
 
-#: What the platform passes on of a download's request (CONTRACT 6.6).
+#: What the platform passes on of a download's request (reference/downloads, "Forwarded headers").
 FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"Range",
     b"If-Match",
@@ -37,7 +38,7 @@ FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"If-Range",
 )
 
-#: What the platform passes on of a workspace's answer (CONTRACT 6.6).
+#: What the platform passes on of a workspace's answer (reference/downloads, "Forwarded headers").
 RELAYED_RESPONSE_HEADERS: tuple[bytes, ...] = (
     b"Content-Type",
     b"Content-Disposition",
@@ -79,7 +80,9 @@ _NOT_UTF_8 = re.compile("[\udc80-\udcff]")
 
 
 def is_request_id(value: bytes) -> bool:
-    """:return: whether a caller's ``X-Request-Id`` may be kept (CONTRACT 4)."""
+    """
+    :return: whether a caller's ``X-Request-Id`` may be kept (reference/routes, "Request ids").
+    """
     return _REQUEST_ID.fullmatch(value) is not None
 
 
@@ -87,7 +90,8 @@ def wants_inline(values: Sequence[bytes]) -> bool:
     """
     :param values: every value of the query parameter ``disposition``, decoded.
     :return: whether the caller asked for viewing.
-    :raise chatfiles.errors.BadRequest: 400, anything but a single ``inline`` (CONTRACT 6.8).
+    :raise chatfiles.errors.BadRequest: 400, anything but a single ``inline`` (reference/downloads,
+        "Viewing").
     """
     if values and list(values) != [b"inline"]:
         raise BadRequest("invalid disposition", code="invalid_disposition")
@@ -98,10 +102,10 @@ def content_disposition(name: bytes, *, inline: bool = False) -> bytes:
     """
     Offer a file under its name (RFC 6266), in a form for old clients and one for all others.
 
-    ``filename=`` is what CONTRACT 6.4 says.  ``filename*=`` (RFC 8187) is the whole name, also its
-    control characters and marks of direction, but with everything escaped that is not unreserved in
-    a URI, as the workspaces in the field do; a byte that is not UTF-8 becomes U+FFFD there, for a
-    client must not be told that it is.
+    ``filename=`` is what reference/downloads, "Headers" says.  ``filename*=`` (RFC 8187) is the
+    whole name, also its control characters and marks of direction, but with everything escaped that
+    is not unreserved in a URI, as the workspaces in the field do; a byte that is not UTF-8 becomes
+    U+FFFD there, for a client must not be told that it is.
 
     :param name: the last segment of a path.
     :param inline: whether it is to be shown rather than saved.
@@ -130,7 +134,7 @@ def representation_headers(
     facts: FileFacts, name: bytes, *, inline: bool, now_ns: int
 ) -> list[tuple[bytes, bytes]]:
     """
-    All headers of CONTRACT 6.4 except ``Content-Length``, for a 200 or 206.
+    All headers of reference/downloads, "Headers" except ``Content-Length``, for a 200 or 206.
 
     :param name: the last segment of the path; it decides on the type.
     :param inline: whether the caller asked for viewing; a type that must not be viewed stays an

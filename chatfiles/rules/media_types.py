@@ -1,5 +1,6 @@
 """
-Media types by the extension of a file's name, from a table of our own (CONTRACT 6.4).
+Media types by the extension of a file's name, from a table of our own (reference/downloads,
+"Headers").
 
 The table of the machine is never asked: the same name gets the same type everywhere, and nobody
 who may write ``/etc/mime.types`` can turn a picture into a page.
@@ -190,8 +191,8 @@ _BY_EXTENSION: dict[bytes, str] = {
     for extension in extensions.split()
 }
 
-#: What a browser may show in place (CONTRACT 6.8): nothing here can hold a script that runs in the
-#: page's origin.  Never HTML, SVG or XML.
+#: What a browser may show in place (reference/downloads, "Viewing"): nothing here can hold a script
+#: that runs in the page's origin.  Never HTML, SVG or XML.
 _VIEWABLE: frozenset[str] = frozenset(
     {
         "application/pdf",

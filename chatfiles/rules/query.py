@@ -1,5 +1,5 @@
 """
-Query strings: bytes in, bytes out, decoded exactly once (CONTRACT 5).
+Query strings: bytes in, bytes out, decoded exactly once (reference/http, "Queries").
 
 The two roles must read a query alike, whatever else reads it between them.  So there is one rule
 and no charset: a field ends at ``&`` and nowhere else, ``+`` is a space, ``%XX`` is a byte, and

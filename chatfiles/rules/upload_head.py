@@ -1,5 +1,5 @@
 """
-What both hops ask of an upload before they take its body (CONTRACT 7).
+What both hops ask of an upload before they take its body (reference/uploads, "Before the body").
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Rules of form for virtual paths (CONTRACT 5): bytes in, verdict out.
+Rules of form for virtual paths (reference/paths, "Form"): bytes in, verdict out.
 
 Both roles apply them, each for itself; neither normalises anything.
 """
@@ -14,7 +14,8 @@ __all__ = ["ROOTS", "VirtualPath", "check_form"]
 
 #: The roots, in the order in which the refusal names them.
 ROOTS: tuple[bytes, ...] = (b"/configs", b"/workspace", b"/home", b"/plugins")
-#: Bytes in a path, and in one segment of it (CONTRACT 5; PATH_MAX and NAME_MAX of Linux).
+#: Bytes in a path, and in one segment of it (reference/paths, "Form"; PATH_MAX and NAME_MAX of
+#: Linux).
 MAX_PATH_BYTES = 4096
 MAX_SEGMENT_BYTES = 255
 
@@ -41,7 +42,7 @@ class VirtualPath:
 
 def check_form(values: list[bytes]) -> VirtualPath:
     """
-    Judge the values of the ``path`` parameter of a query, in the order of CONTRACT 5.
+    Judge the values of the ``path`` parameter of a query, in the order of reference/paths, "Form".
 
     Whether the path is absolute and below a root is judged first, also of one that is too long; a
     root itself has good form (what it names is for the workspace to say).

@@ -2,7 +2,7 @@
 The options of ``twistd chatfiles``: from the command line and the environment to values that hold.
 
 A missing or wrong option ends the process with status 1 and one line, before anything listens
-(CONTRACT 2).
+(reference/options, "Command line and environment").
 """
 
 from __future__ import annotations

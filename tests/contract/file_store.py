@@ -100,7 +100,8 @@ def content(file: OpenFile) -> bytes:
     return os.pread(file.fd, file.facts.size + 1, 0)
 
 
-#: Names that a careless program trips over; every one is an ordinary name (CONTRACT 5).
+#: Names that a careless program trips over; every one is an ordinary name (reference/paths,
+#: "Form").
 NAMES: Sequence[bytes] = (
     b"new\nline",
     b"n" * 255,

@@ -1,6 +1,7 @@
 """
 A whole answer of a workspace, on a connection that is closed behind it: what is taken for complete
-was complete, octet by octet, and nothing that follows it reaches anybody (CONTRACT 6.3).
+was complete, octet by octet, and nothing that follows it reaches anybody (reference/downloads,
+"Interruption").
 """
 
 from __future__ import annotations

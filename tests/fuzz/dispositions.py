@@ -16,7 +16,8 @@ from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE, content_dis
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
 #: Letters, digits and what RFC 8187 leaves as it is.
 PLAIN = TOKEN - set(b"*'%")
-#: What a browser may be made to show (CONTRACT 6.8): by its kind, and never a document.
+#: What a browser may be made to show (reference/downloads, "Viewing"): by its kind, and never a
+#: document.
 SHOWN = ("image/", "audio/", "video/", "text/plain", "application/pdf")
 
 NAMES = st.one_of(
@@ -129,7 +130,7 @@ def characters(name: bytes) -> list[str]:
 
 
 def check_name(name: bytes, *, inline: bool) -> None:
-    """Both forms say the name as CONTRACT 6.4 has it."""
+    """Both forms say the name as reference/downloads, "Headers" has it."""
     kind, parameters = read(content_disposition(name, inline=inline))
     assert kind == (b"inline" if inline else b"attachment")
     assert set(parameters) == {b"filename", b"filename*"}

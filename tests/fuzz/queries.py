@@ -14,7 +14,7 @@ from chatfiles.rules.file_headers import wants_inline
 from chatfiles.rules.query import encode_query_value, parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-#: Error codes, in the order in which they are judged (CONTRACT 5).
+#: Error codes, in the order in which they are judged (reference/paths, "Form").
 REQUIRED, REPEATED = "path_required", "path_repeated"
 NOT_ABSOLUTE, OUTSIDE, INVALID = "path_not_absolute", "path_outside_roots", "invalid_path"
 

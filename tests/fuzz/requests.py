@@ -1,6 +1,7 @@
 """
 What callers send on one connection, against a reader of RFC 9112 that has all of it: the same
-requests are found, in order, and nothing is served behind what is malformed (CONTRACT 9).
+requests are found, in order, and nothing is served behind what is malformed (reference/http,
+"Framing").
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-What a broken workspace may say, and what the caller has to see then (CONTRACT 4, 6.3 and 9).
+What a broken workspace may say, and what the caller has to see then (reference/resolution,
+"Accepted responses").
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class LiveCase(SynchronousTestCase):
         self, answer: Response, status: int, text: str, about: object = "", code: str | None = None
     ) -> dict[str, Any]:
         """
-        The answer is an error of the shape that CONTRACT 4 gives.
+        The answer is an error of the shape that reference/errors, "Form" gives.
 
         :return: its JSON.
         """

@@ -1,6 +1,6 @@
 """
-Parts of files, conditions, and the fields of every answer (CONTRACT 6.4, 6.5 and 6.8), as cases for
-either way to a file.
+Parts of files, conditions, and the fields of every answer (reference/downloads, "Ranges and
+conditions"), as cases for either way to a file.
 """
 
 from __future__ import annotations
@@ -330,7 +330,10 @@ class RangeCases(Way):
     )
 
     def test_fields(self) -> None:
-        """Exactly the fields of CONTRACT 6.4, and what is asked to be shown only where it may."""
+        """
+        Exactly the fields of reference/downloads, "Headers", and what is asked to be shown only
+        where it may.
+        """
         for name, content_type, viewable in self.TYPES:
             self.pair.write(f"workspace/types/{name}", b"12345")
             for more, inline in (("", False), ("&disposition=inline", True)):

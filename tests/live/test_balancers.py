@@ -1,6 +1,7 @@
 """
-CONTRACT 6 and 9 with nginx or HAProxy before the platform: what holds for a caller of the platform
-holds for one of the balancer, with the configuration that the documentation shows.
+reference/downloads, "One version" with nginx or HAProxy before the platform: what holds for a
+caller of the platform holds for one of the balancer, with the configuration that the documentation
+shows.
 """
 
 from __future__ import annotations

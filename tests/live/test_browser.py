@@ -1,6 +1,7 @@
 """
 A browser before the platform, behind a proxy that adds the credential, as an application would put
-it there: it seeks in media, shows what may be shown, and never renders HTML or SVG (CONTRACT 6.8).
+it there: it seeks in media, shows what may be shown, and never renders HTML or SVG
+(reference/downloads, "Viewing").
 """
 
 from __future__ import annotations

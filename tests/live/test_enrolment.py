@@ -1,5 +1,6 @@
 """
-CONTRACT 2 and 4: a workspace makes itself known to its platform, and keeps what it is given.
+reference/registration, "What a workspace does": a workspace makes itself known to its platform, and
+keeps what it is given.
 """
 
 from __future__ import annotations

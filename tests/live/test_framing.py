@@ -1,6 +1,7 @@
 """
-CONTRACT 9 and RFC 9112: how requests are framed.  Two parsers that read the same octets differently
-are how one caller's request becomes another's, so what is doubtful is refused, by both roles alike.
+reference/http, "Framing" and RFC 9112: how requests are framed.  Two parsers that read the same
+octets differently are how one caller's request becomes another's, so what is doubtful is refused,
+by both roles alike.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-CONTRACT 2: what is wrong with an option is told in one line, before anything listens.
+reference/options, "Command line and environment": what is wrong with an option is told in one line,
+before anything listens.
 """
 
 from __future__ import annotations

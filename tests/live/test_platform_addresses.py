@@ -1,5 +1,5 @@
 """
-CONTRACT 8 on a running platform: where a workspace may be.
+reference/workspace-urls, "Addresses" on a running platform: where a workspace may be.
 """
 
 from __future__ import annotations
@@ -181,7 +181,10 @@ ALWAYS: tuple[str, ...] = (
 
 
 class AddressTests(PlatformCase):
-    """Where a workspace may be (CONTRACT 8), judged when it is told."""
+    """
+    Where a workspace may be (reference/workspace-urls, "When it is checked"), judged when it is
+    told.
+    """
 
     @classmethod
     def make_pair(cls) -> Pair:

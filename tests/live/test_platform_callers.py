@@ -1,5 +1,6 @@
 """
-CONTRACT 4 on a running platform: who may ask for what, and what every answer has in common.
+reference/authentication, "Order of checks" on a running platform: who may ask for what, and what
+every answer has in common.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""CONTRACT 6 and 9 through both hops: what holds at the workspace holds for the caller."""
+"""
+reference/downloads, "One version" through both hops: what holds at the workspace holds for the
+caller.
+"""
 
 from __future__ import annotations
 

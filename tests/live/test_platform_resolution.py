@@ -1,5 +1,6 @@
 """
-CONTRACT 4 on a running platform: which workspace is meant, and what if it cannot be called.
+reference/resolution, "Resolution table" on a running platform: which workspace is meant, and what
+if it cannot be called.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.live.rawhttp import fetch
 
 
 class ResolutionTests(PlatformCase):
-    """The table of CONTRACT 4, row by row."""
+    """The table of reference/resolution, "Resolution table", row by row."""
 
     def both(self, workspace_id: str, status: int, text: str) -> list[dict[str, object]]:
         """:return: the error that download and upload are answered with alike, as JSON."""

@@ -1,6 +1,7 @@
 """
-What the platform makes of a workspace that is broken, slow, gone, or means harm (CONTRACT 4, last
-rows, 6.3 and 9): nothing that it says may look better to the caller than it is.
+What the platform makes of a workspace that is broken, slow, gone, or means harm
+(reference/resolution, "Accepted responses", 6.3 and 9): nothing that it says may look better to the
+caller than it is.
 """
 
 from __future__ import annotations
@@ -141,7 +142,10 @@ class BrokenTests(UpstreamCase):
                 self.assertIsNone(answer.get(name), (status, name))
 
     def test_fields(self) -> None:
-        """Of a workspace's fields only those of CONTRACT 6.4 pass, and none that is dangerous."""
+        """
+        Of a workspace's fields only those of reference/downloads, "Headers" pass, and none that is
+        dangerous.
+        """
         raw = head_with(
             b"Set-Cookie: a=b",
             b"Server: evil",
@@ -187,7 +191,10 @@ class BrokenTests(UpstreamCase):
             self.assertNotEqual(answer.get("server"), "evil")
 
     def test_request_fields(self) -> None:
-        """Of a caller's fields only those of CONTRACT 6.6 reach the workspace."""
+        """
+        Of a caller's fields only those of reference/downloads, "Forwarded headers" reach the
+        workspace.
+        """
         server, target = self.scripted(respond(ok(3)))
         self.ask(
             target + "&x=1&path2=y",

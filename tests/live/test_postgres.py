@@ -1,5 +1,6 @@
 """
-Two platform processes on one PostgreSQL: what one is told, the other knows (CONTRACT 3).
+Two platform processes on one PostgreSQL: what one is told, the other knows (reference/registry,
+"Caching").
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
 PostgreSQL fails in every way, under running downloads: these go on, new ones are told so in time,
-and it is over by itself (CONTRACT 9, "registry down").
+and it is over by itself (reference/limits-and-shutdown, "Registry outage").
 """
 
 from __future__ import annotations

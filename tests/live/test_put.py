@@ -1,5 +1,6 @@
 """
-``chatfiles put`` and ``get`` as processes, against both roles as processes (CONTRACT 7).
+``chatfiles put`` and ``get`` as processes, against both roles as processes (reference/uploads,
+"Response").
 """
 
 from __future__ import annotations

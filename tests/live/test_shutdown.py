@@ -1,5 +1,6 @@
 """
-CONTRACT 9: a role that is told to stop finishes what runs, or cuts it visibly, and ends with 0.
+reference/limits-and-shutdown, "Shutdown": a role that is told to stop finishes what runs, or cuts
+it visibly, and ends with 0.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-Two platform processes on one SQLite file, and a third program that writes into it (CONTRACT 3).
+Two platform processes on one SQLite file, and a third program that writes into it
+(reference/registry, "Caching").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CONTRACT 7: a workspace that is killed at any moment of an upload."""
+"""reference/uploads, "All or nothing": a workspace that is killed at any moment of an upload."""
 
 from __future__ import annotations
 

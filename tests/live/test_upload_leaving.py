@@ -1,4 +1,7 @@
-"""CONTRACT 7 and 9: callers, and processes, that go while an upload is held back or published."""
+"""
+reference/uploads, "All or nothing": callers, and processes, that go while an upload is held back or
+published.
+"""
 
 from __future__ import annotations
 
@@ -246,7 +249,10 @@ class HeldBackTests(GatedCase):
             yield f"{way.name}, {how}, {length}", connection.close
 
     def test_platform(self) -> None:
-        """A workspace waits for the rest of an upload whose caller has left (CONTRACT 9)."""
+        """
+        A workspace waits for the rest of an upload whose caller has left
+        (reference/limits-and-shutdown, "Disconnected clients").
+        """
         pair, ended = Pair(), list[float]()
         self.addCleanup(pair.discard)
 

@@ -1,4 +1,4 @@
-"""CONTRACT 7 and 9: uploads that are refused, and workspaces that fail them."""
+"""reference/uploads, "Refusals": uploads that are refused, and workspaces that fail them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 4, 7 and 9: uploads to workspaces that do not do as ours does."""
+"""reference/resolution, "Resolution table": uploads to workspaces that do not do as ours does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 7 and 9: uploads that succeed, and what they cost."""
+"""reference/uploads, "Back-pressure": uploads that succeed, and what they cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.live.upload_client import (
     ways,
 )
 
-#: A uri, by CONTRACT 7.
+#: A uri, by reference/uploads, "Response".
 URI = re.compile(
     r"workspace:/workspace/\.molecule/chat-uploads/([0-9a-f]{32}-[A-Za-z0-9._-]{1,100})"
 )

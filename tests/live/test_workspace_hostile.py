@@ -1,6 +1,6 @@
 """
-A workspace directory whose owner means harm (CONTRACT 5): what lies there is laid out to make the
-role serve something else, hang, or wake somebody.
+A workspace directory whose owner means harm (reference/paths, "What is found"): what lies there is
+laid out to make the role serve something else, hang, or wake somebody.
 """
 
 from __future__ import annotations

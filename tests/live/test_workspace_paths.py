@@ -1,5 +1,5 @@
 """
-CONTRACT 5 on running roles: which paths a query names, and what is at them.
+reference/paths, "What is found" on running roles: which paths a query names, and what is at them.
 
 Every case is asked of the workspace itself and through the platform: each role judges for itself,
 and both have to come to the same verdict.
@@ -304,7 +304,9 @@ class PathTests(LiveCase):
                 self.assertNotIn("set-cookie", dict(answer.fields))
 
     def check_disposition(self, value: str, name: bytes) -> None:
-        """The two forms of the name say what CONTRACT 6.4 says, in printable ASCII."""
+        """
+        The two forms of the name say what reference/downloads, "Headers" says, in printable ASCII.
+        """
         self.assertTrue(value.startswith('attachment; filename="'), value)
         plain, _, extended = value.removeprefix('attachment; filename="').rpartition(
             "\"; filename*=UTF-8''"

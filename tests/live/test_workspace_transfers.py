@@ -1,4 +1,4 @@
-"""CONTRACT 6 and 9 on a running workspace, asked by itself."""
+"""reference/downloads, "One version" on a running workspace, asked by itself."""
 
 from __future__ import annotations
 

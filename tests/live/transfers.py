@@ -1,6 +1,6 @@
 """
-What a download promises (CONTRACT 6), as cases for either way to a file: from the workspace itself
-and through the platform.
+What a download promises (reference/downloads, "One version"), as cases for either way to a file:
+from the workspace itself and through the platform.
 """
 
 from __future__ import annotations

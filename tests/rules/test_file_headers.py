@@ -159,7 +159,7 @@ class RepresentationTests(SynchronousTestCase):
     """`representation_headers` and `validator_headers`."""
 
     def test_attachment(self):
-        """A header of CONTRACT 6.4 is missing, doubled or other than promised."""
+        """A header of reference/downloads, "Headers" is missing, doubled or other than promised."""
         self.assertEqual(
             representation_headers(FACTS, b"a.tar.gz", inline=False, now_ns=NOW),
             [

@@ -1,4 +1,6 @@
-"""CONTRACT 7: what both hops say of an upload before they take its body."""
+"""
+reference/uploads, "Before the body": what both hops say of an upload before they take its body.
+"""
 
 from __future__ import annotations
 

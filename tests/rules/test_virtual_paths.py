@@ -1,5 +1,5 @@
 """
-Rules of form for virtual paths (CONTRACT 5).
+Rules of form for virtual paths (reference/paths, "Form").
 """
 
 from __future__ import annotations

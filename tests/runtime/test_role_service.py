@@ -128,7 +128,7 @@ class StartTests(ServiceCase):
 
 
 class StopTests(ServiceCase):
-    """Ending (CONTRACT 9)."""
+    """Ending (reference/limits-and-shutdown, "Shutdown")."""
 
     def test_order(self) -> None:
         """What running transfers need would be taken away from them."""

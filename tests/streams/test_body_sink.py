@@ -1,4 +1,7 @@
-"""CONTRACT 7 and 9: a body to something that blocks, in order, with back-pressure, closed once."""
+"""
+reference/uploads, "Back-pressure": a body to something that blocks, in order, with back-pressure,
+closed once.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """
 The way from the platform to a workspace, through treq: what is asked of it, and which of its
-answers are believed (CONTRACT 4, last rows, and 6).
+answers are believed (reference/resolution, "Accepted responses").
 """
 
 from __future__ import annotations

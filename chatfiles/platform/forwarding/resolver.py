@@ -1,5 +1,5 @@
 """
-From a workspace's id to where it is and what opens it (CONTRACT 4, the resolution table).
+From a workspace's id to where it is and what opens it (reference/resolution, "Resolution table").
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ async def allowed_url(
     body: dict[str, Any], check_url: Callable[[str], Awaitable[None]]
 ) -> str | None:
     """
-    :param check_url: raises `ValueError` with the reason (CONTRACT 8).
+    :param check_url: raises `ValueError` with the reason (reference/workspace-urls, "When it is
+        checked").
     :return: the ``url`` of a JSON body; ``None`` when it is absent, null or empty.
     :raise BadRequest: it is not allowed.
     """

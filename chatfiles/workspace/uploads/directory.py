@@ -33,7 +33,7 @@ __all__ = ["UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 
 #: The owner of calls for a thread that concern uploads (`chatfiles.runtime.threads`).
 UPLOAD_OWNER = "uploads"
-#: The directory below ``/workspace`` (CONTRACT 7).
+#: The directory below ``/workspace`` (reference/uploads, "All or nothing").
 UPLOAD_SEGMENTS = (b".molecule", b"chat-uploads")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

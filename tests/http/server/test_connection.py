@@ -31,7 +31,7 @@ class Big(Endpoint):
 
 
 class LimitTests(SynchronousTestCase):
-    """How large a head may be (CONTRACT 9)."""
+    """How large a head may be (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     def statuses(self, *pieces: bytes) -> list[int]:
         caller = Caller(Echo()).send(*pieces)
@@ -64,7 +64,7 @@ class LimitTests(SynchronousTestCase):
 
 
 class TimeTests(SynchronousTestCase):
-    """How long things may take (CONTRACT 9)."""
+    """How long things may take (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     def test_dripping_head(self) -> None:
         """Who sends a byte now and then would hold a connection for ever."""

@@ -1,5 +1,6 @@
 """
-CONTRACT 9: a caller that leaves while nothing is read from it.
+reference/limits-and-shutdown, "Disconnected clients": a caller that leaves while nothing is read
+from it.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def answer_to(root: Any, wire: bytes = b"") -> Received:
 
 
 class ErrorTests(SynchronousTestCase):
-    """From an error to an answer (CONTRACT 4)."""
+    """From an error to an answer (reference/errors, "Form")."""
 
     def test_members(self) -> None:
         """Callers would miss what they are told to act on."""
@@ -304,7 +304,7 @@ class JsonTests(SynchronousTestCase):
 
 
 class ProbeTests(SynchronousTestCase):
-    """``/health`` and ``/ready`` (CONTRACT 4)."""
+    """``/health`` and ``/ready`` (reference/routes, "Health and readiness")."""
 
     def test_health(self) -> None:
         """Balancers would not know that the process serves."""

@@ -57,7 +57,7 @@ class LoggedCase(SynchronousTestCase):
 
 
 class RequestIdTests(SynchronousTestCase):
-    """``X-Request-Id`` (CONTRACT 4)."""
+    """``X-Request-Id`` (reference/routes, "Request ids")."""
 
     def test_kept_or_made(self) -> None:
         """An id that breaks logs or headers would be passed on; or a good one be replaced."""
@@ -86,7 +86,7 @@ class RequestIdTests(SynchronousTestCase):
 
 
 class LogTests(LoggedCase):
-    """One line per transfer (CONTRACT 9)."""
+    """One line per transfer (reference/logs, "Transfer lines")."""
 
     def test_line(self) -> None:
         """A transfer would leave no trace, or two, or the raw query with whatever is in it."""
@@ -200,7 +200,7 @@ class ClientAddressTests(LoggedCase):
 
 
 class LeaveTests(SynchronousTestCase):
-    """A caller who leaves (CONTRACT 9)."""
+    """A caller who leaves (reference/limits-and-shutdown, "Disconnected clients")."""
 
     def test_cancelled(self) -> None:
         """What is done for a caller would go on when there is none."""
@@ -293,7 +293,7 @@ class ProtocolTests(SynchronousTestCase):
 
 
 class DrainTests(LoggedCase):
-    """The end (CONTRACT 9)."""
+    """The end (reference/limits-and-shutdown, "Shutdown")."""
 
     def test_idle(self) -> None:
         """Kept connections would hold up the shutdown."""

@@ -1,4 +1,7 @@
-"""CONTRACT 7 and 9: a caller's body as the body of a request to a workspace, as it arrives."""
+"""
+reference/uploads, "Back-pressure": a caller's body as the body of a request to a workspace, as it
+arrives.
+"""
 
 from __future__ import annotations
 

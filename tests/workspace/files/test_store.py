@@ -402,7 +402,7 @@ def _failing(code: int) -> Mechanism:
 
 
 class OneDescriptorTests(_StoreCase):
-    """What was judged is what is served (CONTRACT 6.2)."""
+    """What was judged is what is served (reference/downloads, "Same descriptor")."""
 
     def test_replaced_and_deleted(self) -> None:
         """A file that is replaced or deleted after it was opened changes under its reader."""

@@ -1,4 +1,7 @@
-"""CONTRACT 7: where uploads are kept, and that all of a request appear, or none."""
+"""
+reference/uploads, "All or nothing": where uploads are kept, and that all of a request appear, or
+none.
+"""
 
 from __future__ import annotations
 

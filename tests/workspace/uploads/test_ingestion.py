@@ -1,4 +1,7 @@
-"""CONTRACT 7: one upload on the workspace, from the bytes of its body to its answer."""
+"""
+reference/uploads, "Response": one upload on the workspace, from the bytes of its body to its
+answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""CONTRACT 7: the adapter over the multipart parser, against forms written by hand."""
+"""
+reference/uploads, "Request": the adapter over the multipart parser, against forms written by hand.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT 7: what an uploaded file is called."""
+"""reference/uploads, "Names": what an uploaded file is called."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ class VersionTests(PostgresTestCase):
     """Versions of the schema."""
 
     async def test_tables(self) -> None:
-        """The names that other programs rely on are others (CONTRACT 3)."""
+        """The names that other programs rely on are others (reference/registry, "Tables")."""
         await self.start()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"

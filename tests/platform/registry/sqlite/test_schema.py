@@ -94,7 +94,7 @@ class SchemaTests(SQLiteTestCase):
         self.assertEqual(found, list(enumerate(moments, 1)))
 
     async def test_tables(self) -> None:
-        """The names that other programs rely on are others (CONTRACT 3)."""
+        """The names that other programs rely on are others (reference/registry, "Tables")."""
         await (await self.start()).close()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
