@@ -1,17 +1,12 @@
 """
-Observers of a site: the access log, and whatever else wants to know how each request ended.
+Observers of a site are notified of how each request ended.  The access log is one of them.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from twisted.logger import Logger
-
-__all__ = ["AccessLog", "RequestRefused", "TransferEnded", "TransferObserver"]
-
-# Named, so that the lines look the same wherever this module is.
-_log = Logger("chatfiles.http.server.site.Site")
+__all__ = ["RequestRefused", "TransferEnded", "TransferObserver"]
 
 
 class TransferEnded(NamedTuple):
@@ -68,24 +63,3 @@ class TransferObserver(Protocol):
 
     def request_refused(self, event: RequestRefused, /) -> object:
         """What a client sent was refused before it was a request."""
-
-
-class AccessLog:
-    """Writes one line for each transfer."""
-
-    def transfer_ended(self, event: TransferEnded) -> None:
-        """Log it, unless it has no operation."""
-        if event.operation:
-            # The line is made here: the logger's formatting costs as much as the rest of a request.
-            _log.info(
-                "{line}",
-                line=f"{event.request_id} {event.workspace} {event.operation} {event.status} "
-                f"{event.bytes} bytes {event.seconds:.3f} s {event.outcome} from {event.client}",
-                **event._asdict(),
-            )
-
-    def request_refused(self, event: RequestRefused) -> None:
-        """Log it."""
-        _log.info(
-            "{request_id} {workspace} refused {status} {code} from {client}", **event._asdict()
-        )

@@ -17,13 +17,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
 
 from chatfiles.errors import ChatfilesError
+from chatfiles.http.server.access_log import AccessLog
 from chatfiles.http.server.connection import ServerConnection
-from chatfiles.http.server.observers import (
-    AccessLog,
-    RequestRefused,
-    TransferEnded,
-    TransferObserver,
-)
+from chatfiles.http.server.observers import RequestRefused, TransferEnded, TransferObserver
 from chatfiles.http.server.request import Request
 from chatfiles.rules.file_headers import is_request_id
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Forbidden
+from chatfiles.http.server.access_log import AccessLog
 from chatfiles.http.server.endpoint import Endpoint, JSONResponse
-from chatfiles.http.server.observers import AccessLog, RequestRefused, TransferEnded
-from chatfiles.http.server.probes import Health
+from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.transfer import Outcome
 from chatfiles.streams.body_relay import UpstreamInterrupted
 from chatfiles.streams.file_source import FileChanged
+from tests.http.server.test_endpoint import always, probes
 from tests.support.memory_client import IDLE_TIMEOUT, Caller, Held, Wire, get, post
 
 Event = TransferEnded | RequestRefused
@@ -192,9 +193,7 @@ class ObserverTests(SynchronousTestCase):
 
     def test_probe(self) -> None:
         """The log has no line for a probe, but a metric counts it."""
-        health = Health("platform")
-        health.isLeaf = True
-        event = self.one_event(self.caller(health).send(get()))
+        event = self.one_event(self.caller(probes("platform", always)).send(get(b"/health")))
         assert isinstance(event, TransferEnded)
         self.assertEqual((event.operation, event.status), ("", 200))
 
