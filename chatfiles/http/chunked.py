@@ -31,7 +31,6 @@ MANY_CHUNKS = 1000
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)(?:;[\t\x20-\x7e\x80-\xff]*+)?")
 # The usual beginning of a chunk, which needs no other check: no extension, a size within bounds.
 _USUAL = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n")
-_LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0+(?:;[^\r\n]*)?\r\n")
 
 _CRLF = b"\r\n"
 # What the decoder waits for.
@@ -82,16 +81,6 @@ class ChunkedDecoder:
             at = self._read(data, at, pieces)
         self.crowded = len(pieces) > MANY_CHUNKS
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def may_end_with(self, tail: bytes) -> bool:
-        """
-        :param tail: the last bytes of what the decoder has not been given yet.
-        :return: ``False`` if the body cannot end there; ``True`` if it may.
-        """
-        if self._waits_for == _TRAILER:
-            return True
-        begun = _CRLF[: 2 - self._left] if self._waits_for == _DATA_END else bytes(self._line)
-        return bool(_LAST_CHUNK.search(begun + tail))
 
     def _read(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """Read the part of *data* from *at* that the decoder waits for; return where it ends."""

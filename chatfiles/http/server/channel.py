@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-from chatfiles.streams.transports import SMALL_READ, is_plain, read_at_most
+from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
 
 __all__ = ["Channel"]
 
@@ -52,6 +52,7 @@ class Channel(Protocol):
         self._producer: Any = None
         self._pulled = False
         self._read_size = SMALL_READ
+        self._reading = True
 
     @property
     def _transport(self) -> Any:
@@ -104,6 +105,40 @@ class Channel(Protocol):
         if size != self._read_size and (size <= SMALL_READ or is_plain(self.transport)):
             self._read_size = size
             read_at_most(self.transport, size)
+
+    def read_tiny_pieces(self) -> None:
+        """From now on read few bytes at once."""
+        self.resize_reads(TINY_READ)
+
+    def set_reading(self, reading: bool) -> None:
+        """
+        :param reading: whether to read from the socket from now on.
+        """
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._network.resumeProducing()
+            else:
+                self._network.pauseProducing()
+
+    def stop_sending(self) -> None:
+        """Close our side when all that was written has been sent; TLS has no half of a close."""
+        if is_plain(self.transport):
+            self._network.unregisterProducer()
+            self._transport.loseWriteConnection()
+        else:
+            self.loseConnection()
+
+    def reset(self) -> None:
+        """
+        Reset the connection.  Of what was written, our kernel still gets what it takes at once,
+        such as the head of the response.
+        """
+        transport = self._transport
+        # A pump, which is no streaming producer, leaves nothing in Twisted's buffer.
+        if is_plain(transport) and transport.connected and transport.streamingProducer:
+            transport.doWrite()
+        transport.abortConnection()
 
     # -- a producer of the body of a response
 

@@ -17,9 +17,17 @@ from zope.interface import implementer
 from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout, Unavailable
 from chatfiles.http.chunked import MalformedChunks
 from chatfiles.http.message_head.request import RequestHead
+from chatfiles.http.server.body_decoder import BodyDecoder, body_decoder
 from chatfiles.http.server.channel import Channel
-from chatfiles.http.server.chunked_body import ChunkedBody
-from chatfiles.http.server.connection_state import Event, State, next_state
+from chatfiles.http.server.connection_state import (
+    BODIES,
+    HEADS,
+    OVER,
+    Event,
+    State,
+    next_state,
+    reads_in,
+)
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import LOOK, DisconnectCheck
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
@@ -27,9 +35,8 @@ from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
 from chatfiles.http.server.refusal import refusal_of
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.request_body import BodyDecoder, FixedLengthBody
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
-from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain
+from chatfiles.streams.transports import SMALL_READ, is_plain
 
 __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 
@@ -37,11 +44,6 @@ __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 EAGER_BYTES = 16 * 1024
 #: Requests of one connection that are served in a row before other connections have their turn.
 REQUESTS_PER_TURN = 50
-
-# States in which received bytes are handled, as a head or as a body; and those that ignore them.
-_HEADS = frozenset({State.IDLE, State.HEAD})
-_BODIES = frozenset({State.BODY, State.HELD, State.DRAINING})
-_OVER = frozenset({State.ENDING, State.CLOSING, State.CLOSED})
 
 #: How long a state lasts, where that is neither the idle timeout nor a question of facts.
 _SECONDS: dict[State, float | None] = {
@@ -80,7 +82,6 @@ class ServerConnection(Channel):
         self._decoder: BodyDecoder | None = None
         self._working = False
         self._served = 0
-        self._reading = True
         self._lingered = 0
         self._stall_factor = 1
         self._last_response: LastResponse | None = None
@@ -97,18 +98,16 @@ class ServerConnection(Channel):
         self._check = DisconnectCheck(self.transport)
         self.site.channels.add(self)
         self._head.begin()
-        self._restart_deadline()
+        self._settle()
 
     def dataReceived(self, data: bytes) -> None:
-        """
-        :param data: bytes from the client.
-        """
+        """The client sent *data*."""
         if self.state is State.LINGERING:
             # Beyond the limit it is not reset yet: a client that is about to read would lose what
             # was sent.
             self._lingered += len(data)
             self._update_reading()
-        elif self.state not in _OVER:  # TLS goes on reading until the client agrees to the end
+        elif self.state not in OVER:  # TLS goes on reading until the client agrees to the end
             self._received = self._received + data if self._received else data
             self._work()
 
@@ -168,15 +167,15 @@ class ServerConnection(Channel):
                 pass
         finally:
             self._working = False
-        if self.peer_finished and self.state in _HEADS:
+        if self.peer_finished and self.state in HEADS:
             self._fin()
         self._settle()
 
     def _step(self) -> bool:
         """:return: whether there may be more to do."""
-        if self.state in _HEADS:
+        if self.state in HEADS:
             return self._read_head()
-        if self.state in _BODIES:
+        if self.state in BODIES:
             self._read_body()
             return True
         return False
@@ -185,7 +184,7 @@ class ServerConnection(Channel):
         """Make the transport and the deadline fit the state."""
         if not self._working:
             self._update_reading()
-            self._restart_deadline()
+            self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
         if is_blank(self._received):
@@ -205,16 +204,11 @@ class ServerConnection(Channel):
         self.persistent = head.persistent and not self.site.draining
         self._request = request = self._request_factory(self)
         if head.length != 0:
-            self._decoder = self._decoder_for(head.length, request)
+            self._decoder = body_decoder(
+                head.length, request.data_received, self._body_ended, self.read_tiny_pieces
+            )
         self._become(Event.REQUEST if head.length == 0 else Event.UPLOAD)
         request.head_received(head)
-
-    def _decoder_for(self, length: int | None, request: Request) -> BodyDecoder:
-        if length is None:
-            return ChunkedBody(
-                request.data_received, self._body_ended, lambda: self.resize_reads(TINY_READ)
-            )
-        return FixedLengthBody(length, request.data_received, self._body_ended)
 
     def _read_body(self) -> None:
         data, self._received = self._received, b""
@@ -223,16 +217,14 @@ class ServerConnection(Channel):
         if self._request.body.failed:
             return  # the rest of a body that cannot be completed has no meaning
         try:
-            self._decoder.dataReceived(data)
-        except (BadRequest, MalformedChunks):
+            self._decoder.feed(data)
+        except MalformedChunks:
             error = BadRequest("malformed request", code="malformed_request")
             self._request.body.fail(error)
 
     def _body_ended(self, rest: bytes) -> None:
-        """
-        :param rest: what follows the body.
-        """
-        if self.state in _BODIES:
+        """The body is complete; *rest* follows it."""
+        if self.state in BODIES:
             assert self._request is not None
             self._received, self._decoder = rest, None
             self.resize_reads(SMALL_READ)
@@ -258,7 +250,7 @@ class ServerConnection(Channel):
         Ask for a body whose sender waits to be asked (RFC 9110, 10.1.1).  Twisted's own connection
         always asks: https://github.com/twisted/twisted/issues/6928.
         """
-        if self.state in _BODIES:
+        if self.state in BODIES:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def look(self) -> None:
@@ -281,11 +273,7 @@ class ServerConnection(Channel):
             self._linger(Event.ANSWERED_LAST)
 
     def requestDone(self, request: Request) -> None:
-        """
-        The response is complete, and so is the request.
-
-        :param request: the one that is served.
-        """
+        """The response is complete, and so is *request*."""
         self._request = self._last_response = None
         self._stall_factor = PROXY_STALL_FACTOR if request.relayed else 1
         self._served += 1
@@ -314,40 +302,25 @@ class ServerConnection(Channel):
     # -- reading, and time
 
     def _update_reading(self) -> None:
-        reading = self._wants_to_read()
-        if self._working or reading is self._reading or self.state is State.CLOSED:
-            return
-        self._reading = reading
-        if reading:
-            self._network.resumeProducing()
-        else:
-            self._network.pauseProducing()
-
-    def _wants_to_read(self) -> bool:
-        match self.state:
-            case State.HELD | State.FLUSHING | State.YIELDING:
-                return False
-            case State.SERVING:
-                return not (self.peer_finished or self._is_eager())
-            case State.LINGERING:
-                return self._lingered <= LINGER_BYTES
-            case State.ENDING | State.CLOSING:
-                return True  # for TLS, where the client has to agree to the end
-        return not self.send_blocked
+        if not self._working and self.state is not State.CLOSED:
+            reading = reads_in(
+                self.state,
+                eager=self._is_eager(),
+                blocked=self.send_blocked,
+                lingering=self._lingered <= LINGER_BYTES,
+            )
+            self.set_reading(reading)
 
     def _is_eager(self) -> bool:
-        """Whether the client has sent more ahead than it may while its request is served."""
-        return len(self._received) > EAGER_BYTES
-
-    def _restart_deadline(self) -> None:
-        self._deadline.set(self._seconds())
+        """:return: whether the client has sent all that it may while its request is served."""
+        return self.peer_finished or len(self._received) > EAGER_BYTES
 
     def _seconds(self) -> float | None:
         """:return: after how many seconds `_late` has something to do in this state."""
-        if self.state in _HEADS:
+        if self.state in HEADS:
             return self._seconds_for_head()
         if self.state is State.SERVING:
-            return LOOK if self.peer_finished or self._is_eager() else None
+            return LOOK if self._is_eager() else None
         return _SECONDS.get(self.state, self.site.idle_timeout)
 
     def _seconds_for_head(self) -> float:
@@ -370,10 +343,6 @@ class ServerConnection(Channel):
         if body.claimed:  # else the client was not asked for it yet
             body.fail(RequestTimeout("request body was not received in time"))
 
-    def _drain_late(self) -> None:
-        # The response is complete, but perhaps since a moment only.
-        self._linger(Event.SILENT)
-
     def _turn(self) -> None:
         self._become(Event.TURN)
         self._served = 0
@@ -381,13 +350,10 @@ class ServerConnection(Channel):
 
     def _silent(self) -> None:
         left = self._head.seconds_left
-        if left is not None and left <= 0:
-            self.abort()  # it never asked for anything
-        elif self._is_awaited(self.site.idle_timeout):
-            pass
-        elif unsent(self.transport):
+        never_asked = left is not None and left <= 0
+        if never_asked or (unsent(self.transport) and not self._is_awaited(self.site.idle_timeout)):
             self.abort()
-        else:
+        elif not unsent(self.transport):
             self._become(Event.SILENT)
             self.loseConnection()  # not a reset: it may destroy what has not been read
 
@@ -396,7 +362,6 @@ class ServerConnection(Channel):
             self.abort()
 
     def _is_awaited(self, waited: float) -> bool:
-        """See `LastResponse.is_awaited`."""
         if self._last_response is None:
             timeout = self.site.idle_timeout * self._stall_factor
             self._last_response = LastResponse(self.transport, timeout)
@@ -422,25 +387,13 @@ class ServerConnection(Channel):
         self._received = b""
         self.persistent = False
         self._settle()
-        if is_plain(self.transport):
-            self._network.unregisterProducer()
-            self._transport.loseWriteConnection()
-        else:
-            self.loseConnection()
+        self.stop_sending()
 
     def abort(self) -> None:
-        """
-        Reset the connection, so that the client sees an incomplete message.  Of what was written,
-        our kernel still gets what it takes at once, such as the head of the response.
-        """
-        transport = self._transport
-        if transport is None or self.state is State.CLOSED:
-            return
-        self._become(Event.ABORT)
-        # A pump, which is no streaming producer, leaves nothing in Twisted's buffer.
-        if is_plain(transport) and transport.connected and transport.streamingProducer:
-            transport.doWrite()
-        transport.abortConnection()
+        """Reset the connection, so that the client sees an incomplete message."""
+        if self.transport is not None and self.state is not State.CLOSED:
+            self._become(Event.ABORT)
+            self.reset()
 
     def cut(self, outcome: str) -> None:
         """
@@ -477,7 +430,7 @@ class ServerConnection(Channel):
             self.refuse(error, self._received)
         elif self.state is State.DRAINING:
             self._linger(Event.SILENT)
-        elif self.state in _BODIES and self._request is not None and self._request.body.small:
+        elif self.state in BODIES and self._request is not None and self._request.body.small:
             self._request.body.fail(error)
 
 
@@ -487,7 +440,7 @@ _LATE: dict[State, Callable[[ServerConnection], object]] = {
     State.BODY: ServerConnection._body_late,
     State.HELD: ServerConnection.look,
     State.SERVING: ServerConnection.look,
-    State.DRAINING: ServerConnection._drain_late,
+    State.DRAINING: lambda connection: connection._linger(Event.SILENT),
     State.FLUSHING: ServerConnection._silent,
     State.YIELDING: ServerConnection._turn,
     State.ENDING: ServerConnection._silent,

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["TRANSITIONS", "Event", "State", "UnexpectedEvent", "next_state"]
+__all__ = [
+    "BODIES",
+    "HEADS",
+    "OVER",
+    "TRANSITIONS",
+    "Event",
+    "State",
+    "UnexpectedEvent",
+    "next_state",
+    "reads_in",
+]
 
 
 class State(StrEnum):
@@ -138,6 +148,13 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     *((state, _E.LOST, _S.CLOSED) for state in _S if state is not _S.CLOSED),
 )
 
+#: States in which received bytes belong to a message head.
+HEADS = frozenset({State.IDLE, State.HEAD})
+#: States in which received bytes belong to a body.
+BODIES = frozenset({State.BODY, State.HELD, State.DRAINING})
+#: States in which received bytes are ignored.
+OVER = frozenset({State.ENDING, State.CLOSING, State.CLOSED})
+
 _NEXT = {(state, event): following for state, event, following in TRANSITIONS}
 
 
@@ -156,3 +173,23 @@ def next_state(state: State, event: Event) -> State:
         return _NEXT[state, event]
     except KeyError:
         raise UnexpectedEvent(f"{event!r} in state {state!r}") from None
+
+
+def reads_in(state: State, *, eager: bool, blocked: bool, lingering: bool) -> bool:
+    """
+    :param state: of a connection.
+    :param eager: the client has sent more than is used while its request is served.
+    :param blocked: the client does not take what was sent to it.
+    :param lingering: the client may still send what is discarded.
+    :return: whether the connection reads from its transport.
+    """
+    match state:
+        case State.HELD | State.FLUSHING | State.YIELDING:
+            return False
+        case State.SERVING:
+            return not eager
+        case State.LINGERING:
+            return lingering
+        case State.ENDING | State.CLOSING:
+            return True  # for TLS, where the client has to agree to the end
+    return not blocked

@@ -4,7 +4,6 @@ A request's body as a stream.  Nothing of it is stored for a resource that does 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -15,10 +14,8 @@ from chatfiles.streams.transports import SMALL_READ
 
 __all__ = [
     "LARGE_READ",
-    "BodyDecoder",
     "BodyReceiver",
     "ClientDisconnected",
-    "FixedLengthBody",
     "RequestBody",
 ]
 
@@ -32,45 +29,6 @@ class ClientDisconnected(Exception):
     """The connection was lost before the body was complete."""
 
     outcome = "client_left"
-
-
-class BodyDecoder(Protocol):
-    """Takes the transfer coding off a body, as it arrives on the connection."""
-
-    def dataReceived(self, data: bytes, /) -> None:
-        """
-        Take some bytes from the connection.
-
-        :raise BadRequest: the transfer coding is malformed.
-        """
-
-
-class FixedLengthBody:
-    """
-    A body whose length in bytes was declared by ``Content-Length``.
-
-    :param length: the declared length, at least 1.
-    :param received: called with each part of the body.
-    :param finished: called once, with the bytes that follow the body.
-    """
-
-    def __init__(
-        self,
-        length: int,
-        received: Callable[[bytes], object],
-        finished: Callable[[bytes], object],
-    ) -> None:
-        self._left = length
-        self._received = received
-        self._finished = finished
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take some bytes of the body, and perhaps what follows it."""
-        size, left = len(data), self._left
-        self._left = max(0, left - size)
-        self._received(data if size <= left else data[:left])
-        if not self._left:
-            self._finished(data[left:])
 
 
 class BodyReceiver(Protocol):

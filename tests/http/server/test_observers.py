@@ -199,8 +199,7 @@ class ObserverTests(SynchronousTestCase):
 
     def test_several_requests(self) -> None:
         """One of a connection's requests would not be told of; or the order be lost."""
-        caller = self.caller(Doing(_not_modified)).send(get() + get(), b"BAD\r\n")
-        caller.leave()
+        self.caller(Doing(_not_modified)).send(get() + get(), b"BAD\r\n")
         ids = [event.request_id for event in self.recorder.events]
         self.assertEqual(ids, ["new-1", "new-2", "new-3"])
 

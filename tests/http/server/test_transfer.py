@@ -4,7 +4,7 @@ Transfers: one end, whatever comes first, and nothing left behind it.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 from itertools import product
 from typing import Any
 
@@ -72,7 +72,7 @@ class Recorded:
             case Event.HEAD:
                 transfer.head_sent()
             case Event.BODY:
-                with suppress(ClientLeft):
+                with contextlib.suppress(ClientLeft):
                     transfer.begin_body(Quiet())
             case Event.PAUSE | Event.RESUME:
                 transfer.set_backpressure(event is Event.PAUSE)

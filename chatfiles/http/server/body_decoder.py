@@ -1,0 +1,73 @@
+"""
+Takes the transfer coding off a request's body while it arrives on the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from chatfiles.http.chunked import ChunkedDecoder
+
+__all__ = ["BodyDecoder", "body_decoder"]
+
+Receive = Callable[[bytes], object]
+
+
+class BodyDecoder(Protocol):
+    """What a connection gives the bytes of a body to."""
+
+    def feed(self, data: bytes, /) -> None:
+        """
+        Decode the next bytes of the body, and perhaps what follows it.
+
+        :raise MalformedChunks: the body breaks a rule of the chunked coding.
+        """
+
+
+def body_decoder(
+    length: int | None, received: Receive, finished: Receive, crowded: Callable[[], object]
+) -> BodyDecoder:
+    """
+    :param length: the declared length in bytes, at least 1; ``None`` for a chunked body.
+    :param received: called with each part of the body; of a chunked body once for each read,
+        however many chunks the read held.
+    :param finished: called once, with the bytes that follow the body.
+    :param crowded: called when a read held too many chunks: the next read should be smaller.
+    :return: the decoder of one body.
+    """
+    if length is None:
+        return _ChunkedBody(received, finished, crowded)
+    return _FixedLengthBody(length, received, finished)
+
+
+class _FixedLengthBody:
+    def __init__(self, length: int, received: Receive, finished: Receive) -> None:
+        self._left = length
+        self._received = received
+        self._finished = finished
+
+    def feed(self, data: bytes) -> None:
+        size, left = len(data), self._left
+        self._left = max(0, left - size)
+        self._received(data if size <= left else data[:left])
+        if not self._left:
+            self._finished(data[left:])
+
+
+class _ChunkedBody:
+    def __init__(self, received: Receive, finished: Receive, crowded: Callable[[], object]) -> None:
+        self._received = received
+        self._finished = finished
+        self._crowded = crowded
+        self._decoder = ChunkedDecoder()
+
+    def feed(self, data: bytes) -> None:
+        decoder = self._decoder
+        body = decoder.feed(data)
+        if decoder.crowded:
+            self._crowded()
+        if body:
+            self._received(body)
+        if decoder.complete:
+            self._finished(decoder.rest)
