@@ -45,8 +45,8 @@ IDLE_TIMEOUT = 20.0
 #: Origins whose parsed form and endpoint are cached.
 _ORIGINS = 1024
 
-#: Request headers that are not forwarded: they belong to one hop (RFC 9110, 7.6.1), the agent writes
-#: them itself, or they hold the client's cookies and proxy credentials.
+#: Request headers that are not forwarded: they belong to one hop (RFC 9110, 7.6.1), or the agent
+#: writes them itself, or they hold the client's cookies and proxy credentials.
 _NOT_SENT = frozenset(
     {
         OWNER,
