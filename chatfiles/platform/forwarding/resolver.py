@@ -93,10 +93,10 @@ class Resolver:
 
     async def _enrol(self, workspace_id: UUID, operation: str) -> ChatfilesError:
         """
-    Store a new secret, which the workspace receives with its next registration or heartbeat.
+        Store a new secret, which the workspace receives with its next registration or heartbeat.
 
-    :return: the error for the client.
-    """
+        :return: the error for the client.
+        """
         try:
             await self._registry.ensure_secret(workspace_id, self._make_secret())
         except ChatfilesError:

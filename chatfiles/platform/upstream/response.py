@@ -39,7 +39,8 @@ class UpstreamResponse:
     A response.  It is the transport of the protocol that takes its body: it pauses, resumes or
     stops the connection until the body has ended, and does nothing after that.
 
-    :param head: status and headers.
+    Its status and headers come from a `ResponseHead`.
+
     :param request: the request that this responds to.
     :param transport: pauses and resumes the connection; its ``stopProducing`` aborts it.
     """
