@@ -47,7 +47,8 @@ _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 class _Terminated(KeyboardInterrupt):
     """
-    SIGTERM or SIGHUP has arrived.  Like Ctrl-C, it unwinds the stack, which removes temporary files.
+    SIGTERM or SIGHUP has arrived.  Like Ctrl-C, it unwinds the stack, so that temporary files are
+    removed.
     """
 
     def __init__(self, signum: int) -> None:

@@ -146,7 +146,7 @@ def _create(path: str, token: str, owner: Owner) -> bool:
             file.flush()
             os.fsync(fd)
         os.link(temporary, path)
-    # The other process was faster; it may also have removed our temporary file.
+    # Another process was faster; it may also have removed the temporary file.
     except (FileExistsError, FileNotFoundError):
         return False
     finally:

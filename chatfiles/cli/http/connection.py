@@ -152,7 +152,11 @@ class Connection:
                 raise ResponseBegun
 
     def _receive(self, data: bytes) -> None:
-        """Parse *data*, up to the headers of the final response; empty data means a closed peer."""
+        """
+        Parse *data*, up to the headers of the final response.
+
+        :param data: empty if the server has closed its side.
+        """
         if not data and not self._head:
             raise ConnectionResetError("the connection was closed without a response")
         self._head += data

@@ -68,7 +68,7 @@ class Resolver:
 
     async def again(self, target: WorkspaceAddress) -> WorkspaceAddress | None:
         """
-        Read the registry again, without any cache, after a workspace refused our secret.
+        Read the registry again, without any cache, after a workspace refused its secret.
 
         :param target: the address that was used.
         :return: the new address if the secret has changed, else ``None``.

@@ -21,7 +21,7 @@ from chatfiles.streams.body_relay import BodyRelay
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
-#: Headers that mean something with some statuses only.
+#: Headers that have a meaning with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
 #: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110,
 #: 15.4.5).

@@ -8,7 +8,7 @@ Parameters are named in the statements.  Results are described here:
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
   last_heartbeat_at``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
-- a change gives only the number of rows it has changed.  The transaction reads them afterwards, so
+- a change returns only the number of changed rows.  The transaction reads them afterwards, so
   that no dialect needs ``RETURNING``.
 
 A workspace is *live* unless its status is ``removed``; NULL is live.  A token is live unless it has

@@ -160,7 +160,7 @@ class DenyRules:
     def denies(self, raw: bytes) -> bool:
         """
         :param raw: a valid virtual path.
-        :return: whether it is hidden: treated as a missing file.
+        :return: whether it is hidden, that is, treated as a missing file.
         """
         folded = raw.lower()
         return any(glob.matches(folded) for glob in self.globs)
