@@ -1,7 +1,7 @@
 """
 The ``chatfiles`` command: a client of the platform's HTTP API for people.
 
-It imports neither role and no Twisted, and each command's module only when that command runs.
+It imports neither a role nor Twisted.  It imports a command's module only when that command runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from chatfiles.cli.terminal.standard_streams import complete_streams, not_writte
 
 __all__ = ["cli", "main"]
 
-#: The commands in the order in which a newcomer meets them: their modules, and what the overview
-#: says of each, which is the first sentence of its help.
+#: The commands, in the order in which a new user needs them: module, and text in the overview.  The
+#: text is the first sentence of the command's help.
 COMMANDS = {
     "demo": (
         "chatfiles.cli.demo.command",
@@ -41,12 +41,15 @@ COMMANDS = {
     ),
 }
 
-#: Errors of standard output; every other file is named in the error of whoever opened it.
+#: Errors of standard output.  An error of any other file is reported by the code that opened it.
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: unwinds the stack like Ctrl-C, so that temporary files are removed."""
+    """
+    SIGTERM or SIGHUP has arrived.  Like Ctrl-C, it unwinds the stack, so that temporary files are
+    removed.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__()
@@ -54,7 +57,7 @@ class _Terminated(KeyboardInterrupt):
 
 
 class _Commands(click.Group):
-    """Imports a command when it is used; turns an interrupt into a `CliError`."""
+    """Imports a command when it is used, and turns an interrupt into a `CliError`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

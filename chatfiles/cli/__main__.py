@@ -1,4 +1,4 @@
-"""``python -m chatfiles.cli``: the console script where it is not installed."""
+"""``python -m chatfiles.cli``: runs the command where the console script is not installed."""
 
 from chatfiles.cli import main
 

@@ -1,8 +1,8 @@
 """
 The errors of the command line, and its exit statuses.
 
-An error is one line that says what happened and, where the user can do something about it, a second
-line that says what.
+An error is one line that says what happened.  If the user can do something about it, a second line
+says what to do.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = [
     "warn",
 ]
 
-#: Characters of a server's text that are shown; a page of HTML is no error message.
+#: Maximum characters of a server's text that are shown: the text may be a page of HTML.
 SHOWN_LENGTH = 500
 
 
 class Exit(IntEnum):
-    """The exit statuses; 2 is also what click uses for a wrong command line."""
+    """The exit statuses.  Click also uses 2 for a wrong command line."""
 
     OK = 0
     FAILED = 1
@@ -59,9 +59,9 @@ Exit status:
 
 def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
     """
-    :param text: any text, even one that a server chose.
-    :param limit: how many characters are kept; ``None`` for all.
-    :return: *text* on one line; whatever could control a terminal is written as an escape.
+    :param text: any text, even from a server.
+    :param limit: maximum number of characters that are kept; ``None`` for all.
+    :return: *text* on one line; characters that could control a terminal are escaped.
     """
     if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
@@ -70,13 +70,13 @@ def printable(text: str, limit: int | None = SHOWN_LENGTH) -> str:
 
 class CliError(click.ClickException):
     """
-    A command ends with this unless it succeeds.
+    The error with which a command ends.
 
     :param message: what happened, one sentence without a full stop; escaped when shown.
     :param exit_status: the exit status of the process, see `Exit`.
     :param hint: what the user can do about it.
     :param transient: whether the same request may succeed later.
-    :param retry_after: after how many seconds it may, if the server said so.
+    :param retry_after: seconds to wait before a retry, if the server sent them.
     """
 
     def __init__(
@@ -95,7 +95,11 @@ class CliError(click.ClickException):
         self.retry_after = retry_after
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """:param file: where to write; standard error unless given."""
+        """
+        Print the error.
+
+        :param file: where to write; by default standard error.
+        """
         click.echo(f"chatfiles: {printable(self.message, None)}", file=file, err=True)
         if self.hint:
             click.echo(f"hint: {printable(self.hint, None)}", file=file, err=True)
@@ -105,7 +109,7 @@ class Interrupted(CliError):
     """
     A signal ended the command.
 
-    :param signum: which one; the status is 128 more, as shells report it.
+    :param signum: the signal; the exit status is 128 more, as shells report it.
     """
 
     def __init__(self, signum: int) -> None:
@@ -113,12 +117,20 @@ class Interrupted(CliError):
 
 
 def local_error(what: str, error: OSError, hint: str | None = None) -> CliError:
-    """:return: the error for a failed operation on a local file; *what* reads "cannot write X"."""
+    """
+    :param what: what failed, such as "cannot write X".
+    :param error: why.
+    :param hint: what the user can do about it.
+    :return: the error for a failed operation on a local file.
+    """
     return CliError(f"{what}: {error.strerror or error}", Exit.LOCAL, hint=hint)
 
 
 def untrusted(why: str) -> CliError:
-    """:return: the error for a response that breaks a rule of HTTP or of the platform's API."""
+    """
+    :param why: what is wrong with the response.
+    :return: the error for a response that breaks a rule of HTTP or of the platform's API.
+    """
     return CliError(
         f"the answer cannot be trusted: {why}",
         Exit.INCOMPLETE,
@@ -127,5 +139,5 @@ def untrusted(why: str) -> CliError:
 
 
 def warn(text: str) -> None:
-    """Write to standard error what the user should know although the command continues."""
+    """Write a warning to standard error; the command continues."""
     click.echo(f"chatfiles: warning: {printable(text, None)}", err=True)

@@ -1,7 +1,7 @@
 """
-The options that commands share: where the platform is, and which credential to send.
+The options that commands share: the platform's address, and the credential to send.
 
-``--platform`` and ``--timeout`` may stand before or behind the command's name.  A credential comes
+``--platform`` and ``--timeout`` may stand before or after the command's name.  A credential comes
 from a file or the environment, never from the command line, which other users can read.
 """
 
@@ -40,9 +40,9 @@ __all__ = [
 DEFAULT_PLATFORM = "http://127.0.0.1:8080"
 #: Longer than the platform's own deadlines, so that its error arrives before this timeout.
 DEFAULT_TIMEOUT = 90.0
-#: The longest timeout that a socket takes; also excludes infinity and "nan".
+#: The longest timeout in seconds that a socket accepts; also excludes infinity and "nan".
 LONGEST_TIMEOUT = 10.0**6
-#: Characters of a credential's file that are read; the platform's tokens have 43.
+#: Maximum characters of a credential's file; the platform's tokens have 43.
 SECRET_LIMIT = 8192
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -51,16 +51,16 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 @dataclass(frozen=True)
 class Credential:
     """
-    Where to find one kind of bearer token, in this order: the option, the variable that holds it,
+    The sources of one kind of bearer token, in this order: the option, the variable that holds it,
     the variable that names its file, the default file.
 
     :param what: its name in messages.
-    :param option: names its file.
+    :param option: the option that names its file.
     :param variable: the environment variable that holds it.
     :param file_variable: the environment variable that names its file.
     :param default_file: a file that is used if it exists.
-    :param if_missing: the hint if there is none.
-    :param if_refused: the hint if the platform refuses it.
+    :param if_missing: the hint if there is no token.
+    :param if_refused: the hint if the platform refuses the token.
     """
 
     what: str
@@ -76,7 +76,7 @@ class Credential:
         :param file: the option's value.
         :param environ: the environment variables.
         :return: the token.
-        :raise CliError: there is none, its file cannot be read, or does not hold a token.
+        :raise CliError: there is no token, or its file cannot be read or does not hold a token.
         """
         if file is None and environ.get(self.variable):
             return _checked(environ[self.variable], self.variable)
@@ -112,11 +112,11 @@ ADMIN = Credential(
 
 def read_secret_file(path: str) -> str:
     """
-    Warn if other users can read the file.
+    Read a token from a file.  Prints a warning if other users can read the file.
 
-    :param path: a file, pipe or device that holds one token and perhaps white space around it.
+    :param path: a file, pipe or device that holds one token, with or without white space around it.
     :return: the token.
-    :raise CliError: it cannot be read, or does not hold exactly one token.
+    :raise CliError: the file cannot be read, or does not hold exactly one token.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -171,8 +171,8 @@ def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str |
     """
     Check an option or argument that is an id; a callback of click.
 
-    :return: the UUID in lower case, or ``None`` if none was given.
-    :raise BadParameter: it is not a UUID.
+    :return: the UUID in lower case; ``None`` if none was given.
+    :raise BadParameter: *value* is not a UUID.
     """
     if value is None:
         return None
@@ -211,7 +211,8 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
     """
     The options of `Settings`, for a command.
 
-    :param top: for the command group, whose options also have environment variables.
+    :param top: whether they are for the command group, where they also have environment variables.
+    :return: a decorator that adds them.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -238,7 +239,11 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
 
 
 def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
-    """The option that names the file of *credential*; the command receives the path."""
+    """
+    The option that names the file of *credential*; the command receives the path.
+
+    :return: a decorator that adds it.
+    """
     return click.option(
         credential.option,
         metavar="FILE",
@@ -248,7 +253,7 @@ def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
 
 
 def administers(command: _Command) -> _Command:
-    """The options of every administrative command."""
+    """:return: *command* with the options of every administrative command."""
     return credential_option(ADMIN)(connection_options()(command))
 
 

@@ -1,5 +1,5 @@
 """
-Checks the credentials of requests: the one place where the platform does so.
+Checks the credentials of requests.  The platform checks them nowhere else.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Access(Enum):
     READ = auto()
     #: A token of the workspace in the path, with the scope ``write``.
     WRITE = auto()
-    #: Any live token.  The body names the workspace, so the handler calls `Authenticator.for_agent`
-    #: when it has read it.
+    #: Any live token.  The body names the workspace, so the handler reads the body and then calls
+    #: `Authenticator.for_agent`.
     AGENT = auto()
-    #: As `AGENT`; without a credential, too, where registration is open.
+    #: As `AGENT`.  If registration is open, a request without a credential is accepted, too.
     REGISTER = auto()
     #: The admin token only.
     ADMIN = auto()
@@ -72,9 +72,9 @@ class Authenticator:
     """
     Checks the credentials of requests.
 
-    :param registry: where auth tokens are looked up.
-    :param admin_token: is valid for every workspace and route.
-    :param used: is called with the id of every token that was accepted.
+    :param registry: stores the auth tokens.
+    :param admin_token: valid for every workspace and route.
+    :param used: called with the id of every auth token that was accepted.
     :param open_registration: whether a workspace without a live token may register without a
         credential.
     """
@@ -96,12 +96,13 @@ class Authenticator:
         self, request: Request, access: Access, workspace_id: UUID | None = None
     ) -> None:
         """
-        Check that the client may use a route.  Nothing else about the request is checked before:
-        neither the id, nor the query, nor the body.
+        Check that the client may use a route.  This is the first check of a request: the id, the
+        query and the body are validated later.
 
-        :param access: what the table of routes says of the route.
+        :param access: the access that the table of routes gives for the route.
         :param workspace_id: the id in the path; ``None`` if it is not a UUID, or there is none.
-        :raise chatfiles.errors.Unauthorized: no valid credential, or one of another workspace.
+        :raise chatfiles.errors.Unauthorized: there is no valid credential, or it belongs to another
+            workspace.
         :raise Forbidden: the credential is valid but does not allow this.
         :raise RegistryUnavailable: the credential cannot be checked now.
         """
@@ -116,9 +117,11 @@ class Authenticator:
 
     async def client(self, request: Request) -> Client | None:
         """
-        :return: the holder of the credential; ``None`` if there is no credential.
+        Find the holder of the request's credential.
+
+        :return: the holder; ``None`` if there is no credential.
         :raise chatfiles.errors.Unauthorized: the credential is not valid.
-        :raise RegistryUnavailable: it cannot be checked now.
+        :raise RegistryUnavailable: the credential cannot be checked now.
         """
         presented = bearer(request.requestHeaders)
         if presented is None:
@@ -138,8 +141,9 @@ class Authenticator:
         Check that the client may act as the agent of a workspace.
 
         :return: the client.
-        :raise chatfiles.errors.Unauthorized: no valid credential of that workspace.
-        :raise Forbidden: its token lacks the scope ``agent``.
+        :raise chatfiles.errors.Unauthorized: there is no valid credential of that workspace.
+        :raise Forbidden: the token lacks the scope ``agent``.
+        :raise RegistryUnavailable: the credential cannot be checked now.
         """
         return _check_agent(await self._authenticate(request), workspace_id)
 
@@ -148,12 +152,12 @@ class Authenticator:
         Check that the client may register a workspace.
 
         :return: the client; ``None`` if it has no credential and needs none.
-        :raise chatfiles.errors.ChatfilesError: it may not.
+        :raise chatfiles.errors.ChatfilesError: the client may not register it.
         """
         client = await self.client(request)
         if client is not None:
             return _check_agent(client, workspace_id)
-        # An error of the registry does not prove that there is no token: it propagates.
+        # If the registry fails, a live token may still exist: the error propagates.
         if not self._open_registration or await self._registry.has_live_token(workspace_id):
             raise error_texts.missing_token()
         return None
@@ -171,7 +175,7 @@ class Authenticator:
     async def _for_workspace(
         self, request: Request, workspace_id: UUID | None, scope: Scope | None
     ) -> None:
-        """:param workspace_id: ``None`` is let pass: any valid token may learn that it is wrong."""
+        """:param workspace_id: ``None`` passes: any valid token may learn that the id is wrong."""
         client = await self._authenticate(request)
         if workspace_id is not None and not client.owns(workspace_id):
             raise error_texts.invalid_token()
@@ -188,7 +192,7 @@ def _check_agent(client: Client, workspace_id: UUID) -> Client:
 
 
 class TokenColumns(TypedDict):
-    """What the registry stores of a token, as its calls name it."""
+    """What the registry stores of a token: the keyword arguments of its methods."""
 
     digest: bytes
     prefix: str
@@ -196,5 +200,8 @@ class TokenColumns(TypedDict):
 
 
 def token_columns(token: str, scopes: frozenset[Scope]) -> TokenColumns:
-    """:return: what the registry stores of a new *token*."""
+    """
+    :param token: a new token in plain text.
+    :return: what the registry stores of it.
+    """
     return {"digest": token_hash(token), "prefix": token_prefix(token), "scopes": scopes}

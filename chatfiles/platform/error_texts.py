@@ -1,6 +1,5 @@
 """
-What the platform tells its callers when it refuses (reference/resolution, "Resolution table"): each
-text and code in one place.
+The platform's errors (reference/resolution, "Resolution table"): each text and code in one place.
 """
 
 from __future__ import annotations
@@ -20,34 +19,35 @@ __all__ = [
 
 
 def missing_token() -> Unauthorized:
-    """No credential that counts."""
+    """:return: the error for a request without a credential, where one is required."""
     return Unauthorized("missing workspace auth token", code="missing_token")
 
 
 def invalid_token() -> Unauthorized:
-    """One that is not valid, or not for this workspace."""
+    """:return: the error for a credential that is not valid, or not valid for this workspace."""
     return Unauthorized("invalid workspace auth token", code="invalid_token")
 
 
 def out_of_scope() -> Forbidden:
-    """A token without the scope that this takes."""
+    """:return: the error for a token that lacks the required scope."""
     return Forbidden("token does not allow this", code="insufficient_scope")
 
 
 def invalid_id() -> BadRequest:
-    """The id of a workspace is not a UUID."""
+    """:return: the error for a workspace id that is not a UUID."""
     return BadRequest("invalid workspace ID", code="invalid_workspace_id")
 
 
 def no_workspace() -> NotFound:
-    """There is none of that id, or it has been removed."""
+    """:return: the error for a workspace that does not exist, or has been removed."""
     return NotFound("workspace not found", code="workspace_not_found")
 
 
 def url_not_allowed(reason: str) -> UpstreamFailed:
     """
-    :param reason: why the URL or address must not be dialled (reference/workspace-urls,
-        "Addresses"), a sentence for a person.
+    :param reason: why the platform must not connect to the URL or address
+        (reference/workspace-urls, "Addresses"), as a sentence for people.
+    :return: the error.
     """
     return UpstreamFailed(
         "workspace URL not allowed", code="workspace_url_not_allowed", detail=reason
@@ -56,7 +56,8 @@ def url_not_allowed(reason: str) -> UpstreamFailed:
 
 def answered_badly(detail: str) -> UpstreamFailed:
     """
-    :param detail: why the answer cannot be relayed.
+    :param detail: why the workspace's response cannot be relayed.
+    :return: the error.
     """
     return UpstreamFailed(
         "workspace answered badly", code="workspace_answered_badly", detail=detail
@@ -64,7 +65,7 @@ def answered_badly(detail: str) -> UpstreamFailed:
 
 
 def credentials_refused() -> UpstreamFailed:
-    """The workspace does not take the secret that the registry has."""
+    """:return: the error for a workspace that refuses the secret in the registry."""
     return UpstreamFailed(
         "workspace refused the platform's credentials", code="workspace_refused_credentials"
     )

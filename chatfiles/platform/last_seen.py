@@ -1,5 +1,5 @@
 """
-When each of many things last happened: noted at once, written in batches.
+Records when tokens and workspaces were last seen: in memory at once, in the registry in batches.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from chatfiles.errors import ChatfilesError
 
 __all__ = ["LastSeenBuffer"]
 
-#: Seconds between two writings.
+#: Seconds between two writes.
 FLUSH_INTERVAL = 10.0
-#: Moments that are written at once, so that a registry that was away for long can take them all.
+#: Entries of one batch.  The limit lets a registry that was unavailable for long take them all.
 BATCH = 1000
 
 
 class LastSeenBuffer(Service):
     """
-    Notes moments, and writes them now and then and at the end: never in a request's way
-    (reference/registry, "Batched writes").  What cannot be written yet is kept.
+    Buffers the last time of an event for each id, and writes the buffer periodically and when the
+    service stops.  No request waits for a write (reference/registry, "Batched writes").  Entries
+    that cannot be written yet are kept.
 
-    :param what: what they are, for the log.
-    :param write: takes some of them; what it fails with is logged, once until it succeeds.
-    :param now: gives the aware time.
+    :param what: what the entries are, for the log.
+    :param write: writes one batch, from ids to times.  Its failure is logged once, until a write
+        succeeds.
+    :param clock: runs the periodic writes.
+    :param now: returns the current time, with its time zone.
     """
 
     log = Logger()
@@ -52,21 +55,21 @@ class LastSeenBuffer(Service):
         self._loop.clock = clock
 
     def record(self, id_: UUID) -> None:
-        """It has just happened to what has this id."""
+        """Record the current time for *id_*."""
         self._noted[id_] = self._now()
 
     def latest(self, id_: UUID) -> datetime | None:
-        """:return: the moment noted for this id, if it may not have been written yet."""
+        """:return: the time recorded for *id_*; ``None`` if the buffer has none."""
         return self._noted.get(id_)
 
     async def flush(self) -> None:
-        """Write all that has been noted so far; after a failure the rest is left for later."""
+        """Write all entries recorded so far.  After a failure, the rest waits for the next call."""
         noted = list(self._noted.items())
         for first in range(0, len(noted), BATCH):
             batch = dict(noted[first : first + BATCH])
             try:
                 await self._write(batch)
-            except Exception as error:  # anything that got out would end the loop for good
+            except Exception as error:  # an exception that escaped would end the loop for ever
                 if not self._failing:
                     self._tell(error)
                 self._failing = True
@@ -83,12 +86,16 @@ class LastSeenBuffer(Service):
             self.log.failure("{what} cannot be written yet", what=self._what)
 
     def startService(self) -> None:
-        """Begin to write."""
+        """Start the periodic writes."""
         super().startService()
         self._loop.start(FLUSH_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[None]:
-        """Write a last time."""
+        """
+        Stop the periodic writes, and write once more.
+
+        :return: fires when that write has ended.
+        """
         super().stopService()
         if self._loop.running:
             self._loop.stop()

@@ -1,5 +1,5 @@
 """
-A platform, put together.
+Builds a platform from its parts.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def _utc_now() -> datetime:
 def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
     """
     :param database: ``sqlite:PATH`` or ``postgresql://…``.
+    :param reactor: runs the registry's timers and connections.
     :return: the registry, not started yet.
-    :raise ValueError: it is not one of the known kinds; the text never repeats it, for it may hold
-        a password.
+    :raise ValueError: *database* has neither form.  The text never repeats it, for it may hold a
+        password.
     """
     if database.startswith(POSTGRES_SCHEMES):
         return CachedRegistry(open_postgres(database, reactor=reactor, now=_utc_now), reactor)
@@ -62,8 +63,7 @@ async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
     try:
         await registry.start()
     except RegistryUnavailable as error:
-        # A file that cannot be opened will not mend itself; a server may just be late, and the
-        # registry goes on trying.
+        # A file that cannot be opened stays so.  A server may only be late: the registry retries.
         if not database.startswith(POSTGRES_SCHEMES):
             raise ValueError("--database: the registry cannot be opened") from error
 
@@ -77,11 +77,11 @@ def platform_service(
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
-    :param settings: what the operator said.
-    :param admin_token: gives what opens everything, and may make it: called when all settings have
-        been judged.
-    :param listeners: where it will listen.
-    :param cannot_start: ends the process.
+    :param settings: the operator's options.
+    :param admin_token: returns the admin token, and may create it.  Called after all settings have
+        been validated.
+    :param listeners: where the platform will listen.
+    :param cannot_start: ends the process; called if the platform cannot start.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
@@ -99,7 +99,7 @@ def platform_service(
         ) from None
     registry = open_registry(settings.database, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
-    # Names that are registered must not hold up those that are dialled.
+    # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
     def dialer_with(threads: Threads, most: int) -> Dialer:

@@ -1,5 +1,5 @@
 """
-What a platform keeps on disk: its state directory and its admin token.
+The platform's files on disk: its state directory and its admin token.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = [
     "sweep_admin_token",
 ]
 
-#: The user and the group to whom something is given when it is made; -1 leaves it as it is.
+#: The user id and the group id that own a new file or directory; -1 leaves the default.
 Owner = tuple[int, int]
 SELF: Owner = (-1, -1)
-#: Characters that an admin token has at least: fewer could be guessed.
+#: Minimum length of an admin token in characters: a shorter one could be guessed.
 MIN_TOKEN_LENGTH = 16
 
 _log = Logger()
@@ -37,9 +37,9 @@ _log = Logger()
 
 def judge_state_directory(path: str) -> None:
     """
-    See whether there is such a directory, or may be one.
+    Check that *path* is a directory or does not exist.
 
-    :raise OSError: there is something else, or it cannot be looked at.
+    :raise OSError: *path* is something else, or cannot be examined.
     """
     with suppress(FileNotFoundError):
         os.stat(os.path.join(path, ""))
@@ -47,13 +47,14 @@ def judge_state_directory(path: str) -> None:
 
 def make_state_directory(path: str, owner: Owner = SELF) -> None:
     """
-    Create the directory, 0700, if it is not there.
+    Create the directory *path* with mode 0700, if it does not exist.
 
-    :raise OSError: it cannot be.
+    :param owner: the new directory's owner.
+    :raise OSError: it cannot be created.
     """
     try:
         os.makedirs(path, mode=0o700)
-    except OSError:  # which one, where it is there already, depends on the file system
+    except OSError:  # for a directory that exists, the kind of error depends on the file system
         if not os.path.isdir(path):
             raise
     else:
@@ -62,11 +63,13 @@ def make_state_directory(path: str, owner: Owner = SELF) -> None:
 
 def known_admin_token(path: str, from_environment: str | None) -> str | None:
     """
+    Read the admin token.  Logs a warning if other users can read or write its file.
+
     :param path: the token's file.
-    :param from_environment: overrides the file.
-    :return: the admin token, or ``None`` if there is none yet.
-    :raise ValueError: it is empty, too short, or not printable ASCII without spaces; or *path* is
-        neither free nor a regular file.
+    :param from_environment: the token from the environment, which overrides the file.
+    :return: the token; ``None`` if there is none yet.
+    :raise ValueError: the token is empty, too short, or not printable ASCII without spaces; or
+        *path* exists and is not a regular file.
     :raise OSError: the file cannot be read.
     """
     if from_environment is not None:
@@ -78,7 +81,7 @@ def known_admin_token(path: str, from_environment: str | None) -> str | None:
                 raise ValueError(f"{path} is not a regular file")
             token = _judged(file.read(), path)
     except FileNotFoundError:
-        if os.path.islink(path):  # where it leads to, nothing is made
+        if os.path.islink(path):  # the token is never created at a link's target
             raise ValueError(f"{path} is a link to a file that is not there") from None
         return None
     if mode & 0o077:
@@ -90,11 +93,14 @@ def new_admin_token(
     path: str, owner: Owner = SELF, make_secret: Callable[[], str] = new_secret
 ) -> str:
     """
-    Make the token's file, 0600.
+    Create the token's file with mode 0600.
 
-    :return: a new admin token, or that of somebody who was faster.
-    :raise ValueError: what that one wrote is no token.
-    :raise OSError: the file cannot be made.
+    :param path: the token's file.
+    :param owner: the new file's owner.
+    :param make_secret: returns a new token.
+    :return: the new token, or the token of another process that created the file first.
+    :raise ValueError: the other process wrote something that is not a token.
+    :raise OSError: the file cannot be created.
     """
     token = make_secret()
     if _create(path, token, owner):
@@ -103,7 +109,11 @@ def new_admin_token(
 
 
 def sweep_admin_token(path: str) -> None:
-    """Remove what a process that was killed while it made the token's file has left."""
+    """
+    Remove temporary files of processes that were killed while they created the token's file.
+
+    :param path: the token's file.
+    """
     directory, name = os.path.split(path)
     left = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
     with suppress(OSError):
@@ -112,7 +122,7 @@ def sweep_admin_token(path: str) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """A pipe would keep us waiting for somebody who writes into it."""
+    """Open *path* without waiting: to open a pipe would wait until a process writes into it."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
@@ -126,7 +136,7 @@ def _judged(text: str, source: str) -> str:
 
 
 def _create(path: str, token: str, owner: Owner) -> bool:
-    """:return: whether it was us who made the file: two may start at once."""
+    """:return: whether this process created the file: two may start at the same time."""
     temporary = f"{path}.{secrets.token_hex(8)}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -136,7 +146,8 @@ def _create(path: str, token: str, owner: Owner) -> bool:
             file.flush()
             os.fsync(fd)
         os.link(temporary, path)
-    except (FileExistsError, FileNotFoundError):  # it was faster, and may have swept ours
+    # Another process was faster; it may also have removed the temporary file.
+    except (FileExistsError, FileNotFoundError):
         return False
     finally:
         with suppress(FileNotFoundError):

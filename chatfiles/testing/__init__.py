@@ -1,13 +1,14 @@
 """
 Fakes for the tests of programs that embed chatfiles or use its API.
 
-The tests of chatfiles use the same fakes.  Nothing else in the package imports this one.
+The tests of chatfiles use the same fakes.  No other part of the package imports this one.
 
 :mod:`chatfiles.testing.memory_registry`
-    `MemoryRegistry`, a registry in memory that can also fail or be slow.  One suite of tests holds
-    it and the real registries to the same behaviour.
+    `MemoryRegistry`, a registry in memory that can also fail or be slow.  It passes the same
+    contract tests as the real registries.
 :mod:`chatfiles.testing.broken_upstreams`
-    `ScriptedServer`, an HTTP server that interrupts, stalls or breaks the rules as a test says.
+    `ScriptedServer`, an HTTP server that interrupts, stalls or breaks the rules of HTTP, as a test
+    scripts it.
 :mod:`chatfiles.testing.strategies`
     Hypothesis strategies for virtual paths, ``Range`` headers, file names and multipart forms.
     Import it by its own name; it needs ``hypothesis``.

@@ -1,9 +1,9 @@
 """
-A scripted HTTP server: it does on each connection what a test says, byte by byte.
+A scripted HTTP server: on each connection it runs a script of the test, which sends exact bytes.
 
-It stands for a workspace, a platform or a proxy that interrupts, stalls, or breaks the rules of
-HTTP, which no real server can be made to do reliably.  It listens on a loopback port and runs each
-script in a thread, so that it works with clients in this process and in others::
+It represents a workspace, a platform or a proxy that interrupts, stalls, or breaks the rules of
+HTTP, which no real server does reliably.  It listens on a loopback port and runs each script in a
+thread, so that it works with clients in this process and in other processes::
 
     def interrupted(connection: ServerConnection) -> None:
         connection.request()
@@ -13,7 +13,7 @@ script in a thread, so that it works with clients in this process and in others:
         ...  # download from server.url, and expect an error
         server.requests[0].header("Authorization")
 
-`respond` makes the most frequent scripts.
+`respond` returns the most frequent scripts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["ReceivedRequest", "Script", "ScriptedServer", "ServerConnection", "T
 
 #: Seconds that `ScriptedServer.close` waits for a script that does not end.
 CLOSE_TIMEOUT = 20.0
-#: Bytes read at once.
+#: Maximum bytes of one read.
 BLOCK = 65536
 
 
@@ -51,7 +51,7 @@ class ReceivedRequest:
     def header(self, name: str) -> str | None:
         """
         :return: the value of the header *name*, in any case; ``None`` if it is absent.
-        :raise AssertionError: it is given more than once.
+        :raise AssertionError: there is more than one.
         """
         values = [value for key, value in self.headers if key == name.lower()]
         if len(values) > 1:
@@ -61,9 +61,9 @@ class ReceivedRequest:
 
 class ServerConnection:
     """
-    The server's end of one connection, which a `Script` controls.
+    The server's side of one connection, which a `Script` controls.
 
-    Every method may raise `ConnectionError`, which ends the script and is no failure of the test.
+    Every method may raise `ConnectionError`.  It ends the script, and does not make the test fail.
 
     :ivar number: how many connections the server had accepted before.
     """
@@ -77,7 +77,7 @@ class ServerConnection:
         self._requests = requests
 
     def request(self) -> ReceivedRequest | None:
-        """:return: the next request without its body; ``None`` when the client has closed."""
+        """:return: the next request, without its body; ``None`` if the client has closed."""
         while b"\r\n\r\n" not in self._buffer:
             data = self._socket.recv(BLOCK)
             if not data:
@@ -93,7 +93,8 @@ class ServerConnection:
 
     def body(self, request: ReceivedRequest) -> bytes:
         """
-        :param request: the one that `request` has just returned; its ``Content-Length`` counts.
+        :param request: the request that `request` has just returned; its ``Content-Length`` gives
+            the length of the body.
         :return: its body.
         :raise ConnectionError: the client closed before the body was complete.
         """
@@ -111,7 +112,7 @@ class ServerConnection:
         self._socket.sendall(data)
 
     def reset(self) -> None:
-        """Make the end of the script reset the connection (RST), which loses what is on its way."""
+        """Reset the connection (RST) at the end of the script, which loses bytes in transit."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     def close_half(self) -> None:
@@ -122,7 +123,7 @@ class ServerConnection:
         """
         Send nothing until the client closes.
 
-        :return: after how many seconds it did.
+        :return: the seconds until it closed.
         """
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -141,7 +142,7 @@ Then = Literal["close", "reset", "hang", "half", "keep"]
 def respond(raw: bytes, then: Then = "close") -> Script:
     """
     :param raw: the bytes of the response, well-formed or not.
-    :param then: what follows.
+    :param then: what follows the response; see `Then`.
     :return: a script that waits for a request and sends *raw*.
     """
 
@@ -162,14 +163,14 @@ def respond(raw: bytes, then: Then = "close") -> Script:
 
 class ScriptedServer:
     """
-    A server on a loopback port of its own; a context manager that closes it.
+    A server on its own loopback port.  As a context manager, it closes at the end.
 
     :param script: serves each connection, in a thread.
     :param address: a local IPv4 address.
     :ivar url: its base URL.
     :ivar requests: all requests that scripts have read, in order.
     :ivar connections: how many connections it has accepted.
-    :ivar errors: what scripts have raised, other than `ConnectionError`.
+    :ivar errors: the exceptions that scripts have raised, without `ConnectionError`.
     """
 
     def __init__(self, script: Script, address: str = "127.0.0.1") -> None:

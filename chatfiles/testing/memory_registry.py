@@ -53,8 +53,8 @@ class MemoryRegistry:
 
     :ivar holding: while true, calls are executed, but their results wait for `release`.
     :ivar asked: the name of every call so far, in order.
-    :param now: gives the current time, aware.
-    :param new_id: gives the id of a new token.
+    :param now: returns the current time, with its time zone.
+    :param new_id: returns the id of a new token.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MemoryRegistry:
     def failing(self) -> bool:
         """
         While true, every call fails with `RegistryUnavailable` and changes nothing.  Setting it
-        notifies subscribers of ``None``, as a registry does that can no longer see changes.
+        notifies subscribers of ``None``, like a registry that can no longer see changes.
         """
         return self._failing
 

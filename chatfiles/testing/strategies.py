@@ -1,9 +1,9 @@
 """
-Hypothesis strategies for what clients send to chatfiles.
+Hypothesis strategies for the input that clients send to chatfiles.
 
 They need the package ``hypothesis``, which chatfiles itself does not install.  Each strategy draws
-mostly valid values, with the odd ones that break careless code: use them as they are, or as parts
-of larger ones.
+mostly valid values, and some unusual ones that break careless code.  Use them alone, or as parts of
+larger strategies.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class FormFile:
 
     :param name: its file name, as bytes: without NUL and line ends.
     :param content: its bytes.
-    :param content_type: the part's ``Content-Type``; ``None`` for no such header.
+    :param content_type: the part's ``Content-Type``; ``None`` for a part without it.
     """
 
     name: bytes
@@ -77,9 +77,9 @@ class FormFile:
 
 def virtual_paths(roots: Iterable[bytes] = ROOTS) -> st.SearchStrategy[bytes]:
     """
-    :param roots: the roots that most paths begin with.
-    :return: draws virtual paths as bytes, decoded: valid ones, and those with dot segments, empty
-        segments, NUL, backslashes, bytes that are no UTF-8, or no root at all.
+    :param roots: the roots with which most paths begin.
+    :return: draws virtual paths in bytes, decoded: valid ones, and those with dot segments, empty
+        segments, NUL, backslashes, bytes that are not UTF-8, or without a root.
     """
     root = st.sampled_from(list(roots))
     joined = st.lists(_PIECES).map(b"/".join)
@@ -93,8 +93,9 @@ def virtual_paths(roots: Iterable[bytes] = ROOTS) -> st.SearchStrategy[bytes]:
 
 def range_headers(largest: int = 200) -> st.SearchStrategy[bytes]:
     """
-    :param largest: up to which number positions go in the well-formed ones.
-    :return: draws values of the header ``Range``: of one range, of several, and malformed.
+    :param largest: the largest position in well-formed values.
+    :return: draws values of the header ``Range`` in bytes: with one range, with several ranges, and
+        malformed.
     """
     number = st.integers(0, largest).map(str)
     single = st.one_of(
@@ -115,8 +116,8 @@ def range_headers(largest: int = 200) -> st.SearchStrategy[bytes]:
 
 def file_names(max_size: int = 40) -> st.SearchStrategy[bytes]:
     """
-    :param max_size: most bytes of a name; file systems take 255.
-    :return: draws names that a POSIX file system takes: any bytes but NUL and ``/``, not empty.
+    :param max_size: maximum bytes of a name; file systems accept 255.
+    :return: draws names that a POSIX file system accepts: any bytes but NUL and ``/``, not empty.
     """
     return st.one_of(
         st.binary(min_size=1, max_size=max_size),
@@ -142,7 +143,7 @@ def form_files(
     """
     :param names: the file names; by default `file_names` without line ends, which a form cannot
         carry unescaped.
-    :param contents: the contents; by default short ones, full of what looks like a delimiter.
+    :param contents: the contents; by default short ones, full of bytes like those of a delimiter.
     :return: draws files of a form.
     """
     if names is None:
@@ -154,12 +155,12 @@ def multipart_forms(
     boundary: str = "chatfiles-test", *, max_files: int = 5
 ) -> st.SearchStrategy[tuple[list[FormFile], bytes]]:
     """
-    :param boundary: the delimiter of the form.
-    :param max_files: most files in one form.
-    :return: draws files, and the ``multipart/form-data`` body that has them (RFC 7578).
+    :param boundary: the boundary of the form.
+    :param max_files: maximum number of files in one form.
+    :return: draws files, and the ``multipart/form-data`` body that holds them (RFC 7578).
     """
     delimiter = b"\r\n--" + boundary.encode("ascii")
-    # A line that begins like the delimiter is one (RFC 2046, 5.1.1).
+    # A line that begins like the delimiter is a delimiter (RFC 2046, 5.1.1).
     contents = _CONTENTS.filter(lambda content: delimiter not in b"\r\n" + content + b"\r\n")
     files = st.lists(form_files(contents=contents), min_size=1, max_size=max_files)
     return files.map(lambda chosen: (chosen, multipart_form(chosen, boundary)))
@@ -167,8 +168,9 @@ def multipart_forms(
 
 def multipart_form(files: Iterable[FormFile], boundary: str) -> bytes:
     """
-    :param files: all go into the field ``files``; quotes in their names are escaped as ``%22``.
-    :param boundary: no line of a content begins with ``--`` and this.
+    :param files: the files, all in the form field ``files``; quotes in names are escaped as
+        ``%22``.
+    :param boundary: the boundary; no line of a content may begin with ``--`` and the boundary.
     :return: the body of a request with ``Content-Type: multipart/form-data; boundary=…``.
     """
     delimiter = b"--" + boundary.encode("ascii")

@@ -1,8 +1,8 @@
 """
 The files that hold the role's own secrets.
 
-All of it may block for a short time and belongs in a thread, except the functions whose names end
-in ``at_once``, which never block.
+Functions whose names end in ``at_once``, or with *at_once*, never block.  All others may block for
+a short time: call them in a thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_SECRET: Final = 4096
 
 
 def is_secret(value: object) -> TypeGuard[str]:
-    """:return: whether *value* is text that can be a bearer: 1 to 4096 visible ASCII characters."""
+    """:return: whether *value* is a valid bearer token: a text of 1 to 4096 visible ASCII chars."""
     return is_token(value) and len(value) <= MAX_SECRET
 
 
@@ -61,9 +61,12 @@ class SecretFile:
 
     def read(self) -> str | None:
         """
-        :return: the secret, without white space around it; ``None`` when the file is missing,
+        Read the secret.  Logs a warning if other users can read or write the file.
+
+        :return: the secret, without white space around it; ``None`` if the file is missing,
             unreadable, empty, not a regular file, over 4096 bytes, or not visible ASCII.
-        :raise Unavailable: 503, out of descriptors or memory, which says nothing about the file.
+        :raise Unavailable: 503: there are no free descriptors, or no memory.  This does not mean
+            that the file is missing.
         """
         try:
             return self._checked(*self._content())
@@ -107,7 +110,7 @@ class SecretFile:
 
         :param presented: the secret that a client presents.
         :param at_once: do not block.
-        :return: whether it is the secret; ``False`` if there is none.
+        :return: whether *presented* is the secret; ``False`` if there is no secret.
         :raise WouldWait: only with *at_once*: the file must be read in a thread.
         :raise Unavailable: 503, see `read`.
         """
@@ -123,11 +126,11 @@ class SecretFile:
 
     def write(self, secret: str) -> bool:
         """
-        Store a secret, mode 0600.  A reader sees either the old file or the complete new one.
+        Store a secret with mode 0600.  A reader sees either the old file or the complete new one.
 
-        :return: whether the file changed.
-        :raise ValueError: it is not a valid secret (`is_secret`).
-        :raise OSError: it could not be stored; the old file is unchanged.
+        :return: whether the file has changed.
+        :raise ValueError: *secret* is not valid (`is_secret`).
+        :raise OSError: the secret could not be stored; the old file is unchanged.
         :raise Unavailable: see `read`.
         """
         if not is_secret(secret):
@@ -168,7 +171,7 @@ class SecretFile:
             os.close(fd)
 
     def _report(self, problem: str | None) -> None:
-        """Log a problem once, until it changes or ends."""
+        """Log a problem once.  It is logged again only after it has changed or ended."""
         if problem is not None and problem != self._reported:
             self._log.warn("secret file {path} {problem}", path=self.shown, problem=problem)
         self._reported = problem
@@ -189,9 +192,9 @@ def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = F
 
     :param presented: the bearer token of the request, if it has one.
     :param at_once: do not block.
-    :raise Unauthorized: it is not the secret, or there is none.
+    :raise Unauthorized: *presented* is not the secret, or there is no secret.
     :raise WouldWait: only with *at_once*: the file must be read in a thread.
-    :raise Unavailable: 503, out of descriptors or memory.
+    :raise Unavailable: 503: there are no free descriptors, or no memory.
     """
     if presented is None:
         raise Unauthorized

@@ -1,5 +1,5 @@
 """
-A workspace, put together.
+Builds a workspace from its parts.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = ["workspace_service"]
 
 _log = Logger()
 
-#: Threads for the files of one root, for uploads, and for the secrets.  There are enough for all of
-#: them, so that a file system that hangs takes no thread that another one needs.
+#: Threads of each owner: each root, the uploads, and the secrets.  The pool has enough for all
+#: owners, so that a file system that hangs uses no thread of another owner.
 THREADS_PER_OWNER = 16
-#: Seconds in which file systems have to respond before the role listens without them.
+#: Seconds to wait for file systems; after that the role listens without them.
 START_TIMEOUT = 5.0
-#: Seconds that uploads have, at least, to take back what they have made when the role stops.
+#: Minimum seconds for interrupted uploads to remove their files when the role stops.
 LETTING_GO = 5.0
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
 TOKEN_FILE = ".auth_token"  # noqa: S105
@@ -52,9 +52,9 @@ def workspace_service(
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
-    :param settings: what the operator said.
-    :param listeners: where it will listen.
-    :param cannot_start: ends the process.
+    :param settings: the operator's options.
+    :param listeners: where the workspace will listen.
+    :param cannot_start: ends the process; called if the workspace cannot start.
     :return: the workspace, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
@@ -107,12 +107,13 @@ def workspace_service(
     async def end() -> None:
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
-        settled = threads.settled()  # uploads that were cut take back what they have made
+        settled = threads.settled()  # interrupted uploads remove their files
         settled.addTimeout(max(site.time_to_drain, LETTING_GO), clock)
         try:
             await settled
         except defer.TimeoutError:
-            # What a note names goes at the next start; a thread may hold the store.
+            # The next start removes the files of interrupted uploads.  A thread may still use the
+            # store, so it stays open.
             _log.warn("ending without file operations that do not return")
             return
         threads.stop()
@@ -137,7 +138,7 @@ async def _prepare(
     store: FileStore,
     uploads: UploadDirectory,
 ) -> None:
-    """Examine roots, credentials and uploads.  What hangs is not waited for."""
+    """Examine roots, credentials and uploads, for at most `START_TIMEOUT` seconds."""
 
     def look(root: bytes) -> None:
         store.find_root(root)

@@ -1,4 +1,6 @@
-"""Tells ``twistd`` of the ``chatfiles`` command.  There must be no ``__init__.py`` beside this."""
+"""
+Registers the ``chatfiles`` command with ``twistd``.  This directory must have no ``__init__.py``.
+"""
 
 from twisted.application.service import ServiceMaker
 

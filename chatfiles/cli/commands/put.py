@@ -31,7 +31,7 @@ from chatfiles.cli.transfers.upload_result import UploadResult, read_result
 
 __all__ = ["put"]
 
-#: What the user can do about a refusal that only an upload meets.
+#: Hints for statuses that only an upload receives.
 _HINTS = {
     413: "`curl {platform}/uploads/limits` tells what may be sent at once; --max-request-bytes and "
     "--max-file-bytes of both roles set it",
@@ -102,8 +102,9 @@ def put(
 
 def _names(files: Sequence[str], name: str | None) -> list[str | None]:
     """
-    :return: for each of *files* its new name, ``None`` for its own.
-    :raise UsageError: *name* fits none of them, or standard input is given twice.
+    :return: the new name of each file; ``None`` if it keeps its own name.
+    :raise UsageError: *name* is empty or does not belong to one file, or standard input is given
+        twice.
     """
     if files.count(STDIN) > 1:
         raise click.UsageError("standard input (-) can be sent only once")
@@ -117,7 +118,7 @@ def _names(files: Sequence[str], name: str | None) -> list[str | None]:
 
 
 def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> UploadResult:
-    """:raise CliError: the platform has not stored the files, or not as they are."""
+    """:raise CliError: the platform has not stored the files, or has stored them wrongly."""
     form = Form(sources, new_boundary())
     with ProgressBar(_count(sources), shown=shown) as bar:
         bar.begin(0, form.length)

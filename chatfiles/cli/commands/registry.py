@@ -131,7 +131,12 @@ def _visit(database: str, *, change: bool) -> SchemaState:
 
 
 def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-    """:return: what *work*, called with the running reactor, returns."""
+    """
+    Run the reactor, and call *work* with it.
+
+    :return: what *work* returns.
+    :raise KeyboardInterrupt: a signal stopped the reactor.
+    """
     from twisted.internet import reactor  # noqa: PLC0415 - only PostgreSQL needs it
     from twisted.internet.defer import Deferred  # noqa: PLC0415
 
@@ -148,6 +153,6 @@ def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     running.run()
     for error in errors:
         raise error
-    if not results:  # stopped by a signal, which Twisted takes for itself
+    if not results:  # stopped by a signal, which Twisted handles itself
         raise KeyboardInterrupt
     return results[0]

@@ -1,8 +1,8 @@
 """
 Starts, watches and stops the child processes of a foreground program.
 
-Everything that happens while they run (a child is ready, a child ends, a signal comes) goes through
-one queue and is handled where the program waits, so that nothing is interrupted half-way.
+Every event while they run (a child is ready, a child ends, a signal arrives) goes through one
+queue.  The program handles it where it waits, so that no operation is interrupted half-way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Child", "ChildProcesses", "Stopped"]
 
 #: Lines of a child's log that are kept to explain its end.
 TAIL = 12
-#: Seconds that a child has to end after SIGTERM before it is killed.
+#: Seconds after SIGTERM after which a child is killed.
 STOP_TIMEOUT = 8.0
 
 _READY = re.compile(r"chatfiles (platform|workspace) ready on (\S+)")
@@ -34,7 +34,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """A signal asked the program to stop, which is how it normally ends."""
+    """A signal asked the program to stop.  The program normally ends in this way."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Child:
     """
     One process; a thread reads its output line by line.
 
-    It has its own session, so that Ctrl-C reaches only the parent, and a pipe as its standard
-    input, which closes when the parent ends.
+    It has its own session, so that Ctrl-C reaches only the parent.  Its standard input is a pipe,
+    which closes when the parent ends.
 
     :param role: its name in messages.
     :param command: the program and its arguments.
     :param directory: its working directory.
     :param environment: its environment variables.
-    :param events: receives that it is ready and that it has ended.
+    :param events: receives an event when it is ready and when it has ended.
     :param on_line: called with the role and each line of its output.
-    :ivar tail: its last lines.
+    :ivar tail: the last lines of its output.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class Child:
         return self._process.poll()
 
     def signal(self, signum: int) -> None:
-        """Send it a signal, if it still runs."""
+        """Send it a signal, if it is still running."""
         self._process.send_signal(signum)
 
     def close(self) -> None:
-        """Wait for its end and close its pipes."""
+        """Wait until it has ended, and close its pipes."""
         self._process.wait()
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -135,10 +135,11 @@ class Child:
 
 class ChildProcesses:
     """
-    The children of one program, and the signals to it; a context manager that stops them all.
+    The children of one program, and the signals to it.  As a context manager, it stops all children
+    at the end.
 
     :param environment: the children's environment variables.
-    :param on_line: called with the role and text of each line they write.
+    :param on_line: called with the role and the text of each line that a child writes.
     """
 
     def __init__(
@@ -154,7 +155,14 @@ class ChildProcesses:
         self._handlers: dict[int, Any] = {}
 
     def start(self, role: str, command: Sequence[str], directory: str) -> Child:
-        """:return: the process that has been started for *role* in *directory*."""
+        """
+        Start a process.
+
+        :param role: its name in messages.
+        :param command: the program and its arguments.
+        :param directory: its working directory.
+        :return: the process.
+        """
         child = Child(
             role,
             command,
@@ -171,8 +179,8 @@ class ChildProcesses:
         Wait until *child* logs that it accepts connections.
 
         :return: the URL in that line.
-        :raise CliError: it has ended, or has not logged that within *seconds*.
-        :raise Stopped: a signal has come.
+        :raise CliError: a child has ended, or *child* has not logged that line within *seconds*.
+        :raise Stopped: a signal has arrived.
         """
         deadline = time.monotonic() + seconds
         while child not in self._ready:
@@ -184,16 +192,19 @@ class ChildProcesses:
         """
         Wait while all children run.
 
-        :param seconds: how long; ``None`` for ever.
+        :param seconds: how long to wait; ``None`` for ever.
         :raise CliError: a child has ended.
-        :raise Stopped: a signal has come.
+        :raise Stopped: a signal has arrived.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while self._next(deadline):
             pass
 
     def stop(self) -> None:
-        """Stop all children; kill them if they take long or a signal comes.  Idempotent."""
+        """
+        Stop all children.  Kill them if they have not ended after `STOP_TIMEOUT` seconds, or if a
+        signal arrives.  Idempotent.
+        """
         deadline = time.monotonic() + STOP_TIMEOUT
         for child in self._children:
             child.signal(signal.SIGTERM)
@@ -210,7 +221,13 @@ class ChildProcesses:
             child.close()
 
     def _next(self, deadline: float | None) -> bool:
-        """:return: whether there was an event before *deadline* other than an end or a signal."""
+        """
+        Handle the next event.
+
+        :return: whether there was one before *deadline*.
+        :raise CliError: a child has ended.
+        :raise Stopped: a signal has arrived.
+        """
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             event = self._events.get(timeout=timeout)

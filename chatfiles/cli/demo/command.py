@@ -63,7 +63,7 @@ def demo(
                 click.echo(running.description(verbose=verbose))
                 processes.watch()
             except CliError:
-                if not verbose:  # otherwise the log is on the screen already
+                if not verbose:  # otherwise the log has been shown already
                     _explain(running.children)
                 raise
             finally:

@@ -1,5 +1,5 @@
 """
-A platform and a workspace on this machine, ready to fetch files from and send files to.
+A platform and a workspace on this machine, for downloads and uploads.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["DemoRoles", "free_port"]
 
 #: Seconds for a role to start, and for the first download to work.
 START_TIMEOUT = 30.0
-#: Seconds between two tries of the first download.
+#: Seconds between two attempts of the first download.
 POLL = 0.1
-#: How many files are named on the screen.
+#: Maximum number of files that are named on the screen.
 NAMED = 5
 
-#: A child is ``twistd`` with two additions: it imports the package from where this process did, and
-#: it stops when its standard input closes, which happens however the demo ends.
+#: A child is ``twistd`` with two additions.  It imports the package from the same directory as this
+#: process.  It stops when its standard input closes, so that it never outlives the demo.
 _LAUNCH = """\
 import os, signal, sys, threading
 sys.path.append(sys.argv.pop(1))
@@ -49,10 +49,14 @@ class DemoRoles:
     """
     Starts both roles and describes how to use them.
 
-    :param processes: runs them.
-    :param state: an empty directory for what the demo writes.
-    :param directory: what the workspace serves; ``None`` for sample files.
+    :param processes: runs the roles.
+    :param state: an empty directory, for the files that the demo writes.
+    :param directory: the directory that the workspace serves; ``None`` for sample files.
+    :ivar names: the relative names of some served files.
     :ivar children: the processes that have been started.
+    :ivar platform: the platform's URL.
+    :ivar workspace: the workspace's URL.
+    :ivar workspace_id: the workspace's id.
     """
 
     def __init__(self, processes: ChildProcesses, state: str, directory: str | None) -> None:
@@ -71,8 +75,8 @@ class DemoRoles:
         """
         Start both roles, and download one file as proof that they work.
 
-        :param port: the platform's, 0 for any.
-        :param workspace_port: the workspace's.
+        :param port: the platform's port; 0 for any free port.
+        :param workspace_port: the workspace's port.
         :raise CliError: there is no file, a role did not start, or the download failed.
         """
         if self._made:
@@ -128,7 +132,7 @@ class DemoRoles:
         return str(answer.get("auth_token"))
 
     def _first_download(self, client: Client) -> None:
-        """Repeat until it works: the workspace receives its secret shortly after it is ready."""
+        """Retry until it works: the workspace receives its secret shortly after it is ready."""
         name = self.names[0]
         with open(os.path.join(self._directory, name), "rb") as file:
             expected = file.read(1)
@@ -147,7 +151,7 @@ class DemoRoles:
             self._processes.watch(POLL)
 
     def description(self, *, verbose: bool) -> str:
-        """:return: what the demo prints once both roles work."""
+        """:return: the text that the demo prints when both roles work."""
         more = "" if verbose else "\nWith -v, demo shows what both log."
         return f"""\
 A platform and a workspace are running on this machine.
@@ -189,7 +193,7 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
 
 
 def _own_command() -> str:
-    """:return: the words with which a shell runs this program from any directory."""
+    """:return: the shell words that run this program from any directory."""
     ours = os.path.abspath(sys.argv[0])
     if os.path.basename(ours) != "chatfiles" or not os.path.isfile(ours):
         package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
@@ -201,7 +205,7 @@ def _own_command() -> str:
 
 
 def free_port() -> int:
-    """:return: a port that was free a moment ago; the workspace advertises it."""
+    """:return: a port that is free now, for the workspace, which must advertise its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,5 +1,5 @@
 """
-The files that the demo serves: sample files that it writes, or some of a directory of the user's.
+The files that the demo serves: sample files that it writes, or files of the user's directory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["GREETING", "find_files", "make_files"]
 
 GREETING = "Hello!  This file came from a workspace, through the platform, to you.\n"
 RANDOM_BYTES = 1024 * 1024
-#: How many files of a directory are examined, so that a demo of a huge one starts at once.
+#: Maximum number of files that are examined, so that a demo of a huge directory starts at once.
 LOOKED_AT = 1000
 
 
@@ -22,9 +22,9 @@ def make_files(directory: str, entropy: Callable[[int], bytes] = os.urandom) -> 
     """
     Write the sample files.
 
-    :param directory: an empty one.
-    :param entropy: gives so many random bytes.
-    :return: the names of the files, the one to look at first at the beginning.
+    :param directory: an empty directory.
+    :param entropy: returns the given number of random bytes.
+    :return: the names of the files; the first one is the best to show.
     """
     contents = {
         "hello.txt": GREETING.encode(),
@@ -49,10 +49,10 @@ def _readings() -> bytes:
 
 def find_files(directory: str, count: int) -> list[str]:
     """
-    :param directory: any.
-    :param count: how many names to return at most.
-    :return: the relative names of readable regular files in and below it that are not hidden,
-        sorted, those nearest to the top first; without symlinks, which are never served.
+    :param directory: any directory.
+    :param count: maximum number of names.
+    :return: the relative names of readable regular files in and below it that are not hidden.  They
+        are sorted, those nearest to the top first.  Symlinks, which are never served, are left out.
     """
     found: list[str] = []
     for parent, directories, names in os.walk(directory):

@@ -1,9 +1,9 @@
 """
-The platform's HTTP API, as the command line calls it.
+The command line's client of the platform's HTTP API.
 
-The client blocks and uses no reactor: a slow disk or pipe slows the socket by itself, Ctrl-C ends
-whatever is under way, and nothing needs Twisted.  Redirects are not followed, and every status is
-returned as it came.
+The client blocks and uses no reactor.  So a slow disk or pipe slows the socket by itself, Ctrl-C
+ends a running operation, and no code needs Twisted.  Redirects are not followed, and every status
+is returned unchanged.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from chatfiles.cli.http.response import Response
 
 __all__ = ["Client"]
 
-#: Bytes of a JSON response that are read; a platform sends no longer one.
+#: Maximum bytes of a JSON response; a platform sends no longer response.
 JSON_LIMIT = 64 * 1024 * 1024
 
 
 class Client:
     """
-    Requests to one platform with one credential, each on a connection of its own.
+    Sends requests to one platform with one credential, each on its own connection.
 
-    :param platform: its base URL, as `chatfiles.rules.base_url.parse_base_url` returns it.
+    :param platform: its base URL, as `chatfiles.rules.urls.parse_base_url` returns it.
     :param token: a bearer token of visible ASCII characters.
     :param timeout: seconds without a byte after which a request fails.
     :param on_401: the hint when the token is refused.
@@ -57,13 +57,14 @@ class Client:
         failed: Callable[[OSError], CliError] | None = None,
     ) -> Response:
         """
-        Send one request and wait for the headers of its response, whatever its status.
+        Send one request and wait for the headers of its response.
 
         :param route: path and query below the base URL, percent-encoded.
-        :param headers: more than the credential, ``Accept-Encoding: identity`` and what HTTP needs.
+        :param headers: further headers, besides the credential, ``Accept-Encoding: identity`` and
+            those that HTTP needs.
         :param send: sends the body on the connection.
-        :param failed: gives the error for a connection that breaks before there is a response.
-        :return: the response; the one who asked closes it.
+        :param failed: returns the error for a connection that breaks before there is a response.
+        :return: the response, with any status, to be closed after use.
         :raise CliError: there was no response.
         """
         request = self._request(method, route, headers or {})
@@ -86,7 +87,7 @@ class Client:
 
     def call(self, method: str, route: str, body: object = None) -> object:
         """
-        One exchange in JSON.
+        Send one request with a JSON body, and read a JSON response.
 
         :param body: sent as JSON unless it is ``None``.
         :return: the JSON value of the response; ``None`` for 204.
@@ -106,7 +107,7 @@ class Client:
             return response.json(JSON_LIMIT)
 
     def refusal(self, response: Response) -> CliError:
-        """:return: the error for a response that is not a success; see `error_responses`."""
+        """:return: the error for a response that is not a success (`error_responses.refusal`)."""
         return refusal(response, self._on_401)
 
     def _request(self, method: str, route: str, headers: Mapping[str, str]) -> h11.Request:
@@ -133,7 +134,7 @@ class Client:
             ) from error
         except h11.RemoteProtocolError as error:
             raise self._not_http() from error
-        except (OSError, ValueError) as error:  # ValueError: no host can have that name
+        except (OSError, ValueError) as error:  # ValueError: the host name is not valid
             raise self._unreachable(error) from error
 
     def _not_http(self) -> CliError:

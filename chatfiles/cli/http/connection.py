@@ -1,9 +1,9 @@
 """
 One HTTP/1.1 request and its response on a socket, parsed by h11.
 
-The response is read while the request is sent: a server that refuses an upload responds early,
-reads a little more, and closes.  A client that reads only after it has sent everything loses that
-response to a broken pipe.
+The response is read while the request is sent.  A server that refuses an upload responds early,
+reads a little more, and closes the connection.  A client that reads only after it has sent
+everything gets a broken pipe and loses that response.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import h11
 
 __all__ = ["Connection", "ResponseBegun"]
 
-#: Bytes that are read or written at once.
+#: Maximum bytes of one read or write.
 BLOCK = 256 * 1024
-#: Bytes of a response's headers, or of one chunk-size line or trailer section.
+#: Maximum bytes of a response's headers, of one chunk-size line, or of a trailer section.
 HEAD_LIMIT = 64 * 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
@@ -31,12 +31,12 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ResponseBegun(Exception):
-    """The server has begun its response: send no more, but read it."""
+    """The server has begun its response: stop sending, and read it."""
 
 
 class Connection:
     """
-    A client's end of one exchange.
+    The client's side of one request and its response.
 
     Every method may raise `OSError` if the connection fails, `TimeoutError` if it makes no
     progress, and `h11.RemoteProtocolError` if the server does not speak HTTP/1.1.
@@ -51,16 +51,16 @@ class Connection:
         self._socket = sock
         self._timeout = timeout
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
-        self._head = b""  # what has come of a response's headers
+        self._head = b""  # the part of a response's headers that has arrived
         self._response: h11.Response | None = None
         self._continued = False
         sock.settimeout(0)
 
     def send(self, event: h11.Event) -> None:
         """
-        Send the headers, a piece of the body, or its end.
+        Send the headers, a part of the body, or its end.
 
-        :raise ResponseBegun: the server does not wait for the rest of the request.
+        :raise ResponseBegun: the server has responded before the end of the request.
         """
         rest = memoryview(self._http.send(event) or b"")
         while rest:
@@ -76,8 +76,8 @@ class Connection:
         """
         Wait for ``100 Continue``, which not every server sends (RFC 9110, 10.1.1).
 
-        :param seconds: how long at most.
-        :raise ResponseBegun: the server does not want the body.
+        :param seconds: how long to wait at most.
+        :raise ResponseBegun: the server has sent a final response, so it does not need the body.
         """
         deadline = time.monotonic() + seconds
         while not self._continued and (left := deadline - time.monotonic()) > 0:
@@ -88,7 +88,7 @@ class Connection:
         """
         Wait, without a limit, until *descriptor* can be read without blocking.
 
-        :raise ResponseBegun: the server responds meanwhile.
+        :raise ResponseBegun: the server has responded before that.
         """
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
@@ -101,14 +101,14 @@ class Connection:
                 return
 
     def response(self) -> h11.Response:
-        """:return: the status and headers of the final response, once they are here."""
+        """:return: the status and headers of the final response, once they have arrived."""
         self._socket.settimeout(self._timeout)
         while self._response is None:
             self._receive(self._socket.recv(BLOCK))
         return self._response
 
     def body(self) -> Iterator[bytes]:
-        """:return: the response's body in pieces; it is complete when the iterator ends."""
+        """:return: the bytes of the response's body, which is complete when the iterator ends."""
         while not isinstance(event := self._http.next_event(), h11.EndOfMessage):
             if isinstance(event, h11.Data):
                 yield event.data
@@ -132,15 +132,15 @@ class Connection:
             return self._socket.send(data)
         except _NOT_NOW:
             return 0
-        except OSError:  # the response that came before the reset says why
+        except OSError:  # a response that arrived before the reset says why
             self._receive_available()
             raise
 
     def _receive_available(self) -> None:
         """
-        Read what has come, without waiting.
+        Read the bytes that have arrived, without waiting.
 
-        :raise ResponseBegun: it is more than interim responses.
+        :raise ResponseBegun: they are more than interim responses.
         """
         while True:
             try:
@@ -152,7 +152,11 @@ class Connection:
                 raise ResponseBegun
 
     def _receive(self, data: bytes) -> None:
-        """Parse *data*, which is empty at the end, up to the headers of the final response."""
+        """
+        Parse *data*, up to the headers of the final response.
+
+        :param data: empty if the server has closed its side.
+        """
         if not data and not self._head:
             raise ConnectionResetError("the connection was closed without a response")
         self._head += data
@@ -172,7 +176,11 @@ class Connection:
 
 
 def _check_lengths(head: bytes) -> None:
-    """h11 takes a length that is given twice; there must be one (RFC 9110, 8.6)."""
+    """
+    Check that there is at most one length (RFC 9110, 8.6): h11 accepts one that is repeated.
+
+    :raise h11.RemoteProtocolError: there is more than one.
+    """
     lengths = _LENGTH.findall(head)
     if len(lengths) > 1 or b"," in b"".join(lengths):
         raise h11.RemoteProtocolError("more than one Content-Length")

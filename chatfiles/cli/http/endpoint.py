@@ -1,5 +1,5 @@
 """
-Where a platform is reached: directly, or through a proxy that the environment names.
+Connects to a platform, directly or through a proxy that the environment names.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class UnknownProxy(Exception):
 
 class Endpoint:
     """
-    :param url: the platform's base URL, as `chatfiles.rules.base_url.parse_base_url` returns it.
+    Connects to one platform.
+
+    :param url: the platform's base URL, as `chatfiles.rules.urls.parse_base_url` returns it.
     :param timeout: seconds to connect, and seconds without progress on a connection.
-    :ivar prefix: what stands before a route in a request line; a proxy for ``http`` needs the
-        whole URL there (RFC 9112, 3.2.2).
-    :ivar headers: the headers that the way to the platform needs in each request.
+    :ivar prefix: the text before a route in a request line; a proxy for ``http`` needs the whole
+        URL there (RFC 9112, 3.2.2).
+    :ivar headers: the headers that each request needs to reach the platform.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -48,8 +50,8 @@ class Endpoint:
         """
         :return: a new connection, ready for a request.
         :raise OSError: the platform or the proxy cannot be reached, or TLS fails.
-        :raise ValueError: there can be no host of that name.
-        :raise UnknownProxy: see there.
+        :raise ValueError: the host name is not valid.
+        :raise UnknownProxy: the proxy has an unknown scheme.
         """
         with ExitStack() as stack:
             sock = stack.enter_context(self._open(self._proxy or self._url))
@@ -65,7 +67,7 @@ class Endpoint:
     def _open(self, url: SplitResult) -> socket.socket:
         if url.scheme not in _PORTS:
             raise UnknownProxy
-        # As in urllib, a proxy for https without a port is at 443.
+        # As in urllib, a proxy for https without a port uses port 443.
         port = url.port or max(_PORTS[url.scheme], _PORTS[self._url.scheme])
         sock = socket.create_connection((url.hostname or "", port), self._timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -91,12 +93,15 @@ def _secured(sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:
 
 
 def _find_proxy(url: SplitResult) -> SplitResult | None:
-    """:return: the proxy for *url*; a loopback address has none: a proxy's loopback is not ours."""
+    """
+    :return: the proxy for *url*; ``None`` for a loopback address, which for a proxy would mean the
+        proxy's own machine.
+    """
     if _is_loopback(url.hostname or "") or not any(
         name.lower().endswith("_proxy") for name in os.environ
     ):
         return None
-    # Knows the variables, their precedence and no_proxy; slow to import.
+    # urllib knows the variables, their precedence and no_proxy, but is slow to import.
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415
 
     proxy = getproxies().get(url.scheme)

@@ -1,5 +1,5 @@
 """
-The error for a response of the platform that is not a success.
+Turns a response of the platform that is not a success into an error.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from chatfiles.cli.http.response import Response
 
 __all__ = ["exit_status", "refusal"]
 
-#: Bytes of an error's body that are read; a platform's errors are far smaller.
+#: Maximum bytes of an error's body; a platform's errors are far smaller.
 ERROR_LIMIT = 64 * 1024
 
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
 _TRANSIENT = (408, 429, 502, 503, 504)
-#: Codes that come with these statuses but do not pass by themselves: an administrator has to act.
+#: Codes that come with these statuses but are permanent: an administrator must act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
 
-#: What the user can do about a status, or better about a machine code.  An older platform sends no
-#: codes, but its error texts with underscores for spaces are the same words.
+#: Hints for a status, or for a code, which is preferred.  An older platform sends no codes, but its
+#: error texts with underscores for spaces are the same words.
 _HINTS: dict[int | str, str] = {
     404: "is --platform the platform's own address?",
     405: "is --platform the platform's own address?",
@@ -65,7 +65,7 @@ def exit_status(status: int) -> Exit:
 
 def refusal(response: Response, on_401: str | None = None) -> CliError:
     """
-    :param response: one whose status is not a success; its body is read here.
+    :param response: a response whose status is not a success; its body is read here.
     :param on_401: the hint for a credential that was refused.
     :return: the error to raise, with the server's text, code and request id.
     """
@@ -102,10 +102,10 @@ def _redirected(response: Response) -> CliError:
 
 
 def _said(response: Response) -> dict[str, Any]:
-    """:return: the JSON object of an error; empty if there is none, or it is not complete."""
+    """:return: the JSON object of an error; empty if there is none, or it is incomplete."""
     try:
         said = response.json(ERROR_LIMIT)
-    except CliError:  # the status alone tells what happened
+    except CliError:  # the status alone says what happened
         return {}
     return said if isinstance(said, dict) else {}
 

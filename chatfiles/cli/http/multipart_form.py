@@ -1,7 +1,8 @@
 """
-The ``multipart/form-data`` body of an upload (RFC 7578; file names as WHATWG's forms have them).
+The ``multipart/form-data`` body of an upload (RFC 7578; file names are escaped as in WHATWG's
+forms).
 
-Pure: bytes of parts in, bytes of a body out.
+Pure: it turns the bytes of parts into the bytes of a body.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Form", "Part", "Wait", "new_boundary"]
 #: Called with a descriptor before each read that may block; returns when it is readable.
 Wait = Callable[[int], object]
 
-#: What browsers escape in a name between quotes: line ends and the quote itself, nothing else.
+#: The characters that browsers escape in a quoted name: only line ends and the quote itself.
 _ESCAPES = ((b"\r", b"%0D"), (b"\n", b"%0A"), (b'"', b"%22"))
 
 
@@ -30,16 +31,19 @@ class Part(Protocol):
 
     @property
     def size(self) -> int | None:
-        """How many bytes it has; ``None`` if that is not known before its end."""
+        """Its length in bytes; ``None`` if it is not known before its end."""
 
     def pieces(self, wait: Wait) -> Iterator[bytes]:
-        """:return: its bytes; exactly `size` of them, or an exception."""
+        """
+        :param wait: called before each read that may block.
+        :return: its bytes: exactly `size`, unless the iterator raises an exception.
+        """
 
 
 def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
     """
-    :param token_hex: gives so many random bytes in hexadecimal.
-    :return: a boundary that the author of a file cannot have guessed.
+    :param token_hex: returns the given number of random bytes in hexadecimal.
+    :return: a boundary that the author of a file cannot guess.
     """
     return f"chatfiles-{token_hex(16)}"
 
@@ -58,7 +62,7 @@ class Form:
     :param boundary: see `new_boundary`.
     :ivar content_type: the body's ``Content-Type``.
     :ivar length: bytes of the body including `closing`; ``None`` if a part has no size.
-    :ivar closing: the bytes behind the last part.
+    :ivar closing: the bytes after the last part.
     """
 
     def __init__(self, parts: Sequence[Part], boundary: str) -> None:
@@ -69,14 +73,17 @@ class Form:
         self.length = self._length()
 
     def blocks(self, wait: Wait) -> Iterator[bytes]:
-        """:return: the body up to its `closing`, in pieces that are not empty."""
+        """
+        :param wait: called before each read that may block.
+        :return: the body without its `closing`, in blocks that are not empty.
+        """
         for index, part in enumerate(self._parts):
             yield self._head(index)
             yield from filter(None, part.pieces(wait))
 
     def _head(self, index: int) -> bytes:
         name = self._parts[index].name
-        # Without the parameters of the table's type: the charset of a text is not known here.
+        # Without the parameters of the media type: the charset of a text is not known here.
         essence = media_type(name).partition(";")[0].encode("ascii")
         delimiter = self._delimiter if index else self._delimiter[2:]
         return (

@@ -1,5 +1,5 @@
 """
-A response of the platform, whose body is complete or an error.
+A response of the platform.  Its body is complete, or reading it raises an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ __all__ = ["Response"]
 
 class Response:
     """
-    A status, its headers, and a body that can be read once; a context manager that closes the
-    connection.
+    A status, its headers, and a body that can be read once.  As a context manager, it closes the
+    connection at the end.
 
-    :param connection: on which the body comes.
-    :param head: the status and headers.
-    :ivar status: the HTTP status, a number from 200.
-    :ivar reason: the text behind it.
+    :param connection: receives the body, after h11 has parsed the status and headers.
+    :ivar status: the HTTP status, 200 or greater.
+    :ivar reason: the reason phrase after the status.
     """
 
     def __init__(self, connection: Connection, head: h11.Response) -> None:
@@ -42,10 +41,10 @@ class Response:
     @property
     def length(self) -> int | None:
         """
-        How many bytes the body has; ``None`` when it is chunked (RFC 9112, 6.3).
+        The length of the body in bytes; ``None`` if it is chunked (RFC 9112, 6.3).
 
-        :raise CliError: the headers do not tell how to know a complete body from an interrupted
-            one.
+        :raise CliError: with these headers, a client cannot distinguish a complete body from an
+            interrupted one.
         """
         length = self.header("Content-Length")
         if self.header("Transfer-Encoding"):
@@ -58,8 +57,8 @@ class Response:
 
     def body(self) -> Iterator[bytes]:
         """
-        :return: the body in pieces; it is complete when the iterator ends.
-        :raise CliError: it was interrupted, it stalled, or it is malformed.
+        :return: the bytes of the body, which is complete when the iterator ends.
+        :raise CliError: the body was interrupted, stalled, or is malformed.
         """
         length = self.length
         received = 0
@@ -80,9 +79,9 @@ class Response:
 
     def json(self, limit: int) -> object:
         """
-        :param limit: how many bytes a body may have.
-        :return: what the body says.
-        :raise CliError: it is not complete, not JSON, or too long.
+        :param limit: maximum length of the body in bytes.
+        :return: the JSON value of the body.
+        :raise CliError: the body is incomplete, not JSON, or too long.
         """
         data = bytearray()
         for piece in self.body():
@@ -96,7 +95,7 @@ class Response:
         return value
 
     def close(self) -> None:
-        """Close the connection, whether all of the body has been read or not."""
+        """Close the connection, even if the body has not been read to its end."""
         self._connection.close()
 
     def __enter__(self) -> Self:

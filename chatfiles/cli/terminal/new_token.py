@@ -25,11 +25,11 @@ save_token_option = click.option(
 class NewToken:
     """
     Receives a token that is about to be created; a context manager.  It creates the token's file
-    before the request, so that no token is created that cannot be saved, and removes it if no token
-    came.
+    before the request, so that no token is created that cannot be saved.  It removes the file if no
+    token arrives.
 
     :param member: the member of the response that holds the token.
-    :param path: a file that does not exist, or ``None`` to show the token.
+    :param path: a file that does not exist; ``None`` to show the token.
     """
 
     def __init__(self, member: str, path: str | None) -> None:
@@ -39,7 +39,11 @@ class NewToken:
         self._kept = False
 
     def __enter__(self) -> Self:
-        """:raise CliError: the file cannot be created."""
+        """
+        Create the file.
+
+        :raise CliError: it cannot be created.
+        """
         if self._path is not None:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             try:
@@ -56,12 +60,11 @@ class NewToken:
 
     def show(self, answer: dict[str, Any], names: tuple[str, ...], *, as_json: bool) -> None:
         """
-        Save or print the token, and print the rest.
+        Save or print the token in the platform's response, and print other members of it.
 
-        :param answer: the platform's response.
-        :param names: its members to show besides the token.
-        :param as_json: whether to print all of it as JSON.
-        :raise CliError: there is no token in it, or it cannot be written.
+        :param names: the members to show besides the token.
+        :param as_json: whether to print all members as JSON.
+        :raise CliError: the response has no token, or the token cannot be written.
         """
         secret = answer.get(self._member)
         if not isinstance(secret, str) or not secret:

@@ -1,5 +1,5 @@
 """
-How far a transfer is, on standard error.
+Shows the progress of a transfer on standard error.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def format_size(count: int) -> str:
 
 class ProgressBar:
     """
-    A bar for one transfer, or for one after the other; a context manager that removes it.
+    A bar for one transfer and its retries.  As a context manager, it removes the bar at the end.
 
     :param label: what is transferred.
-    :param shown: whether there is a terminal to show it; otherwise nothing is written.
+    :param shown: whether there is a terminal to show it on; otherwise nothing is written.
     """
 
     def __init__(self, label: str, *, shown: bool) -> None:
@@ -41,18 +41,23 @@ class ProgressBar:
         self._bar: tqdm[None] | None = None
 
     def begin(self, done: int, total: int | None) -> None:
-        """Show a new bar: *done* bytes are here already, of *total* if that is known."""
+        """
+        Show a new bar.
+
+        :param done: bytes that have been transferred already.
+        :param total: bytes of the whole transfer; ``None`` if not known.
+        """
         self._close()
         if self._shown:
             self._bar = _make_bar(self._label, done, total)
 
     def advance(self, count: int) -> None:
-        """Show that *count* more bytes are done."""
+        """Show that *count* more bytes have been transferred."""
         if self._bar is not None:
             self._bar.update(count)
 
     def retrying(self, error: CliError, pause: int) -> None:
-        """Remove the bar, and say what failed and that it is tried again in *pause* seconds."""
+        """Remove the bar, and print what failed and that a retry follows in *pause* seconds."""
         self._close()
         if self._shown:
             click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
@@ -73,7 +78,7 @@ def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:
     from tqdm import tqdm  # noqa: PLC0415 - slow to import, and only terminals need it
 
     class Bar(tqdm):  # type: ignore[type-arg]  # not subscriptable at run time
-        """Its ``__del__`` reads `disable`, also when Ctrl-C comes before ``__init__`` set it."""
+        """Its ``__del__`` reads `disable`, even if Ctrl-C arrives before ``__init__`` sets it."""
 
         disable = True
 

@@ -1,7 +1,7 @@
 """
-Replaces the standard streams of a process that was started without some of them (``>&-``).
+Replaces standard streams that were closed when the process started (``>&-``).
 
-Python sets each of those to ``None``, and the kernel gives its descriptor to the next opened file.
+Python sets such a stream to ``None``, and the kernel gives its descriptor to the next opened file.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def complete_streams() -> None:
     """
     Connect a closed standard input or standard error to the null device.
 
-    :raise CliError: standard output is closed: the result, perhaps a token that is shown only once,
-        would be lost.
+    :raise CliError: standard output is closed, so the result would be lost; it may be a token that
+        is shown only once.
     """
     if sys.stdin is None:
         sys.stdin = _nothing(0, "r")
@@ -34,8 +34,10 @@ def complete_streams() -> None:
 
 def not_written(error: OSError) -> CliError:
     """
-    Discard what standard output did not take, or Python would write it again when it ends.
+    Discard the data that could not be written to standard output.  Otherwise Python would write it
+    again when it ends.
 
+    :param error: why it could not be written.
     :return: the error to show.
     """
     with open(os.devnull, "wb") as nowhere, suppress(UnsupportedOperation):
@@ -44,7 +46,7 @@ def not_written(error: OSError) -> CliError:
 
 
 def _nothing(descriptor: int, mode: str) -> TextIO:
-    """:return: the null device, open as *descriptor*, which children inherit."""
+    """:return: the null device, open as *descriptor*, which child processes inherit."""
     opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
     if opened == descriptor:
         os.set_inheritable(descriptor, True)

@@ -16,7 +16,12 @@ __all__ = ["as_object", "as_rows", "cell", "show_json", "show_object", "show_row
 
 
 def as_object(answer: object) -> dict[str, Any]:
-    """:return: *answer*.  :raise CliError: it is not a JSON object."""
+    """
+    Check that a JSON value is an object.
+
+    :return: the value.
+    :raise CliError: it is not an object.
+    """
     if not isinstance(answer, dict):
         raise untrusted("it is not a JSON object")
     return answer
@@ -24,9 +29,11 @@ def as_object(answer: object) -> dict[str, Any]:
 
 def as_rows(answer: object, key: str) -> list[dict[str, Any]]:
     """
-    :param key: the member under which a list may be wrapped in an object.
-    :return: the rows of a list.
-    :raise CliError: *answer* is not a list of objects.
+    Check that a JSON value is a list of objects, or an object with such a list.
+
+    :param key: the member of the object that holds the list.
+    :return: the list.
+    :raise CliError: there is no list of objects.
     """
     rows = answer.get(key) if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
@@ -77,7 +84,7 @@ def show_rows(
     Print *rows* as a table or as JSON.
 
     :param columns: see `table`.
-    :param empty: what to write to standard error if there are no rows.
+    :param empty: the text for standard error if a table has no rows.
     """
     if as_json:
         show_json(rows)

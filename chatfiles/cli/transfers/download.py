@@ -1,9 +1,9 @@
 """
-Downloads one file, with as many requests as it takes.
+Downloads one file, with as many requests as necessary.
 
 An interrupted transfer continues where it stopped only if the server can prove that the rest
 belongs to the same version of the file: ``Range`` with ``If-Range`` and a strong validator
-(RFC 9110, 13.1.5).  Otherwise it begins again.
+(RFC 9110, 13.1.5).  Otherwise it starts again from the beginning.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from chatfiles.cli.transfers.output_file import Sink
 
 __all__ = ["DEFAULT_RETRIES", "Download", "Progress", "download_route"]
 
-#: How often in a row a failed attempt is repeated, unless the user says.
+#: Maximum number of retries in a row, unless the user sets another.
 DEFAULT_RETRIES = 3
-#: Seconds between two attempts: twice as long each time, up to this.
+#: Longest pause in seconds between two attempts; each pause is twice as long as the last one.
 LONGEST_PAUSE = 30
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
@@ -30,16 +30,21 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Progress(Protocol):
-    """Receives how far a transfer is."""
+    """Is notified of the progress of a transfer."""
 
     def begin(self, received: int, total: int | None) -> None:
-        """A response has begun: *received* bytes are here already, of *total* if known."""
+        """
+        A response has begun.
+
+        :param received: bytes that have been written already.
+        :param total: bytes of the whole file; ``None`` if not known.
+        """
 
     def advance(self, count: int) -> None:
         """*count* more bytes have been written."""
 
     def retrying(self, error: CliError, pause: int) -> None:
-        """An attempt has failed; another will be made in *pause* seconds."""
+        """An attempt has failed with *error*; the next one begins in *pause* seconds."""
 
 
 def download_route(workspace: str, path: bytes) -> str:
@@ -55,11 +60,12 @@ class Download:
     """
     The download of one file.
 
+    :param client: sends the requests.
     :param route: see `download_route`.
     :param sink: receives the bytes.
     :param progress: is notified of each step.
     :param pause: sleeps for a number of seconds.
-    :ivar received: how many bytes are in the sink.
+    :ivar received: bytes that have been written to the sink.
     """
 
     def __init__(
@@ -85,10 +91,10 @@ class Download:
         """
         Fetch the whole file.
 
-        :param retries: how many attempts in a row may fail for a passing reason before it gives up;
-            an attempt that continued the same version and received more of it resets the count.
-            ``None``: `DEFAULT_RETRIES`, but none before a first response has begun.
-        :raise CliError: not all of the file came.
+        :param retries: how many retries in a row are made after transient errors.  An attempt that
+            continued the same version and received more of it resets the count.  ``None`` means
+            `DEFAULT_RETRIES`, but no retry before a first response has begun.
+        :raise CliError: the file was not received completely.
         """
         most = DEFAULT_RETRIES if retries is None else retries
         failures = 0

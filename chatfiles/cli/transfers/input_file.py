@@ -1,5 +1,5 @@
 """
-What an upload reads: files that must not change meanwhile, or a pipe.
+The input of an upload: a file that must not change while it is read, or a pipe.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from chatfiles.cli.http.multipart_form import Wait
 
 __all__ = ["STDIN", "Source"]
 
-#: Means standard input on the command line.
+#: The name of standard input on the command line.
 STDIN = "-"
-#: Bytes read at once.
+#: Maximum bytes of one read.
 BLOCK = 256 * 1024
 
 
 class Source:
     """
-    One opened file to send; a context manager that closes it.
+    One open file to send.  As a context manager, it closes the file at the end.
 
     :param path: a file, a pipe, a device, or ``-``.
-    :param name: its name in the form; the last segment of *path* unless given.
-    :ivar label: what to call it in messages.
+    :param name: its name in the form; by default the last segment of *path*.
+    :ivar label: its name in messages.
     :ivar name: its name in the form, in bytes.
-    :ivar size: bytes of a regular file behind its current position; otherwise ``None``.
+    :ivar size: bytes of a regular file after its current position; otherwise ``None``.
     :ivar sent: how many bytes have been read.
-    :ivar digest: the SHA-256 of those.
+    :ivar digest: the SHA-256 of these bytes.
     :raise CliError: it cannot be read.
     """
 
@@ -55,7 +55,7 @@ class Source:
         """
         See `multipart_form.Part`.
 
-        :raise CliError: it cannot be read, or it has changed since it was opened.
+        :raise CliError: the file cannot be read, or has changed since it was opened.
         """
         source = self._until_end(wait) if self.size is None else self._counted(self.size)
         try:
@@ -75,7 +75,7 @@ class Source:
         while True:
             wait(self._file.fileno())
             piece: bytes | None = self._file.read(BLOCK)
-            if piece is None:  # a non-blocking pipe, and another process has emptied it
+            if piece is None:  # a non-blocking pipe that another process has emptied
                 continue
             if not piece:
                 return

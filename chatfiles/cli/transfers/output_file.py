@@ -1,5 +1,5 @@
 """
-Where a download is written: a file that appears only when it is complete, or standard output.
+The output of a download: a file that appears only when it is complete, or standard output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
 
 #: Bytes of the final name that the temporary name keeps, so that it has at most NAME_MAX (255).
 NAME_KEPT = 200
-#: What `os.link` fails with on file systems that have no hard links.
+#: Errors of `os.link` on file systems that have no hard links.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 
 
@@ -40,7 +40,7 @@ def choose_path(output: str | None, name: str | None) -> str:
     :param output: the value of ``-o``: a file, a directory, or ``None`` for the current directory.
     :param name: see `file_name`.
     :return: the path of the file to write.
-    :raise CliError: a name is needed and there is none.
+    :raise CliError: *output* is empty, or a name is needed and there is none.
     """
     if output == "":
         raise CliError("-o must not be empty", Exit.USAGE, hint="-o . saves in this directory")
@@ -54,20 +54,28 @@ def choose_path(output: str | None, name: str | None) -> str:
 
 
 class Sink(Protocol):
-    """What a download writes to."""
+    """The output of a download."""
 
     def write(self, piece: bytes) -> None:
-        """Take the next bytes.  :raise CliError: they cannot be written."""
+        """
+        Write the next bytes.
+
+        :raise CliError: they cannot be written.
+        """
 
     def restart(self) -> None:
-        """Discard what was written.  :raise CliError: it cannot be taken back."""
+        """
+        Discard the bytes that were written.
+
+        :raise CliError: they cannot be discarded.
+        """
 
 
 class PipeSink:
     """
     Writes to standard output at once.
 
-    :param stream: its binary stream.
+    :param stream: the binary stream of standard output.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -75,7 +83,7 @@ class PipeSink:
         self._written = False
 
     def write(self, piece: bytes) -> None:
-        """See `Sink`; if the reader has closed the pipe, it raises `BrokenPipeError`."""
+        """See `Sink`.  Raises `BrokenPipeError` if the reader has closed the pipe."""
         self._written = True
         try:
             self._stream.write(piece)
@@ -96,12 +104,12 @@ class PipeSink:
 
 class FileSink:
     """
-    A file under a temporary name beside its final one; a context manager that removes it unless
-    `publish` was called.
+    A file with a temporary name in the directory of its final name.  As a context manager, it
+    removes the temporary name at the end.
 
     :param path: the final name.
     :param force: whether it may replace a regular file.
-    :raise CliError: the name is taken, or no file can be created there.
+    :raise CliError: the final name exists, or no file can be created there.
     """
 
     def __init__(self, path: str, *, force: bool) -> None:
@@ -136,9 +144,9 @@ class FileSink:
 
     def publish(self) -> None:
         """
-        Flush the file to disk and give it its final name.
+        Flush the file to the disk and give it its final name.
 
-        :raise CliError: the name has been taken meanwhile, or the disk failed.
+        :raise CliError: another process has created a file with this name, or the disk failed.
         """
         try:
             with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
@@ -154,7 +162,7 @@ class FileSink:
             os.replace(self._temporary, self.path)
             return
         try:
-            os.link(self._temporary, self.path)  # leaving removes the temporary name
+            os.link(self._temporary, self.path)  # __exit__ removes the temporary name
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
@@ -162,7 +170,10 @@ class FileSink:
                 self._claim_and_replace()
 
     def _claim_and_replace(self) -> None:
-        """Where a name cannot be given in one step: so that nothing of others is replaced."""
+        """
+        Create the final name as an empty file, then replace that file.  This is for file systems
+        where a file cannot be named in one step, and never replaces another process's file.
+        """
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode))
         try:
             os.replace(self._temporary, self.path)
@@ -201,12 +212,13 @@ def _taken(path: str) -> CliError:
 
 def _mode_for(path: str, *, force: bool) -> int:
     """
-    :return: the new file's permissions: those of the file it replaces, or what the umask allows.
+    :return: the new file's permissions: those of the file that it replaces, or those that the umask
+        allows.
     :raise CliError: *path* exists and must not be replaced.
     """
     try:
         there = os.lstat(path)
-    except OSError:  # absent or not visible to us: creating the file will tell
+    except OSError:  # missing, or not accessible: creating the file reports which
         umask = os.umask(0o077)
         os.umask(umask)
         return 0o666 & ~umask

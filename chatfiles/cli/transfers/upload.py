@@ -1,5 +1,6 @@
 """
-A form on its way to the platform: announced before it is sent, and stopped by an early response.
+Uploads a form.  The upload asks the platform before it sends a large body, and an early response
+stops it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from chatfiles.cli.http.response import Response
 
 __all__ = ["Upload"]
 
-#: Bytes of a body from which on it pays to ask first whether the server wants it.
+#: Minimum bytes of a body for which the request has ``Expect: 100-continue``.
 WORTH_ASKING = 1024 * 1024
-#: Seconds that a server has to send ``100 Continue`` before it gets the body all the same.
+#: Seconds to wait for ``100 Continue``; after that the body is sent without it.
 CONTINUE_TIMEOUT = 1.0
 
 
@@ -26,9 +27,10 @@ class Upload:
     """
     One request with a form as its body.
 
-    :param form: what is sent.
+    :param form: the form to send.
     :param advance: called with the number of bytes that have just been sent.
-    :ivar complete: whether all bytes of the files have been sent, so that a success can be true.
+    :ivar complete: whether all bytes of the files have been sent.  A success before that is not
+        credible.
     """
 
     def __init__(self, form: Form, advance: Callable[[int], object]) -> None:
@@ -40,10 +42,12 @@ class Upload:
 
     def post(self, client: Client, route: str) -> Response:
         """
-        :param route: below the platform's base URL.
-        :return: the response, whatever its status.  It may have come before the body was
-            `complete`.  The one who asked closes it.
-        :raise CliError: there was none, or a file could not be sent.
+        Send the form.
+
+        :param route: the path below the platform's base URL.
+        :return: the response, with any status, to be closed after use.  It may have come before the
+            body was `complete`.
+        :raise CliError: there was no response, or a file could not be sent.
         """
         headers = {"Accept": "application/json", "Content-Type": self._form.content_type}
         if self._form.length is None:
@@ -59,7 +63,7 @@ class Upload:
             connection.wait_for_continue(CONTINUE_TIMEOUT)
         for block in self._form.blocks(connection.wait_readable):
             self._send_block(connection, block)
-        self.complete = True  # the first bytes of the closing can tell a server that it has all
+        self.complete = True  # a server may see the end of the form in the first closing bytes
         self._send_block(connection, self._form.closing)
 
     def _send_block(self, connection: Connection, block: bytes) -> None:
@@ -68,7 +72,7 @@ class Upload:
         self._advance(len(block))
 
     def _failed(self, error: OSError) -> CliError:
-        """:return: the error for a connection that gave no response."""
+        """:return: the error for a connection that broke before there was a response."""
         stalled = isinstance(error, TimeoutError)
         if self.complete:
             why = "no answer came" if stalled else "the connection was cut"

@@ -1,5 +1,5 @@
 """
-Compares what the platform says it has stored with what was sent.
+Compares the files that the platform reports as stored with those that were sent.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from chatfiles.cli.transfers.input_file import Source
 
 __all__ = ["UploadResult", "read_result"]
 
-#: Bytes of a response that are read: 64 files need some 40 KiB.
+#: Maximum bytes of a response: 64 files need some 40 KiB.
 RESPONSE_LIMIT = 1024 * 1024
 _SCHEME = "workspace:"
 
 
 class UploadResult:
     """
-    A success that agrees with what was sent.
+    The result of an upload, which agrees with the files that were sent.  The platform's JSON object
+    is stored as `answer`.
 
-    :param answer: the platform's JSON object.
-    :param sources: what was sent, to the end.
-    :ivar answer: the whole object.
+    :param sources: the files, which were sent to their ends.
     :ivar paths: the virtual paths of the files, in the order in which they were sent.
-    :ivar proven: whether a digest came back for each file; otherwise only the sizes have been
-        compared, because older platforms send no digests.
-    :raise CliError: something else has been stored.
+    :ivar proven: whether the response has a digest for each file; otherwise only the sizes have
+        been compared, because older platforms send no digests.
+    :raise CliError: the stored files differ, or the response is malformed.
     """
 
     def __init__(self, answer: dict[str, Any], sources: Sequence[Source]) -> None:
@@ -45,9 +44,10 @@ class UploadResult:
 
 def read_result(response: Response, sources: Sequence[Source]) -> UploadResult:
     """
-    :param response: one with status 200.
-    :param sources: what was sent, to the end.
-    :raise CliError: something else has been stored, or the response is not a platform's.
+    :param response: a response with status 200.
+    :param sources: the files, which were sent to their ends.
+    :return: the result.
+    :raise CliError: the stored files differ, or the response is malformed.
     """
     return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
 

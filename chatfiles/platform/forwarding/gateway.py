@@ -1,6 +1,6 @@
 """
-The way from the platform to a workspace, through treq: what is asked of it, and which of its
-answers are believed (reference/resolution, "Accepted responses").
+Sends requests to workspaces through treq, and checks their responses (reference/resolution,
+"Accepted responses").
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from chatfiles.rules.query import encode_query_value
 
 __all__ = ["WorkspaceGateway", "discard", "part_of"]
 
-#: Tells the workspace that somebody else is behind us (RFC 9110, 7.6.3), whose progress we watch.
+#: Shows the workspace that this is a gateway (RFC 9110, 7.6.3).  It watches the client's progress.
 VIA = b"1.1 chatfiles"
-#: The conditional fields that make a 304 an answer (RFC 9110, 15.4.5).
+#: The conditional request headers to which 304 is a valid response (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
 
 
 class _ReadyURL(EncodedURL):
     """
-    A URL in its final form.  treq would otherwise parse every one anew, its host through IDNA: half
-    of what treq costs.
+    A URL in its final form.  Otherwise treq would parse every URL again, and its host through IDNA,
+    which takes half of treq's time.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,7 +52,9 @@ class _ReadyURL(EncodedURL):
 @implementer(IWorkspaceGateway)
 class WorkspaceGateway:
     """
-    :param agent: dials workspaces; see `chatfiles.platform.upstream.agent`.
+    Sends requests to workspaces.
+
+    :param agent: connects to workspaces; see `chatfiles.platform.upstream.agent`.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -60,12 +62,12 @@ class WorkspaceGateway:
 
     async def read(self, target: WorkspaceAddress, read: DownloadRequest) -> IResponse:
         """
-        Ask *target* for a file.
+        Request a file from *target*.
 
-        :return: the head of an answer that may be relayed, or a 401; its body is still to be taken
-            or `discard`\\ ed.
-        :raise UpstreamFailed: unreachable, or answered badly.
-        :raise UpstreamTimeout: no answer in time.
+        :return: a response that may be relayed, or a 401, once its headers are complete.  Its body
+            must be read, or given up with `discard`.
+        :raise UpstreamFailed: the workspace is unreachable, or its response is not acceptable.
+        :raise UpstreamTimeout: no response in time.
         """
         query = "path=" + encode_query_value(read.path)
         if read.disposition is not None:
@@ -86,11 +88,12 @@ class WorkspaceGateway:
 
     async def store(self, target: WorkspaceAddress, store: UploadRequest) -> IResponse:
         """
-        Send *target* an upload.
+        Send an upload to *target*.
 
-        :return: the head of its answer, which may come before all of the body was sent.
-        :raise UpstreamFailed: unreachable, or answered badly.
-        :raise UpstreamTimeout: no answer in time.
+        :return: its response once the headers are complete, which may be before all of the body was
+            sent.
+        :raise UpstreamFailed: the workspace is unreachable, or its response is not acceptable.
+        :raise UpstreamTimeout: no response in time.
         """
         url = target.url.join(b"/internal/chat/uploads/ingest")
         headers = Headers({b"Content-Type": [store.content_type]})
@@ -114,7 +117,7 @@ class WorkspaceGateway:
         headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
         headers.setRawHeaders(b"Via", [VIA])
         headers.setRawHeaders(OWNER, [target.workspace_id.hex.encode("ascii")])
-        # The client's own follow-ups are all turned off: no redirects, no buffering, no cookies.
+        # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
         response: IResponse = await self._client.request(
             method.decode("ascii"),
             _ReadyURL(url.decode("ascii")),
@@ -127,7 +130,7 @@ class WorkspaceGateway:
 
 
 def _check_read(read: DownloadRequest, response: IResponse) -> None:
-    """:raise UpstreamFailed: the answer is none to what was asked."""
+    """:raise UpstreamFailed: *response* is not a valid response to *read*."""
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
         raise answered_badly(f"status {code}")
@@ -155,7 +158,7 @@ def _check_part(read: DownloadRequest, response: IResponse) -> None:
 
 
 def part_of(response: IResponse) -> Part | None:
-    """:return: the part that a 206 gives; ``None`` when it is not exactly one part."""
+    """:return: the part that a 206 holds; ``None`` if *response* does not hold exactly one part."""
     values: Sequence[bytes] = response.headers.getRawHeaders(b"content-range", ())
     return parse_content_range(values) if response.code == 206 else None
 
@@ -167,5 +170,5 @@ class _Discard(Protocol):
 
 
 def discard(response: IResponse) -> None:
-    """Do without the body of *response*, and close its connection."""
+    """Discard the body of *response*, and close its connection."""
     response.deliverBody(_Discard())

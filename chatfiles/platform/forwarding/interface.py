@@ -1,5 +1,5 @@
 """
-The interface of the way from the platform to the workspaces.
+The interface through which the platform sends requests to workspaces.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ __all__ = ["IWorkspaceGateway"]
 
 
 class IWorkspaceGateway(Interface):
-    """The way from the platform to the workspaces."""
+    """Sends requests to workspaces."""
 
     def read(target: WorkspaceAddress, read: DownloadRequest) -> Awaitable[IResponse]:
         """
-        Ask a workspace for a file.
+        Request a file from a workspace.
 
-        :return: the head of its answer, an answer to what was asked; a 401 is left to the caller.
-        :raise chatfiles.errors.UpstreamFailed: unreachable, or answered badly.
-        :raise chatfiles.errors.UpstreamTimeout: no answer in time.
+        :return: a valid response to the request, or a 401, once its headers are complete.
+        :raise chatfiles.errors.UpstreamFailed: the workspace is unreachable, or its response is not
+            acceptable.
+        :raise chatfiles.errors.UpstreamTimeout: no response in time.
         """
 
     def store(target: WorkspaceAddress, store: UploadRequest) -> Awaitable[IResponse]:
         """
-        Send a workspace an upload; never twice.
+        Send an upload to a workspace.  It is never sent twice.
 
-        :return: the head of its answer, which may come before all of the body was sent.
-        :raise chatfiles.errors.UpstreamFailed: unreachable, or answered badly.
-        :raise chatfiles.errors.UpstreamTimeout: no answer in time.
+        :return: its response once the headers are complete, which may be before all of the body was
+            sent.
+        :raise chatfiles.errors.UpstreamFailed: the workspace is unreachable, or its response is not
+            acceptable.
+        :raise chatfiles.errors.UpstreamTimeout: no response in time.
         """

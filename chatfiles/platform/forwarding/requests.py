@@ -1,5 +1,5 @@
 """
-What the platform asks of a workspace.
+The platform's requests to a workspace.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ __all__ = ["DownloadRequest", "UploadRequest"]
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
     """
-    A download, as it is asked of a workspace.
+    A download request to a workspace.
 
     :param method: ``GET`` or ``HEAD``.
     :param path: the virtual path, bytes.
-    :param disposition: ``inline`` when the caller asked for viewing, else ``None``.
-    :param fields: the caller's header fields; only some are forwarded.
-    :param request_id: goes along.
+    :param disposition: ``inline`` if the client asked to view the file, else ``None``.
+    :param fields: the client's headers; only some are forwarded.
+    :param request_id: is forwarded.
     """
 
     method: bytes
@@ -34,10 +34,11 @@ class DownloadRequest:
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
     """
-    An upload, as it is asked of a workspace.
+    An upload request to a workspace.
 
-    :param content_type: of the body, with its boundary.
-    :param body: produces it.
+    :param content_type: the media type of the body, with its boundary.
+    :param body: produces the body.
+    :param request_id: is forwarded.
     """
 
     content_type: bytes

@@ -1,5 +1,5 @@
 """
-From a workspace's id to where it is and what opens it (reference/resolution, "Resolution table").
+Finds a workspace's URL and secret by its id (reference/resolution, "Resolution table").
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 
 __all__ = ["Resolver"]
 
-#: Seconds after which a workspace that has to register is expected to have done so.
+#: Seconds within which a workspace that must register is expected to do so.
 REGISTER_AGAIN = 30
 
-#: URLs whose verdict is remembered: it depends on nothing else.
+#: URLs whose validation result is cached: it depends on the URL only.
 _URLS = 4096
 
 _log = Logger()
@@ -31,11 +31,11 @@ _log = Logger()
 
 class Resolver:
     """
-    Finds workspaces that can be called.
+    Finds the URL and the secret of workspaces.
 
-    :param registry: where to look.
-    :param policy: which addresses a URL may name.
-    :param make_secret: mints an inbound secret for a workspace that has none.
+    :param registry: stores the workspaces.
+    :param policy: decides which addresses a URL may name.
+    :param make_secret: returns a new inbound secret, for a workspace that has none.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class Resolver:
 
     async def resolve(self, workspace_id: UUID, operation: str) -> WorkspaceAddress:
         """
-        :param operation: ``download`` or ``upload``, for the texts.
-        :return: where it is and what opens it.
-        :raise ChatfilesError: the row of the table that holds.
+        :param operation: ``download`` or ``upload``, for the error texts.
+        :return: the URL and the secret of the workspace.
+        :raise ChatfilesError: the workspace cannot be called; the resolution table lists the
+            errors.
         """
         workspace = await self._registry.workspace(workspace_id)
         if workspace is None:
@@ -67,9 +68,11 @@ class Resolver:
 
     async def again(self, target: WorkspaceAddress) -> WorkspaceAddress | None:
         """
-        Look once more, past every cache, after a workspace has refused our credential.
+        Read the registry again, without any cache, after a workspace refused its secret.
 
-        :return: the target if its secret has changed, else ``None``.
+        :param target: the address that was used.
+        :return: the new address if the secret has changed, else ``None``.
+        :raise ChatfilesError: the URL is not allowed, or the registry is unavailable.
         """
         fresh = await self._registry.fresh_workspace(target.workspace_id)
         if fresh is None or not fresh.url or not fresh.inbound_secret:
@@ -89,7 +92,11 @@ class Resolver:
         return url
 
     async def _enrol(self, workspace_id: UUID, operation: str) -> ChatfilesError:
-        """Mint a secret that the workspace will get when it next registers or heartbeats."""
+        """
+        Store a new secret, which the workspace receives with its next registration or heartbeat.
+
+        :return: the error for the client.
+        """
         try:
             await self._registry.ensure_secret(workspace_id, self._make_secret())
         except ChatfilesError:

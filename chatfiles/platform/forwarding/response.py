@@ -21,13 +21,13 @@ from chatfiles.streams.body_relay import BodyRelay
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
-#: Headers that mean something with some statuses only.
+#: Headers that have a meaning with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
 #: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110,
 #: 15.4.5).
 _OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
-# A media type that all clients read in the same way: behind a comma, browsers begin another one
-# (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
+# A media type that all clients read in the same way.  After a comma, browsers read another media
+# type (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
 _MEDIA_TYPE = re.compile(
     rb"([a-z0-9.+-]+/[a-z0-9.+-]+)(?:[ \t]*;[ \t]*[a-z0-9-]+=(?:[\w.:-]+|\"[\w.:-]+\"))*",
     re.ASCII | re.IGNORECASE,
@@ -44,10 +44,10 @@ _DISPOSITION = re.compile(
 
 def require_provable(request: Request, response: IResponse) -> None:
     """
-    Make sure that the client can tell a complete file from an interrupted one.  HTTP/1.0 has no
+    Check that the client can distinguish a complete file from an interrupted one.  HTTP/1.0 has no
     chunks, and a body that ends when the connection closes may be incomplete (RFC 9112, 8).
 
-    :raise VersionNotSupported: 505, the workspace sends chunks and the client speaks HTTP/1.0.
+    :raise VersionNotSupported: 505: the workspace sends chunks, and the client uses HTTP/1.0.
     """
     is_file = response.code in (200, 206) and request.method != b"HEAD"
     if is_file and response.length is UNKNOWN_LENGTH and request.clientproto == b"HTTP/1.0":
@@ -60,12 +60,12 @@ def require_provable(request: Request, response: IResponse) -> None:
 
 def copy_headers(request: Request, response: IResponse) -> None:
     """
-    Relay the status and the headers that are allowed.
+    Copy the status and the allowed headers of *response* to the platform's response.
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
-    # Twisted keeps Content-Length apart from the other headers.  It comes first: curl does not
-    # notice that a head was interrupted, but then it notices that the body is missing.
+    # Twisted keeps Content-Length apart from the other headers.  It is sent first: curl does not
+    # notice interrupted headers, but with a Content-Length it notices that the body is missing.
     if (
         response.length is not UNKNOWN_LENGTH
         and request.method != b"HEAD"
@@ -80,11 +80,11 @@ def copy_headers(request: Request, response: IResponse) -> None:
 
 def sanitize_headers(request: Request, name: bytes | None, inline: bool = False) -> None:
     """
-    Set the headers that decide what a browser does with the response.  A workspace belongs to its
-    owner: its response must not make a browser run anything in the origin of the platform.
+    Set the headers that decide what a browser does with the response.  The platform does not trust
+    a workspace: its response must not make a browser run code in the platform's origin.
 
-    :param name: the file name to offer if the workspace has sent no valid one; ``None`` if the
-        response is no file.
+    :param name: the file name to use if the workspace sent no valid one, bytes; ``None`` if the
+        response is not a file.
     :param inline: whether the client asked to view the file.
     """
     fields = request.fields
@@ -100,7 +100,7 @@ def sanitize_headers(request: Request, name: bytes | None, inline: bool = False)
             fields[b"Content-Disposition"] = file_headers.content_disposition(name, inline=shown)
     kept = request.code in (200, 206, 304)
     fields[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
-    if request.code == 304:  # more would change the client's stored response
+    if request.code == 304:  # more headers would change the client's stored response
         return
     fields[b"X-Content-Type-Options"] = b"nosniff"
     fields[b"Content-Security-Policy"] = (
@@ -112,20 +112,20 @@ async def relay_body(
     request: Request, response: IResponse, clock: IReactorTime, idle_timeout: float
 ) -> None:
     """
-    Send the body as fast as the client takes it.
+    Send the body of *response* as fast as the client takes it.
 
     :param idle_timeout: seconds without progress, on either side, after which the transfer is
         aborted; a trusted proxy has longer.
-    :raise UpstreamInterrupted: the workspace did not send all of it.
+    :raise UpstreamInterrupted: the workspace did not send the whole body.
     """
-    request.write(b"")  # the head
+    request.write(b"")  # sends the headers
     transfer = request.transfer
     relay = BodyRelay(request, _expected(response), transfer.set_backpressure)
     transfer.begin_body(relay)
     response.deliverBody(relay)
-    if not relay.done.called:  # else all of it came with its head
+    if not relay.done.called:  # otherwise the whole body came with the headers
         transfer.watch(clock, idle_timeout, relay.upstream_state, Outcome.UPSTREAM_STALLED)
-        # The client is late only while we wait for it.
+        # The client can time out only while the relay waits for it.
         transfer.watch_client(
             clock, idle_timeout, lambda taken: taken if relay.paused else object()
         )
@@ -134,8 +134,8 @@ async def relay_body(
 
 def _expected(response: IResponse) -> int | None:
     """
-    :return: bytes of the body; for a part that is sent in chunks, by its ``Content-Range``;
-        ``None`` if nothing announces them.
+    :return: the length of the body in bytes; for a part that is sent in chunks, from its
+        ``Content-Range``; ``None`` if no header announces it.
     """
     if response.length is not UNKNOWN_LENGTH:
         return int(response.length)

@@ -15,10 +15,10 @@ __all__ = ["WorkspaceAddress"]
 @dataclass(frozen=True, slots=True)
 class WorkspaceAddress:
     """
-    A workspace that can be called.
+    The address of a workspace.
 
-    :param url: where it is, well-formed; the address is judged again when it is dialled.
-    :param secret: what opens it.
+    :param url: a valid URL; its address is validated again at every connection.
+    :param secret: the inbound secret that the workspace accepts.
     """
 
     workspace_id: UUID

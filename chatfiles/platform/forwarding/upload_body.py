@@ -1,5 +1,5 @@
 """
-From a caller's request to a workspace: the body of the one as the body of the other, as it arrives.
+Relays the body of a client's upload to a workspace as it arrives.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ __all__ = ["UploadBody"]
 
 
 class NotWanted(Exception):
-    """The upstream takes no more of the body."""
+    """The client's body failed with an error that is not an `Exception`."""
 
 
 @implementer(IWatchfulBody)
 class UploadBody:
     """
-    Give one to treq.
+    The body of the request to the workspace, for treq.
 
-    The caller is asked for the body when the workspace is connected, not before.
+    The client's body is read only when the workspace is connected.
 
-    :param body: what the caller sends.
-    :param limit: bytes that it may have.
-    :ivar error: why it ended early, if that was not the workspace's doing.
+    :param body: the body that the client sends.
+    :param limit: its maximum length in bytes.
+    :ivar length: its length in bytes, or ``UNKNOWN_LENGTH``.
+    :ivar error: why the body ended early; ``None`` if it did not, or the workspace ended it.
     """
 
     def __init__(self, body: RequestBody, limit: int) -> None:
@@ -50,33 +51,37 @@ class UploadBody:
     # -- for the upstream (IWatchfulBody)
 
     def sending_to(self, transport: ITransport) -> None:
-        """What is written goes there."""
+        """Measure the progress by the bytes that the peer of *transport* has acknowledged."""
         self._taken = acknowledged(transport)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """The workspace is connected."""
+        """
+        The workspace is connected: write the body to *consumer*.
+
+        :return: fires when the whole body has been written; fails if the body ends early.
+        """
         self._consumer = consumer
         self._body.deliver(self)
         return self._done
 
     def pauseProducing(self) -> None:
-        """The workspace takes no more for now."""
+        """Pause: the workspace takes no more for now."""
         self._paused = True
         self._body.pause()
 
     def resumeProducing(self) -> None:
-        """It takes more."""
+        """Resume: the workspace takes more."""
         self._paused = False
         self._body.resume()
 
     def stopProducing(self) -> None:
-        """It takes no more at all; what the caller still sends is not for it."""
+        """Stop: the workspace takes no more.  The rest of the client's body is not sent to it."""
         self._consumer = None
 
-    # -- for the caller's body (BodyReceiver)
+    # -- for the client's body (BodyReceiver)
 
     def received(self, data: bytes) -> None:
-        """Some bytes of the body."""
+        """Send *data*, or end the body with 413 if it is larger than the limit."""
         if self._consumer is None:
             self._body.pause()
             return
@@ -87,24 +92,27 @@ class UploadBody:
             self._consumer.write(data)
 
     def finished(self) -> None:
-        """The body was complete."""
+        """The client has sent the whole body."""
         if self._consumer is not None:
             self._consumer = None
             self._done.callback(None)
 
     def failed(self, error: BaseException) -> None:
-        """The caller left, was too slow, or sent something malformed."""
+        """The client disconnected, was too slow, or sent a malformed body."""
         self._end(error if isinstance(error, Exception) else NotWanted())
 
-    # -- for who watches
+    # -- for the stall timeout
 
     def progress(self) -> Hashable:
-        """:return: changes unless we wait for the workspace, and it takes nothing."""
+        """
+        :return: a value that stays equal while the relay waits for the workspace and the workspace
+            takes nothing, and changes otherwise.
+        """
         waiting = self._paused and self._consumer is not None
         return (self._passed, self._taken()) if waiting else object()
 
     def give_up(self) -> None:
-        """The workspace has not taken a byte for too long."""
+        """End the body: the workspace has taken no byte for too long."""
         self._end(UpstreamTimeout("workspace stopped taking the upload"))
 
     def _end(self, error: Exception) -> None:

@@ -1,5 +1,5 @@
 """
-A registry that caches workspaces and tokens for as long as they are known to be current.
+A registry that caches workspaces and tokens while they are known to be current.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MOST = 100_000
 @implementer(IWorkspaceRegistry)
 class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: ignore[misc]
     """
-    Responds to `workspace` and `token` from memory when it can; *inner* does everything else.
+    Responds to `workspace` and `token` from memory if it can; *inner* does everything else.
 
-    When *inner* notifies of a change, the workspace and its tokens are dropped, or everything if
-    *inner* cannot tell what has changed.  A read that began before the change is not cached.  While
-    *inner* is not `watching`, nothing is cached, and nothing cached is used.  The absence of a
-    workspace or token is never cached: clients that guess would fill the memory.
+    When *inner* notifies of a change, the workspace and its tokens are dropped; if *inner* does not
+    name the workspace, everything is dropped.  A read that began before the change is not cached.
+    While *inner* is not `watching`, nothing is cached, and no cached value is used.  The absence of
+    a workspace or token is never cached: clients that guess ids would fill the memory.
 
     :param inner: the registry that is read.
     :param clock: the reactor.
@@ -57,31 +57,31 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         return self._tokens.get(digest) if self._inner.watching else None
 
     def workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
-        """As the interface says."""
+        """See `IWorkspaceRegistry`."""
         cached = self.cached_workspace(workspace_id)
         if cached is not None:
             return succeed(cached)
         return self._workspace_reads.read(workspace_id, lambda: self._inner.workspace(workspace_id))
 
     def fresh_workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
-        """As the interface says."""
+        """See `IWorkspaceRegistry`."""
         return self._workspace_reads.read_fresh(
             workspace_id, lambda: self._inner.fresh_workspace(workspace_id)
         )
 
     def token(self, digest: bytes) -> Awaitable[Token | None]:
-        """As the interface says."""
+        """See `IWorkspaceRegistry`."""
         cached = self.cached_token(digest)
         if cached is not None:
             return succeed(cached)
         return self._token_reads.read(digest, lambda: self._inner.token(digest))
 
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
-        """As the interface says.  What has changed is dropped before *changed* is called."""
+        """See `IWorkspaceRegistry`.  Outdated values are dropped before *changed* is called."""
         return self._subscribers.subscribe(changed)
 
     async def close(self) -> None:
-        """As the interface says."""
+        """See `IWorkspaceRegistry`."""
         await self._inner.close()
         self._unsubscribe()
         self._forget(None)

@@ -1,5 +1,5 @@
 """
-Reads that are shared by all who ask for the same key at the same time.
+Shares one read among all calls that need the same key at the same time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 __all__ = ["CoalescedReads"]
 
-#: Deferreds that are fired with one result in one turn of the reactor.  Firing a thousand of them
-#: in one turn would delay everything else.
+#: Deferreds that are fired with one result in one turn of the reactor.  A thousand of them in one
+#: turn would delay all other work.
 PER_TURN = 20
 
 K = TypeVar("K", bound=Hashable)
@@ -36,14 +36,16 @@ class CoalescedReads(Generic[K, V]):
 
     def read(self, key: K, start: Callable[[], Awaitable[V]]) -> Deferred[V]:
         """
-        :param start: starts a read; called if none for *key* can be shared.
-        :return: the result.  Cancelling it does not disturb the others who wait for the same read.
+        Read *key*, or share a read of it that is in progress.
+
+        :param start: starts a read; called if there is none to share.
+        :return: fires with the result.  Cancelling it does not affect other waiters for the read.
         """
         read = self._reads.get(key)
         return self.read_fresh(key, start) if read is None else read.wait()
 
     def read_fresh(self, key: K, start: Callable[[], Awaitable[V]]) -> Deferred[V]:
-        """As `read`, but always starts a read.  Later calls of `read` share it."""
+        """As `read`, but always start a new read.  Later calls of `read` share it."""
         read: _Read[V] = _Read(lambda: self._stop_sharing(key, read), self._clock)
         self._reads[key] = read
         waiting = read.wait()
@@ -61,7 +63,10 @@ class CoalescedReads(Generic[K, V]):
         return waiting
 
     def invalidate(self, key: K) -> None:
-        """What is being read for *key* may be outdated: neither share the result nor learn it."""
+        """
+        Neither share nor report the result of the read of *key* that is in progress: it may be
+        outdated.
+        """
         self._reads.pop(key, None)
 
     def invalidate_all(self) -> None:
@@ -80,7 +85,8 @@ class _Read(Generic[V]):
     """
     One read, and the Deferreds that wait for its result.
 
-    :param abandoned: called when the last of them was cancelled.
+    :param abandoned: called when the last of these Deferreds was cancelled.
+    :param clock: the reactor.
     """
 
     def __init__(self, abandoned: Callable[[], object], clock: IReactorTime) -> None:
@@ -90,11 +96,11 @@ class _Read(Generic[V]):
         self._delivery: Deferred[None] | None = None
 
     def deliver_from(self, result: Deferred[V]) -> None:
-        """:param result: is passed on to all who wait when it fires."""
+        """:param result: its value is given to all waiters when it fires."""
         self._delivery = result.addBoth(self._deliver)
 
     def wait(self) -> Deferred[V]:
-        """:return: the result."""
+        """:return: fires with the result."""
         waiting: Deferred[V] = Deferred(self._cancelled)
         self._waiting.append(waiting)
         return waiting
@@ -108,7 +114,7 @@ class _Read(Generic[V]):
 
     def _deliver(self, result: V | Failure) -> None:
         for _ in range(PER_TURN):
-            if not self._waiting:  # a callback may cancel others that wait
+            if not self._waiting:  # a callback may cancel other waiters
                 return
             self._waiting.pop(0).callback(result)
         self._clock.callLater(0, self._deliver, result)

@@ -18,7 +18,7 @@ def constraint_error(rule: str, missing: str | None) -> ChatfilesError:
     """
     :param rule: the constraint in the words of the database, without a value of the row.
     :param missing: the column that must not be NULL, if this is the constraint.
-    :return: the error.  Trying again will not help.
+    :return: the error.  A retry would fail in the same way.
     """
     if missing is None:
         return ConstraintViolated(detail=rule)

@@ -177,7 +177,7 @@ class IWorkspaceRegistry(Interface):
 
         :param digest: SHA-256 of the token.
         :param prefix: the first characters of the token, by which a person recognizes it.
-        :param scopes: what the token allows.
+        :param scopes: the operations that the token allows.
         :param name: a name that the client chose for the token.
         :param only_first: add it only if the workspace has no live token; this is atomic.
         :raise chatfiles.errors.Conflict: a token with this hash exists, revoked or not.

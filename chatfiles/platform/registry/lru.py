@@ -1,5 +1,5 @@
 """
-A cache of values that belong to workspaces, bounded by dropping the least recently used.
+A bounded cache of values that belong to workspaces.  It drops the least recently used value.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ V = TypeVar("V")
 
 class LRUCache(Generic[K, V]):
     """
-    The most recently used values.  Each belongs to one workspace.
+    Caches the most recently used values.  Each value belongs to one workspace.
 
-    :param most: how many values are kept.
+    :param most: the maximum number of values.
     """
 
     def __init__(self, most: int) -> None:
@@ -39,7 +39,7 @@ class LRUCache(Generic[K, V]):
         return found[0]
 
     def put(self, key: K, value: V, workspace_id: UUID) -> None:
-        """Keep *value* until it is dropped, or until *most* others have been used after it."""
+        """Cache *value* until it is dropped, or *most* other values have been used after it."""
         self.drop(key)
         self._values[key] = (value, workspace_id)
         self._keys.setdefault(workspace_id, set()).add(key)

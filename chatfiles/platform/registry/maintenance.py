@@ -24,7 +24,7 @@ __all__ = ["SchemaState", "SchemaTooNew", "visit_postgres", "visit_sqlite"]
 
 #: Seconds to wait for another process's lock, and for a connection.
 LOCK_TIMEOUT = 10.0
-#: Seconds for each statement of a migration, which may have a large table to index.
+#: Seconds for each statement of a migration, which may have to index a large table.
 MIGRATION_TIMEOUT = 3600.0
 
 

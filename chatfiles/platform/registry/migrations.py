@@ -27,7 +27,7 @@ class Migration:
     One step of the schema.
 
     :param version: 1 for the first migration, and so on without a gap.
-    :param name: what it is about, taken from the name of its file.
+    :param name: its subject, from the name of its file.
     :param sql: its statements.
     """
 

@@ -38,7 +38,7 @@ class OutageLog:
         change it.
 
         :param what: the name of the call.
-        :param error: what the call failed with; ``None`` if it succeeded.
+        :param error: the error of the call; ``None`` if it succeeded.
         """
         cause = error.__cause__ if isinstance(error, RegistryUnavailable) else error
         if isinstance(error, RegistryUnavailable | TimeoutError):

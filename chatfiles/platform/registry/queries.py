@@ -38,7 +38,7 @@ class Session(Protocol):
     sql: Statements
 
     def rows(self, sql: str, values: Values | None = None) -> Awaitable[Rows]:
-        """:return: the rows that *sql* gives."""
+        """:return: the result rows of *sql*."""
 
     def count(self, sql: str, values: Values) -> Awaitable[int]:
         """:return: how many rows *sql* has changed."""
@@ -48,22 +48,22 @@ class Session(Protocol):
 
 
 def unknown_workspace() -> BadRequest:
-    """:return: the error of a list that is to continue after a workspace that has never existed."""
+    """:return: the error for a list after a workspace that has never existed."""
     return BadRequest("after must be the id of a workspace", code="invalid_after")
 
 
 def workspace_exists() -> Conflict:
-    """:return: the error of creating a workspace whose id is in use."""
+    """:return: the error for creating a workspace whose id is in use."""
     return Conflict("a workspace with this id exists already")
 
 
 def token_exists() -> Conflict:
-    """:return: the error of adding a token that exists, perhaps revoked."""
+    """:return: the error for adding a token that exists, revoked or not."""
     return Conflict("this token exists already")
 
 
 def already_claimed() -> Conflict:
-    """:return: the error of claiming a workspace that has a live token."""
+    """:return: the error for claiming a workspace that has a live token."""
     return Conflict("the workspace has a token already")
 
 
@@ -78,7 +78,7 @@ async def workspace(db: Session, workspace_id: UUID, *, lock: bool = False) -> W
     """
     See `IWorkspaceRegistry.workspace`.
 
-    :param lock: nothing else changes the row until the transaction ends.
+    :param lock: whether to lock the row until the transaction ends.
     """
     sql = db.sql.workspace + db.sql.lock if lock else db.sql.workspace
     rows = await db.rows(sql, {"id": str(workspace_id)})
@@ -236,7 +236,8 @@ async def claim(
     create_name: str,
 ) -> Change[Workspace | None]:
     """See `IWorkspaceRegistry.claim`."""
-    # This comes first: it locks the row, so that nothing else adds a token before the commit.
+    # This comes first: it locks the row, so that no other transaction adds a token before the
+    # commit.
     registered, changed = await register(
         db,
         new.workspace_id,

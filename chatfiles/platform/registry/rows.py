@@ -1,5 +1,5 @@
 """
-Pure: converts rows of the registry to values, and values to what a row stores.
+Pure: converts rows of the registry to values, and values to columns of a row.
 
 Other programs may have written the rows, so every column is validated.  A row whose id is not a
 canonical UUID is ignored, an unknown scope grants nothing, and a time that cannot be parsed is
@@ -109,7 +109,7 @@ def parse_time(value: object) -> datetime | None:
 
 
 def format_time(time: datetime) -> str:
-    """:return: ISO 8601 in UTC, always of one length, so that the texts sort as the times do."""
+    """:return: ISO 8601 in UTC, always of the same length, so that texts sort like their times."""
     return utc(time).isoformat(timespec="microseconds")
 
 

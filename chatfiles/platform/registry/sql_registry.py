@@ -27,8 +27,8 @@ class SQLRegistry:
     The methods of `IWorkspaceRegistry` that use the database.  A subclass runs them by implementing
     `_read` and `_change`.
 
-    :param now: gives the current time, aware.
-    :param new_id: gives the id of a new token.
+    :param now: returns the current time, with its time zone.
+    :param new_id: returns the id of a new token.
     :param subscribers: are notified of changes.
     """
 
@@ -50,7 +50,7 @@ class SQLRegistry:
 
     def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
         """
-        Run *query*, perhaps twice: again on another connection if the first one is lost.
+        Run *query*.  It may be run again on another connection if the first one is lost.
 
         :param what: the name of the call in the log.
         """
@@ -58,8 +58,8 @@ class SQLRegistry:
 
     def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
         """
-        Run *change* in a transaction.  Notify of the workspaces that it has changed, and then give
-        its result.
+        Run *change* in a transaction, notify the subscribers of the workspaces that it has changed,
+        and return its result.
 
         :param what: the name of the call in the log.
         """

@@ -1,13 +1,14 @@
 """
 Every SQL statement of the registry, by name.
 
-They are written for SQLite.  PostgreSQL uses the same, except for a few that need its own syntax.
+They are written for SQLite.  PostgreSQL uses the same statements, except for a few that need its
+own syntax.
 Parameters are named in the statements.  Results are described here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
   last_heartbeat_at``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
-- a change gives only the number of rows it has changed.  The transaction reads them afterwards, so
+- a change returns only the number of changed rows.  The transaction reads them afterwards, so
   that no dialect needs ``RETURNING``.
 
 A workspace is *live* unless its status is ``removed``; NULL is live.  A token is live unless it has
@@ -15,7 +16,8 @@ a ``revoked_at``.  The status may be an enum, which can be compared only with it
 the casts to text.
 """
 
-# These are names of statements, not passwords, and all that is inserted into them is from here.
+# These are names of statements, not passwords.  Only constants of this module are inserted into
+# them.
 # ruff: noqa: S105, S106, S608
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ _TOKEN = """
     FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
     WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
 
-# As in the index.  Rows whose age is not known come first.
+# The same expression as in the index.  Rows whose age is not known come first.
 _AGE = "coalesce(created_at, '-infinity')"
 _IN_ORDER = f"ORDER BY {_AGE}, id LIMIT :limit"
 _AFTER = f"({_AGE}, id) > (:age, :id)"

@@ -49,10 +49,10 @@ class Subscribers:
 
     def notify(self, workspace_id: UUID | None) -> None:
         """
-        Notify every subscriber.  A subscriber that raises is logged; the others are notified all
-        the same.
+        Notify every subscriber.  If a subscriber raises, the error is logged, and the others are
+        still notified.
 
-        :param workspace_id: what has changed; ``None`` if any workspace may have changed.
+        :param workspace_id: the workspace that has changed; ``None`` if any may have changed.
         """
         for key, changed in list(self._subscriptions.items()):
             if key in self._subscriptions:

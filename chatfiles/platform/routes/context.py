@@ -1,5 +1,5 @@
 """
-What the handlers of the platform's routes work with.
+The context of the platform's routes: the objects that their handlers use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["PlatformContext", "UploadLimits"]
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
     """
-    What one upload may contain, in bytes and in numbers of files.
+    The limits of one upload, in bytes and in numbers of files.
     """
 
     per_file_bytes: int
@@ -35,17 +35,19 @@ class UploadLimits:
 @dataclass(frozen=True, slots=True)
 class PlatformContext:
     """
-    :param registry: the workspaces and their tokens.
+    The objects that the handlers use.
+
+    :param registry: stores the workspaces and their tokens.
     :param authenticator: checks credentials.
-    :param heartbeats: when each workspace was last heard of.
+    :param heartbeats: buffers the time of each workspace's last heartbeat.
     :param resolver: finds the address of a workspace.
     :param gateway: sends requests to workspaces.
-    :param check_url: raises `ValueError` with the reason if a workspace may not have that URL;
+    :param check_url: raises `ValueError` with the reason if a workspace may not have this URL;
         looks up its host name.
-    :param clock: for timers.
+    :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
-    :param limits: of uploads.
-    :param make_secret: makes tokens and inbound secrets.
+    :param limits: the limits of one upload.
+    :param make_secret: returns a new token or inbound secret.
     """
 
     registry: IWorkspaceRegistry

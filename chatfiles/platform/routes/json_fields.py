@@ -1,5 +1,5 @@
 """
-The members of the platform's JSON request bodies: each is judged in one place.
+Validates the members of the platform's JSON request bodies, each in one place.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ __all__ = [
     "time_text",
 ]
 
-#: Characters of a name or mode that are kept.
+#: Maximum length of a name or mode in characters.
 MAX_TEXT = 256
 
 
 def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:
     """
-    :return: the text of a member of a JSON body; ``None`` when it is absent or null.
-    :raise BadRequest: it is not text, or too long, or has control characters.
+    :param body: a JSON body.
+    :param name: a member of it.
+    :param limit: its maximum length in characters.
+    :return: the text of the member; ``None`` if it is absent or null.
+    :raise BadRequest: the member is not text, is too long, or has control characters.
     """
     value = body.get(name)
     if value is None:
@@ -43,15 +46,20 @@ def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str
 
 
 def printable_part(value: object, limit: int = MAX_TEXT) -> str:
-    """:return: what can be kept of *value* as a name; empty if it is no text."""
+    """
+    :return: the first *limit* characters of *value*, with spaces for control characters; empty if
+        *value* is not text.
+    """
     text = value if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text[:limit]).strip()
 
 
 def required_id(body: dict[str, Any], name: str) -> UUID:
     """
-    :return: the workspace id that a JSON body names.
-    :raise BadRequest: it is not a UUID.
+    :param body: a JSON body.
+    :param name: the member that holds a workspace id.
+    :return: the workspace id.
+    :raise BadRequest: the member is absent or is not a UUID.
     """
     value = body.get(name)
     workspace_id = parse_uuid(value) if isinstance(value, str) else None
@@ -66,8 +74,8 @@ async def allowed_url(
     """
     :param check_url: raises `ValueError` with the reason (reference/workspace-urls, "When it is
         checked").
-    :return: the ``url`` of a JSON body; ``None`` when it is absent, null or empty.
-    :raise BadRequest: it is not allowed.
+    :return: the ``url`` of a JSON body; ``None`` if it is absent, null or empty.
+    :raise BadRequest: the URL is not allowed.
     """
     url = optional_text(body, "url", MAX_URL_LENGTH)
     if not url:
@@ -81,8 +89,8 @@ async def allowed_url(
 
 def scopes_of(body: dict[str, Any]) -> frozenset[Scope]:
     """
-    :return: the ``scopes`` of a JSON body; all of them when it names none.
-    :raise BadRequest: they are not a list of known scopes.
+    :return: the ``scopes`` of a JSON body; all scopes if the member is absent or null.
+    :raise BadRequest: the member is not a list of known scopes.
     """
     given = body.get("scopes")
     if given is None:
@@ -99,5 +107,5 @@ def scopes_of(body: dict[str, Any]) -> frozenset[Scope]:
 
 
 def time_text(value: datetime | None) -> str | None:
-    """:return: a moment as JSON answers carry it (ISO 8601)."""
+    """:return: the time in the format of JSON responses (ISO 8601); ``None`` for ``None``."""
     return value.isoformat() if value is not None else None

@@ -24,19 +24,23 @@ from chatfiles.platform.routes.json_fields import (
 
 __all__ = ["heartbeat", "register"]
 
-#: The name of a token that a registration has made.
+#: The name of a token that a registration has created.
 FIRST_TOKEN = "first registration"  # noqa: S105 - no password
 
 
 async def register(context: PlatformContext, request: Request) -> JSONResponse:
-    """Store where the workspace is; send its secret, and its first token if it has none."""
+    """
+    Store the workspace's URL and delivery mode.
+
+    :return: the response, with the inbound secret, and with the first token if one was created.
+    """
     body = await read_json(request)
     workspace_id = required_id(body, "id")
     request.workspace = str(workspace_id)
     may_register = context.authenticator.for_registration
     await may_register(request, workspace_id)
     url = await allowed_url(body, context.check_url)
-    # Again: the look-up of the host name may have taken seconds.
+    # Check again: the look-up of the host name may have taken seconds.
     client = await may_register(request, workspace_id)
     mode = optional_text(body, "delivery_mode")
     place = {"url": url, "delivery_mode": mode if mode is not None else ("push" if url else None)}
@@ -51,9 +55,13 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
 
 
 async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
-    """Note that the workspace is alive; send its secret, which may have changed."""
+    """
+    Record that the workspace is alive.
+
+    :return: the response, with the inbound secret, which may have changed.
+    """
     workspace_id = required_id(await read_json(request), "workspace_id")
-    # The token may have been revoked while the body was on its way.
+    # Check again: the token may have been revoked before the body arrived.
     await context.authenticator.for_agent(request, workspace_id)
     workspace = await context.registry.workspace(workspace_id)
     if workspace is None:
@@ -66,7 +74,7 @@ async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
 async def _claim(
     context: PlatformContext, workspace_id: UUID, place: Mapping[str, Any], name: str
 ) -> JSONResponse:
-    """Register without a credential: only a workspace that still has no live token."""
+    """Register a workspace without a credential, if it still has no live token."""
     token = context.make_secret()
     try:
         workspace = await context.registry.claim(
@@ -96,7 +104,7 @@ async def _registered(
 
 
 async def _secret(context: PlatformContext, workspace: Workspace) -> str | None:
-    """:return: the workspace's inbound secret, made now if it has none."""
+    """:return: the workspace's inbound secret, which is created if it has none."""
     if workspace.inbound_secret:
         return workspace.inbound_secret
     secret: str | None = await context.registry.ensure_secret(workspace.id, context.make_secret())
@@ -114,6 +122,6 @@ async def _first_token(context: PlatformContext, workspace_id: UUID) -> str | No
 
 def _name(body: dict[str, Any], workspace_id: UUID) -> str:
     card = body.get("agent_card")
-    # The card belongs to the agent: nothing in it is a reason to refuse the registration.
+    # The agent decides what is in the card: no content of it may prevent the registration.
     name = printable_part(card.get("name")) if isinstance(card, dict) else ""
     return name or str(workspace_id)

@@ -1,5 +1,5 @@
 """
-``/workspaces/{workspace_id}/tokens``: what an administrator does with a workspace's tokens.
+``/workspaces/{workspace_id}/tokens``: an administrator lists, creates and revokes tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["create_token", "list_tokens", "revoke_token"]
 
 
 def _token_view(token: Token) -> dict[str, object]:
-    """What a response says about a token: never the token itself."""
+    """:return: the description of a token in a response, never with the token itself."""
     return {
         "id": str(token.id),
         "name": token.name,
@@ -33,7 +33,7 @@ def _token_view(token: Token) -> dict[str, object]:
 async def list_tokens(
     context: PlatformContext, _request: Request, workspace_id: UUID
 ) -> JSONResponse:
-    """The workspace's live tokens."""
+    """:return: a response with the workspace's live tokens."""
     if await context.registry.workspace(workspace_id) is None:
         raise error_texts.no_workspace()
     tokens = await context.registry.tokens(workspace_id)
@@ -43,7 +43,11 @@ async def list_tokens(
 async def create_token(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse:
-    """Add a token.  This is the only response that shows it."""
+    """
+    Add a token to the workspace.
+
+    :return: the response with the token; no other response shows it.
+    """
     body = await read_json(request, optional=True)
     scopes, name = scopes_of(body), optional_text(body, "name")
     text = context.make_secret()
@@ -59,7 +63,7 @@ async def create_token(
 async def revoke_token(
     context: PlatformContext, _request: Request, workspace_id: UUID, token_id: str
 ) -> JSONResponse:
-    """Revoke a token.  Transfers that are running continue."""
+    """Revoke a token.  Running transfers continue."""
     token_uuid = parse_uuid(token_id)
     if token_uuid is None or not await context.registry.revoke_token(workspace_id, token_uuid):
         raise NotFound("token not found", code="token_not_found")

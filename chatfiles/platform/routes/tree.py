@@ -1,9 +1,9 @@
 """
 The platform's table of routes.
 
-A handler is a coroutine function of the context, the request and the path's parameters.  When it is
-called, the client may use the route (see `chatfiles.platform.authentication.Access`), and
-``workspace_id`` is a UUID.
+A handler is a coroutine function of the context, the request and the path's parameters.  Before it
+is called, the client's access to the route has been checked (see
+`chatfiles.platform.authentication.Access`), and ``workspace_id`` has been parsed as a UUID.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def _check(platform: PlatformContext) -> None:
 #: A route whose requests are forwarded to a workspace.
 forwarded = partial(Route[Access], ends_with_client=True)
 
-#: Method, path, who may use it, name in the access log, handler.
+#: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", ANYONE, "", health("platform")),
     Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
@@ -68,8 +68,8 @@ ROUTES: tuple[Route[Access], ...] = (
 
 def platform_tree(context: PlatformContext) -> Router[Access]:
     """
-    :param context: what the handlers work with.
-    :return: the platform's resources; see `Router` for where they can be mounted.
+    :param context: passed to the handlers.
+    :return: the platform's resources; `Router` describes where they can be mounted.
     """
     return Router(ROUTES, partial(_dispatch, context))
 
@@ -77,7 +77,7 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
 async def _dispatch(
     context: PlatformContext, route: Route[Access], request: Request, parameters: Sequence[str]
 ) -> JSONResponse | None:
-    """Check who may use the route, then the id of the workspace, then call the handler."""
+    """Check the client's access, then the id of the workspace, then call the handler."""
     admit = context.authenticator.admit
     if not parameters:
         await admit(request, route.access)

@@ -1,6 +1,6 @@
 """
-``POST /workspaces/{workspace_id}/chat/uploads``: check an upload by its headers, then forward its
-body to the workspace while it arrives.  ``GET /uploads/limits``: what an upload may contain.
+``POST /workspaces/{workspace_id}/chat/uploads``: validate the headers of an upload, then forward
+its body to the workspace while it arrives.  ``GET /uploads/limits``: the limits of an upload.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def _forward(
 ) -> IResponse:
     """
     :return: the workspace's response.
-    :raise Exception: the body ended early on the client's side, or the workspace failed.
+    :raise Exception: the client's body ended early, or the workspace failed.
     """
     body = UploadBody(request.body, context.limits.per_request_bytes)
     content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
@@ -68,7 +68,7 @@ async def _forward(
 
 
 async def upload_limits(context: PlatformContext, _request: Request) -> JSONResponse:
-    """What an upload may contain."""
+    """:return: a response with the limits of an upload."""
     limits = context.limits
     return JSONResponse(
         200,

@@ -1,5 +1,5 @@
 """
-``/workspaces`` and ``/workspaces/{workspace_id}``: what an administrator does with workspaces.
+``/workspaces`` and ``/workspaces/{workspace_id}``: list, create, show and remove workspaces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_PAGE = 1000
 
 
 def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str, object]:
-    """What a response says about a workspace: never its secret."""
+    """:return: the description of a workspace in a response, never with its secret."""
     heard = context.heartbeats.latest(workspace.id)
     if heard is None or (workspace.last_heartbeat_at or heard) > heard:
         heard = workspace.last_heartbeat_at
@@ -66,7 +66,7 @@ def _after(query: Mapping[bytes, Sequence[bytes]]) -> UUID | None:
 
 
 async def list_workspaces(context: PlatformContext, request: Request) -> JSONResponse:
-    """All workspaces, or one page of them; ``next`` is in the response if more follow."""
+    """:return: a response with one page of workspaces, and with ``next`` if more follow."""
     query = parse_query(request.query)
     limit, after = _limit(query), _after(query)
     rows: Sequence[Workspace] = await context.registry.workspaces(limit=limit + 1, after=after)
@@ -78,7 +78,11 @@ async def list_workspaces(context: PlatformContext, request: Request) -> JSONRes
 
 
 async def create_workspace(context: PlatformContext, request: Request) -> JSONResponse:
-    """Add a workspace, with an inbound secret and its first token."""
+    """
+    Add a workspace, with an inbound secret and a first token.
+
+    :return: the response with the token.
+    """
     body = await read_json(request, optional=True)
     workspace_id = required_id(body, "id") if body.get("id") is not None else uuid4()
     url = await allowed_url(body, context.check_url)
@@ -100,8 +104,8 @@ async def create_workspace(context: PlatformContext, request: Request) -> JSONRe
 async def show_workspace(
     context: PlatformContext, _request: Request, workspace_id: UUID
 ) -> JSONResponse:
-    """One workspace."""
-    # What the cache remembers may lack the latest heartbeat.
+    """:return: a response with the description of one workspace."""
+    # A cached workspace may lack the latest heartbeat.
     workspace = await context.registry.fresh_workspace(workspace_id)
     if workspace is None:
         raise error_texts.no_workspace()

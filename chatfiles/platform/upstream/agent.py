@@ -1,9 +1,9 @@
 """
 The agent beneath treq: it sends requests to workspaces.
 
-It connects only to what `chatfiles.platform.upstream.dialer` allows and believes only heads that
-`chatfiles.http.message_head.response` accepts.  It takes no encoded responses and no cookies, ends
-what takes too long, and reports every failure as a `chatfiles.errors.ChatfilesError`.
+It connects only to addresses that `chatfiles.platform.upstream.dialer` allows, and accepts only
+headers that `chatfiles.http.message_head.response` accepts.  It accepts no encoded responses and no
+cookies, enforces timeouts, and reports every failure as a `chatfiles.errors.ChatfilesError`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,17 @@ from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
 
 __all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
 
-#: A header for the agent itself, which is never sent: the workspace that the request is for.  Its
-#: name look-ups do not hold up those of others.
+#: A header for the agent itself, which is never sent: the id of the request's workspace.  The name
+#: look-ups of one workspace do not delay those of another.
 OWNER = b"chatfiles-workspace"
 
-#: Seconds that a connection is kept for a next request; well below the 60 after which the usual
-#: server closes it.
+#: Seconds for which an idle connection is kept; well below 60, after which most servers close it.
 IDLE_TIMEOUT = 20.0
-#: Origins whose parsed form and endpoint are kept.
+#: Origins whose parsed form and endpoint are cached.
 _ORIGINS = 1024
 
-#: Request headers that belong to one hop (RFC 9110, 7.6.1), that we write ourselves, or that would
-#: speak for somebody else.
+#: Request headers that are not forwarded: they belong to one hop (RFC 9110, 7.6.1), or the agent
+#: writes them itself, or they hold the client's cookies and proxy credentials.
 _NOT_SENT = frozenset(
     {
         OWNER,
@@ -71,10 +70,10 @@ _NOT_SENT = frozenset(
 )
 #: Visible ASCII without a fragment.
 _TARGET = re.compile(rb"/[!-\"$-~]*")
-#: The methods that may be sent twice, and so on a connection that may be dead.
+#: Methods whose request may be sent twice, and so may use a connection that could be dead.
 _REPEATABLE = frozenset({b"GET", b"HEAD"})
-#: The part of the header timeout after which a kept connection that is silent may be dead: its
-#: other end gone without a word, or hanging in what was asked before.
+#: The share of the header timeout after which a silent kept connection may be dead: its peer may
+#: have disappeared without closing it, or may be blocked in an earlier request.
 _SILENCE = 1 / 3
 
 
@@ -90,9 +89,10 @@ class UpstreamAgent:
     """
     Sends requests to workspaces.
 
+    :param dialer: connects to workspaces.
     :param header_timeout: seconds from the end of the request, when the workspace has taken its
-        last byte, to the end of the response's head.
-    :param idle_timeout: seconds that a connection is kept for a next request.
+        last byte, to the end of the response's headers.
+    :param idle_timeout: seconds for which an idle connection is kept.
     """
 
     def __init__(
@@ -119,21 +119,22 @@ class UpstreamAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        Request *uri*, as `twisted.web.iweb.IAgent.request` has it.
+        Request *uri*; see `twisted.web.iweb.IAgent.request`.
 
-        A ``GET`` or ``HEAD`` on a kept connection that turns out to be dead, or is silent for a
-        third of *header_timeout*, is sent once more on a new one, and the first response is taken.
-        Anything else is sent once, on a new connection.  Cancelling the result aborts it.
-        A body that is interrupted ends with ``ResponseFailed``, never as if complete.
+        A ``GET`` or ``HEAD`` may use a kept connection.  If that is dead, or silent for a third of
+        *header_timeout*, the request is sent once more on a new one, and the first response is
+        taken.  Any other request is sent once, on a new connection.  Cancelling the result aborts
+        the request.  An interrupted body ends with ``ResponseFailed``, never as if it were
+        complete.
 
-        :return: the response, when its head is complete.  It must be given a body protocol, or its
-            connection stays open.  Fails with
+        :return: the response, when its headers are complete.  Its body must be delivered to a
+            protocol, or the connection stays open.  Fails with
 
             - `UpstreamFailed` ``workspace_unreachable``: no connection, or no byte of a response;
             - `UpstreamFailed` ``workspace_url_not_allowed``;
             - `UpstreamFailed` ``workspace_answered_badly``;
-            - `UpstreamTimeout`: no complete head in time;
-            - whatever *bodyProducer* failed with.
+            - `UpstreamTimeout`: the headers were not complete in time;
+            - the error with which *bodyProducer* failed.
         """
         try:
             origin, target = self._locate(uri)
@@ -156,7 +157,11 @@ class UpstreamAgent:
         return _Exchange(self, connect, make, kept, has_body=bodyProducer is not None).start()
 
     def close(self) -> Deferred[None]:
-        """Close the connections that are kept, and keep none any more; fires when it is done."""
+        """
+        Close the kept connections, and keep none from now on.
+
+        :return: fires when they are closed.
+        """
         return self.idle.close()
 
     def _locate(self, uri: bytes) -> tuple[_Origin, bytes]:
@@ -178,11 +183,12 @@ class UpstreamAgent:
 
 class _Exchange:
     """
-    One request: two attempts at most, one deadline, one result.
+    One request: at most two attempts, one deadline, one result.
 
-    :param request: makes what is sent, for each attempt; its argument is called when it was sent.
+    :param connect: makes a new connection.
+    :param request: builds the request for one attempt; its argument is called when it was sent.
     :param kept: a connection to try first.
-    :param has_body: whether more is sent than a head.
+    :param has_body: whether the request has a body.
     """
 
     def __init__(
@@ -229,7 +235,8 @@ class _Exchange:
             timeout = self._agent.header_timeout
             self._deadline = self._agent.clock.seconds() + timeout
             if self._kept is None:
-                # Much of a body may still be on its way: buffers are large and workspaces slow.
+                # The workspace may not have taken all of the body: buffers are large, and it may be
+                # slow.
                 taken = acknowledged(transport) if self._has_body else _nothing
                 self._wait(timeout, taken, self._expire)
             else:
@@ -244,7 +251,7 @@ class _Exchange:
         left = self._deadline - self._agent.clock.seconds()
         self._wait(max(0.0, left), _nothing, self._expire)
         if self._may_repeat and self._kept is not None and self._kept.silent:
-            self._try_new_connection()  # and take the first response: it may only be slow
+            self._try_new_connection()  # the first response wins: this connection may only be slow
 
     def _expire(self) -> None:
         self._end()
@@ -256,7 +263,7 @@ class _Exchange:
         self._result.callback(response)
 
     def _failed(self, failure: Failure, attempt: Deferred[IResponse]) -> None:
-        if attempt not in self._attempts:  # it is over
+        if attempt not in self._attempts:  # it was cancelled
             return
         self._attempts.remove(attempt)
         if self._may_repeat and failure.check(NoResponse):
@@ -266,7 +273,7 @@ class _Exchange:
             self._result.errback(request_error(failure))
 
     def _end(self) -> None:
-        """Wait for nothing any more."""
+        """Stop the timeout, and cancel all attempts."""
         if self._timeout is not None:
             self._timeout.stop()
         attempts, self._attempts = self._attempts, []
@@ -279,7 +286,7 @@ def _nothing() -> int:
 
 
 def _header_lines(given: Headers | None) -> bytes:
-    """:return: the lines of the headers that may be sent on."""
+    """:return: the lines of the headers that may be forwarded."""
     if given is None:
         return b""
     dropped = _NOT_SENT

@@ -1,9 +1,9 @@
 """
-A connection to a workspace: an HTTP/1.1 client that believes only responses whose end is certain.
+A connection to a workspace: an HTTP/1.1 client that accepts only responses whose end is certain.
 
-It uses no parser of Twisted's.  ``twisted.web.client`` has no public way to check a head before it
-is parsed, to notice bytes behind a response, to abort at once, or to take a response that comes
-before the request is complete.
+It does not use Twisted's parser.  ``twisted.web.client`` has no public way to validate headers
+before they are parsed, to notice bytes after a response, to abort at once, or to take a response
+that comes before the request is complete.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Event(Enum):
     LOST = "the transport is gone"
 
 
-#: All that can happen: in a state, after an event, comes a state.
+#: All transitions: a state, an event, and the next state.
 TRANSITIONS = (
     (State.IDLE, Event.REQUEST, State.SENDING),
     (State.SENDING, Event.SENT, State.WAITING),
@@ -89,10 +89,10 @@ class WorkspaceConnection(Protocol):
     """
     One connection, for one request after another.
 
-    :param pool: where it waits for the next request.
-    :param budget: says how much one read of a large body takes.
-    :param key: of the workspaces that it reaches.
-    :param plain: whether its transport is the bare TCP one.
+    :param pool: keeps the connection while it is idle.
+    :param budget: decides how many bytes one read of a large body takes.
+    :param key: equal for all connections to the same origin.
+    :param plain: whether its transport is TCP without TLS.
     """
 
     def __init__(
@@ -128,11 +128,15 @@ class WorkspaceConnection(Protocol):
 
     @property
     def silent(self) -> bool:
-        """Whether no byte has come of the response that it waits for."""
+        """Whether it waits for a response of which no byte has arrived."""
         return self.state in _UNANSWERED and not self._received
 
     def hang_up(self) -> Deferred[None]:
-        """Close it while it is idle; fires when it is closed."""
+        """
+        Close the connection while it is idle.
+
+        :return: fires when it is closed.
+        """
         if self.state is State.CLOSED:
             return succeed(None)
         closed: Deferred[None] = Deferred()
@@ -140,19 +144,19 @@ class WorkspaceConnection(Protocol):
         if self._plain and self.state is State.IDLE:
             self._move(Event.ABORT)
             self._wire.loseConnection()
-        else:  # the other end of TLS may never answer the end of it
+        else:  # the peer may never confirm the end of TLS
             self._abort()
         return closed
 
     def request(self, request: UpstreamRequest) -> Deferred[IResponse]:
         """
-        Send *request*.  To cancel the result aborts the connection.
+        Send *request*.  Cancelling the result aborts the connection.
 
-        :return: the response when its head is complete.  Fails with
+        :return: the response when its headers are complete.  Fails with
 
             - `NoResponse`: the connection was lost before the first byte;
-            - `BadResponse`: the response breaks a rule, or its head was interrupted;
-            - whatever the body of the request failed with.
+            - `BadResponse`: the response is malformed, or its headers were interrupted;
+            - the error with which the body of the request failed.
         """
         if self.state is not State.IDLE:
             return fail(NoResponse())
@@ -168,13 +172,13 @@ class WorkspaceConnection(Protocol):
     # -- from the transport
 
     def connectionMade(self) -> None:
-        """Send small requests at once."""
+        """Turn off Nagle's algorithm, so that small requests are sent at once."""
         if ITCPTransport.providedBy(self.transport):
             self._wire.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the head of a response, strictly, then pass its body on."""
-        if self.state is State.IDLE:  # nothing was asked, so it is no response
+        """Validate and read the headers of a response, then deliver its body."""
+        if self.state is State.IDLE:  # bytes without a request are not a response
             self._abort()
         try:
             if self.state in _UNANSWERED:
@@ -185,7 +189,7 @@ class WorkspaceConnection(Protocol):
             self._fail(Failure())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The transport is gone; what waits for a response is notified."""
+        """The transport is closed: end the request and the response with an error."""
         before = self.state
         self._pool.drop(self)
         self._move(Event.LOST)
@@ -201,24 +205,24 @@ class WorkspaceConnection(Protocol):
     # -- for the response (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """Read no more for now."""
+        """Pause reading."""
         self._paused = True
         self._wire.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again."""
+        """Resume reading."""
         if self._paused and self.state not in _OVER:
             self._paused = False
             self._wire.resumeProducing()
 
     def stopProducing(self) -> None:
-        """Nobody wants the rest of the body, which may never come."""
+        """Abort: the rest of the body is not needed, and may never come."""
         self._abort()
 
     # -- a response
 
     def _read_head(self, data: bytes) -> bytes:
-        """:return: what of *data* belongs to the body."""
+        """:return: the bytes of *data* that belong to the body."""
         self._received = True
         assert self._scanner is not None
         head = self._scanner.feed(data)
@@ -245,12 +249,12 @@ class WorkspaceConnection(Protocol):
     def _begin_body(self, head: ResponseHead) -> None:
         self._chunks = ChunkedDecoder() if head.chunked else None
         self._left = head.length or 0
-        # Not of chunked bodies: a large read of tiny chunks would keep other connections waiting.
+        # Not for chunked bodies: a large read of tiny chunks would delay other connections.
         if self._plain and self._left > SMALL_READ:
             self._is_large = True
             self._budget.change(1)
         if head.chunked or len(head.rest) < self._left:
-            self.pauseProducing()  # until something takes the body
+            self.pauseProducing()  # until the body is delivered
 
     def _read_body(self, data: bytes) -> None:
         response, chunks = self._response, self._chunks
@@ -275,13 +279,14 @@ class WorkspaceConnection(Protocol):
         """
         The response is complete.
 
-        :param rest: what came behind it; it answers nothing, so the connection is not used again.
+        :param rest: bytes after the response.  They belong to no request, so a connection with such
+            bytes is not used again.
         """
         request, head = self._request, self._head
         reusable = request is not None and request.persistent and head is not None
         if reusable and head.persistent and not rest and self.state is State.BODY:
             self._move(Event.END)
-            self.resumeProducing()  # or the end of an idle connection would not be noticed
+            self.resumeProducing()  # otherwise the end of an idle connection is not noticed
             self._stop_large_reads()
             self._pool.put(self)
         else:
@@ -295,7 +300,7 @@ class WorkspaceConnection(Protocol):
         self.state = _NEXT[self.state, event]
 
     def _abort(self) -> None:
-        """Close at once: to wait for what is unsent, or for the end of TLS, may be for ever."""
+        """Close at once: unsent bytes, or the peer's end of TLS, could delay it for ever."""
         if self.state not in _OVER:
             self._move(Event.ABORT)
             self._wire.abortConnection()
@@ -346,7 +351,7 @@ class WorkspaceConnection(Protocol):
 
 class ConnectionFactory(Factory):
     """
-    Builds connections of one key; see `WorkspaceConnection`.
+    Builds connections to one origin; see `WorkspaceConnection` for the arguments.
     """
 
     noisy = False

@@ -1,9 +1,9 @@
 """
-Connects to a workspace: looks its name up, checks the addresses, and connects to one of them.
+Connects to a workspace: looks up its name, validates the addresses, and connects to one of them.
 
-Nothing else connects to workspaces.  A name is looked up once per connection, and the connection
-goes to an address that was found and checked then.  So a name that changes its address between the
-check and the connection (DNS rebinding) gains nothing.
+No other code connects to workspaces.  A name is looked up once per connection, and the connection
+uses an address from that look-up, which was validated.  So DNS rebinding, a change of the address
+between the check and the connection, has no effect.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup, Owner
 
 __all__ = ["AddressRefused", "CheckedEndpoint", "Dialer"]
 
-#: Addresses of a name that are tried, within one connect timeout.
+#: Maximum number of a name's addresses that are tried within one connect timeout.
 MAX_ATTEMPTS = 8
-#: Host names whose TLS settings are kept; making them reads the machine's certificates.
+#: Host names whose TLS settings are cached; to build them reads the system's certificates.
 _TLS_HOSTS = 256
 
 #: The system's errors for a name that does not exist, or has no address.
@@ -51,9 +51,9 @@ T = TypeVar("T")
 
 class AddressRefused(ValueError):
     """
-    The policy does not allow an address, or a name that leads to one.
+    The policy does not allow an address, or a name with such an address.
 
-    :param reason: a sentence for a person.
+    :param reason: why, as a sentence for people.
     """
 
     def __init__(self, reason: str) -> None:
@@ -66,8 +66,10 @@ class Dialer:
     Connects to workspaces.
 
     :param reactor: provides ``IReactorTCP`` too.
+    :param policy: decides which addresses are allowed.
+    :param lookups: looks up names.
     :param connect_timeout: seconds for look-up, connect and TLS handshake together.
-    :param tls: verifies the peers of ``https``, by the machine's certificates if not given.
+    :param tls: verifies the peers of ``https``; by default with the system's certificates.
     """
 
     def __init__(
@@ -86,15 +88,15 @@ class Dialer:
         self._tls = tls or HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(), _TLS_HOSTS)
 
     def endpoint(self, url: WorkspaceURL) -> CheckedEndpoint:
-        """:return: what connects to the host and port of *url*."""
+        """:return: an endpoint that connects to the host and port of *url*."""
         return CheckedEndpoint(self, url)
 
     async def check_host(self, url: WorkspaceURL) -> None:
         """
-        Check the host of a URL that is being registered, as a connection would.
+        Check the host of a URL that is being registered, as for a connection.
 
-        :raise AddressRefused: it is not allowed, or the name does not exist.
-        :raise chatfiles.errors.Unavailable: the name service gives no answer now.
+        :raise AddressRefused: the host is not allowed, or its name does not exist.
+        :raise chatfiles.errors.Unavailable: the name service does not respond now.
         """
         try:
             await _within(self.connect_timeout, self.reactor, self.addresses(url))
@@ -109,16 +111,18 @@ class Dialer:
         """
         Check a URL that is being registered: its form, then its host.
 
-        :raise ValueError: it is not allowed, with a sentence for a person.
-        :raise chatfiles.errors.Unavailable: the name service gives no answer now.
+        :raise ValueError: the URL is not allowed; the text is a sentence for people.
+        :raise chatfiles.errors.Unavailable: the name service does not respond now.
         """
         await self.check_host(parse_workspace_url(text))
 
     async def addresses(self, url: WorkspaceURL, owner: Owner = None) -> Sequence[IPAddress]:
         """
+        Look up the host of *url*, and check every address.
+
         :param owner: see `NameLookup.addresses`.
-        :return: every address of the host, each of which is allowed; at least one.
-        :raise AddressRefused: one of them is not.
+        :return: all addresses of the host, at least one; all are allowed.
+        :raise AddressRefused: an address is not allowed.
         :raise OSError: the name cannot be looked up.
         """
         if url.address is not None:
@@ -131,7 +135,8 @@ class Dialer:
             raise AddressRefused(f"the host {url.host} has more than {MAX_ADDRESSES} addresses")
         for address in found:
             if (kind := self._policy.refused_kind(address)) is not None:
-                # Not the address: who may register must not learn the names of an inner network.
+                # The text must not name the address: a client that may register would learn the
+                # addresses of an internal network.
                 what = url.host if url.address else f"an address of the host {url.host}"
                 raise AddressRefused(f"{what} is {kind}")
         return found
@@ -139,7 +144,7 @@ class Dialer:
     def tls_creator(self, url: WorkspaceURL) -> IOpenSSLClientConnectionCreator:
         """
         :return: a creator of TLS connections that verify that the peer is the host of *url*.
-        :raise AddressRefused: the name cannot be in a certificate, such as one with underscores.
+        :raise AddressRefused: no certificate can hold the name, such as one with underscores.
         """
         try:
             creator: IOpenSSLClientConnectionCreator = self._tls.creatorForNetloc(
@@ -153,7 +158,7 @@ class Dialer:
 @implementer(IStreamClientEndpoint)
 class CheckedEndpoint:
     """
-    Connects to an allowed address of one host; made by `Dialer.endpoint`.
+    Connects to an allowed address of one host; see `Dialer.endpoint`.
 
     :param owner: see `NameLookup.addresses`.
     """
@@ -164,13 +169,15 @@ class CheckedEndpoint:
         self._owner = owner
 
     def owned_by(self, owner: Owner) -> CheckedEndpoint:
-        """:return: the same, for a look-up that counts for *owner*."""
+        """:return: the same endpoint, whose name look-ups are counted for *owner*."""
         return CheckedEndpoint(self._dialer, self._url, owner)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
-        :return: the protocol once it is connected and, for ``https``, its peer verified.  Fails
-            with `AddressRefused`, or with the last of the errors of the addresses tried.
+        Connect to one of the host's addresses.
+
+        :return: the protocol, once it is connected and, for ``https``, the peer is verified.  Fails
+            with `AddressRefused`, or with the error of the last address that was tried.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
@@ -182,7 +189,8 @@ class CheckedEndpoint:
         )
         left = found[:MAX_ATTEMPTS]
         while True:
-            # Each address has its share, or one that swallows packets would take all the time.
+            # Each address has a share of the time.  Otherwise one that drops packets would use all
+            # of it.
             share = (deadline - clock.seconds()) / len(left)
             try:
                 return await _within(share, clock, self._attempt(left[0], factory))
@@ -225,7 +233,7 @@ class _HandshakeFactory(Factory):
 
 @implementer(IHandshakeListener)
 class _Handshake(Protocol):
-    """Waits until TLS has verified the peer, then the real protocol takes its place."""
+    """Waits until TLS has verified the peer; then the real protocol replaces it."""
 
     def __init__(self, factory: IProtocolFactory, verified: Deferred[IProtocol]) -> None:
         self._factory = factory
@@ -248,7 +256,7 @@ class _Handshake(Protocol):
 
 
 def _within(seconds: float, clock: IReactorTime, work: Coroutine[Any, Any, T]) -> Deferred[T]:
-    """Cancel *work* after *seconds*, which then fails with twisted's ``TimeoutError``."""
+    """Run *work*; after *seconds*, cancel it and fail with Twisted's ``TimeoutError``."""
     return Deferred.fromCoroutine(work).addTimeout(max(0.0, seconds), clock, _too_late)
 
 

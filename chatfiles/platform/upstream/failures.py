@@ -1,5 +1,5 @@
 """
-From what went wrong on the way to a workspace to what the client is told.
+Turns failures of connections and requests to workspaces into errors for the client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chatfiles.platform.upstream.dialer import AddressRefused
 
 __all__ = ["connect_error", "request_error"]
 
-#: What connecting may fail with: the network, or the peer's certificate.
+#: Errors of a connection attempt: of the network, or of the peer's certificate.
 _CONNECT_ERRORS = (
     OSError,
     net_error.ConnectError,
@@ -30,10 +30,13 @@ _CONNECT_ERRORS = (
 
 
 def connect_error(failure: Failure) -> Failure:
-    """:return: what the client is told when no connection could be made."""
+    """
+    :param failure: why no connection could be made.
+    :return: the error for the client.
+    """
     if failure.check(AddressRefused):
         return Failure(error_texts.url_not_allowed(failure.getErrorMessage()))
-    if getattr(failure.value, "osError", None) in NOT_NOW:  # ours, not the workspace's
+    if getattr(failure.value, "osError", None) in NOT_NOW:  # the platform's fault
         return Failure(Unavailable(retry_after=1))
     if failure.check(*_CONNECT_ERRORS):
         return Failure(UpstreamFailed(detail=_why(failure.value)))
@@ -41,7 +44,10 @@ def connect_error(failure: Failure) -> Failure:
 
 
 def request_error(failure: Failure) -> Failure:
-    """:return: what the client is told when a request failed."""
+    """
+    :param failure: why a request failed.
+    :return: the error for the client.
+    """
     if failure.check(NoResponse):
         return Failure(UpstreamFailed(detail="the connection was lost before an answer came"))
     if failure.check(BadResponse):
@@ -50,7 +56,7 @@ def request_error(failure: Failure) -> Failure:
 
 
 def _why(error: BaseException | None) -> str:
-    """:return: why no connection was made, for a person; it holds nothing of this machine."""
+    """:return: why no connection was made, for people; it shows nothing about this machine."""
     match error:
         case socket.gaierror():
             return "the host name could not be looked up"

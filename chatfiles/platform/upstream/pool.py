@@ -1,5 +1,5 @@
 """
-What connections to workspaces share: a pool of idle ones, and a budget for reads.
+Shared by all connections to workspaces: a pool of idle connections, and a memory budget for reads.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from chatfiles.streams.transports import SMALL_READ
 
 __all__ = ["READ_SIZE", "ConnectionPool", "ReadBudget"]
 
-#: Bytes of one read of a large body, while few are being read.
+#: Bytes of one read of a large body, while few large bodies are being read.
 READ_SIZE = 1 << 20
-#: Bytes of one read of every large body together: what slow clients make us hold in memory.
+#: Bytes of one read of each large body, in total: slow clients make the platform hold them in
+#: memory.
 _ALL_READS = 16 * READ_SIZE
 
 
 class ReadBudget:
     """
-    Counts the large bodies that are being read.
+    Divides a limit of memory among the large bodies that are being read.
 
-    :ivar size: bytes that a read of one of them should take now.
+    :ivar size: bytes that one read of a large body should take now.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,8 @@ class ReadBudget:
 
     def change(self, by: int) -> None:
         """
+        Change the number of large bodies that are being read.
+
         :param by: 1 when the reading of a large body begins, -1 when it ends.
         """
         self._readers += by
@@ -40,18 +43,22 @@ class ReadBudget:
 
 
 class Reusable(Protocol):
-    """A connection that can be kept for a next request."""
+    """A connection that can be kept for another request."""
 
     @property
     def key(self) -> Hashable:
-        """Equal for connections of which any may serve a request."""
+        """Equal for connections that can serve the same requests."""
 
     @property
     def usable(self) -> bool:
         """Whether a request can be made on it."""
 
     def hang_up(self) -> Deferred[None]:
-        """Close it; fires when it is closed."""
+        """
+        Close it.
+
+        :return: fires when it is closed.
+        """
 
 
 C = TypeVar("C", bound=Reusable)
@@ -59,12 +66,13 @@ C = TypeVar("C", bound=Reusable)
 
 class ConnectionPool(Generic[C]):
     """
-    The connections that are kept for a next request.
+    Keeps idle connections for the next request.
 
-    :param per_key: how many of one key are kept, the oldest being closed first.
-    :param in_all: how many are kept altogether.
-    :param timeout: seconds for which one may be kept before it is used again; it is closed within
-        half as much again.
+    :param clock: measures the timeout.
+    :param timeout: seconds after which an idle connection is no longer used.  It is closed at most
+        half of that later.
+    :param per_key: maximum number of connections of one key; the oldest is closed first.
+    :param in_all: maximum number of all connections.
     """
 
     def __init__(
@@ -80,7 +88,11 @@ class ConnectionPool(Generic[C]):
         self._closed = False
 
     def take(self, key: Hashable) -> C | None:
-        """Remove the connection last put for *key* that is still good, and return it."""
+        """
+        Take a connection out of the pool.
+
+        :return: the usable connection of *key* that was put last; ``None`` if there is none.
+        """
         while (connections := self._by_key.get(key)) is not None:
             connection = connections[-1]
             fresh = self._clock.seconds() - self._since[connection] < self._timeout
@@ -106,7 +118,7 @@ class ConnectionPool(Generic[C]):
             self._sweep = self._clock.callLater(self._timeout / 2, self._retire_old)
 
     def drop(self, connection: C) -> None:
-        """Forget a connection, if it is kept."""
+        """Remove a connection, if it is kept, without closing it."""
         if self._since.pop(connection, None) is not None:
             connections = self._by_key[connection.key]
             connections.remove(connection)
@@ -114,7 +126,11 @@ class ConnectionPool(Generic[C]):
                 del self._by_key[connection.key]
 
     def close(self) -> Deferred[None]:
-        """Close all that are kept, and keep none any more; fires when they are closed."""
+        """
+        Close all kept connections, and keep none from now on.
+
+        :return: fires when they are closed.
+        """
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()

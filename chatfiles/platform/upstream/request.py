@@ -1,5 +1,5 @@
 """
-A request to a workspace, and how it is written to a connection.
+A request to a workspace, which writes itself to a connection.
 """
 
 from __future__ import annotations
@@ -25,30 +25,32 @@ _log = Logger()
 
 
 class WrongBodyLength(Exception):
-    """A body producer announced another number of bytes than it wrote."""
+    """A body producer wrote more or fewer bytes than it had announced."""
 
 
 class IWatchfulBody(IBodyProducer):
     """A body that watches how much of it the workspace has taken."""
 
     def sending_to(transport: ITransport) -> None:  # noqa: N805 — zope.interface
-        """The connection that the body is written to; called before ``startProducing``."""
+        """:param transport: the connection to the workspace.  Called before ``startProducing``."""
 
 
 @implementer(IClientRequest, IConsumer)
 class UpstreamRequest:
     """
-    One request on one connection.  To its body it is the consumer, which frames what is written.
+    One request on one connection.  It is the consumer of its body, and adds the chunks' framing.
 
     A request with a body is the last one on its connection: a response does not prove that the
     workspace has read the whole body.
 
+    :param method: the method, bytes.
     :param target: path and query, visible ASCII.
-    :param lines: header lines, each with its CRLF, without any that frame the body.
-    :param body: what produces the body, if there is one.
+    :param lines: header lines, each with its CRLF, without those that frame the body.
+    :param body: produces the body, if there is one.
     :param uri: the whole URL.
-    :param headers: what was asked for, as ``IClientRequest`` has it.
-    :param sent: called with the transport when the request has been written as a whole.
+    :param headers: the request's headers, for ``IClientRequest``.
+    :param sent: called with the transport when the whole request has been written.
+    :raise ValueError: the method is malformed.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class UpstreamRequest:
         self, transport: Any, done: Callable[[], object], failed: Callable[[Failure], object]
     ) -> None:
         """
-        Write the head, then the body as it is produced.
+        Write the headers, then the body as it is produced.  After `stop`, neither *done* nor
+        *failed* is called.
 
-        :param done: called when all of it has been written.
-        :param failed: called with what the body failed with.  Neither is called after `stop`.
+        :param transport: the connection.
+        :param done: called when the whole request has been written.
+        :param failed: called with the failure of the body.
         """
         self._transport, self._done, self._failed = transport, done, failed
         start = b"%b %b HTTP/1.1\r\n" % (self.method, self._target)
@@ -125,12 +129,12 @@ class UpstreamRequest:
         self._sent(self._transport)
 
     def _fail(self, failure: Failure) -> None:
-        if not self._ended:  # otherwise the rest of the body is not wanted
+        if not self._ended:  # otherwise the rest of the body is not needed
             self._end()
             self._failed(failure)
 
     def stop(self) -> None:
-        """Write no more of the body; does nothing when it has been written."""
+        """Stop writing the body; does nothing if the whole body has been written."""
         if self._ended:
             return
         self._end()
@@ -145,7 +149,7 @@ class UpstreamRequest:
     # -- for the body (IConsumer)
 
     def write(self, data: bytes) -> None:
-        """Write some bytes of the body."""
+        """Write *data*, which is a part of the body."""
         if self._ended or not data:  # an empty chunk would be the last one
             return
         if self._left is None:

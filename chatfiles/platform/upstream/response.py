@@ -1,5 +1,5 @@
 """
-The response of a workspace, whose body is delivered as it arrives.
+The response of a workspace.  Its body is delivered as it arrives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chatfiles.http.message_head.response import ResponseHead
 
 __all__ = ["UpstreamResponse"]
 
-#: Headers that are not passed on: those of the connection, and cookies, which treq would keep.
+#: Headers that are removed: those of the connection, and cookies, which treq would store.
 _NOT_PASSED_ON = frozenset(
     {
         b"connection",
@@ -36,9 +36,12 @@ _NOT_PASSED_ON = frozenset(
 @implementer(IResponse, IPushProducer)
 class UpstreamResponse:
     """
-    A response.  To what takes its body it is the transport: it pauses, resumes or stops the
-    connection until the body has ended, and does nothing after that.
+    A response.  It is the transport of the protocol that takes its body: it pauses, resumes or
+    stops the connection until the body has ended, and does nothing after that.
 
+    Its status and headers come from a `ResponseHead`.
+
+    :param request: the request that this responds to.
     :param transport: pauses and resumes the connection; its ``stopProducing`` aborts it.
     """
 
@@ -52,18 +55,20 @@ class UpstreamResponse:
         self.previousResponse: IResponse | None = None
         self._transport = transport
         self._protocol: Any = None
-        self._waiting: list[bytes] = []  # of the body, before it has a taker
+        self._waiting: list[bytes] = []  # of the body, before it has a protocol
         self._end: Failure | None = None
         self._paused = False
 
     def setPreviousResponse(self, response: IResponse) -> None:
-        """Remember the redirect that led here; the platform follows none."""
+        """Part of ``IResponse``: store the redirect that led here.  The platform follows none."""
         self.previousResponse = response
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """
-        Give the body to *protocol* as it arrives.  Its ``connectionLost`` is called with
+        Deliver the body to *protocol* as it arrives.  Its ``connectionLost`` is called with
         ``ResponseDone`` when the body is complete, with ``ResponseFailed`` when it was interrupted.
+
+        :raise RuntimeError: the body is being delivered already.
         """
         if self._protocol is not None:
             raise RuntimeError("the body is being delivered already")
@@ -81,18 +86,22 @@ class UpstreamResponse:
 
     @property
     def taken(self) -> bool:
-        """Whether something takes the body."""
+        """Whether a protocol takes the body."""
         return self._protocol is not None
 
     def body_received(self, data: bytes) -> None:
-        """Pass on some bytes of the body."""
+        """Deliver *data*, which is a part of the body."""
         if self._protocol is None:
             self._waiting.append(data)
         else:
             self._protocol.dataReceived(data)
 
     def body_ended(self, reason: Failure) -> None:
-        """:param reason: ``ResponseDone`` or ``ResponseFailed``."""
+        """
+        The body has ended.
+
+        :param reason: ``ResponseDone`` or ``ResponseFailed``.
+        """
         self._transport = None
         self._end = reason
         if self._protocol is not None:
@@ -101,13 +110,13 @@ class UpstreamResponse:
     # -- for what takes the body (IPushProducer)
 
     def pauseProducing(self) -> None:
-        """Read no more for now."""
+        """Pause the connection."""
         self._paused = True
         if self._transport is not None:
             self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again."""
+        """Resume the connection."""
         self._paused = False
         if self._transport is not None:
             self._transport.resumeProducing()

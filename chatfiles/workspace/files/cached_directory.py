@@ -1,6 +1,6 @@
 """
-Directories in which the reactor thread may open files, if the kernel has all it needs in memory: on
-a local file system, and reached without a symlink.
+Directories in which the reactor thread may open files if the kernel has all it needs in memory.
+They are on a local file system, and their path has no symlink.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["CachedDirectory"]
 
 class CachedDirectory:
     """
-    A directory that may be *near*: a thread has found it on a local file system that can answer
+    A directory that may be *near*: a thread has found it on a local file system that can be read
     from memory.  It stays near while the same file system is mounted there.  Each use resolves the
     path from the start.
 
@@ -31,7 +31,7 @@ class CachedDirectory:
 
     def learn(self, fd: int, file_fd: int | None = None) -> None:
         """
-        Find out whether the directory is near.  Blocks; never fails.
+        Determine whether the directory is near.  Blocks; never fails.
 
         :param fd: the directory, open.
         :param file_fd: a file beneath it, open for reading, if files will be read there.
@@ -42,7 +42,7 @@ class CachedDirectory:
         try:
             suits = is_local(fd) and (file_fd is None or reads_without_waiting(file_fd))
             self._device = now if suits and cache_answers() else None
-        except OSError:  # no free descriptor: the next call tries again
+        except OSError:  # no free descriptor: the next call retries
             self._device = None
 
     def look(self, file_fd: int | None = None) -> None:
@@ -59,7 +59,9 @@ class CachedDirectory:
 
     def open_at_once(self) -> int:
         """
-        :return: an ``O_PATH`` descriptor; the caller closes it.
+        Open the directory.  Never blocks.
+
+        :return: an ``O_PATH`` descriptor, to be closed after use.
         :raise OSError: the directory is missing, or is not a directory.
         :raise WouldWait: it is not near, or not in the kernel's cache.
         """

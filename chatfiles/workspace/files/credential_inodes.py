@@ -1,8 +1,8 @@
 """
 The inodes of the role's own secrets, which are never served under any name.
 
-All of it may block for a short time and belongs in a thread, except the functions whose names end
-in ``at_once``, which never block.
+Functions whose names end in ``at_once`` never block.  All others may block for a short time: call
+them in a thread.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class CredentialInodes:
     """
     The inodes that hold a credential, or held one and are still linked under another name.
 
-    Each inode is kept open as ``O_PATH``, so that the system cannot reuse its number meanwhile.  An
-    inode without links is released.  Safe to use from several threads.
+    Each inode is kept open as ``O_PATH``, so that the system cannot reuse its number.  An inode
+    without links is released.  Safe to use from several threads.
 
     :param paths: the credential files; they need not exist yet.
     """
@@ -48,8 +48,8 @@ class CredentialInodes:
         return list(self._near)
 
     def look(self) -> None:
-        """Note which inodes hold a credential now.  Blocks."""
-        # `include` raises the error when a request needs the answer.
+        """Record the inodes that hold a credential now.  Blocks."""
+        # If a request needs them, `include` raises the error.
         with self._lock, suppress(OSError):
             self._examine_all()
 
@@ -57,7 +57,7 @@ class CredentialInodes:
         """
         :param facts: the ``fstat`` result of a file that is about to be served.
         :return: whether it is one of these inodes.
-        :raise OSError: a credential file cannot be examined, so there is no answer.
+        :raise OSError: a credential file cannot be examined.
         """
         with self._lock:
             self._examine_all()
@@ -65,10 +65,11 @@ class CredentialInodes:
 
     def include_at_once(self, facts: os.stat_result) -> bool:
         """
-        Like `include`, if the kernel has the credential files' names in memory and they are
-        unchanged.  Never blocks.
+        Like `include`, if the kernel has the names of the credential files in memory and their
+        inodes are unchanged.  Never blocks.
 
-        :raise WouldWait: they are not in memory, or changed, or a thread is examining them.
+        :raise WouldWait: a name is not in memory, an inode has changed, or a thread is examining
+            the files.
         """
         if not self._lock.acquire(blocking=False):
             raise WouldWait

@@ -41,13 +41,14 @@ class _Automaton:
     A glob as a nondeterministic automaton.  State *n* means that *n* tokens have matched; a set of
     states is one integer with one bit per state.
 
-    Each byte of the path advances the set with two masks, so matching takes one step per byte
-    whatever the glob (the Shift-And method, Baeza-Yates and Gonnet 1992).
+    Each byte of the path advances the set with two masks, so matching takes one step per byte for
+    every glob (the Shift-And method, Baeza-Yates and Gonnet 1992).
 
     :param accept: for each byte, the states that it advances.
     :param stay: for each byte, the states that it leaves unchanged (inside a wildcard).
     :param free: the states whose next token may match nothing.
     :param skip: the states which, when entered by a slash, may skip the next two tokens: ``**/``.
+    :param final: the state in which the whole glob has matched.
     """
 
     accept: tuple[int, ...]
@@ -113,7 +114,7 @@ class Glob:
 
     def matches(self, folded: bytes) -> bool:
         """
-        :param folded: a virtual path, its ASCII letters in lower case.
+        :param folded: a virtual path in bytes, with its ASCII letters in lower case.
         :return: whether the rule matches the path or a directory above it.
         """
         if not folded.startswith(self._prefix):
@@ -121,7 +122,7 @@ class Glob:
         return self._run(folded)[0]
 
     def may_reach(self, root: bytes) -> bool:
-        """:return: whether the rule may name *root*, or something below or above it."""
+        """:return: whether the rule may match *root*, or a path below or above it."""
         matched, states = self._run(root + b"/")
         return matched or states != 0
 
@@ -159,7 +160,7 @@ class DenyRules:
     def denies(self, raw: bytes) -> bool:
         """
         :param raw: a valid virtual path.
-        :return: whether it is hidden: treated as a missing file.
+        :return: whether it is hidden, that is, treated as a missing file.
         """
         folded = raw.lower()
         return any(glob.matches(folded) for glob in self.globs)

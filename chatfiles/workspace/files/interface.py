@@ -21,19 +21,19 @@ class IFileStore(Interface):
     def open(path: VirtualPath) -> OpenFile:
         """
         Open the regular file that *path* names, without following any symlink.  Every operation
-        that reads a path goes through here.  Blocks: call it in a thread.
+        that reads a path uses this method.  Blocks: call it in a thread.
 
-        :raise chatfiles.errors.NotFound: missing, below a file, or on the deny list.
-        :raise chatfiles.errors.NotARegularFile: not a regular file.
+        :raise chatfiles.errors.NotFound: the file is missing, its parent is a file, or a deny rule
+            matches the path.
+        :raise chatfiles.errors.NotARegularFile: it is not a regular file.
         :raise chatfiles.errors.Forbidden: the role may not read it.
-        :raise chatfiles.errors.ReadFailed: the root is gone, or an I/O error.
-        :raise chatfiles.errors.Unavailable: out of descriptors or memory.
+        :raise chatfiles.errors.ReadFailed: the root is missing, or there was an I/O error.
+        :raise chatfiles.errors.Unavailable: there are no free descriptors, or no memory.
         """
 
     def open_at_once(path: VirtualPath) -> OpenFile:
         """
-        Like `open`, with the same result, if the kernel has all that is needed in memory.  Never
-        blocks.
+        Like `open`, with the same result, if the kernel has all it needs in memory.  Never blocks.
 
-        :raise chatfiles.posix.openat2.WouldWait: it is not in memory; use `open` in a thread.
+        :raise chatfiles.posix.openat2.WouldWait: the kernel does not; use `open` in a thread.
         """

@@ -1,11 +1,12 @@
 """
-Opens files beneath a directory, refuses every symlink on the way, and maps failures to the errors
+Opens files beneath a directory, refuses every symlink in the path, and maps failures to the errors
 that clients receive.
 
 A regular file is opened in two steps.  The first descriptor only names the file (``O_PATH``).  If
 ``fstat`` reports a regular file, a second descriptor for reading is opened through
-``/proc/self/fd``.  So no FIFO's writer is woken, no device is started, and no path is resolved
-twice.  Without ``/proc`` the file is opened directly with ``O_NONBLOCK`` and checked afterwards.
+``/proc/self/fd``.  So opening never wakes the writer of a FIFO, never starts a device, and never
+resolves a path twice.  Without ``/proc`` the file is opened directly with ``O_NONBLOCK`` and
+checked afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
     "refusal",
 ]
 
-#: Bytes of a path that the kernel takes, its NUL included.
+#: Maximum bytes of a path for the kernel, its NUL included.
 PATH_MAX = 4096
 
 _READING = os.O_NONBLOCK | os.O_NOCTTY
@@ -69,10 +70,11 @@ def file_not_found() -> NotFound:
 
 def refusal(error: OSError) -> ChatfilesError:
     """
-    :return: the error that a client receives for a failed open.
-
     ENAMETOOLONG, EILSEQ and EINVAL mean that the file system cannot store such a name.  EAGAIN
     means a lease (``fcntl``) that another program has been asked to release.
+
+    :param error: the error of a failed open.
+    :return: the error that a client receives.
     """
     if error.errno in _MISSING:
         return file_not_found()
@@ -89,20 +91,24 @@ def open_beneath(
     root_fd: int, segments: Sequence[bytes], flags: int, *, mechanism: Mechanism | None = None
 ) -> int:
     """
-    Open what lies at *segments* beneath a directory; the caller closes the descriptor.
+    Open the file or directory at *segments* beneath a directory.
 
     Mounts are crossed.  Symlinks are neither followed nor opened.
 
     :param root_fd: a descriptor of the directory, ``O_PATH`` or open for reading.
-    :param segments: one or more names, none of them empty, ``.`` or ``..``.
+    :param segments: one or more names, bytes; none is empty, ``.`` or ``..``.
     :param flags: ``O_RDONLY``, ``O_PATH``, ``O_DIRECTORY``; safe flags are added.
     :param mechanism: `by_openat2` or `by_walk`; the best one if ``None``.
-    :raise chatfiles.errors.InvalidPath: 400, a segment is not a name.
-    :raise chatfiles.errors.NotFound: 404, missing, or a parent is not a directory.
-    :raise chatfiles.errors.NotARegularFile: 400, a symlink anywhere, a socket, or no segments.
-    :raise chatfiles.errors.Forbidden: 403.
-    :raise chatfiles.errors.Unavailable: 503, out of descriptors or memory, or leased.
-    :raise chatfiles.errors.ReadFailed: 500, any other error of the kernel.
+    :return: a descriptor, to be closed after use.
+    :raise ValueError: *flags* would allow writing.
+    :raise chatfiles.errors.InvalidPath: 400: a segment is not a name.
+    :raise chatfiles.errors.NotFound: 404: the file is missing, or a parent is not a directory.
+    :raise chatfiles.errors.NotARegularFile: 400: the path has a symlink or no segments, or the file
+        is a socket.
+    :raise chatfiles.errors.Forbidden: 403: the system denies access.
+    :raise chatfiles.errors.Unavailable: 503: there are no free descriptors or no memory, or another
+        program has a lease.
+    :raise chatfiles.errors.ReadFailed: 500: any other error of the kernel.
     """
     if flags & ~_ALLOWED_FLAGS:
         raise ValueError("open_beneath opens for reading only")
@@ -130,10 +136,11 @@ def open_regular(
     reopen: bool | None = None,
 ) -> tuple[int, os.stat_result]:
     """
-    Open the regular file at *segments* beneath a directory, for reading.
+    Open the regular file at *segments* beneath a directory, for reading.  See `open_beneath` for
+    the other arguments.
 
     :param reopen: whether to open through ``/proc/self/fd``; detected if ``None``.
-    :return: the descriptor, which the caller closes, and its ``fstat`` result.
+    :return: a descriptor, to be closed after use, and its ``fstat`` result.
     :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 if it is not a regular file.
     """
     try:
@@ -171,10 +178,11 @@ def _require_regular(facts: os.stat_result) -> None:
 
 def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
     """
-    Open a directory of this machine; no symlink on the way to it is followed.
+    Open a directory by its path on this machine, without following any symlink.
 
     :param path: absolute, without ``.``, ``..`` or doubled slashes.
-    :return: an ``O_PATH`` descriptor, which the caller closes.
+    :param mechanism: as for `open_beneath`.
+    :return: an ``O_PATH`` descriptor, to be closed after use.
     :raise OSError: the directory is missing, or is not a directory.
     """
     segments = [segment for segment in path.split(b"/") if segment]
@@ -185,5 +193,5 @@ def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
 
 @cache
 def _top() -> int:
-    """The root directory of the machine; it stays open."""
+    """:return: a descriptor of the machine's root directory, which stays open."""
     return os.open(b"/", HANDLE)

@@ -1,5 +1,5 @@
 """
-A file that was opened and checked, and is served from its descriptor.
+An open file, which is served from its descriptor.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ __all__ = ["OpenFile"]
 
 class OpenFile(Descriptor):
     """
-    A regular file that was opened and checked, to be served from this very descriptor.
+    An open regular file.  It was checked through the descriptor from which it is served.
 
-    As a context manager it closes itself at the end.
+    As a context manager, it closes itself at the end.
 
     :param fd: its descriptor, open for reading.
-    :param facts: what ``fstat`` said of this descriptor when it was opened.
+    :param facts: the result of ``fstat`` when it was opened.
     :param name: the last segment of the virtual path, bytes.
     :param local: whether the file is on a disk of this machine.  If not, every call with the
-        descriptor, ``close`` included, may take as long as the network takes.
+        descriptor, also ``close``, may wait for the network.
     """
 
     __slots__ = ("facts", "local", "name")

@@ -18,7 +18,7 @@ class PathAliases:
     beneath a root are never followed.
 
     :param roots: pairs of a root and its directory on this machine, absolute and without symlinks.
-    :param more: further pairs whose virtual paths count, but which no request can name.
+    :param more: further pairs, which give virtual paths but which no request can name.
     """
 
     __slots__ = ("_names",)
@@ -54,7 +54,10 @@ def _name(place: Place, other: Place) -> Iterator[Place]:
 
 
 def _below(path: bytes, directory: bytes) -> bytes | None:
-    """:return: what follows *directory* in *path*, with its slash; ``None`` if it is elsewhere."""
+    """
+    :return: the rest of *path* after *directory*, with its slash; ``None`` if *path* is not in
+        *directory*.
+    """
     directory = directory.rstrip(b"/")
     if path == directory or path.startswith(directory + b"/"):
         return path[len(directory) :]

@@ -1,5 +1,5 @@
 """
-Opens the files of a workspace by virtual path.  Every path from a client is opened here.
+Opens the files of a workspace by virtual path.  No other module opens a path from a client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from chatfiles.workspace.files.path_aliases import PathAliases
 
 __all__ = ["FileStore"]
 
-#: Stands for the directories of the credentials among the roots whose place is not known.
+#: Represents the credentials' directories among the roots whose directories are not known yet.
 _CREDENTIALS = b""
 
 
@@ -40,11 +40,12 @@ class _Root:
     The directory of one root.  It is opened again for every file, because it may be replaced or
     appear later.
 
-    If its path has a symlink when the role starts, the operator made it, and symlinks there are
-    followed from then on.  Otherwise none is followed later: a user who can write beside a root
-    must not be able to redirect it.
+    If its path has a symlink when the role starts, the operator created it, and symlinks in the
+    path are followed from then on.  Otherwise no symlink is followed later: a user who can write
+    beside a root must not be able to redirect it.
 
     :param root: its name.
+    :param directory: its directory.
     :ivar path: its directory, absolute.
     :ivar real_path: *path* without symlinks, as it was when the role started; ``None`` until `find`
         has returned.
@@ -63,7 +64,7 @@ class _Root:
         self._lock = threading.Lock()
 
     def find(self) -> None:
-        """Find out `real_path`, the first time.  Blocks, unless the root is a mount point."""
+        """Determine `real_path`, the first time.  Blocks, unless the root is a mount point."""
         with self._lock:
             if self.real_path is None:
                 is_mounted = self.path in mount_points()
@@ -76,7 +77,11 @@ class _Root:
         return self.real_path == self.path
 
     def open(self, mechanism: Mechanism | None) -> int:
-        """:raise OSError: it is missing, or not a directory.  Blocks."""
+        """
+        Open the directory.  Blocks.
+
+        :raise OSError: it is missing, or not a directory.
+        """
         if self._plain:
             fd = open_directory(self.path, mechanism=mechanism)
         else:
@@ -86,7 +91,7 @@ class _Root:
 
     def learn(self, fd: int, file_fd: int) -> None:
         """
-        Find out whether the next file may be opened from the kernel's cache.  Blocks; never fails.
+        Determine whether the next file may be opened from the kernel's cache.  Blocks; never fails.
 
         :param fd: the directory, open.
         :param file_fd: a regular file beneath it, open.
@@ -109,15 +114,15 @@ class FileStore:
 
     Hard links are served like any file, except links to the role's own credentials.
 
-    :param roots: root (one of `ROOTS`) → directory; a relative one counts from the current
-        directory.  A root that is not given has no files.
+    :param roots: root (one of `ROOTS`) → directory, which may be relative to the current directory.
+        A root that is not given has no files.
     :param deny: paths that are never served.
     :param credentials: paths of the role's credential files.  Their inodes are never served, and
         the deny rules for ``/configs`` apply to their directories too.
     :param mechanism: how paths are resolved (`chatfiles.posix.openat2`), for tests.
-    :param find: find out where the roots and credentials are.  This blocks.  Otherwise, `find_root`
-        is to be called in a thread for each root, and `find_credentials` once; files of a root are
-        served when it has been found.
+    :param find: whether to find the directories of the roots and credentials now.  This blocks.
+        Otherwise, call `find_root` in a thread for each root, and `find_credentials` once; files of
+        a root are served after it has been found.
     :raise ValueError: a root is not one of `ROOTS`.
     """
 
@@ -146,13 +151,13 @@ class FileStore:
             self.find_credentials()
 
     def find_root(self, root: bytes) -> None:
-        """Find out where the directory of *root* is, unless that is known.  Blocks."""
+        """Find the directory of *root*, unless it is known.  Blocks."""
         if self._roots[root].real_path is None:
             self._roots[root].find()
             self._update_places()
 
     def find_credentials(self) -> None:
-        """Find out where the credential files are, and which inodes they have.  Blocks."""
+        """Find the directories of the credential files, and the files' inodes.  Blocks."""
         directories = self._credentials.directories
         self._credential_places = [os.path.realpath(directory) for directory in directories]
         self._update_places()
@@ -166,13 +171,13 @@ class FileStore:
                 [(name, place) for name, place in found.items() if place is not None],
                 [(b"/configs", place) for place in places or ()],
             )
-            # Last: who finds nothing unknown here finds the aliases of everything above.
+            # Set this last: a thread that sees a root as known must also see its aliases.
             unknown = {name for name, place in found.items() if place is None}
             concerned = {name for name in unknown if self._deny.concern(name)}
             self._unknown = concerned | ({_CREDENTIALS} if places is None else set())
 
     def open(self, path: VirtualPath) -> OpenFile:
-        """See `IFileStore.open`; a root that is not configured is a missing file."""
+        """See `IFileStore.open`.  A path in a root that is not configured is a missing file."""
         if path.root in self._roots:
             self.find_root(path.root)
         root = self._allowed_root(path)
@@ -202,7 +207,7 @@ class FileStore:
     def _allowed_root(self, path: VirtualPath) -> _Root:
         """
         :return: the root of the path, if no rule hides the path.
-        :raise Unavailable: it may lead to a place that a rule is about, and that is not known yet.
+        :raise Unavailable: a directory is not known yet, so the path may lead to a hidden file.
         """
         root = self._roots.get(path.root)
         if root is None or self._deny.denies(path.raw):
@@ -218,7 +223,7 @@ class FileStore:
     def open_root(self, root: bytes) -> int:
         """
         :param root: one of `ROOTS`.
-        :return: a descriptor of its directory, which the caller closes.
+        :return: a descriptor of its directory, to be closed after use.
         :raise NotFound: the root is not configured.
         :raise ReadFailed: its directory is missing.
         """
@@ -252,8 +257,9 @@ def _unless(
     include: Callable[[os.stat_result], bool], file: OpenFile, facts: os.stat_result
 ) -> OpenFile:
     """
-    :param include: whether these facts belong to one of the role's own secrets.
-    :return: the file, unless it is such a secret.
+    :param include: returns whether the facts belong to one of the role's own secrets.
+    :return: the file.
+    :raise chatfiles.errors.NotFound: it is such a secret.
     """
     try:
         if include(facts):

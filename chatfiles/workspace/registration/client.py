@@ -1,5 +1,5 @@
 """
-Requests from a workspace to the registry of its platform: JSON bodies, bounded in size and time.
+Sends a workspace's requests to the registry of its platform: JSON, with limits of size and time.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"
 REQUEST_TIMEOUT: Final = 10.0
 #: Largest response body, in bytes.
 MAX_RESPONSE: Final = 65536
-#: Longest wait that a Retry-After header can ask for, in seconds.
+#: Longest wait in seconds that a Retry-After header can demand.
 MAX_RETRY_AFTER: Final = 300
 #: Characters of a platform's error text that are logged.
 MAX_ERROR_TEXT: Final = 200
 
 
 class HTTPClient(Protocol):
-    """The part of `treq.client.HTTPClient` that is used."""
+    """The used part of `treq.client.HTTPClient`."""
 
     def request(
         self,
@@ -49,7 +49,7 @@ class HTTPClient(Protocol):
         unbuffered: bool,
         reactor: Any,
     ) -> Deferred[Any]:
-        """:return: the response, before its body."""
+        """:return: the response, when its headers are complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class RegistryResponse:
 
     @property
     def good(self) -> bool:
-        """Whether it is a success with a JSON body."""
+        """Whether the status is 2xx and the body is a JSON object."""
         return 200 <= self.status < 300 and self.fields is not None
 
     def complaint(self) -> str:
-        """:return: a text for the log about a response that is not good; no control characters."""
+        """:return: a text for the log about a response that is not `good`, on one line."""
         if 200 <= self.status < 300:
             return f"answered {self.status}, but not with a JSON object"
         if 300 <= self.status < 400:
@@ -104,10 +104,12 @@ class RegistryClient:
         self, route: str, body: Mapping[str, object], token: str | None
     ) -> RegistryResponse:
         """
+        Send a POST request.
+
         :param route: the path after the base URL, without a leading slash.
         :param body: the JSON object to send.
         :param token: the bearer token to present, or ``None``.
-        :return: the response, whatever its status; redirects are not followed.
+        :return: the response, with any status; redirects are not followed.
         :raise Exception: no complete response came within 10 seconds; the error says why.
         """
         exchange = Deferred.fromCoroutine(self._exchange(route, body, token))
@@ -174,7 +176,7 @@ class _Body(BodyProtocol):
 def why_no_response(error: BaseException) -> str:
     """
     :param error: the error of `RegistryClient.post`.
-    :return: a text for the log that repeats nothing the platform sent.
+    :return: a text for the log, which quotes nothing that the platform sent.
     """
     reasons = getattr(error, "reasons", None)
     inner = reasons[0].value if reasons else error

@@ -44,12 +44,13 @@ class RegistrationService(Service):
     """
     Registers this workspace with its platform and keeps it registered.
 
-    It stores what the platform sends: the inbound secret whenever it differs from the file, and
-    the auth token when the platform mints one.  Neither is ever logged.  The token is read from its
-    file for every request, so an operator can provide one at any time.
+    It stores the secrets that the platform sends: the inbound secret whenever it differs from the
+    file, and the auth token when the platform creates one.  Neither is ever logged.  The token is
+    read from its file for every request, so an operator can provide one at any time.
 
-    A failed registration is retried after 1 to 60 seconds, or later if the platform asks for it.
-    Heartbeats continue meanwhile.  A heartbeat with a 404 response starts a new registration.
+    A failed registration is retried after 1 to 60 seconds, or later if the platform demands it.
+    Heartbeats continue during that time.  A heartbeat with a 404 response starts a new
+    registration.
 
     :param clock: the reactor, or a clock.
     :param client: an HTTP client that verifies certificates; redirects are not followed.
@@ -120,7 +121,11 @@ class RegistrationService(Service):
         self._task.addErrback(self._ended)
 
     def stopService(self) -> Deferred[None]:
-        """:return: fires when the running request is cancelled."""
+        """
+        Cancel the running request.
+
+        :return: fires when it is cancelled.
+        """
         service: Any = super()
         service.stopService()
         task, self._task = self._task, None
@@ -153,7 +158,8 @@ class RegistrationService(Service):
         backoff = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 16))
         asked = response.retry_after if response is not None else 0
         self._failures += 1
-        # Spread, so that workspaces do not all register at once when a platform comes back.
+        # A random delay, so that not all workspaces register at once when a platform is available
+        # again.
         spread = max(FIRST_RETRY, backoff * (1 + self._jitter()) / 2)
         self._register_at = self._clock.seconds() + asked + spread
 
@@ -167,9 +173,9 @@ class RegistrationService(Service):
 
     async def _ask(self, route: str, body: Mapping[str, object]) -> RegistryResponse | None:
         """
-        Make one request, store what the response brings, and log a result that is new.
+        Send one request, store the secrets in the response, and log a result that is new.
 
-        :return: the response; ``None`` if no complete one came.
+        :return: the response; ``None`` if no complete response arrived.
         """
         try:
             token = await self._token()
@@ -221,7 +227,7 @@ class RegistrationService(Service):
             self._log.info("{key} stored in {path}", key=key, path=file.shown)
 
     def _say(self, about: str, text: str, *, good: bool = False) -> None:
-        """Log a result, unless it is the same as the last one on this subject."""
+        """Log a result, unless it equals the last one about *about*."""
         if self._said.get(about) != text:
             self._said[about] = text
             log = self._log.info if good else self._log.warn

@@ -22,11 +22,11 @@ __all__ = ["IngestContext", "ingest"]
 @dataclass(frozen=True, slots=True)
 class IngestContext:
     """
-    What the route works with.
+    The context of the route.
 
-    :param directory: where files are stored.
-    :param limits: of one upload.
-    :param secret: the inbound secret, which the platform has to present.
+    :param directory: stores the files.
+    :param limits: the limits of one upload.
+    :param secret: the inbound secret, which the platform must present.
     :param threads: run calls that may block.
     """
 
@@ -37,16 +37,20 @@ class IngestContext:
 
 
 async def ingest(context: IngestContext, request: Request) -> JSONResponse:
-    """Check the headers, then store the body while it arrives."""
-    # A platform says that it is one (RFC 9110, 7.6.3).  If it closes its side of the connection, it
-    # has stopped, or has lost its own client.
+    """
+    Validate the headers, then store the files of the body while it arrives.
+
+    :return: the response, with one entry for each stored file.
+    """
+    # A platform sends Via (RFC 9110, 7.6.3).  If it closes its side of the connection, it has
+    # stopped, or its own client has disconnected.
     request.ends_with_caller = request.via_proxy = request.requestHeaders.hasHeader(b"via")
     length, limit = request.body.length, context.limits.request_bytes
     boundary = check_upload_head(request.requestHeaders, length, limit)
     feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(
         request.body,
         Ingestion(context.directory, context.limits, boundary),
-        # Never refused: each waits for one call at a time, and no upload may be left half done.
+        # Never refused: an upload waits for only one call at a time, and must not stay half done.
         partial(context.threads.run, owner=UPLOAD_OWNER, refusable=False),
         request.is_awaited,
     )

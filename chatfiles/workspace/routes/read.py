@@ -1,5 +1,5 @@
 """
-``GET /internal/file/read``: a file, or a part of it.
+``GET /internal/file/read``: send a file, or a part of it.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ __all__ = ["FileRead", "WorkspaceContext"]
 
 Query = dict[bytes, list[bytes]]
 
-#: Bytes of the largest file that is read where it is opened, and sent together with its head.
+#: Bytes of the largest file that is read when it is opened, and sent together with the headers.
 SMALL_FILE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceContext:
     """
-    What the workspace's routes work with.
+    The context of the workspace's routes.
 
-    :param secret: what the platform has to present.
-    :param threads: for calls that may block.
-    :param idle_timeout: seconds without progress after which a transfer is cut.
-    :param now_ns: the time of day in nanoseconds, for validators.
+    :param store: opens the files.
+    :param secret: the inbound secret, which the platform must present.
+    :param threads: run calls that may block.
+    :param clock: runs timers.
+    :param idle_timeout: seconds without progress after which a transfer is aborted.
+    :param now_ns: returns the time of day in nanoseconds, for validators.
     :param tail: see `chatfiles.streams.file_sender.file_sender`.
     """
 
@@ -80,7 +82,8 @@ class FileRead(Endpoint):
         """Send the file, or the part of it that was requested."""
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)
-        # Only now: a client without the secret must not get the time that a platform needs.
+        # Set only after the secret was checked: other clients must not get a platform's longer
+        # timeouts.
         request.via_proxy = request.requestHeaders.hasHeader(b"via")
         context, file = self._context, found.file
         request.transfer.own(partial(self._close, file, _owner(query)))
@@ -113,7 +116,7 @@ class FileRead(Endpoint):
         return None
 
     async def _found(self, presented: str | None, query: Query) -> _Found:
-        """:return: what the request names; without a thread if the kernel has it in memory."""
+        """:return: the requested file; opened without a thread if the kernel has it in memory."""
         with suppress(WouldWait):
             return self._find(presented, query, at_once=True)
         owner = _owner(query)
@@ -145,7 +148,7 @@ class FileRead(Endpoint):
         self, request: Request, query: Query, file: OpenFile, first: int, length: int
     ) -> None:
         context, transfer = self._context, request.transfer
-        request.write(b"")  # the head
+        request.write(b"")  # sends the headers
         sender = file_sender(
             request,
             FileSource(file),
@@ -164,17 +167,18 @@ class FileRead(Endpoint):
 
 
 def _owner(query: Query) -> Hashable:
-    """:return: whose threads a request takes: of the root that it names."""
+    """:return: the owner whose threads the request uses: the root of its path."""
     path = query.get(b"path", [b""])[0]
     root = b"/" + path[1:].partition(b"/")[0]
-    return root if root in ROOTS else SECRET_OWNER  # it ends with a look at the secret
+    return root if root in ROOTS else SECRET_OWNER  # such a request reads only the secret
 
 
 def _small_content(file: OpenFile, flags: int) -> bytes | None:
     """
-    :param flags: of ``preadv2``.
-    :return: all bytes of a small file, of one version; ``None`` if it has to be sent with a
+    :param flags: flags of ``preadv2``.
+    :return: all bytes of a small file, in one version; ``None`` if the file must be sent with a
         `FileSource`.
+    :raise ReadFailed: an I/O error.
     """
     size = file.facts.size
     if size > SMALL_FILE:
@@ -186,7 +190,7 @@ def _small_content(file: OpenFile, flags: int) -> bytes | None:
         if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
             return None
         raise ReadFailed from error
-    # If it is shorter, or has another time, it is being written.
+    # If the file is shorter, or its time has changed, it is being written.
     whole = count == size and FileFacts.of(os.fstat(file.fd)) == file.facts
     return bytes(content) if whole else None
 

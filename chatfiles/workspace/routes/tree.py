@@ -72,7 +72,7 @@ async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
 
 _LATER = Access.PLATFORM_CHECKED_LATER
 
-#: Method, path, who may use it, name in the access log, handler.
+#: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", Access.ANYONE, "", health("workspace")),
     Route("GET", "/ready", Access.ANYONE, "", ready("workspace", _check)),
@@ -83,9 +83,9 @@ ROUTES: tuple[Route[Access], ...] = (
 
 def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Router[Access]:
     """
-    :param context: what the handlers work with.
-    :param ingest: what the handler of uploads works with.
-    :return: the workspace's resources; see `Router` for where they can be mounted.
+    :param context: passed to the handlers.
+    :param ingest: passed to the handler of uploads.
+    :return: the workspace's resources; `Router` describes where they can be mounted.
     """
     contexts = _Contexts(context, ingest, FileRead(context))
     return Router(ROUTES, partial(_dispatch, contexts))
@@ -94,7 +94,7 @@ def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Router[A
 async def _dispatch(
     contexts: _Contexts, route: Route[Access], request: Request, parameters: Sequence[str]
 ) -> JSONResponse | None:
-    """Check who may use the route, then call the handler."""
+    """Check the client's access, then call the handler."""
     if route.access is Access.PLATFORM:
         context, presented = contexts.reading, bearer(request.requestHeaders)
         await context.threads.run(require_secret, context.secret, presented, owner=SECRET_OWNER)

@@ -1,3 +1,3 @@
 """
-Uploads: parsed while they arrive, written in threads, published all or none.
+Uploads: parsed while they arrive, written in threads; either all files are published or none.
 """

@@ -1,5 +1,6 @@
 """
-The directory of uploads: reached without following symlinks, and swept when the role starts.
+The directory of uploads.  It is opened without following symlinks; leftovers are removed when the
+role starts.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class UploadDirectory:
 
     def open(self) -> int:
         """
-        Open the directory; what is missing is created, mode 0700.  Waits until `sweep`, if it has
-        begun, has returned: it must not take new files for what a killed process left.
+        Open the directory, and create it with mode 0700 if it is missing.  If `sweep` is running,
+        wait until it returns: it must not take new files for those of a killed process.
 
-        :return: a descriptor of the directory.
+        :return: a descriptor of the directory, to be closed after use.
         :raise OSError: it cannot be opened; ``ELOOP`` or ``ENOTDIR`` if it is not a directory.
         :raise WriteFailed: ``/workspace`` is missing.
         """
@@ -97,9 +98,9 @@ class UploadDirectory:
 
     def sweep(self) -> int:
         """
-        Remove what a killed process left.  Blocks.
+        Remove the files that a killed process left.  Blocks.
 
-        :return: how many files.
+        :return: how many files were removed.
         """
         with self._sweeping:
             return self._sweep()
@@ -134,6 +135,8 @@ def _make(segment: bytes, directory_fd: int) -> None:
 
 def _lock(fd: int) -> None:
     """
+    Lock a file, if its file system has locks.
+
     :raise BlockingIOError: another process has locked it.
     """
     try:

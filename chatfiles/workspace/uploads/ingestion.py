@@ -1,5 +1,5 @@
 """
-One upload request: its files are parsed, hashed and written, then all published or none.
+One upload request: its files are parsed, hashed and written; then all are published or none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class IngestLimits:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What the client receives about a stored file."""
+    """The description of a stored file for the client."""
 
     uri: str
     name: str
@@ -90,6 +90,8 @@ class Ingestion:
     """
     Stores the files of one request (a `chatfiles.streams.body_sink.BlockingSink`).
 
+    :param directory: stores the files.
+    :param limits: the limits of the upload.
     :param boundary: the boundary of the multipart form.
     :param prefix: returns 32 new hexadecimal digits for the name of a stored file.
     """
@@ -112,7 +114,8 @@ class Ingestion:
 
     def feed(self, data: bytes) -> None:
         """
-        :param data: the next bytes of the body.
+        Parse and write the next bytes of the body.
+
         :raise ChatfilesError: 400, 413, 500 or 507.
         """
         self._received += len(data)
@@ -164,7 +167,7 @@ class Ingestion:
         self._close_directory()
 
     def close(self) -> None:
-        """Release everything and withdraw published files that were not kept.  Idempotent."""
+        """Close all files, and withdraw published files that were not kept.  Idempotent."""
         if self._is_published:
             withdraw_all(self._files(), self._directory_fd)
         for part in self._parts:

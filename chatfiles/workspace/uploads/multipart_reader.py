@@ -1,9 +1,10 @@
 """
-An adapter over ``multipart``'s push parser: bytes of a form in, its files out, as they arrive.
+An adapter for the push parser of ``multipart``: it parses a form while it arrives, and yields its
+files.
 
-Chosen over ``python-multipart``: both are incremental and kept up, and both take apart 4 to 5 GB/s
-in segments of 64 KiB (a disk takes a tenth of that); this one bounds the size and number of headers
-itself, and gives events instead of callbacks, so that what a part is can be decided in one place.
+It was chosen over ``python-multipart``.  Both are incremental and maintained, and both parse 4 to
+5 GB/s in segments of 64 KiB (a disk takes a tenth of that).  This one limits the size and number of
+headers itself, and yields events instead of callbacks, so that one place decides what a part is.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from chatfiles.rules.upload_head import invalid_form
 
 __all__ = ["FileBegins", "FileContent", "FormEvent", "MultipartReader"]
 
-#: Parts of a form, files and plain fields together.
+#: Maximum number of parts of a form: files and plain form fields together.
 MAX_PARTS = 1024
-#: Bytes of one header line of a part.
+#: Maximum bytes of one header line of a part.
 MAX_HEADER_LINE = 8 * 1024
-#: Header lines of a part (RFC 7578, 4.8, knows three).
+#: Maximum number of header lines of a part (RFC 7578, 4.8, defines three).
 MAX_HEADER_LINES = 16
-#: Characters of a media type that are repeated to the caller.
+#: Maximum characters of a media type that a response repeats; a longer one is ignored.
 MAX_MEDIA_TYPE = 255
 #: A name in the form of RFC 8187.
 _EXTENDED = re.compile(
@@ -42,12 +43,12 @@ _EXTENDED = re.compile(
 @dataclass(frozen=True, slots=True)
 class FileBegins:
     """
-    A file of the form.
+    A file of the form begins.
 
-    :param name: as its sender calls it: browsers write ``"`` and line ends as ``%22``, ``%0D`` and
-        ``%0A`` (https://html.spec.whatwg.org/#multipart-form-data).
-    :param media_type: as its sender says, ``None`` when it does not.
-    :param written: the name as it was written.
+    :param name: the file name, without quoting.  Browsers write ``"`` and line ends as ``%22``,
+        ``%0D`` and ``%0A`` (https://html.spec.whatwg.org/#multipart-form-data).
+    :param media_type: the media type that the client sent; ``None`` if it sent none.
+    :param written: the name as it was written in the header.
     """
 
     name: str
@@ -57,7 +58,7 @@ class FileBegins:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """Some bytes of it."""
+    """The next bytes of the file."""
 
     data: bytes
 
@@ -66,7 +67,7 @@ FormEvent = FileBegins | FileContent
 
 
 class _Parser(PushMultipartParser):  # type: ignore[misc]
-    """Judges a header line by itself, not by where the bytes that hold it were divided."""
+    """Validates each header line as a whole, however its bytes are divided among chunks."""
 
     def _on_segment_headerline(self, line: bytes) -> None:
         if b"\n" in line:
@@ -80,28 +81,28 @@ class MultipartReader:
     """
     Reads one form.  Parts that are not files of the field ``files`` are skipped.
 
-    :param boundary: between its parts.
+    :param boundary: the boundary between its parts.
     """
 
     def __init__(self, boundary: str) -> None:
-        # Headers are decoded as Latin-1 so that none is lost; see _text.
+        # Headers are decoded as Latin-1, so that no byte is lost; see _text.
         self._parser = _Parser(
             boundary,
-            max_header_size=MAX_HEADER_LINE + 1,  # it counts the CR that may have come already
+            max_header_size=MAX_HEADER_LINE + 1,  # it counts a CR that has arrived already
             max_header_count=MAX_HEADER_LINES,
             max_segment_count=MAX_PARTS,
             header_charset="latin-1",
         )
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
-        # The first delimiter may do without its CRLF; None once it has come.
+        # The first delimiter may have no CRLF.  None after the first delimiter.
         self._preamble: bytes | None = b"\r\n"
         self._in_file = False
 
     def feed(self, data: bytes) -> Iterator[FormEvent]:
         """
         :param data: the next bytes of the form.
-        :return: what they hold; to be consumed before the next call.
-        :raise BadRequest: it is not a well-formed form.
+        :return: their events; consume them before the next call.
+        :raise BadRequest: the form is malformed.
         """
         if self._preamble is not None:
             data = self._skip_preamble(self._preamble + data)
@@ -123,8 +124,8 @@ class MultipartReader:
 
     def _skip_preamble(self, data: bytes) -> bytes:
         """
-        What is before the first delimiter is nothing (RFC 2046, 5.1.1).  The parser would find
-        other delimiters in it when its bytes are divided otherwise.
+        Skip the bytes before the first delimiter, which have no meaning (RFC 2046, 5.1.1).  The
+        delimiters that the parser would find there depend on how the bytes are divided.
 
         :return: the bytes from the first delimiter on.
         """
@@ -137,7 +138,7 @@ class MultipartReader:
 
     def finish(self) -> None:
         """
-        The last byte has been fed.
+        End the form after its last byte.
 
         :raise BadRequest: the form is not complete.
         """
@@ -148,12 +149,12 @@ class MultipartReader:
 
 
 def _file_names(part: MultipartSegment) -> tuple[str, str] | None:
-    """:return: what the sender calls it, and how that was written; ``None`` if it is no file."""
+    """:return: the file name, and the name as written; ``None`` if the part is not a file."""
     disposition = part.header("Content-Disposition") or ""
     if part.filename is not None:
         written = parse_options_header(disposition)[1].get("filename", part.filename)
         return _text(part.filename), _text(written)
-    # RFC 7578, 4.2, forbids this form; Python's requests has long sent nothing else.
+    # RFC 7578, 4.2, forbids this form, but Python's requests long sent only this form.
     extended = _EXTENDED.search(disposition)
     if extended is None:
         return None
@@ -162,7 +163,7 @@ def _file_names(part: MultipartSegment) -> tuple[str, str] | None:
 
 
 def _text(latin: str) -> str:
-    """Browsers and curl send UTF-8; what is not, is taken for what it was decoded as."""
+    """:return: *latin*, decoded as UTF-8, which browsers and curl send; otherwise unchanged."""
     try:
         return latin.encode("latin-1").decode("utf-8")
     except UnicodeError:

@@ -1,9 +1,9 @@
 """
 Publishes the files of a request: all of them, or none.
 
-The system names files one by one.  A process may be killed between two of them.  So the names are
-first written to a *note*, a small file that is removed when all files have their names.  When the
-role starts, it removes every file that a leftover note lists.  Withdrawing works the same way.
+The system names files one by one, and the process may be killed between two of them.  So the names
+are first written to a *note*, a small file that is removed when all files have their names.  When
+the role starts, it removes every file that a leftover note lists.  Withdrawing works the same way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def publish_all(files: _Files, directory_fd: int) -> None:
 
     :param files: complete files and their names.
     :param directory_fd: the directory that holds them.
-    :raise OSError: one of them could not be published; none is.
+    :raise OSError: a file could not be published, so none is published.
     """
     note = _write_note(files, directory_fd)
     try:
@@ -52,8 +52,8 @@ def publish_all(files: _Files, directory_fd: int) -> None:
 
 def withdraw_all(files: _Files, directory_fd: int) -> None:
     """
-    Remove the final names of published files.  What remains after a failure is removed at the next
-    start.
+    Remove the final names of published files.  Names that remain after a failure are removed at the
+    next start.
 
     :param files: the files and their names.
     :param directory_fd: the directory that holds them.
@@ -69,7 +69,7 @@ def withdraw_all(files: _Files, directory_fd: int) -> None:
 
 
 def _write_note(files: _Files, directory_fd: int) -> _Note | None:
-    """:return: its descriptor and name; ``None`` for one file, which needs no note."""
+    """:return: the note's descriptor and name; ``None`` for a single file, which needs no note."""
     if len(files) < 2:
         return None
     note = create_locked(directory_fd, NOTE)

@@ -1,5 +1,5 @@
 """
-Files that are being written: none has its final name before it is published.
+Files that are being written.  A file has no final name until it is published.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chatfiles.posix.rename_noreplace import rename_new
 
 __all__ = ["PART", "PREFIX", "UnpublishedFile", "can_name_later", "create_locked", "write_all"]
 
-#: Prefix of temporary names, which a sweep may remove, and the suffix of a file's.
+#: Prefix of temporary names, which a sweep may remove, and suffix of a file's temporary name.
 PREFIX, PART = ".upload-", ".part"
 
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
@@ -38,8 +38,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
     """
-    Create a locked file, mode 0600.  A sweep leaves locked files alone; the lock ends with this
-    process.
+    Create a locked file with mode 0600.  A sweep does not remove locked files.  The lock ends with
+    this process.
 
     :return: a descriptor for writing, and the file's name.
     :raise OSError: it cannot be created.
@@ -55,7 +55,7 @@ def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
 
 
 def _lock(fd: int) -> bool:
-    """:return: whether we hold the lock and no sweep has removed the file."""
+    """:return: whether this process holds the lock and no sweep has removed the file."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -67,6 +67,8 @@ def _lock(fd: int) -> bool:
 
 def write_all(fd: int, data: bytes) -> None:
     """
+    Write all of *data*.
+
     :raise OSError: the data could not be written completely.
     """
     view = memoryview(data)
@@ -76,10 +78,10 @@ def write_all(fd: int, data: bytes) -> None:
 
 def can_name_later(directory_fd: int) -> bool:
     """
-    Try to name an unnamed file.  Not every file system with unnamed files supports it.
+    Try to name an unnamed file.  Not every file system with unnamed files supports this.
 
     :return: whether an unnamed file in that directory can be published.
-    :raise OSError: there is no answer, such as on a full disk.
+    :raise OSError: this cannot be determined, such as on a full disk.
     """
     file = UnpublishedFile(directory_fd)
     try:
@@ -98,9 +100,9 @@ def can_name_later(directory_fd: int) -> bool:
 
 class UnpublishedFile:
     """
-    A file, mode 0600, that is being written and has no final name yet.
+    A file with mode 0600 that is being written and has no final name yet.
 
-    :param directory_fd: the directory in which it will appear.
+    :param directory_fd: the directory in which it will be published.
     :param unnamed: whether to try ``O_TMPFILE``.
     :raise OSError: it cannot be created.
     """
@@ -133,6 +135,8 @@ class UnpublishedFile:
 
     def write(self, data: bytes) -> None:
         """
+        Append *data* to the file.
+
         :raise OSError: it cannot be written.
         """
         write_all(self._fd, data)
@@ -143,19 +147,19 @@ class UnpublishedFile:
 
     def complete(self) -> None:
         """
-        Flush everything to the disk.
+        Flush the file to the disk.
 
-        :raise OSError: that failed.
+        :raise OSError: it could not be flushed.
         """
         os.fsync(self._fd)
         os.close(os.dup(self._fd))  # some file systems report errors only at close
 
     def publish(self, name: str) -> None:
         """
-        Give the file its final name.  Never replaces anything.
+        Give the file its final name.  Never replaces another file.
 
         :param name: one segment.
-        :raise OSError: that failed; ``EEXIST`` if the name exists.
+        :raise OSError: it could not be named; ``EEXIST`` if the name exists.
         """
         if self._temporary is None:
             os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd)
@@ -174,14 +178,14 @@ class UnpublishedFile:
             self._temporary = None
 
     def withdraw(self) -> None:
-        """Remove its final name again."""
+        """Remove its final name."""
         if self._published is not None:
             name, self._published = self._published, None
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._directory_fd)
 
     def close(self) -> None:
-        """Close the file; if it was not published, it is gone.  Idempotent."""
+        """Close the file; it is deleted if it was not published.  Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):
@@ -193,7 +197,7 @@ class UnpublishedFile:
 
 
 def _start_writing(fd: int, offset: int, length: int) -> None:
-    """Ask the kernel to start writing a span.  ``fsync`` reports its failures."""
+    """Ask the kernel to start writing a range of bytes.  ``fsync`` reports its failures."""
     _libc.sync_file_range(
         fd, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE
     )

@@ -1,6 +1,6 @@
 """
-Opens the registry in PostgreSQL.  Importing this needs neither txpostgres nor psycopg2, which are
-an optional extra.
+Opens the registry in PostgreSQL.  This module can be imported without txpostgres and psycopg2,
+which are an optional extra.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def open_postgres(
     """
     :param url: ``postgresql://…``.
     :param reactor: provides every reactor interface.
-    :param now: gives the current time, aware.
+    :param now: returns the current time, with its time zone.
     :param more: see `chatfiles.platform.registry.postgres.registry.PostgresRegistry`.
     :return: the registry, not started.
     :raise ValueError: the extra is not installed, or the URL is not valid.  The text names

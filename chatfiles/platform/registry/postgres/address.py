@@ -62,7 +62,9 @@ class PostgresAddress:
     def parse(cls, url: str, environment: Mapping[str, str] = os.environ) -> PostgresAddress:
         """
         :param url: ``postgresql://…``; may contain several hosts, as for libpq.
-        :param environment: the environment variables that libpq reads for what the URL leaves out.
+        :param environment: the environment variables, which libpq reads for parts missing in the
+            URL.
+        :return: the parsed URL.
         :raise ValueError: the URL is not valid; the text does not repeat it.
         """
         if not url.startswith(POSTGRES_SCHEMES):

@@ -102,7 +102,7 @@ class PostgresConnection(Connection):  # type: ignore[misc]
         return self._is_closed or bool(self._connection.closed)
 
     def configure_types(self) -> None:
-        """To be called once after it is connected."""
+        """Register the types of results; call this once, after it is connected."""
         register_type(_TIMESTAMP, self._connection)
 
     def execute(self, sql: str, values: Values | None = None) -> Deferred[Any]:
@@ -118,18 +118,18 @@ class PostgresConnection(Connection):  # type: ignore[misc]
         return result
 
     def rows(self, sql: str, values: Values | None = None) -> Deferred[list[tuple[object, ...]]]:
-        """:return: the rows that *sql* gives."""
+        """:return: fires with the result rows of *sql*; fails as `execute`."""
         return self.execute(sql, values).addCallback(_fetch)
 
     def discard(self) -> None:
-        """Close it now; a statement that runs fails.  Idempotent."""
+        """Close it at once; a running statement fails.  Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
         if self._connection is None:
             return
         for cursor in tuple(self._cursors):
-            # txpostgres does not do this; only an epoll reactor works without it.
+            # txpostgres does not do this, which only an epoll reactor tolerates.
             self.reactor.removeReader(cursor)
             self.reactor.removeWriter(cursor)
         with contextlib.suppress(psycopg2.Error):
@@ -137,7 +137,7 @@ class PostgresConnection(Connection):  # type: ignore[misc]
             # txpostgres regards a broken connection as closed, but its socket is still open.
             self._connection.close()
 
-    # txpostgres lets these errors out to the reactor.
+    # txpostgres lets these errors propagate to the reactor.
 
     def doRead(self) -> None:
         try:
@@ -146,7 +146,7 @@ class PostgresConnection(Connection):  # type: ignore[misc]
             self._check_lost()
         except ValueError:
             # libpq has closed the socket.  psycopg2 does not report this yet, and txpostgres would
-            # continue to read from it.  A connect or statement that runs fails by its Deferred.
+            # continue to read from it.  The Deferred of a running connect or statement fails.
             if self.fileno() >= 0:
                 raise
             self.discard()

@@ -37,7 +37,7 @@ DEFAULTS = {
     "keepalives_count": "3",
 }
 
-#: The settings of each session.  A transaction that hangs on our side must release its locks.
+#: The settings of each session.  A transaction that hangs in the platform must release its locks.
 _SESSION = """
     SELECT set_config('statement_timeout', %(statement)s, false),
         set_config('idle_in_transaction_session_timeout', %(transaction)s, false),

@@ -26,8 +26,8 @@ from chatfiles.platform.registry.rows import stored_uuid
 
 __all__ = ["CHANNEL", "PostgresListener"]
 
-#: The channel on which the triggers notify (``schema/postgresql/0002_notify.sql``), and the one on
-#: which we test that notifications arrive.
+#: The channel of the triggers' notifications (``schema/postgresql/0002_notify.sql``), and the
+#: channel for tests that notifications arrive.
 CHANNEL, TEST_CHANNEL = "chatfiles_changed", "chatfiles_trial"
 
 #: Counts the triggers that are enabled; there must be `TRIGGERS`.  A dump may have been restored
@@ -51,14 +51,14 @@ class PostgresListener:
     """
     Listens on its own connection, and connects again when the connection is lost.
 
-    Notifications that are sent meanwhile are lost.  So it reports ``None`` when the connection is
-    lost and when there is a new one; between these, `watching` is false.
+    Notifications that are sent without a connection are lost.  So the listener reports ``None``
+    when the connection is lost and when there is a new one; in between, `watching` is false.
 
     :param connect: opens a connection; fails with `RegistryUnavailable`.
     :param changed: called with the id of each workspace that has changed, or with ``None``.
     :param clock: the reactor.
     :param outcome: called with the outcome of each attempt to listen.
-    :param new_id: gives a unique id.
+    :param new_id: returns a unique id.
     :ivar watching: whether every change is reported.
     """
 
@@ -147,7 +147,7 @@ class PostgresListener:
 
     async def _check(self, connection: PostgresConnection) -> None:
         """Fail unless the connection works and the triggers are enabled."""
-        # If the reactor was busy, the result may have arrived already: it gets another turn.
+        # If the reactor was busy, the result may have arrived already: wait for another turn.
         timers = [self._clock.callLater(CHECK_TIMEOUT, lambda: timers.append(wait_once_more()))]
 
         def wait_once_more() -> IDelayedCall:
@@ -165,7 +165,7 @@ class PostgresListener:
             )
 
     async def _test_delivery(self) -> None:
-        """Fail unless a notification of another connection arrives: a pooler may swallow it."""
+        """Fail unless a notification of another connection arrives: a pooler may drop it."""
         payload, arrived = str(self._new_id()), Deferred[None]()
         self._test = payload, arrived
         other = await self._connect()

@@ -1,8 +1,8 @@
 """
 A few connections to PostgreSQL, shared by many calls.
 
-The pool of txpostgres cannot be used: it does not start without the server, and continues to hand
-out dead connections.
+The pool of txpostgres cannot be used: it does not start without the server, and continues to
+provide dead connections.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ RETRY_DELAY = 0.1
 READ_ONLY = "25006"
 
 T = TypeVar("T")
-#: Uses a connection that nothing else uses meanwhile.  The second argument tells whether a client
-#: still waits for the result.
+#: Uses a connection, alone.  The second argument returns whether a client still waits for the
+#: result.
 Work = Callable[[PostgresConnection, Callable[[], bool]], Deferred[T]]
 
 
@@ -149,7 +149,7 @@ class PostgresPool:
         hang: list[IDelayedCall] = []
 
         def orphaned() -> None:
-            # The call may have the connection for as long as if its client still waited.
+            # The call may use the connection for as long as if its client still waited.
             left = max(started + self._timeout - self._clock.seconds(), 0)
             hang.append(self._clock.callLater(left, self._hangs, connection))
 
@@ -182,7 +182,11 @@ class PostgresPool:
         self._connect_if_needed()
 
     def _logged(self, call: Call[Any], result: object, error: BaseException | None) -> Any:
-        """Log the outcome of a call, unless it was given up.  :return: its result."""
+        """
+        Log the outcome of a call, unless it was given up.
+
+        :return: the result of the call.
+        """
         if isinstance(error, PostgresError):
             unavailable = RegistryUnavailable()
             unavailable.__cause__ = error

@@ -31,8 +31,8 @@ __all__ = ["PostgresRegistry"]
 
 #: Seconds that a call may take.
 TIMEOUT = 2.0
-#: The part of `TIMEOUT` after which the server cancels a statement, so that the log can tell a lock
-#: from a connection that hangs.
+#: The share of `TIMEOUT` after which the server cancels a statement, so that the log can
+#: distinguish a lock from a connection that hangs.
 STATEMENT_PART = 0.75
 #: Seconds for each statement of a migration, which may have to index a large table.
 MIGRATION_TIMEOUT = 300.0
@@ -47,14 +47,14 @@ class PostgresRegistry(SQLRegistry):
     """
     A registry in PostgreSQL.
 
-    Subscribers are notified twice of a change made here: when it is done, and when PostgreSQL
-    notifies of it, as of changes by other programs.  While PostgreSQL cannot notify, `watching` is
-    false, and nothing may be cached.
+    Subscribers are notified twice of a change through this registry: when it is committed, and when
+    PostgreSQL's notification arrives, as for changes by other programs.  While PostgreSQL cannot
+    notify, `watching` is false, and nothing may be cached.
 
     :param url: ``postgresql://…``; its password is never shown.
     :param reactor: provides every reactor interface.
-    :param now: gives the current time, aware.
-    :param new_id: gives the id of a new token.
+    :param now: returns the current time, with its time zone.
+    :param new_id: returns the id of a new token.
     :param timeout: seconds that a call may take.
     :param lookup: looks up a host name; called in a thread.
     :raise ValueError: the URL is not valid; the text does not repeat it.
@@ -117,12 +117,12 @@ class PostgresRegistry(SQLRegistry):
 
     def start(self) -> Deferred[None]:
         """
-        Connect and migrate.  If the server cannot be reached, this is tried again until it succeeds
-        or the registry is closed; calls fail meanwhile.
+        Connect and migrate.  If the server cannot be reached, retry until this succeeds or the
+        registry is closed; calls fail until then.
 
         :raise RegistryUnavailable: the first attempt has failed.
         :raise chatfiles.platform.registry.migrations.SchemaTooNew: a newer chatfiles has migrated
-            the database; this is not tried again.
+            the database; there is no retry.
         """
         self._connector.start()
         return self._startup.start()
@@ -153,7 +153,7 @@ class PostgresRegistry(SQLRegistry):
         )
 
     def _read_from_standby(self, connection: PostgresConnection) -> None:
-        """What was read may be older than the changes notified so far: it must not be cached."""
+        """The result may be older than the changes notified so far: it must not be cached."""
         self._subscribers.notify(None)
         if self.watching:  # there is a primary again, which notifies
             connection.discard()

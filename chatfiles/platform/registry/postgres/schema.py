@@ -1,5 +1,5 @@
 """
-Migrating a PostgreSQL database.
+Migrates a PostgreSQL database.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def migrate(
     them and the others wait.
 
     :param migrations: all migrations, in order.
-    :param now: the current time, aware.
+    :param now: the current time, with its time zone.
     :param statement_timeout: seconds for each statement, and for waiting for another node.
     :raise SchemaTooNew: see `pending`.
     :raise PostgresError: nothing has been changed.

@@ -1,5 +1,5 @@
 """
-Running the registry's queries on a PostgreSQL connection, with or without a transaction.
+Runs the registry's queries on a PostgreSQL connection, with or without a transaction.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PostgresSession:
     """
     A `chatfiles.platform.registry.queries.Session` in which each statement commits by itself.
 
-    :param connection: not used by anything else until the session ends.
+    :param connection: used by this session only, until it ends.
     """
 
     sql = POSTGRES
@@ -43,7 +43,7 @@ class PostgresSession:
         self._connection = connection
 
     async def rows(self, sql: str, values: Values | None = None) -> Rows:
-        """:return: the rows that *sql* gives."""
+        """:return: the result rows of *sql*."""
         rows: Rows = (await self._execute(sql, values)).fetchall()
         return rows
 
@@ -74,8 +74,8 @@ class PostgresTransaction(PostgresSession):
 
     A value that a column does not accept (SQLSTATE class 22) is a `BadRequest`.
 
-    It is read-write or read-only as the server decides: a standby, or a database that an operator
-    has made read-only, rejects the first write.
+    The server decides whether it is read-only: a standby, or a database that an operator has made
+    read-only, rejects the first write.
     """
 
     _begin = "BEGIN ISOLATION LEVEL READ COMMITTED;"
@@ -85,7 +85,7 @@ class PostgresTransaction(PostgresSession):
         await self._connection.execute("COMMIT")
 
     async def roll_back(self) -> None:
-        """Undo all statements.  If even this fails, the connection is not used again."""
+        """Undo all statements.  If this fails, the connection is not used again."""
         with contextlib.suppress(*CONNECTION_ERRORS):
             await self._connection.execute("ROLLBACK")
 
@@ -109,8 +109,8 @@ async def in_transaction(
     """
     Do *work* in a transaction.
 
-    :param is_wanted: called before the commit: whether a client still waits for the result.  If
-        not, the transaction is rolled back.
+    :param is_wanted: called before the commit; returns whether a client still waits for the result.
+        If not, the transaction is rolled back.
     :return: the result of *work*.
     :raise ChatfilesError: see `constraint_error`, for a row that violates a constraint.
     :raise PostgresError: no client waits any more.

@@ -26,13 +26,13 @@ class PostgresStartup:
     """
     Connects to the server and migrates the database.
 
-    If the server cannot be reached, it tries again until it succeeds or is closed.
+    If the server cannot be reached, it retries until it succeeds or is closed.
 
     :param connect: opens a connection; fails with `RegistryUnavailable`.
     :param migrations: all migrations, in order.
     :param opened: called after a success; `start` waits for its Deferred.
     :param clock: the reactor.
-    :param now: gives the current time, aware.
+    :param now: returns the current time, with its time zone.
     :param statement_timeout: seconds for each statement of a migration.
     :param outcome: called with the outcome of each attempt.
     """
@@ -66,7 +66,7 @@ class PostgresStartup:
         """
         Make an attempt, unless one is being made.
 
-        :return: fires when the attempt succeeds, and fails as it fails.
+        :return: fires when the attempt succeeds; fails with the error of the attempt.
         """
         if self._is_closed:
             return fail(RegistryUnavailable())
@@ -135,7 +135,7 @@ class PostgresStartup:
 
 
 def _unavailable(error: BaseException) -> RegistryUnavailable:
-    """:return: *error* as an outage, which the log reports."""
+    """:return: *error*, or a `RegistryUnavailable` whose cause it is; the log reports the cause."""
     if isinstance(error, RegistryUnavailable):
         return error
     unavailable = RegistryUnavailable()

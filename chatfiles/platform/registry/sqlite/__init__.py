@@ -1,3 +1,3 @@
 """
-The embedded registry: one SQLite file on the machine of the process.
+The embedded registry: one SQLite file on the local machine.
 """

@@ -1,5 +1,5 @@
 """
-Polling a database for changes by other processes.
+Polls a database for changes by other processes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ _log = Logger()
 
 class ChangePoller:
     """
-    Reads a version at an interval, and reports when it is not the version that was read before.
+    Reads a version at an interval, and reports when it has changed.
 
     Each poll that fails is reported as a change: cached values must not be used while changes
     cannot be seen.
 
-    :param read_version: gives anything comparable; fails with `RegistryUnavailable`.
-    :param read_hint: gives a value that changes whenever the version may have changed.  It is
-        called on the reactor thread, and costs almost nothing.
-    :param changed: called on the reactor thread.
+    :param read_version: returns a value that can be compared for equality; fails with
+        `RegistryUnavailable`.
+    :param changed: called on the reactor thread when the version has changed.
+    :param read_hint: returns a value that changes whenever the version may have changed.  It is
+        called on the reactor thread, and must be fast.
+    :param clock: the reactor.
     :param interval: seconds between two polls.
     :param timeout: seconds after which a poll has failed.
     """
@@ -66,14 +68,14 @@ class ChangePoller:
 
     def is_current(self) -> bool:
         """
-        :return: whether every change up to now has been reported.  If not, a poll has begun.
+        :return: whether every change up to now has been reported.  If not, a poll is in progress.
         """
         if not self._is_polling and self._read_hint() != self._hint:
             Deferred.fromCoroutine(self._poll())
         return not self._is_polling
 
     def enable(self, on: bool) -> None:
-        """Begin to poll, or stop."""
+        """Start or stop polling."""
         if on and not self._loop.running:
             self._loop.start(self._interval, now=False)
         elif self._loop.running and not on:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class ReactorClock(Protocol):
-    """The part of a reactor that is used here: ``IReactorTime`` and ``IReactorFromThreads``."""
+    """A reactor with ``IReactorTime`` and ``IReactorFromThreads``."""
 
     def seconds(self) -> float:
         """:return: the time on its clock."""
@@ -66,7 +66,9 @@ class ConnectionThread:
 
     All methods are called on the reactor thread.
 
-    :param name: of the thread.
+    :param name: the name of the thread.
+    :param connection: used in the thread only.
+    :param clock: the reactor.
     :param timeout: seconds that a call may take, including its wait for the thread.
     :param outcome: called with the result of each call that ran, and with each timeout.
     """
@@ -85,8 +87,8 @@ class ConnectionThread:
         self._timeout = timeout
         self._outcome = outcome
         self._for_thread: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
-        # A call starts when it is handed to the thread, not when the thread comes to it: then the
-        # thread need not wait for the reactor between two calls.
+        # For the queue, a call starts when it is put into the thread's queue, not when the thread
+        # runs it.  So the thread need not wait for the reactor between two calls.
         self._queue = CallQueue(
             self._for_thread.put,
             cast("IReactorTime", clock),
@@ -116,11 +118,12 @@ class ConnectionThread:
         """
         Call *work* with the connection in the thread, after all earlier calls.
 
-        A call that is cancelled or times out before the thread comes to it never runs.  A call that
-        is running cannot be stopped: its result is discarded.
+        A call that is cancelled or times out before the thread starts it never runs.  A running
+        call cannot be stopped: its result is discarded.
 
         :param what: the name of the call in the log.
-        :param timeout: seconds, if not those of the thread.
+        :param work: called in the thread with the connection.
+        :param timeout: seconds that the call may take, if not those of the thread.
         :param discard: called on the reactor thread with a result that no one waits for.
         :return: what *work* returns.  Fails with `RegistryUnavailable` when the call times out,
             when the thread is not open, or when too many calls wait.
@@ -189,5 +192,5 @@ class ConnectionThread:
             closed.callback(None)
 
 
-#: The result of a call that was given up before the thread came to it.
+#: The result of a call that was given up before the thread started it.
 _NEVER_RAN = Failure(CancelledError())

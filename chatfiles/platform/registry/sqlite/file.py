@@ -34,10 +34,11 @@ class DatabaseFile:
     """
     The path of a database, and its inode when it was first opened.
 
-    If the file is missing or replaced later, it is not opened: SQLite would apply the write-ahead
-    log of the old file to the new one, and an empty database would look like "no such token".
+    If the file is missing or replaced later, it is not opened.  Otherwise SQLite would apply the
+    write-ahead log of the old file to the new one, or an empty database would look like "no such
+    token".
 
-    :param path: of the file; its directory exists.
+    :param path: the path of the file; its directory exists.
     """
 
     def __init__(self, path: str) -> None:
@@ -92,8 +93,8 @@ class DatabaseFile:
 
 class Connection:
     """
-    One connection, opened when it is first used, and replaced after an error that may have damaged
-    it.  To be used in one thread only.
+    One connection.  It is opened when it is first used, and replaced after an error that may have
+    damaged it.  Use it in one thread only.
 
     :param file: shared by the connections of the registry.
     :param busy_timeout: seconds to wait for a lock of another connection.
@@ -119,6 +120,8 @@ class Connection:
 
     def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
+        Call *work* with the connection.
+
         :return: what *work* returns.
         :raise RegistryUnavailable: its cause is the error of the database or of its file.
         """
@@ -137,7 +140,7 @@ class Connection:
         """Close the connection; the next use opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            # It has failed already, or has nothing left to do: an error is of no consequence.
+            # It has failed already, or has nothing left to do: an error does not matter.
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 

@@ -1,5 +1,5 @@
 """
-The embedded registry: one SQLite file on the machine of the process.
+The embedded registry: one SQLite file on the local machine.
 """
 
 from __future__ import annotations
@@ -55,14 +55,15 @@ class SQLiteRegistry(SQLRegistry):
     process.  Every commit is flushed (``synchronous = FULL``): a revoked token must not become
     valid again after a power failure.
 
-    While there are subscribers, the registry polls for changes by other processes.  It notifies of
-    such a change with ``None``, and also when a poll fails or takes too long.  `watching` checks
-    the write-ahead log, which every commit changes, including our own.
+    While there are subscribers, the registry polls for changes by other processes.  It notifies
+    subscribers of such a change with ``None``, and also when a poll fails or takes too long.
+    `watching` checks the write-ahead log, which every commit changes, including those of this
+    registry.
 
     :param path: of the file, which `start` creates (mode 0600) in a directory that exists.
     :param clock: the reactor.
-    :param now: gives the current time, aware.
-    :param new_id: gives the id of a new token.
+    :param now: returns the current time, with its time zone.
+    :param new_id: returns the id of a new token.
     :param timeout: seconds that a call may take.
     :param start_timeout: seconds that each of the two threads may take to open the file.
     :param poll_interval: seconds between two polls.
@@ -99,8 +100,8 @@ class SQLiteRegistry(SQLRegistry):
         self._is_open = False
 
     def _new_connection(self, *, query_only: bool) -> Connection:
-        # Waits for a lock a little less than a call may take, so that the log can tell a lock from
-        # a slow disk.
+        # The wait for a lock is shorter than a call's timeout, so that the log can distinguish a
+        # lock from a slow disk.
         return Connection(
             self._file,
             busy_timeout=self._timeout * 0.75,
@@ -167,15 +168,15 @@ class SQLiteRegistry(SQLRegistry):
                 self._subscribers.notify(workspace_id)
             return result
 
-        # A change counts even if its client has left meanwhile.
+        # Subscribers are notified even if the client no longer waits for the change.
         return self._writer.call(what, work, discard=notify).addCallback(notify)
 
     def _poll_if_needed(self) -> None:
         self._poller.enable(self._is_open and len(self._subscribers) > 0)
 
     def _read_version(self) -> Deferred[object]:
-        # The version that a connection reads does not change with its own changes.  So the
-        # connection that makes all of ours sees only those of other processes.
+        # A connection's own changes do not change the version that it reads.  This connection makes
+        # all changes of this process, so it sees only those of other processes.
         return self._writer.call("poll", lambda db: (self._write_connection.opened, _version(db)))
 
 

@@ -1,5 +1,5 @@
 """
-Bringing a SQLite database up to date.
+Migrates a SQLite database.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], now
 
     :param connection: in autocommit mode, with no transaction open.
     :param migrations: all migrations, in order.
-    :param now: the current time, aware.
+    :param now: the current time, with its time zone.
     :raise chatfiles.platform.registry.migrations.SchemaTooNew: see `pending`.
     :raise sqlite3.Error: nothing has been changed.
     """

@@ -1,5 +1,5 @@
 """
-Running the registry's queries on a SQLite connection, in the thread of that connection.
+Runs the registry's queries on a SQLite connection, in the thread of that connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SQLiteSession:
     """
     A `chatfiles.platform.registry.queries.Session` whose methods never wait.
 
-    :param connection: not used by anything else until the session ends.
+    :param connection: used by this session only, until it ends.
     """
 
     sql = SQLITE
@@ -34,7 +34,7 @@ class SQLiteSession:
         self._connection = connection
 
     async def rows(self, sql: str, values: Values | None = None) -> Rows:
-        """:return: the rows that *sql* gives."""
+        """:return: the result rows of *sql*."""
         return self._connection.execute(sql, _stored(values or {})).fetchall()
 
     async def count(self, sql: str, values: Values) -> int:
