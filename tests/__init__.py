@@ -6,10 +6,14 @@ of an interface, ``live`` starts real processes.
 import signal
 
 from hypothesis import settings
+from twisted.trial import util
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("chatfiles", deadline=None)
 settings.load_profile("chatfiles")
+
+# Nor does how long a test takes: this only ends one that hangs.
+util.DEFAULT_TIMEOUT_DURATION = 300.0
 
 # What a shell makes its background jobs ignore, the processes under test must not inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -11,11 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs import ROOT, manual_pages, read
 
-#: Named already, and not yet there: remove a line when its module lands.
-PLANNED = {
-    "http.server.router",
-    "rules.byte_ranges",
-}
 _PACKAGE = os.path.join(ROOT, "chatfiles")
 _NAME = re.compile(r"``(?:chatfiles\.)?([a-z_]+(?:\.[a-z_]+)+)``")
 _PATH = re.compile(r"`chatfiles/([a-z_./]+)`")
@@ -37,7 +32,7 @@ class ModuleTests(SynchronousTestCase):
         for page in manual_pages():
             names = _NAME.findall(read("docs", page)) if page.startswith("design/") else ()
             for name in names:
-                known = name.split(".")[0] in rooms and name not in PLANNED
+                known = name.split(".")[0] in rooms
                 # The last part may be a name in a module.
                 if known and not (is_there(name.replace(".", "/")) or is_there(_above(name))):
                     wrong.add(f"{page}: {name}")

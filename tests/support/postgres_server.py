@@ -27,6 +27,8 @@ from uuid import uuid4
 
 from twisted.trial.unittest import SkipTest
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["Database", "Server", "free_port", "server"]
 
 VARIABLE = "CHATFILES_TEST_POSTGRES"
@@ -176,7 +178,7 @@ class OwnServer(Server):
                 stderr=log,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - calls one C function
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.execute("SELECT 1")
@@ -191,7 +193,7 @@ class OwnServer(Server):
         if self._process is not None:
             self.freeze(False)
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def freeze(self, frozen: bool, pids: Sequence[int] | None = None) -> None:

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import chatfiles
 from chatfiles.platform.registry.migrations import load
 from tests.contract.registry_case import FIRST, SECOND
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD, Database, server
 
 PROGRAM = (
@@ -41,7 +42,7 @@ def run(*words: str, database: str, limit: int | None = None) -> subprocess.Comp
         env=environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -17,9 +17,10 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import token_hash
 from tests.contract.registry_case import FIRST, add_workspace, begun
 from tests.platform.registry.postgres.postgres_case import REACTOR, PostgresTestCase, pause
+from tests.support.patience import PATIENCE
 
 #: Seconds that a loaded machine may be late, after the deadline of 2 s.
-LATE = 1.5
+LATE = PATIENCE
 
 
 class Side(Protocol):
@@ -81,6 +82,8 @@ class Hop(Factory):
 
 class FaultCase(PostgresTestCase):
     """Asking while something is wrong."""
+
+    registry_timeout = 2.0
 
     def hop(self) -> tuple[Hop, str]:
         """:return: a hop to the server, and the URL that leads through it."""

@@ -19,6 +19,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
 from tests.contract.registry_case import begun
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import Database, server
 
 if TYPE_CHECKING:
@@ -60,9 +61,14 @@ def pause(seconds: float) -> Deferred[None]:
 
 
 class PostgresTestCase(TestCase):
-    """A database of the test's own, and registries on it."""
+    """
+    A database of the test's own, and registries on it.
 
-    timeout = 30
+    :cvar registry_timeout: seconds that each registry waits for the server, unless a test says
+        otherwise: tests that are not about a dead server must not fail on a slow one.
+    """
+
+    registry_timeout = 30.0
 
     def setUp(self) -> None:
         self.moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -74,7 +80,8 @@ class PostgresTestCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def make(self, url: str | None = None, **given: Any) -> PostgresRegistry:
-        values = {"reactor": REACTOR, "now": lambda: self.moment} | given
+        values: dict[str, Any] = {"reactor": REACTOR, "now": lambda: self.moment}
+        values |= {"timeout": self.registry_timeout} | given
         registry = open_postgres(self.database.url if url is None else url, **values)
         self.addCleanup(lambda: begun(registry.close()))
         return registry
@@ -102,7 +109,7 @@ class PostgresTestCase(TestCase):
             await awaitable
         return str(caught.exception.__cause__)
 
-    async def recovers(self, ask: Callable[[], Any], within: float = 2.0) -> Any:
+    async def recovers(self, ask: Callable[[], Any], within: float = PATIENCE) -> Any:
         """:return: the answer; until it is there, only `RegistryUnavailable` may be."""
         deadline = REACTOR.seconds() + within
         while True:

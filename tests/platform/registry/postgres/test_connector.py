@@ -33,8 +33,6 @@ def not_found(name: str) -> Sequence[IPAddress]:
 class LookupThreadTests(TestCase):
     """The threads that look up host names."""
 
-    timeout = 60
-
     def setUp(self) -> None:
         self.before = set(threading.enumerate())
 

@@ -41,7 +41,6 @@ COLUMNS = {
 class PostgresRegistryTests(StoredRegistryContract, TestCase):
     """`PostgresRegistry` keeps the contract."""
 
-    timeout = 30
     database: Database
 
     async def setUp(self) -> None:  # type: ignore[override]
@@ -52,7 +51,8 @@ class PostgresRegistryTests(StoredRegistryContract, TestCase):
         if not hasattr(self, "database"):
             self.database = Database(server())
             self.addCleanup(self.database.release)
-        return open_postgres(self.database.url, reactor=REACTOR, now=self.now, **given)
+        values = {"timeout": PostgresTestCase.registry_timeout} | given
+        return open_postgres(self.database.url, reactor=REACTOR, now=self.now, **values)
 
     def make_registry(self) -> IWorkspaceRegistry:
         return self.make_postgres()

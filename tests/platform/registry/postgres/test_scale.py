@@ -51,7 +51,7 @@ MANY = f"""
 class ScaleTests(PostgresTestCase):
     """A million workspaces."""
 
-    timeout = 900 if SOAK else 60
+    timeout = 900 if SOAK else 300
     #: Filled once, and then used by all.
     _filled: ClassVar[Database | None] = None
 
