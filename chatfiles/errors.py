@@ -1,5 +1,5 @@
 """
-Every error that a caller may be told about, as one tree.
+Every error that a response can report to a client, as one tree.
 
 ::
 
@@ -13,7 +13,7 @@ Every error that a caller may be told about, as one tree.
     ├── MethodNotAllowed 405
     ├── RequestTimeout 408
     ├── Conflict 409
-    ├── ConstraintViolated 409    a rule that somebody has given the registry's tables
+    ├── ConstraintViolated 409    a constraint that a third party added to the registry's tables
     ├── PreconditionFailed 412
     ├── TooLarge 413
     ├── URITooLong 414
@@ -22,19 +22,19 @@ Every error that a caller may be told about, as one tree.
     ├── ExpectationFailed 417
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── HeadTooLarge 431
-    ├── ReadFailed 500            this machine failed, not the caller
+    ├── ReadFailed 500            this machine failed, not the client
     ├── WriteFailed 500
     ├── NotImplementedHere 501
-    ├── UpstreamFailed 502        the workspace, or the way to it, failed
+    ├── UpstreamFailed 502        the workspace, or the connection to it, failed
     ├── UpstreamTimeout 504
-    ├── Unavailable 503           try again later; knows when
+    ├── Unavailable 503           retry later; may say after how many seconds
     │   ├── RegistryUnavailable
-    │   └── Misconfigured         not before an operator has done something
+    │   └── Misconfigured         an operator has to change something first
     ├── VersionNotSupported 505
     └── NoSpace 507
 
-An error carries its status and machine code and knows nothing of HTTP beyond these numbers; one
-place (`chatfiles.http.server.endpoint`) turns it into an answer.
+An error has a status and a machine code, and depends on nothing else of HTTP.  One module
+(`chatfiles.http.server.endpoint`) turns errors into responses.
 """
 
 from __future__ import annotations
@@ -76,18 +76,18 @@ __all__ = [
     "WriteFailed",
 ]
 
-#: What the system says when it could do so at another time: a 503, whatever was to be done.
+#: Error numbers of a temporary lack of resources.  They become 503, whatever the operation was.
 NOT_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 
 class ChatfilesError(Exception):
     """
-    An answer other than success.
+    A response other than success.
 
-    :param text: one sentence for a person; never a secret, never a path of this machine.
-    :param code: the machine code, when the class's own is not precise enough.
-    :param detail: a longer explanation for the answer's ``detail``.
-    :param retry_after: whole seconds after which the caller may try again.
+    :param text: one sentence for people.  It contains no secret and no path of this machine.
+    :param code: the machine code, if that of the class is not precise enough.
+    :param detail: a longer explanation, for ``detail`` in the response.
+    :param retry_after: whole seconds after which the client may retry.
     """
 
     status: ClassVar[int] = 500
@@ -110,7 +110,7 @@ class ChatfilesError(Exception):
 
 
 class BadRequest(ChatfilesError):
-    """The request is malformed; sending it again will not help."""
+    """The request is malformed.  A retry will fail, too."""
 
     status = 400
     code = "bad_request"
@@ -132,7 +132,10 @@ class NotARegularFile(BadRequest):
 
 
 class Unauthorized(ChatfilesError):
-    """No credential was given, or it is not valid here.  Answered with a Bearer challenge."""
+    """
+    The request has no credential, or one that is not valid here.  The response has a Bearer
+    challenge.
+    """
 
     status = 401
     code = "unauthorized"
@@ -140,7 +143,7 @@ class Unauthorized(ChatfilesError):
 
 
 class Forbidden(ChatfilesError):
-    """A valid credential that does not allow the operation, or a file that may not be read."""
+    """The credential is valid but does not allow the operation, or the file must not be read."""
 
     status = 403
     code = "permission_denied"
@@ -148,7 +151,7 @@ class Forbidden(ChatfilesError):
 
 
 class NotFound(ChatfilesError):
-    """There is nothing of that name that the caller may know of."""
+    """Nothing of that name exists, or the client may not learn that it exists."""
 
     status = 404
     code = "not_found"
@@ -157,9 +160,9 @@ class NotFound(ChatfilesError):
 
 class MethodNotAllowed(ChatfilesError):
     """
-    A known route with a method it does not have.
+    The route exists but does not support the method.
 
-    :param allowed: the methods it has, for the ``Allow`` header.
+    :param allowed: the methods that the route supports, for the ``Allow`` header.
     """
 
     status = 405
@@ -172,7 +175,7 @@ class MethodNotAllowed(ChatfilesError):
 
 
 class RequestTimeout(ChatfilesError):
-    """The caller did not send its request in time."""
+    """The client did not send its request in time."""
 
     status = 408
     code = "request_timeout"
@@ -180,7 +183,7 @@ class RequestTimeout(ChatfilesError):
 
 
 class Conflict(ChatfilesError):
-    """What was to be created exists already."""
+    """The object that the request would create exists already."""
 
     status = 409
     code = "conflict"
@@ -188,7 +191,10 @@ class Conflict(ChatfilesError):
 
 
 class ConstraintViolated(ChatfilesError):
-    """A rule that others have given the registry's tables is against it; ``detail`` says which."""
+    """
+    A constraint that a third party added to the registry's tables forbids the change.  ``detail``
+    names the constraint.
+    """
 
     status = 409
     code = "constraint_violated"
@@ -204,7 +210,7 @@ class PreconditionFailed(ChatfilesError):
 
 
 class TooLarge(ChatfilesError):
-    """A body, or a part of it, is over a limit."""
+    """A body, or a part of it, exceeds a limit."""
 
     status = 413
     code = "too_large"
@@ -213,8 +219,8 @@ class TooLarge(ChatfilesError):
 
 class URITooLong(ChatfilesError):
     """
-    The request line is over the limit for a head (reference/limits-and-shutdown, "Sizes and
-    timeouts").
+    The request line exceeds the limit for request headers (reference/limits-and-shutdown, "Sizes
+    and timeouts").
     """
 
     status = 414
@@ -223,7 +229,7 @@ class URITooLong(ChatfilesError):
 
 
 class UnsupportedMediaType(ChatfilesError):
-    """The body's media type or coding is not one this route takes."""
+    """The route does not accept the media type or the coding of the body."""
 
     status = 415
     code = "unsupported_media_type"
@@ -231,7 +237,7 @@ class UnsupportedMediaType(ChatfilesError):
 
 
 class RangeNotSatisfiable(ChatfilesError):
-    """No byte of the file is in the range that was asked for (RFC 9110, 14.1.2)."""
+    """The requested range contains no byte of the file (RFC 9110, 14.1.2)."""
 
     status = 416
     code = "range_not_satisfiable"
@@ -239,7 +245,7 @@ class RangeNotSatisfiable(ChatfilesError):
 
 
 class ExpectationFailed(ChatfilesError):
-    """An ``Expect`` other than ``100-continue`` (RFC 9110, 10.1.1)."""
+    """The request has an ``Expect`` other than ``100-continue`` (RFC 9110, 10.1.1)."""
 
     status = 417
     code = "expectation_failed"
@@ -247,7 +253,7 @@ class ExpectationFailed(ChatfilesError):
 
 
 class NotDeliverable(ChatfilesError):
-    """The workspace is not one that can be called (reference/resolution, "Resolution table")."""
+    """The platform cannot call this workspace (reference/resolution, "Resolution table")."""
 
     status = 422
     code = "no_callback_url"
@@ -255,7 +261,9 @@ class NotDeliverable(ChatfilesError):
 
 
 class HeadTooLarge(ChatfilesError):
-    """Too many header bytes or lines (reference/limits-and-shutdown, "Sizes and timeouts")."""
+    """
+    The headers have too many bytes or lines (reference/limits-and-shutdown, "Sizes and timeouts").
+    """
 
     status = 431
     code = "header_fields_too_large"
@@ -263,7 +271,7 @@ class HeadTooLarge(ChatfilesError):
 
 
 class ReadFailed(ChatfilesError):
-    """This machine could not read what it should have been able to read."""
+    """This machine failed to read a file or directory that should be readable."""
 
     status = 500
     code = "read_failed"
@@ -271,7 +279,7 @@ class ReadFailed(ChatfilesError):
 
 
 class WriteFailed(ChatfilesError):
-    """This machine could not store what it should have been able to store."""
+    """This machine failed to store a file."""
 
     status = 500
     code = "write_failed"
@@ -279,7 +287,7 @@ class WriteFailed(ChatfilesError):
 
 
 class NotImplementedHere(ChatfilesError):
-    """A method that no resource of ours will ever see (CONNECT, TRACE)."""
+    """The method is refused for every resource (CONNECT, TRACE)."""
 
     status = 501
     code = "not_implemented"
@@ -287,7 +295,7 @@ class NotImplementedHere(ChatfilesError):
 
 
 class UpstreamFailed(ChatfilesError):
-    """The workspace, or the way to it, failed."""
+    """The workspace, or the connection to it, failed."""
 
     status = 502
     code = "workspace_unreachable"
@@ -295,7 +303,7 @@ class UpstreamFailed(ChatfilesError):
 
 
 class Unavailable(ChatfilesError):
-    """Not now; later, perhaps."""
+    """The request cannot be served now.  A later retry may succeed."""
 
     status = 503
     code = "unavailable"
@@ -304,8 +312,10 @@ class Unavailable(ChatfilesError):
 
 class RegistryUnavailable(Unavailable):
     """
-    The registry cannot be reached, or is too slow (reference/resolution, "Resolution table": never
-    taken for an absence).
+    The registry is unreachable or too slow.  This never counts as "not found"
+    (reference/resolution, "Resolution table").
+
+    :param detail: as for `ChatfilesError`.
     """
 
     code = "platform_unavailable"
@@ -316,14 +326,14 @@ class RegistryUnavailable(Unavailable):
 
 
 class Misconfigured(Unavailable):
-    """The registry's tables want something that chatfiles does not know; ``detail`` says what."""
+    """The registry's tables require a value that chatfiles does not know; ``detail`` names it."""
 
     code = "platform_misconfigured"
     text = "the registry cannot store this"
 
 
 class UpstreamTimeout(ChatfilesError):
-    """The workspace did not answer in time."""
+    """The workspace did not respond in time."""
 
     status = 504
     code = "workspace_timeout"
@@ -331,7 +341,7 @@ class UpstreamTimeout(ChatfilesError):
 
 
 class VersionNotSupported(ChatfilesError):
-    """An HTTP major version other than 1, or HTTP/1.0 for what only HTTP/1.1 can carry."""
+    """The HTTP major version is not 1, or the request needs HTTP/1.1 and came in HTTP/1.0."""
 
     status = 505
     code = "version_not_supported"

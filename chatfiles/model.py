@@ -1,5 +1,5 @@
 """
-The values that the roles pass around: frozen, and valid once made.
+Frozen values that the roles share.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ __all__ = [
     "token_prefix",
 ]
 
-#: Bytes of randomness in a token or secret (reference/registry, "Tokens").
+#: Random bytes in a token or secret (reference/registry, "Tokens").
 SECRET_BYTES = 32
-#: Characters of a token that may be shown to tell it from others (reference/registry, "Tokens").
+#: Length of a token's prefix in characters.  Only this part may be shown (reference/registry,
+#: "Tokens").
 PREFIX_LENGTH = 8
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -42,18 +43,19 @@ class Scope(StrEnum):
     AGENT = "agent"
 
 
-#: The scopes of a token for which none were named.
+#: The scopes of a token that is created without a list of scopes.
 ALL_SCOPES: frozenset[Scope] = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """
-    A row of the registry.  A workspace with status ``removed`` never becomes one of these.
+    A workspace in the registry.  Its status is never ``removed``.
 
-    :param url: where the platform reaches it; ``None`` or ``""`` while unknown.
+    :param url: the URL at which the platform reaches it; ``None`` or ``""`` if it is unknown.
     :param delivery_mode: ``push``, another word, or ``None``.
-    :param inbound_secret: what the platform presents to it; ``None`` or ``""`` before enrolment.
+    :param inbound_secret: the secret that the platform presents to it; ``None`` or ``""`` before
+        registration.
     """
 
     id: UUID
@@ -68,9 +70,9 @@ class Workspace:
 @dataclass(frozen=True, slots=True)
 class Token:
     """
-    A live (not revoked) auth token of a workspace; the token itself is never kept.
+    A token of a workspace that is not revoked.  The text of the token itself is never stored.
 
-    :param prefix: its first 8 characters.
+    :param prefix: the first 8 characters of the token.
     """
 
     id: UUID
@@ -85,8 +87,11 @@ class Token:
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """
-    What ``fstat`` said of an open regular file: enough for validators (reference/downloads,
-    "Headers").
+    The values of ``fstat`` from which an open regular file's validators are computed
+    (reference/downloads, "Headers").
+
+    :param size: in bytes.
+    :param mtime_ns: in nanoseconds since the epoch, like *ctime_ns*.
     """
 
     device: int
@@ -97,14 +102,17 @@ class FileFacts:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> FileFacts:
-        """:param stat: the answer of ``fstat`` on the descriptor that will be served."""
+        """
+        :param stat: the result of ``fstat`` on the descriptor that is served.
+        :return: the values that are needed of it.
+        """
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def parse_uuid(text: str) -> UUID | None:
     """
-    :param text: an id, as it stands in a URL, a JSON body or an option.
-    :return: the UUID; ``None`` unless *text* has the form 8-4-4-4-12, in either case of letters,
+    :param text: an id from a URL, a JSON body or an option.
+    :return: the UUID; ``None`` unless *text* has the form 8-4-4-4-12, in upper or lower case,
         without braces and without ``urn:``.
     """
     return UUID(text) if _UUID.fullmatch(text) else None
@@ -112,19 +120,20 @@ def parse_uuid(text: str) -> UUID | None:
 
 def new_secret(entropy: Callable[[int], bytes] = os.urandom) -> str:
     """
-    :return: a new token or inbound secret: 32 random bytes, base64url without padding.
+    :param entropy: takes a number of bytes, and returns that many random bytes.
+    :return: a new token or inbound secret: 32 random bytes in base64url without padding.
     """
     return base64.urlsafe_b64encode(entropy(SECRET_BYTES)).rstrip(b"=").decode("ascii")
 
 
 def token_hash(token: str) -> bytes:
     """
-    :return: what the registry keeps of a token: its SHA-256, 32 bytes (reference/registry,
-        "Tokens").
+    :return: the form in which the registry stores a token: its SHA-256, 32 bytes
+        (reference/registry, "Tokens").
     """
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def token_prefix(token: str) -> str:
-    """:return: the characters of a token that may be shown."""
+    """:return: the first characters of a token, which may be shown."""
     return token[:PREFIX_LENGTH]

@@ -1,5 +1,5 @@
 """
-``twistd chatfiles``: options in, a service out.  The one module that imports the reactor.
+``twistd chatfiles``: makes a service from the options.  Only this module imports the reactor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from chatfiles.runtime.signals import StopSignals
 
 __all__ = ["Options", "makeService"]
 
-#: Connections that may wait to be accepted, unless the operator says otherwise.  With Twisted's 50,
-#: a burst of callers waits a second and more for their second SYN.
+#: Default for the number of connections that may wait to be accepted.  With Twisted's 50, some
+#: clients of a burst wait a second or more until they send their SYN again.
 BACKLOG = 511
 _QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
 
@@ -38,9 +38,9 @@ _PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
 
 def makeService(options: Options) -> IService:
     """
-    :param options: parsed.
-    :return: the role that they ask for.
-    :raise SystemExit: with one line that says what is wrong.
+    :param options: the parsed options.
+    :return: the service of the selected role.
+    :raise SystemExit: the role cannot be made; the text is one line with the reason.
     """
     from twisted.internet import reactor
 
@@ -58,8 +58,8 @@ def makeService(options: Options) -> IService:
 
 def _settle() -> None:
     """
-    What has been loaded by now stays: looking through it for garbage, again and again, would hold
-    up everybody for tens of milliseconds.
+    Exempt all objects that exist now from garbage collection.  They live as long as the process,
+    and scanning them again and again would delay all requests for tens of milliseconds.
     """
     gc.collect()
     gc.freeze()
@@ -80,15 +80,15 @@ def _service(reactor: Any, options: Options) -> RoleService:
 
 def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     """
-    :return: the admin token; it and the state directory are made if they are not there.
-    :raise ValueError: the system or the token's form does not let it.
+    :return: the admin token.  The token and the state directory are created if they do not exist.
+    :raise ValueError: a system call failed, or the token has an invalid form.
     """
     from chatfiles.platform import state_directory
 
     path = settings.admin_token_file
     what = "--admin-token-file takes a file that can be read or created"
     where = "--state-dir takes a directory that can be created and written"
-    with _naming(where):  # first, because the token's file may be in it
+    with _naming(where):  # first, because the token file may be in this directory
         state_directory.judge_state_directory(settings.state_dir)
     with _naming(what):
         known = state_directory.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
@@ -100,18 +100,18 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
 
 
 def _owner(options: Options) -> tuple[int, int]:
-    """:return: the user and the group that twistd will become; -1 for what it stays."""
+    """:return: the ids of the user and group that twistd switches to; -1 if it keeps its own."""
     twistd: Mapping[str, Any] = options.parent or {}
     uid, gid = twistd.get("uid"), twistd.get("gid")
     if uid is not None and gid is None:
-        with suppress(KeyError):  # no such user: twistd will say so
+        with suppress(KeyError):  # no such user: twistd reports this
             gid = pwd.getpwuid(uid).pw_gid
     return -1 if uid is None else uid, -1 if gid is None else gid
 
 
 @contextmanager
 def _naming(option: str) -> Iterator[None]:
-    """Tell which option it is that the system refuses."""
+    """Put *option* before the text of an `OSError` or `ValueError`, and raise a `ValueError`."""
     try:
         yield
     except OSError as error:
@@ -141,15 +141,15 @@ def _endpoint(reactor: Any, description: str) -> Any:
     if description.startswith(_QUEUED) and "backlog=" not in description:
         try:
             return serverFromString(reactor, f"{description}:backlog={BACKLOG}")
-        except Exception:  # noqa: S110 - the number may be there without its name
+        except Exception:  # noqa: S110 - the backlog may be given by position, without its name
             pass
     return serverFromString(reactor, description)
 
 
 def _exit_cleanly(reactor: Any) -> None:
     """
-    Being told to stop is no failure: twistd would end itself with the same signal once more
-    (``twisted.application.app._exitWithSignal``), and the status would not be 0.
+    Make the process exit with status 0 after SIGTERM or SIGINT.  Without this, twistd sends itself
+    the same signal again at the end (``twisted.application.app._exitWithSignal``).
     """
 
     def forget() -> None:
@@ -159,7 +159,7 @@ def _exit_cleanly(reactor: Any) -> None:
 
 
 def _fail(reactor: Any) -> None:
-    """End the process with status 1, once twistd has cleaned up."""
+    """Stop the reactor, and exit with status 1 after twistd has cleaned up."""
 
     def leave() -> None:
         sys.stdout.flush()

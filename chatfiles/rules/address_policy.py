@@ -1,10 +1,9 @@
 """
-Which addresses a workspace may have (reference/workspace-urls, "Addresses"): an address in, a
-reason against it out.
+Decides which addresses a workspace may have (reference/workspace-urls, "Addresses").
 
-Public addresses are allowed, and addresses inside a network that the operator has named.  The
-tables follow the IANA special-purpose registries (RFC 6890) rather than `ipaddress.is_global`,
-whose answers differ between versions of Python.
+Public addresses are allowed, and so are the networks that the operator allows.  The tables follow
+the IANA special-purpose registries (RFC 6890).  `ipaddress.is_global` is not used, because its
+results differ between versions of Python.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ def _table(*rows: tuple[str, str]) -> tuple[tuple[IPNetwork, str], ...]:
     return tuple((ip_network(network), kind) for network, kind in rows)
 
 
-#: Refused whatever the operator allows, also as IPv4 inside IPv6.
+#: Refused even if the operator allows them, also as IPv4 inside IPv6.
 _NEVER_INSIDE = _table(("169.254.0.0/16", "link-local"), ("224.0.0.0/4", "multicast"))
 
-#: Refused whatever the operator allows: no host of its own is behind these.
+#: Refused even if the operator allows them: none of these is the global address of one host.
 _NEVER = _NEVER_INSIDE + _table(
     ("fe80::/10", "link-local"),
     ("ff00::/8", "multicast"),
@@ -41,7 +40,7 @@ _NEVER = _NEVER_INSIDE + _table(
     ("255.255.255.255/32", "broadcast"),
 )
 
-#: Refused unless the operator allows them.  The first match names the kind.
+#: Refused unless the operator allows them.  The kind is that of the first match.
 _SPECIAL = _table(
     ("0.0.0.0/8", "not a host's address (RFC 791)"),
     ("10.0.0.0/8", "private (RFC 1918)"),
@@ -73,12 +72,12 @@ _SPECIAL = _table(
     ("fec0::/10", "site-local (RFC 3879)"),
 )
 
-#: All of IPv6 that has been given out as public (RFC 4291, 2.4).
+#: The part of IPv6 that is assigned as public (RFC 4291, 2.4).
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 _TEREDO = IPv6Network("2001::/32")
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
-#: IPv6 prefixes that carry an IPv4 address, and how many bits follow it.
+#: IPv6 prefixes whose addresses contain an IPv4 address, and the number of bits after it.
 _EMBEDDING: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("::/96"), 0),
     (IPv6Network("::ffff:0:0/96"), 0),
@@ -94,10 +93,10 @@ _WORD = 0xFFFF_FFFF
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """
-    Decides which addresses may be dialled.
+    Decides to which addresses the platform may connect.
 
-    An allowed network covers the addresses of its own family only: ``10.0.0.0/8`` does not allow
-    ``::ffff:10.0.0.1``, which takes ``::ffff:10.0.0.0/104``.
+    An allowed network covers only addresses of its own family: ``10.0.0.0/8`` does not allow
+    ``::ffff:10.0.0.1``, but ``::ffff:10.0.0.0/104`` does.
 
     :param allow: the networks of ``--upstream-allow``.
     """
@@ -106,15 +105,17 @@ class AddressPolicy:
 
     def refusal(self, address: IPAddress) -> str | None:
         """
-        :param address: an address that is about to be dialled.
-        :return: ``None`` if that is allowed, else a sentence for a person that says why not.
+        :param address: the address to connect to.
+        :return: ``None`` if it is allowed, else a sentence for people that gives the reason.
         """
         kind = self.refused_kind(address)
         return None if kind is None else f"{address} is {kind}"
 
     def refused_kind(self, address: IPAddress) -> str | None:
         """
-        :return: as `refusal`, but only what kind of address it is, for whoever need not know it.
+        :param address: the address to connect to.
+        :return: ``None`` if it is allowed, else its kind as text, which does not contain the
+            address.
         """
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             return "in a zone of this machine"
@@ -134,7 +135,8 @@ class AddressPolicy:
 def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """
     :param texts: the values of ``--upstream-allow``: networks, or single addresses.
-    :raise ValueError: for the first that is not one, with a sentence that names it.
+    :return: the networks, in the same order.
+    :raise ValueError: a text is neither; the error is a sentence that names the first such text.
     """
     return tuple(_parse_network(text.strip()) for text in texts)
 
@@ -158,7 +160,7 @@ def _kind(address: IPAddress, table: tuple[tuple[IPNetwork, str], ...]) -> str |
 
 
 def _embedded(address: IPAddress) -> Iterator[IPv4Address]:
-    """Yield every IPv4 address that some translator may read out of *address*."""
+    """Yield every IPv4 address that a translator may extract from *address*."""
     if isinstance(address, IPv4Address):
         return
     number = int(address)

@@ -1,5 +1,5 @@
 """
-Bearer credentials: which texts can be one, how a request presents one, how two are compared.
+Bearer tokens: their syntax, how a request presents one, and how two are compared.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from chatfiles.rules.header_fields import HeaderFields
 
 __all__ = ["bearer", "is_token", "same_secret"]
 
-# What every client can send and every server reads alike in a header.
+# The characters that every client can send and every server reads the same way in a header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 # RFC 6750, 2.1; the scheme's case does not matter (RFC 9110, 11.1).
 _BEARER = re.compile(rb"bearer +([^\x00-\x20\x7f]+)", re.IGNORECASE)
 
 
 def is_token(value: object) -> TypeGuard[str]:
-    """:return: whether *value* is text that can be a bearer token: visible ASCII, not empty."""
+    """:return: whether *value* can be a bearer token: a string of visible ASCII, not empty."""
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def bearer(fields: HeaderFields) -> str | None:
     """
     :param fields: the headers of a request.
-    :return: the token of its ``Authorization: Bearer``; ``None`` without one, with another scheme,
-        or with more than one such header.
+    :return: the token in its ``Authorization: Bearer`` header.  ``None`` if the request has no
+        ``Authorization`` header, more than one, or another scheme.
     """
     values = fields.getRawHeaders(b"authorization", ())
     match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
@@ -37,7 +37,7 @@ def bearer(fields: HeaderFields) -> str | None:
 
 def same_secret(presented: str, expected: str) -> bool:
     """
-    Compare two secrets in a time that reveals nothing about *expected*, not even its length.
+    Compare two secrets.  The time it takes reveals nothing about *expected*, not even its length.
 
     :return: whether they are equal; always ``False`` if *expected* is empty.
     """

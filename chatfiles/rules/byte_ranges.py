@@ -1,8 +1,8 @@
 """
-Which part of a file was asked for, and which part was given (RFC 9110, section 14).
+Compares the requested part of a file with the part in the response (RFC 9110, section 14).
 
-A client that puts a file together from parts trusts what it asked for; a part that begins or ends
-elsewhere would corrupt the file unnoticed.
+A client that assembles a file from parts relies on receiving the part that it requested.  A part
+with another start or end corrupts the file without an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 __all__ = ["Part", "parse_content_range", "part_fault"]
 
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
-# One range, as far as it says which part is meant.
+# A Range header with a single range.
 _RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 #: More than any offset.
 _ENDLESS = 1 << 64
@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
     :param first: offset of its first byte.
     :param last: offset of its last byte.
-    :param total: bytes of the whole file; ``None`` if that is not known.
+    :param total: size of the whole file in bytes; ``None`` if it is unknown.
     """
 
     first: int
@@ -35,14 +35,14 @@ class Part(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Bytes of the part."""
+        """Length of the part in bytes."""
         return self.last - self.first + 1
 
 
 def parse_content_range(values: Sequence[bytes]) -> Part | None:
     """
-    :param values: of the ``Content-Range`` lines of a 206.
-    :return: the part; ``None`` if they do not name exactly one.
+    :param values: the values of the ``Content-Range`` lines of a 206.
+    :return: the part; ``None`` if the lines do not name exactly one.
     """
     match = _CONTENT_RANGE.fullmatch(values[0]) if len(values) == 1 else None
     if match is None:
@@ -60,15 +60,15 @@ def part_fault(
     content_type: bytes = b"",
 ) -> str | None:
     """
-    Check that a 206 gives what was asked for.
+    Check that a 206 response has the part that was requested.
 
     :param ranges: values of the request's ``Range`` lines; empty if there were none.
     :param content_range: values of the response's ``Content-Range`` lines.
-    :param length: bytes of the response's body; ``None`` if they are not declared.
+    :param length: declared length of the response's body in bytes; ``None`` if none is declared.
     :param if_range: value of the request's ``If-Range``.
     :param etags: values of the response's ``ETag`` lines.
     :param content_type: value of the response's ``Content-Type``.
-    :return: why the response cannot be believed, for a person; ``None`` if it can.
+    :return: ``None`` if the response is consistent with the request, else the reason, for people.
     """
     if not ranges:
         return "206 without a Range"
@@ -98,16 +98,16 @@ def _fits(part: Part, length: int | None) -> bool:
 
 
 def _is_asked_for(asked_for: bytes, part: Part) -> bool:
-    """:return: whether *part* begins and ends where the range *asked_for* does."""
+    """:return: whether *part* begins and ends where the range in *asked_for* does."""
     asked = _RANGE.fullmatch(asked_for)
     if asked is None or not asked[1] + asked[2]:
-        return False  # what is no range has to be ignored (RFC 9110, 14.2)
-    if not asked[1]:  # the last bytes
+        return False  # a server has to ignore a malformed range (RFC 9110, 14.2)
+    if not asked[1]:  # a suffix: the last N bytes
         return part.length <= _offset(asked[2]) and part.total in (None, part.last + 1)
     return part.first == _offset(asked[1]) and (not asked[2] or part.last <= _offset(asked[2]))
 
 
 def _offset(digits: bytes) -> int:
-    """:return: the number; thousands of digits must not cost much."""
+    """:return: the number.  Numbers of 20 digits and more are not converted, to bound the cost."""
     digits = digits.lstrip(b"0")
     return int(digits or b"0") if len(digits) < 20 else _ENDLESS

@@ -1,17 +1,18 @@
 """
-Conditional and range requests: from a request's fields and a file's facts to one `Decision`
+Conditional and range requests: makes a `Decision` from a request's headers and a file's facts
 (RFC 9110, 13 and 14).
 
-What is supported of ``Range``, on ``GET`` and, so that ``HEAD`` equals ``GET`` without the body
-(reference/downloads, "Ranges and conditions"), on ``HEAD``:
+``Range`` has the same effect on ``GET`` and ``HEAD``, because a ``HEAD`` response has the headers
+of the ``GET`` response (reference/downloads, "Ranges and conditions"):
 
-* one range of bytes: 206, or 416 if it begins behind the end or is ``-0``;
-* several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2), and a list answered
-  so costs the same whatever it asks for; it is not even read beyond `MAX_RANGES` members;
-* another unit, or anything malformed: ignored, 200.
+* one range of bytes: 206, or 416 if it begins after the end or is ``-0``;
+* several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2).  This way every list
+  costs the same; no more than `MAX_RANGES` members are read;
+* another unit, or a malformed value: ignored, 200.
 
-A field that may be given once and is given more often is one whose meaning is unknown: it is
-ignored, but a repeated ``If-Range`` does not hold, for to ignore it would mix two versions.
+If a header that may occur once is repeated, its meaning is unknown, and it is ignored.  The
+exception is a repeated ``If-Range``: it counts as false, because to ignore it could mix two
+versions.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
 __all__ = ["Decision", "decide", "etag", "last_modified"]
 
-#: A validator is weak while it may still name two versions: nanoseconds (reference/downloads,
-#: "Headers").
+#: Nanoseconds after a modification in which a validator is weak, because it may still name two
+#: versions (reference/downloads, "Headers").
 SETTLED_NS = 1_000_000_000
-#: Members of a ``Range`` list that are told apart.
+#: The most members of a ``Range`` list that are read.
 MAX_RANGES = 16
 
 _SECOND_NS = 1_000_000_000
@@ -43,13 +44,12 @@ _RANGE_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
 @dataclass(frozen=True, slots=True)
 class Decision:
     """
-    What to answer.
+    The status of the response, and the bytes to send.
 
     :param status: 200, 206, 304, 412 or 416.
     :param first: the offset of the first byte to send.
-    :param length: the number of bytes to send (by ``GET``; also what ``HEAD`` announces): the
-        ``Content-Length`` of a 200 or 206, otherwise 0.
-    :param headers: ``Content-Range`` of a 206 or 416; none otherwise.
+    :param length: the ``Content-Length`` of a 200 or 206, to ``GET`` or ``HEAD``; otherwise 0.
+    :param headers: the ``Content-Range`` of a 206 or 416; otherwise empty.
     """
 
     status: int
@@ -60,9 +60,11 @@ class Decision:
 
 def etag(facts: FileFacts, now_ns: int) -> bytes:
     """
-    :param now_ns: nanoseconds since the epoch; the same for every use in one answer.
-    :return: the entity tag: a hash (an inode's number is nobody's business) of all that changes
-        when the file does; weak while the file is younger than a second or from the future.
+    :param facts: of the file.
+    :param now_ns: nanoseconds since the epoch; the same value for every use in one response.
+    :return: the entity tag: a hash of every value that changes with the file, so that it does not
+        disclose the inode number.  It is weak if the file was modified less than a second ago, or
+        in the future.
     """
     identity = (facts.device, facts.inode, facts.size, facts.mtime_ns, facts.ctime_ns)
     digest = hashlib.blake2b(" ".join(map(str, identity)).encode("ascii"), digest_size=16)
@@ -72,6 +74,8 @@ def etag(facts: FileFacts, now_ns: int) -> bytes:
 
 def last_modified(facts: FileFacts, now_ns: int) -> bytes:
     """
+    :param facts: of the file.
+    :param now_ns: nanoseconds since the epoch, as given to `etag`.
     :return: the IMF-fixdate of the modification, never later than now (RFC 9110, 8.8.2.1).
     """
     return format_http_date(_modified(facts, now_ns))
@@ -82,7 +86,10 @@ def decide(method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int) -
     Evaluate the conditions of a request in the order of RFC 9110, 13.2.2, then its range.
 
     :param method: the request's method.
+    :param fields: the request's headers.
+    :param facts: of the file.
     :param now_ns: nanoseconds since the epoch, as given to `etag`.
+    :return: the status, and the bytes to send.
     """
     failed = _failed_precondition(method, fields, facts, now_ns)
     if failed is not None:
@@ -109,7 +116,7 @@ def _modified(facts: FileFacts, now_ns: int) -> int:
 def _failed_precondition(
     method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int
 ) -> int | None:
-    """RFC 9110, 13.2.2, steps 1 to 4: the status, or ``None`` when every condition holds."""
+    """:return: the status by RFC 9110, 13.2.2, steps 1 to 4; ``None`` if every condition holds."""
     tag = etag(facts, now_ns)
     reads = method in _READS
     if matches := fields.getRawHeaders(b"If-Match", ()):
@@ -128,13 +135,19 @@ def _failed_precondition(
 def _modified_since(
     fields: HeaderFields, name: bytes, facts: FileFacts, now_ns: int
 ) -> bool | None:
-    """``None`` unless the field is one valid date (RFC 9110, 13.1.3 and 13.1.4: else ignore it)."""
+    """
+    :return: whether the file was modified after the date in the header *name*.  ``None`` unless
+        its value is one valid date: such a header is ignored (RFC 9110, 13.1.3 and 13.1.4).
+    """
     date = _only_date(fields.getRawHeaders(name, ()), now_ns)
     return None if date is None else _modified(facts, now_ns) > date
 
 
 def _range_applies(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
-    """RFC 9110, 13.2.2, step 5: there is one ``Range``, and ``If-Range`` does not forbid it."""
+    """
+    :return: whether there is one ``Range``, and ``If-Range`` does not forbid it (RFC 9110, 13.2.2,
+        step 5).
+    """
     if len(fields.getRawHeaders(b"Range", ())) != 1:
         return False
     conditions = fields.getRawHeaders(b"If-Range", ())
@@ -153,7 +166,7 @@ def _range_applies(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
 def _requested_span(field: bytes, size: int) -> range | None:
     """
     :return: the bytes that ``Range`` selects; an empty range if it selects none (416); ``None`` if
-        the whole file is the answer.
+        the response is the whole file.
     """
     unit, _, members = field.strip(_OWS).partition(b"=")
     specs = [spec for part in members.split(b",", MAX_RANGES) if (spec := part.strip(_OWS))]
@@ -169,13 +182,13 @@ def _requested_span(field: bytes, size: int) -> range | None:
         stop = _clipped(last, size - 1) + 1 if digits[2] else size
         return range(_clipped(first, size), stop)
     if not digits[2] or (last and size == 0):
-        # A suffix of an empty file can be satisfied (14.1.2), but not written as Content-Range.
+        # A suffix of an empty file is satisfiable (14.1.2), but has no form as Content-Range.
         return None
     return range(size - _clipped(last, size), size)
 
 
 def _clipped(digits: bytes, limit: int) -> int:
-    """The number, or *limit* if it is larger; digits beyond any offset are never converted."""
+    """:return: the number, but at most *limit*.  More than 20 digits are not converted."""
     return limit if len(digits) > 20 else min(int(digits or b"0"), limit)
 
 
@@ -187,8 +200,8 @@ def _only_date(values: Sequence[bytes], now_ns: int) -> int | None:
 
 def _names(values: Sequence[bytes], tag: bytes, same: Callable[[bytes, bytes], bool]) -> bool:
     """
-    Whether ``If-Match`` or ``If-None-Match`` names what we have: ``*``, or a list with *tag* in it.
-    What follows something malformed does not count.
+    :return: whether ``If-Match`` or ``If-None-Match`` matches the file: it is ``*``, or a list that
+        contains *tag*.  The list is read up to its first malformed member.
     """
     field = b",".join(values).strip(_OWS)
     return field == b"*" or any(same(candidate, tag) for candidate in _entity_tags(field))
@@ -203,7 +216,7 @@ def _entity_tags(field: bytes) -> Iterator[bytes]:
 
 
 def _same_strongly(one: bytes, other: bytes) -> bool:
-    """RFC 9110, 8.8.3.2: a weak tag is never the same as anything, not even as itself."""
+    """RFC 9110, 8.8.3.2: a weak tag never matches, not even itself."""
     return one == other and not one.startswith(b"W/")
 
 

@@ -1,5 +1,5 @@
 """
-Pure: what ``--database`` may be, as far as it has to be known before anything is opened.
+Rules for the value of ``--database`` that apply before a database is opened.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ __all__ = [
     "without_password",
 ]
 
-#: How a URL of PostgreSQL begins.
+#: The prefixes of a PostgreSQL URL.
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
-#: What is said of a password on the command line.
+#: The warning about a password on the command line.
 EXPOSED = (
     "--database has a password on the command line, where every user of the machine can read it: "
     "set CHATFILES_DATABASE to the whole URL instead, or PGPASSWORD, or use ~/.pgpass"
 )
 
-# As libpq reads it: a user, if any, ends at the first @, and that before the first slash.
+# As in libpq: the user name and password end at the first @, which precedes the first slash.
 _PASSWORD = re.compile(r"[^:@/]*:[^@/]")
 _USER = re.compile(r"\A[^@/]*@")
-# The name of one that has a value; where they begin is left open, since hosts may hold a ?.
+# The name of a parameter that has a value.  It may follow any ?, because a host may contain one.
 _PARAMETER = re.compile(r"[?&]([^?&=]*)=(?=[^&])")
 _SECRETS = frozenset({"password", "sslpassword"})
 
@@ -36,7 +36,8 @@ _SECRETS = frozenset({"password", "sslpassword"})
 def absolute_database(database: str) -> str:
     """
     :param database: the option's value.
-    :return: it, with the path of a file made absolute: ``twistd`` may change its directory later.
+    :return: the value, with an absolute path if it names a file: ``twistd`` may change its
+        directory later.
     """
     kind, _, path = database.partition(":")
     return f"sqlite:{os.path.abspath(path)}" if kind == "sqlite" and path else database
@@ -45,7 +46,7 @@ def absolute_database(database: str) -> str:
 def has_password(database: str) -> bool:
     """
     :param database: the option's value.
-    :return: whether it is a URL of PostgreSQL that holds a password.
+    :return: whether it is a PostgreSQL URL that contains a password.
     """
     _, rest = _split(database)
     if rest is None:
@@ -59,18 +60,19 @@ def has_password(database: str) -> bool:
 def without_password(database: str) -> str:
     """
     :param database: the option's value.
-    :return: it, fit for people and logs: of a URL of PostgreSQL, only where it leads to.
+    :return: the value in a form for people and logs.  Of a PostgreSQL URL, only the scheme, the
+        host and the database remain.
     """
     scheme, rest = _split(database)
     if rest is None:
         return database
     rest = _USER.sub("", rest, count=1)
-    # An @ left over says that somebody has not escaped a slash, perhaps one of the password.
+    # Another @ means that a slash was not escaped, and it may be part of the password.
     return scheme + ("…" if "@" in rest else rest.partition("?")[0])
 
 
 def _split(database: str) -> tuple[str, str | None]:
-    """:return: the scheme of a URL of PostgreSQL, and what follows; ``None`` if it is none."""
+    """:return: the prefix of a PostgreSQL URL, and the rest; ``None`` as the rest of any other."""
     for scheme in POSTGRES_SCHEMES:
         if database.startswith(scheme):
             return scheme, database[len(scheme) :]

@@ -1,8 +1,8 @@
 """
-Header fields: which ones cross a hop, and those that describe a file (reference/downloads,
+Which headers the platform forwards, and the headers that describe a file (reference/downloads,
 "Headers").
 
-Nothing that a file is called can break a header: every value is printable ASCII.
+Every value is printable ASCII, so no file name can break a header.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ __all__ = [
     "wants_inline",
 ]
 
-#: What the platform passes on of a download's request (reference/downloads, "Forwarded headers").
+#: Headers of a download's request that the platform forwards (reference/downloads, "Forwarded
+#: headers").
 FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"Range",
     b"If-Match",
@@ -38,7 +39,8 @@ FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"If-Range",
 )
 
-#: What the platform passes on of a workspace's answer (reference/downloads, "Forwarded headers").
+#: Headers of a workspace's response that the platform relays (reference/downloads, "Forwarded
+#: headers").
 RELAYED_RESPONSE_HEADERS: tuple[bytes, ...] = (
     b"Content-Type",
     b"Content-Disposition",
@@ -52,14 +54,14 @@ RELAYED_RESPONSE_HEADERS: tuple[bytes, ...] = (
     b"Content-Security-Policy",
 )
 
-#: For a file that is to be saved: should a browser show it all the same, nothing in it runs.
+#: For an attachment.  If a browser shows the file anyway, nothing in it runs.
 CSP_ATTACHMENT = b"default-src 'none'; sandbox"
 
-#: For a file that may be shown.  Scripts, forms, popups and navigation stay forbidden.  The page
-#: that a browser puts around the file has inline style, and loads a picture or media once more from
-#: the same URL.  From the opaque origin of a bare sandbox Chromium refuses that to audio and video,
-#: and WebKit neither matches 'self' nor shows a PDF: hence allow-same-origin, of which nobody can
-#: make use without allow-scripts.
+#: For a file that a browser may show.  Scripts, forms, popups and navigation stay forbidden.  The
+#: page that a browser puts around the file has inline style, and loads a picture or media again
+#: from the same URL.  With a bare sandbox the origin is opaque: Chromium refuses to load audio and
+#: video then, and WebKit neither matches 'self' nor shows a PDF.  So allow-same-origin is needed.
+#: Without allow-scripts it gives the file no further rights.
 CSP_INLINE = (
     b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; "
     b"sandbox allow-same-origin"
@@ -69,7 +71,7 @@ _CACHE_CONTROL = (b"Cache-Control", b"private, no-cache")
 _NAMELESS = "download"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-#: Code points of a name → what stands for them in ``filename=``.
+#: Code point of a name → its form in ``filename=``; ``None`` removes it.
 _QUOTED: dict[int, str | None] = {
     **dict.fromkeys((*range(0x20), 0x7F)),
     ord('"'): r"\"",
@@ -81,7 +83,8 @@ _NOT_UTF_8 = re.compile("[\udc80-\udcff]")
 
 def is_request_id(value: bytes) -> bool:
     """
-    :return: whether a caller's ``X-Request-Id`` may be kept (reference/routes, "Request ids").
+    :param value: the ``X-Request-Id`` of a request.
+    :return: whether the server may use it as the request's id (reference/routes, "Request ids").
     """
     return _REQUEST_ID.fullmatch(value) is not None
 
@@ -89,9 +92,9 @@ def is_request_id(value: bytes) -> bool:
 def wants_inline(values: Sequence[bytes]) -> bool:
     """
     :param values: every value of the query parameter ``disposition``, decoded.
-    :return: whether the caller asked for viewing.
-    :raise chatfiles.errors.BadRequest: 400, anything but a single ``inline`` (reference/downloads,
-        "Viewing").
+    :return: whether the client wants to view the file.
+    :raise chatfiles.errors.BadRequest: 400, there are values other than a single ``inline``
+        (reference/downloads, "Viewing").
     """
     if values and list(values) != [b"inline"]:
         raise BadRequest("invalid disposition", code="invalid_disposition")
@@ -100,15 +103,16 @@ def wants_inline(values: Sequence[bytes]) -> bool:
 
 def content_disposition(name: bytes, *, inline: bool = False) -> bytes:
     """
-    Offer a file under its name (RFC 6266), in a form for old clients and one for all others.
+    Make a ``Content-Disposition`` (RFC 6266) with the file's name in two forms: one for old clients
+    and one for all others.
 
-    ``filename=`` is what reference/downloads, "Headers" says.  ``filename*=`` (RFC 8187) is the
-    whole name, also its control characters and marks of direction, but with everything escaped that
-    is not unreserved in a URI, as the workspaces in the field do; a byte that is not UTF-8 becomes
-    U+FFFD there, for a client must not be told that it is.
+    ``filename=`` has the form of reference/downloads, "Headers".  ``filename*=`` (RFC 8187) is the
+    whole name, including control characters and direction marks.  As in existing workspaces,
+    every character is escaped that is not unreserved in a URI.  A byte that is not UTF-8 becomes
+    U+FFFD there, because the value is declared as UTF-8.
 
     :param name: the last segment of a path.
-    :param inline: whether it is to be shown rather than saved.
+    :param inline: whether the file is to be shown rather than saved.
     :return: a header value of printable ASCII.
     """
     text = name.decode("utf-8", "surrogateescape") or _NAMELESS
@@ -120,8 +124,10 @@ def content_disposition(name: bytes, *, inline: bool = False) -> bytes:
 
 def validator_headers(facts: FileFacts, now_ns: int) -> list[tuple[bytes, bytes]]:
     """
+    :param facts: of the file.
     :param now_ns: nanoseconds since the epoch; the same as for the decision.
-    :return: what a 304 says of the file (RFC 9110, 15.4.5), and every answer with it.
+    :return: names and values of the headers that a 304 has (RFC 9110, 15.4.5), and that every
+        other response with the file has, too.
     """
     return [
         (b"ETag", etag(facts, now_ns)),
@@ -134,12 +140,15 @@ def representation_headers(
     facts: FileFacts, name: bytes, *, inline: bool, now_ns: int
 ) -> list[tuple[bytes, bytes]]:
     """
-    All headers of reference/downloads, "Headers" except ``Content-Length``, for a 200 or 206.
+    Make the headers of a 200 or 206.
 
-    :param name: the last segment of the path; it decides on the type.
-    :param inline: whether the caller asked for viewing; a type that must not be viewed stays an
-        attachment.
+    :param facts: of the file.
+    :param name: the last segment of the path; it determines the media type.
+    :param inline: whether the client wants to view the file.  A type that must not be viewed
+        remains an attachment.
     :param now_ns: nanoseconds since the epoch; the same as for the decision.
+    :return: names and values of all headers of reference/downloads, "Headers" except
+        ``Content-Length``.
     """
     content_type = media_type(name)
     inline = inline and may_view_inline(content_type)

@@ -1,7 +1,8 @@
 """
-The header lines of an HTTP message (RFC 9112, 5): bytes in, names and values out, strictly.
+Parses the header lines of an HTTP message strictly (RFC 9112, 5).
 
-Both hops read heads with this: the server its callers', the platform its workspaces'.
+The server parses the headers of its clients with this module, and the platform those of its
+workspaces.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from typing import Protocol
 
 __all__ = ["FIELD_LINE", "TOKEN", "Fields", "HeaderFields", "read_fields"]
 
-#: Names in lower case and values without the white space around them, in order.
+#: Names in lower case, and values without surrounding white space, in the order of the lines.
 Fields = list[tuple[bytes, bytes]]
 
 
 class HeaderFields(Protocol):
-    """Fields to look up by name, as `twisted.web.http_headers.Headers` has them."""
+    """Headers that can be looked up by name, as in `twisted.web.http_headers.Headers`."""
 
     def getRawHeaders(self, name: bytes, default: Sequence[bytes], /) -> Sequence[bytes]:
-        """:return: the values of *name*, one for each of its lines; *default* if there is none."""
+        """:return: the values of *name*, one for each of its lines; *default* if it has none."""
         ...
 
 
 #: RFC 9110, 5.6.2.
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-#: One line without its end: no folding, no space before the colon, no control character but HTAB.
+#: One line without its CRLF: no folding, no space before the colon, no control character but HTAB.
 FIELD_LINE = re.compile(TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+")
 
 _FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
@@ -35,7 +36,7 @@ _FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
 def read_fields(block: bytes) -> Fields | None:
     """
     :param block: header lines, each with its CRLF.
-    :return: what they say; ``None`` if one of them is malformed.
+    :return: their names and values; ``None`` if one of them is malformed.
     """
     if not _FIELD_LINES.fullmatch(block):
         return None

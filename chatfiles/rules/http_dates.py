@@ -1,5 +1,6 @@
 """
-HTTP dates (RFC 9110, 5.6.7): one format to write, three to read, seconds since the epoch inside.
+HTTP dates (RFC 9110, 5.6.7): writes one format and reads three, from and to seconds since the
+epoch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 __all__ = ["format_http_date", "parse_http_date"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: The first and last second that a four-digit year can name.
+#: The first and last second that a date with a four-digit year can express.
 _FIRST = -62_135_596_800
 _LAST = 253_402_300_799
 
@@ -36,7 +37,8 @@ _FORMATS = tuple(
 
 def format_http_date(seconds: int) -> bytes:
     """
-    :param seconds: since the epoch; beyond the years 1 to 9999 the nearest second within is meant.
+    :param seconds: since the epoch.  A time outside the years 1 to 9999 is replaced by the nearest
+        second within them.
     :return: an IMF-fixdate.
     """
     moment = _EPOCH + timedelta(seconds=min(max(seconds, _FIRST), _LAST))
@@ -49,10 +51,11 @@ def format_http_date(seconds: int) -> bytes:
 
 def parse_http_date(value: bytes, now: int) -> int | None:
     """
-    Read any of the three formats.  The name of the day must be one, but need not fit the date.
+    Read any of the three formats.  The day name must be valid, but need not match the date.
 
-    :param now: seconds since the epoch, for the century of a two-digit year.
-    :return: seconds since the epoch, or ``None`` for anything that is not an HTTP-date.
+    :param value: the value of a header.
+    :param now: seconds since the epoch; determines the century of a two-digit year.
+    :return: seconds since the epoch; ``None`` if *value* is not an HTTP-date.
     """
     for pattern in _FORMATS:
         if found := pattern.fullmatch(value.strip(b" \t")):
@@ -79,7 +82,10 @@ def _seconds(fields: dict[str, str], now: int) -> int | None:
 
 
 def _full_year(two_digits: int, rest: tuple[int, ...], now: int) -> int:
-    """More than 50 years ahead means the latest such year that is past (RFC 9110, 5.6.7)."""
+    """
+    :return: the year with all digits.  A date more than 50 years in the future is taken for the
+        most recent such year in the past (RFC 9110, 5.6.7).
+    """
     today = _EPOCH + timedelta(seconds=now)
     year = today.year - today.year % 100 + two_digits
     limit = (today.year + 50, *today.timetuple()[1:6])

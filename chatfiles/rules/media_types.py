@@ -1,28 +1,27 @@
 """
-Media types by the extension of a file's name, from a table of our own (reference/downloads,
-"Headers").
+Media types by file extension, from a fixed table (reference/downloads, "Headers").
 
-The table of the machine is never asked: the same name gets the same type everywhere, and nobody
-who may write ``/etc/mime.types`` can turn a picture into a page.
+The system's table is not used.  So a name has the same type on every machine, and a user who can
+write ``/etc/mime.types`` cannot make a browser treat a picture as a page.
 
-* An extension that names an encoding gives the type of the encoding (``a.tar.gz`` is
-  ``application/gzip``): we never send ``Content-Encoding``, so that is what the bytes are.
-* Source code without a registered type is ``text/plain``; ``.ts`` is TypeScript, not a transport
-  stream, because this is where agents work.
-* Text carries ``charset=utf-8``.  We do not know it, but browsers that are told nothing take a
-  legacy charset and never guess UTF-8, which nearly every text on such a machine is; the bytes are
-  the same either way.  HTML goes without, for it may name its own charset and we would overrule it.
+* An extension that names an encoding has the type of the encoding (``a.tar.gz`` is
+  ``application/gzip``).  ``Content-Encoding`` is never sent, so this type describes the bytes.
+* Source code without a registered type is ``text/plain``.  ``.ts`` is TypeScript, not a transport
+  stream, because agents write code here.
+* Text has ``charset=utf-8``, although the real charset is unknown.  Nearly every text on such a
+  machine is UTF-8, but a browser never guesses that: without a charset it uses a legacy one.  HTML
+  has no ``charset``, because the parameter would override the one that the file declares.
 """
 
 from __future__ import annotations
 
 __all__ = ["DEFAULT_MEDIA_TYPE", "may_view_inline", "media_type"]
 
-#: What a file is when its name does not tell.
+#: The type of a file whose extension is not in the table.
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 
 _EXTENSIONS: dict[str, str] = {
-    # encodings: what is inside does not matter
+    # encodings: the type of the content does not matter
     "application/gzip": "gz tgz taz svgz emz",
     "application/x-bzip2": "bz2 tbz tbz2",
     "application/x-xz": "xz txz",
@@ -122,7 +121,7 @@ _EXTENSIONS: dict[str, str] = {
     "image/x-portable-bitmap": "pbm",
     "image/x-portable-graymap": "pgm",
     "image/x-portable-pixmap": "ppm",
-    # sound and moving pictures; playlists are neither
+    # audio and video; playlists are neither
     "audio/mpeg": "mp3 mp2 mpga",
     "audio/mp4": "m4a m4b",
     "audio/aac": "aac",
@@ -157,7 +156,7 @@ _EXTENSIONS: dict[str, str] = {
     "font/otf": "otf",
     "font/collection": "ttc",
     "application/vnd.ms-fontobject": "eot",
-    # archives, images of disks, programs
+    # archives, disk images, programs
     "application/zip": "zip",
     "application/x-tar": "tar",
     "application/x-7z-compressed": "7z",
@@ -172,7 +171,7 @@ _EXTENSIONS: dict[str, str] = {
     "application/java-archive": "jar war ear",
     "application/vnd.microsoft.portable-executable": "exe dll",
     "application/wasm": "wasm",
-    # models in three dimensions
+    # 3D models
     "model/gltf+json": "gltf",
     "model/gltf-binary": "glb",
     "model/stl": "stl",
@@ -191,8 +190,8 @@ _BY_EXTENSION: dict[bytes, str] = {
     for extension in extensions.split()
 }
 
-#: What a browser may show in place (reference/downloads, "Viewing"): nothing here can hold a script
-#: that runs in the page's origin.  Never HTML, SVG or XML.
+#: The types that a browser may show (reference/downloads, "Viewing").  None of them can contain a
+#: script that runs in the page's origin, so HTML, SVG and XML are never among them.
 _VIEWABLE: frozenset[str] = frozenset(
     {
         "application/pdf",
@@ -216,8 +215,8 @@ _VIEWABLE: frozenset[str] = frozenset(
 
 def media_type(name: bytes) -> str:
     """
-    :param name: a file's name, or a path; its last extension counts, in any case.  A dot that
-        begins a name begins no extension (``.gz`` is a hidden file).
+    :param name: a file's name, or a path.  Its last extension counts, in upper or lower case.  A
+        dot at the beginning of a name does not start an extension (``.gz`` is a hidden file).
     :return: the value of ``Content-Type``.
     """
     stem, _, extension = name.rpartition(b"/")[2].lstrip(b".").rpartition(b".")
@@ -227,6 +226,6 @@ def media_type(name: bytes) -> str:
 def may_view_inline(content_type: str) -> bool:
     """
     :param content_type: a value of ``Content-Type``, with or without parameters.
-    :return: whether ``disposition=inline`` may be honoured for it.
+    :return: whether a browser may show a file of this type (``disposition=inline``).
     """
     return content_type.partition(";")[0].strip(" \t").lower() in _VIEWABLE

@@ -1,9 +1,9 @@
 """
-Query strings: bytes in, bytes out, decoded exactly once (reference/http, "Queries").
+Parses query strings as bytes, and decodes them exactly once (reference/http, "Queries").
 
-The two roles must read a query alike, whatever else reads it between them.  So there is one rule
-and no charset: a field ends at ``&`` and nowhere else, ``+`` is a space, ``%XX`` is a byte, and
-anything that is not an escape stands for itself.
+Both roles must read a query the same way, and so must every proxy between them.  So the rule is
+simple and has no charset: parameters are separated by ``&`` only, ``+`` is a space, ``%XX`` is a
+byte, and every other byte stands for itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 def parse_query(raw: bytes) -> dict[bytes, list[bytes]]:
     """
-    Take a query string apart.
+    Parse a query string.
 
-    ``;`` separates nothing, a name without ``=`` has the value ``b""``, and a bad escape such as
-    ``%zz`` is kept as it stands.  The work is proportional to *raw*, which the limit on a request's
-    head bounds.
+    ``;`` is not a separator.  A name without ``=`` has the value ``b""``.  A malformed escape such
+    as ``%zz`` stands for itself.  The cost is proportional to the length of *raw*, which the limit
+    on a request's headers bounds.
 
-    :param raw: what follows the ``?`` of the request target.
-    :return: each name with all its values, both decoded, in the order in which they were given.
+    :param raw: the bytes after the ``?`` of the request target.
+    :return: each name with all its values, both decoded, in the order of the query.
     """
     fields: dict[bytes, list[bytes]] = {}
     for field in raw.split(b"&"):
@@ -37,12 +37,13 @@ def parse_query(raw: bytes) -> dict[bytes, list[bytes]]:
 
 def encode_query_value(value: bytes) -> str:
     """
-    Write a value so that `parse_query`, and any other reader, gets the same bytes back.
+    Encode a value so that `parse_query`, and every other parser, decodes the same bytes.
 
-    Everything but the unreserved characters (RFC 3986, 2.3) and ``/`` is escaped, so no parser of
-    URLs on the way has anything to decode, re-encode or split.
+    Every byte is escaped except the unreserved characters (RFC 3986, 2.3) and ``/``.  So a proxy
+    has no reason to decode, re-encode or split the value.
 
-    :return: ASCII text for the right-hand side of ``name=``.
+    :param value: any bytes.
+    :return: ASCII text, to follow ``name=``.
     """
     return quote(value, safe="/")
 

@@ -1,5 +1,5 @@
 """
-What both hops ask of an upload before they take its body (reference/uploads, "Before the body").
+The checks of an upload that both roles make before its body (reference/uploads, "Before the body").
 """
 
 from __future__ import annotations
@@ -11,42 +11,48 @@ from chatfiles.rules.header_fields import HeaderFields
 
 __all__ = ["MAX_FILES", "check_upload_head", "invalid_form", "megabytes", "request_too_large"]
 
-#: Files of one request.
+#: The most files in one request.
 MAX_FILES = 64
-#: Characters of a boundary (RFC 2046, 5.1.1).
+#: The most characters in a boundary (RFC 2046, 5.1.1).
 MAX_BOUNDARY = 70
 
 
 def megabytes(limit: int) -> str:
-    """:return: a limit in bytes as the texts of refusals have it, such as ``100 MB``."""
+    """
+    :param limit: a number of bytes.
+    :return: the limit as text for error messages, such as ``100 MB``.
+    """
     if limit % (1 << 20):
         return f"{limit} bytes"
     return f"{limit >> 20} MB"
 
 
 def request_too_large(limit: int) -> TooLarge:
-    """:return: what is said of a body over *limit* bytes."""
+    """:return: the error for a body of more than *limit* bytes."""
     return TooLarge(
         f"request body exceeds total limit ({megabytes(limit)})", code="request_too_large"
     )
 
 
 def invalid_form(detail: str) -> BadRequest:
-    """:return: what is said of a body that is no well-formed form."""
+    """
+    :param detail: the ``detail`` of the response.
+    :return: the error for a body that is not a well-formed form.
+    """
     return BadRequest("failed to parse multipart form", code="invalid_multipart", detail=detail)
 
 
 def check_upload_head(fields: HeaderFields, length: int | None, limit: int) -> str:
     """
-    Judge an upload by its head.
+    Validate the headers of an upload.
 
-    :param fields: of the request.
-    :param length: the declared length of the body in bytes; ``None`` when it is chunked.
-    :param limit: bytes that a body may have.
+    :param fields: the headers of the request.
+    :param length: the declared length of the body in bytes; ``None`` if the body is chunked.
+    :param limit: the most bytes that a body may have.
     :return: the boundary between the parts of the form.
-    :raise UnsupportedMediaType: not ``multipart/form-data``, or encoded.
-    :raise BadRequest: it has no valid boundary.
-    :raise TooLarge: it declares more than *limit*.
+    :raise UnsupportedMediaType: the body is not ``multipart/form-data``, or has a content coding.
+    :raise BadRequest: there is no valid boundary.
+    :raise TooLarge: the declared length exceeds *limit*.
     """
     codings = fields.getRawHeaders(b"content-encoding", ())
     if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):

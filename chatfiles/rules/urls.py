@@ -1,8 +1,8 @@
 """
-URLs that a person or a workspace gives: the URL of a workspace and the base URL of a platform.
+Parses the URL of a workspace and the base URL of a platform.
 
-Only one spelling of a workspace's host is accepted, so that the host that was checked is the host
-that is connected to: no resolver and no other URL parser can read it differently.
+Of a workspace's host only one spelling is accepted, which every resolver and URL parser reads the
+same way.  So the host that was checked is the host that the platform connects to.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MAX_HOST_LENGTH = 253
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 # Letters, digits, hyphens (RFC 1123, 2.1); underscores because container networks use them.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# What the URL standard takes for a number, and so the host for an IPv4 address.
+# A last label that the URL standard reads as a number.  It then reads the host as an IPv4 address.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# An operator may give any name that the resolver knows, also one with a final dot.
+# An operator may use any name that the resolver accepts, also one with a final dot.
 _ANY_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 # Segments of pchar (RFC 3986, 3.3).
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
@@ -37,10 +37,10 @@ class WorkspaceURL:
     A valid URL of a workspace.
 
     :param scheme: ``http`` or ``https``.
-    :param host: lower-case ASCII name or canonical address, without brackets.
+    :param host: a lower-case ASCII name, or a canonical address without brackets.
     :param port: 1–65535.
-    :param prefix: the path before that of every request, without a final slash; often empty.
-    :param address: the address if *host* is one, else ``None``.
+    :param prefix: the path that precedes the path of every request; no final slash, often empty.
+    :param address: the address, if *host* is one; else ``None``.
     """
 
     scheme: str
@@ -72,11 +72,12 @@ class WorkspaceURL:
 
 def parse_base_url(text: str) -> str:
     """
-    Check the base URL of a platform, as a person gives it to a workspace or to the command line.
+    Check the base URL of a platform, as a user gives it to a workspace or to the command line.
 
-    :return: the URL, its scheme in lower case, without a slash at the end.
-    :raise ValueError: with a sentence for a person that says what is wrong, and does not repeat the
-        URL.
+    :param text: the URL.
+    :return: the URL with its scheme in lower case, without a final slash.
+    :raise ValueError: the URL is not valid; the text is a sentence for people, which does not
+        contain the URL.
     """
     scheme, authority, host, _, path = _split(text)
     if host.startswith("["):
@@ -88,9 +89,11 @@ def parse_base_url(text: str) -> str:
 
 def parse_workspace_url(text: str) -> WorkspaceURL:
     """
-    Check the URL of a workspace.  No name is looked up.
+    Check the URL of a workspace.  Its host name is not looked up.
 
-    :raise ValueError: with a sentence for a person that says what is wrong.
+    :param text: the URL.
+    :return: the parts of the URL.
+    :raise ValueError: the URL is not valid; the text is a sentence for people.
     """
     scheme, _, host, port, path = _split(text)
     host = host.lower()
@@ -107,7 +110,7 @@ def parse_workspace_url(text: str) -> WorkspaceURL:
 
 def _split(text: str) -> tuple[str, str, str, int, str]:
     """
-    Split a URL by the grammar that both kinds share.
+    Split a URL by the grammar that both kinds of URL share.
 
     :return: the scheme in lower case, the authority, its host and port, and the path.
     """
@@ -146,7 +149,7 @@ def _split_port(authority: str) -> tuple[str, int | None]:
     host = authority[:bracket] + host
     if not host:
         raise ValueError("the URL must have a host")
-    if host.startswith("[") and not host.endswith("]"):  # it may have taken a colon of its own
+    if host.startswith("[") and not host.endswith("]"):  # the colon may be one of the address
         return host, None
     return host, _port(port) if colon else None
 

@@ -1,7 +1,7 @@
 """
-Rules of form for virtual paths (reference/paths, "Form"): bytes in, verdict out.
+Checks the form of virtual paths, which are bytes (reference/paths, "Form").
 
-Both roles apply them, each for itself; neither normalises anything.
+Each role applies these rules itself.  Neither normalizes a path.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from chatfiles.errors import InvalidPath
 
 __all__ = ["ROOTS", "VirtualPath", "check_form"]
 
-#: The roots, in the order in which the refusal names them.
+#: The roots, in the order in which the error message names them.
 ROOTS: tuple[bytes, ...] = (b"/configs", b"/workspace", b"/home", b"/plugins")
-#: Bytes in a path, and in one segment of it (reference/paths, "Form"; PATH_MAX and NAME_MAX of
-#: Linux).
+#: The most bytes in a path, and in one segment of it (reference/paths, "Form"; PATH_MAX and
+#: NAME_MAX of Linux).
 MAX_PATH_BYTES = 4096
 MAX_SEGMENT_BYTES = 255
 
@@ -23,11 +23,11 @@ MAX_SEGMENT_BYTES = 255
 @dataclass(frozen=True, slots=True)
 class VirtualPath:
     """
-    A path that keeps every rule of form.
+    A path of valid form.
 
-    :param raw: the whole path, bytes, beginning with a root.
+    :param raw: the whole path; it begins with a root.
     :param root: the root, one of `ROOTS`.
-    :param segments: the segments below the root; empty when the path is the root itself.
+    :param segments: the segments below the root; empty if the path is the root itself.
     """
 
     raw: bytes
@@ -36,19 +36,20 @@ class VirtualPath:
 
     @property
     def name(self) -> bytes:
-        """The last segment, as it is offered to the caller as a file name."""
+        """The last segment, which is the file name in the response."""
         return self.raw.rsplit(b"/", 1)[1]
 
 
 def check_form(values: list[bytes]) -> VirtualPath:
     """
-    Judge the values of the ``path`` parameter of a query, in the order of reference/paths, "Form".
+    Validate the ``path`` parameter of a query, in the order of reference/paths, "Form".
 
-    Whether the path is absolute and below a root is judged first, also of one that is too long; a
-    root itself has good form (what it names is for the workspace to say).
+    The first checks are whether the path is absolute and below a root, even if it is too long.  A
+    root itself is valid here; the workspace decides what it names.
 
-    :param values: every value that was given, percent-decoded once.
-    :raise chatfiles.errors.InvalidPath: 400, with the text of the first rule broken.
+    :param values: every value of the parameter, percent-decoded once.
+    :return: the path.
+    :raise chatfiles.errors.InvalidPath: 400; the text names the first rule that is broken.
     """
     if not any(values):
         raise InvalidPath("path query required", code="path_required")

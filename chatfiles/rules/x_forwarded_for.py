@@ -1,9 +1,9 @@
 """
-For whom a request was made: ``X-Forwarded-For``, believed as far as trusted hops vouch for it.
+Finds the client's address in ``X-Forwarded-For``, as far as trusted proxies wrote it.
 
-Each proxy appends the address that *it* was asked from, so the list is true from its end up to the
-first address that nobody trusted vouches for; what stands before that may be anybody's invention.
-``Forwarded`` (RFC 7239) follows the same rules but is not read: one way to say it is enough.
+Each proxy appends the address of its own client.  So the list is read from its end, as long as the
+entry was appended by a trusted proxy.  The entries before that may be forged.  ``Forwarded``
+(RFC 7239) has the same purpose but is not read: one header is enough.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from chatfiles.rules.address_policy import IPAddress, IPNetwork, parse_networks
 
 __all__ = ["MAX_HOPS", "UNIX", "TrustedProxies", "parse_hop"]
 
-#: Entries of a list that are looked at, so that the work for one is bounded.
+#: The most entries of a list that are read, to bound the cost.
 MAX_HOPS = 32
-#: Stands among the networks for peers without an address, those of Unix sockets.
+#: The value of ``--trusted-proxy`` for peers without an address: those on Unix sockets.
 UNIX = "unix"
 
-# Some proxies add the port.  No zone: it may hold anything, and means nothing on this machine.
+# Some proxies add the port.  A zone is refused: it has no meaning on another machine.
 _HOP = re.compile(
     rb"(?P<v4>[0-9.]{7,15})(:[0-9]{1,5})?|\[(?P<v6>[0-9A-Fa-f:.]{2,45})\](:[0-9]{1,5})?"
     rb"|(?P<bare>[0-9A-Fa-f:.]{2,45})"
 )
-#: Octets of an element that can be one; what is remembered of the longer ones is nothing.
+#: The most bytes of an entry.  Longer ones are not parsed, and take no place in the cache.
 _LONGEST = 64
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
     """
-    Who is believed when it names another as the client.
+    The proxies whose ``X-Forwarded-For`` is trusted.
 
-    :param networks: of ``--trusted-proxy``.
-    :param unix: whether peers without an address are, too.
+    :param networks: the networks of ``--trusted-proxy``.
+    :param unix: whether peers without an address (those on Unix sockets) are trusted.
     """
 
     networks: tuple[IPNetwork, ...] = ()
@@ -49,7 +49,9 @@ class TrustedProxies:
     def parse(cls, texts: Iterable[str]) -> TrustedProxies:
         """
         :param texts: the values of ``--trusted-proxy``: networks, single addresses, or ``unix``.
-        :raise ValueError: for the first that is not one, with a sentence that names it.
+        :return: the proxies.
+        :raise ValueError: a text is none of these; the error is a sentence that names the first
+            such text.
         """
         given = list(texts)
         networks = [text for text in given if text != UNIX]
@@ -57,11 +59,11 @@ class TrustedProxies:
 
     def client_address(self, peer: str | None, forwarded: Sequence[bytes]) -> str:
         """
-        :param peer: the address at the other end of the connection; ``None`` where it has none.
-        :param forwarded: the values of every ``X-Forwarded-For``, in order, as they were received.
-        :return: the last address of the way that is not itself trusted.  Where the way ends before,
-            or an entry is not an address, it is the last one that is known: that of a trusted hop,
-            or ``-`` where that has none.  Never anything but an address or ``-``.
+        :param peer: the address of the connection's peer; ``None`` if it has none.
+        :param forwarded: the values of every ``X-Forwarded-For`` line, in the order received.
+        :return: the last address in the list that is not a trusted proxy.  If the list ends before
+            one is found, or an entry is not an address: the address of the trusted proxy before
+            it, or ``-`` if that has none.  The result is always an address or ``-``.
         """
         hop = None if peer is None else _peer_address(peer)
         if self.trusts(peer):
@@ -76,8 +78,8 @@ class TrustedProxies:
 
     def trusts(self, peer: str | None) -> bool:
         """
-        :param peer: the address at the other end of a connection; ``None`` where it has none.
-        :return: whether it is believed.
+        :param peer: the address of a connection's peer; ``None`` if it has none.
+        :return: whether the peer is a trusted proxy.
         """
         return self.unix if peer is None else self._trusts(_peer_address(peer))
 
@@ -88,7 +90,7 @@ class TrustedProxies:
 def parse_hop(entry: bytes) -> IPAddress | None:
     """
     :param entry: an element of the list: an address, perhaps with a port.
-    :return: the address, IPv4 where it is that inside IPv6; ``None`` if it is none.
+    :return: the address, as IPv4 if it is IPv4-mapped; ``None`` if *entry* is not an address.
     """
     entry = entry.strip(b" \t")
     return _parse(entry) if len(entry) <= _LONGEST else None
@@ -118,14 +120,14 @@ def _peer_address(text: str) -> IPAddress | None:
 
 
 def _plain(address: IPAddress) -> IPAddress:
-    """What a socket for both families calls ``::ffff:10.0.0.1`` is ``10.0.0.1``."""
+    """:return: ``10.0.0.1`` for ``::ffff:10.0.0.1``, the form on a socket for both families."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
 
 
 def _from_the_end(values: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the elements of the list that these lines make up (RFC 9110, 5.3), last to first."""
+    """Yield the elements of the list in these lines (RFC 9110, 5.3), from last to first."""
     for value in reversed(values):
         comma, rest = b",", value
         while comma:
