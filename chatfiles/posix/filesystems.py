@@ -1,8 +1,9 @@
 """
-Tells local file systems, which can answer from memory, from remote ones, which can block.
+Distinguishes local file systems from remote ones.
 
-On a disk of this machine the reactor thread may call ``fstat`` and read what the kernel has cached.
-On a network or FUSE file system the same calls can block for as long as the other side takes.
+On a local disk, the reactor thread may call ``fstat``, and may read what the kernel has cached.  On
+a network or FUSE file system, the same calls can block until the remote server or the FUSE process
+responds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["device", "is_local", "is_on_disk", "mount_points", "reads_without_wa
 #: ``f_type`` (linux/magic.h) of ext2/3/4, XFS, Btrfs, F2FS, tmpfs and ramfs.
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x858458F6})
 #: Also overlayfs (the root of most containers, whose layers are on disks), ZFS, bcachefs, SquashFS
-#: and EROFS.  They differ in what they tell of their caches, so files there are opened in threads.
+#: and EROFS.  Not all of them report what is cached, so files there are opened in threads.
 _ON_DISK = _LOCAL | {0x794C7630, 0x2FC12FC1, 0xCA451A4E, 0x73717368, 0xE0F5E1E2}
 #: Larger than any kernel's ``struct statfs``; ``f_type`` is its first field.
 _STATFS_BYTES = 512
@@ -44,8 +45,8 @@ if _statx is not None:
 
 def mount_points() -> frozenset[bytes]:
     """
-    :return: the absolute paths at which file systems are mounted; nothing without ``/proc``.  This
-        asks none of those file systems, which may hang.
+    :return: the absolute paths at which file systems are mounted; empty without ``/proc``.  No file
+        system is accessed, because one may hang.
     """
     try:
         with open("/proc/self/mountinfo", "rb") as file:
@@ -67,7 +68,7 @@ def is_local(fd: int) -> bool:
     Blocks: call it in a thread.
 
     :param fd: open, or ``O_PATH``.
-    :return: whether its file system lets files be opened and read from memory.
+    :return: whether its file system can open and read files from the kernel's cache.
     """
     return _type(fd) in _LOCAL
 
@@ -77,14 +78,14 @@ def is_on_disk(fd: int) -> bool:
     Blocks: call it in a thread.
 
     :param fd: open.
-    :return: whether ``fstat`` and ``sendfile`` wait for nothing slower than a local disk.
+    :return: whether ``fstat`` and ``sendfile`` never wait longer than for a local disk.
     """
     return _type(fd) in _ON_DISK
 
 
 def device(fd: int) -> bytes | None:
     """
-    Never blocks: unlike ``fstat``, it does not ask the file system.
+    Never blocks: unlike ``fstat``, it does not access the file system.
 
     :param fd: open, or ``O_PATH``.
     :return: the device number of its file system, as raw bytes; ``None`` if it is unknown.

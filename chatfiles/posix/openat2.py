@@ -1,5 +1,5 @@
 """
-Resolves a path beneath a directory and refuses every symlink on the way.
+Resolves a path beneath a directory, and refuses every symlink in the path.
 
 Two mechanisms give the same results.  With ``openat2`` the kernel resolves the whole path in one
 step.  The walk makes one ``openat`` call per segment, for kernels and seccomp filters that have no
@@ -30,12 +30,12 @@ __all__ = [
     "cache_answers",
 ]
 
-#: ``(root descriptor, segments, flags) → descriptor``; fails with `OSError`.
+#: ``(root descriptor, segments, flags) → descriptor``; raises `OSError`.
 Mechanism = Callable[[int, Sequence[bytes], int], int]
 
 #: Flags of a descriptor that only names a directory.
 HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-#: How often a step is retried while another process renames things; then the walk takes over.
+#: How often a step is retried while another process renames files; after that, the walk is used.
 RACES = 4
 
 # linux/openat2.h; the number is the same on every architecture that Linux has gained since 5.6.
@@ -72,7 +72,15 @@ def _openat2(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> tuple[in
 
 
 def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """Lets the kernel resolve the whole path (Linux 5.6)."""
+    """
+    Let the kernel resolve the whole path (Linux 5.6).
+
+    :param root_fd: the directory.
+    :param segments: of the path, at least one.
+    :param flags: of ``open``.
+    :return: the descriptor.
+    :raise OSError: it failed; ``ELOOP`` for a symlink.
+    """
     how, races = _how(flags, _CONFINED), 0
     while races < RACES:
         fd, code = _openat2(root_fd, segments, how)
@@ -86,16 +94,17 @@ def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
 
 def by_cache(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
     """
-    Resolves from the kernel's cache only (Linux 5.12).  It crosses no mount, because the mounted
-    file system may be one that blocks.
+    Resolve a path from the kernel's cache only (Linux 5.12).  It crosses no mount point, because
+    the mounted file system may block.  Parameters and result are those of `by_openat2`.
 
-    :raise WouldWait: the path is not cached.
+    :raise WouldWait: the path is not cached, or crosses a mount point.
+    :raise OSError: it failed.
     """
     return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED | _NO_XDEV))
 
 
 def by_cache_across(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """Like `by_cache`, but crosses mounts: for a descriptor that is checked before it is used."""
+    """As `by_cache`, but it crosses mount points.  Check the descriptor before you use it."""
     return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED))
 
 
@@ -109,7 +118,10 @@ def _from_cache(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> int:
 
 
 def by_walk(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
-    """Opens one segment after the other and follows no symlink."""
+    """
+    Open one segment after the other, and follow no symlink.  Parameters, result and errors are
+    those of `by_openat2`.
+    """
     parent = root_fd
     try:
         for segment in segments[:-1]:
@@ -153,8 +165,9 @@ def _error(code: int) -> OSError:
 @cache
 def best_mechanism() -> Mechanism:
     """
-    :return: `by_openat2` if this kernel and its filters allow it, else `by_walk`.
-    :raise OSError: there is no free descriptor to try it with; the next call tries again.
+    :return: `by_openat2` if the kernel and its seccomp filters allow it, else `by_walk`.
+    :raise OSError: resources for the test are lacking, such as a descriptor; the next call tests
+        again.
     """
     root = os.open(b"/", HANDLE)
     try:

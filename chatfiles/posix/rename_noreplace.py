@@ -20,10 +20,12 @@ _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 def rename_new(old: bytes, new: bytes, directory_fd: int = _HERE) -> bool:
     """
-    Rename in one step, or not at all.
+    Rename atomically, without replacing anything.
 
-    :param directory_fd: the directory that relative names count from.
-    :return: whether it was done; ``False`` if the kernel or the file system does not support it.
+    :param old: the present name.
+    :param new: the new name.
+    :param directory_fd: the directory for relative names.
+    :return: whether it was renamed; ``False`` if the kernel or the file system does not support it.
     :raise OSError: it failed; ``FileExistsError`` if *new* exists.
     """
     if _renameat2 is None:

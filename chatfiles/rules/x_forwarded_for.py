@@ -61,9 +61,9 @@ class TrustedProxies:
         """
         :param peer: the address of the connection's peer; ``None`` if it has none.
         :param forwarded: the values of every ``X-Forwarded-For`` line, in the order received.
-        :return: the last address in the list that is not a trusted proxy.  If the list ends before
-            one is found, or an entry is not an address: the address of the trusted proxy before
-            it, or ``-`` if that has none.  The result is always an address or ``-``.
+        :return: the last address in the list that is not a trusted proxy.  If there is none, or an
+            entry after it is not an address: the last address that is known, that of a trusted
+            proxy, or ``-`` if that has none.  The result is always an address or ``-``.
         """
         hop = None if peer is None else _peer_address(peer)
         if self.trusts(peer):

@@ -1,6 +1,7 @@
 """
 Relays the body of an upstream's response to a client, with back-pressure.  If the upstream is
-interrupted, the relay fails, so that the client can be interrupted visibly (RFC 9112, 8).
+interrupted, the relay fails.  The client's connection can then be aborted, so that the client sees
+an incomplete body (RFC 9112, 8).
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ class _Request(Protocol):
 @implementer(IPushProducer)
 class BodyRelay(TwistedProtocol):
     """
-    Receives an upstream's body (give it to ``deliverBody``) and writes it to a client's response.
+    Receives an upstream's body and writes it to a client's response.  Pass it to ``deliverBody``.
 
-    :param request: the client's; the head of its response has been written.
-    :param expected: how many bytes were announced; ``None`` when the body is chunked.
-    :param on_backpressure: called with true when the client takes nothing for now, and with false
-        when it has taken all that waited in our buffer.
-    :ivar done: fires when every byte has been passed on *and taken from our own buffers*; fails
+    :param request: the client's request; the headers of its response have been written.
+    :param expected: the declared length in bytes; ``None`` if the body is chunked.
+    :param on_backpressure: called with true when the send buffer is full, and with false when the
+        client has taken all of it.
+    :ivar done: fires when every byte has been relayed and has left this process's buffers; fails
         with `UpstreamInterrupted`.  Cancelling it closes the upstream's connection.
-    :ivar received: bytes that have come from the upstream.
-    :ivar paused: whether the client takes nothing for now.
+    :ivar received: number of bytes received from the upstream.
+    :ivar paused: whether the relay waits for the client.
     """
 
     def __init__(
@@ -65,35 +66,41 @@ class BodyRelay(TwistedProtocol):
     # -- for the upstream
 
     def connectionMade(self) -> None:
-        """The body is about to arrive."""
+        """The body begins."""
         self._request.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Some bytes of the body."""
+        """
+        :param data: the next bytes of the body.
+        """
         self.received += len(data)
         self._request.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body has ended; *reason* tells whether it is complete."""
+        """
+        The body has ended.
+
+        :param reason: ``ResponseDone`` if the body is complete.
+        """
         whole = self._expected is None or self.received == self._expected
         if reason.check(ResponseDone) is None or not whole:
             self._end(Failure(UpstreamInterrupted()))
         elif self.paused:
-            self._complete = True  # the client still has to take what is in our buffer
+            self._complete = True  # the client still has to take the rest of the buffer
         else:
             self._end(None)
 
     # -- for the client's connection
 
     def pauseProducing(self) -> None:
-        """The client takes no more for now."""
+        """The send buffer is full: apply back-pressure to the upstream."""
         self.paused = True
         self._on_backpressure(True)
         if not self._complete:
             self._upstream.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The client has taken everything that was in our buffer."""
+        """The client has taken everything in the send buffer."""
         self.paused = False
         self._on_backpressure(False)
         if self._complete:
@@ -102,7 +109,7 @@ class BodyRelay(TwistedProtocol):
             self._upstream.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The client has left."""
+        """The client has disconnected."""
         self.stop()
 
     # -- for the transfer
@@ -113,14 +120,14 @@ class BodyRelay(TwistedProtocol):
         return self.received
 
     def stop(self) -> None:
-        """Take no more from the upstream, and close its connection; idempotent."""
+        """Stop reading from the upstream, and close its connection; idempotent."""
         if not self._complete and self.transport is not None:
             self._upstream.stopProducing()
 
     def upstream_state(self) -> Hashable:
         """
-        :return: changes when the upstream sends something, and all the time while we let it wait:
-            an upstream that may not send is not late.
+        :return: a value that changes when the upstream has sent bytes.  Under back-pressure it is
+            different at each call, because the upstream cannot send then and has not stalled.
         """
         return object() if self.paused else self.received
 

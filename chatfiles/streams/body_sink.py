@@ -1,6 +1,6 @@
 """
-Feeds a request's body to something that blocks: in threads, one call at a time, with back-pressure
-to the sender.
+Feeds a request's body to a sink that blocks: in threads, one call at a time, with back-pressure
+to the client.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from chatfiles.streams.outcome import ClientLeft
 
 __all__ = ["BlockingSink", "SinkFeeder"]
 
-#: Bytes that wait for a thread before the sender is paused.
+#: When this many bytes wait for a thread, the client is paused.
 HIGH_WATER = 256 * 1024
-#: Pieces that wait before the sender is paused: small ones take more memory than their bytes.
+#: When this many pieces wait, the client is paused: small pieces take more memory than their bytes.
 MOST_PIECES = 1024
 
 T_co = TypeVar("T_co", covariant=True)
@@ -26,24 +26,30 @@ RunInThread = Callable[..., Deferred[Any]]
 
 
 class BlockingSink(Protocol[T_co]):
-    """Takes a body; all of its methods but one block."""
+    """Takes a body.  All methods except `keep` block."""
 
     def feed(self, data: bytes) -> None:
-        """The next bytes."""
+        """
+        :param data: the next bytes of the body.
+        """
 
     def prepare(self) -> None:
-        """The body is complete: do what takes time and is not visible yet."""
+        """Do the slow work that is not visible yet.  The body is complete."""
 
     def finish(self) -> T_co:
-        """Publish what has been made, and return what describes it."""
+        """
+        Publish the result.
+
+        :return: a description of it.
+        """
 
     def keep(self) -> None:
-        """Release everything; what ``finish`` has published stays.  Must not block."""
+        """Release all resources; what ``finish`` has published remains.  Must not block."""
 
     def close(self) -> None:
         """
-        Release everything; nothing stays.  The last call is either this or ``keep``.  It may be
-        called again if it fails, to do the rest.
+        Release all resources and remove everything, including what ``finish`` has published.  The
+        last call is either this or ``keep``.  If it fails, it may be called again to do the rest.
         """
 
 
@@ -56,20 +62,20 @@ class _Body(Protocol):
 
 class SinkFeeder(Generic[T]):
     """
-    Receives a body (give it to `RequestBody.deliver`) and feeds it to a sink.
+    Receives a body and feeds it to a sink.  Pass it to `RequestBody.deliver`.
 
     A descriptor of the sink is never closed while a thread uses it: the sink is closed when the
     running call has returned.
 
-    :param body: paused while more waits than a thread takes at once.
-    :param sink: is closed at the end.  What it has published stays only if *done* fires with it.
+    :param body: the body; it is paused while the limits above are reached.
+    :param sink: is closed at the end.  What it has published remains only if *done* fires with a
+        result.
     :param run_in_thread: calls a function in a thread; its Deferred fires when that has returned.
-    :param wanted: called when everything is published: whether the client still waits for a
-        response.
-    :ivar done: fires with what ``finish`` returned, in the same turn of the reactor in which it was
-        decided that this stays.  If the response is sent at once, nothing can happen in between.
-        Fails with what the sink raised, with what ended the body, or with `ClientLeft`, after the
-        sink was closed.  Cancelling it closes the sink, too.
+    :param wanted: called after publication; returns whether the client still waits for a response.
+    :ivar done: fires with the result of ``finish``, in the same turn of the reactor in which
+        *wanted* returned true.  If the response is sent at once, the client cannot disconnect in
+        between.  Fails with the error of the sink, with the error that ended the body, or with
+        `ClientLeft`, after the sink was closed.  Cancelling it closes the sink, too.
     """
 
     def __init__(
@@ -91,7 +97,9 @@ class SinkFeeder(Generic[T]):
         self.done: Deferred[T] = Deferred(lambda _: self._close(Failure(ConnectionError())))
 
     def received(self, data: bytes) -> None:
-        """Some bytes of the body."""
+        """
+        :param data: the next bytes of the body.
+        """
         if self._closing or not data:
             return
         self._waiting.append(data)
@@ -102,12 +110,16 @@ class SinkFeeder(Generic[T]):
             self._next()
 
     def finished(self) -> None:
-        """The body was complete."""
+        """The body is complete."""
         self._complete = True
         self._next()
 
     def failed(self, error: BaseException) -> None:
-        """The body will not be complete."""
+        """
+        The body will never be complete.
+
+        :param error: the reason; *done* fails with it.
+        """
         self._close(Failure(error))
 
     def _next(self) -> None:
@@ -131,7 +143,7 @@ class SinkFeeder(Generic[T]):
             self._sink.feed(data)
         if is_last:
             self._sink.prepare()
-            if not self._closing:  # the client may have left meanwhile
+            if not self._closing:  # the client may have disconnected meanwhile
                 self._result = self._sink.finish()
 
     def _ran(self, result: Any, last: bool) -> None:
@@ -153,7 +165,7 @@ class SinkFeeder(Generic[T]):
         self._sink.keep()
 
     def _close(self, failure: Failure) -> None:
-        """Close the sink as soon as no thread uses it; nothing of it stays."""
+        """Close the sink as soon as no thread uses it; nothing that it published remains."""
         if self._closing:
             return
         self._closing = True
@@ -164,7 +176,7 @@ class SinkFeeder(Generic[T]):
 
     def _close_sink(self) -> None:
         closing = self._run_in_thread(self._sink.close)
-        closing.addErrback(lambda _: self._sink.close())  # no thread: still, nothing may stay
+        closing.addErrback(lambda _: self._sink.close())  # without a thread, close it here
         closing.addBoth(self._closed)
 
     def _closed(self, _: object) -> None:

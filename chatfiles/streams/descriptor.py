@@ -1,8 +1,8 @@
 """
-A file descriptor that may be closed while a thread uses it.
+A file descriptor that can be closed safely while a thread uses it.
 
 The kernel gives the number of a closed descriptor to the next file that is opened.  A thread that
-still reads by this number would read from that other file.
+still uses the number would read from that other file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["Descriptor"]
 
 class Descriptor:
     """
-    Owns a file descriptor, and closes it when nobody uses it any more.
+    Owns a file descriptor, and closes it when no thread uses it any more.
 
-    One that is dropped without being closed closes itself.
+    The descriptor is also closed when this object is garbage-collected.
 
     :param fd: an open file descriptor.
     """
@@ -41,10 +41,10 @@ class Descriptor:
     @contextmanager
     def borrow(self) -> Iterator[int]:
         """
-        Use the descriptor in another thread than the one that closes it.  It stays open meanwhile.
+        Keep the descriptor open while a thread uses it that is not the one that closes it.
 
         :return: a context manager that gives the number.
-        :raise OSError: EBADF, it has been closed.
+        :raise OSError: EBADF: it has been closed.
         """
         with self._lock:
             if self._is_closing:

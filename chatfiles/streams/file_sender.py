@@ -1,12 +1,12 @@
 """
-Sends a file to a client.  There are three senders that keep the same promises.  `SocketSender`
-writes to a bare TCP socket, past Twisted's buffer.  `BufferSender` writes to any transport (TLS,
-tests).  `ThreadSender` reads in a thread, for files that are on no disk of this machine.
+Sends a file to a client.  Three senders give the same guarantees.  `SocketSender` writes to a bare
+TCP socket, bypassing Twisted's buffer.  `BufferSender` writes to any transport (TLS, tests).
+`ThreadSender` reads in a thread, for files that are not on a local disk.
 
-Why `SocketSender` does not use ``sendfile`` to the end: ``sendfile`` sends references to the page
-cache.  If the file is rewritten in place, bytes that wait in a socket change after they were
-checked.  So the last part, longer than all that can be between the two ends, is copied: when its
-last byte is checked, the client's kernel has received all that was sent by reference.
+`SocketSender` does not use ``sendfile`` to the end, because ``sendfile`` sends references to the
+page cache.  If the file is rewritten in place, bytes that wait in a socket change after they were
+checked.  So the last part is copied.  It is longer than everything that can be in flight: when its
+last byte is checked, the client's kernel has received all bytes that were sent by reference.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from chatfiles.streams.transports import is_plain
 
 __all__ = ["FileSender", "file_sender", "in_flight_limit"]
 
-#: Bytes of one ``sendfile``: bounds how long one call may take.
+#: Bytes of one ``sendfile``; bounds the duration of one call.
 SENDFILE_WINDOW = 1024 * 1024
-#: Bytes of one copying read.
+#: Bytes of one read into the copy buffer.
 COPY_WINDOW = 256 * 1024
-#: Bytes that a thread brings into memory at a time, when they are not there.
+#: Bytes that a thread loads into the page cache at a time.
 WARM_WINDOW = 4 * 1024 * 1024
-#: For kernels that do not tell how much a socket may hold.
+#: The result of `in_flight_limit` if the kernel does not report the sizes of its buffers.
 DEFAULT_IN_FLIGHT = 32 * 1024 * 1024
 
-# One buffer for all: it is filled and emptied within one call on the reactor thread.
+# All senders share one buffer: it is filled and emptied within one call on the reactor thread.
 _scratch = memoryview(bytearray(COPY_WINDOW))
 
 RunInThread = Callable[..., Deferred[Any]]
@@ -52,8 +52,9 @@ class _Request(Protocol):
 
 def in_flight_limit(proc: Path = Path("/proc/sys/net")) -> int:
     """
-    :return: the most bytes that can be between a socket of this machine and its reader: the largest
-        send buffer and the largest receive buffer.
+    :param proc: the directory with the kernel's network settings.
+    :return: the most bytes that can be in flight between a socket of this machine and its reader:
+        the largest send buffer plus the largest receive buffer.
     """
 
     def last(name: str) -> int:
@@ -69,7 +70,8 @@ def in_flight_limit(proc: Path = Path("/proc/sys/net")) -> int:
 
 class FileSender:
     """
-    Sends a span of a file as the body of a response whose head has been written.
+    Sends a part of a file as the body of a response whose headers have been written.  For the
+    parameters, see `file_sender`.
 
     :ivar done: fires when the transport has taken the last byte.  Fails with `FileChanged`,
         `ClientLeft` or ``OSError``.  Cancelling it ends the transfer.
@@ -100,11 +102,11 @@ class FileSender:
         self.done: Deferred[None] = Deferred(lambda _: self._release())
 
     def start(self) -> None:
-        """Begin to send.  Called once."""
+        """Begin to send.  It may be called once."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Send no more; idempotent.  A thread that reads may still run when this returns."""
+        """Stop sending; idempotent.  A thread may still read when this returns."""
         self._finish(Failure(ClientLeft()))
 
     @property
@@ -113,7 +115,7 @@ class FileSender:
         return self._offset - self._first
 
     def stopProducing(self) -> None:
-        """The transport is gone."""
+        """The connection is lost."""
         self.stop()
 
     def _finish(self, result: Failure | None) -> None:
@@ -128,7 +130,7 @@ class FileSender:
             if self._registered:
                 self._unregister()
             if self._call is not None:
-                self._call.cancel()  # unless it has begun, it is not made
+                self._call.cancel()  # a call that has not begun never runs
 
     def _unregister(self) -> None:
         raise NotImplementedError
@@ -141,7 +143,7 @@ class FileSender:
         self._wait_for(self._source.warm, self._offset, length)
 
     def _wait_for(self, call: Callable[..., object], *arguments: object) -> None:
-        """Continue when a thread has made this call."""
+        """Run *call* in a thread, and continue when it has returned."""
         self._in_thread = True
 
         def done(result: Any) -> None:
@@ -155,18 +157,18 @@ class FileSender:
         self._call.addBoth(done)
 
     def _copy(self, take: Callable[[memoryview], int], window: int) -> None:
-        """Read up to *window* bytes and give them to *take*, which says how many it took."""
+        """Read up to *window* bytes and pass them to *take*, which returns how many it took."""
         view = _scratch[: min(window, self._end - self._offset)]
         count = self._source.read_into(view, self._offset)
-        self._source.verify()  # also before the last byte leaves
+        self._source.verify()  # before the bytes are sent, so also before the last one
         self._offset += take(view[:count])
 
 
 @implementer(IPullProducer)
 class SocketSender(FileSender):
     """
-    Writes to a TCP socket whenever Twisted's own buffer for it is empty: a pull producer that is
-    registered on the bare transport is called exactly then.
+    Writes to a TCP socket whenever Twisted's own buffer for it is empty.  Twisted calls a pull
+    producer on the bare transport exactly then.
     """
 
     def start(self) -> None:
@@ -183,14 +185,14 @@ class SocketSender(FileSender):
             transport.unregisterProducer()
             if not transport.disconnected:
                 transport.registerProducer(self._request.channel, True)
-                self._request.channel.resumeProducing()  # should it have been told to wait before
+                self._request.channel.resumeProducing()  # it may have been paused before
 
     def _continue(self) -> None:
         if not self._transport.disconnected:
             self._transport.startWriting()
 
     def resumeProducing(self) -> None:
-        """The socket can take more.  (At registration the head is still in the buffer.)"""
+        """The socket can take more.  (At registration the headers are still in the buffer.)"""
         if not self._registered or self._finished or self._in_thread:
             return
         try:
@@ -203,7 +205,7 @@ class SocketSender(FileSender):
         except Unstable:
             self._wait_for(self._source.wait_until_stable)
         except ConnectionError:
-            self._continue()  # the transport will notice, and tell
+            self._continue()  # the transport will notice, and call stopProducing
         except Exception:
             self._finish(Failure())
         else:
@@ -226,7 +228,7 @@ class SocketSender(FileSender):
 
 @implementer(IPushProducer)
 class BufferSender(FileSender):
-    """Writes through the request, paused and resumed by it."""
+    """Writes to the request, which pauses and resumes it."""
 
     _paused = False
 
@@ -268,7 +270,7 @@ class BufferSender(FileSender):
 
 
 class ThreadSender(BufferSender):
-    """As `BufferSender`; one window at a time is read and verified in a thread."""
+    """As `BufferSender`, but a thread reads and verifies one window at a time."""
 
     def _continue(self) -> None:
         if not (self._paused or self._finished or self._in_thread):
@@ -299,15 +301,17 @@ def file_sender(
     on_backpressure: Callable[[bool], object] = lambda _: None,
 ) -> FileSender:
     """
-    Choose how to send a span of a file to the client of *request*.
+    Choose how to send a part of a file to the client of *request*.
 
+    :param request: the request; the headers of its response have been written.
+    :param source: the file.
     :param first: offset of the first byte.
-    :param length: how many bytes, at least one.
+    :param length: number of bytes, at least one.
     :param run_in_thread: calls a function in a thread, as ``deferToThread``.
-    :param tail: how many last bytes are copied, see above; `in_flight_limit`.
+    :param tail: number of bytes at the end that are copied, see above; `in_flight_limit`.
     :param on_backpressure: called with true when the client takes nothing for now, and with false
-        when it takes bytes; not only when this changes.
-    :return: the sender, not started yet.
+        when it takes bytes; also called when this has not changed.
+    :return: the sender, not started.
     """
     kind: type[FileSender]
     if not source.local:

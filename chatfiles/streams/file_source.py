@@ -1,5 +1,5 @@
 """
-An open file as the source of a transfer: it gives bytes of one version of the file, or fails.
+An open file as the source of a transfer.  All bytes are of one version of the file, or it fails.
 """
 
 from __future__ import annotations
@@ -17,30 +17,33 @@ from chatfiles.streams.outcome import Outcome
 __all__ = ["FileChanged", "FileSource", "NotCached", "Openable", "Unstable"]
 
 _NOWAIT = os.RWF_NOWAIT
-#: Bytes of one read that only brings a file into memory.
+#: Bytes of one read that only loads the file into the page cache.
 _WARM_READ = 256 * 1024
 #: Seconds between two checks of a file that is being written.  A write sets the time before the
-#: size; between the two the kernel copies a page, which takes microseconds as a rule.
+#: size; in between, the kernel copies a page, which usually takes microseconds.
 _RETRY_AFTER = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 
 
 class Openable(Protocol):
-    """What a source needs of an open file; see `chatfiles.streams.descriptor.Descriptor`."""
+    """The interface of an open file; see `chatfiles.streams.descriptor.Descriptor`."""
 
     @property
     def fd(self) -> int:
-        """The descriptor that was checked and is served; -1 once it is closed."""
+        """The descriptor that was checked and is served; -1 after it was closed."""
 
     @property
     def facts(self) -> FileFacts:
-        """What ``fstat`` said of it when it was opened."""
+        """The result of ``fstat`` when the file was opened."""
 
     @property
     def local(self) -> bool:
-        """Whether the file is on a disk of this machine."""
+        """Whether the file is on a local disk."""
 
     def borrow(self) -> AbstractContextManager[int]:
-        """:return: gives the descriptor to a thread; until its end the descriptor stays open."""
+        """
+        :return: a context manager that gives the descriptor to a thread, and keeps it open
+            meanwhile.
+        """
 
 
 class FileChanged(Exception):
@@ -59,16 +62,16 @@ class Unstable(Exception):
 
 class FileSource:
     """
-    Reads a file that others may change meanwhile.
+    Reads a file that other processes may change meanwhile.
 
     `warm`, `wait_until_stable` and `read` block and are for threads: the descriptor stays open
     until they return, even if the owner closes the file.  All other methods are for the thread that
     closes the file.
 
     :param file: the open file; it is not closed here.
-    :param sleep: waits for so many seconds.
-    :ivar local: whether the file is on a disk of this machine.  If not, only `read` may be used: on
-        a network or FUSE file system even `verify` may block.
+    :param sleep: waits for the given seconds.
+    :ivar local: whether the file is on a local disk.  If not, only `read` may be used: on a network
+        or FUSE file system even `verify` may block.
     """
 
     def __init__(self, file: Openable, sleep: Callable[[float], object] = time.sleep) -> None:
@@ -76,24 +79,25 @@ class FileSource:
         self._file = file
         self._facts = file.facts
         self._sleep = sleep
-        self._reports_cached = True  # whether the file system says what is in memory
+        self._reports_cached = True  # whether the file system reports what is cached
         self._warm = (0, 0)
         self._probe = memoryview(bytearray(1))
 
     @property
     def fd(self) -> int:
-        """The descriptor; -1 once the file is closed."""
+        """The descriptor; -1 after the file was closed."""
         return self._file.fd
 
     def verify(self) -> None:
         """
         Check that all bytes read until now are of one version.
 
-        A file that grew is still whole up to the length it had when it was opened (a log that is
-        being written).  One of the same size with another mtime was rewritten, or is about to grow.
+        A file that grew, such as a log, is unchanged up to the length that it had when it was
+        opened.  If the size is the same but the mtime is not, the file was rewritten, or is about
+        to grow.
 
-        :raise FileChanged: it shrank.
-        :raise Unstable: it was rewritten, or is about to grow.
+        :raise FileChanged: the file shrank.
+        :raise Unstable: the file was rewritten, or is about to grow.
         """
         now = os.fstat(self._file.fd)
         facts = self._facts
@@ -104,9 +108,9 @@ class FileSource:
 
     def wait_until_stable(self) -> None:
         """
-        Wait until it is clear whether the file was rewritten, or grows.  Blocks: for a thread.
+        Wait until it is clear whether the file was rewritten or grows.  Blocks: for a thread.
 
-        :raise FileChanged: it was rewritten, or shrank.
+        :raise FileChanged: the file was rewritten, or shrank.
         """
         with self._file.borrow():
             for pause in _RETRY_AFTER:
@@ -123,7 +127,9 @@ class FileSource:
         """
         Read, then check the version as `wait_until_stable` does.  Blocks: for a thread.
 
-        :return: the bytes, at least one, at most *length*.
+        :param offset: of the first byte.
+        :param length: the most bytes to read.
+        :return: the bytes, at least one.
         :raise FileChanged: there are none, or they are of another version.
         """
         with self._file.borrow() as fd:
@@ -137,9 +143,11 @@ class FileSource:
         """
         Read without waiting for a disk.
 
-        :return: how many bytes were read, at least one.
-        :raise NotCached: they have to come from a disk first.
-        :raise FileChanged: there are none.
+        :param buffer: is filled from its beginning.
+        :param offset: of the first byte.
+        :return: the number of bytes read, at least one.
+        :raise NotCached: the bytes are not cached.
+        :raise FileChanged: there are no bytes at *offset*.
         """
         count = self._read(buffer, offset, offset + len(buffer))
         if not count:
@@ -148,9 +156,11 @@ class FileSource:
 
     def check_cached(self, offset: int, length: int) -> None:
         """
-        Check whether both ends of a span are in memory, so that ``sendfile`` will not wait.
+        Check that both ends of a part of the file are cached, so that ``sendfile`` does not wait.
 
-        :raise NotCached: they are not, or the file system does not say.
+        :param offset: of the first byte.
+        :param length: of the part, in bytes.
+        :raise NotCached: they are not, or the file system does not report it.
         """
         end = offset + length
         for at in (offset, end - 1):
@@ -169,15 +179,15 @@ class FileSource:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP or not self._reports_cached:
                 raise
-            self._reports_cached = False  # overlayfs, for one
+            self._reports_cached = False  # for example overlayfs
             raise NotCached from None
 
     def warm(self, offset: int, length: int) -> None:
         """
-        Bring a span into memory.  Blocks: for a thread.
+        Load a part of the file into the page cache.  Blocks: for a thread.
 
-        :param offset: of its first byte.
-        :param length: its bytes.
+        :param offset: of the first byte.
+        :param length: of the part, in bytes.
         """
         view = memoryview(bytearray(min(length, _WARM_READ)))
         at, end = offset, offset + length

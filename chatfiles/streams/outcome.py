@@ -1,5 +1,5 @@
 """
-How transfers end.
+The ways in which a transfer ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ __all__ = ["ClientLeft", "Outcome"]
 
 
 class Outcome(StrEnum):
-    """How a transfer ended; the value is the word in the access log."""
+    """How a transfer ended.  The access log contains the value."""
 
     COMPLETE = "complete"
     CLIENT_LEFT = "client_left"

@@ -1,8 +1,8 @@
 """
-What the kernel knows about the peer of a connection that is not being read: whether the peer has
-closed its side, or the connection was reset, and what the peer sent before.
+Asks the kernel about the peer of a connection: whether it has closed its side, whether the
+connection was reset, and how many bytes it sent before.
 
-The reactor notices neither until it reads, and while there is back-pressure it does not read.
+The reactor notices this only when it reads, and under back-pressure it does not read.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class PeerState(Enum):
     """What the peer of a connection has done."""
 
     CONNECTED = "connected"
-    HALF_CLOSED = "half closed"  # it sends no more (FIN), but may still read
-    RESET = "reset"  # the connection has failed (RST, or a time-out)
+    HALF_CLOSED = "half closed"  # it has sent its FIN, but may still read
+    RESET = "reset"  # the connection has failed (RST, or a timeout of TCP)
 
 
 def peer_state(transport: Any) -> PeerState:
@@ -48,7 +48,11 @@ def peer_state(transport: Any) -> PeerState:
 
 
 def unread(transport: Any) -> int:
-    """:return: how many received bytes the kernel holds that have not been read."""
+    """
+    :param transport: a connection of Twisted, TLS or not.
+    :return: the number of bytes that the kernel has received and this process has not read; 0
+        without a socket.
+    """
     handle = socket_of(transport)
     if handle is None:
         return 0

@@ -1,9 +1,9 @@
 """
-Timeouts that start again with each bit of progress.  Progress means that the peer took a byte,
-however slowly.
+Timeouts that restart whenever the transfer makes progress: whenever the peer has taken bytes, even
+slowly.
 
-How often a producer is resumed does not show progress: a client that takes 10 kB/s from a full
-buffer resumes its producer about once a minute.  So the kernel is asked.
+The calls that resume a producer do not show progress: a client that takes 10 kB/s from a full
+buffer resumes its producer about once a minute.  So this module asks the kernel.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = [
     "unsent",
 ]
 
-#: How often progress is checked during one timeout.
+#: The number of checks for progress during one timeout.
 CHECKS = 8
 
-#: How many idle timeouts an intermediary may take nothing.  It watches its own client, and applies
-#: back-pressure to us while that client is slow.  How much it then takes at a time depends on its
-#: buffers, up to some megabytes, and not on the client.
+#: For how many idle timeouts a proxy may take nothing.  A proxy has a timeout for its own client,
+#: and applies back-pressure while that client is slow.  The bytes that it then takes at a time
+#: depend on its buffers, up to some megabytes, and not on the client.
 PROXY_STALL_FACTOR = 10
 
 # struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
@@ -42,17 +42,17 @@ _BYTES_ACKED_AT = 120
 _U32 = struct.Struct("=I")
 _MSS_AT, _WINDOW_AT = 16, 228
 
-#: Bytes a second of the slowest client that counts as alive.
+#: Bytes per second of the slowest client that does not count as stalled.
 ALIVE = 10_000
-#: The most timeouts that a client may seem to take nothing.
+#: The most timeouts for which such a client may appear to take nothing.
 MOST_TIMEOUTS = 4
 
 
 def acknowledged(transport: Any) -> Callable[[], Hashable]:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: a callable that returns another value whenever the peer has taken bytes; for a
-        transport without a socket always the same one.
+    :return: a callable.  Its result changes whenever the peer has taken bytes; without a socket it
+        never changes.
     """
     handle = socket_of(transport)
     if handle is None:
@@ -64,15 +64,17 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
 
 def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
     """
-    Find out how long a client that is alive may seem to take nothing.  Its kernel announces room
-    only when about a sixteenth of its receive buffer is free, and a segment or two, or all of a
-    small buffer (Linux, ``__tcp_select_window``).  Our kernel may notice only when it next asks.
-    Measured on loopback, at 10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with
-    92 KiB (the initial size on Linux) or 360 KiB, 20 s with 2.6 MB.
+    Estimate how long a slow client may appear to take nothing.  Its kernel announces free space
+    only when about a sixteenth of the receive buffer is free, and at least one or two segments; of
+    a small buffer, only when all of it is free (Linux, ``__tcp_select_window``).  The kernel of
+    this machine may notice this only with its next window probe.  Measured on loopback, at
+    10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with 92 KiB (the initial size on
+    Linux) or 360 KiB, 20 s with 2.6 MB.
 
     :param transport: a connection of Twisted, TLS or not.
     :param timeout: seconds, if the buffers are small.
-    :return: a callable that returns the seconds, by the largest window or burst seen until then.
+    :return: a callable that returns the timeout in seconds, computed from the largest window or
+        burst until then.
     """
     handle = socket_of(transport)
     if handle is None or handle.family not in (socket.AF_INET, socket.AF_INET6):
@@ -82,7 +84,7 @@ def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
     def seconds() -> float:
         nonlocal largest, before
         segment, window = _tcp_window(handle)
-        # Bytes taken at once say more: a window may be full again before it is read here.
+        # A burst is better evidence: the window may be full again before it is read here.
         taken = _tcp_acknowledged(handle)
         largest, before = max(largest, window, taken - before), taken
         gap = max(segment, min(largest, 2 * segment), largest / 12) / ALIVE
@@ -92,7 +94,7 @@ def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
 
 
 def _tcp_window(handle: socket.socket) -> tuple[int, int]:
-    """:return: bytes of a segment, and of the window that the peer offers."""
+    """:return: the size of a segment and of the peer's window, in bytes."""
     try:
         fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         return _U32.unpack_from(fields, _MSS_AT)[0], _U32.unpack_from(fields, _WINDOW_AT)[0]
@@ -103,7 +105,7 @@ def _tcp_window(handle: socket.socket) -> tuple[int, int]:
 def unsent(transport: Any) -> int:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: how many bytes its socket holds that the peer has not taken; 0 without a socket.
+    :return: the number of bytes in its socket that the peer has not taken; 0 without a socket.
     """
     handle = socket_of(transport)
     return 0 if handle is None else _unsent(handle)
@@ -112,7 +114,7 @@ def unsent(transport: Any) -> int:
 def socket_of(transport: Any) -> socket.socket | None:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: its socket, if there is one.
+    :return: its socket; ``None`` if it has none.
     """
     while hasattr(transport, "transport"):  # TLS: the socket is below
         transport = transport.transport
@@ -142,10 +144,9 @@ class StallTimeout:
     Calls *stalled* once when *state* has not changed for *timeout* seconds.
 
     :param clock: for the timer.
-    :param timeout: seconds.
-    :param state: any value that changes with progress.
-    :param stalled: called at most once; the timer has stopped by then.
-    :param patience: returns the seconds to wait now, if that is not always *timeout*.
+    :param timeout: seconds.  ``patience``, if given, returns the seconds to wait now instead.
+    :param state: returns any value that changes with progress.
+    :param stalled: called at most once, after the timer has stopped.
     """
 
     def __init__(

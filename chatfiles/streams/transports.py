@@ -1,5 +1,5 @@
 """
-The sockets below Twisted's connections.
+Properties of the sockets below Twisted's connections.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ __all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most"]
 
 #: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
-#: Bytes of one read of a body in tiny chunks, so that parsing them does not take long.
+#: Bytes of one read of a body in tiny chunks.  A larger read would block the reactor for too long.
 TINY_READ = 8 * 1024
 
 
 def is_plain(transport: Any) -> bool:
-    """:return: whether it is a bare stream socket: no TLS, and no transport in memory."""
+    """
+    :param transport: a connection.
+    :return: whether it is a bare stream socket: no TLS, and no transport in memory.
+    """
     return isinstance(transport, Connection) and not getattr(transport, "TLS", False)
 
 
 def read_at_most(transport: Any, size: int) -> None:
     """
     :param transport: a connection, TLS or not.
-    :param size: bytes that one read of its socket takes from now on.
+    :param size: the most bytes that one read of its socket takes from now on.
     """
     while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
         transport = transport.transport
