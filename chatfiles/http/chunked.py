@@ -1,8 +1,8 @@
 """
 Decodes a chunked body (RFC 9112, section 7.1): bytes in, bytes out.
 
-The decoder knows neither role nor transport.  It accepts less than the parsers in use: two parsers
-that read one body differently let an attacker smuggle a request (RFC 9112, section 11.2).
+The decoder depends on no role and no transport.  It accepts less than common parsers do: if two
+parsers read one body differently, an attacker can smuggle a request (RFC 9112, section 11.2).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ __all__ = [
 
 #: A chunk is smaller than this.  A larger size is an attempt to overflow a counter.
 MAX_CHUNK_BYTES = 1 << 60
-#: The line with the size of a chunk and its extensions is shorter than this.
+#: The line with the size and the extensions of a chunk is shorter than this.
 MAX_LINE_BYTES = 1024
-#: Bytes of all trailer lines together, with their line ends.
+#: The most bytes of all trailer lines together, with their line ends.
 MAX_TRAILER_BYTES = 65536
-#: A read with more chunks than this is crowded: decoding it keeps other connections waiting.
+#: A read with more chunks than this is crowded: decoding it delays other connections.
 MANY_CHUNKS = 1000
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]++)(?:;[\t\x20-\x7e\x80-\xff]*+)?")
-# The usual beginning of a chunk, which needs no other check: no extension, a size within bounds.
+# The usual start of a chunk: no extension, and a size within bounds.  It needs no other check.
 _USUAL = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n")
 
 _CRLF = b"\r\n"
@@ -39,19 +39,19 @@ _SIZE, _DATA, _DATA_END, _TRAILER = range(4)
 
 class MalformedChunks(ValueError):
     """
-    The body breaks a rule; neither it nor anything behind it can be trusted.
+    The body breaks a rule.  Neither the body nor the bytes after it can be trusted.
 
-    :param reason: which rule; it holds nothing of the body.
+    :param reason: the rule, for people; it contains no part of the body.
     """
 
 
 class ChunkedDecoder:
     """
-    Decodes one body, in the divisions in which it arrives.
+    Decodes one body, as it arrives.
 
     :ivar complete: whether the end of the body has been read.
-    :ivar rest: the bytes behind the body in the last `feed`; empty before the end.
-    :ivar crowded: whether the last `feed` held more than `MANY_CHUNKS` chunks.
+    :ivar rest: the bytes after the body in the last `feed`; empty until the body is complete.
+    :ivar crowded: whether the last `feed` contained more than `MANY_CHUNKS` chunks.
     """
 
     __slots__ = ("_left", "_line", "_trailer_bytes", "_waits_for", "complete", "crowded", "rest")
@@ -61,15 +61,16 @@ class ChunkedDecoder:
         self.rest = b""
         self.crowded = False
         self._waits_for = _SIZE
-        self._left = 0  # bytes of the chunk, or of the CRLF behind it, that have not arrived
-        self._line = bytearray()  # the beginning of a line that has not arrived whole
+        self._left = 0  # missing bytes of the chunk, or of the CRLF after it
+        self._line = bytearray()  # the part of an incomplete line that has arrived
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """
-        :param data: the next bytes received; any number of chunks, or a part of one.
+        :param data: the next bytes received: any number of chunks, or a part of one.
         :return: the bytes of the body among them, joined; empty if there are none.
-        :raise MalformedChunks: as soon as no further byte can mend the body.
+        :raise MalformedChunks: the body is malformed, whatever the next bytes are.
+        :raise RuntimeError: the body is complete already.
         """
         if self.complete:
             raise RuntimeError("the body is complete")
@@ -83,7 +84,7 @@ class ChunkedDecoder:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """Read the part of *data* from *at* that the decoder waits for; return where it ends."""
+        """Read what the decoder waits for, from offset *at* of *data*.  Return its end."""
         if at == len(data):
             return at
         if self._waits_for == _DATA:
@@ -117,7 +118,7 @@ class ChunkedDecoder:
         return at + len(given)
 
     def _keep(self, part: bytes) -> None:
-        """Keep the beginning of a line, if the line can still be short enough."""
+        """Store the beginning of a line, unless the line is too long already."""
         self._line += part
         if self._waits_for == _SIZE:
             if len(self._line) > MAX_LINE_BYTES:
@@ -128,8 +129,9 @@ class ChunkedDecoder:
 
     def _read_line(self, line: bytes, data: bytes, end: int) -> None:
         """
-        :param line: a line up to its LF.
-        :param end: where *data* goes on behind it.
+        :param line: a line up to its LF, which is excluded.
+        :param data: the bytes being read.
+        :param end: the offset in *data* after the line.
         """
         if not line.endswith(b"\r"):
             raise MalformedChunks("bare LF")
@@ -158,9 +160,10 @@ class ChunkedDecoder:
 
 def _read_usual(data: bytes, at: int, pieces: list[bytes]) -> int:
     """
-    Read the chunks that are there as a whole, which are most: one at a time costs three times more.
+    Read the chunks that are complete, as most are.  To read them one at a time costs three times
+    as much.
 
-    :return: where the first byte of *data* is that was not read.
+    :return: the offset of the first byte of *data* that was not read.
     """
     while (match := _USUAL.match(data, at)) is not None:
         start = match.end()

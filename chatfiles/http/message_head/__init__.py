@@ -1,6 +1,6 @@
 """
-The heads of HTTP/1.1 messages: bytes in, a verdict out.
+Parses the start line and the headers of HTTP/1.1 messages (`RequestHead`, `ResponseHead`).
 
-``rules`` holds what requests and responses share; that module does not know which role we play.
-``request`` is what the server reads, ``response`` what the upstream client reads.
+``rules`` has the rules that requests and responses share.  The server uses ``request``, and the
+upstream client uses ``response``.
 """

@@ -1,8 +1,8 @@
 """
-Reads the head of a request, strictly (RFC 9112, sections 2 to 7): bytes in, a verdict out.
+Parses the request line and headers of a request strictly (RFC 9112, sections 2 to 7).
 
-Twisted's parser accepts more than the RFC allows.  Whatever is doubtful is refused here, and the
-server closes the connection.
+Twisted's parser accepts more than the RFC allows.  This one refuses every ambiguous request, and
+the server closes its connection.
 """
 
 from __future__ import annotations
@@ -42,23 +42,24 @@ __all__ = [
     "values_of",
 ]
 
-#: Bytes of a request line and its header lines together.
+#: The most bytes of a request line and its header lines together.
 MAX_HEAD_BYTES = 16 * 1024
 
-#: Digits of a Content-Length.
+#: The most digits of a Content-Length.
 _MAX_DIGITS = 18
 
-# A target may hold bytes over 0x7f: curl sends a URL as it was typed.  Controls and spaces never.
+# A target may contain bytes over 0x7f (curl sends a URL as it was typed), but no control characters
+# and no spaces.
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-# In a head that is not complete a CR may still be followed by its LF.  A LF there had no CR.
+# At the end of incomplete bytes, the LF of a CR may still arrive.  Every LF found here has no CR.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]|\r(?!\Z)")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-~%!$&'()*+,;=]+)(:[0-9]*)?")
 
-#: The headers that decide on how a request is framed and served.
+#: The headers that determine how a request is framed and served.
 _DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"})
 
-#: Methods that must not reach a resource, whatever the route (RFC 9110, 9.3.6 and 9.3.8).
+#: Methods that are refused on every route (RFC 9110, 9.3.6 and 9.3.8).
 _NEVER = frozenset({b"CONNECT", b"TRACE"})
 
 _TEXTS = {
@@ -71,11 +72,13 @@ _TEXTS = {
 
 class RequestHead(NamedTuple):
     """
-    A head that keeps every rule.
+    A valid request line and its headers.
 
+    :param method: such as ``GET``.
     :param target: in origin-form, printable ASCII.
     :param version: ``HTTP/1.0`` or ``HTTP/1.1``.
-    :param length: bytes of the body; ``None`` when it is chunked.
+    :param fields: the headers.
+    :param length: length of the body in bytes; ``None`` if the body is chunked.
     :param expects_continue: whether the client waits for ``100 Continue`` before it sends the body.
     :param persistent: whether another request may follow.
     """
@@ -93,6 +96,7 @@ def read_head(head: bytes) -> RequestHead:
     """
     :param head: a request line and header lines, without the CRLF and the empty line at their end.
         One empty line before them is allowed (RFC 9112, 2.2).
+    :return: the parsed request line and headers.
     :raise ChatfilesError: 400, 417, 431, 501 or 505.
     """
     line, _, block = head.removeprefix(b"\r\n").partition(b"\r\n")
@@ -138,7 +142,7 @@ def _length(values: Values, *, is_http10: bool) -> int | None:
 def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     """
     :param line: the first line of a request, without its CRLF.
-    :return: method; target, with every byte over 0x7f percent-encoded; version.
+    :return: the method; the target, with every byte over 0x7f percent-encoded; the version.
     :raise ChatfilesError: 400, 501 or 505.
     """
     match = _REQUEST_LINE.fullmatch(line)
@@ -161,7 +165,7 @@ def check_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 def check_field_line(line: bytes) -> None:
     """
     :param line: one header line, without its CRLF.
-    :raise BadRequest: it is folded, has no valid name, or a value with control characters.
+    :raise BadRequest: it is folded, its name is invalid, or its value has control characters.
     """
     if line[:1] in (b" ", b"\t"):
         raise _malformed("folded header line")  # RFC 9112, 5.2
@@ -170,7 +174,7 @@ def check_field_line(line: bytes) -> None:
 
 
 def _refused_lines(error: MalformedHead, block: bytes) -> ChatfilesError:
-    """:return: what the client is told of header lines that break a rule."""
+    """:return: the error that the client receives for header lines that break a rule."""
     if error.fault is Fault.TOO_MANY_LINES:
         return HeadTooLarge()
     for line in block.split(b"\r\n"):
@@ -180,18 +184,19 @@ def _refused_lines(error: MalformedHead, block: bytes) -> ChatfilesError:
 
 class PartialHead:
     """
-    A head that has not arrived whole.  What no further byte can mend is refused now, not at the
-    deadline.  The cost is proportional to what arrives.
+    Checks request lines and headers that have arrived in part.  An error that no further byte can
+    correct is reported at once, not at the deadline.  The cost is proportional to the bytes
+    received.
     """
 
     def __init__(self) -> None:
-        self._line = 0  # where the first line begins that has not been checked
+        self._line = 0  # the offset of the first line that has not been checked
         self._lines = 0
         self._seen = 0
 
     def check(self, part: bytes) -> None:
         """
-        :param part: all that has arrived; it begins with what was given before.
+        :param part: all bytes that have arrived, including those of earlier calls.
         :raise ChatfilesError: 400, 431, 501 or 505.
         """
         if part in (b"\r", b"\r\n"):
@@ -217,8 +222,9 @@ class PartialHead:
 
 def too_large(part: bytes) -> ChatfilesError:
     """
-    :param part: a head, or the beginning of one, of more than `MAX_HEAD_BYTES`.
-    :return: 414 when its first line alone is that long, else 431.
+    :param part: a request line and headers, or the beginning of them, of more than
+        `MAX_HEAD_BYTES`.
+    :return: 414 if the request line alone is that long, else 431.
     """
     line = part.removeprefix(b"\r\n").partition(b"\r\n")[0]
     return URITooLong() if len(line) > MAX_HEAD_BYTES else HeadTooLarge()
@@ -226,9 +232,9 @@ def too_large(part: bytes) -> ChatfilesError:
 
 def values_of(name: bytes, part: bytes) -> tuple[list[bytes], bool]:
     """
-    :param name: of a header, in lower case.
-    :param part: a head that was refused, or the beginning of one.
-    :return: the values before the first malformed line, and whether no line is malformed.
+    :param name: the name of a header, in lower case.
+    :param part: a request line and headers that were refused, or the beginning of them.
+    :return: the values before the first malformed line, and whether every line is well formed.
     """
     values: list[bytes] = []
     start, *lines = part.removeprefix(b"\r\n").split(b"\r\n")

@@ -1,8 +1,8 @@
 """
-Reads the head of a response, strictly (RFC 9112, sections 2, 5 and 6): bytes in, a verdict out.
+Parses the status line and headers of a response strictly (RFC 9112, sections 2, 5 and 6).
 
-A generous client makes an interrupted file look complete, or gives the bytes of one workspace to
-the client of another.  Here such a response is refused.
+A lenient parser can make an interrupted file look complete, or give the bytes of one workspace to
+a client of another.  This one refuses such a response.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ __all__ = [
     "ResponseHead",
 ]
 
-#: Bytes of a head and of all interim responses before it.
+#: The most bytes of a status line, its headers and all interim responses before them.
 MAX_HEAD_BYTES = 65536
-#: Interim responses (1xx) before the final one.
+#: The most interim responses (1xx) before the final one.
 MAX_INTERIM = 8
 
-#: Digits of a Content-Length.
+#: The most digits of a Content-Length.
 _MAX_DIGITS = 19
 
 _START = b"HTTP/1."
 _END = b"\r\n\r\n"
-# Some servers leave the reason phrase out, and with it its space; nothing depends on it.
+# Some servers omit the reason phrase and the space before it.  Nothing depends on the phrase.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 _BARE_LINE_END = re.compile(rb"\r(?=[^\n])|(?<!\r)\n", re.DOTALL)
-#: The headers that decide on how a response is framed, and whether it is believed.
+#: The headers that determine how a response is framed, and whether it is accepted.
 _DECISIVE = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
 
 _REASONS = {
@@ -55,22 +55,26 @@ _REASONS = {
 
 class BadResponse(Exception):
     """
-    The response cannot be trusted, and neither can anything behind it on its connection.
+    Neither the response nor the bytes after it on its connection can be trusted.
 
-    :param reason: why, for a log; it holds nothing of the response.
+    :param reason: the reason, for the log; it contains no part of the response.
     """
 
 
 class ResponseHead(NamedTuple):
     """
-    The head of a final response that keeps every rule.
+    The valid status line and headers of a final response.
 
+    :param version: ``HTTP/1.0`` or ``HTTP/1.1``.
+    :param status: the status code.
     :param phrase: the reason phrase.
-    :param fields: names in lower case and values without the white space around them, in order.
-    :param length: bytes of the body, as declared; ``None`` if nothing was.
-    :param has_body: whether a body follows; then it is chunked or *length* is known.
+    :param fields: the headers: names in lower case, and values without surrounding white space, in
+        the order of their lines.
+    :param length: the declared length of the body in bytes; ``None`` if none is declared.
+    :param chunked: whether the body is declared as chunked.
+    :param has_body: whether a body follows.  If so, it is chunked, or *length* is known.
     :param persistent: whether the connection may be used again after the response.
-    :param rest: what followed the head in the bytes fed so far.
+    :param rest: the received bytes that follow the headers.
     """
 
     version: bytes
@@ -86,9 +90,9 @@ class ResponseHead(NamedTuple):
 
 class HeadScanner:
     """
-    Reads bytes until the head of the final response to one request is complete.
+    Reads bytes until the headers of the final response to one request are complete.
 
-    :param method: of the request; it decides whether a body follows.
+    :param method: of the request; it determines whether a body follows.
     """
 
     __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent")
@@ -96,15 +100,16 @@ class HeadScanner:
     def __init__(self, method: bytes) -> None:
         self._is_head = method == b"HEAD"
         self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer that are well formed and hold no end of a head
-        self._spent = 0  # bytes of the interim responses
+        self._searched = 0  # checked bytes of the buffer, in which no headers end
+        self._spent = 0  # bytes of complete status lines and headers
         self._interims = 0
 
     def feed(self, data: bytes) -> ResponseHead | None:
         """
-        :param data: the next octets received, in any division.
-        :return: the head once it is complete, ``None`` before; not to be called after that.
-        :raise BadResponse: as soon as it is certain that the response must be refused.
+        :param data: the next bytes received, however they are divided.
+        :return: the status line and headers when they are complete; ``None`` before.  After that,
+            this must not be called again.
+        :raise BadResponse: the response must be refused, whatever the next bytes are.
         """
         source: bytes | bytearray = data
         if self._buffer:
@@ -128,7 +133,7 @@ class HeadScanner:
             raise BadResponse("head too large")
 
     def _keep(self, source: bytes | bytearray) -> None:
-        """Check what has arrived of an incomplete head, and keep it."""
+        """Check the bytes of incomplete headers, and store them."""
         if self._spent + len(source) > MAX_HEAD_BYTES:
             raise BadResponse("head too large")
         if not _START.startswith(bytes(source[: len(_START)])):
@@ -140,7 +145,7 @@ class HeadScanner:
             self._buffer = bytearray(source)
 
     def _read(self, text: bytes, rest: bytes) -> ResponseHead | None:
-        """:return: the head, or ``None`` for an interim one."""
+        """:return: the parsed status line and headers; ``None`` for an interim response."""
         line = _STATUS_LINE.match(text)
         if line is None:
             raise BadResponse("malformed status line")
@@ -166,7 +171,7 @@ class HeadScanner:
 def _final_head(
     line: re.Match[bytes], fields: Fields, rest: bytes, *, is_head: bool
 ) -> ResponseHead:
-    """Apply the rules that need the whole head (RFC 9112, section 6.3)."""
+    """Apply the rules that need all headers (RFC 9112, section 6.3)."""
     status, is_http10 = int(line[2]), line[1] == b"0"
     if 300 <= status < 400 and status != 304:
         raise BadResponse("redirect")
@@ -179,7 +184,7 @@ def _final_head(
     has_body = not is_head and status not in (204, 304)
     if has_body and length is None and not chunked:
         raise BadResponse("no length")
-    # A server that frames a body where none can be may well send one.
+    # A server that declares a body where none is allowed may also send one.
     unasked = not has_body and not is_head and (chunked or (status == 204 and bool(length)))
     persistent = not (is_http10 or unasked or asks_to_close(values))
     version, phrase = b"HTTP/1." + line[1], line[3] or b""

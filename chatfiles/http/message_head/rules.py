@@ -1,8 +1,8 @@
 """
-The rules that every message head keeps, request or response (RFC 9112, sections 5, 6 and 9).
+The rules for the headers of requests and responses (RFC 9112, sections 5, 6 and 9).
 
-A head that two parsers can read differently is refused: that is how requests are smuggled, and how
-an interrupted file is made to look complete.
+Headers that two parsers can read differently are refused.  With them, an attacker can smuggle a
+request, and an interrupted file can look complete.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = [
     "values_by_name",
 ]
 
-#: Header lines of one head.
+#: The most header lines of one message.
 MAX_HEADER_LINES = 100
 
-# The largest length: what fits a signed 64-bit file offset.
+# The largest length: the largest signed 64-bit file offset.
 _MAX_LENGTH = 2**63 - 1
 
-#: Header values by name in lower case, each in the order of its lines.
+#: Header values by name.  Names are in lower case; values are in the order of their lines.
 Values = dict[bytes, list[bytes]]
 
 
 class Fault(Enum):
-    """The rule that a head breaks."""
+    """The rule that the headers break."""
 
     LINE = "a header line is malformed"
     TOO_MANY_LINES = "there are too many header lines"
@@ -47,9 +47,9 @@ class Fault(Enum):
 
 class MalformedHead(ValueError):
     """
-    A head breaks a rule.
+    The headers break a rule.
 
-    :param fault: which one.
+    :param fault: the rule.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -59,9 +59,9 @@ class MalformedHead(ValueError):
 
 class Framing(NamedTuple):
     """
-    How a head says that its body ends.
+    The end of a body, as the headers declare it.
 
-    :param length: bytes, as declared; ``None`` without a Content-Length.
+    :param length: declared length in bytes; ``None`` without a Content-Length.
     :param chunked: whether the body is chunked.
     """
 
@@ -72,6 +72,7 @@ class Framing(NamedTuple):
 def read_header_lines(block: bytes) -> Fields:
     """
     :param block: header lines, each with its CRLF.
+    :return: the headers.
     :raise MalformedHead: `Fault.LINE` or `Fault.TOO_MANY_LINES`.
     """
     fields = read_fields(block)
@@ -83,7 +84,11 @@ def read_header_lines(block: bytes) -> Fields:
 
 
 def values_by_name(fields: Fields, names: Container[bytes]) -> Values:
-    """:return: the values of those headers whose name is among *names*."""
+    """
+    :param fields: the headers.
+    :param names: header names in lower case.
+    :return: the values of the headers with one of these names.
+    """
     values: Values = {}
     for name, value in fields:
         if name in names:
@@ -95,7 +100,9 @@ def declared_framing(values: Values, *, is_http10: bool, max_digits: int) -> Fra
     """
     :param values: of ``content-length`` and ``transfer-encoding``.  Equal Content-Length lines
         count as one; a list within a line is refused (RFC 9112, section 6.3).
-    :param max_digits: of a Content-Length.
+    :param is_http10: whether the message is HTTP/1.0.
+    :param max_digits: the most digits of a Content-Length.
+    :return: how the body ends.
     :raise MalformedHead: `Fault.LENGTH`, `Fault.CODING` or `Fault.AMBIGUOUS`.
     """
     lengths = values.get(b"content-length")
@@ -119,7 +126,10 @@ def _length(lengths: list[bytes], max_digits: int) -> int:
 
 
 def asks_to_close(values: Values) -> bool:
-    """:return: whether ``connection`` lists ``close`` (RFC 9112, section 9.6)."""
+    """
+    :param values: of ``connection``.
+    :return: whether they list ``close`` (RFC 9112, section 9.6).
+    """
     return any(
         option.strip(b" \t") == b"close"
         for value in values.get(b"connection", ())

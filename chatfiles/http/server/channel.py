@@ -1,7 +1,7 @@
 """
-What a request of ``twisted.web`` uses of its connection: addresses, writing, and back-pressure.
+The part of a connection that a request of ``twisted.web`` uses: addresses, writing, back-pressure.
 
-It stands between one transport and the producer of one response body, and knows nothing of HTTP.
+It connects one transport with the producer of one response body, and does not depend on HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Channel"]
 
 
 class _Unpausable:
-    """Stands for a transport, such as one of tests, that has no back-pressure."""
+    """Replaces a transport without back-pressure, such as one for tests."""
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
         pass
@@ -37,12 +37,12 @@ class _Unpausable:
 @implementer(IPushProducer)
 class Channel(Protocol):
     """
-    A connection, as far as its transport goes.
+    The transport side of a connection.
 
-    It is the transport's producer: the transport pauses it when the other end reads too slowly.
+    It is the transport's producer: the transport pauses it when the peer reads too slowly.
 
-    :ivar peer: the address at the other end; ``None`` where it has none, as on a Unix socket.
-    :ivar send_blocked: the other end has not read enough for more to be sent.
+    :ivar peer: the address of the peer; ``None`` if it has none, as on a Unix socket.
+    :ivar send_blocked: the send buffer is full, because the peer reads too slowly.
     """
 
     peer: str | None = None
@@ -59,7 +59,7 @@ class Channel(Protocol):
         return self.transport
 
     def connectionMade(self) -> None:
-        """The transport is there."""
+        """The transport is connected."""
         transport = self._transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
@@ -70,11 +70,11 @@ class Channel(Protocol):
         self.peer = getattr(self._peer_address, "host", None)
 
     def getPeer(self) -> IAddress:
-        """:return: the address at the other end."""
+        """:return: the address of the peer."""
         return self._peer_address
 
     def getHost(self) -> IAddress:
-        """:return: our own address."""
+        """:return: the local address."""
         return self._own_address
 
     def isSecure(self) -> bool:
@@ -94,13 +94,13 @@ class Channel(Protocol):
         self._transport.writeSequence(pieces)
 
     def loseConnection(self) -> None:
-        """Close the connection when all that was written has been sent."""
-        self._network.unregisterProducer()  # or the transport would wait for it
+        """Close the connection when everything written has been sent."""
+        self._network.unregisterProducer()  # otherwise the transport would wait for it
         self._transport.loseConnection()
 
     def resize_reads(self, size: int) -> None:
         """
-        :param size: bytes of one read of the socket from now on.
+        :param size: the most bytes of one read of the socket from now on.
         """
         if size != self._read_size and (size <= SMALL_READ or is_plain(self.transport)):
             self._read_size = size
@@ -140,13 +140,14 @@ class Channel(Protocol):
             transport.doWrite()
         transport.abortConnection()
 
-    # -- a producer of the body of a response
+    # -- the producer of a response body
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        :param producer: makes the body of a response.
-        :param streaming: it is paused and resumed; otherwise it is called whenever all was sent.
-        :raise RuntimeError: there is a producer already.
+        :param producer: produces the body of a response.
+        :param streaming: whether the producer is paused and resumed; otherwise it is called
+            whenever everything has been sent.
+        :raise RuntimeError: another producer is registered.
         """
         if self._producer is not None:
             raise RuntimeError(f"{producer} cannot replace {self._producer}")
@@ -156,7 +157,7 @@ class Channel(Protocol):
             self._transport.registerProducer(producer, False)
 
     def unregisterProducer(self) -> None:
-        """The producer has made the whole body."""
+        """The producer has produced the whole body."""
         self._producer = None
         if self._pulled:
             self._pulled = False
@@ -164,18 +165,18 @@ class Channel(Protocol):
             self._network.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
+        """The send buffer is full."""
         self.send_blocked = True
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
+        """The send buffer is empty."""
         self.send_blocked = False
         if self._producer is not None:
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The transport is about to be gone."""
+        """The connection is being closed."""
         if self._producer is not None:
             self._producer.stopProducing()

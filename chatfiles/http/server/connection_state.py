@@ -1,8 +1,8 @@
 """
-The states of a server's connection, and every way from one to another.
+The states of a server connection, and the transitions between them.
 
-`TRANSITIONS` is the whole table.  `ServerConnection` changes its state through `next_state` only,
-so a pair of state and event that is not in the table is a fault of ours, not of a client.
+`TRANSITIONS` is the complete table.  `ServerConnection` changes its state only with `next_state`.
+A pair of state and event that is not in the table is a defect of chatfiles, not of a client.
 """
 
 from __future__ import annotations
@@ -23,85 +23,85 @@ __all__ = [
 
 
 class State(StrEnum):
-    """What a connection is doing; it serves one request at a time."""
+    """The state of a connection, which serves one request at a time."""
 
     #: No request is being received or served.
     IDLE = "idle"
-    #: A part of a message head has been received.
+    #: A part of the request line and headers has been received.
     HEAD = "head"
-    #: A request is served while its body is being received.
+    #: A request is being served, and its body is being received.
     BODY = "body"
-    #: As `BODY`, but nothing is read: whoever takes the body asked for back-pressure.
+    #: As `BODY`, but nothing is read: the receiver of the body asked for back-pressure.
     HELD = "held"
-    #: A request has been received completely and is served.
+    #: A complete request is being served.
     SERVING = "serving"
     #: The response is complete; the rest of the request's body is read and discarded.
     DRAINING = "draining"
-    #: The response is complete; the next request waits until the client has taken it.
+    #: The response is complete; the next request waits until the client has taken the response.
     FLUSHING = "flushing"
-    #: The next request waits until other connections had their turn.
+    #: The next request waits until other connections have had their turn.
     YIELDING = "yielding"
     #: The last response is complete; the connection closes when it has been sent.
     ENDING = "ending"
-    #: We send no more.  What still comes is discarded, so that the client can read the response.
+    #: Sending has ended.  Received bytes are discarded, so that the client can read the response.
     LINGERING = "lingering"
     #: The connection is being closed or reset; nothing is read any more.
     CLOSING = "closing"
-    #: The connection is gone.
+    #: The connection is closed.
     CLOSED = "closed"
 
 
 class Event(StrEnum):
     """What happens to a connection."""
 
-    #: The first bytes of a message head came.
+    #: The first bytes of a request line have been received.
     BYTES = "bytes"
-    #: A head is complete, and its request has no body.
+    #: The headers are complete, and the request has no body.
     REQUEST = "request"
-    #: A head is complete, and a body follows.
+    #: The headers are complete, and a body follows.
     UPLOAD = "upload"
-    #: A head is malformed, too large or late, or the server stops: an error response was sent.
+    #: The headers are malformed, too large or late, or the server stops: an error was sent.
     REFUSED = "refused"
-    #: Whoever takes the body asks for no more, for now.
+    #: The receiver of the body asks for back-pressure.
     HOLD = "hold"
-    #: Whoever takes the body asks for more.
+    #: The receiver of the body ends the back-pressure.
     RESUME = "resume"
-    #: The last byte of the body came.
+    #: The last byte of the body has been received.
     BODY_END = "body end"
     #: The response is complete, and another request may follow.
     ANSWERED = "answered"
     #: The response is complete, and no other request may follow.
     ANSWERED_LAST = "answered, last"
-    #: What was sent no longer fills the transport's buffer.
+    #: The send buffer is no longer full.
     FLUSHED = "flushed"
     #: Many requests were served in a row, and more have been received.
     YIELD = "yield"
-    #: Other connections had their turn.
+    #: Other connections have had their turn.
     TURN = "turn"
-    #: The client sends no more (FIN).
+    #: The client has closed its sending side (FIN).
     FIN = "fin"
-    #: Nothing came, or nothing was taken, for too long.
+    #: The client has sent nothing, or taken nothing, for too long.
     SILENT = "silent"
-    #: The site stops, and closes a connection on which nothing is served.
+    #: The site stops, and closes a connection that serves no request.
     STOP = "stop"
-    #: As `STOP`, under TLS, where the client has to agree to the end and may not.
+    #: As `STOP`, under TLS, where the client has to confirm the close and may not do so.
     STOP_TLS = "stop, TLS"
-    #: We reset the connection.
+    #: The server resets the connection.
     ABORT = "abort"
-    #: The transport is gone.
+    #: The transport is closed.
     LOST = "lost"
 
 
 _S, _E = State, Event
 
-#: Every state, event and the state that follows; nothing else can happen.
+#: Every transition: state, event, next state.
 TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
-    # A head arrives.
+    # A request line and headers arrive.
     (_S.IDLE, _E.BYTES, _S.HEAD),
     (_S.HEAD, _E.REQUEST, _S.SERVING),
     (_S.HEAD, _E.UPLOAD, _S.BODY),
     (_S.HEAD, _E.REFUSED, _S.LINGERING),
-    # A body arrives while the request is served.
+    # A body arrives while the request is being served.
     (_S.BODY, _E.HOLD, _S.HELD),
     (_S.HELD, _E.RESUME, _S.BODY),
     (_S.BODY, _E.BODY_END, _S.SERVING),
@@ -117,7 +117,7 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     (_S.FLUSHING, _E.FLUSHED, _S.IDLE),
     (_S.FLUSHING, _E.YIELD, _S.YIELDING),
     (_S.YIELDING, _E.TURN, _S.FLUSHING),
-    # The client sends no more.  What was asked for is served; what is incomplete is not.
+    # The client sends no more.  Complete requests are served, incomplete ones are not.
     (_S.IDLE, _E.FIN, _S.ENDING),
     (_S.HEAD, _E.FIN, _S.ENDING),
     (_S.BODY, _E.FIN, _S.CLOSING),
@@ -129,7 +129,7 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     (_S.ENDING, _E.FIN, _S.ENDING),
     (_S.LINGERING, _E.FIN, _S.LINGERING),
     (_S.CLOSING, _E.FIN, _S.CLOSING),
-    # Time is up.
+    # A deadline has passed.
     (_S.IDLE, _E.SILENT, _S.CLOSING),
     (_S.FLUSHING, _E.SILENT, _S.CLOSING),
     (_S.ENDING, _E.SILENT, _S.CLOSING),
@@ -143,7 +143,7 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     (_S.FLUSHING, _E.STOP_TLS, _S.LINGERING),
     (_S.YIELDING, _E.STOP_TLS, _S.LINGERING),
     (_S.ENDING, _E.STOP_TLS, _S.LINGERING),
-    # The end, from everywhere.
+    # The end, from every state.
     *((state, _E.ABORT, _S.CLOSING) for state in _S if state is not _S.CLOSED),
     *((state, _E.LOST, _S.CLOSED) for state in _S if state is not _S.CLOSED),
 )
@@ -159,15 +159,15 @@ _NEXT = {(state, event): following for state, event, following in TRANSITIONS}
 
 
 class UnexpectedEvent(RuntimeError):
-    """A connection met an event that `TRANSITIONS` does not have for its state."""
+    """`TRANSITIONS` has no transition for this event in the state of the connection."""
 
 
 def next_state(state: State, event: Event) -> State:
     """
     :param state: of a connection.
     :param event: what happened to it.
-    :return: its state from now on.
-    :raise UnexpectedEvent: that cannot happen in *state*.
+    :return: its next state.
+    :raise UnexpectedEvent: *event* cannot happen in *state*.
     """
     try:
         return _NEXT[state, event]

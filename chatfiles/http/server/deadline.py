@@ -1,5 +1,5 @@
 """
-One deadline that moves often.
+A deadline that can be moved often at low cost.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["Deadline"]
 
-#: Seconds that are too few to wait for; a clock may be that far from the sum of two numbers.
+#: Fewer seconds than this are not waited for: they may be a rounding error of the clock.
 _SOON = 0.001
 
 
 class Deadline:
     """
-    Calls *expired* when its time has come.
+    Calls *expired* when the deadline has passed.
 
-    To move the deadline to a later time costs an assignment: the timer that is pending stays, and
-    finds out when it runs.
+    Moving the deadline to a later time costs only an assignment.  The pending timer is kept; when
+    it fires, it starts again for the time that remains.
 
     :param clock: for the timer.
     :param expired: called without arguments; it may call `set`.
@@ -33,7 +33,7 @@ class Deadline:
 
     def set(self, seconds: float | None) -> None:
         """
-        Replace the deadline.
+        Set or replace the deadline.
 
         :param seconds: from now; ``None`` for no deadline.
         """
@@ -58,7 +58,7 @@ class Deadline:
             self._expired()
 
     def stop(self) -> None:
-        """Leave no timer behind; idempotent."""
+        """Cancel the deadline and its timer; idempotent."""
         self._at = None
         if self._call is not None:
             self._call.cancel()

@@ -1,11 +1,11 @@
 """
-Clients that disconnect while nothing is read from them.
+Detects clients that disconnect while the server does not read from them.
 
-A reactor does not watch a socket that it does not read from.  That its client has left would be
-noticed when the rest of the body is read, or never.  So the socket is looked at.
+A reactor does not watch a socket that it does not read.  It would notice a disconnected client only
+when the rest of the body is read, or never.  So the state of the socket is polled.
 
-What the client's own kernel still holds, because ours takes no more, comes before its FIN: until
-that has been read, nothing tells a client that has left from one that waits.
+If the server's receive buffer is full, the FIN comes after the bytes that wait in the client's
+kernel.  Until these have been read, a disconnected client looks like one that waits.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from chatfiles.streams.transports import is_plain
 
 __all__ = ["LOOK", "DisconnectCheck"]
 
-#: Seconds between two looks.
+#: Seconds between two polls.
 LOOK = 0.25
 
 
 class DisconnectCheck:
     """
-    Looks at the socket of a connection whose request is being served.
+    Polls the socket of a connection whose request is being served.
 
     :param transport: of the connection.
     """
@@ -38,9 +38,9 @@ class DisconnectCheck:
     def has_left(self, body: RequestBody, *, ends_with_client: bool, after_fin: bool) -> bool:
         """
         :param body: of the request.
-        :param ends_with_client: the request is cancelled when its client sends no more.
-        :param after_fin: the FIN of the client has been read, rather than seen in the socket.
-        :return: whether nobody waits for the response any more.
+        :param ends_with_client: whether the request is cancelled when its client sends a FIN.
+        :param after_fin: whether the reactor has read the client's FIN.
+        :return: whether the client no longer waits for the response.
         """
         match peer_state(self._transport):
             case PeerState.RESET:
@@ -52,17 +52,17 @@ class DisconnectCheck:
 
     def _reads_on(self) -> bool:
         """
-        :return: whether the client has taken bytes since this was last asked.  The first time that
-            is not known, and it counts as present.
+        :return: whether the client has taken bytes since the last call.  At the first call this is
+            unknown, and the result is true.
         """
         before, self._taken = self._taken, acknowledged(self._transport)()
         return before != self._taken
 
     def _may_be_complete(self, body: RequestBody) -> bool:
-        """:return: whether what the kernel holds may complete the body of a client that ended."""
+        """:return: whether the body may be complete with the unread bytes in the kernel."""
         if body.complete:
             return True
         if not is_plain(self._transport):
-            return False  # TLS has no half-close: the end is that of the connection
-        # A chunked body does not tell how long it is: it is read first.
+            return False  # TLS has no half-close: the FIN ends the connection
+        # The length of a chunked body is unknown until it has been read.
         return body.length is None or unread(self._transport) >= body.length - body.seen
