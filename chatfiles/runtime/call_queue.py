@@ -1,9 +1,9 @@
 """
-A call waits for a scarce worker: a thread, a connection, a place in a pool.
+A queue of calls that wait for a scarce worker: a thread, a connection, a place in a pool.
 
-A call belongs to an owner, such as a root, a workspace or a database.  Owners take turns, and each
-has a limited number of calls running, so that an owner whose calls hang cannot take every worker.
-Everything here runs on the reactor's thread; the workers are the business of the caller.
+A call belongs to an owner, such as a root, a workspace or a database.  Owners take turns, and the
+number of running calls of each is limited.  So an owner whose calls hang cannot occupy every
+worker.  This module runs on the reactor thread; the code that uses it provides the workers.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["TRANSITIONS", "Call", "CallEvent", "CallQueue", "CallState", "Limits
 
 T = TypeVar("T")
 
-#: Deferreds that are fired in one turn of the reactor when many become due together.
+#: The most Deferreds that are fired in one turn of the reactor.
 PER_TURN: Final = 50
 
 
 class CallState(Enum):
-    """Where a call is."""
+    """The state of a call."""
 
     QUEUED = auto()  # waits for a worker
     RUNNING = auto()  # has a worker
     DONE = auto()  # its result was delivered
     ABANDONED = auto()  # given up before it began: it never runs
     ORPHANED = auto()  # given up while it runs: it keeps its worker until it returns
-    DISCARDED = auto()  # has returned, and its result was discarded
+    DISCARDED = auto()  # an orphaned call has returned; its result was discarded
 
 
 class CallEvent(Enum):
@@ -48,7 +48,8 @@ class CallEvent(Enum):
     GIVE_UP = auto()  # it was cancelled, its deadline passed, or the queue was emptied
 
 
-#: All that can happen.  What is not here is a defect of the caller and raises `KeyError`.
+#: Every transition.  Any other pair is a defect of the code that uses the queue, and raises
+#: `KeyError`.
 TRANSITIONS: Final[Mapping[tuple[CallState, CallEvent], CallState]] = {
     (CallState.QUEUED, CallEvent.START): CallState.RUNNING,
     (CallState.QUEUED, CallEvent.GIVE_UP): CallState.ABANDONED,
@@ -61,12 +62,12 @@ TRANSITIONS: Final[Mapping[tuple[CallState, CallEvent], CallState]] = {
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How many calls there may be.
+    The most calls in each state.
 
-    :param running: calls that have a worker, those that were given up meanwhile included.
-    :param running_per_owner: as *running*, of one owner; ``None`` for no limit of its own.
+    :param running: calls that have a worker, including those that were given up since.
+    :param running_per_owner: as *running*, for one owner; ``None`` for no limit per owner.
     :param queued: calls that wait for a worker.
-    :param queued_per_owner: as *queued*, of one owner; ``None`` for no limit of its own.
+    :param queued_per_owner: as *queued*, for one owner; ``None`` for no limit per owner.
     """
 
     running: int
@@ -77,13 +78,13 @@ class Limits:
 
 class Call(Generic[T]):
     """
-    One call; made by `CallQueue.submit`, and given to a worker.
+    One call.  `CallQueue.submit` makes it, and *start* of the queue passes it to a worker.
 
-    :ivar work: what the worker is to do.
-    :ivar owner: whose call it is; ``None`` for a call that no limit per owner concerns.
+    :ivar work: the work, in any form that the worker understands.
+    :ivar owner: the owner of the call; ``None`` for a call without a limit per owner.
     :ivar label: its name in the log.
-    :ivar state: where it is.  Another thread may read it.
-    :ivar on_orphaned: called once if the call is given up while it runs; for the worker to set.
+    :ivar state: the state of the call.  Other threads may read it.
+    :ivar on_orphaned: called once if the call is given up while it runs; set by the worker.
     """
 
     __slots__ = (
@@ -118,14 +119,14 @@ class Call(Generic[T]):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody still waits for the result."""
+        """Whether the result is still needed: the call was not given up and has not returned."""
         return self.state in (CallState.QUEUED, CallState.RUNNING)
 
     def finish(self, result: T | Failure) -> None:
         """
-        The worker has returned, and is free.  To be called once, on the reactor's thread.
+        The worker has returned, and is free.  Call it once, on the reactor thread.
 
-        :param result: what *work* gave.
+        :param result: the result of *work*.
         """
         self.move(CallEvent.FINISH)
         self._queue.release(self)
@@ -138,11 +139,16 @@ class Call(Generic[T]):
         self._queue.serve()
 
     def move(self, event: CallEvent) -> None:
-        """:raise KeyError: *event* cannot happen in this state."""
+        """
+        Change the state.
+
+        :param event: what happened to the call.
+        :raise KeyError: *event* cannot happen in this state.
+        """
         self.state = TRANSITIONS[self.state, event]
 
     def give_up(self) -> None:
-        """Nobody waits for the result any more: do not begin, or discard what it will give."""
+        """The result is no longer needed: do not begin the call, or discard its result."""
         self.move(CallEvent.GIVE_UP)
         self._stop_deadline()
         if self.state is CallState.ABANDONED:
@@ -151,7 +157,12 @@ class Call(Generic[T]):
             self.on_orphaned()
 
     def expire_after(self, timeout: float, clock: IReactorTime) -> None:
-        """:param timeout: seconds from now after which the call is given up."""
+        """
+        Set the deadline.
+
+        :param timeout: seconds from now after which the call is given up.
+        :param clock: for the timer.
+        """
         self._deadline = clock.callLater(timeout, self._expire)
 
     def _expire(self) -> None:
@@ -170,15 +181,18 @@ class Call(Generic[T]):
 
 class SpreadResults:
     """
-    Fires Deferreds: in one turn of the reactor at most `PER_TURN`, the others in the next turns.
+    Fires Deferreds: at most `PER_TURN` in one turn of the reactor, the others in the next turns.
 
-    A thousand clients that are answered in one turn hold up everything else meanwhile.
+    If a thousand clients receive responses in one turn, everything else has to wait meanwhile.
     """
 
     def __init__(
         self, clock: IReactorTime, when_delivered: Callable[[], object] = lambda: None
     ) -> None:
-        """:param when_delivered: called after each turn in which a Deferred was fired later."""
+        """
+        :param clock: starts the next turn.
+        :param when_delivered: called after each turn in which a delayed Deferred was fired.
+        """
         self._clock = clock
         self._when_delivered = when_delivered
         self._due: deque[tuple[Deferred[Any], Any]] = deque()
@@ -189,7 +203,12 @@ class SpreadResults:
         return len(self._due)
 
     def fire(self, deferred: Deferred[T], result: T | Failure) -> None:
-        """Fire *deferred* with *result*, now or in a later turn, unless it is cancelled before."""
+        """
+        Fire *deferred* now or in a later turn, unless it is cancelled first.
+
+        :param deferred: the Deferred.
+        :param result: its result.
+        """
         self._due.append((deferred, result))
         if self._next_turn is None:
             self._next_turn = self._clock.callLater(0, self._turn)
@@ -213,13 +232,13 @@ class CallQueue:
     """
     Calls that wait for a worker.
 
-    :param start: gives a call to a worker, which calls `Call.finish` once it has returned.  What
-        it raises is the result of the call.
+    :param start: passes a call to a worker, which calls `Call.finish` when it has returned.  If
+        *start* raises an exception, that is the result of the call.
     :param clock: for deadlines.
     :param limits: how many calls may run and wait.
     :param refusal: makes the error of a call that may not wait, or whose deadline has passed.
-    :param when_expired: called with each call whose deadline has passed, before its Deferred fires:
-        it is ``ABANDONED`` if it had no worker, else ``ORPHANED``.
+    :param when_expired: called with each call whose deadline has passed, before its Deferred fires.
+        The call is ``ABANDONED`` if it had no worker, else ``ORPHANED``.
     """
 
     def __init__(
@@ -237,9 +256,9 @@ class CallQueue:
         self._most_running = limits.running
         self._refusal = refusal
         self._when_expired = when_expired
-        #: Owner → its calls that wait, in order; no owner without one.
+        #: Owner → its waiting calls in order; only owners that have one.
         self._queued: dict[Hashable, OrderedDict[Call[Any], None]] = {}
-        #: The owners of `_queued` that may begin a call, the next one first.
+        #: The owners in `_queued` that may begin a call, the next one first.
         self._turns: OrderedDict[Hashable, None] = OrderedDict()
         self._running: Counter[Hashable] = Counter()
         self._queued_count = self._running_count = 0
@@ -249,12 +268,12 @@ class CallQueue:
 
     @property
     def queued(self) -> int:
-        """How many calls wait for a worker."""
+        """The number of calls that wait for a worker."""
         return self._queued_count
 
     @property
     def running(self) -> int:
-        """How many calls have a worker, those that were given up meanwhile included."""
+        """The number of calls that have a worker, including those that were given up since."""
         return self._running_count
 
     def submit(
@@ -268,16 +287,17 @@ class CallQueue:
         refusable: bool = True,
     ) -> Deferred[T]:
         """
-        Have *work* done by a worker when it is its owner's turn.
+        Queue *work* for a worker; it begins when it is its owner's turn.
 
         :param work: `Call.work`.
         :param owner: `Call.owner`.
         :param label: `Call.label`.
-        :param timeout: seconds from now in which it has to be done.
-        :param discard: called with a result that nobody waits for, to release what it owns.
+        :param timeout: seconds from now until the deadline; ``None`` for no deadline.
+        :param discard: called with a result that is no longer needed, to release what it owns.
         :param refusable: whether the call may be refused because too many wait.
-        :return: what the worker gives.  Cancelling it gives the call up: one that has not begun
-            never runs.  Fails with *refusal* if too many calls wait, or when the deadline passes.
+        :return: fires or fails with the result of the worker.  Fails with *refusal* if too many
+            calls wait, or when the deadline passes.  Cancelling it gives the call up: if it has not
+            begun, it never runs.
         """
         if refusable and self.is_full(owner):
             return fail(self._refusal())
@@ -291,7 +311,7 @@ class CallQueue:
         return call.deferred
 
     def is_full(self, owner: Hashable) -> bool:
-        """:return: whether one more call of *owner* may not wait, and could not begin at once."""
+        """:return: whether another call of *owner* could neither begin at once nor wait."""
         waiting = self._queued.get(owner, ())
         if self._running_count < self._most_running and not waiting and self._may_have_more(owner):
             return False  # it begins at once
@@ -301,27 +321,35 @@ class CallQueue:
         return self._queued_count >= self._limits.queued
 
     def resize(self, running: int) -> None:
-        """:param running: how many calls may run from now on, in place of `Limits.running`."""
+        """
+        Replace `Limits.running`.
+
+        :param running: the most calls that may run from now on.
+        """
         self._most_running = running
         self.serve()
 
     def fail_queued(self, error: BaseException) -> None:
-        """Give up all calls that wait for a worker; their Deferreds fail with *error*."""
+        """
+        Give up all calls that wait for a worker.
+
+        :param error: their Deferreds fail with it.
+        """
         for call in [call for calls in self._queued.values() for call in calls]:
             call.give_up()
             self._spread.fire(call.deferred, Failure(error))
         self.check_settled()
 
     def settled(self) -> Deferred[None]:
-        """:return: fires when no call waits or runs, and delivering results has led to none."""
+        """:return: fires when no call waits or runs, and every result has been delivered."""
         settled: Deferred[None] = Deferred()
         self._settling.append(settled)
         self.check_settled()
         return settled
 
     def serve(self) -> None:
-        """Begin what may begin."""
-        if self._is_serving:  # a worker has returned at once: the loop below goes on
+        """Begin every call that may begin."""
+        if self._is_serving:  # called from the loop below, which continues
             return
         self._is_serving = True
         try:
@@ -331,7 +359,7 @@ class CallQueue:
             self._is_serving = False
         self.check_settled()
 
-    # What a call tells of itself
+    # Called by `Call`
 
     def release(self, call: Call[Any]) -> None:
         """The worker of *call* is free."""
@@ -342,7 +370,7 @@ class CallQueue:
         self._take_turns(call.owner)
 
     def drop(self, call: Call[Any]) -> None:
-        """*call* waits no more."""
+        """*call* no longer waits for a worker."""
         calls = self._queued[call.owner]
         del calls[call]
         self._queued_count -= 1
@@ -357,7 +385,7 @@ class CallQueue:
         self.check_settled()
 
     def check_settled(self) -> None:
-        """Tell those who wait for it if nothing waits or runs any more."""
+        """Fire the Deferreds of `settled` if no call waits or runs any more."""
         if not (self._queued_count or self._running_count or self._spread):
             settling, self._settling = self._settling, []
             for settled in settling:
@@ -374,7 +402,7 @@ class CallQueue:
         return owner is None or most is None or self._running[owner] < most
 
     def _pop(self) -> Call[Any]:
-        """:return: the first call of the owner whose turn it is, which goes to the end."""
+        """:return: the first call of the owner whose turn it is; the owner's next turn is last."""
         owner, _ = self._turns.popitem(last=False)
         calls = self._queued[owner]
         call, _ = calls.popitem(last=False)

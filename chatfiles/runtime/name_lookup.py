@@ -20,29 +20,31 @@ from chatfiles.runtime.call_queue import Call, CallQueue, Limits, SpreadResults
 
 __all__ = ["CHECK_THREADS", "LOOKUP_THREADS", "MAX_ADDRESSES", "NameLookup", "system_lookup"]
 
-#: Threads for the names of workspaces that the platform connects to.
+#: Threads for the host names of workspaces to which the platform connects.
 LOOKUP_THREADS = 32
-#: Threads for the names that workspaces register: clients choose them, as many as they like.
+#: Threads for host names in registrations.  Few, because clients choose these names, and their
+#: number is not limited.
 CHECK_THREADS = 4
-#: Names that may wait for a thread.
+#: The most names that may wait for a thread.
 MAX_WAITING = 1000
-#: Addresses a name may have.  A name with more is refused, so that the work for it is bounded.
+#: The most addresses of a name.  A name with more is refused, to bound the cost.
 MAX_ADDRESSES = 64
 
-#: Host name → its addresses.  Blocks, and raises `OSError` if there is none.
+#: Host name → its addresses.  Blocks; raises `OSError` if the name has none.
 Lookup = Callable[[str], Sequence[IPAddress]]
 #: Calls its first argument with the second in a thread.
 InThread = Callable[[Lookup, str], Deferred[Sequence[IPAddress]]]
-#: Who has one name looked up at a time.
+#: For each owner, one name is looked up at a time.
 Owner = Hashable | None
 _Addresses = Deferred[Sequence[IPAddress]]
 
 
 def system_lookup(host: str) -> Sequence[IPAddress]:
     """
-    Ask the system.  Blocks.
+    Look a name up with ``getaddrinfo``.  Blocks.
 
-    :return: at most `MAX_ADDRESSES` + 1 different addresses, in the order of the system.
+    :param host: a name.
+    :return: at most `MAX_ADDRESSES` + 1 different addresses, in the order of ``getaddrinfo``.
     :raise OSError: the name cannot be looked up, or has no address.
     """
     rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -52,11 +54,11 @@ def system_lookup(host: str) -> Sequence[IPAddress]:
 
 class _Name:
     """
-    One name that is being asked for.
+    A name that is looked up, or waits to be looked up.
 
-    :ivar waiting: owner → those who wait for the addresses.
+    :ivar waiting: owner → the Deferreds that wait for the addresses.
     :ivar calls: owner → the queued call that looks the name up when it is that owner's turn.  The
-        first call that begins does it for all.
+        first call that begins does it for all owners.
     """
 
     __slots__ = ("calls", "host", "is_running", "waiting")
@@ -70,14 +72,15 @@ class _Name:
 
 class NameLookup:
     """
-    Looks names up in threads: a name in one thread at a time, and for each owner one name at a
-    time.  A name whose servers do not answer delays only those who ask for it, or whose name it is.
+    Looks names up in threads: each name in one thread at a time, and for each owner one name at a
+    time.  A name whose servers do not respond delays only look-ups of this name, and other
+    look-ups of its owner.
 
-    :param in_thread: threads that only look-ups use.
+    :param in_thread: calls a function in a thread that only look-ups use.
     :param lookup: looks one name up.
-    :param clock: for results that many wait for: they get them in several turns of the reactor.
-    :param threads: how many threads there are.
-    :param most_waiting: names that may wait for a thread.
+    :param clock: delivers a result that many Deferreds wait for in several turns of the reactor.
+    :param threads: the number of threads.
+    :param most_waiting: the most names that may wait for a thread.
     """
 
     def __init__(
@@ -97,12 +100,14 @@ class NameLookup:
 
     def addresses(self, host: str, owner: Owner = None) -> Deferred[Sequence[IPAddress]]:
         """
+        Look a name up.
+
         :param host: a name.
-        :param owner: who chose the name, as a workspace chooses its URL; ``None`` if the number of
-            look-ups is not to be limited for an owner.
-        :return: what *lookup* returns or raises.  Fails with `Unavailable` if too many names wait
-            for a thread.  Cancelling it ends the waiting; a look-up that nobody waits for when its
-            turn comes does not begin.
+        :param owner: identifies the party that chose the name, such as the workspace of a URL;
+            ``None`` for no limit on the look-ups of an owner.
+        :return: fires or fails with the result of *lookup*.  Fails with `Unavailable` if too many
+            names wait for a thread.  If every Deferred of a look-up is cancelled before its turn
+            comes, the look-up does not begin.
         """
         name = self._names.get(host) or _Name(host)
         is_new = not (name.is_running or owner in name.calls)

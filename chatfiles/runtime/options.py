@@ -1,7 +1,7 @@
 """
-The options of ``twistd chatfiles``: from the command line and the environment to values that hold.
+The options of ``twistd chatfiles``, from the command line and the environment.
 
-A missing or wrong option ends the process with status 1 and one line, before anything listens
+A missing or invalid option ends the process with status 1 and one line, before the role listens
 (reference/options, "Command line and environment").
 """
 
@@ -30,12 +30,12 @@ _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 
 class Wrong(ValueError):
-    """An option's value is not one that it takes; the text says what it takes."""
+    """An option has an invalid value; the text describes the valid values."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedSettings:
-    """What both roles are told; times in seconds, sizes in bytes."""
+    """The settings of both roles: times in seconds, sizes in bytes."""
 
     listen: tuple[str, ...]
     max_request_bytes: int
@@ -48,7 +48,7 @@ class SharedSettings:
 
 @dataclass(frozen=True, slots=True)
 class PlatformSettings:
-    """What a platform is told."""
+    """The settings of a platform: times in seconds."""
 
     shared: SharedSettings
     state_dir: str
@@ -62,7 +62,7 @@ class PlatformSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """What a workspace is told."""
+    """The settings of a workspace."""
 
     shared: SharedSettings
     roots: Mapping[bytes, str]
@@ -78,9 +78,13 @@ class Option:
     """
     One option.
 
+    :param name: its name, without ``--``.
+    :param roles: the roles that have it.
+    :param help: its text in ``--help``.
     :param parse: makes its value from text, or raises `Wrong`.
-    :param default: its text when it is not given; ``None`` for no value.
-    :param many: it may be given more than once; in the environment one value stands on a line.
+    :param default: its text if it is not given; ``None`` for no value.
+    :param many: whether it may be given more than once.  The variable in the environment has one
+        value on each line.
     """
 
     name: str
@@ -259,7 +263,10 @@ _FLAG = "open-registration"
 
 
 def _refuse_abbreviations(words: Sequence[str]) -> None:
-    """Somebody's ``--admin-token=SECRET`` would be taken for ``--admin-token-file``."""
+    """
+    Refuse abbreviated options.  Otherwise ``--admin-token=SECRET`` would mean
+    ``--admin-token-file``.
+    """
     for word in words:
         name = word[2:].partition("=")[0] if word.startswith("--") else ""
         is_short = any(each != name and each.startswith(name) for each in _BY_NAME)
@@ -272,7 +279,7 @@ def _variable(name: str) -> str:
 
 
 class _Given(str):
-    """Text from the command line: one that is the default's wins over the environment, too."""
+    """Text from the command line.  It overrides the environment even if it is the default."""
 
     __slots__ = ()
 
@@ -287,9 +294,10 @@ def _adder(option: Option) -> Callable[[Options, str], None]:
 
 class Options(usage.Options):
     """
-    Parsed by ``twistd``; afterwards `settings` holds what the role was told.
+    The options that ``twistd`` parses.
 
-    :param environment: where ``CHATFILES_*`` are looked up.
+    :param environment: contains the variables ``CHATFILES_*``; by default, that of the process.
+    :ivar settings: the settings of the role, after parsing.
     """
 
     synopsis = "--role=platform|workspace [options]"
@@ -316,7 +324,12 @@ class Options(usage.Options):
         super().__init__()
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """As usual, but what is wrong ends the process with one line; nothing is abbreviated."""
+        """
+        Parse the options, without abbreviations.
+
+        :param options: the arguments; ``None`` for those of the process.
+        :raise SystemExit: an option is invalid; the text is one line.
+        """
         try:
             _refuse_abbreviations(sys.argv[1:] if options is None else options)
             super().parseOptions(options)
@@ -324,7 +337,11 @@ class Options(usage.Options):
             raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None
 
     def postOptions(self) -> None:
-        """Judge everything."""
+        """
+        Validate all options, and make `settings`.
+
+        :raise twisted.python.usage.UsageError: an option is missing or invalid.
+        """
         for name, value in self.items():
             if name == _FLAG and value:
                 self.given[name] = ["1"]
@@ -340,7 +357,7 @@ class Options(usage.Options):
 
     @property
     def exposes_password(self) -> bool:
-        """Whether the command line, which everybody can read, has the database's password."""
+        """Whether the command line, which every user can read, contains the database's password."""
         return any(has_password(text) for text in self.given.get("database", ()))
 
     # -- values
@@ -354,7 +371,7 @@ class Options(usage.Options):
         return [line for line in value.splitlines() if line.strip()] if option.many else [value]
 
     def _giver(self, name: str) -> str:
-        """:return: what gave an option's value: whoever set a variable may not think of it."""
+        """:return: the source of an option's value: the option itself, or its variable."""
         return f"--{name}" if name in self.given else f"the {_variable(name)} of the environment"
 
     def _many(self, name: str) -> tuple[Any, ...]:

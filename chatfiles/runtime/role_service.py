@@ -1,5 +1,5 @@
 """
-The life of a role: make ready, listen, drain, clean up.
+The life cycle of a role: prepare, listen, drain, clean up.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Step = Callable[[], Awaitable[None]]
 
 class Listener:
     """
-    Where to listen.
+    An endpoint to listen on.
 
     :param description: the endpoint string, as the operator wrote it.
-    :param endpoint: made from it.
+    :param endpoint: the endpoint made from it.
     """
 
     def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
@@ -37,7 +37,10 @@ class Listener:
         self.endpoint = endpoint
 
     def url(self, port: IListeningPort) -> str:
-        """:return: where *port* can be reached, with the real port number."""
+        """
+        :param port: the port that the endpoint has opened.
+        :return: its URL, with the actual port number.
+        """
         host = port.getHost()
         scheme = "https" if self.description.split(":", 1)[0] in ("ssl", "tls") else "http"
         if isinstance(host, UNIXAddress):
@@ -50,18 +53,19 @@ class Listener:
 
 class RoleService(Service):
     """
-    One role.
+    The service of one role.
 
     :param role: its name.
-    :param site: what it serves.
-    :param listeners: where.
-    :param before: run in order before it listens.
-    :param cannot_start: called when it cannot, after the reason was logged; ends the process.
-    :param ready: called once it listens.
-    :param after: run in order when everything has been answered.
-    :param drain_timeout: seconds that running transfers may take when it is told to stop.
-    :param drain_delay: seconds before that in which it still accepts, while ``/ready`` says 503 and
-        every answer is the last one on its connection: so that a balancer sends no more.
+    :param site: the site that it serves.
+    :param listeners: the endpoints to listen on.
+    :param drain_timeout: seconds that running transfers may take during shutdown.
+    :param cannot_start: called if the start fails, after the reason was logged; ends the process.
+    :param before: run in order before the role listens.
+    :param ready: called when the role listens on all endpoints.
+    :param after: run in order after the last response.
+    :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
+        connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
+        connection, so that load balancers send no more requests.
     """
 
     log = Logger()
@@ -94,7 +98,7 @@ class RoleService(Service):
         self._delay: Deferred[None] | None = None
 
     def startService(self) -> None:
-        """Begin; what goes wrong is logged and ends the process with status 1."""
+        """Start the role.  An error is logged, and ends the process with status 1."""
         super().startService()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
@@ -138,12 +142,16 @@ class RoleService(Service):
             await step()
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, finish what is running, then release everything."""
+        """
+        Stop accepting connections, finish the running transfers, then release all resources.
+
+        :return: fires when this is done.
+        """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def stop_now(self) -> None:
-        """Wait no longer for what is running: interrupt it.  Called after `stopService`."""
+        """Interrupt the running transfers instead of waiting for them, after `stopService`."""
         self.log.info("chatfiles {role} cuts what is left", role=self._role)
         self._drain_delay = self._drain_timeout = 0.0
         if self._delay is not None:
@@ -160,13 +168,14 @@ async def wait_for_steps(
     steps: Mapping[str, Deferred[None]], seconds: float, clock: IReactorTime
 ) -> Sequence[str]:
     """
-    Wait for the steps of a start, but not for ever.
+    Wait for the steps of a start, for a limited time.
 
-    :param steps: name → fires when the step is done.
+    :param steps: name → Deferred that fires when the step is done.
     :param seconds: how long to wait at most.
-    :return: the names of the steps that are not done by then.  They go on; should one of them fail
-        later, that is logged.
-    :raise Exception: what a step has failed with by then.
+    :param clock: for the timer.
+    :return: the names of the steps that are not done by then.  They continue; a later failure is
+        logged.
+    :raise Exception: the error of the first step that fails by then.
     """
     waiting = dict.fromkeys(steps)
     done: Deferred[None] = Deferred()

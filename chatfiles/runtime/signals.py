@@ -1,8 +1,8 @@
 """
-What signals mean to a role that has been told to stop already.
+Handles signals that arrive while a role is stopping.
 
-Twisted would try to stop its reactor a second time, and log the traceback of that.  ``timeout`` and
-supervisors that signal a process and then its group send each signal twice.
+Without this, Twisted would try to stop its reactor again, and log a traceback.  This happens often:
+``timeout`` sends each signal twice, to a process and to its group, and so do some supervisors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 __all__ = ["ONE_ORDER", "StopSignals"]
 
-#: Seconds in which a second SIGINT is taken for the first: a terminal sends Ctrl-C to everybody,
-#: and who started us may hand it on besides.
+#: Seconds in which a second SIGINT counts as the first one.  A terminal sends Ctrl-C to all its
+#: processes, and the parent process may forward it, too.
 ONE_ORDER = 0.5
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,11 +23,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 class StopSignals:
     """
-    The first SIGTERM or SIGINT is the reactor's.  Behind it, SIGTERM says nothing new, while SIGINT
-    comes from somebody who does not want to wait.
+    Passes the first SIGTERM or SIGINT to the reactor.  After that it ignores SIGTERM.  A further
+    SIGINT means that the operator does not want to wait.
 
-    :param reactor: is going to run, and handles signals.
-    :param stop_now: called when the operator does not want to wait.
+    :param reactor: handles signals; it is not running yet.
+    :param stop_now: called for that further SIGINT, on the reactor thread.
     """
 
     def __init__(self, reactor: Any, stop_now: Callable[[], object]) -> None:
@@ -41,12 +41,12 @@ class StopSignals:
     def _begin(self) -> None:
         for number in _SIGNALS:
             handler = signal.getsignal(number)
-            if callable(handler):  # behind ``nohup`` and ``&``, SIGINT is ignored, and so it stays
+            if callable(handler):  # with ``nohup`` and ``&``, SIGINT is ignored, and must stay so
                 self._handlers[number] = handler
                 signal.signal(number, self._first)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
-        if self._told:  # a second one came before this one could be ignored
+        if self._told:  # a second signal arrived before `_ignore` took effect
             return
         self._told = True
         self._ignore()
@@ -57,7 +57,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_IGN)
 
     def _stopping(self) -> None:
-        self._ignore()  # the reactor is also stopped without a signal
+        self._ignore()  # needed if the reactor was stopped without a signal
         if signal.SIGINT in self._handlers:
             self._reactor.callLater(ONE_ORDER, signal.signal, signal.SIGINT, self._impatient)
 

@@ -1,5 +1,5 @@
 """
-Runs calls that may block in threads, so that a slow disk does not hold up the reactor.
+Runs calls that may block in threads, so that a slow disk does not block the reactor.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ class Threads:
     """
     A pool of threads, and the queue of calls that wait for one.
 
-    :param reactor: where results are delivered; provides ``IReactorFromThreads`` and
-        ``IReactorTime``.
+    :param reactor: delivers results; provides ``IReactorFromThreads`` and ``IReactorTime``.
     :param name: of the threads.
-    :param most: how many threads there are at most.
-    :param per_owner: how many of them the calls of one owner may take; all, if not given.
-    :param most_waiting: calls of one owner, or without an owner, that may wait for a thread.
-    :param abandon: whether the process may end while some threads are still in a call, such as a
-        look-up that no server answers, or a read from a disk that hangs.
+    :param most: the most threads.
+    :param per_owner: the most threads for the calls of one owner; ``None`` for no limit.
+    :param most_waiting: the most calls of one owner that may wait for a thread.
+    :param abandon: whether the process may end while threads are still in a call, such as a look-up
+        without a response, or a read from a disk that hangs.
     """
 
     def __init__(
@@ -56,24 +55,26 @@ class Threads:
 
     @property
     def running(self) -> int:
-        """How many threads are in a call."""
+        """The number of threads in a call."""
         return self._queue.running
 
     def start(self) -> None:
-        """Begin to run calls, those first that were asked for before."""
+        """Start to run calls, including those submitted before."""
         self._pool.start()
         self._queue.resize(self._most)
 
     def settled(self) -> Deferred[None]:
         """
-        :return: fires when every result has been delivered and has led to no further call, or at
-            once if `start` was not called.  What a result would lead to is lost if `stop` is called
-            before that.
+        Wait for this before `stop`.  Otherwise results, and the calls that they would lead to, are
+        lost.
+
+        :return: fires when every result has been delivered and has led to no further call; at once
+            if `start` was not called.
         """
         return self._queue.settled() if self._pool.started else succeed(None)
 
     def stop(self) -> None:
-        """Wait for the calls that run, unless they may be abandoned, and end the threads."""
+        """Wait for the running calls, unless they may be abandoned, then end the threads; blocks."""
         if self._pool.started and not (self._abandon and self.running):
             self._pool.stop()
 
@@ -89,11 +90,12 @@ class Threads:
         """
         Call *function* in a thread.
 
-        :param owner: whose call it is, see `chatfiles.runtime.call_queue.Call`.
-        :param refusable: whether it may be refused because too many calls wait.
-        :return: what *function* returns or raises.  Fails with `Unavailable` if too many calls
-            wait, or no thread can be started.  Cancelling it before the call has begun drops the
-            call; afterwards, its result is dropped.
+        :param function: the function; further arguments are passed to it.
+        :param owner: the owner of the call, see `chatfiles.runtime.call_queue.Call`.
+        :param refusable: whether the call may be refused because too many calls wait.
+        :return: fires or fails with the result of *function*.  Fails with `Unavailable` if too many
+            calls wait, or no thread can be started.  If it is cancelled before the call begins, the
+            call never runs; after that, the result is discarded.
         """
         work = partial(function, *args, **kwargs)
         return self._queue.submit(work, owner=owner, refusable=refusable)
@@ -109,10 +111,10 @@ class Threads:
         **kwargs: Any,
     ) -> Deferred[T]:
         """
-        As `run`, for a result that owns something.
+        As `run`, for a result that owns a resource.
 
-        :param discard: called on the reactor's thread with a result that arrives after the Deferred
-            was cancelled.
+        :param discard: releases a result that arrives after the Deferred was cancelled; called on
+            the reactor thread.
         """
         work = partial(function, *args, **kwargs)
         return self._queue.submit(work, owner=owner, refusable=refusable, discard=discard)
@@ -123,8 +125,8 @@ class Threads:
 
         try:
             self._pool.callInThreadWithCallback(done, call.work)
-        except RuntimeError:  # no memory, or no process id, for one more thread
-            # Twisted counts the thread all the same, and would wait for its end.
+        except RuntimeError:  # no memory, or no thread id, for another thread
+            # Twisted counts the thread anyway, and would wait for its end.
             self._pool.threads[:] = [t for t in self._pool.threads if t.ident is not None]
             text = "no thread can be started — retry shortly"
             call.finish(Failure(Unavailable(text, retry_after=1)))

@@ -94,8 +94,9 @@ class RequestHead(NamedTuple):
 
 def read_head(head: bytes) -> RequestHead:
     """
-    :param head: a request line and header lines, without the CRLF and the empty line at their end.
-        One empty line before them is allowed (RFC 9112, 2.2).
+    Parse ``head``: a request line and header lines, without the CRLF and the empty line at their
+    end.  One empty line before them is allowed (RFC 9112, 2.2).
+
     :return: the parsed request line and headers.
     :raise ChatfilesError: 400, 417, 431, 501 or 505.
     """

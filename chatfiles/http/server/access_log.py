@@ -11,7 +11,7 @@ from chatfiles.http.server.observers import RequestRefused, TransferEnded
 
 __all__ = ["AccessLog"]
 
-# Operators filter by this name: it stays, wherever this module is.
+# Operators filter by this name, so it must not change.
 _log = Logger("chatfiles.http.server.site.Site")
 
 
@@ -19,9 +19,9 @@ class AccessLog:
     """Writes one line for each transfer."""
 
     def transfer_ended(self, event: TransferEnded) -> None:
-        """Log it, unless it has no operation."""
+        """Log the end of a request, unless its operation is empty."""
         if event.operation:
-            # The line is made here: the logger's formatting costs as much as the rest of a request.
+            # Formatted here: the logger's formatting costs as much as the rest of a request.
             _log.info(
                 "{line}",
                 line=f"{event.request_id} {event.workspace} {event.operation} {event.status} "
@@ -30,7 +30,7 @@ class AccessLog:
             )
 
     def request_refused(self, event: RequestRefused) -> None:
-        """Log it."""
+        """Log a refused message."""
         _log.info(
             "{request_id} {workspace} refused {status} {code} from {client}", **event._asdict()
         )

@@ -1,9 +1,9 @@
 """
 Runs the coroutine that serves a request, and turns its result into a response.
 
-This is the one place where an error becomes a response.  Before the first byte of the response, an
-error is sent as JSON.  After it, the connection is aborted, so that the client sees that the
-response is incomplete.
+Only this module turns errors into responses.  Before the first byte of the response, an error is
+sent as JSON.  After it, the connection is aborted, so that the client sees that the response is
+incomplete.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class JSONResponse:
     A small response, held in memory as a whole.
 
     :param status: the HTTP status.
-    :param body: any value that `json.dumps` takes; with status 204, ``None`` for no body.
+    :param body: any value that `json.dumps` accepts; with status 204, ``None`` for no body.
     :param fields: further headers, as pairs of name and value.
     """
 
@@ -73,7 +73,7 @@ Handling = Coroutine[Any, Any, JSONResponse | None]
 
 
 def reason_phrase(status: int) -> bytes:
-    """:return: the reason phrase of a status (RFC 9110, 15); Twisted lacks some of them."""
+    """:return: the reason phrase of a status (RFC 9110, 15).  Twisted lacks some of them."""
     try:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:
@@ -122,18 +122,19 @@ def write_json(request: Request, response: JSONResponse) -> None:
 
 
 def write_no_route(request: Request) -> None:
-    """Write the 404 of a path that no route has."""
+    """Write the 404 response for a path without a route."""
     error = NotFound("no such route", code="no_route")
     write_json(request, error_response(error, request.request_id))
 
 
 def serve(request: Request, handling: Handling) -> int:
     """
-    Serve *request* with a coroutine.  It is cancelled when the client disconnects.
+    Serve *request* with a coroutine, which is cancelled when the client disconnects.
 
-    :param handling: returns a `JSONResponse`, or ``None`` when it has written the response itself,
+    :param request: the request.
+    :param handling: returns a `JSONResponse`, or ``None`` if it has written the response itself,
         or raises a `ChatfilesError`.
-    :return: what ``render`` of a resource returns.
+    :return: the value that ``render`` of a resource has to return.
     """
     request.serve(Deferred.fromCoroutine(_respond(request, handling)))
     return NOT_DONE_YET
@@ -155,14 +156,14 @@ async def _respond(request: Request, handling: Handling) -> None:
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse | None:
-    """:return: the response that reports *error*; ``None`` if it is too late for one."""
+    """:return: the response that reports *error*; ``None`` if it can no longer be sent."""
     reported = error if isinstance(error, ChatfilesError) else ChatfilesError()
     outcome = reported.code if reported is error else getattr(error, "outcome", "")
     was_cancelled = request.disconnected and isinstance(error, CancelledError)
     if not (outcome or was_cancelled):
         _log.failure("{request_id} failed", request_id=request.request_id)
     elif reported.status >= 500 and (why := _system_error(reported)):
-        # The client learns nothing from this, but the operator can act on it.
+        # Not for the client: the operator can act on it.
         _log.warn(
             "{request_id} {code}: {why}", request_id=request.request_id, code=reported.code, why=why
         )
@@ -174,7 +175,7 @@ def _failed(request: Request, error: Exception) -> JSONResponse | None:
 
 
 def _system_error(error: BaseException) -> str:
-    """:return: the text of the system error that caused *error*; empty if none did."""
+    """:return: the text of the system error that caused *error*; empty without one."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
@@ -185,35 +186,38 @@ def _system_error(error: BaseException) -> str:
 
 class Endpoint(Resource):
     """
-    One resource whose ``render_METHOD`` methods are coroutines; see `serve` for what they return.
+    A resource whose ``render_METHOD`` methods are coroutines; see `serve` for what they return.
 
-    The roles are built from tables of routes (`chatfiles.http.server.router`); this is for a
-    resource that stands alone.
+    The roles use tables of routes (`chatfiles.http.server.router`).  This class is for a single
+    resource.
 
     :cvar operation: the name of a request in the access log; requests with an empty one are not
         logged.
-    :cvar ends_with_caller: whether the request is cancelled when the client closes its side of the
-        connection.
+    :cvar ends_with_caller: whether a request is cancelled when the client closes its sending side.
     """
 
     operation = ""
     ends_with_caller = False
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Nothing exists below, unless it was added with ``putChild``."""
+        """:return: the resource for a path that ``putChild`` has not added: always 404."""
         return NoRoute()
 
     def render(self, request: Request) -> int:
-        """Serve the request."""
+        """
+        Serve the request.
+
+        :return: the value that ``render`` of a resource has to return.
+        """
         request.operation = request.operation or self.operation
         request.ends_with_caller = self.ends_with_caller
-        # Twisted's render_HEAD would call render_GET; the request drops the body of a HEAD itself.
+        # Twisted's render_HEAD would call render_GET.  `Request` drops the body of such a response.
         method = "GET" if request.method == b"HEAD" else request.method.decode("ascii", "replace")
         handler = getattr(self, f"render_{method}", self._refuse_method)
         return serve(request, handler(request))
 
     def allowed(self) -> Sequence[str]:
-        """:return: the methods that it has."""
+        """:return: the names of the methods that it supports, sorted."""
         own = {name[7:] for name in dir(self) if name.startswith("render_")}
         return sorted(own if "GET" in own else own - {"HEAD"})
 
@@ -227,25 +231,31 @@ class NoRoute(Endpoint):
     isLeaf = True
 
     def render(self, request: Request) -> int:
-        """Respond at once."""
+        """
+        Write the response.
+
+        :return: the value that ``render`` of a resource has to return.
+        """
         write_no_route(request)
         return NOT_DONE_YET
 
 
 class Branch(NoRoute):
-    """A resource that has only children."""
+    """A resource that only has children."""
 
     isLeaf = False
 
 
 async def read_json(request: Request, *, optional: bool = False) -> dict[str, Any]:
     """
-    Read a small JSON object from the body, within the header timeout in total.
+    Read a small JSON object from the body.  The whole body must arrive within the header timeout.
 
-    :param optional: whether an absent or empty body is taken for ``{}``.
+    :param request: the request.
+    :param optional: whether an absent or empty body means ``{}``.
+    :return: the object.
     :raise BadRequest: the body is not a JSON object.
-    :raise TooLarge: it has more than `MAX_JSON_BYTES`.
-    :raise RequestTimeout: it was not complete in time.
+    :raise TooLarge: the body has more than `MAX_JSON_BYTES` bytes.
+    :raise RequestTimeout: the body was not complete in time.
     """
     site = request.site
     error = RequestTimeout("request body was not received in time")

@@ -1,5 +1,5 @@
 """
-The message head that a connection is waiting for, and its deadline.
+Reads the request line and headers that a connection waits for, and has their deadline.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _END = b"\r\n\r\n"
 
 
 def is_blank(received: bytes) -> bool:
-    """:return: whether *received* may precede a head without being a part (RFC 9112, 2.2)."""
+    """:return: whether *received* may be an empty line before a request line (RFC 9112, 2.2)."""
     return received in (b"", b"\r", b"\r\n")
 
 
 class HeadRefused(Exception):
     """
-    A head is not acceptable.
+    A request line or its headers are refused.
 
-    :ivar error: what is wrong with it.
-    :ivar part: what there is of it.
-    :ivar whole: whether that is all of it.
+    :ivar error: the reason.
+    :ivar part: the bytes of them that have been received.
+    :ivar whole: whether *part* is complete.
     """
 
     def __init__(self, error: ChatfilesError, part: bytes, *, whole: bool = False) -> None:
@@ -38,10 +38,10 @@ class HeadRefused(Exception):
 
 class HeadReader:
     """
-    Reads one head after the other.
+    Reads the request line and headers of one request after the other.
 
     :param clock: for the deadline.
-    :param timeout: seconds for a head in total, however often a byte comes.
+    :param timeout: seconds in total for one request line and its headers.
     """
 
     def __init__(self, clock: IReactorTime, timeout: float) -> None:
@@ -51,20 +51,21 @@ class HeadReader:
         self._by: float | None = None
 
     def begin(self) -> None:
-        """The time for a head begins; idempotent."""
+        """Start the deadline; idempotent."""
         if self._by is None:
             self._by = self._clock.seconds() + self._timeout
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds that are left for the head; ``None`` if its time has not begun."""
+        """Seconds until the deadline; ``None`` if it has not been started."""
         return None if self._by is None else self._by - self._clock.seconds()
 
     def read(self, received: bytes) -> tuple[RequestHead | None, bytes]:
         """
-        :param received: all that was received, from the first byte of the head on.
-        :return: the head, and what follows it; ``None`` and *received* while it is not complete.
-        :raise HeadRefused: no further byte can make it acceptable.
+        :param received: all bytes received, starting with the first byte of the request line.
+        :return: the request line and headers, and the bytes after them; ``None`` and *received*
+            while they are incomplete.
+        :raise HeadRefused: they are refused, whatever the next bytes are.
         """
         part, end, rest = received.partition(_END)
         if len(part) > request_head.MAX_HEAD_BYTES + (0 if end else len(_END) - 1):

@@ -1,8 +1,8 @@
 """
-What the parts of the server need of each other.
+The interfaces between the modules of the server.
 
-A part imports only parts that are below it: `request_body`, `request`, `connection`, `site`.  What
-it needs of a part above it is declared here.
+In the order `request_body`, `request`, `connection`, `site`, a module imports only modules before
+it.  What it needs of a later one is declared here.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["BodyConnection", "ConnectionSite", "RequestConnection", "RequestSite
 
 
 class BodyConnection(Protocol):
-    """What a `RequestBody` needs of its connection."""
+    """The interface that a `RequestBody` needs of its connection."""
 
     def pause_reading(self) -> None:
-        """Apply back-pressure to the sender of the body."""
+        """Apply back-pressure to the client."""
 
     def resume_reading(self) -> None:
         """End the back-pressure."""
 
     def resize_reads(self, size: int, /) -> None:
         """
-        :param size: bytes of one read of the socket, until the end of the body.
+        :param size: the most bytes of one read of the socket, until the end of the body.
         """
 
     def send_continue(self) -> None:
@@ -37,14 +37,14 @@ class BodyConnection(Protocol):
 
 
 class RequestSite(Protocol):
-    """What a `Request` needs of its site."""
+    """The interface that a `Request` needs of its site."""
 
     reactor: IReactorTime
     header_timeout: float
     draining: bool
 
     def getResourceFor(self, request: Any, /) -> IResource:
-        """Find the resource by the path of *request*."""
+        """:return: the resource for the path of *request*."""
 
     def request_id(self, given: Sequence[bytes], /) -> str:
         """
@@ -53,7 +53,7 @@ class RequestSite(Protocol):
         """
 
     def http_date(self) -> bytes:
-        """:return: now, as an IMF-fixdate."""
+        """:return: the current time, as an IMF-fixdate."""
 
     def is_relayed(self, peer: str | None, /) -> bool:
         """:return: whether *peer*, an address, is a proxy that the operator trusts."""
@@ -62,17 +62,17 @@ class RequestSite(Protocol):
         """A request is being served."""
 
     def request_ended(self, request: Any, /) -> None:
-        """A request has its response, or will have none."""
+        """The response to a request is complete, or was aborted."""
 
 
 class ConnectionSite(RequestSite, Protocol):
-    """What a `ServerConnection` needs of its site."""
+    """The interface that a `ServerConnection` needs of its site."""
 
     idle_timeout: float
 
     @property
     def channels(self) -> set[Any]:
-        """The connections that are open."""
+        """The open connections."""
 
     def refused(
         self,
@@ -83,15 +83,17 @@ class ConnectionSite(RequestSite, Protocol):
         /,
     ) -> None:
         """
-        Log a request that was refused before it was one.
+        Log a message that was refused before it became a request.
 
-        :param peer: the address at the other end of the connection.
+        :param error: the reason.
+        :param request_id: the id in the response.
+        :param peer: the address of the connection's peer; ``None`` if it has none.
         :param forwarded: the values of ``X-Forwarded-For``.
         """
 
 
 class RequestConnection(BodyConnection, Protocol):
-    """What a `Request` needs of its connection, besides what Twisted's own request uses."""
+    """The interface that a `Request` needs of its connection, besides that of Twisted's request."""
 
     peer: str | None
     persistent: bool
@@ -105,13 +107,13 @@ class RequestConnection(BodyConnection, Protocol):
         """The transport of the connection."""
 
     def look(self) -> None:
-        """Reset the connection if its client has left, although nothing was read that says so."""
+        """Poll the socket, and reset the connection if its client has disconnected."""
 
     def abort(self) -> None:
         """Reset the connection."""
 
     def answered_early(self) -> None:
-        """The response is complete, and the request's body is not."""
+        """The response is complete before the body of the request."""
 
     def write(self, data: bytes, /) -> None:
         """Send *data*."""

@@ -1,8 +1,9 @@
 """
-The end of a connection: how long its last response is waited for.
+The end of a connection: decides how long the client has to read its last response.
 
-Closing a socket with unread data resets the connection, and may destroy the response on its way
-(RFC 9112, 9.6).  So we stop sending, discard a bounded amount of what still comes, then close.
+Closing a socket with unread data resets the connection, which may destroy the response on its way
+(RFC 9112, 9.6).  So the server stops sending, discards a limited number of received bytes, and then
+closes.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from chatfiles.streams.stall_timeout import acknowledged, stall_timeout_for, uns
 
 __all__ = ["LINGER_BYTES", "LINGER_SECONDS", "LastResponse"]
 
-#: Bytes that a client may still send after the last response, so that it reads that response.
+#: Bytes that are still received after the last response, so that the client can read the response.
 LINGER_BYTES = 64 * 1024
-#: Seconds that the client has for it.
+#: Seconds after the last response in which the client may read it.
 LINGER_SECONDS = 2.0
 
 
 class LastResponse:
     """
-    A complete response, while no other request is being served.
+    A complete response on a connection that serves no other request.
 
     :param transport: its connection.
-    :param timeout: seconds without progress after which its reader is gone.
+    :param timeout: seconds without progress after which the client counts as stalled.
     """
 
     def __init__(self, transport: Any, timeout: float) -> None:
@@ -39,9 +40,10 @@ class LastResponse:
     def is_awaited(self, waited: float) -> bool:
         """
         :param waited: seconds since the last call.
-        :return: whether some of it is still on its way, and the client takes it, however slowly.
+        :return: whether a part of it is still in the socket, and the client takes bytes, even if
+            slowly.
         """
-        # What was on its way to a client that reset the connection counts as unsent for ever.
+        # After a reset by the client, the bytes in the socket count as unsent for ever.
         if not unsent(self._transport) or peer_state(self._transport) is PeerState.RESET:
             return False
         before, self._taken = self._taken, self._acknowledged()

@@ -13,15 +13,15 @@ class TransferEnded(NamedTuple):
     """
     How a request ended.
 
-    :param request_id: its ``X-Request-Id``, given or made.
-    :param workspace: the id of the workspace it was about; ``-`` where that is not known.
-    :param operation: such as ``download``; empty for what no one has to account for, such as
+    :param request_id: its ``X-Request-Id``, from the client or generated.
+    :param workspace: the id of its workspace; ``-`` if that is unknown.
+    :param operation: such as ``download``; empty for requests that need no log line, such as
         ``/health`` and paths that do not exist.
-    :param status: of the response; 0 if none was begun.
-    :param bytes: of its body that were sent, or, if the request had a body, received.
-    :param seconds: from its head to its end.
+    :param status: of the response; 0 if no response was begun.
+    :param bytes: number of bytes of the request's body, if it had one; else of the response's body.
+    :param seconds: from the end of its headers to its own end.
     :param outcome: a `chatfiles.streams.outcome.Outcome`, or the error code of a refused request.
-    :param client: its address; ``-`` where it has none.
+    :param client: the client's address; ``-`` if it has none.
     """
 
     request_id: str
@@ -36,7 +36,7 @@ class TransferEnded(NamedTuple):
 
 class RequestRefused(NamedTuple):
     """
-    A message that was not well formed enough to become a request, or did not come in time.
+    A message that was malformed or late, and so did not become a request.
 
     :param request_id: as `TransferEnded.request_id`.
     :param workspace: as `TransferEnded.workspace`.
@@ -54,12 +54,12 @@ class RequestRefused(NamedTuple):
 
 class TransferObserver(Protocol):
     """
-    Is notified of each request once: of its end, or of its refusal.  Both calls are made on the
-    reactor's thread and must not block.  What they raise is logged.
+    Is notified of each request once: of its end, or of its refusal.  Both methods are called on the
+    reactor thread and must not block.  An exception is logged.
     """
 
     def transfer_ended(self, event: TransferEnded, /) -> object:
-        """A request has been answered, or will not be."""
+        """The response to a request is complete, or was aborted."""
 
     def request_refused(self, event: RequestRefused, /) -> object:
-        """What a client sent was refused before it was a request."""
+        """A message was refused before it became a request."""

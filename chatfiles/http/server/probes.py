@@ -1,5 +1,5 @@
 """
-``/health`` and ``/ready``: what load balancers and service managers ask of both roles.
+``/health`` and ``/ready``: probes of both roles, for load balancers and service managers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ready(role: str, check: Callable[[ContextT], Awaitable[None]]) -> Handler:
     ``GET /ready``: the role can do its work.
 
     :param role: the role's name, for the response.
-    :param check: is given the role's context; raises `ChatfilesError` with what is missing.
+    :param check: called with the role's context; raises `ChatfilesError` if the role is not ready.
     :return: the handler, a function of a context and a request.
     """
 

@@ -1,5 +1,5 @@
 """
-The response to a request that is not well framed: it never becomes a request object.
+The response to a message that is refused before it becomes a request object.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ __all__ = ["refusal_of"]
 
 def _response(error: ChatfilesError, request_id: str, date: bytes) -> bytes:
     """
-    :param error: what is wrong with a request that is not well framed.
-    :param date: now, as an IMF-fixdate (RFC 9110, 6.6.1: every 4xx has one).
+    :param error: the reason.
+    :param request_id: the id of the request.
+    :param date: the current time, as an IMF-fixdate (RFC 9110, 6.6.1: every 4xx has one).
     :return: the whole response, which is the last one on its connection.
     """
     body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
@@ -34,17 +35,18 @@ def refusal_of(
     site: ConnectionSite, peer: str | None, error: ChatfilesError, part: bytes, *, whole: bool
 ) -> bytes:
     """
-    Log a refusal.
+    Log a refusal and make its response.
 
-    :param peer: the address at the other end of the connection.
-    :param error: what is wrong with the head.
-    :param part: what there is of the head.
-    :param whole: whether that is all of it.
-    :return: the whole response, the last one on its connection.
+    :param site: the site, which logs it.
+    :param peer: the address of the connection's peer; ``None`` if it has none.
+    :param error: the reason.
+    :param part: the request line and headers, as far as they have been received.
+    :param whole: whether *part* is complete.
+    :return: the whole response, which is the last one on its connection.
     """
     request_id = site.request_id(request_head.values_of(b"x-request-id", part)[0])
     forwarded, is_all = request_head.values_of(b"x-forwarded-for", part)
-    if not (whole and is_all):  # the line of the nearest proxy may be missing
+    if not (whole and is_all):  # the line of the last proxy may be missing
         forwarded = []
     site.refused(error, request_id, peer, forwarded)
     response = _response(error, request_id, site.http_date())

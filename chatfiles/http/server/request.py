@@ -1,7 +1,7 @@
 """
-A request that is served as soon as its message head is complete, while its body may still arrive.
+A request that is served as soon as its headers are complete, while its body may still arrive.
 
-Twisted's request is served when its body is complete, which it stores in memory or in a file:
+Twisted serves a request only when its body is complete, and stores the body in memory or in a file:
 https://github.com/twisted/twisted/issues/4688.
 """
 
@@ -23,7 +23,7 @@ from chatfiles.http.server.transfer import Outcome, State, Transfer
 
 __all__ = ["KEEP_ALIVE_DRAIN", "Request"]
 
-#: If no more bytes than these of a body are unread, they are read, and the connection is kept.
+#: If at most this many bytes of a body are unread, they are discarded, and the connection persists.
 KEEP_ALIVE_DRAIN = 64 * 1024
 
 
@@ -31,16 +31,16 @@ class Request(server.Request):
     """
     One request; resources of ``twisted.web`` can serve it.
 
-    :ivar request_id: the client's ``X-Request-Id`` if it is acceptable, else a new one.
-    :ivar query: the bytes behind the ``?`` of the target.
+    :ivar request_id: the client's ``X-Request-Id`` if it is valid, else a new one.
+    :ivar query: the bytes after the ``?`` of the target.
     :ivar body: the request's body, which may still be arriving.
     :ivar fields: the headers of the response.
-    :ivar peer: the address at the other end of the connection; ``None`` where it has none.
+    :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
-    :ivar workspace: the workspace it is about, for the log, if that is not the site's.
-    :ivar ends_with_caller: it is cancelled when the client sends no more (FIN).
-    :ivar via_proxy: an authenticated client says that it is a proxy (``Via``).
-    :ivar transfer: its state, and its one end.
+    :ivar workspace: the id of its workspace for the log, if that is not the site's.
+    :ivar ends_with_caller: whether it is cancelled when the client closes its sending side (FIN).
+    :ivar via_proxy: whether an authenticated client declares that it is a proxy (``Via``).
+    :ivar transfer: the state of the request and its response.
     """
 
     channel: RequestConnection  # type: ignore[assignment]
@@ -67,9 +67,7 @@ class Request(server.Request):
 
     def head_received(self, head: RequestHead) -> None:
         """
-        Serve the request.
-
-        :param head: its message head.
+        Serve the request with this request line and headers.
         """
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
@@ -89,7 +87,7 @@ class Request(server.Request):
 
     def data_received(self, data: bytes) -> None:
         """
-        :param data: some bytes of the body.
+        :param data: the next bytes of the body.
         """
         self.body.data_received(data)
 
@@ -100,7 +98,7 @@ class Request(server.Request):
             super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client left, or we reset the connection."""
+        """The client disconnected, or the server reset the connection."""
         self._lost = True
         self.transfer.abort(Outcome.CLIENT_LEFT)
         super().connectionLost(reason)
@@ -123,8 +121,8 @@ class Request(server.Request):
 
     def serve(self, serving: Deferred[Any]) -> None:
         """
-        :param serving: fires when the request has its response.  It is cancelled when the client
-            leaves; if it fails, the connection is reset.
+        :param serving: fires when the response is complete.  It is cancelled when the client
+            disconnects.  If it fails, the connection is reset.
         """
         self._serving = serving
         if self._lost:
@@ -138,7 +136,7 @@ class Request(server.Request):
 
     @property
     def disconnected(self) -> bool:
-        """Whether the client has left, as far as we have noticed, or was disconnected by us."""
+        """Whether the client is known to have disconnected, or the server has aborted."""
         return self._lost or self.transfer.state is State.ABORTED
 
     @property
@@ -148,9 +146,9 @@ class Request(server.Request):
 
     def is_awaited(self) -> bool:
         """
-        Look whether the client is still there to read the response; if not, cancel the request.
+        Check whether the client is still connected; if not, cancel the request.
 
-        :return: whether it is.
+        :return: whether it is connected.
         """
         if not self.disconnected:
             self.channel.look()
@@ -163,11 +161,11 @@ class Request(server.Request):
 
     @property
     def answered(self) -> bool:
-        """Whether the response is complete, while the body of the request may not be."""
+        """Whether the response is complete and waits for the end of the request's body."""
         return self._finish_pending
 
     def unregisterProducer(self) -> None:
-        """As usual; harmless when the client has left."""
+        """As in Twisted, but without effect on the connection if the client has disconnected."""
         if self._lost:
             self.producer = None
         else:
@@ -175,20 +173,22 @@ class Request(server.Request):
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """
-        Set a header of the response.  (Twisted's ``Headers`` cost as much as all the rest of it.)
+        Set a header of the response.  Twisted's ``Headers`` are not used: they cost as much as the
+        rest of the response.
 
-        :param name: spelled as usual, such as ``Content-Type``.
-        :param value: without line ends.
+        :param name: in the usual spelling, such as ``Content-Type``.
+        :param value: must not contain a line end.
         """
         self.fields[name] = value
 
     def write(self, data: bytes) -> None:
         """
-        Send the head of the response, unless it was sent already, and some of the body.  Nothing is
-        sent to a client that has left, nor as the body of a response without one (RFC 9110, 6.4.1).
+        Send a part of the body, after the status line and headers if they have not been sent.  If
+        the client has disconnected, nothing is sent.  If the response must not have a body
+        (RFC 9110, 6.4.1), *data* is ignored.
 
         :param data: a part of the body; it may be empty.
-        :raise ValueError: a header has a line end.
+        :raise ValueError: a header contains a line end.
         """
         if self.finished or self._finish_pending or self._lost:
             return
@@ -203,7 +203,7 @@ class Request(server.Request):
         self.startedWriting = 1
         self.transfer.head_sent()
         fields = self.fields
-        # What follows may be the rest of a body that will not be read.
+        # The next bytes may be the rest of a body that will not be read.
         if self.site.draining or not (self.body.complete or self._drains()):
             self.channel.persistent = False
             fields[b"Connection"] = b"close"
@@ -225,7 +225,7 @@ class Request(server.Request):
         return body.length - body.seen <= KEEP_ALIVE_DRAIN
 
     def finish(self) -> None:
-        """The response is complete; idempotent, and harmless when the client has left."""
+        """End the response; idempotent, and without effect if the client has disconnected."""
         if self.disconnected or self.finished or self._finish_pending:
             return
         if not self.startedWriting:
@@ -237,7 +237,7 @@ class Request(server.Request):
             return
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
-            self.chunked = 0  # Twisted would end the response only behind the request's body
+            self.chunked = 0  # Twisted would end the response only after the request's body
         self._finish_pending = True
         self.transfer.finish()
         self.body.discard()
@@ -245,7 +245,7 @@ class Request(server.Request):
 
     def abort(self, outcome: Outcome | str) -> None:
         """
-        Reset the connection, so that the client sees that the response is not complete.
+        Reset the connection, so that the client sees that the response is incomplete.
 
         :param outcome: see `Transfer.abort`.
         """
@@ -254,7 +254,7 @@ class Request(server.Request):
             self.channel.abort()
 
     def transfer_ended(self) -> None:
-        """For its transfer."""
+        """Called by `Transfer` at its end."""
         self.site.request_ended(self)
 
 

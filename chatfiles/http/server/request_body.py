@@ -1,5 +1,5 @@
 """
-A request's body as a stream.  Nothing of it is stored for a resource that does not ask for it.
+A request's body as a stream.  It is not stored, unless a resource reads it as a whole.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = [
     "RequestBody",
 ]
 
-#: Bytes of one read of a long body.  Fewer and larger reads cost less time; still larger ones would
-#: cost memory for each client under back-pressure.  A chunked body does not announce its length,
-#: and its chunks may be so small that one large read of them keeps the reactor busy for long.
+#: The most bytes of one read of a long body.  Larger reads cost less time in total, but they cost
+#: memory for each client under back-pressure.  A chunked body is not read so: its length is
+#: unknown, and if its chunks are very small, one large read would block the reactor for long.
 LARGE_READ = 256 * 1024
 
 
@@ -32,31 +32,39 @@ class ClientDisconnected(Exception):
 
 
 class BodyReceiver(Protocol):
-    """Takes a body as it arrives.  Exactly one of `finished` and `failed` is called, last."""
+    """Receives a body as it arrives.  The last call is either `finished` or `failed`."""
 
     def received(self, data: bytes) -> None:
-        """Take some bytes of the body; call `RequestBody.pause` for back-pressure."""
+        """
+        Receive a part of the body.  Call `RequestBody.pause` for back-pressure.
+
+        :param data: the next bytes of the body.
+        """
 
     def finished(self) -> None:
         """The body is complete."""
 
     def failed(self, error: BaseException) -> None:
-        """The body will not be complete: it is malformed or too slow, or its sender left."""
+        """
+        The body will never be complete.
+
+        :param error: the reason: it is malformed or too slow, or the client disconnected.
+        """
 
 
 class RequestBody:
     """
-    What a client sends behind the head of its request.
+    The body of a request.
 
     Until `deliver` is called, at most one read of the socket is kept in memory, and reading is
     paused.  ``100 Continue`` is sent by `deliver`, not before.
 
-    :param channel: the connection it arrives on.
-    :param length: the declared length in bytes; ``None`` when chunked, ``0`` when there is none.
-    :param expects_continue: the client waits for ``100 Continue`` before it sends the body.
-    :ivar seen: bytes of the body that have been received.
-    :ivar complete: all of it has been received.
-    :ivar paused: its receiver asked for back-pressure, or there is none yet.
+    :param channel: the connection on which it arrives.
+    :param length: the declared length in bytes; ``None`` if chunked, ``0`` without a body.
+    :param expects_continue: whether the client waits for ``100 Continue`` before it sends the body.
+    :ivar seen: number of bytes of the body that have been received.
+    :ivar complete: whether the whole body has been received.
+    :ivar paused: whether reading is paused: the receiver asked for it, or there is no receiver yet.
     """
 
     def __init__(self, channel: BodyConnection, length: int | None, expects_continue: bool) -> None:
@@ -74,8 +82,9 @@ class RequestBody:
 
     def deliver(self, receiver: BodyReceiver) -> None:
         """
-        Give the body to *receiver* as it arrives.  It may be called once, at any time.
+        Pass the body to *receiver* as it arrives.  It may be called once, at any time.
 
+        :param receiver: receives the body.
         :raise RuntimeError: the body has a receiver already.
         """
         if self._receiver is not None:
@@ -100,16 +109,16 @@ class RequestBody:
 
     @property
     def all_seen(self) -> bool:
-        """Whether what was just received was the last part; unknown, so false, when chunked."""
+        """Whether the last byte has been received; always false if the body is chunked."""
         return self.seen == self.length
 
     def read(self, limit: int) -> Deferred[bytes]:
         """
-        Read the whole of a small body.
+        Read a small body as a whole.
 
-        :param limit: the most bytes that it may have.
-        :return: fires with the body.
-        :raise TooLarge: it is longer, declared or actual.
+        :param limit: the most bytes that the body may have.
+        :return: fires with the body.  Fails with `TooLarge` if the declared or actual length
+            exceeds *limit*, or with the error that ended the body.
         """
         whole = _Whole(self, limit)
         if self.length is not None and self.length > limit:
@@ -119,20 +128,20 @@ class RequestBody:
         return whole.result
 
     def pause(self) -> None:
-        """Take no more bytes from the client."""
+        """Apply back-pressure to the client; idempotent."""
         if not self.paused and not self.complete:
             self.paused = True
             self._channel.pause_reading()
 
     def resume(self) -> None:
-        """Take bytes from the client again."""
+        """End the back-pressure; idempotent."""
         if self.paused:
             self.paused = False
             self._channel.resume_reading()
 
     @property
     def small(self) -> bool:
-        """Whether it was asked for by `read`."""
+        """Whether `read` was called."""
         return isinstance(self._receiver, _Whole)
 
     @property
@@ -141,7 +150,7 @@ class RequestBody:
         return self._receiver is not None
 
     def discard(self) -> None:
-        """Discard what has been received and what will be."""
+        """Discard the received part of the body and the rest of it."""
         self._early.clear()
         self._receiver = _DISCARD
         self._channel.resize_reads(SMALL_READ)
@@ -150,7 +159,9 @@ class RequestBody:
     # -- for the connection
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes of the body."""
+        """
+        :param data: the next bytes of the body.
+        """
         self.seen += len(data)
         if self._receiver is not None:
             self._receiver.received(data)
@@ -161,15 +172,15 @@ class RequestBody:
     def completed(self) -> None:
         """The last byte of the body has been received."""
         self.complete = True
-        self.paused = False  # the connection reads again: it has to notice that the client leaves
+        self.paused = False  # the connection reads again, to notice if the client disconnects
         if self._receiver is not None:
             self._receiver.finished()
 
     def fail(self, error: BaseException) -> None:
         """
-        The body will not be complete; its receiver is notified once.
+        The body will never be complete.  Its receiver is notified once.
 
-        :param error: what `BodyReceiver.failed` gets.
+        :param error: passed to `BodyReceiver.failed`.
         """
         if self._error is None and not self.complete:
             self._error = error
@@ -178,7 +189,7 @@ class RequestBody:
 
     @property
     def failed(self) -> bool:
-        """Whether the body can no longer be completed."""
+        """Whether the body will never be complete."""
         return self._error is not None
 
 

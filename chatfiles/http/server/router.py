@@ -3,8 +3,8 @@ A table of routes, and the resource that serves it.
 
 Each role has one table (``routes/tree.py``).  The router looks up the path with one dictionary
 access for each segment, then the method.  A path that is not in the table is 404 with the code
-``no_route``; a method that its path does not have is 405 with ``Allow``.  Both come before anything
-else is checked, credentials included.
+``no_route``.  A method that its path does not support is 405 with ``Allow``.  Both precede every
+other check, including that of credentials.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Handler", "Route", "Router"]
 AccessT = TypeVar("AccessT")
 
 #: Serves the requests of one route; see `chatfiles.http.server.endpoint.serve` for what it returns
-#: and raises.  Its arguments are for its role to say: a role's ``dispatch`` calls it.
+#: and raises.  Each role defines the arguments, because a role's ``dispatch`` calls it.
 Handler = Callable[..., Coroutine[Any, Any, JSONResponse | None]]
 
 
@@ -35,16 +35,16 @@ class Route(Generic[AccessT]):
     """
     One method of one path: a row of the table.
 
-    :param method: such as ``GET``; a path that has ``GET`` has ``HEAD``, too.
-    :param path: a template, such as ``/workspaces/{workspace_id}/tokens``.  ``{name}`` stands for
-        one segment that is not empty.  Where a path also has a literal segment at this place, the
-        literal segment is preferred.
-    :param access: who may use the route.  Its role's ``dispatch`` checks it.
+    :param method: such as ``GET``.  A path that supports ``GET`` supports ``HEAD``, too.
+    :param path: a template, such as ``/workspaces/{workspace_id}/tokens``.  ``{name}`` matches one
+        segment that is not empty.  A literal segment of another route at the same place has
+        precedence.
+    :param access: which clients may use the route.  The role's ``dispatch`` checks it.
     :param operation: the name of its requests in the access log; requests with an empty one are not
         logged.
     :param handler: serves its requests.
-    :param ends_with_client: whether a request is cancelled when the client closes its side of the
-        connection, because another server works for the response.
+    :param ends_with_client: whether a request is cancelled when the client closes its sending side,
+        because another server works for the response.
     """
 
     method: str
@@ -60,8 +60,8 @@ class Route(Generic[AccessT]):
         return tuple(s[1:-1] for s in self.path.split("/") if _is_parameter(s))
 
 
-#: Serves a request of a route: checks that it may be used, then calls its handler.  The strings are
-#: the values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.
+#: Serves a request of a route: checks the access, then calls its handler.  The strings are the
+#: values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.
 Dispatch = Callable[
     [Route[AccessT], Request, Sequence[str]], Coroutine[Any, Any, JSONResponse | None]
 ]
@@ -70,11 +70,11 @@ Dispatch = Callable[
 @dataclass(slots=True)
 class _Node(Generic[AccessT]):
     """
-    A segment of one or more paths.
+    A node in the tree of paths.
 
-    :ivar children: what may follow, by its literal segment.
-    :ivar parameter: what follows any other segment.
-    :ivar routes: the routes of the path that ends here, by their method.
+    :ivar children: the nodes for literal segments that may follow.
+    :ivar parameter: the node for every other segment; ``None`` if no parameter may follow.
+    :ivar routes: the routes of the path that ends here, by method.
     """
 
     children: dict[bytes, _Node[AccessT]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class _Node(Generic[AccessT]):
     routes: dict[bytes, Route[AccessT]] = field(default_factory=dict)
 
     def child(self, segment: str) -> _Node[AccessT]:
-        """:return: what follows *segment* of a template, added if it is not there yet."""
+        """:return: the node for *segment* of a template; it is added if it does not exist."""
         if not _is_parameter(segment):
             return self.children.setdefault(segment.encode("ascii"), _Node())
         if self.parameter is None:
@@ -90,7 +90,10 @@ class _Node(Generic[AccessT]):
         return self.parameter
 
     def add(self, route: Route[AccessT]) -> None:
-        """:raise ValueError: the path has this method already."""
+        """
+        :param route: ends at this node.
+        :raise ValueError: the path has a route for this method already.
+        """
         method = route.method.encode("ascii")
         if method in self.routes:
             raise ValueError(f"two routes for {route.method} {route.path}")
@@ -102,7 +105,8 @@ class _Node(Generic[AccessT]):
 class Router(Resource, Generic[AccessT]):
     """
     Serves a table of routes.  It can be the root of a `chatfiles.http.server.site.Site`, or be
-    mounted anywhere below one with ``putChild``; the paths of the table begin where it is mounted.
+    mounted anywhere below one with ``putChild``.  The paths of the table are relative to the mount
+    point.
 
     :param routes: the table.
     :param dispatch: serves a request of a route.
@@ -124,7 +128,8 @@ class Router(Resource, Generic[AccessT]):
         """
         Serve the request.
 
-        :raise RuntimeError: its site is not one of ours.
+        :return: the value that ``render`` of a resource has to return.
+        :raise RuntimeError: the site is not a `chatfiles.http.server.site.Site`.
         """
         if not isinstance(request, Request):
             raise RuntimeError(
@@ -137,7 +142,7 @@ class Router(Resource, Generic[AccessT]):
             write_no_route(request)
             return NOT_DONE_YET
         route = node.routes.get(request.method)
-        named = route or next(iter(node.routes.values()))  # the log names a refused method, too
+        named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
         request.ends_with_caller = named.ends_with_client
         if route is None:
@@ -146,8 +151,9 @@ class Router(Resource, Generic[AccessT]):
 
     def _find(self, segments: Iterable[bytes], values: list[bytes]) -> _Node[AccessT] | None:
         """
+        :param segments: of the path.
         :param values: the values of the path's parameters are appended to it.
-        :return: where the path ends; ``None`` if no route begins like it.
+        :return: the node at which the path ends; ``None`` if there is none.
         """
         node = self._root
         for segment in segments:

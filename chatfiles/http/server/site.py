@@ -1,5 +1,5 @@
 """
-The HTTP site of a role: its connections, its limits, its observers, and how it stops.
+The HTTP site of a role: its connections, timeouts and observers, and its shutdown.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = ["Site"]
 
 #: Seconds between two checks of a draining site for connections that have become idle.
 DRAIN_CHECK = 0.1
-#: Seconds that a head or a small body may still take if it is incomplete when the drain begins;
-#: half of the drain, if that is less.
+#: Seconds after the start of a drain in which incomplete headers or a small body may be completed;
+#: at most half of the drain timeout.
 DRAIN_GRACE = 1.0
 _OBSERVER_FAILED = "an observer of transfers failed"
-#: Gets the address of a connection's other end (``None`` where it has none) and the values of the
-#: request's ``X-Forwarded-For``; gives the address of the client, or ``-``.
+#: Takes the address of a connection's peer (``None`` if it has none) and the values of the
+#: request's ``X-Forwarded-For``; returns the address of the client, or ``-``.
 ClientAddress = Callable[[str | None, Sequence[bytes]], str]
-#: Gets the address of a connection's other end; tells whether that is a proxy that the operator
-#: trusts, which watches its own client.
+#: Takes the address of a connection's peer; returns whether the peer is a proxy that the operator
+#: trusts.  A proxy has a timeout for its own client.
 IsRelayed = Callable[[str | None], bool]
 
 
@@ -45,18 +45,18 @@ def _random_id() -> str:
 
 class Site(TwistedSite):
     """
-    Builds a `ServerConnection` for each connection and counts the requests that are running.
+    Makes a `ServerConnection` for each connection, and counts the running requests.
 
     :param root: the resource tree.
     :param reactor: for timers.
-    :param header_timeout: seconds in total for the head of a request.
+    :param header_timeout: seconds in total for the request line and headers of a request.
     :param idle_timeout: seconds without progress before a connection is closed.
-    :param new_request_id: makes an id for a request that brought none.
-    :param now: the time of day, in seconds since the epoch.
-    :param client_address: tells which client the log names; ``None`` when that is always the other
-        end of the connection.
-    :param is_relayed: tells whether the other end is a trusted proxy; ``None`` if none ever is.
-    :param workspace: the id of the workspace that requests are about, unless they name another.
+    :param new_request_id: makes an id for a request without one.
+    :param now: returns the current time, in seconds since the epoch.
+    :param client_address: returns the client's address for the log; ``None`` if the client is
+        always the peer.
+    :param is_relayed: returns whether the peer is a trusted proxy; ``None`` if it never is.
+    :param workspace: the id of the workspace for the log, unless a request names another.
     :param observers: are notified of the end of each request.
     """
 
@@ -93,21 +93,21 @@ class Site(TwistedSite):
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
-        """Speak HTTP/1.1 and nothing else: no wrapper that may switch to HTTP/2."""
+        """:return: a new connection for HTTP/1.1, without Twisted's wrapper for HTTP/2."""
         return ServerConnection(self, self.requestFactory)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """For ALPN."""
+        """:return: the protocols for ALPN: only HTTP/1.1."""
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
-        """No log file and no clock for its lines: `request_ended` logs."""
+        """Do nothing: Twisted's log file is not used."""
 
     def stopFactory(self) -> None:
-        """Nothing was started."""
+        """Do nothing: `startFactory` has started nothing."""
 
     def log(self, request: TwistedRequest) -> None:
-        """Twisted would write an access log line here; `request_ended` knows more."""
+        """Do nothing: `request_ended` notifies the observers, which log."""
 
     def refused(
         self,
@@ -117,10 +117,13 @@ class Site(TwistedSite):
         forwarded: Sequence[bytes],
     ) -> None:
         """
-        Tell the observers of a message that was not well formed enough to become a request.
+        Notify the observers of a message that was refused before it became a request.
 
-        :param peer: the address at the other end of its connection.
-        :param forwarded: the values of its ``X-Forwarded-For``, if all of its head was received.
+        :param error: the reason.
+        :param request_id: the id in the response.
+        :param peer: the address of the connection's peer; ``None`` if it has none.
+        :param forwarded: the values of its ``X-Forwarded-For``; empty if not all of its headers
+            were received.
         """
         client = self.client_of(peer, forwarded)
         event = RequestRefused(request_id, self._workspace, error.status, error.code, client)
@@ -132,9 +135,9 @@ class Site(TwistedSite):
 
     def client_of(self, peer: str | None, forwarded: Sequence[bytes]) -> str:
         """
-        :param peer: the address of a connection's other end.
+        :param peer: the address of a connection's peer; ``None`` if it has none.
         :param forwarded: the values of a request's ``X-Forwarded-For``.
-        :return: the address of its client, or ``-``.
+        :return: the address of the client, or ``-``.
         """
         if self._client_address is None:
             return peer or "-"
@@ -142,24 +145,24 @@ class Site(TwistedSite):
 
     def is_relayed(self, peer: str | None) -> bool:
         """
-        :param peer: the address of a connection's other end.
-        :return: whether that end is a proxy that the operator trusts.
+        :param peer: the address of a connection's peer; ``None`` if it has none.
+        :return: whether the peer is a proxy that the operator trusts.
         """
         return self._is_relayed is not None and self._is_relayed(peer)
 
     def request_id(self, given: Sequence[bytes]) -> str:
         """
         :param given: the values of a request's ``X-Request-Id``.
-        :return: the one value if it is acceptable, else a new id.
+        :return: the only value, if it is valid; else a new id.
         """
         if len(given) == 1 and is_request_id(given[0]):
             return given[0].decode("ascii")
         return self.new_request_id()
 
-    # -- what is running, and its end
+    # -- running requests, and the shutdown
 
     def http_date(self) -> bytes:
-        """:return: now, as an IMF-fixdate (RFC 9110, 5.6.7), made once a second."""
+        """:return: the current time as an IMF-fixdate (RFC 9110, 5.6.7), cached for a second."""
         now = int(self.now())
         if now != self._date_at:
             self._date_at, self._date = now, datetimeToString(now)
@@ -170,7 +173,7 @@ class Site(TwistedSite):
         self.running += 1
 
     def request_ended(self, request: Request) -> None:
-        """A request has been answered, or will not be: tell the observers."""
+        """Notify the observers: the response to a request is complete, or was aborted."""
         self.running -= 1
         if self._observers:
             event = self._end_of(request)
@@ -188,7 +191,7 @@ class Site(TwistedSite):
             request.workspace or self._workspace,
             request.operation,
             request.code if request.startedWriting else 0,
-            # An upload's bytes are received, a file's are sent.
+            # The bytes of an upload are received, those of a download are sent.
             request.body.seen or max(request.sentLength, transfer.sent),
             self.reactor.seconds() - request.started,
             transfer.outcome,
@@ -197,16 +200,16 @@ class Site(TwistedSite):
 
     @property
     def time_to_drain(self) -> float:
-        """Seconds that are left for `drain`; none before it was called."""
+        """Seconds that are left for `drain`; 0 before it was called."""
         return max(0.0, self._drained_by - self.reactor.seconds())
 
     def drain(self, timeout: float) -> Deferred[None]:
         """
-        Finish what is running, then interrupt what is left.  Idle connections are closed at once.
-        Incomplete requests are refused soon: half a head is no running transfer.
+        Let running transfers finish, and interrupt them after *timeout*.  Idle connections are
+        closed at once.  Incomplete requests are refused after at most `DRAIN_GRACE` seconds.
 
         :param timeout: seconds that running transfers may take.
-        :return: fires when there is no connection any more.
+        :return: fires when every connection is closed.
         """
         self.draining = True
         began = self.reactor.seconds()
@@ -232,5 +235,5 @@ class Site(TwistedSite):
         return drained
 
     def stop_now(self) -> None:
-        """End a `drain` within `DRAIN_CHECK` seconds: interrupt what is still running."""
+        """Interrupt all running transfers.  A `drain` ends within `DRAIN_CHECK` seconds."""
         self._drained_by = min(self._drained_by, self.reactor.seconds())

@@ -1,5 +1,5 @@
 """
-A transfer: the life of one request and its response, with exactly one end.
+A transfer: the states of one request and its response.  It ends exactly once.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["TRANSITIONS", "Event", "Outcome", "Sender", "State", "Transfer"]
 
 
 class State(StrEnum):
-    """How far the response has come."""
+    """The state of the response."""
 
     OPEN = "OPEN"  # nothing has been sent
-    HEAD_SENT = "HEAD_SENT"  # a failure can only be shown by interrupting the connection
+    HEAD_SENT = "HEAD_SENT"  # the headers were sent; an error can only abort the connection
     STREAMING = "STREAMING"  # a sender sends the body
     BACKPRESSURE = "BACKPRESSURE"  # the sender waits for the client
     SENT = "SENT"  # the last byte was written; the file is closed
-    COMPLETE = "COMPLETE"  # the response has ended as it should
+    COMPLETE = "COMPLETE"  # the response has ended without an error
     ABORTED = "ABORTED"  # interrupted; the outcome says why
 
 
@@ -45,8 +45,8 @@ class Event(StrEnum):
     ABORT = "aborted"
 
 
-#: All that can happen: (state, event, next state).  An event that a state does not list is ignored
-#: there, so COMPLETE and ABORTED are final.
+#: Every transition: (state, event, next state).  An event that is not listed for a state is ignored
+#: in that state, so COMPLETE and ABORTED are final.
 TRANSITIONS: Final[tuple[tuple[State, Event, State], ...]] = (
     (State.OPEN, Event.HEAD, State.HEAD_SENT),
     (State.HEAD_SENT, Event.BODY, State.STREAMING),
@@ -74,10 +74,10 @@ class Sender(Protocol):
 
     @property
     def sent(self) -> int:
-        """Bytes of the body that have been sent."""
+        """Number of bytes of the body that have been sent."""
 
     def stop(self) -> None:
-        """Send no more; idempotent."""
+        """Stop sending; idempotent."""
 
 
 class _Request(Protocol):
@@ -93,15 +93,15 @@ class Transfer:
     """
     One request and its response.
 
-    It stops its timers and its sender and closes its file when the last byte was written, or when
+    It stops its timers and its sender, and closes its file, when the last byte was written or when
     it is aborted, whichever comes first.
 
     :param request: its ``transfer_ended`` is called once: when the transfer is `State.COMPLETE`, or
-        when the connection of a transfer that is `State.ABORTED` is gone.
-    :ivar state: where the transfer is.
-    :ivar outcome: how it ended: an `Outcome`, or the error code of a refused request; empty before
+        when the connection of a transfer that is `State.ABORTED` is closed.
+    :ivar state: the state of the transfer.
+    :ivar outcome: how it ended: an `Outcome`, or the error code of a refused request; empty until
         that is known.
-    :ivar sent: bytes of the body that its sender has sent, once it has stopped.
+    :ivar sent: number of bytes of the body that were sent; 0 until the sender has stopped.
     """
 
     __slots__ = ("_close", "_request", "_sender", "_timers", "outcome", "sent", "state")
@@ -115,13 +115,14 @@ class Transfer:
         self.outcome = ""
         self.sent = 0
 
-    # -- what it owns
+    # -- its file, sender and timers
 
     def own(self, close: Callable[[], object]) -> None:
         """
-        Have something closed when the transfer needs it no more, such as the file that is sent.
+        Register a function that closes a resource of the transfer, such as its file.
 
-        :param close: is called once; now, if the transfer has ended.
+        :param close: called once, when the transfer no longer needs the resource; at once if the
+            transfer has ended.
         :raise ClientLeft: the transfer has ended.
         """
         if self.state in _FINAL:
@@ -131,7 +132,7 @@ class Transfer:
 
     def begin_body(self, sender: Sender) -> None:
         """
-        :param sender: is going to send the body; it is stopped when the transfer ends.
+        :param sender: sends the body; it is stopped when the transfer ends.
         :raise ClientLeft: the transfer has ended.
         """
         if not self._advance(Event.BODY):
@@ -148,12 +149,12 @@ class Transfer:
         patience: Callable[[], float] | None = None,
     ) -> None:
         """
-        Abort the transfer when it makes no progress, until its last byte was written.
+        Abort the transfer if it makes no progress before its last byte was written.
 
-        :param timeout: seconds.
-        :param progress: any value that changes with progress.
-        :param outcome: of a transfer that is aborted for this.
-        :param patience: see `StallTimeout`.
+        :param clock: for the timer.
+        :param timeout: seconds; for ``patience``, see `StallTimeout`.
+        :param progress: returns any value that changes with progress.
+        :param outcome: the outcome of a transfer that is aborted for this.
         """
         request = self._request
         if request is not None and self.state not in _FINAL:
@@ -164,10 +165,11 @@ class Transfer:
         self, clock: IReactorTime, timeout: float, progress: Callable[[Hashable], Hashable]
     ) -> None:
         """
-        Abort the transfer when its client takes nothing.
+        Abort the transfer if its client takes nothing.
 
-        :param timeout: seconds; a client that is slow but alive, or a proxy, has longer.
-        :param progress: gets a value that changes whenever the client has taken bytes; gives one
+        :param clock: for the timer.
+        :param timeout: seconds; longer for a client that reads slowly, and for a proxy.
+        :param progress: takes a value that changes whenever the client has taken bytes; returns one
             that changes with progress.
         """
         if self._request is not None:
@@ -178,10 +180,10 @@ class Transfer:
             patience = stall_timeout_for(transport, timeout)
             self.watch(clock, timeout, lambda: progress(taken()), Outcome.CLIENT_STALLED, patience)
 
-    # -- what happens to it
+    # -- events
 
     def head_sent(self) -> None:
-        """The head of the response was written."""
+        """The headers of the response were written."""
         self._advance(Event.HEAD)
 
     def set_backpressure(self, is_on: bool) -> None:
@@ -198,28 +200,28 @@ class Transfer:
             self._release()
 
     def finish(self) -> None:
-        """The response has ended, behind its `last_byte`."""
+        """The response has ended, after `last_byte`."""
         if self._advance(Event.FINISH):
             self.outcome = self.outcome or Outcome.COMPLETE
             self._tell_end()
 
     def abort(self, outcome: Outcome | str) -> None:
         """
-        Interrupt the transfer, unless it has ended.
+        Abort the transfer, unless it has ended.
 
-        :param outcome: why; an error code if a refusal comes too late to be sent.
+        :param outcome: the reason; the error code of an error that can no longer be sent.
         """
         if self._advance(Event.ABORT):
             self.outcome = self.outcome or outcome
             self._release()
 
     def connection_lost(self) -> None:
-        """The connection is gone: a transfer that is not complete has ended."""
+        """The connection is closed, which ends a transfer that is not complete."""
         self.abort(Outcome.CLIENT_LEFT)
         self._tell_end()
 
     def _advance(self, event: Event) -> bool:
-        """:return: whether *event* means anything in this state."""
+        """:return: whether *event* has a transition in this state."""
         state = _NEXT[self.state].get(event)
         if state is None:
             return False
@@ -239,6 +241,6 @@ class Transfer:
             close()
 
     def _tell_end(self) -> None:
-        request, self._request = self._request, None  # else the two would keep each other alive
+        request, self._request = self._request, None  # breaks the reference cycle
         if request is not None:
             request.transfer_ended()
