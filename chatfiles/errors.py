@@ -341,7 +341,7 @@ class UpstreamTimeout(ChatfilesError):
 
 
 class VersionNotSupported(ChatfilesError):
-    """The HTTP major version is not 1, or the request needs HTTP/1.1 and came in HTTP/1.0."""
+    """The HTTP major version is not 1, or an HTTP/1.0 request needs a feature of HTTP/1.1."""
 
     status = 505
     code = "version_not_supported"

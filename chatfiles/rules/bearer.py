@@ -39,6 +39,8 @@ def same_secret(presented: str, expected: str) -> bool:
     """
     Compare two secrets.  The time it takes reveals nothing about *expected*, not even its length.
 
+    :param presented: the secret in a request.
+    :param expected: the correct secret.
     :return: whether they are equal; always ``False`` if *expected* is empty.
     """
     digests = [

@@ -74,7 +74,7 @@ class Threads:
         return self._queue.settled() if self._pool.started else succeed(None)
 
     def stop(self) -> None:
-        """Wait for the running calls, unless they may be abandoned, then end the threads; blocks."""
+        """Wait for the running calls, unless they may be abandoned, then end the threads."""
         if self._pool.started and not (self._abandon and self.running):
             self._pool.stop()
 
@@ -115,6 +115,7 @@ class Threads:
 
         :param discard: releases a result that arrives after the Deferred was cancelled; called on
             the reactor thread.
+        :return: as of `run`.
         """
         work = partial(function, *args, **kwargs)
         return self._queue.submit(work, owner=owner, refusable=refusable, discard=discard)

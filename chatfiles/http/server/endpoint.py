@@ -122,7 +122,7 @@ def write_json(request: Request, response: JSONResponse) -> None:
 
 
 def write_no_route(request: Request) -> None:
-    """Write the 404 response for a path without a route."""
+    """Write the 404 response to *request*, whose path has no route."""
     error = NotFound("no such route", code="no_route")
     write_json(request, error_response(error, request.request_id))
 

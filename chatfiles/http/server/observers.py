@@ -59,7 +59,7 @@ class TransferObserver(Protocol):
     """
 
     def transfer_ended(self, event: TransferEnded, /) -> object:
-        """The response to a request is complete, or was aborted."""
+        """:param event: a response is complete, or was aborted."""
 
     def request_refused(self, event: RequestRefused, /) -> object:
-        """A message was refused before it became a request."""
+        """:param event: a message was refused before it became a request."""
