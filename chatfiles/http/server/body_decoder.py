@@ -1,5 +1,5 @@
 """
-Takes the transfer coding off a request's body while it arrives on the connection.
+Decodes the transfer coding of a request's body, as it arrives on the connection.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ Receive = Callable[[bytes], object]
 
 
 class BodyDecoder(Protocol):
-    """What a connection gives the bytes of a body to."""
+    """Decodes the body of one request."""
 
     def feed(self, data: bytes, /) -> None:
         """
-        Decode the next bytes of the body, and perhaps what follows it.
-
+        :param data: the next bytes from the connection: of the body, and perhaps after it.
         :raise MalformedChunks: the body breaks a rule of the chunked coding.
         """
 
@@ -30,10 +29,10 @@ def body_decoder(
 ) -> BodyDecoder:
     """
     :param length: the declared length in bytes, at least 1; ``None`` for a chunked body.
-    :param received: called with each part of the body; of a chunked body once for each read,
-        however many chunks the read held.
+    :param received: called with each part of the body.  Of a chunked body it is called once for
+        each read, with the bytes of all chunks in it.
     :param finished: called once, with the bytes that follow the body.
-    :param crowded: called when a read held too many chunks: the next read should be smaller.
+    :param crowded: called if a read contains too many chunks: the next read should be smaller.
     :return: the decoder of one body.
     """
     if length is None:

@@ -107,7 +107,7 @@ class Channel(Protocol):
             read_at_most(self.transport, size)
 
     def read_tiny_pieces(self) -> None:
-        """From now on read few bytes at once."""
+        """Read only few bytes at a time from now on."""
         self.resize_reads(TINY_READ)
 
     def set_reading(self, reading: bool) -> None:
@@ -122,7 +122,10 @@ class Channel(Protocol):
                 self._network.pauseProducing()
 
     def stop_sending(self) -> None:
-        """Close our side when all that was written has been sent; TLS has no half of a close."""
+        """
+        Close the sending side when everything written has been sent.  Under TLS, which has no
+        half-close, close the connection.
+        """
         if is_plain(self.transport):
             self._network.unregisterProducer()
             self._transport.loseWriteConnection()
@@ -131,11 +134,11 @@ class Channel(Protocol):
 
     def reset(self) -> None:
         """
-        Reset the connection.  Of what was written, our kernel still gets what it takes at once,
-        such as the head of the response.
+        Reset the connection.  First the written bytes, such as the headers of the response, are
+        passed to the kernel, as far as it takes them at once.
         """
         transport = self._transport
-        # A pump, which is no streaming producer, leaves nothing in Twisted's buffer.
+        # A pull producer (not streaming) leaves nothing in Twisted's buffer.
         if is_plain(transport) and transport.connected and transport.streamingProducer:
             transport.doWrite()
         transport.abortConnection()

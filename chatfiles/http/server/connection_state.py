@@ -148,7 +148,7 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     *((state, _E.LOST, _S.CLOSED) for state in _S if state is not _S.CLOSED),
 )
 
-#: States in which received bytes belong to a message head.
+#: States in which received bytes belong to a request line or to headers.
 HEADS = frozenset({State.IDLE, State.HEAD})
 #: States in which received bytes belong to a body.
 BODIES = frozenset({State.BODY, State.HELD, State.DRAINING})
@@ -178,9 +178,9 @@ def next_state(state: State, event: Event) -> State:
 def reads_in(state: State, *, eager: bool, blocked: bool, lingering: bool) -> bool:
     """
     :param state: of a connection.
-    :param eager: the client has sent more than is used while its request is served.
-    :param blocked: the client does not take what was sent to it.
-    :param lingering: the client may still send what is discarded.
+    :param eager: whether the client has sent too many bytes ahead while its request is served.
+    :param blocked: whether the send buffer is full.
+    :param lingering: whether the client may still send bytes, which are discarded.
     :return: whether the connection reads from its transport.
     """
     match state:
@@ -191,5 +191,5 @@ def reads_in(state: State, *, eager: bool, blocked: bool, lingering: bool) -> bo
         case State.LINGERING:
             return lingering
         case State.ENDING | State.CLOSING:
-            return True  # for TLS, where the client has to agree to the end
+            return True  # under TLS, the client has to confirm the close
     return not blocked
