@@ -1,5 +1,14 @@
 """
-Compares the requested part of a file with the part in the response (RFC 9110, section 14).
+Byte ranges (RFC 9110, section 14): which part of a file a request selects, and whether the part in
+a response is the requested one.
+
+``Range`` has the same effect on ``GET`` and ``HEAD``, because a ``HEAD`` response has the headers
+of the ``GET`` response (reference/downloads, "Ranges and conditions"):
+
+* one range of bytes: 206, or 416 if it begins after the end or is ``-0``;
+* several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2).  This way every list
+  costs the same; no more than `MAX_RANGES` members are read;
+* another unit, or a malformed value: ignored, 200.
 
 A client that assembles a file from parts relies on receiving the part that it requested.  A part
 with another start or end corrupts the file without an error.
@@ -11,13 +20,49 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Part", "parse_content_range", "part_fault"]
+__all__ = ["MAX_RANGES", "Part", "parse_content_range", "part_fault", "requested_span"]
 
+#: The most members of a ``Range`` list that are read.
+MAX_RANGES = 16
+
+_OWS = b" \t"
+_RANGE_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
 _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 # A Range header with a single range.
 _RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 #: More than any offset.
 _ENDLESS = 1 << 64
+
+
+def requested_span(field: bytes, size: int) -> range | None:
+    """
+    :param field: the value of the only ``Range`` line of a request.
+    :param size: of the file, in bytes.
+    :return: the bytes that ``Range`` selects; an empty range if it selects none (416); ``None`` if
+        the response is the whole file.
+    """
+    unit, _, members = field.strip(_OWS).partition(b"=")
+    specs = [spec for part in members.split(b",", MAX_RANGES) if (spec := part.strip(_OWS))]
+    if unit.lower() != b"bytes" or len(specs) != 1:
+        return None
+    digits = _RANGE_SPEC.fullmatch(specs[0])
+    if digits is None:
+        return None
+    first, last = (number.lstrip(b"0") for number in digits.groups())
+    if digits[1]:
+        if digits[2] and (len(last), last) < (len(first), first):
+            return None
+        stop = _clipped(last, size - 1) + 1 if digits[2] else size
+        return range(_clipped(first, size), stop)
+    if not digits[2] or (last and size == 0):
+        # A suffix of an empty file is satisfiable (14.1.2), but has no form as Content-Range.
+        return None
+    return range(size - _clipped(last, size), size)
+
+
+def _clipped(digits: bytes, limit: int) -> int:
+    """:return: the number, but at most *limit*.  More than 20 digits are not converted."""
+    return limit if len(digits) > 20 else min(int(digits or b"0"), limit)
 
 
 class Part(NamedTuple):

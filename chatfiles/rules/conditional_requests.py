@@ -1,14 +1,6 @@
 """
-Conditional and range requests: makes a `Decision` from a request's headers and a file's facts
-(RFC 9110, 13 and 14).
-
-``Range`` has the same effect on ``GET`` and ``HEAD``, because a ``HEAD`` response has the headers
-of the ``GET`` response (reference/downloads, "Ranges and conditions"):
-
-* one range of bytes: 206, or 416 if it begins after the end or is ``-0``;
-* several ranges: the whole file, 200.  A server may ignore ``Range`` (14.2).  This way every list
-  costs the same; no more than `MAX_RANGES` members are read;
-* another unit, or a malformed value: ignored, 200.
+Conditional requests: makes a `Decision` from a request's headers and a file's facts (RFC 9110, 13).
+Which part of the file a ``Range`` selects is decided in `chatfiles.rules.byte_ranges`.
 
 If a header that may occur once is repeated, its meaning is unknown, and it is ignored.  The
 exception is a repeated ``If-Range``: it counts as false, because to ignore it could mix two
@@ -23,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chatfiles.model import FileFacts
+from chatfiles.rules.byte_ranges import requested_span
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
@@ -31,14 +24,11 @@ __all__ = ["Decision", "decide", "etag", "last_modified"]
 #: Nanoseconds after a modification in which a validator is weak, because it may still name two
 #: versions (reference/downloads, "Headers").
 SETTLED_NS = 1_000_000_000
-#: The most members of a ``Range`` list that are read.
-MAX_RANGES = 16
 
 _SECOND_NS = 1_000_000_000
 _READS = (b"GET", b"HEAD")
 _OWS = b" \t"
 _LIST_MEMBER = re.compile(rb'[ \t]*(?:((?:W/)?"[^"\x00-\x20\x7f]*")[ \t]*)?(?:,|\Z)')
-_RANGE_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +86,7 @@ def decide(method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int) -
         return Decision(failed, 0, 0)
     span = None
     if method in _READS and _range_applies(fields, facts, now_ns):
-        span = _requested_span(fields.getRawHeaders(b"Range", ())[0], facts.size)
+        span = requested_span(fields.getRawHeaders(b"Range", ())[0], facts.size)
     if span is None:
         return Decision(200, 0, facts.size)
     if not span:
@@ -161,35 +151,6 @@ def _range_applies(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
     # A date is a strong validator once its second has passed (RFC 9110, 8.8.2.2 and 13.1.5).
     date = _only_date(conditions, now_ns)
     return date == _modified(facts, now_ns) and _is_settled(facts, now_ns)
-
-
-def _requested_span(field: bytes, size: int) -> range | None:
-    """
-    :return: the bytes that ``Range`` selects; an empty range if it selects none (416); ``None`` if
-        the response is the whole file.
-    """
-    unit, _, members = field.strip(_OWS).partition(b"=")
-    specs = [spec for part in members.split(b",", MAX_RANGES) if (spec := part.strip(_OWS))]
-    if unit.lower() != b"bytes" or len(specs) != 1:
-        return None
-    digits = _RANGE_SPEC.fullmatch(specs[0])
-    if digits is None:
-        return None
-    first, last = (number.lstrip(b"0") for number in digits.groups())
-    if digits[1]:
-        if digits[2] and (len(last), last) < (len(first), first):
-            return None
-        stop = _clipped(last, size - 1) + 1 if digits[2] else size
-        return range(_clipped(first, size), stop)
-    if not digits[2] or (last and size == 0):
-        # A suffix of an empty file is satisfiable (14.1.2), but has no form as Content-Range.
-        return None
-    return range(size - _clipped(last, size), size)
-
-
-def _clipped(digits: bytes, limit: int) -> int:
-    """:return: the number, but at most *limit*.  More than 20 digits are not converted."""
-    return limit if len(digits) > 20 else min(int(digits or b"0"), limit)
 
 
 def _only_date(values: Sequence[bytes], now_ns: int) -> int | None:

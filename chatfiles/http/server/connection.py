@@ -58,7 +58,7 @@ _SECONDS: dict[State, float | None] = {
 @implementer(IHalfCloseableProtocol)
 class ServerConnection(Channel):
     """
-    Receives the requests of one client and lets each be served before it goes on to the next.
+    Receives the requests of one client and lets each be served before the next one.
 
     :param site: what it belongs to.
     :param request_factory: makes a request from its connection.
@@ -93,7 +93,7 @@ class ServerConnection(Channel):
     # -- the transport's side
 
     def connectionMade(self) -> None:
-        """Begin to wait for a head."""
+        """Begin to wait for a request."""
         super().connectionMade()
         self._check = DisconnectCheck(self.transport)
         self.site.channels.add(self)
@@ -107,7 +107,7 @@ class ServerConnection(Channel):
             # was sent.
             self._lingered += len(data)
             self._update_reading()
-        elif self.state not in OVER:  # TLS goes on reading until the client agrees to the end
+        elif self.state not in OVER:  # TLS continues to read until the client agrees to the end
             self._received = self._received + data if self._received else data
             self._work()
 
@@ -155,7 +155,7 @@ class ServerConnection(Channel):
         self._next_request()
         self._update_reading()
 
-    # -- heads and bodies
+    # -- what is received
 
     def _work(self) -> None:
         """Handle what has been received, as far as the state allows."""
@@ -288,7 +288,7 @@ class ServerConnection(Channel):
 
     def _next_request(self) -> None:
         """
-        Go on to the next request, unless the client has to take the response first: responses that
+        Begin the next request, unless the client has to take the response first: responses that
         are not read must not pile up.
         """
         if self.state is not State.FLUSHING or self.send_blocked:
@@ -374,8 +374,8 @@ class ServerConnection(Channel):
         Send an error response to a request that never became one, then close.
 
         :param error: what is wrong with it.
-        :param part: what there is of its head.
-        :param whole: whether that is all of the head.
+        :param part: what has been received of its request line and headers.
+        :param whole: whether that is all of them.
         """
         response = refusal_of(self.site, self.peer, error, part, whole=whole)
         self.write(response)
@@ -423,7 +423,7 @@ class ServerConnection(Channel):
 
     def refuse_incomplete(self) -> None:
         """
-        Wait no longer for the rest of a head, of a small body, or of one that has its response.
+        Wait no longer for the rest of headers, of a small body, or of one that has its response.
         """
         error = Unavailable("draining", code="draining")
         if self.state is State.HEAD:
