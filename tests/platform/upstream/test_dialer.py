@@ -331,7 +331,8 @@ class CheckTests(DialerTestCase):
 
     def test_no_thread(self):
         """Where no thread can be started for a look-up, the client comes again: no 500."""
-        lookups = NameLookup(lambda *_: fail(Unavailable("no thread can be started")))
+        error = Unavailable("no thread can be started")
+        lookups = NameLookup(lambda *_: fail(error), clock=self.reactor)
         dialer = Dialer(self.reactor, AddressPolicy(), lookups, connect_timeout=5.0)
         url = parse_workspace_url("http://good.test")
         for result in (
