@@ -1,0 +1,142 @@
+"""
+Reading a file while its client leaves: a thread must never read from another file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.task import Clock, deferLater
+from twisted.python.threadable import isInIOThread
+from twisted.trial.unittest import TestCase
+
+from chatfiles.runtime.threads import Threads
+from chatfiles.streams import file_sender
+from chatfiles.workspace.files import cached_directory
+from chatfiles.workspace.files import store as store_module
+from chatfiles.workspace.files.deny_rules import DenyRules
+from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.routes.ingest import IngestContext
+from chatfiles.workspace.routes.read import WorkspaceContext
+from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.secret_file import SecretFile
+from chatfiles.workspace.uploads.directory import UploadDirectory
+from chatfiles.workspace.uploads.ingestion import IngestLimits
+from tests.contract.file_store import build, scratch
+from tests.support.loopback import Loopback, reset_on_close, until
+
+REQUEST = (
+    b"GET /internal/file/read?path=/workspace/large HTTP/1.1\r\n"
+    b"Host: x\r\nAuthorization: Bearer abc\r\n\r\n"
+)
+#: Descriptors that are opened at once, so that one of them gets the number that was closed.
+MANY = 30
+
+
+class _SlowDisk:
+    """
+    Spies on what threads read, and holds their first read until told.
+
+    :ivar numbers: of the descriptors that threads have read from.
+    :ivar inodes: of the files that these numbers meant at that moment.
+    """
+
+    def __init__(self, case: TestCase) -> None:
+        self.numbers: set[int] = set()
+        self.inodes: set[int] = set()
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        case.addCleanup(self.go.set)
+        self._fstat = os.fstat
+        case.patch(os, "preadv", self._spied(os.preadv))
+        case.patch(os, "pread", self._spied(os.pread))
+        case.patch(os, "fstat", self._spied(os.fstat))
+
+    def _spied(self, function: Any) -> Any:
+        def call(fd: int, *arguments: Any) -> Any:
+            if isInIOThread() or not threading.current_thread().name.startswith("PoolThread-slow"):
+                if arguments and arguments[-1] == os.RWF_NOWAIT:
+                    raise BlockingIOError  # nothing is in memory
+                return function(fd, *arguments)
+            if function is not self._fstat:
+                self.begun.set()
+                self.go.wait()
+            if self.begun.is_set():
+                self.numbers.add(fd)
+                self.inodes.add(self._fstat(fd).st_ino)
+            return function(fd, *arguments)
+
+        return call
+
+
+class DescriptorTests(TestCase):
+    """The client leaves while a thread reads from the file that it asked for."""
+
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        build(
+            self.top,
+            {b"ws/large": bytes(3 << 20), b"ws/other": b"other", b"configs/secret": b"abc"},
+        )
+        os.chmod(self.top + b"/configs/secret", 0o600)
+        self.clock = Clock()
+        self.threads = Threads(reactor, "slow", 3)  # type: ignore[arg-type]
+        self.threads.start()
+        self.addCleanup(self.threads.stop)
+        self.addCleanup(self.threads.settled)
+        secret = SecretFile(self.top + b"/configs/secret")
+        store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.path])
+        self.addCleanup(store.close)
+        uploads = UploadDirectory(lambda: store.open_root(b"/workspace"))
+        self.caller = Loopback(
+            self,
+            reactor,
+            workspace_tree(
+                WorkspaceContext(store, secret, self.threads, self.clock, 60.0),
+                IngestContext(uploads, IngestLimits(1, 1), secret, self.threads),
+            ),
+            receive_buffer=16 * 1024,
+        )
+
+    def open_others(self) -> list[int]:
+        """Open another file as often as it takes to get every number that was closed."""
+        others = [os.open(self.top + b"/ws/other", os.O_RDONLY) for _ in range(MANY)]
+        for fd in others:
+            self.addCleanup(os.close, fd)
+        return others
+
+    async def leave_while_reading(self) -> None:
+        disk = _SlowDisk(self)
+        await self.caller.send(REQUEST)
+        await until(reactor, disk.begun.is_set)
+        reset_on_close(self.caller.socket)
+        self.caller.socket.close()
+        await until(reactor, lambda: not self.caller.site.channels)
+        for _ in range(100):  # what is closed in a thread is closed by now
+            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+        others = self.open_others()
+        disk.go.set()
+        await self.threads.settled()
+        self.assertEqual(disk.inodes, {os.stat(self.top + b"/ws/large").st_ino})
+        (number,) = disk.numbers
+        self.assertNotIn(number, others)
+        self.assertRaises(OSError, os.fstat, number)  # it is closed in the end
+        self.assertEqual(self.caller.site.running, 0)
+
+    async def test_warming(self) -> None:
+        """A thread would bring another file into memory, by the number of one that was closed."""
+        await self.leave_while_reading()
+
+    async def test_warming_behind_a_buffer(self) -> None:
+        """As with TLS."""
+        self.patch(file_sender, "is_plain", lambda transport: False)
+        await self.leave_while_reading()
+
+    async def test_reading(self) -> None:
+        """A thread would read a part of another file, which only luck keeps from being sent."""
+        self.patch(store_module, "is_on_disk", lambda fd: False)
+        self.patch(cached_directory, "is_local", lambda fd: False)
+        await self.leave_while_reading()
