@@ -11,7 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["BlockingSink", "NotWanted", "SinkFeeder"]
+from chatfiles.streams.outcome import ClientLeft
+
+__all__ = ["BlockingSink", "SinkFeeder"]
 
 #: Bytes that wait for a thread before the sender is paused.
 HIGH_WATER = 256 * 1024
@@ -21,12 +23,6 @@ MOST_PIECES = 1024
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 RunInThread = Callable[..., Deferred[Any]]
-
-
-class NotWanted(Exception):
-    """Whoever sent the body left before it could be told what had become of it."""
-
-    outcome = "client_left"
 
 
 class BlockingSink(Protocol[T_co]):
@@ -68,7 +64,7 @@ class SinkFeeder(Generic[T]):
     :param wanted: asked when all is made: whether anybody is there to be told.
     :ivar done: fires with what ``finish`` returned, in the same turn of the reactor in which it was
         settled that this stays: whoever answers at once has told it before anything else can
-        happen.  Fails with what the sink raised, with what ended the body, or with `NotWanted`,
+        happen.  Fails with what the sink raised, with what ended the body, or with `ClientLeft`,
         after the sink was closed.  Cancelling it closes the sink, too.
     """
 
@@ -143,7 +139,7 @@ class SinkFeeder(Generic[T]):
         elif self._wanted():
             self._keep()
         else:
-            self._close(Failure(NotWanted()))
+            self._close(Failure(ClientLeft()))
 
     def _keep(self) -> None:
         self._closing = True

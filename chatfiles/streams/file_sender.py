@@ -1,12 +1,12 @@
 """
-From a file to a caller.  Three producers with one contract: the fast one writes past Twisted's
-buffer to a bare TCP socket, another one feeds any transport (TLS, in-memory); the third leaves to a
-thread whatever touches the file, which lies on no disk of this machine.
+Sends a file to a client.  There are three senders that keep the same promises.  `SocketSender` writes
+to a bare TCP socket, past Twisted's buffer.  `BufferSender` writes to any transport (TLS, tests).
+`ThreadSender` reads in a thread, for files that are on no disk of this machine.
 
-Why the fast one does not use ``sendfile`` to the end: what it sends are references to the page
-cache, so bytes that wait in a socket still change when the file is rewritten in place, after the
-check that was to notice.  The last stretch, longer than everything that can be on its way, is
-copied; when the last byte is checked, all referenced ones have been taken by the other end.
+Why `SocketSender` does not use ``sendfile`` to the end: ``sendfile`` sends references to the page
+cache.  Bytes that wait in a socket still change when the file is rewritten in place, after the check
+that was to notice.  So the last part, longer than all that can be between the two ends, is copied:
+when its last byte is checked, the client's kernel has received all that was sent by reference.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from chatfiles.streams.file_source import FileSource, NotCached, Unsettled
+from chatfiles.streams.file_source import FileSource, NotCached, Unstable
+from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.transports import is_plain
 
-__all__ = ["ConsumerGone", "send_file"]
+__all__ = ["FileSender", "file_sender", "in_flight_limit"]
 
 #: Bytes of one ``sendfile``: bounds how long one call may take.
 SENDFILE_WINDOW = 1024 * 1024
@@ -39,12 +40,6 @@ DEFAULT_IN_FLIGHT = 32 * 1024 * 1024
 _scratch = memoryview(bytearray(COPY_WINDOW))
 
 RunInThread = Callable[..., Deferred[Any]]
-
-
-class ConsumerGone(Exception):
-    """The transport took no more: its other end left."""
-
-    outcome = "client_left"
 
 
 class _Request(Protocol):
@@ -72,38 +67,15 @@ def in_flight_limit(proc: Path = Path("/proc/sys/net")) -> int:
     return send + receive
 
 
-def send_file(
-    request: _Request,
-    source: FileSource,
-    first: int,
-    length: int,
-    run_in_thread: RunInThread,
-    tail: int,
-) -> tuple[Deferred[None], Callable[[], int]]:
+class FileSender:
     """
-    Send a span of a file as the body of an answer whose head has been written.
+    Sends a span of a file as the body of a response whose head has been written.
 
-    :param first: offset of the first byte.
-    :param length: how many bytes, at least one.
-    :param run_in_thread: like ``deferToThread``, for what may block.
-    :param tail: how many last bytes are copied, see above; `in_flight_limit`.
-    :return: a Deferred that fires when the transport has taken the last byte, and fails with
-        `FileChanged`, `ConsumerGone` or ``OSError``; and a callable that tells how many bytes have
-        been sent.  Cancelling the Deferred ends the transfer.
+    :ivar done: fires when the transport has taken the last byte.  Fails with `FileChanged`,
+        `ClientLeft` or ``OSError``.  Cancelling it ends the transfer.
     """
-    pump: _Pump
-    if not source.local:
-        pump = ThreadPump(request, source, first, length, run_in_thread)
-    elif is_plain(request.channel.transport):
-        pump = SocketPump(request, source, first, length, run_in_thread, tail)
-    else:
-        pump = BufferPump(request, source, first, length, run_in_thread)
-    pump.start()
-    return pump.done, lambda: pump.sent
 
-
-class _Pump:
-    """What both have in common: one end, whoever comes first."""
+    _registered = False
 
     def __init__(
         self,
@@ -112,19 +84,27 @@ class _Pump:
         first: int,
         length: int,
         run_in_thread: RunInThread,
+        tail: int,
+        on_backpressure: Callable[[bool], object],
     ) -> None:
         self._request = request
         self._source = source
-        self._offset = first
+        self._first = self._offset = first
         self._end = first + length
-        self._first = first
+        self._copy_from = self._end - tail
         self._run_in_thread = run_in_thread
+        self._on_backpressure = on_backpressure
         self._in_thread = False
         self._finished = False
         self.done: Deferred[None] = Deferred(lambda _: self._release())
 
     def start(self) -> None:
+        """Begin to send.  Called once."""
         raise NotImplementedError
+
+    def stop(self) -> None:
+        """Send no more; idempotent.  A thread that reads may still run when this returns."""
+        self._finish(Failure(ClientLeft()))
 
     @property
     def sent(self) -> int:
@@ -133,7 +113,7 @@ class _Pump:
 
     def stopProducing(self) -> None:
         """The transport is gone."""
-        self._finish(Failure(ConsumerGone()))
+        self.stop()
 
     def _finish(self, result: Failure | None) -> None:
         if not self._finished:
@@ -144,12 +124,13 @@ class _Pump:
     def _release(self) -> None:
         if not self._finished:
             self._finished = True
-            self._unregister()
+            if self._registered:
+                self._unregister()
 
     def _unregister(self) -> None:
         raise NotImplementedError
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         raise NotImplementedError
 
     def _warm(self) -> None:
@@ -157,7 +138,7 @@ class _Pump:
         self._wait_for(self._source.warm, self._offset, length)
 
     def _wait_for(self, call: Callable[..., object], *arguments: object) -> None:
-        """Go on when this has been done in a thread."""
+        """Continue when a thread has made this call."""
         self._in_thread = True
 
         def done(result: Any) -> None:
@@ -165,7 +146,7 @@ class _Pump:
             if isinstance(result, Failure):
                 self._finish(result)
             elif not self._finished:
-                self._go_on()
+                self._continue()
 
         self._run_in_thread(call, *arguments).addBoth(done)
 
@@ -178,28 +159,15 @@ class _Pump:
 
 
 @implementer(IPullProducer)
-class SocketPump(_Pump):
+class SocketSender(FileSender):
     """
     Writes to a TCP socket whenever Twisted's own buffer for it is empty: a pull producer that is
     registered on the bare transport is called exactly then.
     """
 
-    def __init__(
-        self,
-        request: _Request,
-        source: FileSource,
-        first: int,
-        length: int,
-        run_in_thread: RunInThread,
-        tail: int,
-    ) -> None:
-        super().__init__(request, source, first, length, run_in_thread)
-        self._copy_from = self._end - tail
-        self._transport: Any = request.channel.transport
-        self._registered = False
-
     def start(self) -> None:
-        # The channel is the transport's producer; it takes its place back at the end.
+        # The channel is the transport's producer; it is registered again at the end.
+        self._transport: Any = self._request.channel.transport
         self._transport.unregisterProducer()
         self._transport.registerProducer(self, False)
         self._registered = True
@@ -213,7 +181,7 @@ class SocketPump(_Pump):
                 transport.registerProducer(self._request.channel, True)
                 self._request.channel.resumeProducing()  # should it have been told to wait before
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if not self._transport.disconnected:
             self._transport.startWriting()
 
@@ -224,20 +192,22 @@ class SocketPump(_Pump):
         try:
             self._move()
         except BlockingIOError:
-            self._go_on()
+            self._on_backpressure(True)
+            self._continue()
         except NotCached:
             self._warm()
-        except Unsettled:
-            self._wait_for(self._source.settle)
+        except Unstable:
+            self._wait_for(self._source.wait_until_stable)
         except ConnectionError:
-            self._go_on()  # the transport will notice, and tell
+            self._continue()  # the transport will notice, and tell
         except Exception:
             self._finish(Failure())
         else:
+            self._on_backpressure(False)
             if self._offset == self._end:
                 self._finish(None)
             else:
-                self._go_on()
+                self._continue()
 
     def _move(self) -> None:
         handle = self._transport.getHandle()
@@ -251,14 +221,15 @@ class SocketPump(_Pump):
 
 
 @implementer(IPushProducer)
-class BufferPump(_Pump):
+class BufferSender(FileSender):
     """Writes through the request, paused and resumed by it."""
 
     _paused = False
 
     def start(self) -> None:
+        self._registered = True
         self._request.registerProducer(self, True)
-        self._go_on()
+        self._continue()
 
     def _unregister(self) -> None:
         self._request.unregisterProducer()
@@ -266,13 +237,15 @@ class BufferPump(_Pump):
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""
         self._paused = True
+        self._on_backpressure(True)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
         self._paused = False
-        self._go_on()
+        self._on_backpressure(False)
+        self._continue()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         try:
             while not (self._paused or self._finished or self._in_thread):
                 self._copy(self._write, COPY_WINDOW // 4)
@@ -280,8 +253,8 @@ class BufferPump(_Pump):
                     self._finish(None)
         except NotCached:
             self._warm()
-        except Unsettled:
-            self._wait_for(self._source.settle)
+        except Unstable:
+            self._wait_for(self._source.wait_until_stable)
         except Exception:
             self._finish(Failure())
 
@@ -290,16 +263,16 @@ class BufferPump(_Pump):
         return len(view)
 
 
-class ThreadPump(BufferPump):
-    """As `BufferPump`; one window at a time is read and verified in a thread."""
+class ThreadSender(BufferSender):
+    """As `BufferSender`; one window at a time is read and verified in a thread."""
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if not (self._paused or self._finished or self._in_thread):
             self._in_thread = True
             window = min(COPY_WINDOW, self._end - self._offset)
-            self._run_in_thread(self._source.read, self._offset, window).addBoth(self._came)
+            self._run_in_thread(self._source.read, self._offset, window).addBoth(self._received)
 
-    def _came(self, result: Any) -> None:
+    def _received(self, result: Any) -> None:
         if isinstance(result, Failure):
             self._finish(result)
         elif not self._finished:
@@ -308,4 +281,34 @@ class ThreadPump(BufferPump):
             if self._offset == self._end:
                 self._finish(None)
             else:
-                self._go_on()
+                self._continue()
+
+
+def file_sender(
+    request: _Request,
+    source: FileSource,
+    first: int,
+    length: int,
+    run_in_thread: RunInThread,
+    tail: int,
+    on_backpressure: Callable[[bool], object] = lambda _: None,
+) -> FileSender:
+    """
+    Choose how to send a span of a file to the client of *request*.
+
+    :param first: offset of the first byte.
+    :param length: how many bytes, at least one.
+    :param run_in_thread: calls a function in a thread, as ``deferToThread``.
+    :param tail: how many last bytes are copied, see above; `in_flight_limit`.
+    :param on_backpressure: called with true when the client takes nothing for now, and with false
+        when it takes bytes; not only when this changes.
+    :return: the sender, not started yet.
+    """
+    kind: type[FileSender]
+    if not source.local:
+        kind = ThreadSender
+    elif is_plain(request.channel.transport):
+        kind = SocketSender
+    else:
+        kind = BufferSender
+    return kind(request, source, first, length, run_in_thread, tail, on_backpressure)

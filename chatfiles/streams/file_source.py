@@ -1,5 +1,5 @@
 """
-An open file as the source of a transfer: one version of it, or a visible failure (CONTRACT 6.1).
+An open file as the source of a transfer: it gives bytes of one version of the file, or fails.
 """
 
 from __future__ import annotations
@@ -8,26 +8,28 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from chatfiles.model import FileFacts
+from chatfiles.streams.outcome import Outcome
 
-__all__ = ["FileChanged", "FileSource", "NotCached", "Openable", "Unsettled"]
+__all__ = ["FileChanged", "FileSource", "NotCached", "Openable", "Unstable"]
 
 _NOWAIT = os.RWF_NOWAIT
 #: Bytes of one read that only brings a file into memory.
 _WARM_READ = 256 * 1024
-#: Seconds between looks at a file that is being written: a write sets the time before the size,
-#: with the copying of a page in between, microseconds as a rule.
-_SETTLING = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
+#: Seconds between two checks of a file that is being written.  A write sets the time before the
+#: size; between the two the kernel copies a page, which takes microseconds as a rule.
+_RETRY_AFTER = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 
 
 class Openable(Protocol):
-    """What a source needs of an open file."""
+    """What a source needs of an open file; see `chatfiles.streams.descriptor.Descriptor`."""
 
     @property
     def fd(self) -> int:
-        """The descriptor that was checked and is served."""
+        """The descriptor that was checked and is served; -1 once it is closed."""
 
     @property
     def facts(self) -> FileFacts:
@@ -35,86 +37,100 @@ class Openable(Protocol):
 
     @property
     def local(self) -> bool:
-        """Whether it lies on a disk of this machine."""
+        """Whether the file is on a disk of this machine."""
+
+    def borrow(self) -> AbstractContextManager[int]:
+        """:return: gives the descriptor to a thread; until its end the descriptor stays open."""
 
 
 class FileChanged(Exception):
     """The file shrank, or was rewritten in place, while it was being sent."""
 
-    outcome = "file_changed"
+    outcome = Outcome.FILE_CHANGED
 
 
 class NotCached(Exception):
-    """A read would block; `FileSource.warm` in a thread first."""
+    """A read would block; call `FileSource.warm` in a thread first."""
 
 
-class Unsettled(Exception):
-    """Somebody writes to the file; `FileSource.settle` in a thread tells what comes of it."""
+class Unstable(Exception):
+    """The file is being written; call `FileSource.wait_until_stable` in a thread."""
 
 
 class FileSource:
     """
     Reads a file that others may change meanwhile.
 
+    `warm`, `wait_until_stable` and `read` block and are for threads: the descriptor stays open
+    until they return, even if the owner closes the file.  All other methods are for the thread that
+    closes the file.
+
     :param file: the open file; it is not closed here.
     :param sleep: waits for so many seconds.
-    :ivar local: whether anything but `read` and `warm` may be called on the reactor's thread; else
-        even `verify` waits for a network, or for another program.
+    :ivar local: whether the file is on a disk of this machine.  If not, only `read` may be used: on
+        a network or FUSE file system even `verify` may block.
     """
 
     def __init__(self, file: Openable, sleep: Callable[[float], object] = time.sleep) -> None:
-        self.fd = file.fd
         self.local = file.local
+        self._file = file
         self._facts = file.facts
         self._sleep = sleep
-        self._tells = True  # whether the file system says what is in memory
+        self._reports_cached = True  # whether the file system says what is in memory
         self._warm = (0, 0)
         self._probe = memoryview(bytearray(1))
 
+    @property
+    def fd(self) -> int:
+        """The descriptor; -1 once the file is closed."""
+        return self._file.fd
+
     def verify(self) -> None:
         """
-        Check that what has been read up to now is of one version.
+        Check that all bytes read until now are of one version.
 
-        A file that grew is still whole up to the pinned length (a log that is being written); one
-        of the same size with another mtime has been rewritten in place, or is about to grow.
+        A file that grew is still whole up to the length it had when it was opened (a log that is
+        being written).  One of the same size with another mtime was rewritten, or is about to grow.
 
         :raise FileChanged: it shrank.
-        :raise Unsettled: it was rewritten, or is about to grow.
+        :raise Unstable: it was rewritten, or is about to grow.
         """
-        now = os.fstat(self.fd)
+        now = os.fstat(self._file.fd)
         facts = self._facts
         if now.st_size < facts.size:
             raise FileChanged
         if now.st_size == facts.size and now.st_mtime_ns != facts.mtime_ns:
-            raise Unsettled
+            raise Unstable
 
-    def settle(self) -> None:
+    def wait_until_stable(self) -> None:
         """
-        Wait until it can be told whether the file was rewritten, or grows.  Blocks: for a thread.
+        Wait until it is clear whether the file was rewritten, or grows.  Blocks: for a thread.
 
         :raise FileChanged: it was rewritten, or shrank.
         """
-        for pause in _SETTLING:
+        with self._file.borrow():
+            for pause in _RETRY_AFTER:
+                try:
+                    return self.verify()
+                except Unstable:
+                    self._sleep(pause)
             try:
-                return self.verify()
-            except Unsettled:
-                self._sleep(pause)
-        try:
-            self.verify()
-        except Unsettled:
-            raise FileChanged from None
+                self.verify()
+            except Unstable:
+                raise FileChanged from None
 
     def read(self, offset: int, length: int) -> bytes:
         """
-        Read, `verify` and `settle`.  Blocks: for a thread.
+        Read, then check the version as `wait_until_stable` does.  Blocks: for a thread.
 
         :return: the bytes, at least one, at most *length*.
-        :raise FileChanged: there are none, or of another version.
+        :raise FileChanged: there are none, or they are of another version.
         """
-        data = os.pread(self.fd, length, offset)
-        if not data:
-            raise FileChanged
-        self.settle()
+        with self._file.borrow() as fd:
+            data = os.pread(fd, length, offset)
+            if not data:
+                raise FileChanged
+            self.wait_until_stable()
         return data
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
@@ -132,25 +148,26 @@ class FileSource:
 
     def check_cached(self, offset: int, length: int) -> None:
         """
-        Look whether both ends of a span are in memory, so that ``sendfile`` will not wait.
+        Check whether both ends of a span are in memory, so that ``sendfile`` will not wait.
 
-        :raise NotCached: they are not, or the file system does not tell.
+        :raise NotCached: they are not, or the file system does not say.
         """
         end = offset + length
         for at in (offset, end - 1):
             self._read(self._probe, at, end)
 
     def _read(self, buffer: memoryview, offset: int, end: int) -> int:
-        if not self._tells and not (self._warm[0] <= offset and end <= self._warm[1]):
+        is_warm = self._warm[0] <= offset and end <= self._warm[1]
+        if not self._reports_cached and not is_warm:
             raise NotCached
         try:
-            return os.preadv(self.fd, [buffer], offset, _NOWAIT if self._tells else 0)
+            return os.preadv(self._file.fd, [buffer], offset, _NOWAIT if self._reports_cached else 0)
         except BlockingIOError:
             raise NotCached from None
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or not self._tells:
+            if error.errno != errno.EOPNOTSUPP or not self._reports_cached:
                 raise
-            self._tells = False  # overlayfs, for one
+            self._reports_cached = False  # overlayfs, for one
             raise NotCached from None
 
     def warm(self, offset: int, length: int) -> None:
@@ -162,9 +179,10 @@ class FileSource:
         """
         view = memoryview(bytearray(min(length, _WARM_READ)))
         at, end = offset, offset + length
-        while at < end:
-            count = os.preadv(self.fd, [view[: end - at]], at)
-            if not count:
-                break
-            at += count
+        with self._file.borrow() as fd:
+            while at < end:
+                count = os.preadv(fd, [view[: end - at]], at)
+                if not count:
+                    break
+                at += count
         self._warm = (offset, end)

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.http.server.endpoint import Endpoint
 from chatfiles.http.server.request import Request
 from chatfiles.model import FileFacts
-from chatfiles.streams.file_sender import send_file
+from chatfiles.streams.descriptor import Descriptor
+from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource, NotCached
 
 LONG_AGO = 10**18
@@ -27,7 +28,7 @@ def content(size: int) -> bytes:
     return (_PATTERN * (size // len(_PATTERN) + 1))[:size]
 
 
-class Opened:
+class Opened(Descriptor):
     """A file of so many bytes, open, and last written long ago."""
 
     def __init__(
@@ -39,8 +40,8 @@ class Opened:
         with open(self.path, "wb") as new:
             new.write(self.data)
         os.utime(self.path, ns=(LONG_AGO, LONG_AGO))
-        self.fd = os.open(self.path, os.O_RDONLY)
-        case.addCleanup(os.close, self.fd)
+        super().__init__(os.open(self.path, os.O_RDONLY))
+        case.addCleanup(self.close)
         self.facts = FileFacts.of(os.fstat(self.fd))
 
     def rewrite(self, at: int = 0, size: int | None = None) -> None:
@@ -87,5 +88,16 @@ class Sending(Endpoint):
         first, length = self.span
         request.setHeader(b"Content-Length", b"%d" % length)
         request.write(b"")
-        self.done, self.sent = send_file(request, self.source, first, length, self.run, self.tail)
-        await self.done
+        sender = file_sender(
+            request,
+            self.source,
+            first,
+            length,
+            self.run,
+            self.tail,
+            request.transfer.set_backpressure,
+        )
+        self.done, self.sent = sender.done, lambda: sender.sent
+        request.transfer.begin_body(sender)
+        sender.start()
+        await sender.done

@@ -453,7 +453,7 @@ class ServerConnection(HTTPChannel):
         forwarded, is_all = request_head.values_of(b"x-forwarded-for", head)
         if not (whole and is_all):  # the line of the nearest proxy may be missing
             forwarded = []
-        self.site.log_refusal(error, request_id, self.peer, forwarded)
+        self.site.refused(error, request_id, self.peer, forwarded)
         transport: Any = self.transport
         answer = request_head.refusal(error, request_id, self.site.http_date())
         if head.removeprefix(b"\r\n").startswith(b"HEAD "):  # RFC 9110, 9.3.2

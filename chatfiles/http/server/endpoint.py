@@ -28,6 +28,7 @@ from chatfiles.errors import (
     Unauthorized,
 )
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.transfer import Outcome
 
 __all__ = [
     "Branch",
@@ -179,9 +180,9 @@ class Endpoint(Resource):
                 "{request_id} {code}: {why}", request_id=request.request_id, code=told.code, why=why
             )
         if request.disconnected or request.startedWriting:
-            request.abort(outcome or "internal_error")
+            request.abort(outcome or Outcome.INTERNAL_ERROR)
             return None
-        request.outcome = request.outcome or told.code
+        request.transfer.refuse(told.code)
         return error_response(told, request.request_id)
 
 

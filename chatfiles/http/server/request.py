@@ -14,6 +14,7 @@ from twisted.web.http import NO_BODY_CODES, toChunk
 
 from chatfiles.http.request_head import RequestHead
 from chatfiles.http.server.request_body import ClientDisconnected, RequestBody
+from chatfiles.http.server.transfer import Outcome, State, Transfer
 
 if TYPE_CHECKING:
     from chatfiles.http.server.connection import ServerConnection
@@ -36,26 +37,24 @@ class Request(server.Request):
     :ivar operation: what the log calls it; empty for requests that are not logged.
     :ivar workspace: the workspace it is about, for the log, where that is not the site's.
     :ivar ends_with_caller: it is given up when the caller closes its side.
-    :ivar outcome: how it ended, for the log, when that is not ``complete``.
+    :ivar transfer: its life and its one end.
     """
 
     channel: ServerConnection
     site: Site
     body: RequestBody
+    transfer: Transfer
     fields: dict[bytes, bytes]
     request_id: str = "-"
     peer: str | None = None
     operation: str = ""
     workspace: str = ""
-    outcome: str = ""
     ends_with_caller: bool = False
     started: float = 0.0
 
     _bodiless = False
     _serving: Deferred[Any] | None = None
     _finish_pending = False
-    _aborted = False
-    _ended = False
 
     # -- for the channel
 
@@ -64,6 +63,7 @@ class Request(server.Request):
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
         self.site, self.fields = self.channel.site, {}
+        self.transfer = Transfer(self)
         self.peer = self.channel.peer
         self.started = self.site.reactor.seconds()
         for name, value in head.fields:
@@ -92,13 +92,11 @@ class Request(server.Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The caller left, or we cut it off."""
-        if not self._finish_pending:
-            self.outcome = self.outcome or "client_left"
+        self.transfer.abort(Outcome.CLIENT_LEFT)
         super().connectionLost(reason)
         self.body.fail(ClientDisconnected())
         if self._serving is not None:
             self._serving.cancel()
-        self._end()
 
     # -- for the resources
 
@@ -124,12 +122,17 @@ class Request(server.Request):
 
     def _unserved(self, failure: Failure) -> None:
         self._log.failure("serving failed", failure)
-        self.abort("internal_error")
+        self.abort(Outcome.INTERNAL_ERROR)
 
     @property
     def disconnected(self) -> bool:
         """Whether nobody is there any more to read the answer, as far as we have noticed."""
-        return bool(self._disconnected) or self._aborted
+        return bool(self._disconnected) or self.transfer.state is State.ABORTED
+
+    @property
+    def outcome(self) -> str:
+        """See `Transfer.outcome`."""
+        return self.transfer.outcome
 
     def is_awaited(self) -> bool:
         """
@@ -183,6 +186,7 @@ class Request(server.Request):
 
     def _head(self) -> bytes:
         self.startedWriting = 1
+        self.transfer.head_sent()
         fields = self.fields
         # What follows may be the rest of a body that nobody will read.
         if self.site.draining or not (self.body.complete or self._drains()):
@@ -209,36 +213,35 @@ class Request(server.Request):
         """The answer is complete; idempotent, and harmless when the caller has left."""
         if self.disconnected or self.finished or self._finish_pending:
             return
-        if self.body.complete:
-            super().finish()
-            self._end()
-            return
         if not self.startedWriting:
             self.write(b"")
+        self.transfer.last_byte()
+        if self.body.complete:
+            super().finish()
+            self.transfer.finish()
+            return
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")
             self.chunked = 0  # Twisted would end the answer only behind the body of the request
         self._finish_pending = True
-        self._end()
+        self.transfer.finish()
         self.body.discard()
         if self.body.failed or not self.channel.persistent:
             self.channel.linger()
 
-    def abort(self, outcome: str) -> None:
+    def abort(self, outcome: Outcome | str) -> None:
         """
-        Cut the connection, so that the caller sees that the answer is not complete.
+        Interrupt the connection, so that the client sees that the response is not complete.
 
-        :param outcome: why, in a word, for the log.
+        :param outcome: see `Transfer.abort`.
         """
-        self.outcome = self.outcome or outcome
+        self.transfer.abort(outcome)
         if not self._disconnected and not self.finished:
-            self._aborted = True
             self.channel.abort()
 
-    def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self.site.request_ended(self)
+    def transfer_ended(self) -> None:
+        """For its transfer."""
+        self.site.request_ended(self)
 
 
 def _ignore_cancellation(failure: Failure) -> None:

@@ -19,6 +19,12 @@ from twisted.web.server import Site as TwistedSite
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.connection import ServerConnection
+from chatfiles.http.server.observers import (
+    AccessLog,
+    RequestRefused,
+    TransferEnded,
+    TransferObserver,
+)
 from chatfiles.http.server.request import Request
 from chatfiles.rules.file_headers import is_request_id
 
@@ -29,7 +35,7 @@ DRAIN_LOOK = 0.1
 #: Seconds that a head or a small body that is on its way when the drain begins may still take; half
 #: of the drain, if that is less.
 DRAIN_GRACE = 1.0
-
+_OBSERVER_FAILED = "an observer of transfers failed"
 
 #: From the address of a connection's other end (``None`` where it has none) and the values of its
 #: ``X-Forwarded-For`` to the address of the caller, or ``-``.
@@ -73,6 +79,7 @@ class Site(TwistedSite):
         client_address: ClientAddress | None = None,
         is_relayed: IsRelayed | None = None,
         workspace: str = "-",
+        observers: Sequence[TransferObserver] = (AccessLog(),),
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
@@ -86,6 +93,7 @@ class Site(TwistedSite):
         self._client_address = client_address
         self._is_relayed = is_relayed
         self._workspace = workspace
+        self._observers = tuple(observers)
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
@@ -111,33 +119,7 @@ class Site(TwistedSite):
     def log(self, request: TwistedRequest) -> None:
         """Twisted would write an access log line here; `request_ended` knows more."""
 
-    def log_access(self, request: Request) -> None:
-        """Write the one line that a transfer leaves in the log (CONTRACT 9)."""
-        if not request.operation:
-            return
-        status = request.code if request.startedWriting else 0
-        seconds = self.reactor.seconds() - request.started
-        outcome = request.outcome or "complete"
-        carried = request.body.seen or request.sentLength  # an upload's bytes come, a file's go
-        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
-        client = self.client_of(request.peer, forwarded)
-        workspace = request.workspace or self._workspace
-        # The line is made here: the logger's own formatting costs as much as the rest of a request.
-        self._logger.info(
-            "{line}",
-            line=f"{request.request_id} {workspace} {request.operation} {status} "
-            f"{carried} bytes {seconds:.3f} s {outcome} from {client}",
-            request_id=request.request_id,
-            workspace=workspace,
-            operation=request.operation,
-            status=status,
-            bytes=carried,
-            seconds=seconds,
-            outcome=outcome,
-            client=client,
-        )
-
-    def log_refusal(
+    def refused(
         self,
         error: ChatfilesError,
         request_id: str,
@@ -145,19 +127,18 @@ class Site(TwistedSite):
         forwarded: Sequence[bytes],
     ) -> None:
         """
-        Note a request that was not well formed enough to become one.
+        Tell the observers of a message that was not well formed enough to become a request.
 
-        :param peer: the address of its connection's other end.
-        :param forwarded: the values of its ``X-Forwarded-For``, if its head was received whole.
+        :param peer: the address at the other end of its connection.
+        :param forwarded: the values of its ``X-Forwarded-For``, if all of its head was received.
         """
-        self._logger.info(
-            "{request_id} {workspace} refused {status} {code} from {client}",
-            request_id=request_id,
-            workspace=self._workspace,
-            status=error.status,
-            code=error.code,
-            client=self.client_of(peer, forwarded),
-        )
+        client = self.client_of(peer, forwarded)
+        event = RequestRefused(request_id, self._workspace, error.status, error.code, client)
+        for observer in self._observers:
+            try:
+                observer.request_refused(event)
+            except Exception:
+                self._logger.failure(_OBSERVER_FAILED)
 
     def client_of(self, peer: str | None, forwarded: Sequence[bytes]) -> str:
         """
@@ -200,9 +181,30 @@ class Site(TwistedSite):
         self.running += 1
 
     def request_ended(self, request: Request) -> None:
-        """A request has been answered, or will not be."""
+        """A request has been answered, or will not be: tell the observers."""
         self.running -= 1
-        self.log_access(request)
+        if self._observers:
+            event = self._end_of(request)
+            for observer in self._observers:
+                try:
+                    observer.transfer_ended(event)
+                except Exception:
+                    self._logger.failure(_OBSERVER_FAILED)
+
+    def _end_of(self, request: Request) -> TransferEnded:
+        transfer = request.transfer
+        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        return TransferEnded(
+            request.request_id,
+            request.workspace or self._workspace,
+            request.operation,
+            request.code if request.startedWriting else 0,
+            # An upload's bytes are received, a file's are sent.
+            request.body.seen or max(request.sentLength, transfer.sent),
+            self.reactor.seconds() - request.started,
+            transfer.outcome,
+            self.client_of(request.peer, forwarded),
+        )
 
     @property
     def time_to_drain(self) -> float:

@@ -12,16 +12,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.transfer import Outcome
 from chatfiles.platform.forwarding.gateway import part_of
 from chatfiles.rules import file_headers
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
-from chatfiles.streams.stall_timeout import (
-    PROXY_STALL_FACTOR,
-    StallTimeout,
-    acknowledged,
-    stall_timeout_for,
-)
 
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 
@@ -120,32 +115,20 @@ async def relay_body(
 
     :param idle_timeout: seconds without progress, on either side, after which it is cut; a proxy
         that is trusted may need longer.
-    :raise UpstreamCut: the workspace did not send all of it.
+    :raise UpstreamInterrupted: the workspace did not send all of it.
     """
     request.write(b"")  # the head
-    relay = BodyRelay(request, _expected(response))
+    transfer = request.transfer
+    relay = BodyRelay(request, _expected(response), transfer.set_backpressure)
+    transfer.begin_body(relay)
     response.deliverBody(relay)
-    if relay.done.called:  # it came with its head
-        await relay.done
-        return
-    acked = acknowledged(request.channel.transport)
-    silent = StallTimeout(
-        clock, idle_timeout, relay.upstream_state, lambda: _stalled(request, relay)
-    )
-    caller_timeout = idle_timeout * (PROXY_STALL_FACTOR if request.relayed else 1)
-    stuck = StallTimeout(
-        clock,
-        caller_timeout,
-        # A caller is late only while it is us who wait for it.
-        lambda: acked() if relay.paused else object(),
-        lambda: request.abort("client_stalled"),
-        stall_timeout_for(request.channel.transport, caller_timeout),
-    )
-    try:
-        await relay.done
-    finally:
-        silent.stop()
-        stuck.stop()
+    if not relay.done.called:  # else all of it came with its head
+        transfer.watch(clock, idle_timeout, relay.upstream_state, Outcome.UPSTREAM_STALLED)
+        # The client is late only while we wait for it.
+        transfer.watch_client(
+            clock, idle_timeout, lambda taken: taken if relay.paused else object()
+        )
+    await relay.done
 
 
 def _expected(response: IResponse) -> int | None:
@@ -154,8 +137,3 @@ def _expected(response: IResponse) -> int | None:
         return int(response.length)
     part = part_of(response)
     return None if part is None else part[1] - part[0] + 1
-
-
-def _stalled(request: Request, relay: BodyRelay) -> None:
-    request.abort("upstream_stalled")
-    relay.drop()

@@ -4,46 +4,35 @@ A file that was opened and checked, and is served from its descriptor.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-
 from chatfiles.model import FileFacts
+from chatfiles.streams.descriptor import Descriptor
 
 __all__ = ["OpenFile"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenFile:
+class OpenFile(Descriptor):
     """
-    A regular file that was opened, judged, and is to be served from this very descriptor.
+    A regular file that was opened and checked, to be served from this very descriptor.
 
-    Whoever holds it closes it; one that is dropped (its caller has left meanwhile) closes itself.
+    As a context manager it closes itself at the end.
 
-    :param fd: open for reading; -1 once closed.
+    :param fd: its descriptor, open for reading.
     :param facts: what ``fstat`` said of this descriptor when it was opened.
     :param name: the last segment of the virtual path, bytes.
-    :param local: whether it lies on a disk of this machine; if not, whatever is done with the
-        descriptor may take as long as a network pleases, closing included.
+    :param local: whether the file is on a disk of this machine.  If not, every call with the
+        descriptor, ``close`` included, may take as long as the network takes.
     """
 
-    fd: int
-    facts: FileFacts
-    name: bytes
-    local: bool
+    __slots__ = ("facts", "local", "name")
 
-    def close(self) -> None:
-        """Close the descriptor; idempotent."""
-        fd = self.fd
-        if fd >= 0:
-            # A number kept after closing could name somebody else's file.
-            object.__setattr__(self, "fd", -1)
-            os.close(fd)
+    def __init__(self, fd: int, facts: FileFacts, name: bytes, local: bool) -> None:
+        super().__init__(fd)
+        self.facts = facts
+        self.name = name
+        self.local = local
 
     def __enter__(self) -> OpenFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
         self.close()

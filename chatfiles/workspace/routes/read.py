@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -23,14 +24,8 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.runtime.threads import Threads
-from chatfiles.streams.file_sender import in_flight_limit, send_file
+from chatfiles.streams.file_sender import file_sender, in_flight_limit
 from chatfiles.streams.file_source import FileSource
-from chatfiles.streams.stall_timeout import (
-    PROXY_STALL_FACTOR,
-    StallTimeout,
-    acknowledged,
-    stall_timeout_for,
-)
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.secret_file import SecretFile, require_secret
@@ -85,13 +80,8 @@ class FileRead(Endpoint):
         """Serve the file, or the part of it that was asked for."""
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)
-        try:
-            return await self._serve(request, query, found)
-        finally:
-            self._close(found.file)
-
-    async def _serve(self, request: Request, query: Query, found: _Found) -> JSONResponse | None:
         context, file = self._context, found.file
+        request.transfer.own(partial(self._close, file))
         inline = file_headers.wants_inline(query.get(b"disposition", []))
         now_ns = context.now_ns()
         decision = conditional_requests.decide(
@@ -148,25 +138,23 @@ class FileRead(Endpoint):
             raise
 
     async def _send(self, request: Request, file: OpenFile, first: int, length: int) -> None:
-        context = self._context
+        context, transfer = self._context, request.transfer
         request.write(b"")  # the head
-        acked = acknowledged(request.channel.transport)
-        done, sent = send_file(
-            request, FileSource(file), first, length, context.threads.run, context.tail
+        sender = file_sender(
+            request,
+            FileSource(file),
+            first,
+            length,
+            context.threads.run,
+            context.tail,
+            transfer.set_backpressure,
         )
-        timeout = context.idle_timeout * (PROXY_STALL_FACTOR if request.relayed else 1)
-        watch = StallTimeout(
-            context.clock,
-            timeout,
-            lambda: (sent(), acked()),
-            lambda: request.abort("client_stalled"),
-            stall_timeout_for(request.channel.transport, timeout),
+        transfer.begin_body(sender)
+        transfer.watch_client(
+            context.clock, context.idle_timeout, lambda taken: (sender.sent, taken)
         )
-        try:
-            await done
-        finally:
-            watch.stop()
-            request.sentLength = max(request.sentLength, sent())
+        sender.start()
+        await sender.done
 
 
 def _small_content(file: OpenFile, flags: int) -> bytes | None:

@@ -1,0 +1,28 @@
+"""
+How transfers end.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["ClientLeft", "Outcome"]
+
+
+class Outcome(StrEnum):
+    """How a transfer ended; the value is the word in the access log."""
+
+    COMPLETE = "complete"
+    CLIENT_LEFT = "client_left"
+    CLIENT_STALLED = "client_stalled"
+    UPSTREAM_INTERRUPTED = "upstream_cut"
+    UPSTREAM_STALLED = "upstream_stalled"
+    FILE_CHANGED = "file_changed"
+    SHUTDOWN = "shutdown"
+    INTERNAL_ERROR = "internal_error"
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before the end of its transfer."""
+
+    outcome = Outcome.CLIENT_LEFT
