@@ -51,7 +51,7 @@ def makeService(options: Options) -> IService:
     if options.exposes_password:
         _log.warn(EXPOSED)
     _exit_cleanly(reactor)
-    StopSignals(reactor, service.hurry)
+    StopSignals(reactor, service.stop_now)
     reactor.callWhenRunning(_settle)
     return service
 

@@ -127,7 +127,7 @@ class RoleService(Service):
         self._site.draining = True
         if self._drain_delay and self._ports:
             self._delay = deferLater(self._site.reactor, self._drain_delay)
-            with suppress(CancelledError):  # somebody is in a hurry
+            with suppress(CancelledError):  # `stop_now` was called
                 await self._delay
         for port in self._ports:
             await _maybe(port.stopListening())
@@ -140,13 +140,13 @@ class RoleService(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def hurry(self) -> None:
-        """It has been told to stop, and now to wait for nobody: cut what is running."""
+    def stop_now(self) -> None:
+        """Wait no longer for what is running: interrupt it.  Called when it has been told to stop."""
         self.log.info("chatfiles {role} cuts what is left", role=self._role)
         self._drain_delay = self._drain_timeout = 0.0
         if self._delay is not None:
             self._delay.cancel()
-        self._site.hurry()
+        self._site.stop_now()
 
 
 async def _maybe(result: Any) -> None:

@@ -27,12 +27,12 @@ class StopSignals:
     comes from somebody who does not want to wait.
 
     :param reactor: is going to run, and handles signals.
-    :param hurry: called when somebody does not want to wait.
+    :param stop_now: called when the operator does not want to wait.
     """
 
-    def __init__(self, reactor: Any, hurry: Callable[[], object]) -> None:
+    def __init__(self, reactor: Any, stop_now: Callable[[], object]) -> None:
         self._reactor = reactor
-        self._hurry = hurry
+        self._stop_now = stop_now
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._told = False
         reactor.callWhenRunning(self._begin)
@@ -63,4 +63,4 @@ class StopSignals:
 
     def _impatient(self, number: int, frame: FrameType | None) -> None:
         self._ignore()
-        self._reactor.callFromThread(self._hurry)
+        self._reactor.callFromThread(self._stop_now)

@@ -1,6 +1,6 @@
 """
-From a request's body to something that blocks: fed in threads, one call at a time, with
-back-pressure to the sender.
+Feeds a request's body to something that blocks: in threads, one call at a time, with back-pressure to
+the sender.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["BlockingSink", "SinkFeeder"]
 
 #: Bytes that wait for a thread before the sender is paused.
 HIGH_WATER = 256 * 1024
-#: Pieces that do: small ones take more memory than their bytes.
+#: Pieces that wait before the sender is paused: small ones take more memory than their bytes.
 MOST_PIECES = 1024
 
 T_co = TypeVar("T_co", covariant=True)
@@ -32,18 +32,18 @@ class BlockingSink(Protocol[T_co]):
         """The next bytes."""
 
     def prepare(self) -> None:
-        """There are no more: do what takes time and shows nothing."""
+        """The body is complete: do what takes time and is not visible yet."""
 
     def finish(self) -> T_co:
-        """Show what has been made."""
+        """Publish what has been made, and return what describes it."""
 
     def keep(self) -> None:
-        """Release everything; what ``finish`` has made stays.  Must not block."""
+        """Release everything; what ``finish`` has published stays.  Must not block."""
 
     def close(self) -> None:
         """
-        Release everything; nothing stays.  Either this or ``keep`` is called, last; this one may be
-        called again, to do what it could not.
+        Release everything; nothing stays.  The last call is either this or ``keep``.  It may be
+        called again if it fails, to do the rest.
         """
 
 
@@ -56,16 +56,19 @@ class _Body(Protocol):
 
 class SinkFeeder(Generic[T]):
     """
-    Give one to `RequestBody.deliver`.
+    Receives a body (give it to `RequestBody.deliver`) and feeds it to a sink.
+
+    A descriptor of the sink is never closed while a thread uses it: the sink is closed when the call
+    that runs has returned.
 
     :param body: paused while more waits than a thread takes at once.
-    :param sink: is closed when all is over.  What it has made stays only if *done* fires with it.
-    :param run_in_thread: like ``deferToThread``.
-    :param wanted: asked when all is made: whether anybody is there to be told.
+    :param sink: is closed at the end.  What it has published stays only if *done* fires with it.
+    :param run_in_thread: calls a function in a thread; its Deferred fires when that has returned.
+    :param wanted: called when everything is published: whether the client still waits for a response.
     :ivar done: fires with what ``finish`` returned, in the same turn of the reactor in which it was
-        settled that this stays: whoever answers at once has told it before anything else can
-        happen.  Fails with what the sink raised, with what ended the body, or with `ClientLeft`,
-        after the sink was closed.  Cancelling it closes the sink, too.
+        decided that this stays.  If the response is sent at once, nothing can happen in between.
+        Fails with what the sink raised, with what ended the body, or with `ClientLeft`, after the
+        sink was closed.  Cancelling it closes the sink, too.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class SinkFeeder(Generic[T]):
         self._size += len(data)
         if self._size >= HIGH_WATER or len(self._waiting) >= MOST_PIECES:
             self._body.pause()
-        if not self._body.all_seen:  # else the end goes along with it
+        if not self._body.all_seen:  # else one call takes both these bytes and the end
             self._next()
 
     def finished(self) -> None:
@@ -118,14 +121,14 @@ class SinkFeeder(Generic[T]):
             )
 
     def _work(self, pieces: list[bytes], is_last: bool) -> None:
-        """One visit to a thread."""
+        """In a thread: feed the sink, and finish if this is the end."""
         if pieces:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
             self._sink.feed(data)
         if is_last:
             self._sink.prepare()
-            if not self._closing:  # whoever has left meanwhile is not waited for
+            if not self._closing:  # the client may have left meanwhile
                 self._result = self._sink.finish()
 
     def _ran(self, result: Any, last: bool) -> None:
@@ -147,7 +150,7 @@ class SinkFeeder(Generic[T]):
         self._sink.keep()
 
     def _close(self, failure: Failure) -> None:
-        """Close the sink as soon as no thread is in it; nothing of it stays."""
+        """Close the sink as soon as no thread uses it; nothing of it stays."""
         if self._closing:
             return
         self._closing = True
@@ -158,7 +161,7 @@ class SinkFeeder(Generic[T]):
 
     def _close_sink(self) -> None:
         closing = self._run_in_thread(self._sink.close)
-        closing.addErrback(lambda _: self._sink.close())  # no thread: nothing may stay all the same
+        closing.addErrback(lambda _: self._sink.close())  # no thread: still, nothing may stay
         closing.addBoth(self._closed)
 
     def _closed(self, _: object) -> None:

@@ -1,8 +1,8 @@
 """
-What the kernel knows of an other end that nothing is read from: whether it has ended its side, or
-the connection, and what it has sent before.
+What the kernel knows about the peer of a connection that is not being read: whether the peer has
+closed its side, or the connection was reset, and what the peer sent before.
 
-A reactor notices neither before it reads, and it must not read what nobody can take yet.
+The reactor notices neither until it reads, and while there is back-pressure it does not read.
 """
 
 from __future__ import annotations
@@ -17,42 +17,40 @@ from typing import Any
 
 from chatfiles.streams.stall_timeout import socket_of
 
-__all__ = ["HangUp", "hang_up", "unread", "unread_tail"]
+__all__ = ["PeerState", "peer_state", "unread", "unread_tail"]
 
-#: Bytes of the end of what is unread that are looked at.
+#: Bytes at the end of the unread ones that are examined.
 TAIL = 64 * 1024
 #: Buffers that one call may fill (``IOV_MAX``).
 _MOST_BUFFERS = 1024
 
 
-class HangUp(Enum):
-    """How an other end has hung up."""
+class PeerState(Enum):
+    """What the peer of a connection has done."""
 
-    NOT = "not"
-    #: It sends no more (FIN).
-    ENDED = "ended"
-    #: The connection is no more (RST, or a time-out).
-    RESET = "reset"
+    CONNECTED = "connected"
+    HALF_CLOSED = "half closed"  # it sends no more (FIN), but may still read
+    RESET = "reset"  # the connection has failed (RST, or a time-out)
 
 
-def hang_up(transport: Any) -> HangUp:
+def peer_state(transport: Any) -> PeerState:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: what has become of it; without a socket, nothing.
+    :return: the state of its peer; `PeerState.CONNECTED` if it has no socket.
     """
     handle = socket_of(transport)
     if handle is None or handle.fileno() < 0:
-        return HangUp.NOT
+        return PeerState.CONNECTED
     poll = select.poll()
     poll.register(handle, select.POLLRDHUP)
     events = poll.poll(0)
     if not events:
-        return HangUp.NOT
-    return HangUp.RESET if events[0][1] & (select.POLLERR | select.POLLHUP) else HangUp.ENDED
+        return PeerState.CONNECTED
+    return PeerState.RESET if events[0][1] & (select.POLLERR | select.POLLHUP) else PeerState.HALF_CLOSED
 
 
 def unread(transport: Any) -> int:
-    """:return: how many bytes the kernel holds for us."""
+    """:return: how many received bytes the kernel holds that have not been read."""
     handle = socket_of(transport)
     if handle is None:
         return 0
@@ -61,10 +59,10 @@ def unread(transport: Any) -> int:
 
 def unread_tail(transport: Any) -> bytes | None:
     """
-    Look at the end of what the kernel holds for us, however much that is, in no more memory than
-    the end takes: every part of it is put over the one before.
+    Peek at the end of what the kernel has received and was not read, however much that is.  It takes
+    `TAIL` bytes of memory: each part overwrites the one before.
 
-    :return: at most `TAIL` bytes; ``None`` when it cannot be told.
+    :return: at most `TAIL` bytes; ``None`` if the end cannot be determined.
     """
     handle = socket_of(transport)
     parts = -(-unread(transport) // TAIL)

@@ -1,8 +1,9 @@
 """
-Deadlines of progress: what counts is that the other end took a byte, however slowly (CONTRACT 9).
+Timeouts that start again with each bit of progress.  Progress means that the peer took a byte,
+however slowly.
 
-How often a producer is resumed tells nothing of that: a caller that takes 10 kB/s from a full
-buffer resumes its producer every minute or so.  The kernel knows better.
+How often a producer is resumed does not show progress: a client that takes 10 kB/s from a full buffer
+resumes its producer about once a minute.  So the kernel is asked.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ __all__ = [
     "unsent",
 ]
 
-#: How often a watch looks, as a part of its timeout.
-LOOKS = 8
+#: How often progress is checked during one timeout.
+CHECKS = 8
 
-#: How many idle timeouts an intermediary may take nothing.  It watches its own caller, and holds us
-#: back while that one is slow; how much it takes at a time, up to some megabytes, depends on its
-#: buffers and not on the caller.
+#: How many idle timeouts an intermediary may take nothing.  It watches its own client, and applies
+#: back-pressure to us while that client is slow.  How much it then takes at a time depends on its
+#: buffers, up to some megabytes, and not on the client.
 PROXY_STALL_FACTOR = 10
 
 # struct tcp_info (linux/tcp.h): tcpi_bytes_acked is the u64 at offset 120.
@@ -41,17 +42,17 @@ _BYTES_ACKED_AT = 120
 _U32 = struct.Struct("=I")
 _MSS_AT, _WINDOW_AT = 16, 228
 
-#: Bytes a second of the slowest caller that is alive (CONTRACT 9).
+#: Bytes a second of the slowest client that counts as alive.
 ALIVE = 10_000
-#: How many timeouts a caller may seem to take nothing, at the most.
+#: The most timeouts that a client may seem to take nothing.
 MOST_TIMEOUTS = 4
 
 
 def acknowledged(transport: Any) -> Callable[[], Hashable]:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: a callable whose answer changes whenever the other end has taken bytes; for a transport
-        without a socket it never changes.
+    :return: a callable that returns another value whenever the peer has taken bytes; for a transport
+        without a socket always the same one.
     """
     handle = socket_of(transport)
     if handle is None:
@@ -63,15 +64,15 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
 
 def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
     """
-    How long a living caller may seem to take nothing.  Its kernel tells of room only when about a
-    sixteenth of its receive buffer is free, and a segment or two, or all of a small buffer (Linux,
-    ``__tcp_select_window``); and ours may notice only when it next asks.  Measured on loopback, at
-    10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with 92 KiB (what Linux begins
-    with) or 360 KiB, 20 s with 2.6 MB.
+    Find out how long a client that is alive may seem to take nothing.  Its kernel announces room only
+    when about a sixteenth of its receive buffer is free, and a segment or two, or all of a small
+    buffer (Linux, ``__tcp_select_window``).  Our kernel may notice only when it next asks.  Measured
+    on loopback, at 10 kB/s: 2.5 s with a window of 16 KiB, 5 s with 32 KiB, 13 s with 92 KiB (the
+    initial size on Linux) or 360 KiB, 20 s with 2.6 MB.
 
     :param transport: a connection of Twisted, TLS or not.
-    :param timeout: seconds, where buffers are small.
-    :return: a callable that gives the seconds, by the largest window, or burst, that it has seen.
+    :param timeout: seconds, if the buffers are small.
+    :return: a callable that returns the seconds, by the largest window or burst seen until then.
     """
     handle = socket_of(transport)
     if handle is None or handle.family not in (socket.AF_INET, socket.AF_INET6):
@@ -81,7 +82,7 @@ def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
     def seconds() -> float:
         nonlocal largest, before
         segment, window = _tcp_window(handle)
-        # What is taken at once says more: a window may be full again before it is looked at.
+        # Bytes taken at once say more: a window may be full again before it is read here.
         taken = _tcp_acknowledged(handle)
         largest, before = max(largest, window, taken - before), taken
         gap = max(segment, min(largest, 2 * segment), largest / 12) / ALIVE
@@ -91,7 +92,7 @@ def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
 
 
 def _tcp_window(handle: socket.socket) -> tuple[int, int]:
-    """:return: bytes of a segment, and of the window that the other end offers."""
+    """:return: bytes of a segment, and of the window that the peer offers."""
     try:
         fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         return _U32.unpack_from(fields, _MSS_AT)[0], _U32.unpack_from(fields, _WINDOW_AT)[0]
@@ -102,7 +103,7 @@ def _tcp_window(handle: socket.socket) -> tuple[int, int]:
 def unsent(transport: Any) -> int:
     """
     :param transport: a connection of Twisted, TLS or not.
-    :return: how many bytes its socket holds that the other end has not taken; 0 without a socket.
+    :return: how many bytes its socket holds that the peer has not taken; 0 without a socket.
     """
     handle = socket_of(transport)
     return 0 if handle is None else _unsent(handle)
@@ -143,8 +144,8 @@ class StallTimeout:
     :param clock: for the timer.
     :param timeout: seconds.
     :param state: any value that changes with progress.
-    :param stalled: called at most once; the watch has ended by then.
-    :param patience: gives the seconds that are waited now, where that is not always *timeout*.
+    :param stalled: called at most once; the timer has stopped by then.
+    :param patience: returns the seconds to wait now, if that is not always *timeout*.
     """
 
     def __init__(
@@ -162,9 +163,9 @@ class StallTimeout:
         self._stalled = stalled
         self._seen = state()
         self._since = clock.seconds()
-        self._timer: IDelayedCall = clock.callLater(timeout / LOOKS, self._look)
+        self._timer: IDelayedCall = clock.callLater(timeout / CHECKS, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now, state = self._clock.seconds(), self._state()
         if state != self._seen:
             self._seen, self._since = state, now
@@ -172,9 +173,9 @@ class StallTimeout:
         if left <= 0:
             self._stalled()
             return
-        self._timer = self._clock.callLater(min(self._timeout / LOOKS, left), self._look)
+        self._timer = self._clock.callLater(min(self._timeout / CHECKS, left), self._check)
 
     def stop(self) -> None:
-        """End the watch; idempotent."""
+        """Stop the timer; idempotent."""
         if self._timer.active():
             self._timer.cancel()

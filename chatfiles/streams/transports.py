@@ -1,5 +1,5 @@
 """
-What is below a connection of Twisted.
+The sockets below Twisted's connections.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from twisted.internet.tcp import Connection
 
 __all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most"]
 
-#: Bytes of one read, as Twisted has it.
+#: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
-#: Bytes of one read of a body in tiny chunks, which must not keep us busy for long.
+#: Bytes of one read of a body in tiny chunks, so that parsing them does not take long.
 TINY_READ = 8 * 1024
 
 
 def is_plain(transport: Any) -> bool:
-    """:return: whether it is a bare stream socket of Twisted: no TLS, nothing in memory."""
+    """:return: whether it is a bare stream socket: no TLS, and no transport in memory."""
     return isinstance(transport, Connection) and not getattr(transport, "TLS", False)
 
 

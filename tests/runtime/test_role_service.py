@@ -202,7 +202,7 @@ class StopTests(ServiceCase):
         self.assertTrue(caller.wire.aborted)
         self.assertEqual(self.story[-2:], ["after 1", "after 2"])
 
-    def test_hurry(self) -> None:
+    def test_stop_now(self) -> None:
         """Who asks once more would wait all the same, or callers take a cut for an end."""
         for delay in (0.0, 600.0):
             service = self.service(Endpoint(self.story), drain_delay=delay)
@@ -212,7 +212,7 @@ class StopTests(ServiceCase):
             stopped = service.stopService()
             caller.advance(1)
             self.assertFalse(caller.lost)
-            service.hurry()
+            service.stop_now()
             for _ in range(2):
                 caller.advance(DRAIN_LOOK)
             self.successResultOf(stopped)
@@ -222,14 +222,14 @@ class StopTests(ServiceCase):
                 ["after 1", "after 2", "chatfiles workspace cuts what is left", "stop listening"],
             )
 
-    def test_hurry_while_the_port_closes(self) -> None:
-        """A hurry that comes before the drain would be forgotten."""
+    def test_stop_now_while_the_port_closes(self) -> None:
+        """A `stop_now` that comes before the drain would be forgotten."""
         closed: Deferred[None] = Deferred()
         service = self.service(Endpoint(self.story, closed=closed))
         service.startService()
         caller = Caller(site=self.site).send(get())
         service.stopService()
-        service.hurry()
+        service.stop_now()
         closed.callback(None)
         caller.settle()
         self.assertTrue(caller.wire.aborted)

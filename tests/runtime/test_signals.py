@@ -49,7 +49,7 @@ class SignalTests(SynchronousTestCase):
         if sigint is not None:
             signal.signal(signal.SIGINT, sigint)
         self.reactor = Reactor()
-        StopSignals(self.reactor, lambda: self.heard.append("hurry"))
+        StopSignals(self.reactor, lambda: self.heard.append("stop_now"))
 
     def send(self, *numbers: int) -> None:
         for number in numbers:
@@ -82,7 +82,7 @@ class SignalTests(SynchronousTestCase):
             self.assertEqual(self.heard, [first])
             self.reactor.advance(ONE_ORDER)
             self.send(signal.SIGINT, signal.SIGINT)
-            self.assertEqual(self.heard, [first, "hurry"])
+            self.assertEqual(self.heard, [first, "stop_now"])
 
     def test_stopped_otherwise(self) -> None:
         """One that cannot start, and stops by itself, would be stopped twice."""

@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.streams import stall_timeout
-from chatfiles.streams.stall_timeout import LOOKS, StallTimeout, acknowledged, unsent
+from chatfiles.streams.stall_timeout import CHECKS, StallTimeout, acknowledged, unsent
 from tests.support.loopback import until
 
 TIMEOUT = 60.0
@@ -38,7 +38,7 @@ class PatienceTests(SynchronousTestCase):
         """Less than a segment is never offered: on loopback 64 KiB, which take six seconds."""
         for segment, window, least in (
             (65_483, 1, 6.6),
-            # What was seen of a caller that takes 10 kB/s; see `stall_timeout.patience`.
+            # What was seen of a caller that takes 10 kB/s; see `stall_timeout.stall_timeout_for`.
             (8_192, 16_384, 2.5),
             (16_384, 32_768, 5.0),
             (47_616, 95_232, 13.1),
@@ -126,7 +126,7 @@ class WatchTests(SynchronousTestCase):
             self.state += 1
             self.clock.advance(0.5)
         self.assertEqual(self.stalls, [])
-        self.pass_time(TIMEOUT * (1 + 2 / LOOKS))
+        self.pass_time(TIMEOUT * (1 + 2 / CHECKS))
         self.assertEqual(len(self.stalls), 1)
 
     def test_own_pauses(self) -> None:
@@ -137,7 +137,7 @@ class WatchTests(SynchronousTestCase):
         self.state = "resumed"
         self.pass_time(TIMEOUT - 0.5)
         self.assertEqual(self.stalls, [])
-        self.pass_time(TIMEOUT / LOOKS + 0.5)
+        self.pass_time(TIMEOUT / CHECKS + 0.5)
         self.assertEqual(len(self.stalls), 1)
 
     def test_stopped(self) -> None:

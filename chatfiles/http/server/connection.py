@@ -22,7 +22,7 @@ from chatfiles.http import request_head
 from chatfiles.http.chunked import ChunkedBody
 from chatfiles.http.server.disconnect import DisconnectWatch, rest_is_here
 from chatfiles.http.server.lingering_close import LastResponse, LingeringClose
-from chatfiles.streams.peer_state import HangUp, hang_up
+from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, acknowledged, unsent
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
 
@@ -327,10 +327,10 @@ class ServerConnection(HTTPChannel):
 
     def look(self) -> None:
         """Look whether the caller has left, though nothing is read from it; if so, cut."""
-        match hang_up(self.transport):
-            case HangUp.RESET:
+        match peer_state(self.transport):
+            case PeerState.RESET:
                 self.cut("client_left")
-            case HangUp.ENDED if self._is_useless_without_caller() and not self._reads_on():
+            case PeerState.HALF_CLOSED if self._is_useless_without_caller() and not self._reads_on():
                 self.cut("client_left")
 
     def _reads_on(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
-from chatfiles.streams.peer_state import HangUp, hang_up
+from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.streams.stall_timeout import acknowledged, stall_timeout_for, unsent
 
 __all__ = ["LINGER_BYTES", "LINGER_SECONDS", "LastResponse", "LingeringClose"]
@@ -42,7 +42,7 @@ class LastResponse:
         :return: whether some of it is still on its way, and is being taken, however slowly.
         """
         # What was on its way to one that has reset the connection counts as unsent for ever.
-        if not unsent(self._transport) or hang_up(self._transport) is HangUp.RESET:
+        if not unsent(self._transport) or peer_state(self._transport) is PeerState.RESET:
             return False
         before, self._taken = self._taken, self._acknowledged()
         self._stalled = 0.0 if before != self._taken else self._stalled + waited

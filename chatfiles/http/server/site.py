@@ -1,5 +1,5 @@
 """
-A role's web site: its connections, its limits, its log, its end.
+The HTTP site of a role: its connections, its limits, its observers, and how it stops.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ from chatfiles.rules.file_headers import is_request_id
 
 __all__ = ["Site"]
 
-#: How often a draining site looks for connections that have become idle, in seconds.
-DRAIN_LOOK = 0.1
-#: Seconds that a head or a small body that is on its way when the drain begins may still take; half
+#: Seconds between two checks of a draining site for connections that have become idle.
+DRAIN_CHECK = 0.1
+#: Seconds that a head or a small body may still take if it is incomplete when the drain begins; half
 #: of the drain, if that is less.
 DRAIN_GRACE = 1.0
 _OBSERVER_FAILED = "an observer of transfers failed"
-
-#: From the address of a connection's other end (``None`` where it has none) and the values of its
-#: ``X-Forwarded-For`` to the address of the caller, or ``-``.
+#: Gets the address of a connection's other end (``None`` where it has none) and the values of the
+#: request's ``X-Forwarded-For``; gives the address of the client, or ``-``.
 ClientAddress = Callable[[str | None, Sequence[bytes]], str]
-#: From the address of a connection's other end and the head of a request to whether that end is an
-#: intermediary, which watches its own caller.
+#: Gets the address of a connection's other end and the headers of a request; tells whether that end
+#: is an intermediary, which watches its own client.
 IsRelayed = Callable[[str | None, Headers], bool]
 
 
@@ -51,7 +50,7 @@ def _random_id() -> str:
 
 class Site(TwistedSite):
     """
-    Builds a `ServerConnection` for each connection and keeps count of what is running.
+    Builds a `ServerConnection` for each connection and counts the requests that are running.
 
     :param root: the resource tree.
     :param reactor: for timers.
@@ -59,9 +58,11 @@ class Site(TwistedSite):
     :param idle_timeout: seconds without progress before a connection is closed.
     :param new_request_id: makes an id for a request that brought none.
     :param now: the time of day, in seconds since the epoch.
-    :param client_address: tells whom the log names; ``None`` when that is always the other end.
+    :param client_address: tells which client the log names; ``None`` when that is always the other
+        end of the connection.
     :param is_relayed: tells whether the other end is an intermediary; ``None`` if none ever is.
-    :param workspace: the one that requests are about, as the log names it, unless they say.
+    :param workspace: the id of the workspace that requests are about, unless they name another.
+    :param observers: are notified of the end of each request.
     """
 
     requestFactory = Request
@@ -144,7 +145,7 @@ class Site(TwistedSite):
         """
         :param peer: the address of a connection's other end.
         :param forwarded: the values of a request's ``X-Forwarded-For``.
-        :return: the address of its caller, or ``-``.
+        :return: the address of its client, or ``-``.
         """
         if self._client_address is None:
             return peer or "-"
@@ -153,7 +154,7 @@ class Site(TwistedSite):
     def is_relayed(self, peer: str | None, fields: Headers) -> bool:
         """
         :param peer: the address of a connection's other end.
-        :param fields: the head of a request.
+        :param fields: the headers of a request.
         :return: whether that end is an intermediary.
         """
         return self._is_relayed is not None and self._is_relayed(peer, fields)
@@ -161,13 +162,13 @@ class Site(TwistedSite):
     def request_id(self, given: Sequence[bytes]) -> str:
         """
         :param given: the values of a request's ``X-Request-Id``.
-        :return: the one value where that is acceptable, else a new id (CONTRACT 4).
+        :return: the one value if it is acceptable, else a new id.
         """
         if len(given) == 1 and is_request_id(given[0]):
             return given[0].decode("ascii")
         return self.new_request_id()
 
-    # -- what is running, and how it ends
+    # -- what is running, and its end
 
     def http_date(self) -> bytes:
         """:return: now, as an IMF-fixdate (RFC 9110, 5.6.7), made once a second."""
@@ -213,10 +214,10 @@ class Site(TwistedSite):
 
     def drain(self, timeout: float) -> Deferred[None]:
         """
-        Finish what is running, then cut what is left.  Idle connections are closed at once, and
-        requests that are not complete are refused soon: half a head is no running transfer.
+        Finish what is running, then interrupt what is left.  Idle connections are closed at once.
+        Incomplete requests are refused soon: half a head is no running transfer.
 
-        :param timeout: seconds that what is running may take.
+        :param timeout: seconds that running transfers may take.
         :return: fires when there is no connection any more.
         """
         self.draining = True
@@ -225,7 +226,7 @@ class Site(TwistedSite):
         complete_by = began + min(DRAIN_GRACE, timeout / 2)
         drained: Deferred[None] = Deferred()
 
-        def look() -> None:
+        def check() -> None:
             now = self.reactor.seconds()
             for channel in list(self.channels):
                 if now >= self._drained_by:
@@ -235,13 +236,13 @@ class Site(TwistedSite):
                 elif now >= complete_by:
                     channel.refuse_incomplete()
             if self.channels:
-                self.reactor.callLater(DRAIN_LOOK, look)
+                self.reactor.callLater(DRAIN_CHECK, check)
             else:
                 drained.callback(None)
 
-        look()
+        check()
         return drained
 
-    def hurry(self) -> None:
-        """Cut what is left of a `drain` with its next look."""
+    def stop_now(self) -> None:
+        """End a `drain` within `DRAIN_CHECK` seconds: interrupt what is still running."""
         self._drained_by = min(self._drained_by, self.reactor.seconds())

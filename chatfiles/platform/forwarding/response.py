@@ -1,5 +1,5 @@
 """
-A workspace's answer becomes the platform's (CONTRACT 6).
+Turns a workspace's response into the platform's response.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from chatfiles.streams.body_relay import BodyRelay
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
-#: Fields that mean something with some statuses only.
+#: Headers that mean something with some statuses only.
 _ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
-#: All that a 304 may say: caches take it for the answer that they have (RFC 9110, 15.4.5).
+#: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110, 15.4.5).
 _OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
-# A media type that is read alike by everybody: behind a comma browsers begin another one
+# A media type that all clients read in the same way: behind a comma, browsers begin another one
 # (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
 _MEDIA_TYPE = re.compile(
     rb"([a-z0-9.+-]+/[a-z0-9.+-]+)(?:[ \t]*;[ \t]*[a-z0-9-]+=(?:[\w.:-]+|\"[\w.:-]+\"))*",
     re.ASCII | re.IGNORECASE,
 )
-# What RFC 6266, 4.1, has; Chromium shows an error in place of a file with two of them, or one that
-# looks like two.
+# The grammar of RFC 6266, 4.1.  Chromium shows an error in place of a file whose response has two
+# such headers, or one that looks like two.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
 _DISPOSITION = re.compile(
@@ -43,10 +43,10 @@ _DISPOSITION = re.compile(
 
 def require_provable(request: Request, response: IResponse) -> None:
     """
-    See that the caller will be able to tell a whole file from a cut one.  HTTP/1.0 knows no chunks,
-    and a body that only ends by closing proves nothing (CONTRACT 6.3).
+    Make sure that the client can tell a complete file from an interrupted one.  HTTP/1.0 has no
+    chunks, and a body that ends when the connection closes may be incomplete (RFC 9112, 8).
 
-    :raise VersionNotSupported: 505, the workspace chunks its answer and the caller cannot.
+    :raise VersionNotSupported: 505, the workspace sends chunks and the client speaks HTTP/1.0.
     """
     is_file = response.code in (200, 206) and request.method != b"HEAD"
     if is_file and response.length is UNKNOWN_LENGTH and request.clientproto == b"HTTP/1.0":
@@ -59,12 +59,12 @@ def require_provable(request: Request, response: IResponse) -> None:
 
 def copy_headers(request: Request, response: IResponse) -> None:
     """
-    Relay the status and the fields that may pass (CONTRACT 6.6).
+    Relay the status and the headers that are allowed.
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
-    # Twisted keeps the length of a body apart from the fields.  It comes first: curl does not
-    # notice that a head was cut, but then it misses the body.
+    # Twisted keeps Content-Length apart from the other headers.  It comes first: curl does not notice
+    # that a head was interrupted, but then it notices that the body is missing.
     if (
         response.length is not UNKNOWN_LENGTH
         and request.method != b"HEAD"
@@ -79,12 +79,12 @@ def copy_headers(request: Request, response: IResponse) -> None:
 
 def sanitize_headers(request: Request, name: bytes | None, inline: bool = False) -> None:
     """
-    A workspace belongs to its owner: what it says must not make a browser run anything in the name
-    of the platform.
+    Set the headers that decide what a browser does with the response.  A workspace belongs to its
+    owner: its response must not make a browser run anything in the origin of the platform.
 
-    :param name: what the file is offered as, should the workspace have said nothing usable;
-        ``None`` when the answer is no file.
-    :param inline: whether the caller asked for viewing.
+    :param name: the file name to offer if the workspace has sent no valid one; ``None`` if the
+        response is no file.
+    :param inline: whether the client asked to view the file.
     """
     fields = request.fields
     media_type = fields.get(b"Content-Type", b"application/octet-stream")
@@ -99,7 +99,7 @@ def sanitize_headers(request: Request, name: bytes | None, inline: bool = False)
             fields[b"Content-Disposition"] = file_headers.content_disposition(name, inline=shown)
     kept = request.code in (200, 206, 304)
     fields[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
-    if request.code == 304:  # more would change what the caller has of the answer before
+    if request.code == 304:  # more would change the client's stored response
         return
     fields[b"X-Content-Type-Options"] = b"nosniff"
     fields[b"Content-Security-Policy"] = (
@@ -111,10 +111,10 @@ async def relay_body(
     request: Request, response: IResponse, clock: IReactorTime, idle_timeout: float
 ) -> None:
     """
-    Pass the body on as fast as the caller takes it.
+    Send the body as fast as the client takes it.
 
-    :param idle_timeout: seconds without progress, on either side, after which it is cut; a proxy
-        that is trusted may need longer.
+    :param idle_timeout: seconds without progress, on either side, after which the transfer is
+        aborted; a trusted proxy has longer.
     :raise UpstreamInterrupted: the workspace did not send all of it.
     """
     request.write(b"")  # the head
@@ -132,7 +132,10 @@ async def relay_body(
 
 
 def _expected(response: IResponse) -> int | None:
-    """:return: the bytes of the body, if they are announced: of a part in chunks, by its range."""
+    """
+    :return: bytes of the body; for a part that is sent in chunks, by its ``Content-Range``; ``None``
+        if nothing announces them.
+    """
     if response.length is not UNKNOWN_LENGTH:
         return int(response.length)
     part = part_of(response)

@@ -34,7 +34,7 @@ __all__ = ["FileRead", "WorkspaceContext"]
 
 Query = dict[bytes, list[bytes]]
 
-#: Files up to this many bytes are read where they are opened, and sent with their head.
+#: Bytes of the largest file that is read where it is opened, and sent together with its head.
 SMALL_FILE = 64 * 1024
 
 
@@ -47,7 +47,7 @@ class WorkspaceContext:
     :param threads: for calls that may block.
     :param idle_timeout: seconds without progress after which a transfer is cut.
     :param now_ns: the time of day in nanoseconds, for validators.
-    :param tail: see `chatfiles.streams.file_sender.send_file`.
+    :param tail: see `chatfiles.streams.file_sender.file_sender`.
     """
 
     store: IFileStore
@@ -61,14 +61,14 @@ class WorkspaceContext:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The file that a request names, and its content where that is small."""
+    """The file that a request names, and its content if that is small."""
 
     file: OpenFile
     content: bytes | None
 
 
 class FileRead(Endpoint):
-    """``GET /internal/file/read?path=`` (CONTRACT 5 and 6)."""
+    """``GET /internal/file/read?path=``."""
 
     operation = "read"
 
@@ -77,7 +77,7 @@ class FileRead(Endpoint):
         self._context = context
 
     async def render_GET(self, request: Request) -> JSONResponse | None:
-        """Serve the file, or the part of it that was asked for."""
+        """Send the file, or the part of it that was requested."""
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)
         context, file = self._context, found.file
@@ -111,7 +111,7 @@ class FileRead(Endpoint):
         return None
 
     async def _found(self, presented: str | None, query: Query) -> _Found:
-        """:return: what the request names, without a thread where the kernel has it in memory."""
+        """:return: what the request names; without a thread if the kernel has it in memory."""
         with suppress(WouldWait):
             return self._find(presented, query, at_once=True)
         return await self._context.threads.run_or_discard(
@@ -125,7 +125,7 @@ class FileRead(Endpoint):
             self._context.threads.run(file.close).addErrback(lambda _: None)
 
     def _find(self, presented: str | None, query: Query, *, at_once: bool = False) -> _Found:
-        """Judge the caller, then the path, then open."""
+        """Check the secret, then the path, then open the file."""
         context = self._context
         require_secret(context.secret, presented, at_once=at_once)
         path = check_form(query.get(b"path", []))
@@ -160,7 +160,8 @@ class FileRead(Endpoint):
 def _small_content(file: OpenFile, flags: int) -> bytes | None:
     """
     :param flags: of ``preadv2``.
-    :return: the whole of a small file as of one version; ``None`` if it must be sent with care.
+    :return: all bytes of a small file, of one version; ``None`` if it has to be sent with a
+        `FileSource`.
     """
     size = file.facts.size
     if size > SMALL_FILE:
@@ -172,11 +173,11 @@ def _small_content(file: OpenFile, flags: int) -> bytes | None:
         if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
             return None
         raise ReadFailed from error
-    # Shorter, or of another time: it is being written.
+    # If it is shorter, or has another time, it is being written.
     whole = count == size and FileFacts.of(os.fstat(file.fd)) == file.facts
     return bytes(content) if whole else None
 
 
 def _unsatisfiable(request: Request, fields: Fields) -> JSONResponse:
-    answer = error_response(RangeNotSatisfiable(), request.request_id)
-    return JSONResponse(answer.status, answer.body, (*answer.fields, *fields))
+    response = error_response(RangeNotSatisfiable(), request.request_id)
+    return JSONResponse(response.status, response.body, (*response.fields, *fields))

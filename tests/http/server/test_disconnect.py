@@ -23,7 +23,7 @@ from chatfiles.http.server.disconnect import LOOK, DisconnectWatch
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import ClientDisconnected
 from chatfiles.streams import peer_state
-from chatfiles.streams.peer_state import HangUp, hang_up, unread, unread_tail
+from chatfiles.streams.peer_state import PeerState, peer_state, unread, unread_tail
 from tests.http.server.test_request_body import Receiver
 from tests.platform.upstream.test_dialer import make_certificate
 from tests.support.loopback import Loopback, reset_on_close, until
@@ -68,10 +68,10 @@ class HeldBack(TestCase):
         else:
             self.caller.socket.shutdown(socket.SHUT_WR)
 
-    async def noticed(self, how: HangUp) -> None:
+    async def noticed(self, how: PeerState) -> None:
         """Wait until the kernel knows; the site has not looked by then."""
         transport = self.caller.transport
-        await until(reactor, lambda: hang_up(transport) is how)
+        await until(reactor, lambda: peer_state(transport) is how)
         self.assertEqual(len(self.caller.site.channels), 1)
 
     async def assert_given_up(self) -> None:
@@ -104,12 +104,12 @@ class LeavingTests(HeldBack):
 
     async def test_eager(self) -> None:
         """One that has sent more ahead than it may is not read from, whatever it does."""
-        for how in (HangUp.RESET, HangUp.ENDED):
+        for how in (PeerState.RESET, PeerState.HALF_CLOSED):
             self.start(ends_with_caller=True)
             await self.caller.send(get(b"/p") + get(b"/next") * (2 * EAGER_BYTES // 20))
             await until(reactor, lambda: self.held.requests)
             await until(reactor, lambda: self.caller.transport not in reactor.getReaders())
-            self.leave("RST" if how is HangUp.RESET else "FIN")
+            self.leave("RST" if how is PeerState.RESET else "FIN")
             await self.noticed(how)
             self.caller.clock.advance(LOOK)
             await until(reactor, lambda: not self.caller.site.channels)
@@ -124,7 +124,7 @@ class LeavingTests(HeldBack):
                 self.start(*lines)
                 await self.send(b"7fffffff\r\n" + BODY[:80_000], receiver=claimed)
                 self.leave("RST")
-                await self.noticed(HangUp.RESET)
+                await self.noticed(PeerState.RESET)
                 await self.assert_given_up()
                 self.assertEqual(self.receiver.end, [ClientDisconnected] if claimed else [])
 
@@ -136,7 +136,7 @@ class LeavingTests(HeldBack):
                     self.start(*lines)
                     await self.send(b"186a0\r\n" + BODY[: sent - 7], receiver=True)
                     self.leave(how)
-                    await self.noticed(HangUp.ENDED)
+                    await self.noticed(PeerState.HALF_CLOSED)
                     await self.assert_given_up()
 
     async def test_others_work_for_it(self) -> None:
@@ -144,7 +144,7 @@ class LeavingTests(HeldBack):
         self.start(b"Content-Length: %d" % SIZE, ends_with_caller=True)
         await self.send(BODY)
         self.leave("FIN")
-        await self.noticed(HangUp.ENDED)
+        await self.noticed(PeerState.HALF_CLOSED)
         await self.assert_given_up()
 
     async def test_when_held_back_later(self) -> None:
@@ -158,7 +158,7 @@ class LeavingTests(HeldBack):
         await self.caller.send(BODY[70_000:90_000])
         await until(reactor, lambda: self.body.paused)
         self.leave("RST")
-        await self.noticed(HangUp.RESET)
+        await self.noticed(PeerState.RESET)
         await self.assert_given_up()
 
 
@@ -191,7 +191,7 @@ class StayingTests(HeldBack):
                 self.start(*lines)
                 await self.send(data, receiver=claimed)
                 self.leave("shutdown")
-                await self.noticed(HangUp.ENDED)
+                await self.noticed(PeerState.HALF_CLOSED)
                 await self.assert_goes_on()
 
     async def test_costs_nothing(self) -> None:
@@ -214,10 +214,10 @@ class AwaitedTests(HeldBack):
         await until(reactor, lambda: self.held.requests and self.body.complete)
         return self.held.requests[0]
 
-    def notice(self, how: HangUp) -> None:
+    def notice(self, how: PeerState) -> None:
         """Wait until the kernel knows, without a turn of the reactor."""
         transport = self.caller.transport
-        while hang_up(transport) is not how:
+        while peer_state(transport) is not how:
             pass
 
     async def test_waits(self) -> None:
@@ -225,7 +225,7 @@ class AwaitedTests(HeldBack):
         request = await self.complete()
         self.assertTrue(request.is_awaited())
         self.caller.socket.shutdown(socket.SHUT_WR)
-        self.notice(HangUp.ENDED)
+        self.notice(PeerState.HALF_CLOSED)
         self.assertTrue(request.is_awaited())
         self.held.answer()
         await self.caller.read_to_end()
@@ -236,7 +236,7 @@ class AwaitedTests(HeldBack):
         for how, ends_with_caller in (("RST", False), ("RST", True), ("FIN", True)):
             request = await self.complete(ends_with_caller=ends_with_caller)
             self.leave(how)
-            self.notice(HangUp.RESET if how == "RST" else HangUp.ENDED)
+            self.notice(PeerState.RESET if how == "RST" else PeerState.HALF_CLOSED)
             self.assertFalse(request.is_awaited())
             self.assertFalse(request.is_awaited())
             self.assertEqual(request.outcome, "client_left")
@@ -284,7 +284,7 @@ class TLSTests(HeldBack):
             await self.secure()
             await self.send(BODY[:80_000], receiver=True)
             self.leave(how)
-            await self.noticed(HangUp.RESET if how == "RST" else HangUp.ENDED)
+            await self.noticed(PeerState.RESET if how == "RST" else PeerState.HALF_CLOSED)
             await self.assert_given_up()
 
     async def test_waits(self) -> None:
@@ -399,35 +399,35 @@ class KernelTests(SynchronousTestCase):
         while unread(transport) < octets:
             pass
 
-    def test_hang_up(self) -> None:
+    def test_peer_state(self) -> None:
         """An end is taken for a reset, or the other way round."""
         for family in ("unix", "tcp"):
             for unread_too in (False, True):
                 transport, other = self.pair(family)
-                self.assertIs(hang_up(transport), HangUp.NOT)
+                self.assertIs(peer_state(transport), PeerState.CONNECTED)
                 if unread_too:
                     other.sendall(b"x" * 1000)
                     self.wait(transport, 1000)
-                    self.assertIs(hang_up(transport), HangUp.NOT)
+                    self.assertIs(peer_state(transport), PeerState.CONNECTED)
                 other.shutdown(socket.SHUT_WR)
-                while hang_up(transport) is HangUp.NOT:
+                while peer_state(transport) is PeerState.CONNECTED:
                     pass
-                self.assertIs(hang_up(transport), HangUp.ENDED)
+                self.assertIs(peer_state(transport), PeerState.HALF_CLOSED)
                 self.assertEqual(unread(transport), 1000 * unread_too)
         transport, other = self.pair("tcp")
         reset_on_close(other)
         other.close()
-        while hang_up(transport) is HangUp.NOT:
+        while peer_state(transport) is PeerState.CONNECTED:
             pass
-        self.assertIs(hang_up(transport), HangUp.RESET)
+        self.assertIs(peer_state(transport), PeerState.RESET)
 
     def test_no_socket(self) -> None:
         """A transport in memory, or one that is closed, is an error."""
-        self.assertIs(hang_up(StringTransport()), HangUp.NOT)
+        self.assertIs(peer_state(StringTransport()), PeerState.CONNECTED)
         self.assertEqual((unread(StringTransport()), unread_tail(StringTransport())), (0, None))
         transport, _ = self.pair("tcp")
         transport.getHandle().close()
-        self.assertIs(hang_up(transport), HangUp.NOT)
+        self.assertIs(peer_state(transport), PeerState.CONNECTED)
 
     def test_tail(self) -> None:
         """The end of what is unread is another, or takes as much memory as all of it."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.http.server.request import KEEP_ALIVE_DRAIN
-from chatfiles.streams.peer_state import HangUp, hang_up
+from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.streams.stall_timeout import unsent
 from tests.support.loopback import Loopback, more_than, reset_on_close, until
 from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
@@ -132,7 +132,7 @@ class SocketTests(TestCase):
         await caller.flood(1 << 26)
         reset_on_close(caller.socket)
         caller.socket.close()
-        await until(reactor, lambda: hang_up(caller.transport) is HangUp.RESET)
+        await until(reactor, lambda: peer_state(caller.transport) is PeerState.RESET)
         self.assertTrue(unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS)
         await until(reactor, lambda: not caller.site.channels)

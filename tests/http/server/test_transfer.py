@@ -1,0 +1,180 @@
+"""
+Transfers: one end, whatever comes first, and nothing left behind it.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.http.server.transfer import TRANSITIONS, Event, Outcome, State, Transfer
+from chatfiles.streams.outcome import ClientLeft
+
+FINAL = {State.COMPLETE, State.ABORTED}
+
+
+class Quiet:
+    """A sender that has sent all."""
+
+    sent = 0
+
+    def stop(self) -> None:
+        pass
+
+
+class Recorded:
+    """A request, a sender and a file, which note what is done with them."""
+
+    relayed = False
+
+    def __init__(self) -> None:
+        self.channel: Any = self
+        self.transport = StringTransport()
+        self.ended: list[tuple[State, str]] = []
+        self.sent = 7
+        self.stops = self.closed = 0
+        self.clock = Clock()
+        self.transfer = Transfer(self)
+
+    def abort(self, outcome: str) -> None:
+        self.transfer.abort(outcome)
+
+    def transfer_ended(self) -> None:
+        self.ended.append((self.transfer.state, self.transfer.outcome))
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.transfer.abort("too_late")  # as the handler of a sender that was stopped would
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def streaming(self) -> Transfer:
+        """:return: the transfer, with everything that it may own."""
+        self.transfer.own(self.close)
+        self.transfer.head_sent()
+        self.transfer.begin_body(self)
+        self.transfer.watch(self.clock, 8.0, lambda: 0, Outcome.UPSTREAM_STALLED)
+        self.transfer.watch_client(self.clock, 8.0, lambda taken: taken)
+        return self.transfer
+
+    def happen(self, event: Event) -> None:
+        """Make *event* happen."""
+        transfer = self.transfer
+        match event:
+            case Event.HEAD:
+                transfer.head_sent()
+            case Event.BODY:
+                try:
+                    transfer.begin_body(Quiet())
+                except ClientLeft:
+                    pass
+            case Event.PAUSE | Event.RESUME:
+                transfer.set_backpressure(event is Event.PAUSE)
+            case Event.LAST_BYTE:
+                transfer.last_byte()
+            case Event.FINISH:
+                transfer.finish()
+            case Event.ABORT:
+                transfer.abort(Outcome.SHUTDOWN)
+
+
+class TableTests(SynchronousTestCase):
+    """The table is what the code does."""
+
+    def test_every_event_in_every_state(self) -> None:
+        """The documentation would show another machine than the one that runs."""
+        table = {(state, event): then for state, event, then in TRANSITIONS}
+        self.assertEqual(len(table), len(TRANSITIONS))
+        for state, event in product(State, Event):
+            recorded = Recorded()
+            recorded.transfer.state = state
+            recorded.happen(event)
+            self.assertIs(recorded.transfer.state, table.get((state, event), state), (state, event))
+
+    def test_final(self) -> None:
+        """Something could happen behind the end; or there could be a state without an end."""
+        leaves = {state for state, _, then in TRANSITIONS if state is not then}
+        self.assertEqual(set(State) - leaves, FINAL)
+        for state in leaves:
+            self.assertIn((state, Event.ABORT, State.ABORTED), TRANSITIONS)
+
+    @given(st.lists(st.sampled_from(Event)))
+    def test_one_end(self, events: list[Event]) -> None:
+        """An end would be told twice, or never; or a file be left open, or closed twice."""
+        recorded = Recorded()
+        recorded.transfer.own(recorded.close)
+        for event in events:
+            recorded.happen(event)
+            state = recorded.transfer.state
+            self.assertEqual(len(recorded.ended), state in FINAL)
+            self.assertEqual(recorded.closed, state in {*FINAL, State.SENT})
+        recorded.happen(Event.ABORT)
+        self.assertEqual((len(recorded.ended), recorded.closed), (1, 1))
+
+
+class TransferTests(SynchronousTestCase):
+    """What a transfer owns."""
+
+    def assert_released(self, recorded: Recorded) -> None:
+        self.assertEqual((recorded.stops, recorded.closed), (1, 1))
+        self.assertEqual(recorded.clock.getDelayedCalls(), [])
+        self.assertEqual(recorded.transfer.sent, 7)
+
+    def test_complete(self) -> None:
+        """A timer, or the file, would outlive what it is for; or the end be told too early."""
+        recorded = Recorded()
+        transfer = recorded.streaming()
+        self.assertEqual(len(recorded.clock.getDelayedCalls()), 2)
+        recorded.stop = lambda: setattr(recorded, "stops", 1)  # type: ignore[method-assign]
+        transfer.last_byte()
+        self.assert_released(recorded)
+        self.assertEqual(recorded.ended, [])
+        transfer.finish()
+        self.assertEqual(recorded.ended, [(State.COMPLETE, "complete")])
+
+    def test_aborted(self) -> None:
+        """What is stopped ends its handler, which would be taken for the reason of the end."""
+        recorded = Recorded()
+        recorded.streaming().abort(Outcome.SHUTDOWN)
+        self.assert_released(recorded)
+        self.assertEqual(recorded.ended, [(State.ABORTED, "shutdown")])
+
+    def test_stalled(self) -> None:
+        """A transfer that makes no progress would never end."""
+        for which, outcome in (("watch", "upstream_stalled"), ("watch_client", "client_stalled")):
+            recorded = Recorded()
+            transfer = recorded.streaming()
+            keep = 0 if which == "watch" else 1
+            transfer._timers[1 - keep].stop()
+            for _ in range(8):
+                self.assertEqual(recorded.ended, [])
+                recorded.clock.advance(1.0)
+            self.assertEqual(recorded.ended, [(State.ABORTED, outcome)])
+            self.assert_released(recorded)
+
+    def test_refused(self) -> None:
+        """A refusal would count as a success, or be blamed on a client that leaves later."""
+        recorded = Recorded()
+        recorded.transfer.refuse("not_found")
+        for event in (Event.HEAD, Event.LAST_BYTE, Event.FINISH, Event.ABORT):
+            recorded.happen(event)
+        self.assertEqual(recorded.ended, [(State.COMPLETE, "not_found")])
+
+    def test_too_late(self) -> None:
+        """What is opened for a client that has left meanwhile would stay open, or be sent."""
+        recorded = Recorded()
+        recorded.transfer.abort(Outcome.CLIENT_LEFT)
+        self.assertRaises(ClientLeft, recorded.transfer.own, recorded.close)
+        self.assertRaises(ClientLeft, recorded.transfer.begin_body, recorded)
+        recorded.transfer.watch(recorded.clock, 8.0, lambda: 0, Outcome.UPSTREAM_STALLED)
+        recorded.transfer.watch_client(recorded.clock, 8.0, lambda taken: taken)
+        self.assertEqual((recorded.closed, recorded.stops), (1, 1))
+        self.assertEqual(recorded.clock.getDelayedCalls(), [])
+        self.assertEqual(len(recorded.ended), 1)
