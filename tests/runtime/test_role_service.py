@@ -17,7 +17,7 @@ from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, readBody
 
-from chatfiles.http.server.site import DRAIN_LOOK, Site
+from chatfiles.http.server.site import DRAIN_CHECK, Site
 from chatfiles.runtime.role_service import Listener, RoleService
 from tests.support.memory_client import Caller, Echo, Held, get
 
@@ -144,8 +144,8 @@ class StopTests(ServiceCase):
         root: Any = self.site.resource
         root.answer()
         caller.settle()
-        caller.advance(DRAIN_LOOK)
-        caller.advance(DRAIN_LOOK)
+        caller.advance(DRAIN_CHECK)
+        caller.advance(DRAIN_CHECK)
         self.successResultOf(stopped)
         self.assertEqual(self.story[2:], ["after 1", "after 2"])
         self.assertEqual((caller.answer().status, caller.wire.aborted), (200, False))
@@ -167,7 +167,7 @@ class StopTests(ServiceCase):
         self.assertTrue(caller.lost)
         idle.advance(0.1)
         self.assertEqual((self.story, idle.lost), (["stop listening"], True))
-        self.clock.advance(DRAIN_LOOK)
+        self.clock.advance(DRAIN_CHECK)
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -214,7 +214,7 @@ class StopTests(ServiceCase):
             self.assertFalse(caller.lost)
             service.stop_now()
             for _ in range(2):
-                caller.advance(DRAIN_LOOK)
+                caller.advance(DRAIN_CHECK)
             self.successResultOf(stopped)
             self.assertTrue(caller.wire.aborted)
             self.assertEqual(

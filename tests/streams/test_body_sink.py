@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, NotWanted, SinkFeeder
+from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, ClientLeft, SinkFeeder
 
 
 class SinkError(Exception):
@@ -228,7 +228,7 @@ class FeederTests(SynchronousTestCase):
         self.threads.step()
         self.assertEqual(self.results, [])
         self.threads.step()
-        self.assertIsInstance(self.failure(), NotWanted)
+        self.assertIsInstance(self.failure(), ClientLeft)
         self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], False))
 
     def test_refusal_only_when_closed(self) -> None:

@@ -97,6 +97,7 @@ class Request(server.Request):
         self.body.fail(ClientDisconnected())
         if self._serving is not None:
             self._serving.cancel()
+        self.transfer.connection_lost()
 
     # -- for the resources
 

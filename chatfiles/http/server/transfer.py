@@ -63,6 +63,7 @@ TRANSITIONS: Final[tuple[tuple[State, Event, State], ...]] = (
     (State.SENT, Event.ABORT, State.ABORTED),
 )
 
+_FINAL: Final = frozenset({State.COMPLETE, State.ABORTED})
 _NEXT: Final[dict[State, dict[Event, State]]] = {state: {} for state in State}
 for _state, _event, _next in TRANSITIONS:
     _NEXT[_state][_event] = _next
@@ -95,8 +96,8 @@ class Transfer:
     It stops its timers and its sender and closes its file when the last byte was written, or when
     it is aborted, whichever comes first.
 
-    :param request: its ``transfer_ended`` is called once, when the transfer is `State.COMPLETE` or
-        `State.ABORTED`.
+    :param request: its ``transfer_ended`` is called once: when the transfer is `State.COMPLETE`, or
+        when the connection of a transfer that is `State.ABORTED` is gone.
     :ivar state: where the transfer is.
     :ivar outcome: how it ended: an `Outcome`, or the error code of a refused request; empty before
         that is known.
@@ -123,7 +124,7 @@ class Transfer:
         :param close: is called once; now, if the transfer has ended.
         :raise ClientLeft: the transfer has ended.
         """
-        if self._request is None:
+        if self.state in _FINAL:
             close()
             raise ClientLeft
         self._close = close
@@ -155,7 +156,7 @@ class Transfer:
         :param patience: see `StallTimeout`.
         """
         request = self._request
-        if request is not None:
+        if request is not None and self.state not in _FINAL:
             timer = StallTimeout(clock, timeout, progress, lambda: request.abort(outcome), patience)
             self._timers += (timer,)
 
@@ -211,7 +212,11 @@ class Transfer:
         if self._advance(Event.ABORT):
             self.outcome = self.outcome or outcome
             self._release()
-            self._tell_end()
+
+    def connection_lost(self) -> None:
+        """The connection is gone: a transfer that is not complete has ended."""
+        self.abort(Outcome.CLIENT_LEFT)
+        self._tell_end()
 
     def _advance(self, event: Event) -> bool:
         """:return: whether *event* means anything in this state."""

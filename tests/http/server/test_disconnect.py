@@ -22,7 +22,7 @@ from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.disconnect import LOOK, DisconnectWatch
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import ClientDisconnected
-from chatfiles.streams import peer_state
+from chatfiles.streams import peer_state as peer_state_module
 from chatfiles.streams.peer_state import PeerState, peer_state, unread, unread_tail
 from tests.http.server.test_request_body import Receiver
 from tests.platform.upstream.test_dialer import make_certificate
@@ -431,7 +431,7 @@ class KernelTests(SynchronousTestCase):
 
     def test_tail(self) -> None:
         """The end of what is unread is another, or takes as much memory as all of it."""
-        self.patch(peer_state, "TAIL", 1000)
+        self.patch(peer_state_module, "TAIL", 1000)
         data = bytes(range(256)) * 100
         for family in ("unix", "tcp"):
             for size in (0, 1, 999, 1000, 1001, 1999, 2000, 2001, 20_500):
@@ -444,7 +444,7 @@ class KernelTests(SynchronousTestCase):
 
     def test_too_much(self) -> None:
         """More than can be looked at is looked at in part."""
-        self.patch(peer_state, "TAIL", 1)
+        self.patch(peer_state_module, "TAIL", 1)
         transport, other = self.pair("tcp")
         other.sendall(b"x" * 2000)
         self.wait(transport, 2000)

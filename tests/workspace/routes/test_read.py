@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
@@ -38,34 +38,36 @@ MANY = 30
 
 class _SlowDisk:
     """
-    Spies on what threads read, and holds their first read until told.
+    Holds the first read in a thread that would wait for a disk, and spies on what follows.
 
-    :ivar numbers: of the descriptors that threads have read from.
-    :ivar inodes: of the files that these numbers meant at that moment.
+    :param path: of the file whose reads are held.
+    :ivar number: the descriptor that the thread reads from.
+    :ivar inodes: of the files that this number meant at each use by a thread.
     """
 
-    def __init__(self, case: TestCase) -> None:
-        self.numbers: set[int] = set()
+    def __init__(self, case: TestCase, path: bytes) -> None:
+        self.inode = os.stat(path).st_ino
+        self.number = -1
         self.inodes: set[int] = set()
         self.begun = threading.Event()
         self.go = threading.Event()
         case.addCleanup(self.go.set)
         self._fstat = os.fstat
-        case.patch(os, "preadv", self._spied(os.preadv))
-        case.patch(os, "pread", self._spied(os.pread))
-        case.patch(os, "fstat", self._spied(os.fstat))
+        for name in ("preadv", "pread", "fstat"):
+            case.patch(os, name, self._spied(name, getattr(os, name)))
 
-    def _spied(self, function: Any) -> Any:
+    def _spied(self, name: str, function: Any) -> Any:
         def call(fd: int, *arguments: Any) -> Any:
-            if isInIOThread() or not threading.current_thread().name.startswith("PoolThread-slow"):
-                if arguments and arguments[-1] == os.RWF_NOWAIT:
-                    raise BlockingIOError  # nothing is in memory
+            may_wait = name == "pread" or (name == "preadv" and os.RWF_NOWAIT not in arguments)
+            if isInIOThread():
+                if name == "preadv" and not may_wait and self._fstat(fd).st_ino == self.inode:
+                    raise BlockingIOError  # nothing of the file is in memory
                 return function(fd, *arguments)
-            if function is not self._fstat:
+            if may_wait and self.number < 0 and self._fstat(fd).st_ino == self.inode:
+                self.number = fd
                 self.begun.set()
                 self.go.wait()
-            if self.begun.is_set():
-                self.numbers.add(fd)
+            if fd == self.number:
                 self.inodes.add(self._fstat(fd).st_ino)
             return function(fd, *arguments)
 
@@ -109,21 +111,20 @@ class DescriptorTests(TestCase):
         return others
 
     async def leave_while_reading(self) -> None:
-        disk = _SlowDisk(self)
+        disk = _SlowDisk(self, self.top + b"/ws/large")
         await self.caller.send(REQUEST)
         await until(reactor, disk.begun.is_set)
         reset_on_close(self.caller.socket)
         self.caller.socket.close()
         await until(reactor, lambda: not self.caller.site.channels)
-        for _ in range(100):  # what is closed in a thread is closed by now
-            await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+        for _ in range(3):  # a close in a thread was asked for before these
+            await self.threads.run(int)
         others = self.open_others()
         disk.go.set()
         await self.threads.settled()
-        self.assertEqual(disk.inodes, {os.stat(self.top + b"/ws/large").st_ino})
-        (number,) = disk.numbers
-        self.assertNotIn(number, others)
-        self.assertRaises(OSError, os.fstat, number)  # it is closed in the end
+        self.assertEqual(disk.inodes, {disk.inode})
+        self.assertNotIn(disk.number, others)
+        self.assertRaises(OSError, os.fstat, disk.number)  # it is closed in the end
         self.assertEqual(self.caller.site.running, 0)
 
     async def test_warming(self) -> None:
