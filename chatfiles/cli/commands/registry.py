@@ -110,7 +110,6 @@ def _visit(database: str, *, change: bool) -> SchemaState:
 
     try:
         if database.startswith(POSTGRES_SCHEMES):
-            maintenance.check_extra()
             return _run(
                 lambda reactor: maintenance.visit_postgres(database, reactor, change=change)
             )

@@ -21,7 +21,7 @@ from chatfiles.platform.registry.sqlite.file import DatabaseFile
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.statements import SQLITE
 
-__all__ = ["SchemaState", "SchemaTooNew", "check_extra", "visit_postgres", "visit_sqlite"]
+__all__ = ["SchemaState", "SchemaTooNew", "visit_postgres", "visit_sqlite"]
 
 #: Seconds to wait for another process's lock, and for a connection.
 LOCK_TIMEOUT = 10.0
