@@ -63,7 +63,8 @@ class Channel(Protocol):
         transport = self._transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._network: Any = transport if IPushProducer.providedBy(transport) else _Unpausable()
+        has_back_pressure = IPushProducer.providedBy(transport)
+        self._network: Any = transport if has_back_pressure else _Unpausable()
         self._network.registerProducer(self, True)
         self._peer_address: IAddress = transport.getPeer()
         self._own_address: IAddress = transport.getHost()

@@ -73,7 +73,9 @@ class UpstreamResponse:
         if self._protocol is not None:
             raise RuntimeError("the body is being delivered already")
         self._protocol = protocol
-        protocol.makeConnection(self)
+        # As in Twisted's own client, the protocol gets a producer, which is less than a transport.
+        transport: Any = self
+        protocol.makeConnection(transport)
         waiting, self._waiting = self._waiting, []
         for data in waiting:
             protocol.dataReceived(data)
