@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.testing import ScriptedServer, ServerConnection, respond
+from chatfiles.testing.broken_upstreams import Then
 
 REQUEST = (
     b"POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX-Twice: 1\r\nX-Twice: 2\r\n\r\nabc"
@@ -55,7 +56,8 @@ class ScriptedServerTests(SynchronousTestCase):
 
     def test_respond(self) -> None:
         """Each end looks to the client as its name says."""
-        for then in ("close", "half"):
+        endings: list[Then] = ["close", "half"]
+        for then in endings:
             with ScriptedServer(respond(b"cut", then)) as server:
                 sock = self.connect(server)
                 sock.sendall(REQUEST)
@@ -65,7 +67,8 @@ class ScriptedServerTests(SynchronousTestCase):
             sock = self.connect(server)
             sock.sendall(REQUEST)
             self.assertRaises(ConnectionResetError, sock.recv, 1)
-        for then, expected in (("hang", b"1"), ("keep", b"11")):
+        read: list[tuple[Then, bytes]] = [("hang", b"1"), ("keep", b"11")]
+        for then, expected in read:
             with ScriptedServer(respond(b"1", then)) as server:
                 sock = self.connect(server)
                 without_body = REQUEST.replace(b"abc", b"").replace(b"h: 3", b"h: 0")

@@ -283,8 +283,9 @@ class WorkspaceConnection(Protocol):
             bytes is not used again.
         """
         request, head = self._request, self._head
-        reusable = request is not None and request.persistent and head is not None
-        if reusable and head.persistent and not rest and self.state is State.BODY:
+        wants_more = request is not None and request.persistent
+        allows_more = head is not None and head.persistent
+        if wants_more and allows_more and not rest and self.state is State.BODY:
             self._move(Event.END)
             self.resumeProducing()  # otherwise the end of an idle connection is not noticed
             self._stop_large_reads()
