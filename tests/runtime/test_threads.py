@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -140,7 +141,7 @@ class ThreadsTests(TestCase):
         self.addCleanup(threads.stop)
         go = threading.Event()
         self.addCleanup(go.set)
-        calls = [threads.run(go.wait, owner="hangs") for _ in range(3)]
+        calls: list[Deferred[Any]] = [threads.run(go.wait, owner="hangs") for _ in range(3)]
         self.failureResultOf(threads.run(int, owner="hangs"), Unavailable)
         calls.append(threads.run(int, owner="hangs", refusable=False))
         go.set()

@@ -169,7 +169,7 @@ class TimeTests(SynchronousTestCase):
             for module in (connection, lingering_close):
                 self.patch(module, "unsent", lambda transport: 1)
             self.patch(lingering_close, "acknowledged", lambda transport: lambda: taken[0])  # noqa: B023
-            caller = Caller(Echo(), is_relayed=lambda peer, relayed=relayed: relayed)  # type: ignore[misc]
+            caller = Caller(Echo(), is_relayed=lambda peer, relayed=relayed: relayed)
             caller.send(get(b"/p"))
             caller.advance(IDLE_TIMEOUT)  # the first look; from now on it counts
             for _ in range(3):

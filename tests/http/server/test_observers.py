@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 
 from chatfiles.errors import Forbidden
 from chatfiles.http.server.access_log import AccessLog
-from chatfiles.http.server.endpoint import Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.transfer import Outcome
@@ -149,7 +150,7 @@ class ObserverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.recorder = Recorder()
 
-    def caller(self, root: Endpoint) -> Caller:
+    def caller(self, root: Resource) -> Caller:
         return Caller(root, observers=[self.recorder], workspace="w1")
 
     def one_event(self, caller: Caller) -> Event:
