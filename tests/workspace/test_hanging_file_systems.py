@@ -48,7 +48,7 @@ class _Workspace(TestCase):
         )
         os.chmod(self.top + b"/configs/secret", 0o600)
         self.clock = Clock()
-        self.threads = Threads(reactor, "test", 2)  # type: ignore[arg-type]
+        self.threads = Threads(reactor, "test", 2)
         self.threads.start()
         self.addCleanup(self.threads.stop)
         secret = SecretFile(self.top + b"/configs/secret")

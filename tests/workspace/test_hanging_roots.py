@@ -18,6 +18,8 @@ from chatfiles.runtime.options import Options, WorkspaceSettings
 from chatfiles.runtime.role_service import RoleService
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import store as store_module
+from chatfiles.workspace.files.open_beneath import open_regular
+from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.service import workspace_service
 from tests.contract.file_store import build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until
@@ -69,7 +71,7 @@ class _Workspace(TestCase):
             self.trees.append(make(*contexts))
             return self.trees[0]
 
-        make = service_module.workspace_tree
+        make = workspace_tree
         self.patch(service_module, "workspace_tree", tree)
         options = Options({})
         top = os.fsdecode(self.top)
@@ -127,7 +129,6 @@ class HangsTests(_Workspace):
         """
         await self.start()
         self.assertEqual(await self.read("/home/small"), (200, b"far"))
-        open_regular = store_module.open_regular
 
         def opened(fd: int, segments: Any, *arguments: Any, **more: Any) -> Any:
             if segments == (b"hangs",):

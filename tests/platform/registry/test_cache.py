@@ -184,7 +184,7 @@ class BoundTests(CacheTestCase):
             else:
                 remembered.drop_workspace(None if owner is None else UUID(int=owner))
                 model = {k: o for k, o in model.items() if owner not in (None, o)}
-            self.assertEqual(list(remembered._answers), list(model))
+            self.assertEqual(list(remembered._values), list(model))
             owned = {k: o.int for o, keys in remembered._keys.items() for k in keys}
             self.assertEqual(owned, model)
             self.assertTrue(all(remembered._keys.values()))

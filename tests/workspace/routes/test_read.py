@@ -85,7 +85,7 @@ class DescriptorTests(TestCase):
         )
         os.chmod(self.top + b"/configs/secret", 0o600)
         self.clock = Clock()
-        self.threads = Threads(reactor, "slow", 3)  # type: ignore[arg-type]
+        self.threads = Threads(reactor, "slow", 3)
         self.threads.start()
         self.addCleanup(self.threads.stop)
         self.addCleanup(self.threads.settled)

@@ -82,7 +82,7 @@ class PoolTests(SynchronousTestCase):
         """Let the oldest work end."""
         self.running.pop(0)[2].callback(result)
 
-    def fail(self, error: Exception, *, lost: bool = False) -> None:
+    def fail_work(self, error: Exception, *, lost: bool = False) -> None:
         """Let the oldest work fail."""
         connection, _, done = self.running.pop(0)
         connection.is_closed = lost
@@ -146,12 +146,12 @@ class PoolTests(SynchronousTestCase):
         """A read fails because its connection was lost, or is repeated for ever."""
         read, waiting = self.call(may_repeat=True), self.call()
         self.connected()
-        self.fail(psycopg2.OperationalError("lost"), lost=True)
+        self.fail_work(psycopg2.OperationalError("lost"), lost=True)
         self.connected()
         self.connected()
         self.assertNoResult(read)
         self.finish()
-        self.fail(psycopg2.OperationalError("lost again"), lost=True)
+        self.fail_work(psycopg2.OperationalError("lost again"), lost=True)
         self.assertEqual(self.successResultOf(waiting), "done")
         error = self.failureResultOf(read, RegistryUnavailable).value
         self.assertEqual(str(error.__cause__), "lost again")
@@ -164,7 +164,7 @@ class PoolTests(SynchronousTestCase):
         self.connected()
         others = [self.call() for _ in range(10)]
         self.refused()
-        self.fail(psycopg2.OperationalError("lost"), lost=True)
+        self.fail_work(psycopg2.OperationalError("lost"), lost=True)
         self.clock.advance(RETRY_DELAY)
         self.connected()
         self.finish()
@@ -179,7 +179,7 @@ class PoolTests(SynchronousTestCase):
         """A change is made twice because its connection was lost."""
         change = self.call()
         self.connected()
-        self.fail(psycopg2.OperationalError("lost"), lost=True)
+        self.fail_work(psycopg2.OperationalError("lost"), lost=True)
         self.failureResultOf(change, RegistryUnavailable)
         self.assertEqual(self.running, [])
         self.end()
@@ -192,7 +192,7 @@ class PoolTests(SynchronousTestCase):
         self.finish()
         self.assertEqual([self.successResultOf(call) for call in warm], ["done"] * 2)
         change = self.call()
-        self.fail(PostgresError("read-only", READ_ONLY))
+        self.fail_work(PostgresError("read-only", READ_ONLY))
         self.assertTrue(all(each.is_closed for each in idle))
         self.connected()
         self.finish()
@@ -227,7 +227,7 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual(texts, ["no answer within 2 s", "no connection within 2 s"])
         self.clock.advance(0)
         self.assertTrue(connection.is_closed)
-        self.fail(psycopg2.OperationalError("closed"), lost=True)
+        self.fail_work(psycopg2.OperationalError("closed"), lost=True)
         self.assertEqual(len(self.outcomes), 2)
         self.connected()
         self.end()
@@ -247,7 +247,7 @@ class PoolTests(SynchronousTestCase):
         self.assertFalse(connection.is_closed)
         self.clock.advance(0.1)
         self.assertTrue(connection.is_closed)
-        self.fail(psycopg2.OperationalError("closed"), lost=True)
+        self.fail_work(psycopg2.OperationalError("closed"), lost=True)
         self.assertEqual((self.running, self.outcomes), ([], []))
         self.refused()
         self.end()
@@ -256,7 +256,7 @@ class PoolTests(SynchronousTestCase):
         """A read is repeated though its client has left, or cannot be cancelled any more."""
         read = self.call(may_repeat=True)
         self.connected()
-        self.fail(psycopg2.OperationalError("lost"), lost=True)
+        self.fail_work(psycopg2.OperationalError("lost"), lost=True)
         read.cancel()
         self.failureResultOf(read, CancelledError)
         self.connected()

@@ -87,7 +87,7 @@ class ScaleTests(PostgresTestCase):
         page = {"id": ids[0], "age": "2026-01-02", "limit": 1001}
         table: tuple[tuple[str, Values], ...] = (
             (POSTGRES.workspace, {"id": ids[0]}),
-            (POSTGRES.workspace + POSTGRES.hold, {"id": ids[0]}),
+            (POSTGRES.workspace + POSTGRES.lock, {"id": ids[0]}),
             (POSTGRES.token, {"digest": some[0][1]}),
             (POSTGRES.tokens, {"workspace_id": ids[0]}),
             (POSTGRES.token_any, {"workspace_id": ids[0]}),
