@@ -1,7 +1,7 @@
 """
 chatfiles: the file plane between an agent platform and its workspaces.
 
-Two roles share this package.  The *platform* authenticates a caller, finds the workspace in a
+Two roles share this package.  The *platform* authenticates a client, finds the workspace in a
 registry and forwards over HTTP; the *workspace* runs beside the files and serves or stores them.
 Both are launched by ``twistd chatfiles``; people use the ``chatfiles`` console script.
 """

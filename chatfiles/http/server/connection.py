@@ -114,7 +114,7 @@ class ServerConnection(Channel):
     def readConnectionLost(self) -> None:
         """
         The client sends no more, or has left: TCP does not tell which.  A request that is complete
-        is served all the same (``printf … | nc -N``), unless it `ends_with_caller` and the client
+        is served all the same (``printf … | nc -N``), unless it `ends_with_client` and the client
         takes nothing.
         """
         self.peer_finished = True
@@ -257,7 +257,7 @@ class ServerConnection(Channel):
         """Reset the connection if its client has left, although nothing was read that says so."""
         request = self._request
         if request is not None and self._check.has_left(
-            request.body, ends_with_client=request.ends_with_caller, after_fin=self.peer_finished
+            request.body, ends_with_client=request.ends_with_client, after_fin=self.peer_finished
         ):
             self.cut("client_left")
 

@@ -193,11 +193,11 @@ class Endpoint(Resource):
 
     :cvar operation: the name of a request in the access log; requests with an empty one are not
         logged.
-    :cvar ends_with_caller: whether a request is cancelled when the client closes its sending side.
+    :cvar ends_with_client: whether a request is cancelled when the client closes its sending side.
     """
 
     operation = ""
-    ends_with_caller = False
+    ends_with_client = False
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """:return: the resource for a path that ``putChild`` has not added: always 404."""
@@ -210,7 +210,7 @@ class Endpoint(Resource):
         :return: the value that ``render`` of a resource has to return.
         """
         request.operation = request.operation or self.operation
-        request.ends_with_caller = self.ends_with_caller
+        request.ends_with_client = self.ends_with_client
         # Twisted's render_HEAD would call render_GET.  `Request` drops the body of such a response.
         method = "GET" if request.method == b"HEAD" else request.method.decode("ascii", "replace")
         handler = getattr(self, f"render_{method}", self._refuse_method)

@@ -38,7 +38,7 @@ class Request(server.Request):
     :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
-    :ivar ends_with_caller: whether it is cancelled when the client closes its sending side (FIN).
+    :ivar ends_with_client: whether it is cancelled when the client closes its sending side (FIN).
     :ivar via_proxy: whether an authenticated client declares that it is a proxy (``Via``).
     :ivar transfer: the state of the request and its response.
     """
@@ -53,7 +53,7 @@ class Request(server.Request):
     peer: str | None = None
     operation: str = ""
     workspace: str = ""
-    ends_with_caller: bool = False
+    ends_with_client: bool = False
     via_proxy: bool = False
     started: float = 0.0
 

@@ -144,7 +144,7 @@ class Router(Resource, Generic[AccessT]):
         route = node.routes.get(request.method)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
-        request.ends_with_caller = named.ends_with_client
+        request.ends_with_client = named.ends_with_client
         if route is None:
             return serve(request, _refuse_method(node.routes))
         return serve(request, self._dispatch(route, request, [_text(value) for value in values]))

@@ -44,7 +44,7 @@ async def ingest(context: IngestContext, request: Request) -> JSONResponse:
     """
     # A platform sends Via (RFC 9110, 7.6.3).  If it closes its side of the connection, it has
     # stopped, or its own client has disconnected.
-    request.ends_with_caller = request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
     length, limit = request.body.length, context.limits.request_bytes
     boundary = check_upload_head(request.requestHeaders, length, limit)
     feeder: SinkFeeder[list[StoredFile]] = SinkFeeder(

@@ -34,9 +34,9 @@ BODY = bytes(range(250)) * (SIZE // 250)
 class HeldBack(TestCase):
     """A caller whose body nobody takes, with a real socket and a clock."""
 
-    def start(self, *lines: bytes, ends_with_caller: bool = False, **more: Any) -> None:
+    def start(self, *lines: bytes, ends_with_client: bool = False, **more: Any) -> None:
         self.held = Held()
-        self.held.ends_with_caller = ends_with_caller
+        self.held.ends_with_client = ends_with_client
         self.caller = Loopback(self, reactor, self.held, **more)
         self.head = get(b"/p", *lines, method=b"POST")
 
@@ -101,7 +101,7 @@ class LeavingTests(HeldBack):
     async def test_eager(self) -> None:
         """One that has sent more ahead than it may is not read from, whatever it does."""
         for how in (PeerState.RESET, PeerState.HALF_CLOSED):
-            self.start(ends_with_caller=True)
+            self.start(ends_with_client=True)
             await self.caller.send(get(b"/p") + get(b"/next") * (2 * EAGER_BYTES // 20))
             await until(reactor, lambda: self.held.requests)
             await until(reactor, lambda: self.caller.transport not in reactor.getReaders())
@@ -136,7 +136,7 @@ class LeavingTests(HeldBack):
 
     async def test_others_work_for_it(self) -> None:
         """A body that is complete in the kernel would be sent to a workspace for nobody."""
-        self.start(b"Content-Length: %d" % SIZE, ends_with_caller=True)
+        self.start(b"Content-Length: %d" % SIZE, ends_with_client=True)
         await self.send(BODY)
         self.leave("FIN")
         await self.noticed(PeerState.HALF_CLOSED)
@@ -202,9 +202,9 @@ class StayingTests(HeldBack):
 class AwaitedTests(HeldBack):
     """Whether an answer is awaited, asked before it is given."""
 
-    async def complete(self, *, ends_with_caller: bool = False) -> Any:
+    async def complete(self, *, ends_with_client: bool = False) -> Any:
         """:return: a request that waits for its answer."""
-        self.start(b"Content-Length: 5", ends_with_caller=ends_with_caller)
+        self.start(b"Content-Length: 5", ends_with_client=ends_with_client)
         await self.caller.send(self.head + b"hello")
         await until(reactor, lambda: self.held.requests and self.body.complete)
         return self.held.requests[0]
@@ -228,8 +228,8 @@ class AwaitedTests(HeldBack):
 
     async def test_has_left(self) -> None:
         """Something is done for a caller whose end has not been noticed yet."""
-        for how, ends_with_caller in (("RST", False), ("RST", True), ("FIN", True)):
-            request = await self.complete(ends_with_caller=ends_with_caller)
+        for how, ends_with_client in (("RST", False), ("RST", True), ("FIN", True)):
+            request = await self.complete(ends_with_client=ends_with_client)
             self.leave(how)
             self.notice(PeerState.RESET if how == "RST" else PeerState.HALF_CLOSED)
             self.assertFalse(request.is_awaited())

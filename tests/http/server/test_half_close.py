@@ -21,9 +21,9 @@ from tests.support.memory_client import Held, parse
 class Slow(Endpoint):
     """Answers when told to."""
 
-    def __init__(self, ends_with_caller: bool) -> None:
+    def __init__(self, ends_with_client: bool) -> None:
         super().__init__()
-        self.ends_with_caller = ends_with_caller
+        self.ends_with_client = ends_with_client
         self.waiting: list[Deferred[None]] = []
         self.cancelled = 0
 
@@ -51,8 +51,8 @@ def get(path: str) -> bytes:
 class HalfCloseTests(TestCase):
     """A FIN behind a complete request."""
 
-    def start(self, *, ends_with_caller: bool = False) -> tuple[Loopback, Slow]:
-        root, slow = Branch(), Slow(ends_with_caller)
+    def start(self, *, ends_with_client: bool = False) -> tuple[Loopback, Slow]:
+        root, slow = Branch(), Slow(ends_with_client)
         root.putChild(b"slow", slow)
         root.putChild(b"quick", Quick())
         return Loopback(self, reactor, root), slow
@@ -113,7 +113,7 @@ class HalfCloseTests(TestCase):
     async def test_others_work_for_it(self) -> None:
         """An upstream would go on sending to nobody."""
         for more in (b"", get("/slow")):
-            caller, slow = self.start(ends_with_caller=True)
+            caller, slow = self.start(ends_with_client=True)
             await caller.send(get("/slow") + more)
             await until(reactor, lambda slow=slow: slow.waiting)  # type: ignore[misc]
             caller.socket.shutdown(socket.SHUT_WR)
@@ -128,7 +128,7 @@ class HalfCloseTests(TestCase):
 
     async def test_others_work_for_it_but_not_for_long(self) -> None:
         """Whoever closes its side behind a request would not even see why it is refused."""
-        caller, slow = self.start(ends_with_caller=True)
+        caller, slow = self.start(ends_with_client=True)
         await caller.send(get("/slow") * 2)
         await until(reactor, lambda: slow.waiting)
         caller.socket.shutdown(socket.SHUT_WR)
@@ -143,7 +143,7 @@ class HalfCloseTests(TestCase):
     async def test_others_work_for_it_and_it_reads_on(self) -> None:
         """A large file would be cut for who has closed its side, and reads it steadily."""
         held = Held()
-        held.ends_with_caller = True
+        held.ends_with_client = True
         caller = Loopback(self, reactor, held)
         await caller.send(get("/"))
         await until(reactor, lambda: held.requests)

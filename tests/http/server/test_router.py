@@ -107,7 +107,7 @@ class RouterTests(SynchronousTestCase):
         seen: list[tuple[str, bool]] = []
 
         async def spy(route: Route[str], request: Request, _: Any) -> JSONResponse:
-            seen.append((request.operation, request.ends_with_caller))
+            seen.append((request.operation, request.ends_with_client))
             return JSONResponse(204)
 
         for method, target in ((b"PUT", b"/locked"), (b"GET", b"/things")):
