@@ -136,7 +136,7 @@ class Call(Generic[T]):
         elif self._discard is not None and not isinstance(result, Failure):
             with Logger().failuresHandled("the result of a call could not be discarded"):
                 self._discard(result)
-        self._queue.serve()
+        self._queue.delivered()
 
     def move(self, event: CallEvent) -> None:
         """
@@ -248,7 +248,7 @@ class CallQueue:
         limits: Limits,
         *,
         refusal: Callable[[], Unavailable] = lambda: Unavailable(retry_after=1),
-        when_expired: Callable[[Call[Any]], object] = lambda _: None,
+        when_expired: Callable[[Call[Any]], BaseException | None] = lambda _: None,
     ) -> None:
         self._start = start
         self._clock = clock
@@ -261,7 +261,7 @@ class CallQueue:
         #: The owners in `_queued` that may begin a call, the next one first.
         self._turns: OrderedDict[Hashable, None] = OrderedDict()
         self._running: Counter[Hashable] = Counter()
-        self._queued_count = self._running_count = 0
+        self._queued_count = self._running_count = self._delivering = 0
         self._is_serving = False
         self._spread = SpreadResults(clock, self.check_settled)
         self._settling: list[Deferred[None]] = []
@@ -362,12 +362,18 @@ class CallQueue:
     # Called by `Call`
 
     def release(self, call: Call[Any]) -> None:
-        """The worker of *call* is free."""
+        """The worker of *call* is free, and its result is about to be delivered."""
+        self._delivering += 1
         self._running_count -= 1
         self._running[call.owner] -= 1
         if not self._running[call.owner]:
             del self._running[call.owner]
         self._take_turns(call.owner)
+
+    def delivered(self) -> None:
+        """The result of a call has been delivered, and may have led to another call."""
+        self._delivering -= 1
+        self.serve()
 
     def drop(self, call: Call[Any]) -> None:
         """*call* no longer waits for a worker."""
@@ -380,13 +386,14 @@ class CallQueue:
 
     def expired(self, call: Call[Any]) -> None:
         """The deadline of *call* has passed."""
-        self._when_expired(call)
-        self._spread.fire(call.deferred, Failure(self._refusal()))
+        error = self._refusal()
+        error.__cause__ = self._when_expired(call)
+        self._spread.fire(call.deferred, Failure(error))
         self.check_settled()
 
     def check_settled(self) -> None:
         """Fire the Deferreds of `settled` if no call waits or runs any more."""
-        if not (self._queued_count or self._running_count or self._spread):
+        if not (self._queued_count or self._running_count or self._delivering or self._spread):
             settling, self._settling = self._settling, []
             for settled in settling:
                 settled.callback(None)

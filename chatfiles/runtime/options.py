@@ -23,6 +23,8 @@ from chatfiles.rules.virtual_paths import ROOTS
 
 __all__ = ["Options", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 PLATFORM, WORKSPACE = "platform", "workspace"
 _BOTH = (PLATFORM, WORKSPACE)
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -368,7 +370,12 @@ class Options(usage.Options):
         value = self.environment.get(_variable(option.name))
         if value is None or (option.many and not value.strip()):
             return [] if option.default is None else [option.default]
-        return [line for line in value.splitlines() if line.strip()] if option.many else [value]
+        value = value.rstrip("\r\n")
+        lines = [line for line in value.splitlines() if line.strip()] if option.many else [value]
+        if any(_CONTROL.search(line) for line in lines):
+            name = _variable(option.name)
+            raise usage.UsageError(f"{name} takes text without control characters")
+        return lines
 
     def _giver(self, name: str) -> str:
         """:return: the source of an option's value: the option itself, or its variable."""

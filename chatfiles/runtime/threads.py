@@ -4,6 +4,7 @@ Runs calls that may block in threads, so that a slow disk does not block the rea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable
 from functools import partial
 from threading import Thread
@@ -47,7 +48,9 @@ class Threads:
         self._reactor = reactor
         self._most = most
         self._abandon = abandon
-        limits = Limits(0, per_owner, queued_per_owner=most_waiting)
+        # Each owner has a limit of its own: one that hangs must not use up the others'.
+        total = most_waiting if per_owner is None else sys.maxsize
+        limits = Limits(0, per_owner, total, most_waiting)
         self._queue = CallQueue(self._begin, reactor, limits, refusal=_all_busy)
         self._pool = ThreadPool(0, most, name)
         if abandon:

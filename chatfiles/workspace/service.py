@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.web.client import Agent
 
 from chatfiles.http.server.site import Site
+from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime.options import WorkspaceSettings
 from chatfiles.runtime.role_service import Listener, RoleService, wait_for_steps
 from chatfiles.runtime.threads import Threads
@@ -67,7 +68,8 @@ def workspace_service(
     except ValueError as error:
         raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
     store = FileStore(settings.roots, deny, (secret_path, token_path), find=False)
-    owners = (*settings.roots, SECRET_OWNER, UPLOAD_OWNER)
+    # A request may name a root that is not configured.
+    owners = (*ROOTS, SECRET_OWNER, UPLOAD_OWNER)
     threads = Threads(
         reactor,
         "chatfiles-file",

@@ -49,7 +49,7 @@ class CitationTests(SynchronousTestCase):
         for path in sources():
             text = read(path)
             for citation in (*_CITATION.finditer(text), *_LINK.finditer(text)):
-                heading = re.sub(r"[\s#]+", " ", citation[2])
+                heading = re.sub(r"\s*\n\s*(?:#:?)?\s*", " ", citation[2])
                 if heading not in known.get(citation[1], ()):
                     wrong.append(f"{path}: {citation[1]}, {heading!r}")
         self.assertEqual(wrong, [])

@@ -127,6 +127,32 @@ class CallQueueTests(_Queue):
         self.assertEqual((discarded, self.names()), (["open file"], ["a", "b"]))
         self.assertNoResult(waiting)
 
+    def test_settled_after_what_a_result_leads_to(self) -> None:
+        """Who closes the workers would close them under a call that a result has led to."""
+        self.make(running=1)
+        first: Deferred[Any] = self.queue.submit("a")
+        again: list[Deferred[Any]] = []
+
+        def repeat(_: object) -> None:
+            self.queue.resize(1)  # looks whether all is settled
+            again.append(self.queue.submit("b"))
+
+        first.addErrback(repeat)
+        settled = self.queue.settled()
+        self.started[0].finish(Failure(ZeroDivisionError()))
+        self.assertNoResult(settled)
+        self.started[1].finish("B")
+        self.successResultOf(settled)
+        self.assertEqual(self.successResultOf(again[0]), "B")
+
+    def test_cause_of_a_deadline(self) -> None:
+        """The error of a call whose time is up would not say that."""
+        late = TimeoutError("too late")
+        self.make(running=1, when_expired=lambda _: late)
+        result: Deferred[Any] = self.queue.submit("a", timeout=1)
+        self.clock.advance(1)
+        self.assertIs(self.failureResultOf(result).value.__cause__, late)
+
     def test_error_is_not_discarded(self) -> None:
         """The error of a call that nobody waits for would be taken for what it has opened."""
         result: Deferred[Any] = self.queue.submit("a", discard=lambda _: self.fail("discarded"))

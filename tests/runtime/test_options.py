@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.runtime.options import Options, PlatformSettings, SharedSettings, WorkspaceSettings
@@ -179,6 +180,13 @@ class RowTests(SynchronousTestCase):
             variable = "CHATFILES_" + name.upper().replace("-", "_")
             given = {"CHATFILES_ROLE": role, variable: text or "1"}
             self.assertEqual(self.value(parsed(*self.extra(name), **given), path), value, name)
+
+    def test_control_characters(self) -> None:
+        """A line end behind a value would become a part of it, and another one would pass."""
+        self.assertEqual(platform(CHATFILES_STATE_DIR="/s\r\n").state_dir, "/s")
+        for value in ("/s\t", "/s\x1b[1m", "/s\nb", "/s\x7f"):
+            with self.assertRaisesRegex(usage.UsageError, "CHATFILES_STATE_DIR takes text without"):
+                platform(CHATFILES_STATE_DIR=value)
 
     def test_command_line_wins(self) -> None:
         """The environment would override what was said, even where that is the default."""

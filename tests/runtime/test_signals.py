@@ -43,7 +43,7 @@ class SignalTests(SynchronousTestCase):
         :param sigint: what SIGINT does before, instead of the reactor's stop.
         """
         self.heard: list[object] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
             signal.signal(number, lambda number, _: self.heard.append(number))
         if sigint is not None:
@@ -54,6 +54,12 @@ class SignalTests(SynchronousTestCase):
     def send(self, *numbers: int) -> None:
         for number in numbers:
             signal.raise_signal(number)
+
+    def test_sighup(self) -> None:
+        """A terminal that closes would end the role."""
+        self.begin()
+        self.send(signal.SIGHUP)
+        self.assertEqual(self.heard, [])
 
     def test_sigterm(self) -> None:
         """The reactor would be stopped twice; the second one may come before it stops."""

@@ -148,6 +148,20 @@ class ThreadsTests(TestCase):
         for call in calls:
             await call
 
+    async def test_owner_with_many_calls(self) -> None:
+        """The calls that wait for one disk that hangs would leave no place for others' calls."""
+        threads = Threads(reactor, "places", 2, per_owner=1, most_waiting=2)
+        threads.start()
+        self.addCleanup(threads.stop)
+        go = threading.Event()
+        self.addCleanup(go.set)
+        calls: list[Deferred[Any]] = [threads.run(go.wait, owner="hangs") for _ in range(3)]
+        calls += [threads.run(go.wait, owner="other") for _ in range(3)]
+        self.failureResultOf(threads.run(int, owner="other"), Unavailable)
+        go.set()
+        for call in calls:
+            await call
+
     async def test_settled(self) -> None:
         """A role would end while a result is on its way that leads to more."""
         go, done = threading.Event(), list[str]()

@@ -157,8 +157,8 @@ class Connection:
 
         :param data: empty if the server has closed its side.
         """
-        if not data and not self._head:
-            raise ConnectionResetError("the connection was closed without a response")
+        if not data:
+            raise ConnectionResetError("the connection was closed before the response")
         self._head += data
         self._http.receive_data(data)
         while isinstance(

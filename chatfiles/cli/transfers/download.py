@@ -133,6 +133,9 @@ class Download:
                 self._sink.write(piece)
                 self.received += len(piece)
                 self._progress.advance(len(piece))
+            # A chunked body announces no length.  Its range did.
+            if self._total is not None and self.received != self._total:
+                raise untrusted("its body is not as long as its range")
 
     def _begin(self, response: Response) -> None:
         self._has_begun = True

@@ -159,6 +159,8 @@ class Channel(Protocol):
         if not streaming:
             self._network.unregisterProducer()
             self._transport.registerProducer(producer, False)
+        elif self.send_blocked:  # TLS says it only once: earlier responses fill the buffer
+            producer.pauseProducing()
 
     def unregisterProducer(self) -> None:
         """The producer has produced the whole body."""

@@ -139,6 +139,7 @@ class ServerConnection(Channel):
         """The transport is gone."""
         self._become(Event.LOST)
         self._deadline.stop()
+        self._decoder = None  # it refers to the request, which refers to this
         self.site.channels.discard(self)
         request, self._request = self._request, None
         if request is not None:
@@ -345,7 +346,6 @@ class ServerConnection(Channel):
 
     def _turn(self) -> None:
         self._become(Event.TURN)
-        self._served = 0
         self._next_request()
 
     def _silent(self) -> None:

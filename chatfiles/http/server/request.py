@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -117,7 +117,10 @@ class Request(server.Request):
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         self.site.request_begun(self)
-        self.render(self.site.getResourceFor(self))
+        try:
+            self.render(self.site.getResourceFor(self))
+        except Exception:  # of a resource that is mounted beside ours
+            self.serve(fail())
 
     def serve(self, serving: Deferred[Any]) -> None:
         """
@@ -232,8 +235,8 @@ class Request(server.Request):
             self.write(b"")
         self.transfer.last_byte()
         if self.body.complete:
+            self.transfer.finish()  # before the next request of the connection begins
             super().finish()
-            self.transfer.finish()
             return
         if self.chunked:
             self.channel.write(b"0\r\n\r\n")

@@ -13,10 +13,11 @@ from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.transfer import Outcome
-from chatfiles.platform.forwarding.gateway import part_of
+from chatfiles.platform.forwarding.gateway import discard, part_of
 from chatfiles.rules import file_headers
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
+from chatfiles.streams.outcome import ClientLeft
 
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 
@@ -121,7 +122,11 @@ async def relay_body(
     request.write(b"")  # sends the headers
     transfer = request.transfer
     relay = BodyRelay(request, _expected(response), transfer.set_backpressure)
-    transfer.begin_body(relay)
+    try:
+        transfer.begin_body(relay)
+    except ClientLeft:  # its connection may still be open: the reset has only been scheduled
+        discard(response)
+        raise
     response.deliverBody(relay)
     if not relay.done.called:  # otherwise the whole body came with the headers
         transfer.watch(clock, idle_timeout, relay.upstream_state, Outcome.UPSTREAM_STALLED)

@@ -185,6 +185,8 @@ class FileStore:
         try:
             fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
             file = OpenFile(fd, FileFacts.of(facts), path.name, is_on_disk(fd))
+            if not facts.st_size:
+                _require_empty(file)
             root.learn(root_fd, fd)
         finally:
             os.close(root_fd)
@@ -251,6 +253,22 @@ class FileStore:
             # The operator configured the root, so a missing directory is not the client's 404.
             ours = isinstance(refused, (Forbidden, Unavailable))
             raise (refused if ours else ReadFailed()) from error
+
+
+def _require_empty(file: OpenFile) -> None:
+    """
+    Some files of procfs and of FUSE have content, and announce that they have none.
+
+    :raise ReadFailed: this is such a file, so its length is not known.
+    """
+    try:
+        if not os.pread(file.fd, 1, 0) or os.fstat(file.fd).st_size:
+            return
+    except OSError as error:
+        file.close()
+        raise ReadFailed from error
+    file.close()
+    raise ReadFailed
 
 
 def _unless(

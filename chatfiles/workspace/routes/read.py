@@ -154,7 +154,8 @@ class FileRead(Endpoint):
             FileSource(file),
             first,
             length,
-            partial(context.threads.run, owner=_owner(query)),
+            # Never refused: the response has begun, and waits for one call at a time.
+            partial(context.threads.run, owner=_owner(query), refusable=False),
             context.tail,
             transfer.set_backpressure,
         )

@@ -350,6 +350,20 @@ class RetryTests(StubCase):
         self.ended(self.get("/workspace/g"), 7, "was cut")
         self.assertEqual(self.pauses[1:], [1, 2, 4])
 
+    def test_rest_of_another_length(self) -> None:
+        """The rest that came in chunks is shorter than its range, and the file seems complete."""
+        for sent in (BODY[24:1000], BODY[24:] + b"more"):
+            rest = answer(
+                "206 Partial Content",
+                self.ETAG,
+                "Content-Range: bytes 24-1023/1024",
+                "Transfer-Encoding: chunked",
+                body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(sent), sent),
+            )
+            self.play(counted(BODY, self.ETAG, short=1000), rest)
+            self.ended(self.get("/workspace/f"), 7, "not as long as its range")
+            self.assertEqual(self.files(), [])
+
     def test_nothing_at_first(self) -> None:
         """Whoever mistypes an address is told at once; later the same failure is a passing one."""
         busy = said("503 Service Unavailable", {"error": "x"})

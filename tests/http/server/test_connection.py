@@ -244,6 +244,35 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(answers[0].version, "HTTP/" + version.decode())
 
 
+class Producer:
+    """Notes whether it is paused."""
+
+    paused = False
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        pass
+
+
+class BackPressureTests(SynchronousTestCase):
+    """The transport's buffer is full before a body begins."""
+
+    def test_producer_that_comes_later(self) -> None:
+        """TLS says it only once, so the body would be written without any limit."""
+        root, producer = Held(), Producer()
+        caller = Caller(root).send(get())
+        caller.channel.pauseProducing()
+        root.requests[0].registerProducer(producer, True)
+        self.assertTrue(producer.paused)
+        caller.channel.resumeProducing()
+        self.assertFalse(producer.paused)
+
+
 class LingerTests(TestCase):
     """How a refusal reaches a sender who is still sending; on real sockets."""
 

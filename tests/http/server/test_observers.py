@@ -18,7 +18,7 @@ from chatfiles.http.server.transfer import Outcome
 from chatfiles.streams.body_relay import UpstreamInterrupted
 from chatfiles.streams.file_source import FileChanged
 from tests.http.server.test_endpoint import always, probes
-from tests.support.memory_client import IDLE_TIMEOUT, Caller, Held, Wire, get, post
+from tests.support.memory_client import IDLE_TIMEOUT, Caller, Held, Wire, get, post, tree
 
 Event = TransferEnded | RequestRefused
 
@@ -44,6 +44,15 @@ class Failing:
 
     def request_refused(self, event: RequestRefused) -> None:
         raise KeyError("refused")
+
+
+class Broken(Resource):
+    """Raises, as a resource of another may that is mounted beside ours."""
+
+    isLeaf = True
+
+    def render(self, request: object) -> int:
+        raise KeyError("broken")
 
 
 class Doing(Held):
@@ -203,6 +212,18 @@ class ObserverTests(SynchronousTestCase):
         self.caller(Doing(_not_modified)).send(get() + get(), b"BAD\r\n")
         ids = [event.request_id for event in self.recorder.events]
         self.assertEqual(ids, ["new-1", "new-2", "new-3"])
+
+    def test_resource_raises(self) -> None:
+        """Its client would wait for ever, and the request before it would have no end."""
+        held = Held()
+        caller = self.caller(tree(slow=held, broken=Broken()))
+        caller.send(get(b"/slow") + get(b"/broken"))
+        held.answer()
+        caller.settle()
+        ends = [event for event in self.recorder.events if isinstance(event, TransferEnded)]
+        self.assertEqual([end.outcome for end in ends], ["complete", "internal_error"])
+        self.assertTrue(caller.wire.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_observer_fails(self) -> None:
         """One observer that fails would take the end from the others, or the response."""

@@ -304,6 +304,14 @@ class RootTests(_StoreCase):
         store = self.store({b"/workspace": b"/"})
         self.assertEqual(self.read(store, b"/workspace" + self.top + b"/f"), b"f")
 
+    def test_size_that_is_not_announced(self) -> None:
+        """A file of procfs announces that it is empty, and would be sent as an empty file."""
+        store = self.store({b"/workspace": b"/proc/self"})
+        before = len(os.listdir("/proc/self/fd"))
+        with self.assertRaises(ReadFailed):
+            store.open(virtual(b"/workspace/status"))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
     def test_appears_later(self) -> None:
         """A directory that is mounted or made after the role has started is never found."""
         store = self.store()

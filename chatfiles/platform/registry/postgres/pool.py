@@ -195,9 +195,11 @@ class PostgresPool:
             self._outcome(call.label, error)
         return result
 
-    def _expired(self, call: Call[Any]) -> None:
+    def _expired(self, call: Call[Any]) -> TimeoutError:
         missing = "connection" if call.state is CallState.ABANDONED else "answer"
-        self._outcome(call.label, TimeoutError(f"no {missing} within {self._timeout:g} s"))
+        late = TimeoutError(f"no {missing} within {self._timeout:g} s")
+        self._outcome(call.label, late)
+        return late
 
     def _hangs(self, connection: PostgresConnection) -> None:
         self._drop_idle()

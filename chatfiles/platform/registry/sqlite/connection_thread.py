@@ -175,8 +175,10 @@ class ConnectionThread:
         self._outcome(call.label, error)
         call.finish(result if error is None else Failure(error))
 
-    def _expired(self, call: Call[Any]) -> None:
-        self._outcome(call.label, TimeoutError(f"no answer within {call.work.timeout:g} s"))
+    def _expired(self, call: Call[Any]) -> TimeoutError:
+        late = TimeoutError(f"no answer within {call.work.timeout:g} s")
+        self._outcome(call.label, late)
+        return late
 
     def _close_expired(self) -> None:
         seconds = 2 * self._timeout

@@ -61,6 +61,16 @@ class DatabaseFile:
         if identity != self._identity:
             raise FileNotFoundError(f"{self.path} has been replaced; restart to use the new file")
 
+    def verify_writable(self) -> None:
+        """
+        Verify that this process may write to the file.  SQLite would open one that it may only
+        read, and fail at the first write.
+
+        :raise OSError: it may not.
+        """
+        if not os.access(self.path, os.W_OK, effective_ids=True):
+            raise PermissionError(f"{self.path} cannot be written")
+
     def log_state(self) -> object:
         """
         :return: the size and modification time of the write-ahead log, which every commit changes.
@@ -127,6 +137,8 @@ class Connection:
         """
         try:
             self._file.verify()
+            if not self._query_only:
+                self._file.verify_writable()
         except OSError as error:
             raise RegistryUnavailable() from error
         try:

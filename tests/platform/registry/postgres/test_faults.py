@@ -15,7 +15,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import token_hash
 from tests.contract.registry_case import FIRST, begun, every_call
 from tests.platform.registry.postgres.faults_case import LATE, FaultCase
-from tests.platform.registry.postgres.postgres_case import REACTOR, pause
+from tests.platform.registry.postgres.postgres_case import REACTOR, PostgresTestCase, pause
 from tests.support.postgres_server import server
 
 
@@ -46,7 +46,7 @@ class ServerTests(FaultCase):
 
     async def test_killed_while_asked(self) -> None:
         """A lookup whose connection is killed under it is not asked again, or a change is."""
-        registry = await self.start()
+        registry = await self.start(timeout=PostgresTestCase.registry_timeout)
         await self.add_first(registry)
         with self.database.connect() as other, other.cursor() as cursor:
             cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")

@@ -135,6 +135,12 @@ class FileTests(SQLiteTestCase):
         await registry.start()
         self.assertIsNone(await registry.token(token_hash("token")))
 
+    async def test_read_only(self) -> None:
+        """A file that cannot be written looks healthy until the first change."""
+        await (await self.start()).close()
+        self.patch(os, "access", lambda path, mode, **_: False)
+        self.assertIsInstance(await self.fails(self.make().start()), PermissionError)
+
     async def test_not_a_database(self) -> None:
         """A corrupt file is taken for an empty registry, or overwritten."""
         write_file(self.path, b"no database" * 1000)
