@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 
-from chatfiles.http.server.endpoint import Endpoint
 from chatfiles.http.server.request import Request
 from chatfiles.streams.body_relay import BodyRelay
 from tests.support.memory_client import Caller, get
+from tests.support.resources import Endpoint
 
 DONE = ResponseDone()
 CUTS = (ResponseFailed([Failure(ConnectionLost())]), PotentialDataLoss(), ConnectionLost())

@@ -17,9 +17,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from chatfiles.http.server.connection import ServerConnection
-from chatfiles.http.server.endpoint import Branch, Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.site import Site
+from tests.support.resources import Branch, Endpoint
 
 HEADER_TIMEOUT, IDLE_TIMEOUT = 30.0, 60.0
 

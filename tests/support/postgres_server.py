@@ -42,6 +42,8 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "max_connections": "100",
     "autovacuum": "off",
+    "bgwriter_delay": "10s",
+    "wal_writer_delay": "10s",
     "listen_addresses": "127.0.0.1",
 }
 

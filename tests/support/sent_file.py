@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.http.server.endpoint import Endpoint
 from chatfiles.http.server.request import Request
 from chatfiles.model import FileFacts
 from chatfiles.streams.descriptor import Descriptor
 from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource, NotCached
+from tests.support.resources import Endpoint
 
 LONG_AGO = 10**18
 _PATTERN = os.urandom(1_000_003)  # no window is a multiple of it

@@ -162,11 +162,6 @@ class Request(server.Request):
         """Whether its client is a proxy, which reads the response as fast as its own client."""
         return self.via_proxy or self.site.is_relayed(self.peer)
 
-    @property
-    def answered(self) -> bool:
-        """Whether the response is complete and waits for the end of the request's body."""
-        return self._finish_pending
-
     def unregisterProducer(self) -> None:
         """As in Twisted, but without effect on the connection if the client has disconnected."""
         if self._lost:

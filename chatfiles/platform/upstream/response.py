@@ -86,11 +86,6 @@ class UpstreamResponse:
 
     # -- for the connection
 
-    @property
-    def taken(self) -> bool:
-        """Whether a protocol takes the body."""
-        return self._protocol is not None
-
     def body_received(self, data: bytes) -> None:
         """Deliver *data*, which is a part of the body."""
         if self._protocol is None:

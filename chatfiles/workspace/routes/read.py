@@ -15,7 +15,7 @@ from functools import partial
 from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable, ReadFailed
-from chatfiles.http.server.endpoint import Endpoint, Fields, JSONResponse, error_response
+from chatfiles.http.server.endpoint import Fields, JSONResponse, error_response
 from chatfiles.http.server.request import Request
 from chatfiles.model import FileFacts
 from chatfiles.posix.openat2 import WouldWait
@@ -69,16 +69,13 @@ class _Found:
     content: bytes | None
 
 
-class FileRead(Endpoint):
+class FileRead:
     """``GET /internal/file/read?path=``."""
 
-    operation = "read"
-
     def __init__(self, context: WorkspaceContext) -> None:
-        super().__init__()
         self._context = context
 
-    async def render_GET(self, request: Request) -> JSONResponse | None:
+    async def respond(self, request: Request) -> JSONResponse | None:
         """Send the file, or the part of it that was requested."""
         query = parse_query(request.query)
         found = await self._found(bearer(request.requestHeaders), query)

@@ -63,7 +63,7 @@ async def _check(contexts: _Contexts) -> None:
 
 
 async def _read(contexts: _Contexts, request: Request) -> JSONResponse | None:
-    return await contexts.file_read.render_GET(request)
+    return await contexts.file_read.respond(request)
 
 
 async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:

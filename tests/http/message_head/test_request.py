@@ -20,9 +20,10 @@ from chatfiles.errors import (
 )
 from chatfiles.http.message_head import request as request_head
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
-from chatfiles.http.server.endpoint import Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from tests.support.memory_client import CHUNKED, Caller, Echo, chunked, get, post, tree
+from tests.support.resources import Endpoint
 
 REFUSED, SERVED = "refused", "served"
 G, P = b"GET /p HTTP/1.1\r\nHost: h\r\n", b"POST /p HTTP/1.1\r\nHost: h\r\n"

@@ -18,13 +18,7 @@ from chatfiles.errors import (
     Unauthorized,
     Unavailable,
 )
-from chatfiles.http.server.endpoint import (
-    MAX_JSON_BYTES,
-    Endpoint,
-    JSONResponse,
-    error_response,
-    read_json,
-)
+from chatfiles.http.server.endpoint import MAX_JSON_BYTES, JSONResponse, error_response, read_json
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
@@ -39,6 +33,7 @@ from tests.support.memory_client import (
     post,
     tree,
 )
+from tests.support.resources import Endpoint
 
 
 class Raising(Endpoint):

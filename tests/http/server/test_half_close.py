@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from chatfiles.http.server.disconnect import LOOK
-from chatfiles.http.server.endpoint import Branch, Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.streams.stall_timeout import unsent
 from tests.support.loopback import Loopback, more_than, until
 from tests.support.memory_client import Held, parse
+from tests.support.resources import Branch, Endpoint
 
 
 class Slow(Endpoint):

@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.http.server.connection import REQUESTS_PER_TURN
-from chatfiles.http.server.endpoint import Branch, Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import Caller, Held, get, tree
+from tests.support.resources import Branch, Endpoint
 
 MIB = 1 << 20
 #: More than any two kernels hold for a loopback connection.

@@ -12,11 +12,12 @@ from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Forbidden
-from chatfiles.http.server.endpoint import Endpoint, JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_SECONDS
 from chatfiles.http.server.request import Request
 from tests.http.server.test_request_body import Receiver
 from tests.support.memory_client import CHUNKED, Caller, Echo, Held, Wire, get, post, tree
+from tests.support.resources import Endpoint
 
 
 class Partial(Held):
