@@ -20,8 +20,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
 from chatfiles.rules.database_url import EXPOSED
-from chatfiles.runtime.options import Options, PlatformSettings, WorkspaceSettings
+from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
 
 __all__ = ["Options", "makeService"]

@@ -29,8 +29,8 @@ from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 from chatfiles.rules.x_forwarded_for import TrustedProxies
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
-from chatfiles.runtime.options import PlatformSettings
 from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.threads import Threads
 
 __all__ = ["open_registry", "platform_service"]

@@ -20,8 +20,9 @@ from chatfiles.model import parse_uuid
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
+from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
-__all__ = ["Options", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+__all__ = ["Options"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -33,46 +34,6 @@ _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 class Wrong(ValueError):
     """An option has an invalid value; the text describes the valid values."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedSettings:
-    """The settings of both roles: times in seconds, sizes in bytes."""
-
-    listen: tuple[str, ...]
-    max_request_bytes: int
-    max_file_bytes: int
-    connect_timeout: float
-    header_timeout: float
-    idle_timeout: float
-    drain_timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformSettings:
-    """The settings of a platform: times in seconds."""
-
-    shared: SharedSettings
-    state_dir: str
-    database: str
-    admin_token_file: str
-    upstream_allow: tuple[str, ...]
-    trusted_proxy: tuple[str, ...]
-    open_registration: bool
-    drain_delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class WorkspaceSettings:
-    """The settings of a workspace."""
-
-    shared: SharedSettings
-    roots: Mapping[bytes, str]
-    configs_dir: str
-    platform: str | None
-    workspace_id: str | None
-    advertise: str | None
-    deny: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

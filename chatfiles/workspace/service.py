@@ -17,8 +17,8 @@ from twisted.web.client import Agent
 
 from chatfiles.http.server.site import Site
 from chatfiles.rules.virtual_paths import ROOTS
-from chatfiles.runtime.options import WorkspaceSettings
 from chatfiles.runtime.role_service import Listener, RoleService, wait_for_steps
+from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.threads import Threads
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.rules.address_policy import parse_networks
 from chatfiles.rules.x_forwarded_for import TrustedProxies
-from chatfiles.runtime.options import Options, PlatformSettings
+from chatfiles.runtime.options import Options
+from chatfiles.runtime.settings import PlatformSettings
 from tests.docs.several_nodes_examples import Container, compose, containers, kubernetes, text_of
 from tests.live.balancer import EXAMPLES
 

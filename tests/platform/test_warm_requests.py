@@ -19,8 +19,9 @@ from twisted.trial.unittest import TestCase
 from chatfiles.platform import last_seen, service
 from chatfiles.platform.registry.sqlite.file import DatabaseFile
 from chatfiles.platform.service import open_registry, platform_service
-from chatfiles.runtime.options import Options, PlatformSettings, WorkspaceSettings
+from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.workspace.service import workspace_service
 from tests.live.rawhttp import Response, fetch
 from tests.support.postgres_server import Database, server

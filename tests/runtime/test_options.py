@@ -10,7 +10,8 @@ from typing import Any
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.runtime.options import Options, PlatformSettings, SharedSettings, WorkspaceSettings
+from chatfiles.runtime.options import Options
+from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
 ID = "5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"
 ENROL = [f"--workspace-id={ID}", "--advertise=http://ws.example:8000"]

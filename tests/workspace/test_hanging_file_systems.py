@@ -13,8 +13,9 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import RoleService
+from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.threads import Threads
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import cached_directory

@@ -14,8 +14,9 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
 from chatfiles.posix.openat2 import WouldWait
-from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import RoleService
+from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.open_beneath import open_regular

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.http.server import connection, lingering_close
 from chatfiles.http.server.site import Site
-from chatfiles.runtime.options import Options, WorkspaceSettings
+from chatfiles.runtime.options import Options
+from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.service import SECRET_FILE, workspace_service
@@ -29,10 +30,12 @@ class AtOnce:
     def __init__(self, *_: object, **more: object) -> None:
         pass
 
-    def run(self, call: Any, *arguments: Any) -> Deferred[Any]:
+    def run(self, call: Any, *arguments: Any, owner: object) -> Deferred[Any]:
         return maybeDeferred(call, *arguments)
 
-    def run_or_discard(self, discard: Any, call: Any, *arguments: Any) -> Deferred[Any]:
+    def run_or_discard(
+        self, discard: Any, call: Any, *arguments: Any, owner: object
+    ) -> Deferred[Any]:
         return maybeDeferred(call, *arguments)
 
 

@@ -1,0 +1,50 @@
+"""
+The settings of the two roles, as validated options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """The settings of both roles: times in seconds, sizes in bytes."""
+
+    listen: tuple[str, ...]
+    max_request_bytes: int
+    max_file_bytes: int
+    connect_timeout: float
+    header_timeout: float
+    idle_timeout: float
+    drain_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSettings:
+    """The settings of a platform: times in seconds."""
+
+    shared: SharedSettings
+    state_dir: str
+    database: str
+    admin_token_file: str
+    upstream_allow: tuple[str, ...]
+    trusted_proxy: tuple[str, ...]
+    open_registration: bool
+    drain_delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSettings:
+    """The settings of a workspace."""
+
+    shared: SharedSettings
+    roots: Mapping[bytes, str]
+    configs_dir: str
+    platform: str | None
+    workspace_id: str | None
+    advertise: str | None
+    deny: tuple[bytes, ...]
