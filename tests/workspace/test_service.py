@@ -17,6 +17,7 @@ from chatfiles.runtime.options import Options
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR
 from chatfiles.workspace import service as service_module
+from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.service import SECRET_FILE, workspace_service
 from tests.contract.file_store import build, scratch
 from tests.support.memory_client import Caller, get
@@ -44,6 +45,8 @@ class ViaTests(SynchronousTestCase):
 
     def site(self) -> Site:
         self.patch(service_module, "Threads", AtOnce)
+        # The role is not started, so nothing would look for the roots later.
+        self.patch(service_module, "FileStore", lambda *given, find: FileStore(*given))
         top = scratch(self)
         build(top, {b"file": b"content", SECRET_FILE.encode(): SECRET.encode()})
         os.chmod(os.path.join(top, SECRET_FILE.encode()), 0o600)
