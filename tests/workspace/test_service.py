@@ -45,8 +45,11 @@ class ViaTests(SynchronousTestCase):
 
     def site(self) -> Site:
         self.patch(service_module, "Threads", AtOnce)
-        # The role is not started, so nothing would look for the roots later.
-        self.patch(service_module, "FileStore", lambda *given, find: FileStore(*given))
+
+        def store(*given: Any, find: bool) -> FileStore:
+            return FileStore(*given)  # the role is not started: nothing would find the roots later
+
+        self.patch(service_module, "FileStore", store)
         top = scratch(self)
         build(top, {b"file": b"content", SECRET_FILE.encode(): SECRET.encode()})
         os.chmod(os.path.join(top, SECRET_FILE.encode()), 0o600)
