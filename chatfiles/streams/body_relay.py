@@ -6,7 +6,7 @@ an incomplete body (RFC 9112, 8).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
@@ -41,23 +41,15 @@ class BodyRelay(TwistedProtocol):
 
     :param request: the client's request; the headers of its response have been written.
     :param expected: the declared length in bytes; ``None`` if the body is chunked.
-    :param on_backpressure: called with true when the send buffer is full, and with false when the
-        client has taken all of it.
     :ivar done: fires when every byte has been relayed and has left this process's buffers; fails
         with `UpstreamInterrupted`.  Cancelling it closes the upstream's connection.
     :ivar received: number of bytes received from the upstream.
     :ivar paused: whether the relay waits for the client.
     """
 
-    def __init__(
-        self,
-        request: _Request,
-        expected: int | None,
-        on_backpressure: Callable[[bool], object] = lambda _: None,
-    ) -> None:
+    def __init__(self, request: _Request, expected: int | None) -> None:
         self._request = request
         self._expected = expected
-        self._on_backpressure = on_backpressure
         self._complete = False
         self.received = 0
         self.paused = False
@@ -95,14 +87,12 @@ class BodyRelay(TwistedProtocol):
     def pauseProducing(self) -> None:
         """The send buffer is full: apply back-pressure to the upstream."""
         self.paused = True
-        self._on_backpressure(True)
         if not self._complete:
             self._upstream.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The client has taken everything in the send buffer."""
         self.paused = False
-        self._on_backpressure(False)
         if self._complete:
             self._end(None)
         else:

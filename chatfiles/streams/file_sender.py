@@ -87,7 +87,6 @@ class FileSender:
         length: int,
         run_in_thread: RunInThread,
         tail: int,
-        on_backpressure: Callable[[bool], object],
     ) -> None:
         self._request = request
         self._source = source
@@ -95,7 +94,6 @@ class FileSender:
         self._end = first + length
         self._copy_from = self._end - tail
         self._run_in_thread = run_in_thread
-        self._on_backpressure = on_backpressure
         self._in_thread = False
         self._finished = False
         self._call: Deferred[Any] | None = None
@@ -197,19 +195,15 @@ class SocketSender(FileSender):
             return
         try:
             self._move()
-        except BlockingIOError:
-            self._on_backpressure(True)
-            self._continue()
         except NotCached:
             self._warm()
         except Unstable:
             self._wait_for(self._source.wait_until_stable)
-        except ConnectionError:
-            self._continue()  # the transport will notice, and call stopProducing
+        except (BlockingIOError, ConnectionError):
+            self._continue()  # of a lost connection the transport will call stopProducing
         except Exception:
             self._finish(Failure())
         else:
-            self._on_backpressure(False)
             if self._offset == self._end:
                 self._finish(None)
             else:
@@ -243,12 +237,10 @@ class BufferSender(FileSender):
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""
         self._paused = True
-        self._on_backpressure(True)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
         self._paused = False
-        self._on_backpressure(False)
         self._continue()
 
     def _continue(self) -> None:
@@ -298,7 +290,6 @@ def file_sender(
     length: int,
     run_in_thread: RunInThread,
     tail: int,
-    on_backpressure: Callable[[bool], object] = lambda _: None,
 ) -> FileSender:
     """
     Choose how to send a part of a file to the client of *request*.
@@ -309,8 +300,6 @@ def file_sender(
     :param length: number of bytes, at least one.
     :param run_in_thread: calls a function in a thread, as ``deferToThread``.
     :param tail: number of bytes at the end that are copied, see above; `in_flight_limit`.
-    :param on_backpressure: called with true when the client takes nothing for now, and with false
-        when it takes bytes; also called when this has not changed.
     :return: the sender, not started.
     """
     kind: type[FileSender]
@@ -320,4 +309,4 @@ def file_sender(
         kind = SocketSender
     else:
         kind = BufferSender
-    return kind(request, source, first, length, run_in_thread, tail, on_backpressure)
+    return kind(request, source, first, length, run_in_thread, tail)

@@ -95,7 +95,6 @@ class Sending(Endpoint):
             length,
             self.run,
             self.tail,
-            request.transfer.set_backpressure,
         )
         self.done, self.sent = sender.done, lambda: sender.sent
         request.transfer.begin_body(sender)

@@ -27,7 +27,6 @@ class State(StrEnum):
     OPEN = "OPEN"  # nothing has been sent
     HEAD_SENT = "HEAD_SENT"  # the headers were sent; an error can only abort the connection
     STREAMING = "STREAMING"  # a sender sends the body
-    BACKPRESSURE = "BACKPRESSURE"  # the sender waits for the client
     SENT = "SENT"  # the last byte was written; the file is closed
     COMPLETE = "COMPLETE"  # the response has ended without an error
     ABORTED = "ABORTED"  # interrupted; the outcome says why
@@ -38,8 +37,6 @@ class Event(StrEnum):
 
     HEAD = "head written"
     BODY = "sender begins"
-    PAUSE = "client takes nothing"
-    RESUME = "client takes bytes"
     LAST_BYTE = "last byte written"
     FINISH = "response ended"
     ABORT = "aborted"
@@ -50,16 +47,12 @@ class Event(StrEnum):
 TRANSITIONS: Final[tuple[tuple[State, Event, State], ...]] = (
     (State.OPEN, Event.HEAD, State.HEAD_SENT),
     (State.HEAD_SENT, Event.BODY, State.STREAMING),
-    (State.STREAMING, Event.PAUSE, State.BACKPRESSURE),
-    (State.BACKPRESSURE, Event.RESUME, State.STREAMING),
     (State.HEAD_SENT, Event.LAST_BYTE, State.SENT),
     (State.STREAMING, Event.LAST_BYTE, State.SENT),
-    (State.BACKPRESSURE, Event.LAST_BYTE, State.SENT),
     (State.SENT, Event.FINISH, State.COMPLETE),
     (State.OPEN, Event.ABORT, State.ABORTED),
     (State.HEAD_SENT, Event.ABORT, State.ABORTED),
     (State.STREAMING, Event.ABORT, State.ABORTED),
-    (State.BACKPRESSURE, Event.ABORT, State.ABORTED),
     (State.SENT, Event.ABORT, State.ABORTED),
 )
 
@@ -185,10 +178,6 @@ class Transfer:
     def head_sent(self) -> None:
         """The headers of the response were written."""
         self._advance(Event.HEAD)
-
-    def set_backpressure(self, is_on: bool) -> None:
-        """:param is_on: whether the sender waits for the client."""
-        self._advance(Event.PAUSE if is_on else Event.RESUME)
 
     def refuse(self, code: str) -> None:
         """:param code: the error code of the response that is going to be sent."""

@@ -121,7 +121,7 @@ async def relay_body(
     """
     request.write(b"")  # sends the headers
     transfer = request.transfer
-    relay = BodyRelay(request, _expected(response), transfer.set_backpressure)
+    relay = BodyRelay(request, _expected(response))
     try:
         transfer.begin_body(relay)
     except ClientLeft:  # its connection may still be open: the reset has only been scheduled

@@ -154,7 +154,6 @@ class FileRead:
             # Never refused: the response has begun, and waits for one call at a time.
             partial(context.threads.run, owner=_owner(query), refusable=False),
             context.tail,
-            transfer.set_backpressure,
         )
         transfer.begin_body(sender)
         transfer.watch_client(

@@ -74,8 +74,6 @@ class Recorded:
             case Event.BODY:
                 with contextlib.suppress(ClientLeft):
                     transfer.begin_body(Quiet())
-            case Event.PAUSE | Event.RESUME:
-                transfer.set_backpressure(event is Event.PAUSE)
             case Event.LAST_BYTE:
                 transfer.last_byte()
             case Event.FINISH:
