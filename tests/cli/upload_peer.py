@@ -19,9 +19,12 @@ from click.testing import Result
 from tests.cli.cli_stub import WORKSPACE, StubCase, said
 from tests.support.patience import PATIENCE
 
-__all__ = ["CONTINUE", "CutShort", "Peer", "PutCase", "stored"]
+__all__ = ["CONTINUE", "KEPT", "LARGE", "CutShort", "Peer", "PutCase", "stored"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: More than the sockets of both ends hold.
+LARGE = 24 * 1024 * 1024
+KEPT = "/workspace/.molecule/chat-uploads"
 #: Bytes that the kernel may keep for us, so that a sender notices when we do not read.
 SMALL_BUFFER = 64 * 1024
 

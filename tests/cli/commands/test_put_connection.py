@@ -1,0 +1,159 @@
+"""
+``chatfiles put`` over TLS, on a terminal, and with little memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from ipaddress import IPv4Address
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.cli.cli_stub import WORKSPACE, said
+from tests.cli.terminal import test_terminal
+from tests.cli.upload_peer import CONTINUE, KEPT, LARGE, CutShort, Peer, PutCase, stored
+from tests.platform.upstream.test_dialer import make_certificate
+
+
+class TlsTests(PutCase):
+    """The same over TLS, whose records say less about what is readable."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.url = self.url.replace("http://", "https://")
+        address = x509.IPAddress(IPv4Address("127.0.0.1"))
+        certificate, key = make_certificate(None, None, address)
+        pem = certificate.public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.fill("authority.pem", pem)
+        self.fill("server.pem", pem + private)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.path("server.pem"))
+        self.trust = {"SSL_CERT_FILE": self.path("authority.pem")}
+
+    def test_whole(self) -> None:
+        """A large body arrives whole; what TLS itself says meanwhile is no answer."""
+        content = self.fill("large", os.urandom(5_000_000))
+        result = self.against(self.take(stored(content)), "large", env=self.trust)
+        self.ended(result, 0)
+        self.assertEqual([sent for _, sent in self.parts()], [content])
+
+    def test_refused(self) -> None:
+        """An early answer is heard here too."""
+        self.fill("large", bytes(LARGE))
+
+        def script(peer: Peer) -> None:
+            peer.read_head()
+            peer.send(CONTINUE)
+            peer.exactly(1_000_000)
+            peer.send(said("413 X", {"error": "it says"}))
+            with contextlib.suppress(ssl.SSLError):
+                peer.until_closed()
+
+        self.ended(self.against(script, "large", env=self.trust), 5, "it says")
+
+    def test_not_trusted(self) -> None:
+        """A certificate that nobody vouches for gets no files."""
+        self.fill("f", b"x")
+
+        def script(peer: Peer) -> None:
+            raise AssertionError("a request was made")
+
+        with contextlib.suppress(ssl.SSLError), self.serving(script):
+            result = self.put("f")
+        self.ended(result, 6, "is not trusted", "SSL_CERT_FILE")
+
+
+class TerminalTests(test_terminal.TerminalCase, PutCase):
+    """Where somebody looks."""
+
+    def test_bar(self) -> None:
+        """A bar over all files, their paths, and one line at the end."""
+        a, b = self.fill("a", b"x" * 3000), self.fill("b", b"y" * 2000)
+        words = ("put", "--token-file", "token", "a", "b", WORKSPACE)
+        with self.serving(self.take(stored(a, b))):
+            status, written = self.run_on_terminal(*words)
+        self.assertEqual(status, 0, written)
+        self.assertIn("2 files:   0%|", written)
+        self.assertIn("/5.", written)
+        lines = written.splitlines()
+        self.assertTrue(lines[-3].endswith(f"{KEPT}/0-f"), written)
+        self.assertEqual(lines[-2], f"{KEPT}/1-f")
+        self.assertRegex(lines[-1], r"^stored 2 files \(5\.00kB in \d+\.\d s\)$")
+
+    def test_quiet(self) -> None:
+        """``-q`` prints the path alone."""
+        content = self.fill("f\x1b", b"x")
+        words = ("put", "--token-file", "token", "-q", "f\x1b", WORKSPACE)
+        with self.serving(self.take(stored(content))):
+            self.assertEqual(self.run_on_terminal(*words), (0, f"{KEPT}/0-f\n"))
+
+    def test_signals(self) -> None:
+        """Ctrl-C ends it at once; the server sees a cut."""
+        self.fill("large\x1b", bytes(LARGE))
+        for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            self.begun.clear()
+
+            def script(peer: Peer) -> None:
+                peer.read_head()
+                peer.send(CONTINUE)
+                peer.exactly(1_000_000)
+                self.begun.set()
+                self.go_on.wait()
+                self.assertRaises((CutShort, ConnectionError), peer.exactly, LARGE)
+
+            self.go_on.clear()
+            words = ("put", "--token-file", "token", "large\x1b", WORKSPACE)
+            with self.serving(script):
+                status, written = self.run_on_terminal(*words, signum=signum)
+                self.go_on.set()
+            self.assertEqual(status, expected, written)
+            self.assertIn("chatfiles: interrupted", written)
+            self.assertIn(r"large\x1b:", written)
+            self.assertNotIn("Traceback", written)
+
+
+class MemoryTests(PutCase):
+    """Files are not held in memory."""
+
+    def test_flat(self) -> None:
+        """256 MiB through a process that may not have as much for itself."""
+        size = 256 * 1024 * 1024
+        with open(self.path("sparse"), "wb") as file:
+            file.truncate(size)
+        code = (
+            "import resource, sys\n"
+            "resource.setrlimit(resource.RLIMIT_DATA, (150 << 20, 150 << 20))\n"
+            "from chatfiles.cli import main\n"
+            "main()\n"
+        )
+        taken: list[int] = []
+
+        def script(peer: Peer) -> None:
+            peer.read_head()
+            peer.send(CONTINUE)
+            left = int(peer.field("Content-Length") or 0)
+            while left:
+                left -= len(peer.exactly(min(left, 1 << 20)))
+            taken.append(1)
+            peer.send(said("200 OK", {"files": []}))
+
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
+        with self.serving(script):
+            done = subprocess.run(
+                [sys.executable, "-c", code, "put", "--token-file", "token", "sparse", WORKSPACE],
+                cwd=self.directory,
+                env=environment
+                | {"PYTHONPATH": test_terminal.ROOT, "CHATFILES_PLATFORM": self.url},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        self.assertEqual((done.returncode, taken), (7, [1]), done.stderr)
+        self.assertIn("it names 0 files", done.stderr)

@@ -1,0 +1,138 @@
+"""
+``chatfiles put``: which files it takes, and how it is called.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SkipTest
+
+from tests.cli.cli_stub import WORKSPACE
+from tests.cli.upload_peer import CONTINUE, LARGE, CutShort, Peer, PutCase, stored
+
+
+class LocalTests(PutCase):
+    """Exit status 8: it is this machine's files that are the matter."""
+
+    def test_before_anything_is_sent(self) -> None:
+        """One file that cannot be read is enough to send none."""
+        self.fill("f", b"x")
+        os.mkdir(self.path("d"))
+        for words, text in (
+            (["f", "missing"], "cannot read missing: No such file or directory"),
+            (["d", "f"], "cannot read d: Is a directory"),
+            (["f/", "f"], "cannot read f/: Not a directory"),
+            ([""], "cannot read : No such file or directory"),
+        ):
+            self.ended(self.put(*words), 8, f"chatfiles: {text}\n")
+        self.assertIn("hint: pack it: tar -cz", self.put("d").stderr)
+        self.assert_not_asked()
+
+    def test_no_permission(self) -> None:
+        """A file of somebody else's is said to be closed to us."""
+        if os.geteuid() == 0:
+            raise SkipTest("root may read everything")
+        self.fill("f", b"x")
+        os.chmod(self.path("f"), 0)
+        self.ended(self.put("f"), 8, "cannot read f: Permission denied")
+        self.assert_not_asked()
+
+    def test_no_standard_input(self) -> None:
+        """A standard input that is closed is an error like another."""
+        before = os.dup(0)
+        os.close(0)
+        try:
+            result = self.put("-")
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+        self.ended(result, 8, "cannot read standard input: Bad file descriptor")
+
+    def test_changed_meanwhile(self) -> None:
+        """A file that shrinks or grows under way: the server sees a cut, we see why."""
+        path = self.path("large")
+
+        def shrink() -> None:
+            os.truncate(path, LARGE - 1)
+
+        def grow() -> None:
+            os.truncate(path, LARGE + 1)
+
+        def rewrite() -> None:
+            os.utime(path, (1, 1))
+
+        for change, how in ((shrink, "shorter"), (grow, "longer"), (rewrite, "been written to")):
+            self.fill("large", bytes(LARGE))
+
+            def script(peer: Peer) -> None:
+                peer.read_head()
+                change()  # noqa: B023
+                peer.send(CONTINUE)
+                self.assertRaises(CutShort, peer.read_body)
+
+            result = self.against(script, "large")
+            self.ended(result, 8, "large changed while it was being sent: it has ", how, "hint: ")
+            self.assertEqual(result.stdout, "")
+
+    def test_removed_meanwhile(self) -> None:
+        """A file that is removed or replaced is sent as it was."""
+        content = self.fill("large", os.urandom(2_000_000))
+
+        def script(peer: Peer) -> None:
+            os.unlink(self.path("large"))
+            self.take(stored(content))(peer)
+
+        self.ended(self.against(script, "large"), 0)
+
+    def test_cannot_be_read_any_more(self) -> None:
+        """A disk that fails under way breaks the upload off."""
+
+        def script(peer: Peer) -> None:
+            peer.read_head()
+            self.assertRaises(CutShort, peer.read_body)
+
+        with open("/proc/self/mem", "rb") as unreadable:  # there is nothing at its address 0
+            result = self.against(script, f"/dev/fd/{unreadable.fileno()}")
+        self.ended(result, 8, "cannot read /dev/fd/", "Input/output error")
+
+    def test_says_that_it_is_empty(self) -> None:
+        """A file of the kernel's has no size and yet content: it does not become an empty file."""
+
+        def script(peer: Peer) -> None:
+            peer.read_head()
+            self.assertRaises(CutShort, peer.read_body)
+
+        result = self.against(script, "/proc/version")
+        self.ended(result, 8, "/proc/version changed", "through a pipe: cat FILE | chatfiles put -")
+
+
+class UsageTests(PutCase):
+    """Exit status 2, before anything is opened."""
+
+    def test_usage(self) -> None:
+        """What makes no sense is not sent."""
+        self.fill("f", b"x")
+        for words, text in (
+            (("-", "f", "-"), "can be sent only once"),
+            (("f", "f", "--name", "x"), "--name is for standard input"),
+            (("f", "--name", ""), "--name must not be empty"),
+        ):
+            self.ended(self.put(*words), 2, text)
+        self.ended(self.invoke("put", WORKSPACE, "f"), 2, "'f' is not an id")
+        self.ended(self.invoke("put", WORKSPACE), 2, "Missing argument 'FILE...'")
+        self.ended(self.invoke("put", "f", WORKSPACE), 4, "no token given")
+        self.assert_not_asked()
+
+    def test_help(self) -> None:
+        """The help has examples and every exit status; the overview names the command."""
+        text = self.invoke("put", "--help").output
+        for part in (
+            "FILE... WORKSPACE",
+            "Examples:\n",
+            "  chatfiles put ",
+            "Exit status:",
+            "--na",
+        ):
+            self.assertIn(part, text)
+        self.assertIn("\n  put ", self.invoke("--help").output)

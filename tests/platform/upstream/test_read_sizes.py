@@ -1,0 +1,72 @@
+"""
+How many bytes are read at once of a large body.
+"""
+
+from __future__ import annotations
+
+from twisted.internet import error
+
+from chatfiles.http.chunked import MANY_CHUNKS
+from chatfiles.platform.upstream.pool import READ_SIZE
+from chatfiles.streams.transports import SMALL_READ, TINY_READ
+from tests.platform.upstream.upstream_case import (
+    CHUNKED,
+    LARGE,
+    OK,
+    UpstreamTestCase,
+)
+
+
+class ReadSizeTests(UpstreamTestCase):
+    """Large bodies are read in large pieces; everything else as usual."""
+
+    def test_sizes(self):
+        """Only a large body raises the read size, and only until it ends."""
+        for head, during in [
+            (OK + b"Content-Length: 1000\r\n\r\n", SMALL_READ),
+            (OK + b"Content-Length: 65537\r\n\r\n", READ_SIZE),
+            (CHUNKED, SMALL_READ),
+        ]:
+            self.make()
+            result = self.ask()
+            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.wire.send(head)
+            self.take(result)
+            self.wire.send(b"1")
+            self.assertEqual(self.wire.bufferSize, during, head)
+            self.wire.lose(error.ConnectionLost())
+            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+
+    def test_end_of_body(self):
+        """A connection that is kept goes back to small reads."""
+        result = self.ask()
+        self.wire.send(LARGE)
+        self.take(result)
+        self.wire.send(b"abc")
+        self.assertEqual(self.wire.bufferSize, READ_SIZE)
+        self.wire.send(b"x" * (SMALL_READ - 2))
+        self.assertEqual(self.wire.bufferSize, SMALL_READ)
+        self.assertFalse(self.wire.disconnecting)
+
+    def test_crowded(self):
+        """A workspace that makes chunks of one byte keeps everybody else waiting for it."""
+        for chunks, during in ((MANY_CHUNKS, SMALL_READ), (MANY_CHUNKS + 1, TINY_READ)):
+            result = self.ask()
+            self.wire.send(CHUNKED)
+            collector = self.take(result)
+            self.wire.send(b"1\r\nx\r\n" * chunks)
+            self.wire.send(b"3\r\nabc\r\n")
+            self.assertEqual(self.wire.bufferSize, during)
+            self.wire.send(b"0\r\n\r\n")
+            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.assertEqual(collector.outcome, f"OK:{chunks + 3}")
+        self.assertEqual(len(self.wires), 1)
+
+    def test_many(self):
+        """Many large bodies at once share what we are ready to hold."""
+        for _ in range(64):
+            result = self.ask()
+            self.wire.send(LARGE)
+            self.take(result)
+        self.wires[0].send(b"1")
+        self.assertEqual(self.wires[0].bufferSize, READ_SIZE // 4)
