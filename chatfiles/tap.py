@@ -90,7 +90,7 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     what = "--admin-token-file takes a file that can be read or created"
     where = "--state-dir takes a directory that can be created and written"
     with _naming(where):  # first, because the token file may be in this directory
-        state_directory.judge_state_directory(settings.state_dir)
+        state_directory.check_state_directory(settings.state_dir)
     with _naming(what):
         known = state_directory.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
     with _naming(where):

@@ -5,8 +5,6 @@ The platform's files on disk: its state directory and its admin token.
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,28 +12,24 @@ from contextlib import suppress
 from twisted.logger import Logger
 
 from chatfiles.model import new_secret
+from chatfiles.posix.atomic_file import SELF, Owner, create_file, sweep_temporary_files
 from chatfiles.rules.bearer import is_token
 
 __all__ = [
-    "SELF",
-    "Owner",
-    "judge_state_directory",
+    "check_state_directory",
     "known_admin_token",
     "make_state_directory",
     "new_admin_token",
     "sweep_admin_token",
 ]
 
-#: The user id and the group id that own a new file or directory; -1 leaves the default.
-Owner = tuple[int, int]
-SELF: Owner = (-1, -1)
 #: Minimum length of an admin token in characters: a shorter one could be guessed.
 MIN_TOKEN_LENGTH = 16
 
 _log = Logger()
 
 
-def judge_state_directory(path: str) -> None:
+def check_state_directory(path: str) -> None:
     """
     Check that *path* is a directory or does not exist.
 
@@ -103,7 +97,7 @@ def new_admin_token(
     :raise OSError: the file cannot be created.
     """
     token = make_secret()
-    if _create(path, token, owner):
+    if create_file(os.fsencode(path), f"{token}\n".encode("ascii"), owner):
         return token
     return known_admin_token(path, None) or new_admin_token(path, owner, make_secret)
 
@@ -114,11 +108,8 @@ def sweep_admin_token(path: str) -> None:
 
     :param path: the token's file.
     """
-    directory, name = os.path.split(path)
-    left = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
     with suppress(OSError):
-        for each in filter(left.fullmatch, os.listdir(directory)):
-            os.unlink(os.path.join(directory, each))
+        sweep_temporary_files(os.fsencode(path))
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -133,23 +124,3 @@ def _judged(text: str, source: str) -> str:
     if " " in token:
         raise ValueError(f"{source} must hold one token")
     return token
-
-
-def _create(path: str, token: str, owner: Owner) -> bool:
-    """:return: whether this process created the file: two may start at the same time."""
-    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            os.fchown(fd, *owner)
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(fd)
-        os.link(temporary, path)
-    # Another process was faster; it may also have removed the temporary file.
-    except (FileExistsError, FileNotFoundError):
-        return False
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-    return True

@@ -7,8 +7,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from typing import Final
 
-__all__ = ["rename_new"]
+__all__ = ["NO_HARD_LINKS", "rename_new"]
+
+#: Errors of `os.link` on a file system on which a file has one name only (FAT, many FUSE ones), or
+#: on which an unnamed file is on another file system than its directory (some layered ones).
+NO_HARD_LINKS: Final = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+)
 
 #: Errors of a kernel or file system (some FUSE ones) that does not support the flag.
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS})

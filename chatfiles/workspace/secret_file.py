@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from typing import Final, TypeGuard
 
 from twisted.logger import Logger
 
 from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
+from chatfiles.posix.atomic_file import replace_file, sweep_temporary_files
 from chatfiles.posix.openat2 import WouldWait, by_cache
 from chatfiles.rules.bearer import is_token, same_secret
 from chatfiles.workspace.files.cached_directory import CachedDirectory
@@ -137,13 +137,8 @@ class SecretFile:
             raise ValueError("a secret is 1 to 4096 visible ASCII characters")
         if self.read() == secret:
             return False
-        directory, name = os.path.split(self.path)
-        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._sweep(directory_fd, name)
-            _replace(directory_fd, name, secret.encode("ascii"))
-        finally:
-            os.close(directory_fd)
+        sweep_temporary_files(self.path)
+        replace_file(self.path, secret.encode("ascii"))
         return True
 
     def _content(self) -> tuple[int, bytes]:
@@ -176,15 +171,6 @@ class SecretFile:
             self._log.warn("secret file {path} {problem}", path=self.shown, problem=problem)
         self._reported = problem
 
-    @staticmethod
-    def _sweep(directory_fd: int, name: bytes) -> None:
-        """Remove the temporary files of killed processes."""
-        for entry in os.listdir(directory_fd):
-            left = os.fsencode(entry)
-            if left.startswith(_temporary(name)):
-                with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                    os.unlink(left, dir_fd=directory_fd)
-
 
 def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:
     """
@@ -200,32 +186,3 @@ def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = F
         raise Unauthorized
     if not file.matches(presented.encode("utf-8", "surrogateescape"), at_once=at_once):
         raise Unauthorized
-
-
-def _temporary(name: bytes) -> bytes:
-    # The default deny list covers every name that begins with the file's own name.
-    return name + b".tmp-"
-
-
-def _replace(directory_fd: int, name: bytes, content: bytes) -> None:
-    temporary = _temporary(name) + os.urandom(8).hex().encode("ascii")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600, dir_fd=directory_fd)
-    try:
-        try:
-            os.fchmod(fd, 0o600)
-            _write_all(fd, content)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory_fd)
-        raise
-    os.fsync(directory_fd)
-
-
-def _write_all(fd: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(fd, content) :]

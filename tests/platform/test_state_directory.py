@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, eventAsText
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.platform.state_directory import (
-    judge_state_directory,
+    check_state_directory,
     known_admin_token,
     make_state_directory,
     new_admin_token,
@@ -112,9 +112,9 @@ class NewTokenTests(StateCase):
         """Of two that start at once, one would have a token that is not in the file."""
         link = os.link
 
-        def faster(*names: Any) -> None:
+        def faster(*names: Any, **directories: Any) -> None:
             self.write("admin-token", OTHER)
-            link(*names)
+            link(*names, **directories)
 
         self.patch(os, "link", faster)
         self.assertEqual(self.new(), OTHER)
@@ -124,10 +124,10 @@ class NewTokenTests(StateCase):
         """One that starts would die of the other's sweep."""
         link = os.link
 
-        def swept(*names: Any) -> None:
+        def swept(*names: Any, **directories: Any) -> None:
             self.patch(os, "link", link)
             sweep_admin_token(self.path)
-            link(*names)
+            link(*names, **directories)
 
         self.patch(os, "link", swept)
         self.assertEqual(self.new(), TOKEN)
@@ -140,12 +140,12 @@ class DirectoryTests(StateCase):
     def test_judged(self) -> None:
         """What is in the way would be told as the fault of the token's file, or a directory that is
         still to be made refused."""
-        judge_state_directory(self.directory)
-        judge_state_directory(os.path.join(self.directory, "new", "state"))
+        check_state_directory(self.directory)
+        check_state_directory(os.path.join(self.directory, "new", "state"))
         self.write("file", "")
         for name in ("file", "file/state"):
             path = os.path.join(self.directory, name)
-            self.assertRaises(NotADirectoryError, judge_state_directory, path)
+            self.assertRaises(NotADirectoryError, check_state_directory, path)
 
 
 class SweepTests(StateCase):
@@ -153,8 +153,8 @@ class SweepTests(StateCase):
 
     def test_sweep(self) -> None:
         """Tokens that nobody knows of would lie about for ever; or something else be removed."""
-        left = "admin-token.0123456789abcdef.tmp"
-        kept = ["admin-token", "admin-token.tmp", "other.0123456789abcdef.tmp", left + ".old"]
+        left = "admin-token.tmp-0123456789abcdef"
+        kept = ["admin-token", "admin-token.tmp", "other.tmp-0123456789abcdef"]
         for name in (left, *kept):
             self.write(name, TOKEN)
         sweep_admin_token(self.path)

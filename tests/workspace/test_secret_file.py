@@ -302,18 +302,6 @@ class WriteTests(_FileCase):
         self.assertFalse(self.file.write(SECRET))
         self.assertEqual(os.stat(self.path).st_ino, inode)
 
-    def test_replaces(self) -> None:
-        """A reader of the old file sees it change, or a symlink's target is overwritten."""
-        with open(self.top + b"/real", "wb") as file:
-            file.write(b"old")
-        os.symlink(b"real", self.path)
-        with open(self.path, "rb") as reader:
-            self.file.write(SECRET)
-            self.assertEqual(reader.read(), b"old")
-        self.assertTrue(stat.S_ISREG(os.lstat(self.path).st_mode))
-        with open(self.top + b"/real", "rb") as file:
-            self.assertEqual(file.read(), b"old")
-
     def test_refused(self) -> None:
         """Something that no reader would take for a secret is stored over a good one."""
         self.put(SECRET.encode())
@@ -321,44 +309,10 @@ class WriteTests(_FileCase):
             self.assertRaises(ValueError, self.file.write, rubbish)
         self.assertEqual(self.file.read(), SECRET)
 
-    def test_failure_changes_nothing(self) -> None:
-        """A full disk or a crash leaves half a secret, or a second copy of it."""
-        self.put(b"old")
-        for name in ("write", "fsync", "fchmod", "rename"):
-
-            def fail(*_: Any, **__: Any) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            before = os.listdir("/proc/self/fd")
-            patch = self.patch(os, name, fail)
-            self.assertRaises(OSError, self.file.write, SECRET)
-            patch.restore()
-            self.assertEqual(os.listdir("/proc/self/fd"), before)
-            self.assertEqual(os.listdir(self.top), [b".auth_token"], name)
-            self.assertEqual(self.file.read(), "old")
-
     def test_no_directory(self) -> None:
         """A missing directory is made, with rights that nobody chose, or reported oddly."""
         file = SecretFile(self.top + b"/none/.auth_token")
         self.assertRaises(FileNotFoundError, file.write, SECRET)
-
-    def test_durable(self) -> None:
-        """A secret that the platform gives only once is lost when the machine stops."""
-        calls: list[str] = []
-        sync, rename = os.fsync, os.rename
-
-        def fsync(fd: int) -> None:
-            calls.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
-            sync(fd)
-
-        def renamed(*args: Any, **kwargs: Any) -> None:
-            calls.append("rename")
-            rename(*args, **kwargs)
-
-        self.patch(os, "fsync", fsync)
-        self.patch(os, "rename", renamed)
-        self.file.write(SECRET)
-        self.assertEqual(calls, ["file", "rename", "directory"])
 
     def test_temporary_name(self) -> None:
         """While it is being stored, the secret can be fetched under its temporary name."""

@@ -14,14 +14,12 @@ from typing import BinaryIO, Protocol, Self
 
 from chatfiles.cli.errors import CliError, Exit, local_error
 from chatfiles.cli.terminal.standard_streams import not_written
-from chatfiles.posix.rename_noreplace import rename_new
+from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
 
 __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
 
 #: Bytes of the final name that the temporary name keeps, so that it has at most NAME_MAX (255).
 NAME_KEPT = 200
-#: Errors of `os.link` on file systems that have no hard links.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 
 
 def file_name(virtual_path: str) -> str | None:
@@ -164,7 +162,7 @@ class FileSink:
         try:
             os.link(self._temporary, self.path)  # __exit__ removes the temporary name
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_HARD_LINKS:
                 raise
             if not rename_new(self._temporary, os.fsencode(self.path)):
                 self._claim_and_replace()

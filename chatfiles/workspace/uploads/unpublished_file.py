@@ -11,9 +11,10 @@ import fcntl
 import os
 import secrets
 
-from chatfiles.posix.rename_noreplace import rename_new
+from chatfiles.posix.atomic_file import write_all
+from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
 
-__all__ = ["PART", "PREFIX", "UnpublishedFile", "can_name_later", "create_locked", "write_all"]
+__all__ = ["PART", "PREFIX", "UnpublishedFile", "can_name_later", "create_locked"]
 
 #: Prefix of temporary names, which a sweep may remove, and suffix of a file's temporary name.
 PREFIX, PART = ".upload-", ".part"
@@ -21,11 +22,6 @@ PREFIX, PART = ".upload-", ".part"
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
 #: Errors of a file system without unnamed files.
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
-#: Errors of a file system on which a file has one name only (FAT, many FUSE ones), or on which an
-#: unnamed file is on another file system than its directory (some layered ones).
-_NO_LINKS = frozenset(
-    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
-)
 #: Bytes after which the kernel is asked to start writing.  Otherwise it collects up to a tenth of
 #: the memory, and the final flush of a large file takes that much longer.
 _START_WRITING = 8 << 20
@@ -65,17 +61,6 @@ def _lock(fd: int) -> bool:
     return os.fstat(fd).st_nlink > 0
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """
-    Write all of *data*.
-
-    :raise OSError: the data could not be written completely.
-    """
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 def can_name_later(directory_fd: int) -> bool:
     """
     Try to name an unnamed file.  Not every file system with unnamed files supports this.
@@ -90,7 +75,7 @@ def can_name_later(directory_fd: int) -> bool:
         file.publish(f"{PREFIX}{secrets.token_hex(16)}{PART}")  # a sweep may remove it
         file.withdraw()
     except OSError as error:
-        if error.errno not in _NO_LINKS | {errno.ENOENT}:
+        if error.errno not in NO_HARD_LINKS | {errno.ENOENT}:
             raise
         return False
     finally:
@@ -172,7 +157,7 @@ class UnpublishedFile:
         try:
             os.link(temporary, name, src_dir_fd=there, dst_dir_fd=there, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_HARD_LINKS:
                 raise
             _move(there, temporary, name)
             self._temporary = None
