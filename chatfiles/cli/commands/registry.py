@@ -7,6 +7,7 @@ Unlike the other commands, these connect to the database, not to the platform.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import CliError, Exit, Interrupted
 from chatfiles.cli.terminal.tables import show_json, show_object
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES, has_password, without_password
@@ -135,7 +136,7 @@ def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     Run the reactor, and call *work* with it.
 
     :return: what *work* returns.
-    :raise KeyboardInterrupt: a signal stopped the reactor.
+    :raise Interrupted: a signal stopped the reactor.
     """
     from twisted.internet import reactor  # noqa: PLC0415 - only PostgreSQL needs it
     from twisted.internet.defer import Deferred  # noqa: PLC0415
@@ -143,16 +144,26 @@ def _run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     running: Any = reactor
     results: list[T] = []
     errors: list[BaseException] = []
+    received: list[int] = []
+
+    def stop(signum: int, _frame: object) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            running.callFromThread(running.stop)
 
     def begin() -> None:
         done = Deferred.fromCoroutine(work(running))
         done.addCallbacks(results.append, lambda failure: errors.append(failure.value))
-        done.addBoth(lambda _: running.stop())
+        done.addBoth(lambda _: None if received else running.stop())
 
+    # Twisted's own handlers do not tell which signal it was, and that is the exit status.
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, stop)
     running.callWhenRunning(begin)
-    running.run()
+    running.run(installSignalHandlers=False)
     for error in errors:
         raise error
-    if not results:  # stopped by a signal, which Twisted handles itself
-        raise KeyboardInterrupt
+    if not results:
+        raise Interrupted(received[0])
     return results[0]

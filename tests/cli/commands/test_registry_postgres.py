@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -45,6 +47,23 @@ def run(*words: str, database: str, limit: int | None = None) -> subprocess.Comp
         timeout=PATIENCE,
         check=False,
     )
+
+
+def interrupted(signum: int) -> tuple[int, str]:
+    """:return: how ``chatfiles registry status`` ended, after a signal while a server is silent."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        database = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x"
+        with subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "status", f"--database={database}"],
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signum)
+                written = process.communicate(timeout=PATIENCE)[1]
+    return process.returncode, written
 
 
 def names_of(dialect: str) -> list[str]:
@@ -111,6 +130,14 @@ class RegistryCommandTests(SynchronousTestCase):
             self.assertNotIn(str(SECOND), done.stdout + done.stderr, limit)
             told += done.stderr
         self.assertIn("cannot use postgresql://127.0.0.1:1/x: [Errno 24]", told)
+
+    def test_signals(self) -> None:
+        """A signal ends it at once; the exit status says which one it was."""
+        server()
+        for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            status, written = interrupted(signum)
+            self.assertEqual((status, written.count("\n")), (expected, 1), written)
+            self.assertIn("interrupted", written)
 
     def test_unreachable(self) -> None:
         """A server that is down ends in a traceback, or takes for ever."""
