@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatfiles.streams.file_source import FileSource, NotCached, Unstable
-from chatfiles.streams.outcome import ClientLeft
+from chatfiles.streams.outcome import ClientLeft, Outcome
 from chatfiles.streams.transports import is_plain
 
 __all__ = ["FileSender", "file_sender", "in_flight_limit"]
@@ -111,6 +111,11 @@ class FileSender:
     def sent(self) -> int:
         """Bytes that the transport has taken."""
         return self._offset - self._first
+
+    @property
+    def stalled(self) -> Outcome:
+        """Why a transfer makes no progress: the file's disk has not answered, or its client."""
+        return Outcome.FILE_STALLED if self._in_thread else Outcome.CLIENT_STALLED
 
     def stopProducing(self) -> None:
         """The connection is lost."""

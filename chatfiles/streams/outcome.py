@@ -18,6 +18,7 @@ class Outcome(StrEnum):
     UPSTREAM_INTERRUPTED = "upstream_cut"
     UPSTREAM_STALLED = "upstream_stalled"
     FILE_CHANGED = "file_changed"
+    FILE_STALLED = "file_stalled"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
 

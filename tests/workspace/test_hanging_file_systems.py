@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs, eventAsText
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, TestCase
 
@@ -17,6 +18,8 @@ from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import RoleService
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.threads import Threads
+from chatfiles.streams.file_source import FileSource
+from chatfiles.streams.stall_timeout import CHECKS, MOST_TIMEOUTS
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files import store as store_module
@@ -32,8 +35,10 @@ from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import answers_at_once, build, scratch
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import Received, parse
+from tests.support.patience import PATIENCE
 
 LARGE = os.urandom(3 << 20)
+IDLE_TIMEOUT = 60.0
 
 
 class _Workspace(TestCase):
@@ -57,7 +62,7 @@ class _Workspace(TestCase):
         self.addCleanup(self.store.close)
         uploads = UploadDirectory(lambda: self.store.open_root(b"/workspace"))
         tree = workspace_tree(
-            WorkspaceContext(self.store, secret, self.threads, self.clock, 60.0),
+            WorkspaceContext(self.store, secret, self.threads, self.clock, IDLE_TIMEOUT),
             IngestContext(uploads, IngestLimits(1, 1), secret, self.threads),
         )
         self.caller = Loopback(self, reactor, tree)
@@ -104,6 +109,31 @@ class FarTests(_Workspace):
         self.assertEqual(
             set(touched), {(name, False) for name in ("fstat", "pread", "preadv", "close")}
         )
+
+    async def test_hangs(self) -> None:
+        """A disk that does not answer would be logged as a client that takes nothing."""
+        self.patch(store_module, "is_on_disk", lambda fd: False)
+        self.patch(cached_directory, "is_local", lambda fd: False)
+        hangs, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+
+        def read(*_: object) -> bytes:
+            hangs.set()
+            go.wait(PATIENCE)
+            return b""
+
+        self.patch(FileSource, "read", read)
+        head = "GET /internal/file/read?path=/workspace/large HTTP/1.1\r\nHost: x\r\n"
+        with capturedLogs() as logged:
+            await self.caller.send(f"{head}Authorization: Bearer abc\r\n\r\n".encode())
+            await until(reactor, hangs.is_set)
+            for _ in range(MOST_TIMEOUTS * CHECKS):
+                self.clock.advance(IDLE_TIMEOUT / CHECKS)
+            await until(reactor, lambda: any(" bytes " in eventAsText(e) for e in logged))
+        lines = [eventAsText(event) for event in logged]
+        self.assertIn("file_stalled", lines[-1])
+        go.set()
+        await self.threads.settled()
 
     def is_one(self, fd: int, inodes: set[int], fstat: Any) -> bool:
         try:

@@ -139,23 +139,23 @@ class Transfer:
         timeout: float,
         progress: Callable[[], Hashable],
         outcome: Outcome,
-        patience: Callable[[], float] | None = None,
     ) -> None:
         """
         Abort the transfer if it makes no progress before its last byte was written.
 
         :param clock: for the timer.
-        :param timeout: seconds; for ``patience``, see `StallTimeout`.
+        :param timeout: seconds.
         :param progress: returns any value that changes with progress.
         :param outcome: the outcome of a transfer that is aborted for this.
         """
-        request = self._request
-        if request is not None and self.state not in _FINAL:
-            timer = StallTimeout(clock, timeout, progress, lambda: request.abort(outcome), patience)
-            self._timers += (timer,)
+        self._watch(clock, timeout, progress, lambda: outcome)
 
     def watch_client(
-        self, clock: IReactorTime, timeout: float, progress: Callable[[Hashable], Hashable]
+        self,
+        clock: IReactorTime,
+        timeout: float,
+        progress: Callable[[Hashable], Hashable],
+        outcome: Callable[[], Outcome] = lambda: Outcome.CLIENT_STALLED,
     ) -> None:
         """
         Abort the transfer if its client takes nothing.
@@ -164,6 +164,8 @@ class Transfer:
         :param timeout: seconds; longer for a client that reads slowly, and for a proxy.
         :param progress: takes a value that changes whenever the client has taken bytes; returns one
             that changes with progress.
+        :param outcome: returns the outcome of a transfer that is aborted for this: the client may
+            have taken nothing because nothing was sent.
         """
         if self._request is not None:
             transport = self._request.channel.transport
@@ -171,7 +173,22 @@ class Transfer:
             if self._request.relayed:
                 timeout *= PROXY_STALL_FACTOR
             patience = stall_timeout_for(transport, timeout)
-            self.watch(clock, timeout, lambda: progress(taken()), Outcome.CLIENT_STALLED, patience)
+            self._watch(clock, timeout, lambda: progress(taken()), outcome, patience)
+
+    def _watch(
+        self,
+        clock: IReactorTime,
+        timeout: float,
+        progress: Callable[[], Hashable],
+        outcome: Callable[[], Outcome],
+        patience: Callable[[], float] | None = None,
+    ) -> None:
+        request = self._request
+        if request is not None and self.state not in _FINAL:
+            stalled = StallTimeout(
+                clock, timeout, progress, lambda: request.abort(outcome()), patience
+            )
+            self._timers += (stalled,)
 
     # -- events
 

@@ -157,7 +157,10 @@ class FileRead:
         )
         transfer.begin_body(sender)
         transfer.watch_client(
-            context.clock, context.idle_timeout, lambda taken: (sender.sent, taken)
+            context.clock,
+            context.idle_timeout,
+            lambda taken: (sender.sent, taken),
+            lambda: sender.stalled,
         )
         sender.start()
         await sender.done
