@@ -75,5 +75,5 @@ class ImportTests(StubCase):
             command = cli.get_command(context, name)
             assert command is not None
             self.assertEqual(command.name, name)
-            self.assertEqual(command.get_short_help_str(limit=200) + ".", summary)
+            self.assertEqual(command.get_short_help_str(limit=200).rstrip(".") + ".", summary)
         self.assertIsNone(cli.get_command(context, "nonsense"))

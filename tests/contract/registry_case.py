@@ -105,7 +105,6 @@ class RegistryCase(Base):
 
     registry: IWorkspaceRegistry
     moment: datetime
-    timeout = 20
 
     # Hooks
 

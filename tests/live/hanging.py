@@ -17,6 +17,8 @@ import struct
 import subprocess
 import sys
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["FILES", "launch", "unavailable"]
 
 #: What is in its one directory.
@@ -48,7 +50,7 @@ def unavailable() -> str | None:
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         return "only root can mount a file system, and with /dev/fuse"
     tried = launch("/mnt", os.devnull, ["cat", "/mnt/small"])
-    done = subprocess.run(tried, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(tried, capture_output=True, timeout=PATIENCE, check=False)
     return None if done.stdout == b"small" else f"FUSE does not work here: {done.stderr[-200:]!r}"
 
 

@@ -21,6 +21,7 @@ from tests.live.cluster import Cluster
 from tests.live.processes import LONG_AGO, SLACK, LiveCase, Pair, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, Malformed, Response, fetch
 from tests.live.upload_client import Way, file, form, in_chunks, in_the_making, report
+from tests.support.patience import PATIENCE
 
 __all__ = ["ENOUGH", "Cases", "Hammer"]
 
@@ -206,7 +207,7 @@ class Cases(LiveCase):
             if asked is None:
                 return
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * 1000)
-            arrived.wait(20)
+            arrived.wait(PATIENCE)
             if asked.header("range") is None:
                 peer.send(b"x" * 1000)
 

@@ -401,5 +401,5 @@ class OtherPlatformTests(SynchronousTestCase):
         assert role.url
         until(lambda: server.requests, "it asks")
         role.signal(signal.SIGTERM)
-        self.assertEqual(role.wait(10), 0)
+        self.assertEqual(role.wait(), 0)
         role.check_log()

@@ -31,6 +31,7 @@ from tests.live.broken_answers import (
 from tests.live.processes import SLACK, until
 from tests.live.rawhttp import Incomplete
 from tests.live.upstream_case import UpstreamCase
+from tests.support.patience import PATIENCE
 
 
 class BrokenTests(UpstreamCase):
@@ -431,12 +432,12 @@ class ConnectionTests(UpstreamCase):
         _, target = self.scripted(script)
         connection = self.connect(self.pair.platform)
         connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
-        self.assertTrue(asked.wait(5), "the workspace is asked")
+        self.assertTrue(asked.wait(PATIENCE), "the workspace is asked")
         if b"\r\n\r\n" in said:
             connection.answer()
         began = time.monotonic()
         connection.close()
-        self.assertTrue(gone.wait(5), "the workspace is left alone")
+        self.assertTrue(gone.wait(PATIENCE), "the workspace is left alone")
         return time.monotonic() - began
 
     def test_back_pressure(self) -> None:

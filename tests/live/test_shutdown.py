@@ -45,7 +45,7 @@ class ShutdownTests(SynchronousTestCase):
     def refuses(self, role: Role) -> None:
         """Nobody new is let in: refused, or told that it is draining."""
         try:
-            answer = fetch(role.url, "/ready", timeout=5)
+            answer = fetch(role.url, "/ready")
         except (ConnectionError, Incomplete):
             return
         self.assertEqual(answer.status, 503)

@@ -33,6 +33,7 @@ from tests.live.upload_client import (
     report,
     ways,
 )
+from tests.support.patience import PATIENCE
 
 #: What a refused sender declares.
 FLOOD = 200 * MIB
@@ -445,5 +446,5 @@ def flood(connection: Connection, piece: bytes) -> int:
             except ConnectionError:
                 break
     finally:
-        sock.settimeout(20)
+        sock.settimeout(PATIENCE)
     return sent

@@ -29,6 +29,7 @@ from tests.live.upload_client import (
     take,
     ways,
 )
+from tests.support.patience import PATIENCE
 
 
 def answer_bytes(status: int, body: bytes, more: str = "") -> bytes:
@@ -132,7 +133,7 @@ class UpstreamTests(LiveCase):
         with way.connect() as connection:
             way.begin(connection, len(body))
             connection.send(body[:first])
-            self.assertTrue(seen.wait(5))
+            self.assertTrue(seen.wait(PATIENCE))
             connection.send(body[first:])
             self.assertEqual(connection.response("POST").status, 200)
 
@@ -323,7 +324,7 @@ class UpstreamTests(LiveCase):
             with way.connect() as connection:
                 way.begin(connection, len(body))
                 push(connection, [body[:sent]])
-                self.assertTrue(has_all.wait(5))
+                self.assertTrue(has_all.wait(PATIENCE))
             until(partial(bool, hung), "the workspace is left")
             self.assertLess(hung[0], 1.0)
 

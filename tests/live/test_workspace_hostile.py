@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.live.processes import SOAK, LiveCase, Pair, canary, quoted
 from tests.live.rawhttp import Connection, Response, fetch
+from tests.support.patience import PATIENCE
 
 IRREGULAR = "path is not a regular file"
 MISSING = "file not found"
@@ -29,6 +30,7 @@ ROUNDS = 500
 # Exchanges what two names stand for (RENAME_EXCHANGE), so often, or until it is told to stop.
 SWAPPER = """
 import ctypes, os, sys, threading
+from tests.support.patience import PATIENCE
 number, one, other = int(sys.argv[1]), *map(os.fsencode, sys.argv[2:])
 enough = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), enough.set()), daemon=True).start()
@@ -178,7 +180,7 @@ class HostileTests(LiveCase):
             self.irregular("/workspace/fifo")
         self.assertFalse(woken.is_set(), "the writer was woken")
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-        writer.join(10)
+        writer.join(PATIENCE)
         os.close(reader)
         self.assertTrue(woken.is_set(), "the writer did not wait at all")
         for answer in self.pair.file("/workspace/fifo/x").values():

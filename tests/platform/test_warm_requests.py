@@ -46,8 +46,6 @@ class WarmContract(TestCase):
     :ivar forgotten: grows whenever the platform forgets all that it has remembered.
     """
 
-    timeout = 60
-
     def database_url(self) -> str:
         """:return: of an empty database, whose statements are recorded from now on."""
         raise NotImplementedError

@@ -50,7 +50,7 @@ class ThreadsTests(TestCase):
 
         def call() -> None:
             names.append(threading.current_thread().name)
-            go.wait(10)
+            go.wait(PATIENCE)
 
         calls = [self.threads.run(call) for _ in range(6)]
         await until(reactor, lambda: len(names) == 2)
@@ -82,7 +82,7 @@ class ThreadsTests(TestCase):
             discarded: list[str] = []
 
             def call(go: threading.Event = go, fails: bool = fails) -> str:
-                go.wait(10)
+                go.wait(PATIENCE)
                 if fails:
                     raise ValueError
                 return "open file"
@@ -167,7 +167,7 @@ class ThreadsTests(TestCase):
         go, done = threading.Event(), list[str]()
 
         def first() -> str:
-            go.wait(10)
+            go.wait(PATIENCE)
             return "second"
 
         self.threads.run(first).addCallback(

@@ -177,8 +177,6 @@ class ReadyTests(_Workspace):
 class EndTests(TestCase):
     """A workspace that is told to stop."""
 
-    timeout = 60
-
     def make(self, drain_timeout: float) -> tuple[RoleService, Any]:
         """:return: the role, and the threads that it made."""
         made: list[Threads] = []

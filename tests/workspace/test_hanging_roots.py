@@ -25,6 +25,7 @@ from chatfiles.workspace.service import workspace_service
 from tests.contract.file_store import build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until
 from tests.support.memory_client import Received, parse
+from tests.support.patience import PATIENCE
 
 #: More requests than a root has threads.
 MANY = 20
@@ -45,7 +46,8 @@ class _Disk:
 
     def hang(self) -> None:
         self.began.append(isInIOThread())
-        self.go.wait(5 if isInIOThread() else None)  # a defect must not stop the tests for good
+        # On the reactor's thread a defect must not stop the tests for good.
+        self.go.wait(PATIENCE if isInIOThread() else None)
 
 
 class _Workspace(TestCase):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from chatfiles.cli.transfers import upload
 from tests.cli.cli_stub import TOKEN, WORKSPACE, answer, counted, said
 from tests.cli.upload_peer import CONTINUE, KEPT, LARGE, Peer, PutCase, Script, stored
+from tests.support.patience import PATIENCE
 
 
 @contextlib.contextmanager
@@ -328,7 +329,7 @@ class CutTests(PutCase):
             peer.read_head()
             peer.send(CONTINUE)
             peer.exactly(10)
-            done.wait(20)
+            done.wait(PATIENCE)
 
         done = threading.Event()
         with self.serving(script):

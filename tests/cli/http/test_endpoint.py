@@ -13,6 +13,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.endpoint import Endpoint
 from chatfiles.testing import ScriptedServer, ServerConnection, respond
 from tests.cli.cli_stub import TOKEN
+from tests.support.patience import PATIENCE
 
 PLATFORM = "files.example.org"  # never resolved: only the proxy would do that
 
@@ -29,7 +30,7 @@ class ProxyTests(SynchronousTestCase):
         return server
 
     def client(self, url: str) -> Client:
-        return Client(url, TOKEN, timeout=20)
+        return Client(url, TOKEN, timeout=PATIENCE)
 
     def test_which(self) -> None:
         """A proxy is for other machines: its own loopback is not ours."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import chatfiles
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+from tests.support.patience import PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
 
@@ -48,7 +49,7 @@ class TerminalCase(StubCase):
         os.close(theirs)
         os.write(ours, typed)
         if signum is not None:
-            self.assertTrue(self.begun.wait(20), "the transfer did not begin")
+            self.assertTrue(self.begun.wait(PATIENCE), "the transfer did not begin")
             process.send_signal(signum)
         written = bytearray()
         try:

@@ -29,8 +29,8 @@ class ChangePoller:
     Each poll that fails is reported as a change: cached values must not be used while changes
     cannot be seen.
 
-    :param read_version: returns a value that can be compared for equality; fails with
-        `RegistryUnavailable`.
+    :param read_version: takes a timeout in seconds, or ``None`` for the usual one; returns a value
+        that can be compared for equality; fails with `RegistryUnavailable`.
     :param changed: called on the reactor thread when the version has changed.
     :param read_hint: returns a value that changes whenever the version may have changed.  It is
         called on the reactor thread, and must be fast.
@@ -41,7 +41,7 @@ class ChangePoller:
 
     def __init__(
         self,
-        read_version: Callable[[], Deferred[object]],
+        read_version: Callable[[float | None], Deferred[object]],
         changed: Callable[[], None],
         *,
         read_hint: Callable[[], object],
@@ -61,10 +61,14 @@ class ChangePoller:
         self._loop = LoopingCall(self._poll)
         self._loop.clock = self._clock
 
-    async def start(self) -> None:
-        """Read the version now.  A poll reports every change after this."""
+    async def start(self, seconds: float) -> None:
+        """
+        Read the version now.  A poll reports every change after this.
+
+        :param seconds: seconds that this may take.
+        """
         self._hint = self._read_hint()
-        self._version = await self._read_version()
+        self._version = await self._read_version(seconds)
 
     def is_current(self) -> bool:
         """
@@ -86,7 +90,7 @@ class ChangePoller:
             return
         self._is_polling, hint = True, self._read_hint()
         try:
-            version = await self._read_version().addTimeout(self._timeout, self._clock)
+            version = await self._read_version(None).addTimeout(self._timeout, self._clock)
         except Exception as error:
             # Any other error than these is a defect.  It must not end the polling, or no change
             # would be reported again.

@@ -137,7 +137,7 @@ class SQLiteRegistry(SQLRegistry):
             if isinstance(error.__cause__, SchemaTooNew):
                 raise error.__cause__ from None
             raise
-        await self._poller.start()
+        await self._poller.start(self._start_timeout)
         self._poll_if_needed()
 
     @property
@@ -174,10 +174,12 @@ class SQLiteRegistry(SQLRegistry):
     def _poll_if_needed(self) -> None:
         self._poller.enable(self._is_open and len(self._subscribers) > 0)
 
-    def _read_version(self) -> Deferred[object]:
+    def _read_version(self, timeout: float | None) -> Deferred[object]:
         # A connection's own changes do not change the version that it reads.  This connection makes
         # all changes of this process, so it sees only those of other processes.
-        return self._writer.call("poll", lambda db: (self._write_connection.opened, _version(db)))
+        return self._writer.call(
+            "poll", lambda db: (self._write_connection.opened, _version(db)), timeout=timeout
+        )
 
 
 def _check(db: sqlite3.Connection) -> None:

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.rules.address_policy import IPAddress
 from tests.platform.registry.postgres.postgres_case import REACTOR, PostgresTestCase, pause
+from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD
 
 
@@ -105,7 +106,7 @@ class NameTests(PostgresTestCase):
 
         def slow(name: str) -> Sequence[IPAddress]:
             threads.append(threading.current_thread() is threading.main_thread())
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
             return addresses("127.0.0.1")
 
         registry = self.make(self.named("db.example"), lookup=slow)

@@ -18,6 +18,7 @@ from chatfiles.rules.address_policy import IPAddress
 from tests.contract.registry_case import begun
 from tests.platform.registry.postgres.postgres_case import REACTOR
 from tests.support.loopback import until
+from tests.support.patience import PATIENCE
 
 if TYPE_CHECKING:
     from chatfiles.platform.registry.postgres.registry import PostgresRegistry
@@ -72,7 +73,7 @@ class LookupThreadTests(TestCase):
 
         def slow(name: str) -> Sequence[IPAddress]:
             running.set()
-            resume.wait(30)
+            resume.wait(PATIENCE)
             return not_found(name)
 
         registry = self.make(slow)

@@ -33,8 +33,6 @@ class ThreadedClock(Clock):
 class SQLiteTestCase(TestCase):
     """A started registry, and another program's way into its file."""
 
-    timeout = 20
-
     def setUp(self) -> None:
         self.moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
         self.directory = self.mktemp()

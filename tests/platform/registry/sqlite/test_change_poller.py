@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 from uuid import UUID
 
 from twisted.internet import reactor
@@ -13,10 +14,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from chatfiles.platform.registry.cache import CachedRegistry
-from chatfiles.platform.registry.sqlite.registry import POLL_INTERVAL, SQLiteRegistry
+from chatfiles.platform.registry.sqlite import registry as registry_module
+from chatfiles.platform.registry.sqlite.registry import (
+    POLL_INTERVAL,
+    START_TIMEOUT,
+    SQLiteRegistry,
+)
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
 from tests.platform.registry.sqlite.sqlite_case import SQLiteTestCase, ThreadedClock
 from tests.support.loopback import until
+from tests.support.patience import PATIENCE
 
 
 class PollTests(SQLiteTestCase):
@@ -58,6 +65,27 @@ class PollTests(SQLiteTestCase):
             registry.subscribe(lambda changed: None if told.called else told.callback(changed))
         )
         self.assertIsNone(await told)
+
+    async def test_slow_start(self) -> None:
+        """On a machine that is busy, a platform would not start."""
+        clock = ThreadedClock()
+        registry = self.make(clock=clock)
+        reads, go_on = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+        version = registry_module._version
+
+        def slow(*connection: Any) -> int:
+            reads.set()
+            go_on.wait(PATIENCE)
+            return version(*connection)
+
+        self.patch(registry_module, "_version", slow)
+        started = Deferred.fromCoroutine(registry.start())
+        await until(reactor, reads.is_set)
+        clock.advance(START_TIMEOUT - 1)
+        go_on.set()
+        await started
+        await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
 
     async def look(self, registry: SQLiteRegistry, clock: Clock) -> None:
         """Let the registry look once."""
@@ -130,7 +158,7 @@ class PollTests(SQLiteTestCase):
         )
         go_on = threading.Event()
         self.addCleanup(go_on.set)
-        waits = inner._writer.call("", lambda _: go_on.wait(30), timeout=60)
+        waits = inner._writer.call("", lambda _: go_on.wait(PATIENCE), timeout=PATIENCE)
         for _ in range(3):
             self.execute("UPDATE workspace_auth_tokens SET revoked_at = NULL")
             self.assertIsNotNone(await registry.token(b"\x01"))

@@ -16,6 +16,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.sqlite import connection_thread
 from chatfiles.platform.registry.sqlite.connection_thread import ConnectionThread
 from tests.platform.registry.sqlite.sqlite_case import ThreadedClock
+from tests.support.patience import PATIENCE
 
 
 class FakeConnection:
@@ -36,8 +37,6 @@ class FakeConnection:
 
 class ConnectionThreadTests(TestCase):
     """Deadlines of calls that cannot be stopped."""
-
-    timeout = 20
 
     def setUp(self) -> None:
         self.clock = ThreadedClock()
@@ -71,11 +70,11 @@ class ConnectionThreadTests(TestCase):
 
         def work() -> str:
             self.running.set()
-            self.go_on.wait(30)
+            self.go_on.wait(PATIENCE)
             return "late"
 
         call = self.call(work, discard)
-        self.running.wait(30)
+        self.running.wait(PATIENCE)
         return call
 
     async def test_result(self) -> None:

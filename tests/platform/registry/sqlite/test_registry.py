@@ -25,6 +25,7 @@ from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import FIRST, SECRET, THIRD, add_workspace, begun, every_call
 from tests.contract.registry_stored import StoredRegistryContract
 from tests.platform.registry.sqlite.sqlite_case import REACTOR, SQLiteTestCase, ThreadedClock
+from tests.support.patience import PATIENCE
 
 #: Of the workspaces, beside their id.
 COLUMNS = (
@@ -303,13 +304,13 @@ class TroubleTests(SQLiteTestCase):
 
         async def slow(*args: Any, **given: Any) -> Any:
             running.set()
-            go_on.wait(30)
+            go_on.wait(PATIENCE)
             return await register(*args, **given)
 
         self.patch(queries, "register", slow)
         self.moment += timedelta(hours=1)
         call = registry.register(FIRST, url=None, delivery_mode=None, create_name=None)
-        running.wait(30)
+        running.wait(PATIENCE)
         clock.advance(1.99)
         self.assertNoResult(call)
         clock.advance(0.02)
