@@ -140,13 +140,13 @@ async def run(reactor: Any, given: argparse.Namespace) -> None:
     """Measure both."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "registry.db")
-        registry: Any = open_registry(f"sqlite:{path}", reactor)
+        registry: Any = open_registry(f"sqlite:{path}", 2.0, reactor)
         await registry.start()
         fill_sqlite(path, given.workspaces)
         await compare("SQLite", registry, given)
         await registry.close()
     database = Database(server())
-    registry = open_registry(database.url, reactor)
+    registry = open_registry(database.url, 2.0, reactor)
     await registry.start()
     fill_postgres(database, given.workspaces)
     await compare("PostgreSQL", registry, given, database)

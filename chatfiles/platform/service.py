@@ -40,23 +40,26 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_registry(database: str, reactor: Any) -> IWorkspaceRegistry:
+def open_registry(database: str, timeout: float, reactor: Any) -> IWorkspaceRegistry:
     """
     :param database: ``sqlite:PATH`` or ``postgresql://…``.
+    :param timeout: seconds that a call of the registry may take.
     :param reactor: runs the registry's timers and connections.
     :return: the registry, not started yet.
     :raise ValueError: *database* has neither form.  The text never repeats it, for it may hold a
         password.
     """
     if database.startswith(POSTGRES_SCHEMES):
-        return CachedRegistry(open_postgres(database, reactor=reactor, now=_utc_now), reactor)
+        postgres = open_postgres(database, reactor=reactor, now=_utc_now, timeout=timeout)
+        return CachedRegistry(postgres, reactor)
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(
             "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db, "
             "or postgresql://USER@HOST/NAME"
         )
-    return CachedRegistry(SQLiteRegistry(path, clock=reactor, now=_utc_now), reactor)
+    sqlite = SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
+    return CachedRegistry(sqlite, reactor)
 
 
 async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
@@ -97,7 +100,7 @@ def platform_service(
         raise ValueError(
             f"--trusted-proxy takes networks such as 10.0.0.5/32, or unix: {error}"
         ) from None
-    registry = open_registry(settings.database, reactor)
+    registry = open_registry(settings.database, settings.registry_timeout, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)

@@ -149,6 +149,13 @@ OPTIONS: tuple[Option, ...] = (
         _text,
     ),
     Option(
+        "registry-timeout",
+        (PLATFORM,),
+        "seconds that a request waits for the database before it is refused with 503",
+        _seconds,
+        "2",
+    ),
+    Option(
         "admin-token-file",
         (PLATFORM,),
         "file of the admin token, generated if absent. Default: STATE-DIR/admin-token",
@@ -373,6 +380,7 @@ class Options(usage.Options):
             shared=self._shared(8080),
             state_dir=state_dir,
             database=absolute_database(self._one("database", f"sqlite:{state_dir}/registry.db")),
+            registry_timeout=self._one("registry-timeout", None),
             admin_token_file=os.path.abspath(
                 self._one("admin-token-file", os.path.join(state_dir, "admin-token"))
             ),

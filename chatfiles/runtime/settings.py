@@ -30,6 +30,7 @@ class PlatformSettings:
     shared: SharedSettings
     state_dir: str
     database: str
+    registry_timeout: float
     admin_token_file: str
     upstream_allow: tuple[str, ...]
     trusted_proxy: tuple[str, ...]

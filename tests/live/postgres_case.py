@@ -108,6 +108,7 @@ class PostgresPair(Pair):
         super().__init__(
             both=["--drain-timeout=5"],
             told={"CHATFILES_DATABASE": self.url},
+            registry_timeout=2,
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])
         content = os.urandom(1 << 16) * (SIZE >> 16)

@@ -60,6 +60,7 @@ class DefaultTests(SynchronousTestCase):
                 trusted_proxy=(),
                 open_registration=False,
                 drain_delay=0.0,
+                registry_timeout=2.0,
             ),
         )
 
@@ -134,6 +135,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "upstream-allow", "10.0.0.0/8", "upstream_allow", ("10.0.0.0/8",), "fd00::/8"),
     ("platform", "trusted-proxy", "10.0.0.5", "trusted_proxy", ("10.0.0.5",), "unix"),
     ("platform", "drain-delay", "2.5", "drain_delay", 2.5, "0"),
+    ("platform", "registry-timeout", "2.5", "registry_timeout", 2.5, "9"),
     ("platform", "open-registration", "", "open_registration", True, "0"),
     ("workspace", "root", "/home=/h", "roots", {b"/home": "/h"}, "/plugins=/p"),
     ("workspace", "configs-dir", "/c", "configs_dir", "/c", "/other"),
@@ -289,6 +291,7 @@ class WrongTests(SynchronousTestCase):
             ("workspace", "idle-timeout", "a number of seconds", ["0.000", " 5"]),
             ("workspace", "drain-timeout", "a number of seconds", ["forever"]),
             ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
+            ("platform", "registry-timeout", "a number of seconds", ["", "0", "-1", "5s"]),
             (
                 "workspace",
                 "root",

@@ -13,7 +13,8 @@ import os
 import re
 from collections.abc import Sequence
 
-from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create_locked, write_all
+from chatfiles.posix.atomic_file import write_all
+from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create_locked
 
 __all__ = ["NOTE", "publish_all", "withdraw_all", "withdraw_noted"]
 
