@@ -7,9 +7,9 @@ from __future__ import annotations
 from chatfiles.errors import BadRequest, Forbidden, NotFound, Unauthorized, UpstreamFailed
 
 __all__ = [
-    "answered_badly",
     "credentials_refused",
     "invalid_id",
+    "invalid_response",
     "invalid_token",
     "missing_token",
     "no_workspace",
@@ -54,7 +54,7 @@ def url_not_allowed(reason: str) -> UpstreamFailed:
     )
 
 
-def answered_badly(detail: str) -> UpstreamFailed:
+def invalid_response(detail: str) -> UpstreamFailed:
     """
     :param detail: why the workspace's response cannot be relayed.
     :return: the error.

@@ -32,7 +32,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """An option has an invalid value; the text describes the valid values."""
 
 
@@ -44,7 +44,7 @@ class Option:
     :param name: its name, without ``--``.
     :param roles: the roles that have it.
     :param help: its text in ``--help``.
-    :param parse: makes its value from text, or raises `Wrong`.
+    :param parse: makes its value from text, or raises `InvalidValue`.
     :param default: its text if it is not given; ``None`` for no value.
     :param many: whether it may be given more than once.  The variable in the environment has one
         value on each line.
@@ -60,43 +60,43 @@ class Option:
 
 def _text(value: str) -> str:
     if not value:
-        raise Wrong("a value that is not empty")
+        raise InvalidValue("a value that is not empty")
     return value
 
 
 def _count(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", value) or not int(value):
-        raise Wrong("a whole number of bytes, such as 104857600")
+        raise InvalidValue("a whole number of bytes, such as 104857600")
     return int(value)
 
 
 def _seconds(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value) or not float(value):
-        raise Wrong("a number of seconds greater than 0, such as 30")
+        raise InvalidValue("a number of seconds greater than 0, such as 30")
     return float(value)
 
 
 def _seconds_or_none(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
-        raise Wrong("a number of seconds, such as 5, or 0")
+        raise InvalidValue("a number of seconds, such as 5, or 0")
     return float(value)
 
 
 def _switch(value: str) -> bool:
     if value.lower() not in _TRUE | _FALSE:
-        raise Wrong("nothing on the command line; 1 or 0 in the environment")
+        raise InvalidValue("nothing on the command line; 1 or 0 in the environment")
     return value.lower() in _TRUE
 
 
 def _role(value: str) -> str:
     if value not in _BOTH:
-        raise Wrong("platform or workspace")
+        raise InvalidValue("platform or workspace")
     return value
 
 
 def _uuid(value: str) -> str:
     if parse_uuid(value) is None:
-        raise Wrong("a UUID, such as 5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10")
+        raise InvalidValue("a UUID, such as 5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10")
     return value.lower()
 
 
@@ -104,7 +104,7 @@ def _base_url(value: str) -> str:
     try:
         parse_base_url(value)
     except ValueError as error:
-        raise Wrong(f"a URL, such as https://files.example.com: {error}") from None
+        raise InvalidValue(f"a URL, such as https://files.example.com: {error}") from None
     return value
 
 
@@ -112,7 +112,7 @@ def _workspace_url(value: str) -> str:
     try:
         parse_workspace_url(value)
     except ValueError as error:
-        raise Wrong(f"a URL, such as http://10.0.0.7:8000: {error}") from None
+        raise InvalidValue(f"a URL, such as http://10.0.0.7:8000: {error}") from None
     return value
 
 
@@ -120,7 +120,7 @@ def _root(value: str) -> tuple[bytes, str]:
     virtual, equals, directory = value.partition("=")
     if os.fsencode(virtual) not in ROOTS or not equals or not directory:
         names = ", ".join(os.fsdecode(root) for root in ROOTS)
-        raise Wrong(f"ROOT=DIRECTORY, such as /workspace=/srv/ws1; ROOT is one of {names}")
+        raise InvalidValue(f"ROOT=DIRECTORY, such as /workspace=/srv/ws1; ROOT is one of {names}")
     return os.fsencode(virtual), os.path.abspath(directory)
 
 
@@ -345,7 +345,7 @@ class Options(usage.Options):
             raise usage.UsageError(f"{name} takes text without control characters")
         return lines
 
-    def _giver(self, name: str) -> str:
+    def _source_of(self, name: str) -> str:
         """:return: the source of an option's value: the option itself, or its variable."""
         return f"--{name}" if name in self.given else f"the {_variable(name)} of the environment"
 
@@ -353,7 +353,7 @@ class Options(usage.Options):
         option = _BY_NAME[name]
         try:
             return tuple(option.parse(text) for text in self._texts(option))
-        except Wrong as error:
+        except InvalidValue as error:
             raise usage.UsageError(f"--{name} takes {error}") from None
 
     def _one(self, name: str, default: Any) -> Any:
@@ -399,7 +399,7 @@ class Options(usage.Options):
         platform = self._one("platform", None)
         workspace_id, advertise = self._one("workspace-id", None), self._one("advertise", None)
         if platform is not None:
-            given = self._giver("platform")
+            given = self._source_of("platform")
             if workspace_id is None:
                 raise usage.UsageError(f"--workspace-id is required with {given}: a UUID")
             if advertise is None:

@@ -34,7 +34,7 @@ class StopSignals:
         self._reactor = reactor
         self._stop_now = stop_now
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._told = False
+        self._was_received = False
         reactor.callWhenRunning(self._begin)
         reactor.addSystemEventTrigger("before", "shutdown", self._stopping)
 
@@ -48,9 +48,9 @@ class StopSignals:
                 signal.signal(number, self._first)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
-        if self._told:  # a second signal arrived before `_ignore` took effect
+        if self._was_received:  # a second signal arrived before `_ignore` took effect
             return
-        self._told = True
+        self._was_received = True
         self._ignore()
         self._handlers[number](number, frame)
 
@@ -61,8 +61,8 @@ class StopSignals:
     def _stopping(self) -> None:
         self._ignore()  # needed if the reactor was stopped without a signal
         if signal.SIGINT in self._handlers:
-            self._reactor.callLater(ONE_ORDER, signal.signal, signal.SIGINT, self._impatient)
+            self._reactor.callLater(ONE_ORDER, signal.signal, signal.SIGINT, self._second_interrupt)
 
-    def _impatient(self, number: int, frame: FrameType | None) -> None:
+    def _second_interrupt(self, number: int, frame: FrameType | None) -> None:
         self._ignore()
         self._reactor.callFromThread(self._stop_now)

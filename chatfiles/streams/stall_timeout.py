@@ -144,7 +144,8 @@ class StallTimeout:
     Calls *stalled* once when *state* has not changed for *timeout* seconds.
 
     :param clock: for the timer.
-    :param timeout: seconds.  ``patience``, if given, returns the seconds to wait now instead.
+    :param timeout: seconds.
+    :param current_timeout: if given, returns the seconds to wait now instead.
     :param state: returns any value that changes with progress.
     :param stalled: called at most once, after the timer has stopped.
     """
@@ -155,11 +156,11 @@ class StallTimeout:
         timeout: float,
         state: Callable[[], Hashable],
         stalled: Callable[[], object],
-        patience: Callable[[], float] | None = None,
+        current_timeout: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._patience = patience or (lambda: timeout)
+        self._current_timeout = current_timeout or (lambda: timeout)
         self._state = state
         self._stalled = stalled
         self._seen = state()
@@ -170,7 +171,7 @@ class StallTimeout:
         now, state = self._clock.seconds(), self._state()
         if state != self._seen:
             self._seen, self._since = state, now
-        left = self._since + self._patience() - now
+        left = self._since + self._current_timeout() - now
         if left <= 0:
             self._stalled()
             return

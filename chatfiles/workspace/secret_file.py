@@ -147,7 +147,7 @@ class SecretFile:
         try:
             mode = os.fstat(fd).st_mode
             content = os.read(fd, MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
-            self._directory.look(fd)
+            self._directory.examine_path(fd)
             return mode, content
         finally:
             os.close(fd)

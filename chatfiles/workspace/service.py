@@ -40,7 +40,7 @@ THREADS_PER_OWNER = 16
 #: Seconds to wait for file systems; after that the role listens without them.
 START_TIMEOUT = 5.0
 #: Minimum seconds for interrupted uploads to remove their files when the role stops.
-LETTING_GO = 5.0
+RELEASE_TIMEOUT = 5.0
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
 TOKEN_FILE = ".auth_token"  # noqa: S105
 
@@ -110,7 +110,7 @@ def workspace_service(
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
         settled = threads.settled()  # interrupted uploads remove their files
-        settled.addTimeout(max(site.time_to_drain, LETTING_GO), clock)
+        settled.addTimeout(max(site.time_to_drain, RELEASE_TIMEOUT), clock)
         try:
             await settled
         except defer.TimeoutError:

@@ -28,13 +28,13 @@ from tests.live.broken_answers import (
     head_with,
     ok,
 )
-from tests.live.processes import SLACK, until
+from tests.live.processes import SLACK, ImpatientCase, until
 from tests.live.rawhttp import Incomplete
 from tests.live.upstream_case import UpstreamCase
 from tests.support.patience import PATIENCE
 
 
-class BrokenTests(UpstreamCase):
+class BrokenTests(ImpatientCase, UpstreamCase):
     """What it says, and what the caller is told."""
 
     def serve(self, given: Case) -> Script:
@@ -298,7 +298,7 @@ class BrokenTests(UpstreamCase):
             self.assertEqual(server.requests[0].method, "HEAD")
 
 
-class ConnectionTests(UpstreamCase):
+class ConnectionTests(ImpatientCase, UpstreamCase):
     """Connections to workspaces: made, kept, lost, and given up."""
 
     def test_refused(self) -> None:

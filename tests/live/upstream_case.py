@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chatfiles.testing.broken_upstreams import Script, ScriptedServer
-from tests.live.processes import ImpatientCase, quoted
+from tests.live.processes import LiveCase, quoted
 from tests.live.rawhttp import Answer, Connection, Response, fetch
 
 __all__ = ["UpstreamCase"]
 
 
-class UpstreamCase(ImpatientCase):
-    """A platform that waits 1 s for heads and for progress, and workspaces that are scripts."""
+class UpstreamCase(LiveCase):
+    """A platform, and workspaces that are scripts."""
 
     def scripted(self, script: Script) -> tuple[ScriptedServer, str]:
         """:return: a workspace, and the target that downloads from it."""

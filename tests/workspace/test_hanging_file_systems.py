@@ -201,7 +201,7 @@ class EndTests(TestCase):
 
     async def test_hangs(self) -> None:
         """A disk that hangs would keep the process from ending."""
-        self.patch(service_module, "LETTING_GO", 0.05)
+        self.patch(service_module, "RELEASE_TIMEOUT", 0.05)
         role, threads = self.make(0.1)
         role.startService()
         assert role._starting is not None

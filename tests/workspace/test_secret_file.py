@@ -377,7 +377,7 @@ class InodeTests(SynchronousTestCase):
 
     def make_inodes(self) -> CredentialInodes:
         inodes = CredentialInodes([self.path, self.top + b"/none"])
-        inodes.look()
+        inodes.refresh()
         self.addCleanup(inodes.close)
         return inodes
 

@@ -15,7 +15,7 @@ __all__ = ["GREETING", "find_files", "make_files"]
 GREETING = "Hello!  This file came from a workspace, through the platform, to you.\n"
 RANDOM_BYTES = 1024 * 1024
 #: Maximum number of files that are examined, so that a demo of a huge directory starts at once.
-LOOKED_AT = 1000
+MAX_EXAMINED = 1000
 
 
 def make_files(directory: str, entropy: Callable[[int], bytes] = os.urandom) -> list[str]:
@@ -62,7 +62,7 @@ def find_files(directory: str, count: int) -> list[str]:
             for name in names
             if not name.startswith(".") and _servable(os.path.join(parent, name))
         )
-        if len(found) >= LOOKED_AT:
+        if len(found) >= MAX_EXAMINED:
             break
     return sorted(found, key=lambda name: (name.count("/"), name))[:count]
 

@@ -18,7 +18,7 @@ from chatfiles.cli.http.response import Response
 __all__ = ["Upload"]
 
 #: Minimum bytes of a body for which the request has ``Expect: 100-continue``.
-WORTH_ASKING = 1024 * 1024
+EXPECT_CONTINUE_FROM = 1024 * 1024
 #: Seconds to wait for ``100 Continue``; after that the body is sent without it.
 CONTINUE_TIMEOUT = 1.0
 
@@ -38,7 +38,7 @@ class Upload:
         self._form = form
         self._advance = advance
         self._sent = 0
-        self._asks = form.length is None or form.length >= WORTH_ASKING
+        self._asks = form.length is None or form.length >= EXPECT_CONTINUE_FROM
 
     def post(self, client: Client, route: str) -> Response:
         """

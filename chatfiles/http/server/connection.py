@@ -21,15 +21,15 @@ from chatfiles.http.server.body_decoder import BodyDecoder, body_decoder
 from chatfiles.http.server.channel import Channel
 from chatfiles.http.server.connection_state import (
     BODIES,
+    ENDED,
     HEADS,
-    OVER,
     Event,
     State,
     next_state,
     reads_in,
 )
 from chatfiles.http.server.deadline import Deadline
-from chatfiles.http.server.disconnect import LOOK, DisconnectCheck
+from chatfiles.http.server.disconnect import CHECK_INTERVAL, DisconnectCheck
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
@@ -47,7 +47,7 @@ REQUESTS_PER_TURN = 50
 
 #: How long a state lasts, where that is neither the idle timeout nor a question of facts.
 _SECONDS: dict[State, float | None] = {
-    State.HELD: LOOK,
+    State.HELD: CHECK_INTERVAL,
     State.YIELDING: 0.0,
     State.LINGERING: LINGER_SECONDS,
     State.CLOSING: LINGER_SECONDS,
@@ -107,7 +107,7 @@ class ServerConnection(Channel):
             # was sent.
             self._lingered += len(data)
             self._update_reading()
-        elif self.state not in OVER:  # TLS continues to read until the client agrees to the end
+        elif self.state not in ENDED:  # TLS continues to read until the client agrees to the end
             self._received = self._received + data if self._received else data
             self._work()
 
@@ -254,7 +254,7 @@ class ServerConnection(Channel):
         if self.state in BODIES:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         """Reset the connection if its client has left, although nothing was read that says so."""
         request = self._request
         if request is not None and self._check.has_left(
@@ -264,7 +264,7 @@ class ServerConnection(Channel):
 
     # -- the request's side: its response
 
-    def answered_early(self) -> None:
+    def response_before_body(self) -> None:
         """The response is complete, and the request's body is not."""
         assert self._request is not None
         if self.persistent and not self._request.body.failed:
@@ -321,7 +321,7 @@ class ServerConnection(Channel):
         if self.state in HEADS:
             return self._seconds_for_head()
         if self.state is State.SERVING:
-            return LOOK if self._is_eager() else None
+            return CHECK_INTERVAL if self._is_eager() else None
         return _SECONDS.get(self.state, self.site.idle_timeout)
 
     def _seconds_for_head(self) -> float:
@@ -332,7 +332,7 @@ class ServerConnection(Channel):
 
     def _late(self) -> None:
         """The deadline of the state has passed."""
-        _LATE[self.state](self)
+        _ON_TIMEOUT[self.state](self)
         self._settle()
 
     def _head_late(self) -> None:
@@ -434,12 +434,12 @@ class ServerConnection(Channel):
             self._request.body.fail(error)
 
 
-_LATE: dict[State, Callable[[ServerConnection], object]] = {
+_ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.IDLE: ServerConnection._silent,
     State.HEAD: ServerConnection._head_late,
     State.BODY: ServerConnection._body_late,
-    State.HELD: ServerConnection.look,
-    State.SERVING: ServerConnection.look,
+    State.HELD: ServerConnection.check_client,
+    State.SERVING: ServerConnection.check_client,
     State.DRAINING: lambda connection: connection._linger(Event.SILENT),
     State.FLUSHING: ServerConnection._silent,
     State.YIELDING: ServerConnection._turn,

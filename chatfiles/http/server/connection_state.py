@@ -11,8 +11,8 @@ from enum import StrEnum
 
 __all__ = [
     "BODIES",
+    "ENDED",
     "HEADS",
-    "OVER",
     "TRANSITIONS",
     "Event",
     "State",
@@ -153,7 +153,7 @@ HEADS = frozenset({State.IDLE, State.HEAD})
 #: States in which received bytes belong to a body.
 BODIES = frozenset({State.BODY, State.HELD, State.DRAINING})
 #: States in which received bytes are ignored.
-OVER = frozenset({State.ENDING, State.CLOSING, State.CLOSED})
+ENDED = frozenset({State.ENDING, State.CLOSING, State.CLOSED})
 
 _NEXT = {(state, event): following for state, event, following in TRANSITIONS}
 

@@ -18,10 +18,10 @@ from chatfiles.streams.peer_state import PeerState, peer_state, unread
 from chatfiles.streams.stall_timeout import acknowledged
 from chatfiles.streams.transports import is_plain
 
-__all__ = ["LOOK", "DisconnectCheck"]
+__all__ = ["CHECK_INTERVAL", "DisconnectCheck"]
 
 #: Seconds between two polls.
-LOOK = 0.25
+CHECK_INTERVAL = 0.25
 
 
 class DisconnectCheck:

@@ -106,13 +106,13 @@ class RequestConnection(BodyConnection, Protocol):
     def transport(self) -> Any:
         """The transport of the connection."""
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         """Poll the socket, and reset the connection if its client has disconnected."""
 
     def abort(self) -> None:
         """Reset the connection."""
 
-    def answered_early(self) -> None:
+    def response_before_body(self) -> None:
         """The response is complete before the body of the request."""
 
     def write(self, data: bytes, /) -> None:

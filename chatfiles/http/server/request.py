@@ -154,7 +154,7 @@ class Request(server.Request):
         :return: whether it is connected.
         """
         if not self.disconnected:
-            self.channel.look()
+            self.channel.check_client()
         return not self.disconnected
 
     @property
@@ -239,7 +239,7 @@ class Request(server.Request):
         self._finish_pending = True
         self.transfer.finish()
         self.body.discard()
-        self.channel.answered_early()
+        self.channel.response_before_body()
 
     def abort(self, outcome: Outcome | str) -> None:
         """

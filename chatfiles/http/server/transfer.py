@@ -172,8 +172,8 @@ class Transfer:
             taken = acknowledged(transport)
             if self._request.relayed:
                 timeout *= PROXY_STALL_FACTOR
-            patience = stall_timeout_for(transport, timeout)
-            self._watch(clock, timeout, lambda: progress(taken()), outcome, patience)
+            current_timeout = stall_timeout_for(transport, timeout)
+            self._watch(clock, timeout, lambda: progress(taken()), outcome, current_timeout)
 
     def _watch(
         self,
@@ -181,12 +181,12 @@ class Transfer:
         timeout: float,
         progress: Callable[[], Hashable],
         outcome: Callable[[], Outcome],
-        patience: Callable[[], float] | None = None,
+        current_timeout: Callable[[], float] | None = None,
     ) -> None:
         request = self._request
         if request is not None and self.state not in _FINAL:
             stalled = StallTimeout(
-                clock, timeout, progress, lambda: request.abort(outcome()), patience
+                clock, timeout, progress, lambda: request.abort(outcome()), current_timeout
             )
             self._timers += (stalled,)
 

@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from chatfiles.errors import UpstreamFailed
-from chatfiles.platform.error_texts import answered_badly
+from chatfiles.platform.error_texts import invalid_response
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -101,7 +101,7 @@ class WorkspaceGateway:
         code = response.code
         if not (200 <= code < 300 or 400 <= code < 600) or code in (204, 205, 206):
             discard(response)
-            raise answered_badly(f"status {code}")
+            raise invalid_response(f"status {code}")
         return response
 
     async def _ask(
@@ -133,9 +133,9 @@ def _check_read(read: DownloadRequest, response: IResponse) -> None:
     """:raise UpstreamFailed: *response* is not a valid response to *read*."""
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
-        raise answered_badly(f"status {code}")
+        raise invalid_response(f"status {code}")
     if code == 304 and not any(read.fields.hasHeader(name) for name in _ASKS_304):
-        raise answered_badly("304 to an unconditional request")
+        raise invalid_response("304 to an unconditional request")
     if code == 206:
         _check_part(read, response)
 
@@ -154,7 +154,7 @@ def _check_part(read: DownloadRequest, response: IResponse) -> None:
         content_type=given.getRawHeaders(b"content-type", [b""])[0],
     )
     if fault is not None:
-        raise answered_badly(fault)
+        raise invalid_response(fault)
 
 
 def part_of(response: IResponse) -> Part | None:

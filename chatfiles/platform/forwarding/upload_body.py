@@ -20,7 +20,7 @@ from chatfiles.streams.stall_timeout import acknowledged
 __all__ = ["UploadBody"]
 
 
-class NotWanted(Exception):
+class BodyNotNeeded(Exception):
     """The client's body failed with an error that is not an `Exception`."""
 
 
@@ -99,7 +99,7 @@ class UploadBody:
 
     def failed(self, error: BaseException) -> None:
         """The client disconnected, was too slow, or sent a malformed body."""
-        self._end(error if isinstance(error, Exception) else NotWanted())
+        self._end(error if isinstance(error, Exception) else BodyNotNeeded())
 
     # -- for the stall timeout
 

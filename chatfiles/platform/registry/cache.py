@@ -21,7 +21,7 @@ from chatfiles.platform.registry.subscribers import Subscribers
 __all__ = ["CachedRegistry"]
 
 #: Workspaces that are cached, and tokens that are cached.
-MOST = 100_000
+MAX_ENTRIES = 100_000
 
 
 @implementer(IWorkspaceRegistry)
@@ -39,7 +39,9 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     :param most: how many workspaces, and how many tokens, are cached.
     """
 
-    def __init__(self, inner: IWorkspaceRegistry, clock: IReactorTime, *, most: int = MOST) -> None:
+    def __init__(
+        self, inner: IWorkspaceRegistry, clock: IReactorTime, *, most: int = MAX_ENTRIES
+    ) -> None:
         super().__init__(inner)
         self._subscribers = Subscribers()
         self._workspaces: LRUCache[UUID, Workspace] = LRUCache(most)

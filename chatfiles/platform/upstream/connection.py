@@ -78,7 +78,7 @@ TRANSITIONS = (
 )
 _NEXT = {(state, event): then for state, event, then in TRANSITIONS}
 _UNANSWERED = (State.SENDING, State.WAITING)
-_OVER = (State.CLOSING, State.CLOSED)
+_ENDED = (State.CLOSING, State.CLOSED)
 
 
 class NoResponse(Exception):
@@ -131,7 +131,7 @@ class WorkspaceConnection(Protocol):
         """Whether it waits for a response of which no byte has arrived."""
         return self.state in _UNANSWERED and not self._received
 
-    def hang_up(self) -> Deferred[None]:
+    def disconnect(self) -> Deferred[None]:
         """
         Close the connection while it is idle.
 
@@ -211,7 +211,7 @@ class WorkspaceConnection(Protocol):
 
     def resumeProducing(self) -> None:
         """Resume reading."""
-        if self._paused and self.state not in _OVER:
+        if self._paused and self.state not in _ENDED:
             self._paused = False
             self._wire.resumeProducing()
 
@@ -302,7 +302,7 @@ class WorkspaceConnection(Protocol):
 
     def _abort(self) -> None:
         """Close at once: unsent bytes, or the peer's end of TLS, could delay it for ever."""
-        if self.state not in _OVER:
+        if self.state not in _ENDED:
             self._move(Event.ABORT)
             self._wire.abortConnection()
 

@@ -51,7 +51,7 @@ def request_error(failure: Failure) -> Failure:
     if failure.check(NoResponse):
         return Failure(UpstreamFailed(detail="the connection was lost before an answer came"))
     if failure.check(BadResponse):
-        return Failure(error_texts.answered_badly(failure.getErrorMessage()))
+        return Failure(error_texts.invalid_response(failure.getErrorMessage()))
     return failure
 
 

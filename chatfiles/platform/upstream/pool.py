@@ -53,7 +53,7 @@ class Reusable(Protocol):
     def usable(self) -> bool:
         """Whether a request can be made on it."""
 
-    def hang_up(self) -> Deferred[None]:
+    def disconnect(self) -> Deferred[None]:
         """
         Close it.
 
@@ -99,13 +99,13 @@ class ConnectionPool(Generic[C]):
             self.drop(connection)
             if connection.usable and fresh:
                 return connection
-            connection.hang_up()
+            connection.disconnect()
         return None
 
     def put(self, connection: C) -> None:
         """Keep a connection whose last response is complete."""
         if self._closed:
-            connection.hang_up()
+            connection.disconnect()
             return
         connections = self._by_key.setdefault(connection.key, [])
         connections.append(connection)
@@ -140,7 +140,7 @@ class ConnectionPool(Generic[C]):
 
     def _retire(self, connection: C) -> Deferred[None]:
         self.drop(connection)
-        return connection.hang_up()
+        return connection.disconnect()
 
     def _retire_old(self) -> None:
         self._sweep = None

@@ -16,9 +16,9 @@ __all__ = ["CachedDirectory"]
 
 class CachedDirectory:
     """
-    A directory that may be *near*: a thread has found it on a local file system that can be read
-    from memory.  It stays near while the same file system is mounted there.  Each use resolves the
-    path from the start.
+    A directory that can be opened without blocking, after a thread has found it on a local file
+    system that can be read from memory, and while the same file system is mounted there.  Each use
+    resolves the path from the start.
 
     :param path: absolute, without ``.``, ``..`` or doubled slashes.
     """
@@ -27,11 +27,11 @@ class CachedDirectory:
 
     def __init__(self, path: bytes) -> None:
         self._path = path
-        self._device: bytes | None = None  # the near file system, if any
+        self._device: bytes | None = None  # the local file system, if any
 
-    def learn(self, fd: int, file_fd: int | None = None) -> None:
+    def examine(self, fd: int, file_fd: int | None = None) -> None:
         """
-        Determine whether the directory is near.  Blocks; never fails.
+        Determine whether the directory can be opened without blocking.  Blocks; never fails.
 
         :param fd: the directory, open.
         :param file_fd: a file beneath it, open for reading, if files will be read there.
@@ -40,20 +40,20 @@ class CachedDirectory:
         if now == self._device or (file_fd is not None and device(file_fd) != now):
             return
         try:
-            suits = is_local(fd) and (file_fd is None or reads_without_waiting(file_fd))
-            self._device = now if suits and cache_answers() else None
+            is_usable = is_local(fd) and (file_fd is None or reads_without_waiting(file_fd))
+            self._device = now if is_usable and cache_answers() else None
         except OSError:  # no free descriptor: the next call retries
             self._device = None
 
-    def look(self, file_fd: int | None = None) -> None:
-        """Like `learn`, for a directory that is not open; a missing one is not near."""
+    def examine_path(self, file_fd: int | None = None) -> None:
+        """Like `examine`, for a directory that is not open and may be missing."""
         try:
             fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             self._device = None
             return
         try:
-            self.learn(fd, file_fd)
+            self.examine(fd, file_fd)
         finally:
             os.close(fd)
 
@@ -63,7 +63,7 @@ class CachedDirectory:
 
         :return: an ``O_PATH`` descriptor, to be closed after use.
         :raise OSError: the directory is missing, or is not a directory.
-        :raise WouldWait: it is not near, or not in the kernel's cache.
+        :raise WouldWait: it is on no local file system, or not in the kernel's cache.
         """
         if self._device is None:
             raise WouldWait

@@ -40,14 +40,14 @@ class CredentialInodes:
         self._current: dict[bytes, tuple[int, int]] = {}
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
-        self._near = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
+        self._directories = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
 
     @property
     def directories(self) -> list[bytes]:
         """The directories of the credential files."""
-        return list(self._near)
+        return list(self._directories)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Record the inodes that hold a credential now.  Blocks."""
         # If a request needs them, `include` raises the error.
         with self._lock, suppress(OSError):
@@ -74,8 +74,8 @@ class CredentialInodes:
         if not self._lock.acquire(blocking=False):
             raise WouldWait
         try:
-            for above, near in self._near.items():
-                self._compare_at_once(above, near)
+            for above, cached in self._directories.items():
+                self._compare_at_once(above, cached)
             return _inode(facts) in self._held
         except OSError:
             raise WouldWait from None  # `include` reports it
@@ -89,9 +89,9 @@ class CredentialInodes:
                 os.close(self._held.popitem()[1])
             self._current.clear()
 
-    def _compare_at_once(self, above: bytes, near: CachedDirectory) -> None:
+    def _compare_at_once(self, above: bytes, cached: CachedDirectory) -> None:
         """:raise WouldWait: a credential file of this directory was replaced."""
-        directory = near.open_at_once()
+        directory = cached.open_at_once()
         try:
             for path in self._paths:
                 parent, name = os.path.split(path)
@@ -101,8 +101,8 @@ class CredentialInodes:
             os.close(directory)
 
     def _examine_all(self) -> None:
-        for near in self._near.values():
-            near.look()
+        for cached in self._directories.values():
+            cached.examine_path()
         for path in self._paths:
             self._examine(path)
 

@@ -54,13 +54,13 @@ class _Root:
         ``/plugins`` on a machine without plugins, has no files.
     """
 
-    __slots__ = ("_lock", "_near", "expected", "path", "real_path")
+    __slots__ = ("_directory", "_lock", "expected", "path", "real_path")
 
     def __init__(self, root: bytes, directory: bytes) -> None:
         self.path = os.path.abspath(directory)
         self.real_path: bytes | None = None
         self.expected = self.path != root
-        self._near = CachedDirectory(self.path)
+        self._directory = CachedDirectory(self.path)
         self._lock = threading.Lock()
 
     def find(self) -> None:
@@ -89,7 +89,7 @@ class _Root:
         self.expected = True
         return fd
 
-    def learn(self, fd: int, file_fd: int) -> None:
+    def examine(self, fd: int, file_fd: int) -> None:
         """
         Determine whether the next file may be opened from the kernel's cache.  Blocks; never fails.
 
@@ -97,14 +97,14 @@ class _Root:
         :param file_fd: a regular file beneath it, open.
         """
         if self._plain:
-            self._near.learn(fd, file_fd)
+            self._directory.examine(fd, file_fd)
 
     def open_at_once(self) -> int:
         """
         :raise OSError: as `open`.
         :raise WouldWait: it cannot be opened from the kernel's cache.
         """
-        return self._near.open_at_once()
+        return self._directory.open_at_once()
 
 
 @implementer(IFileStore)
@@ -161,7 +161,7 @@ class FileStore:
         directories = self._credentials.directories
         self._credential_places = [os.path.realpath(directory) for directory in directories]
         self._update_places()
-        self._credentials.look()
+        self._credentials.refresh()
 
     def _update_places(self) -> None:
         with self._lock:
@@ -187,7 +187,7 @@ class FileStore:
             file = OpenFile(fd, FileFacts.of(facts), path.name, is_on_disk(fd))
             if not facts.st_size:
                 _require_empty(file)
-            root.learn(root_fd, fd)
+            root.examine(root_fd, fd)
         finally:
             os.close(root_fd)
         return _unless(self._credentials.include, file, facts)

@@ -101,7 +101,7 @@ class RegistrationService(Service):
         self._jitter = jitter
         self._task: Deferred[None] | None = None
         self._unsaved_token: str | None = None
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._failures = 0
         self._register_at: float | None = None
         self._heartbeat_at = 0.0
@@ -222,13 +222,13 @@ class RegistrationService(Service):
             return
         if file is self._token_file:
             self._unsaved_token = None
-        self._said.pop(key, None)
+        self._reported.pop(key, None)
         if written:
             self._log.info("{key} stored in {path}", key=key, path=file.shown)
 
     def _say(self, about: str, text: str, *, good: bool = False) -> None:
         """Log a result, unless it equals the last one about *about*."""
-        if self._said.get(about) != text:
-            self._said[about] = text
+        if self._reported.get(about) != text:
+            self._reported[about] = text
             log = self._log.info if good else self._log.warn
             log("{about} at {base}: {text}", about=about, base=self._registry.base, text=text)

@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from chatfiles.http.server.connection import EAGER_BYTES
-from chatfiles.http.server.disconnect import LOOK
+from chatfiles.http.server.disconnect import CHECK_INTERVAL
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request_body import ClientDisconnected
 from chatfiles.streams.peer_state import PeerState, peer_state, unread
@@ -72,7 +72,7 @@ class HeldBack(TestCase):
 
     async def assert_given_up(self) -> None:
         """It is noticed at the next look."""
-        self.caller.clock.advance(LOOK)
+        self.caller.clock.advance(CHECK_INTERVAL)
         await until(reactor, lambda: not self.caller.site.channels)
         self.assertEqual(self.held.requests[0].outcome, "client_left")
         self.assertTrue(self.body.failed)
@@ -80,7 +80,7 @@ class HeldBack(TestCase):
 
     async def assert_goes_on(self) -> None:
         """However often it is looked at, the body can be taken, and is answered."""
-        self.caller.clock.pump([LOOK] * 40)
+        self.caller.clock.pump([CHECK_INTERVAL] * 40)
         self.assertEqual(len(self.caller.site.channels), 1)
         self.receiver.eager = True
         if self.body.claimed:
@@ -107,7 +107,7 @@ class LeavingTests(HeldBack):
             await until(reactor, lambda: self.caller.transport not in reactor.getReaders())
             self.leave("RST" if how is PeerState.RESET else "FIN")
             await self.noticed(how)
-            self.caller.clock.advance(LOOK)
+            self.caller.clock.advance(CHECK_INTERVAL)
             await until(reactor, lambda: not self.caller.site.channels)
             self.assertEqual(len(self.held.requests), 1)
             self.assertEqual(self.held.requests[0].outcome, "client_left")
@@ -148,7 +148,7 @@ class LeavingTests(HeldBack):
         await self.send(BODY[:70_000], receiver=True)
         self.receiver.eager = True
         self.body.resume()
-        self.caller.clock.pump([LOOK] * 3)  # the watch has found out
+        self.caller.clock.pump([CHECK_INTERVAL] * 3)  # the watch has found out
         self.receiver.eager = False
         await self.caller.send(BODY[70_000:90_000])
         await until(reactor, lambda: self.body.paused)
@@ -166,7 +166,7 @@ class StayingTests(HeldBack):
             self.start(*lines)
             await self.send(data[:80_000], receiver=True)
             self.caller.clock.advance(3 * IDLE_TIMEOUT)
-            self.caller.clock.pump([LOOK] * 40)
+            self.caller.clock.pump([CHECK_INTERVAL] * 40)
             self.receiver.eager = True
             await self.caller.send(data[80_000:])
             await self.assert_goes_on()
@@ -286,7 +286,7 @@ class TLSTests(HeldBack):
         """A caller that waits would be cut."""
         await self.secure()
         await self.send(BODY[:80_000], receiver=True)
-        self.caller.clock.pump([LOOK] * 40)
+        self.caller.clock.pump([CHECK_INTERVAL] * 40)
         self.receiver.eager = True
         self.body.resume()
         await self.caller.send(BODY[80_000:])

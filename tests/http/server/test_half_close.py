@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from chatfiles.http.server.disconnect import LOOK
+from chatfiles.http.server.disconnect import CHECK_INTERVAL
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.streams.stall_timeout import unsent
@@ -122,7 +122,7 @@ class HalfCloseTests(TestCase):
             await until(reactor, lambda channel=channel: channel.peer_finished)  # type: ignore[misc]
             if more:
                 slow.waiting[0].callback(None)
-            caller.clock.pump([LOOK] * 2)
+            caller.clock.pump([CHECK_INTERVAL] * 2)
             await until(reactor, lambda caller=caller: not caller.site.channels)  # type: ignore[misc]
             self.assertEqual((slow.cancelled, len(slow.waiting)), (1, 2 if more else 1))
             self.assertEqual(caller.clock.getDelayedCalls(), [])
@@ -156,9 +156,9 @@ class HalfCloseTests(TestCase):
             wanted = len(caller.data) + 1000
             await caller.read(more_than(wanted - 1))
             await until(reactor, lambda: not unsent(caller.transport))
-            caller.clock.advance(LOOK)
+            caller.clock.advance(CHECK_INTERVAL)
             self.assertEqual(len(caller.site.channels), 1)
-        caller.clock.advance(LOOK)
+        caller.clock.advance(CHECK_INTERVAL)
         await until(reactor, lambda: not caller.site.channels)
         self.assertEqual(held.requests[0].outcome, "client_left")
 

@@ -22,7 +22,7 @@ class TokenColumns:
         self.usable = True
         self.closed = False
 
-    def hang_up(self) -> Deferred[None]:
+    def disconnect(self) -> Deferred[None]:
         """Note it."""
         self.usable = False
         self.closed = True

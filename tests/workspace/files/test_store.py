@@ -189,7 +189,7 @@ class AtOnceTests(SynchronousTestCase):
         """What has been mounted over a root since is asked without knowing what it is."""
         store = self.warm()
         os.rename(self.top + b"/ws", self.top + b"/gone")
-        store._roots[b"/workspace"]._near._path = b"/proc"
+        store._roots[b"/workspace"]._directory._path = b"/proc"
         self.assertIsNone(self.at_once(store))
 
     def test_cannot_learn(self) -> None:
@@ -219,7 +219,7 @@ class AtOnceTests(SynchronousTestCase):
     def test_far_credentials(self) -> None:
         """The role's own secrets on a network's file system are looked at all the same."""
         store = self.warm()
-        store._credentials._near[self.top + b"/configs"]._path = b"/proc"  # as if mounted there
+        store._credentials._directories[self.top + b"/configs"]._path = b"/proc"  # as if mounted there
         self.assertIsNone(self.at_once(store))
 
     def test_credential_behind_symlink(self) -> None:
