@@ -194,7 +194,9 @@ class AtOnceTests(SynchronousTestCase):
 
     def test_cannot_learn(self) -> None:
         """Out of descriptors behind the last step, the file is lost, open for ever, or a 500."""
+        self.warm()  # opens what the process keeps open
         store = self.store()
+        store.find_credentials()  # opens what the store keeps open
         before = os.listdir("/proc/self/fd")
 
         def fail() -> bool:
@@ -219,7 +221,8 @@ class AtOnceTests(SynchronousTestCase):
     def test_far_credentials(self) -> None:
         """The role's own secrets on a network's file system are looked at all the same."""
         store = self.warm()
-        store._credentials._directories[self.top + b"/configs"]._path = b"/proc"  # as if mounted there
+        configs = store._credentials._directories[self.top + b"/configs"]
+        configs._path = b"/proc"  # as if mounted there
         self.assertIsNone(self.at_once(store))
 
     def test_credential_behind_symlink(self) -> None:

@@ -101,6 +101,20 @@ class PostgresConnection(Connection):  # type: ignore[misc]
         """Whether the connection was closed or lost."""
         return self._is_closed or bool(self._connection.closed)
 
+    def connect(self, **parameters: object) -> Deferred[Any]:
+        """
+        :param parameters: of libpq.
+        :return: fires when it is connected; fails with one of `CONNECTION_ERRORS`.
+        """
+        connected: Deferred[Any] = super().connect(**parameters)
+        return connected.addErrback(self._connect_failed)
+
+    def _connect_failed(self, failure: Failure) -> Failure:
+        # txpostgres adds the socket to the reactor even if it was closed meanwhile.
+        if failure.check(ValueError) and self.is_closed:
+            return Failure(ConnectionLost())
+        return failure
+
     def configure_types(self) -> None:
         """Register the types of results; call this once, after it is connected."""
         register_type(_TIMESTAMP, self._connection)
