@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,12 @@ from chatfiles.errors import BadRequest, TooLarge
 from chatfiles.rules.media_types import media_type
 from chatfiles.rules.upload_head import MAX_FILES, megabytes, request_too_large
 from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
-from chatfiles.workspace.uploads.multipart_reader import FileBegins, FileContent, MultipartReader
+from chatfiles.workspace.uploads.multipart_reader import (
+    FileBegins,
+    FileContent,
+    FormEvent,
+    MultipartReader,
+)
 from chatfiles.workspace.uploads.publish import publish_all, withdraw_all
 from chatfiles.workspace.uploads.safe_names import safe_name
 from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile
@@ -121,14 +126,7 @@ class Ingestion:
         self._received += len(data)
         if self._received > self._limits.request_bytes:
             raise request_too_large(self._limits.request_bytes)
-        try:
-            for event in self._form.feed(data):
-                if isinstance(event, FileContent):
-                    self._write(event.data)
-                elif isinstance(event, FileBegins):
-                    self._begin(event)
-        except OSError as error:
-            raise write_error(error) from error
+        self._store(self._form.feed(data))
 
     def prepare(self) -> None:
         """
@@ -136,7 +134,7 @@ class Ingestion:
 
         :raise ChatfilesError: 400, 500 or 507.
         """
-        self._form.finish()
+        self._store(self._form.finish())
         if not self._parts:
             raise BadRequest("expected at least one 'files' field", code="no_files")
         try:
@@ -183,6 +181,16 @@ class Ingestion:
 
     def _files(self) -> list[tuple[UnpublishedFile, str]]:
         return [(part.file, part.stored_name) for part in self._parts]
+
+    def _store(self, events: Iterable[FormEvent]) -> None:
+        try:
+            for event in events:
+                if isinstance(event, FileContent):
+                    self._write(event.data)
+                elif isinstance(event, FileBegins):
+                    self._begin(event)
+        except OSError as error:
+            raise write_error(error) from error
 
     def _begin(self, begins: FileBegins) -> None:
         if len(self._parts) == MAX_FILES:

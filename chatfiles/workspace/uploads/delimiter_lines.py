@@ -1,0 +1,144 @@
+"""
+The delimiter lines of a multipart body (RFC 2046, 5.1.1), found however the body is divided.
+
+A delimiter line begins at the start of the body, at the start of a part's content or behind a CRLF.
+It is ``--`` and the boundary, perhaps ``--``, then only blanks, and it ends with CRLF or with the
+body.  A line that only begins like one belongs to the content.
+
+The libraries that parse forms are stricter or more lenient: they refuse the blanks, take
+``--boundary--more`` for the end of the form, or miss the delimiter behind a part without content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum, auto
+
+__all__ = ["MAX_BLANKS", "DelimiterLines", "MalformedDelimiter", "Mark"]
+
+#: Maximum number of blanks behind a boundary: they are kept until the line ends.
+MAX_BLANKS = 1024
+
+
+class Mark(Enum):
+    """A delimiter line."""
+
+    NEXT = auto()  # a part follows
+    LAST = auto()  # the form has ended
+
+
+class MalformedDelimiter(ValueError):
+    """
+    More than `MAX_BLANKS` blanks follow a boundary.  Or a line before the first delimiter begins
+    like one: a part could be lost with it.
+    """
+
+
+class DelimiterLines:
+    """
+    Divides one body.  The headers of a part come as they were sent, with the empty line.
+
+    :param boundary: the boundary, without its dashes.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self._start = b"\r\n--" + boundary
+        self._line = re.compile(re.escape(self._start) + rb"(--)?[ \t]*")
+        # The start of the body counts as the start of a line: a CRLF that is not part of the body.
+        self._buffer = b"\r\n"
+        self._not_sent = 2
+        self._in_preamble = True
+        self._in_headers = False
+        self._ended = False
+
+    def feed(self, data: bytes) -> Iterator[bytes | Mark]:
+        """
+        :param data: the next bytes of the body.
+        :return: the bytes and delimiter lines in order; consume them before the next call.
+        :raise MalformedDelimiter: see there.
+        """
+        self._buffer += data
+        while not self._ended:
+            if self._in_headers:
+                yield from self._take_headers()
+                if self._in_headers:
+                    return
+            else:
+                position, is_complete = self._find_line()
+                yield from self._take_content(position)
+                if not is_complete:
+                    return
+                yield self._take_line()
+
+    def finish(self) -> Iterator[bytes | Mark]:
+        """
+        End the body.
+
+        :return: the delimiter line that the end of the body has completed, if any.
+        """
+        if not self._in_headers and not self._ended:
+            line = self._line.fullmatch(self._buffer)
+            if line is not None:
+                yield self._mark(line)
+
+    def _take_headers(self) -> Iterator[bytes]:
+        """Yield headers; the line end before them is still in the buffer, but was not sent."""
+        end = self._buffer.find(b"\r\n\r\n")
+        keep = self._buffer[-3:] if end < 0 else b"\r\n"
+        size = len(self._buffer) if end < 0 else end + 4
+        piece, rest = self._buffer[self._not_sent : size], self._buffer[size:]
+        self._in_headers = end < 0
+        self._buffer, self._not_sent = keep + rest, len(keep)
+        if piece:
+            yield piece
+
+    def _find_line(self) -> tuple[int, bool]:
+        """
+        :return: where the next delimiter line begins, and whether it is complete.  If it is not,
+            the bytes that follow decide whether it is one.
+        """
+        position = self._buffer.find(self._start)
+        while position >= 0:
+            line = self._line.match(self._buffer, position)
+            assert line is not None
+            if self._buffer.startswith(b"\r\n", line.end()):
+                return position, True
+            if self._may_continue(line):
+                return position, False
+            if self._in_preamble:
+                raise MalformedDelimiter("unexpected bytes behind the first boundary")
+            position = self._buffer.find(self._start, position + 2)
+        # No boundary contains CR, so the last CR is the only one that may begin a line.
+        position = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._start) + 1))
+        if position >= 0 and self._start.startswith(self._buffer[position:]):
+            return position, False
+        return len(self._buffer), False
+
+    def _may_continue(self, line: re.Match[bytes]) -> bool:
+        """:return: whether the bytes that follow decide if *line* is a delimiter line."""
+        size, rest = line.end() - line.start(), self._buffer[line.end() : line.end() + 2]
+        if size > len(self._start) + MAX_BLANKS:
+            raise MalformedDelimiter("too many blanks behind a boundary")
+        return rest in (b"", b"\r") or (rest == b"-" and size == len(self._start))
+
+    def _take_content(self, size: int) -> Iterator[bytes]:
+        """Yield the first *size* bytes of the buffer, but for those that must not be sent."""
+        piece, self._buffer = self._buffer[self._not_sent : size], self._buffer[size:]
+        self._not_sent = max(0, self._not_sent - size)
+        if piece and not self._in_preamble:
+            yield piece
+
+    def _take_line(self) -> Mark:
+        """:return: the delimiter line at the start of the buffer."""
+        line = self._line.match(self._buffer)
+        assert line is not None
+        # Its line end may be the empty line of a part without headers.
+        self._buffer, self._not_sent = self._buffer[line.end() :], 2
+        return self._mark(line)
+
+    def _mark(self, line: re.Match[bytes]) -> Mark:
+        self._in_preamble = False
+        self._ended = line[1] is not None
+        self._in_headers = not self._ended
+        return Mark.LAST if self._ended else Mark.NEXT
