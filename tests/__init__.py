@@ -1,6 +1,6 @@
 """
-The tests of chatfiles.  They mirror the package; ``contract`` runs one suite over every implementer
-of an interface, ``live`` starts real processes.
+The tests of chatfiles.  They mirror the package; ``contract`` runs one suite over every
+implementation of an interface, ``live`` starts real processes.
 """
 
 import signal
@@ -8,14 +8,15 @@ import signal
 from hypothesis import settings
 from twisted.trial import util
 
-# How long an example takes says nothing on a busy machine.
+# No deadline: how long an example takes means nothing on a busy machine.
 settings.register_profile("chatfiles", deadline=None)
 settings.load_profile("chatfiles")
 
-# Nor does how long a test takes: this only ends one that hangs.
+# Nor does how long a test takes: this only ends a test that hangs.
 util.DEFAULT_TIMEOUT_DURATION = 300.0
 
-# What a shell makes its background jobs ignore, the processes under test must not inherit.
+# A shell makes its background jobs ignore these signals; the processes under test must not inherit
+# that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

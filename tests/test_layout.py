@@ -1,7 +1,7 @@
 """
-The shape of the package: what imports what, and how long modules and functions are.
+The shape of the package: which modules import which, and how long modules and functions are.
 
-import-linter checks the layers (``.importlinter``); here is what it cannot see.
+import-linter checks the layers (``.importlinter``); these tests check the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield what runs when a module is imported, and what only type checkers read."""
+    """Yield the statements that run when a module is imported, and those only for type checkers."""
     for statement in body:
         yield statement
         for inner in ("body", "orelse", "finalbody", "handlers"):
@@ -47,7 +47,7 @@ def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def imports(name: str) -> set[str]:
-    """:return: the modules of the package that a module imports, also for types only."""
+    """:return: the modules of the package that a module imports, including those only for types."""
     found = set()
     for statement in statements(modules()[name].body):
         if isinstance(statement, ast.Import):
@@ -88,14 +88,16 @@ def circles() -> list[set[str]]:
 
 
 class ImportTests(SynchronousTestCase):
-    """What imports what, for types too."""
+    """Which modules import which, for types too."""
 
     def test_no_circle(self) -> None:
-        """Modules cannot be read, tested or moved one by one."""
+        """
+        No modules import each other in a circle, so each can be read, tested and moved by itself.
+        """
         self.assertEqual(circles(), [])
 
     def test_roles(self) -> None:
-        """One role depends on the other, if only for its types."""
+        """No role depends on the other, not even for types."""
         for name in modules():
             role = name.split(".")[1] if "." in name else ""
             if role in ROLES:
@@ -104,7 +106,9 @@ class ImportTests(SynchronousTestCase):
                 self.assertEqual(foreign, set(), name)
 
     def test_it_sees(self) -> None:
-        """The tests above pass because they find nothing to look at."""
+        """
+        The functions above do find modules and imports, so that the tests above check something.
+        """
         self.assertGreater(len(modules()), 100)
         tree = imports("chatfiles.platform.routes.tree")
         self.assertIn("chatfiles.http.server.router", tree)
@@ -116,13 +120,13 @@ class LengthTests(SynchronousTestCase):
     """How much a reader has to keep in mind."""
 
     def test_modules(self) -> None:
-        """A module is too long to be read in one go."""
+        """No module is too long to be read in one go."""
         for name, tree in modules().items():
             last = max((statement.end_lineno or 0 for statement in tree.body), default=0)
             self.assertLessEqual(last, MODULE_LINES, name)
 
     def test_functions(self) -> None:
-        """Functions are too long to be understood at a glance."""
+        """Functions are short enough to be understood at a glance."""
         lengths = [
             (node.end_lineno or 0) - node.body[_has_docstring(node)].lineno + 1
             for tree in modules().values()

@@ -1,7 +1,7 @@
 """
-What is built and installed: the wheel, an editable install, the scripts that set things up.
+What is built and installed: the wheel, an editable install, the setup scripts.
 
-Nothing here asks a package index.  The environments are new; Twisted is copied into them, because
+No test contacts a package index.  The environments are new; Twisted is copied into them, because
 our plugin is installed into its directory, and its dependencies are those of this interpreter.
 """
 
@@ -37,17 +37,17 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 LISTED = re.compile(r"^ +chatfiles +\S", re.MULTILINE)
 TWISTD = "from twisted.scripts.twistd import run; run()"
 UNBUILT = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache", "*.egg-info")
-#: Twisted's own tests are half of it, and no part of what is tested here.
+#: Twisted's own tests are half of it, and are not needed here.
 UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_plugin.py")
 
 
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> str:
-    """:return: what *command* printed, both streams; it must succeed."""
+    """:return: what *command* printed to both streams; it must succeed."""
     return expect(0, command, cwd, **environment)
 
 
 def expect(status: int, command: Sequence[str | Path], cwd: Path, **environment: str) -> str:
-    """:return: what *command* printed, both streams; it must end with *status*."""
+    """:return: what *command* printed to both streams; it must exit with *status*."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "CHATFILES_"))}
     done = subprocess.run(
         command,
@@ -65,12 +65,12 @@ def expect(status: int, command: Sequence[str | Path], cwd: Path, **environment:
 
 
 def isolation() -> list[str]:
-    """:return: how pip is to build: with the setuptools that is here, if it is recent enough."""
+    """:return: options for pip's build: use the installed setuptools if it is recent enough."""
     return ["--no-build-isolation"] if int(version("setuptools").split(".")[0]) >= 77 else []
 
 
 def copy_sources(target: Path) -> None:
-    """Copy what a build reads, and what it must leave out; add data nobody has named."""
+    """Copy what a build reads, and what it must leave out; add a data file that no option names."""
     for name in BUILT_FROM:
         shutil.copy(ROOT / name, target / name)
     for name in ("chatfiles", "twisted", "tests"):
@@ -106,7 +106,7 @@ class Environment:
         run([*PIP, "--python", str(self.python), *arguments], self.top, PIP_NO_INDEX="1")
 
     def twistd_help(self, *command: str) -> str:
-        """:return: what ``twistd --help`` prints, away from the checkout and its path."""
+        """:return: what ``twistd --help`` prints, outside of the checkout and without its path."""
         return run([self.python, "-I", "-c", TWISTD, *command, "--help"], self.top)
 
     def origin(self, module: str) -> Path:
@@ -117,7 +117,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Built:
-    """A wheel, what it was built from, and a directory to work in: below trial's own."""
+    """A wheel, its sources, and a directory to work in, below trial's own."""
 
     scratch: Path
     sources: Path
@@ -126,7 +126,7 @@ class Built:
 
 @cache
 def built() -> Built:
-    """:return: what `pip` makes of the checkout; built once."""
+    """:return: what `pip` builds from the checkout; built once."""
     if importlib.util.find_spec("pip") is None:
         raise SkipTest("there is no pip in this environment")
     scratch = Path(tempfile.mkdtemp(prefix="packaging-", dir=Path.cwd()))
@@ -139,7 +139,7 @@ def built() -> Built:
 
 
 class BuiltTests(SynchronousTestCase):
-    """What `pip` makes of the checkout."""
+    """What `pip` builds from the checkout."""
 
     def setUp(self) -> None:
         self.built = built()
@@ -152,8 +152,8 @@ class BuiltTests(SynchronousTestCase):
 
     def test_wheel_is_the_tree(self) -> None:
         """
-        A module or data file would be missing after an install; or the tests, or an
-        ``__init__.py`` that hides Twisted's own, would be installed.
+        The wheel has every module and data file, and neither the tests nor an ``__init__.py`` that
+        hides Twisted's own.
         """
         with ZipFile(self.built.wheel) as archive:
             held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -163,14 +163,14 @@ class BuiltTests(SynchronousTestCase):
         self.assertEqual(held, expected | {"twisted/plugins/chatfiles_plugin.py"})
 
     def test_metadata(self) -> None:
-        """An install would report another version, or go onto a Python that is too old."""
+        """The metadata has our version, the oldest Python that is supported, and the extras."""
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
         self.assertEqual(metadata.get_all("Provides-Extra"), ["postgres", "test", "dev"])
 
     def test_lower_bounds_are_those_tested(self) -> None:
-        """`tox -e lowest` would test other versions than the ones we say we work with."""
+        """`tox -e lowest` tests the lowest versions that the metadata declares."""
         tox = configparser.ConfigParser()
         tox.read(ROOT / "tox.ini")
         tested = set(tox["testenv:lowest"]["deps"].replace("==", ">=").split())
@@ -179,8 +179,8 @@ class BuiltTests(SynchronousTestCase):
 
     def test_install_and_uninstall(self) -> None:
         """
-        `twistd` would not know us after an install from the wheel, or Twisted would be damaged
-        when we are uninstalled.
+        After an install from the wheel `twistd` lists our plugin; after an uninstall Twisted is as
+        it was before.
         """
         installed = Environment(self.built.scratch / "installed")
         before = files_under(installed.twisted)
@@ -200,8 +200,8 @@ class BuiltTests(SynchronousTestCase):
 
     def test_editable(self) -> None:
         """
-        `twistd` would not know us after ``pip install -e``, or would take our ``twisted``
-        directory for Twisted.
+        After ``pip install -e`` `twistd` lists our plugin, and Twisted is not imported from our
+        ``twisted`` directory.
         """
         if not isolation():
             raise SkipTest("needs the extra `test`: setuptools>=77.0.3")
@@ -217,21 +217,21 @@ class ScriptTests(SynchronousTestCase):
     """The two commands that the README begins with, where they cannot work."""
 
     def fake_python(self, body: str) -> str:
-        """:return: the path of a program in Python's place."""
+        """:return: the path of a program to use in place of Python."""
         path = Path(self.mktemp())
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path.resolve())
 
     def refusal(self, script: str, python: str) -> str:
-        """:return: what the script prints when it refuses to work with this Python."""
+        """:return: what the script prints when it refuses this Python."""
         elsewhere = str(Path(self.mktemp()).resolve())
         printed = expect(1, [ROOT / "bin" / script], ROOT, PYTHON=python, CHATFILES_VENV=elsewhere)
         self.assertFalse(Path(elsewhere).exists())
         return printed
 
     def test_old_python(self) -> None:
-        """Someone with an old Python would see a traceback, or pip's words for it."""
+        """With an old Python the scripts name the version that is needed, without a traceback."""
         old = self.fake_python(
             '[ "$1" != --version ] || exec echo Python 3.10.13\n'
             f"exec '{sys.executable}' -c "
@@ -242,7 +242,7 @@ class ScriptTests(SynchronousTestCase):
             self.assertIn("is Python 3.10.13", self.refusal(script, old))
 
     def test_no_venv(self) -> None:
-        """Someone on a Debian without python3-venv would not be told what to install."""
+        """On a Debian without python3-venv the scripts name the package to install."""
         bare = self.fake_python('case "$2" in *ensurepip*) exit 1;; esac')
         for script in ("demo", "test"):
             self.assertIn("apt install python3-venv", self.refusal(script, bare))
@@ -252,7 +252,7 @@ class CountTests(SynchronousTestCase):
     """The closing line of a CI run."""
 
     def test_count(self) -> None:
-        """A run in which something failed, or nothing ran, would be taken for a good one."""
+        """A run counts as failed if anything in it failed or nothing ran."""
         count = runpy.run_path(str(ROOT / ".ci" / "count.py"))["count"]
         for output, status, expected in (
             ("Ran 4 tests\n\nPASSED (successes=4)\n", 0, (4, 0, 0)),

@@ -1,5 +1,5 @@
 """
-A platform for the tests of the console script: plays prepared answers, good and broken ones.
+A platform for the tests of the console script: sends prepared responses, valid and broken ones.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TOKEN = "tok-0123456789"
 
 
 def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """:return: an answer as it goes over the wire; framing is the caller's affair."""
+    """:return: a response as it is sent over the wire; its framing is the test's own matter."""
     return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body
 
 
 def counted(body: bytes, *headers: str, status: str = "200 OK", short: int = 0) -> bytes:
-    """:return: an answer with a Content-Length, of which the last *short* bytes are missing."""
+    """:return: a response with a Content-Length, of which the last *short* bytes are missing."""
     sent = body[: len(body) - short]
     return answer(status, f"Content-Length: {len(body)}", *headers, body=sent)
 
 
 def said(status: str, value: object, *headers: str) -> bytes:
-    """:return: an answer in JSON."""
+    """:return: a response in JSON."""
     body = json.dumps(value).encode()
     return counted(body, "Content-Type: application/json", *headers, status=status)
 
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 class _Server(HTTPServer):
@@ -103,7 +103,11 @@ class StubCase(SynchronousTestCase):
         return self.server.asked
 
     def play(self, *answers: bytes | Iterable[Any]) -> None:
-        """Answer the next requests so; an iterable is sent piece by piece, callables are called."""
+        """
+        Send these responses to the next requests.
+
+        An iterable is sent piece by piece; callables in it are called.
+        """
         self.server.answers += [[a] if isinstance(a, bytes) else a for a in answers]
 
     def path(self, name: str) -> str:
@@ -119,11 +123,11 @@ class StubCase(SynchronousTestCase):
             return file.read()
 
     def files(self) -> list[str]:
-        """:return: what is in the directory, besides the token."""
+        """:return: the names of the files in the directory, except the token's."""
         return sorted(set(os.listdir(self.directory)) - {"token"})
 
     def invoke(self, *words: str, env: dict[str, str] | None = None, **more: Any) -> Result:
-        """Run ``chatfiles`` with *words*, in the test's directory."""
+        """Run ``chatfiles`` with *words* in the test's directory."""
         clean = {name: None for name in os.environ if name.startswith("CHATFILES_")}
         environment = {**clean, "CHATFILES_PLATFORM": self.url, **(env or {})}
         with chdir(self.directory):
@@ -134,7 +138,7 @@ class StubCase(SynchronousTestCase):
         return self.invoke("get", "--token-file", "token", WORKSPACE, path, *words, **more)
 
     def ended(self, result: Result, status: int, *texts: str) -> None:
-        """Assert how it ended, and that standard error holds *texts*."""
+        """Assert the exit status, and that standard error contains *texts*."""
         self.assertEqual(result.exit_code, status, result.output)
         for text in texts:
             self.assertIn(text, result.stderr)

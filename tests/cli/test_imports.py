@@ -1,5 +1,5 @@
 """
-What the command line imports: none of the roles, and nothing of Twisted.
+The modules that the command line imports: none of the roles', and nothing of Twisted.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ finally:
 
 
 class ImportTests(StubCase):
-    """Each command is a process of its own, as users run it."""
+    """The imports of each command, which runs as a process of its own."""
 
     def modules(self, *words: str) -> set[str]:
-        """:return: the modules that ``chatfiles`` with *words* has imported at its end."""
+        """:return: the modules that ``chatfiles`` with *words* has imported when it ends."""
         environment = {"CHATFILES_PLATFORM": self.url, "PYTHONPATH": ":".join(sys.path)}
         done = subprocess.run(
             [sys.executable, "-c", _CHECK, *words],
@@ -46,7 +46,9 @@ class ImportTests(StubCase):
             self.assertNotIn(name, modules)
 
     def test_help(self) -> None:
-        """The overview imports no command, the help of a command only that one, and no client."""
+        """
+        The overview imports no command; the help of a command imports only that one, and no client.
+        """
         modules = self.modules("--help")
         self.assert_light(modules)
         self.assertIn("chatfiles.cli", modules)
@@ -57,19 +59,19 @@ class ImportTests(StubCase):
         self.assertNotIn("chatfiles.cli.commands.get", modules)
 
     def test_every_help(self) -> None:
-        """No command needs more before it is run."""
+        """The help of every command imports none of the heavy modules."""
         for name in COMMANDS:
-            if name != "demo":  # it has urllib for the proxies that curl would use
+            if name != "demo":  # it needs urllib to find the proxies that curl uses
                 self.assert_light(self.modules(name, "--help"))
 
     def test_transfer(self) -> None:
-        """A download needs none of it either."""
+        """A download imports none of the heavy modules either."""
         self.play(counted(b"x"))
         self.assert_light(self.modules("get", "--token-file", "token", WORKSPACE, "/workspace/f"))
         self.assertEqual(self.read("f"), b"x")
 
     def test_summaries(self) -> None:
-        """The overview says of each command what its own help begins with."""
+        """The overview describes each command with the first sentence of the command's own help."""
         context = click.Context(cli)
         for name, (_, summary) in COMMANDS.items():
             command = cli.get_command(context, name)

@@ -1,6 +1,6 @@
 """
-A server for the tests of ``chatfiles put``: does with each connection what a test says, also what
-no good server would.
+A server for the tests of ``chatfiles put``: does with each connection what a test says, including
+what a correct server never does.
 """
 
 from __future__ import annotations
@@ -22,23 +22,19 @@ from tests.support.patience import PATIENCE
 __all__ = ["CONTINUE", "KEPT", "LARGE", "CutShort", "Peer", "PutCase", "stored"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: More than the sockets of both ends hold.
+#: More bytes than the socket buffers of both ends hold.
 LARGE = 24 * 1024 * 1024
 KEPT = "/workspace/.molecule/chat-uploads"
-#: Bytes that the kernel may keep for us, so that a sender notices when we do not read.
+#: Bytes that the kernel buffers for us.  It is small so that the sender blocks if we do not read.
 SMALL_BUFFER = 64 * 1024
 
 
 class CutShort(Exception):
-    """The other end closed before the message was whole."""
+    """The other end closed the connection before the message was complete."""
 
 
 class Peer:
-    """
-    The server's end of one connection.
-
-    :ivar head: of the request, once it has been read.
-    """
+    """The server's end of one connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -47,11 +43,11 @@ class Peer:
         self._buffer = b""
 
     def send(self, data: bytes) -> None:
-        """Say exactly this."""
+        """Send exactly this."""
         self.socket.sendall(data)
 
     def read_head(self) -> str:
-        """:return: request line and fields."""
+        """:return: the request line and headers, which are kept in `head` too."""
         while b"\r\n\r\n" not in self._buffer:
             self._more()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
@@ -59,14 +55,14 @@ class Peer:
         return self.head
 
     def field(self, name: str) -> str | None:
-        """:return: the value of a field that may stand there once."""
+        """:return: the value of a header that may be given once."""
         values = re.findall(rf"(?im)^{name}: (.*?)\r?$", self.head)
         if len(values) > 1:
             raise AssertionError(f"{name} is given {len(values)} times")
         return values[0] if values else None
 
     def read_body(self) -> bytes:
-        """:return: the body, whole.  :raise CutShort: it is not."""
+        """:return: the complete body.  :raise CutShort: it is incomplete."""
         length = self.field("Content-Length")
         if length is not None:
             return self.exactly(int(length))
@@ -78,7 +74,7 @@ class Peer:
         return body
 
     def exactly(self, count: int) -> bytes:
-        """:return: the next so many bytes."""
+        """:return: the next *count* bytes."""
         pieces = [self._buffer]
         left = count - len(self._buffer)
         while left > 0:
@@ -91,7 +87,7 @@ class Peer:
         return data
 
     def until_closed(self) -> bytes:
-        """:return: all that comes until the other end closes."""
+        """:return: everything that is received until the other end closes."""
         with contextlib.suppress(CutShort, ConnectionError):
             while True:
                 self._more()
@@ -114,7 +110,7 @@ Script = Callable[[Peer], object]
 
 
 def stored(*contents: bytes, **changes: object) -> bytes:
-    """:return: the answer that says that *contents* are stored, with *changes* to each entry."""
+    """:return: the response that reports *contents* as stored, with *changes* to each entry."""
     entries = [
         {
             "uri": f"workspace:/workspace/.molecule/chat-uploads/{index}-f",
@@ -134,8 +130,8 @@ class PutCase(StubCase):
     """
     Runs ``chatfiles put`` against a `Peer`.
 
-    :ivar peer: of the last run.
-    :ivar body: what `take` has read.
+    :ivar peer: the peer of the last run.
+    :ivar body: the body that `take` has read.
     """
 
     def setUp(self) -> None:
@@ -149,7 +145,7 @@ class PutCase(StubCase):
         self.context: ssl.SSLContext | None = None
 
     def fill(self, name: str, content: bytes) -> bytes:
-        """Make a file.  :return: its content."""
+        """Create a file.  :return: its content."""
         with open(self.path(name), "wb") as file:
             file.write(content)
         return content
@@ -159,13 +155,13 @@ class PutCase(StubCase):
         return self.invoke("put", "--token-file", "token", *words, WORKSPACE, **more)
 
     def against(self, script: Script, *words: str, **more: Any) -> Result:
-        """Run ``chatfiles put`` while *script* serves it; what fails in either fails the test."""
+        """Run ``chatfiles put`` while *script* serves it; a failure in either fails the test."""
         with self.serving(script):
             return self.put(*words, **more)
 
     @contextlib.contextmanager
     def serving(self, script: Script) -> Iterator[None]:
-        """Do *script* with the next connection, then close it."""
+        """Run *script* with the next connection, then close it."""
         errors: list[BaseException] = []
 
         def run() -> None:
@@ -186,7 +182,7 @@ class PutCase(StubCase):
             raise errors[0]
 
     def take(self, *answers: bytes) -> Script:
-        """:return: a script that takes all of a request and then says *answers*."""
+        """:return: a script that reads a complete request and then sends the given responses."""
 
         def script(peer: Peer) -> None:
             peer.read_head()
@@ -198,7 +194,7 @@ class PutCase(StubCase):
         return script
 
     def parts(self) -> list[tuple[str, bytes]]:
-        """:return: the heads and contents of the parts in `body`, by its very bytes."""
+        """:return: the headers and contents of the parts of `body`, split by its boundary."""
         boundary = (self.peer.field("Content-Type") or "").partition("boundary=")[2].encode()
         first, *middle, last = (b"\r\n" + self.body).split(b"\r\n--" + boundary)
         self.assertEqual((first, last), (b"", b"--\r\n"))
@@ -206,6 +202,6 @@ class PutCase(StubCase):
         return [(head.decode("latin-1").strip(), content) for head, _, content in divided]
 
     def assert_not_asked(self) -> None:
-        """Nobody has called."""
+        """Assert that no connection was made."""
         self._listener.settimeout(0)
         self.assertRaises(BlockingIOError, self._listener.accept)

@@ -1,6 +1,6 @@
 """
-What every `IFileStore` does, as a suite to mix into a test case; and the trees
-on which stores are tried.
+The contract of `IFileStore`, as a suite to mix into a test case; and the file trees with which
+stores are tested.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Symlink:
-    """A symlink; *target* is what it says, bytes."""
+    """A symlink; *target* is its content, bytes."""
 
     target: bytes
 
@@ -52,7 +52,7 @@ Tree = Mapping[bytes, bytes | Kind | Symlink]
 
 
 def virtual(raw: bytes) -> VirtualPath:
-    """:return: *raw*, which is at or below a root, as the rules of form would give it."""
+    """:return: *raw*, which is at or below a root, as it is parsed."""
     root = next(root for root in ROOTS if raw == root or raw.startswith(root + b"/"))
     rest = raw[len(root) + 1 :]
     return VirtualPath(raw, root, tuple(rest.split(b"/")) if rest else ())
@@ -67,7 +67,7 @@ def scratch(case: SynchronousTestCase) -> bytes:
 
 
 def build(directory: bytes, tree: Tree) -> None:
-    """Make *tree* on disk; its paths are taken relative to *directory*, and never leave it."""
+    """Create *tree* on disk; its paths are relative to *directory*, and never leave it."""
     for path, entry in tree.items():
         place = directory + b"/" + path.lstrip(b"/")
         above = os.path.dirname(place)
@@ -88,7 +88,7 @@ def build(directory: bytes, tree: Tree) -> None:
 
 
 def answers_at_once(directory: bytes) -> bool:
-    """:return: whether the reactor's thread may open files there: a local file system."""
+    """:return: whether the reactor thread may open files there: the file system is local."""
     if not cache_answers():
         return False
     with tempfile.TemporaryFile(dir=directory) as file:
@@ -100,8 +100,7 @@ def content(file: OpenFile) -> bytes:
     return os.pread(file.fd, file.facts.size + 1, 0)
 
 
-#: Names that a careless program trips over; every one is an ordinary name (reference/paths,
-#: "Form").
+#: Unusual names that are easily handled wrongly; each is valid (reference/paths, "Form").
 NAMES: Sequence[bytes] = (
     b"new\nline",
     b"n" * 255,
@@ -123,9 +122,7 @@ NAMES: Sequence[bytes] = (
 
 
 class FileStoreContract(_Base):
-    """
-    The suite.  A test case that mixes it in says how a store is made.
-    """
+    """The suite. A test case that mixes it in implements `make_store` and `remove_root`."""
 
     def make_store(
         self, tree: Tree, *, roots: Sequence[bytes] = (b"/workspace", b"/configs")
@@ -137,22 +134,22 @@ class FileStoreContract(_Base):
         raise NotImplementedError
 
     def remove_root(self, root: bytes) -> None:
-        """Take the directory of *root* away from the store that was made last."""
+        """Remove the directory of *root* from the store that was made last."""
         raise NotImplementedError
 
     def refused(self, store: IFileStore, raw: bytes, error: type[ChatfilesError]) -> ChatfilesError:
-        """:return: the refusal of *raw*, which has to be an *error*."""
+        """:return: the error with which *raw* is refused, which must be an *error*."""
         attempt: Callable[[], OpenFile] = lambda: store.open(virtual(raw))  # noqa: E731
         refusal = self.assertRaises(error, attempt)
         assert isinstance(refusal, error)
         return refusal
 
     def test_provides(self) -> None:
-        """A store lacks a method of its interface."""
+        """A store provides `IFileStore`."""
         verifyObject(IFileStore, self.make_store({}))
 
     def test_regular_file(self) -> None:
-        """The descriptor, the facts or the name are not those of the file that was named."""
+        """The descriptor, the facts and the name are those of the file at the path."""
         store = self.make_store({b"/workspace/a/b.txt": b"hello b\n", b"/workspace/b.txt": b"no"})
         with store.open(virtual(b"/workspace/a/b.txt")) as file:
             self.assertEqual(content(file), b"hello b\n")
@@ -161,13 +158,16 @@ class FileStoreContract(_Base):
             self.assertEqual(file.name, b"b.txt")
 
     def test_empty_file(self) -> None:
-        """A file without bytes is taken for a missing one."""
+        """An empty file can be opened."""
         store = self.make_store({b"/workspace/empty": b""})
         with store.open(virtual(b"/workspace/empty")) as file:
             self.assertEqual((file.facts.size, content(file)), (0, b""))
 
     def test_close(self) -> None:
-        """Closing twice closes somebody else's descriptor, or leaving the block closes nothing."""
+        """
+        Leaving the block closes the descriptor. Closing again does nothing, even if another file
+        has the number now.
+        """
         store = self.make_store({b"/workspace/f": b"f"})
         with store.open(virtual(b"/workspace/f")) as file:
             number = file.fd
@@ -175,14 +175,16 @@ class FileStoreContract(_Base):
         self.assertRaises(OSError, os.fstat, number)
         elsewhere = os.open(b"/", os.O_PATH)
         try:
-            os.dup2(elsewhere, number)  # somebody else has been given the number
+            os.dup2(elsewhere, number)  # another file has the number now
             file.close()
             os.close(number)
         finally:
             os.close(elsewhere)
 
     def test_independent(self) -> None:
-        """Two openings of one file share a descriptor, so that one caller ends the other's."""
+        """
+        Two openings of one file have descriptors of their own, so that closing one keeps the other.
+        """
         store = self.make_store({b"/workspace/f": b"f"})
         with store.open(virtual(b"/workspace/f")) as first:
             with store.open(virtual(b"/workspace/f")) as second:
@@ -190,7 +192,7 @@ class FileStoreContract(_Base):
             self.assertEqual(content(first), b"f")
 
     def test_missing(self) -> None:
-        """What is not there is answered otherwise than 404 ``file not found``."""
+        """A missing file is 404 ``file not found``."""
         store = self.make_store({b"/workspace/f": b"f", b"/workspace/fifo": Kind.FIFO})
         for raw in (
             b"/workspace/none",
@@ -204,13 +206,13 @@ class FileStoreContract(_Base):
             self.assertEqual((error.text, error.code), ("file not found", "file_not_found"), raw)
 
     def test_root_not_configured(self) -> None:
-        """A root that the operator left out is reachable, or told apart from a missing file."""
+        """A root that is not configured is indistinguishable from a missing file."""
         store = self.make_store({}, roots=[b"/workspace"])
         for raw in (b"/plugins", b"/plugins/x", b"/configs/x"):
             self.assertEqual(self.refused(store, raw, NotFound).code, "file_not_found")
 
     def test_not_regular(self) -> None:
-        """Something that is not a regular file is opened, or answered otherwise than 400."""
+        """Anything that is not a regular file is refused with 400."""
         store = self.make_store(
             {
                 b"/workspace/dir": Kind.DIRECTORY,
@@ -228,7 +230,7 @@ class FileStoreContract(_Base):
             self.assertEqual(error.text, "path is not a regular file", raw)
 
     def test_symlinks(self) -> None:
-        """A symlink is followed somewhere, or told apart by what lies behind it."""
+        """No symlink is followed, and the error does not depend on its target."""
         store = self.make_store(
             {
                 b"/workspace/real/file": b"f",
@@ -259,7 +261,9 @@ class FileStoreContract(_Base):
             self.refused(store, raw, NotARegularFile)
 
     def test_first_obstacle_decides(self) -> None:
-        """A symlink below something missing is reported, which tells of what cannot be there."""
+        """
+        The first obstacle in a path decides the error: a symlink below something missing is 404.
+        """
         store = self.make_store(
             {b"/workspace/f": b"f", b"/workspace/link": Symlink(b"f")},
         )
@@ -267,14 +271,14 @@ class FileStoreContract(_Base):
         self.refused(store, b"/workspace/f/link", NotFound)
 
     def test_names(self) -> None:
-        """A name that is legal, and unusual, cannot be fetched."""
+        """A file whose name is valid, but unusual, can be opened."""
         store = self.make_store({b"/workspace/d/" + name: name for name in NAMES})
         for name in NAMES:
             with store.open(virtual(b"/workspace/d/" + name)) as file:
                 self.assertEqual((content(file), file.name), (name, name))
 
     def test_denied(self) -> None:
-        """What is on the deny list is served, or can be told from a missing file."""
+        """A file on the deny list is indistinguishable from a missing file."""
         tree: Tree = {
             b"/configs/.auth_token": b"t",
             b"/configs/.auth_token.tmp-1": b"t",
@@ -290,7 +294,9 @@ class FileStoreContract(_Base):
         store.open(virtual(b"/configs/plain")).close()
 
     def test_root_gone(self) -> None:
-        """A root that has vanished looks as if one of its files were missing."""
+        """
+        If the directory of a root has vanished, the error is ``read failed``, not a missing file.
+        """
         store = self.make_store({b"/workspace/f": b"f"})
         store.open(virtual(b"/workspace/f")).close()
         self.remove_root(b"/workspace")

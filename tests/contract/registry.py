@@ -1,5 +1,5 @@
 """
-What every implementer of `IWorkspaceRegistry` does, as test cases to mix into a `TestCase`.
+The contract of `IWorkspaceRegistry`, as test cases to mix into a `TestCase`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RegistryContract(
     ChangesContract,
 ):
     """
-    Needs nothing but the interface and the hooks of
+    The whole contract. It needs nothing but the interface and the hooks of
     `tests.contract.registry_case.RegistryCase`; for a registry whose rows are stored, see
     `tests.contract.registry_stored`.
     """

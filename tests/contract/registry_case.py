@@ -1,5 +1,5 @@
 """
-What the cases of the registry's contract share: hooks, ids, help.
+What the cases of the registry's contract share: hooks, ids, helpers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SECOND = UUID("5c1f9f0e-93f4-4a52-8f3b-0a7d6f2b1c02")
 THIRD = UUID("f3a9d8c7-1b2e-4f60-a1b2-c3d4e5f60703")
 UNKNOWN = UUID("00000000-0000-4000-8000-000000000000")
 
-#: Whatever a registry must not show.
+#: Secrets that a registry must not show.
 SECRET = "inbound-secret-that-nobody-may-see"
 OTHER_SECRET = "another-secret-that-nobody-may-see"
 
@@ -35,7 +35,7 @@ else:
 
 
 def begun(awaitable: Awaitable[T]) -> Deferred[T]:
-    """:return: the answer of a call that has been made and is not waited for yet."""
+    """:return: the result of a call that has been made and is not awaited yet."""
 
     async def wait() -> T:
         return await awaitable
@@ -46,7 +46,7 @@ def begun(awaitable: Awaitable[T]) -> Deferred[T]:
 def add_workspace(
     registry: IWorkspaceRegistry, workspace_id: UUID = FIRST, **given: Any
 ) -> Awaitable[Workspace]:
-    """Create a workspace and its token; what is not given does not matter."""
+    """Create a workspace and its token, with default values for what is not given."""
     values: dict[str, Any] = {
         "name": "one",
         "url": None,
@@ -97,10 +97,10 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
 
 class RegistryCase(Base):
     """
-    Mixed into a `TestCase` that gives it the hooks.
+    Mixed into a `TestCase` that implements the hooks.
 
-    :ivar registry: started, and empty.
-    :ivar moment: what its clock says.
+    :ivar registry: a registry that is started, and empty.
+    :ivar moment: the time of its clock.
     """
 
     registry: IWorkspaceRegistry
@@ -109,7 +109,9 @@ class RegistryCase(Base):
     # Hooks
 
     def make_registry(self) -> IWorkspaceRegistry:
-        """:return: a registry that is not started, on this test's storage, with `now`."""
+        """
+        :return: a registry that is not started, on this test's storage, with `now` as its clock.
+        """
         raise NotImplementedError
 
     async def cut_off(self) -> None:
@@ -117,13 +119,13 @@ class RegistryCase(Base):
         raise NotImplementedError
 
     async def reconnect(self) -> None:
-        """Make it reachable again."""
+        """Make the storage reachable again."""
         raise NotImplementedError
 
     async def settle(self) -> None:
-        """Return when everything that has been changed so far has been told to subscribers."""
+        """Return when subscribers have been notified of every change made so far."""
 
-    # Help
+    # Helpers
 
     def now(self) -> datetime:
         return self.moment
@@ -141,7 +143,7 @@ class RegistryCase(Base):
         return add_workspace(self.registry, workspace_id, **given)
 
     async def create(self, workspace_id: UUID = FIRST, **given: Any) -> Workspace:
-        """Create a workspace, and take its token from it."""
+        """Create a workspace, and revoke its token."""
         workspace = await self.add(workspace_id, **given)
         (token,) = await self.registry.tokens(workspace_id)
         await self.registry.revoke_token(workspace_id, token.id)

@@ -25,10 +25,10 @@ from tests.contract.registry_case import (
 
 
 class ChangesContract(RegistryCase):
-    """Who is told of what, and when."""
+    """Which changes subscribers are notified of, and when."""
 
     async def test_changes_are_told(self):
-        """A cache is not told of a change before whoever made it goes on."""
+        """Subscribers are notified of a change before the call that makes it returns."""
         told = self.told()
 
         async def expect(call: Callable[[], Awaitable[T]]) -> T:
@@ -51,7 +51,7 @@ class ChangesContract(RegistryCase):
         self.assertIn(SECOND, told)
 
     async def test_nothing_is_told(self):
-        """Caches are emptied by calls that change nothing."""
+        """Calls that change nothing do not notify subscribers, so that caches are kept."""
         await self.create()
         await self.create(SECOND)
         token = await self.mint()
@@ -78,7 +78,10 @@ class ChangesContract(RegistryCase):
         self.assertEqual(told, [])
 
     async def test_unsubscribe(self):
-        """Who has unsubscribed is still told, or unsubscribing twice ends somebody else's."""
+        """
+        A subscriber is not notified after it unsubscribes; unsubscribing twice ends no other
+        subscription.
+        """
         ended: list[UUID | None] = []
         unsubscribe = self.registry.subscribe(ended.append)
         told = self.told()
@@ -90,7 +93,7 @@ class ChangesContract(RegistryCase):
         self.assertIn(FIRST, told)
 
     async def test_unsubscribe_while_told(self):
-        """Who has unsubscribed during a round is still told in it."""
+        """A subscriber that is unsubscribed during a notification does not receive it."""
         ended: list[UUID | None] = []
         ends: list[Callable[[], None]] = []
         first = self.registry.subscribe(lambda _: ends[0]())
@@ -100,7 +103,7 @@ class ChangesContract(RegistryCase):
         self.assertEqual(ended, [])
 
     async def test_same_subscriber_twice(self):
-        """Two subscriptions of one callable end together."""
+        """Two subscriptions of one callable end separately."""
         told: list[UUID | None] = []
         unsubscribe = self.registry.subscribe(told.append)
         self.addCleanup(self.registry.subscribe(told.append))
@@ -109,7 +112,9 @@ class ChangesContract(RegistryCase):
         self.assertIn(FIRST, told)
 
     async def test_subscriber_that_fails(self):
-        """One bad subscriber breaks the change, or keeps the others from hearing of it."""
+        """
+        A subscriber that fails breaks neither the change nor the notification of other subscribers.
+        """
 
         def fails(_: UUID | None) -> None:
             raise ZeroDivisionError
@@ -122,7 +127,7 @@ class ChangesContract(RegistryCase):
         self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     async def test_subscriber_that_asks(self):
-        """A subscriber that asks as soon as it is told gets the answer from before the change."""
+        """A subscriber that reads as soon as it is notified gets the new value."""
         await self.create()
         await self.registry.workspace(FIRST)
         asked: list[Deferred[Workspace | None]] = []

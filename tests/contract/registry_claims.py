@@ -29,7 +29,7 @@ async def claim(
 
 
 async def try_claim(registry: IWorkspaceRegistry, text: str) -> Workspace | None:
-    """:return: as `claim`, at a place of that name; ``None`` when it has a live token."""
+    """:return: as `claim`, with a URL made from *text*; ``None`` if there is a live token."""
     try:
         return await claim(registry, text, f"http://{text}")
     except Conflict:
@@ -37,10 +37,10 @@ async def try_claim(registry: IWorkspaceRegistry, text: str) -> Workspace | None
 
 
 class ClaimsContract(RegistryCase):
-    """Registered and given its first token: both or nothing."""
+    """Claims: a registration and a first token, both or neither."""
 
     async def test_claim_creates(self):
-        """A workspace that nobody knows is not made, or its token opens nothing."""
+        """A claim creates an unknown workspace, and a token that opens it."""
         found = await claim(self.registry, "t")
         expected = Workspace(FIRST, "new", "http://a", "online", "push", None, self.moment)
         self.assertEqual(found, expected)
@@ -54,7 +54,7 @@ class ClaimsContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(FIRST)), [token])
 
     async def test_claim_without_live_token(self):
-        """One whose tokens were all revoked cannot be claimed, or loses what it had."""
+        """A workspace whose tokens were all revoked can be claimed, and keeps its other values."""
         await self.create(url="http://old")
         token = await self.mint()
         await self.registry.revoke_token(FIRST, token.id)
@@ -67,7 +67,7 @@ class ClaimsContract(RegistryCase):
         self.assertEqual(len(await self.registry.tokens(FIRST)), 1)
 
     async def test_claim_with_live_token(self):
-        """One that somebody holds is called where somebody else says."""
+        """A workspace with a live token cannot be claimed, and keeps its URL."""
         before = await self.create(url="http://old")
         token = await self.mint()
         with self.assertRaises(Conflict):
@@ -77,7 +77,7 @@ class ClaimsContract(RegistryCase):
         self.assertIsNone(await self.registry.token(token_hash("t")))
 
     async def test_claim_with_known_token(self):
-        """A claim that fails at its token leaves a workspace."""
+        """A claim fails if its token exists already, and creates no workspace."""
         await self.create(SECOND)
         token = await self.mint("t", SECOND)
         with self.assertRaises(Conflict):
@@ -86,7 +86,7 @@ class ClaimsContract(RegistryCase):
         self.assertEqual(await self.registry.token(token_hash("t")), token)
 
     async def test_claim_removed(self):
-        """One that was removed comes back, or gets a token."""
+        """A removed workspace cannot be claimed, and gets no token."""
         await self.create()
         await self.registry.remove_workspace(FIRST)
         self.assertIsNone(await claim(self.registry, "t"))
@@ -94,7 +94,7 @@ class ClaimsContract(RegistryCase):
         self.assertIsNone(await self.registry.token(token_hash("t")))
 
     async def test_claim_many_at_once(self):
-        """Of many that claim it, one gets the token and another one the calls."""
+        """One of several concurrent claims succeeds, with both its token and its URL."""
         calls = [begun(try_claim(self.registry, f"t{n}")) for n in range(5)]
         (winner,) = [found for found in await gatherResults(calls) if found is not None]
         self.assertEqual(await self.registry.fresh_workspace(FIRST), winner)

@@ -1,5 +1,5 @@
 """
-The contract of a registry: what ends and what begins trust in a workspace.
+The contract of a registry's inbound secrets, and of removal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SecretsContract(RegistryCase):
     """Inbound secrets, and removal."""
 
     async def test_ensure_secret(self):
-        """A workspace without a secret (NULL or empty) does not get one."""
+        """A workspace without a secret (NULL or empty) gets one."""
         await self.registry.register(FIRST, url=None, delivery_mode=None, create_name="null")
         await self.create(SECOND, secret="")
         for workspace_id in (FIRST, SECOND):
@@ -33,7 +33,7 @@ class SecretsContract(RegistryCase):
             self.assertEqual(row.inbound_secret, OTHER_SECRET)
 
     async def test_ensure_secret_keeps(self):
-        """The secret that a workspace was told is replaced, and it refuses the platform."""
+        """An existing secret is kept, because a workspace that has it refuses any other."""
         await self.create()
         self.assertEqual(await self.registry.ensure_secret(FIRST, OTHER_SECRET), SECRET)
         row = await self.registry.workspace(FIRST)
@@ -41,14 +41,14 @@ class SecretsContract(RegistryCase):
         self.assertEqual(row.inbound_secret, SECRET)
 
     async def test_ensure_secret_of_nobody(self):
-        """A missing or removed workspace is given a secret."""
+        """A missing or removed workspace does not get a secret."""
         await self.create(SECOND, secret="")
         await self.registry.remove_workspace(SECOND)
         self.assertIsNone(await self.registry.ensure_secret(UNKNOWN, SECRET))
         self.assertIsNone(await self.registry.ensure_secret(SECOND, SECRET))
 
     async def test_ensure_secret_twice_at_once(self):
-        """Two requests that find no secret give out two, of which one is wrong."""
+        """Concurrent calls for a workspace without a secret return the same one."""
         await self.create(secret="")
         candidates = [f"candidate {n}" for n in range(5)]
         calls = [begun(self.registry.ensure_secret(FIRST, each)) for each in candidates]
@@ -59,7 +59,7 @@ class SecretsContract(RegistryCase):
         self.assertEqual({row.inbound_secret}, answers)
 
     async def test_remove(self):
-        """A removed workspace still exists for some call, or its tokens still open it."""
+        """No call finds a removed workspace or its tokens."""
         await self.create()
         await self.create(SECOND)
         await self.mint("a")
@@ -76,14 +76,14 @@ class SecretsContract(RegistryCase):
         self.assertEqual(await self.registry.token(token_hash("c")), kept)
 
     async def test_remove_nothing(self):
-        """Removing what is not there, or is removed already, is called a success."""
+        """Removing a workspace that is missing, or removed already, returns ``False``."""
         self.assertIs(await self.registry.remove_workspace(UNKNOWN), False)
         await self.create()
         await self.registry.remove_workspace(FIRST)
         self.assertIs(await self.registry.remove_workspace(FIRST), False)
 
     async def test_remove_while_a_token_is_made(self):
-        """A token that is made while its workspace is removed stays alive."""
+        """A token that is created while its workspace is removed is invalid."""
         await self.create()
         calls: list[Deferred[object]] = [
             begun(self.try_token("a")),

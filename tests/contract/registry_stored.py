@@ -1,5 +1,5 @@
 """
-The contract of a registry whose rows outlive it, and are written by others as well.
+The contract of a registry whose rows are persistent, and written by other programs as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.contract.registry_case import (
 )
 from tests.contract.registry_claims import try_claim
 
-#: What lookups read, but for keys and what an index needs.
+#: The columns that lookups read, except keys and those that an index needs.
 LOOKED_UP = {
     "workspaces": "name url delivery_mode platform_inbound_secret last_heartbeat_at",
     "workspace_auth_tokens": "prefix created_at last_used_at revoked_at scopes name",
@@ -32,37 +32,37 @@ LOOKED_UP = {
 
 
 class StoredRegistryContract(RegistryContract):
-    """For a registry whose rows outlive it, and are written by others as well."""
+    """A registry whose rows are persistent, and written by other programs as well."""
 
     # Hooks
 
     async def insert(self, table: str, **columns: object) -> None:
         """
-        Write a row as another program would, with NULL in the columns that are not given.
+        Write a row as another program does, with NULL in the columns that are not given.
 
         :param columns: UUIDs, aware datetimes, text, bytes or ``None``.
         """
         raise NotImplementedError
 
     async def alter(self, statement: str) -> None:
-        """Do what another program does to its tables."""
+        """Change tables as another program does."""
         raise NotImplementedError
 
     async def demand(self, column: str) -> None:
-        """Let a column of the workspaces, which are none yet, be one that has to have a value."""
+        """Make a column of the workspaces, of which there are none yet, ``NOT NULL``."""
         raise NotImplementedError
 
     # Several registries on one storage
 
     async def another(self) -> IWorkspaceRegistry:
-        """:return: a second registry, started, on the same storage: another process's."""
+        """:return: a second registry, started, on the same storage, as of another process."""
         registry = self.make_registry()
         self.addCleanup(lambda: begun(registry.close()))
         await registry.start()
         return registry
 
     async def test_rows_outlive_the_registry(self):
-        """A restart loses something."""
+        """Workspaces and tokens are unchanged after a restart."""
         await self.create(url="http://a", delivery_mode="push")
         token = await self.mint(scopes=frozenset({Scope.WRITE}), name="kept")
         await self.registry.touch_tokens({token.id: self.moment})
@@ -75,17 +75,20 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(await again.token(token_hash("token")), listed)
 
     async def test_start_many_at_once(self):
-        """Processes that start at once on a new storage trip over each other."""
+        """Registries that start at once on a new storage all succeed."""
         await gatherResults([begun(self.another()) for _ in range(4)])
 
     async def test_others_see_changes(self):
-        """Another process goes on with what was."""
+        """Another process sees a change."""
         other = await self.another()
         await self.create()
         self.assertIsNotNone(await other.workspace(FIRST))
 
     async def test_changes_of_others_are_told(self):
-        """A token that another process has revoked stays valid in this one's cache."""
+        """
+        Subscribers are notified of another process's change, and a token that it has revoked is
+        invalid.
+        """
         other = await self.another()
         await self.create()
         token = await self.mint()
@@ -103,7 +106,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertIsNone(await self.registry.token(token_hash("token")))
 
     async def test_only_first_in_two_processes(self):
-        """Two processes both mint the first token of a workspace."""
+        """Of two processes that create a first token at once, one succeeds."""
         other = await self.another()
         await self.create()
         calls = [
@@ -123,7 +126,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(len(minted), 1)
 
     async def test_claim_in_two_processes(self):
-        """Of two processes one gives out the token, and the other one says where it is."""
+        """One of several claims in two processes succeeds, with both its token and its URL."""
         other = await self.another()
         calls = [
             begun(try_claim(registry, f"t{n}"))
@@ -135,7 +138,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(winner.url, f"http://{token.prefix}")
 
     async def test_ensure_secret_in_two_processes(self):
-        """Two processes give out two secrets for one workspace."""
+        """Two processes return the same secret for one workspace."""
         other = await self.another()
         await self.create(secret="")
         calls = [
@@ -144,11 +147,12 @@ class StoredRegistryContract(RegistryContract):
         ]
         self.assertEqual(len(set(await gatherResults(calls))), 1)
 
-    # Columns that others take away
+    # Columns that other programs drop
 
     async def test_check_of_what_lookups_read(self):
-        """Every lookup fails for want of a column, and the registry is called well; or it is not
-        when the column is back."""
+        """
+        `check` fails while a column that lookups read is missing, and succeeds when it is back.
+        """
         for table, columns in LOOKED_UP.items():
             for column in columns.split():
                 await self.alter(f"ALTER TABLE {table} DROP COLUMN {column}")
@@ -156,10 +160,10 @@ class StoredRegistryContract(RegistryContract):
                 await self.alter(f"ALTER TABLE {table} ADD COLUMN {column} text")
                 await self.registry.check()
 
-    # Rules of others
+    # Constraints of other programs
 
     async def breaks(self, call: Awaitable[object], rule: str) -> None:
-        """The call fails, and says of which rule."""
+        """Assert that *call* fails because of *rule*, and that the error names it."""
         with self.assertRaises(ConstraintViolated) as caught:
             await call
         error = caught.exception
@@ -168,8 +172,10 @@ class StoredRegistryContract(RegistryContract):
         self.assertNotIn(SECRET, error.detail or "")
 
     async def test_unique_for_others(self):
-        """A name that others want only once is told as an id that is taken, or as an outage; or
-        half of the change is there."""
+        """
+        A name that violates another program's unique index is a `ConstraintViolated`, not a
+        conflict of ids or an outage, and nothing is stored.
+        """
         await self.alter("CREATE UNIQUE INDEX one_name ON workspaces (name)")
         await self.create(name="taken")
         await self.settle()
@@ -200,7 +206,10 @@ class StoredRegistryContract(RegistryContract):
         await self.add(SECOND, name="another")
 
     async def test_unique_tokens_for_others(self):
-        """A token that others do not allow is told as one that exists."""
+        """
+        A token that violates another program's unique index is a `ConstraintViolated`, not a token
+        that exists.
+        """
         await self.alter("CREATE UNIQUE INDEX one_prefix ON workspace_auth_tokens (prefix)")
         await self.create()
         await self.mint("abc")
@@ -209,7 +218,7 @@ class StoredRegistryContract(RegistryContract):
         await self.breaks(self.mint("abcd", prefix="abc"), "prefix")
 
     async def test_checked_by_others(self):
-        """What others have forbidden is told as an outage, for ever."""
+        """A violation of another program's check is a `ConstraintViolated`, not an outage."""
         await self.alter(
             "ALTER TABLE workspaces ADD COLUMN theirs text"
             " CONSTRAINT not_removed CHECK (status <> 'removed' AND name <> 'bad')"
@@ -220,7 +229,10 @@ class StoredRegistryContract(RegistryContract):
         self.assertIsNotNone(await self.registry.fresh_workspace(FIRST))
 
     async def test_demanded_by_others(self):
-        """A column that others want to have a value is told as an outage that will be over soon."""
+        """
+        If another program demands a value for its column the error is `Misconfigured`, not an
+        outage that will end soon.
+        """
         await self.demand("theirs")
         for name in ("create_workspace", "claim", "register"):
             with self.assertRaises(Misconfigured) as caught:
@@ -231,21 +243,21 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def test_demanded_of_the_caller(self):
-        """Whoever leaves out what others want is not told of it."""
+        """If a client omits a value that another program demands, the error names it."""
         await self.demand("url")
         with self.assertRaises(BadRequest) as caught:
             await self.add()
         self.assertIn("url", caught.exception.text)
         await self.add(url="http://a")
 
-    # Rows of others
+    # Rows of other programs
 
     async def insert_token(self, digest: bytes = token_hash("token"), **columns: object) -> None:
         given = {"id": THIRD, "workspace_id": FIRST, "token_hash": digest} | columns
         await self.insert("workspace_auth_tokens", **given)
 
     async def test_row_of_nulls(self):
-        """A row that has nothing but an id breaks its readers, or does not exist for them."""
+        """A row that has only an id is found, and can be changed."""
         await self.insert("workspaces", id=FIRST)
         expected = Workspace(FIRST, "", None, None, None, None, None)
         self.assertEqual(await self.registry.workspace(FIRST), expected)
@@ -260,7 +272,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertIsNone(await self.registry.workspace(FIRST))
 
     async def test_pages_of_nulls(self):
-        """Rows whose age is not known are not listed, or again and again."""
+        """Rows whose age is unknown are listed once."""
         await self.create(SECOND)
         for each in (THIRD, FIRST):
             await self.insert("workspaces", id=each)
@@ -270,7 +282,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(found, [FIRST, THIRD, SECOND])
 
     async def test_token_of_nulls(self):
-        """A token from before there were scopes loses its rights."""
+        """A token from before there were scopes has every scope."""
         await self.insert("workspaces", id=FIRST)
         await self.insert_token()
         expected = Token(THIRD, FIRST, "", ALL_SCOPES, None, None, None)
@@ -280,7 +292,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(await self.last_used(), [self.moment])
 
     async def test_unknown_scopes(self):
-        """A word that this version does not know grants something."""
+        """A scope that this version does not know grants nothing."""
         await self.insert("workspaces", id=FIRST)
         await self.insert_token(scopes="read admin reader READ *")
         found = await self.registry.token(token_hash("token"))
@@ -288,7 +300,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(found.scopes, frozenset({Scope.READ}))
 
     async def test_row_of_another_program(self):
-        """What another program has written is not what is read."""
+        """Rows that another program has written are read as they were written."""
         at = self.moment - timedelta(days=1)
         await self.insert(
             "workspaces",
@@ -313,7 +325,9 @@ class StoredRegistryContract(RegistryContract):
         )
 
     async def test_moments_out_of_range(self):
-        """A moment that UTC has no year for, as Python counts, breaks the whole list."""
+        """
+        A timestamp that Python cannot represent in UTC is ``None``, and does not break the list.
+        """
         hour = timedelta(hours=1)
         for each, at in (
             (FIRST, datetime.min.replace(tzinfo=timezone(hour))),
@@ -331,7 +345,10 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(len(await self.registry.workspaces(limit=100)), 2)
 
     async def test_removed_by_another_program(self):
-        """A workspace that another program has removed, but not its tokens, still opens."""
+        """
+        If another program has removed a workspace, but not its tokens, neither it nor they are
+        found.
+        """
         await self.insert("workspaces", id=FIRST, status="removed")
         await self.insert_token()
         self.assertIsNone(await self.registry.workspace(FIRST))
@@ -339,7 +356,7 @@ class StoredRegistryContract(RegistryContract):
         self.assertEqual(list(await self.registry.tokens(FIRST)), [])
 
     async def test_revoked_by_another_program(self):
-        """A token that another program has revoked still opens."""
+        """A token that another program has revoked is invalid."""
         await self.insert("workspaces", id=FIRST)
         await self.insert_token(revoked_at=self.moment)
         self.assertIsNone(await self.registry.token(token_hash("token")))

@@ -20,10 +20,10 @@ from tests.contract.registry_case import (
 
 
 class TokensContract(RegistryCase):
-    """Minting, finding, revoking, touching."""
+    """Creating, finding, revoking and touching tokens."""
 
     async def test_create_token(self):
-        """A token is not found by its hash, or is found with more rights than it was given."""
+        """A token is found by its hash, with the scopes that it was given."""
         await self.create()
         self.pass_time()
         created = await self.mint(
@@ -43,7 +43,7 @@ class TokensContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(FIRST)), [expected])
 
     async def test_scopes(self):
-        """Some set of scopes is kept as another one; no scopes must not become all."""
+        """Every set of scopes is stored as it is; no scopes do not become all."""
         await self.create()
         sets = [frozenset(), *(frozenset({scope}) for scope in Scope), ALL_SCOPES]
         for number, scopes in enumerate(sets):
@@ -53,14 +53,14 @@ class TokensContract(RegistryCase):
             self.assertEqual(found.scopes, scopes)
 
     async def test_unknown_token(self):
-        """A token that nobody has minted opens something."""
+        """A token that was never created is not found."""
         await self.create()
         await self.mint()
         for digest in (token_hash("other"), b"", token_hash("token")[:-1]):
             self.assertIsNone(await self.registry.token(digest))
 
     async def test_token_without_workspace(self):
-        """A token is made for a workspace that does not exist (any more)."""
+        """No token is created for a workspace that is missing or removed."""
         await self.create(SECOND)
         await self.registry.remove_workspace(SECOND)
         for workspace_id in (UNKNOWN, SECOND):
@@ -77,7 +77,9 @@ class TokensContract(RegistryCase):
         self.assertIsNone(await self.registry.token(token_hash("token")))
 
     async def test_same_token_twice(self):
-        """One token opens two workspaces, or takes the place of another."""
+        """
+        A token that exists already, even if revoked, cannot be created again in any workspace.
+        """
         await self.create()
         await self.create(SECOND)
         first = await self.mint()
@@ -89,7 +91,10 @@ class TokensContract(RegistryCase):
         self.assertIsNone(await self.registry.token(token_hash("token")))
 
     async def test_has_live_token(self):
-        """A workspace that has tokens may register without one."""
+        """
+        `has_live_token` is true while a workspace has a token that is not revoked: then it may not
+        register without one.
+        """
         await self.create()
         await self.create(SECOND)
         self.assertIs(await self.registry.has_live_token(FIRST), False)
@@ -101,7 +106,7 @@ class TokensContract(RegistryCase):
         self.assertIs(await self.registry.has_live_token(FIRST), False)
 
     async def test_only_first(self):
-        """A second "first" token is minted, or none is after all others were revoked."""
+        """A "first" token is created only if the workspace has no live token."""
         await self.create()
         first = await self.try_token("a", only_first=True)
         assert first is not None
@@ -114,14 +119,14 @@ class TokensContract(RegistryCase):
         self.assertIsNotNone(await self.try_token("e", only_first=True))
 
     async def test_only_first_of_each_workspace(self):
-        """A token of one workspace keeps another from its first."""
+        """A token of one workspace does not prevent the first token of another."""
         await self.create()
         await self.create(SECOND)
         self.assertIsNotNone(await self.mint("a", only_first=True))
         self.assertIsNotNone(await self.mint("b", SECOND, only_first=True))
 
     async def test_only_first_many_at_once(self):
-        """Two that register a workspace at once both get a token for it."""
+        """One of several concurrent calls creates the first token."""
         await self.create()
         calls = [begun(self.try_token(f"{n}", only_first=True)) for n in range(5)]
         tokens = [token for token in await gatherResults(calls) if token is not None]
@@ -129,7 +134,9 @@ class TokensContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(FIRST)), tokens)
 
     async def test_tokens_in_order(self):
-        """The list is not oldest first, or shows tokens of others, or revoked ones."""
+        """
+        Tokens are listed oldest first, without revoked ones and without those of other workspaces.
+        """
         await self.create()
         await self.create(SECOND)
         expected = []
@@ -144,7 +151,7 @@ class TokensContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(UNKNOWN)), [])
 
     async def test_revoke(self):
-        """A revoked token still opens its workspace, or another one does not any more."""
+        """A revoked token is not found; other tokens still are."""
         await self.create()
         revoked, kept = await self.mint("a"), await self.mint("b")
         await self.registry.token(token_hash("a"))
@@ -154,7 +161,7 @@ class TokensContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(FIRST)), [kept])
 
     async def test_revoke_nothing(self):
-        """Revoking what is not there, or is revoked already, is called a success."""
+        """Revoking a token that is missing, or revoked already, returns ``False``."""
         await self.create()
         token = await self.mint()
         self.assertIs(await self.registry.revoke_token(FIRST, UNKNOWN), False)
@@ -162,7 +169,7 @@ class TokensContract(RegistryCase):
         self.assertIs(await self.registry.revoke_token(FIRST, token.id), False)
 
     async def test_revoke_of_another_workspace(self):
-        """A token can be revoked through a workspace that it does not belong to."""
+        """A token cannot be revoked through a workspace that it does not belong to."""
         await self.create()
         await self.create(SECOND)
         token = await self.mint()
@@ -171,7 +178,7 @@ class TokensContract(RegistryCase):
         self.assertEqual(await self.registry.token(token_hash("token")), token)
 
     async def test_touch(self):
-        """Uses are not recorded, or are recorded for other tokens."""
+        """The last uses of the tokens in a batch are recorded; other tokens do not change."""
         await self.create()
         a = await self.mint("a")
         self.pass_time()
@@ -183,7 +190,9 @@ class TokensContract(RegistryCase):
         self.assertEqual(await self.last_used(), [self.moment, None, later])
 
     async def test_touch_never_sets_back(self):
-        """Batches of two processes that arrive in the wrong order set a time back."""
+        """
+        A last use is never set back, even if batches of two processes arrive in the wrong order.
+        """
         await self.create()
         token = await self.mint()
         east = timezone(timedelta(hours=5))
@@ -196,11 +205,11 @@ class TokensContract(RegistryCase):
             self.assertEqual(await self.last_used(), [expected])
 
     async def test_touch_none(self):
-        """An empty batch fails."""
+        """An empty batch is accepted."""
         await self.registry.touch_tokens({})
 
     async def test_touch_takes_the_batch_as_it_is(self):
-        """What is done to the mapping after the call changes what is recorded."""
+        """Changes of the mapping after the call do not affect what is recorded."""
         await self.create()
         token = await self.mint()
         batch = {token.id: self.moment}

@@ -22,25 +22,25 @@ from tests.contract.registry_case import (
 
 
 class WholeContract(RegistryCase):
-    """Beginning, end, outage, and what holds for every call."""
+    """Start, close, outages, and what applies to every call."""
 
     async def test_provides_the_interface(self):
-        """A method is missing, or takes other arguments."""
+        """A registry provides `IWorkspaceRegistry`."""
         verifyObject(IWorkspaceRegistry, self.registry)
 
     async def test_check(self):
-        """A registry that answers is called unreachable."""
+        """`check` succeeds for a registry that is reachable."""
         await self.registry.check()
 
     async def test_not_started(self):
-        """A registry that nobody has started answers as if it were empty."""
+        """Calls of a registry that is not started fail: it does not seem empty."""
         registry = self.make_registry()
         for call in every_call(registry).values():
             await self.assert_unavailable(call())
         await registry.close()
 
     async def test_closed(self):
-        """After close something still answers, or an absence is told."""
+        """After `close` every call fails with `RegistryUnavailable`, and so does `start`."""
         await self.create()
         await self.mint()
         await self.registry.workspace(FIRST)
@@ -51,19 +51,22 @@ class WholeContract(RegistryCase):
         await self.assert_unavailable(self.registry.start())
 
     async def test_close_is_idempotent(self):
-        """Closing twice, or twice at once, hangs or fails."""
+        """`close` may be called again, also while it runs."""
         await gatherResults([begun(self.registry.close()), begun(self.registry.close())])
         await self.registry.close()
 
     async def test_close_finishes_what_is_running(self):
-        """A change that was asked for before close is lost, or its caller never hears of it."""
+        """A call that was made before `close` is completed, and returns its result."""
         created, listed = begun(self.add()), begun(self.registry.workspaces(limit=100))
         await self.registry.close()
         self.assertEqual((await created).id, FIRST)
         await listed
 
     async def test_unreachable(self):
-        """An outage reads as an absence, or the registry does not recover by itself."""
+        """
+        During an outage every call fails with `RegistryUnavailable`; the registry recovers by
+        itself.
+        """
         await self.create()
         await self.mint()
         await self.registry.workspace(FIRST)
@@ -77,7 +80,7 @@ class WholeContract(RegistryCase):
         await self.registry.touch_workspaces({FIRST: self.moment})
 
     async def test_unreachable_changes_nothing(self):
-        """A change that failed is there after all."""
+        """A change that failed is not made later."""
         await self.create()
         token = await self.mint()
         await self.cut_off()
@@ -91,7 +94,7 @@ class WholeContract(RegistryCase):
         self.assertEqual(await self.registry.tokens(FIRST), [token])
 
     async def test_moments_are_utc(self):
-        """A moment comes back in another zone, without one, or as another moment."""
+        """Timestamps are returned in UTC, and denote the moments that were given."""
         self.moment = self.moment.astimezone(timezone(timedelta(hours=-9, minutes=-30)))
         await self.create()
         token = await self.mint()
@@ -115,7 +118,7 @@ class WholeContract(RegistryCase):
             self.assertEqual(moment.utcoffset(), timedelta(0))
 
     async def test_reads_see_writes(self):
-        """Whoever has changed something reads what was there before."""
+        """A read after a change returns the new value."""
         await self.create()
         await self.mint()
         for n in range(5):
@@ -132,7 +135,7 @@ class WholeContract(RegistryCase):
             self.assertEqual((found.url, fresh.url), (url, url))
 
     async def test_secrets_are_not_shown(self):
-        """A secret or a token's hash gets into a log by way of a repr."""
+        """Secrets and token hashes are not in a repr, which may be logged."""
         created = await self.create()
         token = await self.mint()
         shown = repr((created, token, self.registry))

@@ -25,16 +25,16 @@ from tests.contract.registry_case import (
 
 
 class WorkspacesContract(RegistryCase):
-    """Creating, finding, registering."""
+    """Creating, finding and registering workspaces."""
 
     async def test_unknown_workspace(self):
-        """A workspace that nobody has created is found."""
+        """A workspace that was never created is not found."""
         self.assertIsNone(await self.registry.workspace(UNKNOWN))
         self.assertIsNone(await self.registry.fresh_workspace(UNKNOWN))
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def test_create_workspace(self):
-        """What was given is not what is found."""
+        """A workspace is found with the values with which it was created."""
         created = await self.add(
             name="näme'); DROP TABLE workspaces; --", url="https://a.example/ü", delivery_mode="x"
         )
@@ -53,7 +53,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [expected])
 
     async def test_create_workspace_with_its_token(self):
-        """Nothing opens a workspace that has just been created, or what does has other rights."""
+        """A new workspace has a token that opens it, with the scopes that were given."""
         told = self.told()
         scopes = frozenset({Scope.READ})
         await self.add(digest=token_hash("t"), prefix="t", scopes=scopes, token_name="first")
@@ -67,7 +67,10 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(list(await self.registry.tokens(FIRST)), [token])
 
     async def test_create_workspace_with_known_token(self):
-        """A workspace whose token cannot be made is there without one, and its id is taken."""
+        """
+        If the token of a new workspace exists already, no workspace is created, and its id is still
+        free.
+        """
         await self.create(SECOND)
         token = await self.mint("t", SECOND)
         await self.settle()
@@ -81,7 +84,10 @@ class WorkspacesContract(RegistryCase):
         await self.add()
 
     async def test_create_workspace_with_little(self):
-        """``None`` and empty text become each other: 503 and 422 are told apart by them."""
+        """
+        ``None`` and empty text remain distinct: responses with 503 and 422 depend on the
+        difference.
+        """
         await self.create(FIRST, name="", url=None, delivery_mode=None, secret="")
         await self.create(SECOND, name="", url="", delivery_mode="", secret="")
         first, second = await self.registry.workspaces(limit=100)
@@ -90,7 +96,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(first.name, "")
 
     async def test_create_workspace_twice(self):
-        """A second workspace takes over the id of the first."""
+        """A workspace cannot be created with an existing id, and the first one is unchanged."""
         await self.create(name="first")
         with self.assertRaises(Conflict):
             await self.add(name="second", secret=OTHER_SECRET, digest=token_hash("t"))
@@ -100,7 +106,9 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual((found.name, found.inbound_secret), ("first", SECRET))
 
     async def test_create_removed_workspace(self):
-        """An id that was removed can be had again, with its old tokens' audit trail."""
+        """
+        The id of a removed workspace, which has its old tokens' audit trail, cannot be used again.
+        """
         await self.create()
         await self.registry.remove_workspace(FIRST)
         with self.assertRaises(Conflict):
@@ -108,14 +116,14 @@ class WorkspacesContract(RegistryCase):
         self.assertIsNone(await self.registry.workspace(FIRST))
 
     async def test_create_workspace_twice_at_once(self):
-        """Two that create the same id at once both believe that they have it."""
+        """Of two concurrent calls that create the same id, one fails with `Conflict`."""
         calls = [begun(self.add(name=name, digest=name.encode())) for name in ("a", "b")]
         outcomes = [await call.addErrback(lambda f: f.trap(Conflict)) for call in calls]
         self.assertEqual(outcomes.count(Conflict), 1)
         self.assertEqual(len(await self.registry.tokens(FIRST)), 1)
 
     async def test_workspaces_in_order(self):
-        """The list is not oldest first, then by id, or shows what was removed."""
+        """Workspaces are listed oldest first, then by id, without removed ones."""
         await self.create(THIRD)
         await self.create(UNKNOWN)
         self.pass_time()
@@ -135,8 +143,8 @@ class WorkspacesContract(RegistryCase):
         return found
 
     async def test_workspaces_in_pages(self):
-        """A list in pages leaves one out, or gives one twice."""
-        for each in (THIRD, FIRST, UNKNOWN):  # at one moment
+        """The pages of a list contain each workspace exactly once."""
+        for each in (THIRD, FIRST, UNKNOWN):  # at the same time
             await self.create(each)
         self.pass_time(-1)
         await self.create(SECOND)
@@ -146,8 +154,10 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.pages(1), [[each] for each in expected])
 
     async def test_pages_of_what_changes(self):
-        """Of a list that changes while it is read, something is left out that was there all the
-        time, or the reader is told that it does not exist."""
+        """
+        If a list changes while it is read, its pages contain every workspace that existed all the
+        time. The next page can be read even if the last workspace of a page was removed.
+        """
         for each in (FIRST, SECOND, THIRD):
             await self.create(each)
             self.pass_time()
@@ -158,13 +168,15 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual([row.id for row in rest], [SECOND, THIRD, UNKNOWN])
 
     async def test_page_behind_nothing(self):
-        """A page behind a workspace that has never been reads as the end of the list."""
+        """
+        A page after a workspace that never existed is a `BadRequest`, not the end of the list.
+        """
         await self.create()
         with self.assertRaises(BadRequest):
             await self.registry.workspaces(limit=1, after=SECOND)
 
     async def test_order_is_of_creation(self):
-        """The list's order changes when a workspace registers."""
+        """A registration does not change the order of the list."""
         await self.create(SECOND)
         self.pass_time()
         await self.create(FIRST)
@@ -174,7 +186,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual([row.id for row in found], [SECOND, FIRST])
 
     async def test_register(self):
-        """A registration does not bring the workspace online, or forgets what it was given."""
+        """A registration brings a workspace online, with the values that were given."""
         await self.create()
         self.pass_time()
         registered = await self.registry.register(
@@ -185,7 +197,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.registry.workspace(FIRST), expected)
 
     async def test_register_keeps(self):
-        """What a registration does not name is lost."""
+        """A registration keeps the values that it does not name."""
         await self.create(url="http://a", delivery_mode="push")
         for create_name in (None, "another name"):
             found = await self.registry.register(
@@ -196,7 +208,7 @@ class WorkspacesContract(RegistryCase):
             self.assertEqual((found.delivery_mode, found.inbound_secret), ("push", SECRET))
 
     async def test_register_replaces(self):
-        """A workspace that has moved is still called at its old place."""
+        """A registration replaces the URL and the delivery mode of a workspace that has moved."""
         await self.create(url="http://a", delivery_mode="push")
         found = await self.registry.register(
             FIRST, url="http://b", delivery_mode="", create_name=None
@@ -205,7 +217,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual((found.url, found.delivery_mode), ("http://b", ""))
 
     async def test_register_unknown(self):
-        """A registration creates a workspace where that is not allowed."""
+        """A registration without a name for a new workspace does not create one."""
         found = await self.registry.register(
             FIRST, url="http://a", delivery_mode="push", create_name=None
         )
@@ -213,7 +225,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def test_register_creates(self):
-        """Open registration creates nothing, or a workspace with a secret that nobody knows."""
+        """An open registration creates an unknown workspace, without a secret."""
         found = await self.registry.register(
             FIRST, url="http://a", delivery_mode="push", create_name="new"
         )
@@ -222,7 +234,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.registry.workspace(FIRST), expected)
 
     async def test_register_creates_once(self):
-        """Two first registrations at once fail, or make two rows."""
+        """Two concurrent first registrations both succeed, and create one row."""
         calls = [
             begun(
                 self.registry.register(
@@ -236,7 +248,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(len(await self.registry.workspaces(limit=100)), 1)
 
     async def test_removed_never_comes_back(self):
-        """A workspace that was removed brings itself back."""
+        """A registration does not bring a removed workspace back."""
         await self.create()
         await self.registry.remove_workspace(FIRST)
         for create_name in (None, "new"):
@@ -248,11 +260,11 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(list(await self.registry.workspaces(limit=100)), [])
 
     async def heard(self) -> dict[UUID, datetime | None]:
-        """:return: when each workspace was last heard of, past every cache."""
+        """:return: the time of each workspace's last heartbeat, read without any cache."""
         return {row.id: row.last_heartbeat_at for row in await self.registry.workspaces(limit=100)}
 
     async def test_heard_of(self):
-        """A heartbeat is not noted, or changes anything else."""
+        """A heartbeat is recorded, and changes nothing else."""
         before = await self.create(url="http://a", delivery_mode="push")
         await self.create(SECOND)
         await self.create(THIRD)
@@ -263,7 +275,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(found, replace(before, last_heartbeat_at=later))
 
     async def test_heard_of_is_never_set_back(self):
-        """Of two nodes that write what they have heard, the one that heard last is not believed."""
+        """A heartbeat is never set back, even if two nodes write theirs in the wrong order."""
         await self.create()
         await self.registry.register(FIRST, url=None, delivery_mode=None, create_name=None)
         for seconds in (-1, 0, 2, 1):
@@ -272,7 +284,10 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.heard(), {FIRST: self.moment + timedelta(seconds=2)})
 
     async def test_heard_of_unknown(self):
-        """A heartbeat creates a workspace, brings one back, or keeps others from being noted."""
+        """
+        The heartbeat of an unknown or removed workspace is ignored; the rest of the batch is
+        recorded.
+        """
         await self.create()
         await self.create(SECOND)
         await self.registry.remove_workspace(SECOND)
@@ -284,7 +299,7 @@ class WorkspacesContract(RegistryCase):
         self.assertIsNone(await self.registry.fresh_workspace(SECOND))
 
     async def test_heard_of_many(self):
-        """A batch as large as may be is refused, or written in part."""
+        """A batch of the maximum size is recorded completely."""
         ids = [UUID(int=number) for number in range(1000)]
         for each in ids[::100]:
             await self.create(each)
@@ -292,7 +307,7 @@ class WorkspacesContract(RegistryCase):
         self.assertEqual(await self.heard(), dict.fromkeys(ids[::100], self.moment))
 
     async def test_heard_of_as_it_was(self):
-        """What is noted while a batch is being written is written half, or lost."""
+        """Changes of the mapping after the call do not affect what is recorded."""
         await self.create()
         heard = {FIRST: self.moment}
         written = begun(self.registry.touch_workspaces(heard))

@@ -14,12 +14,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 #: The directory of the manual.
 DOCS = os.path.join(ROOT, "docs")
 
-#: Where the extensions of docs/conf.py are: plain modules.
+#: The directory of the extensions of docs/conf.py, which are plain modules.
 EXTENSIONS = os.path.join(DOCS, "_ext")
 
 
 def extension(name: str) -> Any:
-    """:return: one of them, imported."""
+    """:return: one of the extensions, imported."""
     if EXTENSIONS not in sys.path:
         sys.path.append(EXTENSIONS)
     return import_module(name)
@@ -42,10 +42,10 @@ def read(*parts: str) -> str:
 
 def build(source: str, out: str, builder: str, options: Sequence[str] = ()) -> str:
     """
-    Run Sphinx in a process of its own: it leaves much behind in the one that it runs in.
+    Run Sphinx in a process of its own, because it leaves much global state behind.
 
     :param source: the directory of the pages.
-    :param out: where the result goes; made if it is not there.
+    :param out: the directory of the result; created if it does not exist.
     :param builder: such as ``html`` or ``xml``.
     :return: its warnings.
     """

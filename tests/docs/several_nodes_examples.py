@@ -1,6 +1,4 @@
-"""
-The examples of running several nodes, as programs read them.
-"""
+"""The examples of running several nodes, parsed as programs read them."""
 
 from __future__ import annotations
 
@@ -20,12 +18,12 @@ __all__ = ["Container", "compose", "containers", "kubernetes", "text_of"]
 @dataclass(frozen=True)
 class Container:
     """
-    A platform, as an example has it run.
+    A platform as an example runs it.
 
     :param launch: the whole command line.
     :param grace: seconds between SIGTERM and SIGKILL.
-    :param secrets: the files that are there.
-    :param writable: the directories that are.
+    :param secrets: the files with secrets that it can read.
+    :param writable: the directories that it can write to.
     """
 
     example: str
@@ -38,12 +36,12 @@ class Container:
 
     @property
     def options(self) -> list[str]:
-        """What the role is told."""
+        """The options of the role."""
         return [word for word in self.launch if word.startswith("--")]
 
 
 def text_of(name: str) -> str:
-    """:return: an example."""
+    """:return: the text of an example."""
     with open(os.path.join(EXAMPLES, name)) as file:
         return file.read()
 

@@ -1,6 +1,6 @@
 """
-What cites the reference by page and heading, ``reference/downloads, "Headers"``, cites a heading
-that exists.
+Citations of the reference by page and heading, such as ``reference/downloads, "Headers"``, name a
+heading that exists.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs import ROOT, manual_pages, read
 
-#: In code: over the end of a line a comment sign may stand in between.
+#: In code: the citation may continue on another line, after a comment sign.
 _CITATION = re.compile(r"\breference/([a-z-]+),[\s#:*-]*\"([^\"]+)\"")
-#: In the manual: a link to a page, and the heading behind it.
+#: In the manual: a link to a page, and the heading after it.
 _LINK = re.compile(r":doc:`(?:/?[a-z-]+/)?([a-z-]+)`, \"([^\"]+)\"")
 _HEADING = re.compile(r"^(\S.*)\n([=~-])\2+$", re.MULTILINE)
 
@@ -31,7 +31,7 @@ def headings() -> dict[str, set[str]]:
 
 
 def sources() -> Iterator[str]:
-    """Yield the paths of the files that may cite, below the top of the checkout."""
+    """Yield the paths of the files that may contain citations, below the top of the checkout."""
     for top in ("chatfiles", "tests", "bench", "docs"):
         for directory, _, names in os.walk(os.path.join(ROOT, top)):
             for name in names:
@@ -41,10 +41,10 @@ def sources() -> Iterator[str]:
 
 
 class CitationTests(SynchronousTestCase):
-    """Of the reference."""
+    """Citations of the reference."""
 
     def test_headings(self) -> None:
-        """A heading was renamed, and what cites it leads nowhere."""
+        """Every citation names a heading that exists."""
         known, wrong = headings(), []
         for path in sources():
             text = read(path)
@@ -55,7 +55,7 @@ class CitationTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_forms(self) -> None:
-        """A citation is overlooked because of where its lines end."""
+        """A citation is found wherever its lines end."""
         for text in ('(reference/paths, "Form")', '#: See reference/paths,\n    #: "Form".'):
             found = _CITATION.search(text)
             self.assertEqual(found and found.groups(), ("paths", "Form"))

@@ -23,23 +23,23 @@ def is_there(path: str) -> bool:
 
 
 class ModuleTests(SynchronousTestCase):
-    """Of the package."""
+    """Modules that the manual names."""
 
     def test_manual(self) -> None:
-        """A module was moved or renamed, and a page of the design names the old one."""
+        """Every module that a page of the design names exists."""
         rooms = {each for each in os.listdir(_PACKAGE) if is_there(os.path.join(each, "__init__"))}
         wrong = set()
         for page in manual_pages():
             names = _NAME.findall(read("docs", page)) if page.startswith("design/") else ()
             for name in names:
                 known = name.split(".")[0] in rooms
-                # The last part may be a name in a module.
+                # The last part may be a name inside a module.
                 if known and not (is_there(name.replace(".", "/")) or is_there(_above(name))):
                     wrong.add(f"{page}: {name}")
         self.assertEqual(wrong, set())
 
     def test_contributing(self) -> None:
-        """The page for contributors names an old one."""
+        """Every path that the page for contributors names exists."""
         wrong = {path for path in _PATH.findall(read("CONTRIBUTING.md")) if not is_there(path)}
         self.assertEqual(wrong, set())
 

@@ -1,8 +1,8 @@
 """
-The manual is in plain English: words of a private language do not come back.
+The manual is in plain English: private words do not come back.
 
-Not looked at: literals and code blocks, which quote what programs say and what it is called.  To
-check another file, add it to `PAGES`; to ban another word, add a line to `PLAINER`.
+Literals and code blocks are not checked, because they quote programs and their names.  To check
+another file, add it to `PAGES`; to ban another word, add a line to `PLAINER`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.docs import ROOT, manual_pages, read
 
-#: What is checked, as paths below the top of the checkout.
+#: The files that are checked, as paths below the top of the checkout.
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "newsfragments/README.md"]
 
 #: Directories whose Python is checked too: docstrings and comments.
@@ -46,7 +46,7 @@ PLAINER = {
 }
 _WORDS = {re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE): say for pattern, say in PLAINER.items()}
 
-# ``literal``, `literal`, :role:`target`; the last may go over a line's end.
+# ``literal``, `literal`, :role:`target`; the last may continue on the next line.
 _LITERAL = re.compile(r"``.*?``|`[^`]*`", re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 #: RFC 9110 has a method of this name.
@@ -64,7 +64,7 @@ def prose(text: str) -> str:
             code = False
         kept.append("" if code else line)
         if line.strip() and not code:
-            # Deeper than what introduces it: "::" at the end of a paragraph, or Markdown's four.
+            # Code is indented deeper than the paragraph that introduces it, which ends with "::".
             paragraph, indent = line.rstrip(), depth
         elif not line.strip() and not code:
             code = paragraph.endswith("::") and not paragraph.lstrip().startswith(".. list-table")
@@ -73,7 +73,7 @@ def prose(text: str) -> str:
 
 
 def prose_of_markdown(text: str) -> str:
-    """:return: as `prose`; what is indented by four or more behind an empty line is code."""
+    """:return: as `prose`; text that is indented by four or more after an empty line is code."""
     kept, code, blank = [], False, True
     for line in _METHOD.sub("", _LITERAL.sub(_blank, _FENCE.sub(_blank, text))).split("\n"):
         if line.strip():
@@ -103,7 +103,7 @@ def _blank(found: re.Match[str]) -> str:
 
 
 def found_in(page: str, text: str) -> list[str]:
-    """:return: for each word to avoid, where it stands and what to say in its place."""
+    """:return: for each word to avoid, its place and the word to use instead."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         for word, say in _WORDS.items():
@@ -112,26 +112,26 @@ def found_in(page: str, text: str) -> list[str]:
 
 
 class WordsTests(SynchronousTestCase):
-    """What a stranger reads."""
+    """Words to avoid, in all that readers see."""
 
     maxDiff = None
 
     def test_manual(self) -> None:
-        """A page of the manual uses a word that a stranger has to decode."""
+        """No page of the manual uses a word to avoid."""
         found = []
         for page in manual_pages():
             found += found_in(f"docs/{page}", prose(read("docs", page)))
         self.assertEqual("\n".join(found), "")
 
     def test_pages(self) -> None:
-        """So does another page."""
+        """No other page does."""
         found = []
         for page in PAGES:
             found += found_in(page, prose_of_markdown(read(page)))
         self.assertEqual("\n".join(found), "")
 
     def test_packages(self) -> None:
-        """So does a docstring or comment."""
+        """No docstring or comment does."""
         found = []
         for package in PACKAGES:
             for directory, _, names in os.walk(os.path.join(ROOT, package)):
@@ -142,7 +142,7 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual("\n".join(found), "")
 
     def test_fragments(self) -> None:
-        """So does a news fragment."""
+        """No news fragment does."""
         found = []
         for name in fragments():
             found += found_in(name, prose_of_markdown(read(name)))
@@ -157,28 +157,28 @@ def fragments() -> list[str]:
 
 
 class ProseTests(SynchronousTestCase):
-    """What is looked at."""
+    """Which parts of a text are checked."""
 
     def lines(self, text: str) -> list[int]:
         """:return: the lines of *text* in which the word is found."""
         return [int(each.split(":")[1]) for each in found_in("x", text)]
 
     def test_manual(self) -> None:
-        """A word in a code block is found, or one after it is not."""
+        """Words in a code block are not found, and words after it are."""
         text = "Title\n=====\n\n``caller``, the caller::\n\n   caller\n\n     caller\n\nThe caller."
         self.assertEqual(self.lines(prose(text)), [4, 10])
 
     def test_lists(self) -> None:
-        """What is indented in a table or a list is taken for code."""
+        """An indented table or list is not taken for code."""
         text = ".. list-table::\n   :header-rows: 1\n\n   * - caller\n     - b\n\n* Of\n  callers."
         self.assertEqual(self.lines(prose(text)), [4, 8])
 
     def test_markdown(self) -> None:
-        """A word in an indented or fenced block is found, or one in a list is not."""
+        """Words in an indented or fenced block are not found, and words in a list are."""
         text = "caller\n\n    caller\n\n- a\n  caller\n\n```\ncaller\n```\n`head` HEAD head"
         self.assertEqual(self.lines(prose_of_markdown(text)), [1, 6, 11])
 
     def test_python(self) -> None:
-        """A name or a string of the program is found, or a docstring or comment is not."""
+        """Names and strings of a program are not checked, and docstrings and comments are."""
         text = 'def caller():\n    """The\n    caller, `caller`."""\n    x = "caller"  # caller\n'
         self.assertEqual(self.lines(prose_of_python(text)), [3, 4])

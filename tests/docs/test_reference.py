@@ -1,6 +1,4 @@
-"""
-The reference of the HTTP interface names what the code says.
-"""
+"""The reference of the HTTP interface agrees with the code."""
 
 from __future__ import annotations
 
@@ -22,12 +20,12 @@ from chatfiles.runtime.options import OPTIONS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
-#: What the console script calls errors of its own, and codes that are only a class's default.
+#: Codes of the console script's own errors, and codes that are only a class's default.
 NOT_SENT = {"bad_request", "not_found"}
 
 
 def codes_in_source() -> set[str]:
-    """:return: every machine code that an error is given, or has by itself."""
+    """:return: every machine code that an error is given, or has by default."""
     found = {
         each.code
         for each in vars(errors).values()
@@ -42,7 +40,7 @@ def codes_in_source() -> set[str]:
 
 
 def page(name: str) -> str:
-    """:return: a page of the reference, its lines joined where a paragraph goes over them."""
+    """:return: a page of the reference, with the lines of each paragraph joined."""
     with open(os.path.join(REFERENCE, name + ".rst"), encoding="utf-8") as file:
         return re.sub(r"(?<=\S)\n +(?=[^\s*-])", " ", file.read())
 
@@ -51,21 +49,21 @@ class ReferenceTests(SynchronousTestCase):
     """``docs/reference/``."""
 
     def test_codes(self) -> None:
-        """A code that a client may get is not there, or one that none gets is."""
+        """The listed codes are exactly those that a client may receive."""
         text = page("errors")
         section = text[text.index("\nStatuses\n") : text.index("\nTexts\n")]
         listed = set(re.findall(r"``([a-z_]+)``", section))
         self.assertEqual(listed, codes_in_source())
 
     def test_statuses(self) -> None:
-        """A status of an error is missing."""
+        """The listed statuses are exactly those of the errors."""
         listed = set(map(int, re.findall(r"^   \* - (\d{3})$", page("errors"), re.MULTILINE)))
         classes = [each for each in vars(errors).values() if isinstance(each, type)]
         statuses = {each.status for each in classes if issubclass(each, ChatfilesError)}
         self.assertEqual(listed, statuses)
 
     def test_fields(self) -> None:
-        """A header that crosses a hop is missing."""
+        """Every header that is forwarded or relayed is documented."""
         text = page("downloads")
         for name in (
             *file_headers.FORWARDED_REQUEST_HEADERS,
@@ -74,7 +72,7 @@ class ReferenceTests(SynchronousTestCase):
             self.assertIn(f"``{name.decode()}``", text)
 
     def test_options(self) -> None:
-        """An option is missing or another one, or has another default."""
+        """The documented options are exactly those that exist, with their defaults."""
         text = page("options")
         listed = dict(re.findall(r"^   \* - ``--([a-z-]+)``\n     - (.*)$", text, re.MULTILINE))
         self.assertEqual(set(listed), {each.name for each in OPTIONS})
@@ -83,7 +81,7 @@ class ReferenceTests(SynchronousTestCase):
                 self.assertEqual(listed[each.name].strip("`"), each.default, each.name)
 
     def test_limits(self) -> None:
-        """A limit is another one."""
+        """The documented limits are those of the code."""
         limits, http, resolution = page("limits-and-shutdown"), page("http"), page("resolution")
         drained, lingering = request.KEEP_ALIVE_DRAIN >> 10, LINGER_BYTES >> 10
         for text, where in (

@@ -1,9 +1,9 @@
 """
-The manual builds without a warning, and its tables come out as they were written.
+The manual builds without a warning, and its tables are rendered as they are written.
 
-In a simple table of reStructuredText, text in the first column begins a new row.  A row whose
-first cell needs two lines becomes two rows, the second of which lacks the other cells, and Sphinx
-does not warn.  So tables are written as list tables, and no cell is empty.
+In a simple table of reStructuredText, text in the first column begins a new row.  A row whose first
+cell needs two lines becomes two rows, the second of which lacks the other cells, and Sphinx does
+not warn.  So tables are written as list tables, and no cell is empty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BORDER = re.compile(r" *=+(?: +=+)+ *")
 
 
 def simple_tables(source: str) -> list[list[str]]:
-    """:return: the lines between the borders of each simple table, header lines left out."""
+    """:return: the lines between the borders of each simple table, without the header lines."""
     tables: list[list[str]] = []
     lines = source.splitlines()
     borders = [number for number, line in enumerate(lines) if _BORDER.fullmatch(line)]
@@ -59,11 +59,14 @@ class BuildTests(SynchronousTestCase):
         return list(ElementTree.parse(path).iter("table"))
 
     def test_no_warning(self) -> None:
-        """A page is in no table of contents, a link leads nowhere, or the markup is wrong."""
+        """
+        The manual builds without a warning: every page is in a table of contents, every link has a
+        target, and the markup is valid.
+        """
         self.assertEqual(built()[1], "")
 
     def test_cells(self) -> None:
-        """A row has been split: a rendered row lacks some of its cells."""
+        """No row is split: no rendered row lacks a cell."""
         split = []
         for page in manual_pages():
             for table in self.tables(page):
@@ -74,7 +77,7 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(split, [])
 
     def test_shapes(self) -> None:
-        """A row of a table has more or fewer cells than the table has columns."""
+        """Each row of a table has as many cells as the table has columns."""
         for page in manual_pages():
             for table in self.tables(page):
                 columns = len(list(table.iter("colspec")))
@@ -83,14 +86,14 @@ class BuildTests(SynchronousTestCase):
                     self.assertEqual(len(row), columns, f"{page}: {text_of(row)}")
 
     def test_rows(self) -> None:
-        """A table has more or fewer rows than its source says."""
+        """Each table has as many rows as in its source."""
         for page in manual_pages():
             written = written_rows(read("docs", page))
             rendered = [len(list(table.iter("row"))) for table in self.written(page)]
             self.assertEqual(rendered, written, page)
 
     def written(self, page: str) -> list[Table]:
-        """:return: the tables of a page, without those that an extension of ours has made."""
+        """:return: the tables of a page, without those that our extension generates."""
         return [
             table
             for table in self.tables(page)
@@ -101,7 +104,7 @@ class BuildTests(SynchronousTestCase):
 def written_rows(source: str) -> list[int]:
     """
     :param source: a page of the manual.
-    :return: for each table, in order, how many rows it was written to have, with its header.
+    :return: for each table, in order, how many rows its source has, with its header.
     """
     rows = []
     lines = source.splitlines()
@@ -125,15 +128,15 @@ def block_below(lines: list[str], number: int) -> list[str]:
 
 
 class SourceTests(SynchronousTestCase):
-    """How tables are written."""
+    """The form in which tables are written."""
 
     def test_simple_tables(self) -> None:
-        """A table is written in the form in which a long row is split without a warning."""
+        """No table is written in the form in which a long row is split without a warning."""
         for page in manual_pages():
             self.assertEqual(simple_tables(read("docs", page)), [], f"{page}: use a list-table")
 
     def test_the_test(self) -> None:
-        """The row counts would be those of another table."""
+        """Rows of list tables are counted, and simple tables are recognized."""
         source = (
             "Title\n=====\n\n"
             ".. list-table::\n   :header-rows: 1\n\n"

@@ -1,6 +1,4 @@
-"""
-The examples of running several nodes say what fits together, and what the program understands.
-"""
+"""The examples of running several nodes are consistent, and valid for the program."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from tests.live.balancer import EXAMPLES
 
 
 def settings(container: Container) -> PlatformSettings:
-    """:return: what the role makes of its options."""
+    """:return: the settings that the role reads from its options."""
     options = Options({})
     options.parseOptions(container.options)
     assert isinstance(options.settings, PlatformSettings)
@@ -27,7 +25,7 @@ def settings(container: Container) -> PlatformSettings:
 
 
 def number(pattern: str, text: str) -> float:
-    """:return: the one number, in seconds, that the pattern finds."""
+    """:return: the one number, in seconds, that the pattern matches."""
     [found] = re.findall(pattern, text, re.MULTILINE)
     return float(found)
 
@@ -36,7 +34,7 @@ class PlatformTests(SynchronousTestCase):
     """The platforms of the compose file and of the manifest."""
 
     def test_options(self) -> None:
-        """An example would end with a complaint."""
+        """The options of each example are valid."""
         for container in containers():
             told = settings(container)
             self.assertEqual(told.shared.listen, ("tcp:8080",))
@@ -45,14 +43,17 @@ class PlatformTests(SynchronousTestCase):
             self.assertGreater(told.drain_delay, 0)
 
     def test_time_to_stop(self) -> None:
-        """Running transfers would be killed before they may be."""
+        """Running transfers have time to end before the process is killed."""
         for container in containers():
             told = settings(container)
             least = told.drain_delay + told.shared.drain_timeout + 5
             self.assertGreaterEqual(container.grace, least, container.example)
 
     def test_secrets(self) -> None:
-        """A secret would be told to everybody on the machine; or not be there."""
+        """
+        No secret is in a command line or in the example itself, and every file with a secret
+        exists.
+        """
         for container in containers():
             told = settings(container)
             self.assertRegex(told.database, r"\Apostgresql://[^:@/]+@[^@]+\Z")
@@ -63,7 +64,10 @@ class PlatformTests(SynchronousTestCase):
             self.assertNotRegex(text, r"(?i)(password|token)\s*[:=]\s*[A-Za-z0-9]{6,}$")
 
     def test_confined(self) -> None:
-        """A platform would have rights that it does not need, or lack a place to write to."""
+        """
+        A platform has no rights that it does not need, and can write to the directories that it
+        needs.
+        """
         path = os.path.join(EXAMPLES, "..", "containers", "Containerfile")
         with open(path) as file:
             [user] = re.findall(r"^USER (\S+)$", file.read(), re.MULTILINE)
@@ -73,7 +77,7 @@ class PlatformTests(SynchronousTestCase):
             self.assertEqual(container.writable, {"/tmp", settings(container).state_dir})
 
     def test_probes(self) -> None:
-        """A node that cannot serve would be asked, or one that can be ended."""
+        """The probes request ``/ready`` and ``/health``, each for its own purpose."""
         [container] = kubernetes()["Deployment"]["spec"]["template"]["spec"]["containers"]
         self.assertEqual(container["ports"], [{"name": "http", "containerPort": 8080}])
         for probe, path in (("readinessProbe", "/ready"), ("livenessProbe", "/health")):
@@ -82,7 +86,7 @@ class PlatformTests(SynchronousTestCase):
             self.assertIn(":8080/ready", str(compose()["services"][name]["healthcheck"]))
 
     def test_one_label(self) -> None:
-        """The Service, or the policy, would be about other pods."""
+        """The Service and the policies select the Deployment's pods."""
         objects = kubernetes()
         labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
         self.assertEqual(objects["Service"]["spec"]["selector"], labels)
@@ -92,7 +96,9 @@ class PlatformTests(SynchronousTestCase):
         self.assertEqual(namespaces, {"chatfiles"})
 
     def test_addresses(self) -> None:
-        """The balancer would not be believed, or not find the platforms."""
+        """
+        The platforms trust the balancer's address, and the balancer knows the platforms' names.
+        """
         whole = compose()
         [subnet] = whole["networks"]["files"]["ipam"]["config"]
         network = ipaddress.ip_network(subnet["subnet"])
@@ -113,17 +119,20 @@ class PlatformTests(SynchronousTestCase):
 
 
 class TimeTests(SynchronousTestCase):
-    """The balancers' deadlines, against what the platform does by default."""
+    """The balancers' timeouts, compared with the platform's defaults."""
 
     def setUp(self) -> None:
         options = Options({})
         options.parseOptions(["--role=platform"])
         self.told = options.settings.shared
-        #: The longest that a platform may need for the head of an answer.
+        #: The longest time until a platform sends the headers of a response.
         self.answer = self.told.connect_timeout + self.told.header_timeout
 
     def test_nginx(self) -> None:
-        """nginx would give up first, and answer for the platform."""
+        """
+        nginx's timeouts are longer than the platform's, so that nginx does not respond in its
+        place.
+        """
         text = text_of("nginx.conf")
         for name in ("proxy_read_timeout", "proxy_send_timeout", "client_body_timeout"):
             seconds = number(rf"^ *{name} (\d+)s;", text)
@@ -132,7 +141,10 @@ class TimeTests(SynchronousTestCase):
         self.assertLess(number(r"^    keepalive_timeout (\d+)s;", text), self.told.idle_timeout)
 
     def test_haproxy(self) -> None:
-        """HAProxy would give up first, or go on asking a node that drains until it refuses."""
+        """
+        HAProxy's timeouts are longer than the platform's, and it stops sending requests to a
+        draining node before that refuses them.
+        """
         text = text_of("haproxy.cfg")
         seconds = number(r"^    timeout server (\d+)s$", text)
         self.assertGreater(seconds, max(self.told.idle_timeout, self.answer))

@@ -1,6 +1,4 @@
-"""
-Diagrams of state tables (docs/_ext/state_diagrams.py), tried on a small table.
-"""
+"""Diagrams of state tables (docs/_ext/state_diagrams.py), tested with a small table."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ class State(Enum):
     LOCKED = auto()
 
 
-#: With an event that is text, one that is an enum member's name, and one that changes nothing.
+#: Events that are plain text, one with a special character, and one that changes nothing.
 TRANSITIONS = (
     (State.OPEN, "close", State.CLOSED),
     (State.CLOSED, "open", State.OPEN),
@@ -33,7 +31,7 @@ TRANSITIONS = (
 
 
 class DiagramTests(SynchronousTestCase):
-    """From a table to what is shown."""
+    """From a table to its rows, states and drawing."""
 
     def setUp(self) -> None:
         found = state_diagrams.load(f"{__name__}.TRANSITIONS")
@@ -41,27 +39,27 @@ class DiagramTests(SynchronousTestCase):
         self.rows = state_diagrams.rows_of(TRANSITIONS)
 
     def test_rows(self) -> None:
-        """A transition is left out, or its members are shown as Python writes them."""
+        """Every transition has a row, in which enum members are shown by their names."""
         self.assertEqual(self.rows[0], ("OPEN", "close", "CLOSED"))
         self.assertEqual(len(self.rows), len(TRANSITIONS))
 
     def test_mapping(self) -> None:
-        """A table that is written as a mapping has other rows."""
+        """A table that is written as a mapping has the same rows."""
         mapping = {(state, event): following for state, event, following in TRANSITIONS}
         self.assertEqual(state_diagrams.rows_of(mapping), self.rows)
 
     def test_states(self) -> None:
-        """A state from which nothing leads away is left out."""
+        """A state from which no transition leads away is included."""
         self.assertEqual(state_diagrams.states_of(self.rows), ["OPEN", "CLOSED", "LOCKED"])
 
     def test_wrong_tables(self) -> None:
-        """A table with a hole, or with a transition twice, is drawn."""
+        """A table with an incomplete row, or with a transition twice, is refused."""
         for wrong in ([("a", "b")], [("a", "b", "c"), ("a", "b", "c")]):
             with self.assertRaises(ValueError):
                 state_diagrams.rows_of(wrong)
 
     def test_drawing(self) -> None:
-        """The drawing is not well formed, or lacks a state or an event."""
+        """The drawing is well formed, and has every state and every event."""
         drawing = ElementTree.fromstring(state_diagrams.svg(self.rows))
         texts = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}text")]
         self.assertEqual(
@@ -72,12 +70,11 @@ class DiagramTests(SynchronousTestCase):
 
 
 class DirectiveTests(SynchronousTestCase):
-    """The directive in a manual of its own."""
+    """The directive, in a manual of its own."""
 
     def test_pages(self) -> None:
         """
-        A page lacks the drawing or the table; or a table that was renamed leaves a hole in the
-        manual without a warning.
+        A page has the drawing and the table; for a table that does not exist there is a warning.
         """
         directory = os.path.abspath(self.mktemp())
         os.makedirs(directory)

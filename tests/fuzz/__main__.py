@@ -1,9 +1,9 @@
 """
 ``python -m tests.fuzz HARNESS``: one harness for a long time.
 
-With `atheris`_ (``pip install atheris``) libFuzzer makes the octets of which Hypothesis makes the
-examples, and keeps those that reach new lines of the code or of its oracle; without it Hypothesis
-chooses at random.  What fails is shrunk, shown, and remembered in ``.hypothesis``.
+With `atheris`_ (``pip install atheris``) libFuzzer generates the bytes from which Hypothesis makes
+the examples, and keeps those that reach new lines of the code or of its oracle; without it
+Hypothesis chooses at random.  A failing example is shrunk, shown, and stored in ``.hypothesis``.
 
 .. _atheris: https://pypi.org/project/atheris/
 """
@@ -26,11 +26,11 @@ try:
 except ImportError:
     atheris = None
 
-#: Examples that Hypothesis tries between two looks at the clock.
+#: Examples that Hypothesis tries before the time is checked again.
 ROUND = 2000
-#: Octets of which an example is made at most.
+#: Bytes of which an example is made at most.
 MAX_OCTETS = 2048
-#: Examples between two lines that tell how many there were.
+#: Examples between two lines that report how many there were.
 TOLD = 1000
 
 
@@ -54,16 +54,16 @@ def at_random(check: Callable[[], None], seconds: float) -> None:
 
 
 def guided(check: Any, seconds: float, corpus: str | None) -> None:
-    """Let libFuzzer go on where the corpus ends; does not return."""
+    """Let libFuzzer continue where the corpus ends; does not return."""
     fuzz_one_input = check.hypothesis.fuzz_one_input
     examples = 0
 
     def one(data: bytes) -> None:
         nonlocal examples
         try:
-            is_example = fuzz_one_input(data) is not None  # else there were too few octets for one
+            is_example = fuzz_one_input(data) is not None  # else there were too few bytes
         except Exception:
-            check()  # begins with what has just failed, and shrinks it
+            check()  # begins with the example that has just failed, and shrinks it
             raise
         examples += is_example
         if is_example and examples % TOLD == 0:
@@ -76,7 +76,7 @@ def guided(check: Any, seconds: float, corpus: str | None) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Parse the command line and run the harness."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz one harness.")
     parser.add_argument("harness", choices=HARNESSES)
     parser.add_argument("--seconds", type=float, default=60, help="for how long; 60")

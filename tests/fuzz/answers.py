@@ -1,6 +1,6 @@
 """
-`chatfiles.http.message_head.response.HeadScanner`, fed in any division, against a reader that has
-it all.
+`chatfiles.http.message_head.response.HeadScanner`, fed in any division, against an oracle that
+reads all bytes at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chatfiles.http.message_head.response import (
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from tests.fuzz.wire import CUTS, DIGITS, Bad, Incomplete, divided, field, has_control
 
-#: Octets that are also fed one by one.
+#: Responses up to this many bytes are also fed one byte at a time.
 FEW = 2000
 STARTS = st.sampled_from(
     [
@@ -90,7 +90,7 @@ HEADS = st.builds(
     st.lists(st.tuples(LINES, ENDS), max_size=5),
     st.sampled_from([b"\r\n"] * 5 + [b"\n", b"", b"\r"]),
 )
-#: Heads near the limits.
+#: Headers near the limits.
 LONG = st.builds(
     lambda count, size, more: (
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n" + b"X: %s\r\n" % (b"y" * size) * count + more
@@ -110,7 +110,7 @@ RAW = st.one_of(
 
 
 def read(raw: bytes, method: bytes) -> ResponseHead:
-    """:return: the head of the final answer, as the rules have it."""
+    """:return: status line and headers of the final response, according to the rules."""
     at, interims = 0, 0
     while True:
         end = raw.find(b"\r\n\r\n", at)
@@ -137,7 +137,7 @@ def read(raw: bytes, method: bytes) -> ResponseHead:
 
 
 def check_beginning(raw: bytes) -> None:
-    """Refuse what can never become a head."""
+    """Refuse what can never become valid headers."""
     if not b"HTTP/1.".startswith(raw[:7]):
         raise Bad("protocol")
     text = raw.replace(b"\r\n", b"")
@@ -165,7 +165,7 @@ def final(
     method: bytes,
     rest: bytes,
 ) -> ResponseHead:
-    """:return: the head, once every rule about several fields is kept (RFC 9112, 6)."""
+    """:return: the final response, if every rule about several headers is kept (RFC 9112, 6)."""
 
     def values(name: bytes) -> list[bytes]:
         return [value for key, value in fields if key == name]
@@ -201,7 +201,7 @@ def final(
 
 @given(RAW, st.sampled_from([b"GET", b"HEAD"]), CUTS)
 def check(raw: bytes, method: bytes, cuts: list[int]) -> None:
-    """An answer is believed if it keeps every rule, however the network divides it."""
+    """A response is accepted if it keeps every rule, however the network divides it."""
     try:
         wanted: ResponseHead | str = read(raw, method)
     except Bad:
@@ -216,7 +216,7 @@ def check(raw: bytes, method: bytes, cuts: list[int]) -> None:
 
 
 def scanned(pieces: list[bytes], method: bytes) -> ResponseHead | str:
-    """:return: the scanner's verdict."""
+    """:return: the scanner's result."""
     scanner = HeadScanner(method)
     for number, piece in enumerate(pieces):
         try:

@@ -1,6 +1,6 @@
 """
-A whole answer of a workspace, on a connection that is closed behind it: what is taken for complete
-was complete, octet by octet, and nothing that follows it reaches anybody (reference/downloads,
+A whole response of a workspace, on a connection that is closed after it: what is taken for complete
+was complete, byte by byte, and nothing that follows it reaches a client (reference/downloads,
 "Interruption").
 """
 
@@ -76,7 +76,7 @@ RAW = st.one_of(
 
 
 class Wire(StringTransport):
-    """A transport that can be cut."""
+    """A transport that can be aborted."""
 
     bufferSize = 65536
 
@@ -85,7 +85,7 @@ class Wire(StringTransport):
 
 
 class Body(Protocol):
-    """Collects a body, and how it ended."""
+    """Collects a body, and whether it was complete."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -101,8 +101,8 @@ class Body(Protocol):
 
 def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
     """
-    :return: what becomes of an answer, the body of one that is complete, and whether its connection
-        is kept for another request.
+    :return: what becomes of a response, the body of one that is complete, and whether its
+        connection is kept for another request.
     """
     idle: ConnectionPool[Any] = ConnectionPool(Clock(), timeout=20)
     connection = WorkspaceConnection(idle, ReadBudget(), b"key", plain=True)
@@ -131,7 +131,7 @@ def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
 
 
 def expected(raw: bytes, method: bytes) -> tuple[str, bytes, bool]:
-    """:return: the same, as the rules have it."""
+    """:return: the same, according to the rules."""
     try:
         head = read(raw, method)
     except (Bad, Incomplete):
@@ -152,10 +152,10 @@ def expected(raw: bytes, method: bytes) -> tuple[str, bytes, bool]:
 
 @given(RAW, st.sampled_from([b"GET", b"GET", b"HEAD"]), CUTS)
 def check(raw: bytes, method: bytes, cuts: list[int]) -> None:
-    """What is taken for complete is complete, however the network divides it."""
+    """A body that is taken for complete is complete, however the network divides it."""
     wanted = expected(raw, method)
     for pieces in ([raw], list(divided(raw, cuts)), [raw[i : i + 1] for i in range(len(raw))]):
         got = taken(pieces, method)
-        if {got[0], wanted[0]} == {"refused", "cut"}:  # it may be noticed before the head is told
+        if {got[0], wanted[0]} == {"refused", "cut"}:  # may precede the delivery of the headers
             continue
         assert got == wanted, (got, wanted, pieces)

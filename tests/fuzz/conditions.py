@@ -18,14 +18,14 @@ from tests.fuzz.wire import strip
 
 SECOND = 10**9
 NOW = 1_700_000_000
-#: More list members than the code tells apart.
+#: More list members than the code distinguishes.
 MANY = 16
 
 
 @dataclass(frozen=True)
 class Value:
     """
-    A field's value.
+    A header's value.
 
     :param date: what it is as a date, in seconds since the epoch; ``None`` if it is none.
     """
@@ -48,7 +48,7 @@ def dates(seconds: int, form: int) -> Value:
 
 
 def spoil(value: Value, at: int, octet: bytes) -> Value:
-    """:return: a date that is none any more."""
+    """:return: a date that is invalid."""
     at %= len(value.text)
     return Value(value.text[:at] + octet + value.text[at:])
 
@@ -90,7 +90,7 @@ RANGES = st.builds(
     st.lists(SPECS, max_size=3).map(",".join),
     st.sampled_from(["", ",", " ", "\t", ", ,", "\v", "," * 20]),
 ).map(lambda text: Value(text.encode()))
-#: Replaced by the tag that the file has.
+#: Replaced by the file's tag.
 TAG, WEAK = b"\x01", b"\x02"
 LISTS = st.lists(
     st.sampled_from(
@@ -127,7 +127,7 @@ OTHER = st.binary(max_size=20).map(Value)
 
 
 def lines(values: st.SearchStrategy[Value]) -> st.SearchStrategy[list[Value]]:
-    """:return: mostly no field or one."""
+    """:return: mostly no header line or one."""
     nothing: list[Value] = []
     return st.one_of(
         *(st.just(nothing) for _ in range(3)),
@@ -172,7 +172,7 @@ def tags(text: bytes) -> list[bytes]:
 
 
 def names(values: list[bytes], tag: bytes, *, strongly: bool) -> bool:
-    """Whether a list names the file's tag."""
+    """:return: whether a list names the file's tag."""
     text = strip(b",".join(values))
     if text == b"*":
         return True
@@ -185,7 +185,7 @@ def names(values: list[bytes], tag: bytes, *, strongly: bool) -> bool:
 
 
 def part(text: bytes, size: int) -> tuple[int, int] | str:
-    """:return: first and last octet, ``all``, ``none``, or ``either`` where both would do."""
+    """:return: first and last byte, ``all``, ``none``, or ``either`` if both are right."""
     unit, found, rest = strip(text).partition(b"=")
     if not found or unit.lower() != b"bytes":
         return "all"
@@ -200,7 +200,7 @@ def part(text: bytes, size: int) -> tuple[int, int] | str:
         return "all"
     if not first:
         if not size and int(last):
-            return "all"  # a 206 of nothing cannot be written
+            return "all"  # a 206 without content cannot be expressed
         return (max(0, size - int(last)), size - 1) if int(last) else "none"
     if last and int(last) < int(first):
         return "all"
@@ -212,7 +212,7 @@ def part(text: bytes, size: int) -> tuple[int, int] | str:
 def expected(
     method: bytes, fields: dict[bytes, list[Value]], facts: FileFacts, now: int
 ) -> list[tuple[int, int, int]]:
-    """:return: statuses with first octet and length, any of which is right."""
+    """:return: statuses with first byte and length, any of which is right."""
     texts = {name: [value.text for value in values] for name, values in fields.items()}
     only = {name: values[0].date if len(values) == 1 else None for name, values in fields.items()}
     tag, modified = etag(facts, now), min(facts.mtime_ns, now) // SECOND
@@ -258,7 +258,7 @@ def expected(
     st.integers(0, 3 * SECOND),
 )
 def check(method: bytes, asked: dict[bytes, list[Value]], facts: FileFacts, later: int) -> None:
-    """The decision is the one that the RFC asks for, and its fields fit it."""
+    """The decision is the one that the RFC requires, and its headers fit it."""
     now = NOW * SECOND + later
     tag, date = etag(facts, now), last_modified(facts, now)
     strong = tag.removeprefix(b"W/")
@@ -274,7 +274,7 @@ def check(method: bytes, asked: dict[bytes, list[Value]], facts: FileFacts, late
     for name, values in fields.items():
         for value in values:
             headers.addRawHeader(name, value.text)
-    # Twisted makes a line of a value with line ends; no request has one.
+    # Twisted makes one line of a value with line ends; no request has such a value.
     for name, values in fields.items():
         given_texts = headers.getRawHeaders(name, [])
         fields[name] = [
@@ -288,7 +288,7 @@ def check(method: bytes, asked: dict[bytes, list[Value]], facts: FileFacts, late
 
 
 def check_fields(decision: Decision, facts: FileFacts) -> None:
-    """``Content-Range`` says what is sent."""
+    """``Content-Range`` agrees with the part that is sent."""
     last = decision.first + decision.length - 1
     assert 0 <= decision.first <= facts.size
     assert last < max(1, facts.size)

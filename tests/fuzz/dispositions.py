@@ -1,6 +1,6 @@
 """
-File names in ``Content-Disposition``, read back by the grammar of RFC 6266; and what a hostile
-workspace may say in it and in ``Content-Type``, read as generously as browsers do.
+File names in ``Content-Disposition``, parsed by the grammar of RFC 6266; and what a hostile
+workspace may write in it and in ``Content-Type``, parsed as leniently as browsers do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from chatfiles.platform.forwarding.response import sanitize_headers
 from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE, content_disposition
 
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
-#: Letters, digits and what RFC 8187 leaves as it is.
+#: Letters, digits and what RFC 8187 does not escape.
 PLAIN = TOKEN - set(b"*'%")
-#: What a browser may be made to show (reference/downloads, "Viewing"): by its kind, and never a
-#: document.
+#: Types that a browser may show (reference/downloads, "Viewing"), none of which is a document.
 SHOWN = ("image/", "audio/", "video/", "text/plain", "application/pdf")
 
 NAMES = st.one_of(
@@ -56,7 +55,7 @@ NAMES = st.one_of(
 
 
 def read(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """:return: the type and the parameters of a field, strictly (RFC 6266, 4.1)."""
+    """:return: the type and the parameters of a header, parsed strictly (RFC 6266, 4.1)."""
     kind, at, parameters = token(value, 0), 0, dict[bytes, bytes]()
     at = len(kind)
     while at < len(value):
@@ -113,7 +112,7 @@ def extended(value: bytes) -> str:
 
 
 def characters(name: bytes) -> list[str]:
-    """:return: the characters of a name; U+FFFD for each octet that is part of none."""
+    """:return: the characters of a name; U+FFFD for each byte that is part of none."""
     found, at = [], 0
     while at < len(name):
         for length in (1, 2, 3, 4):
@@ -130,7 +129,7 @@ def characters(name: bytes) -> list[str]:
 
 
 def check_name(name: bytes, *, inline: bool) -> None:
-    """Both forms say the name as reference/downloads, "Headers" has it."""
+    """Both forms of the name are those of reference/downloads, "Headers"."""
     kind, parameters = read(content_disposition(name, inline=inline))
     assert kind == (b"inline" if inline else b"attachment")
     assert set(parameters) == {b"filename", b"filename*"}
@@ -141,7 +140,7 @@ def check_name(name: bytes, *, inline: bool) -> None:
     assert extended(parameters[b"filename*"]) == ("".join(letters) or "download")
 
 
-# -- what a workspace says
+# -- what a workspace sends
 
 ESSENCES = st.sampled_from(
     [
@@ -208,7 +207,7 @@ DISPOSITIONS = st.lists(
 
 
 class Answer:
-    """What `sanitize_headers` needs of a request."""
+    """The part of a response that `sanitize_headers` needs."""
 
     def __init__(self, content_type: str, disposition: str) -> None:
         self.code = 200
@@ -217,13 +216,15 @@ class Answer:
 
 
 def kinds(field: str) -> list[str]:
-    """:return: every media type that some browser may see in a field, which it splits at commas."""
+    """
+    :return: every media type that some browser may see in a header, which it splits at commas.
+    """
     ends = [part.split(";")[0].strip(' \t\xa0"').lower() for part in field.split(",")]
     return [end for end in (*ends, field.partition(";")[0].strip().lower()) if end]
 
 
 def outside_quotes(field: bytes) -> bytes:
-    """:return: what of a field is not quoted; every quotation has an end."""
+    """:return: the part of a header that is not quoted; every quotation has an end."""
     kept, at, quoted_now = bytearray(), 0, False
     while at < len(field):
         if field[at] == ord('"'):
@@ -238,7 +239,7 @@ def outside_quotes(field: bytes) -> bytes:
 
 
 def check_relayed(content_type: str, disposition: str, *, inline: bool) -> None:
-    """Nothing is shown that could be a document, however the workspace puts it."""
+    """Nothing that may be a document is shown inline, whatever the workspace sends."""
     answer = Answer(content_type, disposition)
     sanitize_headers(cast("Any", answer), b"name.bin", inline)
     told = {name.lower(): value for name, value in answer.fields.items()}
@@ -259,6 +260,6 @@ def check_relayed(content_type: str, disposition: str, *, inline: bool) -> None:
 
 @given(NAMES, TYPES, DISPOSITIONS, st.booleans())
 def check(name: bytes, content_type: str, disposition: str, inline: bool) -> None:
-    """No name and no workspace makes a header say what it must not."""
+    """No name and no workspace can inject anything into a header."""
     check_name(name, inline=inline)
     check_relayed(content_type, disposition, inline=inline)

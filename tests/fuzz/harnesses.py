@@ -1,5 +1,6 @@
 """
-The names of all harnesses; nothing of chatfiles is imported here, so that it can be instrumented.
+The names of all harnesses. This module imports nothing of chatfiles, so that it can be
+instrumented.
 """
 
 HARNESSES = ("answers", "bodies", "conditions", "dispositions", "queries", "requests", "urls")

@@ -1,5 +1,5 @@
 """
-Query strings and the rules of form for paths, read octet by octet straight from the request line.
+Query strings and the rules of form for paths, read byte by byte straight from the request line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from chatfiles.rules.file_headers import wants_inline
 from chatfiles.rules.query import encode_query_value, parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-#: Error codes, in the order in which they are judged (reference/paths, "Form").
+#: Error codes, in the order in which they are checked (reference/paths, "Form").
 REQUIRED, REPEATED = "path_required", "path_repeated"
 NOT_ABSOLUTE, OUTSIDE, INVALID = "path_not_absolute", "path_outside_roots", "invalid_path"
 
@@ -66,14 +66,14 @@ QUERIES = st.one_of(
     st.lists(PIECES, max_size=10).map(b"".join),
     st.lists(PIECES, max_size=10).map(lambda pieces: b"path=/workspace/" + b"".join(pieces)),
     st.lists(PIECES, max_size=10).map(lambda pieces: b"path=/home" + b"".join(pieces)),
-    # around the longest path there may be
+    # around the length of the longest path
     st.integers(4093, 4098).map(lambda size: b"path=" + (b"/home" + b"/abc" * 2000)[:size]),
 )
 HEX = b"0123456789abcdef"
 
 
 def decoded(text: bytes) -> bytes:
-    """Take escapes out, once."""
+    """Decode escapes, once."""
     out, at = bytearray(), 0
     while at < len(text):
         octet, digits = text[at], text[at + 1 : at + 3].lower()
@@ -101,7 +101,7 @@ def values(query: bytes, wanted: bytes) -> list[bytes]:
 
 
 def verdict(paths: list[bytes]) -> str | bytes:
-    """:return: the path that is asked for, or the code of the rule that it breaks."""
+    """:return: the path that is requested, or the code of the rule that it breaks."""
     if not b"".join(paths):
         return REQUIRED
     if len(paths) != 1:
@@ -128,7 +128,7 @@ def judged(paths: list[bytes]) -> VirtualPath | str:
 
 @given(QUERIES)
 def check(query: bytes) -> None:
-    """Both roles read exactly this path, and what one asks the other is the same path."""
+    """Both roles read exactly this path, and the platform sends the workspace the same path."""
     fields = parse_query(query)
     paths = fields.get(b"path", [])
     assert paths == values(query, b"path")
@@ -145,7 +145,7 @@ def check(query: bytes) -> None:
 
 
 def check_disposition(given_values: list[bytes], read: list[bytes]) -> None:
-    """``inline`` once, or nothing."""
+    """``disposition`` is ``inline`` once, or is missing."""
     assert given_values == read
     try:
         inline: bool | str = wants_inline(given_values)

@@ -1,6 +1,6 @@
 """
-What callers send on one connection, against a reader of RFC 9112 that has all of it: the same
-requests are found, in order, and nothing is served behind what is malformed (reference/http,
+What clients send on one connection, against an oracle that reads all of it by RFC 9112: the same
+requests are found, in order, and nothing is served after what is malformed (reference/http,
 "Framing").
 """
 
@@ -28,7 +28,7 @@ from tests.fuzz.wire import (
 )
 from tests.support.memory_client import Caller, Echo
 
-#: Octets that are also sent one by one.
+#: Requests up to this many bytes are also sent one byte at a time.
 FEW = 500
 REFUSED, REFUSED_METHOD = "refused", "refused method"
 
@@ -117,7 +117,7 @@ LINES = st.sampled_from(
     ]
 )
 ENDS = mostly([b"\r\n"], [b"\n", b"\r", b"\r\r\n", b""])
-#: What frames a body; a body that fits is more likely than one that does not.
+#: How a body is framed; a body that fits is more likely than one that does not.
 FRAMINGS = st.sampled_from([b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
 FITTING = {
     b"": b"",
@@ -164,7 +164,7 @@ def message(
     last: bytes,
     odd: bytes | None,
 ) -> bytes:
-    """:return: a request, good or not."""
+    """:return: a request, valid or not."""
     head = b"".join([blank, start, b"\r\n", host, framing, *(a + b for a, b in lines), last])
     return head + (FITTING[framing] if odd is None else odd)
 
@@ -180,7 +180,7 @@ MESSAGES = st.builds(
     mostly([b"\r\n"], [b"\n", b"", b"\r\r\n"]),
     st.none() | ODD_BODIES,
 )
-#: Heads near the limits.
+#: Headers near the limits.
 LONG = st.builds(
     lambda count, size, extra: (
         b"GET /p HTTP/1.1\r\nHost: h\r\n" + b"X: %s\r\n" % (b"y" * size) * count + extra
@@ -198,7 +198,7 @@ RAW = st.one_of(
 
 @dataclass
 class Head:
-    """What a head says."""
+    """What a request line and headers say."""
 
     method: bytes
     path: bytes
@@ -208,7 +208,7 @@ class Head:
 
 
 def read_head(raw: bytes, at: int) -> tuple[Head, int]:
-    """:return: the head that begins at *at*, and where it ends (RFC 9112, 3 to 7)."""
+    """:return: the request line and headers that begin at *at*, and where they end (RFC 9112, 3 to 7)."""
     line, at = strict_line(raw, at)
     method, target, version = start_line(line)
     size = len(line)
@@ -233,7 +233,7 @@ def read_head(raw: bytes, at: int) -> tuple[Head, int]:
 
 
 def strict_line(raw: bytes, at: int) -> tuple[bytes, int]:
-    """:return: a line that ends in CRLF and has no other control in it than tabs."""
+    """:return: a line that ends in CRLF and has no other control character than tabs."""
     end = raw.find(b"\r\n", at)
     line = raw[at:end] if end >= 0 else raw[at:]
     whole = end >= 0
@@ -259,11 +259,11 @@ def start_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 class Doomed(Incomplete):
-    """Whatever comes, it will be refused; it may be now."""
+    """Whatever comes next, the request will be refused; it may be refused already."""
 
 
 def check_repeated(fields: list[tuple[bytes, bytes]]) -> None:
-    """Refuse what no further field can mend."""
+    """Refuse what no further header can correct."""
     names = [name for name, _ in fields]
     framing = names.count(b"content-length") + names.count(b"transfer-encoding")
     if framing > 1 or names.count(b"host") > 1:
@@ -271,7 +271,7 @@ def check_repeated(fields: list[tuple[bytes, bytes]]) -> None:
 
 
 def check_length(name: bytes, value: bytes) -> None:
-    """Judge a field that frames, by itself."""
+    """Check a header that frames the body, by itself."""
     if name == b"content-length" and (not value or len(value) > 18 or not set(value) <= DIGITS):
         raise Bad("length")
     if name == b"transfer-encoding" and value.lower() != b"chunked":
@@ -279,7 +279,7 @@ def check_length(name: bytes, value: bytes) -> None:
 
 
 def judge(method: bytes, target: bytes, version: bytes, fields: list[tuple[bytes, bytes]]) -> Head:
-    """Apply the rules about several fields."""
+    """Apply the rules about several headers."""
 
     def values(name: bytes) -> list[bytes]:
         return [value for key, value in fields if key == name]
@@ -325,18 +325,18 @@ Event = str | tuple[bytes, bytes]
 
 
 def expected(raw: bytes) -> list[list[Event]]:
-    """:return: what may be answered: paths with their bodies, and how it ends."""
+    """:return: the allowed outcomes: paths with their bodies, and how the connection ends."""
     events: list[Event] = []
     at = 0
     try:
         while at < len(raw):
             if raw[at : at + 2] == b"\r\n":
-                at += 2  # one blank line may stand there (RFC 9112, 2.2)
+                at += 2  # one blank line is allowed here (RFC 9112, 2.2)
             head, at = read_head(raw, at)
             if head.method not in (b"GET", b"POST"):
                 events.append(REFUSED_METHOD)
                 if head.length is None or (head.expects and head.length):
-                    break  # where the next request begins is not waited for
+                    break  # the server does not wait for the next request
                 at += head.length
             else:
                 body, at = read_body(raw, at, head)
@@ -353,7 +353,7 @@ def expected(raw: bytes) -> list[list[Event]]:
 
 
 def answered(pieces: list[bytes]) -> list[Event]:
-    """:return: the same, as it is."""
+    """:return: the actual outcome."""
     events: list[Event] = []
     caller = Caller(Echo(10**6)).send(*pieces)
     for answer in caller.answers():

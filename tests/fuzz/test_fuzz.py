@@ -1,6 +1,4 @@
-"""
-Every harness, for a moment; ``CHATFILES_SOAK=1`` gives it longer.
-"""
+"""Every harness, for a moment, or longer with ``CHATFILES_SOAK=1``."""
 
 from __future__ import annotations
 
@@ -18,27 +16,27 @@ EXAMPLES = 20_000 if os.environ.get("CHATFILES_SOAK") == "1" else 150
 
 
 class HarnessTests(SynchronousTestCase):
-    """The code and its oracles agree."""
+    """The code agrees with its oracles."""
 
     def run_harness(self, name: str) -> None:
-        """Try some examples."""
+        """Run the harness *name* with some examples."""
         check = importlib.import_module(f"tests.fuzz.{name}").check
         settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))(check)()
 
     def test_answers(self) -> None:
-        """Heads of workspaces' answers, in any division."""
+        """Headers of workspaces' responses, in any division."""
         self.run_harness("answers")
 
     def test_bodies(self) -> None:
-        """Whole answers of workspaces: what is taken for complete is."""
+        """Whole responses of workspaces: what is taken for complete is complete."""
         self.run_harness("bodies")
 
     def test_conditions(self) -> None:
-        """``Range`` and the conditional fields."""
+        """``Range`` and the conditional headers."""
         self.run_harness("conditions")
 
     def test_dispositions(self) -> None:
-        """File names in ``Content-Disposition``, and what workspaces say there."""
+        """File names in ``Content-Disposition``, and what workspaces write in it."""
         self.run_harness("dispositions")
 
     def test_queries(self) -> None:
@@ -54,7 +52,7 @@ class HarnessTests(SynchronousTestCase):
         self.run_harness("urls")
 
     def test_all(self) -> None:
-        """Each harness has a test here, and can be named on the command line."""
+        """Each harness has a test here, and is a choice on the command line."""
         names = {module.name for module in pkgutil.iter_modules(fuzz.__path__)}
         self.assertEqual(names - {"__main__", "harnesses", "test_fuzz", "wire"}, set(HARNESSES))
         tests = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}

@@ -111,7 +111,7 @@ TEXTS = st.builds(
 
 
 def dialled(url: WorkspaceURL) -> IPv4Address | IPv6Address | None:
-    """:return: the address that the system would take the host for without asking anybody."""
+    """:return: the address that the system takes the host for without a name server."""
     try:
         found = socket.getaddrinfo(
             url.host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
@@ -130,7 +130,7 @@ def inside(address: IPv6Address) -> list[IPv4Address]:
 
 
 def is_never(address: IPv4Address | IPv6Address) -> bool:
-    """Whether nobody can allow it."""
+    """Whether no operator can allow it."""
     parts = [address, *(inside(address) if isinstance(address, IPv6Address) else ())]
     if str(address) in ("::", "0.0.0.0", "255.255.255.255"):
         return True
@@ -147,7 +147,7 @@ def parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 @given(TEXTS, st.ip_addresses() | V6.map(lambda text: parsed(text[1:-1])))
 def check(text: str, other: IPv4Address | IPv6Address | None) -> None:
-    """What is taken has one meaning, and what is refused has a reason."""
+    """A URL that is accepted has one meaning."""
     if other is not None:
         check_address(other)
     try:
@@ -161,7 +161,7 @@ def check(text: str, other: IPv4Address | IPv6Address | None) -> None:
 
 
 def check_form(text: str, url: WorkspaceURL) -> None:
-    """Others read the same out of it, and it cannot be made to mean more."""
+    """Other parsers read the same from it, and it cannot be made to mean more."""
     assert text.isascii()
     assert text.isprintable()
     assert not set(text) & set(" \\@?#")
@@ -179,7 +179,7 @@ def check_form(text: str, url: WorkspaceURL) -> None:
 
 
 def check_address(address: IPv4Address | IPv6Address) -> None:
-    """Nothing that is not public is allowed by default; some things never."""
+    """Only public addresses are allowed by default; some addresses never are."""
     if NOTHING.refusal(address) is None:
         parts = [address, *(inside(address) if isinstance(address, IPv6Address) else ())]
         assert all(part.is_global and not part.is_reserved for part in parts), address
@@ -191,6 +191,6 @@ def check_address(address: IPv4Address | IPv6Address) -> None:
 
 
 def has_hidden(address: IPv4Address | IPv6Address) -> bool:
-    """Whether some other translator may find an address of IPv4 in it."""
+    """Whether a translator of another kind may find an IPv4 address in it."""
     networks = ("64:ff9b:1::/48", "::ffff:0:0:0/96")
     return address.version == 6 and any(address in ipaddress.ip_network(each) for each in networks)

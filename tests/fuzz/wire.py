@@ -1,6 +1,4 @@
-"""
-What the oracles about HTTP share: reading lines strictly, and octets in any division.
-"""
+"""What the oracles about HTTP share: strict parsing of lines, and division of bytes."""
 
 from __future__ import annotations
 
@@ -27,21 +25,21 @@ T = TypeVar("T")
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
 DIGITS = set(b"0123456789")
 HEXADECIMAL = DIGITS | set(b"abcdefABCDEF")
-#: Where octets are divided.
+#: Where bytes are divided.
 CUTS = st.lists(st.integers(1, 2000), max_size=6)
 
 
 def mostly(usual: Sequence[T], odd: Sequence[T]) -> st.SearchStrategy[T]:
-    """:return: one of the usual, and now and then one of the odd, so that many odd ones meet."""
+    """:return: one of the usual, and now and then one of the odd, so that odd ones are combined."""
     return st.one_of(*(st.sampled_from(usual) for _ in range(5)), st.sampled_from(odd))
 
 
 class Bad(Exception):
-    """What was read breaks a rule."""
+    """The bytes break a rule."""
 
 
 class Incomplete(Exception):
-    """More has to come before anything can be said."""
+    """More bytes have to arrive before there is a result."""
 
 
 def divided(raw: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
@@ -52,7 +50,7 @@ def divided(raw: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
 
 
 def strip(text: bytes) -> bytes:
-    """Take optional white space away, and no other."""
+    """Remove optional white space, and no other."""
     return text.strip(b" \t")
 
 
@@ -62,7 +60,7 @@ def has_control(text: bytes) -> bool:
 
 
 def field(line: bytes) -> tuple[bytes, bytes]:
-    """:return: the name, in lower case, and the value of a field line (RFC 9112, 5)."""
+    """:return: the name, in lower case, and the value of a header line (RFC 9112, 5)."""
     name, colon, value = line.partition(b":")
     if not colon or not name or not set(name) <= TOKEN:
         raise Bad("name")

@@ -71,7 +71,7 @@ def bytewise(raw: bytes) -> list[bytes]:
     return [raw[at : at + 1] for at in range(len(raw))]
 
 
-#: Bodies that break a rule; each is refused at its last byte at the latest.
+#: Malformed bodies; each is rejected at its last byte at the latest.
 MALFORMED = [
     # sizes
     b"\r\n",
@@ -99,7 +99,7 @@ MALFORMED = [
     b"3\r\r\n",
     b"3;\0\r\n",
     b"3;\x7f\r\n",
-    # behind a chunk
+    # after a chunk
     b"3\r\nabcd",
     b"3\r\nabc\n",
     b"3\r\nabc\rx",
@@ -121,7 +121,7 @@ MALFORMED = [
 
 
 class DecoderTests(SynchronousTestCase):
-    """Every body that keeps the rules is read exactly; no other is read to its end."""
+    """Valid bodies are decoded exactly; malformed ones are rejected."""
 
     @given(CHUNK_LISTS, ENDS, EXTENSIONS, RESTS, DIVISIONS)
     def test_any_body(
@@ -132,7 +132,7 @@ class DecoderTests(SynchronousTestCase):
         rest: bytes,
         at: list[int],
     ) -> None:
-        """A byte would be lost, or taken from what follows, where the network divides a body."""
+        """The body and the bytes after it are exact, however the network divides them."""
         raw = wire(chunks, end, extension) + rest
         for reads in ([raw], list(divided(raw, at)), bytewise(raw)):
             self.assertEqual(decode(reads), (plain(chunks), rest, True))
@@ -146,7 +146,7 @@ class DecoderTests(SynchronousTestCase):
         at: list[int],
         length: int,
     ) -> None:
-        """An interrupted file would look complete."""
+        """A truncated body is never complete; the bytes decoded of it are its first ones."""
         raw = wire(chunks, end, extension)
         part = raw[: length % len(raw)]
         for reads in ([part], list(divided(part, at)), bytewise(part)):
@@ -155,7 +155,9 @@ class DecoderTests(SynchronousTestCase):
             self.assertTrue(plain(chunks).startswith(body))
 
     def test_leading_zeros(self) -> None:
-        """A size that was divided behind its zeros would end the body, as urllib3 has it."""
+        """
+        A read that ends after the leading zeros of a size does not end the body, unlike in urllib3.
+        """
         zeros = b"0" * (MAX_LINE_BYTES - 2)
         for reads in ([zeros, b"3\r\nabc\r\n" + LAST], bytewise(zeros + b"3\r\nabc\r\n" + LAST)):
             self.assertEqual(decode(reads), (b"abc", b"", True))
@@ -163,14 +165,14 @@ class DecoderTests(SynchronousTestCase):
             self.assertFalse(decode([part])[2])
 
     def test_malformed(self) -> None:
-        """A body that another parser reads differently would smuggle a request."""
+        """A body that another parser may read differently is rejected: it may smuggle a request."""
         for raw in MALFORMED:
             for reads in ([raw], bytewise(raw) if len(raw) < 5000 else [raw[:100], raw[100:]]):
                 with self.assertRaises(MalformedChunks, msg=raw[:50]):
                     decode(reads)
 
     def test_bounds(self) -> None:
-        """What is promised would be refused."""
+        """Lines and trailers of the documented maximum are accepted, and so is the largest size."""
         size = b"0" * (MAX_LINE_BYTES - 2) + b"1\r\nx\r\n"
         extension = b"1;" + b"a" * (MAX_LINE_BYTES - 3) + b"\r\nx\r\n"
         trailers = b"A: " + b"b" * (MAX_TRAILER_BYTES - 5) + b"\r\n"
@@ -181,11 +183,14 @@ class DecoderTests(SynchronousTestCase):
         self.assertEqual(largest.feed(b"fffffffffffffff\r\nabc"), b"abc")
 
     def test_one_call(self) -> None:
-        """Chunks of one byte would be written one by one."""
+        """The data of many tiny chunks is returned by one call, to be written at once."""
         self.assertEqual(ChunkedDecoder().feed(wire([(b"x", b"")] * 500)), b"x" * 500)
 
     def test_crowded(self) -> None:
-        """A read of tiny chunks would keep every other connection waiting."""
+        """
+        The decoder is `crowded` after a read of more than `MANY_CHUNKS` chunks, which delays other
+        connections.
+        """
         for chunks, crowded in ((MANY_CHUNKS, False), (MANY_CHUNKS + 1, True)):
             decoder = ChunkedDecoder()
             decoder.feed(b"1\r\nx\r\n" * chunks)
@@ -194,7 +199,7 @@ class DecoderTests(SynchronousTestCase):
             self.assertFalse(decoder.crowded)
 
     def test_after_the_end(self) -> None:
-        """What follows a body would be taken for part of it."""
+        """The bytes after a body are kept in `rest`; feeding more is an error."""
         decoder = ChunkedDecoder()
         decoder.feed(LAST + b"x")
         self.assertRaises(RuntimeError, decoder.feed, b"y")
@@ -202,7 +207,7 @@ class DecoderTests(SynchronousTestCase):
 
     @given(st.binary(max_size=80), st.integers(1, 10))
     def test_any_bytes(self, raw: bytes, size: int) -> None:
-        """The verdict would depend on how the network divides the bytes."""
+        """The result does not depend on how the network divides the bytes."""
         for prefix in (b"", b"3\r\nabc\r\n", b"0\r\n"):
             whole = verdict([prefix + raw])
             pieces = [(prefix + raw)[at : at + size] for at in range(0, len(prefix + raw), size)]
@@ -210,7 +215,7 @@ class DecoderTests(SynchronousTestCase):
 
 
 def verdict(reads: Sequence[bytes]) -> object:
-    """:return: what becomes of *reads*: a complete body and what follows, or that it is none."""
+    """:return: for *reads*, the body and the bytes after it, "incomplete" or "malformed"."""
     try:
         body, rest, complete = decode(reads)
     except MalformedChunks:
@@ -219,13 +224,13 @@ def verdict(reads: Sequence[bytes]) -> object:
 
 
 class OtherDecoderTests(SynchronousTestCase):
-    """Valid bodies are read as others read them."""
+    """Valid bodies are decoded as by other implementations."""
 
     @given(CHUNK_LISTS, ENDS, RESTS, DIVISIONS)
     def test_twisted(
         self, chunks: list[tuple[bytes, bytes]], end: bytes, rest: bytes, at: list[int]
     ) -> None:
-        """A body that Twisted's server reads would be read differently, or refused."""
+        """A body is decoded as by Twisted's server."""
         raw = wire(chunks, end) + rest
         body, rests = list[bytes](), list[bytes]()
         _ChunkedTransferDecoder(body.append, rests.append).dataReceived(raw)
@@ -233,7 +238,7 @@ class OtherDecoderTests(SynchronousTestCase):
 
     @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), ENDS, DIVISIONS)
     def test_h11(self, pieces: list[bytes], end: bytes, at: list[int]) -> None:
-        """A body that h11 reads would be read differently, or refused."""
+        """A body is decoded as by h11."""
         chunks = [(piece, b"0") for piece in pieces]  # h11 takes sizes of at most 20 digits
         raw = wire(chunks, end)
         client = h11.Connection(h11.CLIENT)
@@ -251,7 +256,7 @@ class OtherDecoderTests(SynchronousTestCase):
 
 
 class CostTests(SynchronousTestCase):
-    """The work is proportional to what arrives."""
+    """The work is proportional to the number of bytes."""
 
     def lines(self, reads: Sequence[bytes]) -> int:
         """:return: how many lines of the decoder run for *reads*."""
@@ -273,7 +278,10 @@ class CostTests(SynchronousTestCase):
         return count
 
     def test_proportional(self) -> None:
-        """A sender of tiny chunks, or of tiny reads, would keep the process busy."""
+        """
+        Tiny chunks and tiny reads cost work in proportion to their number, so that their sender
+        cannot keep the process busy.
+        """
         tiny = b"1\r\nx\r\n"
         for few, many in [
             ([tiny * 100], [tiny * 800]),

@@ -1,6 +1,6 @@
 """
-A platform that reaches PostgreSQL through PgBouncer: in session mode all is as without; in
-transaction mode notifications get lost, so that nothing may be remembered.
+A platform that reaches PostgreSQL through PgBouncer: session mode changes nothing; in transaction
+mode notifications get lost, so that nothing may be cached.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logfile = {directory}/log
 
 
 def is_listening(port: int) -> bool:
-    """:return: whether anybody is there."""
+    """:return: whether a server listens at this port."""
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
@@ -63,7 +63,7 @@ class PgBouncerTests(SynchronousTestCase):
             with open(f"{self.directory}/{name}", "w") as file:
                 file.write(content)
         user = []
-        if os.geteuid() == 0:  # as which it does not run
+        if os.geteuid() == 0:  # PgBouncer does not run as root
             user = ["-u", "nobody"]
             for name in ("", "/ini", "/users"):
                 shutil.chown(self.directory + name, "nobody")
@@ -94,13 +94,18 @@ class PgBouncerTests(SynchronousTestCase):
         return node
 
     def test_session(self) -> None:
-        """A pool in session mode breaks something, or makes the platform forget all the time."""
+        """
+        With a pool in session mode the platform behaves as without one: it receives notifications.
+        """
         node = self.revoked("session")
         self.assertNotIn("unavailable", node.log)
         node.stop()
 
     def test_transaction(self) -> None:
-        """Behind a pool in transaction mode a revoked token is valid for ever, without a word."""
+        """
+        With a pool in transaction mode a revoked token is refused all the same, and the log says
+        that notifications get lost.
+        """
         node = self.revoked("transaction")
         node.logged("notifications get lost: a pooler on the way has to be in session mode")
         node.stop()

@@ -1,6 +1,4 @@
-"""
-reference/workspace-urls, "Addresses" on a running platform: where a workspace may be.
-"""
+"""reference/workspace-urls, "Addresses" on a running platform: which URLs a workspace may have."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from tests.live.platform_case import (
 from tests.live.processes import Pair, Role
 from tests.live.rawhttp import Connection, Response
 
-# What a workspace's URL may not be, whatever the operator allows.
+# URLs that a workspace may never have, whatever the operator allows.
 NEVER: tuple[str, ...] = (
     "http://127.1:8000",
     "http://127.0.1:8000",
@@ -110,7 +108,7 @@ NEVER: tuple[str, ...] = (
     "http://1.1.1.1/" + "x" * 3000,
 )
 
-# What it may not be unless the operator allows it.
+# URLs that a workspace may have only if the operator allows it.
 NOT_BY_DEFAULT: tuple[str, ...] = (
     "http://127.0.0.1:8000",
     "http://127.255.255.254:8000",
@@ -182,8 +180,8 @@ ALWAYS: tuple[str, ...] = (
 
 class AddressTests(PlatformCase):
     """
-    Where a workspace may be (reference/workspace-urls, "When it is checked"), judged when it is
-    told.
+    Which URLs a workspace may have (reference/workspace-urls, "When it is checked"), as checked
+    when a workspace is created or registers.
     """
 
     @classmethod
@@ -195,7 +193,7 @@ class AddressTests(PlatformCase):
         return pair
 
     def tell(self, name: str, urls: tuple[str, ...]) -> dict[str, Response]:
-        """:return: what each URL is answered with by the ``strict`` or the ``open`` platform."""
+        """:return: the response to each URL from the ``strict`` or the ``open`` platform."""
         role = self.pair.roles[("strict", "open").index(name) + 2]
         assert role.url, "it listens, so there is an admin token"
         with open(self.pair.at(name, "admin-token")) as file:
@@ -220,12 +218,12 @@ class AddressTests(PlatformCase):
             self.assertEqual(answer.status, 201, (url, answer.body))
 
     def test_never(self) -> None:
-        """Some URLs are not allowed even where every network is."""
+        """Some URLs are not allowed even if every network is."""
         self.refused("open", NEVER)
         self.refused("strict", NEVER)
 
     def test_not_by_default(self) -> None:
-        """Others only where the operator says so."""
+        """Private and special addresses are allowed only if the operator allows them."""
         self.refused("strict", NOT_BY_DEFAULT)
         self.taken("open", NOT_BY_DEFAULT)
 
@@ -235,7 +233,10 @@ class AddressTests(PlatformCase):
         self.taken("open", ALWAYS)
 
     def test_registration(self) -> None:
-        """A workspace that registers is judged alike, and keeps the URL that it had."""
+        """
+        The URL of a workspace that registers is checked alike; if it is refused, the workspace
+        keeps the URL that it had.
+        """
         for url in ("http://169.254.169.254/", "http://10.0.0.1", "http://127.1", "nonsense"):
             body = {"id": self.pair.id, "url": url}
             answer = self.post("/registry/register", body, self.pair.token)

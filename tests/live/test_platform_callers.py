@@ -1,6 +1,6 @@
 """
-reference/authentication, "Order of checks" on a running platform: who may ask for what, and what
-every answer has in common.
+reference/authentication, "Order of checks" on a running platform: which client may request what,
+and what all responses have in common.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.live.rawhttp import Connection, fetch
 
 
 class CallerTests(PlatformCase):
-    """Who may ask for what."""
+    """Which client may request what."""
 
     def token(self, *scopes: str) -> str:
         """:return: a token of the workspace with these scopes."""
@@ -31,7 +31,10 @@ class CallerTests(PlatformCase):
         return str(made["token"])
 
     def test_only_a_bearer(self) -> None:
-        """No other credential counts, and none of them opens anything beside a good one."""
+        """
+        Only a bearer token counts as a credential; no other credential opens anything, not even
+        beside a valid token.
+        """
         token, url = self.pair.token, self.pair.platform.url
         target = self.target(self.pair.id)
         for fields in (
@@ -72,7 +75,7 @@ class CallerTests(PlatformCase):
         self.assertEqual(fetch(url, target, {"Authorization": f"bearer {token}"}).status, 200)
 
     def test_own_workspace_only(self) -> None:
-        """A token opens its own workspace; every other one is as if it were not valid at all."""
+        """A token opens its own workspace only; for every other one it is an invalid token."""
         other, foreign = self.pair.add(self.pair.workspace.url)
         self.assertEqual(self.download(self.pair.id, self.pair.token).status, 200)
         for workspace_id in (other, NOBODY):
@@ -84,7 +87,7 @@ class CallerTests(PlatformCase):
         self.assert_error(self.ask(f"/workspaces/{other}", self.pair.token), 401, INVALID_TOKEN)
 
     def test_scopes(self) -> None:
-        """A token does what its scopes allow, and nothing else."""
+        """A token allows what its scopes say, and nothing else."""
         denied = "token does not allow this"
         register = {"id": self.pair.id, "url": self.pair.workspace.url}
         for scopes in (("read",), ("write",), ("agent",), ("read", "write"), ("agent", "read")):
@@ -114,7 +117,7 @@ class CallerTests(PlatformCase):
         )
 
     def test_wrong_scopes(self) -> None:
-        """Scopes are a list of those that there are."""
+        """Scopes are a list of known scopes; anything else is 400."""
         target = f"/workspaces/{self.pair.id}/tokens"
         for scopes in ([], ["admin"], ["read", "x"], "read", {"read": 1}, [1], [None], ["READ"]):
             self.assertEqual(self.post(target, {"scopes": scopes}).status, 400, scopes)
@@ -124,7 +127,7 @@ class CallerTests(PlatformCase):
         self.assertEqual(set(answer.json), {"id", "token", "prefix", "scopes"})
 
     def test_revoked(self) -> None:
-        """A revoked token opens nothing any more, at once; a list never shows one."""
+        """A revoked token is refused at once; a list of tokens never shows the token itself."""
         target = f"/workspaces/{self.pair.id}/tokens"
         made = self.post(target, {"name": "short-lived"}).json
         self.pair.hide(made["token"])
@@ -139,7 +142,7 @@ class CallerTests(PlatformCase):
         self.assertEqual(self.ask(f"{target}/{NOBODY}", method="DELETE").status, 404)
 
     def test_revoked_by_another_process(self) -> None:
-        """A token that somebody else revokes in the registry opens something once more."""
+        """A token that another process revokes in the registry is refused."""
         made = self.post(f"/workspaces/{self.pair.id}/tokens", {}).json
         self.pair.hide(made["token"])
         self.assertEqual(self.download(self.pair.id, made["token"]).status, 200)
@@ -152,7 +155,7 @@ class CallerTests(PlatformCase):
         self.assertEqual(self.download(self.pair.id, made["token"]).status, 401)
 
     def test_foreign_token(self) -> None:
-        """A token that another program has put into the registry, without scopes, opens it all."""
+        """A token without scopes that another program has put into the registry has every scope."""
         token = "a-token-of-another-program"
         self.pair.hide(token)
         row = {
@@ -172,7 +175,7 @@ class CallerTests(PlatformCase):
         self.assertEqual(beat.status, 200)
 
     def test_admin_routes(self) -> None:
-        """The admin's routes are the admin's."""
+        """The admin's routes require the admin token."""
         for method, target in (
             ("GET", "/workspaces"),
             ("POST", "/workspaces"),
@@ -188,7 +191,7 @@ class CallerTests(PlatformCase):
             self.assertIn(self.ask(target, self.pair.token, method).status, (401, 403))
 
     def test_never_a_secret(self) -> None:
-        """What can be read of workspaces has no secret in it."""
+        """Responses about workspaces contain no secret."""
         for target in ("/workspaces", f"/workspaces/{self.pair.id}"):
             answer = self.ask(target)
             for secret in (self.pair.secret, self.pair.token, self.pair.admin):
@@ -200,7 +203,7 @@ class CallerTests(PlatformCase):
         self.assertEqual((row["id"], row["url"]), (self.pair.id, self.pair.workspace.url))
 
     def test_create(self) -> None:
-        """A workspace is made as it is asked for, once."""
+        """A workspace is created as requested, once; a second one with the same id is 409."""
         wanted = str(uuid.uuid4())
         answer = self.post("/workspaces", {"id": wanted, "name": "mine", "delivery_mode": "poll"})
         self.assertEqual((answer.status, set(answer.json)), (201, {"id", "name", "auth_token"}))
@@ -215,7 +218,7 @@ class CallerTests(PlatformCase):
             self.assertEqual(self.post("/workspaces", wrong).status, 400, wrong)
 
     def test_wrong_bodies(self) -> None:
-        """What is not a JSON object of bounded size is refused."""
+        """A body that is not a JSON object of bounded size is refused."""
         fields = {"Authorization": f"Bearer {self.pair.admin}"}
         for body in (b"x", b"[]", b'"a"', b"null", b"{", b"\xff", b"{}x", b"[" * 50_000):
             for target in ("/workspaces", "/registry/register", "/registry/heartbeat"):
@@ -276,7 +279,7 @@ class CallerTests(PlatformCase):
             self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"), target)
 
     def test_open_routes(self) -> None:
-        """What anyone may ask."""
+        """Some routes need no credentials."""
         url = self.pair.platform.url
         self.assertEqual(fetch(url, "/health").json, {"status": "ok", "role": "platform"})
         self.assertEqual(fetch(url, "/ready").status, 200)
@@ -291,7 +294,7 @@ class CallerTests(PlatformCase):
         )
 
     def test_request_id(self) -> None:
-        """The caller's id goes to the workspace and into both logs."""
+        """The client's request id is sent to the workspace and is in both logs."""
         answer = fetch(
             self.pair.platform.url,
             self.target(self.pair.id),
@@ -302,7 +305,7 @@ class CallerTests(PlatformCase):
             role.logged(r"followed\.all-the_way .* 200 8 bytes [0-9.]+ s complete")
 
     def test_no_trace_of_a_hostile_request(self) -> None:
-        """Nothing that a caller sends gets raw into a log or an answer."""
+        """No control character that a client sends gets into a log or a response."""
         mark = self.pair.platform.mark()
         for target in (
             "/%0A%0Dforged",

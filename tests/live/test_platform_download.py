@@ -1,6 +1,6 @@
 """
 reference/downloads, "One version" through both hops: what holds at the workspace holds for the
-caller.
+client.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from tests.live import ranges, transfers
 
 
 class ContentTests(transfers.ContentCases):
-    """What is sent."""
+    """The content that is sent."""
 
     hop = "through"
 
 
 class RangeTests(ranges.RangeCases):
-    """What is asked."""
+    """Requests for ranges."""
 
     hop = "through"
 
 
 class PaceTests(transfers.PaceCases):
-    """How it is taken."""
+    """The pace at which a client reads."""
 
     hop = "through"

@@ -1,6 +1,6 @@
 """
-reference/resolution, "Resolution table" on a running platform: which workspace is meant, and what
-if it cannot be called.
+reference/resolution, "Resolution table" on a running platform: which workspace a request is for,
+and the response if that cannot be reached.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ResolutionTests(PlatformCase):
     """The table of reference/resolution, "Resolution table", row by row."""
 
     def both(self, workspace_id: str, status: int, text: str) -> list[dict[str, object]]:
-        """:return: the error that download and upload are answered with alike, as JSON."""
+        """:return: the errors, as JSON, of a download and an upload, which are alike."""
         found = []
         for word, answer in (
             ("download", self.download(workspace_id)),
@@ -40,7 +40,7 @@ class ResolutionTests(PlatformCase):
         return found
 
     def test_id(self) -> None:
-        """What is not a UUID, in its one plain form, is 400."""
+        """An id that is not a UUID in its one plain form is 400."""
         for wrong in (
             "x",
             "1",
@@ -93,7 +93,7 @@ class ResolutionTests(PlatformCase):
         self.assertNotIn(made, [row["id"] for row in listed])
 
     def test_removed_by_another_process(self) -> None:
-        """A row that somebody else removes is gone soon."""
+        """A workspace that another process removes becomes 404 soon, and its token invalid."""
         made, token = self.pair.add(self.pair.workspace.url)
         self.change(made, platform_inbound_secret=self.pair.secret)
         self.assertEqual(self.download(made, token).status, 200)
@@ -102,7 +102,7 @@ class ResolutionTests(PlatformCase):
         self.assert_error(self.download(made, token), 401, INVALID_TOKEN)
 
     def test_no_url_push(self) -> None:
-        """A push workspace that has not registered its URL yet: try again later."""
+        """A push workspace that has not registered its URL yet is 503 with a time to retry."""
         for url in (None, ""):
             made, _ = self.pair.add(None, delivery_mode="push")
             self.change(made, url=url)
@@ -110,7 +110,7 @@ class ResolutionTests(PlatformCase):
                 self.assertEqual(told["retry_after_seconds"], 30)
 
     def test_no_url_otherwise(self) -> None:
-        """A workspace in any other mode, or none, cannot be called at all."""
+        """A workspace in any other mode, or none, and without a URL is 422."""
         text = "workspace has no callback URL — {op} requires push-mode + a public URL"
         for mode in ("poll", "pull", "PUSH", "", None):
             made, _ = self.pair.add(None)
@@ -118,13 +118,13 @@ class ResolutionTests(PlatformCase):
             self.both(made, 422, text)
 
     def test_url_of_a_poll_workspace(self) -> None:
-        """A URL is a URL, whatever the mode says."""
+        """A workspace's URL is used whatever its mode is."""
         made, _ = self.pair.add(self.pair.workspace.url, delivery_mode="poll")
         self.change(made, platform_inbound_secret=self.pair.secret)
         self.assertEqual(self.download(made).body, b"hello a\n")
 
     def test_url_refused(self) -> None:
-        """A URL in the registry is judged again, and nobody is called at it."""
+        """A URL in the registry is checked again; if it is refused, no connection is made to it."""
         server = ScriptedServer(lambda peer: peer.request())
         self.addCleanup(server.close)
         port = server.url.rpartition(":")[2]
@@ -157,14 +157,14 @@ class ResolutionTests(PlatformCase):
         self.assertEqual(server.connections, 0)
 
     def test_refused_before_a_secret_is_minted(self) -> None:
-        """The rows are judged in their order: where the URL is refused, nothing is minted."""
+        """The rows are checked in their order: if the URL is refused, no secret is minted."""
         made, _ = self.pair.add(None)
         self.change(made, url="http://10.0.0.1", platform_inbound_secret=None)
         self.both(made, 502, NOT_ALLOWED)
         self.assertIsNone(self.secret_of(made))
 
     def test_no_secret(self) -> None:
-        """Without an inbound secret one is minted and stored, for the next registration."""
+        """If there is no inbound secret, one is minted and stored for the next registration."""
         for empty in (None, ""):
             for operation in (self.download, self.upload):
                 made, token = self.pair.add(self.pair.workspace.url)
@@ -184,12 +184,14 @@ class ResolutionTests(PlatformCase):
                 self.assertEqual(given["platform_inbound_secret"], minted)
 
     def test_no_secret_and_no_way_to_store_one(self) -> None:
-        """If the new secret cannot be stored, that is told as what it is: 503 as well."""
+        """
+        If the new secret cannot be stored, the response is 503 as well, with a message of its own.
+        """
         made = [self.pair.add(self.pair.workspace.url)[0] for _ in range(2)]
         for workspace_id in made:
             self.change(workspace_id, platform_inbound_secret=None)
         with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
-            other.execute("begin immediate")  # until it is closed nobody else can write
+            other.execute("begin immediate")  # no other process can write until it is closed
             with ThreadPoolExecutor() as threads:
                 asked = [threads.submit(self.download, made[0])]
                 asked.append(threads.submit(self.upload, made[1]))
@@ -200,7 +202,10 @@ class ResolutionTests(PlatformCase):
         self.assertEqual([self.secret_of(workspace_id) for workspace_id in made], [None, None])
 
     def test_no_secret_and_a_rule_against_one(self) -> None:
-        """A rule of another program's, which a caller can do nothing about, is told as his."""
+        """
+        If a trigger of another program refuses the new secret, the response is 503: the client can
+        do nothing about it.
+        """
         made = self.pair.add(self.pair.workspace.url)[0]
         self.change(made, platform_inbound_secret=None)
         with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
@@ -224,11 +229,12 @@ class ResolutionTests(PlatformCase):
 
 
 class RegistryDownTests(PlatformCase):
-    """A registry that cannot be asked."""
+    """A registry that is unavailable."""
 
     def test_down_and_back(self) -> None:
         """
-        It is never taken for an absence; what runs goes on; when it is back, so is everything.
+        An unavailable registry is 503, never 404 or 401; running transfers continue; once the
+        registry is available again, requests are served again.
         """
         pair = self.pair
         path = pair.at("workspace", "large.bin")
@@ -264,7 +270,7 @@ class RegistryDownTests(PlatformCase):
             for number, answer in enumerate(unavailable):
                 self.assert_error(answer, 503, UNAVAILABLE, number, "platform_unavailable")
                 self.assertGreater(int(answer["retry-after"]), 0)
-            # What needs no registry is as ever.
+            # What needs no registry still works.
             self.assertEqual(fetch(pair.platform.url, "/health").status, 200)
             self.assert_error(fetch(pair.platform.url, self.target(NOBODY)), 401, MISSING_TOKEN)
             self.assert_error(self.ask("/workspaces/x/chat/download"), 400, "invalid workspace ID")
@@ -276,7 +282,7 @@ class RegistryDownTests(PlatformCase):
         self.assert_error(self.download(NOBODY), 404, NOT_FOUND)
 
     def test_locked(self) -> None:
-        """While another process writes, what is only read is served."""
+        """While another process writes, requests that only read are served."""
         made, token = self.pair.add(self.pair.workspace.url)
         self.change(made, platform_inbound_secret=self.pair.secret)
         with contextlib.closing(sqlite3.connect(self.pair.database)) as other:

@@ -1,6 +1,6 @@
 """
-What a workspace may say that would mislead callers rather than the platform: browsers, caches,
-those that put parts together, and those that cannot tell a cut.
+Responses of a workspace that mislead clients rather than the platform: browsers, caches, clients
+that join parts, and clients that cannot detect an incomplete response.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from tests.live.upstream_case import UpstreamCase
 
 
 class BrowserTests(UpstreamCase):
-    """What a workspace may say that would mislead a browser rather than the platform."""
+    """Responses of a workspace that mislead a browser rather than the platform."""
 
     def test_shown_types(self) -> None:
-        """What is shown is of a type that all browsers read alike, and that may be shown."""
+        """
+        A file is shown inline only if its type is one that may be shown and that all browsers read
+        alike.
+        """
         for content_type, shown in (
             ("image/png", True),
             ("IMAGE/PNG", True),
@@ -45,7 +48,7 @@ class BrowserTests(UpstreamCase):
             self.assertEqual(restricted, not shown, content_type)
 
     def test_dispositions(self) -> None:
-        """What is no disposition is replaced by one, so that the file can be saved at all."""
+        """An invalid disposition is replaced by a valid one, so that the file can be saved."""
         ours = "attachment; filename=\"x.bin\"; filename*=UTF-8''x.bin"
         for said, told in (
             ('attachment; filename="y"', None),
@@ -65,7 +68,7 @@ class BrowserTests(UpstreamCase):
             self.assertEqual(self.ask(target)["content-disposition"], told or said)
 
     def test_not_modified(self) -> None:
-        """A 304 changes nothing of an answer that a cache has, except for how long it keeps it."""
+        """A 304 changes nothing of a cached response, except for how long the cache keeps it."""
         raw = (
             b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Type: text/html\r\n'
             b"Content-Disposition: inline\r\nContent-Security-Policy: sandbox allow-scripts\r\n"
@@ -87,10 +90,13 @@ class BrowserTests(UpstreamCase):
 
 
 class OldCallerTests(UpstreamCase):
-    """HTTP/1.0 has no chunks: a body whose length is not announced could be cut unseen."""
+    """
+    HTTP/1.0 has no chunks: its clients cannot detect that a body of unannounced length is
+    incomplete.
+    """
 
     def ask_old(self, raw: bytes, method: str = "GET") -> Response:
-        """:return: the answer to an HTTP/1.0 caller when the workspace says *raw*."""
+        """:return: the response to an HTTP/1.0 client when the workspace sends *raw*."""
         _, target = self.scripted(respond(raw))
         with Connection(self.pair.platform.url) as connection:
             head = f"{method} {target} HTTP/1.0\r\nAuthorization: Bearer {self.pair.admin}\r\n\r\n"
@@ -100,14 +106,17 @@ class OldCallerTests(UpstreamCase):
         return answer
 
     def test_chunked_file(self) -> None:
-        """It is refused, with what would help, rather than passed on without an end."""
+        """
+        A file of unknown length is refused with 505 rather than relayed without an end; the detail
+        says what helps.
+        """
         answer = self.ask_old(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
         told = self.assert_error(answer, 505, "this file can be had with HTTP/1.1 only")
         self.assertEqual(told["code"], "version_not_supported")
         self.assertIn("length", told["detail"])
 
     def test_the_rest(self) -> None:
-        """What has a length is passed on, and so is ``HEAD``."""
+        """A response with a length is relayed, and so is one to ``HEAD``."""
         self.assertEqual(self.ask_old(ok(3, b"abc")).body, b"abc")
         answer = self.ask_old(CHUNKED, "HEAD")
         self.assertEqual((answer.status, answer.get("transfer-encoding")), (200, None))
@@ -117,7 +126,10 @@ class PartTests(UpstreamCase):
     """Parts that do not fit together."""
 
     def test_other_parts(self) -> None:
-        """A part that begins or ends elsewhere than was asked for would be joined to the wrong."""
+        """
+        A part is 502 if it begins or ends elsewhere than requested: a client joins it to the wrong
+        place.
+        """
         for asked, said, expect in (
             ("bytes=0-2", b"0-2/9", 206),
             ("bytes=0-2", b"0-1/9", 206),
@@ -143,14 +155,20 @@ class PartTests(UpstreamCase):
             self.assertEqual(self.ask(target, {"Range": asked}).status, expect, (asked, said))
 
     def test_parts_in_one(self) -> None:
-        """A container of parts would be joined to a file in place of a part."""
+        """
+        Several parts in one container are 502 if one part was requested: a client joins the
+        container to the file in place of a part.
+        """
         raw = b"HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
         for asked, expect in (("bytes=0-2", 502), ("bytes=0-2,4-5", 206)):
             _, target = self.scripted(respond(raw + b"Content-Length: 3\r\n\r\nabc"))
             self.assertEqual(self.ask(target, {"Range": asked}).status, expect, asked)
 
     def test_parts_in_chunks(self) -> None:
-        """A part that is shorter or longer than it says would look whole."""
+        """
+        A part that is shorter or longer than its ``Content-Range`` says is not complete for the
+        client.
+        """
         raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n"
         raw += b"Transfer-Encoding: chunked\r\n\r\n"
         for body, whole in ((b"abc", True), (b"ab", False), (b"abcde", False)):
@@ -163,7 +181,10 @@ class PartTests(UpstreamCase):
             self.assertEqual(answer.complete, whole, body)
 
     def test_malformed_at_once(self) -> None:
-        """A head whose body turns out malformed is lost with it: the caller sees a mere reset."""
+        """
+        If the body turns out malformed at once, the client receives the headers and then an
+        incomplete body.
+        """
         for body in (b"zz\r\nabc", b"3\r\nabcX\r\n0\r\n\r\n", b"0\r\nbad\r\n\r\n"):
             _, target = self.scripted(respond(CHUNKED + body))
             _, answer = self.begin(target)
@@ -171,7 +192,10 @@ class PartTests(UpstreamCase):
             self.assertRaises(Incomplete, answer.rest)
 
     def test_parts_of_another_version(self) -> None:
-        """A part of another version than ``If-Range`` names would be joined to this one."""
+        """
+        A part of another version than ``If-Range`` names is 502: a client joins it to the version
+        that it has.
+        """
         for tag, expect in ((b'ETag: "v1"\r\n', 206), (b"", 502), (b'ETag: "v2"\r\n', 502)):
             raw = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n" + tag
             _, target = self.scripted(respond(raw + b"Content-Length: 3\r\n\r\nabc"))

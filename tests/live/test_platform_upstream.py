@@ -1,7 +1,6 @@
 """
-What the platform makes of a workspace that is broken, slow, gone, or means harm
-(reference/resolution, "Accepted responses", 6.3 and 9): nothing that it says may look better to the
-caller than it is.
+The platform in front of a workspace that is broken, slow, gone or malicious (reference/resolution,
+"Accepted responses", 6.3 and 9): no response looks better to the client than it is.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ from tests.support.patience import PATIENCE
 
 
 class BrokenTests(ImpatientCase, UpstreamCase):
-    """What it says, and what the caller is told."""
+    """Broken responses of a workspace, and what the client receives."""
 
     def serve(self, given: Case) -> Script:
-        """:return: what does as *given* says."""
+        """:return: a script that does as *given* says."""
 
         if given.then != "keep":
             return respond(given.raw, given.then)
@@ -52,7 +51,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         return script
 
     def seen(self, target: str) -> int | str:
-        """:return: what the caller sees, in the words of a `Case`."""
+        """:return: what the client sees, in the words of a `Case`."""
         try:
             answer = self.ask(target)
         except Incomplete:
@@ -68,7 +67,9 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         return text
 
     def test_all(self) -> None:
-        """Every kind of broken answer is refused, or cut visibly; the whole ones arrive."""
+        """
+        Every kind of broken response is refused, or visibly incomplete; the whole ones arrive.
+        """
         made = [(given, *self.scripted(self.serve(given))) for given in CASES]
         with ThreadPoolExecutor(32) as threads:
             seen = list(threads.map(lambda each: self.seen(each[2]), made))
@@ -80,7 +81,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         self.assertEqual(wrong, [])
 
     def test_nothing_is_left(self) -> None:
-        """A connection of which not everything is certain is never used again."""
+        """A connection whose state is not certain is never used again."""
         for given in CASES:
             if given.then == "keep" and given.expect != (BADLY,):
                 _, target = self.scripted(self.serve(given))
@@ -91,7 +92,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
                 self.assertNotIn(b"EVIL", second.body)
 
     def test_smuggled_answer(self) -> None:
-        """Octets behind an answer are not the answer to the next request."""
+        """Bytes after a response are not the response to the next request."""
         evil = ok(1000) + ok(4, b"EVIL")
 
         def script(peer: ServerConnection) -> None:
@@ -104,7 +105,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         self.assertEqual(server.connections, 5)
 
     def test_unsolicited(self) -> None:
-        """What a workspace says before it is asked is no answer."""
+        """Bytes that a workspace sends before a request are no response to it."""
 
         def script(peer: ServerConnection) -> None:
             while peer.request():
@@ -119,7 +120,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         self.assertEqual(server.connections, 2)
 
     def test_statuses(self) -> None:
-        """Any other status is relayed with its body, and without what a browser might act on."""
+        """Any other status is relayed with its body, and without headers that a browser acts on."""
         for status, reason in (
             (400, "Bad Request"),
             (403, "Forbidden"),
@@ -144,8 +145,8 @@ class BrokenTests(ImpatientCase, UpstreamCase):
 
     def test_fields(self) -> None:
         """
-        Of a workspace's fields only those of reference/downloads, "Headers" pass, and none that is
-        dangerous.
+        Of a workspace's headers only those of reference/downloads, "Headers" are relayed, and none
+        that is dangerous.
         """
         raw = head_with(
             b"Set-Cookie: a=b",
@@ -193,7 +194,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
 
     def test_request_fields(self) -> None:
         """
-        Of a caller's fields only those of reference/downloads, "Forwarded headers" reach the
+        Of a client's headers only those of reference/downloads, "Forwarded headers" reach the
         workspace.
         """
         server, target = self.scripted(respond(ok(3)))
@@ -251,19 +252,19 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         )
 
     def test_new_request_id(self) -> None:
-        """An id that is not acceptable is replaced, and the new one goes to the workspace."""
+        """An invalid request id is replaced, and the new one is sent to the workspace."""
         server, target = self.scripted(respond(ok(3)))
         answer = self.ask(target, {"X-Request-Id": "not good"})
         self.assertEqual(server.requests[0].header("x-request-id"), answer["x-request-id"])
         self.pair.platform.logged(rf"{answer['x-request-id']} .* download 200 3 bytes .* complete")
 
     def rows(self, statement: str) -> list[tuple[str, str]]:
-        """:return: what is in the registry, ids in their usual form."""
+        """:return: rows of the registry, with ids in their usual form."""
         with contextlib.closing(sqlite3.connect(self.pair.database)) as database:
             return [(str(UUID(str(key))), str(value)) for key, value in database.execute(statement)]
 
     def test_parts(self) -> None:
-        """A part is relayed if it is the part of something, and what it says of itself fits."""
+        """A part is relayed if its headers are valid and consistent."""
         for fields, expect in (
             (b"Content-Range: bytes 0-2/9\r\nContent-Length: 3\r\n", 206),
             (b"Content-Range: bytes 0-2/*\r\nContent-Length: 3\r\n", 206),
@@ -289,7 +290,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
             self.assertEqual(answer.status, expect, fields)
 
     def test_head(self) -> None:
-        """``HEAD`` is asked as ``HEAD``; a body that comes all the same is not relayed."""
+        """``HEAD`` is forwarded as ``HEAD``; if a body comes nevertheless, it is not relayed."""
         for body in (b"", b"x" * 1000):
             raw = OK + b"Content-Length: 1000\r\n\r\n" + body
             server, target = self.scripted(respond(raw))
@@ -299,10 +300,10 @@ class BrokenTests(ImpatientCase, UpstreamCase):
 
 
 class ConnectionTests(ImpatientCase, UpstreamCase):
-    """Connections to workspaces: made, kept, lost, and given up."""
+    """Connections to workspaces: made, kept alive, lost, and closed."""
 
     def test_refused(self) -> None:
-        """Nobody listens: 502, at once."""
+        """If no server listens, the response is 502, at once."""
         server, target = self.scripted(lambda peer: None)
         server.close()
         began = time.monotonic()
@@ -310,7 +311,9 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertLess(time.monotonic() - began, 2.5 + SLACK)
 
     def test_no_such_name(self) -> None:
-        """A workspace whose name does not exist is unreachable, which is not the caller's fault."""
+        """
+        A workspace whose host name does not exist is unreachable: 502, not an error of the client.
+        """
         workspace_id, _ = self.pair.add("http://127.0.0.1:9")
         with contextlib.closing(sqlite3.connect(self.pair.database)) as database, database:
             database.execute(
@@ -320,7 +323,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assert_error(self.ask(self.target(workspace_id)), 502, UNREACHABLE)
 
     def test_kept(self) -> None:
-        """One connection serves one request after another."""
+        """A connection serves one request after another."""
 
         def script(peer: ServerConnection) -> None:
             while peer.request():
@@ -332,7 +335,10 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertEqual(server.connections, 1)
 
     def test_stale(self) -> None:
-        """A download on a kept connection that turns out to be dead is tried once more, unseen."""
+        """
+        A download on a kept connection that turns out to be closed is retried once; the client does
+        not notice.
+        """
         for leave in (lambda peer: None, ServerConnection.reset):
 
             def script(
@@ -349,7 +355,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
             self.assertEqual((server.connections, len(server.requests)), (2, 3))
 
     def test_stale_again(self) -> None:
-        """It is tried once more, not for ever."""
+        """It is retried once only."""
 
         def script(peer: ServerConnection) -> None:
             peer.request()
@@ -363,13 +369,16 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertEqual((server.connections, len(server.requests)), (2, 3))
 
     def test_new_connection_is_not_retried(self) -> None:
-        """What fails on a new connection fails: the workspace may have begun to work on it."""
+        """
+        A request that fails on a new connection is not retried: the workspace may already work on
+        it.
+        """
         server, target = self.scripted(lambda peer: peer.request())
         self.assert_error(self.ask(target), 502, UNREACHABLE)
         self.assertEqual(len(server.requests), 1)
 
     def test_half_an_answer_is_not_retried(self) -> None:
-        """Once anything of an answer has come, there is no second try."""
+        """A request is not retried once a part of its response has arrived."""
 
         def script(peer: ServerConnection) -> None:
             peer.request()
@@ -384,7 +393,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertEqual(len(server.requests), 2)
 
     def test_head_in_drops(self) -> None:
-        """The time for a head is a total: an octet now and then does not prolong it."""
+        """The timeout for headers is a total: single bytes now and then do not prolong it."""
 
         def script(peer: ServerConnection) -> None:
             peer.request()
@@ -398,7 +407,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertLess(time.monotonic() - began, 5)
 
     def test_body_in_drops(self) -> None:
-        """The time for a body is one without progress: it may take as long as it likes."""
+        """The timeout for a body is one without progress: there is no limit on the whole."""
 
         def script(peer: ServerConnection) -> None:
             peer.request()
@@ -412,14 +421,16 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
 
     def test_caller_leaves(self) -> None:
         """
-        A caller that leaves ends what is asked of the workspace within a second, whether that has
-        not answered yet, is answering, or is silent.
+        If the client disconnects, the request to the workspace ends within a second, whether the
+        workspace has not responded yet, is sending, or is silent.
         """
         for said in (b"", OK, ok(1000, b""), ok(1000, b"x" * 100), CHUNKED + b"3\r\nabc\r\n"):
             self.assertLess(self.seconds_to_leave(said), 0.5 + SLACK, said)
 
     def seconds_to_leave(self, said: bytes) -> float:
-        """:return: after how long a workspace that has said this sees that the caller has left."""
+        """
+        :return: after how long a workspace that has sent *said* sees that the client has left.
+        """
         asked, gone = threading.Event(), threading.Event()
 
         def script(peer: ServerConnection) -> None:
@@ -441,7 +452,10 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         return time.monotonic() - began
 
     def test_back_pressure(self) -> None:
-        """A workspace that says more than the caller takes is made to wait, not stored."""
+        """
+        A workspace that sends faster than the client reads receives back-pressure; nothing is
+        stored.
+        """
         said: list[int] = []
 
         def script(peer: ServerConnection) -> None:
@@ -469,7 +483,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertLess(self.pair.platform.memory() - before, 32 << 20)
 
     def test_nothing_leaks(self) -> None:
-        """After callers that left and workspaces that broke, no descriptor is left open."""
+        """After clients that disconnected and workspaces that broke, no descriptor is left open."""
 
         def script(peer: ServerConnection) -> None:
             if peer.request():
@@ -493,7 +507,9 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         until(lambda: sockets() <= before, "all connections are closed", 5)
 
     def test_secret_changed(self) -> None:
-        """A 401 makes the platform look once more; with a new secret it asks once more."""
+        """
+        After a 401 the platform reads the secret again; if there is a new one, it retries once.
+        """
         workspace_id = ""
 
         def script(peer: ServerConnection) -> None:
@@ -517,7 +533,10 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         self.assertEqual(len(server.requests), 3)
 
     def test_secret_refused(self) -> None:
-        """Without a new one, or if that is refused too, it is 502: not the caller's 401."""
+        """
+        Without a new secret, or if that is refused too, the response is 502, not 401, which is for
+        the client's own token.
+        """
         refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nnope!"
         text = "workspace refused the platform's credentials"
 

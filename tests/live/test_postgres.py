@@ -1,6 +1,6 @@
 """
-Two platform processes on one PostgreSQL: what one is told, the other knows (reference/registry,
-"Caching").
+Two platform processes on one PostgreSQL: a change made through one is known to the other
+(reference/registry, "Caching").
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ ADMIN = "an-admin-token-for-both-nodes"
 
 
 class SharedRegistryTests(SynchronousTestCase):
-    """No node keeps anything that the others do not see."""
+    """No node caches what hides a change from the other nodes."""
 
     def setUp(self) -> None:
         self.database = Database(server())
         self.base = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.base)
-        # The URL holds a password: it goes by the environment.
+        # The URL holds a password, so it is passed in the environment.
         told = {"CHATFILES_DATABASE": self.database.url, "CHATFILES_ADMIN_TOKEN": ADMIN}
         options = [f"--state-dir={self.base}/{{}}", "--upstream-allow=127.0.0.0/8"]
         self.nodes = [
@@ -47,7 +47,10 @@ class SharedRegistryTests(SynchronousTestCase):
         return fetch(self.nodes[node].url, route, {"Authorization": f"Bearer {token}"}, **more)  # type: ignore[arg-type]
 
     def test_told_to_one_known_to_all(self) -> None:
-        """A workspace made at one node could not be read through the other, or a revoked token."""
+        """
+        A workspace made at one node can be read through the other; a token revoked at one is
+        refused by both.
+        """
         body = json.dumps({"url": self.workspace.url}).encode()
         made = self.ask(0, "/workspaces", method="POST", body=body).json
         registered = self.ask(
@@ -69,11 +72,11 @@ class SharedRegistryTests(SynchronousTestCase):
         gone = self.ask(0, f"/workspaces/{made['id']}/tokens/{token['id']}", method="DELETE")
         self.assertEqual(gone.status, 204)
         self.assertEqual(self.ask(0, route, made["auth_token"]).status, 401)
-        # The other node remembers the token; it is told.
+        # The other node has the token in its cache; it is notified.
         until(lambda: self.ask(1, route, made["auth_token"]).status == 401, "revoked there, too")
 
     def test_away(self) -> None:
-        """A database that is away would look like an absence, or its password be told."""
+        """An unavailable database is 503, never 404; the nodes recover without a restart."""
         self.database.allow(False)
         self.addCleanup(self.database.allow, True)
         unknown = "/workspaces/5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"

@@ -1,6 +1,4 @@
-"""
-A database that is not there yet, that nobody may write to, or that another server takes over.
-"""
+"""A database that does not exist yet, that is read-only, or that a standby takes over."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ UNAVAILABLE = (503, "platform_unavailable")
 
 
 class FailoverCase(PostgresCase):
-    """Writing, besides reading."""
+    """Requests that write, besides those that read."""
 
     def write(self) -> Response:
-        """:return: the answer to an admin who makes a workspace."""
+        """:return: the response to an admin who makes a workspace."""
         return self.pair.as_admin("POST", "/workspaces", b"{}")
 
     def beat(self) -> int:
@@ -32,7 +30,7 @@ class FailoverCase(PostgresCase):
         return fetch(url, "/registry/heartbeat", fields, method="POST", body=body).status
 
     def only_reads(self) -> None:
-        """Nothing is written, and everything else goes on."""
+        """Nothing is written, and everything else continues."""
         self.served(self.cold(20))
         for _ in range(5):
             refused = self.write()
@@ -41,11 +39,7 @@ class FailoverCase(PostgresCase):
         self.assertTrue(self.ready())
 
     def writes(self) -> float:
-        """
-        Everything is as ever.
-
-        :return: the seconds that this took.
-        """
+        """Wait until the platform can write again."""
         began = time.monotonic()
         until(lambda: self.write().status == 201, "written again", RECOVERY + LATE)
         return time.monotonic() - began
@@ -61,15 +55,18 @@ class FailoverCase(PostgresCase):
         return node
 
     def download(self, node: Role) -> Response:
-        """:return: the answer of *node* to a download of the pair's workspace."""
+        """:return: the response of *node* to a download of the pair's workspace."""
         return fetch(node.url, self.target(self.pair.id), self.pair.bearer)
 
 
 class StartTests(FailoverCase):
-    """The first minutes of a node."""
+    """The start of a node."""
 
     def test_down_at_the_start(self) -> None:
-        """It starts without its database, says so, and finds it as soon as it is there."""
+        """
+        A node starts without its database, is not ready, and connects as soon as the database is
+        available.
+        """
         server().stop()
         try:
             node = self.new_platform(self.database.url)
@@ -83,7 +80,7 @@ class StartTests(FailoverCase):
         node.stop()
 
     def test_read_only(self) -> None:
-        """Nobody may write to the database: what only reads goes on."""
+        """While the database is read-only, requests that only read are served."""
         self.addCleanup(self.read_only, False)
         with self.watched():
             self.read_only(True)
@@ -92,7 +89,7 @@ class StartTests(FailoverCase):
             self.only_reads()
             self.read_only(False)
             self.assertEqual(self.write().status, 201)
-        if SOAK:  # what was heard meanwhile has been kept
+        if SOAK:  # heartbeats received meanwhile are stored later
             heard = "SELECT last_heartbeat_at > now() - interval '1 hour' FROM workspaces"
             one = f"{heard} WHERE id = '{self.pair.id}'"
             since = time.monotonic()
@@ -110,7 +107,7 @@ class StartTests(FailoverCase):
 
 
 class StandbyTests(FailoverCase):
-    """The server dies, and its standby takes over after a while."""
+    """The server fails, and its standby takes over after a while."""
 
     standby: Server
 
@@ -123,8 +120,9 @@ class StandbyTests(FailoverCase):
 
     def test_promoted(self) -> None:
         """
-        Before the standby is promoted one can read; a node that insists on one that can be written
-        to waits.  Afterwards all is as before, and a revoked token is refused within a second.
+        Before the standby is promoted, requests that read are served; a node whose URL requires a
+        writable server waits. Afterwards everything works again, and a revoked token is refused
+        within a second.
         """
         self.addCleanup(self.standby.end)  # type: ignore[attr-defined]
         strict = self.new_platform(self.pair.url + "?target_session_attrs=read-write")
@@ -146,13 +144,13 @@ class StandbyTests(FailoverCase):
         strict.stop()
 
     def has_caught_up(self) -> None:
-        """Return when the standby knows all that the server knows."""
+        """Wait until the standby has replayed what the server has written."""
         ((position,),) = server().execute("SELECT pg_current_wal_lsn()")
         caught_up = "SELECT pg_last_wal_replay_lsn() >= %s"
         until(lambda: self.standby.execute(caught_up, (position,)) == [(True,)], "replicated")
 
     def revoked_everywhere(self, other: Role) -> None:
-        """A token that both nodes remember, and that is revoked by hand, is refused by both."""
+        """A token that both nodes have cached, and that is revoked by hand, is refused by both."""
         nodes = (self.pair.platform, other)
         made, token = self.pair.add(self.pair.workspace.url)
         other.secrets.add(token)

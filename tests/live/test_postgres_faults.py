@@ -1,6 +1,6 @@
 """
-PostgreSQL fails in every way, under running downloads: these go on, new ones are told so in time,
-and it is over by itself (reference/limits-and-shutdown, "Registry outage").
+PostgreSQL fails in every way, under running downloads: these continue, new ones receive 503 in
+time, and the platform recovers by itself (reference/limits-and-shutdown, "Registry outage").
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AT_ONCE = 500 if SOAK else 200
 
 
 class AwayTests(PostgresCase):
-    """The server is away."""
+    """The server is unavailable."""
 
     def test_restart(self) -> None:
         """The server is stopped and started again."""
@@ -37,7 +37,7 @@ class AwayTests(PostgresCase):
             note("served again after", self.recovers())
 
     def test_killed_under_load(self) -> None:
-        """All of its backends are killed again and again, while many ask."""
+        """All of its backends are killed again and again, while many requests arrive."""
         asked: list[Response] = []
         over = threading.Event()
 
@@ -52,7 +52,7 @@ class AwayTests(PostgresCase):
             try:
                 for _ in range(KILLS):
                     self.database.terminate()
-                    time.sleep(0.05)  # for the next ones to be connected
+                    time.sleep(0.05)  # for the next connections to be made
             finally:
                 over.set()
                 for thread in threads:
@@ -67,17 +67,17 @@ class AwayTests(PostgresCase):
 
 
 class StuckTests(PostgresCase):
-    """The server is there and does not answer."""
+    """The server runs and does not respond."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else can read the workspaces meanwhile."""
+        """A context in which no other connection can read the workspaces."""
         with self.database.connect() as other, other.cursor() as cursor:
             cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")
             yield
 
     def test_locked_table(self) -> None:
-        """A table is locked; what is remembered needs no table."""
+        """While a table is locked, a cached workspace is served and uncached ones are 503."""
         known = self.target(self.pair.id)
         self.assertEqual(self.ask(known).status, 200)
         with self.watched() as note:
@@ -87,14 +87,17 @@ class StuckTests(PostgresCase):
                 slowest = 0.0
                 while time.monotonic() < end:
                     slowest = max(slowest, self.refused(self.cold(20)))
-                    if self.ask(known).status != 200:  # a busy machine may have been late to prove
+                    if self.ask(known).status != 200:  # a busy machine may be late to confirm it
                         self.pair.platform.logged(r"\(listener\) is unavailable", since=since)
                 self.assertFalse(self.ready())
             note("refused after", slowest)
             note("served again after", self.recovers())
 
     def test_many_at_once(self) -> None:
-        """More ask at once than there are connections, while they are answered and while not."""
+        """
+        More requests than there are connections are served; while the table is locked, all are
+        refused in time.
+        """
         with self.watched() as note:
             began = time.monotonic()
             self.served(self.cold(AT_ONCE))
@@ -107,7 +110,10 @@ class StuckTests(PostgresCase):
             note("served again after", self.recovers())
 
     def test_backends_hang(self) -> None:
-        """Every connection hangs, but new ones can be made: it is over even before they go on."""
+        """
+        Every connection hangs, but new ones can be made: the platform recovers before the old ones
+        continue.
+        """
         with self.watched() as note:
             server().freeze(True, self.database.backends())
             self.addCleanup(server().freeze, False)
@@ -124,11 +130,11 @@ class StuckTests(PostgresCase):
             self.addCleanup(server().freeze, False)
             note("refused after", self.refused(self.cold(20)))
             self.assertFalse(self.ready())
-            # Nothing is remembered any more that somebody might have changed meanwhile.
+            # Nothing is cached any more that another process may have changed meanwhile.
             until(lambda: self.ask(self.target(self.pair.id)).status == 503, "forgotten")
             server().freeze(False)
             note("served again after", self.recovers())
 
     def ask(self, target: str) -> Response:
-        """:return: the answer to the owner of the pair's workspace."""
+        """:return: the response to the owner of the pair's workspace."""
         return fetch(self.pair.platform.url, target, self.pair.bearer)

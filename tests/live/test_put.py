@@ -18,17 +18,17 @@ from tests.live.processes import LiveCase, Pair, environment
 __all__ = ["PutTests"]
 
 MIB = 1 << 20
-#: So far above the limit of a file that what is on its way between the roles does not reach it.
+#: So far above the limit of a file that bytes in transit between the roles do not reach it.
 LIMIT = 16 * MIB
 UPLOADS = "/workspace/.molecule/chat-uploads/"
 
 
 class PutTests(LiveCase):
-    """What is put can be got, or nothing has been put."""
+    """What is put can be downloaded, or nothing is stored."""
 
     @classmethod
     def make_pair(cls) -> Pair:
-        """:return: roles that take at most 8 MiB at once, and 6 MiB of a file."""
+        """:return: roles that accept at most 16 MiB at once, and 6 MiB of a file."""
         limits = [f"--max-request-bytes={LIMIT}", f"--max-file-bytes={6 * MIB}"]
         return Pair(both=limits)
 
@@ -63,7 +63,7 @@ class PutTests(LiveCase):
         return done
 
     def put(self, *words: str, given: bytes = b"") -> list[str]:
-        """:return: where ``chatfiles put`` says that the files are."""
+        """:return: the paths that ``chatfiles put`` prints."""
         done = self.run_command("put", *words, self.pair.id, given=given)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         paths = done.stdout.decode().splitlines()
@@ -71,13 +71,15 @@ class PutTests(LiveCase):
         return paths
 
     def got(self, path: str) -> bytes:
-        """:return: what ``chatfiles get`` brings."""
+        """:return: what ``chatfiles get`` writes."""
         done = self.run_command("get", self.pair.id, path, "-o", "-")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return done.stdout
 
     def served(self, path: str) -> bytes:
-        """:return: what the platform serves, without a process for it."""
+        """
+        :return: the content that the platform serves, without a process of its own for the request.
+        """
         return self.pair.file(path)["through"].body
 
     def fill(self, name: str | bytes, content: bytes) -> bytes:
@@ -87,7 +89,7 @@ class PutTests(LiveCase):
         return content
 
     def refused(self, done: subprocess.CompletedProcess[bytes], status: int, *texts: str) -> None:
-        """It ended so, said *texts*, and nothing has been stored."""
+        """The command ended with *status* and wrote *texts*, and nothing is stored."""
         said = done.stderr.decode()
         self.assertEqual((done.returncode, done.stdout), (status, b""), said)
         for text in texts:
@@ -103,7 +105,7 @@ class PutTests(LiveCase):
             return []
 
     def test_round_trip(self) -> None:
-        """Nothing, a byte, and 5 MiB come back as they were, alone."""
+        """An empty file, one of a byte, and one of 5 MiB are unchanged after a round trip."""
         for size in (0, 1, 5 * MIB):
             content = self.fill("a.bin", os.urandom(size))
             [path] = self.put("a.bin")
@@ -111,7 +113,7 @@ class PutTests(LiveCase):
             self.assertEqual(self.got(path), content)
 
     def test_together(self) -> None:
-        """Several files at once, in their order, whatever they are called."""
+        """Several files at once keep their order and contents, whatever they are called."""
         names = [
             "empty",
             "spaces and é.txt",
@@ -127,7 +129,7 @@ class PutTests(LiveCase):
         self.assertTrue(paths[1].endswith("-spaces_and__.txt"), paths[1])
 
     def test_pipe(self) -> None:
-        """Standard input, with a name, beside a file."""
+        """Standard input can be put under a name, beside a file."""
         content = os.urandom(3 * MIB)
         one = self.fill("one", b"1")
         first, second = self.put("-", "one", "--name", "piped.bin", given=content)
@@ -135,7 +137,7 @@ class PutTests(LiveCase):
         self.assertEqual((self.served(first), self.served(second)), (content, one))
 
     def test_json(self) -> None:
-        """The platform's whole answer, names as they were given."""
+        """``--json`` prints the platform's whole response, with the original names."""
         self.fill("données.csv", b"a,b\n")
         done = self.run_command("put", "--json", "données.csv", self.pair.id)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -144,12 +146,15 @@ class PutTests(LiveCase):
         self.assertEqual((entry["size"], entry["mimeType"]), (4, "text/csv"))
 
     def test_too_large(self) -> None:
-        """Over a limit, by its length or on the way: the platform's words, and nothing stored."""
+        """
+        Over a limit, by its length or while it is sent, an upload is refused with the platform's
+        message, and nothing is stored.
+        """
         self.fill("large", bytes(LIMIT))
         self.fill("medium", bytes(7 * MIB))
         whole = "request body exceeds total limit (16 MB) (request_too_large, request "
         self.refused(self.run_command("put", "large", self.pair.id), 5, whole, "/uploads/limits")
-        # Over one limit only: which of two is noticed first depends on what is on its way.
+        # Over one limit only: which of two is noticed first depends on what is in transit.
         piped = self.run_command("put", "-", self.pair.id, given=bytes(7 * MIB))
         self.refused(piped, 5, "-file limit (6 MB) (file_too_large, request ")
         one = self.run_command("put", "medium", self.pair.id)
@@ -164,7 +169,7 @@ class PutTests(LiveCase):
         self.assertEqual(len(self.put(*names[1:])), 64)
 
     def test_credentials(self) -> None:
-        """A wrong token, and one that may only read, for a large file too."""
+        """A wrong token and a read-only token are refused, for a large file too."""
         self.fill("large", bytes(LIMIT))
         self.fill("small", b"x")
         made = self.pair.as_admin(
@@ -179,7 +184,10 @@ class PutTests(LiveCase):
             self.refused(reading, 4, "token does not allow this", "token create --scope")
 
     def test_unreachable(self) -> None:
-        """No platform, no workspace, or none of that id: each is told from the others."""
+        """
+        An unreachable platform, an unreachable workspace, and an unknown id have different
+        messages.
+        """
         self.fill("large", bytes(5 * MIB))
         nowhere = self.run_command("put", "large", self.pair.id, platform="http://127.0.0.1:1")
         self.refused(nowhere, 6, "cannot reach the platform at http://127.0.0.1:1")
@@ -191,7 +199,7 @@ class PutTests(LiveCase):
         self.refused(nobody, 3, "workspace not found")
 
     def test_changes(self) -> None:
-        """A file that says it is empty and is not: nothing is stored."""
+        """If a file that seems empty is not, the command fails and nothing is stored."""
         self.fill("f", b"x")
         changing = self.run_command("put", "f", "/proc/version", self.pair.id)
         self.refused(changing, 8, "/proc/version changed while it was being sent")

@@ -11,20 +11,20 @@ from tests.live import several_nodes
 
 
 class NginxTests(several_nodes.Cases):
-    """nginx does not ask for ``/ready``: it notices by what it cannot do."""
+    """nginx does not request ``/ready``: it notices a failed node by failed requests."""
 
     kind = "nginx"
 
     def steady_upload(self) -> str | None:
         """
-        A download in its place: an upload that is on its way into a node just when that one stops
-        listening is not sent to the other one, and nginx does not see it coming.
+        A download instead of an upload: nginx does not send an upload that reaches a node just when
+        that one stops listening to the other node.
         """
         return self.download_small()
 
 
 class HAProxyTests(several_nodes.Cases):
-    """HAProxy asks for ``/ready``; here four times as often as in the example."""
+    """HAProxy requests ``/ready``; here four times as often as in the example."""
 
     kind = "haproxy"
     changes: ClassVar[dict[str, str]] = {"check inter 1s": "check inter 250ms"}
@@ -33,7 +33,7 @@ class HAProxyTests(several_nodes.Cases):
         self.balancer.logged(rf"Server platforms/platform-{number} is {state}")
 
     def test_registry_away(self) -> None:
-        """A node that cannot reach the registry is not asked until it can."""
+        """A node that cannot reach the registry receives no requests until it can."""
         self.cluster.way.cut()
         self.addCleanup(self.cluster.way.restore)
         self.notices(2, "DOWN")

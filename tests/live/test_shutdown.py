@@ -1,6 +1,6 @@
 """
-reference/limits-and-shutdown, "Shutdown": a role that is told to stop finishes what runs, or cuts
-it visibly, and ends with 0.
+reference/limits-and-shutdown, "Shutdown": a role that is stopped finishes what runs, or aborts it
+visibly, and exits with 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZE = 96 << 20
 
 
 class ShutdownTests(SynchronousTestCase):
-    """Every test has processes of its own, for it ends them."""
+    """Shutdown of a role. Every test has processes of its own, for it ends them."""
 
     def start(self, *both: str) -> Pair:
         """:return: a pair with a large file."""
@@ -43,7 +43,7 @@ class ShutdownTests(SynchronousTestCase):
         return connection, answer
 
     def refuses(self, role: Role) -> None:
-        """Nobody new is let in: refused, or told that it is draining."""
+        """No new request is accepted: the connection is refused, or the response is 503."""
         try:
             answer = fetch(role.url, "/ready")
         except (ConnectionError, Incomplete):
@@ -52,8 +52,8 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_drains(self) -> None:
         """
-        Each role finishes the transfer that it is in the middle of.  Idle connections are closed at
-        once; on the one in use ``/ready`` says 503, if it is still answered.
+        Each role finishes the running transfer. Idle connections are closed at once; on the one in
+        use ``/ready`` is 503, if there is still a response.
         """
         pair = self.start()
         for hop, role in ((1, pair.platform), (0, pair.workspace)):
@@ -73,7 +73,7 @@ class ShutdownTests(SynchronousTestCase):
             self.assertRegex(role.log, rf" 200 {SIZE} bytes .* complete")
 
     def test_both_drain(self) -> None:
-        """Both told at the same time, a transfer through both is finished."""
+        """If both are stopped at the same time, a transfer through both is finished."""
         pair = self.start()
         _, answer = self.begin(pair, 1)
         for role in pair.roles:
@@ -84,7 +84,10 @@ class ShutdownTests(SynchronousTestCase):
             role.ended_well()
 
     def test_late(self) -> None:
-        """What is not finished in time is cut, visibly, and the role ends with 0 all the same."""
+        """
+        A transfer that is not finished in time is visibly aborted; the role exits with 0 all the
+        same.
+        """
         pair = self.start("--drain-timeout=0.5")
         for hop, role in ((1, pair.platform), (0, pair.workspace)):
             _, answer = self.begin(pair, hop)
@@ -98,7 +101,7 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_waits_no_longer_than_it_may(self) -> None:
         """
-        A workspace that hangs does not keep a platform from ending, and what it was doing is cut.
+        A platform exits in time though its workspace hangs; the request that waits is aborted.
         """
         pair = self.start("--drain-timeout=1")
         role = pair.platform
@@ -115,8 +118,8 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_half_requests(self) -> None:
         """
-        Whoever sends half a request, with no credential, is refused soon, and a transfer that runs
-        is finished all the same.
+        Incomplete requests without credentials are refused soon, and a running transfer is
+        finished.
         """
         pair = self.start("--drain-timeout=600")
         role = pair.platform
@@ -129,7 +132,7 @@ class ShutdownTests(SynchronousTestCase):
         fields = {"Authorization": f"Bearer {pair.admin}", "Content-Length": "50"}
         body.ask("POST", "/workspaces", fields)
         body.send(b"{")
-        self.assertEqual(fetch(role.url, "/health").status, 200)  # they have been read
+        self.assertEqual(fetch(role.url, "/health").status, 200)  # both have been read
         role.signal(signal.SIGTERM)
         for connection in (head, body):
             refused = connection.response()
@@ -155,7 +158,7 @@ class ShutdownTests(SynchronousTestCase):
             self.assertNotRegex(role.log, "Traceback|ReactorNotRunning|cuts what is left")
 
     def test_impatient(self) -> None:
-        """A second Ctrl-C cuts what runs, visibly, and the role ends with 0 at once."""
+        """A second Ctrl-C visibly aborts what runs, and the role exits with 0 at once."""
         pair = self.start("--drain-timeout=600")
         for hop, role in ((1, pair.platform), (0, pair.workspace)):
             _, answer = self.begin(pair, hop)
@@ -163,7 +166,7 @@ class ShutdownTests(SynchronousTestCase):
             for _ in range(100):
                 if "cuts what is left" in role.log:
                     break
-                role.signal(signal.SIGINT)  # as one does
+                role.signal(signal.SIGINT)  # as users do
                 time.sleep(0.1)
             role.ended_well()
             self.assertRaises(Incomplete, answer.rest)
@@ -172,9 +175,10 @@ class ShutdownTests(SynchronousTestCase):
 
     def test_deaths(self) -> None:
         """
-        A platform that is killed leaves no transfer behind at the workspace; started again, at once
-        and where it was, it is what it was.  A workspace that is killed is a cut, not an end.
-        Without transfers a role ends at once, whoever is connected; SIGINT does as well.
+        If a platform is killed, its transfer at the workspace ends; a new process at the same
+        address serves again. If a workspace is killed, the client detects that its response is
+        incomplete. Without transfers a role exits at once, even with open connections; on SIGINT as
+        well.
         """
         pair = self.start()
         _, answer = self.begin(pair, 1)
@@ -210,10 +214,10 @@ class ShutdownTests(SynchronousTestCase):
 
 
 class SeveralListenersTests(SynchronousTestCase):
-    """A role may listen in more than one place."""
+    """A role may listen at more than one address."""
 
     def test_several(self) -> None:
-        """Each gets its own line, and all serve the same."""
+        """Each address gets its own line in the log, and all serve the same."""
         base = tempfile.mkdtemp(prefix="chatfiles-live-")
         self.addCleanup(shutil.rmtree, base)
         path = os.path.join(base, "socket")

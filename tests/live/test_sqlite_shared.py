@@ -26,7 +26,7 @@ PROMISED, LATE = 1.0, 0.0 if SOAK else 4.0
 
 
 class SharedFileTests(SynchronousTestCase):
-    """No node keeps what another process has changed."""
+    """No node caches what hides a change that another process makes."""
 
     def setUp(self) -> None:
         self.base = tempfile.mkdtemp()
@@ -60,7 +60,7 @@ class SharedFileTests(SynchronousTestCase):
         self.assertEqual(self.status(0, target, ADMIN, "DELETE"), 204)
 
     def refused(self, node: int, target: str, token: str) -> None:
-        """Return as soon as *token* does not count any more."""
+        """Wait until *token* is refused."""
         until(
             lambda: self.status(node, target, token) == 401,
             f"refused by node {node}",
@@ -68,13 +68,13 @@ class SharedFileTests(SynchronousTestCase):
         )
 
     def test_revoked(self) -> None:
-        """A token that another process has revoked opens its workspace for longer than 1 s."""
+        """A token that another process revokes is refused within a second."""
         slowest = 0.0
         for number in range(ROUNDS):
             fields = {"Authorization": f"Bearer {ADMIN}"}
             made = fetch(self.nodes[0].url, "/workspaces", fields, method="POST").json
             target = f"/workspaces/{made['id']}/chat/download?path=/workspace/a"
-            for node in (0, 1):  # known, and remembered; there is no way to it yet
+            for node in (0, 1):  # known, and cached; the workspace has no URL yet
                 self.assertEqual(self.status(node, target, made["auth_token"]), 503)
             revoke = (self.revoke_by_hand, self.revoke_at_the_first)[number % 2]
             revoke(made)

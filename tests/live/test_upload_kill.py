@@ -35,10 +35,10 @@ from tests.live.upload_client import (
 
 #: How many times a workspace is killed, in all.
 KILLS = 200 if SOAK else 20
-#: How many are killed side by side.
+#: How many workspaces are killed in parallel.
 VICTIMS = 4
 
-#: A process that has imported everything, and forks workspaces: each is there in a tenth of the
+#: A process that has imported everything, and forks workspaces: each is ready in a tenth of the
 #: time that it takes to start Python.
 _NURSERY = """
 import ctypes, errno, json, os, signal, sys
@@ -100,7 +100,7 @@ class Nursery:
             return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End it, and all that it has started."""
+        """Kill it, and all processes that it has started."""
         self._process.kill()
         self._process.communicate()
 
@@ -138,7 +138,7 @@ class Victim:
         return value
 
     def start(self) -> None:
-        """Start it; it has swept when it listens."""
+        """Start it; by the time it listens, it has removed leftovers."""
         options = [f"--root=/{root}={self.base}/{root}" for root in ("workspace", "configs")]
         listen = f"--listen=tcp:{self._port}:interface=127.0.0.1"
         ready = self.log.count("ready on")
@@ -148,13 +148,13 @@ class Victim:
         until(lambda: self.log.count("ready on") > ready, f"it is ready: {self.log}")
 
     def kill(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill it, and wait until it has ended."""
         os.kill(self._pid, signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{self._pid}"), "it is gone")
 
     @property
     def log(self) -> str:
-        """What it has written."""
+        """What it has logged."""
         try:
             with open(self._log) as log:
                 return log.read()
@@ -162,26 +162,26 @@ class Victim:
             return ""
 
     def ways(self) -> list[Way]:
-        """:return: directly, and through the platform."""
+        """:return: the ways to upload to it: directly, and through the platform."""
         direct, through = ways(self._pair, self.id)
         secret = {"Authorization": f"Bearer {self._secret}"}
         return [direct._replace(url=self.url, fields=secret), through._replace(fields=self._bearer)]
 
     def listed(self) -> list[str]:
-        """:return: what is in its directory."""
+        """:return: the names in its directory of uploads."""
         with contextlib.suppress(FileNotFoundError):
             return os.listdir(self.directory)
         return []
 
 
 def content_of(request: int, number: int) -> bytes:
-    """:return: what is in the file of that name."""
+    """:return: the content of file *number* of upload *request*."""
     size = (0, 70 * KIB, 900 * KIB)[number]
     return random.Random(request * 10 + number).randbytes(size)
 
 
 class Upload:
-    """An upload of three files that goes on while its workspace dies."""
+    """An upload of three files that is running when its workspace is killed."""
 
     def __init__(self, way: Way, request: int) -> None:
         self.request = request
@@ -191,7 +191,7 @@ class Upload:
         self.body = form(*[file(content_of(request, n), f"{request}-{n}") for n in range(3)])
 
     def send(self, until_offset: int) -> None:
-        """Send it, and say when so much has been sent."""
+        """Send it, and set `sent` when *until_offset* bytes have been sent."""
         try:
             with contextlib.suppress(OSError, Incomplete), self._way.connect() as connection:
                 self._way.begin(connection, len(self.body))
@@ -213,7 +213,10 @@ class KillTests(SynchronousTestCase):
         self.addCleanup(self.nursery.close)
 
     def test_killed(self) -> None:
-        """A part of a file, or of a request, has a final name; or something is left for ever."""
+        """
+        Whenever a workspace is killed, no part of a file or of a request gets a final name, and
+        nothing temporary is left.
+        """
         outcomes: Counter[str] = Counter()
         victims = [Victim(self.pair, self.nursery, n, unnamed=n % 2 == 0) for n in range(VICTIMS)]
         at_once([partial(self.kill_often, n, v, outcomes) for n, v in enumerate(victims)])
@@ -229,7 +232,7 @@ class KillTests(SynchronousTestCase):
         self.assertNotRegex(victim.log, "Traceback|Unhandled|critical")
 
     def kill_once(self, victim: Victim, uploads: list[Upload], rng: random.Random) -> None:
-        """Kill it when a part, or all, of one has been sent, and start it again."""
+        """Kill it when a part, or all, of one upload has been sent, and start it again."""
         threads = []
         for upload in uploads:
             offset = min(rng.randrange(2 * len(upload.body)), len(upload.body))
@@ -243,7 +246,7 @@ class KillTests(SynchronousTestCase):
         victim.start()
 
     def judge(self, victim: Victim, upload: Upload) -> str:
-        """:return: what has become of it, which is one of the things that may."""
+        """:return: the outcome of *upload*, which is one of those allowed."""
         self.assertEqual([name for name in victim.listed() if name.startswith(".")], [])
         found = set()
         for name in victim.listed():
@@ -268,10 +271,12 @@ class KillTests(SynchronousTestCase):
 
 
 class LeftoverTests(UploadCase):
-    """What a start finds."""
+    """Leftovers at a start."""
 
     def test_swept(self) -> None:
-        """What a killed process has left stays; or what another is writing goes."""
+        """
+        A start removes what a killed process has left, and keeps what another process is writing.
+        """
         os.makedirs(self.directory, exist_ok=True)
         before = self.names()
         for name in (".upload-1.part", ".upload-2.part", "kept"):

@@ -1,6 +1,6 @@
 """
-reference/uploads, "All or nothing": callers, and processes, that go while an upload is held back or
-published.
+reference/uploads, "All or nothing": clients, and processes, that disconnect or end while an upload
+is under back-pressure or being published.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from tests.live.upload_client import (
     ways,
 )
 
-#: Makes a role wait at a gate while that is closed: where it writes to a file, and where names that
-#: have appeared are brought to the disk.
+#: Makes a role wait at a closed gate: before it writes to a file, and after it has flushed the
+#: directory with new names to the disk.
 _GATED = """
 import os, stat, time
 
@@ -69,7 +69,7 @@ os.write, os.fsync = write, fsync
 
 
 class GatedCase(SynchronousTestCase):
-    """A pair of roles that wait where they are told to."""
+    """A pair of roles that wait at gates."""
 
     def make_pair(self, *options: str) -> Pair:
         site, self.gates = os.path.realpath(self.mktemp()), os.path.realpath(self.mktemp())
@@ -87,22 +87,22 @@ class GatedCase(SynchronousTestCase):
         return os.path.join(self.gates, name)
 
     def close_gate(self, name: str) -> None:
-        """Let whoever comes to it wait."""
+        """Let a role that reaches this gate wait."""
         with open(self.gate(name), "w"):
             pass
 
     def reached(self, name: str) -> None:
-        """Wait until somebody waits at it."""
+        """Wait until a role waits at this gate."""
         until(partial(os.path.exists, self.gate(name) + ".reached"), f"{name} is reached")
 
     def open_gate(self, name: str) -> None:
-        """Let them go on."""
+        """Let them continue."""
         os.unlink(self.gate(name) + ".reached")
         os.unlink(self.gate(name))
 
 
 class PublishingTests(GatedCase):
-    """What happens between the moment when files are visible and the answer."""
+    """What happens between the moment when files become visible and the response."""
 
     BODY = form(file(b"x" * 1000), file(b"y" * 1000))
 
@@ -121,23 +121,23 @@ class PublishingTests(GatedCase):
         return os.listdir(directory_of(pair))
 
     def test_stopped(self) -> None:
-        """A role that is told to stop leaves files whose sender was cut off."""
+        """A role that is stopped removes the files whose client did not receive a response."""
         for n in (0, 1):
             pair = self.make_pair("--drain-timeout=0.3")
             connection = self.publish(pair, ways(pair)[n])
             for role in pair.roles[1 - n :]:
                 role.signal(signal.SIGTERM)
             with contextlib.suppress(Incomplete):
-                # The workspace may be the first of the two to cut.
+                # The workspace may be the first of the two to close the connection.
                 self.assertEqual(connection.response("POST").status, 502)
-            time.sleep(0.5)  # until this is all that it waits for
+            time.sleep(0.5)  # until this request is all that it waits for
             self.open_gate("published")
             for role in pair.roles[1 - n :]:
                 role.ended_well()
             self.assertEqual(self.names(pair), [])
 
     def test_stopped_in_time(self) -> None:
-        """A role that is told to stop takes back files that it could still tell of."""
+        """A role that is stopped keeps the files if it can still respond to the client."""
         pair = self.make_pair()
         connection = self.publish(pair, ways(pair)[1])
         for role in pair.roles:
@@ -149,7 +149,7 @@ class PublishingTests(GatedCase):
         self.assertEqual(len(self.names(pair)), 2)
 
     def test_left(self) -> None:
-        """Files stay of a caller that left before it was answered."""
+        """If the client disconnects before it receives the response, the files are removed."""
         pair = self.make_pair()
         for n, reset in ((0, True), (1, True), (1, False)):
             mark = pair.workspace.mark()
@@ -163,7 +163,7 @@ class PublishingTests(GatedCase):
         pair.check_logs()
 
     def test_closed_its_side(self) -> None:
-        """A caller of the workspace that has only said that it sends no more gets no answer."""
+        """A client of the workspace that has only closed its sending side receives a response."""
         pair = self.make_pair()
         connection = self.publish(pair, ways(pair)[0])
         connection.socket.shutdown(socket.SHUT_WR)
@@ -172,7 +172,7 @@ class PublishingTests(GatedCase):
         self.assertEqual(len(self.names(pair)), 2)
 
     def test_platform_is_killed(self) -> None:
-        """Files stay of a caller that was cut off when its platform died."""
+        """If the platform is killed before it receives the response, the files are removed."""
         pair = self.make_pair()
         self.publish(pair, ways(pair)[1])
         pair.platform.kill()
@@ -181,7 +181,9 @@ class PublishingTests(GatedCase):
         until(lambda: not self.names(pair), "they are taken back")
 
     def test_killed(self) -> None:
-        """Files stay of a caller that was cut off when the workspace died."""
+        """
+        If the workspace is killed before it responds, the files are removed at its next start.
+        """
         pair = self.make_pair()
         connection = self.publish(pair, ways(pair)[1])
         pair.workspace.kill()
@@ -195,13 +197,13 @@ class PublishingTests(GatedCase):
 
 
 def window(connection: Connection) -> int:
-    """:return: octets that the other end's kernel is ready to take (``tcpi_snd_wnd``)."""
+    """:return: bytes that the peer's kernel is ready to receive (``tcpi_snd_wnd``)."""
     info = connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     return int(struct.unpack_from("=I", info, 228)[0])
 
 
 def unsent(connection: Connection) -> int:
-    """:return: octets that it has not taken."""
+    """:return: bytes that the peer has not acknowledged."""
     pending = fcntl.ioctl(connection.socket, termios.TIOCOUTQ, b"\0" * 4)
     return int.from_bytes(pending, sys.byteorder)
 
@@ -211,14 +213,15 @@ def reset_at_close(connection: Connection) -> None:
 
 
 class HeldBackTests(GatedCase):
-    """Callers that leave while nobody takes what they send."""
+    """Clients that disconnect while the role does not read what they send."""
 
     SIZE = 100 * MIB
 
     def until_held_back(self, way: Way, connection: Connection, length: int | None) -> None:
         """
-        Send until the role takes no more, though some lies before it, and all that was sent does:
-        what is still in our own kernel would come before our end.
+        Send until the role reads no more though some bytes are waiting for it, and until its kernel
+        has received all that was sent: what is still in our own kernel arrives before our end of
+        the connection.
         """
         way.begin(connection, length)
         head, piece = file(b""), b"x" * (16 * KIB)
@@ -238,7 +241,9 @@ class HeldBackTests(GatedCase):
             sent += push(connection, [piece])
 
     def departures(self, way: Way) -> Iterator[tuple[str, Callable[[], None]]]:
-        """:return: callers that are held back: how they will leave, and what makes them do so."""
+        """
+        :return: clients under back-pressure: how they will disconnect, and a function that does so.
+        """
         all_of_them = list(product((self.SIZE, None), ("FIN", "RST")))
         for length, how in all_of_them if SOAK else all_of_them[::3]:
             connection = way.connect()
@@ -250,7 +255,7 @@ class HeldBackTests(GatedCase):
 
     def test_platform(self) -> None:
         """
-        A workspace waits for the rest of an upload whose caller has left
+        The platform ends the request to the workspace when the client of an upload disconnects
         (reference/limits-and-shutdown, "Disconnected clients").
         """
         pair, ended = Pair(), list[float]()
@@ -287,7 +292,7 @@ class HeldBackTests(GatedCase):
         pair.check_logs()
 
     def test_workspace(self) -> None:
-        """A workspace waits for a caller that has left until its disk is quick again."""
+        """A workspace notices that its client has disconnected though its disk is slow."""
         pair = self.make_pair()
         for way in ways(pair):
             self.close_gate("write")
@@ -306,7 +311,10 @@ class HeldBackTests(GatedCase):
         pair.check_logs()
 
     def test_has_sent_everything(self) -> None:
-        """A caller that has closed its side behind a whole body is cut while it is held back."""
+        """
+        A client that has closed its sending side after a whole body receives its response, even if
+        the workspace was slow to read.
+        """
         pair = self.make_pair()
         way = ways(pair)[0]
         content = b"x" * (700 * KIB)
@@ -318,7 +326,7 @@ class HeldBackTests(GatedCase):
                 connection.send(wire)
                 connection.socket.shutdown(socket.SHUT_WR)
                 self.reached("write")
-                time.sleep(1.0)  # several looks
+                time.sleep(1.0)  # several checks by the workspace
                 self.open_gate("write")
                 answer = connection.response("POST")
                 self.assertEqual(answer.status, 200, answer.body)

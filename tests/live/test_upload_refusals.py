@@ -1,4 +1,6 @@
-"""reference/uploads, "Refusals": uploads that are refused, and workspaces that fail them."""
+"""
+reference/uploads, "Refusals": uploads that are refused, by a role or because a workspace fails.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,14 @@ from tests.live.upload_client import (
 )
 from tests.support.patience import PATIENCE
 
-#: What a refused sender declares.
+#: What a refused client declares.
 FLOOD = 200 * MIB
 NO_FILES = "expected at least one 'files' field"
 MALFORMED = "failed to parse multipart form"
 
 
 class RefusalCase(UploadCase):
-    """Refusals leave nothing."""
+    """A refused upload stores nothing."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -50,18 +52,18 @@ class RefusalCase(UploadCase):
         self.addCleanup(self.assert_nothing_is_left, self.before)
 
     def remove_all(self) -> None:
-        """Forget what was stored on the way."""
+        """Remove what was stored meanwhile."""
         for name in set(self.names()) - set(self.before):
             os.unlink(os.path.join(self.directory, name))
 
 
 class RefusalTests(RefusalCase):
-    """Refusals by roles as they are by default."""
+    """Refusals by roles with their default options."""
 
-    # -- what is refused for its head alone
+    # -- what is refused for its headers alone
 
     def refused_heads(self) -> Iterator[tuple[Way, dict[str, str], int | None, int, str]]:
-        """:return: fields and declared length of a head, and what is said of it."""
+        """:return: headers and declared length, and the status and message of the refusal."""
         direct, through = self.ways()
         form_limit = "request body exceeds total limit (100 MB)"
         for way in (direct, through):
@@ -86,7 +88,10 @@ class RefusalTests(RefusalCase):
         yield other, admin, FLOOD, 404, "workspace not found"
 
     def test_refused(self) -> None:
-        """A refusal waits for the body, asks for it, or is a reset."""
+        """
+        A refusal for the headers alone arrives before any of the body, also if the client expects a
+        100, and the connection is closed cleanly.
+        """
         for way, fields, length, status, text in self.refused_heads():
             for expects in ({}, {"Expect": "100-continue"}):
                 with way.connect() as connection:
@@ -100,7 +105,7 @@ class RefusalTests(RefusalCase):
                     self.assertEqual(connection.until_closed(), b"")
 
     def test_methods(self) -> None:
-        """Another method stores something, or is not told which one does."""
+        """Another method is 405, and ``Allow`` names the right one."""
         for way in self.ways():
             for method in ("GET", "PUT", "DELETE"):
                 answer = fetch(way.url, way.target, way.fields, method=method)
@@ -108,7 +113,7 @@ class RefusalTests(RefusalCase):
                 self.assertEqual(answer["allow"], "POST")
 
     def test_scope(self) -> None:
-        """A token that may only read stores files."""
+        """A token that may only read stores no files."""
         made = self.pair.as_admin(
             "POST", f"/workspaces/{self.pair.id}/tokens", json.dumps({"scopes": ["read"]}).encode()
         )
@@ -118,7 +123,7 @@ class RefusalTests(RefusalCase):
         self.assert_error(answer, 403, "token does not allow this")
 
     def test_small_and_kept(self) -> None:
-        """A small body that is refused costs the connection, or is taken for the next request."""
+        """After a small body that is refused the connection stays usable."""
         body = form(file(b"x" * 10_000))
         for way in self.ways():
             with way.connect() as connection:
@@ -134,7 +139,7 @@ class RefusalTests(RefusalCase):
             yield way, None, in_chunks_of
 
     def test_flood_is_not_taken(self) -> None:
-        """An unauthenticated sender has 200 MiB taken from it."""
+        """Little of a body of 200 MiB is read from an unauthenticated client."""
         worst = 0
         for way, length, framed in self.flood():
             with way.connect() as connection:
@@ -148,7 +153,9 @@ class RefusalTests(RefusalCase):
         self.assertGreater(worst, 0)
 
     def test_flood_that_does_not_look(self) -> None:
-        """A sender that only reads when it cannot send any more gets a reset for an answer."""
+        """
+        A client that reads only when it cannot send any more receives the response, not a reset.
+        """
         pushed: list[int] = []
 
         def send(way: Way, length: int | None, framed: Callable[[bytes], bytes]) -> None:
@@ -169,7 +176,7 @@ class RefusalTests(RefusalCase):
         self.assertLess(max(pushed), FLOOD)
 
     def test_stops_late(self) -> None:
-        """A sender that stops after 64 KiB more gets a reset for an answer."""
+        """A client that stops after 64 KiB more receives the response, not a reset."""
         for way, length, framed in self.flood():
             with way.connect() as connection:
                 way.begin(connection, length, {"Authorization": "Bearer wrong"})
@@ -179,7 +186,7 @@ class RefusalTests(RefusalCase):
                 self.assertEqual(connection.until_closed(), b"")
 
     def test_curl(self) -> None:
-        """The client that most people use tells of a reset."""
+        """curl, the client that most people use, reports no reset."""
         curl = shutil.which("curl")
         if curl is None:
             raise SkipTest("there is no curl")
@@ -200,10 +207,10 @@ class RefusalTests(RefusalCase):
                         json.loads(told.stdout)["code"], ("unauthorized", "invalid_token")
                     )
 
-    # -- what is before and behind a form costs nothing
+    # -- what precedes and follows a form costs nothing
 
     def test_preamble(self) -> None:
-        """10 MiB before the form are kept, or searched again and again, or keep others waiting."""
+        """10 MiB before and after the form are ignored, and do not delay other requests."""
         for filler in (b"x", b"\r\n", b"\r\n" + DELIMITER[:-1]):
             padding = filler * (10 * MIB // len(filler))
             body = padding + form(file(b"x")) + padding
@@ -214,10 +221,12 @@ class RefusalTests(RefusalCase):
                 self.remove_all()
                 self.assertLess(slowest[0], 0.5 + SLACK)
 
-    # -- what an agent, or the machine, puts in the way
+    # -- hostile or broken directories
 
     def test_symlink(self) -> None:
-        """Uploads go to where an agent's symlink leads."""
+        """
+        An upload does not follow an agent's symlink; it is refused, and nothing is written outside.
+        """
         outside = self.pair.at("home", "outside")
         os.makedirs(os.path.join(outside, "chat-uploads"), exist_ok=True)
         molecule = self.pair.at("workspace", ".molecule")
@@ -239,7 +248,10 @@ class RefusalTests(RefusalCase):
         self.assertEqual(os.listdir(os.path.join(outside, "chat-uploads")), [])
 
     def test_root_is_gone(self) -> None:
-        """An upload to a workspace without its directory makes one, or is not answered."""
+        """
+        An upload to a workspace whose root directory is missing is 500; the directory is not
+        created.
+        """
         root = self.pair.at("workspace")
         os.rename(root, root + ".gone")
         try:
@@ -254,14 +266,14 @@ class RefusalTests(RefusalCase):
 
 
 class BodyTests(RefusalCase):
-    """What is refused while it arrives."""
+    """Uploads that are refused while their body arrives."""
 
     @classmethod
     def make_pair(cls) -> Pair:
         return Pair(both=["--max-file-bytes=1048576", "--max-request-bytes=3145728"])
 
     def refused(self, body: bytes, status: int, text: str, code: str) -> None:
-        """The body is refused by both, whether its length is declared or not."""
+        """The body is refused by both roles, whether its length is declared or not."""
         for way in self.ways():
             for wire, length in ((body, len(body)), (in_chunks(body, 10_000), None)):
                 began = time.monotonic()
@@ -270,13 +282,13 @@ class BodyTests(RefusalCase):
                 self.assertLess(time.monotonic() - began, 2.5 + SLACK)
 
     def test_limits(self) -> None:
-        """Limits that the operator set are told as others."""
+        """``/uploads/limits`` shows the limits that the operator has set."""
         limits = fetch(self.pair.platform.url, "/uploads/limits").json
         self.assertEqual(limits["per_file_bytes"], MIB)
         self.assertEqual(limits["per_request_bytes"], 3 * MIB)
 
     def test_as_large_as_may_be(self) -> None:
-        """A file, or a request, of the size that may be is refused."""
+        """A file, or a request, of exactly the largest size is stored."""
         content = b"x" * MIB
         for way in self.ways():
             for files in (1, 2):
@@ -290,13 +302,13 @@ class BodyTests(RefusalCase):
         self.remove_all()
 
     def test_file_too_large(self) -> None:
-        """A file over the limit is stored, cut, or a failure of the workspace."""
+        """A file over the limit is 413, and its message names the file."""
         body = form(file(b"small"), file(b"x" * (MIB + 1), "my big.bin"))
         text = "my_big.bin exceeds per-file limit (1 MB)"
         self.refused(body, 413, text, "file_too_large")
 
     def test_request_too_large(self) -> None:
-        """A request over the limit is a failure of the workspace."""
+        """A request over the limit is 413."""
         text = "request body exceeds total limit (3 MB)"
         for body in (
             form(*[file(b"x" * MIB)] * 3),
@@ -306,7 +318,7 @@ class BodyTests(RefusalCase):
             self.refused(body, 413, text, "request_too_large")
 
     def test_by_one_byte(self) -> None:
-        """A chunked body of one byte too many is stored."""
+        """A chunked body of the largest size is stored; with one more byte it is 413."""
         body = form(file(b"x"))
         exact = body + b"e" * (3 * MIB - len(body))
         for way in self.ways():
@@ -315,12 +327,12 @@ class BodyTests(RefusalCase):
             self.assertEqual(way.send(in_chunks(exact + b"e"), length=None).status, 413)
 
     def test_too_many_files(self) -> None:
-        """More files than may be are stored."""
+        """More files than allowed are 400."""
         body = form(*[file(b"x")] * 65)
         self.refused(body, 400, "too many files (limit 64)", "too_many_files")
 
     def test_no_files(self) -> None:
-        """A form without files is a success."""
+        """A form without files is 400."""
         for body in (
             DELIMITER + b"--\r\n",
             form(part('name="files"') + b"text"),
@@ -329,7 +341,7 @@ class BodyTests(RefusalCase):
             self.refused(body, 400, NO_FILES, "no_files")
 
     def test_malformed(self) -> None:
-        """What is no form is stored, or a failure of the workspace."""
+        """A malformed form is 400."""
         whole = form(file(b"x" * 100_000))
         for body in (
             b"",
@@ -343,7 +355,7 @@ class BodyTests(RefusalCase):
             self.refused(body, 400, MALFORMED, "invalid_multipart")
 
     def test_hostile(self) -> None:
-        """A form takes long to take apart, or keeps others waiting."""
+        """A form that is expensive to parse is refused in time."""
         big_header = part('name="files"; filename="' + "x" * MIB + '"')
         hostile = [
             form(big_header),
@@ -357,7 +369,7 @@ class BodyTests(RefusalCase):
             self.refused(body[: 3 * MIB], 400, MALFORMED, "invalid_multipart")
 
     def test_malformed_chunks(self) -> None:
-        """A body that is not well framed is stored as far as it went, or cut without a word."""
+        """A body with malformed chunks is 400, and the connection is closed."""
         for way in self.ways():
             for bad in (b"zz\r\n", b"-1\r\n", b"5\r\nabcdefgh\r\n", b"\r\n\r\n"):
                 with way.connect() as connection:
@@ -372,7 +384,9 @@ class FullTests(SynchronousTestCase):
     """A file system that is full."""
 
     def test_full(self) -> None:
-        """A full disk is called something else, or a part stays on it and keeps it full."""
+        """
+        On a full disk an upload is 507, and no part of it remains, so that a smaller one succeeds.
+        """
         if os.getuid() != 0 or not shutil.which("mount"):
             raise SkipTest("only root can mount")
         pair = Pair()
@@ -402,7 +416,7 @@ class FullTests(SynchronousTestCase):
 
 
 class polling:  # noqa: N801
-    """Asks another thing of a role all the while, and notes the longest time that took."""
+    """Sends other requests to a role all the while, and notes the longest time that one took."""
 
     def __init__(self, way: Way, slowest: list[float]) -> None:
         self._way, self._slowest, self._over = way, slowest, threading.Event()
@@ -424,15 +438,15 @@ class polling:  # noqa: N801
 
 
 def in_chunks_of(data: bytes) -> bytes:
-    """:return: a chunk of a body that goes on."""
+    """:return: chunks of a body that is not complete yet."""
     return in_chunks(data, last=False)
 
 
 def flood(connection: Connection, piece: bytes) -> int:
     """
-    Send as fast as can be, whatever comes back, until nothing more is taken for a while.
+    Send as fast as possible, whatever is received, until nothing more is accepted for a while.
 
-    :return: octets that our kernel took.
+    :return: bytes that our kernel accepted.
     """
     sock, sent, last = connection.socket, 0, time.monotonic()
     sock.setblocking(False)

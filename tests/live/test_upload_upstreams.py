@@ -1,4 +1,6 @@
-"""reference/resolution, "Resolution table": uploads to workspaces that do not do as ours does."""
+"""
+reference/resolution, "Resolution table": uploads to workspaces that behave differently from ours.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +35,19 @@ from tests.support.patience import PATIENCE
 
 
 def answer_bytes(status: int, body: bytes, more: str = "") -> bytes:
-    """:return: an answer as a workspace gives it."""
+    """:return: a response as a workspace sends it."""
     return (
         f"HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n{more}\r\n"
     ).encode() + body
 
 
-#: What a workspace says that has stored nothing.
+#: The response of a workspace that has stored nothing.
 STORED = b'{"files": []}'
 
 
 class UpstreamTests(LiveCase):
-    """A platform, and workspaces that do not do as ours does."""
+    """A platform, and scripted workspaces."""
 
     IDLE = 1.0
 
@@ -54,7 +56,7 @@ class UpstreamTests(LiveCase):
         return Pair(platform=["--idle-timeout=1", "--header-timeout=2"])
 
     def way(self, script: Callable[[ServerConnection], object]) -> Way:
-        """:return: the way to a workspace that does as it is told."""
+        """:return: the way to a workspace that runs *script*."""
         scripted = ScriptedServer(script)
         self.addCleanup(scripted.close)
         workspace, token = self.pair.add(scripted.url)
@@ -76,7 +78,10 @@ class UpstreamTests(LiveCase):
         self.assertEqual(answer.json["request_id"], answer["x-request-id"])
 
     def test_what_it_is_sent(self) -> None:
-        """A workspace is told of the caller's credentials, or not what it needs."""
+        """
+        A workspace receives the body and the headers that it needs, and not the client's
+        credentials.
+        """
         body = form(file(b"x" * 100_000))
         got: list[bytes] = []
 
@@ -114,7 +119,7 @@ class UpstreamTests(LiveCase):
         )
 
     def test_as_it_arrives(self) -> None:
-        """The workspace gets the first half when the caller has sent the second."""
+        """The workspace receives the first half before the client has sent the second."""
         body = form(file(b"x" * 500_000))
         first, seen = len(body) // 2, threading.Event()
 
@@ -138,7 +143,7 @@ class UpstreamTests(LiveCase):
             self.assertEqual(connection.response("POST").status, 200)
 
     def test_early_answers(self) -> None:
-        """An answer that comes while the body is sent is lost, or waits for the whole body."""
+        """A response that comes while the body is sent is relayed at once."""
         refused = "workspace refused the platform's credentials"
         for status, body, told in (
             (413, b'{"error": "too large"}', (413, "too large")),
@@ -178,7 +183,10 @@ class UpstreamTests(LiveCase):
         self.assertLess(time.monotonic() - began, 2.5 + SLACK)
 
     def test_disappears(self) -> None:
-        """A workspace that goes away in the middle is not told of, or the upload is sent again."""
+        """
+        A workspace that disconnects before the end of the body is 502, and the upload is not sent
+        again.
+        """
         for after in (0, 1, 300_000):
             for reset in (False, True):
 
@@ -197,7 +205,7 @@ class UpstreamTests(LiveCase):
                 self.assertEqual(self.scripted.connections, 1)
 
     def test_disappears_behind_the_last_byte(self) -> None:
-        """An upload is sent twice, because its answer was lost."""
+        """An upload whose response gets lost is 502, and is not sent again."""
         body = form(file(b"x"))
 
         def script(peer: ServerConnection) -> None:
@@ -210,7 +218,7 @@ class UpstreamTests(LiveCase):
         self.assertEqual(self.scripted.connections, 1)
 
     def test_nobody_there(self) -> None:
-        """A body is asked for that nobody can take."""
+        """If no workspace listens, the response is 502 at once, without a 100."""
         way = self.way(lambda peer: None)
         self.scripted.close()
         for more in ({}, {"Expect": "100-continue"}):
@@ -220,7 +228,7 @@ class UpstreamTests(LiveCase):
                 self.assertEqual(first, b"HTTP/1.1 502")
 
     def test_answers_badly(self) -> None:
-        """What is no answer is relayed."""
+        """A malformed response is not relayed: 502."""
         body = form(file(b"x"))
         for said in (
             b"garbage\r\n\r\n",
@@ -238,11 +246,11 @@ class UpstreamTests(LiveCase):
             self.assert_told(self.way(script).send(body), 502, "workspace answered badly")
 
     def test_times(self) -> None:
-        """A workspace that is late is waited for without end, or one that is slow is cut off."""
+        """A workspace that is late is aborted after a timeout; one that is slow is not."""
         at_once([self.stalls, self.never_answers, self.takes_long_to_answer, self.slow])
 
     def stalls(self) -> None:
-        """A workspace that takes nothing more is waited for without end."""
+        """A workspace that stops reading is aborted after the idle timeout."""
         hung: list[float] = []
 
         def script(peer: ServerConnection) -> None:
@@ -266,7 +274,10 @@ class UpstreamTests(LiveCase):
         self.assertLess(hung[0], 1.0)
 
     def never_answers(self) -> None:
-        """A workspace that has everything and says nothing is waited for without end."""
+        """
+        A workspace that has the whole body and does not respond is aborted after the timeout for
+        headers.
+        """
 
         def script(peer: ServerConnection) -> None:
             asked = peer.request()
@@ -281,7 +292,7 @@ class UpstreamTests(LiveCase):
         self.assertTrue(1.9 < time.monotonic() - began < 4)
 
     def takes_long_to_answer(self) -> None:
-        """A workspace that has everything, and whose disk is slow, is cut off."""
+        """A workspace that has the whole body, and whose disk is slow, has time to respond."""
 
         def script(peer: ServerConnection) -> None:
             asked = peer.request()
@@ -293,7 +304,7 @@ class UpstreamTests(LiveCase):
         self.assertEqual(self.way(script).send(form(file(b"x" * 2_000_000))).status, 200)
 
     def slow(self) -> None:
-        """A workspace that takes little by little is cut off before it can answer."""
+        """A workspace that reads slowly, but steadily, is not aborted."""
         body = form(file(b"x" * 1_300_000))
 
         def script(peer: ServerConnection) -> None:
@@ -312,7 +323,10 @@ class UpstreamTests(LiveCase):
             self.assertEqual(answer.status, 200, answer.body)
 
     def test_leaves(self) -> None:
-        """A sender that leaves, in the middle or behind the end, keeps the workspace waiting."""
+        """
+        If the client disconnects, during the body or after it, the connection to the workspace is
+        closed.
+        """
         body = form(file(b"x" * 6_000_000))
         for sent in (0, 1, len(body) // 2, len(body)):
             hung: list[float] = []
@@ -337,7 +351,7 @@ class UpstreamTests(LiveCase):
         hung.append(peer.hang())
 
     def test_back_pressure(self) -> None:
-        """What a slow workspace does not take is kept in memory."""
+        """The platform does not keep in memory what a slow workspace does not read."""
         passed = [0]
         over = threading.Event()
 
@@ -361,7 +375,7 @@ class UpstreamTests(LiveCase):
                     while sent < 50 * MIB:
                         sent += sock.send(piece)
                 time.sleep(0.005)
-                if time.monotonic() - began > 0.5:  # else too much moves while we look
+                if time.monotonic() - began > 0.5:  # before that too much is in motion to measure
                     on_the_way = queued(int(self.scripted.url.rpartition(":")[2]))
                     held = max(held, consumed(connection, sent) - passed[0] - on_the_way)
             grown = most_memory(self.pair.platform) - before
@@ -373,7 +387,7 @@ class UpstreamTests(LiveCase):
 
 
 def take_all(peer: ServerConnection, octets: int) -> bool:
-    """:return: whether so many octets came."""
+    """:return: whether so many bytes arrived."""
     while octets:
         count = take(peer, octets)
         if not count:

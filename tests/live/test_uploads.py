@@ -45,17 +45,17 @@ from tests.live.upload_client import (
     ways,
 )
 
-#: A uri, by reference/uploads, "Response".
+#: A URI, by reference/uploads, "Response".
 URI = re.compile(
     r"workspace:/workspace/\.molecule/chat-uploads/([0-9a-f]{32}-[A-Za-z0-9._-]{1,100})"
 )
 
 
 class StoreTests(UploadCase):
-    """What is stored, and what is told of it."""
+    """What is stored, and the response."""
 
     def test_answer(self) -> None:
-        """A client in the field does not understand the answer."""
+        """The response has the form that clients in the field understand."""
         content = b"hello, world\n"
         for way in self.ways():
             answer = way.send(form(file(content, "my notes.txt", "Content-Type: text/plain")))
@@ -78,7 +78,7 @@ class StoreTests(UploadCase):
         self.assertEqual(self.in_the_making(), {})
 
     def test_downloaded_again(self) -> None:
-        """What was stored is not what the address in the answer leads to."""
+        """The URI in the response leads to the content that was stored."""
         content = random.Random(1).randbytes(300 * KIB)
         for way in self.ways():
             (entry,) = way.send(form(file(content))).json["files"]
@@ -86,7 +86,7 @@ class StoreTests(UploadCase):
                 self.assertEqual(answer.body, content)
 
     def test_several_files(self) -> None:
-        """Files of one request are mixed up, or fields are taken for files."""
+        """The files of a request are stored in their order, and other fields are ignored."""
         contents = [b"one", b"", b"\r\n" + DELIMITER[:-1], b"three" * 50_000]
         parts = [file(content, f"{n}.txt") for n, content in enumerate(contents)]
         parts.insert(1, part('name="note"') + b"a text field")
@@ -101,13 +101,13 @@ class StoreTests(UploadCase):
             self.assertEqual(self.names(), sorted([*before, *stored]))
 
     def test_64_files(self) -> None:
-        """The limit is lower than it is said to be."""
+        """The limit of files per request is as large as documented."""
         contents = [b"%d" % n for n in range(64)]
         for way in self.ways():
             self.assert_stored(way.send(form(*map(file, contents))), contents)
 
     def test_names(self) -> None:
-        """A file name of some kind fails on one of the hops, or leads elsewhere."""
+        """A file name of any kind is accepted by both roles, made safe, and leads nowhere else."""
         beside = sorted({*os.listdir(self.pair.at("workspace")), ".molecule"})
         for given, name in (
             ("日本.txt", "__.txt"),
@@ -125,7 +125,7 @@ class StoreTests(UploadCase):
         self.assertEqual(sorted(os.listdir(self.pair.at("workspace"))), beside)
 
     def test_segments(self) -> None:
-        """Bytes are lost where segments or chunks end."""
+        """No bytes are lost where segments or chunks end."""
         content = b"".join(b"\r\n" + DELIMITER[:n] for n in range(1, len(DELIMITER))) + b"\r"
         body = b"preamble" + form(file(content), file(b"")) + b"epilogue"
         for way in self.ways():
@@ -139,14 +139,16 @@ class StoreTests(UploadCase):
                         self.assert_stored(connection.response("POST"), [content, b""])
 
     def test_large(self) -> None:
-        """Content is changed on its way."""
+        """A large content is stored unchanged."""
         content = random.Random(2).randbytes(7 * MIB + 13)
         for way in self.ways():
             for body, length in ((form(file(content)), -1), (in_chunks(form(file(content))), None)):
                 self.assert_stored(way.send(body, length=length), [content])
 
     def test_media_types(self) -> None:
-        """A type that nobody gave is a guess of this machine."""
+        """
+        If the client gives no media type, it is derived from the name, alike on every machine.
+        """
         for way in self.ways():
             answer = way.send(form(file(b"", "a.pdf"), file(b"", "a.xyz"), file(b"", "a.tar.gz")))
             self.assertEqual(
@@ -155,7 +157,7 @@ class StoreTests(UploadCase):
             )
 
     def test_limits(self) -> None:
-        """A client asks what it may send, and is told something else."""
+        """``/uploads/limits`` shows the default limits."""
         self.assertEqual(
             fetch(self.pair.platform.url, "/uploads/limits").json,
             {
@@ -167,7 +169,7 @@ class StoreTests(UploadCase):
         )
 
     def test_log(self) -> None:
-        """The log does not tell of an upload, or tells too much."""
+        """Both logs have a line for an upload, without the file's name."""
         name = canary()
         marks = [role.mark() for role in (self.pair.platform, self.pair.workspace)]
         body = form(file(b"x", name))
@@ -180,10 +182,10 @@ class StoreTests(UploadCase):
         for role in (self.pair.platform, self.pair.workspace):
             self.assertNotIn(name, role.log)
 
-    # -- how it comes in
+    # -- how the body arrives
 
     def test_continue(self) -> None:
-        """A sender that waits to be asked waits for ever, or is asked twice."""
+        """A client that waits for a 100 receives exactly one."""
         for way in self.ways():
             for length in (len(form(file(b"x"))), None):
                 with way.connect() as connection:
@@ -195,13 +197,13 @@ class StoreTests(UploadCase):
                     self.assert_stored(connection.response("POST"), [b"x"])
 
     def test_continue_without_waiting(self) -> None:
-        """A sender that says that it waits, and does not, is left waiting."""
+        """A client that expects a 100 and does not wait for it is served."""
         body = form(file(b"x"))
         for way in self.ways():
             self.assert_stored(way.send(body, {"Expect": "100-continue"}), [b"x"])
 
     def test_curl(self) -> None:
-        """The client that most people use fails."""
+        """curl, the client that most people use, can upload."""
         curl = shutil.which("curl")
         if curl is None:
             raise SkipTest("there is no curl")
@@ -235,7 +237,7 @@ class StoreTests(UploadCase):
                     self.assertEqual(self.content(entry["uri"].rpartition("/")[2]), content)
 
     def test_one_connection(self) -> None:
-        """What follows an upload on its connection is lost, or taken for its body."""
+        """Several uploads on one connection are kept apart."""
         body = form(file(b"x" * 100_000)) + b"epilogue"
         for way in self.ways():
             with way.connect() as connection:
@@ -245,7 +247,7 @@ class StoreTests(UploadCase):
                     self.assert_stored(connection.response("POST"), [b"x" * 100_000])
 
     def test_pipelined(self) -> None:
-        """Requests that were sent behind an upload are not answered, or in another order."""
+        """Pipelined requests after an upload are served, in their order."""
         body = form(file(b"x" * 70_000))
         for way in self.ways():
             with way.connect() as connection:
@@ -269,7 +271,7 @@ class StoreTests(UploadCase):
                 self.assertEqual(answers[4].json["status"], "ok")
 
     def test_first_half(self) -> None:
-        """The first bytes wait for the last."""
+        """The workspace writes the first half before the second is sent."""
         body = form(file(b"x" * (600 * KIB)))
         for way in self.ways():
             with way.connect() as connection:
@@ -284,7 +286,7 @@ class StoreTests(UploadCase):
         return sum(self.in_the_making().values()) >= octets
 
     def test_a_byte_at_a_time(self) -> None:
-        """Small segments are collected until there are enough of them."""
+        """Small segments are written at once rather than collected."""
         for way in self.ways():
             with way.connect() as connection:
                 way.begin(connection, None)
@@ -297,14 +299,14 @@ class StoreTests(UploadCase):
 
 
 class PaceTests(UploadCase):
-    """How fast an upload comes in; a second without progress is too long."""
+    """How fast an upload arrives; a second without progress is a timeout."""
 
     @classmethod
     def make_pair(cls) -> Pair:
         return Pair(both=["--idle-timeout=1", "--header-timeout=2"])
 
     def test_slow(self) -> None:
-        """A sender that takes its time, though it sends, is cut off."""
+        """A client that sends slowly, but steadily, is not aborted."""
         body = form(file(b"x" * 18_000))
 
         def send(way: Way) -> None:
@@ -319,7 +321,7 @@ class PaceTests(UploadCase):
         at_once([partial(send, way) for way in self.ways()])
 
     def test_silent(self) -> None:
-        """A sender that has gone without a word is waited for, or its part is kept."""
+        """A client that stops sending receives 408, and nothing of its upload is kept."""
         body = form(file(b"x" * 25_000))
 
         def send(way: Way, sent: int) -> None:
@@ -336,7 +338,10 @@ class PaceTests(UploadCase):
         self.assert_nothing_is_left(before)
 
     def test_leaves(self) -> None:
-        """A sender that leaves in the middle leaves a part of a file, or a descriptor."""
+        """
+        A client that disconnects during its upload leaves neither a part of a file nor a
+        descriptor.
+        """
         rng = random.Random(4)
         body = form(file(b"x" * (400 * KIB)), file(b"y" * (400 * KIB)))
         before = self.names()
@@ -354,7 +359,10 @@ class PaceTests(UploadCase):
         self.pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left")
 
     def test_leaves_before_the_answer(self) -> None:
-        """A sender that leaves behind its last byte leaves a descriptor, or a part of a request."""
+        """
+        A client that disconnects right after its last byte leaves no descriptor, and all files of
+        its request or none.
+        """
         body = form(*[file(b"x" * (300 * KIB))] * 3)
         before = self.names()
         for way in self.ways():
@@ -369,12 +377,12 @@ class PaceTests(UploadCase):
 
 
 class DrainTests(SynchronousTestCase):
-    """Both roles are told to stop while something is being sent."""
+    """Both roles are stopped during an upload."""
 
     BODY = form(file(b"x" * (2 * MIB)))
 
     def begin(self, pair: Pair, way: Way) -> Connection:
-        """Have the roles told to stop when half of the body is there."""
+        """Stop the roles when half of the body has arrived."""
         connection = way.connect()
         self.addCleanup(connection.close)
         way.begin(connection, len(self.BODY))
@@ -388,14 +396,14 @@ class DrainTests(SynchronousTestCase):
         return sum(in_the_making(pair).values()) >= MIB - KIB
 
     def end(self, pair: Pair) -> list[int]:
-        """:return: how large what was stored is, once both have ended well."""
+        """:return: the sizes of the stored files, once both roles have exited with 0."""
         self.assertEqual((pair.platform.wait(), pair.workspace.wait()), (0, 0))
         pair.check_logs()
         paths = [os.path.join(directory_of(pair), n) for n in os.listdir(directory_of(pair))]
         return [os.stat(path).st_size for path in paths]
 
     def test_drain(self) -> None:
-        """What is being sent is cut, or a role does not stop."""
+        """An upload that runs is finished; idle connections are closed, and new ones refused."""
         for n in (0, 1):
             pair = Pair()
             self.addCleanup(pair.discard)
@@ -411,20 +419,22 @@ class DrainTests(SynchronousTestCase):
             self.assertEqual(self.end(pair), [2 * MIB])
 
     def test_drain_is_over(self) -> None:
-        """A sender that does not finish keeps a role from stopping, or leaves a part."""
+        """
+        A client that does not finish in time is aborted; both roles exit, and nothing is stored.
+        """
         pair = Pair(both=["--drain-timeout=0.3"])
         self.addCleanup(pair.discard)
         connection = self.begin(pair, ways(pair)[1])
         with contextlib.suppress(Incomplete):
-            # The workspace may be the first of the two to cut.
+            # The workspace may be the first of the two to close the connection.
             self.assertEqual(connection.response("POST").status, 502)
         self.assertEqual(self.end(pair), [])
 
 
 class MemoryTests(UploadCase):
-    """What an upload costs, whatever its size."""
+    """The memory that an upload takes, whatever its size."""
 
-    #: Octets by which either process may grow.
+    #: Bytes by which either process may grow.
     GROWTH = 48 * MIB
 
     @classmethod
@@ -433,11 +443,11 @@ class MemoryTests(UploadCase):
         return Pair(both=[f"--max-file-bytes={limit}", f"--max-request-bytes={limit}"])
 
     def test_memory(self) -> None:
-        """A part, a file or a body is kept in memory."""
+        """No whole part, file or body is kept in memory."""
         self.grow(2, 256 * MIB)
 
     def test_memory_soak(self) -> None:
-        """The same, with what issue 3 names."""
+        """As `test_memory`, with the sizes that issue 3 names."""
         if not SOAK:
             raise SkipTest("CHATFILES_SOAK=1 sends 8 GiB")
         self.grow(4, 2048 * MIB)
@@ -481,7 +491,7 @@ class MemoryTests(UploadCase):
         yield END
 
 
-#: Makes a role note the longest time for which its reactor did not look at its sockets.
+#: Makes a role note the longest time for which its reactor did not poll its sockets.
 _WATCHED = """
 import os, sys, time
 from twisted.internet.epollreactor import EPollReactor
@@ -519,7 +529,7 @@ EPollReactor.__init__ = init
 
 
 class ReactorTests(SynchronousTestCase):
-    """Whom an upload keeps waiting."""
+    """The time for which an upload occupies the reactor."""
 
     def setUp(self) -> None:
         if not SOAK:
@@ -537,7 +547,7 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(self.way.send(form(file(b"x" * MIB))).status, 200)
 
     def test_gaps(self) -> None:
-        """A reactor looks after nothing else for more than 100 ms (issue 3)."""
+        """An upload never occupies a reactor for more than 100 ms (issue 3)."""
         hostile = part('name="a"') + b"x"
         os.makedirs(self.gaps)
         for what, body, status in (

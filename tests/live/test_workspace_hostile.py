@@ -1,6 +1,6 @@
 """
-A workspace directory whose owner means harm (reference/paths, "What is found"): what lies there is
-laid out to make the role serve something else, hang, or wake somebody.
+A workspace directory whose owner is malicious (reference/paths, "What is found"): its contents are
+laid out to make the role serve another file, hang, or wake a process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOBODY = 65534
 #: Requests during one race.
 ROUNDS = 500
 
-# Exchanges what two names stand for (RENAME_EXCHANGE), so often, or until it is told to stop.
+# Exchanges what two names stand for (RENAME_EXCHANGE), so often, or until its standard input ends.
 SWAPPER = """
 import ctypes, os, sys, threading
 from tests.support.patience import PATIENCE
@@ -45,7 +45,7 @@ print(count)
 
 
 class HostileTests(LiveCase):
-    """Every kind of thing that is no regular file, at the end of a path and on the way."""
+    """Every kind of thing that is not a regular file, at the end of a path and on the way."""
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:
@@ -62,14 +62,14 @@ class HostileTests(LiveCase):
         return name
 
     def irregular(self, *paths: str) -> None:
-        """Each is refused, by both ways to it, and nothing of it is told."""
+        """Each path is refused, directly and through the platform, without any of its content."""
         for path in paths:
             for name, answer in self.pair.file(path).items():
                 self.assertNotIn(SECRET, answer.body, (name, path))
                 self.assert_error(answer, 400, IRREGULAR, (name, path))
 
     def test_symlinks_at_the_end(self) -> None:
-        """A symlink is refused wherever it leads, so also to a file that could be had directly."""
+        """A symlink is refused wherever it leads, even to a file that can be read directly."""
         base = self.pair.base
         targets: tuple[str | bytes, ...] = (
             "a.txt",
@@ -136,7 +136,7 @@ class HostileTests(LiveCase):
         self.irregular("/workspace/sub/inner/a.txt", "/workspace/sub/inner/inner/a.txt")
 
     def test_loops(self) -> None:
-        """Symlinks that lead to each other end nowhere, quickly."""
+        """Symlinks in a loop are refused, quickly."""
         self.link("self", "self")
         self.link("loop-a", "loop-b")
         self.link("loop-b", "loop-a")
@@ -144,26 +144,26 @@ class HostileTests(LiveCase):
         self.irregular("/workspace/self/x", "/workspace/loop-a/x", "/workspace/loop-a/x/y")
 
     def test_slash_behind_a_link(self) -> None:
-        """A slash behind it does not open what it leads to: that is bad form."""
+        """A slash after a symlink does not open its target: the path is invalid."""
         self.link("slashed", "../outside")
         for answer in self.pair.get("path=/workspace/slashed/").values():
             self.assert_error(answer, 400, "invalid path")
 
     def test_root_within_another(self) -> None:
-        """A link from one root into another reaches nothing, in either direction."""
+        """A symlink from one root into another is refused, in either direction."""
         self.link("to-configs", "../configs/agent.yaml")
         self.pair.write("configs/agent.yaml", b"a: 1\n")
         os.symlink("../workspace/a.txt", self.pair.at("plugins", "to-workspace"))
         self.irregular("/workspace/to-configs", "/plugins/to-workspace")
 
     def test_hard_link_outside(self) -> None:
-        """A hard link is a name of its file like any other; only credentials are told apart."""
+        """A hard link is served like any other file; only those to credentials are not."""
         os.link(self.pair.write("outside/plain.txt", b"plain"), self.pair.at("workspace", "hard"))
         for answer in self.pair.file("/workspace/hard").values():
             self.assertEqual((answer.status, answer.body), (200, b"plain"))
 
     def test_fifo(self) -> None:
-        """A FIFO is refused at once, and who waits to write to it is not woken."""
+        """A FIFO is refused at once, and a process that waits to write to it is not woken."""
         fifo = self.pair.at("workspace", "fifo")
         os.mkfifo(fifo)
         woken = threading.Event()
@@ -174,7 +174,7 @@ class HostileTests(LiveCase):
             os.close(fd)
 
         writer = threading.Thread(target=write, daemon=True)
-        self.irregular("/workspace/fifo")  # nobody at the other end
+        self.irregular("/workspace/fifo")  # no process at the other end
         writer.start()
         for _ in range(20):
             self.irregular("/workspace/fifo")
@@ -187,7 +187,7 @@ class HostileTests(LiveCase):
             self.assert_error(answer, 404, MISSING, "below a FIFO")
 
     def test_socket(self) -> None:
-        """A socket is refused, whether or not somebody listens."""
+        """A socket is refused, whether or not a process listens."""
         listener = socket.socket(socket.AF_UNIX)
         self.addCleanup(listener.close)
         here = os.open(self.pair.at("workspace"), os.O_RDONLY)
@@ -218,7 +218,7 @@ class HostileTests(LiveCase):
             raise SkipTest(f"devices cannot be made here: {error}") from error
 
     def test_many_at_once(self) -> None:
-        """Refusing such things holds up nobody: a file is served meanwhile."""
+        """Refused requests for such things do not delay other requests."""
         os.mkfifo(self.pair.at("workspace", "held-up"))
         target = "/internal/file/read?path=/workspace/held-up"
         waiting = [self.connect(self.pair.workspace) for _ in range(64)]
@@ -230,7 +230,7 @@ class HostileTests(LiveCase):
             self.assert_error(connection.response(), 400, IRREGULAR)
 
     def test_root_gone(self) -> None:
-        """That a root's directory is gone is the operator's affair, not a missing file."""
+        """A missing root directory is an error of the server (500), not a missing file."""
         away = self.pair.at("plugins.away")
         os.rename(self.pair.at("plugins"), away)
         try:
@@ -248,7 +248,7 @@ class HostileTests(LiveCase):
 
 
 class UnprivilegedTests(LiveCase):
-    """A workspace that may not read everything."""
+    """A workspace whose process may not read everything."""
 
     @classmethod
     def make_pair(cls) -> Pair:
@@ -266,7 +266,7 @@ class UnprivilegedTests(LiveCase):
         return pair
 
     def test_no_permission(self) -> None:
-        """What the role may not read is 403, also when a directory on the way is closed."""
+        """A file that the role may not read is 403, also if a directory on the way is closed."""
         for path in (
             "none",
             "write-only",
@@ -278,7 +278,9 @@ class UnprivilegedTests(LiveCase):
                 self.assert_error(answer, 403, "permission denied", (name, path))
 
     def test_others(self) -> None:
-        """What is no regular file is told so, readable or not; the rest is served."""
+        """
+        What is not a regular file is reported as such, readable or not; readable files are served.
+        """
         for path in ("fifo", "directory"):
             for name, answer in self.pair.file(f"/workspace/{path}").items():
                 self.assert_error(answer, 400, IRREGULAR, (name, path))
@@ -286,7 +288,7 @@ class UnprivilegedTests(LiveCase):
             self.assertEqual((answer.status, answer.body), (200, b"readable"))
 
     def test_unreadable_secret(self) -> None:
-        """A secret that the role may not read opens nothing, not even to an empty credential."""
+        """A secret that the role may not read opens nothing, not even for an empty credential."""
         path = self.pair.secret_file
         os.chmod(path, 0)
         self.addCleanup(os.chmod, path, 0o600)
@@ -300,7 +302,7 @@ class UnprivilegedTests(LiveCase):
 
 
 class RaceTests(LiveCase):
-    """Between a check and its use there is no time in which to change what a path names."""
+    """There is no time between a check and its use in which to change what a path names."""
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:
@@ -309,7 +311,7 @@ class RaceTests(LiveCase):
 
     @contextlib.contextmanager
     def swapping(self, one: str, other: str) -> Iterator[subprocess.Popen[str]]:
-        """While this lasts, each of the two names stands for what the other did before."""
+        """A context in which another process exchanges the two names all the time."""
         names = [self.pair.at("workspace", name) for name in (one, other)]
         process = subprocess.Popen(
             [sys.executable, "-c", SWAPPER, "100000" if SOAK else "0", *names],
@@ -325,7 +327,7 @@ class RaceTests(LiveCase):
         self.assertGreater(int(counted), 1000, "too few swaps to prove anything")
 
     def race(self, name: str, other: str, below: str = "") -> set[int]:
-        """:return: the statuses with which the path was answered, never with the secret."""
+        """:return: the statuses of the responses for the path, none of which has the secret."""
         target = "/internal/file/read?path=" + quoted(f"/workspace/{name}{below}")
         seen: set[int] = set()
         with (
@@ -341,7 +343,7 @@ class RaceTests(LiveCase):
         return seen
 
     def check(self, answer: Response) -> None:
-        """It is the file inside, or a refusal."""
+        """The response is the file inside, or a refusal."""
         self.assertNotIn(SECRET, answer.body)
         self.assertNotIn(self.pair.secret.encode(), answer.body)
         if answer.status == 200:
@@ -367,7 +369,10 @@ class RaceTests(LiveCase):
         self.assertEqual(self.race("hard", "hard-secret"), {200, 404}, "no race took place")
 
     def test_file_and_fifo(self) -> None:
-        """A file that turns into a FIFO and back: nobody waits for its writer."""
+        """
+        A file that turns into a FIFO and back: the role does not wait for a process that writes to
+        it.
+        """
         os.mkfifo(self.pair.at("workspace", "pipe"))
         self.pair.write("workspace/turning", b"inside")
         self.assertEqual(self.race("turning", "pipe"), {200, 400}, "no race took place")

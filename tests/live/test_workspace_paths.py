@@ -1,8 +1,8 @@
 """
 reference/paths, "What is found" on running roles: which paths a query names, and what is at them.
 
-Every case is asked of the workspace itself and through the platform: each role judges for itself,
-and both have to come to the same verdict.
+Every request is sent to the workspace directly and through the platform: each role checks for
+itself, and both have to come to the same result.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ NAMES: tuple[bytes, ...] = (
     b"\xff" * 255,
 )
 
-# query → the error of 400.  {W} is escaped or not as it stands.
+# query → the error of 400. {W} is escaped or not as it stands.
 BAD_FORM: tuple[tuple[bytes, str], ...] = (
     (b"", REQUIRED),
     (b"path=", REQUIRED),
@@ -165,14 +165,14 @@ BAD_FORM: tuple[tuple[bytes, str], ...] = (
     (b"path=/workspace/" + b"n" * 256, INVALID),
     (b"path=/workspace/" + b"n" * 256 + b"/a.txt", INVALID),
     (b"path=/workspace/sub/" + b"%C3%A9" * 128, INVALID),
-    (b"path=/workspace" + b"/abc" * 1021 + b"/zz", INVALID),  # 4097 octets
+    (b"path=/workspace" + b"/abc" * 1021 + b"/zz", INVALID),  # 4097 bytes
     (b"path=/workspace" + b"/%ff%ff" * 1400, INVALID),
     (b"path=/configs/..", INVALID),
     (b"path=/home//x", INVALID),
     (b"path=/plugins/p/./plugin.py", INVALID),
 )
 
-# query → what is served: different ways to say the same.
+# query → the same file, written in different ways.
 SAME_FILE: tuple[bytes, ...] = (
     b"path=/workspace/a.txt",
     b"path=%2Fworkspace%2Fa.txt",
@@ -189,7 +189,7 @@ SAME_FILE: tuple[bytes, ...] = (
     b"path=/workspace/a.txt&token=none&secret=none",
 )
 
-# Well-formed, but the name of nothing: what a lenient reader would have taken for a file.
+# Well-formed, but the name of nothing: a lenient parser takes these for a file.
 NOTHING: tuple[bytes, ...] = (
     b"path=/workspace/missing",
     b"path=/workspace/missing/x",
@@ -228,8 +228,8 @@ NOTHING: tuple[bytes, ...] = (
     b"path=/workspace/<script>alert(1)</script>",
     b"path=/workspace/" + quoted(unicodedata.normalize("NFD", "nfc-é.txt").encode()).encode(),
     b"path=/workspace/" + b"m" * 255,
-    b"path=/workspace" + b"/%61%62%63" * 1021,  # 4094 octets, 9189 as it is written
-    b"path=/workspace" + b"/abc" * 1021 + b"/z",  # 4096 octets
+    b"path=/workspace" + b"/%61%62%63" * 1021,  # 4094 bytes, 9189 as it is written
+    b"path=/workspace" + b"/abc" * 1021 + b"/z",  # 4096 bytes
 )
 
 DENIED: tuple[str, ...] = (
@@ -281,13 +281,13 @@ class PathTests(LiveCase):
         os.mkdir(pair.at("home", "v", ".ssh"))
 
     def serves(self, answers: dict[str, Response], content: bytes, about: object) -> None:
-        """Both answers are the file, whole."""
+        """Both responses are the file, whole."""
         for name, answer in answers.items():
             self.assertEqual((answer.status, answer.body), (200, content), (name, about))
             self.assertEqual(answer["content-length"], str(len(content)))
 
     def refuses(self, answers: dict[str, Response], status: int, text: str, about: object) -> None:
-        """Both answers are this error."""
+        """Both responses are this error."""
         for name, answer in answers.items():
             self.assert_error(answer, status, text, (name, about))
 
@@ -305,7 +305,7 @@ class PathTests(LiveCase):
 
     def check_disposition(self, value: str, name: bytes) -> None:
         """
-        The two forms of the name say what reference/downloads, "Headers" says, in printable ASCII.
+        The two forms of the name are those of reference/downloads, "Headers", in printable ASCII.
         """
         self.assertTrue(value.startswith('attachment; filename="'), value)
         plain, _, extended = value.removeprefix('attachment; filename="').rpartition(
@@ -319,13 +319,13 @@ class PathTests(LiveCase):
             self.assertEqual(re.sub(r"\\(.)", r"\1", plain), text)
 
     def test_names_unescaped(self) -> None:
-        """What curl sends of a name that was typed, unescaped, is taken as it stands."""
+        """A name that curl sends as it was typed, unescaped, is taken literally."""
         for name in (b"a..b.txt", "日本語.txt".encode(), b"latin-\xe9.txt", b"quo\"te'd.txt", b"*"):
             self.serves(self.pair.get(b"path=/workspace/" + name), b"<" + name + b">", name)
         self.serves(self.pair.get("path=/workspace/sp+ace.txt"), b"<sp ace.txt>", "a plus")
 
     def test_same_file(self) -> None:
-        """Escapes, other parameters and empty fields change nothing."""
+        """Escapes, other parameters and empty parameters change nothing."""
         for query in SAME_FILE:
             self.serves(self.pair.get(query), b"<a.txt>", query)
 
@@ -345,7 +345,7 @@ class PathTests(LiveCase):
             self.refuses(self.pair.get(query), 400, text, query[:80])
 
     def test_bad_form_is_the_platforms_own_verdict(self) -> None:
-        """The platform refuses before it asks the workspace anything."""
+        """The platform refuses an invalid path without a request to the workspace."""
         mark = self.pair.workspace.mark()
         for number, (query, text) in enumerate(BAD_FORM[::7]):
             fields = {**self.pair.bearer, "X-Request-Id": f"form-{number}"}
@@ -356,7 +356,7 @@ class PathTests(LiveCase):
         self.assertNotRegex(self.pair.workspace.log, r"\bform-[0-9]")
 
     def test_nothing_there(self) -> None:
-        """What is decoded once, and not tidied up, is the name of nothing: 404."""
+        """A path is decoded once, and not normalized: what then names nothing is 404."""
         for query in NOTHING:
             answers = self.pair.get(query)
             self.refuses(answers, 404, MISSING, query[:80])
@@ -364,7 +364,7 @@ class PathTests(LiveCase):
                 self.assertNotIn(b"<script", answer.body)
 
     def test_longest(self) -> None:
-        """A path of 4096 octets in segments of 255 is served; with one more it is refused."""
+        """A path of 4096 bytes in segments of 255 is served; with one more it is refused."""
         room = 4096 - len(b"/workspace")
         segments = [b"\xfe" * 255] * 15
         segments.append(b"f" * (room - sum(len(segment) + 1 for segment in segments) - 1))
@@ -388,7 +388,7 @@ class PathTests(LiveCase):
             self.refuses(self.pair.file(path), 400, IRREGULAR, path)
 
     def test_denied(self) -> None:
-        """What is on the deny list is like a missing file, to the octet; the rest is served."""
+        """A denied path has exactly the response of a missing file; the rest is served."""
         missing = self.pair.file("/configs/missing")
         for path in DENIED:
             answers = self.pair.file(path)
@@ -403,13 +403,13 @@ class PathTests(LiveCase):
             self.serves(self.pair.file(path), b"content of " + path.encode(), path)
 
     def test_invalid_disposition(self) -> None:
-        """Only ``inline`` may be asked for, once."""
+        """``disposition`` has to be ``inline``, once."""
         for value in ("attachment", "", "INLINE", "inline%20", "inline&disposition=inline"):
             answers = self.pair.get(f"path=/workspace/a.txt&disposition={value}")
             self.refuses(answers, 400, "invalid disposition", value)
 
     def test_head(self) -> None:
-        """``HEAD`` says what ``GET`` says, of files and of errors."""
+        """The headers for ``HEAD`` are those for ``GET``, of files and of errors."""
         for query in (
             b"path=/workspace/a.txt",
             b"path=/workspace/sub/b.txt&disposition=inline",
@@ -428,19 +428,19 @@ class PathTests(LiveCase):
 
 
 class CredentialTests(LiveCase):
-    """Who may ask a workspace, and what becomes of its secret."""
+    """Which credentials a workspace accepts, and what happens to its secret."""
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:
         pair.write("workspace/a.txt", b"hello a\n")
 
     def ask(self, fields: dict[str, str] | list[tuple[str, str]], target: str = "") -> Response:
-        """:return: the workspace's answer."""
+        """:return: the workspace's response."""
         default = "/internal/file/read?path=/workspace/a.txt"
         return fetch(self.pair.workspace.url, target or default, fields)
 
     def test_refused(self) -> None:
-        """Nothing but the inbound secret as a bearer opens a workspace."""
+        """Only the inbound secret as a bearer token opens a workspace."""
         secret, token = self.pair.secret, self.pair.token
         refused: tuple[list[tuple[str, str]], ...] = (
             [],
@@ -472,19 +472,22 @@ class CredentialTests(LiveCase):
         self.assert_error(self.ask({}, target), 401, "unauthorized")
 
     def test_accepted(self) -> None:
-        """The scheme's name is not case-sensitive, and further spaces do no harm."""
+        """The scheme's name is not case-sensitive, and further spaces are allowed."""
         for value in ("Bearer {}", "bearer {}", "BEARER {}", "Bearer   {}"):
             answer = self.ask({"Authorization": value.format(self.pair.secret)})
             self.assertEqual((answer.status, answer.body), (200, b"hello a\n"), value)
 
     def test_refused_before_the_path(self) -> None:
-        """Without the secret nothing is told of a path, its form included."""
+        """Without the secret a response says nothing about a path, not even about its form."""
         for query in ("", "path=a.txt", "path=/etc/passwd", "path=/workspace/missing", "path=%00"):
             answer = self.ask({}, f"/internal/file/read?{query}")
             self.assert_error(answer, 401, "unauthorized", query)
 
     def test_secret_file(self) -> None:
-        """The file is read anew when it changes, however that happens; none opens nothing."""
+        """
+        The secret's file is read again when it changes, however that happens; without a secret
+        every credential is refused.
+        """
         path, old = self.pair.secret_file, self.pair.secret
         self.addCleanup(self.pair.keep_secret, old)
 
@@ -512,7 +515,7 @@ class CredentialTests(LiveCase):
         self.assertEqual(answer.status, 200, "replaced by renaming")
 
     def test_ready(self) -> None:
-        """Without a secret nobody can be served, and ``/ready`` says so; ``/health`` lives."""
+        """Without a secret ``/ready`` is 503; ``/health`` is 200."""
         ask = self.pair.workspace.url
         answer = fetch(ask, "/ready")
         self.assertEqual((answer.status, answer.json["role"]), (200, "workspace"))
@@ -523,7 +526,9 @@ class CredentialTests(LiveCase):
         self.assertEqual((answer.status, answer.json), (200, {"status": "ok", "role": "workspace"}))
 
     def test_hard_links(self) -> None:
-        """A credential is not served under another name either, nor one that has been replaced."""
+        """
+        A credential is not served under another name either, nor is one that has been replaced.
+        """
         old = self.pair.secret
         token = self.pair.write("configs/.auth_token", b"an-auth-token")
         link, token_link = (
@@ -584,7 +589,7 @@ class CredentialTests(LiveCase):
                 self.assertEqual(set(answer["allow"].split(", ")), allowed)
 
     def test_request_id(self) -> None:
-        """A good id is kept, on every kind of answer; any other is replaced."""
+        """A valid request id is kept, in every kind of response; any other is replaced."""
         good = ("a", "A-z.0_9", "x" * 64)
         bad = ("", "x" * 65, "a b", "a/b", "a\\b", "<a>", "é", "a,b", "a;b", "a:b")
         with Connection(self.pair.workspace.url) as connection:

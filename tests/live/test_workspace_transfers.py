@@ -1,4 +1,4 @@
-"""reference/downloads, "One version" on a running workspace, asked by itself."""
+"""reference/downloads, "One version" on a running workspace, without a platform."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from tests.live import ranges, transfers
 
 
 class ContentTests(transfers.ContentCases):
-    """What is sent."""
+    """The content that is sent."""
 
     hop = "direct"
 
 
 class RangeTests(ranges.RangeCases):
-    """What is asked."""
+    """Requests for ranges."""
 
     hop = "direct"
 
 
 class PaceTests(transfers.PaceCases):
-    """How it is taken."""
+    """The pace at which a client reads."""
 
     hop = "direct"

@@ -1,5 +1,5 @@
 """
-A platform for tests whose registry is in memory, and which has no way to any workspace.
+A platform for tests, with a registry in memory and without a connection to any workspace.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 class MemoryPlatformCase(SynchronousTestCase):
     """
-    :ivar moment: what time it is.
-    :ivar registry: the one in memory, past the platform's cache.
+    :ivar moment: the current time.
+    :ivar registry: the registry in memory, without the platform's cache.
     """
 
     def setUp(self) -> None:
@@ -61,9 +61,9 @@ class MemoryPlatformCase(SynchronousTestCase):
         self.successResultOf(begun(adding))
 
     def ask(self, request: bytes) -> Received:
-        """:return: the answer, which has to be there at once."""
+        """:return: the response, which must be complete at once."""
         return Caller(platform_tree(self.context)).send(request).answer()
 
     def get(self, target: str, token: str = ADMIN) -> Received:
-        """:return: what the holder of *token* is told."""
+        """:return: the response to the holder of *token*."""
         return self.ask(get(target.encode(), f"Authorization: Bearer {token}".encode()))

@@ -1,5 +1,5 @@
 """
-Heartbeats, and the last use of tokens: noted when they come, written in batches.
+Heartbeats and the last use of tokens: recorded in memory, written in batches.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class MomentsTests(SynchronousTestCase):
         self.answers[-1].callback(None)
 
     def test_at_intervals(self) -> None:
-        """Each moment costs a write, or none is ever written."""
+        """
+        At each interval the latest moment of each id is written; without new moments nothing is
+        written.
+        """
         for seconds in range(100):
             self.moment = START + timedelta(seconds=seconds)
             self.moments.record(FIRST)
@@ -62,8 +65,10 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(len(self.written), 1)
 
     def test_kept(self) -> None:
-        """What the registry cannot take now is lost, or takes the place of something later; or the
-        log is filled with it."""
+        """
+        Moments that cannot be written are kept, and do not replace later ones. An outage is logged
+        once.
+        """
         self.failing = True
         self.moments.record(FIRST)
         self.moments.record(SECOND)
@@ -81,8 +86,10 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(self.written[-1], {FIRST: LATER, SECOND: START})
 
     def test_error_of_ours(self) -> None:
-        """After an error that nobody has thought of, nothing is written ever again; or the log is
-        filled with it."""
+        """
+        After an unexpected error, writing continues at the next interval. The error is logged once
+        until a write succeeds.
+        """
         self.failing, self.error = True, TypeError("x")
         self.moments.record(FIRST)
         for _ in range(3):
@@ -98,7 +105,7 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_noted_meanwhile(self) -> None:
-        """What happens while a batch is written is taken for written."""
+        """A moment recorded while a batch is being written is kept for the next batch."""
         self.moments.record(FIRST)
         self.moments.record(SECOND)
         self.clock.advance(FLUSH_INTERVAL)
@@ -111,8 +118,10 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(self.written[-1], {FIRST: LATER})
 
     def test_in_pieces(self) -> None:
-        """What has piled up during an outage is more than the registry takes at once: it fails
-        again and again."""
+        """
+        A backlog is written in batches of at most `BATCH`, as the registry takes no more at once.
+        Only the batch that failed is written again.
+        """
         ids = [UUID(int=number) for number in range(2 * BATCH + 1)]
         for each in ids:
             self.moments.record(each)
@@ -126,7 +135,9 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(list(self.written[-1]), ids[-1:])
 
     def test_at_the_end(self) -> None:
-        """A restart loses what was noted since the last time."""
+        """
+        Stopping the service writes what has been recorded since the last write, and waits for it.
+        """
         self.moments.record(FIRST)
         stopped = begun(self.moments.stopService())
         self.assertEqual(self.written, [{FIRST: START}])
@@ -136,7 +147,7 @@ class MomentsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_at_the_end_of_what_is_running(self) -> None:
-        """To end while a batch is being written loses it, or breaks."""
+        """Stopping the service waits for a batch that is being written."""
         self.moments.record(FIRST)
         self.clock.advance(FLUSH_INTERVAL)
         stopped = begun(self.moments.stopService())
@@ -164,7 +175,10 @@ class HeartbeatTests(MemoryPlatformCase):
         return self.get(path).json
 
     def test_no_write(self) -> None:
-        """Each heartbeat waits for a write, or for the registry at all."""
+        """
+        A heartbeat does not wait for a write; with a warm cache it does not use the registry at
+        all.
+        """
         for seconds in range(10):
             self.moment = START + timedelta(seconds=seconds)
             answer = self.beat()
@@ -182,7 +196,7 @@ class HeartbeatTests(MemoryPlatformCase):
         self.assertEqual(self.registry.asked, [])
 
     def test_shown_at_once(self) -> None:
-        """An operator sees a workspace that beats as one that does not."""
+        """A heartbeat is shown to operators at once, before it is written."""
         self.beat()
         for _ in range(2):
             row = self.shown()
@@ -193,8 +207,10 @@ class HeartbeatTests(MemoryPlatformCase):
             self.clock.advance(FLUSH_INTERVAL)
 
     def test_shown_of_another_node(self) -> None:
-        """What another node has heard later is hidden by what this one has heard, or by what it
-        remembers."""
+        """
+        A later heartbeat that another node has written takes precedence over the local one and over
+        the cache.
+        """
         self.beat()
         self.successResultOf(self.registry.touch_workspaces({FIRST: LATER}))
         self.assertEqual(self.shown()["last_heartbeat_at"], LATER.isoformat())
@@ -202,7 +218,7 @@ class HeartbeatTests(MemoryPlatformCase):
         self.assertEqual(self.shown()["last_heartbeat_at"], LATER.isoformat())
 
     def test_removed(self) -> None:
-        """A workspace that was removed is told that all is well, or is noted."""
+        """A heartbeat of a removed workspace is refused and not recorded."""
         self.beat()
         self.clock.advance(FLUSH_INTERVAL)
         self.successResultOf(self.registry.remove_workspace(FIRST))
@@ -211,13 +227,18 @@ class HeartbeatTests(MemoryPlatformCase):
         self.assertIsNone(self.heartbeats.latest(FIRST))
 
     def test_unavailable(self) -> None:
-        """An outage reads as an absence: the workspace would register again."""
+        """
+        While the registry is unavailable, a heartbeat gets 503, so that the workspace does not
+        register again.
+        """
         self.beat()
         self.registry.failing = True
         self.assertEqual(self.beat().status, 503)
 
     def test_new_secret(self) -> None:
-        """A workspace is not told of its new secret, or a missing one is not minted."""
+        """
+        A missing secret is generated at the first heartbeat; later heartbeats receive the same one.
+        """
         minted = self.beat(SECOND).json["platform_inbound_secret"]
         self.assertRegex(minted, r"\A[\w-]{43}\Z")
         self.assertEqual(self.beat(SECOND).json["platform_inbound_secret"], minted)

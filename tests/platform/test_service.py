@@ -1,5 +1,5 @@
 """
-A platform as it is put together, with the real reactor: what must not be shared in it.
+A platform that is assembled with the real reactor: resources that must not be shared.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ READ = DownloadRequest(b"GET", b"/workspace/a", None, Headers(), "id")
 
 
 def target(number: int, host: str) -> WorkspaceAddress:
-    """:return: a workspace at a name, where nothing listens."""
+    """:return: a workspace at a host name, where nothing listens."""
     return WorkspaceAddress(UUID(int=number), parse_workspace_url(f"http://{host}:1"), "secret")
 
 
 class LookupTests(TestCase):
-    """Name servers that do not answer."""
+    """Name servers that do not respond."""
 
     async def test_registration_and_dialling(self) -> None:
-        """Whoever registers names that nobody answers for makes all workspaces unreachable."""
+        """
+        Checks of unresponsive host names occupy at most `CHECK_THREADS` threads; registered
+        workspaces stay reachable.
+        """
         self.resolve()
         context = await self.platform()
         names = [f"dead{n}.test" for n in range(2 * LOOKUP_THREADS)]
@@ -51,8 +54,10 @@ class LookupTests(TestCase):
         self.assertEqual(sorted(self.looked_up), sorted([*names[:CHECK_THREADS], "live.test"]))
 
     async def test_names_of_one_workspace(self) -> None:
-        """A workspace that registers one name after the other, each dead once it is dialled,
-        makes all others unreachable."""
+        """
+        The unresponsive host names of one workspace occupy one thread; other workspaces stay
+        reachable.
+        """
         self.resolve()
         context = await self.platform()
         for n in range(2 * LOOKUP_THREADS):
@@ -64,7 +69,7 @@ class LookupTests(TestCase):
         self.assertEqual(sorted(self.looked_up), ["dead0.test", "live.test"])
 
     def resolve(self) -> None:
-        """Let names whose servers are dead wait until the end, and others be loopback."""
+        """Let look-ups of ``dead*`` block until the test ends; resolve other names to loopback."""
         dead = threading.Event()
         self.addCleanup(dead.set)
         self.looked_up: list[str] = []
@@ -78,13 +83,13 @@ class LookupTests(TestCase):
         self.patch(socket, "getaddrinfo", getaddrinfo)
 
     async def reaches(self, context: PlatformContext) -> None:
-        """A workspace that is known by name is looked up, and connected to, in time."""
+        """Assert that a workspace with a host name is looked up, and connected to, in time."""
         with self.assertRaises(UpstreamFailed) as caught:
             await context.gateway.read(target(2, "live.test"), READ)
         self.assertEqual(caught.exception.detail, "the connection was refused")
 
     async def platform(self) -> PlatformContext:
-        """:return: what the routes of a running platform work with."""
+        """:return: the context of the routes of a running platform."""
         contexts: list[PlatformContext] = []
 
         def seen(context: PlatformContext) -> Any:

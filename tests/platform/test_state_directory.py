@@ -40,24 +40,26 @@ class StateCase(SynchronousTestCase):
 
 
 class KnownTokenTests(StateCase):
-    """A token that is there."""
+    """An admin token that exists."""
 
     def test_where_from(self) -> None:
-        """A token would not be found, or made anew at every start."""
+        """
+        The token is the given value, else the content of the file without surrounding whitespace.
+        """
         self.assertIsNone(known_admin_token(self.path, None))
         self.write("admin-token", f" {TOKEN}\n")
         self.assertEqual(known_admin_token(self.path, None), TOKEN)
         self.assertEqual(known_admin_token(self.path, OTHER), OTHER)
 
     def test_wrong(self) -> None:
-        """Somebody could guess it, or nobody present it."""
+        """A token that can be guessed, or that cannot be sent in a header, is refused."""
         for text in ("", "short", "two words in a line", "ümlaut-are-not-ascii"):
             self.write("admin-token", text)
             self.assertRaises(ValueError, known_admin_token, self.path, None)
             self.assertRaises(ValueError, known_admin_token, self.path, text)
 
     def test_link_to_nothing(self) -> None:
-        """A platform would end in a traceback: the file is not there, and cannot be made."""
+        """A link to a missing file is reported as such; a link to a token's file is followed."""
         os.symlink("nowhere", self.path)
         for look in (
             lambda: known_admin_token(self.path, None),
@@ -69,11 +71,11 @@ class KnownTokenTests(StateCase):
         self.assertEqual(known_admin_token(self.path, None), TOKEN)
 
     def test_no_regular_file(self) -> None:
-        """A device would be read for ever."""
+        """A file that is not a regular one is refused, as a device can be read without end."""
         self.assertRaisesRegex(ValueError, "not a regular", known_admin_token, "/dev/null", None)
 
     def test_others_can_read_it(self) -> None:
-        """Nobody would notice that every user of the machine has it."""
+        """A warning is logged if other users can read or write the token's file."""
         for mode, warned in ((0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1), (0o620, 1)):
             self.write("admin-token", TOKEN, mode)
             with capturedLogs() as logged:
@@ -86,20 +88,23 @@ class KnownTokenTests(StateCase):
 
 
 class NewTokenTests(StateCase):
-    """A token that has to be made."""
+    """An admin token that has to be created."""
 
     def new(self, **more: Any) -> str:
         return new_admin_token(self.path, make_secret=lambda: TOKEN, **more)
 
     def test_made(self) -> None:
-        """It would be another one at the next start, or for others to read."""
+        """A new token is written to the file, which only its owner can read."""
         self.assertEqual(self.new(), TOKEN)
         self.assertEqual(known_admin_token(self.path, None), TOKEN)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         self.assertEqual(self.files(), ["admin-token"])
 
     def test_given_away(self) -> None:
-        """Whom ``twistd`` becomes could not read what root has made."""
+        """
+        What root creates is given to the user that ``twistd`` switches to; an existing directory is
+        not.
+        """
         with mock.patch("os.fchown") as fchown, mock.patch("os.chown") as chown:
             self.new(owner=(7, 8))
             make_state_directory(self.directory, (7, 8))
@@ -109,7 +114,7 @@ class NewTokenTests(StateCase):
         chown.assert_called_once_with(self.directory + "/new", 7, 8)
 
     def test_two_at_once(self) -> None:
-        """Of two that start at once, one would have a token that is not in the file."""
+        """Another process that creates the file first wins; its token is returned."""
         link = os.link
 
         def faster(*names: Any, **directories: Any) -> None:
@@ -121,7 +126,7 @@ class NewTokenTests(StateCase):
         self.assertEqual(self.files(), ["admin-token"])
 
     def test_swept_by_another(self) -> None:
-        """One that starts would die of the other's sweep."""
+        """If another process sweeps the temporary file, the token is written again."""
         link = os.link
 
         def swept(*names: Any, **directories: Any) -> None:
@@ -135,11 +140,13 @@ class NewTokenTests(StateCase):
 
 
 class DirectoryTests(StateCase):
-    """Where a state directory may be."""
+    """The location of a state directory."""
 
     def test_judged(self) -> None:
-        """What is in the way would be told as the fault of the token's file, or a directory that is
-        still to be made refused."""
+        """
+        A file in the place of the directory, or of one of its parents, is refused; a directory that
+        does not exist yet is accepted.
+        """
         check_state_directory(self.directory)
         check_state_directory(os.path.join(self.directory, "new", "state"))
         self.write("file", "")
@@ -149,10 +156,10 @@ class DirectoryTests(StateCase):
 
 
 class SweepTests(StateCase):
-    """What a killed process has left."""
+    """Temporary files that a killed process has left."""
 
     def test_sweep(self) -> None:
-        """Tokens that nobody knows of would lie about for ever; or something else be removed."""
+        """Temporary files of the token are removed, and nothing else."""
         left = "admin-token.tmp-0123456789abcdef"
         kept = ["admin-token", "admin-token.tmp", "other.tmp-0123456789abcdef"]
         for name in (left, *kept):
@@ -161,5 +168,5 @@ class SweepTests(StateCase):
         self.assertEqual(self.files(), sorted(kept))
 
     def test_nowhere(self) -> None:
-        """Where nothing can be swept, a platform would not start."""
+        """A missing directory is no error, so that the platform can start."""
         sweep_admin_token(os.path.join(self.directory, "no", "admin-token"))

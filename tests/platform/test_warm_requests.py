@@ -1,5 +1,5 @@
 """
-Both roles in this process, over sockets: what a download asks of the registry.
+Both roles in this process, over sockets: the statements that downloads send to the registry.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ANYWHERE = "tcp:0:interface=127.0.0.1"
 
 
 def parsed(*words: str, **environment: str) -> PlatformSettings | WorkspaceSettings:
-    """:return: what the command line and the environment say."""
+    """:return: the settings of the command line and the environment."""
     options = Options(environment)
     options.parseOptions(list(words))
     return options.settings
@@ -43,15 +43,15 @@ class WarmContract(TestCase):
     Downloads on a warm cache.
 
     :ivar sent: the statements that were sent to the database.
-    :ivar forgotten: grows whenever the platform forgets all that it has remembered.
+    :ivar forgotten: grows whenever the platform's cache is cleared.
     """
 
     def database_url(self) -> str:
-        """:return: of an empty database, whose statements are recorded from now on."""
+        """:return: the URL of an empty database, whose statements are recorded from now on."""
         raise NotImplementedError
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
-        """Do as another program does."""
+        """Run a statement as another program does."""
         raise NotImplementedError
 
     def setUp(self) -> Deferred[None]:  # type: ignore[override]
@@ -66,7 +66,7 @@ class WarmContract(TestCase):
         return Deferred.fromCoroutine(self.start())
 
     def open_registry(self, *given: Any) -> Any:
-        """As the original, noting when its cache forgets everything."""
+        """Call the original, and record when its cache is cleared."""
         registry: Any = open_registry(*given)
         registry.subscribe(lambda changed: None if changed else self.forgotten.append(changed))
         return registry
@@ -97,7 +97,7 @@ class WarmContract(TestCase):
         return Listener(ANYWHERE, serverFromString(REACTOR, ANYWHERE))
 
     async def started(self, service: RoleService) -> str:
-        """:return: where it listens."""
+        """:return: the URL on which it listens."""
         service.startService()
         self.addCleanup(lambda: service.stopService() if service.running else None)
         assert service._starting is not None
@@ -109,7 +109,7 @@ class WarmContract(TestCase):
         return deferToThread(fetch, self.platform, target, fields, **more)
 
     async def enrol(self) -> tuple[str, str]:
-        """:return: the id and the token of a workspace that is there."""
+        """:return: the id and the token of a registered workspace."""
         body = json.dumps({"url": self.workspace}).encode()
         made = (await self.ask("/workspaces", method="POST", body=body)).json
         body = json.dumps({"id": made["id"], "url": self.workspace}).encode()
@@ -121,11 +121,13 @@ class WarmContract(TestCase):
         return made["id"], made["auth_token"]
 
     def asked(self) -> list[str]:
-        """:return: the statements so far, but for those that only look whether others write."""
+        """
+        :return: the statements so far, except those that only check for writes of other programs.
+        """
         return [sql for sql in self.sent if not ("data_version" in sql or "pg_trigger" in sql)]
 
     async def round(self, workspace_id: str, token: str) -> bool:
-        """:return: whether nothing was asked of the database for downloads and heartbeats."""
+        """:return: whether downloads and heartbeats sent no statement to the database."""
         asked = len(self.asked())
         target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/a.txt"
         body = json.dumps({"workspace_id": workspace_id}).encode()
@@ -138,12 +140,12 @@ class WarmContract(TestCase):
 
     async def test_warm(self) -> None:
         """
-        A download asks the database for what is remembered, or writes something; or what it should
-        have written is never written.
+        With a warm cache, downloads and heartbeats send no statement to the database. The last use
+        of the token is written when the service stops.
         """
         workspace_id, token = await self.enrol()
-        # Until the cache has heard of the enrolment; and again if a machine that is very busy could
-        # not prove in time that it would be told of changes.
+        # Until the cache knows the registration; and again if it was cleared because, on a very
+        # busy machine, it could not verify in time that it is notified of changes.
         while not await self.round(workspace_id, token):
             pass
         self.sent.clear()

@@ -89,7 +89,7 @@ class ReplaceTests(AtomicFileCase):
         self.assertEqual(calls, ["file", "rename", "directory"])
 
     def test_relative(self) -> None:
-        """A name without a directory is in the current one."""
+        """A name without a directory is in the current directory."""
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
         replace_file(b"file", b"new")
@@ -97,10 +97,10 @@ class ReplaceTests(AtomicFileCase):
 
 
 class CreateTests(AtomicFileCase):
-    """A file where there is none."""
+    """A file that does not exist yet."""
 
     def test_new(self) -> None:
-        """The file has the content, and a mode that closes it to other users."""
+        """The file has the content and the mode 0600, which excludes other users."""
         self.assertTrue(create_file(self.path, b"new"))
         self.assertEqual(self.content(), b"new")
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
@@ -129,12 +129,12 @@ class CreateTests(AtomicFileCase):
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_no_directory(self) -> None:
-        """A directory that is missing is an error, not a file that another process swept."""
+        """A missing directory is an error; it is not taken for a temporary file that was swept."""
         self.assertRaises(FileNotFoundError, create_file, self.path + b"/no/file", b"new")
 
 
 class SweepTests(AtomicFileCase):
-    """What killed processes have left."""
+    """Temporary files that killed processes have left."""
 
     def test_sweep(self) -> None:
         """Only the file's own temporary files are removed."""
@@ -146,7 +146,7 @@ class SweepTests(AtomicFileCase):
         self.assertEqual(sorted(os.listdir(self.directory)), sorted([*kept, b"file.tmp-directory"]))
 
     def test_what_is_swept(self) -> None:
-        """The temporary file of a write that is going on is one that a sweep removes."""
+        """A sweep removes the temporary file of a write in progress, which then creates no file."""
 
         def swept(*_: Any, **__: Any) -> None:
             sweep_temporary_files(self.path)
@@ -158,7 +158,7 @@ class SweepTests(AtomicFileCase):
 
 
 class WriteTests(SynchronousTestCase):
-    """Writes that the system takes in parts."""
+    """Writes that the kernel accepts in parts."""
 
     def test_parts(self) -> None:
         """Every byte is written once, in order."""

@@ -15,7 +15,7 @@ from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 STRICT = AddressPolicy()
 EVERYTHING = AddressPolicy(parse_networks(["0.0.0.0/0", "::/0"]))
 
-#: Public addresses: the neighbours of every special range among them.
+#: Public addresses, including the neighbours of every special range.
 PUBLIC = """
     1.0.0.0 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.1 126.255.255.255
     128.0.0.0 168.63.129.15 168.63.129.17 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.1
@@ -24,7 +24,7 @@ PUBLIC = """
     2000:: 2001:200:: 2001:db7:ffff::1 2001:db9::1 2003::1 2606:4700::1111 3ffe::1
 """
 
-#: Refused unless allowed, each with a network that holds it.
+#: Refused unless allowed, each with a network that contains it.
 SPECIAL = [
     ("0.0.0.1", "0.0.0.0/8"),
     ("0.255.255.255", "0.0.0.0/8"),
@@ -74,7 +74,7 @@ SPECIAL = [
     ("fec0::1", "fec0::/10"),
 ]
 
-#: Refused whatever is allowed, plain and inside IPv6.
+#: Refused whatever is allowed, as they are and inside IPv6.
 NEVER = """
     0.0.0.0 169.254.0.1 169.254.169.254 169.254.255.255 224.0.0.1 239.255.255.255 255.255.255.255
     :: fe80::1 febf::1 ff00:: ff02::1 ffff::
@@ -85,20 +85,20 @@ NEVER = """
 
 
 class AddressPolicyTests(SynchronousTestCase):
-    """The policy refuses what is not public, and forgives only what the operator names."""
+    """The policy refuses addresses that are not public, except those that the operator allows."""
 
     def test_public(self):
-        """A public address, even right beside a special range, can be reached."""
+        """A public address is allowed, even next to a special range."""
         for text in PUBLIC.split():
             self.assertIsNone(STRICT.refusal(ip_address(text)), text)
 
     def test_special(self):
-        """An address inside somebody's own network is refused, with a reason that names it."""
+        """A private or special address is refused, with a reason that names it."""
         for text, _ in SPECIAL:
             self.assertIn(str(ip_address(text)), STRICT.refusal(ip_address(text)) or "", text)
 
     def test_special_but_allowed(self):
-        """The operator can allow a network, and then only that one."""
+        """The operator can allow a network, and only that network is allowed."""
         for text, network in SPECIAL:
             allowed = AddressPolicy(parse_networks([network]))
             self.assertIsNone(allowed.refusal(ip_address(text)), text)
@@ -106,18 +106,21 @@ class AddressPolicyTests(SynchronousTestCase):
             self.assertIsNotNone(other.refusal(ip_address(text)), text)
 
     def test_never(self):
-        """No option opens the metadata service, multicast or "this machine", however spelt."""
+        """
+        Link-local addresses (the metadata service), multicast and "this machine" are refused in any
+        spelling, whatever is allowed.
+        """
         for text in NEVER.split():
             self.assertIsNotNone(STRICT.refusal(ip_address(text)), text)
             self.assertIn("never allowed", EVERYTHING.refusal(ip_address(text)) or "", text)
 
     def test_zone(self):
-        """A zone would choose an interface of this machine."""
+        """An address with a zone, which selects an interface of this machine, is refused."""
         for text in ("fd00::1%eth0", "2606:4700::1111%1"):
             self.assertIn("zone", EVERYTHING.refusal(ip_address(text)) or "")
 
     def test_mapped_is_not_its_v4(self):
-        """Allowing an IPv4 network does not open the IPv6 spellings of it."""
+        """Allowing an IPv4 network does not allow the IPv6 spellings of it."""
         policy = AddressPolicy(parse_networks(["127.0.0.0/8"]))
         for text in ("::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"):
             self.assertIsNotNone(policy.refusal(ip_address(text)), text)
@@ -127,7 +130,7 @@ class AddressPolicyTests(SynchronousTestCase):
 
     @given(st.ip_addresses())
     def test_agrees_with_the_library(self, address: IPv4Address | IPv6Address):
-        """No address that Python's own tables call special passes for public."""
+        """No address that is special in Python's own tables is public."""
         if STRICT.refusal(address) is None:
             self.assertTrue(address.is_global and not address.is_multicast, address)
 
@@ -135,7 +138,7 @@ class AddressPolicyTests(SynchronousTestCase):
         st.ip_addresses(v=4, network="169.254.0.0/16") | st.ip_addresses(v=4, network="224.0.0.0/4")
     )
     def test_never_inside_ipv6(self, address: IPv4Address):
-        """An address that is never allowed stays so in every way of writing it into IPv6."""
+        """An address that is never allowed is refused in every IPv6 spelling of it."""
         number = int(address)
         nat64 = int(IPv6Address("64:ff9b:1::"))
         for outer in (
@@ -156,7 +159,7 @@ class ParseNetworksTests(SynchronousTestCase):
     """The option ``--upstream-allow``."""
 
     def test_good(self):
-        """Networks of both families, and single addresses, are taken."""
+        """Networks of both families and single addresses are accepted."""
         self.assertEqual(
             parse_networks(["10.0.0.0/8", " fd00::/8 ", "192.0.2.7", "::1"]),
             tuple(map(ip_network, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32", "::1/128"])),
@@ -164,12 +167,12 @@ class ParseNetworksTests(SynchronousTestCase):
         self.assertEqual(parse_networks([]), ())
 
     def test_bits_behind_the_mask(self):
-        """A slip of the pen is not widened silently; the message says what was probably meant."""
+        """A network with host bits set is refused; the message suggests the network."""
         error = self.assertRaises(ValueError, parse_networks, ["::1/128", "10.1.2.3/8"])
         self.assertIn("did you mean 10.0.0.0/8?", str(error))
 
     def test_bad(self):
-        """What is no network is refused by name."""
+        """Text that is not a network is refused; the message names it."""
         for text in ("", "localhost", "10.0.0.0/33", "10.0.0/8x", "10.0.0.0/8,::1", "*"):
             error = self.assertRaises(ValueError, parse_networks, [text])
             self.assertIn(repr(text), str(error))

@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.rules.urls.parse_base_url`, and that whatever is given such a URL calls it.
+Tests for `chatfiles.rules.urls.parse_base_url`, and that everything that takes such a URL calls it.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ WRONG = (
 
 
 class BaseURLTests(SynchronousTestCase):
-    """The rule."""
+    """`parse_base_url`."""
 
     def test_good(self) -> None:
-        """A platform cannot be named, or a slash is doubled."""
+        """A valid URL is accepted, and slashes at its end are removed."""
         for text, kept in GOOD:
             self.assertEqual(parse_base_url(text), kept)
 
     def test_wrong(self) -> None:
-        """What cannot work is found out at the first request; or a password is shown."""
+        """An invalid URL is refused with a reason that does not show its password."""
         for text, says in WRONG:
             with self.assertRaises(ValueError, msg=text) as caught:
                 parse_base_url(text)
@@ -89,7 +89,7 @@ class BaseURLTests(SynchronousTestCase):
         )
     )
     def test_read_alike(self, parts: list[str]) -> None:
-        """What is accepted leads treq and urllib to different places."""
+        """treq and urllib read the same host and port from a URL that is accepted."""
         text = "http://" + "".join(parts)
         try:
             kept = parse_base_url(text)
@@ -102,10 +102,12 @@ class BaseURLTests(SynchronousTestCase):
 
 
 class UserTests(SynchronousTestCase):
-    """Who is given such a URL."""
+    """Options and classes that take such a URL."""
 
     def test_workspace(self) -> None:
-        """Options let a URL through with which the workspace then dies; or no option is named."""
+        """
+        ``--platform`` of a workspace refuses an invalid URL, with an error that names the option.
+        """
         for text, says in WRONG:
             given_options = [f"--platform={text}", "--advertise=http://h", f"--workspace-id={ID}"]
             with self.assertRaises(SystemExit, msg=text) as caught:
@@ -116,7 +118,7 @@ class UserTests(SynchronousTestCase):
             self.assertNotIn("\n", line)
 
     def test_registration(self) -> None:
-        """The same, where the workspace registers."""
+        """The client with which a workspace registers refuses it too."""
         client = RegistryClient(Clock(), object(), "http://h/base/")  # type: ignore[arg-type]
         self.assertEqual(client.base, "http://h/base/")
         for text, _ in WRONG:
@@ -124,7 +126,7 @@ class UserTests(SynchronousTestCase):
                 RegistryClient(Clock(), object(), text)  # type: ignore[arg-type]
 
     def test_console_script(self) -> None:
-        """The same, for people."""
+        """``--platform`` of the console script refuses it too."""
         for text, says in WRONG:
             if not text:
                 continue

@@ -1,5 +1,5 @@
 """
-Bearer credentials: what counts as one, and what is equal.
+Bearer tokens: their form, and their comparison.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from chatfiles.rules.bearer import bearer, is_token, same_secret
 
 
 class BearerTests(SynchronousTestCase):
-    """Reading ``Authorization``."""
+    """`bearer`, which reads ``Authorization``."""
 
     def test_table(self) -> None:
-        """Something else would count as a token, or a token not be found."""
+        """
+        A token is found in one ``Authorization`` line of the scheme ``Bearer``, and nowhere else.
+        """
         for values, token in [
             ([], None),
             ([b""], None),
@@ -44,16 +46,19 @@ class BearerTests(SynchronousTestCase):
             self.assertEqual(bearer(headers), token, values)
 
     def test_no_other_field(self) -> None:
-        """A credential would be taken from where browsers put it by themselves."""
+        """
+        No header but ``Authorization`` is read, least of all those that browsers send by
+        themselves.
+        """
         names = (b"Cookie", b"Proxy-Authorization", b"Referer", b"X-Authorization")
         self.assertIsNone(bearer(Headers({name: [b"Bearer abc"] for name in names})))
 
 
 class TokenTests(SynchronousTestCase):
-    """Which texts can be a token."""
+    """`is_token`."""
 
     def test_table(self) -> None:
-        """A token cannot be sent in a header, or is read as another one."""
+        """A text is a token only if it can be sent in a header and is read back unchanged."""
         for value in ("a", "a.b-c_d~e+f/g==", "!", "~", "x" * 10_000):
             self.assertTrue(is_token(value), value)
             self.assertEqual(bearer(Headers({"Authorization": [f"Bearer {value}"]})), value)
@@ -62,7 +67,7 @@ class TokenTests(SynchronousTestCase):
 
 
 class SameSecretTests(SynchronousTestCase):
-    """Comparing."""
+    """`same_secret`."""
 
     @given(st.text(), st.text())
     @example("a", "a")
@@ -75,6 +80,6 @@ class SameSecretTests(SynchronousTestCase):
     @example("\udcff", "\udcff")
     @example("\udcff", "\ufffd")
     def test_equality(self, presented: str, expected: str) -> None:
-        """A wrong secret would open, the right one not, or none at all be enough."""
+        """Two secrets are the same if they are equal and not empty."""
         self.assertEqual(same_secret(presented, expected), presented == expected != "")
         self.assertEqual(same_secret(expected, expected), expected != "")

@@ -19,7 +19,7 @@ LENGTH = "Content-Range does not fit the length"
 OTHER = "206 with another part than was asked for"
 MULTIPART = b"multipart/byteranges; boundary=x"
 
-#: Content-Range lines, and the part that they name.
+#: Lines of Content-Range, and the part that they name.
 CONTENT_RANGES: list[tuple[list[bytes], Part | None]] = [
     ([b"bytes 0-4/10"], Part(0, 4, 10)),
     ([b"bytes 5-9/*"], Part(5, 9, None)),
@@ -44,7 +44,7 @@ CONTENT_RANGES: list[tuple[list[bytes], Part | None]] = [
     ([b""], None),
 ]
 
-#: Range lines, a Content-Range, the length of the body, and what is wrong with it.
+#: Lines of Range, a Content-Range, the length of the body, and the fault.
 PARTS: list[tuple[list[bytes], bytes, int | None, str | None]] = [
     ([b"bytes=0-4"], b"bytes 0-4/10", 5, None),
     ([b"bytes=0-4"], b"bytes 0-4/10", None, None),
@@ -57,7 +57,7 @@ PARTS: list[tuple[list[bytes], bytes, int | None, str | None]] = [
     ([b"bytes=-5"], b"bytes 5-9/10", 5, None),
     ([b"bytes=-5"], b"bytes 5-9/*", 5, None),
     ([b"bytes=-99"], b"bytes 0-9/10", 10, None),
-    # what was not asked for
+    # not what was requested
     ([], b"bytes 0-4/10", 5, NO_RANGE),
     ([b"bytes=0-4"], b"bytes 1-4/10", 4, OTHER),
     ([b"bytes=0-4"], b"bytes 0-5/10", 6, OTHER),
@@ -75,7 +75,7 @@ PARTS: list[tuple[list[bytes], bytes, int | None, str | None]] = [
     ([b"bytes=0-4"], b"bytes 0-4/4", 5, LENGTH),
     ([b"bytes=4-0"], b"bytes 4-0/10", None, LENGTH),
     ([b"bytes=0-4"], b"bytes */10", 5, NO_PART),
-    # several ranges: one part of them, all in one, or parts with a type of their own
+    # several ranges: one part, or parts with their own media type
     ([b"bytes=0-1,3-4"], b"bytes 0-4/10", 5, None),
     ([b"bytes=0-1", b"bytes=3-4"], b"bytes 0-4/10", 5, None),
     ([b"bytes=0-1,3-4"], b"", 99, NO_PART),
@@ -86,38 +86,38 @@ class ContentRangeTests(SynchronousTestCase):
     """The part that a response names."""
 
     def test_table(self) -> None:
-        """A part would be taken for another, or two lines for one."""
+        """A valid ``Content-Range`` is parsed; an invalid or repeated one is not."""
         for values, part in CONTENT_RANGES:
             self.assertEqual(parse_content_range(values), part, values)
 
     def test_length(self) -> None:
-        """An interrupted part in chunks would look complete."""
+        """A part knows its length, which shows whether a chunked part is complete."""
         self.assertEqual(Part(5, 9, None).length, 5)
 
     @given(st.integers(0, 10**18), st.integers(0, 10**18), st.none() | st.integers(0, 10**18))
     def test_any(self, first: int, last: int, total: int | None) -> None:
-        """What was written would not be read."""
+        """Any numbers that are written are read back."""
         text = b"bytes %d-%d/%b" % (first, last, b"*" if total is None else b"%d" % total)
         self.assertEqual(parse_content_range([text]), Part(first, last, total))
 
 
 class PartFaultTests(SynchronousTestCase):
-    """Whether a 206 gives what was asked for."""
+    """Whether a 206 contains what was requested."""
 
     def fault(self, **more: Any) -> str | None:
-        """:return: the fault of a good answer, but for what is given."""
+        """:return: the fault of a valid response with these changes."""
         usual: dict[str, Any] = {"content_range": [b"bytes 0-4/10"], "length": 5}
         return part_fault(more.pop("ranges", [b"bytes=0-4"]), **(usual | more))
 
     def test_table(self) -> None:
-        """A client would put a file together from other bytes than it asked for."""
+        """A part that was not requested, or contradicts itself, is a fault."""
         for ranges, content_range, length, expected in PARTS:
             given_range = [content_range] if content_range else []
             got = part_fault(ranges, content_range=given_range, length=length)
             self.assertEqual(got, expected, (ranges, content_range, length))
 
     def test_multipart(self) -> None:
-        """Several parts in one body would be taken for one, or not at all."""
+        """``multipart/byteranges`` is accepted only if several ranges were requested."""
         for ranges, content_type, expected in [
             ([b"bytes=0-1,3-4"], MULTIPART, None),
             ([b"bytes=0-1", b"bytes=3-4"], MULTIPART.upper(), None),
@@ -128,7 +128,7 @@ class PartFaultTests(SynchronousTestCase):
             self.assertEqual(fault, expected, (ranges, content_type))
 
     def test_versions(self) -> None:
-        """Parts of two versions of a file would be put together."""
+        """A part of another version than that of ``If-Range`` is a fault."""
         for if_range, etags, expected in [
             (b"", [], None),
             (b"", [b'"a"'], None),
@@ -146,7 +146,7 @@ class PartFaultTests(SynchronousTestCase):
 
     @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
     def test_any_part(self, first: int, last: int, given_first: int, given_last: int) -> None:
-        """A part outside what was asked for would be believed."""
+        """A part outside the requested range is a fault."""
         fault = part_fault(
             [b"bytes=%d-%d" % (first, last)],
             content_range=[b"bytes %d-%d/100" % (given_first, given_last)],

@@ -1,5 +1,5 @@
 """
-Conditional and range requests: one decision.
+Conditional and range requests, and the decision about them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chatfiles.rules.http_dates import format_http_date
 SECOND = 1_000_000_000
 #: Sun, 06 Nov 1994 08:49:37.5 GMT
 MODIFIED = 784_111_777 * SECOND + SECOND // 2
-#: Long after, and half a second after.
+#: An hour after it, and half a second after it.
 SETTLED = MODIFIED + 3600 * SECOND
 FRESH = MODIFIED + SECOND // 2
 
@@ -47,7 +47,7 @@ def partial(first: int, last: int, size: int = 11) -> Decision:
 
 
 class RawFields:
-    """Headers that are handed on as they are, also what Twisted's would have cleaned."""
+    """Headers that are passed on unchanged, including what Twisted's class cleans."""
 
     def __init__(self, fields: Fields) -> None:
         self._values = {
@@ -100,7 +100,7 @@ RANGES: list[tuple[str, Decision]] = [
     ("bytes=" + "0" * 100_000 + "2-" + "0" * 100_000 + "3", partial(2, 3)),
     ("bytes=000-0004", FIRST_FIVE),
     ("bytes=-03", partial(8, 10)),
-    # nothing there
+    # beyond the end
     ("bytes=11-", UNSATISFIABLE),
     ("bytes=11-11", UNSATISFIABLE),
     ("bytes=11-20", UNSATISFIABLE),
@@ -176,7 +176,7 @@ RANGES: list[tuple[str, Decision]] = [
     ("bytes=" + "," * 100_000 + "0-4", WHOLE),
 ]
 
-#: fields, decision once the file is settled
+#: headers, decision once the file is settled
 CONDITIONS: list[tuple[Fields, Decision]] = [
     ({}, WHOLE),
     # If-Match: strong
@@ -206,7 +206,7 @@ CONDITIONS: list[tuple[Fields, Decision]] = [
     ({"If-Unmodified-Since": "Sun Nov  6 08:49:36 1994"}, FAILED),
     ({"If-Unmodified-Since": "junk"}, WHOLE),
     ({"If-Unmodified-Since": [EARLIER, EARLIER]}, WHOLE),
-    # ... which If-Match overrules
+    # ... which If-Match overrides
     ({"If-Match": TAG, "If-Unmodified-Since": EARLIER}, WHOLE),
     ({"If-Match": '"other"', "If-Unmodified-Since": SAME}, FAILED),
     # If-None-Match: weak
@@ -237,16 +237,16 @@ CONDITIONS: list[tuple[Fields, Decision]] = [
     ({"If-Modified-Since": "junk"}, WHOLE),
     ({"If-Modified-Since": ""}, WHOLE),
     ({"If-Modified-Since": [SAME, SAME]}, WHOLE),
-    # ... which If-None-Match overrules
+    # ... which If-None-Match overrides
     ({"If-None-Match": '"other"', "If-Modified-Since": SAME}, WHOLE),
     ({"If-None-Match": TAG, "If-Modified-Since": EARLIER}, NOT_MODIFIED),
     ({"If-None-Match": "junk", "If-Modified-Since": SAME}, WHOLE),
-    # both pairs: 412 goes first
+    # both pairs: 412 takes precedence
     ({"If-Match": '"other"', "If-None-Match": TAG}, FAILED),
     ({"If-Match": TAG, "If-None-Match": TAG}, NOT_MODIFIED),
     ({"If-Unmodified-Since": EARLIER, "If-Modified-Since": LATER}, FAILED),
     ({"If-Unmodified-Since": SAME, "If-Modified-Since": SAME}, NOT_MODIFIED),
-    # conditions go before Range
+    # conditions are evaluated before Range
     ({"If-Match": TAG, "Range": "bytes=0-4"}, FIRST_FIVE),
     ({"If-Match": '"other"', "Range": "bytes=0-4"}, FAILED),
     ({"If-None-Match": TAG, "Range": "bytes=0-4"}, NOT_MODIFIED),
@@ -278,7 +278,7 @@ CONDITIONS: list[tuple[Fields, Decision]] = [
     ({"Range": [b"bytes=0-4", b""]}, WHOLE),
 ]
 
-#: The same while the file is fresh, and its tag weak.
+#: The same while the file is fresh and its tag is weak.
 FRESH_CONDITIONS: list[tuple[Fields, Decision]] = [
     ({"Range": "bytes=0-4"}, FIRST_FIVE),
     ({"If-Match": WEAK}, FAILED),
@@ -297,18 +297,20 @@ class RangeTests(SynchronousTestCase):
     """``Range`` alone."""
 
     def test_table(self):
-        """A client gets other bytes than it asked for, or none where it could have some."""
+        """
+        The requested range is sent; a malformed one is ignored, and one beyond the end is a 416.
+        """
         for value, expected in RANGES:
             for method in (b"GET", b"HEAD"):
                 self.assertEqual(ask({"Range": value}, method=method), expected, value[:80])
 
     def test_other_methods(self):
-        """``Range`` has a meaning where RFC 9110, 14.2 gives it none."""
+        """``Range`` is ignored for methods other than ``GET`` and ``HEAD`` (RFC 9110, 14.2)."""
         for method in (b"POST", b"PUT", b"DELETE", b"get"):
             self.assertEqual(ask({"Range": "bytes=0-4"}, method=method), WHOLE)
 
     def test_empty_file(self):
-        """An empty file has bytes, or its range cannot be written down."""
+        """A range of an empty file is a 416; a suffix of at least one byte is ignored."""
         whole = Decision(200, 0, 0)
         unsatisfiable = Decision(416, 0, 0, ((b"Content-Range", b"bytes */0"),))
         for value, expected in [
@@ -325,7 +327,7 @@ class RangeTests(SynchronousTestCase):
             self.assertEqual(ask({"Range": value}, EMPTY), expected, value)
 
     def test_large_file(self):
-        """Offsets beyond 32 or 53 bits are rounded."""
+        """Offsets beyond 32 or 53 bits are exact."""
         size = 2**63 - 1
         facts = replace(FACTS, size=size)
         for value, first, last in [
@@ -347,7 +349,7 @@ class RangeTests(SynchronousTestCase):
     )
     @example("bytes=-0", 0)
     def test_like_the_rules(self, value: str, size: int):
-        """The decision differs from RFC 9110 read naively, a list of the bytes at hand."""
+        """The decision agrees with RFC 9110 applied naively to a list of all offsets."""
         offsets = list(range(size))
         ranges = [r.strip(" \t") for r in value[6:].split(",") if r.strip(" \t")]
         found = re.fullmatch("(\\d*)-(\\d*)", ranges[0]) if len(ranges) == 1 else None
@@ -374,18 +376,23 @@ class ConditionTests(SynchronousTestCase):
     """Preconditions, alone and with ``Range`` (RFC 9110, 13.2.2)."""
 
     def test_settled(self):
-        """A condition is misjudged, or judged out of turn."""
+        """Each condition is evaluated correctly and in the order of RFC 9110."""
         for fields, expected in CONDITIONS:
             for method in (b"GET", b"HEAD"):
                 self.assertEqual(ask(fields, method=method), expected, fields)
 
     def test_fresh(self):
-        """A file that may change again within its timestamp is pieced together from two."""
+        """
+        A file that may change again within its timestamp has a weak tag, which fails strong
+        comparisons.
+        """
         for fields, expected in FRESH_CONDITIONS:
             self.assertEqual(ask(fields, now_ns=FRESH), expected, fields)
 
     def test_other_methods(self):
-        """A method with an effect is answered 304, or minds ``If-Modified-Since``."""
+        """
+        For other methods ``If-None-Match`` fails with 412 and ``If-Modified-Since`` is ignored.
+        """
         table: list[tuple[Fields, Decision]] = [
             ({"If-None-Match": TAG}, FAILED),
             ({"If-None-Match": "*"}, FAILED),
@@ -398,12 +405,15 @@ class ConditionTests(SynchronousTestCase):
             self.assertEqual(ask(fields, method=b"PUT"), expected, fields)
 
     def test_headers_of_twisted(self):
-        """The headers of a real request are not understood."""
+        """The headers of a request in Twisted are understood."""
         headers = Headers({"RANGE": ["bytes=0-4"], "if-range": [TAG.decode()]})
         self.assertEqual(decide(b"GET", headers, FACTS, SETTLED), FIRST_FIVE)
 
     def test_modified_in_the_future(self):
-        """A file from the future is for ever unmodified, or its date a strong validator."""
+        """
+        The date of a file from the future is now: it counts as modified, and is no strong
+        validator.
+        """
         facts = replace(FACTS, mtime_ns=SETTLED + 3600 * SECOND)
         now = format_http_date(SETTLED // SECOND)
         self.assertEqual(last_modified(facts, SETTLED), now)
@@ -412,7 +422,7 @@ class ConditionTests(SynchronousTestCase):
         self.assertEqual(ask({"If-Range": now, "Range": "bytes=0-4"}, facts), WHOLE)
 
     def test_the_date_of_a_range_has_to_be_settled(self):
-        """A date that was compared within its own second joins parts of two versions."""
+        """A date in ``If-Range`` is a strong validator only from one second after the change."""
         fields: Fields = {"If-Range": SAME, "Range": "bytes=0-4"}
         self.assertEqual(ask(fields, now_ns=MODIFIED + SECOND - 1), WHOLE)
         self.assertEqual(ask(fields, now_ns=MODIFIED + SECOND), FIRST_FIVE)
@@ -441,7 +451,7 @@ times = st.integers(-(2**63), 2**63 - 1)
 
 
 class DecisionTests(SynchronousTestCase):
-    """What holds for every request and every file."""
+    """Properties of the decision for every request and every file."""
 
     @given(
         requests,
@@ -452,7 +462,7 @@ class DecisionTests(SynchronousTestCase):
         st.sampled_from([b"GET", b"HEAD"]),
     )
     def test_within_the_file(self, fields: Fields, facts: FileFacts, now_ns: int, method: bytes):
-        """A request fails, or makes us announce bytes that the file does not have."""
+        """Every decision is within the file, and its ``Content-Range`` matches it."""
         decision = ask(fields, facts, now_ns, method)
         self.assertIn(decision.status, (200, 206, 304, 412, 416))
         self.assertLessEqual(0, decision.first)
@@ -470,7 +480,7 @@ class DecisionTests(SynchronousTestCase):
 
     @given(requests, st.integers(0, 2 * SECOND))
     def test_a_part_only_of_what_the_client_has(self, fields: Fields, age: int):
-        """``If-Range`` lets a part of another version through."""
+        """With ``If-Range`` a part is sent only of the version that the client has."""
         now_ns = MODIFIED + age
         decision = ask(fields, now_ns=now_ns)
         if decision.status == 206 and "If-Range" in fields:
@@ -483,12 +493,15 @@ class ValidatorTests(SynchronousTestCase):
     """`etag` and `last_modified`."""
 
     def test_form(self):
-        """The tag is not one (RFC 9110, 8.8.3)."""
+        """The tag has the form of an entity tag (RFC 9110, 8.8.3)."""
         self.assertTrue(re.fullmatch(rb'"[0-9a-f]{32}"', TAG), TAG)
         self.assertEqual(WEAK, b"W/" + TAG)
 
     def test_weak_while_fresh(self):
-        """A tag is strong while the file may change without changing it, or weak for ever."""
+        """
+        A tag is weak until one second after the last change, since the file may change without
+        changing it.
+        """
         for age, weak in [
             (0, True),
             (SECOND - 1, True),
@@ -500,7 +513,7 @@ class ValidatorTests(SynchronousTestCase):
             self.assertEqual(etag(FACTS, MODIFIED + age).startswith(b"W/"), weak, age)
 
     def test_every_fact_counts(self):
-        """Two versions, or two files, have the same tag."""
+        """The tags of two versions or two files differ."""
         others = [
             replace(FACTS, device=1),
             replace(FACTS, inode=1),
@@ -514,18 +527,18 @@ class ValidatorTests(SynchronousTestCase):
         self.assertEqual(len({TAG, *(etag(facts, SETTLED) for facts in others)}), len(others) + 1)
 
     def test_the_same_every_time(self):
-        """The tag changes though the file does not."""
+        """The tag of an unchanged file does not change."""
         self.assertEqual(etag(replace(FACTS), SETTLED + SECOND), TAG)
         self.assertEqual(TAG, b'"75a8b27a4985082e7e58e5970b949bef"')
 
     def test_the_inode_is_not_told(self):
-        """The tag shows the numbers it is made of."""
+        """The tag does not show the numbers from which it is computed."""
         for number in (FACTS.inode, FACTS.device, FACTS.mtime_ns):
             self.assertNotIn(b"%d" % number, TAG)
             self.assertNotIn(b"%x" % number, TAG)
 
     def test_last_modified(self):
-        """``Last-Modified`` is rounded up, or lies in the future."""
+        """``Last-Modified`` is rounded down and never in the future."""
         self.assertEqual(last_modified(FACTS, SETTLED), SAME)
         self.assertEqual(last_modified(FACTS, MODIFIED), SAME)
         self.assertEqual(last_modified(FACTS, MODIFIED - SECOND), EARLIER)

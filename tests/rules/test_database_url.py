@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.rules.database_url`, held against libpq itself.
+Tests for `chatfiles.rules.database_url`, compared with libpq itself.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ("sqlite:/u:p@h?x", "sqlite:/u:p@h?x"),
     ("", ""),
 )
-#: Stands for a word that is not given twice.
+#: Stands for a word that occurs only once.
 WORD = "word"
-#: Whatever means something in a URL.
+#: Parts that have a meaning in a URL.
 PARTS = [*":@/?&=%,[]ux", *"?&@", "h1", "%70", "user=", "password=", "sslpassword=", WORD, WORD]
 
 
 class PasswordTests(SynchronousTestCase):
-    """Whether a URL holds a password."""
+    """Whether a URL contains a password, and how it is shown without one."""
 
     def setUp(self) -> None:
         try:
@@ -67,13 +67,13 @@ class PasswordTests(SynchronousTestCase):
             raise SkipTest("needs psycopg2") from None
 
     def test_table(self) -> None:
-        """A password is not seen, or one is seen where there is none."""
+        """A password is found if and only if the URL contains one."""
         for url, expected in TABLE:
             self.assertIs(has_password(url), expected, url)
 
     @given(st.lists(st.sampled_from(PARTS), max_size=12))
     def test_libpq(self, parts: list[str]) -> None:
-        """What libpq takes for a password is not seen, or is shown."""
+        """What libpq reads as a password is found, and is not shown."""
         url = "postgresql://" + "".join(
             f"_{number}_" if each == WORD else each for number, each in enumerate(parts)
         )
@@ -88,6 +88,6 @@ class PasswordTests(SynchronousTestCase):
             self.assertNotIn(word, without_password(url), url)
 
     def test_shown(self) -> None:
-        """A password is shown, or nothing that tells one database from another."""
+        """A URL is shown without a password, but with what identifies the database."""
         for url, expected in SHOWN:
             self.assertEqual(without_password(url), expected, url)

@@ -1,5 +1,5 @@
 """
-Header fields that cross a hop, and those that describe a file.
+Headers that cross a hop, and those that describe a file.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ DISPOSITIONS: list[tuple[bytes, str, str]] = [
     (b"\xed\xa0\x80", "___", "%EF%BF%BD" * 3),
     (b"\xc0\xae", "__", "%EF%BF%BD" * 2),
     (b"\xe2\x80x", "__x", "%EF%BF%BD" * 2 + "x"),
-    # nothing left
+    # no characters left
     (b"", "download", "download"),
     (b"\n", "download", "%0A"),
     (b"\x00\x7f", "download", "%00%7F"),
@@ -96,7 +96,7 @@ class ContentDispositionTests(SynchronousTestCase):
     """`content_disposition`."""
 
     def test_table(self):
-        """A file is saved under another name."""
+        """A file is offered under its own name, in both parameters."""
         for name, plain, extended in DISPOSITIONS:
             rest = f"; filename=\"{plain}\"; filename*=UTF-8''{extended}".encode("ascii")
             self.assertEqual(content_disposition(name), b"attachment" + rest, name)
@@ -105,7 +105,7 @@ class ContentDispositionTests(SynchronousTestCase):
     @given(st.binary())
     @example(bytes(range(256)))
     def test_nothing_breaks_out(self, name: bytes):
-        """Some name ends the header, or a parameter, and begins another."""
+        """No name ends the header or a parameter."""
         value = content_disposition(name)
         self.assertTrue(all(0x20 <= byte < 0x7F for byte in value), value)
         disposition, plain, extended = taken_apart(value)
@@ -116,7 +116,7 @@ class ContentDispositionTests(SynchronousTestCase):
     @given(st.text(min_size=1))
     @example("\u202egpj.exe")
     def test_utf_8_round_trip(self, text: str):
-        """A client that reads ``filename*`` gets another name."""
+        """A client that reads ``filename*`` gets the exact name."""
         name = text.encode("utf-8")
         _, plain, extended = taken_apart(content_disposition(name))
         self.assertEqual(extended, name)
@@ -125,15 +125,18 @@ class ContentDispositionTests(SynchronousTestCase):
 
     @given(st.binary())
     def test_length(self, name: bytes):
-        """A name makes a header that is larger than its bytes allow for."""
+        """The length of the header is bounded by the length of the name."""
         self.assertLessEqual(len(content_disposition(name)), 60 + 11 * len(name))
 
 
 class AllowListTests(SynchronousTestCase):
-    """What crosses a hop."""
+    """Headers that cross a hop."""
 
     def test_request(self):
-        """A credential or a cookie of the caller reaches a workspace, or a condition does not."""
+        """
+        Conditions and ranges are forwarded to a workspace; a client's credentials and cookies are
+        not.
+        """
         self.assertEqual(
             {name.lower() for name in FORWARDED_REQUEST_HEADERS},
             {
@@ -147,7 +150,10 @@ class AllowListTests(SynchronousTestCase):
         )
 
     def test_response(self):
-        """A workspace sets a cookie at the platform's origin, or a promised header is lost."""
+        """
+        Only the headers that a workspace adds to a file are relayed, so that it cannot set a cookie
+        at the platform's origin.
+        """
         described = representation_headers(FACTS, b"a.txt", inline=True, now_ns=NOW)
         self.assertEqual(
             {name.lower() for name in RELAYED_RESPONSE_HEADERS},
@@ -159,7 +165,7 @@ class RepresentationTests(SynchronousTestCase):
     """`representation_headers` and `validator_headers`."""
 
     def test_attachment(self):
-        """A header of reference/downloads, "Headers" is missing, doubled or other than promised."""
+        """The headers are exactly those of reference/downloads, "Headers"."""
         self.assertEqual(
             representation_headers(FACTS, b"a.tar.gz", inline=False, now_ns=NOW),
             [
@@ -178,7 +184,7 @@ class RepresentationTests(SynchronousTestCase):
         )
 
     def test_inline(self):
-        """What may be viewed is saved, or what must not be is viewed."""
+        """A file is shown inline only if that is requested and its type may be viewed."""
         for name, viewable in [
             (b"a.png", True),
             (b"a.pdf", True),
@@ -209,7 +215,7 @@ class RepresentationTests(SynchronousTestCase):
                 self.assertEqual(headers[b"X-Content-Type-Options"], b"nosniff")
 
     def test_policies(self):
-        """Something in a file could run a script, send a form, or load from elsewhere."""
+        """The policies allow a file no script and no form, and only its own origin as a source."""
         for policy in (CSP_ATTACHMENT, CSP_INLINE):
             name_first = [part.split() for part in policy.split(b"; ")]
             directives = {name: sources for name, *sources in name_first}
@@ -220,7 +226,7 @@ class RepresentationTests(SynchronousTestCase):
                 self.assertIn(directives.get(name, [b"'self'"]), [[b"'self'"]])
 
     def test_validators(self):
-        """A 304 lacks what a 200 would have said (RFC 9110, 15.4.5)."""
+        """A 304 has the validators that a 200 has (RFC 9110, 15.4.5)."""
         validators = validator_headers(FACTS, NOW)
         whole = representation_headers(FACTS, b"a", inline=False, now_ns=NOW)
         self.assertEqual([h for h in whole if h in validators], validators)
@@ -228,7 +234,7 @@ class RepresentationTests(SynchronousTestCase):
 
     @given(st.binary(), st.booleans(), st.integers(0, 2**63 - 1))
     def test_always_a_header(self, name: bytes, inline: bool, mtime_ns: int):
-        """Some name or time breaks the header."""
+        """The headers are valid for any name and any time."""
         facts = replace(FACTS, mtime_ns=mtime_ns)
         for field, value in representation_headers(facts, name, inline=inline, now_ns=NOW):
             self.assertTrue(re.fullmatch(rb"[A-Za-z-]+", field))
@@ -239,7 +245,7 @@ class RequestTests(SynchronousTestCase):
     """`is_request_id` and `wants_inline`."""
 
     def test_request_id(self):
-        """A caller's id is lost, or one that breaks a log line is kept."""
+        """A valid request id is accepted; one that breaks a log line is not."""
         for value in (b"a", b"A-Z_0.9", b"x" * 64, b"..", b"0", b"-"):
             self.assertTrue(is_request_id(value), value)
         for value in (
@@ -260,7 +266,7 @@ class RequestTests(SynchronousTestCase):
             self.assertFalse(is_request_id(value), value)
 
     def test_wants_inline(self):
-        """A wish to view is not understood, or a misspelt one is not refused."""
+        """``inline`` is accepted; any other or repeated value is refused."""
         self.assertFalse(wants_inline([]))
         self.assertTrue(wants_inline([b"inline"]))
         for values in (

@@ -1,5 +1,5 @@
 """
-Media types by extension, and which of them may be viewed.
+Media types by extension, and which of them may be viewed inline.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ TABLE = [
     (b"a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
     (b"a.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
     (b"a.odt", "application/vnd.oasis.opendocument.text"),
-    # an encoding is the type
+    # the encoding determines the type
     (b"a.gz", "application/gzip"),
     (b"a.tar.gz", "application/gzip"),
     (b"a.tgz", "application/gzip"),
@@ -77,7 +77,7 @@ TABLE = [
     (b"/workspace/x.d/a.png", "image/png"),
     (b" .png", "image/png"),
     (b"a b.png", "image/png"),
-    # no extension that we know
+    # no known extension
     *(
         (name, DEFAULT_MEDIA_TYPE)
         for name in (
@@ -141,18 +141,18 @@ class MediaTypeTests(SynchronousTestCase):
     """`media_type`."""
 
     def test_table(self):
-        """A file is sent as something that it is not."""
+        """The media type follows from the extension; names without a known one get the default."""
         for name, expected in TABLE:
             self.assertEqual(media_type(name), expected, name)
 
     def test_no_extension_is_listed_twice(self):
-        """One row of the table overrules another without anybody seeing it."""
+        """Each extension is listed once, in lower case, so that no row overrides another."""
         listed = [e for row in media_types._EXTENSIONS.values() for e in row.split()]
         self.assertEqual(sorted(listed), sorted(set(listed)))
         self.assertEqual([e for e in listed if e != e.lower()], [])
 
     def test_the_machine_has_no_say(self):
-        """An entry of the machine's own table changes what we send."""
+        """The machine's own table of media types has no effect."""
         self.addCleanup(mimetypes.init)
         mimetypes.init()
         mimetypes.add_type("text/html", ".png")
@@ -161,7 +161,7 @@ class MediaTypeTests(SynchronousTestCase):
         self.assertEqual(media_type(b"a.cfunknown"), DEFAULT_MEDIA_TYPE)
 
     def test_charset(self):
-        """Text is shown in a legacy charset, or HTML is told another than its own."""
+        """Text is sent as UTF-8, except HTML, which may declare its own charset."""
         for extension in media_types._BY_EXTENSION:
             content_type = media_type(b"a." + extension)
             is_text = content_type.startswith("text/") and content_type != "text/html"
@@ -169,7 +169,7 @@ class MediaTypeTests(SynchronousTestCase):
 
     @given(st.binary())
     def test_always_a_media_type(self, name: bytes):
-        """Some name breaks the header, or fails."""
+        """The media type of any name is valid in a header."""
         for candidate in (name, b"a." + name):
             self.assertTrue(
                 re.fullmatch(
@@ -182,7 +182,7 @@ class MayViewInlineTests(SynchronousTestCase):
     """`may_view_inline`."""
 
     def test_viewable(self):
-        """A picture, sound, film, PDF or plain text cannot be looked at."""
+        """Images, audio, video, PDF and plain text may be viewed inline."""
         for extension in (
             b"png jpg jpeg gif webp avif bmp ico apng tiff pdf txt log py mp3 m4a wav flac ogg "
             b"opus mp4 webm mov mkv ogv"
@@ -192,12 +192,12 @@ class MayViewInlineTests(SynchronousTestCase):
             self.assertTrue(may_view_inline(content_type), content_type)
 
     def test_never(self):
-        """Something that can carry a script is shown in the platform's origin."""
+        """Types that can contain a script are never shown in the platform's origin."""
         for content_type in NEVER_INLINE:
             self.assertFalse(may_view_inline(content_type), content_type)
 
     def test_no_markup_of_ours(self):
-        """A type that we give out ourselves is viewable though a browser would run it."""
+        """No type of the table that a browser executes may be viewed inline."""
         for extension in media_types._BY_EXTENSION:
             content_type = media_type(b"a." + extension)
             if re.search("html|xml|script|svg|font|json|octet", content_type):
@@ -205,5 +205,5 @@ class MayViewInlineTests(SynchronousTestCase):
 
     @given(st.text())
     def test_never_fails(self, content_type: str):
-        """The type that a workspace sends makes the platform fail."""
+        """Any type from a workspace is accepted or refused; none raises an exception."""
         self.assertIsInstance(may_view_inline(content_type), bool)

@@ -1,5 +1,5 @@
 """
-Query strings: parsed once, written so that nobody changes them.
+Query strings: how they are parsed, and how they are written so that no library changes them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TABLE: list[tuple[bytes, dict[bytes, list[bytes]]]] = [
     (b"path=1&%70ath=2&p%61th=3", {b"path": [b"1", b"2", b"3"]}),
     (b"a%3Db=1", {b"a=b": [b"1"]}),
     (b"A=1&a=2", {b"A": [b"1"], b"a": [b"2"]}),
-    # what is no escape stands for itself
+    # an invalid escape is kept as it is
     (b"a=%", {b"a": [b"%"]}),
     (b"a=%4", {b"a": [b"%4"]}),
     (b"a=%zz", {b"a": [b"%zz"]}),
@@ -74,17 +74,17 @@ class ParseTests(SynchronousTestCase):
     """`parse_query`."""
 
     def test_table(self):
-        """The two roles, or a cache between them, could read a query differently."""
+        """A query is decoded once, to bytes, so that both roles and a cache between them agree."""
         for raw, expected in TABLE:
             self.assertEqual(parse_query(raw), expected, raw)
 
     def test_order_of_names(self):
-        """Names come in another order than they were given."""
+        """Names keep their order."""
         self.assertEqual(list(parse_query(b"c=1&a=2&b=3&a=4")), [b"c", b"a", b"b"])
 
     @given(st.binary())
     def test_never_fails(self, raw: bytes):
-        """Some query is answered with a traceback, or grows while it is decoded."""
+        """Any query is parsed, and the result is not longer than the query."""
         fields = parse_query(raw)
         size = sum(len(name) + len(value) for name in fields for value in fields[name])
         self.assertLessEqual(size, len(raw))
@@ -92,7 +92,7 @@ class ParseTests(SynchronousTestCase):
     @given(st.text("ab=&+%;41zZ/ "))
     @example("a=%4%31")
     def test_like_the_standard_library(self, text: str):
-        """We read a query otherwise than the library by which most of Python reads it."""
+        """A query is parsed as by `urllib.parse.parse_qsl`."""
         expected: dict[bytes, list[bytes]] = {}
         for name, value in parse_qsl(text, keep_blank_values=True, encoding="latin-1"):
             expected.setdefault(name.encode("latin-1"), []).append(value.encode("latin-1"))
@@ -103,7 +103,7 @@ class EncodeTests(SynchronousTestCase):
     """`encode_query_value`."""
 
     def test_every_byte(self):
-        """A byte that some parser treats as special goes out unescaped, or a safe one escaped."""
+        """Every byte that a parser may treat specially is escaped, and no other."""
         written = encode_query_value(EVERY_BYTE)
         self.assertEqual(
             re.sub("%[0-9A-F]{2}", "", written),
@@ -112,7 +112,7 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(parse_query(b"v=" + written.encode("ascii")), {b"v": [EVERY_BYTE]})
 
     def test_examples(self):
-        """The form on the wire changes."""
+        """Examples of the encoding."""
         for value, expected in [
             (b"", ""),
             (b"/workspace/a.txt", "/workspace/a.txt"),
@@ -125,7 +125,7 @@ class EncodeTests(SynchronousTestCase):
     @given(st.lists(st.binary(), min_size=1))
     @example([EVERY_BYTE, b"%41", b"%2541", b"+", b"&=;#?"])
     def test_round_trip(self, values: list[bytes]):
-        """The workspace is asked for another path than the caller asked the platform for."""
+        """The workspace is asked for exactly the path that the client sent to the platform."""
         query = "&".join("path=" + encode_query_value(value) for value in values)
         self.assertEqual(parse_query(query.encode("ascii")), {b"path": values})
 
@@ -133,7 +133,7 @@ class EncodeTests(SynchronousTestCase):
     @example(EVERY_BYTE)
     @example(b"/workspace/./../%2e%2E/~\xc3\xa9")
     def test_no_url_library_changes_it(self, value: bytes):
-        """The client's URL normalisation rewrites a path on its way to the workspace."""
+        """The URL normalisation of the HTTP client does not change a path."""
         text = "http://w.test:8000/internal/file/read?path=" + encode_query_value(value)
         url = EncodedURL.from_text(text)
         self.assertEqual(url.to_uri().to_text(), text)

@@ -1,5 +1,5 @@
 """
-reference/uploads, "Before the body": what both hops say of an upload before they take its body.
+reference/uploads, "Before the body": what both hops check of an upload before they accept its body.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORM = b"multipart/form-data; boundary=b"
 def verdict(
     *fields: tuple[bytes, bytes], length: int | None = 10, limit: int = LIMIT
 ) -> str | tuple[int, str]:
-    """:return: the boundary, or the status and text of the refusal."""
+    """:return: the boundary, or the status and text of the error."""
     headers = Headers()
     for name, value in fields:
         headers.addRawHeader(name, value)
@@ -37,7 +37,7 @@ class HeadTests(SynchronousTestCase):
     """`check_upload_head`."""
 
     def test_boundary(self) -> None:
-        """A boundary that a client may choose is not found."""
+        """The boundary is found in any valid form of the parameter."""
         for value, boundary in (
             (FORM, "b"),
             (b"Multipart/Form-Data;BOUNDARY=B", "B"),
@@ -54,7 +54,7 @@ class HeadTests(SynchronousTestCase):
             self.assertEqual(of_type(value), boundary, value)
 
     def test_no_boundary(self) -> None:
-        """A form that cannot be taken apart is read all the same."""
+        """A form without a valid boundary is refused with 400."""
         bad = (400, "failed to parse multipart form")
         for options in (
             b"",
@@ -68,12 +68,12 @@ class HeadTests(SynchronousTestCase):
             b", boundary=b",
         ):
             said = of_type(b"multipart/form-data" + options)
-            # With a comma it is not even the type any more.
+            # With a comma the media type itself is another one.
             expected = (415, "expected multipart/form-data") if options[:1] == b"," else bad
             self.assertEqual(said, expected, options)
 
     def test_other_types(self) -> None:
-        """A body of another type is parsed as if it were a form, or refused as malformed."""
+        """A body of another type, or with two types, is refused with 415."""
         for value in (
             b"",
             b"application/json",
@@ -89,7 +89,10 @@ class HeadTests(SynchronousTestCase):
         self.assertEqual(verdict(twice, twice), (415, "expected multipart/form-data"))
 
     def test_codings(self) -> None:
-        """A compressed body is stored as it is, under the name of what it would be."""
+        """
+        A body with a content coding is refused: it must not be stored compressed under the plain
+        file's name.
+        """
         refused = (415, "an upload must not have a Content-Encoding")
         for coding, expected in (
             (b"identity", "b"),
@@ -107,7 +110,7 @@ class HeadTests(SynchronousTestCase):
         self.assertEqual(verdict((b"Content-Type", FORM), *two), refused)
 
     def test_declared_length(self) -> None:
-        """A body that says that it is too long is read up to the limit."""
+        """A body whose declared length exceeds the limit is refused before it is read."""
         refused = (413, "request body exceeds total limit (100 MB)")
         for length, expected in (
             (None, "b"),
@@ -119,7 +122,7 @@ class HeadTests(SynchronousTestCase):
             self.assertEqual(of_type(FORM, length=length), expected, length)
 
     def test_order(self) -> None:
-        """A sender is told of the size of something that is refused for what it is."""
+        """The type is checked before the length, and the length before the boundary."""
         self.assertEqual(
             of_type(b"text/plain", length=LIMIT + 1), (415, "expected multipart/form-data")
         )
@@ -130,7 +133,7 @@ class HeadTests(SynchronousTestCase):
 
     @given(st.binary(max_size=60))
     def test_any_bytes(self, value: bytes) -> None:
-        """A field value makes it fail in another way."""
+        """Any boundary is accepted or refused with 400; none raises another exception."""
         said = of_type(
             b"multipart/form-data; boundary=" + value.replace(b"\n", b"").replace(b"\r", b"")
         )
@@ -140,7 +143,7 @@ class HeadTests(SynchronousTestCase):
             self.assertEqual(said, (400, "failed to parse multipart form"))
 
     def test_megabytes(self) -> None:
-        """A limit is told in other words than in the field, or rounded to nothing."""
+        """A limit is written in whole megabytes, as older platforms do, or else in bytes."""
         for limit, text in (
             (104857600, "100 MB"),
             (1 << 20, "1 MB"),
@@ -152,5 +155,5 @@ class HeadTests(SynchronousTestCase):
             self.assertEqual(megabytes(limit), text)
 
     def test_most_files(self) -> None:
-        """The limit is not the one that is told by `GET /uploads/limits`."""
+        """The limit is the one of `GET /uploads/limits`."""
         self.assertEqual(MAX_FILES, 64)

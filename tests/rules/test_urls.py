@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.rules.urls`, and that `--advertise` asks it.
+Tests for `chatfiles.rules.urls`, and that `--advertise` uses it.
 """
 
 from __future__ import annotations
@@ -163,21 +163,21 @@ PATHS = st.from_regex(r"(/[a-zA-Z0-9._~!$&'()*+,;=:@%-]{0,8}){0,3}", fullmatch=T
 
 
 class ParseWorkspaceURLTests(SynchronousTestCase):
-    """Exactly one spelling of every host is taken, and what is taken is what is dialled."""
+    """Exactly one spelling of every host is accepted, and the platform connects to that host."""
 
     def test_good(self):
-        """A well-formed URL comes apart into what will be dialled."""
+        """A valid URL is split into scheme, host, port, prefix and address."""
         for text, expected in GOOD:
             self.assertEqual(parse_workspace_url(text), expected, text)
 
     def test_bad(self):
-        """Whatever another parser might read differently is refused, and the reason is said."""
+        """A URL that another parser may read differently is refused, with the reason."""
         for text, reason in BAD:
             error = self.assertRaises(ValueError, parse_workspace_url, text)
             self.assertIn(reason, str(error), text)
 
     def test_length(self):
-        """A URL of any length cannot be stored."""
+        """A URL that is too long is refused."""
         start = "http://good.test/"
         longest = start + "a" * (MAX_URL_LENGTH - len(start))
         self.assertEqual(parse_workspace_url(longest).host, "good.test")
@@ -185,7 +185,9 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
         self.assertIn("2048", str(error))
 
     def test_join(self):
-        """A request's path goes behind the prefix with one slash, whatever the prefix ends with."""
+        """
+        A request's path is appended to the prefix with one slash, whatever the prefix ends with.
+        """
         for text, expected in [
             ("http://good.test", b"http://good.test/x?y=1"),
             ("http://good.test:80/", b"http://good.test/x?y=1"),
@@ -196,7 +198,7 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
             self.assertEqual(parse_workspace_url(text).join(b"/x?y=1"), expected)
 
     def test_advertised(self):
-        """A workspace would start, and be told for ever that its URL is none."""
+        """``--advertise`` refuses a URL that the platform refuses, with the same reason."""
         words = ["--role=workspace", "--platform=http://h", f"--workspace-id={UUID(int=1)}"]
         for text, _ in GOOD:
             Options({}).parseOptions([*words, f"--advertise={text}"])
@@ -210,7 +212,7 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
 
     @given(st.text(max_size=40) | st.builds("http://{}".format, st.text(max_size=30)))
     def test_any_text(self, text: str):
-        """Whatever a workspace sends is taken or refused, never an internal error."""
+        """Any text is accepted or refused with `ValueError`; none raises another exception."""
         try:
             parse_workspace_url(text)
         except ValueError as error:
@@ -218,7 +220,7 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
 
     @given(st.sampled_from(["http", "https"]), HOSTS, st.integers(1, 65535), PATHS)
     def test_others_agree(self, scheme: str, host: str, port: int, path: str):
-        """Every other parser of URLs on the way reads the same host, port and path."""
+        """All URL parsers that are involved read the same host, port and path."""
         try:
             url = parse_workspace_url(f"{scheme}://{host}:{port}{path}")
         except ValueError:
@@ -240,7 +242,7 @@ class ParseWorkspaceURLTests(SynchronousTestCase):
 
     @given(HOSTS, st.integers(1, 65535), PATHS)
     def test_stable(self, host: str, port: int, path: str):
-        """What has been parsed and written down parses as the same."""
+        """A URL that was parsed and written is parsed as the same URL."""
         try:
             url = parse_workspace_url(f"http://{host}:{port}{path}")
         except ValueError:

@@ -1,5 +1,5 @@
 """
-Rules of form for virtual paths (reference/paths, "Form").
+The form of virtual paths (reference/paths, "Form").
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ REFUSED: list[tuple[list[bytes], tuple[str, str]]] = [
     ([b"/workspace%2Fa.txt"], OUTSIDE),
     ([b"/WORKSPACE/a.txt"], OUTSIDE),
     ([b"/Workspace/a.txt"], OUTSIDE),
-    ([b"/work\xc5\xbfpace/a.txt"], OUTSIDE),  # long s, which case folding would make an s
+    ([b"/work\xc5\xbfpace/a.txt"], OUTSIDE),  # long s, which case folding turns into an s
     ([b"/homes/a"], OUTSIDE),
     ([b"/plugin/a"], OUTSIDE),
     ([b"/config/a"], OUTSIDE),
@@ -181,7 +181,7 @@ def verdict(values: list[bytes]) -> VirtualPath | tuple[str, str]:
 
 
 def is_well_formed(raw: bytes) -> bool:
-    """The rules said once more, in another way."""
+    """The same rules, implemented in another way."""
     first, *segments = raw.split(b"/")[1:] or [b""]
     return (
         raw.startswith(b"/")
@@ -192,7 +192,7 @@ def is_well_formed(raw: bytes) -> bool:
     )
 
 
-#: Paths near the border between good and bad form.
+#: Paths near the border between valid and invalid ones.
 pieces = st.sampled_from(
     [b"/", b".", b"..", b"a", b"\0", b"\xff", b" ", b"%2e", b"workspace", b"home", N255, b"n"]
 )
@@ -208,35 +208,35 @@ class CheckFormTests(SynchronousTestCase):
     """`check_form`, by table and by property."""
 
     def test_refused(self):
-        """A bad path passes, or is refused with another text than callers in the field know."""
+        """An invalid path is refused, with the text that existing clients know."""
         for values, expected in REFUSED:
             self.assertEqual(verdict(values), expected, values)
 
     def test_accepted(self):
-        """A name that the file system allows cannot be downloaded, or is changed on the way."""
+        """Any name that the file system allows is accepted unchanged."""
         for raw, root, segments in ACCEPTED:
             self.assertEqual(verdict([raw]), VirtualPath(raw, root, segments))
 
     def test_the_longest_is_at_the_limit(self):
-        """The rows about 4096 bytes are about another number."""
+        """The longest path of the tables has exactly 4096 bytes."""
         self.assertEqual(len(LONGEST), 4096)
 
     def test_status(self):
-        """A refusal is answered with something else than 400."""
+        """The status of an invalid path is 400."""
         self.assertEqual(InvalidPath.status, 400)
 
     def test_name(self):
-        """A file is offered under something else than its last segment."""
+        """The name of a file is its path's last segment."""
         self.assertEqual(check_form([b"/workspace/x/..a b"]).name, b"..a b")
 
     @given(paths)
     def test_exactly_the_well_formed(self, raw: bytes):
-        """`check_form` and the rules as they are written disagree about some path."""
+        """`check_form` accepts exactly the paths that the rules allow."""
         self.assertEqual(isinstance(verdict([raw]), VirtualPath), is_well_formed(raw), raw)
 
     @given(paths)
     def test_nothing_is_normalised(self, raw: bytes):
-        """What is opened is not, byte for byte, what was asked for."""
+        """A path that is accepted is kept byte for byte."""
         path = verdict([raw])
         if isinstance(path, VirtualPath):
             self.assertEqual(path.raw, raw)
@@ -244,7 +244,10 @@ class CheckFormTests(SynchronousTestCase):
             self.assertIn(path.root, ROOTS)
 
     def test_with_the_query(self):
-        """Decoding and judging disagree: an escape hides a traversal, or is decoded twice."""
+        """
+        The path is checked after the query was decoded once: no escape hides a traversal, and none
+        is decoded twice.
+        """
         for query, expected in [
             (b"path=/workspace%2f%2e%2e%2fetc/passwd", INVALID),
             (b"path=/workspace/%2e%2e/etc", INVALID),

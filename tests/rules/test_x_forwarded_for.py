@@ -1,5 +1,5 @@
 """
-Whom a chain of proxies speaks for.
+The client's address behind a chain of proxies.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.rules.x_forwarded_for import MAX_HOPS, TrustedProxies, parse_hop
 
-#: Two tiers of proxies, one of IPv6, and what stands on the machine itself.
+#: Two tiers of proxies, an IPv6 network, and proxies on the machine itself.
 TRUSTED = TrustedProxies.parse(["10.0.0.0/24", "10.1.0.1", "fd00:77::/32", "unix"])
 
-#: peer, the lines, the client.
+#: The peer, the lines of the header, the client.
 WALKS: list[tuple[str | None, Sequence[bytes], str]] = [
-    # nobody who is trusted
+    # an untrusted peer
     ("203.0.113.9", [], "203.0.113.9"),
     ("203.0.113.9", [b"192.0.2.1"], "203.0.113.9"),
     ("203.0.113.9", [b"10.0.0.1"], "203.0.113.9"),
@@ -33,7 +33,7 @@ WALKS: list[tuple[str | None, Sequence[bytes], str]] = [
     ("10.0.0.5", [b"192.0.2.1:4711"], "192.0.2.1"),
     ("10.0.0.5", [b"[2001:db8::1]:4711"], "2001:db8::1"),
     ("10.0.0.5", [b"[2001:db8::1]"], "2001:db8::1"),
-    # what the client itself says is before what the proxy says of it
+    # what the client sent is before what the proxy appended
     ("10.0.0.5", [b"198.51.100.1, 192.0.2.1"], "192.0.2.1"),
     ("10.0.0.5", [b"10.0.0.1, 192.0.2.1"], "192.0.2.1"),
     ("10.0.0.5", [b"<script>, 192.0.2.1"], "192.0.2.1"),
@@ -48,11 +48,11 @@ WALKS: list[tuple[str | None, Sequence[bytes], str]] = [
     ("::ffff:203.0.113.9", [b"192.0.2.1"], "203.0.113.9"),
     ("10.0.0.5", [b"192.0.2.1, ::ffff:10.0.0.6"], "192.0.2.1"),
     ("10.0.0.5", [b"::ffff:192.0.2.1"], "192.0.2.1"),
-    # clients at trusted addresses: the furthest that is known
+    # clients at trusted addresses: the first entry
     ("10.0.0.5", [], "10.0.0.5"),
     ("10.0.0.5", [b"10.0.0.9"], "10.0.0.9"),
     ("10.0.0.5", [b"10.0.0.9, 10.0.0.8"], "10.0.0.9"),
-    # what cannot be parsed ends the walk
+    # an entry that cannot be parsed ends the walk
     ("10.0.0.5", [b""], "10.0.0.5"),
     ("10.0.0.5", [b"192.0.2.1,"], "10.0.0.5"),
     ("10.0.0.5", [b"192.0.2.1", b""], "10.0.0.5"),
@@ -66,7 +66,7 @@ WALKS: list[tuple[str | None, Sequence[bytes], str]] = [
     (None, [b"unknown"], "-"),
 ]
 
-#: Elements that are no address, or not one that may be written to a log.
+#: Entries that are not an address, or not one that may be logged.
 NO_HOPS = [
     *b"""
     1 1.2.3 1.2.3.4.5 01.2.3.4 1.2.3.256 1.2.3.4: 1.2.3.4:123456 1.2.3.4/32 1.2.3.4:x ::: :1 g::1
@@ -86,29 +86,34 @@ texts = st.one_of(
 
 
 class WalkTests(SynchronousTestCase):
-    """From the connection's other end back to the client."""
+    """From the connection's peer back to the client."""
 
     def test_table(self) -> None:
-        """A client could be named by whom nobody trusts, or a proxy be named for its clients."""
+        """
+        The client is the last address that is not a trusted proxy; entries before it are ignored.
+        """
         for peer, lines, client in WALKS:
             self.assertEqual(TRUSTED.client_address(peer, lines), client, (peer, lines))
 
     def test_nobody_is_trusted(self) -> None:
-        """Without the option anybody could choose the address that the log names."""
+        """
+        Without the option the header is ignored, so that clients cannot choose the address in the
+        log.
+        """
         nobody = TrustedProxies.parse([])
         for peer, lines, _ in WALKS:
             told = "-" if peer is None else peer.removeprefix("::ffff:")
             self.assertEqual(nobody.client_address(peer, lines), told)
 
     def test_unix_has_to_be_said(self) -> None:
-        """Whoever may open a socket would be believed although nobody said so."""
+        """Peers on Unix sockets are trusted only with ``unix``, not with any network."""
         networks = TrustedProxies.parse(["0.0.0.0/0", "::/0"])
         self.assertEqual(networks.client_address(None, [b"192.0.2.1"]), "-")
         only_unix = TrustedProxies.parse(["unix"])
         self.assertEqual(only_unix.client_address("10.0.0.5", [b"192.0.2.1"]), "10.0.0.5")
 
     def test_trusts(self) -> None:
-        """A proxy would be taken for a slow caller; or a caller be waited for as for a proxy."""
+        """Exactly the peers in the networks of the option are trusted proxies."""
         for peer in ("10.0.0.5", "::ffff:10.1.0.1", "fd00:77::1", None):
             self.assertTrue(TRUSTED.trusts(peer), peer)
         for peer in ("10.0.1.5", "fd00:78::1", "::1", ""):
@@ -116,14 +121,14 @@ class WalkTests(SynchronousTestCase):
         self.assertFalse(TrustedProxies().trusts("10.0.0.5") or TrustedProxies().trusts(None))
 
     def test_bounded(self) -> None:
-        """A head full of trusted addresses would be walked through to its end."""
+        """At most `MAX_HOPS` entries are read."""
         lines = [b"192.0.2.1" + b",10.0.0.1" * 1000 + b",10.0.0.2" * (MAX_HOPS - 1)]
         self.assertEqual(TRUSTED.client_address("10.0.0.5", lines), "10.0.0.1")
         within = [b"192.0.2.1" + b",10.0.0.1" * (MAX_HOPS - 1)]
         self.assertEqual(TRUSTED.client_address("10.0.0.5", within), "192.0.2.1")
 
     def test_wrong_networks(self) -> None:
-        """A network that was mistyped would be left out in silence."""
+        """An invalid network is an error that names it."""
         for text in (
             "10.0.0.1/8",
             "proxy.example.com",
@@ -138,20 +143,20 @@ class WalkTests(SynchronousTestCase):
 
 
 class HopTests(SynchronousTestCase):
-    """One element of the list."""
+    """One entry of the list."""
 
     def test_none(self) -> None:
-        """What stands in a log or is trusted would not be an address."""
+        """An entry that is not an address is not trusted and not logged."""
         for entry in NO_HOPS:
             self.assertIsNone(parse_hop(entry), entry)
 
 
 class PropertyTests(SynchronousTestCase):
-    """What holds for every list."""
+    """Properties for every list."""
 
     @given(st.none() | addresses, st.lists(st.lists(texts).map(b",".join)))
     def test_always_an_address(self, peer: object, lines: list[bytes]) -> None:
-        """What a client sends could reach the log as it is."""
+        """The result is an address or ``-``, never text of a client."""
         client = TRUSTED.client_address(None if peer is None else str(peer), lines)
         if client != "-":
             self.assertEqual(str(ip_address(client)), client)
@@ -159,7 +164,7 @@ class PropertyTests(SynchronousTestCase):
 
     @given(st.lists(st.lists(texts).map(b",".join)), addresses)
     def test_what_the_client_says_does_not_matter(self, lines: list[bytes], client: object) -> None:
-        """A client could hide behind what it sends, in however many lines."""
+        """What a client sends in the header does not change its address, in however many lines."""
         told = TrustedProxies.parse(["10.0.0.0/24"])
         if str(client).startswith("10.0.0."):
             return
@@ -171,7 +176,9 @@ class PropertyTests(SynchronousTestCase):
 
     @given(st.lists(texts), st.integers(0, 10))
     def test_lines_do_not_matter(self, entries: list[bytes], at: int) -> None:
-        """One list and the same in several lines would be read differently (RFC 9110, 5.3)."""
+        """
+        A list in one line and the same list in several lines have the same result (RFC 9110, 5.3).
+        """
         at = min(at, len(entries))
         halves = [b",".join(half) for half in (entries[:at], entries[at:]) if half]
         whole = [b",".join(entries)] if entries else []
@@ -181,7 +188,7 @@ class PropertyTests(SynchronousTestCase):
 
     @given(addresses)
     def test_addresses_are_read(self, address: object) -> None:
-        """An address would be taken for noise."""
+        """Any address is parsed, with or without a port."""
         plain = getattr(address, "ipv4_mapped", None) or address
         text = str(address).encode()
         forms = [text, b"[%b]:443" % text if b":" in text else text + b":443"]

@@ -33,11 +33,11 @@ class TransitionTests(SynchronousTestCase):
     """The table of states."""
 
     def test_reachable(self) -> None:
-        """A state that nothing leads to would be dead."""
+        """Every state can be reached."""
         self.assertEqual({*TRANSITIONS.values(), CallState.QUEUED}, set(CallState))
 
     def test_given_up_never_runs(self) -> None:
-        """A call that was given up before it began would be made later."""
+        """A call that was cancelled before it began never runs."""
         self.assertNotIn(CallState.ABANDONED, {state for state, _ in TRANSITIONS})
         self.assertEqual(
             [state for state, event in TRANSITIONS if event is CallEvent.START],
@@ -46,7 +46,7 @@ class TransitionTests(SynchronousTestCase):
 
 
 class _Queue(SynchronousTestCase):
-    """A queue whose workers do nothing until they are told to."""
+    """A queue whose calls end only when the test finishes them."""
 
     def setUp(self) -> None:
         self.clock = TurnClock()
@@ -63,10 +63,10 @@ class _Queue(SynchronousTestCase):
 
 
 class CallQueueTests(_Queue):
-    """One rule after the other."""
+    """The rules of the queue, one by one."""
 
     def test_in_turn(self) -> None:
-        """More would run than there are workers, or the order would be lost."""
+        """At most as many calls run as there are workers; the rest follow in order."""
         results: list[Deferred[Any]] = [self.queue.submit(name) for name in "abcd"]
         self.assertEqual(self.names(), ["a", "b"])
         self.started[1].finish("B")
@@ -78,19 +78,19 @@ class CallQueueTests(_Queue):
         self.assertEqual((self.queue.running, self.queue.queued), (2, 0))
 
     def test_owner_that_hangs(self) -> None:
-        """An owner whose calls hang would take all workers."""
+        """An owner whose calls hang occupies only its share of the workers."""
         self.make(running=4, running_per_owner=2)
         for name in "abcd":
             self.queue.submit(name, owner="hangs")
         self.queue.submit("e", owner="other")
         self.assertEqual(self.names(), ["a", "b", "e"])
-        self.queue.submit("f")  # of no owner
+        self.queue.submit("f")  # without an owner
         self.assertEqual(self.names(), ["a", "b", "e", "f"])
         self.started[0].finish(None)
         self.assertEqual(self.names(), ["a", "b", "e", "f", "c"])
 
     def test_owners_take_turns(self) -> None:
-        """An owner with many calls would make all others wait for all of them."""
+        """Owners take turns, so that one with many calls does not delay all other owners."""
         self.make(running=1)
         for owner, names in (("one", "abc"), ("two", "de"), ("three", "f")):
             for name in names:
@@ -100,7 +100,7 @@ class CallQueueTests(_Queue):
         self.assertEqual("".join(map(str, self.names())), "abdfce")
 
     def test_cancelled_before_it_began(self) -> None:
-        """What was given up would be done later."""
+        """A call that is cancelled before it begins never runs."""
         self.make(running=1)
         self.queue.submit("a")
         given_up: list[Deferred[Any]] = [self.queue.submit("b", owner=n % 7) for n in range(10_000)]
@@ -113,7 +113,10 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.names(), ["a", "c"])
 
     def test_cancelled_while_it_runs(self) -> None:
-        """What it has opened would stay open; or another call would get its worker too early."""
+        """
+        The result of a call that is cancelled while it runs is discarded. Its worker takes the next
+        call only when it has ended.
+        """
         self.make(running=1)
         discarded: list[object] = []
         told: list[str] = []
@@ -128,13 +131,13 @@ class CallQueueTests(_Queue):
         self.assertNoResult(waiting)
 
     def test_settled_after_what_a_result_leads_to(self) -> None:
-        """Who closes the workers would close them under a call that a result has led to."""
+        """`settled` waits for a call that a result has led to, so that its worker is not closed."""
         self.make(running=1)
         first: Deferred[Any] = self.queue.submit("a")
         again: list[Deferred[Any]] = []
 
         def repeat(_: object) -> None:
-            self.queue.resize(1)  # looks whether all is settled
+            self.queue.resize(1)  # checks whether all is settled
             again.append(self.queue.submit("b"))
 
         first.addErrback(repeat)
@@ -146,7 +149,7 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.successResultOf(again[0]), "B")
 
     def test_cause_of_a_deadline(self) -> None:
-        """The error of a call whose time is up would not say that."""
+        """The error of a call that is timed out has the result of ``when_expired`` as its cause."""
         late = TimeoutError("too late")
         self.make(running=1, when_expired=lambda _: late)
         result: Deferred[Any] = self.queue.submit("a", timeout=1)
@@ -154,14 +157,14 @@ class CallQueueTests(_Queue):
         self.assertIs(self.failureResultOf(result).value.__cause__, late)
 
     def test_error_is_not_discarded(self) -> None:
-        """The error of a call that nobody waits for would be taken for what it has opened."""
+        """The error of a cancelled call is not passed to ``discard``."""
         result: Deferred[Any] = self.queue.submit("a", discard=lambda _: self.fail("discarded"))
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.started[0].finish(Failure(OSError()))
 
     def test_discard_fails(self) -> None:
-        """The worker would be lost."""
+        """An exception in ``discard`` is logged, and the worker takes the next call."""
         self.make(running=1)
         result: Deferred[Any] = self.queue.submit("a", discard=lambda _: 1 // 0)
         result.cancel()
@@ -172,7 +175,10 @@ class CallQueueTests(_Queue):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_deadline(self) -> None:
-        """A call would be waited for longer than its deadline, or be done after it."""
+        """
+        A call fails at its timeout. If it was waiting, it never runs; if it was running, its result
+        is discarded.
+        """
         expired: list[tuple[str, CallState]] = []
         self.make(
             running=1,
@@ -192,7 +198,7 @@ class CallQueueTests(_Queue):
         self.assertEqual((discarded, self.names()), (["late"], ["a"]))
 
     def test_deadline_is_dropped(self) -> None:
-        """A timer would stay behind with each call."""
+        """A call that has ended or was cancelled leaves no timer behind."""
         done: Deferred[Any] = self.queue.submit("a", timeout=1)
         self.queue.submit("b", timeout=1).addErrback(lambda _: None).cancel()
         self.started[0].finish(None)
@@ -200,7 +206,9 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_many_deadlines_in_one_turn(self) -> None:
-        """Thousands that are told in one turn would hold up everything else."""
+        """
+        Calls that time out together fail in several turns, so that they do not delay other work.
+        """
         results: list[Deferred[Any]] = [
             self.queue.submit("a", timeout=1) for _ in range(3 * PER_TURN)
         ]
@@ -221,7 +229,10 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_full(self) -> None:
-        """Memory would grow with everything that waits."""
+        """
+        A call is refused when the queue is full, which bounds its memory, unless it is not
+        refusable.
+        """
         self.make(running=1, queued=2)
         waiting: list[Deferred[Any]] = [self.queue.submit(name) for name in "abc"]
         refused = self.failureResultOf(self.queue.submit("d"), Unavailable).value
@@ -232,7 +243,7 @@ class CallQueueTests(_Queue):
         self.assertEqual([self.successResultOf(each) for each in [*waiting, must]], [0, 1, 2, 3])
 
     def test_full_of_one_owner(self) -> None:
-        """An owner whose calls hang would have the calls of others refused."""
+        """An owner whose calls hang does not fill the queue; calls of other owners are accepted."""
         self.make(running=2, running_per_owner=1, queued=3, queued_per_owner=2)
         for name in "abc":
             self.queue.submit(name, owner="hangs")
@@ -243,7 +254,7 @@ class CallQueueTests(_Queue):
         self.failureResultOf(self.queue.submit("g", owner="third"), Unavailable)
 
     def test_full_queue_with_a_free_worker(self) -> None:
-        """A call would be refused that could begin at once."""
+        """A call that can begin at once is accepted, although the queue is full."""
         self.make(running=2, running_per_owner=1, queued=1)
         for name in "ab":
             self.queue.submit(name, owner="hangs")
@@ -251,7 +262,7 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.names(), ["a", "c"])
 
     def test_cannot_start(self) -> None:
-        """A call that no worker takes would be lost; thousands would exhaust the stack."""
+        """A call that no worker takes fails; thousands of them do not exhaust the stack."""
 
         def start(call: Call[Any]) -> None:
             if call.work == "raises":
@@ -267,7 +278,10 @@ class CallQueueTests(_Queue):
         self.successResultOf(queue.settled())
 
     def test_fail_queued(self) -> None:
-        """Calls would wait for workers that cannot come."""
+        """
+        `fail_queued` fails all waiting calls, for which no worker will be available; running calls
+        continue.
+        """
         self.make(running=1)
         results: list[Deferred[Any]] = [
             self.queue.submit(n, owner=n % 3, timeout=9) for n in range(5)
@@ -280,7 +294,7 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.names(), [0])
 
     def test_resize(self) -> None:
-        """Workers that come later would stay idle."""
+        """Workers that are added later take waiting calls."""
         self.make(running=0)
         for name in "abc":
             self.queue.submit(name)
@@ -289,7 +303,10 @@ class CallQueueTests(_Queue):
         self.assertEqual(self.names(), ["a", "b"])
 
     def test_settled(self) -> None:
-        """A role would end while something runs, or while a result leads to more."""
+        """
+        `settled` waits for running calls, also cancelled ones, and for calls that their results
+        lead to.
+        """
         self.successResultOf(self.queue.settled())
         self.queue.submit("a").addCallback(lambda _: self.queue.submit("b"))
         given_up: Deferred[Any] = self.queue.submit("c")
@@ -302,7 +319,7 @@ class CallQueueTests(_Queue):
         self.successResultOf(settled)
 
     def test_twice(self) -> None:
-        """A worker that returns twice would free the worker of another call."""
+        """Finishing a call twice raises, and does not free the worker of another call."""
         self.queue.submit("a")
         self.started[0].finish(None)
         with self.assertRaises(KeyError):
@@ -313,7 +330,7 @@ class SpreadTests(SynchronousTestCase):
     """Results that become due together."""
 
     def test_cancelled_meanwhile(self) -> None:
-        """A Deferred would be fired twice."""
+        """A Deferred that is cancelled before its turn is not fired again."""
         clock = TurnClock()
         spread = SpreadResults(clock, lambda: None)
         due: list[Deferred[int]] = [Deferred() for _ in range(PER_TURN + 1)]
@@ -344,7 +361,7 @@ RUNNING, PER_OWNER, QUEUED, QUEUED_PER_OWNER = 3, 2, 8, 4
 
 
 class _Model:
-    """Applies steps to a queue, and looks after each whether its promises are kept."""
+    """Applies steps to a queue, and checks its guarantees after each of them."""
 
     def __init__(self, test: SynchronousTestCase) -> None:
         self.test = test
@@ -402,7 +419,7 @@ class _Model:
         self.clock.advance(seconds)
 
     def resize(self, running: int, _: None) -> None:
-        self.most = max(running, len(self.running))  # what runs is not stopped
+        self.most = max(running, len(self.running))  # running calls are not stopped
         self.queue.resize(running)
         self.size = running
 
@@ -410,7 +427,7 @@ class _Model:
         self.queue.fail_queued(RegistryUnavailable())
 
     def check(self) -> None:
-        """What holds between steps."""
+        """Assert what holds between steps."""
         test, queue = self.test, self.queue
         test.assertEqual(queue.running, len(self.running))
         test.assertLessEqual(queue.queued, QUEUED)
@@ -420,7 +437,7 @@ class _Model:
             test.assertTrue(owner is None or count <= QUEUED_PER_OWNER)
 
     def check_busy(self, running: int) -> None:
-        """No worker is idle while somebody could use it."""
+        """Assert that no worker is idle while a waiting call could use it."""
         waiting = set(range(len(self.calls))) - set(self.fired) - set(self.started)
         busy = Counter(call.owner for call in self.running)
         if len(self.running) < running:
@@ -435,8 +452,8 @@ class RandomTests(SynchronousTestCase):
     @given(STEPS)
     def test_promises(self, steps: list[tuple[str, Any, Any]]) -> None:
         """
-        A call would fire twice or never, run although it was given up, or beyond a limit; a result
-        would be lost or discarded although it arrived; or something would stay behind.
+        Each call fires once, never runs after it was cancelled, and stays within the limits. Each
+        result is either delivered or discarded, and nothing is left behind.
         """
         model = _Model(self)
         size = RUNNING
@@ -461,7 +478,7 @@ class RandomTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(OWNERS), min_size=1, max_size=60))
     def test_no_starvation(self, owners: list[Hashable]) -> None:
-        """While an owner's call waits, another owner would begin more than one call."""
+        """While an owner's call waits for its turn, each other owner begins at most one call."""
         started: list[Call[Any]] = []
         queue = CallQueue(started.append, Clock(), Limits(0, 1, 1000))
         ahead: Counter[Hashable] = Counter()

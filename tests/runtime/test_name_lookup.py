@@ -23,38 +23,38 @@ ONE = (ip_address("192.0.2.1"),)
 
 
 class SystemLookupTests(SynchronousTestCase):
-    """What the system says of a name becomes a bounded number of addresses."""
+    """The results of the system's resolver, which become a bounded number of addresses."""
 
     def answer(self, *texts: str) -> Sequence[IPAddress]:
-        """:return: the addresses when the system answers with *texts*."""
+        """:return: the addresses when the system's resolver returns *texts*."""
         rows = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 0)) for text in texts]
         self.patch(socket, "getaddrinfo", lambda *a, **kw: rows)
         return system_lookup("ws.test")
 
     def test_order(self):
-        """The system's order, by which the best address comes first, is kept; doubles are not."""
+        """The system's order, best address first, is kept; duplicates are removed."""
         found = self.answer("192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.2")
         self.assertEqual(list(map(str, found)), ["192.0.2.2", "2001:db8::1", "192.0.2.1"])
 
     def test_zone(self):
-        """An address with a zone is passed on with it, for the policy to refuse."""
+        """An address with a zone is passed on with it, so that the policy can refuse it."""
         self.assertEqual(str(self.answer("fe80::1%2")[0]), "fe80::1%2")
 
     def test_bounded(self):
-        """A name with thousands of addresses costs no more than one with a few too many."""
+        """At most one address more than `MAX_ADDRESSES` is returned, however many the name has."""
         found = self.answer(*(f"10.0.{i // 256}.{i % 256}" for i in range(10_000)))
         self.assertEqual(len(found), MAX_ADDRESSES + 1)
 
     def test_for_real(self):
-        """The system understands what it is asked."""
+        """The system's resolver accepts the arguments."""
         self.assertTrue(all(address.is_loopback for address in system_lookup("localhost")))
 
 
 class LookupsTests(SynchronousTestCase):
-    """A slow name holds up nobody who does not ask for it."""
+    """Look-ups, of which a slow one delays only the requests for its name."""
 
     def setUp(self):
-        """Threads that do nothing until told to."""
+        """Threads that do nothing until the test continues them."""
         self.threads: list[tuple[str, Deferred[Any]]] = []
         self.lookups = NameLookup(self.in_thread, clock=Clock())
 
@@ -65,7 +65,7 @@ class LookupsTests(SynchronousTestCase):
         return self.threads[-1][1]
 
     def test_one_thread_for_each_name(self):
-        """However many ask for a dead name, it takes one thread, and all get its answer."""
+        """All requests for one name share one thread and its result."""
         first, second = self.lookups.addresses("a.test"), self.lookups.addresses("a.test")
         other = self.lookups.addresses("b.test")
         self.assertEqual([host for host, _ in self.threads], ["a.test", "b.test"])
@@ -77,7 +77,7 @@ class LookupsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), ONE)
 
     def test_asked_anew(self):
-        """An answer is not kept: the next connection looks again."""
+        """A result is not kept: the next connection looks the name up again."""
         self.lookups.addresses("a.test")
         self.threads[0][1].callback(ONE)
         again = self.lookups.addresses("a.test")
@@ -85,7 +85,10 @@ class LookupsTests(SynchronousTestCase):
         self.assertNoResult(again)
 
     def test_many_wait(self):
-        """2000 who wait for one name would be answered in one turn, and hold up all others."""
+        """
+        The result is delivered to 2000 waiting requests in several turns, so that it does not delay
+        other work.
+        """
         clock = TurnClock()
         self.lookups = NameLookup(self.in_thread, clock=clock)
         told: list[object] = []
@@ -101,14 +104,14 @@ class LookupsTests(SynchronousTestCase):
         self.assertEqual(told, [ONE] * 2000)
 
     def test_failure(self):
-        """All who wait are told that a name cannot be looked up."""
+        """All waiting requests receive the error of a look-up."""
         waiting = [self.lookups.addresses("a.test") for _ in range(2)]
         self.threads[0][1].errback(socket.gaierror(socket.EAI_AGAIN, "again"))
         for answer in waiting:
             self.failureResultOf(answer, socket.gaierror)
 
     def test_cancel(self):
-        """Who has no time left leaves; the others still get the answer."""
+        """A request can be cancelled; other requests for the name still receive the result."""
         first, second = self.lookups.addresses("a.test"), self.lookups.addresses("a.test")
         first.cancel()
         self.failureResultOf(first, CancelledError)
@@ -116,7 +119,7 @@ class LookupsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), ONE)
 
     def test_cancelled_by_another(self):
-        """That one of those who wait cancels others does not lose the rest."""
+        """If one waiting request cancels another one, the rest still receive the result."""
         waiting = [self.lookups.addresses("a.test") for _ in range(4)]
         waiting[0].addCallback(lambda _: waiting[1].cancel())
         self.threads[0][1].callback(ONE)
@@ -125,7 +128,7 @@ class LookupsTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(answer), ONE)
 
     def test_asked_from_an_answer(self):
-        """Asking for a name from its own answer begins a new look-up."""
+        """A request for a name from a callback of its own look-up begins a new look-up."""
         again = self.lookups.addresses("a.test")
         again.addCallback(lambda _: self.lookups.addresses("a.test"))
         self.threads[0][1].callback(ONE)
@@ -138,7 +141,7 @@ class QueueTests(SynchronousTestCase):
     """More names than threads."""
 
     def setUp(self):
-        """Two threads that do nothing until told to; two names may wait."""
+        """Two threads that do nothing until the test continues them; two names may wait."""
         self.threads: dict[str, Deferred[Any]] = {}
         self.begun: list[str] = []
         self.lookups = NameLookup(self.in_thread, clock=Clock(), threads=2, most_waiting=2)
@@ -154,7 +157,9 @@ class QueueTests(SynchronousTestCase):
         self.threads.pop(host).callback(ONE)
 
     def test_in_turn(self):
-        """No more are begun than there are threads; the others follow, first come first."""
+        """
+        At most as many look-ups run as there are threads; the rest follow in order of arrival.
+        """
         asked = [self.lookups.addresses(host) for host in "abcd"]
         self.assertEqual(self.begun, ["a", "b"])
         self.end("b")
@@ -164,7 +169,9 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(answer) for answer in asked], [ONE] * 4)
 
     def test_left(self):
-        """A name that nobody waits for any more takes no thread, and no place in the queue."""
+        """
+        A name whose requests have all been cancelled takes no thread, and no place in the queue.
+        """
         self.lookups.addresses("a")
         self.lookups.addresses("b")
         for _ in range(100):
@@ -181,14 +188,17 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(kept), ONE)
 
     def test_owner(self):
-        """The names of one owner take one thread, however many they are; others go past them."""
+        """
+        The names of one owner take one thread, however many they are; names of other owners
+        overtake them.
+        """
         first, second = (self.lookups.addresses(host, "mine") for host in ("a", "b"))
         other = self.lookups.addresses("c", "theirs")
         self.assertEqual(self.begun, ["a", "c"])
         self.end("c")
         self.assertEqual(self.successResultOf(other), ONE)
         self.assertEqual(self.begun, ["a", "c"])
-        self.lookups.addresses("d")  # nobody's
+        self.lookups.addresses("d")  # without an owner
         self.assertEqual(self.begun, ["a", "c", "d"])
         self.end("a")
         self.assertEqual(self.begun, ["a", "c", "d", "b"])
@@ -197,7 +207,7 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second), ONE)
 
     def test_name_of_two_owners(self):
-        """A name that waits for its owner's turn begins when somebody else asks for it, too."""
+        """A name that waits for its owner's turn begins when another owner requests it, too."""
         self.lookups.addresses("a", "mine")
         mine, theirs = (self.lookups.addresses("b", owner) for owner in ("mine", "theirs"))
         self.assertEqual(self.begun, ["a", "b"])
@@ -206,7 +216,9 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(theirs), ONE)
 
     def test_bounded(self):
-        """When too many names wait, one more is refused at once; known ones are not."""
+        """
+        When too many names wait, another one is refused at once; requests for known names are not.
+        """
         for host in "abcd":
             self.lookups.addresses(host)
         refused = self.failureResultOf(self.lookups.addresses("e"), Unavailable)

@@ -42,10 +42,10 @@ def workspace(*arguments: str, **environment: str) -> WorkspaceSettings:
 
 
 class DefaultTests(SynchronousTestCase):
-    """What holds when nothing is said."""
+    """Settings without any options."""
 
     def test_platform(self) -> None:
-        """A default would not be the promised one."""
+        """The defaults are the documented ones."""
         here = os.path.abspath("chatfiles-state")
         self.assertEqual(
             platform(),
@@ -65,7 +65,7 @@ class DefaultTests(SynchronousTestCase):
         )
 
     def test_workspace(self) -> None:
-        """A default would not be the promised one."""
+        """The defaults are the documented ones."""
         roots = {b"/configs": "/configs", b"/workspace": "/workspace"}
         roots |= {b"/home": "/home", b"/plugins": "/plugins"}
         self.assertEqual(
@@ -84,13 +84,16 @@ class DefaultTests(SynchronousTestCase):
         )
 
     def test_what_follows_the_state_directory(self) -> None:
-        """Moving the state would leave half of it behind."""
+        """The registry and the admin token's file move with the state directory."""
         settings = platform("--state-dir=/var/lib/x")
         self.assertEqual(settings.database, "sqlite:/var/lib/x/registry.db")
         self.assertEqual(settings.admin_token_file, "/var/lib/x/admin-token")
 
     def test_other_directory(self) -> None:
-        """With ``twistd --rundir`` the registry would be looked for elsewhere."""
+        """
+        Relative paths are made absolute, so that ``twistd --rundir`` does not change what they
+        refer to.
+        """
         settings = platform("--state-dir=s", "--database=sqlite:s/r.db", "--admin-token-file=s/t")
         here = os.path.abspath("s")
         self.assertEqual(settings.state_dir, here)
@@ -100,7 +103,10 @@ class DefaultTests(SynchronousTestCase):
             self.assertEqual(platform(f"--database={kept}").database, kept)
 
     def test_configs_directory(self) -> None:
-        """Credentials would be read where they are not."""
+        """
+        The directory of credentials is that of the option, ``CHATFILES_CONFIGS_DIR``,
+        ``CONFIGS_DIR``, the ``/configs`` root or the default; the first one that is set wins.
+        """
         root = "--root=/configs=/srv/c"
         for arguments, environment, expected in [
             ([root], {}, "/srv/c"),
@@ -153,7 +159,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
 
 
 class RowTests(SynchronousTestCase):
-    """Each option, wherever it is given."""
+    """Each option, on the command line and in the environment."""
 
     def value(self, settings: Any, path: str) -> Any:
         for name in path.split("."):
@@ -164,34 +170,36 @@ class RowTests(SynchronousTestCase):
         return ENROL if name == "platform" else []
 
     def test_every_option_is_in_the_table(self) -> None:
-        """An option would have no test."""
+        """Every option has a row, and so a test."""
         names = {name[4:].replace("_", "-") for name in dir(Options) if name.startswith("opt_")}
         names |= {row[0] for row in Options.optParameters + Options.optFlags}
         self.assertEqual(names - {"help", "version", "role"}, {row[1] for row in ROWS})
 
     def test_command_line(self) -> None:
-        """An option would not do what it says."""
+        """Each option sets its attribute."""
         for role, name, text, path, value, _ in ROWS:
             argument = f"--{name}={text}" if text else f"--{name}"
             settings = parsed(f"--role={role}", argument, *self.extra(name))
             self.assertEqual(self.value(settings, path), value, name)
 
     def test_environment(self) -> None:
-        """A container could not be told by its environment."""
+        """
+        Each variable sets its attribute, so that a container can be configured by its environment.
+        """
         for role, name, text, path, value, _ in ROWS:
             variable = "CHATFILES_" + name.upper().replace("-", "_")
             given = {"CHATFILES_ROLE": role, variable: text or "1"}
             self.assertEqual(self.value(parsed(*self.extra(name), **given), path), value, name)
 
     def test_control_characters(self) -> None:
-        """A line end behind a value would become a part of it, and another one would pass."""
+        """A line end after a value is removed; any other control character is refused."""
         self.assertEqual(platform(CHATFILES_STATE_DIR="/s\r\n").state_dir, "/s")
         for value in ("/s\t", "/s\x1b[1m", "/s\nb", "/s\x7f"):
             with self.assertRaisesRegex(SystemExit, "CHATFILES_STATE_DIR takes text without"):
                 platform(CHATFILES_STATE_DIR=value)
 
     def test_command_line_wins(self) -> None:
-        """The environment would override what was said, even where that is the default."""
+        """The command line takes precedence over the environment, even if it gives the default."""
         for role, name, text, path, value, other in ROWS:
             argument = f"--{name}={text}" if text else f"--{name}"
             variable = "CHATFILES_" + name.upper().replace("-", "_")
@@ -201,7 +209,10 @@ class RowTests(SynchronousTestCase):
         self.assertIsInstance(settings, WorkspaceSettings)
 
     def test_other_role(self) -> None:
-        """A slip would be ignored; or one environment could not serve both roles."""
+        """
+        An option of the other role is refused; its variable is ignored, so that one environment can
+        serve both roles.
+        """
         both = {"listen"} | {row[1] for row in ROWS if row[3].startswith("shared.")}
         for role, name, text, *_ in ROWS:
             other = "workspace" if role == "platform" else "platform"
@@ -218,7 +229,7 @@ class RowTests(SynchronousTestCase):
             )
 
     def test_many(self) -> None:
-        """The first of several would be lost; or spaces in a path split it."""
+        """Options that can be repeated keep all values, and spaces do not split a path."""
         listen = ["--listen=tcp:1", "--listen=tcp:2"]
         self.assertEqual(platform(*listen).shared.listen, ("tcp:1", "tcp:2"))
         self.assertEqual(workspace(CHATFILES_DENY="/home/a b\n\n/x\n").deny, (b"/home/a b", b"/x"))
@@ -234,14 +245,14 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(platform("--database=a", "--database=b").database, "b")
 
     def test_switch(self) -> None:
-        """A switch that says no would be on."""
+        """A switch is off if its variable says no."""
         for text, on in [("1", True), ("true", True), ("YES", True), ("0", False), ("", False)]:
             settings = platform(CHATFILES_OPEN_REGISTRATION=text)
             self.assertIs(settings.open_registration, on, text)
 
 
 class WrongTests(SynchronousTestCase):
-    """What is wrong ends the process with one line that names the option and what it takes."""
+    """Errors, which end the process with one line that names the option and what it takes."""
 
     def assert_wrong(self, line: str, *arguments: str, **environment: str) -> None:
         with self.assertRaises(SystemExit) as raised:
@@ -252,13 +263,16 @@ class WrongTests(SynchronousTestCase):
         self.assertNotIn("hidden", text)
 
     def test_abbreviations(self) -> None:
-        """A secret that is given where there is no such option is taken for a file's name."""
+        """Abbreviated options are refused, so that a secret is not taken for the name of a file."""
         for word in ("--admin-token=hidden", "--admin-token", "--li=tcp:1"):
             name = word.partition("=")[0]
             self.assert_wrong(f"{name} is not an option", "--role=platform", word)
 
     def test_password(self) -> None:
-        """Every user of the machine can read the database's password, and nobody is told."""
+        """
+        A password in the database's URL is detected on the command line, where all users can read
+        it.
+        """
         for url in ("postgresql://u:hidden@h/d", "postgres://h/d?password=hidden"):
             self.assertTrue(exposes(f"--database={url}", CHATFILES_DATABASE="x"))
             self.assertFalse(exposes(CHATFILES_DATABASE=url))
@@ -266,13 +280,13 @@ class WrongTests(SynchronousTestCase):
             self.assertFalse(exposes(f"--database={url}"))
 
     def test_role(self) -> None:
-        """Nobody would know what to say."""
+        """Without a valid role, the error names the roles."""
         self.assert_wrong("--role is required: platform or workspace")
         self.assert_wrong("--role takes platform or workspace", "--role=both")
         self.assert_wrong("--role takes platform or workspace", CHATFILES_ROLE="")
 
     def test_values(self) -> None:
-        """A wrong value would be found out later, or never."""
+        """An invalid value is refused at the start."""
         for role, name, takes, values in [
             (
                 "platform",
@@ -326,7 +340,7 @@ class WrongTests(SynchronousTestCase):
         )
 
     def test_enrolment(self) -> None:
-        """A workspace would register without saying who and where it is."""
+        """A workspace that registers needs its id and its URL."""
         url = "--platform=http://h"
         for given, missing in ((ENROL[1], "--workspace-id"), (ENROL[0], "--advertise")):
             self.assert_wrong(
@@ -341,13 +355,13 @@ class WrongTests(SynchronousTestCase):
         self.assertEqual(workspace(url, *ENROL).workspace_id, ID)
 
     def test_command_line(self) -> None:
-        """A slip would be answered with a traceback or a page of help."""
+        """A mistake on the command line gets one line, not a traceback or a page of help."""
         self.assert_wrong("option --colour not recognized", "--role=platform", "--colour=red")
         self.assert_wrong("option --listen requires argument", "--role=platform", "--listen")
         self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
         self.assert_wrong("option --open-registration must not", "--open-registration=1")
 
     def test_no_secrets(self) -> None:
-        """A secret on the command line can be read by everybody on the machine."""
+        """No option takes a secret, as all users of the machine can read the command line."""
         for name in ("admin-token", "token", "inbound-secret"):
             self.assertNotIn("--" + name + "=", Options({}).getUsage())

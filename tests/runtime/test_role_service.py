@@ -1,5 +1,5 @@
 """
-The life of a role: make ready, listen, drain, clean up; each in its turn.
+The life of a role: prepare, listen, drain and clean up, in this order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.memory_client import Caller, Echo, Held, get
 
 
 class Port:
-    """A listening port that is not there."""
+    """A listening port without a socket."""
 
     def __init__(self, story: list[str], address: Any, closed: Any = None) -> None:
         self._story, self._address, self._closed = story, address, closed
@@ -38,7 +38,7 @@ class Port:
 
 
 class Endpoint:
-    """Listens as it is told to."""
+    """Listens without a socket, with the given result."""
 
     def __init__(self, story: list[str], result: Any = None, closed: Any = None) -> None:
         self._story, self._result, self._closed = story, result, closed
@@ -92,17 +92,17 @@ READY = "chatfiles workspace ready on http://127.0.0.1:8000"
 
 
 class StartTests(ServiceCase):
-    """Beginning."""
+    """The start of a role."""
 
     def test_order(self) -> None:
-        """It would accept requests that it cannot serve yet, or not say where it listens."""
+        """A role listens after all steps before, and logs where it listens."""
         service = self.service(Endpoint(self.story), Endpoint(self.story))
         service.startService()
         started = ["before 1", "before 2", "listen", READY, "listen", READY, "ready"]
         self.assertEqual((self.story, service.name), (started, "chatfiles workspace"))
 
     def test_waits(self) -> None:
-        """It would listen before its registry is there."""
+        """A role does not listen before its registry is open."""
         opened: Deferred[None] = Deferred()
         self.service(Endpoint(self.story), before=[self.step("open", opened)]).startService()
         self.assertEqual(self.story, ["open"])
@@ -110,14 +110,14 @@ class StartTests(ServiceCase):
         self.assertEqual(self.story, ["open", "listen", READY, "ready"])
 
     def test_step_fails(self) -> None:
-        """It would go on without what it needs, or end without saying why."""
+        """If a step fails, the role does not continue, and the reason is logged."""
         before = [self.step("open", fail(OSError("disk on fire"))), self.step("never")]
         self.service(Endpoint(self.story), before=before).startService()
         reason = "!chatfiles workspace cannot start: disk on fire"
         self.assertEqual(self.story, ["open", reason, "cannot start"])
 
     def test_port_is_taken(self) -> None:
-        """It would run without being reachable."""
+        """If a port is in use, the role cannot start, and the reason is logged."""
         taken = Endpoint(self.story, CannotListenError("127.0.0.1", 8000, OSError("in use")))
         self.service(Endpoint(self.story), taken, before=[]).startService()
         self.assertEqual(self.story[:3], ["listen", READY, "listen"])
@@ -128,10 +128,12 @@ class StartTests(ServiceCase):
 
 
 class StopTests(ServiceCase):
-    """Ending (reference/limits-and-shutdown, "Shutdown")."""
+    """The end of a role (reference/limits-and-shutdown, "Shutdown")."""
 
     def test_order(self) -> None:
-        """What running transfers need would be taken away from them."""
+        """
+        The steps after run when all transfers have ended, as transfers still need what they close.
+        """
         service = self.service(Endpoint(self.story), Endpoint(self.story))
         service.startService()
         caller = Caller(site=self.site).send(get())
@@ -151,7 +153,9 @@ class StopTests(ServiceCase):
         self.assertEqual((caller.answer().status, caller.wire.aborted), (200, False))
 
     def test_delay(self) -> None:
-        """A balancer would send requests to where nobody listens any more."""
+        """
+        During the drain delay the role still listens, as a load balancer still sends requests.
+        """
         service = self.service(Endpoint(self.story), drain_delay=5.0)
         service.startService()
         idle = Caller(site=self.site)
@@ -172,7 +176,7 @@ class StopTests(ServiceCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_delay_where_nobody_listens(self) -> None:
-        """A role that cannot start would take longer to say so."""
+        """A role that cannot start ends without the drain delay."""
         opened: Deferred[None] = Deferred()
         before = [self.step("open", opened)]
         service = self.service(Endpoint(self.story), before=before, drain_delay=5.0)
@@ -180,7 +184,7 @@ class StopTests(ServiceCase):
         self.successResultOf(service.stopService())
 
     def test_port_closes_slowly(self) -> None:
-        """Connections would be kept open while the port closes."""
+        """The drain begins while the port is still closing."""
         closed: Deferred[None] = Deferred()
         service = self.service(Endpoint(self.story, closed=closed))
         service.startService()
@@ -191,7 +195,7 @@ class StopTests(ServiceCase):
         self.successResultOf(stopped)
 
     def test_late(self) -> None:
-        """A transfer that does not end would keep the process alive."""
+        """A transfer that has not ended at the drain timeout is aborted."""
         service = self.service(Endpoint(self.story))
         service.startService()
         caller = Caller(site=self.site).send(get())
@@ -203,7 +207,10 @@ class StopTests(ServiceCase):
         self.assertEqual(self.story[-2:], ["after 1", "after 2"])
 
     def test_stop_now(self) -> None:
-        """Who asks once more would wait all the same, or callers take a cut for an end."""
+        """
+        `stop_now` aborts transfers at once; clients do not take an interrupted response for
+        complete.
+        """
         for delay in (0.0, 600.0):
             service = self.service(Endpoint(self.story), drain_delay=delay)
             service.startService()
@@ -223,7 +230,7 @@ class StopTests(ServiceCase):
             )
 
     def test_stop_now_while_the_port_closes(self) -> None:
-        """A `stop_now` that comes before the drain would be forgotten."""
+        """A `stop_now` that comes before the drain takes effect."""
         closed: Deferred[None] = Deferred()
         service = self.service(Endpoint(self.story, closed=closed))
         service.startService()
@@ -235,7 +242,7 @@ class StopTests(ServiceCase):
         self.assertTrue(caller.wire.aborted)
 
     def test_while_starting(self) -> None:
-        """A role that is told to stop early would listen all the same, or call it a failure."""
+        """A role that is stopped while it starts does not listen, and logs no failure."""
         opened: Deferred[None] = Deferred()
         service = self.service(Endpoint(self.story), before=[self.step("open", opened)])
         service.startService()
@@ -244,15 +251,15 @@ class StopTests(ServiceCase):
         self.assertEqual(self.story, ["open", "after 1", "after 2"])
 
     def test_never_started(self) -> None:
-        """A role that was never started could not be ended."""
+        """A role that was never started can be stopped."""
         self.successResultOf(self.service(Endpoint(self.story)).stopService())
 
 
 class UrlTests(SynchronousTestCase):
-    """What the line says that tells where it listens."""
+    """The URL in the log line that says where a role listens."""
 
     def test_urls(self) -> None:
-        """Whoever reads the line could not use it."""
+        """The URL can be used by a reader of the line, for each kind of endpoint."""
         for description, address, url in [
             ("tcp:0", IPv4Address("TCP", "0.0.0.0", 81), "http://0.0.0.0:81"),
             ("tcp:0:interface=\\:\\:1", IPv6Address("TCP", "::1", 81), "http://[::1]:81"),
@@ -268,7 +275,7 @@ class RealTests(TestCase):
     """With a real port."""
 
     async def test_port_zero(self) -> None:
-        """The line would not tell the port that the kernel chose."""
+        """The URL has the port that the kernel chose."""
         site = Site(Echo(), Clock(), header_timeout=30, idle_timeout=60)
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         listener = Listener("tcp:0:interface=127.0.0.1", endpoint)

@@ -1,5 +1,5 @@
 """
-Signals that come to a role that has been told to stop already.
+Signals to a role that is already stopping.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chatfiles.runtime.signals import ONE_ORDER, StopSignals
 
 
 class Reactor(Clock):
-    """Has the two events that count, and calls from no other thread."""
+    """A reactor with the two events that are used, and without other threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Reactor(Clock):
         function()
 
     def shut_down(self) -> None:
-        """It has been stopped."""
+        """Fire the events of the shutdown."""
         for trigger in self.triggers:
             trigger()
 
@@ -40,7 +40,7 @@ class Reactor(Clock):
 class SignalTests(SynchronousTestCase):
     def begin(self, sigint: Any = None) -> None:
         """
-        :param sigint: what SIGINT does before, instead of the reactor's stop.
+        :param sigint: the handler of SIGINT, instead of the reactor's stop.
         """
         self.heard: list[object] = []
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -56,13 +56,13 @@ class SignalTests(SynchronousTestCase):
             signal.raise_signal(number)
 
     def test_sighup(self) -> None:
-        """A terminal that closes would end the role."""
+        """SIGHUP, as from a terminal that closes, does not stop the role."""
         self.begin()
         self.send(signal.SIGHUP)
         self.assertEqual(self.heard, [])
 
     def test_sigterm(self) -> None:
-        """The reactor would be stopped twice; the second one may come before it stops."""
+        """The reactor is stopped once, even if a second SIGTERM arrives before it has stopped."""
         self.begin()
         self.send(signal.SIGTERM, signal.SIGTERM)
         self.reactor.shut_down()
@@ -71,7 +71,10 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(self.heard, [signal.SIGTERM])
 
     def test_two_at_once(self) -> None:
-        """A second signal may have come before the first one made anything ignored."""
+        """
+        A second signal that arrives before further signals are ignored does not stop the reactor
+        again.
+        """
         self.begin()
         handler: Any = signal.getsignal(signal.SIGINT)
         for _ in range(2):
@@ -79,7 +82,7 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(self.heard, [signal.SIGINT])
 
     def test_sigint(self) -> None:
-        """Who is impatient would not be heard, or a Ctrl-C that comes twice be taken for that."""
+        """A second Ctrl-C stops the role at once; one within `ONE_ORDER` counts as the first."""
         for first in (signal.SIGINT, signal.SIGTERM):
             self.begin()
             self.send(first, signal.SIGINT)
@@ -91,14 +94,16 @@ class SignalTests(SynchronousTestCase):
             self.assertEqual(self.heard, [first, "stop_now"])
 
     def test_stopped_otherwise(self) -> None:
-        """One that cannot start, and stops by itself, would be stopped twice."""
+        """
+        Signals do not stop a reactor that has been stopped otherwise, such as after a failed start.
+        """
         self.begin()
         self.reactor.shut_down()
         self.send(signal.SIGTERM, signal.SIGINT)
         self.assertEqual(self.heard, [])
 
     def test_ignored(self) -> None:
-        """Ctrl-C in a terminal would end what was put into the background there."""
+        """SIGINT stays ignored if it was, as for a background process of a terminal."""
         self.begin(signal.SIG_IGN)
         self.send(signal.SIGINT)
         self.reactor.shut_down()

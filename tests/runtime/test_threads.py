@@ -1,5 +1,5 @@
 """
-Threads: results come back to the reactor, and what nobody waits for is cared for.
+Threads: results return to the reactor, and results of cancelled calls are discarded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ START = threading.Thread.start
 
 
 class ThreadsTests(TestCase):
-    """With a pool of two."""
+    """A pool of two threads."""
 
     def setUp(self) -> None:
         self.threads = Threads(reactor, "test", 2)
@@ -30,7 +30,9 @@ class ThreadsTests(TestCase):
         self.addCleanup(self.threads.stop)
 
     async def test_result(self) -> None:
-        """Results or arguments would be lost, or handed over on another thread."""
+        """
+        Arguments and results are passed on, and results are delivered in the reactor's thread.
+        """
         here = threading.current_thread()
         there = await self.threads.run(threading.current_thread)
         self.assertIsNot(there, here)
@@ -38,13 +40,13 @@ class ThreadsTests(TestCase):
         self.assertIs(threading.current_thread(), here)
 
     async def test_error(self) -> None:
-        """An error would end the thread, not the call."""
+        """An error ends the call, not the thread."""
         with self.assertRaises(ZeroDivisionError):
             await self.threads.run(lambda: 1 // 0)
         self.assertEqual(await self.threads.run(lambda: 1), 1)
 
     async def test_bounded(self) -> None:
-        """As many threads as calls would be started."""
+        """At most as many threads are started as the pool has."""
         go = threading.Event()
         names: list[str] = []
 
@@ -60,7 +62,9 @@ class ThreadsTests(TestCase):
         self.assertEqual((len(names), len(set(names))), (6, 2))
 
     async def test_none_can_be_started(self) -> None:
-        """A call that cannot be made would be waited for when the role stops, or be a 500."""
+        """
+        If no thread can be started, the call gets 503 and is not waited for when the role stops.
+        """
         threads = Threads(reactor, "test", 1)
         threads.start()
         self.addCleanup(threads.stop)
@@ -76,7 +80,7 @@ class ThreadsTests(TestCase):
         self.assertEqual(await threads.run(int, "7"), 7)
 
     async def test_cancelled(self) -> None:
-        """A result that owns something would be lost with the call that was given up."""
+        """The result of a cancelled call is discarded, so that what it owns is released."""
         for fails in (False, True):
             go = threading.Event()
             discarded: list[str] = []
@@ -100,7 +104,7 @@ class ThreadsTests(TestCase):
                 self.assertEqual(discarded, ["open file"])
 
     async def test_not_discarded(self) -> None:
-        """A result would be thrown away although it has arrived."""
+        """A result that has been delivered is not discarded."""
         discarded: list[int] = []
         waiting = self.threads.run_or_discard(discarded.append, lambda: 1)
         self.assertEqual(await waiting, 1)
@@ -108,7 +112,7 @@ class ThreadsTests(TestCase):
         self.assertEqual(discarded, [])
 
     async def test_asked_before_the_start(self) -> None:
-        """What is asked for while a role starts would never be done."""
+        """A call that is made while a role starts runs once the threads have started."""
         threads = Threads(reactor, "later", 1)
         waiting = threads.run(lambda: 1)
         self.assertFalse(waiting.called)
@@ -117,7 +121,7 @@ class ThreadsTests(TestCase):
         self.assertEqual(await waiting, 1)
 
     async def test_owner_that_hangs(self) -> None:
-        """One owner's calls would take all threads; and those given up would be made later."""
+        """One owner's calls do not take all threads; those that are cancelled never run."""
         threads = Threads(reactor, "owners", 2, per_owner=1)
         threads.start()
         self.addCleanup(threads.stop)
@@ -135,7 +139,10 @@ class ThreadsTests(TestCase):
         self.assertEqual(made, ["other"])
 
     async def test_too_many_wait(self) -> None:
-        """Calls that wait for a disk that hangs would fill the memory."""
+        """
+        The number of calls that wait is limited, so that a disk that hangs does not fill the
+        memory.
+        """
         threads = Threads(reactor, "full", 1, most_waiting=2)
         threads.start()
         self.addCleanup(threads.stop)
@@ -149,7 +156,7 @@ class ThreadsTests(TestCase):
             await call
 
     async def test_owner_with_many_calls(self) -> None:
-        """The calls that wait for one disk that hangs would leave no place for others' calls."""
+        """The calls that wait for a disk that hangs leave room in the queue for other owners."""
         threads = Threads(reactor, "places", 2, per_owner=1, most_waiting=2)
         threads.start()
         self.addCleanup(threads.stop)
@@ -163,7 +170,7 @@ class ThreadsTests(TestCase):
             await call
 
     async def test_settled(self) -> None:
-        """A role would end while a result is on its way that leads to more."""
+        """`settled` waits for running calls, and for calls that their results lead to."""
         go, done = threading.Event(), list[str]()
 
         def first() -> str:
@@ -182,7 +189,7 @@ class ThreadsTests(TestCase):
         self.successResultOf(self.threads.settled())
 
     async def test_settled_after_trouble(self) -> None:
-        """A call that failed, or that nobody waits for, would keep a role from ending."""
+        """A call that failed or was cancelled does not keep a role from ending."""
         failing = self.threads.run(lambda: 1 // 0)
         failing.addErrback(lambda failure: failure.trap(ZeroDivisionError))
         waiting = self.threads.run_or_discard(lambda _: 1 // 0, lambda: 1)
@@ -192,13 +199,13 @@ class ThreadsTests(TestCase):
         await until(reactor, lambda: self.flushLoggedErrors(ZeroDivisionError))
 
     def test_settled_before_the_start(self) -> None:
-        """A role that never began could not end."""
+        """A role that never began can end."""
         threads = Threads(reactor, "never", 1)
         threads.run(lambda: None)
         self.successResultOf(threads.settled())
 
     def test_abandoned(self) -> None:
-        """A process would not end before a call that never returns."""
+        """The process can end before a call that never returns."""
         program = (
             "import threading\n"
             "from twisted.internet import reactor\n"
@@ -211,7 +218,7 @@ class ThreadsTests(TestCase):
         subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE)
 
     async def test_nothing_to_abandon(self) -> None:
-        """Threads would be left behind that have nothing to do."""
+        """Threads that have nothing to do are not left behind."""
         threads = Threads(reactor, "idle", 1, abandon=True)
         threads.start()
         thread = await threads.run(threading.current_thread)
@@ -220,7 +227,7 @@ class ThreadsTests(TestCase):
         self.assertFalse(thread.is_alive())
 
     def test_stop(self) -> None:
-        """A role that never began could not end; or one that ended not end again."""
+        """`stop` can be called before the start, and again after the end."""
         threads = Threads(reactor, "never", 1)
         threads.stop()
         threads.start()

@@ -1,5 +1,5 @@
 """
-Steps of a start that are waited for, but not for ever.
+Steps of a start that are waited for, up to a timeout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from chatfiles.runtime.role_service import wait_for_steps
 
 
 class WaitForStepsTests(SynchronousTestCase):
-    """Two steps, and three seconds."""
+    """Two steps, and a timeout of three seconds."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -20,7 +20,7 @@ class WaitForStepsTests(SynchronousTestCase):
         self.late = Deferred.fromCoroutine(wait_for_steps(self.steps, 3, self.clock))
 
     def test_all(self) -> None:
-        """A start would go on before its steps are done, or wait in vain."""
+        """The start continues as soon as all steps are done."""
         self.steps["b"].callback(None)
         self.assertNoResult(self.late)
         self.steps["a"].callback(None)
@@ -28,19 +28,19 @@ class WaitForStepsTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_late(self) -> None:
-        """A start would wait for ever, or cancel what is late."""
+        """The start continues at the timeout, and does not cancel the late steps."""
         self.steps["b"].callback(None)
         self.clock.advance(3)
         self.assertEqual(self.successResultOf(self.late), ["a"])
         self.steps["a"].callback(None)
 
     def test_fails(self) -> None:
-        """A role would start although a step has failed."""
+        """The start fails if a step fails."""
         self.steps["b"].errback(ZeroDivisionError())
         self.failureResultOf(self.late, ZeroDivisionError)
 
     def test_fails_late(self) -> None:
-        """Nobody would hear of it."""
+        """The error of a step that fails after the timeout is not swallowed."""
         self.clock.advance(3)
         self.assertEqual(self.successResultOf(self.late), ["a", "b"])
         self.steps["b"].errback(ZeroDivisionError())

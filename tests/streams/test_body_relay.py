@@ -1,5 +1,6 @@
 """
-From an upstream's answer to ours: every byte, at the caller's pace, and no cut that looks whole.
+Relaying an upstream's response to the client: every byte, with back-pressure; an interrupted
+response never looks complete.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CUTS = (ResponseFailed([Failure(ConnectionLost())]), PotentialDataLoss(), Connec
 
 
 class Relaying(Endpoint):
-    """Relays whatever the test lets the upstream send."""
+    """Relays what the test lets the upstream send."""
 
     isLeaf = True
     operation = "relay"
@@ -42,7 +43,7 @@ class Relaying(Endpoint):
 
 
 class Upstream(StringTransport):
-    """Counts how often it is stopped."""
+    """Counts the calls of `stopProducing`."""
 
     stops = 0
 
@@ -52,7 +53,7 @@ class Upstream(StringTransport):
 
 
 class RelayTests(SynchronousTestCase):
-    """In memory."""
+    """`BodyRelay`, in memory."""
 
     def start(self, expected: int | None) -> None:
         self.root = Relaying(expected)
@@ -66,7 +67,7 @@ class RelayTests(SynchronousTestCase):
         self.caller.settle()
 
     def test_whole(self) -> None:
-        """A byte would be lost, or the end not told."""
+        """Every byte is relayed, the response is completed, and the connection is kept."""
         for expected in (10, None):
             self.start(expected)
             self.relay.dataReceived(b"01234")
@@ -79,7 +80,10 @@ class RelayTests(SynchronousTestCase):
             self.assertEqual(len(self.caller.send(get()).answers()), 2)
 
     def test_cut(self) -> None:
-        """A part would look like the whole; worst of all when it is chunked."""
+        """
+        An interrupted upstream response aborts the client's connection, chunked or not, so that a
+        part never looks complete.
+        """
         for expected in (10, None):
             for reason in CUTS:
                 self.start(expected)
@@ -92,7 +96,10 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_other_length(self) -> None:
-        """An upstream that says it is done would be believed."""
+        """
+        A body of another length than announced is interrupted, even if the upstream ends it
+        properly.
+        """
         for data in (b"", b"012345678", b"0123456789a"):
             self.start(10)
             self.relay.dataReceived(data)
@@ -101,7 +108,7 @@ class RelayTests(SynchronousTestCase):
             self.assertEqual(self.root.request.outcome, "upstream_cut")
 
     def test_back_pressure(self) -> None:
-        """What a slow caller does not take would pile up here."""
+        """A client that does not read pauses the upstream."""
         self.start(None)
         self.caller.channel.pauseProducing()
         self.assertEqual((self.upstream.producerState, self.relay.paused), ("paused", True))
@@ -112,7 +119,9 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.caller.answer().body, b"on its way already")
 
     def test_end_while_paused(self) -> None:
-        """A transfer would count as complete while the caller has yet to take the rest."""
+        """
+        If the upstream ends while the client is paused, the transfer ends when the client resumes.
+        """
         self.start(5)
         self.relay.dataReceived(b"01234")
         self.caller.channel.pauseProducing()
@@ -121,10 +130,10 @@ class RelayTests(SynchronousTestCase):
         self.caller.channel.resumeProducing()
         self.assertTrue(self.relay.done.called)
         self.assertTrue(self.caller.answer().complete)
-        self.assertEqual(self.upstream.producerState, "paused")  # it is gone
+        self.assertEqual(self.upstream.producerState, "paused")  # it has ended, and is not resumed
 
     def test_cut_while_paused(self) -> None:
-        """A cut would only be noticed when the caller takes the rest."""
+        """An interrupted upstream aborts the response at once, even while the client is paused."""
         self.start(10)
         self.relay.dataReceived(b"01234")
         self.caller.channel.pauseProducing()
@@ -132,7 +141,10 @@ class RelayTests(SynchronousTestCase):
         self.assertTrue(self.caller.wire.aborted)
 
     def test_caller_leaves(self) -> None:
-        """The upstream would go on for nobody; or its end be told to a connection that is gone."""
+        """
+        If the client disconnects, the upstream is stopped once, and its later bytes and end are
+        ignored.
+        """
         for paused in (False, True):
             self.start(10)
             if paused:
@@ -145,7 +157,10 @@ class RelayTests(SynchronousTestCase):
             self.assertEqual(self.caller.site.running, 0)
 
     def test_transport_stops(self) -> None:
-        """The transport tells its producer first that the caller has left."""
+        """
+        The upstream is stopped as soon as the transport calls its producer's `stopProducing`, which
+        is before it reports the disconnect.
+        """
         self.start(10)
         self.caller.channel.stopProducing()
         self.assertEqual(self.upstream.stops, 1)
@@ -154,7 +169,10 @@ class RelayTests(SynchronousTestCase):
         self.assertTrue(self.relay.done.called)
 
     def test_caller_leaves_behind_the_end(self) -> None:
-        """A caller who leaves before taking the rest would never end its transfer."""
+        """
+        If the client disconnects after the upstream's end, before it has read the rest, the
+        transfer ends as ``client_left``.
+        """
         self.start(5)
         self.relay.dataReceived(b"01234")
         self.caller.channel.pauseProducing()
@@ -164,14 +182,20 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.root.request.outcome, "client_left")
 
     def test_given_up_early(self) -> None:
-        """An answer that is given up before its body arrives would fail."""
+        """
+        If the client disconnects before the upstream's body arrives, the relay ends without an
+        error.
+        """
         self.root = Relaying(5)
         caller = Caller(self.root).send(get())
         caller.leave()
         self.assertTrue(self.root.relay.done.called)
 
     def test_upstream_state(self) -> None:
-        """An upstream would be late because of our own back-pressure, or never be."""
+        """
+        The upstream's state changes with each byte, and all the time while the relay is paused: our
+        own back-pressure does not count as the upstream's stall.
+        """
         self.start(None)
         state = self.relay.upstream_state
         self.assertEqual(state(), state())

@@ -1,6 +1,6 @@
 """
-reference/uploads, "Back-pressure": a body to something that blocks, in order, with back-pressure,
-closed once.
+reference/uploads, "Back-pressure": a body is written to a blocking sink in order and with
+back-pressure; the sink is closed once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Body:
 
 
 class Sink:
-    """Notes what is asked of it, and that no two threads are in it."""
+    """Records its calls; fails if it is used after its end."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -86,7 +86,7 @@ class Sink:
 
 
 class Threads:
-    """Threads that do nothing until they are told to."""
+    """Threads whose calls run when the test says so."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
@@ -97,7 +97,7 @@ class Threads:
         return result
 
     def step(self) -> None:
-        """Let the one call that waits happen, and its result arrive."""
+        """Run the one call that waits, and deliver its result."""
         ((call, result),) = self.waiting
         self.waiting = []
         try:
@@ -125,14 +125,17 @@ class FeederTests(SynchronousTestCase):
         self.feeder.done.addBoth(self.results.append)
 
     def failure(self) -> BaseException:
-        """:return: what it failed with; the sink is closed by then."""
+        """:return: the error of the feeder; the sink is closed by then."""
         (result,) = self.results
         self.assertIsInstance(result, Failure)
         value: BaseException = result.value
         return value
 
     def test_leaves_while_it_is_prepared(self) -> None:
-        """What nobody waits for any more is seen for as long as a slow disk takes."""
+        """
+        If the client disconnects during `prepare`, which a slow disk may delay, the sink is closed
+        and not finished, so that the body is never visible.
+        """
 
         def leave() -> None:
             self.feeder.failed(SinkError())
@@ -145,7 +148,10 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.calls, ["feed", "close"])
 
     def test_leaves_before_a_thread_is_free(self) -> None:
-        """What was given up would be written when a disk that hangs responds again."""
+        """
+        A body that fails before a thread is free is not written when a disk that hung responds
+        again.
+        """
         self.feeder.received(b"x")
         self.feeder.finished()
         self.feeder.failed(SinkError())
@@ -154,7 +160,10 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.calls, ["close"])
 
     def test_no_thread(self) -> None:
-        """A file in the making would stay open until the role is started again."""
+        """
+        If no thread can be used, the sink is closed all the same: no incomplete file stays open
+        until the role is restarted.
+        """
 
         def refuse(*_: object) -> Deferred[Any]:
             return fail(SinkError())
@@ -166,7 +175,7 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual((self.sink.calls, self.sink.closed), (["close"], 1))
 
     def test_in_order(self) -> None:
-        """Bytes are swapped, or the end overtakes them."""
+        """Pieces are written in order, and before the end."""
         for piece in (b"one ", b"two ", b"three"):
             self.feeder.received(piece)
         self.feeder.finished()
@@ -174,18 +183,18 @@ class FeederTests(SynchronousTestCase):
         self.threads.all()
         self.assertEqual(self.results, [b"one two three"])
         self.assertIs(self.sink.kept, True)
-        # What came while a thread was busy is one call.
+        # What came while a thread was busy is written by one call.
         self.assertEqual(self.sink.calls, ["feed", "feed", "finish", "keep"])
 
     def test_at_once(self) -> None:
-        """The first bytes wait for more of them."""
+        """The first bytes are written at once."""
         self.feeder.received(b"x")
         self.assertEqual(len(self.threads.waiting), 1)
         self.threads.step()
         self.assertEqual(self.sink.content, b"x")
 
     def test_empty(self) -> None:
-        """A body without bytes never ends."""
+        """An empty body is finished."""
         self.feeder.received(b"")
         self.feeder.finished()
         self.threads.all()
@@ -193,7 +202,7 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.results, [b""])
 
     def test_small(self) -> None:
-        """A small body costs as many visits to a thread as it has pieces."""
+        """A small body that has arrived completely is written in one visit to a thread."""
         self.body.all_seen = True
         self.feeder.received(b"one ")
         self.feeder.received(b"two")
@@ -204,7 +213,7 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.calls, ["feed", "finish", "keep"])
 
     def test_small_fails(self) -> None:
-        """A body that could not be written is published."""
+        """A small body that could not be written is not published."""
         self.body.all_seen = True
         self.sink.raises["feed"] = SinkError()
         self.feeder.received(b"x")
@@ -214,7 +223,10 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.calls, ["feed", "close"])
 
     def test_tiny_pieces(self) -> None:
-        """A sender of single bytes fills the memory with what stands around them."""
+        """
+        More than `MOST_PIECES` waiting pieces pause the body, whatever their size, because each of
+        them has an overhead in memory.
+        """
         self.feeder.received(b"x")
         for _ in range(MOST_PIECES - 1):
             self.feeder.received(b"x")
@@ -226,16 +238,19 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(self.sink.content, b"x" * (MOST_PIECES + 1))
 
     def test_told_when_it_is_settled(self) -> None:
-        """A sender that leaves between the decision and the answer has its files stored."""
+        """Once the sink is kept, the result is set at once; a later disconnect has no effect."""
         self.feeder.finished()
         self.threads.step()
         self.assertEqual((self.sink.calls, self.results), (["finish", "keep"], [b""]))
-        self.feeder.failed(ConnectionError())  # too late: it has been told
+        self.feeder.failed(ConnectionError())  # too late: the result is set
         self.feeder.done.cancel()
         self.assertEqual((self.threads.waiting, self.sink.kept), ([], True))
 
     def test_nobody_to_tell(self) -> None:
-        """What nobody will be told of stays, or the request ends before it is taken back."""
+        """
+        If the client has disconnected by the end, the sink is closed instead of kept, and the
+        request ends after that.
+        """
         self.feeder.finished()
         self.wanted = False
         self.threads.step()
@@ -245,7 +260,10 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual((self.sink.calls, self.sink.kept), (["finish", "close"], False))
 
     def test_refusal_only_when_closed(self) -> None:
-        """The sender is told that the disk is full while its own part still fills it."""
+        """
+        An error is reported after the sink is closed: until then the incomplete body fills the
+        disk.
+        """
         self.sink.raises["feed"] = SinkError()
         self.feeder.received(b"x")
         self.threads.step()
@@ -254,9 +272,9 @@ class FeederTests(SynchronousTestCase):
         self.assertIsInstance(self.failure(), SinkError)
 
     def test_back_pressure(self) -> None:
-        """A disk that is slower than the sender fills the memory."""
+        """A sink that is slower than the client pauses the body."""
         piece = b"x" * (HIGH_WATER // 4)
-        self.feeder.received(piece)  # is on its way to the disk
+        self.feeder.received(piece)  # is being written
         for _ in range(3):
             self.feeder.received(piece)
             self.assertFalse(self.body.paused)
@@ -269,14 +287,16 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(len(self.sink.content), 5 * len(piece))
 
     def test_large_pieces(self) -> None:
-        """One large piece is no reason to wait for a thread that is idle."""
+        """A large piece does not pause the body if a thread is idle."""
         self.feeder.received(b"x" * HIGH_WATER)
         self.assertFalse(self.body.paused)
         self.feeder.received(b"x" * HIGH_WATER)
         self.assertTrue(self.body.paused)
 
     def test_sink_fails(self) -> None:
-        """A full disk is not told, or the sink is used on."""
+        """
+        If the sink fails, the feeder fails with that error, closes the sink and uses it no more.
+        """
         for call in ("feed", "finish"):
             self.setUp()
             self.sink.raises[call] = SinkError(call)
@@ -290,14 +310,14 @@ class FeederTests(SynchronousTestCase):
             self.assertEqual(self.threads.waiting, [])
 
     def test_close_fails(self) -> None:
-        """An answer never comes, or hides why."""
+        """An error of `close` does not hide the first error."""
         self.sink.raises["close"] = SinkError("close")
         self.feeder.failed(ConnectionError())
         self.threads.all()
         self.assertIsInstance(self.failure(), ConnectionError)
 
     def test_body_fails(self) -> None:
-        """A sender that leaves has its part published, or kept open."""
+        """If the client disconnects, the part that it has sent is discarded and the sink closed."""
         for busy in (False, True):
             self.setUp()
             left = ConnectionError("left")
@@ -315,7 +335,7 @@ class FeederTests(SynchronousTestCase):
             )
 
     def test_never_two_threads(self) -> None:
-        """The sink is closed beneath a thread that writes to it."""
+        """The sink is not closed while a thread writes to it."""
         self.feeder.received(b"x")
         self.feeder.failed(ConnectionError())
         self.assertEqual(len(self.threads.waiting), 1)  # step() would fail with two
@@ -326,7 +346,7 @@ class FeederTests(SynchronousTestCase):
         self.assertIsInstance(self.failure(), ConnectionError)
 
     def test_fails_while_finishing(self) -> None:
-        """A sender that leaves behind its last byte leaves a sink open, or what it made."""
+        """A disconnect or cancellation during `finish` closes the sink and discards its content."""
         for cancelled in (False, True):
             self.setUp()
             real = self.sink.finish
@@ -346,7 +366,7 @@ class FeederTests(SynchronousTestCase):
             self.assertIs(self.sink.kept, False)
 
     def test_cancelled(self) -> None:
-        """A request that is given up leaves a sink open, or closes it twice."""
+        """A cancelled request closes the sink once."""
         for fed in (False, True):
             self.setUp()
             if fed:
@@ -363,7 +383,7 @@ class FeederTests(SynchronousTestCase):
 
 
 class FeederMachine(RuleBasedStateMachine):
-    """Anything may happen at any time."""
+    """All orders of events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -379,7 +399,7 @@ class FeederMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule(data=st.sampled_from([b"a", b"bc" * 1000, b"d" * HIGH_WATER]))
     def receive(self, data: bytes) -> None:
-        """The sender sends, though only while it is not paused."""
+        """The client sends, unless it is paused."""
         if not self.body.paused:
             self.sent += data
             self.feeder.received(data)
@@ -397,19 +417,19 @@ class FeederMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.threads.waiting)
     @rule()
     def step(self) -> None:
-        """A thread gets its turn."""
+        """A thread runs the call that waits."""
         self.threads.step()
 
     @precondition(lambda self: not self.cancelled)
     @rule()
     def cancel(self) -> None:
-        """The request is given up."""
+        """The request is cancelled."""
         self.cancelled = self.over = True
         self.feeder.done.cancel()
 
     @rule()
     def leave(self) -> None:
-        """The sender is gone, which is not noticed before somebody looks."""
+        """The client disconnects, which is noticed only when the feeder asks."""
         self.wanted = False
 
     @rule()
@@ -419,14 +439,16 @@ class FeederMachine(RuleBasedStateMachine):
 
     @invariant()
     def bounded(self) -> None:
-        """Never more waits than one piece over the limit."""
+        """
+        At most one call waits, one result is set, and the content is the start of the sent bytes.
+        """
         assert len(self.threads.waiting) <= 1
         assert len(self.results) <= 1
         assert self.sink.closed <= 1
         assert self.sent.startswith(self.sink.content)
 
     def teardown(self) -> None:
-        """All comes to an end by itself."""
+        """The feeder ends and has closed the sink once; it has kept the sink if it succeeded."""
         if not self.over:
             self.feeder.finished()
         self.threads.all()
@@ -441,7 +463,7 @@ class AnyOrderTests(SynchronousTestCase):
     """`FeederMachine`."""
 
     def test_any_order(self) -> None:
-        """An order of events that nobody thought of loses bytes, or leaves the sink open."""
+        """No order of events loses bytes or leaves the sink open."""
         run_state_machine_as_test(
             FeederMachine,
             settings=settings(max_examples=60, stateful_step_count=20, deadline=None),

@@ -14,7 +14,7 @@ from chatfiles.streams.descriptor import Descriptor
 
 
 class DescriptorTests(SynchronousTestCase):
-    """The number is in use until the last thread has returned."""
+    """The descriptor stays open until the last thread has returned."""
 
     def setUp(self) -> None:
         self.descriptor = Descriptor(os.open(os.devnull, os.O_RDONLY))
@@ -28,7 +28,9 @@ class DescriptorTests(SynchronousTestCase):
             self.assertRaises(OSError, os.fstat, self.number)
 
     def test_close(self) -> None:
-        """It would stay open; or a second close would close a file that got the number."""
+        """
+        `close` closes the descriptor once; a second call does not close a file that got the number.
+        """
         self.descriptor.close()
         self.assert_open(False)
         self.assertEqual(self.descriptor.fd, -1)
@@ -39,7 +41,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assert_open(True)
 
     def test_close_while_borrowed(self) -> None:
-        """The number would mean another file before its users have returned; or stay open."""
+        """A borrowed descriptor is closed when the last thread has returned it, not before."""
         first, second = self.descriptor.borrow(), self.descriptor.borrow()
         self.assertEqual(first.__enter__(), self.number)
         self.assertEqual(second.__enter__(), self.number)
@@ -52,7 +54,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assert_open(False)
 
     def test_borrowed_and_given_back(self) -> None:
-        """A use that has ended, or failed, would close it, or keep it open for ever."""
+        """A use that has ended or failed neither closes the descriptor nor keeps it open."""
         for _ in range(2):
             with contextlib.suppress(KeyError), self.descriptor.borrow():
                 raise KeyError
@@ -61,18 +63,18 @@ class DescriptorTests(SynchronousTestCase):
         self.assert_open(False)
 
     def test_borrow_closed(self) -> None:
-        """A call that waited for a thread would use the number of another file."""
+        """A closed descriptor cannot be borrowed: its number may be another file's by then."""
         held = self.descriptor.borrow()
         held.__enter__()
         self.descriptor.close()
-        for _ in range(2):  # while it is still open for others, and when it is not
+        for _ in range(2):  # while it is still borrowed, and after that
             self.assertRaises(OSError, self.descriptor.borrow().__enter__)
             if _ == 0:
                 held.__exit__(None, None, None)
                 self.assert_open(False)
 
     def test_dropped(self) -> None:
-        """What a late thread has opened for nobody would stay open."""
+        """A descriptor that is dropped, as when a thread opens it too late, is closed."""
         number = Descriptor(os.open(os.devnull, os.O_RDONLY)).fd
         gc.collect()
         self.assertRaises(OSError, os.fstat, number)

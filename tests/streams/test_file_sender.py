@@ -1,5 +1,5 @@
 """
-Files to sockets: the same promises for the pump that bypasses Twisted's buffer and for the other.
+Sending files to sockets: the same guarantees with and without Twisted's buffer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 class _Pump(TestCase):
-    """What each of them promises."""
+    """What each way of sending guarantees."""
 
     fast = False
     local = True
@@ -57,7 +57,7 @@ class _Pump(TestCase):
         return caller
 
     async def stall(self, sleep: Any = time.sleep) -> tuple[Opened, Loopback]:
-        """Send until the caller takes no more."""
+        """Send until the client takes no more."""
         size = 2 * MIB
         opened = self.opened(size)
         caller = await self.start(opened, FileSource(opened, sleep))
@@ -71,7 +71,7 @@ class _Pump(TestCase):
         return opened, caller
 
     async def assert_cut(self, caller: Loopback) -> None:
-        """The caller sees that it has not got everything."""
+        """The response is incomplete, because the file has changed."""
         await caller.read_to_end()
         (answer,) = parse(caller.data)
         self.assertFalse(answer.complete)
@@ -79,7 +79,7 @@ class _Pump(TestCase):
         self.assertEqual(caller.site.running, 0)
 
     async def assert_whole(self, caller: Loopback, data: bytes) -> None:
-        """The answer is *data*, and the connection is as good as before."""
+        """The response is *data*, and the connection can be used again."""
         size = len(data)
         await caller.read(lambda got: got.endswith(data[-100:]) and len(got) > size)
         (answer,) = parse(caller.data)
@@ -97,7 +97,7 @@ class _Pump(TestCase):
         return channel
 
     async def test_spans(self) -> None:
-        """A byte would be lost, doubled or moved at an edge between two ways of sending."""
+        """Every byte is sent once and in order, also where one way of sending follows another."""
         size = 2 * SENDFILE_WINDOW + COPY_WINDOW + 7
         opened = self.opened(size)
         caller = await self.start(opened)
@@ -125,20 +125,23 @@ class _Pump(TestCase):
         self.assertEqual(len(caller.site.channels), 1)
 
     async def test_shrinks(self) -> None:
-        """A truncated file would be waited for, or look whole."""
+        """If the file is truncated during the transfer, the response is interrupted."""
         opened, caller = await self.stall()
         os.truncate(opened.path, 1_500_000)
         await self.assert_cut(caller)
 
     async def test_rewritten(self) -> None:
-        """The head of one version with the tail of another would look whole."""
+        """
+        If the file is rewritten during the transfer, the response is interrupted: it never combines
+        parts of two versions.
+        """
         for at, size in ((0, None), (0, 1), (2 * MIB - 1, 1)):
             opened, caller = await self.stall()
             opened.rewrite(at, size)
             await self.assert_cut(caller)
 
     async def test_rewritten_at_the_very_end(self) -> None:
-        """The last check would be made before the last bytes that may change."""
+        """A change just before the last bytes are sent is detected."""
         opened = self.opened(2 * MIB)
         caller = await self.start(opened)
         verify = self.sending.source.verify
@@ -153,14 +156,17 @@ class _Pump(TestCase):
         await self.assert_cut(caller)
 
     async def test_grows(self) -> None:
-        """A log that is being written could never be fetched; or more than announced be sent."""
+        """A file that grows, such as a log, is sent in the announced length."""
         opened, caller = await self.stall()
         opened.rewrite(2 * MIB, 4000)
         await self.assert_whole(caller, opened.data)
 
     async def test_about_to_grow(self) -> None:
-        """A write sets the time, then the size: a log looks as if rewritten, and would be cut."""
-        for looks in (3, 6):  # the last look is behind the last wait
+        """
+        A write sets the file's time before its size; a log that is about to grow is not taken for a
+        rewritten file.
+        """
+        for looks in (3, 6):  # the last check comes after the last wait
             waited: list[float] = []
 
             def sleep(seconds: float, looks: int = looks, waited: list[float] = waited) -> None:
@@ -174,7 +180,10 @@ class _Pump(TestCase):
             self.assertEqual(len(waited), looks)
 
     async def test_replaced_or_deleted(self) -> None:
-        """A transfer would change the version in its middle, or fail for no reason."""
+        """
+        If the file is replaced or deleted during the transfer, the opened version is sent
+        completely.
+        """
         for replace in (True, False):
             opened, caller = await self.stall()
             if replace:
@@ -185,7 +194,7 @@ class _Pump(TestCase):
             await self.assert_whole(caller, opened.data)
 
     async def test_rewritten_in_the_socket(self) -> None:
-        """What waits in a socket would be changed by a rewrite behind the last check."""
+        """A rewrite after the last check does not change the bytes that wait in the socket."""
         for size in (1000, 100_000, 3 * MIB):
             opened = self.opened(size)
             sending = Sending(FileSource(opened))
@@ -201,7 +210,7 @@ class _Pump(TestCase):
             self.assertTrue(not answer.complete or answer.body == opened.data, size)
 
     async def test_caller_leaves(self) -> None:
-        """A transfer to nobody would go on, or its end be told twice."""
+        """If the client disconnects, the transfer ends once."""
         _, caller = await self.stall()
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
@@ -210,7 +219,7 @@ class _Pump(TestCase):
         self.assertEqual(caller.site.running, 0)
 
     async def test_cancelled(self) -> None:
-        """A transfer that was given up would go on, or keep its place in the connection."""
+        """A cancelled transfer sends nothing more and unregisters its producer."""
         _, caller = await self.stall()
         sent, channel = self.sending.sent(), self.channel(caller)
         self.sending.done.cancel()
@@ -221,7 +230,7 @@ class _Pump(TestCase):
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
     async def test_behind_a_full_buffer(self) -> None:
-        """The connection would for ever wait for a buffer that is long empty."""
+        """A connection that was paused by a full buffer sends again when the buffer is empty."""
         opened = self.opened(1000)
         caller = await self.start(opened)
         channel = self.channel(caller)
@@ -234,10 +243,12 @@ class _Pump(TestCase):
 
 
 class _CachedPump(_Pump):
-    """What those promise that ask what is in memory."""
+    """What the ways of sending guarantee that ask the kernel what is cached in memory."""
 
     async def test_cold(self) -> None:
-        """A read from a disk would stop everybody else; or the transfer never go on."""
+        """
+        What is not cached is read in a thread first, so that the disk does not delay other clients.
+        """
         opened = Opened(self, 6 * MIB)
         source = ColdSource(opened)
         caller = await self.start(opened, source)
@@ -247,7 +258,9 @@ class _CachedPump(_Pump):
         self.assertEqual(source.warmed[0][0], 0)
 
     async def test_no_nowait(self) -> None:
-        """Files would not be sent from file systems that cannot say what is in memory."""
+        """
+        If the file system cannot report what is cached, the file is read in threads first and sent.
+        """
         real = os.preadv
         read: list[tuple[int, int, bool]] = []
 
@@ -270,7 +283,7 @@ class _CachedPump(_Pump):
             self.assertLessEqual(end, warm, first)
 
     async def test_disk_fails(self) -> None:
-        """A transfer that cannot go on would never end."""
+        """A read error ends the transfer and is logged."""
         opened = self.opened(2 * MIB)
         source = ColdSource(opened)
         caller = await self.start(opened, source)
@@ -281,7 +294,10 @@ class _CachedPump(_Pump):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     async def test_caller_leaves_while_warming(self) -> None:
-        """What a thread brings too late would be sent to nobody, or to the next caller."""
+        """
+        Bytes that a thread reads after the client's disconnect are sent neither to it nor to the
+        next client.
+        """
         opened = self.opened(2 * MIB)
         source = ColdSource(opened)
         caller = await self.start(opened, source)
@@ -289,7 +305,7 @@ class _CachedPump(_Pump):
         self.sending.run = lambda *_: reads.append(Deferred()) or reads[-1]  # type: ignore[func-returns-value]
         await caller.send(get())
         await until(reactor, lambda: reads)
-        # A reset: a mere FIN could be a caller that waits for its answer.
+        # A reset: after a mere FIN, the client may still wait for its response.
         reset_on_close(caller.socket)
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
@@ -299,7 +315,7 @@ class _CachedPump(_Pump):
 
 
 class SocketPumpTests(_CachedPump):
-    """Past Twisted's buffer."""
+    """Without Twisted's buffer."""
 
     fast = True
 
@@ -309,12 +325,15 @@ class BufferPumpTests(_CachedPump):
 
 
 class ThreadPumpTests(_Pump):
-    """From a file system that may take its time."""
+    """From a file system that may be slow."""
 
     local = False
 
     async def test_in_threads(self) -> None:
-        """A file system that hangs would hold up everybody."""
+        """
+        The file is accessed in threads only, so that a file system that hangs does not delay other
+        clients.
+        """
         opened = self.opened(6 * MIB)
         caller = await self.start(opened)
         touched: list[tuple[str, bool]] = []
@@ -335,7 +354,7 @@ class ThreadPumpTests(_Pump):
         self.assertEqual(set(touched), {("pread", False), ("fstat", False)})
 
     async def test_disk_fails(self) -> None:
-        """A transfer that cannot go on would never end."""
+        """A read error ends the transfer and is logged."""
         opened = self.opened(2 * MIB)
         caller = await self.start(opened)
         self.sending.source.read = lambda *_: os.close(-1)  # type: ignore[method-assign,assignment]
@@ -345,7 +364,7 @@ class ThreadPumpTests(_Pump):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     async def test_one_window(self) -> None:
-        """A caller that takes nothing would have the whole file read into memory for it."""
+        """For a client that takes nothing, at most two windows of the file are read into memory."""
         opened, caller = await self.stall()
         pump = caller.transport
         self.assertLessEqual(len(pump.dataBuffer) + pump._tempDataLen, 2 * COPY_WINDOW)
@@ -353,7 +372,10 @@ class ThreadPumpTests(_Pump):
         await self.assert_whole(caller, opened.data)
 
     async def test_caller_leaves_while_reading(self) -> None:
-        """What a thread brings too late would be sent to nobody, or to the next caller."""
+        """
+        Bytes that a thread reads after the client's disconnect are sent neither to it nor to the
+        next client.
+        """
         opened = self.opened(2 * MIB)
         caller = await self.start(opened)
         reads: list[Deferred[bytes]] = []

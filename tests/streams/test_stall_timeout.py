@@ -1,5 +1,5 @@
 """
-Deadlines of progress: a byte that the other end took, however slowly, is progress.
+Timeouts of transfers: any byte that the peer takes, however slowly, is progress.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ TIMEOUT = 60.0
 
 
 class PatienceTests(SynchronousTestCase):
-    """How long a living caller may seem to take nothing."""
+    """How long a slow client may appear to take nothing."""
 
     def test_window(self) -> None:
-        """One that reads 10 kB/s from a large buffer would be cut as if it had stalled."""
+        """
+        The timeout grows with the TCP window, so that a client that reads 10 kB/s from a large
+        buffer is not aborted.
+        """
         windows = [(1000, 65_536), (1000, 32_000_000), (1000, 0)]
         self.patch(stall_timeout, "_tcp_window", lambda handle: windows.pop(0))
         with socket.socket() as handle:
@@ -35,10 +38,13 @@ class PatienceTests(SynchronousTestCase):
             self.assertEqual([seconds(), seconds()], [240, 240])  # at most four times as long
 
     def test_segment(self) -> None:
-        """Less than a segment is never offered: on loopback 64 KiB, which take six seconds."""
+        """
+        The timeout allows for a whole segment, as less is never offered: on loopback 64 KiB, which
+        take six seconds.
+        """
         for segment, window, least in (
             (65_483, 1, 6.6),
-            # What was seen of a caller that takes 10 kB/s; see `stall_timeout.stall_timeout_for`.
+            # Measured with a client that reads 10 kB/s; see `stall_timeout.stall_timeout_for`.
             (8_192, 16_384, 2.5),
             (16_384, 32_768, 5.0),
             (47_616, 95_232, 13.1),
@@ -53,7 +59,7 @@ class PatienceTests(SynchronousTestCase):
                     self.assertLessEqual(seconds, max(timeout, min(4 * timeout, 2 * least)))
 
     def test_real(self) -> None:
-        """What the kernel says is read wrongly."""
+        """The sizes of segment and window are read from the kernel."""
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
             socket.create_connection(server.getsockname()) as near,
@@ -64,7 +70,7 @@ class PatienceTests(SynchronousTestCase):
         self.assertGreater(window, 1000)
 
     def test_watch(self) -> None:
-        """A watch would not ask how long it may wait now."""
+        """A `StallTimeout` asks for the current timeout at each check."""
         clock, allowed, stalled = Clock(), [30.0], []
         watch = StallTimeout(
             clock, 10, lambda: 0, lambda: stalled.append(clock.seconds()), lambda: allowed[0]
@@ -77,19 +83,19 @@ class PatienceTests(SynchronousTestCase):
         self.assertEqual(stalled, [26.25])
 
     def test_no_socket(self) -> None:
-        """Another transport would have no deadline."""
+        """A transport without a socket has the given timeout."""
         self.assertEqual(stall_timeout.stall_timeout_for(object(), 7)(), 7)
 
 
 class Bare:
-    """A transport of nothing but a socket."""
+    """A transport with nothing but a socket."""
 
     def __init__(self, handle: socket.socket) -> None:
         self.getHandle = lambda: handle
 
 
 class WatchTests(SynchronousTestCase):
-    """With a clock."""
+    """`StallTimeout`, with a clock."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -108,7 +114,7 @@ class WatchTests(SynchronousTestCase):
         self.clock.pump([0.5] * round(seconds / 0.5))
 
     def test_stalled(self) -> None:
-        """Who takes nothing would hold a transfer for ever; or be told so again and again."""
+        """A transfer without progress is reported once, after the timeout."""
         self.watch()
         self.pass_time(TIMEOUT - 0.5)
         self.assertEqual(self.stalls, [])
@@ -118,7 +124,7 @@ class WatchTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, int(TIMEOUT)), min_size=1, max_size=12))
     def test_slow_but_alive(self, gaps: list[int]) -> None:
-        """A slow caller would be cut although it takes something in time, each time."""
+        """A slow client that takes something within each timeout is not reported."""
         self.setUp()
         self.watch()
         for gap in gaps:
@@ -130,7 +136,7 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(len(self.stalls), 1)
 
     def test_own_pauses(self) -> None:
-        """Waiting that we cause ourselves would count against the other end."""
+        """Time during which the server itself pauses the transfer does not count."""
         self.watch()
         self.state = object
         self.pass_time(5 * TIMEOUT)
@@ -141,7 +147,7 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(len(self.stalls), 1)
 
     def test_stopped(self) -> None:
-        """A transfer that has ended would be cut, with what follows on its connection."""
+        """After `stop` nothing is reported, as the connection may serve its next request."""
         watch = self.watch()
         self.pass_time(TIMEOUT / 2)
         watch.stop()
@@ -150,7 +156,7 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual((self.stalls, self.clock.getDelayedCalls()), ([], []))
 
     def test_stopped_when_stalled(self) -> None:
-        """What is cut stops its watch, which would fail."""
+        """`stop` may be called by *stalled*, as an aborted transfer does."""
 
         def stalled() -> None:
             watch.stop()
@@ -162,10 +168,10 @@ class WatchTests(SynchronousTestCase):
 
 
 class SocketTests(TestCase):
-    """With what the kernel says."""
+    """Progress as the kernel reports it."""
 
     def pair(self, family: int) -> tuple[socket.socket, socket.socket]:
-        """:return: a connection with small buffers: who sends, who reads."""
+        """:return: a connection with small buffers: the sender and the reader."""
         if family == socket.AF_UNIX:
             ours, theirs = socket.socketpair()
         else:
@@ -193,7 +199,9 @@ class SocketTests(TestCase):
             return count
 
     async def test_taken(self) -> None:
-        """Progress that is made would not be seen, or seen where there is none."""
+        """
+        `acknowledged` changes only when the peer takes bytes; `unsent` is 0 when it has taken all.
+        """
         for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
             try:
                 ours, theirs = self.pair(family)
@@ -220,7 +228,7 @@ class SocketTests(TestCase):
                 await until(reactor, lambda: not unsent(transport))  # noqa: B023
 
     async def test_closed(self) -> None:
-        """A look at a connection that is gone would raise in a timer."""
+        """A closed connection has no progress and nothing unsent; no error is raised in a timer."""
         for family in (socket.AF_INET, socket.AF_UNIX):
             ours, _ = self.pair(family)
             transport = SimpleNamespace(getHandle=lambda ours=ours: ours)
@@ -229,7 +237,7 @@ class SocketTests(TestCase):
             self.assertEqual((state(), state(), unsent(transport)), (0, 0, 0))
 
     def test_no_socket(self) -> None:
-        """A transport without a socket would fail, or always look alive."""
+        """Without a socket, the state never changes and nothing is unsent."""
         for transport in (StringTransport(), SimpleNamespace(getHandle=lambda: 7)):
             state = acknowledged(transport)
             self.assertEqual((state(), unsent(transport)), (state(), 0))

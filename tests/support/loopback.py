@@ -1,5 +1,5 @@
 """
-A site behind a real socket, with a clock of its own, and a caller that reads only when told to.
+A site behind a real socket, with its own clock, and a client that reads only when a test says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.patience import PATIENCE
 
 
 async def until(reactor: Any, holds: Callable[[], object]) -> None:
-    """Let the reactor run until *holds*."""
+    """Let the reactor run until *holds* returns true."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() > deadline:
@@ -30,15 +30,17 @@ async def until(reactor: Any, holds: Callable[[], object]) -> None:
 
 
 def reset_on_close(end: socket.socket) -> None:
-    """Let a later ``close`` of *end* reset its connection."""
+    """Make a later ``close`` of *end* reset its connection."""
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Loopback:
     """
-    :param case: cleans up.
-    :param receive_buffer: bytes that the kernel takes for the caller, about.
-    :param tls: the server's certificate and key, if it is to speak TLS; the caller does not yet.
+    A site that listens on the loopback address, and one client of it.
+
+    :param case: the test, which cleans up.
+    :param receive_buffer: the approximate number of bytes that the kernel buffers for the client.
+    :param tls: the server's certificate and key, if it uses TLS; the client does not start TLS.
     """
 
     def __init__(
@@ -77,17 +79,17 @@ class Loopback:
         return Deferred.fromCoroutine(self._gone())
 
     async def connected(self) -> None:
-        """Wait until the site knows of the connection."""
+        """Wait until the site has accepted the connection."""
         await until(self.reactor, lambda: self.site.channels)
 
     @property
     def transport(self) -> Any:
-        """The server's end."""
+        """The server's transport."""
         (channel,) = self.site.channels
         return channel.transport
 
     async def send(self, data: bytes) -> None:
-        """Send all of it, or as much as the server takes before it cuts the connection."""
+        """Send all of *data*, or as much as the server reads before it closes the connection."""
         view = memoryview(data)
 
         def push() -> bool:
@@ -104,8 +106,8 @@ class Loopback:
 
     async def flood(self, most: int, data: bytes = bytes(1 << 20)) -> int:
         """
-        :param data: sent again and again, not always whole.
-        :return: how many bytes could be sent before the server and its kernel took no more.
+        :param data: the bytes to send repeatedly, not always completely.
+        :return: how many bytes were sent before the server and its kernel accepted no more.
         """
         sent = idle = 0
         while sent < most and idle < 100:
@@ -118,7 +120,7 @@ class Loopback:
         return sent
 
     def take(self, most: int = 1 << 20) -> int:
-        """Read what is there, up to *most* bytes, into `data`; note an end."""
+        """Read what is available, up to *most* bytes, into `data`; note the end of the stream."""
         try:
             got = self.socket.recv(most)
         except BlockingIOError:
@@ -131,11 +133,11 @@ class Loopback:
         return len(got)
 
     async def read(self, enough: Callable[[bytes], object]) -> None:
-        """Read until there is *enough*, or the end."""
+        """Read until *enough* returns true for `data`, or the stream ends."""
         await until(self.reactor, lambda: self.take() * 0 or self.ended or enough(self.data))
 
     async def read_to_end(self) -> None:
-        """Read until the server closes or cuts the connection."""
+        """Read until the server closes or resets the connection."""
         await self.read(lambda _: False)
 
     def answers(self) -> list[Received]:
@@ -143,5 +145,5 @@ class Loopback:
 
 
 def more_than(count: int) -> Callable[[bytes], bool]:
-    """:return: whether data is longer."""
+    """:return: a function that says whether data is longer than *count* bytes."""
     return lambda data: len(data) > count

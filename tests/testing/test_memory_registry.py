@@ -17,7 +17,7 @@ from tests.contract.registry_case import FIRST
 
 
 class MemoryRegistryTests(RegistryContract, TestCase):
-    """`MemoryRegistry` does what the real ones do."""
+    """`MemoryRegistry` behaves like the real registries."""
 
     memory: MemoryRegistry
 
@@ -33,21 +33,21 @@ class MemoryRegistryTests(RegistryContract, TestCase):
 
 
 class CachedMemoryRegistryTests(MemoryRegistryTests):
-    """The cache over it does the same."""
+    """A `MemoryRegistry` behind the cache behaves like the real registries."""
 
     def make_registry(self) -> IWorkspaceRegistry:
         return CachedRegistry(super().make_registry(), Clock())
 
 
 class SwitchTests(SynchronousTestCase):
-    """What only the fake has."""
+    """What only the `MemoryRegistry` has."""
 
     def setUp(self) -> None:
         self.registry = MemoryRegistry()
         self.successResultOf(self.registry.start())
 
     def test_hold(self) -> None:
-        """A held call is done late: then no test of a race with it means anything."""
+        """A held call is executed at once, and only its result waits, as tests of races require."""
         self.registry.holding = True
         registered = self.registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         found = self.registry.workspace(FIRST)
@@ -61,7 +61,7 @@ class SwitchTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(self.registry.workspace(FIRST)))
 
     def test_hold_and_cancel(self) -> None:
-        """A caller that left makes the release fail for the others."""
+        """A held call that is cancelled does not affect the release of the rest."""
         self.registry.holding = True
         left, stayed = self.registry.check(), self.registry.check()
         left.cancel()
@@ -70,7 +70,7 @@ class SwitchTests(SynchronousTestCase):
         self.successResultOf(stayed)
 
     def test_failing_start(self) -> None:
-        """A registry that could not be started answers."""
+        """A registry whose start has failed is unavailable until it is started."""
         registry = MemoryRegistry()
         registry.failing = True
         self.failureResultOf(registry.start(), RegistryUnavailable)
@@ -80,7 +80,7 @@ class SwitchTests(SynchronousTestCase):
         self.successResultOf(registry.check())
 
     def test_asked(self) -> None:
-        """Tests that count the questions count wrongly."""
+        """Each call is recorded once, so that tests can count the calls."""
         self.successResultOf(self.registry.workspace(FIRST))
         self.successResultOf(self.registry.tokens(FIRST))
         self.assertEqual(self.registry.asked, ["start", "workspace", "tokens"])

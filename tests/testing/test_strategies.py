@@ -1,5 +1,5 @@
 """
-The strategies draw what they promise, good and odd.
+The strategies draw what they promise: valid and unusual values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StrategyTests(SynchronousTestCase):
     """Each strategy."""
 
     def test_virtual_paths(self) -> None:
-        """Both sides of each rule: valid, with dot segments, with NUL, without a root."""
+        """Both sides of each rule are drawn: valid, with dot segments, with NUL, without a root."""
         paths = strategies.virtual_paths()
         self.assertTrue(find(paths, is_valid, settings=ENOUGH))
         for part in (b"/..", b"\0", b"//", b"\xff"):
@@ -57,7 +57,7 @@ class StrategyTests(SynchronousTestCase):
         self.assertTrue(find(own, is_valid, settings=ENOUGH).startswith(b"/workspace/"))
 
     def test_range_headers(self) -> None:
-        """One range, a suffix, several ranges, another unit."""
+        """One range, a suffix, several ranges and another unit are drawn."""
         for beginning, commas in (
             (b"bytes=0-", 0),
             (b"bytes=-", 0),
@@ -72,13 +72,13 @@ class StrategyTests(SynchronousTestCase):
 
     @given(strategies.file_names(max_size=12))
     def test_file_names(self, name: bytes) -> None:
-        """A file system would take each of them."""
+        """A file system accepts each of them."""
         self.assertTrue(0 < len(name) <= 12)
         self.assertFalse({0, 0x2F} & set(name))
 
     @given(strategies.multipart_forms("B"))
     def test_multipart_forms(self, drawn: tuple[list[strategies.FormFile], bytes]) -> None:
-        """The workspace's own reader finds the files that were drawn with a body."""
+        """The workspace's own reader finds the files of the form in its body."""
         files, body = drawn
         reader = MultipartReader("B")
         found: list[bytes] = []
@@ -92,7 +92,9 @@ class StrategyTests(SynchronousTestCase):
 
     @given(st.data())
     def test_odd_contents(self, data: st.DataObject) -> None:
-        """With contents of one's own a form may be broken; the reader says so, or reads it."""
+        """
+        With given contents a form may be invalid; the reader accepts it or raises `BadRequest`.
+        """
         files = data.draw(st.lists(strategies.form_files(contents=st.just(b"\r\n--B--\r\n"))))
         reader = MultipartReader("B")
         try:
@@ -102,7 +104,7 @@ class StrategyTests(SynchronousTestCase):
             pass
 
     def test_without_hypothesis(self) -> None:
-        """The package works without it; the module says what to install."""
+        """The package works without hypothesis; the module says what to install."""
         done = subprocess.run(
             [sys.executable, "-c", _WITHOUT],
             env={"PYTHONPATH": ":".join(sys.path)},

@@ -1,5 +1,5 @@
 """
-A workspace on file systems that answer at once, late, or never.
+A workspace on file systems that respond at once, late, or never.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Workspace(TestCase):
         self.caller = Loopback(self, reactor, tree)
 
     async def get(self, target: str) -> Received:
-        """:return: the answer, once it is whole."""
+        """:return: the response, once it is complete."""
         self.caller.data = b""
         head = f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer abc\r\n\r\n"
         await self.caller.send(head.encode())
@@ -82,10 +82,13 @@ class _Workspace(TestCase):
 
 
 class FarTests(_Workspace):
-    """Where a file lies on no disk of this machine."""
+    """Files on a network file system, and on a local disk."""
 
     async def test_in_threads(self) -> None:
-        """A file system that hangs, even while a file is closed, would hold up everybody."""
+        """
+        A file on a network file system is read and closed only in threads, so that a file system
+        that hangs does not block other clients.
+        """
         self.patch(store_module, "is_on_disk", lambda fd: False)
         self.patch(cached_directory, "is_local", lambda fd: False)
         touched: list[tuple[str, bool]] = []
@@ -111,7 +114,10 @@ class FarTests(_Workspace):
         )
 
     async def test_hangs(self) -> None:
-        """A disk that does not answer would be logged as a client that takes nothing."""
+        """
+        When the disk does not respond, this is logged as ``file_stalled``, not as a client that
+        reads nothing.
+        """
         self.patch(store_module, "is_on_disk", lambda fd: False)
         self.patch(cached_directory, "is_local", lambda fd: False)
         hangs, go = threading.Event(), threading.Event()
@@ -142,7 +148,7 @@ class FarTests(_Workspace):
             return False
 
     async def test_at_once(self) -> None:
-        """What lies on a disk of this machine would take a thread every time."""
+        """After the first request, a file on a local disk is served without a thread."""
         if not answers_at_once(self.top):
             raise SkipTest("the temporary directory is on no file system that answers at once")
         self.assertEqual(await self.read("small"), b"small")
@@ -155,7 +161,10 @@ class ReadyTests(_Workspace):
     """``/ready`` when the disk hangs."""
 
     async def test_hangs(self) -> None:
-        """A probe would wait as long as the disk does, or not see that it is well again."""
+        """
+        ``/ready`` responds with 503 after `READY_TIMEOUT` while the disk hangs, and with 200 once
+        the disk responds again.
+        """
         self.assertEqual((await self.get("/ready")).status, 200)
         go = threading.Event()
         self.addCleanup(go.set)
@@ -175,7 +184,7 @@ class ReadyTests(_Workspace):
 
 
 class EndTests(TestCase):
-    """A workspace that is told to stop."""
+    """Stopping a workspace."""
 
     def make(self, drain_timeout: float) -> tuple[RoleService, Any]:
         """:return: the role, and the threads that it made."""
@@ -200,7 +209,7 @@ class EndTests(TestCase):
         return workspace_service(reactor, options.settings, [], self.fail), made[0]
 
     async def test_hangs(self) -> None:
-        """A disk that hangs would keep the process from ending."""
+        """A disk that hangs does not keep the process from ending."""
         self.patch(service_module, "RELEASE_TIMEOUT", 0.05)
         role, threads = self.make(0.1)
         role.startService()
@@ -215,7 +224,10 @@ class EndTests(TestCase):
         self.assertFalse(go.is_set())
 
     async def test_lets_go(self) -> None:
-        """What has been cut at the deadline would have no time to take back what it has made."""
+        """
+        Requests that are interrupted when the drain timeout ends have time to remove what they have
+        made.
+        """
         role, threads = self.make(0.01)
         role.startService()
         assert role._starting is not None
@@ -224,7 +236,7 @@ class EndTests(TestCase):
         go = threading.Event()
         threads.run(go.wait).addCallback(lambda _: threads.run(done.append, "taken back"))
         stopped = role.stopService()
-        await deferLater(reactor, 0.05)  # more than it was given to drain  # type: ignore[arg-type]
+        await deferLater(reactor, 0.05)  # longer than the drain timeout  # type: ignore[arg-type]
         self.assertFalse(stopped.called)
         go.set()
         await stopped

@@ -1,5 +1,6 @@
 """
-A workspace one of whose roots hangs: the others are served, and what was given up is not done.
+A workspace with a root that hangs: the other roots are served, and the work of clients that have
+left is discarded.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ UPLOAD = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n
 
 class _Disk:
     """
-    A file system that hangs until it is told to go on.
+    A file system that hangs until it is released.
 
     :ivar began: whether each call that hung began on the reactor's thread.
     """
@@ -46,12 +47,12 @@ class _Disk:
 
     def hang(self) -> None:
         self.began.append(isInIOThread())
-        # On the reactor's thread a defect must not stop the tests for good.
+        # On the reactor's thread the wait is bounded, so that a defect does not block the tests.
         self.go.wait(PATIENCE if isInIOThread() else None)
 
 
 class _Workspace(TestCase):
-    """With ``/home`` on the disk that hangs, and ``/workspace`` elsewhere."""
+    """A workspace with ``/home`` on the disk that hangs, and ``/workspace`` elsewhere."""
 
     def setUp(self) -> None:
         self.top = scratch(self)
@@ -127,8 +128,8 @@ class HangsTests(_Workspace):
 
     async def test_others_are_served(self) -> None:
         """
-        Requests for one root whose clients have left would hold every thread: no file of another
-        root and no upload gets a response, and what was given up is done later.
+        Requests for a root that hangs occupy only the threads of that root: other files, uploads
+        and ``/ready`` are served.  What clients that have left asked for is not done later.
         """
         await self.start()
         self.assertEqual(await self.read("/home/small"), (200, b"far"))
@@ -162,7 +163,7 @@ class StartTests(_Workspace):
     """A root that hangs when the role starts."""
 
     def hang(self, name: str, part: bytes) -> None:
-        """Let a function of ``os.path`` hang for what is at *part*."""
+        """Let a function of ``os.path`` hang for paths that begin with *part*, below `top`."""
         function = getattr(os.path, name)
 
         def hanging(path: Any) -> Any:
@@ -173,7 +174,7 @@ class StartTests(_Workspace):
         self.patch(os.path, name, hanging)
 
     async def test_root_hangs(self) -> None:
-        """The role would not listen before the disk responds."""
+        """The role listens although a root hangs, and serves that root once the disk responds."""
         self.patch(service_module, "START_TIMEOUT", 0.05)
         self.hang("realpath", b"/home")
         await self.start()
@@ -185,8 +186,8 @@ class StartTests(_Workspace):
 
     async def test_rule_about_a_root_that_hangs(self) -> None:
         """
-        A file that a rule hides would be served by another root's name, as long as it is not known
-        that one root is within the other.
+        While it is unknown whether a root lies within another one, a file of the latter that a rule
+        may hide is unavailable; after that, the rule is applied.
         """
         build(self.top, {b"ws/home/key": b"hidden"})
         os.rename(self.top + b"/home", self.top + b"/old")
@@ -202,7 +203,10 @@ class StartTests(_Workspace):
         self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
 
     async def test_mount_point(self) -> None:
-        """Files of other roots would be refused although it is clear where the mount is."""
+        """
+        A root that is a mount point does not delay files of other roots, as it is clear where it
+        is.
+        """
         self.patch(service_module, "START_TIMEOUT", 0.05)
         self.patch(store_module, "mount_points", lambda: {self.top + b"/home"})
         self.hang("realpath", b"/home")
@@ -212,7 +216,10 @@ class StartTests(_Workspace):
         self.assertEqual(self.disk.began, [False])
 
     async def test_uploads_hang(self) -> None:
-        """The role would not listen before what a killed process left is removed."""
+        """
+        The role listens before the leftovers of a killed process are removed; an upload succeeds
+        once the disk responds.
+        """
         self.patch(service_module, "START_TIMEOUT", 0.05)
         listdir = os.listdir
 

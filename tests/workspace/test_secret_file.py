@@ -42,10 +42,13 @@ class _FileCase(SynchronousTestCase):
 
 
 class ReadTests(_FileCase):
-    """What counts as a secret."""
+    """Reading a secret."""
 
     def test_contents(self) -> None:
-        """A secret that a person or a program has written is not understood, or rubbish is."""
+        """
+        A secret is visible ASCII without white space, in a file of up to 4096 bytes; white space
+        around it is ignored, and anything else counts as no secret.
+        """
         for content, secret in (
             (b"abc", "abc"),
             (b"abc\n", "abc"),
@@ -70,7 +73,9 @@ class ReadTests(_FileCase):
             self.assertIs(self.file.present(), secret is not None)
 
     def test_not_there(self) -> None:
-        """A missing file, or something else in its place, ends the request with a traceback."""
+        """
+        A missing file, or something else in its place, counts as no secret; no error is raised.
+        """
         self.assertIsNone(self.file.read())
         os.mkfifo(self.path)
         self.assertIsNone(self.file.read())
@@ -83,7 +88,7 @@ class ReadTests(_FileCase):
         self.assertIsNone(SecretFile(loop).read())
 
     def test_mounted(self) -> None:
-        """A secret that is mounted behind a symlink, as containers have it, is not found."""
+        """A secret that is mounted behind a symlink, as containers have it, is found."""
         os.symlink(b"data/token", self.path)
         os.mkdir(self.top + b"/data")
         self.assertIsNone(self.file.read())
@@ -92,7 +97,7 @@ class ReadTests(_FileCase):
         self.assertEqual(self.file.read(), "abc")
 
     def test_changes_count_at_once(self) -> None:
-        """A change that keeps size and times is not seen."""
+        """A change that keeps size and times is noticed, and so is a removal."""
         self.put(b"one")
         self.assertEqual(self.file.read(), "one")
         before = os.stat(self.path)
@@ -103,7 +108,9 @@ class ReadTests(_FileCase):
         self.assertIsNone(self.file.read())
 
     def test_relative(self) -> None:
-        """A path given relative, or as text, is lost once the process has moved."""
+        """
+        A relative path, here given as text, stays valid after the process changes its directory.
+        """
         self.put(b"abc")
         before = os.getcwd()
         os.chdir(self.top)
@@ -114,7 +121,7 @@ class ReadTests(_FileCase):
         self.assertEqual(file.read(), "abc")
 
     def test_nothing_leaks(self) -> None:
-        """Every request leaves a descriptor open."""
+        """Reading leaves no descriptor open."""
         before = os.listdir("/proc/self/fd")
         for content in (b"abc", b"", b"a" * 5000):
             self.put(content)
@@ -123,7 +130,7 @@ class ReadTests(_FileCase):
 
 
 class AtOnceTests(_FileCase):
-    """What is read on the reactor's thread."""
+    """Reading a secret on the reactor's thread."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -136,14 +143,14 @@ class AtOnceTests(_FileCase):
         self.assertEqual((self.file.read(), self.file.read_at_once()), ("abc", "abc"))
 
     def test_as_read(self) -> None:
-        """A change is not seen, or another verdict given."""
+        """`read_at_once` notices a change and returns what `read` returns."""
         self.warm()
         for content in (b"two\n", b"", b"a b", b"a" * 4097):
             self.put(content)
             self.assertEqual(self.file.read_at_once(), self.file.read(), content[:10])
 
     def test_require(self) -> None:
-        """Whoever has no secret is let in while the right one is in memory."""
+        """A missing or wrong secret is refused while the right one is in memory."""
         self.warm()
         require_secret(self.file, "abc", at_once=True)
         for wrong in (None, "", "abd"):
@@ -152,7 +159,10 @@ class AtOnceTests(_FileCase):
         self.assertRaises(WouldWait, require_secret, self.file, "abc", at_once=True)
 
     def test_symlink(self) -> None:
-        """A secret that is mounted behind a symlink may lie on any file system."""
+        """
+        A secret that is mounted behind a symlink is left to a thread: it may lie on any file
+        system.
+        """
         self.warm()
         os.rename(self.path, self.top + b"/real")
         os.symlink(b"real", self.path)
@@ -161,7 +171,10 @@ class AtOnceTests(_FileCase):
         self.assertRaises(WouldWait, self.file.read_at_once)
 
     def test_directory_behind_symlink(self) -> None:
-        """A directory that leads elsewhere, as containers exchange them, may lead to any."""
+        """
+        A secret in a directory behind a symlink, as containers exchange them, is left to a thread:
+        it may lie on any file system.
+        """
         os.mkdir(self.top + b"/1")
         os.symlink(b"1", self.top + b"/data")
         with open(self.top + b"/1/s", "w") as new:
@@ -171,13 +184,18 @@ class AtOnceTests(_FileCase):
         self.assertRaises(WouldWait, file.read_at_once)
 
     def test_taken_back(self) -> None:
-        """What was near once is thought so for good, whatever is mounted there."""
+        """
+        The directory is checked again each time, as another file system may be mounted over it.
+        """
         self.warm()
         self.file._directory._path = b"/proc/self"  # as if it were mounted there
         self.assertRaises(WouldWait, self.file.read_at_once)
 
     def test_not_in_memory(self) -> None:
-        """What would have to come from a disk holds up everybody."""
+        """
+        What has to come from a disk is left to a thread, so that other clients are not blocked; no
+        descriptor stays open.
+        """
         self.warm()
 
         def preadv(*_: Any) -> int:
@@ -190,10 +208,10 @@ class AtOnceTests(_FileCase):
 
 
 class LogTests(_FileCase):
-    """What the operator is told."""
+    """What is logged about a secret."""
 
     def test_shared(self) -> None:
-        """A secret that others may read is used in silence, or named at every request."""
+        """A warning is logged once if other users can read or write the file."""
         for mode in (0o640, 0o604, 0o620):
             self.put(SECRET.encode(), mode)
             file = SecretFile(self.path)
@@ -204,7 +222,7 @@ class LogTests(_FileCase):
             self.assertIn(".auth_token", text)
 
     def test_said_once(self) -> None:
-        """A fault is told at every request, or not again when it comes back."""
+        """A fault is logged once, and again when it comes back."""
         with capturedLogs() as events:
             for _ in range(3):
                 self.file.read()
@@ -229,7 +247,10 @@ class LogTests(_FileCase):
         )
 
     def test_out_of_descriptors(self) -> None:
-        """The platform is told that its secret is wrong, or the operator that it is gone."""
+        """
+        When descriptors run out, `Unavailable` is raised, and nothing is logged: the secret is
+        neither wrong nor missing.
+        """
 
         def fail(*_: object, **__: object) -> int:
             raise OSError(errno.EMFILE, "Too many open files")
@@ -242,7 +263,7 @@ class LogTests(_FileCase):
         self.assertEqual(texts(events), [])
 
     def test_never_the_secret(self) -> None:
-        """A secret reaches the log, or a traceback that shows the object."""
+        """Neither the log nor the ``repr``, as in a traceback, shows the secret."""
         with capturedLogs() as events:
             for mode in (0o600, 0o666):
                 self.put(SECRET.encode(), mode)
@@ -254,17 +275,17 @@ class LogTests(_FileCase):
 
 
 class MatchTests(_FileCase):
-    """Who is let in."""
+    """Checking the secret that a client presents."""
 
     def test_matches(self) -> None:
-        """A wrong secret is let in, or the right one is not."""
+        """The right secret matches, and no other."""
         self.put(b"abc\n")
         self.assertTrue(self.file.matches(b"abc"))
         for wrong in (b"", b"ab", b"abcd", b"ABC", b"abc\n", b"\xff", b"abd", b"a" * 10000):
             self.assertFalse(self.file.matches(wrong), wrong)
 
     def test_no_secret(self) -> None:
-        """A workspace without a secret lets in whoever presents none."""
+        """A workspace without a secret refuses every presented one, an empty one included."""
         for content in (None, b"", b"\n", b"a b", b"\xff"):
             if content is not None:
                 self.put(content)
@@ -272,7 +293,9 @@ class MatchTests(_FileCase):
                 self.assertFalse(self.file.matches(presented))
 
     def test_require(self) -> None:
-        """A route lets in whoever presents nothing, or keeps out the platform."""
+        """
+        `require_secret` accepts the platform's secret and raises `Unauthorized` for anything else.
+        """
         self.assertRaises(Unauthorized, require_secret, self.file, "")
         self.put(b"abc")
         require_secret(self.file, "abc")
@@ -284,7 +307,9 @@ class WriteTests(_FileCase):
     """Storing a secret."""
 
     def test_stored(self) -> None:
-        """What was stored cannot be read back, or by others too, whatever the umask."""
+        """
+        A stored secret can be read back, and is accessible to the owner only, whatever the umask.
+        """
         for umask in (0, 0o777):
             before = os.umask(umask)
             try:
@@ -296,26 +321,32 @@ class WriteTests(_FileCase):
             self.assertEqual(os.listdir(self.top), [b".auth_token"])
 
     def test_only_when_changed(self) -> None:
-        """Every heartbeat costs an fsync."""
+        """A secret that has not changed is not written, so that a heartbeat costs no fsync."""
         self.put(SECRET.encode() + b"\n")
         inode = os.stat(self.path).st_ino
         self.assertFalse(self.file.write(SECRET))
         self.assertEqual(os.stat(self.path).st_ino, inode)
 
     def test_refused(self) -> None:
-        """Something that no reader would take for a secret is stored over a good one."""
+        """What `read` does not accept as a secret is refused, and the stored one is kept."""
         self.put(SECRET.encode())
         for rubbish in ("", "a b", "a\n", "é", "a" * 4097, "a\0"):
             self.assertRaises(ValueError, self.file.write, rubbish)
         self.assertEqual(self.file.read(), SECRET)
 
     def test_no_directory(self) -> None:
-        """A missing directory is made, with rights that nobody chose, or reported oddly."""
+        """
+        A missing directory is reported; it is not created, as its permissions are the operator's
+        choice.
+        """
         file = SecretFile(self.top + b"/none/.auth_token")
         self.assertRaises(FileNotFoundError, file.write, SECRET)
 
     def test_temporary_name(self) -> None:
-        """While it is being stored, the secret can be fetched under its temporary name."""
+        """
+        While a secret is being stored, its temporary name is random, private, and denied to
+        downloads.
+        """
         names: list[bytes] = []
         rename = os.rename
 
@@ -334,7 +365,7 @@ class WriteTests(_FileCase):
             self.assertTrue(rules.denies(b"/configs/" + name), name)
 
     def test_leftovers(self) -> None:
-        """A copy of the secret that a killed process has left lies there for ever."""
+        """Copies of the secret that a killed process has left are removed; other files are kept."""
         for name in (b".auth_token.tmp-00", b".auth_token.tmp-ff"):
             with open(self.top + b"/" + name, "wb") as file:
                 file.write(b"old")
@@ -355,10 +386,10 @@ class WriteTests(_FileCase):
 
 
 class SecretFormTests(SynchronousTestCase):
-    """What is a secret at all."""
+    """`is_secret`."""
 
     def test_is_secret(self) -> None:
-        """Something that cannot stand in a header is taken for a secret."""
+        """Only what can stand in a header is a secret."""
         for value in ("a", SECRET, "~" * 4096):
             self.assertTrue(is_secret(value))
         others: list[object] = [None, 1, b"a", "", " a", "a\n", "a\r\nX: y", "é", "a" * 4097, ["a"]]
@@ -367,7 +398,7 @@ class SecretFormTests(SynchronousTestCase):
 
 
 class InodeTests(SynchronousTestCase):
-    """Which inodes are, or were, a credential."""
+    """`CredentialInodes`: which inodes are, or were, a credential."""
 
     def setUp(self) -> None:
         self.top = scratch(self)
@@ -398,21 +429,26 @@ class InodeTests(SynchronousTestCase):
         return sum(link.startswith(self.top) for link in links)
 
     def test_current(self) -> None:
-        """A link to the credential is not recognised, or another file is taken for one."""
+        """A link to the credential is recognised; another file with the same content is not one."""
         os.link(self.path, self.top + b"/link")
         self.make(self.top + b"/other", b"one")
         self.assertTrue(self.includes(self.top + b"/link"))
         self.assertFalse(self.includes(self.top + b"/other"))
 
     def test_seen_at_the_start(self) -> None:
-        """The secret that the platform replaces first is forgotten: no file had been asked for."""
+        """
+        The first secret is remembered when the platform replaces it before any file is requested.
+        """
         os.link(self.path, self.top + b"/link")
         inodes = self.make_inodes()
         SecretFile(self.path).write("two")
         self.assertTrue(inodes.include(os.stat(self.top + b"/link")))
 
     def test_replaced_and_gone(self) -> None:
-        """A file that is given the inode of a former credential cannot be fetched any more."""
+        """
+        Former credentials without a link are closed, so that a file that gets their inode can be
+        served.
+        """
         self.includes(self.path)
         for content in ("two", "three", "four"):
             SecretFile(self.path).write(content)
@@ -420,7 +456,9 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), 1)
 
     def test_number_is_kept(self) -> None:
-        """While a former credential is linked somewhere, its number means another file."""
+        """
+        A former credential is held open while it is linked, so that no other file gets its inode.
+        """
         facts = os.stat(self.path)
         os.link(self.path, self.top + b"/link")
         self.includes(self.path)
@@ -434,7 +472,9 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), 1)
 
     def test_swapped(self) -> None:
-        """A credential that comes back under its name is held twice, or let go."""
+        """
+        Credentials that change places repeatedly are held open once each, and stay recognised.
+        """
         self.make(self.top + b"/b", b"two")
         for _ in range(3):
             os.rename(self.path, self.top + b"/t")
@@ -445,7 +485,10 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), 2)
 
     def test_bounded(self) -> None:
-        """Whoever can replace the credential makes the role run out of descriptors."""
+        """
+        At most `MAX_REPLACED` former credentials are held open: replacing one does not exhaust
+        descriptors.
+        """
         for n in range(inodes_module.MAX_REPLACED + 10):
             os.link(self.path, self.top + b"/%d" % n)
             self.includes(self.path)
@@ -456,7 +499,9 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), inodes_module.MAX_REPLACED + 1)
 
     def test_at_once(self) -> None:
-        """A credential is not recognised at once, or more is said than is known."""
+        """
+        `include_at_once` recognises a credential, and raises `WouldWait` if it cannot be sure.
+        """
         if not answers_at_once(self.top):
             raise SkipTest("the temporary directory is on no file system that answers at once")
         os.link(self.path, self.top + b"/link")
@@ -480,7 +525,7 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), before)
 
     def test_close(self) -> None:
-        """A store that is put away keeps its descriptors."""
+        """Closing releases all descriptors, and can be repeated."""
         self.includes(self.path)
         self.assertEqual(self.held(), 1)
         self.inodes.close()
@@ -488,7 +533,7 @@ class InodeTests(SynchronousTestCase):
         self.assertEqual(self.held(), 0)
 
     def test_cannot_look(self) -> None:
-        """A credential that cannot be looked at is as good as none."""
+        """A credential that cannot be examined is an error; it does not count as missing."""
 
         def fail(*_: Any, **__: Any) -> None:
             raise OSError(errno.EMFILE, "Too many open files")

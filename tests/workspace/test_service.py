@@ -1,5 +1,5 @@
 """
-A workspace, put together: what it believes of whom.
+Tests for `chatfiles.workspace.service`: ``Via`` counts only with the platform's secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECRET = "s" * 43
 
 
 class AtOnce:
-    """Stands for `Threads`: what may block is done at once."""
+    """Stands for `Threads` and runs each call at once."""
 
     def __init__(self, *_: object, **more: object) -> None:
         pass
@@ -41,13 +41,15 @@ class AtOnce:
 
 
 class ViaTests(SynchronousTestCase):
-    """``Via``: a platform may take nothing for a while, because its own client is slow."""
+    """
+    Requests with ``Via``: a platform may stop reading for a while, because its own client is slow.
+    """
 
     def site(self) -> Site:
         self.patch(service_module, "Threads", AtOnce)
 
         def store(*given: Any, find: bool) -> FileStore:
-            return FileStore(*given)  # the role is not started: nothing would find the roots later
+            return FileStore(*given)  # the role is not started, so nothing finds the roots later
 
         self.patch(service_module, "FileStore", store)
         top = scratch(self)
@@ -61,7 +63,7 @@ class ViaTests(SynchronousTestCase):
         return workspace_service(Clock(), options.settings, [], self.fail)._site
 
     def timeouts(self, *lines: bytes) -> int:
-        """:return: after how many idle timeouts a response that nobody takes is given up."""
+        """:return: after how many idle timeouts a response that is not read is aborted."""
         for module in (connection, lingering_close):
             self.patch(module, "unsent", lambda transport: 1)
         caller = Caller(site=self.site())
@@ -75,11 +77,16 @@ class ViaTests(SynchronousTestCase):
         raise AssertionError("it is never given up")
 
     def test_with_the_secret(self) -> None:
-        """The end of a file would be cut for a slow client of the platform."""
+        """
+        With the secret, a stalled response gets more time, so that a slow client of the platform
+        receives the end of the file.
+        """
         timeouts = self.timeouts(b"Authorization: Bearer " + SECRET.encode())
         self.assertEqual((self.status, timeouts), (200, 1 + PROXY_STALL_FACTOR))
 
     def test_without_the_secret(self) -> None:
-        """Anybody could hold a connection ten times as long, with a header that costs nothing."""
+        """
+        Without the secret, a response gets no more time: any client can send ``Via``, at no cost.
+        """
         for lines in ([], [b"Authorization: Bearer wrong"]):
             self.assertEqual((self.timeouts(*lines), self.status), (2, 401), lines)

@@ -1,5 +1,5 @@
 """
-``chatfiles workspace`` and ``chatfiles token``: what is asked of the platform, and what is shown.
+``chatfiles workspace`` and ``chatfiles token``: the requests they send and what they print.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WorkspaceTests(AdminCase):
     """``chatfiles workspace``."""
 
     def test_create(self) -> None:
-        """Only what was given is sent; id and token are shown."""
+        """Only the given options are sent; the id and the token are printed."""
         made = {"id": WORKSPACE, "name": "", "auth_token": NEW}
         self.play(said("201 Created", made), said("201 Created", made))
         result = self.admin("workspace", "create")
@@ -62,7 +62,7 @@ class WorkspaceTests(AdminCase):
         )
 
     def test_save_token(self) -> None:
-        """``--save-token`` keeps the token off the screen, in a private file."""
+        """``--save-token`` writes the token to a private file and does not print it."""
         made = {"id": WORKSPACE, "name": "n", "auth_token": NEW}
         for words in ((), ("--json",)):
             self.play(said("201 Created", made))
@@ -75,7 +75,7 @@ class WorkspaceTests(AdminCase):
             os.unlink(self.path("t"))
 
     def test_save_token_to_what_exists(self) -> None:
-        """No token is made that cannot be kept, and no file is replaced."""
+        """If the token's file exists, it is not replaced and no token is created."""
         self.write("t", "mine")
         result = self.admin("workspace", "create", "--save-token", "t")
         self.ended(result, 8, "cannot make t: File exists")
@@ -83,7 +83,7 @@ class WorkspaceTests(AdminCase):
         self.assertEqual(self.asked, [])
 
     def test_save_token_of_a_failure(self) -> None:
-        """If no token is made, no file is left."""
+        """If no token is created, no file is left."""
         for wire, status in (
             (said("409 Conflict", {"error": "already exists"}), 5),
             (said("201 Created", {"id": WORKSPACE}), 7),
@@ -94,7 +94,7 @@ class WorkspaceTests(AdminCase):
             self.assertEqual(self.files(), [])
 
     def test_list(self) -> None:
-        """An aligned table without control characters, or the rows as JSON."""
+        """Workspaces are printed as an aligned table without control characters, or as JSON."""
         for shape in (ROWS, {"workspaces": ROWS}):
             self.play(said("200 OK", shape), said("200 OK", shape))
             lines = self.admin("workspace", "list").stdout.splitlines()
@@ -116,7 +116,9 @@ class WorkspaceTests(AdminCase):
             self.assertNotIn("\x1b", result.stdout)
 
     def test_pages(self) -> None:
-        """A list that comes in pages ends with the first, or never."""
+        """
+        All pages of a list are fetched; a page that names no valid next page ends with status 7.
+        """
         first = {"workspaces": ROWS[:1], "next": WORKSPACE}
         self.play(said("200 OK", first), said("200 OK", {"workspaces": ROWS[1:]}))
         result = self.admin("workspace", "list", "--json")
@@ -130,7 +132,7 @@ class WorkspaceTests(AdminCase):
         self.ended(self.admin("workspace", "list"), 6)
 
     def test_empty_list(self) -> None:
-        """Nothing to list is said to people, and is an empty list for programs."""
+        """An empty list is a message on standard error, or ``[]`` with ``--json``."""
         self.play(said("200 OK", []), said("200 OK", []))
         result = self.admin("workspace", "list")
         self.ended(result, 0, "no workspaces")
@@ -138,7 +140,7 @@ class WorkspaceTests(AdminCase):
         self.assertEqual(self.admin("workspace", "list", "--json").stdout, "[]\n")
 
     def test_show(self) -> None:
-        """One workspace, with the admin's token or one of its own."""
+        """A workspace is shown with the admin token or with a token of its own."""
         self.play(*[said("200 OK", ROWS[0])] * 3)
         result = self.admin("workspace", "show", WORKSPACE)
         self.ended(result, 0)
@@ -150,7 +152,7 @@ class WorkspaceTests(AdminCase):
         self.assertEqual(self.asked[1].headers["Authorization"], "Bearer own-token")
 
     def test_remove(self) -> None:
-        """Without a terminal nothing is asked."""
+        """A workspace is removed without a question if there is no terminal."""
         self.play(answer("204 No Content"))
         self.ended(self.admin("workspace", "remove", WORKSPACE), 0, f"removed {WORKSPACE}")
         asked = self.asked[0]
@@ -161,7 +163,7 @@ class TokenTests(AdminCase):
     """``chatfiles token``."""
 
     def test_create(self) -> None:
-        """Scopes and name are sent where given; the token is shown."""
+        """Scopes and name are sent if they are given; the token is printed."""
         made = {"id": TOKEN_ID, "token": NEW, "prefix": NEW[:8], "scopes": ["read", "write"]}
         self.play(said("201 Created", made), said("201 Created", made))
         words = ["--scope", "read", "--scope", "write", "--name", "alice"]
@@ -178,12 +180,12 @@ class TokenTests(AdminCase):
         self.assertEqual(self.asked[1].json, {})
 
     def test_unknown_scope(self) -> None:
-        """A scope that does not exist is a wrong command line."""
+        """An unknown scope is a usage error."""
         result = self.admin("token", "create", WORKSPACE, "--scope", "all")
         self.assertEqual(result.exit_code, 2)
 
     def test_list(self) -> None:
-        """Tokens are told apart by their first characters."""
+        """The list shows the first characters of each token, to distinguish them."""
         rows = [{"id": TOKEN_ID, "prefix": "abcdefgh", "scopes": ["read"], "name": None}]
         self.play(said("200 OK", rows))
         result = self.admin("token", "list", WORKSPACE)
@@ -192,7 +194,7 @@ class TokenTests(AdminCase):
         self.assertEqual(result.stdout.split()[-6:], [TOKEN_ID, "abcdefgh", "read", "-", "-", "-"])
 
     def test_revoke(self) -> None:
-        """The token is named by its id."""
+        """A token is revoked by its id."""
         self.play(answer("204 No Content"))
         self.ended(self.admin("token", "revoke", WORKSPACE, TOKEN_ID), 0, f"revoked {TOKEN_ID}")
         asked = self.asked[0]
@@ -201,10 +203,10 @@ class TokenTests(AdminCase):
 
 
 class OddAnswerTests(AdminCase):
-    """Answers that are not what the contract says: exit status 7, never a traceback."""
+    """Responses that violate the contract: exit status 7, never a traceback."""
 
     def test_odd(self) -> None:
-        """Something that is not the platform may well answer 200."""
+        """A malformed response is refused with status 7, even if its HTTP status is 200."""
         for wire in (
             counted(b"<html>"),
             counted(b""),
@@ -220,16 +222,16 @@ class OddAnswerTests(AdminCase):
             self.ended(self.admin("workspace", "list"), 7)
 
     def test_refused(self) -> None:
-        """A refused admin token ends like any refused credential."""
+        """A refused admin token has the exit status of any refused credential."""
         self.play(said("401 Unauthorized", {"error": "invalid workspace auth token"}))
         self.ended(self.admin("workspace", "list"), 4, "invalid workspace auth token", "admin")
 
 
 class TableTests(SynchronousTestCase):
-    """Tables by themselves."""
+    """Tables."""
 
     def test_cells(self) -> None:
-        """Every JSON value is one printable word or line."""
+        """Every JSON value is shown as one printable line."""
         for value, shown in (
             (None, "-"),
             ("", "-"),
@@ -244,7 +246,7 @@ class TableTests(SynchronousTestCase):
 
     @given(st.lists(st.fixed_dictionaries({"a": st.text(max_size=9), "b": st.integers()})))
     def test_aligned(self, rows: list[dict[str, Any]]) -> None:
-        """Each row is one line, each column begins where its header does."""
+        """Each row is one line; each column begins where its header does."""
         lines = table(["a", "b"], rows).split("\n")
         self.assertEqual(len(lines), 1 + len(rows))
         start = lines[0].index("B")

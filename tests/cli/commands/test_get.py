@@ -1,5 +1,5 @@
 """
-``chatfiles get``: what is saved, what is not, and how it says so.
+``chatfiles get``: the file that it saves, the exit status, and the messages.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def chunked(body: bytes) -> bytes:
 
 
 class SavingTests(StubCase):
-    """A whole answer becomes a file."""
+    """A complete response is saved as a file."""
 
     def test_named_like_the_path(self) -> None:
-        """The name comes from PATH, never from the server, and nothing else stays behind."""
+        """The file is named after PATH, never by the server; no other file is left."""
         header = 'Content-Disposition: attachment; filename="/etc/passwd"'
         self.play(counted(BODY, header))
         self.ended(self.get("/workspace/a/report.pdf"), 0)
@@ -37,7 +37,10 @@ class SavingTests(StubCase):
         self.assertEqual(self.read("report.pdf"), BODY)
 
     def test_request(self) -> None:
-        """The path travels percent-encoded once, the token as a bearer, no coding is accepted."""
+        """
+        The path is percent-encoded once, the token is sent as a bearer token, and no content coding
+        is accepted.
+        """
         self.play(counted(b""))
         self.ended(self.get("/workspace/a b+c%2F\udcffä&x=1#.txt", "-o", "x"), 0)
         asked = self.asked[0]
@@ -51,33 +54,33 @@ class SavingTests(StubCase):
         self.assertIsNone(asked.headers["Range"])
 
     def test_chunked(self) -> None:
-        """A chunked answer that ends properly is whole."""
+        """A chunked response with its last chunk is complete."""
         self.play(chunked(CHUNKED))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual(self.read("f"), BODY)
 
     def test_empty(self) -> None:
-        """An empty file is a file."""
+        """An empty file is saved as an empty file."""
         self.play(counted(b""))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual(self.read("f"), b"")
 
     def test_large(self) -> None:
-        """A body of many pieces comes in order."""
+        """The pieces of a large body are written in order."""
         body = os.urandom(3 * 1024 * 1024 + 17)
         self.play(counted(body))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual(self.read("f"), body)
 
     def test_mode_follows_the_umask(self) -> None:
-        """The file is as readable as any other new file of this person."""
+        """The file's permissions follow the umask, as those of any other new file do."""
         self.addCleanup(os.umask, os.umask(0o027))
         self.play(counted(BODY))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("f")).st_mode), 0o640)
 
     def test_temporary_file_is_private(self) -> None:
-        """While it comes, the file has another name and nobody else can read it."""
+        """During the transfer the file has a temporary name, and only its owner can read it."""
         seen: list[tuple[str, int]] = []
 
         def look() -> None:
@@ -92,7 +95,7 @@ class SavingTests(StubCase):
         self.assertEqual(self.files(), ["f"])
 
     def test_into_directory(self) -> None:
-        """``-o DIR`` and ``-o DIR/`` keep the name."""
+        """``-o DIR`` and ``-o DIR/`` keep the file's name."""
         os.mkdir(self.path("d"))
         self.play(counted(b"1"), counted(b"2"))
         self.ended(self.get("/workspace/f", "-o", "d/"), 0)
@@ -100,26 +103,29 @@ class SavingTests(StubCase):
         self.assertEqual((self.read("d/f"), self.read("d/g")), (b"1", b"2"))
 
     def test_to_a_name(self) -> None:
-        """``-o FILE`` chooses the name, also for a path that ends in none."""
+        """``-o FILE`` chooses the file's name."""
         self.play(counted(b"1"))
         self.ended(self.get("/workspace/f", "-o", "other"), 0)
         self.assertEqual(self.files(), ["other"])
 
     def test_longest_name(self) -> None:
-        """A name of 255 bytes has room for its temporary name."""
+        """A name of 255 bytes is saved; its temporary name is not too long."""
         name = "ä" * 127 + "x"
         self.play(counted(b"1"))
         self.ended(self.get(f"/workspace/{name}"), 0)
         self.assertEqual(self.files(), [name])
 
     def test_control_characters_in_the_name(self) -> None:
-        """A name cannot steer the terminal of whoever lists the directory."""
+        """
+        Control characters in a name are replaced, so that a directory listing cannot steer a
+        terminal.
+        """
         self.play(counted(b"1"))
         self.ended(self.get("/workspace/a\x1b[2J\nb"), 0)
         self.assertEqual(self.files(), ["a_[2J_b"])
 
     def test_standard_output(self) -> None:
-        """``-o -`` writes the bytes and nothing else."""
+        """``-o -`` writes the content to standard output and nothing else."""
         self.play(counted(BODY))
         result = self.get("/workspace/f", "-o", "-")
         self.ended(result, 0)
@@ -128,7 +134,9 @@ class SavingTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_without_hard_links(self) -> None:
-        """A file system without links still gets the file, and still replaces nothing."""
+        """
+        On a file system without hard links a file is saved, and an existing file is not replaced.
+        """
         self.without_links()
         self.gets_and_replaces_nothing()
         self.patch(rename_noreplace, "_renameat2", None)
@@ -152,7 +160,9 @@ class SavingTests(StubCase):
         self.patch(os, "link", link)
 
     def test_claimed_for_nothing(self) -> None:
-        """An empty file stays under the final name, and the next attempt says that it exists."""
+        """
+        If the final rename fails or is interrupted, no empty file is left under the final name.
+        """
         self.without_links()
         self.patch(rename_noreplace, "_renameat2", None)
         replace = mock.Mock(side_effect=[OSError(errno.EIO, "disk on fire"), KeyboardInterrupt])
@@ -164,24 +174,24 @@ class SavingTests(StubCase):
 
 
 class RefusedHereTests(StubCase):
-    """What must not be replaced or cannot be written: exit status 8, before anything is asked."""
+    """Local files that must not be replaced or cannot be written: exit status 8."""
 
     def test_exists(self) -> None:
-        """A file is not replaced unasked."""
+        """Without ``--force`` an existing file is not replaced, and no request is made."""
         self.write("f", "mine")
         self.ended(self.get("/workspace/f"), 8, "f exists", "hint: --force")
         self.assertEqual(self.read("f"), b"mine")
         self.assertEqual(self.asked, [])
 
     def test_appears_meanwhile(self) -> None:
-        """Nor is one that appears during the transfer."""
+        """A file that is created during the transfer is not replaced either."""
         self.play([counted(b"12", short=1), lambda: self.write("f", "mine"), b"2"])
         self.ended(self.get("/workspace/f"), 8, "f exists")
         self.assertEqual(self.files(), ["f"])
         self.assertEqual(self.read("f"), b"mine")
 
     def test_force(self) -> None:
-        """``--force`` replaces it, whole, and keeps its permissions."""
+        """``--force`` replaces the file and keeps its permissions."""
         self.write("f", "mine", 0o640)
         self.addCleanup(os.umask, os.umask(0))
         self.play(counted(BODY))
@@ -190,7 +200,7 @@ class RefusedHereTests(StubCase):
         self.assertEqual(stat.S_IMODE(os.stat(self.path("f")).st_mode), 0o640)
 
     def test_force_keeps_the_old_one_until_the_new_one_is_whole(self) -> None:
-        """A cut transfer does not cost the file that was there."""
+        """If the transfer is interrupted, the existing file is kept."""
         self.write("f", "mine")
         self.play(counted(BODY, short=1))
         self.ended(self.get("/workspace/f", "--force", "--retries", "0"), 7)
@@ -198,7 +208,7 @@ class RefusedHereTests(StubCase):
         self.assertEqual(self.files(), ["f"])
 
     def test_not_a_regular_file(self) -> None:
-        """Symlinks, pipes and devices are never replaced, forced or not."""
+        """Symlinks, pipes and devices are never replaced, even with ``--force``."""
         os.symlink("elsewhere", self.path("s"))
         os.mkfifo(self.path("p"))
         for target in ("s", "p", "/dev/null"):
@@ -207,12 +217,12 @@ class RefusedHereTests(StubCase):
         self.assertEqual(self.asked, [])
 
     def test_no_directory(self) -> None:
-        """A directory that is not there is said, not made."""
+        """A missing directory is reported, not created."""
         result = self.get("/workspace/f", "-o", "no/such/")
         self.ended(result, 8, "cannot write no/such/f: No such file or directory")
 
     def test_disk_full(self) -> None:
-        """A full disk is said as such, and nothing stays."""
+        """A full disk is reported as such, and no file is left."""
 
         def fsync(_: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -223,7 +233,7 @@ class RefusedHereTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_no_name(self) -> None:
-        """A path that ends in no name needs ``-o FILE``."""
+        """A path that does not end in a file name needs ``-o FILE``, which must not be empty."""
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
             self.ended(self.get(path), 2, "PATH does not end in the name of a file")
         self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
@@ -231,7 +241,7 @@ class RefusedHereTests(StubCase):
 
 
 class NotWholeTests(StubCase):
-    """Exit status 7: whatever is not provably whole leaves no file."""
+    """Responses that are not provably complete: exit status 7, and no file is left."""
 
     def broken(self, wire: bytes, *texts: str) -> None:
         self.play(wire)
@@ -239,31 +249,39 @@ class NotWholeTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_cut(self) -> None:
-        """One byte short is not whole."""
+        """A body that is one byte short is incomplete."""
         self.broken(counted(BODY, short=1), "cut after 1023 of 1024 bytes", "hint: ")
 
     def test_chunked_cut(self) -> None:
-        """A chunked body may be cut anywhere before its end; none of it passes for whole."""
+        """A chunked body that is interrupted anywhere before its end is incomplete."""
         for end in (0, 1, 2, 500, -1, -2, -3, -5, -6, -7):
             self.broken(chunked(CHUNKED[:end]), "was cut")
 
     def test_chunk_size_cut_behind_a_zero(self) -> None:
-        """The beginning of a padded chunk size is not the last chunk."""
+        """The leading zero of a padded chunk size is not taken for the last chunk."""
         self.broken(chunked(b"004\r\nabcd\r\n0"), "was cut")
         self.broken(chunked(b"004\r\nabcd\r\n0\r\n"), "was cut")
 
     def test_malformed_chunks(self) -> None:
-        """Chunk sizes are hexadecimal digits, and chunks are as long as they say."""
+        """
+        Chunk sizes other than hexadecimal digits, and chunks longer than their size, are refused.
+        """
         for size in (b"-5", b"0x5", b"5_0", b"", b"g", b"+5", b"1" * 5000):
             self.broken(chunked(size + b"\r\nabcde\r\n0\r\n\r\n"), "cannot be trusted")
         self.broken(chunked(b"4\r\nabcde\r\n0\r\n\r\n"), "a chunk is longer than it says")
 
     def test_no_length(self) -> None:
-        """A body that ends by closing cannot be told from a cut one."""
+        """
+        A body that ends when the connection closes is refused: its end is indistinguishable from an
+        interruption.
+        """
         self.broken(answer("200 OK", "Connection: close", body=BODY), "it has no length")
 
     def test_ambiguous_framing(self) -> None:
-        """Two framings, two lengths or an odd length: nobody knows where the body ends."""
+        """
+        Responses with two framings, two lengths or a malformed length are refused: where the body
+        ends is ambiguous.
+        """
         for headers in (
             ["Content-Length: 4", "Transfer-Encoding: chunked"],
             ["Transfer-Encoding: gzip, chunked"],
@@ -277,11 +295,11 @@ class NotWholeTests(StubCase):
             self.broken(answer("200 OK", *headers, body=b"4\r\nabcd\r\n0\r\n\r\n"), "trusted")
 
     def test_encoded(self) -> None:
-        """An encoded answer would be saved as something that the file is not."""
+        """A response with a content coding is refused: its body is not the file's content."""
         self.broken(counted(BODY, "Content-Encoding: gzip"), "it is encoded")
 
     def test_redirect(self) -> None:
-        """A redirect is not followed: the token would go along."""
+        """A redirect is not followed, because the token is not sent elsewhere."""
         self.broken(
             answer("302 Found", f"Location: {self.url}/x\x1b", "Content-Length: 0"),
             f"redirects to {self.url}/x\\x1b",
@@ -290,16 +308,18 @@ class NotWholeTests(StubCase):
         self.assertEqual(len(self.asked), 1)
 
     def test_other_success(self) -> None:
-        """A part, or nothing at all, was not asked for."""
+        """A part that was not requested, or a response without content, is refused."""
         self.broken(counted(BODY, "Content-Range: bytes 0-1023/4096", status="206 Partial"), "206")
         self.broken(answer("204 No Content"), "204")
 
     def test_not_http(self) -> None:
-        """Something that is no web server is said to be none."""
+        """A server that does not speak HTTP is reported as such."""
         self.broken(b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP")
 
     def test_stalled(self) -> None:
-        """Silence ends after the timeout, and says so."""
+        """
+        A transfer that makes no progress is aborted after the timeout, and reported as stalled.
+        """
         told = threading.Event()
         self.addCleanup(told.set)
         self.play([counted(BODY, short=24), told.wait])
@@ -308,7 +328,7 @@ class NotWholeTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_interrupted(self) -> None:
-        """Ctrl-C removes what has come, and the status says that it was Ctrl-C."""
+        """Ctrl-C removes the temporary file; the exit status is 130."""
 
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
@@ -320,7 +340,7 @@ class NotWholeTests(StubCase):
 
 
 class RetryTests(StubCase):
-    """``--retries``: goes on only with the same version of the file."""
+    """``--retries``: a download resumes only with the same version of the file."""
 
     ETAG = 'ETag: "v1"'
 
@@ -334,7 +354,7 @@ class RetryTests(StubCase):
         return counted(BODY[first:], etag, range_header, status="206 Partial Content")
 
     def test_goes_on(self) -> None:
-        """The rest of the same version is asked for and appended."""
+        """The rest of the same version is requested and appended."""
         self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
         self.assertEqual(self.read("f"), BODY)
@@ -342,7 +362,10 @@ class RetryTests(StubCase):
         self.assertEqual(self.asked[1].headers["If-Range"], '"v1"')
 
     def test_by_default(self) -> None:
-        """A cut transfer goes on without being told to, and gives up after three idle attempts."""
+        """
+        By default an interrupted transfer is resumed; it ends after three attempts without
+        progress.
+        """
         self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual((self.read("f"), self.pauses), (BODY, [1]))
@@ -351,7 +374,7 @@ class RetryTests(StubCase):
         self.assertEqual(self.pauses[1:], [1, 2, 4])
 
     def test_rest_of_another_length(self) -> None:
-        """The rest that came in chunks is shorter than its range, and the file seems complete."""
+        """A chunked part that is shorter or longer than its Content-Range is refused."""
         for sent in (BODY[24:1000], BODY[24:] + b"more"):
             rest = answer(
                 "206 Partial Content",
@@ -365,7 +388,10 @@ class RetryTests(StubCase):
             self.assertEqual(self.files(), [])
 
     def test_nothing_at_first(self) -> None:
-        """Whoever mistypes an address is told at once; later the same failure is a passing one."""
+        """
+        A failure before any successful response is not retried, so a mistyped address is reported
+        at once; later the same failure is retried.
+        """
         busy = said("503 Service Unavailable", {"error": "x"})
         self.play(busy)
         self.ended(self.get("/workspace/f"), 6)
@@ -375,7 +401,10 @@ class RetryTests(StubCase):
         self.assertEqual((self.read("f"), self.pauses), (BODY, [1, 2, 4]))
 
     def test_progress_counts(self) -> None:
-        """However often a large file is cut, it arrives as long as every attempt brings some."""
+        """
+        Each attempt that makes progress resets the count of retries, so a large file arrives
+        despite many interruptions.
+        """
         cuts = [counted(BODY, self.ETAG, short=1000)]
         for first in range(24, 1024, 100):
             cuts.append(self.rest(first)[: first + 100 - 1024 or None])
@@ -385,41 +414,43 @@ class RetryTests(StubCase):
         self.assertEqual(self.pauses, [1] * 10)
 
     def test_no_progress_by_beginning_anew(self) -> None:
-        """A file that changes all the time is given up, not fetched for ever."""
+        """A download of a file that keeps changing ends after ``--retries`` retries."""
         self.play(*[counted(BODY, f'ETag: "v{n}"', short=n) for n in range(9, 0, -1)])
         self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
         self.assertEqual(len(self.asked), 3)
         self.assertEqual(self.files(), [])
 
     def test_goes_on_to_standard_output(self) -> None:
-        """Also where what was written cannot be taken back."""
+        """A download to standard output, where nothing can be taken back, is resumed too."""
         self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
         result = self.get("/workspace/f", "--retries", "1", "-o", "-")
         self.ended(result, 0)
         self.assertEqual(result.stdout_bytes, BODY)
 
     def test_changed_meanwhile(self) -> None:
-        """Another version comes from its beginning; nothing of the old one stays."""
+        """Another version is downloaded from its beginning; nothing of the old one is kept."""
         self.play(counted(BODY, self.ETAG, short=1), counted(b"new", 'ETag: "v2"'))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
         self.assertEqual(self.read("f"), b"new")
 
     def test_changed_meanwhile_on_standard_output(self) -> None:
-        """Two versions are never glued together."""
+        """
+        If the file has changed, a download to standard output fails: two versions are never joined.
+        """
         self.play(counted(BODY, self.ETAG, short=1), counted(b"new", 'ETag: "v2"'))
         result = self.get("/workspace/f", "--retries", "1", "-o", "-")
         self.ended(result, 7, "the file has changed")
         self.assertEqual(result.stdout_bytes, BODY[:-1])
 
     def test_weak_validator(self) -> None:
-        """A weak ETag proves nothing about bytes: begin again."""
+        """A download with a weak ETag is restarted: it does not identify bytes."""
         self.play(counted(BODY, 'ETag: W/"v1"', short=1), counted(BODY))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
         self.assertEqual(self.read("f"), BODY)
         self.assertIsNone(self.asked[1].headers["Range"])
 
     def test_wrong_part(self) -> None:
-        """A part of another version, place or length is not appended."""
+        """A part of another version, offset or length is not appended."""
         for part in (
             self.rest(24, 'ETag: "v2"'),
             self.rest(25),
@@ -441,14 +472,14 @@ class RetryTests(StubCase):
             self.assertEqual(self.files(), [])
 
     def test_gives_up(self) -> None:
-        """The last failure is the one that is told."""
+        """After the last attempt its failure is reported."""
         self.play(*[counted(BODY, self.ETAG, short=1000)], *[self.rest(24)[:-1000]] * 2)
         self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
         self.assertEqual(len(self.asked), 3)
         self.assertEqual(self.pauses, [1, 2])
 
     def test_unavailable(self) -> None:
-        """A 503 is tried again when the server says, and a 404 not at all."""
+        """A 503 is retried after its ``Retry-After``; a 404 is not retried."""
         self.play(said("503 Service Unavailable", {"error": "x"}, "Retry-After: 7"), counted(BODY))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
         self.assertEqual(self.pauses, [7])
@@ -457,7 +488,10 @@ class RetryTests(StubCase):
         self.assertEqual(self.pauses, [7])
 
     def test_what_does_not_pass(self) -> None:
-        """What somebody has to change is waited for; or what passes with a heartbeat is not."""
+        """
+        An error that an operator has to correct is not retried; one that passes with the next
+        heartbeat is.
+        """
         wrong = {"error": "x", "code": "workspace_url_not_allowed"}
         self.play(said("502 Bad Gateway", wrong))
         self.ended(self.get("/workspace/f", "--retries", "9"), 6)
@@ -468,17 +502,17 @@ class RetryTests(StubCase):
         self.assertEqual(self.pauses, [1])
 
     def test_longest_pause(self) -> None:
-        """No server makes us wait for a day."""
+        """The pause that a server requests is bounded."""
         self.play(said("503 Busy", {"retry_after_seconds": 86400}), counted(BODY))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
         self.assertEqual(self.pauses, [download.LONGEST_PAUSE])
 
 
 class SinkTests(StubCase):
-    """The file in the making, by itself."""
+    """`FileSink` and the choice of a file's name."""
 
     def test_leaves_nothing_on_error(self) -> None:
-        """Whatever ends the block, the temporary file goes."""
+        """The temporary file is removed whatever exception ends the block."""
 
         def fail(error: type[BaseException]) -> None:
             with output_file.FileSink(self.path("f"), force=False) as sink:
@@ -490,7 +524,7 @@ class SinkTests(StubCase):
             self.assertEqual(self.files(), [])
 
     def test_restart(self) -> None:
-        """After a restart only what comes then counts."""
+        """After a restart only what is written from then on is kept."""
         with output_file.FileSink(self.path("f"), force=False) as sink:
             sink.write(b"abcdef")
             sink.restart()
@@ -499,7 +533,7 @@ class SinkTests(StubCase):
         self.assertEqual(self.read("f"), b"xyz")
 
     def test_names(self) -> None:
-        """A name is the last segment, or nothing."""
+        """The file's name is the last segment of the path; without one, ``-o`` is required."""
         for path, name in (("/workspace/a", "a"), ("a", "a"), ("/", None), ("", None)):
             self.assertEqual(output_file.file_name(path), name)
         with self.assertRaises(CliError):

@@ -1,5 +1,6 @@
 """
-``chatfiles put``: what is sent, what is believed, and how it says so when it is not.
+``chatfiles put``: what it sends, which responses it accepts, and the messages for those that it
+refuses.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.support.patience import PATIENCE
 
 @contextlib.contextmanager
 def stdin(descriptor: int) -> Iterator[None]:
-    """Make *descriptor* our standard input for a while."""
+    """Make *descriptor* this process's standard input for a while."""
     before = os.dup(0)
     os.dup2(descriptor, 0)
     try:
@@ -31,7 +32,7 @@ def stdin(descriptor: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def pipe(*content: bytes) -> Iterator[int]:
-    """:return: the end of a pipe that holds *content* and is closed behind it."""
+    """:return: the reading end of a pipe that contains *content*; its writing end is closed."""
     reader, writer = os.pipe()
     os.write(writer, b"".join(content))
     os.close(writer)
@@ -40,10 +41,12 @@ def pipe(*content: bytes) -> Iterator[int]:
 
 
 class SendingTests(PutCase):
-    """What goes over the wire, and what is printed."""
+    """What is sent over the wire, and what is printed."""
 
     def test_request(self) -> None:
-        """One form with a length, the token as a bearer; the path is printed and nothing else."""
+        """
+        One form with a length is sent, with the token as a bearer token; only the path is printed.
+        """
         content = self.fill("a b.txt", b"hello")
         result = self.against(self.take(stored(content)), "a b.txt")
         self.ended(result, 0)
@@ -63,7 +66,7 @@ class SendingTests(PutCase):
         )
 
     def test_several(self) -> None:
-        """Files of any size go up together, and their paths are printed in their order."""
+        """Several files are sent in one form; their paths are printed in the same order."""
         os.mkdir(self.path("d"))
         contents = [
             self.fill("empty", b""),
@@ -77,7 +80,7 @@ class SendingTests(PutCase):
         self.assertEqual(result.stdout, "".join(f"{KEPT}/{i}-f\n" for i in range(3)))
 
     def test_json(self) -> None:
-        """``--json`` prints the whole answer, in ASCII."""
+        """``--json`` prints the complete response, in ASCII."""
         content = self.fill("f", b"x")
         result = self.against(self.take(stored(content, originalName="é\x1b")), "--json", "f")
         self.ended(result, 0)
@@ -86,7 +89,7 @@ class SendingTests(PutCase):
         self.assertEqual((entry["originalName"], entry["size"]), ("é\x1b", 1))
 
     def test_standard_input(self) -> None:
-        """A pipe is sent in chunks, under the name that it is given."""
+        """A pipe is sent in chunks, under the name of ``--name``."""
         with pipe(b"from ", b"a pipe") as reader, stdin(reader):
             result = self.against(self.take(stored(b"from a pipe")), "-", "--name", "p.csv")
         self.ended(result, 0)
@@ -97,7 +100,10 @@ class SendingTests(PutCase):
         self.assertIn('filename="p.csv"\r\nContent-Type: text/csv', part)
 
     def test_standard_input_is_a_file(self) -> None:
-        """A file as standard input has a length: from where it stands, so that a shell may read."""
+        """
+        A file as standard input has a length, and is sent from its current offset: a shell may have
+        read its beginning.
+        """
         self.fill("f", b"line 1\nline 2\n")
         with open(self.path("f"), "rb", buffering=0) as file, stdin(file.fileno()):
             file.seek(7)
@@ -109,7 +115,7 @@ class SendingTests(PutCase):
         self.assertIn('filename="stdin"', part)
 
     def test_pipe_by_name(self) -> None:
-        """What a shell makes of ``<(…)`` is a file too, between others."""
+        """The pipe of a shell's ``<(…)`` can be sent between other files."""
         a, b = self.fill("a", b"a"), self.fill("b", b"b")
         with pipe(b"piped") as reader:
             answer_ = self.take(stored(a, b"piped", b))
@@ -118,13 +124,13 @@ class SendingTests(PutCase):
         self.assertEqual([content for _, content in self.parts()], [a, b"piped", b])
 
     def test_empty_standard_input(self) -> None:
-        """Nothing is a file of no bytes."""
+        """Empty standard input is sent as an empty file."""
         with pipe() as reader, stdin(reader):
             self.ended(self.against(self.take(stored(b"")), "-"), 0)
         self.assertEqual([content for _, content in self.parts()], [b""])
 
     def test_names(self) -> None:
-        """``--name`` is for standard input, or for the only file; a name may be any bytes."""
+        """``--name`` names standard input or the only file; a name may be any bytes."""
         content = self.fill("f", b"")
         with pipe() as reader, stdin(reader):
             result = self.against(self.take(stored(content, b"")), "f", "-", "--name", "x")
@@ -136,7 +142,7 @@ class SendingTests(PutCase):
         self.assertIn(b'filename="q%22\xff"', self.body)
 
     def test_asks_first(self) -> None:
-        """A large body, or one without a length, is not sent before it is asked for."""
+        """A large body, or one without a length, is sent only after ``100 Continue``."""
         self.patch(upload, "CONTINUE_TIMEOUT", 10**6)
         content = self.fill("large", bytes(LARGE))
         for words in (["large"], ["-"]):
@@ -157,7 +163,7 @@ class SendingTests(PutCase):
         self.assertIsNone(self.peer.field("Expect"))
 
     def test_not_asked(self) -> None:
-        """A server that does not know the question gets the body a little later all the same."""
+        """Without ``100 Continue`` the body is sent after a short timeout."""
         self.patch(upload, "CONTINUE_TIMEOUT", 0.01)
         content = self.fill("large", os.urandom(2_000_000))
 
@@ -170,7 +176,9 @@ class SendingTests(PutCase):
         self.assertEqual([sent for _, sent in self.parts()], [content])
 
     def test_success_before_the_end_of_the_framing(self) -> None:
-        """A server that stops at the closing delimiter may answer before the last chunk."""
+        """
+        A success after the closing delimiter is accepted although the last chunk has not been sent.
+        """
 
         def script(peer: Peer) -> None:
             peer.read_head()
@@ -183,7 +191,7 @@ class SendingTests(PutCase):
             self.ended(self.against(script, "-"), 0)
 
     def test_more_files_than_one_would_open(self) -> None:
-        """64 files, the most that a platform takes."""
+        """64 files, the maximum of a platform, are sent in one form."""
         names = [f"f{index}" for index in range(64)]
         contents = [self.fill(name, name.encode()) for name in names]
         self.ended(self.against(self.take(stored(*contents)), *names), 0)
@@ -191,12 +199,12 @@ class SendingTests(PutCase):
 
 
 class RefusedTests(PutCase):
-    """An answer that comes early is heard, whatever becomes of the connection."""
+    """Early responses: they are read, whatever happens to the connection."""
 
     def refuse(self, wire: bytes, taken: int, *, wait: bool) -> Script:
         """
-        :return: a script that takes *taken* bytes of a body and says *wire*; then it waits for us
-            to go, or closes at once, which resets the connection.
+        :return: a script that reads *taken* bytes of a body and sends *wire*; then it waits until
+            the client closes, or closes at once, which resets the connection.
         """
 
         def script(peer: Peer) -> None:
@@ -210,7 +218,9 @@ class RefusedTests(PutCase):
         return script
 
     def test_while_sending(self) -> None:
-        """No more is sent once the answer is there, though the server does not close."""
+        """
+        Sending stops when the response arrives, even if the server does not close the connection.
+        """
         self.fill("large", bytes(LARGE))
         wire = said("413 X", {"error": "it says", "code": "request_too_large", "request_id": "r"})
         for taken in (0, 1, 3_000_000):
@@ -229,7 +239,7 @@ class RefusedTests(PutCase):
             self.assertLess(sent[0], LARGE - taken)
 
     def test_reset(self) -> None:
-        """The answer is read although the connection was reset behind it."""
+        """The response is read although the connection is reset after it."""
         self.fill("large", bytes(LARGE))
         for status, code in ((401, 4), (403, 4), (404, 3), (413, 5), (415, 5), (502, 6), (503, 6)):
             wire = said(f"{status} X", {"error": "it says", "request_id": "r"})
@@ -238,7 +248,9 @@ class RefusedTests(PutCase):
             self.assertNotIn("pipe", result.stderr)
 
     def test_without_reading(self) -> None:
-        """Also by a server that has read nothing but the head, and of a small body too."""
+        """
+        The response is read even if the server has read only the headers and the body is small.
+        """
         self.fill("small", b"x" * 1000)
 
         def script(peer: Peer) -> None:
@@ -248,7 +260,7 @@ class RefusedTests(PutCase):
         self.ended(self.against(script, "small"), 4, "no (HTTP 401)", "hint: is it for this")
 
     def test_while_we_wait_for_a_pipe(self) -> None:
-        """A pipe that gives nothing does not keep us from hearing that it is over."""
+        """A response is read while the upload waits for a pipe."""
         reader, writer = os.pipe()
         os.write(writer, b"beginning")
         wire = said("408 X", {"error": "too slow"})
@@ -261,7 +273,7 @@ class RefusedTests(PutCase):
         self.ended(result, 6, "too slow")
 
     def test_after_other_interim_answers(self) -> None:
-        """Interim answers are no answers, in whatever pieces they come."""
+        """Interim responses are not taken for the final one, in whatever pieces they arrive."""
         content = self.fill("large", bytes(2_000_000))
 
         def script(peer: Peer) -> None:
@@ -274,7 +286,9 @@ class RefusedTests(PutCase):
         self.ended(self.against(script, "large"), 0)
 
     def test_hints(self) -> None:
-        """What only an upload can meet has a hint; what is known better keeps its own."""
+        """
+        Errors that only an upload can have get a hint; more specific errors keep their own hint.
+        """
         self.fill("f", b"x")
         for wire, hint in (
             (said("413 X", {"error": "e"}), f"hint: `curl {self.url}/uploads/limits` tells"),
@@ -289,7 +303,7 @@ class RefusedTests(PutCase):
             self.assertEqual(result.stderr.count("hint:"), 1)
 
     def test_redirect(self) -> None:
-        """Neither token nor files go where a redirect points."""
+        """A redirect is not followed: neither the token nor the files are sent to its target."""
         self.fill("f", b"x")
         wire = answer("307 X", f"Location: {self.url}/x", "Content-Length: 0")
         self.ended(self.against(self.take(wire), "f"), 7, "redirects to", "is not followed")
@@ -297,10 +311,12 @@ class RefusedTests(PutCase):
 
 
 class CutTests(PutCase):
-    """Exit status 7: it is not known to have been stored, and the message says how far it came."""
+    """
+    Uploads that are not known to be stored: exit status 7, and the message says how much was sent.
+    """
 
     def test_cut(self) -> None:
-        """A connection that ends without an answer, by a reset or not."""
+        """A connection that ends without a response, by a reset or a close, is reported."""
         self.fill("large", bytes(LARGE))
         for taken in (0, 2_000_000):
 
@@ -322,7 +338,7 @@ class CutTests(PutCase):
                 self.assertRegex(result.stderr, r"after \d+ of 251660\d\d bytes\nhint: ")
 
     def test_stalled(self) -> None:
-        """A server that takes nothing is given up after the timeout."""
+        """An upload to a server that stops reading is aborted after the timeout."""
         self.fill("large", bytes(LARGE))
 
         def script(peer: Peer) -> None:
@@ -338,7 +354,10 @@ class CutTests(PutCase):
         self.ended(result, 7, "the upload stalled after")
 
     def test_no_answer(self) -> None:
-        """Once all has been sent nobody knows, and that is said."""
+        """
+        If everything was sent but there is no response, the message says that the files may have
+        been stored.
+        """
         self.fill("f", b"x")
         result = self.against(self.take(), "f")
         self.ended(result, 7, "everything was sent, but the connection was cut", "store them twice")
@@ -351,14 +370,14 @@ class CutTests(PutCase):
         self.ended(result, 7, "everything was sent, but no answer came", "store them twice")
 
     def test_half_an_answer(self) -> None:
-        """An answer that is cut proves nothing."""
+        """An interrupted response proves nothing."""
         content = self.fill("f", b"x")
         wire = stored(content)
         self.ended(self.against(self.take(wire[:-1]), "f"), 7, "cut after")
         self.ended(self.against(self.take(wire[:20]), "f"), 7)
 
     def test_too_early(self) -> None:
-        """A success that comes before the files have been sent is none."""
+        """A success that is received before all files have been sent is refused."""
         content = self.fill("large", bytes(LARGE))
 
         def script(peer: Peer) -> None:
@@ -371,7 +390,7 @@ class CutTests(PutCase):
         self.ended(self.against(script, "large"), 7, "it came before the files had been sent")
 
     def test_not_http(self) -> None:
-        """Something that is no web server is said to be none."""
+        """A server that does not speak HTTP is reported as such."""
         self.fill("f", b"x")
         self.ended(self.against(self.take(b"220 mail ESMTP\r\n"), "f"), 7, "does not speak HTTP")
         self.fill("large", bytes(LARGE))
@@ -383,14 +402,14 @@ class CutTests(PutCase):
         self.ended(self.against(greet, "large"), 7, "does not speak HTTP")
 
     def test_unreachable(self) -> None:
-        """Nobody there: the same words as everywhere."""
+        """An unreachable platform is reported in the same words as by other commands."""
         self.fill("f", b"x")
         self._listener.close()
         self.ended(self.put("f"), 6, f"cannot reach the platform at {self.url}", "--platform")
 
 
 class BelievedTests(PutCase):
-    """What the platform says is held against what was sent."""
+    """The response is compared with what was sent."""
 
     def untrusted(self, wire: bytes, *texts: str) -> None:
         self.fill("f", b"content")
@@ -399,7 +418,10 @@ class BelievedTests(PutCase):
         self.assertEqual(result.stdout, "")
 
     def test_differs(self) -> None:
-        """Other bytes than were sent: which file, what differs, and what not to use."""
+        """
+        If other bytes were stored, the message names the file, the difference, and the path not to
+        use.
+        """
         digest = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
         text = f"f was not stored as it was sent: its SHA-256 is {digest}, not 00ff"
         self.untrusted(stored(b"content", sha256="00ff"), text, f"do not use {KEPT}/0-f")
@@ -415,7 +437,7 @@ class BelievedTests(PutCase):
         self.ended(self.against(self.take(stored(a, a)), "a", "b"), 7, "b was not stored as")
 
     def test_not_the_contract(self) -> None:
-        """Whatever does not say where each file is, is not believed."""
+        """A response that does not say where each file is stored is refused."""
         self.untrusted(stored(), "it names 0 files, but 1 were sent")
         self.untrusted(stored(b"content", b"content"), "it names 2 files, but 1 were sent")
         for uri in (None, 7, "", "/workspace/x", "http://elsewhere/x", "workspace:x"):
@@ -426,7 +448,10 @@ class BelievedTests(PutCase):
         self.untrusted(answer("204 No Content"), "status 204")
 
     def test_without_digest(self) -> None:
-        """Platforms in the field send no digest: sizes are compared, and that is said."""
+        """
+        If the response has no digest, as from older platforms, only sizes are compared, with a
+        warning.
+        """
         content = self.fill("f", b"x")
         wire = stored(content, sha256=None)
         result = self.against(self.take(wire), "f")
@@ -436,7 +461,7 @@ class BelievedTests(PutCase):
         self.untrusted(stored(b"other", sha256=None), "7 bytes were sent, 5 were stored")
 
     def test_cannot_steer(self) -> None:
-        """One line per file, whatever a server calls it."""
+        """One line is printed per file, with control characters escaped."""
         content = self.fill("f", b"x")
         wire = stored(content, uri="workspace:/a\n/b\x1b[2J")
         self.assertEqual(self.against(self.take(wire), "f").stdout, "/a\\n/b\\x1b[2J\n")

@@ -22,7 +22,7 @@ from tests.platform.upstream.test_dialer import make_certificate
 
 
 class TlsTests(PutCase):
-    """The same over TLS, whose records say less about what is readable."""
+    """Uploads over TLS, where a readable socket need not mean application data."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -38,14 +38,14 @@ class TlsTests(PutCase):
         self.trust = {"SSL_CERT_FILE": self.path("authority.pem")}
 
     def test_whole(self) -> None:
-        """A large body arrives whole; what TLS itself says meanwhile is no answer."""
+        """A large body is sent completely; TLS's own records are not taken for a response."""
         content = self.fill("large", os.urandom(5_000_000))
         result = self.against(self.take(stored(content)), "large", env=self.trust)
         self.ended(result, 0)
         self.assertEqual([sent for _, sent in self.parts()], [content])
 
     def test_refused(self) -> None:
-        """An early answer is heard here too."""
+        """An early response is read over TLS too."""
         self.fill("large", bytes(LARGE))
 
         def script(peer: Peer) -> None:
@@ -59,7 +59,7 @@ class TlsTests(PutCase):
         self.ended(self.against(script, "large", env=self.trust), 5, "it says")
 
     def test_not_trusted(self) -> None:
-        """A certificate that nobody vouches for gets no files."""
+        """No files are sent to a server whose certificate is not trusted."""
         self.fill("f", b"x")
 
         def script(peer: Peer) -> None:
@@ -71,10 +71,10 @@ class TlsTests(PutCase):
 
 
 class TerminalTests(test_terminal.TerminalCase, PutCase):
-    """Where somebody looks."""
+    """Output on a terminal."""
 
     def test_bar(self) -> None:
-        """A bar over all files, their paths, and one line at the end."""
+        """A progress bar over all files is shown, then their paths and a summary."""
         a, b = self.fill("a", b"x" * 3000), self.fill("b", b"y" * 2000)
         words = ("put", "--token-file", "token", "a", "b", WORKSPACE)
         with self.serving(self.take(stored(a, b))):
@@ -88,14 +88,14 @@ class TerminalTests(test_terminal.TerminalCase, PutCase):
         self.assertRegex(lines[-1], r"^stored 2 files \(5\.00kB in \d+\.\d s\)$")
 
     def test_quiet(self) -> None:
-        """``-q`` prints the path alone."""
+        """``-q`` prints only the path."""
         content = self.fill("f\x1b", b"x")
         words = ("put", "--token-file", "token", "-q", "f\x1b", WORKSPACE)
         with self.serving(self.take(stored(content))):
             self.assertEqual(self.run_on_terminal(*words), (0, f"{KEPT}/0-f\n"))
 
     def test_signals(self) -> None:
-        """Ctrl-C ends it at once; the server sees a cut."""
+        """SIGINT and SIGTERM abort the upload at once; the server receives an incomplete body."""
         self.fill("large\x1b", bytes(LARGE))
         for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             self.begun.clear()
@@ -120,10 +120,10 @@ class TerminalTests(test_terminal.TerminalCase, PutCase):
 
 
 class MemoryTests(PutCase):
-    """Files are not held in memory."""
+    """Memory of an upload."""
 
     def test_flat(self) -> None:
-        """256 MiB through a process that may not have as much for itself."""
+        """A file of 256 MiB is sent by a process that may use only 150 MiB of memory."""
         size = 256 * 1024 * 1024
         with open(self.path("sparse"), "wb") as file:
             file.truncate(size)

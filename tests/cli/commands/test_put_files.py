@@ -1,5 +1,5 @@
 """
-``chatfiles put``: which files it takes, and how it is called.
+``chatfiles put``: the files that it accepts, and its usage.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from tests.cli.upload_peer import CONTINUE, LARGE, CutShort, Peer, PutCase, stor
 
 
 class LocalTests(PutCase):
-    """Exit status 8: it is this machine's files that are the matter."""
+    """Errors of local files: exit status 8."""
 
     def test_before_anything_is_sent(self) -> None:
-        """One file that cannot be read is enough to send none."""
+        """If one file cannot be read, none is sent."""
         self.fill("f", b"x")
         os.mkdir(self.path("d"))
         for words, text in (
@@ -30,7 +30,7 @@ class LocalTests(PutCase):
         self.assert_not_asked()
 
     def test_no_permission(self) -> None:
-        """A file of somebody else's is said to be closed to us."""
+        """A file without read permission is reported as such."""
         if os.geteuid() == 0:
             raise SkipTest("root may read everything")
         self.fill("f", b"x")
@@ -39,7 +39,7 @@ class LocalTests(PutCase):
         self.assert_not_asked()
 
     def test_no_standard_input(self) -> None:
-        """A standard input that is closed is an error like another."""
+        """Closed standard input is reported as an error."""
         before = os.dup(0)
         os.close(0)
         try:
@@ -50,7 +50,10 @@ class LocalTests(PutCase):
         self.ended(result, 8, "cannot read standard input: Bad file descriptor")
 
     def test_changed_meanwhile(self) -> None:
-        """A file that shrinks or grows under way: the server sees a cut, we see why."""
+        """
+        If a file changes during the upload, the server receives an incomplete body and the change
+        is reported.
+        """
         path = self.path("large")
 
         def shrink() -> None:
@@ -76,7 +79,7 @@ class LocalTests(PutCase):
             self.assertEqual(result.stdout, "")
 
     def test_removed_meanwhile(self) -> None:
-        """A file that is removed or replaced is sent as it was."""
+        """A file that is removed during the upload is sent completely."""
         content = self.fill("large", os.urandom(2_000_000))
 
         def script(peer: Peer) -> None:
@@ -86,7 +89,7 @@ class LocalTests(PutCase):
         self.ended(self.against(script, "large"), 0)
 
     def test_cannot_be_read_any_more(self) -> None:
-        """A disk that fails under way breaks the upload off."""
+        """A read error during the upload aborts it."""
 
         def script(peer: Peer) -> None:
             peer.read_head()
@@ -97,7 +100,10 @@ class LocalTests(PutCase):
         self.ended(result, 8, "cannot read /dev/fd/", "Input/output error")
 
     def test_says_that_it_is_empty(self) -> None:
-        """A file of the kernel's has no size and yet content: it does not become an empty file."""
+        """
+        A file of ``/proc``, which has content but a size of 0, is refused and not sent as an empty
+        file.
+        """
 
         def script(peer: Peer) -> None:
             peer.read_head()
@@ -108,10 +114,10 @@ class LocalTests(PutCase):
 
 
 class UsageTests(PutCase):
-    """Exit status 2, before anything is opened."""
+    """Usage errors: exit status 2, before any file is opened."""
 
     def test_usage(self) -> None:
-        """What makes no sense is not sent."""
+        """Wrong arguments are reported, and no request is made."""
         self.fill("f", b"x")
         for words, text in (
             (("-", "f", "-"), "can be sent only once"),

@@ -1,5 +1,5 @@
 """
-``chatfiles registry``: what it says of a database, and what it does to one.
+``chatfiles registry``: what it reports of a database, and how it changes one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PROGRAM = (
 
 def run(*words: str, database: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
     """
-    :param limit: of its descriptors.
-    :return: how ``chatfiles registry`` ended; it runs a reactor of its own.
+    :param limit: the maximum number of its descriptors.
+    :return: how ``chatfiles registry`` ended; it runs its own reactor.
     """
     program = PROGRAM
     if limit is not None:
@@ -50,7 +50,9 @@ def run(*words: str, database: str, limit: int | None = None) -> subprocess.Comp
 
 
 def interrupted(signum: int) -> tuple[int, str]:
-    """:return: how ``chatfiles registry status`` ended, after a signal while a server is silent."""
+    """
+    :return: how ``chatfiles registry status`` ended after a signal, while the server is silent.
+    """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE)
         database = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x"
@@ -67,7 +69,7 @@ def interrupted(signum: int) -> tuple[int, str]:
 
 
 def names_of(dialect: str) -> list[str]:
-    """:return: the migrations, as they are shown."""
+    """:return: the names of the migrations, as they are printed."""
     return [f"{each.version:04d}_{each.name}" for each in load(dialect)]
 
 
@@ -90,7 +92,10 @@ class RegistryCommandTests(SynchronousTestCase):
         self.assertEqual(run("migrate", database=database).returncode, 0)
 
     def test_postgres(self) -> None:
-        """What is pending is not said or not done, or the password is shown."""
+        """
+        ``status`` and ``migrate`` work on PostgreSQL, never print the password, and refuse a newer
+        schema.
+        """
         database = Database(server())
         self.addCleanup(database.release)
         shown = "postgresql://" + database.url.rpartition("@")[2]
@@ -103,7 +108,9 @@ class RegistryCommandTests(SynchronousTestCase):
         self.assertIn("schema version 70", done.stderr)
 
     def test_sqlite(self) -> None:
-        """The embedded registry is not known here, or a look at it changes it."""
+        """
+        ``status`` and ``migrate`` work on SQLite; ``status`` does not create a missing database.
+        """
         path = os.path.abspath(self.mktemp())
         database = f"sqlite:{path}"
         done = run("status", database=database)
@@ -114,14 +121,17 @@ class RegistryCommandTests(SynchronousTestCase):
         self.goes_through(database, database, names_of("sqlite"))
 
     def test_password(self) -> None:
-        """Nobody is told that every user of the machine can read the password."""
+        """
+        A password on the command line, where every user of the machine can read it, causes a
+        warning.
+        """
         given = f"--database=postgresql://u:{SECOND}@127.0.0.1:1/x"
         done = run("status", given, database="sqlite:x")
         self.assertIn("set CHATFILES_DATABASE", done.stderr)
         self.assertNotIn(str(SECOND), done.stderr)
 
     def test_out_of_descriptors(self) -> None:
-        """What is wrong before anything is asked is told with the password."""
+        """A process without free descriptors reports the database without its password."""
         server()
         database = f"postgresql://u:{SECOND}@127.0.0.1:1/x"
         told = ""
@@ -132,7 +142,7 @@ class RegistryCommandTests(SynchronousTestCase):
         self.assertIn("cannot use postgresql://127.0.0.1:1/x: [Errno 24]", told)
 
     def test_signals(self) -> None:
-        """A signal ends it at once; the exit status says which one it was."""
+        """A signal ends the command at once; the exit status names the signal."""
         server()
         for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             status, written = interrupted(signum)
@@ -140,7 +150,9 @@ class RegistryCommandTests(SynchronousTestCase):
             self.assertIn("interrupted", written)
 
     def test_unreachable(self) -> None:
-        """A server that is down ends in a traceback, or takes for ever."""
+        """
+        An unreachable server, or a malformed URL, is reported in one line and without the password.
+        """
         server()
         done = run("status", database=f"postgresql://u:{SECOND}@127.0.0.1:1/x")
         self.assertEqual((done.returncode, done.stdout), (6, ""))

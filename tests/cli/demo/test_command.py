@@ -1,6 +1,6 @@
 """
-The parts of ``chatfiles demo`` that need no roles: its children, its files, what it prints.
-`tests.live.test_demo` runs all of it.
+The parts of ``chatfiles demo`` that need no roles: its child processes, its files, its output.
+`tests.live.test_demo` runs the complete demo.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
 class ChildProcessesTests(SynchronousTestCase):
-    """Child processes: noticed when they are ready, noticed when they end, never left behind."""
+    """Child processes: their readiness, their ends, and their termination."""
 
     def setUp(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -46,7 +46,7 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertEqual(signal.getsignal(signal.SIGINT), self.handler)
 
     def test_ready(self) -> None:
-        """The URL is the one that the child says; the end of the block ends the child."""
+        """The URL is the one that the child prints; the end of the block ends the child."""
         with self.processes() as c:
             child = self.start(c, READY + WAIT)
             self.assertEqual(c.ready(child, 20), "http://127.0.0.1:7")
@@ -58,7 +58,7 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertEqual([role for role, _ in self.lines], ["platform"])
 
     def test_ends_before_it_is_ready(self) -> None:
-        """Its status and last words are known."""
+        """If a child ends before it is ready, its status and last lines are reported."""
         with self.processes() as c:
             child = self.start(c, "for i in range(99): print(i)\nraise SystemExit(3)")
             error = self.assertRaises(CliError, c.ready, child, 20)
@@ -67,7 +67,7 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertEqual(list(child.tail), [str(i) for i in range(99 - child_processes.TAIL, 99)])
 
     def test_ends_later(self) -> None:
-        """An end is noticed also while nothing is waited for but an end."""
+        """The end of a child is noticed after it was ready too."""
         with self.processes() as c:
             child = self.start(c, READY + "input()")
             c.ready(child, 20)
@@ -76,7 +76,7 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertIn("with status -9", error.message)
 
     def test_never_ready(self) -> None:
-        """Waiting has an end."""
+        """Waiting for a child ends after the timeout."""
         with self.processes() as c:
             child = self.start(c, WAIT)
             error = self.assertRaises(CliError, c.ready, child, 0.01)
@@ -84,7 +84,7 @@ class ChildProcessesTests(SynchronousTestCase):
         self.gone(child)
 
     def test_signals(self) -> None:
-        """Each of the three signals is a wish to stop, also while a child starts."""
+        """SIGINT, SIGTERM and SIGHUP stop the demo, even while a child starts."""
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.processes() as c:
                 child = self.start(c, WAIT)
@@ -94,7 +94,7 @@ class ChildProcessesTests(SynchronousTestCase):
             self.gone(child)
 
     def test_stubborn(self) -> None:
-        """A child that does not end is killed when its time is over."""
+        """A child that ignores SIGTERM is killed after the timeout."""
         self.patch(child_processes, "STOP_TIMEOUT", 0.01)
         with self.processes() as c:
             child = self.start(c, STUBBORN + READY + WAIT)
@@ -103,9 +103,9 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertEqual(child.status, -signal.SIGKILL)
 
     def test_second_signal(self) -> None:
-        """A second signal kills at once."""
+        """A second signal kills the children at once."""
         self.patch(child_processes, "STOP_TIMEOUT", 20.0)
-        self.patch(child_processes, "Empty", ZeroDivisionError)  # an end of the waiting is an error
+        self.patch(child_processes, "Empty", ZeroDivisionError)  # a timeout is an error
         with self.processes() as c:
             child = self.start(c, STUBBORN + READY + WAIT)
             c.ready(child, 20)
@@ -116,13 +116,16 @@ class ChildProcessesTests(SynchronousTestCase):
         self.assertEqual(child.status, -signal.SIGKILL)
 
     def test_own_session(self) -> None:
-        """Ctrl-C of a terminal reaches us alone, so that the order of ends is ours."""
+        """
+        Each child has its own session, so that Ctrl-C of a terminal does not reach it and the demo
+        controls the order of ends.
+        """
         with self.processes() as c:
             child = self.start(c, READY + WAIT)
             self.assertNotEqual(os.getsid(child.pid), os.getsid(0))
 
     def test_failure_inside(self) -> None:
-        """Whatever goes wrong in the block, the children end."""
+        """The children end whatever exception ends the block."""
         children = []
 
         def fail() -> None:
@@ -143,7 +146,7 @@ class FileTests(SynchronousTestCase):
         self.directory = directory.name
 
     def test_made(self) -> None:
-        """A greeting, a table that is one, a mebibyte; the greeting first."""
+        """A greeting, a table and a mebibyte of random bytes are created; the greeting is first."""
         names = sample_files.make_files(self.directory, lambda n: b"r" * n)
         self.assertEqual(names[0], "hello.txt")
         self.assertEqual(sorted(names), sorted(os.listdir(self.directory)))
@@ -155,7 +158,10 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(all(8 <= float(row["celsius"]) <= 20 for row in rows))
 
     def test_found(self) -> None:
-        """Only what would be served is named: no symlink, no pipe, nothing hidden; tops first."""
+        """
+        Only files that are served are listed: no symlinks, no pipes, no hidden files; those of the
+        top directory come first.
+        """
         for name in ("d", ".git", "d/e"):
             os.mkdir(os.path.join(self.directory, name))
         for name in ("z", "d/b", "d/e/a", ".hidden", ".git/config", "line\nbreak"):
@@ -169,7 +175,7 @@ class FileTests(SynchronousTestCase):
 
 
 class DemoTests(StubCase):
-    """The command, with children that are not the roles."""
+    """The command, with child processes that are not the roles."""
 
     def demo(self, launch: str, *words: str) -> Result:
         self.patch(roles, "_LAUNCH", launch)
@@ -177,7 +183,10 @@ class DemoTests(StubCase):
         return CliRunner().invoke(cli, ["demo", *words])
 
     def test_child_that_cannot_start(self) -> None:
-        """Its last words are shown, escaped; the status is 1; nothing is left."""
+        """
+        If a child cannot start, its last lines are printed, escaped; the status is 1, and no file
+        is left.
+        """
         launch = "print('first\\nport is \\x1b[1mtaken'); raise SystemExit(4)"
         result = self.demo(launch)
         self.ended(
@@ -191,12 +200,12 @@ class DemoTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_verbose(self) -> None:
-        """With ``-v`` each line is shown once, when it is written."""
+        """With ``-v`` each line is printed once, when it is written."""
         result = self.demo("print('words'); raise SystemExit(4)", "-v")
         self.assertEqual(result.stderr.count("platform  | words\n"), 1)
 
     def test_stopped_while_starting(self) -> None:
-        """Ctrl-C while it starts is a clean end too."""
+        """Ctrl-C during the start stops the demo with status 0."""
         result = self.demo(
             "import os, signal, sys\nos.kill(os.getppid(), signal.SIGINT)\nsys.stdin.read()"
         )
@@ -204,20 +213,26 @@ class DemoTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_directory_without_files(self) -> None:
-        """There must be something to fetch."""
+        """A directory without files to serve is refused."""
         empty = self.path("empty")
         os.mkdir(empty)
         self.ended(self.demo("", "--directory", empty), 8, f"no file to serve in {empty}")
 
     def test_directory_that_is_none(self) -> None:
-        """Of ``--directory "$UNSET"`` all that is in the current directory would be served."""
+        """
+        An empty or missing ``--directory`` is refused; ``--directory "$UNSET"`` does not serve the
+        current directory.
+        """
         for text in ("", self.path("missing")):
             result = self.demo("", "--directory", text)
             self.ended(result, 2, "--directory", f"'{text}' does not exist")
             self.assertEqual(result.stdout, "")
 
     def test_command_of_a_role(self) -> None:
-        """Options say everything: loopback only, the wanted port, the state of this demo."""
+        """
+        A role gets all its settings as options: loopback only, the given port, the state directory
+        of this demo.
+        """
         started: list[Sequence[str]] = []
 
         class Recorder(ChildProcesses):
@@ -236,7 +251,7 @@ class DemoTests(StubCase):
         self.assertTrue(state.startswith(f"--state-dir={os.path.realpath(self.directory)}/"))
 
     def test_environment(self) -> None:
-        """What the person has set for roles of their own does not reach the demo's."""
+        """Variables that configure the user's own roles are not passed to the demo's roles."""
         ours = {
             "PATH": "/bin",
             "CHATFILES_LISTEN": "tcp:1",
@@ -248,7 +263,7 @@ class DemoTests(StubCase):
 
 
 class PrintedTests(SynchronousTestCase):
-    """Lines that are meant to be pasted into a shell."""
+    """Commands that are printed for pasting into a shell."""
 
     def running(self, state: str) -> roles.DemoRoles:
         running = roles.DemoRoles(mock.Mock(spec=ChildProcesses), state, None)
@@ -264,14 +279,14 @@ class PrintedTests(SynchronousTestCase):
         return line.strip()
 
     def test_token_is_not_on_the_screen(self) -> None:
-        """The token is read by the shell, from a file whose name may need quoting."""
+        """The shell reads the token from a file, whose name is quoted; the token is not printed."""
         line = self.line("/tmp/a b", "curl ", ["x"])
         self.assertIn("\"Authorization: Bearer $(cat '/tmp/a b/token')\"", line)
         words = shlex.split(self.line("/tmp/a b", " get ", ["x"]))
         self.assertIn("/tmp/a b/token", words)
 
     def test_names_are_quoted(self) -> None:
-        """Any file name survives the shell."""
+        """Any file name is quoted for the shell."""
         name = "it's $(here).txt"
         words = shlex.split(self.line("/s", " get ", [name]))
         self.assertEqual(words[-1], f"/workspace/{name}")
@@ -279,13 +294,19 @@ class PrintedTests(SynchronousTestCase):
         self.assertTrue(words[-1].endswith("?path=/workspace/it%27s%20%24%28here%29.txt"))
 
     def test_proxy(self) -> None:
-        """Where curl would ask a proxy for our loopback, it is told not to."""
+        """
+        The ``curl`` command has ``--noproxy`` if curl uses a proxy for the loopback address
+        otherwise.
+        """
         for proxies, told in (({}, False), ({"http": "http://p"}, True)):
             self.patch(roles, "getproxies", lambda proxies=proxies: proxies)
             self.assertEqual("--noproxy" in shlex.split(self.line("/s", "curl ", ["x"])), told)
 
     def test_own_command(self) -> None:
-        """The script by its name if the shell finds it, by its path if not, else by the module."""
+        """
+        The script is printed by its name if the shell finds it, by its path if not, else by its
+        module.
+        """
         with tempfile.TemporaryDirectory(prefix="a b") as directory:
             script = os.path.join(directory, "chatfiles")
             with open(script, "w"):

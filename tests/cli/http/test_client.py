@@ -1,5 +1,5 @@
 """
-The console script and its platform: addresses, credentials, and the errors that come back.
+The console script and its platform: addresses, credentials, and the errors that it reports.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ NOT_FOUND = {"error": "file not found", "code": "not_found", "request_id": "r-17
 
 
 class AddressTests(SynchronousTestCase):
-    """Where a file is."""
+    """The route of a file."""
 
     @given(st.binary(max_size=50))
     def test_route(self, path: bytes) -> None:
-        """Any bytes make a request target that is visible ASCII and means these bytes."""
+        """The route of any path is visible ASCII and decodes to the same bytes."""
         route = download_route(WORKSPACE, path)
         self.assertRegex(route, r"^[\x21-\x7e]+$")
         query = route.partition("?path=")[2]
@@ -38,33 +38,35 @@ class AddressTests(SynchronousTestCase):
 
 
 class PrintableTests(SynchronousTestCase):
-    """Texts of a server on a terminal."""
+    """Text of a server on a terminal."""
 
     @given(st.text(alphabet=st.characters(), max_size=30))
     def test_cannot_steer(self, text: str) -> None:
-        """Nothing but printable characters comes out, and plain text is left alone."""
+        """Only printable characters are printed; printable text is unchanged."""
         shown = printable(text)
         self.assertTrue(shown.isprintable(), shown)
         if text.isprintable():
             self.assertEqual(shown, text)
 
     def test_examples(self) -> None:
-        """Escapes, C1 controls, direction marks, line ends and stray bytes are shown as such."""
+        """
+        Escapes, C1 controls, direction marks, line ends and invalid bytes are printed escaped.
+        """
         self.assertEqual(
             printable("\x1b[31m\x9b\u202e\r\n\udcff\u2028 é 日"),
             r"\x1b[31m\x9b\u202e\r\n\udcff\u2028 é 日",
         )
 
     def test_length(self) -> None:
-        """A page of HTML does not fill the screen."""
+        """Long text, such as a page of HTML, is truncated."""
         self.assertEqual(len(printable("x" * 10**5)), 501)
 
 
 class ErrorTests(StubCase):
-    """What the platform refuses, as a person reads it."""
+    """The messages for error responses."""
 
     def test_statuses(self) -> None:
-        """Every HTTP status has the exit status that the help promises."""
+        """Every HTTP status has the exit status that the help documents."""
         for status, expected in (
             (400, 5),
             (401, 4),
@@ -88,7 +90,7 @@ class ErrorTests(StubCase):
             self.ended(self.get("/workspace/f"), expected, "chatfiles: it says (c, request r)\n")
 
     def test_two_lines(self) -> None:
-        """One line says what happened, one what to do."""
+        """An error is printed in two lines: what happened, and a hint."""
         self.play(said("404 Not Found", NOT_FOUND))
         result = self.get("/workspace/f")
         self.ended(result, 3)
@@ -98,7 +100,7 @@ class ErrorTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_hints(self) -> None:
-        """The hint fits what was wrong, whether the platform sends machine codes or not."""
+        """The hint matches the error, whether the platform sends a code or not."""
         for status, error, hint in (
             (400, {"error": "x", "code": "path_outside_roots"}, "a path is absolute"),
             (400, {"error": "path must be absolute"}, "a path is absolute"),
@@ -124,7 +126,7 @@ class ErrorTests(StubCase):
                 self.assertIn(hint, result.stderr)
 
     def test_detail_and_retry(self) -> None:
-        """``detail`` and the time to wait are told."""
+        """The error's ``detail`` and the time to wait are printed."""
         error = {
             "error": "workspace re-registering",
             "code": "x",
@@ -142,7 +144,7 @@ class ErrorTests(StubCase):
         self.ended(self.get("/workspace/f"), 6, "hint: try again in 5 seconds")
 
     def test_not_json(self) -> None:
-        """An answer of something in between is told by its status; odd JSON does no harm."""
+        """An error of an intermediary, or with unexpected JSON, is reported by its status."""
         for body in (b"<html>Bad gateway", b"[1]", b'{"error": 7}', b"\xff", b"[" * 30000, b""):
             self.play(counted(body, "X-Request-Id: r9", status="502 Bad Gateway"))
             self.ended(
@@ -152,7 +154,7 @@ class ErrorTests(StubCase):
             )
 
     def test_endless_or_cut_error(self) -> None:
-        """An error's own body cannot fill our memory, and need not be whole."""
+        """The body of an error is read up to a limit, and may be incomplete."""
         long = json.dumps({"error": "found", "more": "x" * 0x10000}).encode()
         chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(long), long)
         for wire in (
@@ -165,7 +167,7 @@ class ErrorTests(StubCase):
             self.ended(self.get("/workspace/f"), 6, "the platform answered 502 X (HTTP 502)")
 
     def test_control_characters(self) -> None:
-        """A server's text cannot steer the terminal."""
+        """Control characters in a server's text are escaped."""
         error = {"error": "a\x1b[2Jb\nc", "code": "\x07", "request_id": "\x9b", "detail": "\r"}
         self.play(said("400 Bad", error))
         result = self.get("/workspace/f")
@@ -173,7 +175,9 @@ class ErrorTests(StubCase):
         self.assertTrue(all(line.isprintable() for line in result.stderr.splitlines()))
 
     def test_unreachable(self) -> None:
-        """Nobody there: say which address, and how to give another."""
+        """
+        If the platform is unreachable, the message names its address and the option to change it.
+        """
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -181,7 +185,7 @@ class ErrorTests(StubCase):
         self.ended(result, 6, f"cannot reach the platform at {url}: Connection refused", "--pl")
 
     def test_no_tls(self) -> None:
-        """An https address of a platform that speaks http: the hint names the likely cause."""
+        """If a platform with an https URL speaks plain HTTP, the hint names that likely cause."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
 
@@ -199,17 +203,17 @@ class ErrorTests(StubCase):
         self.ended(result, 6, f"cannot reach the platform at {url}", "or is it an http:// address?")
 
     def test_no_answer(self) -> None:
-        """A platform that closes without a word is unreachable too."""
+        """A platform that closes the connection without a response is unreachable."""
         self.play(b"")
         self.ended(self.get("/workspace/f"), 6, "cannot reach the platform")
 
     def test_no_such_host(self) -> None:
-        """Names that cannot exist are an error like another."""
+        """Host names that cannot exist are reported as unreachable."""
         for host in ("x" * 64 + ".example", "a..b"):
             self.ended(self.get("/workspace/f", "--platform", f"http://{host}"), 6, "cannot reach")
 
     def test_usage(self) -> None:
-        """What is wrong on the command line is told before anything is sent."""
+        """Wrong arguments are reported before any request."""
         for words in (
             ("get", "not-a-uuid", "/workspace/f"),
             ("get", WORKSPACE),
@@ -225,7 +229,7 @@ class ErrorTests(StubCase):
 
 
 class CredentialTests(StubCase):
-    """Where tokens come from."""
+    """The sources of tokens."""
 
     def sent(self) -> str:
         return str(self.asked[-1].headers["Authorization"])
@@ -236,7 +240,7 @@ class CredentialTests(StubCase):
         self.ended(result, 0)
 
     def test_order(self) -> None:
-        """The command line wins over the environment."""
+        """An option takes precedence over the environment."""
         self.write("other", "  from-file\n")
         self.ask(CHATFILES_TOKEN="from-env")
         self.assertEqual(self.sent(), "Bearer from-env")
@@ -248,7 +252,7 @@ class CredentialTests(StubCase):
         self.assertEqual(self.sent(), "Bearer from-file")
 
     def test_admin_default(self) -> None:
-        """The platform's own state directory is found where the platform was started."""
+        """The admin token in the state directory below the current one is the default."""
         os.mkdir(self.path("chatfiles-state"))
         self.write("chatfiles-state/admin-token", "adm-1")
         self.play(said("200 OK", []), said("200 OK", []), said("200 OK", []))
@@ -260,7 +264,7 @@ class CredentialTests(StubCase):
         self.assertEqual(self.sent(), f"Bearer {TOKEN}")
 
     def test_missing(self) -> None:
-        """Without one nothing is sent, and the hint says how to give it."""
+        """Without a token no request is made, and the hint says how to give one."""
         result = self.invoke("get", WORKSPACE, "/workspace/f")
         self.ended(result, 4, "no token given", "--token-file", "CHATFILES_TOKEN")
         result = self.invoke("workspace", "list")
@@ -268,7 +272,7 @@ class CredentialTests(StubCase):
         self.assertEqual(self.asked, [])
 
     def test_unreadable(self) -> None:
-        """A file that is not there, or holds no token, is said; its content is not."""
+        """A token file that is missing or holds no token is reported, without its content."""
         self.write("odd", "two tokens-in-here\n")
         self.write("empty", "\n")
         self.write("long", "x" * 10000)
@@ -290,7 +294,7 @@ class CredentialTests(StubCase):
         self.assertEqual(self.asked, [])
 
     def test_readable_by_others(self) -> None:
-        """A token that others can read is worth a warning, not a refusal."""
+        """A warning is printed if other users can read the token's file."""
         for mode, warned in ((0o600, False), (0o640, True), (0o604, True)):
             self.write("t", "abc", mode)
             self.play(counted(b""))
@@ -299,23 +303,23 @@ class CredentialTests(StubCase):
             self.assertEqual("warning: others can read t" in result.stderr, warned, mode)
 
     def test_not_on_the_command_line(self) -> None:
-        """There is no option that takes a token itself."""
+        """No option takes a token itself."""
         for word in ("--token", "--admin-token"):
             self.assertEqual(self.invoke("get", word, "x", WORKSPACE, "/workspace/f").exit_code, 2)
 
 
 class HelpTests(StubCase):
-    """What a newcomer reads."""
+    """The help."""
 
     def test_no_arguments(self) -> None:
-        """No arguments print the help, with every command and exit status."""
+        """Without arguments the help is printed, with every command and exit status."""
         result = self.invoke()
         for text in ("demo", "get", "workspace", "token", "Exit status:", "Examples:"):
             self.assertIn(text, result.output)
         self.assertIn("put", result.output.replace("output", "").split())
 
     def test_every_command_has_an_example(self) -> None:
-        """Each command's help shows how it is used."""
+        """The help of each command has an example."""
         for words in (
             ["demo"],
             ["get"],
@@ -330,17 +334,20 @@ class HelpTests(StubCase):
             self.assertIn(f"  chatfiles {' '.join(words)}", result.output)
 
     def test_exit_statuses(self) -> None:
-        """The table names each status once."""
+        """The table of exit statuses names each status once."""
         result = self.invoke("get", "--help")
         for status in Exit:
             self.assertEqual(result.output.count(f"\n    {status:d}  "), 1, status)
 
     def test_version(self) -> None:
-        """``--version`` tells it."""
+        """``--version`` prints the version."""
         self.assertEqual(self.invoke("--version").output, f"chatfiles, version {__version__}\n")
 
     def test_platform_before_or_behind(self) -> None:
-        """``--platform`` may stand before or behind the command, and beats the environment."""
+        """
+        ``--platform`` may be before or after the command, and takes precedence over the
+        environment.
+        """
         for words in (
             ["--platform", self.url, "get", WORKSPACE, "/workspace/f", "-o", "-"],
             ["get", WORKSPACE, "/workspace/f", "-o", "-", "--platform", self.url],
@@ -350,5 +357,5 @@ class HelpTests(StubCase):
             self.assertEqual(self.invoke(*words, env=env).stdout, "x")
 
     def test_error_is_an_exit(self) -> None:
-        """The statuses that callers compare are plain numbers."""
+        """Exit statuses are plain numbers."""
         self.assertEqual(CliError("x", Exit.LOCAL).exit_code, 8)

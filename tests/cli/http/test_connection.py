@@ -29,7 +29,7 @@ REQUEST = h11.Request(
 
 
 def meanwhile(work: Callable[[], object]) -> threading.Thread:
-    """:return: *work* at the other end, begun."""
+    """:return: a thread, started, that does *work* at the other end."""
 
     def run() -> None:
         with contextlib.suppress(ConnectionError):
@@ -45,7 +45,7 @@ def block(size: int) -> h11.Data:
 
 
 class ConnectionTests(SynchronousTestCase):
-    """`Connection`, between two ends of a socket pair."""
+    """`Connection`, over a socket pair."""
 
     def setUp(self) -> None:
         ours, self.theirs = socket.socketpair()
@@ -61,7 +61,7 @@ class ConnectionTests(SynchronousTestCase):
         return b"".join(self.connection.body())
 
     def test_sends(self) -> None:
-        """All of a block is sent while the other end is slow."""
+        """A block is sent completely although the other end reads slowly."""
         received = bytearray()
 
         def take() -> None:
@@ -77,7 +77,10 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(received, b"200000\r\n" + data + b"\r\n0\r\n\r\n")
 
     def test_continue(self) -> None:
-        """``100 Continue`` ends the wait for it, in whatever pieces; other responses do not."""
+        """
+        ``100 Continue`` ends the wait for it, in whatever pieces it arrives; other interim
+        responses do not.
+        """
         for wire in (CONTINUE, HINTS + CONTINUE, CONTINUE.replace(b"\r\n", b"\n")):
             for cut in range(len(wire)):
                 self.connection._continued = False
@@ -90,7 +93,7 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.send(block(1))
 
     def test_no_continue(self) -> None:
-        """The wait has an end, also when half of ``100 Continue`` has come."""
+        """The wait for ``100 Continue`` times out, even if half of it has been received."""
         self.connection.wait_for_continue(0.01)
         self.theirs.send(CONTINUE[:-1])
         self.connection.wait_for_continue(0.01)
@@ -98,7 +101,7 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.send(block(1))
 
     def test_early_response(self) -> None:
-        """The status line is enough to stop sending; the response is read from its beginning."""
+        """Sending stops at the response's status line; the response is read from its beginning."""
         for end in (len(ANSWER), ANSWER.index(b"\n") + 1):
             self.setUp()
             self.theirs.send(CONTINUE + HINTS + ANSWER[:end])
@@ -108,7 +111,7 @@ class ConnectionTests(SynchronousTestCase):
             thread.join()
 
     def test_early_response_in_pieces(self) -> None:
-        """Half a status line decides nothing."""
+        """Sending does not stop before the status line is complete."""
         for byte in ANSWER[: ANSWER.index(b"\n")]:
             self.theirs.send(bytes([byte]))
             self.connection._receive_available()
@@ -117,7 +120,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.body(), b"no!")
 
     def test_closed(self) -> None:
-        """A connection that ends without a response is an error of the connection."""
+        """A connection that is closed without a response raises `ConnectionError`."""
         for wire in (b"", CONTINUE):
             self.setUp()
             self.theirs.send(wire)
@@ -125,21 +128,24 @@ class ConnectionTests(SynchronousTestCase):
             self.assertRaises(ConnectionError, self.connection.send, block(10_000_000))
 
     def test_closed_behind_a_response(self) -> None:
-        """A response is found although writing has failed first."""
+        """A response is read although a write has failed before."""
         self.theirs.send(ANSWER)
         self.theirs.close()
         self.assertRaises(ResponseBegun, self.connection._write, memoryview(b"x"))
         self.assertEqual(self.body(), b"no!")
 
     def test_not_http(self) -> None:
-        """The first line of something else is refused at once, without waiting for more."""
+        """A first line that is not HTTP is refused at once, without waiting for more."""
         for wire in (b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/2 200\r\n", b"\x16\x03\x01\n"):
             self.setUp()
             self.theirs.send(wire)
             self.assertRaises(h11.RemoteProtocolError, self.connection.response)
 
     def test_lengths(self) -> None:
-        """One length, once: two that are equal are refused too; a body is not looked at."""
+        """
+        Repeated Content-Length headers are refused, even if they are equal; a body with such lines
+        is not.
+        """
         for headers, body in (
             (b"Content-Length: 4\r\nContent-Length: 4\r\n", b"abcd"),
             (b"content-length: 4, 4\r\n", b"abcd"),
@@ -153,19 +159,19 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.body(), body)
 
     def test_flood(self) -> None:
-        """Headers without an end are not kept without an end."""
+        """The size of the headers is limited."""
         thread = meanwhile(lambda: self.theirs.sendall(b"HTTP/1.1 100 " + b"x" * 2_000_000))
         self.assertRaises(h11.RemoteProtocolError, self.connection.response)
         self.connection.close()
         thread.join()
 
     def test_nothing_taken(self) -> None:
-        """Sending fails after the timeout if the other end takes nothing."""
+        """Sending fails after the timeout if the other end does not read."""
         self.connection._timeout = 0.01
         self.assertRaises(TimeoutError, self.connection.send, block(10_000_000))
 
     def test_no_response(self) -> None:
-        """So does waiting for a response, or for the rest of its body."""
+        """Waiting for a response, or for the rest of its body, fails after the timeout."""
         self.connection._timeout = 0.01
         self.assertRaises(TimeoutError, self.connection.response)
         self.theirs.send(ANSWER[:-1])
@@ -173,16 +179,16 @@ class ConnectionTests(SynchronousTestCase):
 
 
 class ChunkedTests(SynchronousTestCase):
-    """A chunked body is complete, or it is an error."""
+    """Chunked bodies: complete, or an error."""
 
     def read(self, wire: bytes) -> bytes:
-        """:return: the body of the response *wire*, which the other end closes behind."""
+        """:return: the body of the response *wire*, after which the other end closes."""
         ours, theirs = socket.socketpair()
         theirs.sendall(wire)
         theirs.close()
         reader = Connection(ours, 20)
         try:
-            with contextlib.suppress(OSError):  # the other end takes no request
+            with contextlib.suppress(OSError):  # the other end has closed
                 reader.send(REQUEST)
         except ResponseBegun:
             pass
@@ -194,7 +200,10 @@ class ChunkedTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 300), max_size=4), st.integers(0, 3), st.integers(0, 2000))
     def test_interrupted_anywhere(self, sizes: list[int], zeros: int, cut: int) -> None:
-        """Whatever is padded with zeros and wherever it ends, only all of it is complete."""
+        """
+        A body that is interrupted anywhere is an error, whether chunk sizes have leading zeros or
+        not.
+        """
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         chunks = [
             b"0" * zeros + b"%x\r\n%s\r\n" % (size, b"y" * size) for size in [*sizes, 0] if size
@@ -205,7 +214,7 @@ class ChunkedTests(SynchronousTestCase):
             self.read(head + body[: cut % len(body)])
 
     def test_behind_a_leading_zero(self) -> None:
-        """``0`` is the beginning of ``004`` as well as the last chunk; `http.client` is misled."""
+        """The ``0`` that begins ``004`` is not taken for the last chunk, as `http.client` does."""
         wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n004\r\nabcd\r\n0"
         self.assertRaises(h11.RemoteProtocolError, self.read, wire)
         lenient = HTTPResponse(FakeSocket(wire))  # type: ignore[arg-type]
@@ -213,7 +222,7 @@ class ChunkedTests(SynchronousTestCase):
         self.assertEqual(lenient.read(), b"abcd")  # why the command line does not use it
 
     def test_malformed(self) -> None:
-        """A chunk is as long as it says, and its size is hexadecimal digits."""
+        """A chunk longer than its size, or a size that is not hexadecimal digits, is an error."""
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         for body in (
             b"4\r\nabcde\r\n0\r\n\r\n",

@@ -1,5 +1,5 @@
 """
-The way to a platform: directly, or through a proxy of the environment.
+Connections to a platform: direct, or through a proxy of the environment.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from chatfiles.testing import ScriptedServer, ServerConnection, respond
 from tests.cli.cli_stub import TOKEN
 from tests.support.patience import PATIENCE
 
-PLATFORM = "files.example.org"  # never resolved: only the proxy would do that
+PLATFORM = "files.example.org"  # never resolved: only a proxy resolves it
 
 
 class ProxyTests(SynchronousTestCase):
     """``http_proxy``, ``https_proxy`` and ``no_proxy``."""
 
     def proxy(self, raw: bytes, **variables: str) -> ScriptedServer:
-        """:return: a proxy that responds with *raw*; ``{}`` in *variables* is its address."""
+        """
+        :return: a proxy that responds with *raw*; ``{}`` in *variables* stands for its address.
+        """
         server = ScriptedServer(respond(raw))
         self.addCleanup(server.close)
         address = server.url.removeprefix("http://")
@@ -33,7 +35,10 @@ class ProxyTests(SynchronousTestCase):
         return Client(url, TOKEN, timeout=PATIENCE)
 
     def test_which(self) -> None:
-        """A proxy is for other machines: its own loopback is not ours."""
+        """
+        A proxy is used for other machines only: the proxy's loopback addresses are not this
+        machine's.
+        """
         self.patch(os, "environ", {"http_proxy": "http://p:1", "https_proxy": "http://p:1"})
         for url, proxied in (
             ("http://127.0.0.1:1", False),
@@ -49,7 +54,7 @@ class ProxyTests(SynchronousTestCase):
             self.assertIsNone(Endpoint(url, 1)._proxy, url)
 
     def test_http(self) -> None:
-        """A proxy for http gets the whole URL, and its own credential if it has one."""
+        """A proxy for http receives the complete URL, and its own credentials if it has some."""
         ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         server = self.proxy(ok, http_proxy="http://user:p%40ss@{}")
         self.assertEqual(self.client(f"http://{PLATFORM}:81/base").call("GET", "/x?y=1"), {})
@@ -60,14 +65,14 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(request.header("proxy-authorization"), "Basic dXNlcjpwQHNz")
 
     def test_without_a_scheme(self) -> None:
-        """``host:port`` is a proxy too."""
+        """``host:port`` is accepted as a proxy's address."""
         ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         server = self.proxy(ok, HTTP_PROXY="{}", http_proxy="{}")
         self.assertEqual(self.client(f"http://{PLATFORM}").call("GET", "/"), {})
         self.assertIsNone(server.requests[0].header("proxy-authorization"))
 
     def test_https(self) -> None:
-        """A proxy for https is asked for a tunnel; the platform's token does not go to it."""
+        """A proxy for https is asked for a tunnel; it does not receive the platform's token."""
         server = self.proxy(
             b"HTTP/1.1 407 Log In\r\nContent-Length: 0\r\n\r\n", https_proxy="http://u:p@{}"
         )
@@ -83,7 +88,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertIsNone(request.header("authorization"))
 
     def test_tunnel(self) -> None:
-        """In the tunnel TLS begins, for the name of the platform."""
+        """TLS begins inside the tunnel, with the platform's name."""
         seen: list[bytes] = []
 
         def script(connection: ServerConnection) -> None:
@@ -100,7 +105,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertIn(PLATFORM.encode(), seen[0])
 
     def test_other_kinds(self) -> None:
-        """Of a proxy that speaks something else the user is told, and how to go without."""
+        """A proxy of another protocol is an error, with a hint how to connect without it."""
         for variable in ("http_proxy", "https_proxy"):
             self.patch(os, "environ", {variable: "socks5://127.0.0.1:1"})
             url = variable.replace("_proxy", f"://{PLATFORM}")

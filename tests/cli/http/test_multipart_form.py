@@ -1,5 +1,5 @@
 """
-The body of an upload, and the files that it is made of.
+The body of an upload, and the files that it contains.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FormTests(SynchronousTestCase):
     """``multipart/form-data``."""
 
     def test_literal(self) -> None:
-        """Byte for byte what a browser would send."""
+        """The form is byte for byte the one that a browser sends."""
         form = Form([Part(b"a.txt", [b"12", b"3"]), Part(b"b", [])], "B")
         self.assertEqual(form.content_type, "multipart/form-data; boundary=B")
         self.assertEqual(
@@ -73,7 +73,7 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_names(self) -> None:
-        """Quotes and line ends are escaped as WHATWG has it, and nothing else is."""
+        """Only quotes and line ends are escaped, as WHATWG specifies."""
         for name, written in (
             (b'say "hi"', b"say %22hi%22"),
             (b"a\r\nX-Injected: 1", b"a%0D%0AX-Injected: 1"),
@@ -92,8 +92,9 @@ class FormTests(SynchronousTestCase):
     )
     def test_reads_back(self, parts: list[Part]) -> None:
         """
-        The workspace's own parser finds the same files under the same names; the length is right
-        beforehand.  (A per cent sign or backslash in a name leaves room for guesses.)
+        The workspace's own parser finds the same files under the same names; the announced length
+        is right.  Names with a per cent sign or backslash are not compared: their decoding is
+        ambiguous.
         """
         form = Form(parts, BOUNDARY)
         body = whole(form)
@@ -112,16 +113,16 @@ class FormTests(SynchronousTestCase):
                 self.assertEqual(name, as_text(part.name))
 
     def test_no_empty_block(self) -> None:
-        """An empty block would end a chunked body in its middle."""
+        """No block is empty: an empty chunk ends a chunked body."""
         form = Form([Part(b"a", [b"", b"1", b""]), Part(b"b", [b""])], "B")
         self.assertTrue(all(form.blocks(ready)))
 
     def test_unknown_length(self) -> None:
-        """One part without a size is enough."""
+        """The form has no length if one part has none."""
         self.assertIsNone(Form([Part(b"a", []), Part(b"b", [], counted=False)], "B").length)
 
     def test_boundary(self) -> None:
-        """128 random bits, and within the 70 characters of RFC 2046."""
+        """The boundary has 128 random bits, and at most the 70 characters of RFC 2046."""
         asked: list[int] = []
 
         def token_hex(count: int) -> str:
@@ -135,7 +136,7 @@ class FormTests(SynchronousTestCase):
 
 
 class SourceTests(SynchronousTestCase):
-    """A file that is read to be sent."""
+    """A file that is read for an upload."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -155,12 +156,15 @@ class SourceTests(SynchronousTestCase):
         return error
 
     def test_name(self) -> None:
-        """The last segment, or what was asked for; bytes that are no text survive."""
+        """
+        The name is the last segment of the path or the given one; bytes that are not UTF-8 are
+        kept.
+        """
         self.assertEqual(self.open(b"").name, b"a.txt")
         self.assertEqual(self.open(b"", "b/\udcff").name, b"b/\xff")
 
     def test_pieces(self) -> None:
-        """A large file comes in bounded pieces, counted and hashed."""
+        """A large file is read in bounded pieces, counted and hashed."""
         content = os.urandom(2 * input_file.BLOCK + 7)
         source = self.open(content)
         pieces = list(source.pieces(ready))
@@ -170,7 +174,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(source.digest.digest(), hashlib.sha256(content).digest())
 
     def test_changes(self) -> None:
-        """Whatever is done to a file in place after it was opened is noticed before its end."""
+        """A change of the file in place after it was opened is noticed before its end."""
 
         def cut() -> None:
             os.truncate(self.path, 5)
@@ -197,7 +201,10 @@ class SourceTests(SynchronousTestCase):
             self.assertIn(how, error.message)
 
     def test_changes_behind_the_last_byte(self) -> None:
-        """A file that shrinks once all of it has been read is still not what was announced."""
+        """
+        A file that shrinks after all of it has been read is an error: it no longer has the
+        announced length.
+        """
         source = self.open(b"0123456789")
         pieces = source.pieces(ready)
         next(pieces)
@@ -205,7 +212,7 @@ class SourceTests(SynchronousTestCase):
         self.assertRaises(CliError, next, pieces)
 
     def test_replaced(self) -> None:
-        """A file that is replaced or removed is sent as it was: it is held open."""
+        """A file that is replaced or removed is sent as it was, because it is open."""
         source = self.open(b"old")
         os.unlink(self.path)
         with open(self.path, "wb") as file:
@@ -213,11 +220,13 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(b"".join(source.pieces(ready)), b"old")
 
     def test_pipe(self) -> None:
-        """A pipe is waited for before each read, also when somebody has made it non-blocking."""
+        """
+        A pipe is waited for before each read, even if another process has made it non-blocking.
+        """
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         waited: list[int] = []
-        sent = [b"", b"ab", b"", b"c"]  # at the first and third wait there is nothing yet
+        sent = [b"", b"ab", b"", b"c"]  # at the first and third wait the pipe is empty
 
         def wait(descriptor: int) -> None:
             waited.append(descriptor)
@@ -235,7 +244,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(source.sent, 3)
 
     def test_closed(self) -> None:
-        """No descriptor stays behind."""
+        """No descriptor is left open."""
         with self.open(b"x") as source:
             descriptor = source._file.fileno()
         self.assertRaises(OSError, os.fstat, descriptor)

@@ -28,7 +28,7 @@ class TerminalCase(StubCase):
         self.addCleanup(self.go_on.set)
 
     def start(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
-        """:return: ``chatfiles`` with *words*, as a process."""
+        """:return: the process of ``chatfiles`` with *words*."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
         environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
         command = [sys.executable, "-m", "chatfiles.cli", *words]
@@ -40,7 +40,7 @@ class TerminalCase(StubCase):
         """
         Run ``chatfiles`` with *words* on a terminal.
 
-        :param signum: sent once the stub has set ``begun``; then the stub may go on.
+        :param signum: the signal that is sent once the stub has set ``begun``.
         :return: its exit status and all that it wrote.
         """
         ours, theirs = pty.openpty()
@@ -62,14 +62,14 @@ class TerminalCase(StubCase):
 
 
 class ProgressTests(TerminalCase):
-    """``chatfiles get`` where somebody looks."""
+    """``chatfiles get`` on a terminal."""
 
     def fetch(self, *words: str, signum: int | None = None) -> tuple[int, str]:
         words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f\x1b.bin", *words)
         return self.run_on_terminal(*words, signum=signum)
 
     def test_bar(self) -> None:
-        """A bar while it comes, one line when it is there."""
+        """A progress bar is shown during the transfer, and one line at its end."""
         self.play(counted(b"x" * 2048))
         status, written = self.fetch()
         self.assertEqual(status, 0, written)
@@ -77,17 +77,20 @@ class ProgressTests(TerminalCase):
         self.assertRegex(written.splitlines()[-1], r"saved f_\.bin \(2\.05kB in \d+\.\d s\)$")
 
     def test_quiet(self) -> None:
-        """``-q`` says nothing."""
+        """``-q`` prints nothing."""
         self.play(counted(b"x" * 2048))
         self.assertEqual(self.fetch("-q"), (0, ""))
 
     def test_bytes_alone(self) -> None:
-        """``-o -`` on a terminal shows the bytes, with no bar between them."""
+        """``-o -`` on a terminal prints the content without a progress bar."""
         self.play(counted(b"hello\n"))
         self.assertEqual(self.fetch("-o", "-"), (0, "hello\n"))
 
     def test_signals(self) -> None:
-        """Ctrl-C and SIGTERM end it at once, by name, and leave nothing behind."""
+        """
+        SIGINT, SIGTERM and SIGHUP end the command at once, with their own statuses, and no file is
+        left.
+        """
         for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             self.begun.clear()
             self.go_on.clear()
@@ -101,7 +104,7 @@ class ProgressTests(TerminalCase):
 
 
 class StandardOutputTests(TerminalCase):
-    """What cannot be written is an error in one line, and the status says so."""
+    """Standard output that cannot be written to: exit status 8 and one line of error."""
 
     def told(self, *words: str, **streams: Any) -> str:
         process = self.start(*words, stderr=subprocess.PIPE, **streams)
@@ -110,7 +113,7 @@ class StandardOutputTests(TerminalCase):
         return written
 
     def test_full(self) -> None:
-        """A disk that is full: a table, help, a file's content."""
+        """A full disk is reported for a table, help, and a file's content."""
         content = ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-")
         self.play(said("200 OK", []), counted(b"x" * 2048))
         for words in (
@@ -126,7 +129,10 @@ class StandardOutputTests(TerminalCase):
             )
 
     def test_closed(self) -> None:
-        """A token would be made and lost, or an empty list be taken for the answer (``>&-``)."""
+        """
+        Closed standard output (``>&-``) is reported before any request, so that no token is created
+        and lost, and an empty list is not taken for the result.
+        """
         for words in (
             ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin", "-o", "-"),
             ("get", "--token-file", "token", WORKSPACE, "/workspace/f.bin"),
@@ -141,7 +147,7 @@ class StandardOutputTests(TerminalCase):
 
 
 class OtherStreamsTests(TerminalCase):
-    """Standard input and standard error, where there are none."""
+    """Closed standard input and standard error."""
 
     def ends(self, status: int, *words: str, closed: tuple[int, ...], **streams: Any) -> None:
         def close() -> None:
@@ -153,7 +159,10 @@ class OtherStreamsTests(TerminalCase):
         self.assertEqual((process.returncode, written[1] or b""), (status, b""), written)
 
     def test_no_errors(self) -> None:
-        """Nothing would be fetched or sent (``2>&-``), or warnings would go to the platform."""
+        """
+        Without standard error (``2>&-``) transfers succeed, and warnings are not sent to the
+        platform.
+        """
         self.write("token", TOKEN, mode=0o644)
         self.play(counted(b"x" * 2048), said("500 No", {}))
         self.ends(0, "get", "--token-file", "token", WORKSPACE, "/workspace/f", closed=(2,))
@@ -163,7 +172,9 @@ class OtherStreamsTests(TerminalCase):
         self.assertNotIn(b"warning", self.asked[1].body)
 
     def test_no_input(self) -> None:
-        """A question could not be asked, or a socket be sent as standard input (``<&-``)."""
+        """
+        Without standard input (``<&-``) no question is asked, and ``put -`` does not send a socket.
+        """
         self.play(answer("204 No Content"))
         words = ("workspace", "remove", WORKSPACE, "--admin-token-file", "token")
         self.ends(0, *words, closed=(0,), stderr=subprocess.DEVNULL)
@@ -174,7 +185,7 @@ class OtherStreamsTests(TerminalCase):
 
 
 class QuestionTests(TerminalCase):
-    """``chatfiles workspace remove`` asks a person."""
+    """``chatfiles workspace remove`` asks for confirmation."""
 
     def remove(self, typed: bytes, *words: str) -> tuple[int, str]:
         return self.run_on_terminal(
@@ -182,7 +193,7 @@ class QuestionTests(TerminalCase):
         )
 
     def test_declined(self) -> None:
-        """No, or just Enter, removes nothing."""
+        """``n``, or just Enter, removes nothing."""
         for typed in (b"n\n", b"\n"):
             status, written = self.remove(typed)
             self.assertEqual(status, 1, written)
@@ -190,7 +201,7 @@ class QuestionTests(TerminalCase):
         self.assertEqual(self.asked, [])
 
     def test_confirmed(self) -> None:
-        """Yes does it; ``--yes`` says so beforehand."""
+        """``y`` removes the workspace; ``--yes`` removes it without a question."""
         self.play(answer("204 No Content"), answer("204 No Content"))
         status, written = self.remove(b"y\n")
         self.assertEqual(status, 0, written)
@@ -199,7 +210,7 @@ class QuestionTests(TerminalCase):
         self.assertEqual((status, written), (0, f"removed {WORKSPACE}\n"))
 
     def test_new_token(self) -> None:
-        """A person who sees a token is told that it will not be shown again."""
+        """When a token is printed on a terminal, a note says that it is not shown again."""
         self.play(said("201 Created", {"id": WORKSPACE, "name": "n", "auth_token": "abc"}))
         status, written = self.run_on_terminal("workspace", "create", "--admin-token-file", "token")
         self.assertEqual(status, 0, written)

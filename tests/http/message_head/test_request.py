@@ -1,5 +1,6 @@
 """
-Framing: what is doubtful is refused once and the connection closed; what is not is served in order.
+Framing: an ambiguous request is rejected once and the connection closed; valid requests are served
+in order.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ G, P = b"GET /p HTTP/1.1\r\nHost: h\r\n", b"POST /p HTTP/1.1\r\nHost: h\r\n"
 TE, CL5 = P + CHUNKED + b"\r\n", P + b"Content-Length: 5\r\n"
 GHOST = b"GET /ghost HTTP/1.1\r\nHost: h\r\n\r\n"
 
-#: What is sent, how it must end.
+#: The bytes sent, and the required result.
 ROWS: list[tuple[bytes, str]] = [
     # the length of the message
     (CL5 + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GHOST, REFUSED),
@@ -149,7 +150,7 @@ REFUSALS = {400, 417, 501, 505}
 
 
 class Late(Endpoint):
-    """Neither asks for the body nor answers before it is told to."""
+    """Neither reads the body nor responds before the test says so."""
 
     isLeaf = True
 
@@ -168,10 +169,10 @@ class Late(Endpoint):
 
 
 class RowTests(SynchronousTestCase):
-    """Every row, however it arrives."""
+    """Each row of `ROWS`, in different reads."""
 
     def judge(self, row: tuple[bytes, str], caller: Caller, served: list[bytes]) -> None:
-        """One answer; a refusal says why, and is the last thing on its connection."""
+        """Check for one response; a rejection has a reason and closes the connection."""
         wire, verdict = row
         answers = caller.answers()
         self.assertNotIn(b"/ghost", served, wire)
@@ -188,14 +189,17 @@ class RowTests(SynchronousTestCase):
         self.assertTrue(answer.json["code"] and answer.json["error"] and answer.complete)
 
     def test_at_once(self) -> None:
-        """Requests that two parsers read differently would be smuggled past one of them."""
+        """
+        Requests that two parsers may read differently are rejected, so that none is smuggled past
+        one of them.
+        """
         for row in ROWS:
             echo = Echo()
             caller = Caller(echo).send(row[0])
             self.judge(row, caller, echo.served)
 
     def test_split_anywhere(self) -> None:
-        """The verdict would depend on how the network cuts the bytes."""
+        """The result does not depend on where the network divides the bytes."""
         for row in ROWS:
             wire = row[0]
             for at in range(1, min(len(wire), 240)):
@@ -203,14 +207,17 @@ class RowTests(SynchronousTestCase):
                 self.judge(row, Caller(echo).send(wire[:at], wire[at:]), echo.served)
 
     def test_byte_by_byte(self) -> None:
-        """Each state of the parser is left and entered again."""
+        """
+        The result is the same if each byte comes alone, so that each state of the parser is
+        resumed.
+        """
         for row in ROWS:
             echo = Echo()
             caller = Caller(echo).send(*(bytes([byte]) for byte in row[0]))
             self.judge(row, caller, echo.served)
 
     def test_answered_late(self) -> None:
-        """A malformed body that nobody had asked for yet would be answered twice."""
+        """A malformed body that has not been claimed yet gets one response."""
         for row in ROWS:
             late = Late()
             caller = Caller(late).send(row[0], b"more\r\n\r\n" if row[1] != SERVED else b"")
@@ -219,7 +226,7 @@ class RowTests(SynchronousTestCase):
             self.judge(row, caller, late.served)
 
     def test_behind_a_good_request(self) -> None:
-        """A refusal would hide the answer before it, or a second request slip in behind."""
+        """A rejection follows the response before it, and no other request is served after it."""
         for wire, verdict in ROWS:
             echo = Echo()
             caller = Caller(tree(good=echo, p=echo)).send(get(b"/good") + wire)
@@ -230,7 +237,7 @@ class RowTests(SynchronousTestCase):
             self.assertNotIn(b"/ghost", echo.served)
 
     def test_statuses(self) -> None:
-        """Each refusal names its own reason."""
+        """Each rejection has the status and code of its reason."""
         for line, status, code in [
             (b"CONNECT h:80 HTTP/1.1", 501, "not_implemented"),
             (b"TRACE / HTTP/1.1", 501, "not_implemented"),
@@ -245,7 +252,10 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(answer.json["request_id"], "mine")
 
     def test_head(self) -> None:
-        """The body of a refusal would be taken for the beginning of the next answer."""
+        """
+        A rejection of a ``HEAD`` request has no body: the client takes it for the start of the next
+        response.
+        """
         for line in (b"Expect: x", b"Bad header: x", b"X: " + b"a" * 20_000):
             caller = Caller(Echo()).send(get(b"/p", line, method=b"HEAD"))
             head, _, body = caller.wire.value().partition(b"\r\n\r\n")
@@ -254,7 +264,7 @@ class RowTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 400), max_size=12))
     def test_good_requests_in_order(self, cuts: list[int]) -> None:
-        """Requests in a row would be lost, mixed up or reordered."""
+        """Pipelined requests are served in order, however the network divides the bytes."""
         wire = get(b"/1") + post(b"two", path=b"/2") + get(b"/3", CHUNKED) + chunked(b"th", b"ree")
         wire += get("/é".encode()) + post(b"", path=b"/5") + get(b"/6", b"Connection: close")
         echo, edges = Echo(), sorted({0, len(wire), *(cut % len(wire) for cut in cuts)})
@@ -268,7 +278,7 @@ class RuleTests(SynchronousTestCase):
     """The rules, without a connection."""
 
     def test_request_lines(self) -> None:
-        """The error decides on the status."""
+        """An invalid request line raises the error that decides on the status."""
         request_head.check_request_line(b"M-SEARCH /\xff?%00 HTTP/1.0")
         for line, error in [
             (b"", BadRequest),
@@ -279,12 +289,12 @@ class RuleTests(SynchronousTestCase):
             self.assertRaises(error, request_head.check_request_line, line)
 
     def test_ascii_target(self) -> None:
-        """A name that was typed as it is would be refused by Twisted."""
+        """Bytes of a target that are not ASCII are percent-encoded; Twisted refuses them."""
         line = request_head.check_request_line(b"GET /\xff\xb0a HTTP/1.1")
         self.assertEqual(line, (b"GET", b"/%FF%B0a", b"HTTP/1.1"))
 
     def test_partial_heads(self) -> None:
-        """What can still become a head is waited for; what cannot is not."""
+        """Incomplete headers are rejected as soon as they can no longer become valid."""
         line = b"GET / HTTP/1.0\r\n"
         for part in (b"GE", b"\r", b"\r\n", b"\r\nGET", line + b"X-A: \xe9\tb\r", line[:-1]):
             request_head.PartialHead().check(part)
@@ -305,13 +315,13 @@ class RuleTests(SynchronousTestCase):
                     partial.check(part[:end])
 
     def test_partial_lines(self) -> None:
-        """Lines without end are waited for until the head is too large in bytes."""
+        """Too many header lines are rejected before the headers are complete."""
         part = b"GET / HTTP/1.0\r\n" + b"A:\r\n" * MAX_HEADER_LINES
         request_head.PartialHead().check(part)
         self.assertRaises(HeadTooLarge, request_head.PartialHead().check, part + b"A:\r\n")
 
     def test_heads(self) -> None:
-        """What only the whole head tells."""
+        """Rules that need all headers."""
         host = b"\r\nHost: h"
         for lines, version, error in [
             (b"", b"HTTP/1.0", None),
@@ -328,7 +338,7 @@ class RuleTests(SynchronousTestCase):
                 self.assertRaises(error, request_head.read_head, head)
 
     def test_read(self) -> None:
-        """What a head says is read wrongly."""
+        """The method, target, version, headers and framing are read from a request."""
         fields = b"Host:h\r\nX-A: \tb \r\nx-a:\r\nConnection: Keep-Alive, Close"
         head = request_head.read_head(b"\r\nPUT /a?b HTTP/1.1\r\nContent-Length: 007\r\n" + fields)
         self.assertEqual(head[:3], (b"PUT", b"/a?b", b"HTTP/1.1"))
@@ -341,7 +351,10 @@ class RuleTests(SynchronousTestCase):
         self.assertFalse(request_head.read_head(b"GET / HTTP/1.0").persistent)
 
     def test_values(self) -> None:
-        """A refusal cannot be found in the log by the id that its caller gave."""
+        """
+        The request id of a rejected request is found for the log, by which its client can refer to
+        it.
+        """
         for part, found, is_all in [
             (b"X / HTTP/1.1\r\nx-request-ID: \ta-1 \r\nb: c", [b"a-1"], True),
             (b"\r\nX / HTTP/1.1\r\nX-Request-Id:a\r\nX-Request-Id: b", [b"a", b"b"], True),

@@ -24,14 +24,17 @@ FILLED = OK + LENGTH
 
 
 def scan(raw: bytes, method: bytes = b"GET") -> ResponseHead:
-    """:return: the verdict on *raw*, which must hold a whole head."""
+    """:return: the result for *raw*, which must contain all headers."""
     head = HeadScanner(method).feed(raw)
     assert head is not None
     return head
 
 
 def drip(raw: bytes, size: int, method: bytes = b"GET") -> ResponseHead | str | None:
-    """:return: what comes of feeding *raw* in pieces: the verdict, the reason, or nothing."""
+    """
+    :return: the result of feeding *raw* in pieces: the parsed headers, the reason of the
+        rejection, or nothing.
+    """
     scanner = HeadScanner(method)
     for start in range(0, len(raw), size):
         try:
@@ -43,7 +46,7 @@ def drip(raw: bytes, size: int, method: bytes = b"GET") -> ResponseHead | str | 
     return None
 
 
-#: Raw answer to a GET, and (status, length, chunked, has_body, persistent, rest).
+#: Raw response to a GET, and (status, length, chunked, has_body, persistent, rest).
 GOOD = [
     (FILLED + b"abc", (200, 3, False, True, True, b"abc")),
     (b"HTTP/1.1 200\r\n" + LENGTH, (200, 3, False, True, True, b"")),
@@ -107,7 +110,7 @@ BAD = [
     (b"ICY 200 OK\r\n" + LENGTH, "status line"),
     (b"HTTP/1.1 200 OK\n" + LENGTH, "status line"),
     (b"HTTP/1.1 200 OK\r" + LENGTH, "status line"),
-    # field lines
+    # header lines
     (OK + b"X : y\r\n" + LENGTH, "field line"),
     (OK + b" X: y\r\n" + LENGTH, "field line"),
     (OK + b"X: y\r\n folded\r\n" + LENGTH, "field line"),
@@ -159,7 +162,7 @@ BAD = [
     (OK + b"Content-Encoding: identity, gzip\r\n" + LENGTH, "content coding"),
     (OK + b"Content-Encoding: identity\r\nContent-Encoding: br\r\n" + LENGTH, "content coding"),
     (b"HTTP/1.1 500 x\r\nContent-Encoding: gzip\r\n" + LENGTH, "content coding"),
-    # redirects and interim answers
+    # redirects and interim responses
     (b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\n" + LENGTH, "redirect"),
     (b"HTTP/1.1 300 Multiple\r\n" + LENGTH, "redirect"),
     (b"HTTP/1.1 399 x\r\n" + LENGTH, "redirect"),
@@ -173,10 +176,10 @@ BAD = [
 
 
 class HeadScannerTests(SynchronousTestCase):
-    """Only an answer whose end is certain is believed."""
+    """Only a response whose end is certain is accepted."""
 
     def test_good(self):
-        """An honest answer is understood, with how its body is framed."""
+        """A valid response is accepted, with the framing of its body."""
         for raw, expected in GOOD:
             head = scan(raw)
             self.assertEqual(
@@ -186,7 +189,7 @@ class HeadScannerTests(SynchronousTestCase):
             )
 
     def test_bad(self):
-        """An answer that two readers could read differently is refused."""
+        """A response that two parsers may read differently is rejected."""
         for raw, reason in BAD:
             error = self.assertRaises(BadResponse, HeadScanner(b"GET").feed, raw)
             if reason not in ("status line", "not HTTP/1"):
@@ -195,7 +198,7 @@ class HeadScannerTests(SynchronousTestCase):
                 self.assertTrue(str(error), raw)
 
     def test_in_pieces(self):
-        """The verdict does not depend on how the network divides an answer."""
+        """The result does not depend on how the network divides a response."""
         for raw, _ in GOOD:
             for size in (1, 2, 3, 7):
                 self.assertEqual(drip(raw, size), scan(raw), raw)
@@ -204,7 +207,7 @@ class HeadScannerTests(SynchronousTestCase):
                 self.assertIsInstance(drip(raw, size), str, raw)
 
     def test_in_two(self):
-        """Nor does it depend on where an answer is divided, long interim answers before it."""
+        """Nor does it depend on where a response is divided, even after long interim responses."""
         hints = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 200 + b"\r\n\r\n"
         for raw in (hints + b"HTTP/1.1 204\r\n\r\n", hints + hints + FILLED + b"abc"):
             for end in range(1, len(raw)):
@@ -215,7 +218,7 @@ class HeadScannerTests(SynchronousTestCase):
                     self.assertEqual(head, scan(raw), end)
 
     def test_fields(self):
-        """Fields are given as they stand, in order, names in lower case."""
+        """Headers are returned in order, with names in lower case and otherwise unchanged."""
         head = scan(OK + b"B: \t x y\t \r\na:\r\nB:z\r\n" + LENGTH)
         self.assertEqual((head.version, head.status, head.phrase), (b"HTTP/1.1", 200, b"OK"))
         self.assertEqual(
@@ -224,7 +227,7 @@ class HeadScannerTests(SynchronousTestCase):
         )
 
     def test_head_method(self):
-        """An answer to HEAD has no body, whatever it says of one."""
+        """A response to ``HEAD`` has no body, whatever its headers say."""
         for raw, length, chunked in [
             (FILLED, 3, False),
             (OK + b"\r\n", None, False),
@@ -239,13 +242,13 @@ class HeadScannerTests(SynchronousTestCase):
         self.assertRaises(BadResponse, HeadScanner(b"HEAD").feed, both)
 
     def test_most_fields(self):
-        """As many fields as are promised can be sent, in every head."""
+        """The documented number of headers is accepted, in interim responses too."""
         fields = b"X: y\r\n" * (MAX_HEADER_LINES - 1)
         interim = b"HTTP/1.1 103 Early Hints\r\n" + fields + b"\r\n"
         self.assertEqual(len(scan(interim + OK + fields + LENGTH).fields), MAX_HEADER_LINES)
 
     def test_size(self):
-        """A head may have 64 KiB and no octet more, whether it ends or not."""
+        """Status line and headers may have 64 KiB and no byte more, whether they end or not."""
         padding = b"X: " + b"y" * (MAX_HEAD_BYTES - len(FILLED) - 5)
         self.assertEqual(scan(OK + padding + b"\r\n" + LENGTH + b"abc").rest, b"abc")
         for raw in (OK + padding + b"y\r\n" + LENGTH, OK + padding + b"y" * 100):
@@ -253,14 +256,14 @@ class HeadScannerTests(SynchronousTestCase):
                 self.assertEqual(drip(raw, size), "head too large")
 
     def test_size_of_interim(self):
-        """Interim answers are paid for out of the same 64 KiB."""
+        """Interim responses count towards the same 64 KiB."""
         interim = b"HTTP/1.1 103 Hints\r\nX: " + b"y" * 30000 + b"\r\n\r\n"
         self.assertEqual(scan(interim * 2 + FILLED).status, 200)
         for size in (1 << 20, 1000):
             self.assertEqual(drip(interim * 3 + FILLED, size), "head too large")
 
     def test_refused_early(self):
-        """What can never become an answer is not waited for."""
+        """Bytes that can never become a response are rejected at once."""
         for raw in (
             b"S",
             b"SSH-2.0-OpenSSH\r\n",
@@ -275,13 +278,16 @@ class HeadScannerTests(SynchronousTestCase):
                 self.assertIsInstance(drip(raw, size), str, raw)
 
     def test_incomplete(self):
-        """Nothing is believed before the head is complete."""
+        """Nothing is accepted before the headers are complete."""
         for end in range(len(FILLED)):
             self.assertIsNone(HeadScanner(b"GET").feed(FILLED[:end]), FILLED[:end])
 
     @given(st.binary(max_size=200), st.integers(1, 20))
     def test_any_octets(self, raw: bytes, size: int):
-        """Noise is refused or waited for, never an internal error, and never believed early."""
+        """
+        Random bytes are rejected or incomplete; they cause no internal error and are never accepted
+        early.
+        """
         for prefix in (b"", b"HTTP/1.1 ", OK, OK + b"X: "):
             verdict = drip(prefix + raw, size)
             if isinstance(verdict, ResponseHead):
@@ -292,7 +298,7 @@ class HeadScannerTests(SynchronousTestCase):
         st.integers(1, 40),
     )
     def test_division(self, raws: list[bytes], size: int):
-        """Two divisions of the same octets never differ in whether the answer is believed."""
+        """Two divisions of the same bytes never differ in whether the response is accepted."""
         raw = b"".join(raws)
         whole, parts = drip(raw, len(raw) or 1), drip(raw, size)
         if isinstance(whole, str):

@@ -1,5 +1,5 @@
 """
-A connection: its limits, its times, its order, and how it is closed.
+A connection: its limits, its timeouts, the order of its responses, and how it is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 class Big(Endpoint):
-    """Answers with more than sockets hold."""
+    """Responds with more bytes than sockets hold."""
 
     isLeaf = True
     SIZE = 16 * MIB
@@ -32,14 +32,16 @@ class Big(Endpoint):
 
 
 class LimitTests(SynchronousTestCase):
-    """How large a head may be (reference/limits-and-shutdown, "Sizes and timeouts")."""
+    """The maximum size of the headers (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     def statuses(self, *pieces: bytes) -> list[int]:
         caller = Caller(Echo()).send(*pieces)
         return [answer.status for answer in caller.answers()]
 
     def test_lines(self) -> None:
-        """A head of many lines would cost what it likes; one line less would refuse browsers."""
+        """
+        As many header lines as documented, which browsers need, are accepted, and not one more.
+        """
         lines = [b"X-%d: y" % n for n in range(HEAD_LINES)]
         self.assertEqual(self.statuses(get(b"/p", *lines[1:])), [200])
         self.assertEqual(self.statuses(get(b"/p", *lines)), [431])
@@ -47,7 +49,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.statuses(get(b"/p", *lines[1:]), get(b"/p", *lines[1:])), [200, 200])
 
     def test_bytes(self) -> None:
-        """As much as is promised is taken, and no byte more."""
+        """As many bytes as documented are accepted, and not one more."""
         fixed = len(get(b"/p", b"X: ")) - len(b"\r\n\r\n")
         room = HEAD_BYTES - fixed
         self.assertEqual(self.statuses(get(b"/p", b"X: " + b"a" * room)), [200])
@@ -56,7 +58,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.statuses(get(b"/p", b"X: " + half, b"Y: " + half)), [431])
 
     def test_endless_lines(self) -> None:
-        """A line without an end would be kept in memory as long as it comes."""
+        """A line without an end is rejected when it is too long."""
         flood = b"a" * 1024
         self.assertEqual(self.statuses(b"GET /", *[flood] * 64), [414])
         self.assertEqual(self.statuses(b"GET /" + flood * 17 + b" HTTP/1.1\r\n"), [414])
@@ -65,10 +67,10 @@ class LimitTests(SynchronousTestCase):
 
 
 class TimeTests(SynchronousTestCase):
-    """How long things may take (reference/limits-and-shutdown, "Sizes and timeouts")."""
+    """Timeouts (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     def test_dripping_head(self) -> None:
-        """Who sends a byte now and then would hold a connection for ever."""
+        """A client that sends a byte now and then gets a 408 after the header timeout."""
         caller = Caller(Echo())
         for byte in get(b"/p", b"X: " + b"a" * 100)[: int(HEADER_TIMEOUT) - 1]:
             caller.advance(1)
@@ -80,7 +82,9 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual((answer.fields["connection"], caller.lost), ("close", True))
 
     def test_dripping_second_head(self) -> None:
-        """Only the first request of a connection would have a deadline; or idleness counts."""
+        """
+        The header timeout applies to each request of a connection, without the idle time before it.
+        """
         caller = Caller(Echo()).send(get())
         caller.advance(HEADER_TIMEOUT + 1)
         caller.send(b"G")
@@ -93,7 +97,7 @@ class TimeTests(SynchronousTestCase):
         self.assertTrue(caller.lost)
 
     def test_head_in_time(self) -> None:
-        """The deadline of a head would end what comes after it."""
+        """The header timeout does not apply to what comes after the headers."""
         held = Held()
         caller = Caller(held).send(get()[:-1])
         caller.advance(HEADER_TIMEOUT - 1)
@@ -103,13 +107,13 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(caller.answer().status, 200)
 
     def test_silent_connection(self) -> None:
-        """A connection on which nothing is ever asked would stay."""
+        """A connection without any request is closed after the header timeout."""
         caller = Caller(Echo())
         caller.advance(HEADER_TIMEOUT)
         self.assertEqual((caller.answers(), caller.lost), ([], True))
 
     def test_idle_connection(self) -> None:
-        """A kept connection would stay for ever, whatever was done on it before."""
+        """An idle connection is closed after the idle timeout, whatever was done on it before."""
         early = post(b"x" * 1000)
         for pieces in (
             [get()],
@@ -130,7 +134,10 @@ class TimeTests(SynchronousTestCase):
             self.assertEqual([answer.status for answer in caller.answers()], [200])
 
     def test_reader_of_the_last_answer(self) -> None:
-        """A caller who takes nothing would keep a connection that was told to close."""
+        """
+        If the client does not take the last response, its connection is aborted after the linger
+        time.
+        """
         caller = Caller(Echo()).send(get(b"/p", b"Connection: close")[:-2])
         caller.wire.loseConnection = lambda: None  # type: ignore[method-assign]
         caller.send(b"\r\n")
@@ -140,7 +147,10 @@ class TimeTests(SynchronousTestCase):
         self.assertTrue(caller.wire.aborted)
 
     def test_blank_line_behind_a_body(self) -> None:
-        """Who sends one, as some have always done, is told that a request did not come in time."""
+        """
+        A blank line after a body, which some clients have always sent, does not start a request
+        that times out.
+        """
         caller = Caller(Echo()).send(post(b"x") + b"\r\n")
         caller.advance(IDLE_TIMEOUT)
         self.assertEqual([answer.status for answer in caller.answers()], [200])
@@ -151,7 +161,7 @@ class TimeTests(SynchronousTestCase):
         self.assertTrue(drained.lost)
 
     def test_head_behind_an_answer_nobody_reads(self) -> None:
-        """A request that waits until the answer before it is taken is called late."""
+        """A request that waits until the response before it is read does not time out."""
         held = Held()
         caller = Caller(held).send(get(b"/1") + get(b"/2"))
         (channel,) = caller.site.channels
@@ -162,8 +172,9 @@ class TimeTests(SynchronousTestCase):
 
     def test_last_answer_through_another(self) -> None:
         """
-        An intermediary takes some megabytes, then nothing until its own caller has taken those: the
-        end of what a slow caller reads would be cut off, with the log telling of a complete answer.
+        A proxy takes some megabytes, then nothing until its own client has taken those.  Its
+        timeout is longer, so that a slow client receives the end of a response that is logged as
+        complete.
         """
         for relayed, patience in ((False, 1), (True, PROXY_STALL_FACTOR)):
             taken = [0]
@@ -172,7 +183,7 @@ class TimeTests(SynchronousTestCase):
             self.patch(lingering_close, "acknowledged", lambda transport: lambda: taken[0])  # noqa: B023
             caller = Caller(Echo(), is_relayed=lambda peer, relayed=relayed: relayed)
             caller.send(get(b"/p"))
-            caller.advance(IDLE_TIMEOUT)  # the first look; from now on it counts
+            caller.advance(IDLE_TIMEOUT)  # the first check; the timeout starts here
             for _ in range(3):
                 for _ in range(patience - 1):
                     caller.advance(IDLE_TIMEOUT)
@@ -186,10 +197,10 @@ class TimeTests(SynchronousTestCase):
 
 
 class OrderTests(SynchronousTestCase):
-    """One request after the other."""
+    """The requests of a connection are served one after the other."""
 
     def test_one_at_a_time(self) -> None:
-        """The second request would be served before, or answered into, the first."""
+        """A request is served after the response before it is complete."""
         held = Held()
         caller = Caller(held).send(get(b"/1") + get(b"/2"), get(b"/3"))
         for n in range(3):
@@ -198,7 +209,10 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual([answer.json for answer in caller.answers()], [0, 1, 2])
 
     def test_flood_behind_a_request(self) -> None:
-        """What is sent while a request is served would fill the memory; or never be read again."""
+        """
+        While a request is served, only a limited number of bytes after it is read; reading resumes
+        later.
+        """
         held, count = Held(), 2000
         caller = Caller(held).send(get(b"/0"), *[get()] * count)
         self.assertFalse(caller.reading)
@@ -210,7 +224,10 @@ class OrderTests(SynchronousTestCase):
         self.assertTrue(caller.reading)
 
     def test_leaves_within_a_head(self) -> None:
-        """A request that never became one would be ended like one, with an error in the log."""
+        """
+        If the client disconnects before its request is complete, no request ends and no error is
+        logged.
+        """
         for part in (b"", b"\r\n", b"GET", b"GET / HTTP/1.1\r\n", get()[:-2], post(b"x")[:-3]):
             caller = Caller(Echo()).send(get(b"/first") + part)
             caller.leave()
@@ -218,14 +235,14 @@ class OrderTests(SynchronousTestCase):
             self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     def test_buffer_empties_within_a_head(self) -> None:
-        """The transport's call would meet a request that is not complete, and fail."""
+        """The transport may resume the connection while a request is incomplete."""
         caller = Caller(Echo()).send(get()[:20])
         caller.channel.pauseProducing()
         caller.channel.resumeProducing()
         self.assertEqual(caller.send(get()[20:]).answer().status, 200)
 
     def test_persistence(self) -> None:
-        """A caller would wait for a close that never comes, or lose its connection for nothing."""
+        """A connection is kept or closed as its version and ``Connection`` header say."""
         for version, lines, kept, told in [
             (b"1.1", [], True, None),
             (b"1.1", [b"Connection: keep-alive"], True, None),
@@ -246,7 +263,7 @@ class OrderTests(SynchronousTestCase):
 
 
 class Producer:
-    """Notes whether it is paused."""
+    """Records whether it is paused."""
 
     paused = False
 
@@ -261,10 +278,12 @@ class Producer:
 
 
 class BackPressureTests(SynchronousTestCase):
-    """The transport's buffer is full before a body begins."""
+    """A transport whose buffer is full before a body begins."""
 
     def test_producer_that_comes_later(self) -> None:
-        """TLS says it only once, so the body would be written without any limit."""
+        """
+        A producer that is registered later is paused too, as TLS pauses the connection only once.
+        """
         root, producer = Held(), Producer()
         caller = Caller(root).send(get())
         caller.channel.pauseProducing()
@@ -275,7 +294,7 @@ class BackPressureTests(SynchronousTestCase):
 
 
 class LingerTests(TestCase):
-    """How a refusal reaches a sender who is still sending; on real sockets."""
+    """How a rejection reaches a client that is still sending; on real sockets."""
 
     async def refused(self) -> Loopback:
         caller = Loopback(self, reactor, Echo())
@@ -284,7 +303,10 @@ class LingerTests(TestCase):
         return caller
 
     async def test_sender_who_stops(self) -> None:
-        """A close with unread bytes resets the connection, and the answer is lost on its way."""
+        """
+        Closing with unread bytes resets the connection and destroys the response; so the server
+        continues to read until the client closes.
+        """
         caller = await self.refused()
         await caller.read_to_end()
         await caller.send(b"x" * (LINGER_BYTES // 2))
@@ -295,7 +317,9 @@ class LingerTests(TestCase):
         self.assertFalse(caller.reset)
 
     async def test_sender_who_goes_on(self) -> None:
-        """A refused sender would be listened to for ever."""
+        """
+        A client that continues to send after its rejection is disconnected after the linger time.
+        """
         caller = await self.refused()
         self.assertLess(await caller.flood(64 * MIB), 64 * MIB)
         self.assertFalse(caller.transport._aborting)
@@ -304,7 +328,7 @@ class LingerTests(TestCase):
         await until(caller.reactor, lambda: not caller.site.channels)
 
     async def test_sender_who_stays(self) -> None:
-        """A refused sender would keep its connection by doing nothing."""
+        """A client that does nothing after its rejection is disconnected after the linger time."""
         caller = await self.refused()
         await until(reactor, lambda: not unsent(caller.transport))
         caller.clock.advance(LINGER_SECONDS - 0.1)
@@ -313,7 +337,7 @@ class LingerTests(TestCase):
         await until(caller.reactor, lambda: not caller.site.channels)
 
     async def test_shutdown(self) -> None:
-        """A shutdown would take the answer from a refused sender."""
+        """A rejected client has the linger time to read its response, even during a shutdown."""
         caller = await self.refused()
         caller.site.drain(30)
         await caller.send(b"x")
@@ -323,7 +347,10 @@ class LingerTests(TestCase):
         await until(caller.reactor, lambda: not caller.site.channels)
 
     async def test_slow_reader_of_the_last_answer(self) -> None:
-        """Idleness would cut an answer that is still on its way; or one that nobody takes stays."""
+        """
+        The idle timeout does not abort a response that is being read; one that is not read is
+        aborted.
+        """
         caller = Loopback(self, reactor, Big(), receive_buffer=16 * 1024)
         await caller.send(get())
         await until(reactor, lambda: caller.take(1))

@@ -15,7 +15,7 @@ SECONDS = st.none() | st.integers(0, 20).map(lambda quarter: quarter / 4)
 
 
 class DeadlineTests(SynchronousTestCase):
-    """When it expires, and what it costs."""
+    """When a deadline expires, and what it costs."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -23,13 +23,13 @@ class DeadlineTests(SynchronousTestCase):
         self.deadline = Deadline(self.clock, lambda: self.expired.append(self.clock.seconds()))
 
     def test_expires_once(self) -> None:
-        """It would call again and again, or leave a timer."""
+        """A deadline expires once and leaves no timer."""
         self.deadline.set(2)
         self.clock.pump([1] * 5)
         self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([2], []))
 
     def test_costs_nothing(self) -> None:
-        """A timer would be made each time that the deadline moves."""
+        """Moving the deadline does not create a timer each time."""
         for _ in range(100):
             self.deadline.set(60)
             self.deadline.set(0.25)
@@ -39,7 +39,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([], []))
 
     def test_set_when_expired(self) -> None:
-        """A deadline that is renewed whenever it has passed would end."""
+        """A deadline can be set again when it expires."""
 
         def expire() -> None:
             self.expired.append(1)
@@ -51,7 +51,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(len(self.expired), 4)
 
     def test_stop(self) -> None:
-        """A connection that is gone would keep a timer."""
+        """After `stop`, which may be called repeatedly, no timer is left."""
         self.deadline.stop()
         self.deadline.set(1)
         self.deadline.stop()
@@ -59,7 +59,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_sums_of_floats(self) -> None:
-        """A sum that is short of the deadline by a rounding would be looked at for ever."""
+        """A deadline expires even if the clock is short of it by a rounding error."""
         for step in (0.1, 0.3, 0.7):
             self.expired.clear()
             self.deadline.set(10 * step + 100)
@@ -69,7 +69,7 @@ class DeadlineTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(SECONDS, st.integers(0, 8).map(lambda quarter: quarter / 4))))
     def test_moves(self, steps: list[tuple[float | None, float]]) -> None:
-        """A deadline that was moved would pass early, late, twice or not at all."""
+        """A deadline that is moved expires once, at the time that was set last."""
         self.setUp()
         expected, at = [], None
         for seconds, pause in steps:

@@ -1,6 +1,6 @@
 """
-reference/limits-and-shutdown, "Disconnected clients": a caller that leaves while nothing is read
-from it.
+reference/limits-and-shutdown, "Disconnected clients": clients that disconnect while the server does
+not read from them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.platform.upstream.test_dialer import make_certificate
 from tests.support.loopback import Loopback, reset_on_close, until
 from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Held, chunked, get
 
-#: More than one read takes, and not more than our kernel takes besides: what the caller's own
-#: kernel holds comes before its end.
+#: More than one read takes, and no more than the server's kernel holds in addition: bytes in the
+#: client's kernel come before its FIN.
 SIZE = 100_000
 BODY = bytes(range(250)) * (SIZE // 250)
 
 
 class HeldBack(TestCase):
-    """A caller whose body nobody takes, with a real socket and a clock."""
+    """A client whose body is not read, with a real socket and a clock."""
 
     def start(self, *lines: bytes, ends_with_client: bool = False, **more: Any) -> None:
         self.held = Held()
@@ -41,7 +41,7 @@ class HeldBack(TestCase):
         self.head = get(b"/p", *lines, method=b"POST")
 
     async def send(self, data: bytes, *, receiver: bool = False) -> None:
-        """Send a head and *data*, of which one read is taken, by a receiver or by nobody."""
+        """Send the headers and *data*, of which one read is taken, with or without a receiver."""
         await self.caller.send(self.head + data)
         await until(reactor, lambda: self.held.requests and self.body.paused)
         self.receiver = Receiver(self.body, self.held.answers[0], eager=False)
@@ -55,7 +55,7 @@ class HeldBack(TestCase):
         return self.held.requests[0].body
 
     def leave(self, how: str) -> None:
-        """End it, from the caller's side."""
+        """Disconnect the client."""
         if how == "RST":
             reset_on_close(self.caller.socket)
             self.caller.socket.close()
@@ -65,13 +65,13 @@ class HeldBack(TestCase):
             self.caller.socket.shutdown(socket.SHUT_WR)
 
     async def noticed(self, how: PeerState) -> None:
-        """Wait until the kernel knows; the site has not looked by then."""
+        """Wait until the kernel knows of it; the site has not checked by then."""
         transport = self.caller.transport
         await until(reactor, lambda: peer_state(transport) is how)
         self.assertEqual(len(self.caller.site.channels), 1)
 
     async def assert_given_up(self) -> None:
-        """It is noticed at the next look."""
+        """The next check ends the request."""
         self.caller.clock.advance(CHECK_INTERVAL)
         await until(reactor, lambda: not self.caller.site.channels)
         self.assertEqual(self.held.requests[0].outcome, "client_left")
@@ -79,7 +79,7 @@ class HeldBack(TestCase):
         self.assertEqual(self.caller.clock.getDelayedCalls(), [])
 
     async def assert_goes_on(self) -> None:
-        """However often it is looked at, the body can be taken, and is answered."""
+        """However often it is checked, the body can be read, and gets its response."""
         self.caller.clock.pump([CHECK_INTERVAL] * 40)
         self.assertEqual(len(self.caller.site.channels), 1)
         self.receiver.eager = True
@@ -96,10 +96,13 @@ class HeldBack(TestCase):
 
 
 class LeavingTests(HeldBack):
-    """Who has left is not waited for."""
+    """Requests end when their clients have disconnected."""
 
     async def test_eager(self) -> None:
-        """One that has sent more ahead than it may is not read from, whatever it does."""
+        """
+        A client that has pipelined too much is not read from; its disconnect is noticed
+        nevertheless.
+        """
         for how in (PeerState.RESET, PeerState.HALF_CLOSED):
             self.start(ends_with_client=True)
             await self.caller.send(get(b"/p") + get(b"/next") * (2 * EAGER_BYTES // 20))
@@ -114,7 +117,10 @@ class LeavingTests(HeldBack):
             self.assertEqual(self.caller.clock.getDelayedCalls(), [])
 
     async def test_reset(self) -> None:
-        """An upstream would wait for a caller that is gone until it is cut for its silence."""
+        """
+        A reset ends the request, so that an upstream does not wait for the client until its own
+        timeout.
+        """
         for lines in ([b"Content-Length: %d" % SIZE], [CHUNKED]):
             for claimed in (False, True):
                 self.start(*lines)
@@ -125,7 +131,7 @@ class LeavingTests(HeldBack):
                 self.assertEqual(self.receiver.end, [ClientDisconnected] if claimed else [])
 
     async def test_half_a_body(self) -> None:
-        """The same, for one that closes in the middle, with or without its other side."""
+        """A FIN within the body ends the request, whether or not the client still reads."""
         for how in ("FIN", "shutdown"):
             for sent in (80_000, SIZE - 1):
                 self.start(b"Content-Length: %d" % SIZE)
@@ -135,7 +141,10 @@ class LeavingTests(HeldBack):
                 await self.assert_given_up()
 
     async def test_others_work_for_it(self) -> None:
-        """A body that is complete in the kernel would be sent to a workspace for nobody."""
+        """
+        If the request ends with its client, a FIN ends it even if the whole body is in the kernel,
+        so that no workspace receives it in vain.
+        """
         self.start(b"Content-Length: %d" % SIZE, ends_with_client=True)
         await self.send(BODY)
         self.leave("FIN")
@@ -143,7 +152,7 @@ class LeavingTests(HeldBack):
         await self.assert_given_up()
 
     async def test_when_held_back_later(self) -> None:
-        """Only who has left before the first look would be noticed."""
+        """A disconnect is noticed even if the body is paused after the first check."""
         self.start(b"Content-Length: %d" % SIZE)
         await self.send(BODY[:70_000], receiver=True)
         self.receiver.eager = True
@@ -158,10 +167,10 @@ class LeavingTests(HeldBack):
 
 
 class StayingTests(HeldBack):
-    """Who waits, or has closed its side behind a whole body, is not cut."""
+    """Clients that wait, or have half-closed after a whole body, are not disconnected."""
 
     async def test_waits(self) -> None:
-        """A caller that is slow for our own sake would be cut."""
+        """A client that waits because the server does not read is not disconnected."""
         for lines, data in ([b"Content-Length: %d" % SIZE], BODY), ([CHUNKED], chunked(BODY)):
             self.start(*lines)
             await self.send(data[:80_000], receiver=True)
@@ -172,7 +181,7 @@ class StayingTests(HeldBack):
             await self.assert_goes_on()
 
     async def test_has_sent_everything(self) -> None:
-        """A body would be lost whose last bytes wait in the kernel."""
+        """A body whose last bytes wait in the kernel when the FIN arrives is read completely."""
         bodies = [
             ([b"Content-Length: %d" % SIZE], BODY),
             ([CHUNKED], chunked(BODY)),
@@ -190,7 +199,7 @@ class StayingTests(HeldBack):
                 await self.assert_goes_on()
 
     async def test_costs_nothing(self) -> None:
-        """A timer would be made each time that a disk is slower than the sender."""
+        """Pausing and resuming a body does not create a timer each time."""
         self.start(b"Content-Length: %d" % SIZE)
         await self.send(BODY[:70_000], receiver=True)
         for _ in range(100):
@@ -200,23 +209,23 @@ class StayingTests(HeldBack):
 
 
 class AwaitedTests(HeldBack):
-    """Whether an answer is awaited, asked before it is given."""
+    """Whether a response is still awaited, checked before it is sent."""
 
     async def complete(self, *, ends_with_client: bool = False) -> Any:
-        """:return: a request that waits for its answer."""
+        """:return: a request that waits for its response."""
         self.start(b"Content-Length: 5", ends_with_client=ends_with_client)
         await self.caller.send(self.head + b"hello")
         await until(reactor, lambda: self.held.requests and self.body.complete)
         return self.held.requests[0]
 
     def notice(self, how: PeerState) -> None:
-        """Wait until the kernel knows, without a turn of the reactor."""
+        """Wait until the kernel knows of it, without running the reactor."""
         transport = self.caller.transport
         while peer_state(transport) is not how:
             pass
 
     async def test_waits(self) -> None:
-        """A caller that waits gets nothing."""
+        """A client that waits, half-closed or not, receives its response."""
         request = await self.complete()
         self.assertTrue(request.is_awaited())
         self.caller.socket.shutdown(socket.SHUT_WR)
@@ -227,7 +236,9 @@ class AwaitedTests(HeldBack):
         self.assertEqual(self.caller.answers()[0].status, 200)
 
     async def test_has_left(self) -> None:
-        """Something is done for a caller whose end has not been noticed yet."""
+        """
+        The request of a disconnected client is not awaited, even before a check has noticed it.
+        """
         for how, ends_with_client in (("RST", False), ("RST", True), ("FIN", True)):
             request = await self.complete(ends_with_client=ends_with_client)
             self.leave(how)
@@ -239,7 +250,7 @@ class AwaitedTests(HeldBack):
             await until(reactor, lambda: not self.caller.site.channels)
 
     async def test_was_cut(self) -> None:
-        """Something is done for a caller that we have just cut off ourselves."""
+        """A request that the server has just aborted is not awaited."""
         request = await self.complete()
         request.abort("shutdown")
         self.assertFalse(request.is_awaited())
@@ -250,7 +261,7 @@ class AwaitedTests(HeldBack):
 
 
 class TLSTests(HeldBack):
-    """What is unread cannot be counted, nor can one side be closed."""
+    """With TLS, unread bytes cannot be counted, and one direction cannot be closed alone."""
 
     async def secure(self) -> None:
         certificate, key = make_certificate(None, None)
@@ -274,7 +285,7 @@ class TLSTests(HeldBack):
         await until(reactor, shake)
 
     async def test_leaves(self) -> None:
-        """A caller that leaves would be waited for, where there is TLS."""
+        """A disconnect is noticed with TLS too."""
         for how in ("RST", "FIN"):
             await self.secure()
             await self.send(BODY[:80_000], receiver=True)
@@ -283,7 +294,7 @@ class TLSTests(HeldBack):
             await self.assert_given_up()
 
     async def test_waits(self) -> None:
-        """A caller that waits would be cut."""
+        """A client that waits is not disconnected."""
         await self.secure()
         await self.send(BODY[:80_000], receiver=True)
         self.caller.clock.pump([CHECK_INTERVAL] * 40)
@@ -295,10 +306,10 @@ class TLSTests(HeldBack):
 
 
 class KernelTests(SynchronousTestCase):
-    """What the kernel tells of the other end."""
+    """What the kernel reports of the peer."""
 
     def pair(self, family: str) -> tuple[Any, socket.socket]:
-        """:return: a transport, as far as it is looked at, and its other end."""
+        """:return: a transport, as far as it is used here, and its peer."""
         if family == "unix":
             ours, theirs = socket.socketpair()
         else:
@@ -319,7 +330,7 @@ class KernelTests(SynchronousTestCase):
             pass
 
     def test_peer_state(self) -> None:
-        """An end is taken for a reset, or the other way round."""
+        """A half-close and a reset are distinguished, with and without unread bytes."""
         for family in ("unix", "tcp"):
             for unread_too in (False, True):
                 transport, other = self.pair(family)
@@ -341,7 +352,7 @@ class KernelTests(SynchronousTestCase):
         self.assertIs(peer_state(transport), PeerState.RESET)
 
     def test_no_socket(self) -> None:
-        """A transport in memory, or one that is closed, is an error."""
+        """A transport that is in memory or closed counts as connected, without an error."""
         self.assertIs(peer_state(StringTransport()), PeerState.CONNECTED)
         self.assertEqual(unread(StringTransport()), 0)
         transport, _ = self.pair("tcp")

@@ -1,5 +1,5 @@
 """
-Coroutines that answer, and the one place where an error becomes an answer.
+Coroutines that respond to requests, and the one place that converts errors into responses.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Raising(Endpoint):
 
 
 class Given(Endpoint):
-    """Answers with *answer*, whatever the method of two."""
+    """Responds with the given `JSONResponse`, to both of its methods."""
 
     isLeaf = True
 
@@ -72,7 +72,7 @@ class Given(Endpoint):
 
 
 class Json(Endpoint):
-    """Answers with the JSON object that it was sent."""
+    """Responds with the JSON object that it has received."""
 
     isLeaf = True
 
@@ -98,10 +98,10 @@ def answer_to(root: Any, wire: bytes = b"") -> Received:
 
 
 class ErrorTests(SynchronousTestCase):
-    """From an error to an answer (reference/errors, "Form")."""
+    """Error responses (reference/errors, "Form")."""
 
     def test_members(self) -> None:
-        """Callers would miss what they are told to act on."""
+        """The response to an error has the members and headers on which clients rely."""
         plain = error_response(NotFound("no", code="x"), "id")
         self.assertEqual(plain.body, {"error": "no", "code": "x", "request_id": "id"})
         self.assertEqual((plain.status, plain.fields), (404, []))
@@ -116,7 +116,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(allow, [(b"Allow", b"GET, HEAD")])
 
     def test_told(self) -> None:
-        """An error that is meant for the caller would not reach it."""
+        """The message and the detail of an expected error reach the client."""
         answer = answer_to(Raising(Forbidden("nö", detail="d")))
         self.assertEqual(answer.status, 403)
         expected = {
@@ -129,7 +129,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertIn("nö".encode(), answer.body)
 
     def test_internal(self) -> None:
-        """What we did wrong would be shown to the caller, or hidden from us."""
+        """An internal error is logged, and the client receives nothing of its text."""
         for error in (ValueError("s3cret"), CancelledError("s3cret")):
             caller = Caller(Raising(error)).send(get() + get())
             for answer in caller.answers():
@@ -139,7 +139,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors(type(error))), 2)
 
     def test_expected_ends(self) -> None:
-        """What happens every day would fill the log with tracebacks."""
+        """An error that is expected every day is not logged with a traceback."""
 
         class Expected(Exception):
             outcome = "file_changed"
@@ -149,7 +149,10 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_after_the_first_byte(self) -> None:
-        """A caller would take a part for the whole, or the error for a part of the file."""
+        """
+        An error after the first byte aborts the connection: a part does not look complete, and the
+        error is not appended to the content.
+        """
         for error in (ValueError("x"), Forbidden(), CancelledError()):
             caller = Caller(Raising(error, b"some")).send(get() + get())
             answer = caller.answer()
@@ -161,13 +164,13 @@ class ErrorTests(SynchronousTestCase):
             )
 
     def test_after_the_head(self) -> None:
-        """The head is a promise already."""
+        """An error after the headers aborts the connection too, as they have announced the body."""
         caller = Caller(Raising(ValueError("x"), b"")).send(get())
         self.assertEqual((caller.answer().complete, caller.wire.aborted), (False, True))
         self.flushLoggedErrors(ValueError)
 
     def test_caller_left(self) -> None:
-        """Everything that fails because its caller left would be logged as our error."""
+        """An error that the client's disconnect has caused is not logged."""
 
         class Waiting(Endpoint):
             isLeaf = True
@@ -184,7 +187,9 @@ class EndpointTests(SynchronousTestCase):
     """Routes and methods."""
 
     def test_answers(self) -> None:
-        """An answer would not be what was returned."""
+        """
+        The response has the status, headers and JSON that were returned, and the site's headers.
+        """
         fields = ((b"X-A", b"1"), (b"Location", b"/x"))
         answer = answer_to(Given(JSONResponse(201, {"ä": [1, None]}, fields)), post(b""))
         self.assertEqual((answer.status, answer.json), (201, {"ä": [1, None]}))
@@ -199,7 +204,7 @@ class EndpointTests(SynchronousTestCase):
             self.assertEqual(answer.fields[name], value)
 
     def test_no_content(self) -> None:
-        """A 204 with a body is read as the beginning of the next answer."""
+        """A 204 has no body: a client takes it for the start of the next response."""
         caller = Caller(Given(JSONResponse(204))).send(post(b"") * 2)
         for answer in caller.answers():
             self.assertEqual((answer.status, answer.body), (204, b""))
@@ -208,7 +213,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(len(caller.answers()), 2)
 
     def test_methods(self) -> None:
-        """Known routes would say 404 or 501; ``Allow`` would lie."""
+        """Another method of a known route gets a 405 with the right ``Allow``, not a 404 or 501."""
         both, only_post = Raising(NotFound()), Given(JSONResponse(200, 0))
         for root, method, status, allow in [
             (both, b"GET", 404, None),
@@ -226,7 +231,7 @@ class EndpointTests(SynchronousTestCase):
             self.assertEqual((answer.status, answer.fields.get("allow")), (status, allow), method)
 
     def test_no_route(self) -> None:
-        """What does not exist would say anything but 404."""
+        """A path without a route gets a 404, whatever the method."""
         given = Given(JSONResponse(200, 0))
         given.isLeaf = False
         root = tree(a=given)
@@ -254,21 +259,23 @@ class JsonTests(SynchronousTestCase):
     """Bodies that are JSON."""
 
     def test_objects(self) -> None:
-        """What was sent would not be what is read."""
+        """A JSON object is read as it was sent, chunked or not."""
         for text in ('{"a": "ü\\n", "b": [1, {}]}', "{}", ' {"a": 1} '):
             self.assertEqual(answer_to(Json(), post(text.encode())).status, 200)
         body = get(b"/", CHUNKED, method=b"POST") + chunked(b'{"a"', b":1}")
         self.assertEqual(answer_to(Json(), body).json, {"a": 1})
 
     def test_no_objects(self) -> None:
-        """What is no object would fail later, as our error."""
+        """
+        A body that is not a JSON object gets a 400; it does not fail later, as an internal error.
+        """
         deep = b"[" * (MAX_JSON_BYTES - 1)
         for text in (b"", b"[]", b"1", b"null", b"{", b'{"a": "\xff"}', b"\xff\xfe{\0}\0", deep):
             answer = answer_to(Json(), post(text))
             self.assertEqual((answer.status, answer.json["code"]), (400, "invalid_json"), text[:9])
 
     def test_too_large(self) -> None:
-        """A body would be read into memory whatever its size."""
+        """A body over the limit gets a 413 and is not read into memory."""
         text = b'{"a":"%b"}' % (b"x" * MAX_JSON_BYTES)
         self.assertEqual(answer_to(Json(), post(text)).status, 413)
         self.assertEqual(
@@ -276,8 +283,10 @@ class JsonTests(SynchronousTestCase):
         )
 
     def test_too_slow(self) -> None:
-        """A caller that sends a byte now and then holds its request, and what was judged of it,
-        for days."""
+        """
+        A body that is incomplete after the header timeout gets a 408, so that a slow client does
+        not hold its request, and the access that was checked for it, for days.
+        """
         for head in (b"Content-Length: 1000", CHUNKED):
             caller = Caller(Json()).send(get(b"/", head, method=b"POST"))
             for _ in range(3):
@@ -291,7 +300,7 @@ class JsonTests(SynchronousTestCase):
             self.assertEqual((caller.lost, caller.clock.getDelayedCalls()), (True, []))
 
     def test_in_time(self) -> None:
-        """A body that came in time is cut by its deadline later."""
+        """The timeout of a body that came in time has no effect later."""
         caller = Caller(Json()).send(post(b"{}"))
         self.assertEqual(caller.answer().status, 200)
         caller.advance(HEADER_TIMEOUT + 1)
@@ -302,12 +311,14 @@ class ProbeTests(SynchronousTestCase):
     """``/health`` and ``/ready`` (reference/routes, "Health and readiness")."""
 
     def test_health(self) -> None:
-        """Balancers would not know that the process serves."""
+        """``/health`` reports to load balancers that the process serves, and its role."""
         answer = answer_to(probes("platform", always), get(b"/health"))
         self.assertEqual((answer.status, answer.json), (200, {"status": "ok", "role": "platform"}))
 
     def test_ready(self) -> None:
-        """Balancers would send callers to a process that cannot serve them."""
+        """
+        ``/ready`` fails while the process cannot serve clients, so that load balancers avoid it.
+        """
         missing: list[ChatfilesError] = []
 
         async def check(context: object) -> None:

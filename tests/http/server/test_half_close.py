@@ -1,5 +1,5 @@
 """
-Callers that close their side when they have asked: ``printf … | nc -N``.
+Clients that half-close the connection after their request: ``printf … | nc -N``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.resources import Branch, Endpoint
 
 
 class Slow(Endpoint):
-    """Answers when told to."""
+    """Responds when the test says so."""
 
     def __init__(self, ends_with_client: bool) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Slow(Endpoint):
 
 
 class Quick(Endpoint):
-    """Answers at once."""
+    """Responds at once."""
 
     async def render_GET(self, request: Request) -> JSONResponse:
         return JSONResponse(200, {"quick": True})
@@ -59,7 +59,7 @@ class HalfCloseTests(TestCase):
         return Loopback(self, reactor, root), slow
 
     async def everything(self, caller: Loopback) -> bytes:
-        """:return: what came, up to the server's own FIN."""
+        """:return: all bytes up to the server's own FIN."""
         data = b""
 
         def read() -> bool:
@@ -75,7 +75,7 @@ class HalfCloseTests(TestCase):
         return data
 
     async def test_pipelined(self) -> None:
-        """What was asked for before the FIN would be lost with it."""
+        """All requests before the FIN get their responses."""
         caller, _ = self.start()
         await caller.send(get("/quick") * 3)
         caller.socket.shutdown(socket.SHUT_WR)
@@ -84,7 +84,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_later(self) -> None:
-        """An answer that takes a while would be given up."""
+        """A response that takes a while is sent after the FIN."""
         caller, slow = self.start()
         await caller.send(get("/slow"))
         await until(reactor, lambda: slow.waiting)
@@ -97,7 +97,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_pipelined_behind_a_slow_one(self) -> None:
-        """Requests that wait for their turn would be dropped when the first has been answered."""
+        """Requests that wait for their turn are served after the first response."""
         caller, slow = self.start()
         await caller.send(get("/slow") + get("/quick") * 120 + b"GET /unfinished")
         await until(reactor, lambda: slow.waiting)
@@ -105,14 +105,17 @@ class HalfCloseTests(TestCase):
         (channel,) = caller.site.channels
         await until(reactor, lambda: channel.peer_finished)
         slow.waiting[0].callback(None)
-        for _ in range(3):  # nobody is served more than REQUESTS_PER_TURN at a time
+        for _ in range(3):  # at most REQUESTS_PER_TURN are served at a time
             caller.clock.advance(0)
         answers = parse(await self.everything(caller))
         self.assertEqual([answer.status for answer in answers], [200] * 121)
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_others_work_for_it(self) -> None:
-        """An upstream would go on sending to nobody."""
+        """
+        A request that ends with its client is cancelled after a FIN, so that an upstream does not
+        send in vain.
+        """
         for more in (b"", get("/slow")):
             caller, slow = self.start(ends_with_client=True)
             await caller.send(get("/slow") + more)
@@ -128,7 +131,7 @@ class HalfCloseTests(TestCase):
             self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     async def test_others_work_for_it_but_not_for_long(self) -> None:
-        """Whoever closes its side behind a request would not even see why it is refused."""
+        """Such a request gets a response that is ready before the next check, as a refusal is."""
         caller, slow = self.start(ends_with_client=True)
         await caller.send(get("/slow") * 2)
         await until(reactor, lambda: slow.waiting)
@@ -142,7 +145,10 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_others_work_for_it_and_it_reads_on(self) -> None:
-        """A large file would be cut for who has closed its side, and reads it steadily."""
+        """
+        Such a request continues while the half-closed client reads steadily, as with a large file,
+        and ends when it no longer reads.
+        """
         held = Held()
         held.ends_with_client = True
         caller = Loopback(self, reactor, held)
@@ -163,7 +169,7 @@ class HalfCloseTests(TestCase):
         self.assertEqual(held.requests[0].outcome, "client_left")
 
     async def test_refused(self) -> None:
-        """A refusal would leave the connection open for its whole linger time, or be lost."""
+        """A rejection is sent after a FIN, and the connection is closed without the linger time."""
         caller, _ = self.start()
         await caller.send(b"nonsense\r\n\r\n")
         caller.socket.shutdown(socket.SHUT_WR)
@@ -172,7 +178,7 @@ class HalfCloseTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_half_a_body(self) -> None:
-        """A body that will never be complete would be waited for."""
+        """A FIN within a body closes the connection, as the body can never be complete."""
         caller, _ = self.start()
         await caller.send(b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
         caller.socket.shutdown(socket.SHUT_WR)

@@ -1,5 +1,5 @@
 """
-Answers to requests whose body is not, or not all, read.
+Responses to requests whose body is not read, or not completely.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ GHOST = post(b"", path=b"/ghost")
 
 
 class UnreadTests(SynchronousTestCase):
-    """In memory."""
+    """Unread bodies, in memory."""
 
     def asked(self, *pieces: bytes) -> tuple[Caller, Held]:
-        """:return: a caller whose request has been answered."""
+        """:return: a client whose request has got its response."""
         held = Held()
         caller = Caller(held).send(*pieces)
         held.answer()
@@ -31,7 +31,7 @@ class UnreadTests(SynchronousTestCase):
         return caller, held
 
     def test_small_rest(self) -> None:
-        """The connection would be given up, or the rest taken for a request."""
+        """A small rest of a body is read and discarded, and the connection is kept."""
         wire = post(GHOST * 10)
         caller, held = self.asked(wire[:-300])
         answer = caller.answer()
@@ -42,7 +42,10 @@ class UnreadTests(SynchronousTestCase):
         self.assertEqual(([a.status for a in caller.answers()], caller.lost), ([200, 200], False))
 
     def test_large_or_unknown_rest(self) -> None:
-        """A refused upload would be taken to its end; or its rest for requests."""
+        """
+        If the rest of a body is large or of unknown length, it is not read, and the connection is
+        closed.
+        """
         for line in (b"Content-Length: %d" % (KEEP_ALIVE_DRAIN + 1), CHUNKED):
             caller, held = self.asked(get(b"/p", line, method=b"POST"))
             caller.send(GHOST)
@@ -50,7 +53,7 @@ class UnreadTests(SynchronousTestCase):
             self.assertEqual((len(held.requests), caller.lost), (1, True))
 
     def test_rest_that_never_comes(self) -> None:
-        """A connection would be held by a promise of a few more bytes."""
+        """If the rest of a body does not come within the idle timeout, the connection is closed."""
         caller, _ = self.asked(post(b"hello")[:-1])
         caller.advance(IDLE_TIMEOUT - 1)
         self.assertFalse(caller.lost)
@@ -58,13 +61,15 @@ class UnreadTests(SynchronousTestCase):
         self.assertEqual((caller.answer().status, caller.lost), (200, True))
 
     def test_answered_when_it_is_late(self) -> None:
-        """An answer would be destroyed for having come just before the rest of the body was due."""
+        """A response is not destroyed if the rest of the body times out just after it."""
         caller, _ = self.asked(post(b"hello")[:-1])
         caller.advance(IDLE_TIMEOUT)
         self.assertEqual((caller.answer().complete, caller.wire.aborted), (True, False))
 
     def test_answer_of_unknown_length(self) -> None:
-        """The answer would have no end before the body has one, or none at all."""
+        """
+        A response of unknown length is completed even if it begins before the body is complete.
+        """
         for line, more in ((b"Content-Length: 5", b"hello"), (CHUNKED, chunked(b"hello"))):
             held = Held()
             caller = Caller(held).send(get(b"/p", line, method=b"POST"))
@@ -74,7 +79,10 @@ class UnreadTests(SynchronousTestCase):
             self.assertEqual((answer.body, answer.complete), (b"early", True))
 
     def test_fails_behind_the_head_of_the_answer(self) -> None:
-        """A connection would be kept for the rest of a body that cannot be completed."""
+        """
+        If the body fails after the headers of the response, the connection is closed, as the body
+        cannot be completed.
+        """
         held = Held()
         caller = Caller(held).send(post(b"hello")[:-1])
         held.requests[0].setHeader(b"Content-Length", b"0")
@@ -88,7 +96,7 @@ class UnreadTests(SynchronousTestCase):
 
 
 class SocketTests(TestCase):
-    """Where a close may destroy the answer."""
+    """Real sockets, where a close may destroy the response."""
 
     async def refused(self) -> Loopback:
         held = Held()
@@ -99,7 +107,7 @@ class SocketTests(TestCase):
         return caller
 
     async def answered_at_length(self, size: int) -> Loopback:
-        """:return: a refused sender, who has an answer of *size* bytes to take."""
+        """:return: a rejected client that has *size* bytes of a response to read."""
         held = Held()
         caller = Loopback(self, reactor, held, receive_buffer=16 * 1024)
         await caller.send(get(b"/p", b"Content-Length: 99999999", method=b"POST"))
@@ -109,7 +117,7 @@ class SocketTests(TestCase):
         return caller
 
     async def test_sender_who_stops(self) -> None:
-        """A refused sender would see a reset in place of the answer."""
+        """A rejected client that stops sending receives the response, not a reset."""
         caller = await self.refused()
         await caller.send(bytes(LINGER_BYTES // 2))
         await caller.read_to_end()
@@ -117,7 +125,10 @@ class SocketTests(TestCase):
         self.assertFalse(caller.reset)
 
     async def test_sender_who_goes_on(self) -> None:
-        """A refused sender would be listened to for ever, or not be able to read why."""
+        """
+        A rejected client that continues to send receives the response, and is disconnected after
+        the linger time.
+        """
         caller = await self.refused()
         self.assertLess(await caller.flood(1 << 26), 1 << 26)
         await caller.read_to_end()
@@ -127,7 +138,10 @@ class SocketTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_sender_who_goes_on_and_leaves(self) -> None:
-        """What one that is gone has not taken would be waited for until patience ends."""
+        """
+        If such a client resets the connection, bytes that it has not taken are not waited for
+        longer than the linger time.
+        """
         caller = await self.answered_at_length(1 << 20)
         await caller.flood(1 << 26)
         reset_on_close(caller.socket)
@@ -138,7 +152,10 @@ class SocketTests(TestCase):
         await until(reactor, lambda: not caller.site.channels)
 
     async def test_slow_reader(self) -> None:
-        """A large answer would be cut because nobody wants the body of its request."""
+        """
+        A large response that is read slowly is not aborted because of its request's unread body;
+        one that is not read is closed after the idle timeout.
+        """
         caller = await self.answered_at_length(1 << 23)
         await until(reactor, lambda: caller.take(1))
         for _ in range(3):

@@ -1,5 +1,5 @@
 """
-Observers of a site: each request is told of exactly once, however it ends.
+Observers of a site: each request is reported exactly once, however it ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Event = TransferEnded | RequestRefused
 
 
 class Recorder:
-    """Keeps what it is told."""
+    """Records its events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -37,7 +37,7 @@ class Recorder:
 
 
 class Failing:
-    """Fails whenever it is told something."""
+    """Fails at each event."""
 
     def transfer_ended(self, event: TransferEnded) -> None:
         raise KeyError("ended")
@@ -47,7 +47,7 @@ class Failing:
 
 
 class Broken(Resource):
-    """Raises, as a resource of another may that is mounted beside ours."""
+    """Raises, as a third-party resource may that is mounted beside ours."""
 
     isLeaf = True
 
@@ -56,7 +56,7 @@ class Broken(Resource):
 
 
 class Doing(Held):
-    """Does something with its request, then answers when it is told to."""
+    """Does something with its request, then responds when the test says so."""
 
     def __init__(self, do: Callable[[Request], object]) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def _nothing(*_: object) -> None:
     pass
 
 
-#: What the request is, what its handler does, what happens then: status, outcome, bytes.
+#: The request, what its handler does, what happens then; the status, outcome and bytes
 #: (``None``: as many as the client has received).
 ENDS: list[
     tuple[bytes, Callable[[Request], object], Callable[..., object], int, str, int | None]
@@ -163,7 +163,7 @@ class ObserverTests(SynchronousTestCase):
         return Caller(root, observers=[self.recorder], workspace="w1")
 
     def one_event(self, caller: Caller) -> Event:
-        """:return: the one event, when all has happened that can."""
+        """:return: the only event, after all timeouts and a disconnect."""
         caller.advance(10 * IDLE_TIMEOUT)
         if not caller.lost:
             caller.leave()
@@ -174,7 +174,9 @@ class ObserverTests(SynchronousTestCase):
         return event
 
     def test_ends(self) -> None:
-        """A metric or an audit would miss a request, count it twice, or tell something else."""
+        """
+        Each request is reported once, with its status, outcome and bytes, for metrics and audit.
+        """
         for raw, do, then, status, outcome, size in ENDS:
             root = Doing(do)
             caller = self.caller(root).send(raw)
@@ -195,7 +197,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 
     def test_never_a_request(self) -> None:
-        """What is refused before it is a request would not be told of."""
+        """A request that is rejected before it is complete is reported."""
         event = self.one_event(self.caller(Held()).send(b"GET\r\n"))
         self.assertEqual(
             event, RequestRefused("new-1", "w1", 400, "malformed_request", "192.168.1.1")
@@ -208,13 +210,15 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual((event.operation, event.status), ("", 200))
 
     def test_several_requests(self) -> None:
-        """One of a connection's requests would not be told of; or the order be lost."""
+        """Each request of a connection is reported, in order."""
         self.caller(Doing(_not_modified)).send(get() + get(), b"BAD\r\n")
         ids = [event.request_id for event in self.recorder.events]
         self.assertEqual(ids, ["new-1", "new-2", "new-3"])
 
     def test_resource_raises(self) -> None:
-        """Its client would wait for ever, and the request before it would have no end."""
+        """
+        If a resource raises, its client is disconnected, and the request before it is reported too.
+        """
         held = Held()
         caller = self.caller(tree(slow=held, broken=Broken()))
         caller.send(get(b"/slow") + get(b"/broken"))
@@ -226,7 +230,7 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_observer_fails(self) -> None:
-        """One observer that fails would take the end from the others, or the response."""
+        """An observer that fails affects neither the other observers nor the response."""
         caller = Caller(Doing(_not_modified), observers=[Failing(), self.recorder], wire=Wire())
         caller.send(get(), b"BAD\r\n")
         self.assertEqual([answer.status for answer in caller.answers()], [304, 400])
@@ -234,15 +238,15 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
 
     def test_none(self) -> None:
-        """A site that nobody observes would fail."""
+        """A site works without observers."""
         caller = Caller(Doing(_not_modified), observers=[]).send(get(), b"BAD\r\n")
         self.assertEqual([answer.status for answer in caller.answers()], [304, 400])
 
 
 class AccessLogTests(SynchronousTestCase):
-    """Its lines; what is in them is shown in `tests.http.server.test_site`."""
+    """The access log; its lines are tested in `tests.http.server.test_site`."""
 
     def test_default(self) -> None:
-        """A site would log nothing unless it is told to."""
+        """A site has an access log by default."""
         site = Caller(Held()).site
         self.assertEqual([type(observer) for observer in site._observers], [AccessLog])

@@ -1,5 +1,5 @@
 """
-Callers that ask for more and more and read nothing.
+Clients that pipeline more and more requests and do not read the responses.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MOST = 64 * MIB
 
 
 class Wordy(Endpoint):
-    """Answers with a little more than it was asked with."""
+    """Responds with a little more bytes than the request has."""
 
     async def render_GET(self, request: Request) -> JSONResponse:
         return JSONResponse(200, {"text": "x" * 200})
 
 
 class Endless(Endpoint):
-    """An answer that never ends."""
+    """Sends a response that never ends."""
 
     async def render_GET(self, request: Request) -> JSONResponse | None:
         request.setHeader(b"Content-Length", b"%d" % (1 << 40))
@@ -39,7 +39,7 @@ class Endless(Endpoint):
 
 
 class PipelineTests(TestCase):
-    """What a caller sends ahead is bounded by what it reads."""
+    """What a client may pipeline is bounded by what it reads."""
 
     def start(self) -> Loopback:
         root = Branch()
@@ -48,7 +48,7 @@ class PipelineTests(TestCase):
         return Loopback(self, reactor, root, receive_buffer=16384)
 
     async def test_answers_nobody_reads(self) -> None:
-        """The answers pile up in our memory, without a credential and without an end."""
+        """Responses that are not read do not fill the memory: this attack needs no credential."""
         caller = self.start()
         requests = b"GET /wordy HTTP/1.1\r\nHost: a\r\n\r\n"
         taken = await caller.flood(MOST, requests)
@@ -58,7 +58,7 @@ class PipelineTests(TestCase):
         self.assertLess(buffered, MIB)
 
     async def test_all_are_answered_in_the_end(self) -> None:
-        """A pipeline that was held back would be forgotten."""
+        """A pipeline that was paused is served completely."""
         caller = self.start()
         count = 5000
         await caller.send(b"GET /wordy HTTP/1.1\r\nHost: a\r\n\r\n" * count)
@@ -74,7 +74,7 @@ class PipelineTests(TestCase):
         self.assertEqual({answer.status for answer in caller.answers()}, {200})
 
     async def test_behind_an_answer_nobody_reads(self) -> None:
-        """What comes behind a request is kept while its answer does not get away."""
+        """Only a limited number of bytes is kept after a request whose response is not read."""
         caller = self.start()
         await caller.send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
         taken = await caller.flood(MOST, b"x" * 65536)
@@ -84,10 +84,13 @@ class PipelineTests(TestCase):
 
 
 class TurnTests(SynchronousTestCase):
-    """What a caller sends ahead is served bit by bit."""
+    """Pipelined requests are served in turns."""
 
     def test_caller_leaves_between_turns(self) -> None:
-        """The rest would be served to nobody: downloads that nothing slows down, or ends."""
+        """
+        After a disconnect the remaining requests are not served: nothing slows down or ends their
+        downloads.
+        """
         held = Held()
         caller = Caller(tree(held=held)).send(
             get(b"/none") * (REQUESTS_PER_TURN + 10) + get(b"/held")
@@ -98,10 +101,10 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     def test_others_have_their_turn(self) -> None:
-        """Whoever sends thousands of cheap requests at once holds up everybody else."""
+        """A client that sends thousands of cheap requests at once does not delay other clients."""
         caller = Caller(Branch()).send(get(b"/none") * 120)
         self.assertEqual(len(caller.answers()), REQUESTS_PER_TURN)
-        caller.advance(0)  # a clock does all that is due at once
+        caller.advance(0)  # a `Clock` makes all calls that are due at once
         self.assertEqual(len(caller.answers()), 120)
         caller.send(get(b"/none"))
         self.assertEqual(len(caller.answers()), 121)

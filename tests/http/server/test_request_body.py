@@ -1,5 +1,5 @@
 """
-Bodies of requests: taken when somebody asks for them, and never more than that.
+Bodies of requests: they are read on demand, and no faster.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class Receiver:
     """
-    Keeps what it is told; pauses after each piece if it is not *eager*.
-
-    :param answer: fails with the body.
+    Records what it receives; pauses after each piece if it is not *eager*.  Its `answer` fails with
+    the body.
     """
 
     def __init__(self, body: RequestBody, answer: Deferred[Any], eager: bool = True) -> None:
@@ -83,10 +82,10 @@ class BodyCase(SynchronousTestCase):
 
 
 class ClaimTests(BodyCase):
-    """Asking for a body."""
+    """Claiming a body."""
 
     def test_paused_until_claimed(self) -> None:
-        """A body that nobody asked for would fill the memory."""
+        """A body that is not claimed is paused, so that it does not fill the memory."""
         wire, piece = post(bytes(100_000)), 10_000
         self.send(*(wire[at : at + piece] for at in range(0, len(wire), piece)))
         self.assertFalse(self.caller.reading)
@@ -95,12 +94,15 @@ class ClaimTests(BodyCase):
         self.assertEqual((receiver.data, receiver.end), (bytes(100_000), ["finished"]))
 
     def test_complete_and_unclaimed(self) -> None:
-        """Nobody would notice that the caller leaves before the answer."""
+        """
+        The connection is read after a complete body, so that a disconnect is noticed before the
+        response.
+        """
         self.send(post(b"hello"))
         self.assertTrue(self.caller.reading)
 
     def test_continue_when_claimed(self) -> None:
-        """A sender would be told to send what is then refused, or wait for ever."""
+        """``100 Continue`` is sent when the body is claimed, and not before."""
         self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
         self.assertEqual(self.caller.wire.value(), b"")
         receiver = self.receiver()
@@ -111,7 +113,7 @@ class ClaimTests(BodyCase):
         self.assertEqual(self.statuses(), [100, 200])
 
     def test_no_continue(self) -> None:
-        """Nobody expects it in HTTP/1.0, without a body, or with the body on its way."""
+        """``100 Continue`` is not sent to HTTP/1.0, without a body, or with the body on its way."""
         request = post(b"hello", EXPECT)
         for wire in (request.replace(b"1.1", b"1.0"), post(b"", EXPECT), request[:-1], request):
             self.setUp()
@@ -120,7 +122,7 @@ class ClaimTests(BodyCase):
             self.assertEqual(self.caller.wire.value(), b"", wire)
 
     def test_refused_without_continue(self) -> None:
-        """The body of a refused request would be asked for all the same."""
+        """A refused request gets no ``100 Continue``."""
         self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
         self.answer(JSONResponse(401, {}))
         answer = self.caller.answer()
@@ -128,7 +130,7 @@ class ClaimTests(BodyCase):
         self.assertTrue(self.caller.lost)
 
     def test_pause(self) -> None:
-        """Back-pressure that is asked for while the first bytes are handed over would be lost."""
+        """A pause that is requested while the first bytes are delivered takes effect."""
         wire = post(b"0123456789")
         self.send(wire[:-8], wire[-8:-5], wire[-5:])
         receiver = self.receiver(eager=False)
@@ -138,20 +140,20 @@ class ClaimTests(BodyCase):
         self.assertEqual((receiver.data, receiver.end), (b"0123456789", ["finished"]))
 
     def test_paused_behind_a_full_buffer(self) -> None:
-        """The transport's own back-pressure would undo the one of a body."""
+        """The end of the transport's back-pressure does not resume a paused body."""
         self.send(post(b"hello")[:-1])
         self.caller.channel.pauseProducing()
         self.caller.channel.resumeProducing()
         self.assertFalse(self.caller.reading)
 
     def test_claimed_twice(self) -> None:
-        """Two takers would get a part each."""
+        """A body can be claimed only once."""
         self.send(post(b"hello")[:-1])
         self.receiver()
         self.assertRaises(RuntimeError, self.receiver)
 
     def test_claimed_late(self) -> None:
-        """What came, or failed, before the claim would be forgotten."""
+        """Bytes, the end and an error that came before the claim are delivered."""
         for wire, data, end in [
             (post(b"hello"), b"hello", ["finished"]),
             (get(b"/p", CHUNKED, method=b"POST") + chunked(b"hel", b"lo"), b"hello", ["finished"]),
@@ -170,7 +172,7 @@ class ClaimTests(BodyCase):
         self.assertEqual((receiver.data, receiver.end), (b"hell", [ClientDisconnected]))
 
     def test_tiny_chunks(self) -> None:
-        """A sender of chunks of one byte would make everybody work for each of them."""
+        """Chunks of one byte that arrive together are delivered as one piece."""
         self.send(get(b"/p", CHUNKED, method=b"POST"))
         receiver = self.receiver()
         self.send(chunked(*[b"%d" % n for n in range(10)])[:-5])
@@ -180,7 +182,7 @@ class ClaimTests(BodyCase):
 
     @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.sets(st.integers(1, 400)))
     def test_exact_bytes(self, chunks: list[bytes], cuts: set[int]) -> None:
-        """A byte would be lost or doubled at the edge of a chunk, a segment or a pause."""
+        """Every byte is delivered once, at the edges of chunks, segments and pauses too."""
         for head_and_body in (
             get(b"/p", CHUNKED, method=b"POST") + chunked(*chunks),
             post(b"".join(chunks)),
@@ -201,10 +203,10 @@ class ClaimTests(BodyCase):
 
 
 class ReadTests(BodyCase):
-    """Small bodies, read whole."""
+    """Small bodies that are read whole."""
 
     def test_limits(self) -> None:
-        """A body over the limit would be taken, or one of just the limit refused."""
+        """A body of just the limit is read; one over it is rejected."""
         chunks = get(b"/p", CHUNKED, method=b"POST") + chunked(b"hel", b"lo")
         for wire in (post(b"hello"), chunks):
             for limit in (5, 4):
@@ -217,7 +219,7 @@ class ReadTests(BodyCase):
                     self.failureResultOf(read, TooLarge)
 
     def test_declared_too_large(self) -> None:
-        """The sender would be asked for it, or listened to, before it is refused."""
+        """A body that is declared too large is rejected before it is asked for or read."""
         self.send(get(b"/p", b"Content-Length: 9999999", EXPECT, method=b"POST"))
         self.body.read(10).addErrback(self.held.answers[0].errback)
         answer = self.caller.answer()
@@ -225,7 +227,7 @@ class ReadTests(BodyCase):
         self.assertEqual(answer.fields["connection"], "close")
 
     def test_malformed(self) -> None:
-        """A body that cannot be understood would be waited for."""
+        """A malformed body is rejected at once."""
         for rest in (b"x\r\n", b"1\r\nabc", b"1\r\na\n0\r\n\r\n", b"0\r\nbad trailer\r\n\r\n"):
             self.setUp()
             self.send(get(b"/p", CHUNKED, method=b"POST") + b"2\r\nok\r\n")
@@ -237,17 +239,17 @@ class ReadTests(BodyCase):
 
 
 class TimeTests(BodyCase):
-    """Silence in a body."""
+    """Timeouts within a body."""
 
     def late(self) -> list[int]:
-        """:return: the statuses after a while that is just long enough."""
+        """:return: the statuses after the idle timeout; there are none just before it."""
         self.caller.advance(IDLE_TIMEOUT - 1)
         self.assertEqual(self.statuses(), [])
         self.caller.advance(1)
         return self.statuses()
 
     def test_silence(self) -> None:
-        """A sender who stops would hold the request for ever."""
+        """A client that stops sending gets a 408 after the idle timeout."""
         for pieces in ([post(b"hello")[:-5]], [post(b"hello")[:-1]], [post(b"hello")[:-4], b"el"]):
             self.setUp()
             self.send(*pieces)
@@ -256,7 +258,7 @@ class TimeTests(BodyCase):
             self.assertEqual((receiver.end, self.caller.lost), ([RequestTimeout], True))
 
     def test_each_byte_counts(self) -> None:
-        """A slow sender would be cut although it is alive."""
+        """A slow client is not timed out: each byte restarts the timeout."""
         self.send(post(b"hello")[:-5])
         receiver = self.receiver()
         for byte in b"hello":
@@ -265,9 +267,9 @@ class TimeTests(BodyCase):
         self.assertEqual(receiver.end, ["finished"])
 
     def test_own_pauses(self) -> None:
-        """A sender would be blamed for a silence that we asked for."""
+        """Time during which the server does not read does not count."""
         self.send(post(b"hello")[:-4])
-        self.caller.advance(3 * IDLE_TIMEOUT)  # nobody has asked
+        self.caller.advance(3 * IDLE_TIMEOUT)  # not claimed
         receiver = self.receiver(eager=False)
         self.caller.advance(3 * IDLE_TIMEOUT)  # paused
         self.assertEqual((receiver.end, self.statuses()), ([], []))
@@ -275,7 +277,9 @@ class TimeTests(BodyCase):
         self.assertEqual(self.late(), [408])
 
     def test_not_asked_yet(self) -> None:
-        """A sender who waits for 100 Continue would be late before it is asked."""
+        """
+        For a client that waits for ``100 Continue``, the timeout starts when the body is claimed.
+        """
         self.send(get(b"/p", b"Content-Length: 2", EXPECT, method=b"POST"))
         self.caller.advance(3 * IDLE_TIMEOUT)
         receiver = self.receiver()
@@ -284,10 +288,13 @@ class TimeTests(BodyCase):
 
 
 class SocketTests(TestCase):
-    """Where the sender's kernel has a say."""
+    """Bodies that come through a socket, and the kernel's buffers."""
 
     async def test_size_of_reads(self) -> None:
-        """Long bodies would cost as much as many short ones; or anything else as much memory."""
+        """
+        Reads are large only for a long body of known length, to save work; otherwise they are
+        small, to save memory.
+        """
         for line, claims, large in (
             (b"Content-Length: 200000", True, True),
             (b"Content-Length: 200000", False, False),
@@ -310,7 +317,10 @@ class SocketTests(TestCase):
             self.assertEqual(caller.transport.bufferSize, SMALL_READ)
 
     async def test_size_of_reads_of_tiny_chunks(self) -> None:
-        """A sender of chunks of one byte would keep everybody else waiting."""
+        """
+        Reads become tiny if a body has many chunks of one byte, so that it does not delay other
+        clients.
+        """
         held = Held()
         caller = Loopback(self, reactor, held)
         await caller.send(get(b"/p", CHUNKED, method=b"POST"))
@@ -328,7 +338,7 @@ class SocketTests(TestCase):
         self.assertEqual(caller.transport.bufferSize, SMALL_READ)
 
     async def test_size_of_reads_of_a_rest(self) -> None:
-        """A sender that is refused half-way would have much taken from it."""
+        """Reads become small when a request is refused before its body is complete."""
         held = Held()
         caller = Loopback(self, reactor, held)
         await caller.send(get(b"/p", b"Content-Length: 9000000", method=b"POST"))
@@ -340,7 +350,7 @@ class SocketTests(TestCase):
         self.assertEqual(transport.bufferSize, SMALL_READ)
 
     async def test_back_pressure(self) -> None:
-        """A fast sender would fill our memory while the body's taker is slow."""
+        """A slow receiver slows down a fast client, so that the body does not fill the memory."""
         held = Held()
         caller = Loopback(self, reactor, held)
         size = 32 * 1024 * 1024

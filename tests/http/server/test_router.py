@@ -1,5 +1,5 @@
 """
-A table of routes: what serves a request, and where the table can be mounted.
+A table of routes: which of them serves a request, and where the table can be mounted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.memory_client import Caller, Received, get
 
 
 async def given(request: Request, *parameters: str) -> JSONResponse:
-    """Respond with what was given."""
+    """Respond with the route and its parameters."""
     route = request.operation
     return JSONResponse(200, {"route": route, "parameters": parameters})
 
@@ -53,7 +53,7 @@ class RouterTests(SynchronousTestCase):
     """Which route serves a request."""
 
     def test_found(self) -> None:
-        """A request is served by another route, or with other parameters."""
+        """A request is served by its route, with the parameters in its path."""
         for method, target, route, parameters in [
             (b"GET", b"/things", "list", []),
             (b"GET", b"/things?a/b", "list", []),
@@ -70,12 +70,12 @@ class RouterTests(SynchronousTestCase):
             self.assertEqual(answer.json, {"route": route, "parameters": parameters}, target)
 
     def test_head(self) -> None:
-        """``HEAD`` differs from ``GET`` by more than the body."""
+        """``HEAD`` has the status and headers of ``GET``."""
         got, head = (answer_to(Router(ROUTES, dispatch), b"/things", m) for m in (b"GET", b"HEAD"))
         self.assertEqual((head.status, head.fields), (got.status, got.fields))
 
     def test_no_route(self) -> None:
-        """A path that is not in the table is anything but 404, for any method."""
+        """A path that is not in the table gets a 404, whatever the method."""
         for target in (
             *(b"/", b"//", b"//things", b"/thing", b"/Things", b"/things/", b"/things/a/"),
             *(b"/things//parts/b", b"/things/a/parts", b"/things/a/parts/", b"/things/new/parts/b"),
@@ -86,24 +86,27 @@ class RouterTests(SynchronousTestCase):
                 self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"), target)
 
     def test_methods(self) -> None:
-        """A path's other methods are anything but 405, or ``Allow`` names others."""
+        """Another method of a known path gets a 405, with the path's methods in ``Allow``."""
         for method, target, allow in [
             (b"DELETE", b"/things", "GET, HEAD, POST"),
             (b"get", b"/things", "GET, HEAD, POST"),
             (b"OPTIONS", b"/things/a", "GET, HEAD"),
             (b"HEAD", b"/things/a/parts/b", "DELETE"),
             (b"GET", b"/uploads", "OPTIONS"),
-            (b"GET", b"/locked", "PUT"),  # before it is checked who asks
+            (b"GET", b"/locked", "PUT"),  # before the client's access is checked
         ]:
             answer = answer_to(Router(ROUTES, dispatch), target, method)
             self.assertEqual((answer.status, answer.fields["allow"]), (405, allow), target)
 
     def test_refused(self) -> None:
-        """What the role's check raises does not become the response."""
+        """An error that the role's check raises becomes the response."""
         self.assertEqual(answer_to(Router(ROUTES, dispatch), b"/locked", b"PUT").status, 403)
 
     def test_request(self) -> None:
-        """The log misses what a request was for, or a request goes on without its client."""
+        """
+        The request has the operation of its route, for the log, and ends with its client if the
+        route says so.
+        """
         seen: list[tuple[str, bool]] = []
 
         async def spy(route: Route[str], request: Request, _: Any) -> JSONResponse:
@@ -115,13 +118,13 @@ class RouterTests(SynchronousTestCase):
         self.assertEqual(seen, [("locked", True), ("list", False)])
 
     def test_twice(self) -> None:
-        """Of two rows for the same requests, one is never used, and nobody notices."""
+        """Two routes for the same requests are an error, as one of them is never used."""
         for path in ("/things/{other}", "/things/new", "/things"):
             row = Route("GET", path, "", "", given)
             self.assertRaises(ValueError, Router, (*ROUTES, row), dispatch)
 
     def test_parameters(self) -> None:
-        """A handler is checked against other parameters than it is given."""
+        """A route has the parameters of its path, against which its handler is checked."""
         for route, names in zip(
             ROUTES[2:5], [("thing_id",), (), ("thing_id", "part_id")], strict=True
         ):
@@ -132,7 +135,7 @@ class MountedTests(SynchronousTestCase):
     """A table of routes in another program's site."""
 
     def test_below_a_prefix(self) -> None:
-        """The routes are found at the root of the site only."""
+        """The routes are found below the prefix at which the table is mounted."""
         root, api = Resource(), Resource()
         root.putChild(b"api", api)
         api.putChild(b"files", Router(ROUTES, dispatch))
@@ -142,7 +145,7 @@ class MountedTests(SynchronousTestCase):
         self.assertEqual(answer_to(root, b"/api/things").status, 404)
 
     def test_stock_site(self) -> None:
-        """Twisted's own site fails with an `AttributeError` that says nothing of what to do."""
+        """In Twisted's own site, a request fails with an error that names the required class."""
         site = StockSite(Router(ROUTES, dispatch), reactor=Clock())
         channel, transport = site.buildProtocol(None), StringTransport()
         channel.makeConnection(transport)

@@ -1,5 +1,5 @@
 """
-A site: ids, its log, who leaves, HTTP/1.0 and HEAD, and how it ends.
+A site: request ids, the log, disconnects, HTTP/1.0 and ``HEAD``, and the shutdown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.resources import Endpoint
 
 
 class Partial(Held):
-    """Writes the first of ten bytes; what comes then is up to the test."""
+    """Writes the first of ten bytes; the test does the rest."""
 
     operation = "partial"
 
@@ -33,14 +33,14 @@ class Partial(Held):
 
 
 class Disagreeing(Wire):
-    """Goes on until the other end agrees, which it does not."""
+    """Stays open until the peer agrees to close, which it does not."""
 
     def loseConnection(self) -> None:
         pass
 
 
 class LoggedCase(SynchronousTestCase):
-    """Keeps the lines that the site logs."""
+    """Records the lines that the site logs."""
 
     def setUp(self) -> None:
         self.events: list[Any] = []
@@ -61,7 +61,7 @@ class RequestIdTests(SynchronousTestCase):
     """``X-Request-Id`` (reference/routes, "Request ids")."""
 
     def test_kept_or_made(self) -> None:
-        """An id that breaks logs or headers would be passed on; or a good one be replaced."""
+        """A valid id is kept; one that breaks logs or headers is replaced."""
         longest = b"a" * 64
         for lines, expected in [
             ([b"X-Request-Id: A-z.0_9"], "A-z.0_9"),
@@ -80,7 +80,7 @@ class RequestIdTests(SynchronousTestCase):
                 self.assertEqual(answer.json.get("request_id", expected), expected)
 
     def test_one_each(self) -> None:
-        """Two requests of a connection would not be told apart."""
+        """Each request of a connection has its own id."""
         caller = Caller(Echo()).send(get() + get(), b"BAD\r\n")
         ids = [answer.fields["x-request-id"] for answer in caller.answers()]
         self.assertEqual(ids, ["new-1", "new-2", "new-3"])
@@ -90,7 +90,7 @@ class LogTests(LoggedCase):
     """One line per transfer (reference/logs, "Transfer lines")."""
 
     def test_line(self) -> None:
-        """A transfer would leave no trace, or two, or the raw query with whatever is in it."""
+        """A transfer is logged once, at its end, without its query, which may contain secrets."""
         partial = Partial()
         caller = Caller(partial).send(
             get(b"/p?path=%2Fsecret&token=t0", b"Authorization: Bearer t1")
@@ -108,7 +108,7 @@ class LogTests(LoggedCase):
         self.assertEqual((event["status"], event["bytes"], event["outcome"]), (200, 10, "complete"))
 
     def test_outcomes(self) -> None:
-        """The log would call complete what was not, or blame the wrong side."""
+        """An interrupted transfer is logged as such, with the side that is responsible."""
 
         class Cut(Exception):
             outcome = "upstream_cut"
@@ -130,7 +130,7 @@ class LogTests(LoggedCase):
             self.events.clear()
 
     def test_refused_and_unnamed(self) -> None:
-        """A refusal would leave no trace; or a health check one each second."""
+        """A rejection is logged; a request without an operation, such as a health check, is not."""
         Caller(Echo()).send(b"GET /?secret\r\n")
         self.assertEqual(self.lines(), ["new-1 - refused 400 malformed_request from 192.168.1.1"])
         self.events.clear()
@@ -138,7 +138,9 @@ class LogTests(LoggedCase):
         self.assertEqual(self.lines(), [])
 
     def test_leaves_while_sending(self) -> None:
-        """Who leaves in the middle of an upload would count as an answered error."""
+        """
+        A client that disconnects during an upload is logged as ``client_left``, without a status.
+        """
         caller = Caller(Echo()).send(post(b"hello")[:-1])
         caller.leave()
         self.assertEqual(
@@ -148,7 +150,7 @@ class LogTests(LoggedCase):
 
 
 class ClientAddressTests(LoggedCase):
-    """Whom the log names."""
+    """The address of the client in the log."""
 
     FORWARDED = b"X-Forwarded-For: 192.0.2.1"
     NEAREST = b"X-Forwarded-For: 192.0.2.2"
@@ -157,14 +159,18 @@ class ClientAddressTests(LoggedCase):
         return Caller(Echo(), client_address=lambda peer, lines: f"{peer}|{b'|'.join(lines)!r}")
 
     def test_transfers(self) -> None:
-        """A line would name the proxy, or only one of the lines that tell for whom it speaks."""
+        """
+        All lines of ``X-Forwarded-For`` decide on the address, so that it need not be the proxy's.
+        """
         lines = [self.FORWARDED, b"X-Forwarded-For:", b"x-forwarded-for: a, b"]
         self.caller().send(get(b"/p", *lines))
         self.assertTrue(self.lines()[0].endswith(" from 192.168.1.1|b'192.0.2.1||a, b'"))
         self.assertEqual(self.events[-1]["client"], "192.168.1.1|b'192.0.2.1||a, b'")
 
     def test_who_left(self) -> None:
-        """When it is told, the connection is gone."""
+        """
+        The address of a disconnected client is logged, although its connection is gone by then.
+        """
         partial = Partial()
         caller = Caller(partial, client_address=lambda peer, lines: f"{peer}|{lines[0]!r}")
         caller.send(get(b"/p", self.FORWARDED)).leave()
@@ -172,8 +178,8 @@ class ClientAddressTests(LoggedCase):
 
     def test_refusals(self) -> None:
         """
-        Of a head that was not read to its end, the lines that are there may all be the client's own
-        invention: that of the nearest proxy comes last.
+        If the headers were not read to their end, they are ignored: the client may have invented
+        all of them, as that of the nearest proxy comes last.
         """
         for head, named in [
             (get(b"/p", self.FORWARDED, b"Host: second"), "b'192.0.2.1'"),
@@ -189,7 +195,7 @@ class ClientAddressTests(LoggedCase):
             self.assertTrue(self.lines()[0].endswith(f" from 192.168.1.1|{named}"), self.lines())
 
     def test_no_address(self) -> None:
-        """A Unix socket has none."""
+        """A client on a Unix socket has no address."""
 
         class Socket(Wire):
             def getPeer(self) -> UNIXAddress:
@@ -201,10 +207,10 @@ class ClientAddressTests(LoggedCase):
 
 
 class LeaveTests(SynchronousTestCase):
-    """A caller who leaves (reference/limits-and-shutdown, "Disconnected clients")."""
+    """Clients that disconnect (reference/limits-and-shutdown, "Disconnected clients")."""
 
     def test_cancelled(self) -> None:
-        """What is done for a caller would go on when there is none."""
+        """The handler is cancelled when its client disconnects."""
         for held in (Held(), Partial()):
             caller = Caller(held).send(get())
             caller.leave()
@@ -213,7 +219,7 @@ class LeaveTests(SynchronousTestCase):
             self.assertTrue(held.requests[0].disconnected)
 
     def test_cancelled_at_once(self) -> None:
-        """A request whose caller left while it was begun would never be told."""
+        """It is cancelled even if the client disconnects while the handler starts."""
         caught: list[BaseException] = []
 
         class Leaving(Endpoint):
@@ -232,7 +238,7 @@ class LeaveTests(SynchronousTestCase):
         self.assertEqual((len(caught), caller.site.running), (1, 0))
 
     def test_answers_nobody(self) -> None:
-        """Answering, aborting or unregistering behind the end would raise."""
+        """Writing, aborting or unregistering after the end has no effect."""
 
         class Stubborn(Held):
             async def render_GET(self, request: Request) -> JSONResponse:
@@ -252,10 +258,12 @@ class LeaveTests(SynchronousTestCase):
 
 
 class ProtocolTests(SynchronousTestCase):
-    """HTTP/1.0 and HEAD."""
+    """HTTP/1.0 and ``HEAD``."""
 
     def test_http_10(self) -> None:
-        """An old client would get chunks that it cannot read, or wait for the end."""
+        """
+        An HTTP/1.0 client receives no chunks, which it cannot read; the end is the connection's.
+        """
 
         class Stream(Endpoint):
             isLeaf = True
@@ -271,7 +279,9 @@ class ProtocolTests(SynchronousTestCase):
         self.assertNotIn("transfer-encoding", answer.fields)
 
     def test_head(self) -> None:
-        """A HEAD would have a body, other fields than the GET, or break the connection."""
+        """
+        A response to ``HEAD`` has the headers of ``GET`` and no body, and the connection is kept.
+        """
         root = tree(p=Echo())
         for path in (b"/p", b"/missing"):
             caller = Caller(root).send(get(path, method=b"HEAD") * 2)
@@ -282,7 +292,7 @@ class ProtocolTests(SynchronousTestCase):
             self.assertEqual(caller.wire.value().count(b"{"), 0)
 
     def test_date(self) -> None:
-        """Every answer would carry the date of the first."""
+        """Each response has the current date."""
         caller = Caller(Echo())
         for now, date in [
             (1.0, "Thu, 01 Jan 1970 00:00:01 GMT"),
@@ -294,10 +304,10 @@ class ProtocolTests(SynchronousTestCase):
 
 
 class DrainTests(LoggedCase):
-    """The end (reference/limits-and-shutdown, "Shutdown")."""
+    """The shutdown (reference/limits-and-shutdown, "Shutdown")."""
 
     def test_idle(self) -> None:
-        """Kept connections would hold up the shutdown."""
+        """Idle connections are closed at once."""
         used = Caller(Echo()).send(get())
         fresh = Caller(site=used.site)
         drained = used.site.drain(30)
@@ -310,7 +320,9 @@ class DrainTests(LoggedCase):
         self.assertEqual(used.clock.getDelayedCalls(), [])
 
     def test_idle_and_never_agreeing(self) -> None:
-        """A kept connection under TLS, whose other end does not look at it, would hold it up."""
+        """
+        An idle TLS connection whose peer does not agree to close is aborted after the linger time.
+        """
         caller = Caller(Echo(), wire=Disagreeing()).send(get())
         drained = caller.site.drain(30)
         caller.advance(LINGER_SECONDS)
@@ -320,7 +332,7 @@ class DrainTests(LoggedCase):
         self.assertEqual(caller.clock.getDelayedCalls(), [])
 
     def test_running(self) -> None:
-        """A running transfer would be cut although there is time."""
+        """A running transfer is completed if there is time."""
         partial = Partial()
         caller = Caller(partial).send(get())
         drained = caller.site.drain(30)
@@ -336,7 +348,7 @@ class DrainTests(LoggedCase):
         self.assertTrue(caller.answer().complete)
 
     def test_time_left(self) -> None:
-        """What comes after the last transfer would have the whole time once more, or none."""
+        """`time_to_drain` is the time that remains for what comes after the last transfer."""
         caller = Caller(Partial()).send(get())
         self.assertEqual(caller.site.time_to_drain, 0)
         caller.site.drain(30)
@@ -346,7 +358,7 @@ class DrainTests(LoggedCase):
         self.assertEqual(caller.site.time_to_drain, 0)
 
     def test_announced(self) -> None:
-        """An answer that begins while its site ends would not say that no more can follow."""
+        """A response that begins while the site drains announces that the connection is closed."""
         held = Held()
         caller = Caller(held).send(get())
         caller.site.drain(30)
@@ -355,7 +367,9 @@ class DrainTests(LoggedCase):
         self.assertEqual((caller.answer().fields["connection"], caller.lost), ("close", True))
 
     def test_late(self) -> None:
-        """A transfer that takes too long would hold up the shutdown, or look whole."""
+        """
+        A transfer that takes too long is aborted; it is logged, and its response is incomplete.
+        """
         caller = Caller(Partial()).send(get())
         head = Caller(site=caller.site).send(b"GET /")
         head.send(b" HTTP/1.1\r\n")
@@ -371,8 +385,8 @@ class DrainTests(LoggedCase):
 
     def test_incomplete(self) -> None:
         """
-        Whoever sends half a request, without any credential, would hold up the end for the whole
-        time; or a head that is on its way would not be served, or one that is late not be told.
+        Half a request, which needs no credential, does not delay the shutdown for the whole time.
+        A request that is completed soon is served; one that is not gets a 503.
         """
         head, body = Caller(tree(p=Echo())).send(b"GET /p HTTP/1.1\r\nHost"), post(b"12345")
         site = head.site
@@ -391,14 +405,14 @@ class DrainTests(LoggedCase):
             self.assertEqual((answer.status, answer.fields["connection"]), (503, "close"))
             self.assertEqual(answer.json["code"], "draining")
         self.assertEqual(answered.answer().status, 404)
-        head.advance(LINGER_SECONDS)  # for those who do not close, to read it
+        head.advance(LINGER_SECONDS)  # for clients that do not close, to read it
         for caller in (small, chunks, answered):
             caller.settle()
         head.advance(0.1)
         self.successResultOf(drained)
 
     def test_incomplete_in_a_short_drain(self) -> None:
-        """Half a request would be cut without an answer where there is time for one."""
+        """Half a request gets a response even in a short drain, if there is time for one."""
         head = Caller(Echo()).send(b"GET /p HTTP/1.1\r\n")
         head.site.drain(0.4)
         head.advance(0.1)
@@ -407,13 +421,13 @@ class DrainTests(LoggedCase):
         self.assertEqual(head.answer().status, 503)
 
     def test_uploads_go_on(self) -> None:
-        """A slow upload would be taken for a small body that has been given up."""
+        """Slow uploads continue; they are not taken for small bodies that are late."""
         held = Held()
         callers = [Caller(held).send(post(b"12345")[:-1])]
         callers.append(Caller(site=callers[0].site).send(post(b"12345")[:-1]))
         body = held.requests[0].body
         receiver = Receiver(body, held.answers[0])
-        body.deliver(receiver)  # the other one is not asked for yet
+        body.deliver(receiver)  # the other one is not claimed yet
         callers[0].site.drain(30)
         callers[0].advance(29)
         for caller, request in zip(callers, held.requests, strict=True):
@@ -423,7 +437,7 @@ class DrainTests(LoggedCase):
         self.assertEqual((receiver.data, receiver.end), (b"12345", ["finished"]))
 
     def test_requests_while_draining(self) -> None:
-        """A busy caller would keep its connection open for ever."""
+        """The connection of a busy client is closed after its next response."""
         partial = Partial()
         caller = Caller(tree(partial=partial, p=Echo())).send(get(b"/partial") + get() + get())
         caller.site.drain(30)

@@ -1,5 +1,5 @@
 """
-Transfers: one end, whatever comes first, and nothing left behind it.
+Transfers: each ends exactly once and releases what it owns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINAL = {State.COMPLETE, State.ABORTED}
 
 
 class Quiet:
-    """A sender that has sent all."""
+    """A sender that has sent everything."""
 
     sent = 0
 
@@ -30,7 +30,7 @@ class Quiet:
 
 
 class Recorded:
-    """A request, a sender and a file, which note what is done with them."""
+    """A request, a sender and a file that record what is done with them."""
 
     relayed = False
 
@@ -51,7 +51,7 @@ class Recorded:
 
     def stop(self) -> None:
         self.stops += 1
-        self.transfer.abort("too_late")  # as the handler of a sender that was stopped would
+        self.transfer.abort("too_late")  # as the handler of a stopped sender does
 
     def close(self) -> None:
         self.closed += 1
@@ -83,10 +83,12 @@ class Recorded:
 
 
 class TableTests(SynchronousTestCase):
-    """The table is what the code does."""
+    """The table describes what the code does."""
 
     def test_every_event_in_every_state(self) -> None:
-        """The documentation would show another machine than the one that runs."""
+        """
+        Each event in each state leads to the state in the table, which the documentation shows.
+        """
         table = {(state, event): then for state, event, then in TRANSITIONS}
         self.assertEqual(len(table), len(TRANSITIONS))
         for state, event in product(State, Event):
@@ -96,7 +98,7 @@ class TableTests(SynchronousTestCase):
             self.assertIs(recorded.transfer.state, table.get((state, event), state), (state, event))
 
     def test_final(self) -> None:
-        """Something could happen behind the end; or there could be a state without an end."""
+        """Nothing happens after a final state; every other state can end."""
         leaves = {state for state, _, then in TRANSITIONS if state is not then}
         self.assertEqual(set(State) - leaves, FINAL)
         for state in leaves:
@@ -104,7 +106,7 @@ class TableTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(Event)))
     def test_one_end(self, events: list[Event]) -> None:
-        """An end would be told twice, or never; or a file be left open, or closed twice."""
+        """The end is reported once and the file closed once, whatever the events."""
         recorded = Recorded()
         recorded.transfer.own(recorded.close)
         for event in events:
@@ -126,7 +128,9 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(recorded.transfer.sent, 7)
 
     def test_complete(self) -> None:
-        """A timer, or the file, would outlive what it is for; or the end be told too early."""
+        """
+        Timers and file are released after the last byte; the end is reported when it is finished.
+        """
         recorded = Recorded()
         transfer = recorded.streaming()
         self.assertEqual(len(recorded.clock.getDelayedCalls()), 2)
@@ -138,7 +142,7 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(recorded.ended, [(State.COMPLETE, "complete")])
 
     def test_aborted(self) -> None:
-        """What is stopped ends its handler, which would be taken for the reason of the end."""
+        """The outcome is that of the abort, although the sender that it stops ends the handler."""
         recorded = Recorded()
         recorded.streaming().abort(Outcome.SHUTDOWN)
         self.assert_released(recorded)
@@ -147,7 +151,7 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(recorded.ended, [(State.ABORTED, "shutdown")])
 
     def test_stalled(self) -> None:
-        """A transfer that makes no progress would never end."""
+        """A transfer that makes no progress is aborted."""
         for which, outcome in (("watch", "upstream_stalled"), ("watch_client", "client_stalled")):
             recorded = Recorded()
             transfer = recorded.streaming()
@@ -161,7 +165,7 @@ class TransferTests(SynchronousTestCase):
             self.assert_released(recorded)
 
     def test_refused(self) -> None:
-        """A refusal would count as a success, or be blamed on a client that leaves later."""
+        """A refusal keeps its outcome; it counts neither as a success nor as a later disconnect."""
         recorded = Recorded()
         recorded.transfer.refuse("not_found")
         for event in (Event.HEAD, Event.LAST_BYTE, Event.FINISH, Event.ABORT):
@@ -169,7 +173,9 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(recorded.ended, [(State.COMPLETE, "not_found")])
 
     def test_too_late(self) -> None:
-        """What is opened for a client that has left meanwhile would stay open, or be sent."""
+        """
+        A file that is opened for a client that has disconnected meanwhile is closed and not sent.
+        """
         recorded = Recorded()
         recorded.transfer.abort(Outcome.CLIENT_LEFT)
         self.assertRaises(ClientLeft, recorded.transfer.own, recorded.close)

@@ -31,10 +31,10 @@ class Response:
 
 
 class RelayTests(SynchronousTestCase):
-    """The client leaves just before the body begins."""
+    """A client that disconnects just before the body begins."""
 
     def test_aborted_before_the_body(self) -> None:
-        """The connection to the workspace would stay open for ever, and nothing would read it."""
+        """The connection to the workspace is closed, as nothing reads it any more."""
         root, response = Held(), Response()
         Caller(root).send(get())
         root.requests[0].transfer.abort("client_left")

@@ -1,6 +1,5 @@
 """
-reference/uploads, "Back-pressure": a caller's body as the body of a request to a workspace, as it
-arrives.
+reference/uploads, "Back-pressure": a client's body is forwarded to a workspace as it arrives.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ LIMIT = 100
 
 
 class Body:
-    """What `chatfiles.http.server.request_body.RequestBody` is to its receiver."""
+    """Stands in for `chatfiles.http.server.request_body.RequestBody`."""
 
     def __init__(self, length: int | None = None) -> None:
         self.length = length
-        self.paused = True  # until somebody asks
+        self.paused = True  # until `deliver`
         self.receiver: BodyReceiver | None = None
 
     def deliver(self, receiver: BodyReceiver) -> None:
@@ -46,7 +45,7 @@ class Body:
 
 
 class Consumer:
-    """Takes what is written."""
+    """Records what is written."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -79,18 +78,18 @@ class ForwardedBodyTests(SynchronousTestCase):
         return value
 
     def test_interface(self) -> None:
-        """treq, or the connection, does not recognise it."""
+        """It provides the interfaces that treq and the connection require."""
         verifyObject(IBodyProducer, self.forwarded)
         verifyObject(IWatchfulBody, self.forwarded)
 
     def test_length(self) -> None:
-        """The workspace is told another length than the platform was."""
+        """The workspace receives the length that the platform received."""
         for length, told in ((None, UNKNOWN_LENGTH), (0, 0), (5, 5)):
             self.make(length)
             self.assertEqual(self.forwarded.length, told)
 
     def test_asked_when_connected(self) -> None:
-        """A caller sends a body that nobody can take yet."""
+        """The client's body is requested only when the workspace can take it."""
         self.make(begin=False)
         self.assertIsNone(self.body.receiver)
         self.assertTrue(self.body.paused)
@@ -99,7 +98,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertFalse(self.body.paused)
 
     def test_passes_on(self) -> None:
-        """Bytes wait for more of them, or are changed."""
+        """Bytes are forwarded at once and unchanged."""
         self.forwarded.received(b"one")
         self.assertEqual(self.consumer.written, b"one")
         self.forwarded.received(b"two")
@@ -108,7 +107,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertEqual(self.results, [None])
 
     def test_no_body(self) -> None:
-        """A body without bytes is never complete."""
+        """An empty body is complete at once."""
 
         class Empty(Body):
             def deliver(self, receiver: BodyReceiver) -> None:
@@ -119,14 +118,17 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(done))
 
     def test_back_pressure(self) -> None:
-        """A workspace that takes no more does not stop the caller."""
+        """Back-pressure of the workspace pauses the client."""
         self.forwarded.pauseProducing()
         self.assertTrue(self.body.paused)
         self.forwarded.resumeProducing()
         self.assertFalse(self.body.paused)
 
     def test_too_large(self) -> None:
-        """A body without a declared length crosses the limit, or ends there as if complete."""
+        """
+        A body without a declared length fails when it exceeds the limit; no byte beyond is
+        forwarded.
+        """
         self.forwarded.received(b"x" * LIMIT)
         self.assertEqual(self.results, [])
         self.forwarded.received(b"x")
@@ -141,7 +143,10 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertTrue(self.body.paused)
 
     def test_caller_fails(self) -> None:
-        """A body that was cut is ended as if it were complete."""
+        """
+        A body that is interrupted or invalid fails with the client's error; it does not end as if
+        it were complete.
+        """
         for error in (ClientDisconnected(), BadRequest()):
             self.make()
             self.forwarded.received(b"x")
@@ -150,7 +155,10 @@ class ForwardedBodyTests(SynchronousTestCase):
             self.assertIs(self.forwarded.error, error)
 
     def test_workspace_stops(self) -> None:
-        """A caller whose bytes nobody wants any more sends on, or is blamed."""
+        """
+        When the workspace stops the body, the client is paused, and is not blamed for
+        disconnecting.
+        """
         self.forwarded.received(b"x")
         self.forwarded.stopProducing()
         self.forwarded.received(b"y")
@@ -161,24 +169,26 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertEqual(self.results, [])
 
     def test_given_up_by_the_client(self) -> None:
-        """A request that is cancelled ends in an error nobody sees."""
+        """A cancelled request leaves no unhandled error behind."""
         self.make(begin=False)
         done: Deferred[None] = self.forwarded.startProducing(self.consumer)  # type: ignore[arg-type]
         done.addErrback(lambda _: None)
         done.cancel()
         self.forwarded.failed(ClientDisconnected())
 
-    # -- whether the workspace takes anything
+    # -- progress of the workspace
 
     def changes(self) -> bool:
         return self.forwarded.progress() != self.forwarded.progress()
 
     def test_caller_is_slow(self) -> None:
-        """A workspace is cut off because the caller does not send."""
+        """
+        While the client is slow, the workspace counts as making progress, and is not timed out.
+        """
         self.assertTrue(self.changes())
 
     def test_workspace_is_stuck(self) -> None:
-        """A workspace that takes nothing is waited for without end."""
+        """A workspace that takes nothing makes no progress, so that it is timed out."""
         self.forwarded.received(b"x")
         self.forwarded.pauseProducing()
         self.assertFalse(self.changes())
@@ -186,7 +196,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertTrue(self.changes())
 
     def test_workspace_is_slow(self) -> None:
-        """A workspace that takes little by little from what we hold is cut off."""
+        """A workspace that slowly takes what the platform has buffered makes progress."""
         taken = [0]
         self.patch(upload_body, "acknowledged", lambda transport: lambda: (transport, *taken))
         transport: Any = "transport"
@@ -198,13 +208,13 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertNotEqual(self.forwarded.progress(), before)
 
     def test_give_up(self) -> None:
-        """A caller is not told that it was the workspace."""
+        """`give_up` fails the body with a timeout of the workspace."""
         self.forwarded.give_up()
         self.assertIsInstance(self.failure(), UpstreamTimeout)
         self.assertIs(self.forwarded.error, self.failure())
 
     def test_answer_takes_long(self) -> None:
-        """A workspace that has everything is cut off because it takes nothing more."""
+        """A workspace that has the whole body, or has stopped it, counts as making progress."""
         for end in ("finished", "stopProducing"):
             self.make()
             self.forwarded.pauseProducing()
@@ -215,7 +225,7 @@ class ForwardedBodyTests(SynchronousTestCase):
     # -- with the encoders that it is written to
 
     def test_chunked(self) -> None:
-        """A body without a declared length is not framed."""
+        """A body without a declared length is sent chunked."""
         wire = Wire()
         encoder = ChunkedEncoder(wire)
         encoder.registerProducer(self.forwarded, True)
@@ -224,7 +234,9 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.assertEqual(wire.written, b"3\r\nabc\r\n")
 
     def test_longer_than_declared(self) -> None:
-        """A caller's parser that let too much through has it sent on."""
+        """
+        Bytes beyond the declared length are not forwarded, even if the parser lets them through.
+        """
         self.make(3, begin=False)
         failed: Deferred[None] = Deferred()
         wire = Wire()
@@ -238,7 +250,7 @@ class ForwardedBodyTests(SynchronousTestCase):
 
 
 class Wire(Consumer):
-    """A transport, as far as the encoders look at it."""
+    """A transport, as far as the encoders use it."""
 
     def writeSequence(self, pieces: list[bytes]) -> None:
         self.written += b"".join(pieces)
@@ -248,7 +260,7 @@ class Wire(Consumer):
 
 
 class Forwarding(Endpoint):
-    """Passes a body on to somebody who has had enough after every piece."""
+    """Forwards a body to a consumer that pauses it after every piece."""
 
     isLeaf = True
 
@@ -272,7 +284,7 @@ class CallerTests(SynchronousTestCase):
     """With the body of a real request."""
 
     def test_paused_from_the_first_piece(self) -> None:
-        """The first pause is forgotten, because nobody had asked for the body before."""
+        """A pause at the first piece takes effect, although the body is requested only then."""
         forwarding = Forwarding()
         caller = Caller(forwarding).send(get(b"/", b"Content-Length: 9", method=b"POST") + b"one")
         self.assertFalse(caller.reading)
@@ -284,12 +296,15 @@ class CallerTests(SynchronousTestCase):
         self.assertFalse(caller.reading)
 
     def test_complete_while_paused(self) -> None:
-        """Nobody notices that a caller leaves while the workspace works on its answer."""
+        """
+        After the whole body the connection is still read, so that a disconnect of the client is
+        noticed while the workspace works on its response.
+        """
         caller = Caller(Forwarding()).send(post(b"whole"))
         self.assertTrue(caller.reading)
 
     def test_error_of_the_workspace(self) -> None:
-        """A caller whose body nobody wants any more is let send it all the same."""
+        """When the workspace stops the body, the client cannot send the rest."""
         forwarding = Forwarding()
         caller = Caller(forwarding).send(get(b"/", b"Content-Length: 9", method=b"POST") + b"one")
         forwarding.body.stopProducing()

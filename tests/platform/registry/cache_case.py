@@ -21,7 +21,7 @@ A, B = token_hash("a"), token_hash("b")
 
 
 class CacheTestCase(SynchronousTestCase):
-    """A cache over a registry in memory, with two workspaces and a token of each."""
+    """A cache over a registry in memory, with two workspaces that have one token each."""
 
     most = 100
 
@@ -43,11 +43,11 @@ class CacheTestCase(SynchronousTestCase):
         )
 
     def now(self, awaitable: Awaitable[Any]) -> Any:
-        """:return: the answer, which has to be there already."""
+        """:return: the result, which must be available already."""
         return self.successResultOf(begun(awaitable))
 
     def register(self, workspace_id: UUID, url: str, create_name: str | None = None) -> None:
-        """Change a workspace, past the cache."""
+        """Change a workspace without the cache."""
         self.now(
             self.inner.register(workspace_id, url=url, delivery_mode=None, create_name=create_name)
         )
@@ -57,12 +57,14 @@ class CacheTestCase(SynchronousTestCase):
         return url
 
     def assert_asked(self, *names: str) -> None:
-        """What the inner registry was asked, since this was last called."""
+        """Assert which methods of the inner registry were called since the last assertion."""
         self.assertEqual(self.inner.asked, list(names))
         self.inner.asked.clear()
 
     def held(self, ask: Callable[..., Awaitable[Any]], about: object) -> Deferred[Any]:
-        """:return: the answer to a question that the registry has answered; it is on its way."""
+        """
+        :return: the result of a call; the inner registry has read it, but not delivered it yet.
+        """
         self.inner.holding = True
         held = begun(ask(about))
         self.inner.holding = False
@@ -70,11 +72,11 @@ class CacheTestCase(SynchronousTestCase):
         return held
 
     def meanwhile(self, change: Callable[[], object]) -> None:
-        """Change something while answers are on their way."""
+        """Make a change while results are pending."""
         held, self.inner._held = self.inner._held, []
         change()
         self.inner._held = held
 
     def change(self, workspace_id: UUID = FIRST) -> None:
-        """Change a workspace while answers are on their way."""
+        """Change a workspace while results are pending."""
         self.meanwhile(lambda: self.register(workspace_id, "http://new"))

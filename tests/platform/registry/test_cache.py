@@ -1,5 +1,5 @@
 """
-The cache over a registry: when it may answer by itself, and when it must not.
+The cache over a registry: when it returns cached values, and when it must not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tests.platform.registry.cache_case import A, B, CacheTestCase
 
 
 class RememberingTests(CacheTestCase):
-    """Answers that are given again."""
+    """Values that are cached."""
 
     def test_hit(self) -> None:
-        """Each request asks the registry."""
+        """A second lookup of the same workspace or token does not call the registry."""
         workspace = self.now(self.cache.workspace(FIRST))
         token = self.now(self.cache.token(A))
         self.assert_asked("workspace", "token")
@@ -32,13 +32,13 @@ class RememberingTests(CacheTestCase):
         self.assert_asked()
 
     def test_peek_at_nothing(self) -> None:
-        """A peek asks, or is wrong about what it does not know."""
+        """A peek returns ``None`` for what is not cached, and does not call the registry."""
         self.assertIsNone(self.cache.cached_workspace(FIRST))
         self.assertIsNone(self.cache.cached_token(A))
         self.assert_asked()
 
     def test_absence_is_not_remembered(self) -> None:
-        """A workspace or token that was asked for too early is never found."""
+        """The absence of a workspace or token is not cached, so that it is found once it exists."""
         self.assertIsNone(self.now(self.cache.workspace(UNKNOWN)))
         self.assertIsNone(self.now(self.cache.token(b"")))
         self.assertIsNone(self.now(self.cache.workspace(UNKNOWN)))
@@ -46,7 +46,7 @@ class RememberingTests(CacheTestCase):
         self.assert_asked("workspace", "token", "workspace", "token")
 
     def test_failure_is_not_remembered(self) -> None:
-        """An outage lasts longer for the cache than for the registry."""
+        """A failure is not cached: an outage ends for the cache when it ends for the registry."""
         self.inner.failing = True
         self.failureResultOf(begun(self.cache.workspace(FIRST)), RegistryUnavailable)
         self.failureResultOf(begun(self.cache.token(A)), RegistryUnavailable)
@@ -55,7 +55,7 @@ class RememberingTests(CacheTestCase):
         self.assertIsNotNone(self.now(self.cache.token(A)))
 
     def test_outage(self) -> None:
-        """A token that is revoked during an outage goes on to open its workspace."""
+        """During an outage no cached value is used, so that no revoked token stays valid."""
         self.url()
         self.now(self.cache.token(A))
         self.inner.failing = True
@@ -63,7 +63,7 @@ class RememberingTests(CacheTestCase):
         self.failureResultOf(begun(self.cache.token(A)), RegistryUnavailable)
 
     def test_last_use_does_not_empty(self) -> None:
-        """Recording uses and heartbeats makes everything be looked up again."""
+        """Recording uses and heartbeats drops nothing from the cache."""
         token = self.now(self.cache.token(A))
         self.now(self.cache.workspace(FIRST))
         self.now(self.cache.touch_tokens({token.id: token.created_at}))
@@ -75,10 +75,10 @@ class RememberingTests(CacheTestCase):
 
 
 class ForgettingTests(CacheTestCase):
-    """Answers that are no longer true."""
+    """Cached values that are no longer current."""
 
     def test_change_of_one(self) -> None:
-        """A change is missed, or empties the cache of other workspaces."""
+        """A change drops its workspace and the workspace's tokens, and no others."""
         for workspace_id, digest in ((FIRST, A), (SECOND, B)):
             self.now(self.cache.workspace(workspace_id))
             self.now(self.cache.token(digest))
@@ -94,7 +94,9 @@ class ForgettingTests(CacheTestCase):
         self.assert_asked()
 
     def test_change_of_anything(self) -> None:
-        """What another process may have changed is still believed."""
+        """
+        A notification that names no workspace, as of another process's change, drops everything.
+        """
         self.url()
         self.now(self.cache.token(A))
         self.inner.failing = True
@@ -104,7 +106,7 @@ class ForgettingTests(CacheTestCase):
         self.assert_asked("workspace", "token", "workspace", "token")
 
     def test_revoked(self) -> None:
-        """A revoked token, or one of a removed workspace, still opens it."""
+        """A revoked token, or a token of a removed workspace, is not found."""
         first, second = self.now(self.cache.token(A)), self.now(self.cache.token(B))
         self.now(self.cache.revoke_token(FIRST, first.id))
         self.now(self.cache.remove_workspace(second.workspace_id))
@@ -112,7 +114,7 @@ class ForgettingTests(CacheTestCase):
         self.assertIsNone(self.now(self.cache.token(B)))
 
     def test_subscribers_come_after(self) -> None:
-        """Who asks the cache on being told of a change is told what was before it."""
+        """A subscriber that reads from the cache when it is notified gets the new value."""
         self.url()
         urls: list[str | None] = []
         unsubscribe = self.cache.subscribe(lambda _: urls.append(self.url()))
@@ -122,7 +124,7 @@ class ForgettingTests(CacheTestCase):
         self.assertEqual(urls, ["http://new"])
 
     def test_closed(self) -> None:
-        """A closed cache answers, or keeps its registry from being let go."""
+        """A closed cache fails every lookup, and has unsubscribed from its registry."""
         self.url()
         self.now(self.cache.token(A))
         late = self.held(self.cache.workspace, SECOND)
@@ -136,12 +138,12 @@ class ForgettingTests(CacheTestCase):
 
 
 class BoundTests(CacheTestCase):
-    """How much is remembered."""
+    """How much is cached."""
 
     most = 2
 
     def test_least_recently_used_goes(self) -> None:
-        """The memory grows without end, or loses what is used all the time."""
+        """When the cache is full, the least recently used value is dropped."""
         self.add(UNKNOWN, b"c")
         for workspace_id in (FIRST, SECOND, FIRST, UNKNOWN):
             self.now(self.cache.workspace(workspace_id))
@@ -163,7 +165,7 @@ class BoundTests(CacheTestCase):
         )
     )
     def test_like_a_plain_model(self, steps: Iterable[tuple[str, Any, Any]]) -> None:
-        """A forgotten answer is still there by another way, or the bookkeeping grows."""
+        """The LRU cache and its index by workspace agree with a plain model."""
         remembered: LRUCache[int, str] = LRUCache(3)
         model: dict[int, int] = {}
         for step, key, owner in steps:

@@ -1,5 +1,5 @@
 """
-The cache over a registry, while questions are on their way.
+The cache over a registry, while reads are pending.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.platform.registry.cache_case import A, B, CacheTestCase
 
 
 class RaceTests(CacheTestCase):
-    """Answers that were on their way when something changed."""
+    """Reads that are pending when something changes."""
 
     def test_read_overtaken_by_a_change(self) -> None:
-        """An answer from before a change is remembered after it."""
+        """A value that was read before a change is not cached after it."""
         early = self.held(self.cache.workspace, FIRST)
         token = self.held(self.cache.token, A)
         self.change()
@@ -36,7 +36,7 @@ class RaceTests(CacheTestCase):
         self.assertEqual(self.url(), "http://new")
 
     def test_token_overtaken_by_its_end(self) -> None:
-        """A token that was looked up while it was revoked stays valid for ever."""
+        """A token that is looked up while it is revoked is not cached."""
         token = self.now(self.inner.token(A))
         early = self.held(self.cache.token, A)
         self.meanwhile(lambda: self.now(self.inner.revoke_token(FIRST, token.id)))
@@ -45,7 +45,7 @@ class RaceTests(CacheTestCase):
         self.assertIsNone(self.now(self.cache.token(A)))
 
     def test_asked_after_a_change(self) -> None:
-        """Who asks after a change shares the answer to a question from before it."""
+        """A lookup after a change does not share a read from before it."""
         early = self.held(self.cache.workspace, FIRST)
         self.change()
         late = self.held(self.cache.workspace, FIRST)
@@ -55,7 +55,7 @@ class RaceTests(CacheTestCase):
         self.assertEqual(self.url(), "http://new")
 
     def test_answers_in_the_wrong_order(self) -> None:
-        """The answer to an old question takes the place of a newer one's."""
+        """The result of an older read does not replace that of a newer one."""
         early = self.held(self.cache.workspace, FIRST)
         self.change()
         late = self.held(self.cache.workspace, FIRST)
@@ -66,7 +66,7 @@ class RaceTests(CacheTestCase):
         self.assertEqual(self.url(), "http://new")
 
     def test_change_of_another_workspace(self) -> None:
-        """In a busy registry no workspace is ever remembered."""
+        """A change of another workspace does not prevent caching, even in a busy registry."""
         early = self.held(self.cache.workspace, FIRST)
         self.change(SECOND)
         self.inner.release()
@@ -74,7 +74,7 @@ class RaceTests(CacheTestCase):
         self.assertIsNotNone(self.cache.cached_workspace(FIRST))
 
     def test_overtaken_by_anything(self) -> None:
-        """An answer from before another process's change is remembered after it."""
+        """A value that was read before another process's change is not cached after it."""
         early = self.held(self.cache.workspace, FIRST)
         token = self.held(self.cache.token, A)
         self.inner.failing = True
@@ -87,10 +87,10 @@ class RaceTests(CacheTestCase):
 
 
 class SharingTests(CacheTestCase):
-    """Several that ask the same at once."""
+    """Concurrent lookups of the same workspace or token."""
 
     def test_shared(self) -> None:
-        """A thousand requests for one workspace ask the registry a thousand times."""
+        """Concurrent lookups of one workspace or token read from the registry once."""
         self.inner.holding = True
         cache: Any = self.cache
         workspaces = [begun(cache.workspace(FIRST)) for _ in range(10)]
@@ -103,7 +103,10 @@ class SharingTests(CacheTestCase):
         self.assert_asked("workspace", "token", "token")
 
     def test_many(self) -> None:
-        """A thousand that wait for one answer hold up everybody else when it comes."""
+        """
+        A result that many lookups wait for is delivered in batches, so that other work is not
+        delayed.
+        """
         self.inner.holding = True
         found: list[object] = []
         calls = [begun(self.cache.token(A)).addBoth(found.append) for _ in range(45)]
@@ -118,7 +121,7 @@ class SharingTests(CacheTestCase):
         self.assertIsNotNone(self.cache.cached_token(A))
 
     def test_shared_failure(self) -> None:
-        """Of several who ask during an outage some hear of it, and the others nothing."""
+        """All lookups that share a read receive its failure."""
         self.inner.holding = self.inner.failing = True
         calls = [begun(self.cache.workspace(FIRST)) for _ in range(3)]
         self.inner.release()
@@ -128,7 +131,7 @@ class SharingTests(CacheTestCase):
         self.url()
 
     def test_one_leaves(self) -> None:
-        """One caller that leaves takes the answer from the others."""
+        """A lookup that is cancelled does not cancel the others that share its read."""
         self.inner.holding = True
         calls = [self.deferred(self.cache.workspace(FIRST)) for _ in range(3)]
         calls[0].cancel()
@@ -139,7 +142,9 @@ class SharingTests(CacheTestCase):
         self.assertIsNotNone(self.cache.cached_workspace(FIRST))
 
     def test_all_leave(self) -> None:
-        """A question that nobody waits for is not withdrawn, or its end is shared."""
+        """
+        A read is cancelled with the last lookup that waits for it, and the next lookup reads again.
+        """
         asked: list[Deferred[Workspace | None]] = []
         ask = self.inner.workspace
 
@@ -160,7 +165,7 @@ class SharingTests(CacheTestCase):
         self.assertEqual(self.url(), "http://old")
 
     def test_asked_while_the_last_leaves(self) -> None:
-        """Who asks just as a question is being withdrawn is told that he has left."""
+        """A lookup that begins while a read is being cancelled starts a new read."""
         asked: list[Deferred[Workspace | None]] = []
         again: list[Deferred[Any]] = []
 
@@ -176,7 +181,7 @@ class SharingTests(CacheTestCase):
         self.assertNoResult(again[0])
 
     def test_one_makes_another_leave(self) -> None:
-        """A caller who, on having the answer, ends another's request breaks the rest."""
+        """A callback that cancels another lookup of the same read does not affect the rest."""
         self.inner.holding = True
         calls = [self.deferred(self.cache.workspace(FIRST)) for _ in range(3)]
 
@@ -191,7 +196,7 @@ class SharingTests(CacheTestCase):
         self.successResultOf(calls[2])
 
     def test_one_asks_again(self) -> None:
-        """A caller who asks again at once gets no answer, or asks the registry."""
+        """A callback that looks up the same token gets the cached value."""
         self.inner.holding = True
         call = self.deferred(self.cache.token(A))
         call.addCallback(lambda found: self.cache.token(A))
@@ -200,7 +205,7 @@ class SharingTests(CacheTestCase):
         self.assert_asked("token")
 
     def test_coroutines(self) -> None:
-        """A registry whose methods are coroutines cannot be cached."""
+        """A registry whose methods are coroutines can be cached."""
         cache: Any = CachedRegistry(CoroutineRegistry(self.inner), self.clock)
         self.assertEqual(self.now(cache.workspace(FIRST)).id, FIRST)
         self.assertEqual(self.now(cache.token(A)).workspace_id, FIRST)
@@ -214,7 +219,10 @@ class FreshTests(CacheTestCase):
     """`fresh_workspace`."""
 
     def test_past_the_cache(self) -> None:
-        """After a workspace has refused us we look at the same old secret."""
+        """
+        A fresh read does not use the cache: a workspace that has refused the platform may have a
+        new secret.
+        """
         self.url()
         self.unnoticed("http://new")
         self.assertEqual(self.url(), "http://old")
@@ -222,7 +230,7 @@ class FreshTests(CacheTestCase):
         self.assert_asked("workspace", "fresh_workspace")
 
     def test_is_learned(self) -> None:
-        """What was seen afresh is forgotten, and the next request makes the same mistake."""
+        """The result of a fresh read is cached, and used by the next lookup."""
         self.url()
         self.unnoticed("http://new")
         self.now(self.cache.fresh_workspace(FIRST))
@@ -230,14 +238,14 @@ class FreshTests(CacheTestCase):
         self.assert_asked("workspace", "fresh_workspace")
 
     def test_absence_is_learned(self) -> None:
-        """A workspace that is seen to be gone is still found."""
+        """If a fresh read finds no workspace, the cached one is dropped."""
         self.url()
         del self.inner._rows[FIRST]
         self.assertIsNone(self.now(self.cache.fresh_workspace(FIRST)))
         self.assertIsNone(self.now(self.cache.workspace(FIRST)))
 
     def test_shares_no_older_question(self) -> None:
-        """A fresh look gives an answer from before it was asked for."""
+        """A fresh read does not share a read that began before it."""
         early = self.held(self.cache.workspace, FIRST)
         self.unnoticed("http://new")
         fresh = self.held(self.cache.fresh_workspace, FIRST)
@@ -248,7 +256,7 @@ class FreshTests(CacheTestCase):
         self.assertEqual(self.url(), "http://new")
 
     def unnoticed(self, url: str) -> None:
-        """Change a workspace as another process does: that is told later."""
+        """Change a workspace as another process does, before subscribers are notified."""
         row = self.inner._rows[FIRST]
         secret = row.workspace.inbound_secret
         row.workspace = Workspace(FIRST, "x", url, "online", None, secret)
@@ -256,7 +264,7 @@ class FreshTests(CacheTestCase):
 
 @implementer(IWorkspaceRegistry)
 class CoroutineRegistry:
-    """The methods that the cache asks by itself, as coroutines."""
+    """A registry whose lookups are coroutines."""
 
     def __init__(self, inner: MemoryRegistry) -> None:
         self._inner = inner

@@ -1,5 +1,5 @@
 """
-``POST /workspaces``: a workspace and its token, or neither.
+``POST /workspaces``: a workspace and its token are created together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from tests.support.memory_client import CHUNKED, Received, chunked, get, post
 
 
 class CreationTests(MemoryPlatformCase):
-    """What an admin is told of a workspace that is to be created."""
+    """The creation of a workspace."""
 
     def create(self, **body: object) -> Received:
         fields = f"Authorization: Bearer {ADMIN}".encode()
         return self.ask(post(json.dumps(body).encode(), fields, path=b"/workspaces"))
 
     def test_created(self) -> None:
-        """The token does not open the workspace, or the answer tells more than it."""
+        """
+        The response has the id, the name and a token that gives access to the workspace, and
+        nothing else.
+        """
         answer = self.create(id=str(FIRST), name="x")
         self.assertEqual(answer.status, 201)
         told = answer.json
@@ -28,7 +31,10 @@ class CreationTests(MemoryPlatformCase):
         self.assertEqual(self.get(f"/workspaces/{FIRST}", token).json["name"], "x")
 
     def test_at_once(self) -> None:
-        """A failure in between leaves a workspace without a token, and a retry is told 409."""
+        """
+        One call of the registry creates the workspace and its token. No failure leaves a workspace
+        without a token, for which a retry gets 409.
+        """
         self.registry.asked.clear()
         self.create(id=str(FIRST))
         self.assertEqual(self.registry.asked, ["create_workspace"])
@@ -36,10 +42,10 @@ class CreationTests(MemoryPlatformCase):
 
 
 class OptionalBodyTests(MemoryPlatformCase):
-    """Requests whose JSON body may be left out."""
+    """Requests whose JSON body is optional."""
 
     def test_left_out(self) -> None:
-        """No body, an empty one and an empty chunked one do not mean the same."""
+        """No body, an empty body and an empty chunked body are equivalent."""
         self.add(FIRST)
         bearer = f"Authorization: Bearer {ADMIN}".encode()
         for path in (b"/workspaces", b"/workspaces/%b/tokens" % str(FIRST).encode()):
@@ -50,7 +56,7 @@ class OptionalBodyTests(MemoryPlatformCase):
                 self.assertEqual(self.ask(request).status, 201, request)
 
     def test_not_left_out(self) -> None:
-        """What is no JSON object is taken for a body that was left out."""
+        """A body that is not a JSON object is refused."""
         self.add(FIRST)
         bearer = f"Authorization: Bearer {ADMIN}".encode()
         for path in (b"/workspaces", b"/workspaces/%b/tokens" % str(FIRST).encode()):

@@ -1,5 +1,5 @@
 """
-``/registry/register`` and ``/registry/heartbeat``, when things change while they are being asked.
+``/registry/register`` and ``/registry/heartbeat``, when tokens change during the request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NEW = "http://new.test"
 
 class EnrolmentCase(MemoryPlatformCase):
     """
-    :ivar lookups: the URLs that are being looked up, in order; each waits for its answer.
+    :ivar lookups: the checks of URLs that are in progress, in order; each waits for its result.
     """
 
     open_registration = False
@@ -42,14 +42,14 @@ class EnrolmentCase(MemoryPlatformCase):
     def request(
         self, route: str, body: object, token: object | None, *, whole: bool = True
     ) -> tuple[Caller, bytes]:
-        """:return: who has sent it, or all but the end of it; and that end."""
+        """:return: the client that has sent the request, or all but its end; and that end."""
         fields = [] if token is None else [f"Authorization: Bearer {token}".encode()]
         wire = post(json.dumps(body).encode(), *fields, path=f"/registry/{route}".encode())
         length = len(wire) if whole else len(wire) - 5
         return Caller(platform_tree(self.context)).send(wire[:length]), wire[length:]
 
     def register(self, url: str = NEW, token: object | None = None) -> Caller:
-        """:return: who registers the first workspace."""
+        """:return: the client that registers the first workspace."""
         return self.request("register", {"id": str(FIRST), "url": url}, token)[0]
 
     def revoke(self) -> None:
@@ -63,38 +63,46 @@ class EnrolmentCase(MemoryPlatformCase):
         return found
 
     def refused(self, answer: Received, code: str) -> None:
-        """The answer is a 401 that tells nothing."""
+        """Assert that the response is a 401 without the secret."""
         self.assertEqual((answer.status, answer.json.get("code")), (401, code))
         self.assertNotIn(SECRET.encode(), answer.body)
 
 
 class RevokedTests(EnrolmentCase):
-    """A token that is revoked after it was shown."""
+    """A token that is revoked during a request with it."""
 
     def setUp(self) -> None:
         super().setUp()
         self.add(FIRST, SECRET)
 
     def test_while_a_registration_comes(self) -> None:
-        """Whoever keeps back the end of a body can use a revoked token when it likes."""
+        """
+        A registration is refused if its token is revoked before its body is complete. Delaying the
+        body does not keep a revoked token usable.
+        """
         self.late("register", {"id": str(FIRST), "url": NEW})
         self.assertEqual(self.lookups, [])
 
     def test_while_a_heartbeat_comes(self) -> None:
-        """A revoked token still gets the secret of the day."""
+        """
+        A heartbeat is refused, and does not receive the secret, if its token is revoked before its
+        body is complete.
+        """
         self.late("heartbeat", {"workspace_id": str(FIRST)})
         self.assertIsNone(self.heartbeats.latest(FIRST))
 
     def late(self, route: str, body: object) -> None:
-        """A request whose body ends when its token has been revoked is refused."""
+        """Assert that a request is refused if its token is revoked before its body is complete."""
         caller, rest = self.request(route, body, FIRST, whole=False)
         self.revoke()
         caller.send(rest)
         self.refused(caller.answer(), "invalid_token")
 
     def test_while_the_name_is_looked_up(self) -> None:
-        """Whoever runs a slow name server can send a workspace's callers elsewhere with a revoked
-        token."""
+        """
+        A registration is refused if its token is revoked while the host is looked up. With a slow
+        name server, a revoked token cannot redirect a workspace's clients.
+        """
         caller = self.register(token=FIRST)
         self.revoke()
         self.lookups[0].callback(None)
@@ -102,7 +110,7 @@ class RevokedTests(EnrolmentCase):
         self.assertIsNone(self.row().url)
 
     def test_not_revoked(self) -> None:
-        """One that is still good is refused."""
+        """A token that has not been revoked is accepted."""
         caller = self.register(token=FIRST)
         self.lookups[0].callback(None)
         self.assertEqual(caller.answer().json["platform_inbound_secret"], SECRET)
@@ -110,12 +118,12 @@ class RevokedTests(EnrolmentCase):
 
 
 class ClaimTests(EnrolmentCase):
-    """``--open-registration``: the first who comes gets the token."""
+    """``--open-registration``: the first registration gets the token."""
 
     open_registration = True
 
     def test_first(self) -> None:
-        """The first registration gets no token, or one that does not open the workspace."""
+        """The first registration receives a token that gives access to the workspace."""
         caller = self.register()
         self.lookups[0].callback(None)
         answer = caller.answer().json
@@ -126,8 +134,10 @@ class ClaimTests(EnrolmentCase):
         self.assertEqual(again.answer().status, 200)
 
     def test_token_meanwhile(self) -> None:
-        """Whoever begins before the owner, and has a slow name server, says where the workspace
-        is."""
+        """
+        A registration without a token is refused if the workspace was created while the host was
+        looked up. A slow name server does not let it set the workspace's URL.
+        """
         caller = self.register()
         self.add(FIRST, SECRET)
         self.lookups[0].callback(None)
@@ -135,9 +145,12 @@ class ClaimTests(EnrolmentCase):
         self.assertIsNone(self.row().url)
 
     def test_claimed_meanwhile(self) -> None:
-        """Of two that come at once, one gets the token and the other one says where it is."""
+        """
+        Of two concurrent registrations, one receives the token and sets the URL; the other one gets
+        401.
+        """
         callers = [self.register(url) for url in (NEW, "http://other.test")]
-        self.registry.holding = True  # both are judged before either has registered
+        self.registry.holding = True  # both are checked before either has registered
         for lookup in self.lookups:
             lookup.callback(None)
         self.registry.release()
@@ -147,7 +160,7 @@ class ClaimTests(EnrolmentCase):
         self.assertEqual(self.row().url, NEW)
 
     def test_removed(self) -> None:
-        """A workspace that was removed comes back."""
+        """A removed workspace cannot be registered again."""
         self.add(FIRST, SECRET)
         self.successResultOf(self.registry.remove_workspace(FIRST))
         caller = self.register()

@@ -1,5 +1,5 @@
 """
-The platform's table of routes: each row, who may use it, and where it can be mounted.
+The platform's table of routes: each row, its access control, and where it can be mounted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.contract.registry_case import FIRST, SECOND, begun
 from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
 from tests.support.memory_client import Caller, get
 
-#: The credential that is presented → the status and code of a route, for each kind of access.  The
+#: The credential that is presented → the code of the response, for each kind of access.  The
 #: workspace in the path is `FIRST`.
 REFUSED = {
     Access.WORKSPACE: {
@@ -57,7 +57,10 @@ class TableTests(MemoryPlatformCase):
             self.successResultOf(begun(adding))
 
     def test_refused(self) -> None:
-        """A route can be used without its credential, or tells something before it is shown."""
+        """
+        Each route refuses credentials without the required access, and does not reveal to their
+        holder whether the workspace exists.
+        """
         for route in ROUTES:
             for token, code in REFUSED[route.access].items():
                 for workspace_id in (FIRST, UUID(int=5)) if token in ("", "wrong") else (FIRST,):
@@ -69,7 +72,9 @@ class TableTests(MemoryPlatformCase):
                     self.assertEqual(told, (status, code), (route.method, path, token))
 
     def test_ids(self) -> None:
-        """What is no id reaches a handler, or is told to those who hold no token."""
+        """
+        An invalid workspace id does not reach a handler, and is only reported for a valid token.
+        """
         for route in ROUTES:
             if "workspace_id" not in route.parameters:
                 continue
@@ -80,14 +85,14 @@ class TableTests(MemoryPlatformCase):
                 self.assertEqual(answer.json["code"], code, path)
 
     def test_handlers(self) -> None:
-        """A handler takes other arguments than the path gives it."""
+        """Each handler is a coroutine function whose parameters are those of its path."""
         for route in ROUTES:
             given = tuple(inspect.signature(route.handler).parameters)[2:]
             self.assertEqual(given, route.parameters, route)
             self.assertTrue(inspect.iscoroutinefunction(route.handler), route)
 
     def test_mounted(self) -> None:
-        """The platform can be had at the root of a site only."""
+        """The platform can be mounted below the root of a site."""
         root = Resource()
         root.putChild(b"files", platform_tree(self.context))
         bearer = f"Authorization: Bearer {FIRST}".encode()

@@ -1,5 +1,5 @@
 """
-``GET /workspaces``: all of a few, and pages of many.
+``GET /workspaces``: a short list as a whole, a long one in pages.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from tests.platform.memory_platform import MemoryPlatformCase
 
 
 class PageTests(MemoryPlatformCase):
-    """What an admin is told."""
+    """The list of workspaces."""
 
     def listed(self, query: str = "") -> tuple[list[str], str | None]:
-        """:return: the ids in one answer, and where the next one begins."""
+        """:return: the ids in one response, and where the next page begins."""
         answer = self.get(f"/workspaces{query}").json
         self.assertLessEqual(set(answer), {"workspaces", "next"})
         return [row["id"] for row in answer["workspaces"]], answer.get("next")
 
     def test_few(self) -> None:
-        """A list of a few is cut, or says that more comes."""
+        """A short list is returned as a whole, without ``next``."""
         self.assertEqual(self.listed(), ([], None))
         for each in (SECOND, FIRST, THIRD):
             self.add(each)
@@ -31,7 +31,7 @@ class PageTests(MemoryPlatformCase):
             self.assertEqual(self.listed(query), (expected, None), query)
 
     def test_pages(self) -> None:
-        """Pages leave something out, give it twice, or do not end."""
+        """The pages contain each workspace once, in order; the last page has no ``next``."""
         for each in (FIRST, SECOND, THIRD):
             self.add(each)
         self.assertEqual(self.listed("?limit=2"), ([str(FIRST), str(SECOND)], str(SECOND)))
@@ -40,7 +40,7 @@ class PageTests(MemoryPlatformCase):
         self.assertEqual(self.listed(f"?after={THIRD}"), ([], None))
 
     def test_many(self) -> None:
-        """One answer takes as long, and as much memory, as there are workspaces."""
+        """A response has at most `MAX_PAGE` workspaces, which bounds its time and memory."""
         for number in range(MAX_PAGE + 1):
             self.add(UUID(int=number))
         found, behind = self.listed()
@@ -48,7 +48,7 @@ class PageTests(MemoryPlatformCase):
         self.assertEqual(self.listed(f"?after={behind}"), ([str(UUID(int=MAX_PAGE))], None))
 
     def test_wrong(self) -> None:
-        """A mistake reads as the end of the list, or as a failure of ours."""
+        """An invalid parameter gets 400, with its own code."""
         self.add(FIRST)
         table = (
             ("limit=0", "invalid_limit"),
@@ -70,13 +70,13 @@ class PageTests(MemoryPlatformCase):
             self.assertEqual((answer.status, answer.json["code"]), (400, code), query)
 
     def test_for_the_admin(self) -> None:
-        """A workspace's token lists them all, or a mistake is told before who asks is known."""
+        """Only the admin can list workspaces; the token is checked before the parameters."""
         self.add(FIRST)
         self.assertEqual(self.get("/workspaces?limit=0", "wrong").status, 401)
         self.assertEqual(self.get("/workspaces?limit=0", str(FIRST)).status, 403)
 
     def test_unavailable(self) -> None:
-        """An outage reads as an empty list."""
+        """While the registry is unavailable, the response is 503, not an empty list."""
         self.registry.failing = True
         answer = self.get("/workspaces")
         self.assertEqual((answer.status, answer.json["code"]), (503, RegistryUnavailable.code))

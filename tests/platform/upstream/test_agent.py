@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.platform.upstream.agent`: what a workspace may do to us.
+Tests for `chatfiles.platform.upstream.agent`: requests to workspaces, and all kinds of responses.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.platform.upstream.upstream_case import (
 
 
 class RequestTests(UpstreamTestCase):
-    """What goes to a workspace is what was meant for it, and nothing of another hop."""
+    """Requests as a workspace receives them, without headers of another hop."""
 
     def test_interface(self):
-        """treq can be put on top."""
+        """The agent provides `IAgent`, so that treq can use it."""
         self.assertTrue(verifyObject(IAgent, self.agent))
 
     def test_get(self):
-        """The path and query go out as they were given, with one Host."""
+        """The path and query are sent as they were given, with one ``Host``."""
         self.ask()
         self.assertEqual(self.reactor.tcpClients[0][:2], ("8.8.8.8", 8000))
         self.assertEqual(
@@ -48,7 +48,9 @@ class RequestTests(UpstreamTestCase):
         )
 
     def test_dropped_fields(self):
-        """Framing, hop-by-hop fields, cookies and codings of others do not pass."""
+        """
+        Framing, hop-by-hop headers, cookies and the client's content codings are not forwarded.
+        """
         dropped = {
             "Accept-Encoding": ["gzip, br"],
             "Chatfiles-Workspace": ["x"],
@@ -85,7 +87,7 @@ class RequestTests(UpstreamTestCase):
         self.assertEqual(given, before)
 
     def test_hosts(self):
-        """The Host names the workspace as its URL does, with the port unless it is the usual."""
+        """``Host`` names the workspace as its URL does, with the port unless it is the default."""
         for url, host in [
             (b"http://8.8.8.8/x", b"8.8.8.8"),
             (b"http://8.8.8.8:80/x", b"8.8.8.8"),
@@ -95,7 +97,7 @@ class RequestTests(UpstreamTestCase):
             self.assertIn(b"\r\nHost: " + host + b"\r\n", self.wire.sent())
 
     def test_upload(self):
-        """A body goes out as it comes, framed by its length or in chunks."""
+        """A body is sent as it arrives, framed by its length or in chunks."""
         for length, expected in [
             (3, b"Content-Length: 3\r\n"),
             (UNKNOWN_LENGTH, b"Transfer-Encoding: chunked\r\n"),
@@ -109,7 +111,7 @@ class RequestTests(UpstreamTestCase):
             self.assertIn(b"abc", sent)
 
     def test_bad_urls(self):
-        """A URL that is not of the form that was registered is never dialled."""
+        """A URL that is not of the registered form is refused without a connection."""
         for url in (
             b"http://8.8.8.8",
             b"http://8.8.8.8:8000?x",
@@ -129,10 +131,10 @@ class RequestTests(UpstreamTestCase):
 
 
 class ConnectFailureTests(UpstreamTestCase):
-    """A workspace that cannot be reached is told apart from one that must not be."""
+    """Workspaces that cannot be connected to, and those that must not be."""
 
     def test_refused_address(self):
-        """An address that is not allowed is a matter of the URL."""
+        """An address that is not allowed is reported as a URL that is not allowed."""
         error = self.failed(
             self.agent.request(b"GET", b"http://127.0.0.1:8000/x"), "workspace_url_not_allowed"
         )
@@ -140,7 +142,7 @@ class ConnectFailureTests(UpstreamTestCase):
         self.assertEqual(self.reactor.tcpClients, [])
 
     def test_unreachable(self):
-        """Whatever keeps us from connecting is 502, with what it was for the owner to read."""
+        """A failure to connect is 502, with its cause as a detail for the workspace's owner."""
         for reason, detail in [
             (error.ConnectionRefusedError(), "refused"),
             (error.NoRouteError(), "no connection"),
@@ -165,21 +167,21 @@ class ConnectFailureTests(UpstreamTestCase):
         self.assertIn("looked up", told.detail or "")
 
     def test_timeout(self):
-        """A dial that takes too long is 502, and not the 504 of a slow answer."""
+        """A connect timeout is 502, and not the 504 of a slow response."""
         result = self.agent.request(b"GET", URL)
         self.reactor.advance(5)
         told = self.failed(result, "workspace_unreachable")
         self.assertIn("too long", told.detail or "")
 
     def test_our_own_mistakes(self):
-        """A defect of ours is not blamed on the workspace."""
+        """An internal error of the platform is not attributed to the workspace."""
         failing: Deferred[Any] = Deferred()
         failing.errback(ZeroDivisionError())
         self.found = [failing]
         self.failureResultOf(self.agent.request(b"GET", b"http://odd.test/x"), ZeroDivisionError)
 
     def test_cancel(self):
-        """A caller that leaves while we dial ends the dial."""
+        """Cancelling while connecting stops the connection attempt."""
         result = self.agent.request(b"GET", URL)
         result.cancel()
         self.failureResultOf(result, CancelledError)
@@ -187,7 +189,7 @@ class ConnectFailureTests(UpstreamTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
-#: What a workspace sends, what it does then, what we make of it.
+#: What a workspace sends, what it does then, the outcome of the request.
 ANSWERS = [
     (OK + b"Content-Length: 1000\r\n\r\n" + BODY, "close", "OK:1000"),
     (OK + b"Content-Length: 1000\r\n\r\n" + BODY, "hang", "OK:1000"),
@@ -271,10 +273,10 @@ ANSWERS = [
 
 
 class AnswerTests(UpstreamTestCase):
-    """A broken workspace is told from a whole one, and a whole body from a cut one."""
+    """Valid and invalid responses, with complete and interrupted bodies."""
 
     def outcome(self, raw: bytes, then: str, size: int) -> str:
-        """:return: what becomes of *raw*, arriving in pieces of *size*."""
+        """:return: the outcome of *raw*, arriving in pieces of *size*."""
         self.make()
         result = self.ask()
         answers: list[Any] = []
@@ -298,7 +300,7 @@ class AnswerTests(UpstreamTestCase):
         return collector.outcome
 
     def test_table(self):
-        """Each way to answer is understood alike, however the network divides it."""
+        """Each response has the same outcome, however the network divides it."""
         for raw, then, expected in ANSWERS:
             for size in (len(raw) or 1, 65536, 997, 5, 1):
                 if len(raw) // size < 5000:
@@ -307,7 +309,7 @@ class AnswerTests(UpstreamTestCase):
                     )
 
     def test_texts(self):
-        """An answer that cannot be trusted has its own text, and says what was wrong with it."""
+        """An invalid response has its own code, and a detail that says what is wrong with it."""
         result = self.ask()
         self.wire.send(OK + b"\r\nabc")
         told = self.failed(result, "workspace_answered_badly")
@@ -320,7 +322,9 @@ class AnswerTests(UpstreamTestCase):
         self.assertEqual(told.detail, "cut within the head")
 
     def test_silent_close(self):
-        """A workspace that closes without a word is unreachable rather than misbehaved."""
+        """
+        A workspace that closes without a response is unreachable; its response is not invalid.
+        """
         result = self.ask()
         self.wire.lose(error.ConnectionDone())
         self.failed(result, "workspace_unreachable")
@@ -328,7 +332,7 @@ class AnswerTests(UpstreamTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_head(self):
-        """The head is passed on, without what belongs to the hop and without cookies."""
+        """The status and headers are passed on, without hop-by-hop headers and cookies."""
         result = self.ask()
         self.wire.send(
             b"HTTP/1.1 206 Partial Content\r\nX-A: 1\r\nx-a: 2\r\nSet-Cookie: a=b\r\n"
@@ -344,7 +348,7 @@ class AnswerTests(UpstreamTestCase):
         self.assertEqual(response.request.absoluteURI, URL)
 
     def test_head_request(self):
-        """The length of what a GET would give is passed on for a HEAD, and no body is awaited."""
+        """For ``HEAD``, the length of the body of a GET is passed on, and no body is expected."""
         result = self.ask(b"HEAD")
         self.wire.send(OK + b"Content-Length: 1000\r\n\r\n")
         response, collector = self.successResultOf(result), Collector()
@@ -355,7 +359,7 @@ class AnswerTests(UpstreamTestCase):
         self.assertEqual(len(self.wires), 1)
 
     def test_body_waits(self):
-        """A body that nobody takes yet is not read into memory."""
+        """A body is not read into memory before it is delivered."""
         result = self.ask()
         self.wire.send(OK + b"Content-Length: 1000\r\n\r\nx")
         self.assertEqual(self.wire.producerState, "paused")
@@ -365,7 +369,7 @@ class AnswerTests(UpstreamTestCase):
         self.assertEqual(collector.outcome, "OK:1000")
 
     def test_body_stopped(self):
-        """Who takes the body can end it, which closes the connection."""
+        """The receiver of a body can stop it, which closes the connection."""
         result = self.ask()
         self.wire.send(OK + b"Content-Length: 1000\r\n\r\nx")
         collector = self.take(result)
@@ -377,7 +381,7 @@ class AnswerTests(UpstreamTestCase):
         self.assertFalse(self.wire.open)
 
     def test_taker_raises(self):
-        """A defect in who takes the body ends the transfer, not the process, nor silently."""
+        """An exception in the receiver of a body aborts the transfer and closes the connection."""
         result = self.ask()
         self.wire.send(OK + b"Content-Length: 1000\r\n\r\n")
         collector = self.take(result)
@@ -388,7 +392,9 @@ class AnswerTests(UpstreamTestCase):
 
     @given(st.binary(max_size=300), st.integers(1, 50))
     def test_any_octets(self, raw: bytes, size: int):
-        """Noise gets an error and closes the connection; it never hangs or raises."""
+        """
+        Random bytes lead to an error or to a complete response; a request never hangs or raises.
+        """
         for prefix in (b"", OK, CHUNKED):
             outcome = self.outcome(prefix + raw, "close", size)
             self.assertTrue(outcome in ("502", "ABORT") or outcome.startswith("OK:"), outcome)

@@ -13,22 +13,22 @@ class TransitionTests(SynchronousTestCase):
     """The table that drives the connection."""
 
     def test_unambiguous(self) -> None:
-        """One event would lead to two states, and the last row win."""
+        """An event leads from a state to only one state; no row overrides another."""
         causes = [(state, event) for state, event, _ in TRANSITIONS]
         self.assertEqual(len(causes), len(set(causes)))
 
     def test_complete(self) -> None:
-        """A state or an event would stand in the table for nothing."""
+        """The table uses every state and every event."""
         self.assertEqual({event for _, event, _ in TRANSITIONS}, set(Event))
         self.assertEqual({then for _, _, then in TRANSITIONS}, set(State))
 
     def test_always_ends(self) -> None:
-        """The loss of the transport would be an internal error in some state."""
+        """The loss of the transport closes the connection, whatever its state."""
         after = {state: then for state, event, then in TRANSITIONS if event is Event.LOST}
         self.assertEqual(set(after), set(State) - {State.CLOSED})
         self.assertEqual(set(after.values()), {State.CLOSED})
 
     def test_reuse(self) -> None:
-        """A connection would be used again before its response is complete."""
+        """A connection can be used again only after its response is complete."""
         to_idle = [(state, event) for state, event, then in TRANSITIONS if then is State.IDLE]
         self.assertEqual(to_idle, [(State.BODY, Event.END)])

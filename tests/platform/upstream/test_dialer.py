@@ -37,18 +37,18 @@ Answer = Sequence[IPAddress] | Failure | Deferred[Any]
 
 
 class Names:
-    """A resolver whose answers are written down; it answers at once."""
+    """A resolver with prepared results, which it returns at once."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers: dict[str, Any] = answers
         self.asked: list[str] = []
 
     def lookups(self) -> NameLookup:
-        """:return: look-ups that ask here."""
+        """:return: look-ups that use this resolver."""
         return NameLookup(self.in_thread, clock=Clock())
 
     def in_thread(self, _lookup: object, host: str) -> Deferred[Any]:
-        """Answer from what is written down."""
+        """Return the prepared result."""
         self.asked.append(host)
         answer = self.answers[host]
         if isinstance(answer, Deferred):
@@ -59,30 +59,30 @@ class Names:
 
 
 class DialerTestCase(SynchronousTestCase):
-    """Dials in memory."""
+    """Connections in memory."""
 
     def setUp(self):
-        """A network without names; ten seconds for each dial."""
+        """A network without names; a connect timeout of ten seconds."""
         self.reactor = MemoryReactorClock()
         self.names = Names()
         self.dialer = self.make_dialer()
 
     def make_dialer(self, *allowed: str) -> Dialer:
-        """:return: one for which *allowed* networks are allowed."""
+        """:return: a dialer for which *allowed* networks are allowed."""
         policy = AddressPolicy(parse_networks(allowed))
         return Dialer(self.reactor, policy, self.names.lookups(), connect_timeout=10.0)
 
     def connect(self, text: str) -> Deferred[Any]:
-        """:return: the result of dialling the URL *text*."""
+        """:return: the result of connecting to the URL *text*."""
         self.made = Factory.forProtocol(Protocol)
         return self.dialer.endpoint(parse_workspace_url(text)).connect(self.made)
 
     def dialled(self) -> list[tuple[str, int]]:
-        """:return: every address and port that has been dialled."""
+        """:return: each address and port of a connection attempt."""
         return [(host, port) for host, port, *_ in self.reactor.tcpClients]
 
     def accept(self, index: int = -1) -> Any:
-        """Let a dial succeed; :return: its transport."""
+        """Let a connection attempt succeed; :return: its transport."""
         protocol = self.reactor.tcpClients[index][2].buildProtocol(None)
         transport: Any = StringTransport()
         assert protocol is not None
@@ -91,16 +91,16 @@ class DialerTestCase(SynchronousTestCase):
         return transport
 
     def reject(self, index: int = -1, reason: Exception | None = None) -> None:
-        """Let a dial fail."""
+        """Let a connection attempt fail."""
         factory, connector = self.reactor.tcpClients[index][2], self.reactor.connectors[index]
         factory.clientConnectionFailed(connector, Failure(reason or error.ConnectionRefusedError()))
 
 
 class ConnectTests(DialerTestCase):
-    """A connection is only ever made to an address that has just been judged."""
+    """Connections, which are only made to addresses that have just been checked."""
 
     def test_address(self):
-        """A literal address is judged and dialled as it stands, without a look-up."""
+        """A literal address is checked and connected to as it stands, without a look-up."""
         for url, expected in [
             ("http://8.8.8.8:8000/base", ("8.8.8.8", 8000)),
             ("http://[2606:4700::1111]", ("2606:4700::1111", 80)),
@@ -113,20 +113,20 @@ class ConnectTests(DialerTestCase):
         self.assertEqual(self.names.asked, [])
 
     def test_refused_address(self):
-        """A literal address that is not allowed is never dialled."""
+        """A literal address that is not allowed is never connected to."""
         for host in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:8.8.8.8]"):
             refused = self.failureResultOf(self.connect(f"http://{host}:8000"), AddressRefused)
             self.assertIn(" is ", refused.value.reason)
         self.assertEqual(self.dialled(), [])
 
     def test_allowed_address(self):
-        """An allowed network can be dialled."""
+        """An address of an allowed network is connected to."""
         self.dialer = self.make_dialer("127.0.0.0/8")
         self.connect("http://127.0.0.1:8000")
         self.assertEqual(self.dialled(), [("127.0.0.1", 8000)])
 
     def test_name(self):
-        """A name is looked up once, and its address is dialled, not the name."""
+        """A name is looked up once; the connection is made to its address, not to the name."""
         self.names.answers["good.test"] = "8.8.8.8"
         result = self.connect("http://good.test:8000")
         self.accept()
@@ -135,7 +135,10 @@ class ConnectTests(DialerTestCase):
         self.assertEqual(self.names.asked, ["good.test"])
 
     def test_rebinding(self):
-        """A name that was public at registration and is not any more is refused at the dial."""
+        """
+        A name whose address was public at registration, and is not any more, is refused when
+        connecting.
+        """
         url = parse_workspace_url("http://moving.test")
         self.names.answers["moving.test"] = "8.8.8.8"
         self.successResultOf(Deferred.fromCoroutine(self.dialer.check_host(url)))
@@ -144,7 +147,10 @@ class ConnectTests(DialerTestCase):
         self.assertEqual(self.dialled(), [])
 
     def test_one_bad_address(self):
-        """One address that is not allowed spoils the name; which one it is, is not told."""
+        """
+        A name is refused if one of its addresses is not allowed; the error does not reveal which
+        one.
+        """
         for answer in ("8.8.8.8 10.0.0.1", "10.0.0.1 8.8.8.8", "8.8.8.8 fe80::1%2", "::1 1.1.1.1"):
             self.names.answers["mixed.test"] = answer
             refused = self.failureResultOf(self.connect("http://mixed.test"), AddressRefused)
@@ -152,7 +158,9 @@ class ConnectTests(DialerTestCase):
         self.assertEqual(self.dialled(), [])
 
     def test_too_many_addresses(self):
-        """A name with thousands of addresses costs little, and is refused."""
+        """
+        A name with more than `MAX_ADDRESSES` addresses is refused, which bounds the cost of checks.
+        """
         enough = " ".join(f"8.8.4.{i}" for i in range(MAX_ADDRESSES))
         self.names.answers["many.test"] = enough
         self.assertNoResult(self.connect("http://many.test"))
@@ -161,14 +169,14 @@ class ConnectTests(DialerTestCase):
         self.assertIn("64", refused.value.reason)
 
     def test_no_such_name(self):
-        """A name that cannot be looked up is an ordinary error."""
+        """A name that does not resolve fails with `socket.gaierror`."""
         self.names.answers["gone.test"] = socket.gaierror(socket.EAI_NONAME, "unknown")
         self.failureResultOf(self.connect("http://gone.test"), socket.gaierror)
         self.names.answers["empty.test"] = ""
         self.failureResultOf(self.connect("http://empty.test"), socket.gaierror)
 
     def test_next_address(self):
-        """If one address refuses, the next one of the same answer is tried, in order."""
+        """If an address refuses, the next one of the same look-up is tried, in order."""
         self.names.answers["two.test"] = "2606:4700::1111 8.8.8.8"
         result = self.connect("http://two.test")
         self.assertEqual(self.dialled(), [("2606:4700::1111", 80)])
@@ -179,7 +187,7 @@ class ConnectTests(DialerTestCase):
         self.assertEqual(self.names.asked, ["two.test"])
 
     def test_last_error(self):
-        """If all addresses refuse, the last one's error is told."""
+        """If all addresses refuse, the error of the last one is reported."""
         self.names.answers["two.test"] = "8.8.8.8 1.1.1.1"
         result = self.connect("http://two.test")
         self.reject(reason=error.NoRouteError())
@@ -187,7 +195,7 @@ class ConnectTests(DialerTestCase):
         self.failureResultOf(result, error.ConnectionRefusedError)
 
     def test_attempts_are_bounded(self):
-        """Not every address of a long answer is tried."""
+        """At most `MAX_ATTEMPTS` addresses of a name are tried."""
         self.names.answers["many.test"] = " ".join(f"8.8.4.{i}" for i in range(MAX_ADDRESSES))
         result = self.connect("http://many.test")
         for _ in range(MAX_ATTEMPTS):
@@ -198,10 +206,10 @@ class ConnectTests(DialerTestCase):
 
 
 class DeadlineTests(DialerTestCase):
-    """A dial ends within the connect timeout, whatever it is waiting for."""
+    """The connect timeout, which covers every phase of connecting."""
 
     def test_connect(self):
-        """An address that swallows packets is given up."""
+        """A connection attempt that gets no response is stopped at the timeout."""
         result = self.connect("http://8.8.8.8")
         self.reactor.advance(9.9)
         self.assertNoResult(result)
@@ -211,7 +219,7 @@ class DeadlineTests(DialerTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_shared_by_addresses(self):
-        """One dead address leaves time for the others, and all together have the one timeout."""
+        """All addresses share one timeout; an unresponsive one leaves time for the next."""
         self.names.answers["two.test"] = "8.8.8.8 1.1.1.1"
         result = self.connect("http://two.test")
         self.reactor.advance(5)
@@ -223,7 +231,7 @@ class DeadlineTests(DialerTestCase):
         self.failureResultOf(result, error.TimeoutError)
 
     def test_lookup(self):
-        """A name whose servers do not answer is given up."""
+        """A look-up that takes too long is timed out; its late result is ignored."""
         self.names.answers["slow.test"] = Deferred()
         result = self.connect("http://slow.test")
         self.reactor.advance(10)
@@ -232,7 +240,7 @@ class DeadlineTests(DialerTestCase):
         self.assertEqual(self.dialled(), [])
 
     def test_lookup_and_connect(self):
-        """What the look-up took is not there for the connect any more."""
+        """A look-up and the connection attempt after it share one timeout."""
         self.names.answers["slow.test"] = Deferred()
         result = self.connect("http://slow.test")
         self.reactor.advance(7)
@@ -243,7 +251,9 @@ class DeadlineTests(DialerTestCase):
         self.failureResultOf(result, error.TimeoutError)
 
     def test_handshake(self):
-        """A peer that accepts and then says nothing of TLS is given up, and its socket closed."""
+        """
+        A peer that accepts, and then sends nothing of TLS, is timed out, and its socket closed.
+        """
         result = self.connect("https://8.8.8.8")
         transport = self.accept()
         self.assertTrue(transport.value().startswith(b"\x16\x03"))
@@ -252,7 +262,7 @@ class DeadlineTests(DialerTestCase):
         self.assertTrue(transport.disconnecting)
 
     def test_cancel(self):
-        """A caller that leaves while we dial ends the dial; the next address is not tried."""
+        """Cancelling stops the connection attempt; the next address is not tried."""
         self.names.answers["two.test"] = "8.8.8.8 1.1.1.1"
         result = self.connect("http://two.test")
         result.cancel()
@@ -262,7 +272,7 @@ class DeadlineTests(DialerTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_cancel_in_handshake(self):
-        """A caller that leaves during the TLS handshake leaves no socket behind, nor another."""
+        """Cancelling during the TLS handshake closes the socket; the next address is not tried."""
         self.names.answers["two.test"] = "8.8.8.8 1.1.1.1"
         result = self.connect("https://two.test")
         transport = self.accept()
@@ -273,7 +283,7 @@ class DeadlineTests(DialerTestCase):
         self.assertEqual(len(self.dialled()), 1)
 
     def test_cancel_in_lookup(self):
-        """A caller that leaves during the look-up waits for nothing."""
+        """Cancelling during the look-up takes effect at once."""
         self.names.answers["slow.test"] = Deferred()
         result = self.connect("http://slow.test")
         result.cancel()
@@ -281,21 +291,21 @@ class DeadlineTests(DialerTestCase):
 
 
 class CheckTests(DialerTestCase):
-    """A URL that is being registered is judged as a dial would judge it."""
+    """The check of a URL at registration, by the same rules as when connecting."""
 
     def check(self, text: str) -> Deferred[None]:
-        """:return: the result of judging *text*."""
+        """:return: the result of checking *text*."""
         return Deferred.fromCoroutine(self.dialer.check_url(text))
 
     def test_allowed(self):
-        """A public workspace can register; nothing is dialled for that."""
+        """A public workspace can register; no connection is made for that."""
         self.names.answers["good.test"] = "8.8.8.8 2606:4700::1111"
         self.successResultOf(self.check("http://good.test:8000/base"))
         self.successResultOf(self.check("http://8.8.8.8"))
         self.assertEqual(self.dialled(), [])
 
     def test_refused(self):
-        """A workspace is told why it cannot register, as a ValueError."""
+        """A refusal says why the workspace cannot register, and is a `ValueError`."""
         self.names.answers["127.0.0.1.nip.io"] = "127.0.0.1"
         for text, reason in [
             ("http://127.0.0.1.nip.io:8000", "loopback"),
@@ -307,7 +317,7 @@ class CheckTests(DialerTestCase):
             self.assertIn(reason, str(refused.value))
 
     def test_no_such_name(self):
-        """A name that does not exist is a mistake of who registers."""
+        """A name that does not exist is an error of the client that registers."""
         for answer in (
             socket.gaierror(socket.EAI_NONAME, "unknown"),
             socket.gaierror(socket.EAI_NODATA, "no address"),
@@ -319,7 +329,7 @@ class CheckTests(DialerTestCase):
             self.assertIn("gone.test does not resolve", refused.value.reason)
 
     def test_cannot_tell(self):
-        """If the name service fails, the workspace is to come again rather than to give up."""
+        """If the name service fails, the error is temporary: the workspace retries later."""
         for answer in (socket.gaierror(socket.EAI_AGAIN, "again"), OSError("no descriptors")):
             self.names.answers["dark.test"] = answer
             later = self.failureResultOf(self.check("http://dark.test"), Unavailable)
@@ -330,7 +340,7 @@ class CheckTests(DialerTestCase):
         self.failureResultOf(result, Unavailable)
 
     def test_no_thread(self):
-        """Where no thread can be started for a look-up, the client comes again: no 500."""
+        """If no thread can be started for a look-up, the error is temporary, not a 500."""
         error = Unavailable("no thread can be started")
         lookups = NameLookup(lambda *_: fail(error), clock=self.reactor)
         dialer = Dialer(self.reactor, AddressPolicy(), lookups, connect_timeout=5.0)
@@ -364,16 +374,16 @@ def make_certificate(authority: Any, authority_key: Any, *names: x509.GeneralNam
 
 
 class Greeter(Protocol):
-    """Says hello, and remembers the server name that it was asked for."""
+    """Sends a greeting, and records the server name that the client asked for."""
 
     transport: Any
 
     def connectionMade(self) -> None:
-        """Say hello."""
+        """Send the greeting."""
         self.transport.write(b"hello")
 
     def dataReceived(self, data: bytes) -> None:
-        """Note under which name we are known to the other end."""
+        """Record the server name of the TLS handshake."""
         assert isinstance(self.factory, GreeterFactory)
         self.factory.names.append(self.transport.getHandle().get_servername())
         self.transport.loseConnection()
@@ -389,7 +399,7 @@ class GreeterFactory(Factory):
 
 
 class Listener(Protocol):
-    """Waits for the hello, and answers."""
+    """Waits for the greeting, and responds."""
 
     transport: Any
 
@@ -399,21 +409,21 @@ class Listener(Protocol):
         self.connected_over: Any = None
 
     def connectionMade(self) -> None:
-        """Note what we are connected over."""
+        """Record the transport."""
         self.connected_over = self.transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer."""
+        """Respond."""
         self.transport.write(b"thanks")
         self.heard.callback(data)
 
     def connectionLost(self, reason: Failure = Failure(error.ConnectionDone())) -> None:  # noqa: B008
-        """Note it."""
+        """Record it."""
         self.lost.callback(None)
 
 
 class TLSTests(TestCase):
-    """``https`` verifies the *name* of the workspace, although an address is dialled."""
+    """``https`` verifies the *name* of the workspace, although it connects to an address."""
 
     async def serve(self, *names: x509.GeneralName) -> None:
         """Listen with a certificate for *names*."""
@@ -431,7 +441,7 @@ class TLSTests(TestCase):
         self.port = port.getHost().port
 
     def connect(self, host: str, *, trusting: bool = True) -> Deferred[Any]:
-        """:return: the result of dialling https://*host*, whatever its name, at the listener."""
+        """:return: the result of connecting to https://*host*, which resolves to the listener."""
         names = Names(**{host: "127.0.0.1"})
         dialer = Dialer(
             reactor,
@@ -443,7 +453,7 @@ class TLSTests(TestCase):
         return dialer.endpoint(url).connect(Factory.forProtocol(Listener))
 
     async def test_good_name(self):
-        """The right name is asked for and accepted; the protocol sees TLS from the start."""
+        """The name is sent and verified; the protocol has TLS from the start."""
         await self.serve(x509.DNSName("ws.test"))
         listener = await self.connect("ws.test")
         self.assertEqual(await listener.heard, b"hello")
@@ -452,7 +462,7 @@ class TLSTests(TestCase):
         self.assertEqual(listener.connected_over.getPeer().host, "127.0.0.1")
 
     async def test_good_address(self):
-        """A workspace can have a certificate for its address."""
+        """A certificate for the workspace's address is accepted."""
         await self.serve(x509.IPAddress(ip_address("127.0.0.1")))
         listener = await self.connect("127.0.0.1")
         self.assertEqual(await listener.heard, b"hello")
@@ -465,11 +475,11 @@ class TLSTests(TestCase):
         await self.assertFailure(self.connect("ws.test"), VerificationError, SSL.Error)
 
     async def test_unknown_authority(self):
-        """A certificate that anybody could have made is refused."""
+        """A certificate of an unknown authority is refused."""
         await self.serve(x509.DNSName("ws.test"))
         await self.assertFailure(self.connect("ws.test", trusting=False), SSL.Error)
 
     async def test_impossible_name(self):
-        """A name that no certificate can be for is refused rather than an internal error."""
+        """A name that no certificate can be issued for is refused, without an internal error."""
         await self.serve(x509.DNSName("ws.test"))
         await self.assertFailure(self.connect("my_ws.test"), AddressRefused)

@@ -15,7 +15,7 @@ from chatfiles.streams.transports import SMALL_READ
 
 
 class TokenColumns:
-    """A connection that remembers whether it was closed."""
+    """A connection that records whether it was closed."""
 
     def __init__(self, key: Hashable = "a") -> None:
         self.key = key
@@ -23,17 +23,19 @@ class TokenColumns:
         self.closed = False
 
     def disconnect(self) -> Deferred[None]:
-        """Note it."""
+        """Record it."""
         self.usable = False
         self.closed = True
         return succeed(None)
 
 
 class IdleConnectionsTests(SynchronousTestCase):
-    """Connections are kept for as long as they are likely to be alive, and no more than enough."""
+    """
+    Idle connections, which are kept for as long as they are likely to be alive, up to a limit.
+    """
 
     def setUp(self):
-        """Room for three of a key and five in all, for twenty seconds."""
+        """At most three of a key and five in all, for twenty seconds."""
         self.clock = Clock()
         self.idle: ConnectionPool[TokenColumns] = ConnectionPool(
             self.clock, timeout=20.0, per_key=3, in_all=5
@@ -49,7 +51,7 @@ class IdleConnectionsTests(SynchronousTestCase):
         return connections
 
     def test_newest_first(self):
-        """The connection that was used last is the one that is least likely to be dead."""
+        """The connection that was used last is taken first, as it is least likely to be dead."""
         first, second, other = self.put("a", "a", "b")
         self.assertIs(self.idle.take("a"), second)
         self.assertIs(self.idle.take("a"), first)
@@ -65,14 +67,14 @@ class IdleConnectionsTests(SynchronousTestCase):
         self.idle.drop(first)
 
     def test_unusable(self):
-        """One that is closing but not yet closed is passed over."""
+        """A connection that is closing but not yet closed is skipped."""
         first, second = self.put("a", "a")
         second.usable = False
         self.assertIs(self.idle.take("a"), first)
         self.assertTrue(second.closed)
 
     def test_too_old(self):
-        """One that the other end may be about to close is not handed out."""
+        """A connection that the other end may be about to close is not handed out."""
         (first,) = self.put("a")
         self.clock.advance(18.9)
         self.assertIs(self.idle.take("a"), first)
@@ -82,7 +84,7 @@ class IdleConnectionsTests(SynchronousTestCase):
         self.assertTrue(first.closed)
 
     def test_swept(self):
-        """What nobody asks for is closed, and nothing is left that would wake us."""
+        """A connection that is not used again is closed, and no timer is left."""
         first, second = self.put("a", "b")
         self.clock.pump([1.0] * 16)
         self.assertFalse(first.closed)
@@ -94,19 +96,21 @@ class IdleConnectionsTests(SynchronousTestCase):
         self.assertIs(self.idle.take("a"), third)
 
     def test_limit_of_a_key(self):
-        """One workspace cannot have us keep any number of connections."""
+        """The number of connections kept for one workspace is limited."""
         connections = self.put(*"aaaa")
         self.assertEqual([kept.closed for kept in connections], [True, False, False, False])
 
     def test_limit_in_all(self):
-        """Many workspaces cannot use up our descriptors."""
+        """
+        The number of all kept connections is limited, which bounds the file descriptors in use.
+        """
         connections = self.put(*"abcdef")
         self.assertEqual([kept.closed for kept in connections], [True] + [False] * 5)
         self.assertIsNone(self.idle.take("a"))
         self.assertIs(self.idle.take("b"), connections[1])
 
     def test_close(self):
-        """At the end all are closed, and a late one is not kept."""
+        """Closing the pool closes all connections; one that is put later is not kept."""
         first, second = self.put("a", "b")
         self.successResultOf(self.idle.close())
         late = TokenColumns()
@@ -117,10 +121,10 @@ class IdleConnectionsTests(SynchronousTestCase):
 
 
 class ReadSizesTests(SynchronousTestCase):
-    """A few large bodies are read in large pieces, many in small ones."""
+    """The read size, which shrinks with the number of large bodies."""
 
     def test_sizes(self):
-        """What all reads hold together is bounded, as long as no read need be tiny for that."""
+        """The memory of all reads together is bounded, but no read is smaller than `SMALL_READ`."""
         sizes = ReadBudget()
         seen = [sizes.size]
         for _ in range(1000):

@@ -1,5 +1,5 @@
 """
-How many bytes are read at once of a large body.
+How many bytes of a large body are read at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.platform.upstream.upstream_case import (
 
 
 class ReadSizeTests(UpstreamTestCase):
-    """Large bodies are read in large pieces; everything else as usual."""
+    """The read size of connections, which is larger for large bodies."""
 
     def test_sizes(self):
         """Only a large body raises the read size, and only until it ends."""
@@ -38,7 +38,7 @@ class ReadSizeTests(UpstreamTestCase):
             self.assertEqual(self.wire.bufferSize, SMALL_READ)
 
     def test_end_of_body(self):
-        """A connection that is kept goes back to small reads."""
+        """A connection that is kept returns to small reads."""
         result = self.ask()
         self.wire.send(LARGE)
         self.take(result)
@@ -49,7 +49,9 @@ class ReadSizeTests(UpstreamTestCase):
         self.assertFalse(self.wire.disconnecting)
 
     def test_crowded(self):
-        """A workspace that makes chunks of one byte keeps everybody else waiting for it."""
+        """
+        Many chunks of one byte reduce the read size, so that one workspace does not delay the rest.
+        """
         for chunks, during in ((MANY_CHUNKS, SMALL_READ), (MANY_CHUNKS + 1, TINY_READ)):
             result = self.ask()
             self.wire.send(CHUNKED)
@@ -63,7 +65,7 @@ class ReadSizeTests(UpstreamTestCase):
         self.assertEqual(len(self.wires), 1)
 
     def test_many(self):
-        """Many large bodies at once share what we are ready to hold."""
+        """Many large bodies at once share the memory that the platform is ready to use."""
         for _ in range(64):
             result = self.ask()
             self.wire.send(LARGE)

@@ -1,5 +1,5 @@
 """
-Connections that are used again: when, for what, and what an earlier response must not do.
+Reuse of connections: when, for which requests, and without mixing up responses.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tests.platform.upstream.upstream_case import (
 
 
 class ReuseTests(UpstreamTestCase):
-    """A kept connection saves a dial, and never costs an answer."""
+    """Kept connections, which save connecting again and never cost a response."""
 
     def exchange(self, answer: bytes = FILLED) -> Collector:
-        """:return: who took the body of a whole exchange."""
+        """:return: the collector of the body of a whole exchange."""
         result = self.ask()
         self.wire.send(answer)
         return self.take(result)
@@ -40,7 +40,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(self.wire.sent().count(b"GET "), 5)
 
     def test_not_shared(self):
-        """A connection serves one request at a time, and one host and port only."""
+        """A connection serves one request at a time, and only one host and port."""
         self.exchange()
         self.ask()
         self.ask()
@@ -49,7 +49,10 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.wires), 4)
 
     def test_not_kept(self):
-        """A connection whose other end says or implies that it will close is not used again."""
+        """
+        A connection that the server closes after the response, as it says or implies, is not
+        reused.
+        """
         for answer in (
             OK + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc",
             OK + b"Connection: Keep-Alive, CLOSE\r\nContent-Length: 3\r\n\r\nabc",
@@ -63,7 +66,10 @@ class ReuseTests(UpstreamTestCase):
             self.assertTrue(self.wires[0].disconnecting)
 
     def test_injected_behind(self):
-        """An answer behind the answer is not served to the next caller, nor its connection used."""
+        """
+        A response after the response is not served to the next client; its connection is not
+        reused.
+        """
         for answer in (
             FILLED + INJECTED,
             CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + INJECTED,
@@ -78,7 +84,7 @@ class ReuseTests(UpstreamTestCase):
             self.assertTrue(self.wires[0].disconnecting)
 
     def test_injected_later(self):
-        """An answer on an idle connection closes it at once, before anybody can take it."""
+        """A response on an idle connection closes it at once, before a request can receive it."""
         self.exchange()
         self.wire.send(INJECTED)
         self.assertTrue(self.wire.aborted)
@@ -86,7 +92,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.wires), 2)
 
     def test_body_in_two_reads(self):
-        """Octets behind a body are noticed too when the body came in several reads."""
+        """Bytes after a body are also detected when the body arrives in several reads."""
         result = self.ask()
         self.wire.send(FILLED[:-2])
         collector = self.take(result)
@@ -95,7 +101,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertTrue(self.wire.disconnecting)
 
     def test_closed_while_idle(self):
-        """A connection that the workspace has closed is forgotten at once."""
+        """An idle connection that the workspace closes is forgotten at once."""
         self.exchange()
         self.wire.lose(error.ConnectionDone())
         self.reactor.advance(10)
@@ -104,14 +110,16 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.wires), 2)
 
     def test_too_long_idle(self):
-        """A connection is closed by us well before servers usually do it."""
+        """The platform closes an idle connection well before servers usually do."""
         self.exchange()
         self.reactor.pump([1.0] * 31)
         self.assertFalse(self.wire.open)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_dead_connection(self):
-        """A download on a connection that turns out to be dead is sent once more on a new one."""
+        """
+        A download on a kept connection that turns out to be dead is sent once more on a new one.
+        """
         for method, reason in [
             (b"GET", error.ConnectionDone()),
             (b"GET", error.ConnectionLost()),
@@ -129,7 +137,7 @@ class ReuseTests(UpstreamTestCase):
             self.assertEqual(len(self.wires), 2)
 
     def test_dead_twice(self):
-        """If the new connection dies too, that is the answer."""
+        """If the new connection is lost too, the workspace is unreachable."""
         self.exchange()
         self.exchange()
         result = self.ask()
@@ -140,8 +148,9 @@ class ReuseTests(UpstreamTestCase):
 
     def test_silent(self):
         """
-        One that says nothing, because its other end is gone without a word, or hangs in what was
-        asked before, would cost the whole time that there is for an answer.
+        If a kept connection is silent for a third of the header timeout, the request is also sent
+        on a new one. The other end may have vanished without closing, or may hang in an earlier
+        request.
         """
         for method in (b"GET", b"HEAD"):
             self.make()
@@ -159,7 +168,9 @@ class ReuseTests(UpstreamTestCase):
             self.assertEqual([wire.aborted for wire in self.wires], [True, False])
 
     def test_slow(self):
-        """One that is only slow would be given up, and what it says in the end be lost."""
+        """
+        A kept connection that is only slow can still respond; the new connection is then aborted.
+        """
         for connected in (True, False):
             self.make()
             self.exchange()
@@ -178,7 +189,7 @@ class ReuseTests(UpstreamTestCase):
             self.assertEqual(len(self.reactor.tcpClients), 2)
 
     def test_silent_and_refused(self):
-        """That a second connection cannot be made says nothing of the first."""
+        """If the second connection cannot be made, the request continues on the first one."""
         for ends in ("answer", "loss", "time"):
             self.make()
             self.exchange()
@@ -200,7 +211,7 @@ class ReuseTests(UpstreamTestCase):
             self.assertEqual(len(self.reactor.tcpClients), 2)
 
     def test_silent_and_cancelled(self):
-        """A caller that leaves would leave one of two connections behind."""
+        """Cancelling aborts both connections."""
         self.exchange()
         result = self.ask()
         self.reactor.advance(10)
@@ -212,7 +223,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_silent_twice(self):
-        """A new connection is waited for no longer than for what is left."""
+        """Both connections share one header timeout."""
         self.exchange()
         result = self.ask()
         self.reactor.advance(10)
@@ -225,7 +236,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.reactor.tcpClients), 2)
 
     def test_not_silent(self):
-        """An answer that has begun has the whole time."""
+        """A response that has begun has the whole header timeout."""
         self.exchange()
         result = self.ask()
         self.wire.send(b"H")
@@ -237,7 +248,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_dead_after_an_octet(self):
-        """Once an answer has begun, the request is not sent again."""
+        """Once a response has begun, the request is not sent again."""
         for octets in (b"H", b"HTTP/1.1 100 Continue\r\n\r\n"):
             self.make()
             self.exchange()
@@ -255,7 +266,7 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_upload_once(self):
-        """An upload takes a new connection, so that it need not be sent twice; and it is not."""
+        """An upload uses a new connection, as it cannot be sent twice."""
         self.exchange()
         upload = Upload()
         result = self.ask(b"POST", body=upload)
@@ -277,7 +288,7 @@ class ReuseTests(UpstreamTestCase):
         return ask_again
 
     def test_again_within_the_answer(self):
-        """A request made while an answer is handed over does not get into its connection."""
+        """A request made while a response is delivered uses another connection."""
         nested: list[Deferred[Any]] = []
         result = self.ask().addCallback(self.asking_again(nested))
         self.wire.send(FILLED)
@@ -287,7 +298,9 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(self.take(nested[0]).outcome, "OK:3")
 
     def test_again_within_an_empty_answer(self):
-        """What follows an empty answer is not taken for the answer of a request made meanwhile."""
+        """
+        Bytes after an empty response are not taken for the response to a request made meanwhile.
+        """
         nested: list[Deferred[Any]] = []
         self.ask().addCallback(self.asking_again(nested))
         self.wire.send(OK + b"Content-Length: 0\r\n\r\n" + INJECTED)
@@ -296,7 +309,9 @@ class ReuseTests(UpstreamTestCase):
         self.assertEqual(b"".join(self.take(nested[0]).pieces), b"abc")
 
     def test_close(self):
-        """At the end the kept connections are closed, and one that comes back is not kept."""
+        """
+        Closing the agent closes the kept connections; one that becomes idle later is not kept.
+        """
         result = self.ask()
         self.ask()
         self.wires[0].send(FILLED)

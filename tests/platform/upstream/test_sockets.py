@@ -37,18 +37,18 @@ from tests.platform.upstream.upstream_case import (
 
 
 class Served(Protocol):
-    """Answers every request with what the test has prepared, in turn."""
+    """Responds to each request with what the test has prepared, in turn."""
 
     transport: Any
     factory: Any
 
     def connectionMade(self) -> None:
-        """Count it."""
+        """Record it."""
         self.factory.connections.append(self)
         self.buffer = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer each request that is complete."""
+        """Respond to each request that is complete."""
         self.buffer += data
         while b"\r\n\r\n" in self.buffer:
             request, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
@@ -62,7 +62,7 @@ class Served(Protocol):
 
 
 class ServingFactory(ServerFactory):
-    """Follows a script of answers and of what is done after each: keep, close or reset."""
+    """Follows a script of responses and of what is done after each: keep, close or reset."""
 
     noisy = False
     protocol = Served
@@ -74,7 +74,7 @@ class ServingFactory(ServerFactory):
 
 
 class SocketTests(TestCase):
-    """The same over real sockets, where reads, closes and resets come as they come."""
+    """The agent over real sockets, where the timing of reads, closes and resets varies."""
 
     async def serve(self, *script: tuple[bytes, str]) -> bytes:
         """:return: the URL of a server that follows *script*."""
@@ -88,7 +88,7 @@ class SocketTests(TestCase):
         return b"http://127.0.0.1:%d/x" % port.getHost().port
 
     async def get(self, url: bytes) -> Collector:
-        """:return: what took the body of a GET."""
+        """:return: the collector of the body of a GET."""
         response = await self.agent.request(b"GET", url)
         collector = Collector()
         done: Deferred[None] = Deferred()
@@ -104,7 +104,7 @@ class SocketTests(TestCase):
         return collector
 
     async def test_reuse(self):
-        """One connection is enough for requests in turn; concurrent ones have their own."""
+        """Consecutive requests share one connection; concurrent ones have their own."""
         url = await self.serve(*[(FILLED, "keep")] * 8)
         for _ in range(4):
             self.assertEqual((await self.get(url)).outcome, "OK:3")
@@ -113,7 +113,7 @@ class SocketTests(TestCase):
         self.assertEqual(len(self.server.connections), 4)
 
     async def test_closed_by_the_server(self):
-        """A server that closes or resets after each answer costs a dial, never an error."""
+        """A server that closes or resets its connections costs new connections, but no errors."""
         url = await self.serve(
             *[(FILLED, "close"), (FILLED, "keep"), (b"", "reset")] * 3, (FILLED, "keep")
         )
@@ -122,7 +122,7 @@ class SocketTests(TestCase):
         self.assertEqual(len(self.server.requests), 10)
 
     async def test_large(self):
-        """A large body arrives whole, in large reads, and the connection is kept."""
+        """A large body arrives complete, in large reads, and the connection is kept."""
         size = 32 * READ_SIZE
         answer = OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
         url = await self.serve((answer, "keep"), (FILLED, "keep"))
@@ -133,13 +133,13 @@ class SocketTests(TestCase):
         self.assertEqual(len(self.server.connections), 1)
 
     async def test_cut(self):
-        """A cut is seen as one, by close and by reset."""
+        """A response that the server closes before its end is reported as aborted."""
         cut = OK + b"Content-Length: 1000\r\n\r\nabc"
         url = await self.serve((cut, "close"))
         self.assertEqual((await self.get(url)).outcome, "ABORT")
 
     async def test_refused(self):
-        """A port where nobody listens is unreachable."""
+        """A port on which nothing listens is unreachable."""
         await self.serve()
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -148,7 +148,10 @@ class SocketTests(TestCase):
         self.assertIn("refused", refused.detail)
 
     async def test_tls(self):
-        """Over TLS too connections are used again, bodies arrive whole, and cuts are seen."""
+        """
+        With TLS, too, connections are reused, bodies arrive complete, and interrupted ones are
+        detected.
+        """
         authority, key = make_certificate(None, None)
         certificate, own_key = make_certificate(authority, key, x509.DNSName("ws.test"))
         pem = certificate.public_bytes(Encoding.PEM) + own_key.private_bytes(
@@ -195,7 +198,7 @@ class SocketTests(TestCase):
         self.assertEqual(bad.code, "workspace_answered_badly")
 
     async def test_treq(self):
-        """With treq on top every octet arrives as it was sent, and no cookie is kept."""
+        """With treq on top, every byte arrives as it was sent, and no cookie is kept."""
         raw = bytes(range(256)) * 300
         answer = OK + b"Set-Cookie: a=b\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw
         url = await self.serve((answer, "keep"), (answer, "keep"))

@@ -1,5 +1,5 @@
 """
-Deadlines of a request to a workspace, and its cancellation.
+Timeouts of a request to a workspace, and its cancellation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tests.platform.upstream.upstream_case import (
 
 
 class TimeTests(UpstreamTestCase):
-    """A workspace has so long for its head in all, and a caller may leave at any time."""
+    """The header timeout, and cancellation at any time."""
 
     def test_total(self):
-        """A head that drips is timed out in total, not per octet."""
+        """The header timeout applies to the headers as a whole, not to each byte."""
         result = self.ask()
         for octet in FILLED[:29]:
             self.reactor.advance(1)
@@ -34,7 +34,7 @@ class TimeTests(UpstreamTestCase):
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_body_has_its_own_time(self):
-        """The deadline ends with the head: a body may take as long as it takes."""
+        """The header timeout ends with the headers; a body can take longer."""
         result = self.ask()
         self.wire.send(OK + b"Content-Length: 2\r\n\r\na")
         collector = self.take(result)
@@ -43,7 +43,7 @@ class TimeTests(UpstreamTestCase):
         self.assertEqual(collector.outcome, "OK:2")
 
     def test_includes_the_second_attempt(self):
-        """Both attempts of a download share the one deadline."""
+        """Both attempts of a download share one header timeout."""
         result = self.ask()
         self.wire.send(FILLED)
         self.take(result)
@@ -57,7 +57,7 @@ class TimeTests(UpstreamTestCase):
         self.failureResultOf(result, UpstreamTimeout)
 
     def test_upload(self):
-        """The deadline of an upload begins when its body has been sent."""
+        """The header timeout of an upload begins when its body has been sent."""
         for length in (3, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -72,7 +72,7 @@ class TimeTests(UpstreamTestCase):
             self.assertTrue(self.wire.aborted)
 
     def test_cancel(self):
-        """A caller that leaves before the answer has its connection aborted at once."""
+        """Cancelling a request before its response aborts its connection at once."""
         for octets in (b"", b"HTTP/1.1 200 OK\r\n"):
             self.make()
             result = self.ask()
@@ -84,7 +84,7 @@ class TimeTests(UpstreamTestCase):
             self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_cancel_on_a_kept_connection(self):
-        """A request that was given up is not sent again."""
+        """A cancelled request is not sent again."""
         result = self.ask()
         self.wire.send(FILLED)
         self.take(result)
@@ -95,7 +95,7 @@ class TimeTests(UpstreamTestCase):
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
     def test_cancel_an_upload(self):
-        """A caller that leaves in the middle of its upload takes the upstream with it."""
+        """Cancelling an upload before its body is complete aborts its connection."""
         for length in (3, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)

@@ -19,10 +19,10 @@ from tests.platform.upstream.upstream_case import (
 
 
 class UploadTests(UpstreamTestCase):
-    """An upload ends in the workspace's answer, whenever that comes, or in what broke it."""
+    """Uploads, which end with the workspace's response, whenever it arrives, or with an error."""
 
     def test_answered(self):
-        """The usual order: the whole body, then the answer, and the end of the connection."""
+        """The usual order: the whole body, then the response, and the end of the connection."""
         for length in (3, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -33,13 +33,13 @@ class UploadTests(UpstreamTestCase):
             self.assertIn(b"\r\nConnection: close\r\n", self.wire.sent())
             self.wire.send(FILLED)
             self.assertEqual(self.take(result).outcome, "OK:3")
-            # What we have sent may be unread, or unsent, and stay so.
+            # What has been written may still be unread, or unsent; it is discarded.
             self.assertTrue(self.wire.aborted)
             self.ask()
             self.assertEqual(len(self.wires), 2)
 
     def test_answered_early(self):
-        """An answer that comes first is taken; the rest of the body is not wanted any more."""
+        """A response before the end of the body is accepted; the rest of the body is stopped."""
         refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"
         for length in (9, UNKNOWN_LENGTH):
             for size in (len(refusal), 7, 1):
@@ -62,7 +62,7 @@ class UploadTests(UpstreamTestCase):
                 self.assertFalse(self.wire.open)
 
     def test_stopped_producer_fails(self):
-        """What becomes of a body that is not wanted any more is nobody's concern."""
+        """An error of a body that has been stopped is ignored."""
         upload = Upload()
         result = self.ask(b"POST", body=upload)
         self.wire.send(FILLED)
@@ -71,7 +71,7 @@ class UploadTests(UpstreamTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stopped_producer_ends(self):
-        """A body that ends after the answer begins no deadline."""
+        """A body that ends after the response starts no timeout."""
         for length in (3, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -84,7 +84,7 @@ class UploadTests(UpstreamTestCase):
             self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_answered_early_and_cut(self):
-        """A cut of the early answer is seen as one."""
+        """An early response that is interrupted is reported as aborted."""
         result = self.ask(b"POST", body=Upload())
         self.wire.send(OK + b"Content-Length: 9\r\n\r\nabc")
         collector = self.take(result)
@@ -92,7 +92,7 @@ class UploadTests(UpstreamTestCase):
         self.assertEqual(collector.outcome, "ABORT")
 
     def test_answered_badly(self):
-        """Nonsense in the middle of an upload ends it."""
+        """An invalid response during an upload ends it."""
         for length in (9, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -105,7 +105,7 @@ class UploadTests(UpstreamTestCase):
             self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_cut(self):
-        """A workspace that goes away in the middle of an upload is unreachable."""
+        """A workspace that closes the connection during an upload is unreachable."""
         for length in (9, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)
@@ -115,7 +115,10 @@ class UploadTests(UpstreamTestCase):
             self.assertTrue(upload.stopped)
 
     def test_body_fails(self):
-        """What stops the body, such as a limit, is what the caller is told, not a 502."""
+        """
+        The error that stops a body, such as an exceeded limit, is reported to the client, not a
+        502.
+        """
         for length in (9, UNKNOWN_LENGTH):
             self.make()
             upload = Upload(length)

@@ -1,5 +1,5 @@
 """
-What the tests of the upstream agent share: connections in memory, and what is sent through them.
+What the tests of the upstream agent share: connections in memory, and requests through them.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class Wire(StringTransport):
         self.loseConnection()
 
     def unregisterProducer(self) -> None:
-        """As a socket does, which does not mind if there is none."""
+        """As a socket does; it is no error if there is none."""
         self.producer = None
 
     def lose(self, reason: Exception) -> None:
-        """Tell the protocol that it is gone."""
+        """Notify the protocol that the connection is lost."""
         if self.open:
             self.open = False
             self.protocol.connectionLost(Failure(reason))
@@ -92,14 +92,14 @@ class Wire(StringTransport):
             self.protocol.dataReceived(data)
 
     def sent(self) -> bytes:
-        """:return: what we have sent since the last time."""
+        """:return: what the agent has sent since the last call."""
         data: bytes = self.value()
         self.clear()
         return data
 
 
 class Collector(Protocol):
-    """Takes a body."""
+    """Collects a body."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -115,7 +115,7 @@ class Collector(Protocol):
 
     @property
     def outcome(self) -> str:
-        """In the words of the table below."""
+        """The outcome, as in the table of `tests.platform.upstream.test_agent`."""
         if self.reason is None:
             return "OPEN"
         if self.reason.check(ResponseDone):
@@ -125,7 +125,7 @@ class Collector(Protocol):
 
 @implementer(IBodyProducer)
 class Upload:
-    """A request body that is written by hand."""
+    """A request body that the test writes."""
 
     def __init__(self, length: Any = UNKNOWN_LENGTH) -> None:
         self.length = length
@@ -146,18 +146,18 @@ class Upload:
         """Wait."""
 
     def resumeProducing(self) -> None:
-        """Go on."""
+        """Resume."""
 
 
 class UpstreamTestCase(SynchronousTestCase):
     """An agent whose network is in memory."""
 
     def setUp(self):
-        """Public addresses only; thirty seconds for a head, five for a dial."""
+        """Public addresses only; 30 seconds for the headers, five for a connection."""
         self.make()
 
     def make(self) -> None:
-        """Begin anew."""
+        """Start with a new agent."""
         self.reactor = MemoryReactorClock()
         self.found: list[Any] = []
         lookups = NameLookup(lambda _lookup, _host: self.found.pop(0), clock=Clock())
@@ -180,7 +180,7 @@ class UpstreamTestCase(SynchronousTestCase):
         return result
 
     def accept(self) -> Wire:
-        """Let the last dial succeed."""
+        """Accept the last connection."""
         protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
         self.wires.append(Wire(self.reactor, protocol))
         return self.wires[-1]
@@ -191,7 +191,7 @@ class UpstreamTestCase(SynchronousTestCase):
         return self.wires[-1]
 
     def take(self, result: Deferred[Any]) -> Collector:
-        """:return: what takes the body of an answer that has come."""
+        """:return: the collector of the body of a response that has arrived."""
         collector = Collector()
         self.successResultOf(result).deliverBody(collector)
         return collector
@@ -205,5 +205,5 @@ class UpstreamTestCase(SynchronousTestCase):
 
 
 def deliver(response: Any, collector: Collector) -> None:
-    """Let *collector* take the body as soon as there is one."""
+    """Deliver the body of *response* to *collector*."""
     response.deliverBody(collector)

@@ -21,7 +21,7 @@ class DefaultTests(SynchronousTestCase):
     """The rules that always hold."""
 
     def test_denied(self) -> None:
-        """The role's credentials, or the agent's, are served."""
+        """The credentials of the role and of the agent are denied, in any case of letters."""
         rules = DenyRules()
         for path in (
             b"/configs/.auth_token",
@@ -41,7 +41,7 @@ class DefaultTests(SynchronousTestCase):
             self.assertTrue(rules.denies(path), path)
 
     def test_served(self) -> None:
-        """A file that no rule names is hidden."""
+        """A file that no rule names is not denied."""
         rules = DenyRules()
         for path in (
             b"/configs",
@@ -58,7 +58,7 @@ class DefaultTests(SynchronousTestCase):
             self.assertFalse(rules.denies(path), path)
 
     def test_extra(self) -> None:
-        """A rule of the operator replaces those that always hold, or is not there."""
+        """A rule of the operator is added to those that always hold."""
         rules = DenyRules([b"/workspace/secret"])
         self.assertTrue(rules.denies(b"/workspace/secret/x"))
         self.assertTrue(rules.denies(b"/configs/.hermes/a"))
@@ -67,7 +67,7 @@ class DefaultTests(SynchronousTestCase):
 
 
 class MatchTests(SynchronousTestCase):
-    """What a glob stands for."""
+    """What a glob matches."""
 
     def assertTable(self, expected: bool, table: str) -> None:
         for line in table.split("\n"):
@@ -77,7 +77,7 @@ class MatchTests(SynchronousTestCase):
                     self.assertIs(denied(glob, path), expected, (glob, path))
 
     def test_matches(self) -> None:
-        """A rule lets pass what it names."""
+        """A rule matches what it names, and what is below that."""
         self.assertTable(
             True,
             """
@@ -108,7 +108,7 @@ class MatchTests(SynchronousTestCase):
         )
 
     def test_does_not_match(self) -> None:
-        """A rule hides what it does not name."""
+        """A rule does not match other paths."""
         self.assertTable(
             False,
             """
@@ -128,14 +128,14 @@ class MatchTests(SynchronousTestCase):
         )
 
     def test_bytes(self) -> None:
-        """A name that is not UTF-8 slips through a wildcard."""
+        """Names that are not UTF-8 are matched, too."""
         self.assertTrue(denied(b"/workspace/?x*", b"/workspace/\xffx\xfe\xfd"))
         self.assertTrue(denied(b"/workspace/\xff", b"/workspace/\xff/y"))
         self.assertTrue(denied(b"/workspace/a*z", b"/workspace/a\n\x00z"))
         self.assertFalse(denied(b"/workspace/\xff", b"/workspace/\xfe"))
 
     def test_no_blow_up(self) -> None:
-        """A rule of many wildcards takes for ever on a path that was made for it."""
+        """A rule of many wildcards is fast even on a path that is made to slow it down."""
         path = b"/workspace/" + b"a" * 4000
         for glob in (b"*a" * 1000 + b"b", b"**a" * 500 + b"b", b"?*" * 1000 + b"b"):
             self.assertFalse(denied(b"/workspace/" + glob, path))
@@ -145,10 +145,13 @@ class MatchTests(SynchronousTestCase):
 
 
 class RefusalTests(SynchronousTestCase):
-    """What is not a rule."""
+    """Rules that are refused."""
 
     def test_refused(self) -> None:
-        """A rule that can never hold is taken, and its writer believes the file to be hidden."""
+        """
+        A rule that can never hold is refused, so that its author does not believe the file to be
+        hidden.
+        """
         for glob, complaint in (
             (b"", "absolute"),
             (b"configs/x", "absolute"),
@@ -176,14 +179,16 @@ class RefusalTests(SynchronousTestCase):
             self.assertNotIn("\n", str(caught.exception))
 
     def test_sentence(self) -> None:
-        """The operator is not told which rule is wrong, or a control character reaches the log."""
+        """
+        The error names the rule that is wrong, and escapes its control characters for the log.
+        """
         with self.assertRaises(ValueError) as caught:
             DenyRules([b"/workspace/fine", b"/etc/\xffx\x1b[m"])
         self.assertIn(r"'/etc/\ufffdx\x1b[m'", str(caught.exception))
 
 
 def reference(glob: bytes, path: bytes) -> bool:
-    """The meaning of a rule, said again as a regular expression."""
+    """The meaning of a rule, as a regular expression."""
     meaning = {b"**": b".*", b"*": b"[^/]*", b"?": b"[^/]"}
     tokens: list[bytes] = re.findall(rb"(?:/\*\*)+(?=/)|\*\*|.", glob)
     pattern = b""
@@ -201,11 +206,11 @@ _PATHS = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5)
 
 
 class AgreementTests(SynchronousTestCase):
-    """The automaton against the plain meaning of a rule."""
+    """The automaton, compared with the plain meaning of a rule."""
 
     @given(_GLOBS.filter(lambda glob: "***" not in glob and not glob.endswith("/**")), _PATHS)
     def test_reference(self, glob: str, path: str) -> None:
-        """Some combination of wildcards is judged wrongly."""
+        """Any combination of wildcards matches what the regular expression matches."""
         if glob == "**":
             return
         full, below = b"/home/" + glob.encode(), b"/home/" + path.encode()
@@ -213,7 +218,7 @@ class AgreementTests(SynchronousTestCase):
 
     @given(_GLOBS, _PATHS, _PATHS)
     def test_everything_below(self, glob: str, path: str, more: str) -> None:
-        """A directory is hidden and what is in it is not."""
+        """What is in a hidden directory is hidden, too."""
         full, above = b"/home/" + glob.encode(), b"/home/" + path.encode()
         if denied(full, above):
             self.assertTrue(denied(full, above + b"/" + more.encode()))

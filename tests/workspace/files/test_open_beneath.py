@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.workspace.files.open_beneath`: one suite over both mechanisms.
+Tests for `chatfiles.workspace.files.open_beneath`: one suite for both mechanisms.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def as_nobody(function: Callable[[], T]) -> T:
 
 class Opens:
     """
-    Tells, through inotify, whether anybody opens a path for reading or writing.
+    Reports, through inotify, whether any process opens a path for reading or writing.
 
     :param path: what is watched.
     """
@@ -91,14 +91,14 @@ class Opens:
             raise SkipTest("inotify is not available here")
 
     def seen(self) -> bool:
-        """:return: whether it was opened since this was last asked."""
+        """:return: whether it was opened since the last call."""
         try:
             return bool(os.read(self._fd, 4096))
         except BlockingIOError:
             return False
 
     def close(self) -> None:
-        """End watching."""
+        """Stop watching."""
         os.close(self._fd)
 
 
@@ -139,12 +139,12 @@ class _Mechanism(_Base):
         self.assertEqual([(path, self.read(path)) for path, _ in verdicts], list(verdicts))
 
     def test_names(self) -> None:
-        """A name that is legal, and unusual, cannot be opened, as a file or on the way."""
+        """A legal but unusual name can be opened, as a file or on the way."""
         self.build({b"as parent/" + name + b"/" + name: name for name in NAMES})
         self.assertVerdicts([(b"as parent/" + n + b"/" + n, n) for n in NAMES])
 
     def test_deep(self) -> None:
-        """A deep path fails, or leaks a descriptor per level."""
+        """A deep path is opened or refused; no descriptor stays open."""
         path = b"/".join([b"d"] * 200) + b"/f"
         self.build({path: b"deep"})
         before = os.listdir("/proc/self/fd")
@@ -152,7 +152,7 @@ class _Mechanism(_Base):
         self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_symlinks(self) -> None:
-        """A symlink, wherever it is and leads, is followed or taken for a missing file."""
+        """A symlink is not a regular file, wherever it is and leads, and is never followed."""
         self.build(
             {
                 b"d/f": b"f",
@@ -175,13 +175,13 @@ class _Mechanism(_Base):
         self.assertVerdicts([(path, NotARegularFile) for path in paths])
 
     def test_first_obstacle_decides(self) -> None:
-        """What is behind the first obstacle changes the verdict."""
+        """The first obstacle on the way decides the refusal, whatever is behind it."""
         self.build({b"f": b"f", b"l": Symlink(b"f"), b"fifo": Kind.FIFO, b"s": Kind.SOCKET})
         below_files = (b"f/x", b"f/l", b"f/l/x", b"fifo/x", b"s/x", b"none", b"none/l", b"none/f/x")
         self.assertVerdicts([(path, NotFound) for path in below_files])
 
     def test_magic_links(self) -> None:
-        """A link of procfs, which leads anywhere without a path, is followed."""
+        """A link of procfs, which leads anywhere without a path, is not followed."""
         self.build(
             {
                 b"root": Symlink(b"/proc/self/root/etc/passwd"),
@@ -198,7 +198,7 @@ class _Mechanism(_Base):
             self.assertIs(read_beneath(proc, path, self.mechanism), NotARegularFile, path)
 
     def test_special_files(self) -> None:
-        """A directory, FIFO or socket is opened, or the process waits for a FIFO's writer."""
+        """A directory, FIFO or socket is refused, without waiting for a FIFO's writer."""
         self.build({b"d": Kind.DIRECTORY, b"fifo": Kind.FIFO, b"socket": Kind.SOCKET})
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.top + b"/root/live")
@@ -208,7 +208,10 @@ class _Mechanism(_Base):
             )
 
     def test_writer_sleeps_on(self) -> None:
-        """The program that waits to write into a FIFO is woken, and killed by SIGPIPE."""
+        """
+        With ``/proc``, a FIFO is refused without opening it, so that a program that waits to write
+        into it is not woken, and killed by SIGPIPE.
+        """
         self.build({b"fifo": Kind.FIFO})
         opens = Opens(self.top + b"/root/fifo")
         self.addCleanup(opens.close)
@@ -218,7 +221,7 @@ class _Mechanism(_Base):
         self.assertTrue(opens.seen())
 
     def test_devices(self) -> None:
-        """A device that somebody has put among the files is opened."""
+        """A device that was put among the files is refused."""
         for kind, name, device in (
             (stat.S_IFCHR, b"null", os.makedev(1, 3)),
             (stat.S_IFBLK, b"none", os.makedev(0, 250)),
@@ -230,7 +233,9 @@ class _Mechanism(_Base):
             self.assertIs(self.read(name), NotARegularFile, name)
 
     def test_no_permission(self) -> None:
-        """What may not be read, or passed through, is told as missing or as a failure."""
+        """
+        What may not be read, or passed through, is `Forbidden`, neither missing nor a failure.
+        """
         self.build(
             {b"f": b"f", b"closed/f": b"f", b"listed/f": b"f", b"passed/f": b"f", b"p": Kind.FIFO}
         )
@@ -246,13 +251,16 @@ class _Mechanism(_Base):
         self.assertEqual(got[5:], [NotARegularFile] * 2 if self.reopen else [Forbidden] * 2)
 
     def test_moved_root(self) -> None:
-        """A descriptor of the root does not go with the directory when that is renamed."""
+        """The descriptor of the root stays valid when the directory is renamed."""
         self.build({b"f": b"f"})
         os.rename(self.top + b"/root", self.top + b"/elsewhere")
         self.assertVerdicts([(b"f", b"f")])
 
     def test_leased(self) -> None:
-        """A file that another program holds a lease on blocks us for up to 45 seconds."""
+        """
+        A file that another program holds a lease on is unavailable at once; the role does not wait
+        for up to 45 seconds.
+        """
         self.build({b"f": b"f"})
         self.addCleanup(signal.signal, signal.SIGIO, signal.signal(signal.SIGIO, signal.SIG_IGN))
         with open(self.top + b"/root/f", "r+b") as held:
@@ -264,7 +272,7 @@ class _Mechanism(_Base):
         self.assertVerdicts([(b"f", b"f")])
 
     def test_descriptor(self) -> None:
-        """The descriptor is inherited by child processes, or can be written to."""
+        """The descriptor is read-only, and child processes do not inherit it."""
         self.build({b"f": b"f"})
         fd, facts = open_regular(self.root, [b"f"], mechanism=self.mechanism, reopen=self.reopen)
         self.addCleanup(os.close, fd)
@@ -273,7 +281,9 @@ class _Mechanism(_Base):
         self.assertEqual(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE, os.O_RDONLY)
 
     def test_asked_for(self) -> None:
-        """What the caller asks for with flags is not what it gets."""
+        """
+        `open_beneath` respects the flags that it is given, and follows symlinks with none of them.
+        """
         self.build({b"d/f": b"f", b"l": Symlink(b"d")})
 
         def beneath(path: bytes, flags: int) -> int:
@@ -291,7 +301,7 @@ class _Mechanism(_Base):
         self.assertRaises(NotFound, beneath, b"d/f", os.O_DIRECTORY)
 
     def test_directory(self) -> None:
-        """A directory of the machine is reached through a symlink, or not at all."""
+        """`open_directory` opens a directory of the machine, and follows no symlink in its path."""
         self.build({b"d/e/f": b"f", b"l": Symlink(b"d")})
         for path in (b"/", self.top + b"/root/d/e"):
             fd = open_directory(path, mechanism=self.mechanism)
@@ -304,7 +314,7 @@ class _Mechanism(_Base):
 
 
 class OpenAt2Tests(_Mechanism, SynchronousTestCase):
-    """The kernel resolves the path."""
+    """Opening with openat2: the kernel resolves the path."""
 
     mechanism = staticmethod(by_openat2)
     if best_mechanism() is not by_openat2:
@@ -312,19 +322,19 @@ class OpenAt2Tests(_Mechanism, SynchronousTestCase):
 
 
 class WalkTests(_Mechanism, SynchronousTestCase):
-    """One ``openat`` per segment."""
+    """Opening with one ``openat`` per segment."""
 
     mechanism = staticmethod(by_walk)
 
 
 class OpenAt2WithoutProcTests(OpenAt2Tests):
-    """The kernel resolves the path, and there is no ``/proc``."""
+    """Opening with openat2 where there is no ``/proc``."""
 
     reopen = False
 
 
 class WalkWithoutProcTests(WalkTests):
-    """One ``openat`` per segment, and there is no ``/proc``."""
+    """Opening with one ``openat`` per segment where there is no ``/proc``."""
 
     reopen = False
 
@@ -349,7 +359,7 @@ def consistent(entries: Sequence[tuple[bytes, bytes | Kind | Symlink]]) -> Tree:
 
 
 class AgreementTests(SynchronousTestCase):
-    """The two mechanisms, on trees that nobody thought of."""
+    """The two mechanisms on generated trees."""
 
     if best_mechanism() is not by_openat2:
         skip = "openat2 is not available here"
@@ -359,7 +369,7 @@ class AgreementTests(SynchronousTestCase):
     def test_same_verdict(
         self, entries: list[tuple[bytes, bytes | Kind | Symlink]], paths: list[bytes]
     ) -> None:
-        """A kernel without openat2 answers otherwise than one with it."""
+        """A kernel without openat2 gives the same results as one with it."""
         top = scratch(self)
         tree = consistent(entries)
         build(top, tree)
@@ -379,19 +389,22 @@ class FormTests(SynchronousTestCase):
         raise AssertionError("the kernel was asked")
 
     def test_segments(self) -> None:
-        """A segment that is not a name reaches the kernel, which would climb out with it."""
+        """
+        A segment that is not a name is refused before the kernel is asked, which can climb out of
+        the root with it.
+        """
         for segment in (b"", b".", b"..", b"a/b", b"/", b"a\0b"):
             for segments in ([segment], [b"a", segment], [segment, b"a"]):
                 with self.assertRaises(InvalidPath):
                     open_beneath(-1, segments, os.O_RDONLY, mechanism=self.untouched)
 
     def test_root_itself(self) -> None:
-        """The root itself can be opened as if it were a file."""
+        """The root itself is not a regular file."""
         with self.assertRaises(NotARegularFile):
             open_beneath(-1, [], os.O_RDONLY, mechanism=self.untouched)
 
     def test_too_long(self) -> None:
-        """A path that openat2 refuses for its length is found by the walk."""
+        """A path that is too long for openat2 is not found by the walk either."""
         longest = [b"d" * 255] * 16
         with self.assertRaises(NotFound):
             open_beneath(-1, [*longest, b"d"], os.O_RDONLY, mechanism=self.untouched)
@@ -399,17 +412,17 @@ class FormTests(SynchronousTestCase):
             open_beneath(-1, longest, os.O_RDONLY, mechanism=self.untouched)
 
     def test_writing(self) -> None:
-        """The one place that opens for reading can be made to create or cut a file."""
+        """`open_beneath` opens for reading: flags that write, create or truncate are refused."""
         for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_APPEND, os.O_TMPFILE):
             with self.assertRaises(ValueError):
                 open_beneath(-1, [b"f"], flag, mechanism=self.untouched)
 
 
 class RefusalTests(SynchronousTestCase):
-    """What the kernel's word means to a caller."""
+    """`refusal`: what an error of the kernel means for the client."""
 
     def test_table(self) -> None:
-        """A failure of this machine is told as the caller's fault, or the other way round."""
+        """A failure of this machine is distinguished from a fault of the request."""
         table: dict[type[ChatfilesError], str] = {
             NotFound: "ENOENT ENOTDIR ENAMETOOLONG EILSEQ EINVAL",
             NotARegularFile: "ELOOP EXDEV ENXIO ENODEV EISDIR",
@@ -425,7 +438,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIs(type(refusal(OSError("no number"))), ReadFailed)
 
     def test_cause_is_kept(self) -> None:
-        """The log cannot tell why a file could not be opened."""
+        """The refusal keeps its cause, so that the log shows why a file could not be opened."""
 
         def broken(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
             raise OSError(errno.EIO, "I/O error")
@@ -436,7 +449,7 @@ class RefusalTests(SynchronousTestCase):
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Which mechanism is taken."""
+    """The choice of the mechanism."""
 
     def setUp(self) -> None:
         best_mechanism.cache_clear()
@@ -447,7 +460,9 @@ class ChoiceTests(SynchronousTestCase):
         self.addCleanup(os.close, self.root)
 
     def say(self, *codes: int) -> list[int]:
-        """Let the system call fail with *codes*, one after the other, and then for good."""
+        """
+        Let the system call fail with *codes*, one after the other, and from then on with the last.
+        """
         asked: list[int] = []
 
         def syscall(*_: object) -> int:
@@ -460,7 +475,7 @@ class ChoiceTests(SynchronousTestCase):
         return asked
 
     def test_not_available(self) -> None:
-        """A kernel or a filter without openat2 leaves the role without any file."""
+        """Where the kernel or a filter does not permit openat2, files are opened by the walk."""
         for code in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.E2BIG, errno.EINVAL):
             best_mechanism.cache_clear()
             asked = self.say(code)
@@ -470,7 +485,7 @@ class ChoiceTests(SynchronousTestCase):
             self.assertEqual(len(asked), 1)  # asked once in a process
 
     def test_passing_trouble(self) -> None:
-        """Running out of descriptors at the first request settles the choice for good."""
+        """Running out of descriptors at the first request does not settle the choice."""
         with self.assertRaises(Unavailable):
             self.say(errno.EMFILE)
             open_regular(self.root, [b"f"])
@@ -478,7 +493,7 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIs(best_mechanism(), by_walk)
 
     def test_passing_trouble_with_the_cache(self) -> None:
-        """Running out of descriptors once has every file opened in a thread for good."""
+        """Running out of descriptors does not settle whether the kernel opens from its cache."""
         cache_answers.cache_clear()
         self.addCleanup(cache_answers.cache_clear)
         if best_mechanism() is not by_openat2:
@@ -493,21 +508,24 @@ class ChoiceTests(SynchronousTestCase):
         self.assertFalse(cache_answers())  # asked once in a process
 
     def test_interrupted(self) -> None:
-        """A signal makes a file unreadable."""
+        """A system call that a signal interrupts is repeated."""
         asked = self.say(errno.EINTR, errno.EINTR, errno.ENOENT)
         with self.assertRaises(NotFound):
             open_beneath(self.root, [b"f"], os.O_RDONLY, mechanism=by_openat2)
         self.assertEqual(len(asked), 3)
 
     def test_restless(self) -> None:
-        """A tree that is always being renamed is asked about for ever, or reported as busy."""
+        """
+        In a tree that is always being renamed, openat2 is tried `RACES` times; then the walk is
+        used.
+        """
         asked = self.say(errno.EAGAIN)
         fd = open_beneath(self.root, [b"f"], os.O_RDONLY, mechanism=by_openat2)
         os.close(fd)
         self.assertEqual(len(asked), openat2.RACES)
 
     def test_without_proc(self) -> None:
-        """Without /proc the role serves nothing."""
+        """Without ``/proc``, files are served all the same."""
         module._reopens.cache_clear()
         self.addCleanup(module._reopens.cache_clear)
         self.assertTrue(module._reopens())

@@ -12,20 +12,20 @@ CONFIGS, WORKSPACE, HOME = b"/configs", b"/workspace", b"/home"
 
 
 class AliasTests(SynchronousTestCase):
-    """A rule about one path of a file would not hold for another."""
+    """The other virtual paths of a file: a rule about one of its paths holds for all."""
 
     def names(self, roots: dict[bytes, bytes], raw: bytes, *more: bytes) -> set[bytes]:
         aliases = PathAliases(roots.items(), [(CONFIGS, place) for place in more])
         return set(aliases.of(b"/" + raw.split(b"/")[1], raw))
 
     def test_apart(self) -> None:
-        """Directories of machines without such surprises cost nothing, whatever they are called."""
+        """Separate directories have no aliases, however similar their names."""
         roots = {CONFIGS: b"/srv/ws-conf", WORKSPACE: b"/srv/ws", HOME: b"/srv/w"}
         for root in roots:
             self.assertEqual(self.names(roots, root + b"/conf/a"), set())
 
     def test_inner(self) -> None:
-        """A root within another: from outside and from within."""
+        """A file of a root within another has a path in each of them."""
         roots = {WORKSPACE: b"/srv/ws", CONFIGS: b"/srv/ws/a/conf"}
         for raw, expected in {
             b"/workspace/a/conf/.hermes/key": {b"/configs/.hermes/key"},
@@ -38,7 +38,7 @@ class AliasTests(SynchronousTestCase):
             self.assertEqual(self.names(roots, raw), expected, raw)
 
     def test_same(self) -> None:
-        """Two roots that are one directory, or in the root of all."""
+        """A file has a path in both roots if they are one directory, or if one is ``/``."""
         roots = {WORKSPACE: b"/srv/ws", HOME: b"/srv/ws"}
         self.assertEqual(self.names(roots, b"/home/a/b"), {b"/workspace/a/b"})
         roots = {WORKSPACE: b"/", CONFIGS: b"/etc/conf"}
@@ -46,7 +46,9 @@ class AliasTests(SynchronousTestCase):
         self.assertEqual(self.names(roots, b"/configs/x"), {b"/workspace/etc/conf/x"})
 
     def test_more(self) -> None:
-        """Where the credentials are, if not in ``/configs``."""
+        """
+        A file in the directory of the credentials has an alias in ``/configs``, if it is elsewhere.
+        """
         roots = {WORKSPACE: b"/srv/ws", CONFIGS: b"/srv/conf"}
         names = self.names(roots, b"/workspace/.c/.auth_token.bak", b"/srv/ws/.c", b"/srv/conf")
         self.assertEqual(names, {b"/configs/.auth_token.bak"})

@@ -1,5 +1,5 @@
 """
-Races: while files are being opened, another process exchanges what lies on the way for a symlink
+Races: while files are being opened, another process exchanges a part of their path for a symlink
 that leads outside.  ``CHATFILES_SOAK=1`` runs the long version.
 """
 
@@ -50,7 +50,7 @@ _PDEATHSIG = 1  # PR_SET_PDEATHSIG
 
 
 def exchange(one: bytes, other: bytes) -> None:
-    """Let two names change places in one step (``renameat2``)."""
+    """Exchange two names in one step (``renameat2``)."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_HERE, one, _HERE, other, _EXCHANGE) != 0:
         code = ctypes.get_errno()
@@ -60,7 +60,7 @@ def exchange(one: bytes, other: bytes) -> None:
 @contextmanager
 def swapping(one: bytes, other: bytes) -> Iterator[Callable[[], int]]:
     """
-    Exchange two names in a process of its own, all the while.
+    Exchange two names repeatedly, in a separate process.
 
     :return: a callable that gives how often that has been done.
     """
@@ -74,8 +74,8 @@ def swapping(one: bytes, other: bytes) -> Iterator[Callable[[], int]]:
     if not child:
         try:
             libc, done = ctypes.CDLL(None), 0
-            libc.prctl(_PDEATHSIG, signal.SIGKILL)  # not to outlive a test that is killed
-            while os.getppid() == parent:  # unless it was before that
+            libc.prctl(_PDEATHSIG, signal.SIGKILL)  # ends with a test that is killed
+            while os.getppid() == parent:  # the test may have been killed before prctl
                 for _ in range(64):
                     libc.renameat2(_HERE, one, _HERE, other, _EXCHANGE)
                 done += 64
@@ -109,9 +109,9 @@ class _Race(SynchronousTestCase):
         """
         Try *attempt* while *one* and *other* are exchanged.
 
-        :param path: what it opens, for a careless program.
-        :return: how often each result came; under ``"careless"``, how often that program was led
-            outside.
+        :param path: what *attempt* opens; it is also opened without care.
+        :return: how often each result occurred; under ``"careless"``, how often opening without
+            care led outside.
         """
         results: Counter[object] = Counter()
         with swapping(self.top + one, self.top + other) as swaps:
@@ -140,9 +140,9 @@ class _Mechanisms(_Race):
             b"/root/" + path,
             lambda: self.read(root, path),
         )
-        self.assertGreater(results.pop("careless"), 0)  # the trap is there
+        self.assertGreater(results.pop("careless"), 0)  # the exchange is effective
         results.pop("lost", None)
-        # Never the secret; both sides of the exchange were met; now and then, a busy directory.
+        # Never the secret, but both sides of the exchange; a busy directory is possible.
         results.pop(Unavailable, None)
         results.pop(WouldWait, None)
         self.assertEqual(set(results), {b"inside", NotARegularFile})
@@ -151,16 +151,16 @@ class _Mechanisms(_Race):
         return read_beneath(root, path, self.mechanism)
 
     def test_leaf(self) -> None:
-        """A file that becomes a symlink between two looks is read through it."""
+        """A file that becomes a symlink between two checks is not read through it."""
         self.beneath(b"/to_file", b"leaf", b"leaf")
 
     def test_parent(self) -> None:
-        """A directory that becomes a symlink between two looks is passed through."""
+        """A directory that becomes a symlink between two checks is not passed through."""
         self.beneath(b"/to_dir", b"dir", b"dir/f")
 
 
 class OpenAt2RaceTests(_Mechanisms):
-    """The kernel resolves the path."""
+    """Races with openat2: the kernel resolves the path."""
 
     mechanism = staticmethod(by_openat2)
     if best_mechanism() is not by_openat2:
@@ -168,13 +168,13 @@ class OpenAt2RaceTests(_Mechanisms):
 
 
 class WalkRaceTests(_Mechanisms):
-    """One ``openat`` per segment."""
+    """Races with one ``openat`` per segment."""
 
     mechanism = staticmethod(by_walk)
 
 
 class CacheRaceTests(_Mechanisms):
-    """The kernel resolves the path from memory, or not at all."""
+    """Races with openat2 from the kernel's cache alone."""
 
     mechanism = staticmethod(by_cache)
     if not cache_answers():
@@ -188,7 +188,7 @@ class CacheRaceTests(_Mechanisms):
 
 
 class StoreRaceTests(_Race):
-    """The whole store."""
+    """Races with the whole store."""
 
     def at_once(self, name: bytes, other: bytes, path: bytes) -> None:
         if not answers_at_once(self.top):
@@ -212,15 +212,15 @@ class StoreRaceTests(_Race):
         self.assertEqual(set(results), {b"inside", NotARegularFile})
 
     def test_leaf_at_once(self) -> None:
-        """A file that becomes a symlink is read through it on the reactor's thread."""
+        """A file that becomes a symlink is not read through it on the reactor's thread."""
         self.at_once(b"leaf", b"/to_file", b"leaf")
 
     def test_parent_at_once(self) -> None:
-        """A directory that becomes a symlink is passed through on the reactor's thread."""
+        """A directory that becomes a symlink is not passed through on the reactor's thread."""
         self.at_once(b"dir", b"/to_dir", b"dir/f")
 
     def test_root(self) -> None:
-        """A root that becomes a symlink while the role runs is followed."""
+        """A root that becomes a symlink while the role runs is not followed."""
         os.rename(self.top + b"/to_dir", self.top + b"/planted")
         os.rename(self.top + b"/root/dir", self.top + b"/ws")
         store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules())

@@ -63,7 +63,7 @@ class _OnDisk(FileStoreContract):
 
 
 class OpenAt2ContractTests(_OnDisk, SynchronousTestCase):
-    """The store where the kernel resolves paths."""
+    """The store with openat2: the kernel resolves paths."""
 
     mechanism = staticmethod(by_openat2)
     if best_mechanism() is not by_openat2:
@@ -71,7 +71,7 @@ class OpenAt2ContractTests(_OnDisk, SynchronousTestCase):
 
 
 class WalkContractTests(_OnDisk, SynchronousTestCase):
-    """The store that walks."""
+    """The store that opens one path segment after the other."""
 
     mechanism = staticmethod(by_walk)
 
@@ -97,9 +97,9 @@ class _AtOnceFirst:
 
 
 class AtOnceContractTests(_OnDisk, SynchronousTestCase):
-    """The store where the kernel answers from memory: the verdicts are those of `open`."""
+    """The store that opens from the kernel's cache: the results are those of `open`."""
 
-    #: What is missing, and nothing else: that is found in a thread.
+    #: Tests that ask for nothing but missing files: those are always left to a thread.
     waiting = frozenset({"test_first_obstacle_decides"})
 
     if not cache_answers():
@@ -120,13 +120,13 @@ class AtOnceContractTests(_OnDisk, SynchronousTestCase):
         return both
 
     def check_asked(self, store: _AtOnceFirst) -> None:
-        """Some verdict has been given at once, if any was asked for."""
+        """At least one of the requested files, if any, was opened or refused at once."""
         if store.asked and self._testMethodName not in self.waiting:
             self.assertLess(store.waited, store.asked)
 
 
 class AtOnceTests(SynchronousTestCase):
-    """What is opened on the reactor's thread, and what is not."""
+    """Which files are opened on the reactor's thread."""
 
     if not cache_answers():
         skip = "this kernel does not open from its cache alone"
@@ -151,7 +151,7 @@ class AtOnceTests(SynchronousTestCase):
         return store
 
     def at_once(self, store: FileStore, raw: bytes = b"/workspace/f") -> bytes | None:
-        """:return: the content; ``None`` if it would have to wait."""
+        """:return: the content; ``None`` if it is left to a thread."""
         try:
             with store.open_at_once(virtual(raw)) as file:
                 return content(file)
@@ -159,14 +159,17 @@ class AtOnceTests(SynchronousTestCase):
             return None
 
     def test_learns(self) -> None:
-        """A file on a disk of this machine takes a thread every time."""
+        """A file on a local disk is opened at once after a thread has examined the disk."""
         store = self.store()
-        self.assertIsNone(self.at_once(store))  # nothing is known of the disk yet
+        self.assertIsNone(self.at_once(store))  # the disk has not been examined yet
         store.open(virtual(b"/workspace/f")).close()
         self.assertEqual(self.at_once(store), b"f")
 
     def test_other_file_systems(self) -> None:
-        """A network's file system, or one that cannot say what is in memory, holds up everyone."""
+        """
+        A file on a network file system, or on one that cannot say what is in memory, is left to a
+        thread, so that it does not block other clients.
+        """
         for patched in ("is_local", "reads_without_waiting"):
             store = self.store()
             patch = self.patch(cached_directory, patched, lambda fd: False)
@@ -175,7 +178,10 @@ class AtOnceTests(SynchronousTestCase):
             patch.restore()
 
     def test_not_in_memory(self) -> None:
-        """A name that the kernel would have to look up on the disk holds up everyone."""
+        """
+        A name that the kernel has to look up on the disk is left to a thread, so that it does not
+        block other clients.
+        """
         store = self.warm()
 
         def syscall(*_: object) -> int:
@@ -186,14 +192,20 @@ class AtOnceTests(SynchronousTestCase):
         self.assertIsNone(self.at_once(store))
 
     def test_mounted_meanwhile(self) -> None:
-        """What has been mounted over a root since is asked without knowing what it is."""
+        """
+        A root that another file system is mounted over is left to a thread, which examines it
+        first.
+        """
         store = self.warm()
         os.rename(self.top + b"/ws", self.top + b"/gone")
         store._roots[b"/workspace"]._directory._path = b"/proc"
         self.assertIsNone(self.at_once(store))
 
     def test_cannot_learn(self) -> None:
-        """Out of descriptors behind the last step, the file is lost, open for ever, or a 500."""
+        """
+        When descriptors run out while the disk is examined, the file is served, no descriptor stays
+        open, and the disk is examined again later.
+        """
         self.warm()  # opens what the process keeps open
         store = self.store()
         store.find_credentials()  # opens what the store keeps open
@@ -208,25 +220,28 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(os.listdir("/proc/self/fd"), before)
         self.assertIsNone(self.at_once(store))
         patch.restore()
-        store.open(virtual(b"/workspace/f")).close()  # it is asked again
+        store.open(virtual(b"/workspace/f")).close()  # the disk is examined again
         store.open(virtual(b"/workspace/f")).close()
         self.assertEqual(self.at_once(store), b"f")
 
     def test_root_gone(self) -> None:
-        """A root that has vanished is judged differently at once."""
+        """A root that has vanished is left to a thread, so that the refusal is the same."""
         store = self.warm()
         shutil.rmtree(self.top + b"/ws")
         self.assertIsNone(self.at_once(store))
 
     def test_far_credentials(self) -> None:
-        """The role's own secrets on a network's file system are looked at all the same."""
+        """Files are left to a thread if the role's own secrets are on a network file system."""
         store = self.warm()
         configs = store._credentials._directories[self.top + b"/configs"]
         configs._path = b"/proc"  # as if mounted there
         self.assertIsNone(self.at_once(store))
 
     def test_credential_behind_symlink(self) -> None:
-        """A secret that leads to a network's file system is looked at all the same."""
+        """
+        Files are left to a thread if a secret is behind a symlink, which may lead to a network file
+        system.
+        """
         os.rename(self.top + b"/configs/.auth_token", self.top + b"/elsewhere")
         os.symlink(b"../elsewhere", self.top + b"/configs/.auth_token")
         store = self.store()
@@ -234,7 +249,9 @@ class AtOnceTests(SynchronousTestCase):
         self.assertIsNone(self.at_once(store))
 
     def test_credential_replaced(self) -> None:
-        """The inode of a new secret is not known before a thread has looked."""
+        """
+        After a secret is replaced, files are left to a thread until one has found the new inode.
+        """
         store = self.warm()
         SecretFile(self.top + b"/configs/.auth_token").write("new")
         self.assertIsNone(self.at_once(store))
@@ -242,14 +259,16 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(self.at_once(store), b"f")
 
     def test_thread_is_looking(self) -> None:
-        """A thread that hangs while it looks at the secrets holds up everyone."""
+        """Files are left to a thread while another examines the secrets, as it may hang."""
         store = self.warm()
         with store._credentials._lock:
             self.assertIsNone(self.at_once(store))
         self.assertEqual(self.at_once(store), b"f")
 
     def test_linked_credential(self) -> None:
-        """A link to a secret, made behind the last look, is served at once."""
+        """
+        A link to a secret is not served, even if it is made after the last check of the secrets.
+        """
         store = self.warm()
         os.link(self.top + b"/configs/.auth_token", self.top + b"/ws/innocent")
         with self.assertRaises(NotFound):
@@ -282,15 +301,17 @@ class _StoreCase(SynchronousTestCase):
 
 
 class RootTests(_StoreCase):
-    """Where the roots are."""
+    """The directories of the roots."""
 
     def test_unknown_root(self) -> None:
-        """A misspelt root is silently never served."""
+        """A misspelt root raises `ValueError`."""
         with self.assertRaises(ValueError):
             self.store({b"/etc": b"/etc"})
 
     def test_text_and_relative(self) -> None:
-        """A directory given as text, or relative, is found no more once the process has moved."""
+        """
+        A directory given as text, or relative, stays valid after the process changes its directory.
+        """
         build(self.top, {b"ws/f": b"f"})
         before = os.getcwd()
         os.chdir(self.top)
@@ -302,13 +323,16 @@ class RootTests(_StoreCase):
         self.assertEqual(self.read(store, b"/home/f"), b"f")
 
     def test_whole_machine(self) -> None:
-        """The root directory of the machine cannot be a root."""
+        """The root directory of the machine can be a root."""
         build(self.top, {b"f": b"f"})
         store = self.store({b"/workspace": b"/"})
         self.assertEqual(self.read(store, b"/workspace" + self.top + b"/f"), b"f")
 
     def test_size_that_is_not_announced(self) -> None:
-        """A file of procfs announces that it is empty, and would be sent as an empty file."""
+        """
+        A file of procfs, which has content but a size of 0, is refused; it is not sent as an empty
+        file.
+        """
         store = self.store({b"/workspace": b"/proc/self"})
         before = len(os.listdir("/proc/self/fd"))
         with self.assertRaises(ReadFailed):
@@ -316,7 +340,7 @@ class RootTests(_StoreCase):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_appears_later(self) -> None:
-        """A directory that is mounted or made after the role has started is never found."""
+        """A directory that is mounted or made after the role has started is found."""
         store = self.store()
         self.assertTrue(store.is_missing(b"/workspace"))
         with self.assertRaises(ReadFailed):  # the operator has said that it is there
@@ -326,7 +350,9 @@ class RootTests(_StoreCase):
         self.assertFalse(store.is_missing(b"/workspace"))
 
     def test_not_on_this_machine(self) -> None:
-        """A machine without plugins fails, instead of having none."""
+        """
+        A machine without plugins has none: the root is not missing, and its files are not found.
+        """
         if os.path.exists(b"/plugins"):
             raise SkipTest("there are plugins")
         store = self.store({b"/plugins": b"/plugins"})
@@ -335,7 +361,7 @@ class RootTests(_StoreCase):
             store.open(virtual(b"/plugins/f"))
 
     def test_replaced(self) -> None:
-        """A directory that is replaced while the old one lives on keeps being served."""
+        """A directory that is replaced is no longer served, although the old one still exists."""
         build(self.top, {b"ws/f": b"old", b"new/f": b"new"})
         store = self.store()
         self.assertEqual(self.read(store, b"/workspace/f"), b"old")
@@ -346,7 +372,7 @@ class RootTests(_StoreCase):
         self.assertEqual(self.read(store, b"/workspace/f"), b"new")
 
     def test_operators_symlink(self) -> None:
-        """A root behind a symlink of the operator fails, or sticks to where it led at first."""
+        """A symlink of the operator in a root's path is followed, always to where it leads now."""
         build(self.top, {b"1/f": b"1", b"2/f": b"2", b"ws": Symlink(b"1"), b"l": Symlink(b".")})
         store = self.store({b"/workspace": self.top + b"/ws", b"/home": self.top + b"/l/1"})
         self.assertEqual(self.read(store, b"/workspace/f"), b"1")
@@ -356,7 +382,10 @@ class RootTests(_StoreCase):
         self.assertEqual(self.read(store, b"/workspace/f"), b"2")
 
     def test_planted_symlink(self) -> None:
-        """Whoever may write beside a root turns it into any directory of the machine."""
+        """
+        A symlink that is planted in place of a root, or above it, is not followed: write permission
+        beside a root does not turn it into any directory of the machine.
+        """
         for missing_at_start in (False, True):
             for name in (b"p/ws", b"p"):
                 top = self.top = scratch(self)
@@ -375,7 +404,7 @@ class RootTests(_StoreCase):
                     store.open(virtual(b"/workspace/f"))
 
     def test_open_root(self) -> None:
-        """Uploads go to another directory than downloads come from."""
+        """Uploads go to the directory that downloads come from."""
         os.mkdir(self.top + b"/ws")
         store = self.store()
         root = store.open_root(b"/workspace")
@@ -386,13 +415,13 @@ class RootTests(_StoreCase):
         self.assertRaises(ReadFailed, store.open_root, b"/workspace")
 
     def test_not_a_directory(self) -> None:
-        """A root that is a file makes its files look missing."""
+        """A root that is a file makes reads fail; its files are not reported as missing."""
         build(self.top, {b"ws": b"f"})
         with self.assertRaises(ReadFailed):
             self.store().open(virtual(b"/workspace/f"))
 
     def test_no_permission(self) -> None:
-        """Why a root cannot be opened is told wrongly."""
+        """The refusal says why a root cannot be opened."""
         for code, expected in (
             (errno.EACCES, Forbidden),
             (errno.EMFILE, Unavailable),
@@ -413,10 +442,12 @@ def _failing(code: int) -> Mechanism:
 
 
 class OneDescriptorTests(_StoreCase):
-    """What was judged is what is served (reference/downloads, "Same descriptor")."""
+    """
+    The file that was checked is the one that is served (reference/downloads, "Same descriptor").
+    """
 
     def test_replaced_and_deleted(self) -> None:
-        """A file that is replaced or deleted after it was opened changes under its reader."""
+        """A file that is replaced or deleted after it was opened does not change for its reader."""
         build(self.top, {b"ws/f": b"old", b"ws/g": b"new"})
         store = self.store()
         with store.open(virtual(b"/workspace/f")) as file:
@@ -426,7 +457,7 @@ class OneDescriptorTests(_StoreCase):
             self.assertEqual(content(file), b"old")
 
     def test_dropped(self) -> None:
-        """A file whose caller left while it was being opened stays open for ever."""
+        """A file whose client leaves while it is being opened is closed."""
         build(self.top, {b"ws/f": b"f"})
         file: OpenFile | None = self.store().open(virtual(b"/workspace/f"))
         assert file is not None
@@ -437,7 +468,7 @@ class OneDescriptorTests(_StoreCase):
             os.fstat(number)
 
     def test_nothing_leaks(self) -> None:
-        """A refusal leaves a descriptor open."""
+        """A refusal leaves no descriptor open."""
         build(
             self.top,
             {
@@ -476,25 +507,25 @@ class CredentialTests(_StoreCase):
         self.assertEqual((error.text, error.code), ("file not found", "file_not_found"))
 
     def test_hard_link(self) -> None:
-        """A hard link to a credential gives it away; or one to another file is refused."""
+        """A hard link to a credential is not found; one to another file is served."""
         os.link(self.top + b"/ws/f", self.top + b"/ws/other")
         store = self.store(credentials=[self.token, self.top + b"/cfg/none"])
         self.refused(store, b"/workspace/d/linked")
         self.assertEqual(self.read(store, b"/workspace/other"), b"f")
 
     def test_another_name_for_the_directory(self) -> None:
-        """A root that contains the configs directory serves what is in it."""
+        """A root that contains the configs directory does not serve the credentials in it."""
         store = self.store({b"/home": self.top}, credentials=[self.token])
         self.refused(store, b"/home/cfg/.auth_token")
 
     def test_mounted_symlink(self) -> None:
-        """A credential that is mounted behind a symlink is served under its real name."""
+        """A credential that is mounted behind a symlink is not served under its real name."""
         os.rename(self.token, self.top + b"/ws/data")
         os.symlink(self.top + b"/ws/data", self.token)
         self.refused(self.store(credentials=[self.token]), b"/workspace/data")
 
     def test_appears_later(self) -> None:
-        """A credential that was not there when the role started is served."""
+        """A credential that did not exist when the role started is not served."""
         late = self.top + b"/cfg/late"
         store = self.store(credentials=[late])
         self.assertEqual(self.read(store, b"/workspace/f"), b"f")
@@ -502,7 +533,7 @@ class CredentialTests(_StoreCase):
         self.refused(store, b"/workspace/f")
 
     def test_replaced(self) -> None:
-        """The secret before the last one is given away by a link to its inode."""
+        """Links to the inodes of former credentials are not served."""
         store = self.store(credentials=[self.token])
         SecretFile(self.token).write("two")
         self.link(b"ws/second")
@@ -513,7 +544,9 @@ class CredentialTests(_StoreCase):
         self.assertEqual(self.read(store, b"/workspace/d/g"), b"g")
 
     def test_cannot_be_said(self) -> None:
-        """A file is served although nobody could tell whether it is a credential."""
+        """
+        A file is refused if it is unknown whether it is a credential; no descriptor stays open.
+        """
         store = self.store(credentials=[self.token])
         for code, expected in ((errno.EMFILE, Unavailable), (errno.EIO, ReadFailed)):
             self.patch(store._credentials, "include", _raising(code))
@@ -534,7 +567,9 @@ class DenyTests(_StoreCase):
     """The operator's own rules, and those that always hold."""
 
     def test_under_another_root(self) -> None:
-        """What is denied in ``/configs`` is served where its directory lies in another root."""
+        """
+        What is denied in one root is denied in another one that holds the same directory, too.
+        """
         build(
             self.top,
             {
@@ -562,7 +597,7 @@ class DenyTests(_StoreCase):
         self.assertEqual(self.read(store, b"/workspace/.c/f"), b"f")
 
     def test_extra(self) -> None:
-        """A rule of the operator does not hold, or one for a root tells that it is there."""
+        """A rule of the operator is applied; one for a whole root hides that the root exists."""
         build(self.top, {b"ws/.git/config": b"c", b"ws/f": b"f", b"cfg/f": b"f"})
         store = self.store(
             {b"/workspace": self.top + b"/ws", b"/configs": self.top + b"/cfg"},

@@ -46,10 +46,10 @@ def at_once(function: Callable[[], Any]) -> Awaitable[Any]:
 
 class Platform:
     """
-    A platform that answers as it is told, beneath the real treq.
+    A platform that sends scripted responses, beneath the real treq.
 
     :ivar asked: method, URL, headers and JSON body of every request.
-    :ivar replies: route → replies; the last one stays.
+    :ivar replies: route → its responses, in order; the last one stays.
     """
 
     def __init__(self, base: str = "https://platform.example") -> None:
@@ -72,7 +72,7 @@ class Platform:
         return status, fields, body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def routes(self) -> list[str]:
-        """:return: what was asked for, in order, and forgotten with that."""
+        """:return: the requested routes, in order; the record is then cleared."""
         routes = [url.removeprefix(self.base).rsplit("/", 1)[1] for _, url, _, _ in self.asked]
         self.asked.clear()
         return routes
@@ -131,10 +131,10 @@ class _Case(SynchronousTestCase):
 
 
 class RegisterTests(_Case):
-    """What happens at the start."""
+    """Registration when the service starts."""
 
     def test_request(self) -> None:
-        """The platform does not understand the registration."""
+        """The registration is a POST with the token and the JSON body that the platform expects."""
         self.token_file.write(TOKEN)
         enrolment = self.start()
         (asked,) = self.platform.asked
@@ -154,12 +154,12 @@ class RegisterTests(_Case):
         self.assertTrue(enrolment.registered)
 
     def test_without_token(self) -> None:
-        """A workspace without a token sends an empty or a made-up one."""
+        """A workspace without a token sends no ``Authorization`` header."""
         self.start()
         self.assertNotIn(b"authorization", self.platform.asked[0][2])
 
     def test_base_path(self) -> None:
-        """A platform that lives below a path is asked somewhere else."""
+        """The path of the platform's base URL is kept, with or without a slash at its end."""
         for base in ("https://platform.example/a/b", "https://platform.example/a/b/"):
             self.platform = Platform("https://platform.example/a/b")
             self.start(base=base)
@@ -168,7 +168,10 @@ class RegisterTests(_Case):
             )
 
     def test_secrets_are_stored(self) -> None:
-        """What the platform gives, once, is lost; or others may read it."""
+        """
+        The secret and the token, which the platform sends once, are stored, accessible to the owner
+        only, and the token is used.
+        """
         reply = {"status": "registered", "platform_inbound_secret": SECRET, "auth_token": TOKEN}
         self.platform.replies[REGISTER] = [(200, {}, reply)]
         self.start()
@@ -181,7 +184,7 @@ class RegisterTests(_Case):
         )
 
     def test_rubbish_is_not_stored(self) -> None:
-        """A platform that answers oddly overwrites a good secret."""
+        """A malformed secret or token in a response does not overwrite a valid one."""
         self.secret_file.write("good")
         self.token_file.write("good")
         for rubbish in ("", "a b", "a\r\nb", "é", "x" * 4097, 17, ["x"], {"a": 1}, True, None):
@@ -192,7 +195,7 @@ class RegisterTests(_Case):
             self.assertEqual((self.secret_file.read(), self.token_file.read()), ("good", "good"))
 
     def test_not_json(self) -> None:
-        """Something that is no JSON object counts as a registration."""
+        """A response whose body is no JSON object does not count as a registration."""
         for body in (b"", b"<html>", b"[]", b'"x"', b"\xff", b"[" * 60000):
             self.platform = Platform()
             self.platform.replies[REGISTER] = [(200, {}, body)]
@@ -202,10 +205,10 @@ class RegisterTests(_Case):
 
 
 class RetryTests(_Case):
-    """When the platform does not take the registration."""
+    """Retries when the platform does not accept the registration."""
 
     def test_backoff(self) -> None:
-        """A platform that is down is asked all the time, or ever more rarely."""
+        """The delay between attempts doubles, from 1 second up to 60 seconds."""
         self.platform.replies[REGISTER] = [(503, {}, {"error": "no"})]
         self.start(interval=10_000.0)
         delays = [self.next_request() for _ in range(9)]
@@ -213,14 +216,20 @@ class RetryTests(_Case):
         self.assertEqual(set(self.platform.routes()), {"register"})
 
     def test_jitter(self) -> None:
-        """All workspaces come back to a platform at the same moment."""
+        """
+        Jitter shortens delays by up to half, so that workspaces do not all return to a platform at
+        the same moment.
+        """
         self.platform.replies[REGISTER] = [(503, {}, {"error": "no"})]
         self.jitter = 0.0
         self.start(interval=10_000.0)
         self.assertEqual([self.next_request() for _ in range(5)], [1, 1, 2, 4, 8])
 
     def test_retry_after(self) -> None:
-        """A platform that says when is asked sooner, or a silly one is believed."""
+        """
+        ``Retry-After`` in seconds adds to the delay, up to 300 seconds; an invalid value or a date
+        is ignored.
+        """
         for value, expected in (
             (b"7", 8),
             (b"0", 1),
@@ -237,7 +246,7 @@ class RetryTests(_Case):
             enrolment.stopService()
 
     def test_recovers(self) -> None:
-        """After a failure, the backoff stays, or registering goes on for ever."""
+        """A registration that succeeds ends the retries and resets the backoff."""
         no: Reply = (500, {}, b"")
         yes: Reply = (200, {}, {"platform_inbound_secret": SECRET})
         self.platform.replies[REGISTER] = [no, no, yes]
@@ -252,7 +261,10 @@ class RetryTests(_Case):
         self.assertEqual([self.next_request() for _ in range(3)], [30, 1, 2])
 
     def test_heartbeats_go_on(self) -> None:
-        """A platform that refuses the registration takes the workspace for dead."""
+        """
+        Heartbeats continue while the registration is refused, so that the platform does not take
+        the workspace for dead.
+        """
         self.platform.replies[REGISTER] = [(400, {}, {"error": "workspace URL not allowed"})]
         self.start()
         for _ in range(130):
@@ -260,7 +272,7 @@ class RetryTests(_Case):
         self.assertEqual(self.platform.routes().count("heartbeat"), 4)
 
     def test_no_redirects(self) -> None:
-        """A redirect takes the token to another host."""
+        """A redirect is logged and not followed, as it may take the token to another host."""
         for status in (301, 302, 303, 307, 308):
             self.platform = Platform()
             self.token_file.write(TOKEN)
@@ -274,7 +286,10 @@ class RetryTests(_Case):
             enrolment.stopService()
 
     def test_token_put_later(self) -> None:
-        """A token that the operator puts there counts only after a restart."""
+        """
+        A token that the operator stores later is used without a restart; the refusal is logged
+        once, with the path of the token's file.
+        """
         self.platform.replies[REGISTER] = [(401, {}, {"error": "missing workspace auth token"})]
         with capturedLogs() as events:
             self.start()
@@ -290,10 +305,10 @@ class RetryTests(_Case):
 
 
 class HeartbeatTests(_Case):
-    """While it runs."""
+    """Heartbeats of a registered workspace."""
 
     def test_request(self) -> None:
-        """Heartbeats come at another pace, or say something else."""
+        """A heartbeat is sent every 30 seconds, with the ID of the workspace."""
         self.start()
         self.platform.asked.clear()
         self.assertEqual([self.next_request() for _ in range(3)], [30, 30, 30])
@@ -303,14 +318,16 @@ class HeartbeatTests(_Case):
         self.assertEqual(self.platform.routes(), ["heartbeat"] * 3)
 
     def test_new_secret(self) -> None:
-        """A secret that the platform has minted anew is not picked up."""
+        """A new secret in the response to a heartbeat is stored."""
         self.start()
         self.platform.replies[HEARTBEAT] = [(200, {}, {"platform_inbound_secret": "fresh"})]
         self.advance(30)
         self.assertEqual(self.secret_file.read(), "fresh")
 
     def test_secret_restored(self) -> None:
-        """A secret file that somebody removed stays away; or one that is right is rewritten."""
+        """
+        A secret file that was removed is written again; one that is up to date is not rewritten.
+        """
         self.start()
         inode = os.stat(self.secret_file.path).st_ino
         self.advance(30)
@@ -320,7 +337,10 @@ class HeartbeatTests(_Case):
         self.assertEqual(self.secret_file.read(), SECRET)
 
     def test_forgotten(self) -> None:
-        """A platform that has lost its registry never hears of the workspace again."""
+        """
+        A 404 to a heartbeat, as from a platform that has lost its registry, starts a new
+        registration.
+        """
         enrolment = self.start()
         self.platform.replies[HEARTBEAT] = [(404, {}, {"error": "workspace not found"})]
         self.platform.asked.clear()
@@ -333,11 +353,13 @@ class HeartbeatTests(_Case):
         self.platform.asked.clear()
         for _ in range(30):
             self.advance(1)
-        # The backoff is not begun anew by every heartbeat that says the same.
+        # Further 404 responses to heartbeats do not restart the backoff.
         self.assertEqual(self.platform.routes().count("register"), 4)
 
     def test_refused(self) -> None:
-        """A refused heartbeat ends the heartbeats, or fills the log."""
+        """
+        Heartbeats continue after a refusal; the refusal and the recovery are each logged once.
+        """
         self.start()
         self.platform.replies[HEARTBEAT] = [(401, {}, {"error": "invalid"})]
         with capturedLogs() as events:
@@ -349,17 +371,20 @@ class HeartbeatTests(_Case):
         self.assertEqual(self.log(events).count("accepted"), 1)
 
     def test_retry_after(self) -> None:
-        """A platform that asks for rest is asked all the same."""
+        """``Retry-After`` in the response to a heartbeat delays the next one."""
         self.start()
         self.platform.replies[HEARTBEAT] = [(503, {b"Retry-After": b"90"}, {}), (200, {}, {})]
         self.assertEqual([self.next_request() for _ in range(3)], [30, 90, 30])
 
 
 class FileTests(_Case):
-    """When the files cannot be written."""
+    """The files of the secret and of the token."""
 
     def test_token_is_kept(self) -> None:
-        """A token that could not be stored is lost, and the workspace with it."""
+        """
+        A token that cannot be stored is kept in memory, used, and stored once that is possible; the
+        failure is logged once, without the token.
+        """
         os.rename(self.top, self.top + b".away")
         reply = {"platform_inbound_secret": SECRET, "auth_token": TOKEN}
         self.platform.replies[REGISTER] = [(200, {}, reply)]
@@ -382,7 +407,7 @@ class FileTests(_Case):
         self.assertIsNone(self.token_file.read())  # stored once; then it is the operator's
 
     def test_off_the_reactor(self) -> None:
-        """A file is read or written on the reactor's thread."""
+        """The files are read and written in threads, not on the reactor's thread."""
         inside: list[bool] = []
 
         def in_thread(function: Callable[[], Any]) -> Awaitable[Any]:
@@ -406,7 +431,7 @@ class FileTests(_Case):
 
 
 class Silent:
-    """A client whose requests are answered by hand."""
+    """An HTTP client whose requests the test completes."""
 
     def __init__(self) -> None:
         self.pending: list[Deferred[Any]] = []
@@ -421,7 +446,7 @@ class Silent:
 
 
 class Response:
-    """A response whose body comes by hand."""
+    """A response whose body the test delivers."""
 
     def __init__(self, code: int = 200) -> None:
         self.code = code
@@ -438,14 +463,17 @@ class Response:
 
 
 class TroubleTests(_Case):
-    """When no whole answer comes."""
+    """Requests without a complete response."""
 
     def setUp(self) -> None:
         super().setUp()
         self.silent = Silent()
 
     def test_no_answer(self) -> None:
-        """A platform that accepts and is silent holds up enrolment for ever."""
+        """
+        A request without a response is cancelled and logged after 10 seconds, and another one
+        follows.
+        """
         with capturedLogs() as events:
             self.start(self.silent, interval=10_000.0)
             self.advance(9.9)
@@ -457,7 +485,10 @@ class TroubleTests(_Case):
         self.assertEqual(len(self.silent.pending), 2)
 
     def test_body_stalls(self) -> None:
-        """A body that does not end holds up enrolment for ever, or keeps its connection."""
+        """
+        A response whose body stalls is closed and discarded after 10 seconds, and another request
+        follows.
+        """
         self.start(self.silent, interval=10_000.0)
         response = Response()
         self.silent.pending[0].callback(response)
@@ -470,7 +501,10 @@ class TroubleTests(_Case):
         self.assertEqual(len(self.silent.pending), 2)
 
     def test_body_too_long(self) -> None:
-        """A platform, or what pretends to be one, fills the memory."""
+        """
+        A response longer than `MAX_RESPONSE` is closed and discarded, so that it does not fill the
+        memory.
+        """
         enrolment = self.start(self.silent, interval=10_000.0)
         response = Response()
         self.silent.pending[0].callback(response)
@@ -486,7 +520,9 @@ class TroubleTests(_Case):
         self.assertEqual(len(self.silent.pending), 2)
 
     def test_body_cut(self) -> None:
-        """A cut answer is taken for a whole one."""
+        """
+        An interrupted response does not count; one that ends when its connection is closed does.
+        """
         for reason, registered in (
             (ResponseDone(), True),
             (PotentialDataLoss(), True),
@@ -502,7 +538,7 @@ class TroubleTests(_Case):
             enrolment.stopService()
 
     def test_reasons(self) -> None:
-        """The operator is not told why, or the log shows what the other end has sent."""
+        """The log says why a request failed, without what the other end has sent."""
         for error, told in (
             (Refused(), "ConnectionRefusedError"),
             (DNSLookupError("no such host"), "no such host"),
@@ -516,7 +552,10 @@ class TroubleTests(_Case):
             self.assertNotIn(SECRET, self.log(events))
 
     def test_stop(self) -> None:
-        """A role that is told to stop waits for the platform, or asks again."""
+        """
+        Stopping does not wait for the platform: it cancels the request or the retry, and logs
+        nothing.
+        """
         response = Response()
         for prepare, stopped in (
             (lambda: None, lambda: self.silent.cancelled),
@@ -535,7 +574,10 @@ class TroubleTests(_Case):
             self.successResultOf(enrolment.stopService())
 
     def test_stop_with_a_stubborn_client(self) -> None:
-        """A request that ends otherwise than by cancellation is followed by another one."""
+        """
+        After a stop, no request follows even if the client reports another error than the
+        cancellation.
+        """
         asked: list[Deferred[Any]] = []
 
         class Stubborn:
@@ -550,7 +592,7 @@ class TroubleTests(_Case):
         self.assertEqual((len(asked), self.clock.getDelayedCalls()), (1, []))
 
     def test_start_again(self) -> None:
-        """A service that is started again stays silent."""
+        """A service that is started again registers again."""
         enrolment = self.start()
         self.successResultOf(enrolment.stopService())
         enrolment.startService()
@@ -558,7 +600,7 @@ class TroubleTests(_Case):
         self.assertEqual(self.platform.routes(), ["register", "register"])
 
     def test_thread_fails(self) -> None:
-        """A failure that nobody thought of ends enrolment without a word."""
+        """An unexpected failure is logged, and the registration is retried."""
         attempts: list[int] = []
 
         def broken(function: Callable[[], Any]) -> Awaitable[Any]:
@@ -576,7 +618,10 @@ class SecrecyTests(_Case):
     """Secrets stay out of the log."""
 
     def test_never_logged(self) -> None:
-        """A token or secret reaches the log, from either side."""
+        """
+        Neither a token nor a secret is logged, whichever side has sent it, and no control
+        character.
+        """
         self.token_file.write(TOKEN)
         echo = {"error": f"bad token {TOKEN}\r\n\x1b[31mfake line", "auth_token": SECRET}
         good = {"platform_inbound_secret": SECRET, "auth_token": TOKEN}
@@ -593,7 +638,7 @@ class SecrecyTests(_Case):
             self.assertNotIn(secret, repr(events))
 
     def test_answer_shows_nothing(self) -> None:
-        """A traceback shows what the platform gave."""
+        """The ``repr`` of a response, as in a traceback, does not show the token."""
         self.platform.replies[REGISTER] = [(200, {}, {"auth_token": TOKEN})]
         client = RegistryClient(self.clock, self.platform.client, self.platform.base)
         waiting = Deferred.fromCoroutine(client.post("registry/register", {}, None))
@@ -604,10 +649,12 @@ class SecrecyTests(_Case):
 
 
 class RealClientTests(_Case):
-    """With treq's own client over Twisted's own agent."""
+    """The service with treq's own client over Twisted's own agent."""
 
     def test_given_up(self) -> None:
-        """The client cannot be used as it comes, or a request outlives the service."""
+        """
+        The client can be used as it is, and stopping the service aborts its connection attempt.
+        """
         reactor = MemoryReactorClock()
         client = HTTPClient(Agent(reactor))
         enrolment = RegistrationService(

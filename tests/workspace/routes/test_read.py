@@ -1,5 +1,5 @@
 """
-Reading a file while its client leaves: a thread must never read from another file.
+A client leaves while its file is being read: a thread never reads from another file.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ MANY = 30
 
 class _SlowDisk:
     """
-    Holds the first read in a thread that would wait for a disk, and spies on what follows.
+    A disk that blocks the first read in a thread, and records which files are read after that.
 
-    :param path: of the file whose reads are held.
+    :param path: the file whose first read is blocked.
     :ivar number: the descriptor that the thread reads from.
-    :ivar inodes: of the files that this number meant at each use by a thread.
+    :ivar inodes: of the files that this number referred to at each use by a thread.
     """
 
     def __init__(self, case: TestCase, path: bytes) -> None:
@@ -75,7 +75,7 @@ class _SlowDisk:
 
 
 class DescriptorTests(TestCase):
-    """The client leaves while a thread reads from the file that it asked for."""
+    """A client that leaves while a thread reads its file."""
 
     def setUp(self) -> None:
         self.top = scratch(self)
@@ -104,7 +104,7 @@ class DescriptorTests(TestCase):
         )
 
     def open_others(self) -> list[int]:
-        """Open another file as often as it takes to get every number that was closed."""
+        """Open another file often enough to get every number that was closed."""
         others = [os.open(self.top + b"/ws/other", os.O_RDONLY) for _ in range(MANY)]
         for fd in others:
             self.addCleanup(os.close, fd)
@@ -117,7 +117,7 @@ class DescriptorTests(TestCase):
         reset_on_close(self.caller.socket)
         self.caller.socket.close()
         await until(reactor, lambda: not self.caller.site.channels)
-        for _ in range(3):  # a close in a thread was asked for before these
+        for _ in range(3):  # a close in a thread was queued before these
             await self.threads.run(int)
         others = self.open_others()
         disk.go.set()
@@ -128,16 +128,22 @@ class DescriptorTests(TestCase):
         self.assertEqual(self.caller.site.running, 0)
 
     async def test_warming(self) -> None:
-        """A thread would bring another file into memory, by the number of one that was closed."""
+        """
+        A thread that brings a file into memory keeps its descriptor, so that the number cannot mean
+        another file.
+        """
         await self.leave_while_reading()
 
     async def test_warming_behind_a_buffer(self) -> None:
-        """As with TLS."""
+        """The same holds if responses are buffered, as with TLS."""
         self.patch(file_sender, "is_plain", lambda transport: False)
         await self.leave_while_reading()
 
     async def test_reading(self) -> None:
-        """A thread would read a part of another file, which only luck keeps from being sent."""
+        """
+        A thread that reads a file keeps its descriptor, so that no part of another file can be
+        sent.
+        """
         self.patch(store_module, "is_on_disk", lambda fd: False)
         self.patch(cached_directory, "is_local", lambda fd: False)
         await self.leave_while_reading()

@@ -1,6 +1,5 @@
 """
-reference/uploads, "All or nothing": where uploads are kept, and that all of a request appear, or
-none.
+reference/uploads, "All or nothing": where uploads are kept; all files of a request appear, or none.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def has_unnamed_files(directory: str) -> bool:
 
 
 def in_child(act: Callable[[], object]) -> int:
-    """:return: the exit status of a process that does this and then ends at once."""
+    """:return: the exit status of a process that calls *act* and then ends at once."""
     pid = os.fork()
     if not pid:
         try:
@@ -96,7 +95,7 @@ class Case(SynchronousTestCase):
         return path
 
     def failing_link(self, at: int, error: BaseException | Callable[[], object]) -> Any:
-        """:return: a context in which the *at*-th link of a file goes wrong, counted from 0."""
+        """:return: a context in which the *at*-th link of a file fails, counted from 0."""
         real, calls = os.link, iter(range(1000))
 
         def link(*args: Any, **more: Any) -> None:
@@ -114,20 +113,23 @@ class DirectoryTests(Case):
     """`UploadDirectory.open`."""
 
     def test_made(self) -> None:
-        """A workspace without the directory takes no uploads, or anybody may read them."""
+        """A missing directory is made, accessible to the owner only."""
         self.open_directory()
         for path in (self.path, os.path.dirname(self.path)):
             self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o700)
 
     def test_is_there(self) -> None:
-        """A second upload fails because of the first."""
+        """An existing directory is opened, with the files in it."""
         kept = self.put("kept", b"k")
         fd = self.open_directory()
         self.assertEqual(os.listdir(fd), ["kept"])
         self.assertTrue(os.path.samestat(os.fstat(fd), os.stat(os.path.dirname(kept))))
 
     def test_made_for_good(self) -> None:
-        """A crash takes the directory, and with it files that were said to be stored."""
+        """
+        A new directory is synced to the disk, so that a crash does not remove it with files that
+        were reported as stored.
+        """
         synced, real = list[str](), os.fsync
 
         def fsync(fd: int) -> None:
@@ -141,7 +143,7 @@ class DirectoryTests(Case):
         self.assertEqual(len(synced), 2)
 
     def test_no_root(self) -> None:
-        """That there is nowhere to write is told in the words of a download."""
+        """A missing root is reported as a failed write, not as a failed download."""
         for error in (NotFound(), ReadFailed()):
             missing = UploadDirectory(mock.Mock(side_effect=error))
             self.assertRaises(WriteFailed, missing.open)
@@ -149,12 +151,14 @@ class DirectoryTests(Case):
         self.assertRaises(Unavailable, busy.open)
 
     def test_not_made(self) -> None:
-        """A start without uploads makes directories."""
+        """A start without uploads makes no directories."""
         self.assertEqual(self.uploads.sweep(), 0)
         self.assertEqual(os.listdir(self.root), [])
 
     def test_symlinks(self) -> None:
-        """An agent sends uploads to where a symlink of its own leads."""
+        """
+        A symlink in place of the directory is refused, so that an agent cannot redirect uploads.
+        """
         elsewhere = os.path.realpath(self.mktemp())
         os.makedirs(os.path.join(elsewhere, "chat-uploads"))
         for link in (os.path.dirname(self.path), self.path):
@@ -170,7 +174,7 @@ class DirectoryTests(Case):
         self.assertEqual(os.listdir(os.path.join(elsewhere, "chat-uploads")), [])
 
     def test_something_else(self) -> None:
-        """A file or a FIFO in the way makes an upload wait, or fail without an answer."""
+        """A file or a FIFO in place of the directory is refused at once."""
         for make in (os.mkfifo, lambda path: os.close(os.open(path, os.O_CREAT))):
             path = os.path.dirname(self.path)
             make(path)
@@ -179,7 +183,7 @@ class DirectoryTests(Case):
             os.unlink(path)
 
     def test_descriptors(self) -> None:
-        """A descriptor is left open, whether the directory could be opened or not."""
+        """No descriptor stays open, whether the directory can be opened or not."""
         before = len(os.listdir("/proc/self/fd"))
         os.close(self.uploads.open())
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
@@ -189,7 +193,7 @@ class DirectoryTests(Case):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_errors(self) -> None:
-        """A full disk is called a failure, or a failure a full disk."""
+        """A full disk, a failed write, and a lack of resources are distinguished."""
         for code in (errno.ENOSPC, errno.EDQUOT):
             self.assertIsInstance(write_error(OSError(code, "")), NoSpace)
         for code in (errno.EIO, errno.EACCES, errno.EROFS, errno.EFBIG):
@@ -201,10 +205,10 @@ class DirectoryTests(Case):
 
 
 class UnnamedFileTests(Case):
-    """Files in the making that have no name at all."""
+    """Unpublished files that have no name, and how they are published."""
 
     def test_invisible(self) -> None:
-        """A file is seen before it is complete."""
+        """A file is not visible before it is complete and published."""
         file = self.uploads.new_file(self.open_directory())
         file.write(b"half")
         self.assertEqual(self.visible(), {})
@@ -221,12 +225,12 @@ class UnnamedFileTests(Case):
         return self.listed()
 
     def test_given_up(self) -> None:
-        """A file that is not published stays."""
+        """A file that is closed without being published is removed."""
         self.new(b"x").close()
         self.assertEqual(self.listed(), {})
 
     def test_closed_twice(self) -> None:
-        """Closing once more closes somebody else's descriptor."""
+        """Closing a file again does not close another one's descriptor."""
         file = self.new()
         file.close()
         with open(os.devnull, "rb") as other:
@@ -234,7 +238,7 @@ class UnnamedFileTests(Case):
             os.fstat(other.fileno())
 
     def test_never_replaces(self) -> None:
-        """A file of the same name is replaced, or written to."""
+        """A file of the same name is neither replaced nor written to."""
         path = self.put(A, b"old")
         file = self.new(b"new")
         self.assertRaises(FileExistsError, file.publish, A)
@@ -249,7 +253,9 @@ class UnnamedFileTests(Case):
                 self.put(A)
 
     def test_withdrawn(self) -> None:
-        """A file that is withdrawn stays, or takes another with it."""
+        """
+        A withdrawn file is removed; withdrawing it again does not remove another one of its name.
+        """
         file = self.new()
         file.publish(A)
         file.withdraw()
@@ -259,14 +265,14 @@ class UnnamedFileTests(Case):
         self.assertEqual(self.listed(), {A: b"other"})
 
     def test_withdrawn_but_gone(self) -> None:
-        """That the workspace's owner was quicker makes the rest fail."""
+        """Withdrawing a file that the owner of the workspace has already removed succeeds."""
         file = self.new()
         file.publish(A)
         os.unlink(os.path.join(self.path, A))
         file.withdraw()
 
     def test_cannot_be_linked(self) -> None:
-        """Every upload fails where files without a name, or any at all, cannot be given one."""
+        """A file is published even where unnamed files, or any files, cannot be linked."""
         real = os.link
 
         def only_named(source: str, *args: object, **more: object) -> None:
@@ -286,7 +292,7 @@ class UnnamedFileTests(Case):
         self.assertEqual(self.listed(), {A: b"content", B: b"content"})
 
     def test_large_write(self) -> None:
-        """A write that the system takes in parts is cut."""
+        """A write that the system takes in parts is completed."""
         real = os.write
         with mock.patch("os.write", lambda fd, data: real(fd, data[:1000])):
             file = self.new(b"x" * 5001)
@@ -294,7 +300,7 @@ class UnnamedFileTests(Case):
         self.assertEqual(self.listed()[A], b"x" * 5001)
 
     def test_errors_reach(self) -> None:
-        """A disk that fails late is not noticed."""
+        """An error that the disk reports late is raised."""
         for call in ("fsync", "dup"):
             file = self.uploads.new_file(self.open_directory())
             self.addCleanup(file.close)
@@ -307,7 +313,7 @@ class UnnamedFileTests(Case):
         return [(self.new(name.encode()), name) for name in (A, B, C)]
 
     def test_all(self) -> None:
-        """Several files do not appear, or something else stays with them."""
+        """Several files appear together, and nothing else stays with them."""
         files = self.several()
         publish_all(files, self.open_directory())
         for file, _ in files:
@@ -315,7 +321,7 @@ class UnnamedFileTests(Case):
         self.assertEqual(self.listed(), {name: name.encode() for name in (A, B, C)})
 
     def test_none(self) -> None:
-        """When the k-th cannot be linked, those before it stay."""
+        """If a file cannot be linked, those before it are removed."""
         for at in range(3):
             files = self.several()
             with self.failing_link(at, OSError(errno.EIO, "")):
@@ -325,7 +331,7 @@ class UnnamedFileTests(Case):
             self.assertEqual(self.listed(), {}, at)
 
     def test_none_by_collision(self) -> None:
-        """A name that is taken leaves the others, or is taken away."""
+        """If a name is taken, no file is published, and the existing one is kept."""
         for taken in (A, B, C):
             self.put(taken, b"old")
             files = self.several()
@@ -336,7 +342,7 @@ class UnnamedFileTests(Case):
             os.unlink(os.path.join(self.path, taken))
 
     def test_none_by_sync(self) -> None:
-        """Names that did not get to the disk are reported as stored."""
+        """If names cannot be synced to the disk, publishing fails and none of them stays."""
         for count, syncs in ((1, 1), (3, 4)):
             for failing in range(syncs + 1):
                 files, calls = [(self.new(), name) for name in (A, B, C)[:count]], iter(range(9))
@@ -357,7 +363,10 @@ class UnnamedFileTests(Case):
                 os.unlink(os.path.join(self.path, name))
 
     def test_order_of_syncs(self) -> None:
-        """A crash finds names without the note that says that they belong together."""
+        """
+        The note that says which names belong together is synced before them, and removed after
+        them, so that a crash never leaves names without it.
+        """
         files, seen, real = self.several(), list[list[str]](), os.fsync
 
         def fsync(fd: int) -> None:
@@ -371,7 +380,9 @@ class UnnamedFileTests(Case):
         self.assertEqual(seen, [[".note"], [".note", a, b, c], [a, b, c]])
 
     def test_killed_while_publishing(self) -> None:
-        """A process that is killed between two links leaves some files of the request."""
+        """
+        After the process is killed between two links, a sweep removes the files of the request.
+        """
         for at in range(3):
             files = self.several()
             fd = self.open_directory()
@@ -380,7 +391,7 @@ class UnnamedFileTests(Case):
                 with self.failing_link(at, lambda: os._exit(KILLED)):
                     publish_all(files, fd)
 
-            # The parent's locks are the child's, so let go of them as death does.
+            # The child shares the locks of the parent, which have to be released as well.
             self.assertEqual(in_child(act), KILLED)
             self.assertEqual(len([n for n in self.listed() if n.startswith(HEX)]), at)
             self.die(files)
@@ -388,13 +399,16 @@ class UnnamedFileTests(Case):
             self.assertEqual(self.listed(), {})
 
     def die(self, files: list[tuple[UnpublishedFile, str]]) -> None:
-        """Let go of the files as a process does that is killed."""
+        """Close the files and remove nothing, as when the process is killed."""
         for file, _ in files:
             os.close(file._fd)
             file._fd, file._temporary = -1, None
 
     def test_killed_before_the_note_is_gone(self) -> None:
-        """Files stay of a request whose sender was never told that they are stored."""
+        """
+        A sweep removes the files of a request whose note still exists: its client has received no
+        response.
+        """
         files, fd = self.several(), self.open_directory()
 
         def act() -> None:
@@ -408,7 +422,7 @@ class UnnamedFileTests(Case):
         self.assertEqual(self.listed(), {})
 
     def test_killed_afterwards(self) -> None:
-        """A sweep takes files whose sender was told that they are stored."""
+        """A sweep keeps files whose client may have received a response."""
         files, fd = self.several(), self.open_directory()
         self.assertEqual(in_child(lambda: publish_all(files, fd)), 0)
         self.die(files)
@@ -417,7 +431,7 @@ class UnnamedFileTests(Case):
 
 
 class NamedFileTests(UnnamedFileTests):
-    """Where the file system has no unnamed files."""
+    """The same, on a file system that has no unnamed files."""
 
     unnamed = False
 
@@ -431,7 +445,7 @@ class NamedFileTests(UnnamedFileTests):
         return listed
 
     def test_without_flags_of_rename(self) -> None:
-        """The same, where it cannot rename without replacing either."""
+        """Files are published even without hard links and without renaming that never replaces."""
         for code in (errno.EINVAL, errno.ENOSYS):
             rename = mock.Mock(side_effect=lambda *_, code=code: ctypes.set_errno(code) or -1)
             with mock.patch("chatfiles.posix.rename_noreplace._renameat2", rename):
@@ -439,7 +453,7 @@ class NamedFileTests(UnnamedFileTests):
             self.assertEqual(rename.call_count, 2 * (1 + 2 + 3))
 
     def test_rename_fails(self) -> None:
-        """A disk that fails is taken for one that lacks something."""
+        """A disk that fails is not taken for a file system that lacks something; no file stays."""
         rename = mock.Mock(side_effect=lambda *_: ctypes.set_errno(errno.EIO) or -1)
         files = self.several()
         with (
@@ -453,7 +467,7 @@ class NamedFileTests(UnnamedFileTests):
         self.assertEqual(self.listed(), {})
 
     def test_without_hard_links(self) -> None:
-        """A file system without hard links takes no uploads, or replaces files."""
+        """A file system without hard links takes uploads, and no file is replaced."""
         for code in (errno.EPERM, errno.EOPNOTSUPP):
             files = self.several()
             with mock.patch("os.link", side_effect=OSError(code, "")):
@@ -475,10 +489,10 @@ class NamedFileTests(UnnamedFileTests):
 
 
 class FallbackTests(Case):
-    """When unnamed files turn out not to work."""
+    """Where unnamed files do not work."""
 
     def test_no_tmpfile(self) -> None:
-        """A file system that has none takes no uploads."""
+        """A file system that has no unnamed files takes uploads."""
         real = os.open
         for code in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM):
 
@@ -494,7 +508,10 @@ class FallbackTests(Case):
             self.assertEqual(self.listed(), {})
 
     def test_no_proc(self) -> None:
-        """Where there is no ``/proc`` a whole file is taken and then cannot be stored."""
+        """
+        Without ``/proc``, an unnamed file cannot be published, so a named one is used from the
+        start.
+        """
         before = len(os.listdir("/proc/self/fd"))
         with mock.patch("os.path.exists", return_value=False):
             file = self.new(b"x")
@@ -505,7 +522,7 @@ class FallbackTests(Case):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before + 1)
 
     def test_other_errors(self) -> None:
-        """A full disk is taken for one without unnamed files."""
+        """A full disk is not taken for one without unnamed files."""
         with mock.patch("os.open", side_effect=OSError(errno.ENOSPC, "")):
             error = self.assertRaises(OSError, UnpublishedFile, 0)
         self.assertEqual(error.errno, errno.ENOSPC)
@@ -515,7 +532,9 @@ class SweepTests(Case):
     """`UploadDirectory.sweep`."""
 
     def test_nothing_there(self) -> None:
-        """A workspace that never had an upload, or has no root, does not start."""
+        """
+        A workspace that never had an upload, or has no root, starts: there is nothing to sweep.
+        """
         self.assertEqual(self.uploads.sweep(), 0)
         os.rmdir(self.root)
         self.assertEqual(self.uploads.sweep(), 0)
@@ -526,7 +545,7 @@ class SweepTests(Case):
         self.assertEqual(UploadDirectory(missing).sweep(), 0)
 
     def test_removes(self) -> None:
-        """What a killed process has left stays for ever; or something else goes with it."""
+        """Files that a killed process has left are removed, and no others."""
         kept = {A, "x.part", ".upload-x", ".upload-x.part.txt", "upload-x.part"}
         for name in (*kept, ".upload-1.part", ".upload-2.part"):
             self.put(name)
@@ -534,7 +553,7 @@ class SweepTests(Case):
         self.assertEqual(set(self.listed()), kept)
 
     def test_not_what_is_being_written(self) -> None:
-        """An old process that still drains loses what its senders are sending."""
+        """Files that an old process still receives, while it drains, are kept."""
         fd = self.open_directory()
         ready, go = os.pipe(), os.pipe()
 
@@ -558,7 +577,10 @@ class SweepTests(Case):
             os.close(end)
 
     def test_not_what_is_not_ours(self) -> None:
-        """What an agent puts there makes the start hang or fail, or is followed out."""
+        """
+        What an agent puts there neither blocks the start nor makes it fail, and is not followed out
+        of the directory.
+        """
         outside = os.path.realpath(self.mktemp())
         with open(outside, "wb") as file:
             file.write(A.encode() + b"\n")
@@ -576,7 +598,7 @@ class SweepTests(Case):
         self.assertTrue(os.path.exists(outside))
 
     def test_notes_of_others(self) -> None:
-        """A note that an agent wrote has the role remove what is no upload."""
+        """A note that an agent wrote does not make the role remove anything but uploads."""
         outside = os.path.join(self.root, "precious")
         os.makedirs(self.path)
         for path in (outside, os.path.join(self.path, "notes.txt")):
@@ -592,7 +614,7 @@ class SweepTests(Case):
         self.assertEqual(set(self.listed()), {"notes.txt", A})
 
     def test_created_while_sweeping(self) -> None:
-        """A sweep that comes between a file and its lock makes the upload fail."""
+        """A file that is swept before it is locked is created again."""
         fd, real, times = self.open_directory(), fcntl.flock, iter(range(10))
 
         def flock(file: int, operation: int) -> None:
@@ -612,7 +634,9 @@ class SweepTests(Case):
         self.assertEqual(self.listed(), {A: b"x"})
 
     def test_always_swept(self) -> None:
-        """A file that is never ours is tried for ever, or its descriptors are left."""
+        """
+        The attempts to create a file that is always swept are limited; no descriptor stays open.
+        """
         fd = self.open_directory()
         before = len(os.listdir("/proc/self/fd"))
         with mock.patch("fcntl.flock", side_effect=BlockingIOError(errno.EWOULDBLOCK, "")):
@@ -620,7 +644,7 @@ class SweepTests(Case):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_without_locks(self) -> None:
-        """A file system without locks takes no uploads, or is never swept."""
+        """A file system without locks takes uploads, and is swept."""
         fd = self.open_directory()
         with mock.patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "")):
             os.close(create_locked(fd, ".part")[0])

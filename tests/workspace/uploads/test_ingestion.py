@@ -1,6 +1,6 @@
 """
 reference/uploads, "Response": one upload on the workspace, from the bytes of its body to its
-answer.
+response.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Case(SynchronousTestCase):
     def refused(
         self, pieces: Iterable[bytes], limits: IngestLimits | None = None
     ) -> tuple[int, str, str]:
-        """:return: status, text and code of the refusal, which has left nothing."""
+        """:return: status, text and code of the refusal, which leaves no files."""
         before = self.listed()
         error = self.assertRaises(ChatfilesError, self.store, pieces, limits)
         self.assertEqual(self.listed(), before)
@@ -96,10 +96,10 @@ class Case(SynchronousTestCase):
 
 
 class AnswerTests(Case):
-    """What is told of files that are stored."""
+    """What the response says of stored files."""
 
     def test_shape(self) -> None:
-        """Clients in the field do not find what they look for."""
+        """The response has the members that existing clients look for."""
         (stored,) = self.store([form(part(b"hello", "dir/my notes.txt", "text/x-notes"))])
         ((name, content),) = self.listed().items()
         self.assertEqual(content, b"hello")
@@ -117,7 +117,7 @@ class AnswerTests(Case):
         )
 
     def test_media_type(self) -> None:
-        """A type that nobody gave is invented, or one that was given is dropped."""
+        """The media type that a client gives is kept; otherwise, it follows from the extension."""
         for name, given_type, told in (
             ("a.pdf", None, "application/pdf"),
             ("a.tar.gz", None, "application/gzip"),
@@ -130,7 +130,7 @@ class AnswerTests(Case):
             self.assertEqual(stored.media_type, told, (name, given_type))
 
     def test_order(self) -> None:
-        """An answer tells of the files in another order than they were sent in."""
+        """The response lists the files in the order in which they were sent."""
         names = [f"{n}.txt" for n in range(MAX_FILES)]
         stored = self.store([form(*[part(n.encode(), n) for n in names])])
         self.assertEqual([s.name for s in stored], names)
@@ -139,20 +139,22 @@ class AnswerTests(Case):
             self.assertEqual(self.listed()[one.uri.rpartition("/")[2]], one.name.encode())
 
     def test_same_name(self) -> None:
-        """Two files of one name are one file afterwards."""
+        """Two files of the same name are stored separately."""
         stored = self.store([form(part(b"1"), part(b"2"))])
         self.assertEqual([s.name for s in stored], ["x", "x"])
         self.assertEqual(sorted(self.listed().values()), [b"1", b"2"])
 
     def test_empty_file(self) -> None:
-        """A file without bytes is none, or has the digest of something."""
+        """An empty file is stored, with the digest of no bytes."""
         (stored,) = self.store([form(part(b"", ""))])
         self.assertEqual((stored.name, stored.size, stored.original_name), ("file", 0, ""))
         self.assertEqual(stored.sha256, hashlib.sha256().hexdigest())
         self.assertEqual(list(self.listed().values()), [b""])
 
     def test_hostile_names(self) -> None:
-        """A name leads out of the directory, hides, or breaks the answer."""
+        """
+        A hostile name does not leave the directory, is not hidden, and does not break the response.
+        """
         for given_name in (
             "../../../escape",
             "/etc/passwd",
@@ -179,7 +181,7 @@ class AnswerTests(Case):
         st.lists(st.integers(0, 1000), max_size=10),
     )
     def test_any_content(self, contents: list[bytes], at: list[int]) -> None:
-        """What is stored, or its digest, is not what was sent."""
+        """What is stored, and its digest, is what was sent, however the body is divided."""
         contents = [content.replace(b"--b", b"") for content in contents]
         data = form(*[part(content) for content in contents])
         ends = [*sorted({offset % len(data) for offset in at}), len(data)]
@@ -194,10 +196,10 @@ class AnswerTests(Case):
 
 
 class RefusalTests(Case):
-    """What is refused leaves nothing, and is told in the words of the field."""
+    """Refused uploads: they leave no files, and are refused as existing clients expect."""
 
     def test_no_files(self) -> None:
-        """A form without files is a success, or a failure of another kind."""
+        """A form without files is refused as ``no_files``."""
         no_files = (400, "expected at least one 'files' field", "no_files")
         self.assertEqual(self.refused([b"--b--\r\n"]), no_files)
         text = b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext' + END
@@ -206,7 +208,7 @@ class RefusalTests(Case):
         self.assertEqual(self.refused([other]), no_files)
 
     def test_malformed(self) -> None:
-        """Files of a form that is not whole are stored."""
+        """No file of a malformed or incomplete form is stored."""
         malformed = (400, "failed to parse multipart form", "invalid_multipart")
         whole = form(part(b"1"), part(b"2"))
         for data in (whole[: -len(END)], whole[:-3], whole.replace(b"--b\r\n", b"--bb\r\n"), b"x"):
@@ -215,14 +217,14 @@ class RefusalTests(Case):
         self.assertEqual(self.refused([part(b"1"), b"\r\n--b!"]), malformed)
 
     def test_too_many(self) -> None:
-        """More files than may be are taken, or those up to the limit are kept."""
+        """A form with too many files is refused, and none of them is kept."""
         self.assertEqual(
             self.refused([form(*[part(b"")] * (MAX_FILES + 1))]),
             (400, "too many files (limit 64)", "too_many_files"),
         )
 
     def test_file_too_large(self) -> None:
-        """A file grows beyond the limit before it is refused, or one of that size is refused."""
+        """A file that exceeds the limit is refused; one of exactly that size is stored."""
         self.store([form(part(b"x" * 1000))])
         too_large = (413, "my_x exceeds per-file limit (1000 bytes)", "file_too_large")
         self.assertEqual(self.refused([form(part(b"x" * 1001, "my x"))]), too_large)
@@ -237,7 +239,7 @@ class RefusalTests(Case):
         )
 
     def test_request_too_large(self) -> None:
-        """A body grows beyond the limit, whatever it consists of."""
+        """A body that exceeds the limit is refused, whatever it consists of."""
         data = form(part(b"x"))
         exact = IngestLimits(1000, len(data))
         self.store([data], exact)
@@ -249,7 +251,7 @@ class RefusalTests(Case):
             self.assertEqual(self.refused(padded)[0], 413)
 
     def test_stops_at_once(self) -> None:
-        """What crosses the limit is written first."""
+        """Bytes that exceed the limit are not written."""
         session = self.session()
         session.feed(part(b""))
         written = []
@@ -261,7 +263,7 @@ class RefusalTests(Case):
         self.assertEqual(written, [])
 
     def test_disk(self) -> None:
-        """A disk that fails is told in other words, or a part stays on it."""
+        """A full disk is distinguished from a broken one, and no part of the upload stays on it."""
         full = (507, "no space left", "no_space")
         broken = (500, "failed to write file", "write_failed")
         data = form(part(b"1"), part(b"2"))
@@ -279,7 +281,9 @@ class RefusalTests(Case):
                 self.assertEqual(self.listed(), {}, call)
 
     def test_symlink(self) -> None:
-        """An agent sends uploads to where a symlink of its own leads."""
+        """
+        A symlink in place of the directory is refused, so that an agent cannot redirect uploads.
+        """
         elsewhere = os.path.realpath(self.mktemp())
         os.makedirs(os.path.join(elsewhere, "chat-uploads"))
         os.symlink(elsewhere, os.path.join(self.root, ".molecule"))
@@ -293,7 +297,7 @@ class RefusalTests(Case):
         self.assertEqual(os.listdir(os.path.join(elsewhere, "chat-uploads")), [])
 
     def test_collision(self) -> None:
-        """A file that happens to have the name is replaced."""
+        """A file that already has the name is not replaced; the upload fails."""
         prefixes = iter(["1" * 32, "2" * 32, "2" * 32])
         os.makedirs(self.path)
         with open(os.path.join(self.path, "2" * 32 + "-x"), "wb") as file:
@@ -307,10 +311,10 @@ class RefusalTests(Case):
 
 
 class EndTests(Case):
-    """All or nothing."""
+    """All files of a request are stored, or none."""
 
     def test_nothing_before_the_end(self) -> None:
-        """A file is seen before all of its request are complete."""
+        """No file is visible before its whole request is complete."""
         data = form(part(b"1"), part(b"2"))
         session = self.session()
         for octet in data:
@@ -326,7 +330,7 @@ class EndTests(Case):
         return self.listed()
 
     def test_left_at_any_offset(self) -> None:
-        """A sender that leaves leaves something."""
+        """A client that disconnects, at any offset, leaves no files."""
         data = form(part(b"1"), part(b"2"))
         for length in range(len(data) + 1):
             session = self.session()
@@ -336,7 +340,9 @@ class EndTests(Case):
             self.assertEqual(self.listed(), {}, length)
 
     def test_left_while_publishing(self) -> None:
-        """Files stay though their sender was told that it took too long, or is gone."""
+        """
+        Published files are removed if the request has timed out or its client has disconnected.
+        """
         session = self.session()
         session.feed(form(part(b"1"), part(b"2")))
         session.prepare()
@@ -346,12 +352,12 @@ class EndTests(Case):
         self.assertEqual(self.listed(), {})
 
     def test_killed_while_taking_back(self) -> None:
-        """A process that dies meanwhile leaves some of the files of a request."""
+        """If the process dies while it removes the files of a request, a sweep removes the rest."""
         session = self.session()
         session.feed(form(part(b"1"), part(b"2"), part(b"3")))
         session.prepare()
         session.finish()
-        self.assertEqual(len(self.listed()), 3)  # and nothing else, where they have other names
+        self.assertEqual(len(self.listed()), 3)  # and none with a temporary name
         child = os.fork()
         if child == 0:
             unlinked, real = list[str](), os.unlink
@@ -371,7 +377,9 @@ class EndTests(Case):
         self.assertEqual(self.listed(), {})
 
     def test_taken_back_from_a_full_disk(self) -> None:
-        """What nobody is told of stays because there is no room to write it down."""
+        """
+        Files of a failed request are removed even if the disk has no room for a note about them.
+        """
         session = self.session()
         session.feed(form(part(b"1"), part(b"2")))
         session.prepare()
@@ -381,7 +389,7 @@ class EndTests(Case):
         self.assertEqual(self.listed(), {})
 
     def test_descriptors(self) -> None:
-        """A descriptor stays open."""
+        """Neither a stored nor a refused upload leaves a descriptor open."""
         before = len(os.listdir("/proc/self/fd"))
         self.store([form(part(b"1"), part(b"2"))])
         self.refused([part(b"1"), b"\r\n--b!"])
@@ -391,7 +399,7 @@ class EndTests(Case):
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_closed_twice(self) -> None:
-        """Closing once more takes away what is stored."""
+        """Closing a session again does not remove what is stored."""
         session = self.session()
         session.feed(form(part(b"1")))
         session.prepare()
@@ -401,8 +409,8 @@ class EndTests(Case):
         self.assertEqual(list(self.listed().values()), [b"1"])
 
     def test_on_the_disk(self) -> None:
-        """A file appears before it is on the disk."""
-        self.store([form(part(b"0"))])  # what has to be found out once, is
+        """A file is synced to the disk before it appears, and its directory after that."""
+        self.store([form(part(b"0"))])  # examines the file system, once
         calls = mock.Mock()
         calls.fsync.side_effect, calls.link.side_effect = os.fsync, os.link
         with mock.patch("os.fsync", calls.fsync), mock.patch("os.link", calls.link):
@@ -410,7 +418,7 @@ class EndTests(Case):
         self.assertEqual([call[0] for call in calls.mock_calls], ["fsync", "link", "fsync"])
 
     def test_large(self) -> None:
-        """Telling the disk to begin early changes what is stored."""
+        """A large file, which is flushed to the disk early, is stored unchanged."""
         piece = bytes(range(256)) * 4096
         limits = IngestLimits(100 * MIB, 100 * MIB)
         (stored,) = self.store([part(b""), *[piece] * 20, b"z", END], limits)
@@ -421,7 +429,7 @@ class EndTests(Case):
 
 
 class NamedEndTests(EndTests):
-    """The same where the file system has no unnamed files."""
+    """The same, on a file system that has no unnamed files."""
 
     unnamed = False
 

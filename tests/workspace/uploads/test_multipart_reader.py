@@ -1,5 +1,5 @@
 """
-reference/uploads, "Request": the adapter over the multipart parser, against forms written by hand.
+reference/uploads, "Request": the adapter over the multipart parser, with forms written by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chatfiles.workspace.uploads.multipart_reader import (
 
 BOUNDARY = "bOuNd-4"
 DELIMITER = b"\r\n--bOuNd-4"
-#: A file as it comes out: name, media type, content.
+#: A file that was read: name, media type, content.
 File = tuple[str, str | None, bytes]
 
 
@@ -144,11 +144,11 @@ _BEGINNINGS = [DELIMITER[:n] for n in range(1, len(DELIMITER))]
 
 
 class SplitTests(SynchronousTestCase):
-    """However a form is divided, it is the same form."""
+    """Forms that arrive divided in any way."""
 
     @given(st.lists(_parts, max_size=5), _splits, st.sampled_from([b"", b"\r\n", b"preamble\r\n"]))
     def test_any_division(self, parts: Sequence[Part], at: list[int], preamble: bytes) -> None:
-        """Bytes are lost, added, or given to another file when segments are cut unluckily."""
+        """No bytes are lost, added, or given to another file, however the form is divided."""
         data = preamble + form(*[p.raw() for p in parts]) + b"epilogue\r\n--bOuNd-4\r\n"
         expected = [
             (p.filename, p.media_type, p.content)
@@ -160,7 +160,7 @@ class SplitTests(SynchronousTestCase):
         self.assertEqual(read(octets(data)), expected)
 
     def test_beginnings_of_the_boundary_at_every_offset(self) -> None:
-        """Content that begins like the boundary is held back for ever, or dropped."""
+        """Content that begins like the boundary is delivered in full."""
         for beginning in _BEGINNINGS:
             for content in (beginning, beginning * 2, b"x" + beginning, beginning + b"y"):
                 if not _never_delimits(content):
@@ -184,7 +184,7 @@ class SplitTests(SynchronousTestCase):
     def test_the_verdict_too(
         self, parts: list[Part], where: int, without: int, instead: bytes, at: list[int]
     ) -> None:
-        """The same malformed form is refused or taken, depending on how the network divides it."""
+        """Whether a malformed form is refused does not depend on how the network divides it."""
         data = form(*[p.raw() for p in parts])
         where %= len(data)
         data = data[:where] + instead + data[where + without :]
@@ -197,7 +197,9 @@ class SplitTests(SynchronousTestCase):
             self.assertEqual(finest, whole)
 
     def test_longest_header_line(self) -> None:
-        """Whether the longest line is taken depends on whether its CR came with it."""
+        """
+        Whether the longest line is accepted does not depend on whether its CR arrives with it.
+        """
         for length, taken in ((MAX_HEADER_LINE, True), (MAX_HEADER_LINE + 1, False)):
             line = b"X: " + b"x" * (length - 3)
             data = form(part(b"", disposition(b"x"), line))
@@ -206,12 +208,12 @@ class SplitTests(SynchronousTestCase):
                 self.assertEqual(isinstance(read(pieces), list), taken, length)
 
     def test_nothing_is_a_piece(self) -> None:
-        """A segment without bytes ends the form."""
+        """A piece without bytes does not end the form."""
         data = form(file(b"hi"))
         self.assertEqual(read([b"", data[:40], b"", data[40:], b""]), [("x", None, b"hi")])
 
     def test_comes_as_it_arrives(self) -> None:
-        """Content waits in memory for the end of its part."""
+        """Content is delivered as it arrives, not at the end of its part."""
         reader = MultipartReader(BOUNDARY)
         self.assertEqual(
             list(reader.feed(file(b"first half"))),
@@ -223,7 +225,7 @@ class SplitTests(SynchronousTestCase):
 
 
 class BoundTests(SynchronousTestCase):
-    """What a hostile sender can make it do."""
+    """Limits on what a hostile client can cause."""
 
     def refused_after(self, pieces: Iterable[bytes]) -> int:
         """:return: how many bytes were taken until the form was refused."""
@@ -247,7 +249,7 @@ class BoundTests(SynchronousTestCase):
             tracemalloc.stop()
 
     def test_preamble_of_10_mib(self) -> None:
-        """A preamble is collected, or searched again and again."""
+        """A preamble is neither collected nor searched again and again."""
         for filler in (b"x", b"\r", b"\r\n--bOuNd-"):
             piece = filler * (65536 // len(filler))
             pieces = [*[piece] * 160, b"\r\n" + form(file(b"hi"))]
@@ -256,7 +258,7 @@ class BoundTests(SynchronousTestCase):
             self.assertLess(peak, 1 << 20)
 
     def test_header_of_1_mib(self) -> None:
-        """A header line is collected for as long as it goes on."""
+        """A header line that does not end is refused at the limit."""
         begin = b"--bOuNd-4\r\nContent-Disposition: form-data; name="
         for piece in (b"x" * 100, b"x"):
             taken = self.refused_after([begin, *[piece] * ((1 << 20) // len(piece))])
@@ -265,18 +267,18 @@ class BoundTests(SynchronousTestCase):
         self.assertIsInstance(read([whole]), str)
 
     def test_continuations(self) -> None:
-        """A header line that goes on on further lines is collected."""
+        """A header line that continues on further lines is refused at the limit."""
         begin = b"--bOuNd-4\r\nContent-Disposition: form-data\r\n"
         self.assertLess(self.refused_after([begin, *[b" x\r\n"] * 100_000]), 4 * MAX_HEADER_LINE)
 
     def test_header_lines(self) -> None:
-        """Header lines are collected for as long as they come."""
+        """A part with too many header lines is refused at the limit."""
         begin = b"--bOuNd-4\r\n"
         taken = self.refused_after([begin, *[b"a: b\r\n"] * 1000])
         self.assertLessEqual(taken, len(begin) + 6 * (MAX_HEADER_LINES + 1))
 
     def test_100_000_parts(self) -> None:
-        """Parts that nobody wants are read without end."""
+        """A form with too many parts is refused at the limit, even if no part is stored."""
         for one in (
             part(b"", disposition(None, b"")),
             file(b""),
@@ -286,7 +288,7 @@ class BoundTests(SynchronousTestCase):
             self.assertLessEqual(taken, (len(one) + 2) * (MAX_PARTS + 1))
 
     def test_large_content(self) -> None:
-        """A file is collected."""
+        """The content of a file is not collected in memory."""
         piece = b"\r\n--bOuNd-" * 6000
         reader = MultipartReader(BOUNDARY)
         tracemalloc.start()
@@ -300,7 +302,7 @@ class BoundTests(SynchronousTestCase):
             tracemalloc.stop()
 
 
-#: What stands between the quotes of ``filename="…"`` → the name that is told.
+#: What stands between the quotes of ``filename="…"`` → the name that is read.
 NAMES: list[tuple[bytes, str]] = [
     (b"plain.txt", "plain.txt"),
     (b"", ""),
@@ -313,24 +315,24 @@ NAMES: list[tuple[bytes, str]] = [
     (b"a;b=c", "a;b=c"),
     (b"a%22b%0D%0Ac", 'a"b\r\nc'),  # how browsers write them
     (b"100%25", "100%25"),
-    (b'a\\"b', 'a"b'),  # how others do
-    (b"C:\\dir\\a.txt", "a.txt"),  # how old ones tell a whole path
+    (b'a\\"b', 'a"b'),  # how other clients write them
+    (b"C:\\dir\\a.txt", "a.txt"),  # how old clients send a whole path
     (b"$(reboot)", "$(reboot)"),
 ]
 
 
 class HeaderTests(SynchronousTestCase):
-    """What a part says of itself."""
+    """The headers of a part."""
 
     def test_names(self) -> None:
-        """A hostile file name breaks the parser or is mangled before it is made safe."""
+        """A hostile file name does not break the parser, and is kept until it is made safe."""
         for raw, name in NAMES:
             data = form(part(b"c", disposition(raw)))
             self.assertEqual(read([data]), [(name, None, b"c")], raw)
             self.assertEqual(read(octets(data)), [(name, None, b"c")], raw)
 
     def test_line_ends_in_names(self) -> None:
-        """A name with a line end in it smuggles a header."""
+        """A name with a line end in it does not add a header."""
         for raw in (b"a\nb", b"a\r\nContent-Type: text/html", b"a\r\n\r\nevil"):
             result = read([form(part(b"c", disposition(raw)))])
             if isinstance(result, list):
@@ -340,7 +342,7 @@ class HeaderTests(SynchronousTestCase):
                 self.assertIsInstance(result, str)
 
     def test_spelling(self) -> None:
-        """A header that another client spells in another way is not understood."""
+        """Headers are understood in each of the spellings that clients use."""
         for line in (
             b"content-disposition: form-data; name=files; filename=x",
             b"CONTENT-DISPOSITION:FORM-DATA;NAME=files;FILENAME=x",
@@ -351,7 +353,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(read([form(part(b"c", line))]), [("x", None, b"c")], line)
 
     def test_as_written(self) -> None:
-        """A name that is stored is another one than the field's own workspaces make of it."""
+        """``written`` is the name that existing workspaces store: percent-encoding is kept."""
         for raw, written in {
             b"a%22b%0D%0Ac": "a%22b%0D%0Ac",
             b'a\\"b': 'a"b',
@@ -363,7 +365,9 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(begins.written, written)
 
     def test_extended(self) -> None:
-        """A file whose name comes in the form of RFC 8187 alone is taken for a text field."""
+        """
+        A part whose name comes in the form of RFC 8187 alone is a file, unless that is malformed.
+        """
         for value, name in {
             b"filename*=UTF-8''%e2%82%ac%20a.txt": "€ a.txt",
             b"filename*=utf-8'en'a.txt": "a.txt",
@@ -385,7 +389,7 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(read([form(part(b"skip", line))]), [], value)
 
     def test_skipped(self) -> None:
-        """Something that is no file of the field is stored."""
+        """A part that is no file of the ``files`` field is not stored."""
         for headers in (
             [disposition(None)],  # a text field
             [disposition(b"x", b"file")],
@@ -393,14 +397,14 @@ class HeaderTests(SynchronousTestCase):
             [disposition(b"x", b"Files")],
             [b"Content-Disposition: form-data"],
             [b'Content-Disposition: form-data; filename="x"'],
-            # an old way to send several files: RFC 7578, 4.3, knows it no more
+            # an old way to send several files, which RFC 7578, 4.3, deprecates
             [disposition(None), b"Content-Type: multipart/mixed; boundary=inner"],
         ):
             data = form(part(b"skip", *headers), file(b"c"))
             self.assertEqual(read([data]), [("x", None, b"c")], headers)
 
     def test_nested_form(self) -> None:
-        """The parts of a form that is the content of a file are taken for files."""
+        """The parts of a form that is the content of a file are not taken for files."""
         inner = form(file(b"inner")).replace(b"bOuNd-4", b"inner")
         data = form(
             part(inner, disposition(b"x"), b"Content-Type: multipart/form-data; boundary=inner")
@@ -408,7 +412,7 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(read([data]), [("x", "multipart/form-data; boundary=inner", inner)])
 
     def test_transfer_encoding(self) -> None:
-        """Content is decoded, and is no longer what was sent (RFC 7578, 4.7)."""
+        """Content is not decoded, so that it stays what was sent (RFC 7578, 4.7)."""
         for coding in (b"base64", b"quoted-printable", b"gzip"):
             data = form(part(b"aGk=", disposition(b"x"), b"Content-Transfer-Encoding: " + coding))
             self.assertEqual(read([data]), [("x", None, b"aGk=")])
@@ -429,7 +433,10 @@ class HeaderTests(SynchronousTestCase):
             self.assertEqual(read(octets(data)), expected, line)
 
     def test_media_type(self) -> None:
-        """What a sender calls the type reaches the answer though it is not fit for one."""
+        """
+        A media type that is empty, too long, or not printable ASCII is ignored; it does not reach
+        the response.
+        """
         for raw, told in (
             (b"text/plain", "text/plain"),
             (b'Text/Plain; charset="x"', 'Text/Plain; charset="x"'),
@@ -444,16 +451,16 @@ class HeaderTests(SynchronousTestCase):
 
 
 class MalformedTests(SynchronousTestCase):
-    """What is no form."""
+    """Malformed forms, and unusual ones that are not."""
 
     def test_what_is_said(self) -> None:
-        """A refusal does not say what clients in the field know it by."""
+        """The refusal has the text and the code that existing clients know."""
         refusal = self.assertRaises(BadRequest, MultipartReader("x").finish)
         self.assertEqual(refusal.text, "failed to parse multipart form")
         self.assertEqual(refusal.code, "invalid_multipart")
 
     def test_refused(self) -> None:
-        """Something that is no form is taken for one."""
+        """Data that is not a well-formed form is refused."""
         good = form(file(b"c"))
         for data in (
             b"",
@@ -478,19 +485,19 @@ class MalformedTests(SynchronousTestCase):
             self.assertIsInstance(read(octets(data)), str, data)
 
     def test_every_truncation(self) -> None:
-        """A form without its end is taken for a whole one."""
+        """A form without its end is refused."""
         data = form(file(b"one\r\n"), part(b"two", disposition(None)), file(b"--"))
-        end = len(data) - 2  # nothing depends on the line end behind the last delimiter
+        end = len(data) - 2  # the line end behind the last delimiter is optional
         for length in range(end):
             self.assertIsInstance(read([data[:length]]), str, length)
         self.assertIsInstance(read([data[:end]]), list)
 
     def test_empty_form(self) -> None:
-        """A form without parts is no form, where it is one without files."""
+        """A form without parts is a form without files."""
         self.assertEqual(read([form()]), [])
 
     def test_empty_files(self) -> None:
-        """A file without bytes is lost."""
+        """A file without bytes is read."""
         data = form(file(b"", b"a"), file(b"", b"b"))
         for offset in range(len(data)):
             self.assertEqual(
@@ -498,14 +505,14 @@ class MalformedTests(SynchronousTestCase):
             )
 
     def test_epilogue(self) -> None:
-        """What follows the last delimiter is taken for something."""
+        """What follows the last delimiter is ignored."""
         for epilogue in (b"", b"x" * 100_000, form(file(b"more")), b"\r\n--bOuNd-4\r\n"):
             data = form(file(b"c")) + epilogue
             self.assertEqual(read([data]), [("x", None, b"c")])
             self.assertEqual(read(split(data, range(200))), [("x", None, b"c")])
 
     def test_boundaries(self) -> None:
-        """A boundary that RFC 2046 allows does not work."""
+        """Boundaries that RFC 2046 allows are accepted."""
         for boundary in ("x", "-" * 70, "a b'c()+_,-./:=?d", "0"):
             data = form(file(b"\r\n--")).replace(b"bOuNd-4", boundary.encode())
             self.assertEqual(read([data], boundary), [("x", None, b"\r\n--")])

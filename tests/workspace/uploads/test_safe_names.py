@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.workspace.uploads.safe_names import MAX_EXTENSION, MAX_NAME, safe_name
 
-#: As a sender calls it → as it is stored.
+#: The name that a client sends → the name that is stored.
 TABLE: list[tuple[str, str]] = [
     ("report.pdf", "report.pdf"),
     ("A-z_0.9", "A-z_0.9"),
@@ -33,7 +33,7 @@ TABLE: list[tuple[str, str]] = [
     ("日本.txt", "__.txt"),
     ("😀", "_"),
     ("ｆｕｌｌ", "____"),
-    ("²³.txt", "__.txt"),  # digits to str.isdigit(), not to us
+    ("²³.txt", "__.txt"),  # digits for str.isdigit(), but not ASCII
     ("\u0131\u017f\u212a", "___"),  # letters that fold to ASCII ones
     ("\u202etxt.exe", "_txt.exe"),
     ("\ud800", "_"),
@@ -67,28 +67,31 @@ class NameTests(SynchronousTestCase):
     """`safe_name`."""
 
     def test_table(self) -> None:
-        """A name is stored under another name than clients in the field expect."""
+        """A name is stored as existing clients expect."""
         for given_name, stored in TABLE:
             self.assertEqual(safe_name(given_name), stored, ascii(given_name))
 
     @given(st.one_of(st.text(), st.text(alphabet="a./\\ \0é", max_size=250)))
     @example("a" * 84 + "." * 17)
     def test_harmless(self, name: str) -> None:
-        """A name leaves the directory, is a special one, or too long for a file system."""
+        """
+        A stored name does not leave the directory, is not a special one, and is short enough for
+        any file system.
+        """
         stored = safe_name(name)
         self.assertTrue(re.fullmatch(r"[A-Za-z0-9._-]{1,100}", stored, re.ASCII), stored)
         self.assertNotIn(stored, (".", ".."))
 
     @given(st.text(alphabet="ab._-", min_size=1, max_size=MAX_NAME))
     def test_harmless_names_are_kept(self, name: str) -> None:
-        """A name that is fine already is changed."""
+        """A name that is safe already is kept."""
         if name not in (".", ".."):
             self.assertEqual(safe_name(name), name)
             self.assertEqual(safe_name("dir/" + name), name)
 
     @given(st.text(max_size=300))
     def test_applied_twice(self, name: str) -> None:
-        """A file that is fetched and sent again is renamed again."""
+        """A file that is fetched and uploaded again is not renamed again."""
         self.assertEqual(safe_name(safe_name(name)), safe_name(name))
 
     @given(
@@ -96,5 +99,5 @@ class NameTests(SynchronousTestCase):
         st.text(alphabet="xyz", min_size=1, max_size=MAX_EXTENSION - 1),
     )
     def test_extension_is_kept(self, stem: str, extension: str) -> None:
-        """A long name loses what tells its type."""
+        """A long name keeps its extension, which shows its type."""
         self.assertTrue(safe_name(f"{stem}.{extension}").endswith("." + extension))

@@ -1,5 +1,5 @@
 """
-What the tests of PostgreSQL's faults share: a way to it that can hang, and asking meanwhile.
+What the tests of PostgreSQL's faults share: a proxy that can hang, and helpers that make calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.contract.registry_case import FIRST, add_workspace, begun
 from tests.platform.registry.postgres.postgres_case import REACTOR, PostgresTestCase, pause
 from tests.support.patience import PATIENCE
 
-#: Seconds that a loaded machine may be late, after the deadline of 2 s.
+#: Seconds of delay to allow on a loaded machine, after the deadline of 2 s.
 LATE = PATIENCE
 
 
@@ -46,7 +46,10 @@ class Side(Protocol):
 
 
 class Hop(Factory):
-    """A way to the server that can hang, connected and carrying nothing, or close at once."""
+    """
+    A proxy to the server that can hang (connected, but forwarding nothing) or close connections at
+    once.
+    """
 
     noisy = False
 
@@ -81,12 +84,12 @@ class Hop(Factory):
 
 
 class FaultCase(PostgresTestCase):
-    """Asking while something is wrong."""
+    """Calls during a fault."""
 
     registry_timeout = 2.0
 
     def hop(self) -> tuple[Hop, str]:
-        """:return: a hop to the server, and the URL that leads through it."""
+        """:return: a proxy to the server, and the URL of the database through it."""
         hop = Hop(self.database.url)
         listening: Any = self.successResultOf(
             TCP4ServerEndpoint(REACTOR, 0, interface="127.0.0.1").listen(hop)
@@ -100,14 +103,14 @@ class FaultCase(PostgresTestCase):
         await add_workspace(registry, FIRST, url="http://a", digest=token_hash("token"))
 
     async def noticed(self, registry: Any) -> None:
-        """Return when *registry* no longer claims to hear of changes, as it has to within 1 s."""
+        """Return when *registry* is no longer `watching`, which must happen within 1 s."""
         deadline = REACTOR.seconds() + 1 + LATE
         while registry.watching:
             self.assertLess(REACTOR.seconds(), deadline)
             await pause(0.01)
 
     async def outcomes(self, calls: Sequence[Awaitable[Any]], within: float) -> set[object]:
-        """:return: what became of calls: ``found``, ``none`` or `RegistryUnavailable`."""
+        """:return: the outcomes of the calls: ``found``, ``none`` or `RegistryUnavailable`."""
         begin = REACTOR.seconds()
 
         async def outcome(call: Awaitable[Any]) -> object:

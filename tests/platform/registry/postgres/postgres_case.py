@@ -29,7 +29,7 @@ REACTOR: Any = reactor
 
 
 async def heard(registry: IWorkspaceRegistry, wanted: Callable[[UUID | None], bool]) -> None:
-    """Return when *registry* has told something that is *wanted*."""
+    """Return when *registry* has notified of a change that is *wanted*."""
     told: Deferred[None] = Deferred()
 
     def changed(workspace_id: UUID | None) -> None:
@@ -45,9 +45,9 @@ async def settled(
     registry: IWorkspaceRegistry, database: Database, mark: UUID | None = None
 ) -> None:
     """
-    Return when *registry* has heard of everything that has been committed so far.
+    Return when *registry* has notified of everything that has been committed so far.
 
-    :param mark: the last of it.
+    :param mark: the id in the last notification.
     """
     last = mark or uuid4()
     waiting = begun(heard(registry, lambda found: found == last))
@@ -56,16 +56,16 @@ async def settled(
 
 
 def pause(seconds: float) -> Deferred[None]:
-    """Let the reactor turn."""
+    """Wait while the reactor runs."""
     return deferLater(REACTOR, seconds)
 
 
 class PostgresTestCase(TestCase):
     """
-    A database of the test's own, and registries on it.
+    Tests that have a database of their own, and registries that use it.
 
-    :cvar registry_timeout: seconds that each registry waits for the server, unless a test says
-        otherwise: tests that are not about a dead server must not fail on a slow one.
+    :cvar registry_timeout: seconds that each registry waits for the server, unless a test sets
+        another timeout: tests that are not about an unavailable server must not fail on a slow one.
     """
 
     registry_timeout = 30.0
@@ -92,7 +92,7 @@ class PostgresTestCase(TestCase):
         return registry
 
     async def listens(self, registry: PostgresRegistry) -> None:
-        """Return when *registry* hears of changes, which a busy machine may have to try twice."""
+        """Return when *registry* is `watching`; a busy machine may need two attempts."""
         while not registry.watching:
             await pause(0.01)
 
@@ -104,13 +104,15 @@ class PostgresTestCase(TestCase):
         ]
 
     async def fails(self, awaitable: Any) -> str:
-        """:return: what caused the `RegistryUnavailable`."""
+        """:return: the cause of the `RegistryUnavailable`."""
         with self.assertRaises(RegistryUnavailable) as caught:
             await awaitable
         return str(caught.exception.__cause__)
 
     async def recovers(self, ask: Callable[[], Any], within: float = PATIENCE) -> Any:
-        """:return: the answer; until it is there, only `RegistryUnavailable` may be."""
+        """
+        :return: the result; until it is available, the only error may be `RegistryUnavailable`.
+        """
         deadline = REACTOR.seconds() + within
         while True:
             try:

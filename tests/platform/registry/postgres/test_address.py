@@ -1,5 +1,6 @@
 """
-From the URL of a database to connections, without blocking, without showing a password.
+The URL of a PostgreSQL database: it is parsed and resolved without blocking, and without showing
+its password.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from tests.support.postgres_server import PASSWORD
 
 
 class OpenTests(SynchronousTestCase):
-    """What a person may have written after ``--database=``."""
+    """Values of ``--database``."""
 
     def open(self, url: str) -> Any:
         return open_postgres(url, reactor=REACTOR, now=lambda: datetime.now(UTC))
 
     def test_without_the_extra(self) -> None:
-        """Without txpostgres the process ends with a traceback."""
+        """Without psycopg2 or txpostgres the error names ``chatfiles[postgres]``."""
         for missing in ("psycopg2", "txpostgres"):
             with self.subTest(missing), no_module(missing):
                 self.assertRaisesRegex(
@@ -43,7 +44,7 @@ class OpenTests(SynchronousTestCase):
                 )
 
     def test_what_is_no_url(self) -> None:
-        """A mistake in the URL shows its password, or names no option."""
+        """The error for an invalid URL names the option, and does not contain the password."""
         need_the_extra()
         for url in (
             "postgresql:/x",
@@ -63,7 +64,7 @@ class OpenTests(SynchronousTestCase):
             self.assertIsNone(caught.exception.__cause__)
 
     def test_places(self) -> None:
-        """A host is left out, gets another's port, or is looked up though it needs not be."""
+        """Every host is parsed with its own port, and is looked up only if it is a name."""
         need_the_extra()
         module = importlib.import_module("chatfiles.platform.registry.postgres.address")
         environment = {"PGHOST": "there", "PGPORT": "7", "PGDATABASE": "d"}
@@ -84,7 +85,7 @@ class OpenTests(SynchronousTestCase):
             self.assertNotIn("p", found.parameters)
 
     def test_password_is_not_in_a_repr(self) -> None:
-        """The password gets into a log by way of a repr."""
+        """The password is not in the repr of an address, which may be logged."""
         need_the_extra()
         module = importlib.import_module("chatfiles.platform.registry.postgres.address")
         found = module.PostgresAddress.parse("postgresql://u:hidden@h/d?sslkey=k", {})
@@ -93,14 +94,14 @@ class OpenTests(SynchronousTestCase):
 
 
 class NameTests(PostgresTestCase):
-    """Servers that are given by name."""
+    """Servers given by host name."""
 
     def named(self, name: str) -> str:
         parts = urlsplit(self.database.url)
         return self.database.server.url_of(self.database.name, f"{name}:{parts.port}")
 
     async def test_off_the_reactor(self) -> None:
-        """A name server that is slow stops every transfer of the process."""
+        """Host names are looked up in a thread: a slow name server does not block the reactor."""
         threads: list[bool] = []
         go_on = threading.Event()
 
@@ -118,13 +119,16 @@ class NameTests(PostgresTestCase):
         self.assertNotIn(True, threads)
 
     async def test_every_address_is_tried(self) -> None:
-        """One dead address of a name makes the server unreachable."""
+        """The addresses of a name are tried until one of them works."""
         several = addresses("127.0.0.2", "::1", "127.0.0.1")
         registry = await self.start(self.named("db.example"), lookup=lambda _: several)
         await registry.check()
 
     async def test_a_name_that_is_not_found(self) -> None:
-        """A name that is not found reads as an empty registry, or is never asked for again."""
+        """
+        While a name is not found, calls fail with `RegistryUnavailable`, and it is looked up again.
+        If a later look-up fails, the last known address is used.
+        """
         answers: list[Sequence[IPAddress]] = []
 
         def look(name: str) -> Sequence[IPAddress]:
@@ -138,10 +142,10 @@ class NameTests(PostgresTestCase):
         await self.recovers(registry.check)
         answers.clear()
         self.database.terminate()
-        await registry.check()  # where it was is better than nowhere
+        await registry.check()  # the last known address is used
 
     async def test_password_of_the_url(self) -> None:
-        """A password with characters that a URL has to quote does not open the database."""
+        """A password that is percent-encoded in the URL opens the database."""
         self.assertNotIn(PASSWORD, self.database.url)
         await (await self.start(self.named("127.0.0.1"))).check()
 
@@ -152,7 +156,7 @@ def addresses(*texts: str) -> Sequence[IPAddress]:
 
 @contextlib.contextmanager
 def no_module(name: str) -> Iterator[None]:
-    """As if *name* were not installed."""
+    """Simulate that *name* is not installed."""
     missing: Any = {name: None}
     with mock.patch.dict(sys.modules, missing):
         yield

@@ -28,9 +28,12 @@ class ConnectTests(SynchronousTestCase):
         return connection.connect(dsn="")
 
     def test_closed_meanwhile(self) -> None:
-        """A server that closes a connection at once would be logged as a defect of ours."""
+        """
+        If the server closes a connection at once, the error is `ConnectionLost`, which is not
+        logged as a defect.
+        """
         self.failureResultOf(self.connect(closed=True), ConnectionLost)
 
     def test_defect(self) -> None:
-        """A defect would be taken for a server that is away."""
+        """A defect is raised as it is, and does not count as an unavailable server."""
         self.failureResultOf(self.connect(closed=False), ValueError)

@@ -48,13 +48,13 @@ class LookupThreadTests(TestCase):
         return registry
 
     async def fails(self, registry: PostgresRegistry) -> str:
-        """:return: what `start` says is the cause of its `RegistryUnavailable`."""
+        """:return: the cause of the `RegistryUnavailable` that `start` raises."""
         with self.assertRaises(RegistryUnavailable) as caught:
             await registry.start()
         return str(caught.exception.__cause__)
 
     async def test_closed(self) -> None:
-        """A closed registry leaves its look-up threads behind."""
+        """`close` ends the look-up threads of a registry, which cannot be started again."""
         registry = self.make()
         self.assertIn("cannot be looked up", await self.fails(registry))
         self.assertNotEqual(self.lookup_threads(), [])
@@ -67,7 +67,7 @@ class LookupThreadTests(TestCase):
         self.assertEqual(self.lookup_threads(), [])
 
     async def test_closed_during_a_lookup(self) -> None:
-        """A look-up that hangs delays the end of the registry, or leaves its thread for ever."""
+        """`close` does not wait for a look-up that hangs; its thread ends with the look-up."""
         running, resume = threading.Event(), threading.Event()
         self.addCleanup(resume.set)
 
@@ -86,7 +86,9 @@ class LookupThreadTests(TestCase):
         await until(REACTOR, lambda: self.lookup_threads() == [])
 
     async def test_no_thread_can_be_started(self) -> None:
-        """A machine without room for a thread turns each call into an internal error."""
+        """
+        If no thread can be started, a call fails with `RegistryUnavailable`; no error is logged.
+        """
 
         def refuse(_: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")

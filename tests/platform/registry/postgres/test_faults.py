@@ -1,6 +1,6 @@
 """
-What becomes of calls when PostgreSQL, or the way to it, fails: never an absence, never later than
-the deadline, and over by itself.
+Calls while PostgreSQL, or the network to it, fails: they never report an absence, end by the
+deadline, and work again without a restart.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from tests.support.postgres_server import server
 
 
 class ServerTests(FaultCase):
-    """The server goes, and comes back."""
+    """A server that stops and comes back."""
 
     async def test_down_at_the_start(self) -> None:
-        """A platform does not start without its database, or never finds it afterwards."""
+        """
+        If the database is unavailable at the start, calls fail with `RegistryUnavailable`, and the
+        registry connects later by itself.
+        """
         self.database.allow(False)
         registry = self.make()
         self.assertIn("not currently accepting", await self.fails(registry.start()))
@@ -36,7 +39,7 @@ class ServerTests(FaultCase):
         await self.listens(registry)
 
     async def test_backends_killed(self) -> None:
-        """A lookup fails because an idle connection was killed, or an absence is told."""
+        """A lookup succeeds although idle connections were killed."""
         registry = await self.start()
         await self.add_first(registry)
         for _ in range(10):
@@ -45,7 +48,7 @@ class ServerTests(FaultCase):
             self.assertEqual(await self.outcomes(calls, within=2 + LATE), {"found"})
 
     async def test_killed_while_asked(self) -> None:
-        """A lookup whose connection is killed under it is not asked again, or a change is."""
+        """A lookup whose connection is killed is repeated; a change is not."""
         registry = await self.start(timeout=PostgresTestCase.registry_timeout)
         await self.add_first(registry)
         with self.database.connect() as other, other.cursor() as cursor:
@@ -62,7 +65,10 @@ class ServerTests(FaultCase):
         self.assertIsNotNone(await found)
 
     async def test_restart(self) -> None:
-        """A restart of the server needs one of ours, or reads as an absence."""
+        """
+        While the server restarts, calls fail with `RegistryUnavailable`; then the registry works
+        again without a restart of the platform.
+        """
         registry = await self.start()
         await self.add_first(registry)
         server().stop()
@@ -79,7 +85,10 @@ class ServerTests(FaultCase):
         await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
 
     async def test_way_cut(self) -> None:
-        """A connection that is closed under us, at any stage, is an error that nobody foresaw."""
+        """
+        If connections are closed, at any stage, calls fail with `RegistryUnavailable`, and the
+        registry connects again.
+        """
         hop, url = self.hop()
         registry = await self.start(url)
         await self.add_first(registry)
@@ -95,7 +104,7 @@ class ServerTests(FaultCase):
                 await pause(0.01)
 
     async def test_read_only(self) -> None:
-        """On a standby lookups fail as well, or changes are lost without a word."""
+        """On a standby lookups succeed, and changes fail with an error."""
         registry = await self.start()
         await self.add_first(registry)
         session = import_module("chatfiles.platform.registry.postgres.session")
@@ -106,8 +115,10 @@ class ServerTests(FaultCase):
         self.assertIsNotNone(await registry.workspace(FIRST))
 
     async def test_no_longer_read_only(self) -> None:
-        """What is written first after a database was read-only fails, because a connection still
-        believes that it is."""
+        """
+        The first change after a database was read-only succeeds: a connection that is still
+        read-only is closed.
+        """
         registry = await self.start()
         await self.add_first(registry)
         alter = f"ALTER DATABASE {self.database.name}"
@@ -116,7 +127,7 @@ class ServerTests(FaultCase):
             self.database.terminate()
             touched = {FIRST: self.moment}
             while "read-only" not in await self.fails(registry.touch_workspaces(touched)):
-                await pause(0.01)  # it has not noticed yet that it was disconnected
+                await pause(0.01)  # the registry has not noticed yet that it was disconnected
             stale = await registry._connector.connect()
         finally:
             self.database.server.execute(f"{alter} RESET default_transaction_read_only")
@@ -126,10 +137,10 @@ class ServerTests(FaultCase):
 
 
 class SlowTests(FaultCase):
-    """The server answers late, or not at all."""
+    """A server that responds late, or not at all."""
 
     async def test_locked_table(self) -> None:
-        """A table that is locked for longer than the deadline holds callers as long."""
+        """A call that waits for a locked table fails at the deadline."""
         registry = await self.start()
         await self.add_first(registry)
         with self.database.connect() as other, other.cursor() as cursor:
@@ -141,8 +152,10 @@ class SlowTests(FaultCase):
         self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
 
     async def test_locked_row(self) -> None:
-        """A row that somebody else changes makes lookups wait, or a change that was given up is
-        made after all."""
+        """
+        A row that another transaction changes does not delay lookups. A change that timed out is
+        not made later.
+        """
         registry = await self.start()
         await self.add_first(registry)
         with self.database.connect() as other, other.cursor() as cursor:
@@ -162,7 +175,10 @@ class SlowTests(FaultCase):
         await registry.touch_workspaces({FIRST: self.moment})
 
     async def test_hung_socket(self) -> None:
-        """A network that swallows everything holds callers for minutes, or for ever."""
+        """
+        On a network that delivers nothing, calls fail at the deadline; afterwards they succeed
+        again.
+        """
         hop, url = self.hop()
         registry = await self.start(url)
         await self.add_first(registry)
@@ -181,7 +197,9 @@ class SlowTests(FaultCase):
         await self.recovers(lambda: registry.touch_workspaces({FIRST: self.moment}))
 
     async def test_many_at_once(self) -> None:
-        """500 lookups at once fail, hang, or are told an absence."""
+        """
+        Each of 500 concurrent lookups finds its row or fails with `RegistryUnavailable`, in time.
+        """
         registry = await self.start()
         await self.add_first(registry)
         calls: list[Awaitable[Any]] = [registry.workspace(FIRST) for _ in range(250)]
@@ -191,7 +209,10 @@ class SlowTests(FaultCase):
         self.assertIsNotNone(await registry.workspace(FIRST))
 
     async def test_too_many(self) -> None:
-        """A server that hangs fills the memory with calls, or the room is never given back."""
+        """
+        The number of pending calls is limited, so that a server that hangs does not fill the
+        memory; there is room again after the outage.
+        """
         registry = await self.start()
         await self.add_first(registry)
         with self.database.connect() as other, other.cursor() as cursor:
@@ -204,7 +225,7 @@ class SlowTests(FaultCase):
         self.assertIsNotNone(await self.recovers(lambda: registry.workspace(FIRST)))
 
     async def test_callers_that_leave(self) -> None:
-        """A caller that has left breaks those who come after it."""
+        """Calls that are cancelled do not affect those that follow."""
         registry = await self.start()
         await self.add_first(registry)
         calls: list[Awaitable[Any]] = [registry.workspace(FIRST) for _ in range(20)]

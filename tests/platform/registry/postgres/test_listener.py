@@ -1,5 +1,5 @@
 """
-The listener on connections in memory, where anything may go wrong.
+The listener with fake connections, which can fail in any way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.contract.registry_case import begun
 
 
 class FakeConnection:
-    """A connection to a server on which everybody hears what anybody says."""
+    """A connection to a server that delivers each notification to all connections."""
 
     def __init__(self, case: ListenTests) -> None:
         self._case = case
@@ -54,9 +54,10 @@ class FakeConnection:
 
 class ListenTests(SynchronousTestCase):
     """
-    :ivar error: what a check fails with.
-    :ivar connections: those that are open.
-    :ivar told: who is told of what.
+    The listener.
+
+    :ivar error: the error with which a check fails.
+    :ivar connections: the open connections.
     """
 
     def setUp(self) -> None:
@@ -81,8 +82,10 @@ class ListenTests(SynchronousTestCase):
         return succeed(self.connections[-1])
 
     def test_error_of_ours(self) -> None:
-        """After an error that nobody has thought of, nobody listens, but it claims to: a revoked
-        token goes on to open its workspace."""
+        """
+        After an unexpected error the listener is not `watching`, so that no revoked token stays
+        valid; it logs the error and connects again.
+        """
         self.successResultOf(self.listener.start())
         self.assertEqual((self.listener.watching, self.told), (True, [None]))
         self.error = TypeError("secret")
@@ -99,7 +102,9 @@ class ListenTests(SynchronousTestCase):
         self.end()
 
     def test_error_of_ours_in_connecting(self) -> None:
-        """It never listens again, or whoever starts it waits for ever."""
+        """
+        After an unexpected error while connecting, `start` returns, and the listener tries again.
+        """
         self.connect_error = TypeError("x")
         self.successResultOf(self.listener.start())
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
@@ -110,7 +115,7 @@ class ListenTests(SynchronousTestCase):
         self.end()
 
     def end(self) -> None:
-        """All is ended."""
+        """Assert that `close` ends everything."""
         self.successResultOf(begun(self.listener.close()))
         self.assertEqual((self.connections, self.clock.getDelayedCalls()), ([], []))
         self.assertFalse(self.listener.watching)

@@ -1,5 +1,5 @@
 """
-What a node keeps, and what it says, while something is wrong with PostgreSQL.
+What a node caches and logs during faults of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from tests.support.postgres_server import PASSWORD
 
 
 class CacheTests(FaultCase):
-    """What is kept while nobody tells of changes."""
+    """The cache while no notifications arrive."""
 
     async def test_off_while_nobody_tells(self) -> None:
-        """A token that is revoked while a node does not hear goes on to open its workspace."""
+        """
+        While a node receives no notifications it caches nothing, so that no revoked token stays
+        valid.
+        """
         registry = await self.start()
         cache = CachedRegistry(registry, REACTOR)
         await self.add_first(cache)
@@ -47,8 +50,10 @@ class CacheTests(FaultCase):
         self.assertIsNone(await cache.token(token_hash("token")))
 
     async def test_triggers_disabled(self) -> None:
-        """A token that is revoked while the triggers are disabled, or without them after a dump was
-        restored, goes on to open its workspace."""
+        """
+        While triggers are disabled, or missing after a dump was restored, nothing is cached, so
+        that no revoked token stays valid.
+        """
         registry = await self.start()
         cache = CachedRegistry(registry, REACTOR)
         await self.add_first(cache)
@@ -75,8 +80,10 @@ class CacheTests(FaultCase):
         self.assertEqual(len(lines), 2)
 
     async def test_read_from_a_standby(self) -> None:
-        """What a standby says, which may be older than a change that was told of, is kept; or it is
-        asked for ever, though there is a primary again."""
+        """
+        Rows read from a standby are not cached, because they may be older than a change that was
+        notified. Connections to it are closed, so that a primary is used again.
+        """
         registry = await self.start()
         cache = CachedRegistry(registry, REACTOR)
         await self.add_first(cache)
@@ -99,7 +106,10 @@ class CacheTests(FaultCase):
         return found
 
     async def test_revoked_over_a_hung_connection(self) -> None:
-        """A token that is revoked while the network swallows notifications stays valid."""
+        """
+        If the network delivers no notifications the cache is emptied within 1 s, so that no revoked
+        token stays valid.
+        """
         hop, url = self.hop()
         registry = await self.start(url)
         cache = CachedRegistry(registry, REACTOR)
@@ -116,10 +126,12 @@ class CacheTests(FaultCase):
 
 
 class SecretTests(FaultCase):
-    """What is shown of it all."""
+    """What the log shows."""
 
     async def test_password_is_not_shown(self) -> None:
-        """The password of the URL, a secret or a token's hash gets into the log with an error."""
+        """
+        The password of the URL, inbound secrets and token hashes are not logged with an error.
+        """
         registry = await self.start()
         await self.add_first(registry)
         self.database.execute(
@@ -140,7 +152,7 @@ class SecretTests(FaultCase):
             self.assertNotIn(secret, shown)
 
     async def test_one_line_per_trouble(self) -> None:
-        """An outage fills the disk with log lines."""
+        """An outage is logged when it begins and when it ends, not for each call."""
         registry = await self.start()
         self.database.allow(False)
         for _ in range(5):

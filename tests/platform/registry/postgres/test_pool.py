@@ -1,5 +1,5 @@
 """
-The pool of connections, with connections in memory and a clock of the test's.
+The pool of connections, with fake connections and a fake clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIMEOUT = 2.0
 
 
 class FakeConnection:
-    """A connection to no server."""
+    """A connection that has no server."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -39,8 +39,9 @@ class PoolTests(SynchronousTestCase):
     """
     A pool of two connections.
 
-    :ivar attempts: the attempts to connect that have no outcome yet.
-    :ivar running: connection, question whether the call is wanted, and Deferred of each work.
+    :ivar attempts: the pending attempts to connect.
+    :ivar running: the connection of each running call, a function that says whether the call is
+        still wanted, and its Deferred.
     """
 
     def setUp(self) -> None:
@@ -79,23 +80,23 @@ class PoolTests(SynchronousTestCase):
         return self.pool.call("call", work, may_repeat=may_repeat)
 
     def finish(self, result: object = "done") -> None:
-        """Let the oldest work end."""
+        """Let the oldest running call succeed."""
         self.running.pop(0)[2].callback(result)
 
     def fail_work(self, error: Exception, *, lost: bool = False) -> None:
-        """Let the oldest work fail."""
+        """Let the oldest running call fail."""
         connection, _, done = self.running.pop(0)
         connection.is_closed = lost
         done.errback(error)
 
     def end(self) -> None:
-        """The pool closes, and nothing is left."""
+        """Assert that `close` ends everything."""
         self.successResultOf(self.pool.close())
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.failureResultOf(self.call(), RegistryUnavailable)
 
     def test_shared(self) -> None:
-        """More connections than allowed are opened, or a call that waits is forgotten."""
+        """No more connections are opened than allowed, and every waiting call is made."""
         calls = [self.call() for _ in range(5)]
         self.assertEqual(len(self.attempts), 2)
         first = self.connected()
@@ -111,7 +112,7 @@ class PoolTests(SynchronousTestCase):
         self.assertTrue(first.is_closed)
 
     def test_too_many(self) -> None:
-        """A server that hangs fills the memory with calls."""
+        """The number of pending calls is limited: a server that hangs does not fill the memory."""
         self.patch(pool_module, "MAX_QUEUED", 3)
         self.setUp()
         calls = [self.call() for _ in range(3)]
@@ -126,8 +127,10 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_unreachable(self) -> None:
-        """A call waits for its whole timeout though the server refuses connections, or each call
-        connects again."""
+        """
+        If the server refuses connections, waiting calls fail at once, and the next attempt to
+        connect is made after `RETRY_DELAY`.
+        """
         calls = [self.call() for _ in range(100)]
         self.refused()
         self.refused()
@@ -143,7 +146,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_lost_while_reading(self) -> None:
-        """A read fails because its connection was lost, or is repeated for ever."""
+        """A read whose connection was lost is repeated once."""
         read, waiting = self.call(may_repeat=True), self.call()
         self.connected()
         self.fail_work(psycopg2.OperationalError("lost"), lost=True)
@@ -159,7 +162,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_repeated_before_others(self) -> None:
-        """A read whose connection was lost waits behind all others a second time."""
+        """A read whose connection was lost is repeated before the calls that wait."""
         read = self.call(may_repeat=True)
         self.connected()
         others = [self.call() for _ in range(10)]
@@ -176,7 +179,7 @@ class PoolTests(SynchronousTestCase):
             call.cancel()
 
     def test_lost_while_writing(self) -> None:
-        """A change is made twice because its connection was lost."""
+        """A change whose connection was lost is not repeated."""
         change = self.call()
         self.connected()
         self.fail_work(psycopg2.OperationalError("lost"), lost=True)
@@ -185,7 +188,10 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_read_only(self) -> None:
-        """Connections to a former primary are used for ever."""
+        """
+        When a change finds a read-only server (a former primary), the idle connections are closed,
+        and the change is made over a new one.
+        """
         warm = [self.call(), self.call()]
         idle = [self.connected(), self.connected()]
         self.finish()
@@ -200,7 +206,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_idle_connection_lost(self) -> None:
-        """A call is given a connection that was lost while nothing used it."""
+        """A connection that was lost while idle is not used."""
         for notify in (True, False):
             call = self.call()
             connection = self.connected()
@@ -217,7 +223,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_timeout(self) -> None:
-        """A call waits longer than it may, or a connection that hangs is used again."""
+        """A call fails at its timeout, and a connection that hangs is closed."""
         hanging, waiting = self.call(), self.call()
         connection = self.connected()
         self.clock.advance(TIMEOUT)
@@ -233,8 +239,10 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_cancelled(self) -> None:
-        """A call that was cancelled runs, or a change of it counts, or it keeps its connection for
-        ever."""
+        """
+        A cancelled call is not made if it waits. If it runs, its change is not committed, and its
+        connection is closed at the timeout.
+        """
         running = self.call()
         connection = self.connected()
         waiting = [self.call() for _ in range(2)]
@@ -253,7 +261,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_cancelled_before_a_repetition(self) -> None:
-        """A read is repeated though its client has left, or cannot be cancelled any more."""
+        """A read that is cancelled after its connection was lost is not repeated."""
         read = self.call(may_repeat=True)
         self.connected()
         self.fail_work(psycopg2.OperationalError("lost"), lost=True)
@@ -264,7 +272,7 @@ class PoolTests(SynchronousTestCase):
         self.end()
 
     def test_closed_while_busy(self) -> None:
-        """A pool that is closed interrupts a change, or does not end."""
+        """`close` waits for running and waiting calls."""
         calls = [self.call(), self.call()]
         self.connected()
         self.refused()

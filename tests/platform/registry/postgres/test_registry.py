@@ -1,5 +1,5 @@
 """
-The registry in PostgreSQL against the contract.
+The registry in PostgreSQL fulfils the contract.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COLUMNS = {
 
 
 class PostgresRegistryTests(StoredRegistryContract, TestCase):
-    """`PostgresRegistry` keeps the contract."""
+    """`PostgresRegistry` fulfils the contract."""
 
     database: Database
 
@@ -97,17 +97,17 @@ class PostgresRegistryTests(StoredRegistryContract, TestCase):
 
 
 class CachedPostgresRegistryTests(PostgresRegistryTests):
-    """The cache over it does the same."""
+    """`CachedRegistry` over it fulfils the contract."""
 
     def make_registry(self) -> IWorkspaceRegistry:
         return CachedRegistry(self.make_postgres(), REACTOR)
 
 
 class RaceTests(PostgresTestCase):
-    """Two nodes that come to the same row at once."""
+    """Two nodes that access the same row at once."""
 
     async def waiting(self, count: int) -> None:
-        """Return when so many backends wait for a lock."""
+        """Return when *count* backends wait for a lock."""
         waiting = 0
         while waiting < count:
             await pause(0.01)
@@ -118,7 +118,7 @@ class RaceTests(PostgresTestCase):
             )
 
     async def test_first_token(self) -> None:
-        """Two nodes look, find no token, and both mint the first."""
+        """Of two nodes that create a first token at once, one succeeds."""
         nodes = [await self.start(), await self.start()]
         await nodes[0].register(FIRST, url=None, delivery_mode=None, create_name="x")
         with self.database.connect() as other, other.cursor() as cursor:
@@ -140,8 +140,7 @@ class RaceTests(PostgresTestCase):
         self.assertEqual(await nodes[0].tokens(FIRST), tokens)
 
     async def test_claim(self) -> None:
-        """A token is minted while a workspace is being claimed, and its place changed all the
-        same."""
+        """A claim fails, and changes nothing, if a token is created at the same time."""
         node = await self.start()
         await node.register(FIRST, url="http://old", delivery_mode=None, create_name="x")
         with self.database.connect() as other, other.cursor() as cursor:
@@ -162,7 +161,10 @@ class RaceTests(PostgresTestCase):
         self.assertEqual([token.id for token in await node.tokens(FIRST)], [SECOND])
 
     async def test_first_registration(self) -> None:
-        """Of two nodes at which a workspace registers first, one forgets what it was told."""
+        """
+        If another node creates the workspace during its first registration, the registration
+        updates that row.
+        """
         nodes = [await self.start(), await self.start()]
         with self.database.connect() as other, other.cursor() as cursor:
             cursor.execute(
@@ -177,7 +179,7 @@ class RaceTests(PostgresTestCase):
         self.assertEqual(await nodes[1].workspace(FIRST), found)
 
     async def test_touches_in_two_orders(self) -> None:
-        """Two nodes that record the same uses at once lock each other out."""
+        """Two nodes that record the same uses at once, in different orders, do not deadlock."""
         nodes = [await self.start(), await self.start()]
         await nodes[0].register(FIRST, url=None, delivery_mode=None, create_name="x")
         self.database.execute(
@@ -196,7 +198,10 @@ class RaceTests(PostgresTestCase):
         self.assertEqual({token.last_used_at for token in await nodes[1].tokens(FIRST)}, {at})
 
     async def test_text_that_cannot_be_stored(self) -> None:
-        """NUL in a name is called a failure of ours, or breaks the connection for others."""
+        """
+        A name that PostgreSQL cannot store (with NUL or a surrogate) is a `BadRequest`, and does
+        not break the connection.
+        """
         registry = await self.start()
         for name in ("a\0b", "\ud800"):
             with self.assertRaises(BadRequest):

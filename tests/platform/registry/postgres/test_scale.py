@@ -1,5 +1,5 @@
 """
-PostgreSQL with many rows: what a lookup reads, and that what is remembered is not asked for.
+PostgreSQL with many rows: lookups use indexes, and cached rows are not read again.
 
 With ``CHATFILES_SOAK=1``, a million workspaces and two million tokens; their times are printed.
 """
@@ -27,10 +27,10 @@ from tests.support.postgres_server import Database, server
 
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
 WORKSPACES = 1_000_000 if SOAK else 20_000
-#: Of them, these many are asked for.
+#: How many of them are looked up.
 ASKED = 500
 
-#: Ids are spread as real ones are, and known from their number; each workspace has two tokens,
+#: Ids are spread like real ones, and computed from a number; each workspace has two tokens,
 #: whose digests are those of ``ID-0`` and ``ID-1``.
 _ID = "encode(substr(sha256(n::text::bytea), 1, 16), 'hex')::uuid"
 MANY = f"""
@@ -49,17 +49,17 @@ MANY = f"""
 
 
 class ScaleTests(PostgresTestCase):
-    """A million workspaces."""
+    """A registry with many workspaces."""
 
     timeout = 900 if SOAK else 300
-    #: Filled once, and then used by all.
+    #: Filled once, and used by all tests.
     _filled: ClassVar[Database | None] = None
 
     async def filled(self) -> list[tuple[UUID, bytes]]:
         """
-        Go on with a database that is full.
+        Use the filled database.
 
-        :return: some ids, and the digest of a token of each.
+        :return: some ids, and the digest of one token of each.
         """
         if ScaleTests._filled is None:
             ScaleTests._filled = self.database = Database(server())
@@ -75,9 +75,9 @@ class ScaleTests(PostgresTestCase):
         return [(UUID(each), bytes(digest)) for each, digest in rows]
 
     async def test_plans(self) -> None:
-        """Each request that is not remembered reads a whole table, or sorts it."""
+        """No statement of a request reads or sorts a whole table."""
         some = await self.filled()
-        self.assert_indexes(some)  # nobody has looked at the tables yet
+        self.assert_indexes(some)  # before the first ANALYZE
         self.database.execute("ANALYZE workspaces, workspace_auth_tokens")
         self.assert_indexes(some)
 
@@ -104,11 +104,11 @@ class ScaleTests(PostgresTestCase):
             self.assertTrue(any(kind.startswith(("Index", "Bitmap")) for kind in kinds), sql)
             if "LIMIT" in sql:
                 self.assertNotIn("Sort", "".join(kinds), sql)
-            if sql in (POSTGRES.workspaces, POSTGRES.workspaces_after):  # past what was removed
+            if sql in (POSTGRES.workspaces, POSTGRES.workspaces_after):  # skips removed ones
                 self.assertIn("chatfiles_workspaces_live_by_age", json.dumps(plan))
 
     async def test_warm(self) -> None:
-        """What was asked once is asked again, or writing heartbeats makes it be forgotten."""
+        """Cached rows are not read again, and recording heartbeats and uses drops none of them."""
         some = await self.filled()
         registry = CachedRegistry(await self.start(), REACTOR)
         with self.measured(f"{len(some)} cold tokens and workspaces, one by one"):
@@ -125,7 +125,10 @@ class ScaleTests(PostgresTestCase):
         await self.is_warm(registry, some)
 
     async def is_warm(self, registry: CachedRegistry, some: list[tuple[UUID, bytes]]) -> None:
-        """Nothing is sent, unless a busy machine could not prove that it would be told."""
+        """
+        Assert that no statement is sent, unless the cache was emptied because a busy machine could
+        not prove that notifications arrive.
+        """
         forgotten: list[object] = []
         unsubscribe = registry.subscribe(
             lambda changed: None if changed else forgotten.append(changed)
@@ -152,7 +155,9 @@ class ScaleTests(PostgresTestCase):
         return found
 
     def statements(self) -> list[str]:
-        """:return: the statements that will be sent from now on, but for the listener's proofs."""
+        """
+        :return: a list that receives the statements sent from now on, except the listener's checks.
+        """
         link = import_module("chatfiles.platform.registry.postgres.connection").PostgresConnection
         execute, sent = link.execute, []
 
@@ -165,7 +170,10 @@ class ScaleTests(PostgresTestCase):
         return sent
 
     async def test_pages(self) -> None:
-        """A list of a million holds up all else, or later pages take longer."""
+        """
+        All workspaces are listed in pages, in order. The longest time that the reactor is blocked
+        is reported.
+        """
         await self.filled()
         registry = await self.start()
         expected = self.database.execute(
@@ -180,7 +188,7 @@ class ScaleTests(PostgresTestCase):
         self.assertEqual(pages, WORKSPACES)
 
     async def test_a_batch(self) -> None:
-        """A batch of heartbeats takes longer than a call may, or blocks the reactor."""
+        """A full batch of heartbeats is written within the timeout of a call."""
         await self.filled()
         registry = await self.start()
         ids = self.database.execute("SELECT id FROM workspaces ORDER BY id LIMIT %s", (BATCH,))
@@ -188,7 +196,7 @@ class ScaleTests(PostgresTestCase):
         with self.measured(f"{BATCH} heartbeats in a batch"):
             await registry.touch_workspaces(batch)
 
-    # Figures
+    # Measurements
 
     def measured(self, what: str) -> Measured:
         return Measured(what, self.report)
@@ -199,7 +207,7 @@ class ScaleTests(PostgresTestCase):
 
 
 class Measured:
-    """Tells how long something took, of which CPU time of this process."""
+    """Reports how long something took, and how much CPU time of this process."""
 
     def __init__(self, what: str, report: Any) -> None:
         self._what, self._report = what, report
@@ -213,7 +221,7 @@ class Measured:
 
 
 class Gaps:
-    """How long the reactor was held up."""
+    """Measures for how long the reactor is blocked."""
 
     def __init__(self) -> None:
         self._last = REACTOR.seconds()
@@ -222,7 +230,7 @@ class Gaps:
         self._loop.start(0.002)
 
     def longest(self) -> float:
-        """:return: seconds."""
+        """:return: the longest such time, in seconds."""
         self._loop.stop()
         return self._longest
 

@@ -1,6 +1,6 @@
 """
-The schema in PostgreSQL: versions, other programs' tables and rows, what is told of them, and what
-a lookup reads.
+The schema in PostgreSQL: versions, tables and rows of other programs, and notifications of their
+changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.contract.registry_case import (
 from tests.platform.registry.postgres.postgres_case import PostgresTestCase, heard, settled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
-#: As in the field: an enum that lacks what we write, and nothing of ours.
+#: As in existing databases: an enum that lacks values of chatfiles, and none of its columns.
 THEIRS = """
     CREATE TYPE workspace_status AS ENUM ('provisioning', 'online', 'offline', 'failed');
     CREATE TABLE workspaces (
@@ -47,13 +47,13 @@ THEIRS = """
 
 
 def manual() -> str:
-    """:return: what we tell of running on PostgreSQL."""
+    """:return: the manual's page about PostgreSQL."""
     with open(os.path.join(ROOT, "docs", "howto", "postgresql.rst"), encoding="utf-8") as file:
         return file.read()
 
 
 class TheirTablesTests(PostgresTestCase):
-    """A database that has tables already."""
+    """A database that already has tables."""
 
     def theirs(self) -> None:
         self.database.execute(THEIRS)
@@ -67,7 +67,7 @@ class TheirTablesTests(PostgresTestCase):
         )
 
     async def test_they_keep_working(self) -> None:
-        """A database of (S) cannot be used, loses something, or its tokens lose their rights."""
+        """A database of (S) can be used: its rows are kept, and its tokens have every scope."""
         self.theirs()
         registry = await self.start()
         token = await registry.token(token_hash("token"))
@@ -88,8 +88,10 @@ class TheirTablesTests(PostgresTestCase):
         self.assertEqual(found, [("removed", "kept"), ("online", "kept"), ("online", "kept")])
 
     async def test_tables_that_lack_columns(self) -> None:
-        """A database of others that lacks a column cannot be used, or loses its rows, while
-        ``/ready`` says that all is well."""
+        """
+        Another program's tables that lack columns can be used: their rows are found, and can be
+        changed.
+        """
         self.theirs()
         self.database.execute(
             "ALTER TABLE workspaces DROP name, DROP status, DROP url, DROP created_at,"
@@ -106,8 +108,10 @@ class TheirTablesTests(PostgresTestCase):
         self.assertIsNone(await registry.token(token_hash("token")))
 
     async def test_values_that_they_do_not_take(self) -> None:
-        """Whoever sends what an enum or varchar does not take is told of an outage, and so is the
-        log."""
+        """
+        A value that an enum or varchar does not accept is a `BadRequest`, and is not logged as an
+        outage.
+        """
         self.theirs()
         self.database.execute(
             "CREATE TYPE mode AS ENUM ('push', 'poll');"
@@ -136,7 +140,10 @@ class TheirTablesTests(PostgresTestCase):
         self.assertEqual(len(await registry.workspaces(limit=10)), 1)
 
     async def test_rules_that_they_have(self) -> None:
-        """Nobody who could change it hears of a rule that is against what is asked."""
+        """
+        If another program's constraint refuses a row the log names it, for the operator, who can
+        change it.
+        """
         self.theirs()
         self.database.execute(
             "ALTER TABLE workspaces ADD CONSTRAINT one_name UNIQUE (name);"
@@ -155,7 +162,7 @@ class TheirTablesTests(PostgresTestCase):
         self.assertIn("one_name", taken)
 
     async def test_indexes_are_not_made_twice(self) -> None:
-        """Each token costs another write because there are two indexes of the same kind."""
+        """No second index of the same kind is created: each costs another write for each token."""
         self.theirs()
         await self.start()
         found = self.database.execute(
@@ -167,8 +174,10 @@ class TheirTablesTests(PostgresTestCase):
         )
 
     async def test_pages_of_an_enum(self) -> None:
-        """A status that is an enum keeps nodes from starting: no index can depend on its words."""
-        for number in range(2):  # also where the enum has all the words already
+        """
+        Nodes start if the status is an enum: the index that depends on its values is left out.
+        """
+        for number in range(2):  # also if the enum has all the values already
             if number:
                 self.database.execute("DROP TABLE chatfiles_schema")
             else:
@@ -181,7 +190,7 @@ class TheirTablesTests(PostgresTestCase):
         self.assertEqual(found, [])
 
     async def test_nodes_that_start_at_once(self) -> None:
-        """Two nodes that come first both migrate, and one fails; or a version is missing."""
+        """Nodes that start at once on a new database all succeed, and apply each migration once."""
         self.theirs()
         registries = [self.make() for _ in range(3)]
         await gatherResults([registry.start() for registry in registries])
@@ -191,8 +200,10 @@ class TheirTablesTests(PostgresTestCase):
         self.assertEqual(versions, [(each.version,) for each in load("postgresql")])
 
     async def test_a_table_in_use(self) -> None:
-        """A migration that waits for a busy table makes the whole field wait behind it, or gives
-        up for good."""
+        """
+        A migration does not wait long for a busy table, because other statements queue behind it;
+        it is tried again.
+        """
         self.theirs()
         registry = self.make()
         with self.database.connect() as other, other.cursor() as cursor:
@@ -210,7 +221,10 @@ class TheirTablesTests(PostgresTestCase):
         return user
 
     async def test_without_the_right_to(self) -> None:
-        """A role that may not create tables is answered as if the registry were empty."""
+        """
+        If a role may not create tables calls fail with `RegistryUnavailable`: the registry does not
+        seem empty. They succeed when the role has the privileges that they need.
+        """
         self.database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         user = self.role()
         head, _, tail = self.database.url.rpartition("@")
@@ -232,7 +246,7 @@ class TheirTablesTests(PostgresTestCase):
         self.assertIs(await registry.remove_workspace(FIRST), True)
 
     async def test_grants_of_the_manual(self) -> None:
-        """A node whose role has what the manual grants cannot do something."""
+        """A role with the privileges that the manual grants can make every call."""
         grants = re.findall(r"^ +(GRANT .* TO) chatfiles;$", manual(), re.MULTILINE)
         self.assertEqual(len(grants), 2)
         await (await self.start()).close()
@@ -250,7 +264,7 @@ class VersionTests(PostgresTestCase):
     """Versions of the schema."""
 
     async def test_tables(self) -> None:
-        """The names that other programs rely on are others (reference/registry, "Tables")."""
+        """The columns have the names that other programs rely on (reference/registry, "Tables")."""
         await self.start()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
@@ -267,14 +281,14 @@ class VersionTests(PostgresTestCase):
             self.assertEqual([name for (name,) in found], columns.split())
 
     async def test_recorded_once(self) -> None:
-        """A migration is applied again at each start."""
+        """A migration is applied once, not at each start."""
         await (await self.start()).close()
         before = self.database.execute("SELECT * FROM chatfiles_schema")
         await (await self.start()).close()
         self.assertEqual(self.database.execute("SELECT * FROM chatfiles_schema"), before)
 
     async def test_applied_again(self) -> None:
-        """What a dump has left out, or somebody has dropped, cannot be put back."""
+        """Migrations that are applied again restore what a dump left out or an operator dropped."""
         await (await self.start()).close()
         self.database.execute(
             "DROP FUNCTION chatfiles_token_changed CASCADE;"
@@ -288,7 +302,9 @@ class VersionTests(PostgresTestCase):
         self.assertEqual(found, [(each.version,) for each in load("postgresql")])
 
     async def test_newer(self) -> None:
-        """An old version writes into a schema that it does not know, or says nothing clear."""
+        """
+        A registry does not use a schema that is newer than itself, and the error names the version.
+        """
         await (await self.start()).close()
         self.database.execute("INSERT INTO chatfiles_schema VALUES (70, now())")
         registry = self.make()
@@ -299,7 +315,7 @@ class VersionTests(PostgresTestCase):
             await registry.workspace(FIRST)
 
     async def test_all_or_nothing(self) -> None:
-        """A migration that fails leaves half a schema, which no later start can mend."""
+        """A migration that fails leaves nothing behind, and can be applied by a later start."""
         self.database.execute("CREATE VIEW workspace_auth_tokens AS SELECT 1 AS id")
         registry = self.make()
         self.assertIn("0001_workspaces", await self.fails(registry.start()))
@@ -309,7 +325,9 @@ class VersionTests(PostgresTestCase):
         self.assertIsNone(await self.recovers(lambda: registry.workspace(FIRST)))
 
     async def test_what_is_stored(self) -> None:
-        """Another program cannot read the rows, or a token can be read out of the database."""
+        """
+        Rows are stored so that other programs can read them; of a token only its hash is stored.
+        """
         registry = await self.start()
         await add_workspace(registry, FIRST, digest=token_hash("token"))
         found = self.database.execute("SELECT status, created_at, updated_at FROM workspaces")
@@ -321,7 +339,9 @@ class VersionTests(PostgresTestCase):
         self.assertEqual((scopes, created_at), ("agent read write", self.moment))
 
     async def test_moments_that_python_has_not(self) -> None:
-        """One odd moment of another program breaks the list."""
+        """
+        Timestamps that Python cannot represent are read as ``None``, and do not break the list.
+        """
         registry = await self.start()
         for moment in ("infinity", "-infinity", "0044-03-15 BC", "20000-01-01"):
             self.database.execute(
@@ -338,10 +358,13 @@ class VersionTests(PostgresTestCase):
 
 
 class ToldTests(PostgresTestCase):
-    """What an operator does with plain SQL."""
+    """Changes that an operator makes with plain SQL."""
 
     async def test_plain_sql(self) -> None:
-        """A token that an operator has revoked, or a URL that he has changed, is still believed."""
+        """
+        Subscribers are notified when plain SQL revokes a token or changes a URL, but not when it
+        records a heartbeat or a use.
+        """
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         await registry.register(SECOND, url=None, delivery_mode=None, create_name="y")
@@ -395,7 +418,7 @@ class ToldTests(PostgresTestCase):
             self.assertEqual([each for each in told if each != mark], expected, sql)
 
     async def test_a_payload_that_is_no_id(self) -> None:
-        """Somebody's own notification breaks the listener."""
+        """A notification whose payload is not an id counts as a change of any workspace."""
         registry = await self.start()
         for payload in ("", "x", "{}"):
             waiting = begun(heard(registry, lambda found: found is None))
@@ -407,6 +430,6 @@ class PackageTests(SynchronousTestCase):
     """The files of the migrations."""
 
     def test_numbered(self) -> None:
-        """A migration is left out of the package, or is numbered twice."""
+        """The package contains every migration once, in order."""
         names = [each.name for each in load("postgresql")]
         self.assertEqual(names, ["workspaces", "notify", "quiet_heartbeats", "pages", "live_pages"])

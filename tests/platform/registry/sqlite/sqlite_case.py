@@ -24,14 +24,14 @@ REACTOR: Any = reactor
 
 
 class ThreadedClock(Clock):
-    """A clock of the test's, with the real reactor's way back from a thread."""
+    """A fake clock with the real reactor's `callFromThread`."""
 
     def callFromThread(self, work: Callable[..., object], *args: object, **kw: object) -> None:
         REACTOR.callFromThread(work, *args, **kw)
 
 
 class SQLiteTestCase(TestCase):
-    """A started registry, and another program's way into its file."""
+    """Tests with a registry in a file, to which another program has access too."""
 
     def setUp(self) -> None:
         self.moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ class SQLiteTestCase(TestCase):
         ]
 
     async def fails(self, awaitable: Any) -> BaseException | None:
-        """:return: what caused the `RegistryUnavailable`."""
+        """:return: the cause of the `RegistryUnavailable`."""
         with self.assertRaises(RegistryUnavailable) as caught:
             await awaitable
         cause: BaseException | None = caught.exception.__cause__

@@ -1,5 +1,5 @@
 """
-The embedded registry looks for changes by other processes.
+The embedded registry polls for changes by other processes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.support.patience import PATIENCE
 
 
 class PollTests(SQLiteTestCase):
-    """Looking for changes by other processes."""
+    """Polling for changes by other processes."""
 
     async def test_only_while_subscribed(self) -> None:
-        """A registry that nobody subscribes to, or that is closed, keeps on looking."""
+        """A registry polls only while it is open and has subscribers."""
         clock = ThreadedClock()
         registry = await self.start(clock=clock)
         self.assertEqual(clock.getDelayedCalls(), [])
@@ -46,7 +46,7 @@ class PollTests(SQLiteTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
     async def test_subscribed_before_the_start(self) -> None:
-        """A cache that is made before its registry starts never hears of other processes."""
+        """A subscription from before the start is notified of changes by other processes."""
         registry = self.make()
         told: Deferred[UUID | None] = Deferred()
         self.addCleanup(
@@ -57,7 +57,10 @@ class PollTests(SQLiteTestCase):
         self.assertIsNone(await told)
 
     async def test_changed_while_nobody_was_subscribed(self) -> None:
-        """What changed between two subscriptions is missed by whoever kept answers."""
+        """
+        A new subscriber, which may have cached values, is notified of changes that were made
+        between two subscriptions.
+        """
         registry = await self.start()
         self.execute("INSERT INTO workspaces (id) VALUES ('x')")
         told: Deferred[UUID | None] = Deferred()
@@ -67,7 +70,7 @@ class PollTests(SQLiteTestCase):
         self.assertIsNone(await told)
 
     async def test_slow_start(self) -> None:
-        """On a machine that is busy, a platform would not start."""
+        """A start succeeds if it takes less than `START_TIMEOUT`, as on a busy machine."""
         clock = ThreadedClock()
         registry = self.make(clock=clock)
         reads, go_on = threading.Event(), threading.Event()
@@ -88,12 +91,12 @@ class PollTests(SQLiteTestCase):
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
 
     async def look(self, registry: SQLiteRegistry, clock: Clock) -> None:
-        """Let the registry look once."""
+        """Let the registry poll once."""
         clock.advance(0.01)
         await registry.ensure_secret(UNKNOWN, "")
 
     async def test_nothing_to_see(self) -> None:
-        """Caches are emptied again and again though nothing has changed."""
+        """Polls that find no change do not notify subscribers, so that caches are kept."""
         clock = ThreadedClock()
         registry = await self.start(clock=clock)
         told: list[UUID | None] = []
@@ -108,8 +111,10 @@ class PollTests(SQLiteTestCase):
         self.assertEqual(told, [FIRST, None])
 
     async def test_at_once(self) -> None:
-        """What another process has written counts only when it is looked for the next time."""
-        clock = ThreadedClock()  # which stands still
+        """
+        A cached value is not used once another process has written, even before the next poll.
+        """
+        clock = ThreadedClock()  # it stands still
         inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
         registry = CachedRegistry(inner, clock)
         await registry.register(FIRST, url="http://a.test", delivery_mode=None, create_name="x")
@@ -122,7 +127,7 @@ class PollTests(SQLiteTestCase):
             self.assertEqual((await registry.workspace(FIRST)).url, url)  # type: ignore[union-attr]
 
     async def test_our_own_writes(self) -> None:
-        """A cache is emptied by every batch of heartbeats."""
+        """Writes of the same process, such as batches of heartbeats, do not empty the cache."""
         clock = ThreadedClock()
         inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
         registry = CachedRegistry(inner, clock)
@@ -135,7 +140,9 @@ class PollTests(SQLiteTestCase):
         self.assertIs(registry.cached_workspace(FIRST), known)
 
     async def test_within_a_second(self) -> None:
-        """A token that another process has revoked is valid for longer than a second."""
+        """
+        Subscribers are notified within a second of another process's change, such as a revocation.
+        """
         clock = ThreadedClock()
         registry = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
         told: Deferred[UUID | None] = Deferred()
@@ -146,8 +153,10 @@ class PollTests(SQLiteTestCase):
         self.assertIsNone(await told)
 
     async def test_behind_a_write(self) -> None:
-        """A token that another process has revoked is valid for as long as a write of ours waits
-        for a lock."""
+        """
+        A token that another process has revoked is invalid within a second, even while a write of
+        this process waits for a lock.
+        """
         clock = ThreadedClock()
         inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
         registry = CachedRegistry(inner, clock)
@@ -171,7 +180,10 @@ class PollTests(SQLiteTestCase):
         self.assertEqual(self.log(), [])
 
     async def test_a_new_connection_may_have_missed_changes(self) -> None:
-        """What another process changed while the connection was lost is never told."""
+        """
+        Subscribers are notified when a lost connection is replaced, because other processes may
+        have made changes meanwhile.
+        """
         clock = ThreadedClock()
         registry = await self.start(clock=clock)
         told: list[UUID | None] = []
@@ -182,7 +194,10 @@ class PollTests(SQLiteTestCase):
         self.assertEqual(told, [None])
 
     async def test_cannot_see(self) -> None:
-        """What a cache keeps during an outage is not thrown away, so that it hides the outage."""
+        """
+        Subscribers are notified at each poll that fails, so that cached values do not hide an
+        outage.
+        """
         clock = ThreadedClock()
         registry = await self.start(clock=clock)
         told: list[UUID | None] = []

@@ -21,9 +21,9 @@ from tests.support.patience import PATIENCE
 
 class FakeConnection:
     """
-    A connection to no database.
+    A connection that has no database.
 
-    :ivar closed_in: the name of the thread that has closed it.
+    :ivar closed_in: the name of the thread that closed it.
     """
 
     closed_in: str | None = None
@@ -36,7 +36,7 @@ class FakeConnection:
 
 
 class ConnectionThreadTests(TestCase):
-    """Deadlines of calls that cannot be stopped."""
+    """Timeouts of calls that cannot be stopped."""
 
     def setUp(self) -> None:
         self.clock = ThreadedClock()
@@ -66,7 +66,7 @@ class ConnectionThreadTests(TestCase):
         return self.thread.call("call", lambda _: work(), discard=discard)
 
     def block(self, discard: Callable[[object], None] | None = None) -> Deferred[object]:
-        """:return: a call that is being made, and ends when `go_on` is set."""
+        """:return: a running call, which ends when `go_on` is set."""
 
         def work() -> str:
             self.running.set()
@@ -78,7 +78,9 @@ class ConnectionThreadTests(TestCase):
         return call
 
     async def test_result(self) -> None:
-        """A result or an error is lost on its way, or a result that is wanted is discarded."""
+        """
+        The result or error of a call is delivered, and a result that is wanted is not discarded.
+        """
         self.thread.start()
         seen: list[object] = []
         call = self.call(lambda: 7, seen.append)
@@ -93,14 +95,14 @@ class ConnectionThreadTests(TestCase):
         )
 
     async def test_order(self) -> None:
-        """A change overtakes another one."""
+        """Calls are made in the order in which they were requested."""
         self.thread.start()
         made: list[int] = []
         await gatherResults([self.call(partial(made.append, n)) for n in range(100)])
         self.assertEqual(made, list(range(100)))
 
     async def test_late_result(self) -> None:
-        """The end of a call that nobody waits for any more breaks something, or is missed."""
+        """The result of a call that has timed out is discarded, and the next call succeeds."""
         self.thread.start()
         seen: list[object] = []
         call = self.block(seen.append)
@@ -111,7 +113,10 @@ class ConnectionThreadTests(TestCase):
         self.assertEqual(seen, ["late"])
 
     async def test_what_nobody_waits_for_is_not_done(self) -> None:
-        """Changes whose callers were told 503 are made, one after the other, after an outage."""
+        """
+        A queued call that has timed out or was cancelled is not made: after an outage, changes
+        whose clients have received a 503 are not made.
+        """
         self.thread.start()
         made: list[str] = []
         blocked = self.block()
@@ -127,7 +132,7 @@ class ConnectionThreadTests(TestCase):
         self.assertEqual(made, ["next"])
 
     async def test_cancel_while_it_is_made(self) -> None:
-        """The result of a call whose caller has left breaks something."""
+        """A running call can be cancelled, and the next call succeeds."""
         self.thread.start()
         call = self.block()
         call.cancel()
@@ -136,7 +141,10 @@ class ConnectionThreadTests(TestCase):
         self.assertEqual(await self.call(lambda: "next"), "next")
 
     async def test_too_many(self) -> None:
-        """A disk that hangs fills the memory with calls, or the room is never given back."""
+        """
+        The number of pending calls is limited, so that a disk that hangs does not fill the memory;
+        there is room again when they have ended.
+        """
         self.patch(connection_thread, "MAX_CALLS", 2)
         self.setUp()
         self.thread.start()
@@ -148,7 +156,7 @@ class ConnectionThreadTests(TestCase):
         self.assertEqual(await self.call(lambda: "next"), "next")
 
     async def test_not_started_or_closed(self) -> None:
-        """A call is kept for a thread that never takes it."""
+        """A call fails at once if the thread has not been started, or was closed."""
         self.failureResultOf(self.call(lambda: None), RegistryUnavailable)
         self.thread.start()
         await self.close()
@@ -157,12 +165,12 @@ class ConnectionThreadTests(TestCase):
         self.failureResultOf(self.call(lambda: None), RegistryUnavailable)
 
     def test_close_unstarted(self) -> None:
-        """Closing what was never started hangs."""
+        """`close` succeeds if the thread was never started."""
         self.successResultOf(self.close())
         self.successResultOf(self.close())
 
     async def test_close_in_order(self) -> None:
-        """The connection is closed before the last call is made, or in another thread."""
+        """`close` waits for pending calls, and then closes the connection in the thread."""
         self.thread.start()
         made: list[object] = []
         blocked = self.block()
@@ -177,7 +185,7 @@ class ConnectionThreadTests(TestCase):
         self.assertEqual((made, self.connection.closed_in), (["waiting"], "test"))
 
     async def test_close_while_a_call_hangs(self) -> None:
-        """A disk that hangs keeps the process from ending."""
+        """`close` times out while a call hangs, so that the process can exit."""
         self.thread.start()
         blocked = self.block()
         closed, again = self.close(), self.close()

@@ -1,5 +1,5 @@
 """
-The embedded registry against the contract, and what may become of its file.
+The embedded registry fulfils the contract, and handles faults of its file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.contract.registry_stored import StoredRegistryContract
 from tests.platform.registry.sqlite.sqlite_case import REACTOR, SQLiteTestCase, ThreadedClock
 from tests.support.patience import PATIENCE
 
-#: Of the workspaces, beside their id.
+#: The columns of the workspaces, without their id.
 COLUMNS = (
     *("name", "url", "status", "delivery_mode", "platform_inbound_secret"),
     *("last_heartbeat_at", "created_at", "updated_at"),
@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 class SQLiteRegistryTests(StoredRegistryContract, TestCase):
-    """`SQLiteRegistry` keeps the contract."""
+    """`SQLiteRegistry` fulfils the contract."""
 
     path: str
 
@@ -87,7 +87,7 @@ class SQLiteRegistryTests(StoredRegistryContract, TestCase):
 
 
 class CachedSQLiteRegistryTests(SQLiteRegistryTests):
-    """The cache over it does the same."""
+    """`CachedRegistry` over it fulfils the contract."""
 
     def make_registry(self) -> IWorkspaceRegistry:
         return CachedRegistry(super().make_registry(), REACTOR)
@@ -100,10 +100,10 @@ def _stored(value: object) -> object:
 
 
 class FileTests(SQLiteTestCase):
-    """The file, and what may become of it."""
+    """The file of the registry: its permissions, name and contents."""
 
     async def test_modes(self) -> None:
-        """Others on the machine can read the secrets, under some umask."""
+        """Only their owner can read the files, which contain secrets, whatever the umask is."""
         self.addCleanup(os.umask, os.umask(0))
         registry = await self.start()
         await add_workspace(registry)
@@ -114,12 +114,12 @@ class FileTests(SQLiteTestCase):
             self.assertEqual(stat.S_IMODE(found.st_mode), 0o600, name)
 
     async def test_odd_name(self) -> None:
-        """A path with characters of a URI names another file."""
+        """Characters in a path that are special in a URI are taken literally."""
         self.path = os.path.join(self.directory, "a?mode=memory#%41 é.db")
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         await registry.close()
-        # Connections that are closed at once may leave the log beside it.
+        # Connections that are closed at the same time may leave the log behind.
         names = {
             name.removesuffix("-wal").removesuffix("-shm") for name in os.listdir(self.directory)
         }
@@ -127,7 +127,7 @@ class FileTests(SQLiteTestCase):
         self.assertEqual(self.execute("SELECT id FROM workspaces"), [(str(FIRST),)])
 
     async def test_missing_directory(self) -> None:
-        """A registry that cannot be created counts as an empty one, or for ever as a failed one."""
+        """While the registry cannot be created calls fail, and a later start succeeds."""
         os.rmdir(self.directory)
         registry = self.make()
         self.assertIsInstance(await self.fails(registry.start()), FileNotFoundError)
@@ -137,13 +137,13 @@ class FileTests(SQLiteTestCase):
         self.assertIsNone(await registry.token(token_hash("token")))
 
     async def test_read_only(self) -> None:
-        """A file that cannot be written looks healthy until the first change."""
+        """A file that cannot be written fails the start, not only the first change."""
         await (await self.start()).close()
         self.patch(os, "access", lambda path, mode, **_: False)
         self.assertIsInstance(await self.fails(self.make().start()), PermissionError)
 
     async def test_not_a_database(self) -> None:
-        """A corrupt file is taken for an empty registry, or overwritten."""
+        """A corrupt file fails the start, and is not overwritten."""
         write_file(self.path, b"no database" * 1000)
         registry = self.make()
         self.assertIsInstance(await self.fails(registry.start()), sqlite3.DatabaseError)
@@ -153,7 +153,10 @@ class FileTests(SQLiteTestCase):
         self.assertIn(self.path, line)
 
     async def test_replaced(self) -> None:
-        """Another file of the same name is mixed with the log of the first, or read as empty."""
+        """
+        If the file was renamed or replaced, calls fail, the new file is not written to, and the log
+        says that a restart is needed.
+        """
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         os.rename(self.path, self.path + ".first")
@@ -168,7 +171,10 @@ class FileTests(SQLiteTestCase):
         self.assertIsNotNone(await registry.workspace(FIRST))
 
     async def test_settings(self) -> None:
-        """A revoked token comes back after a power cut, or a reader waits for a writer."""
+        """
+        The settings of SQLite make a revocation survive a power failure, and let readers read while
+        a writer writes.
+        """
         registry = await self.start()
 
         def read(db: sqlite3.Connection) -> list[object]:
@@ -183,7 +189,10 @@ class TroubleTests(SQLiteTestCase):
     """Errors of SQLite while the registry is in use."""
 
     async def test_rules_of_others_are_told(self) -> None:
-        """Nobody who could change it hears of a rule that is against what is asked."""
+        """
+        If another program's constraint refuses a row the log names it, for the operator, who can
+        change it.
+        """
         registry = await self.start()
         self.execute("CREATE UNIQUE INDEX theirs ON workspaces (name)")
         await add_workspace(registry, FIRST)
@@ -195,7 +204,10 @@ class TroubleTests(SQLiteTestCase):
         self.assertEqual([line in each for each in self.log()], [True, True])
 
     async def test_locked(self) -> None:
-        """Another program that holds the database holds up lookups too, or reads as an absence."""
+        """
+        While another program has locked the database lookups succeed, and changes fail with
+        `RegistryUnavailable`.
+        """
         registry = await self.start(timeout=0.2)
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         with self.raw() as connection:
@@ -204,7 +216,7 @@ class TroubleTests(SQLiteTestCase):
             self.assertIsNotNone(await registry.workspace(FIRST))
             self.assertFalse(write.called)
             cause = await self.fails(write)
-        if cause is not None:  # a busy machine may be late: then it is the deadline that tells
+        if cause is not None:  # on a busy machine the deadline may come first
             self.assertIn("locked", str(cause))
         await registry.touch_workspaces({FIRST: self.moment})
         trouble, over = self.log()
@@ -215,7 +227,7 @@ class TroubleTests(SQLiteTestCase):
         self.assertIn("answers again", over)
 
     async def test_full(self) -> None:
-        """A full disk fails otherwise than as an outage, or leaves half a change."""
+        """On a full disk a change fails with `RegistryUnavailable`, and nothing of it is stored."""
         registry = await self.start()
         await registry._writer.call(
             "", lambda db: db.execute("PRAGMA max_page_count = 1").fetchone()
@@ -232,7 +244,7 @@ class TroubleTests(SQLiteTestCase):
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
 
     async def test_a_hurt_connection_is_replaced(self) -> None:
-        """After an error that a connection does not get over, nothing works until a restart."""
+        """A connection that is broken is replaced, without a restart."""
         registry = await self.start()
         for lane in (registry._writer, registry._reader):
             await lane.call("", lambda db: db.close())
@@ -242,7 +254,9 @@ class TroubleTests(SQLiteTestCase):
         self.assertIsNotNone(await registry.workspace(FIRST))
 
     async def test_nobody_comes_between(self) -> None:
-        """Another process can mint a first token between our look and our change."""
+        """
+        No other process can write between the check for a live token and the creation of the first.
+        """
         registry = await self.start()
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         errors: list[str] = []
@@ -264,7 +278,7 @@ class TroubleTests(SQLiteTestCase):
         self.assertEqual(errors, ["database is locked"])
 
     async def test_one_line_per_trouble(self) -> None:
-        """An outage fills the disk with log lines."""
+        """An outage is logged once when it begins and once when it ends."""
         registry = await self.start()
         os.rename(self.path, self.path + ".away")
         for _ in range(3):
@@ -276,7 +290,7 @@ class TroubleTests(SQLiteTestCase):
         self.assertEqual(len(self.log()), 2)
 
     async def test_log_shows_no_secret(self) -> None:
-        """A secret, a token or its hash gets into the log with an error."""
+        """Inbound secrets, tokens and their hashes are not logged with an error."""
         registry = await self.start()
         self.execute(
             "DROP TABLE workspace_auth_tokens",
@@ -293,7 +307,10 @@ class TroubleTests(SQLiteTestCase):
         self.assertNotIn(repr(token_hash("token"))[2:-1], shown)
 
     async def test_deadline(self) -> None:
-        """A slow disk holds callers for as long as it likes, or a late change is never told."""
+        """
+        On a slow disk a call fails at the deadline; if its change is made later, subscribers are
+        notified.
+        """
         clock = ThreadedClock()
         registry = await self.start(clock=clock)
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")

@@ -23,7 +23,7 @@ from tests.platform.registry.sqlite.sqlite_case import SQLiteTestCase
 
 
 class SchemaTests(SQLiteTestCase):
-    """Databases that are older, newer, or somebody else's."""
+    """Databases that are older, newer, or another program's."""
 
     THEIRS = """
         CREATE TABLE workspaces (
@@ -38,7 +38,7 @@ class SchemaTests(SQLiteTestCase):
     """
 
     async def test_tables_that_were_there(self) -> None:
-        """A database of (S) cannot be used, loses something, or its tokens lose their rights."""
+        """A database of (S) can be used: its rows are kept, and its tokens have every scope."""
         for number, more in enumerate(("", ", scopes text", ", scopes text, name text")):
             self.path = os.path.join(self.directory, f"{number}.db")
             with self.raw() as connection:
@@ -65,7 +65,7 @@ class SchemaTests(SQLiteTestCase):
             self.assertEqual(self.execute("SELECT DISTINCT theirs FROM workspaces"), [("kept",)])
 
     async def test_tables_that_lack_columns(self) -> None:
-        """A database of others that lacks a column cannot be used, or loses its rows."""
+        """Another program's tables that lack columns can be used, and their rows are found."""
         with self.raw() as connection:
             connection.executescript(
                 "CREATE TABLE workspaces (id text PRIMARY KEY);"
@@ -84,7 +84,7 @@ class SchemaTests(SQLiteTestCase):
         self.assertIs(await registry.remove_workspace(FIRST), True)
 
     async def test_versions_are_recorded(self) -> None:
-        """A migration is applied again at each start."""
+        """A migration is applied once, not at each start."""
         registry = await self.start()
         await registry.close()
         self.moment += timedelta(days=1)
@@ -94,7 +94,7 @@ class SchemaTests(SQLiteTestCase):
         self.assertEqual(found, list(enumerate(moments, 1)))
 
     async def test_tables(self) -> None:
-        """The names that other programs rely on are others (reference/registry, "Tables")."""
+        """The columns have the names that other programs rely on (reference/registry, "Tables")."""
         await (await self.start()).close()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
@@ -107,7 +107,9 @@ class SchemaTests(SQLiteTestCase):
             self.assertEqual([name for (name,) in found], columns.split())
 
     async def test_what_is_stored(self) -> None:
-        """Another program cannot read the rows, or a token can be read out of the file."""
+        """
+        Rows are stored so that other programs can read them; of a token only its hash is stored.
+        """
         registry = await self.start()
         await add_workspace(registry, FIRST, digest=token_hash("token"))
         now = "2026-03-01T12:00:00.000000+00:00"
@@ -123,27 +125,29 @@ class SchemaTests(SQLiteTestCase):
         )
 
     async def test_lookups_use_indexes(self) -> None:
-        """Each request reads a whole table, or each page of a list sorts it."""
+        """No lookup reads a whole table, and no page of a list sorts it."""
         await (await self.start()).close()
         for name in ("workspace", "token", "token_any", "workspaces", "workspaces_after"):
             plan = self.plan(getattr(SQLITE, name))
             self.assertNotIn("TEMP B-TREE", plan, name)
             self.assertNotRegex(plan, r"SCAN (?!\w+ USING)", name)
-        # Pages pass over what was removed, without a look at each.
+        # Pages skip removed workspaces without reading each.
         pages = "workspaces USING INDEX chatfiles_workspaces_live_by_age"
         self.assertIn(f"SCAN {pages}", self.plan(SQLITE.workspaces))
         self.assertIn(f"SEARCH {pages}", self.plan(SQLITE.workspaces_after))
         self.assertIn("USING INDEX chatfiles_tokens_by_workspace", self.plan(SQLITE.tokens))
 
     def plan(self, sql: str) -> str:
-        """:return: how SQLite would do it."""
+        """:return: SQLite's query plan for *sql*."""
         values = dict.fromkeys(("id", "digest", "workspace_id", "age", "limit"), "1")
         with self.raw() as connection:
             rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
             return "; ".join(str(row[-1]) for row in rows)
 
     async def test_newer(self) -> None:
-        """An old version writes into a schema that it does not know, or says nothing clear."""
+        """
+        A registry does not use a schema that is newer than itself, and the error names the version.
+        """
         await (await self.start()).close()
         self.execute("INSERT INTO chatfiles_schema VALUES (7, '2030-01-01')")
         registry = self.make()
@@ -154,7 +158,10 @@ class SchemaTests(SQLiteTestCase):
         self.assertIsInstance(await self.fails(registry.workspace(FIRST)), SchemaTooNew)
 
     async def test_rows_that_are_none(self) -> None:
-        """One bad row of another program breaks the list, or is shown and then not found."""
+        """
+        Another program's rows without a valid id are ignored, and other invalid values do not break
+        the list.
+        """
         registry = await self.start()
         self.execute(
             "PRAGMA foreign_keys = OFF",
@@ -188,14 +195,17 @@ class MigrationTests(SynchronousTestCase):
         return [name for (name,) in found]
 
     def test_numbered(self) -> None:
-        """A migration is left out of the package, or is numbered twice."""
+        """The package contains every migration; they are numbered from 1, without gaps."""
         for dialect in ("sqlite",):
             found = load(dialect)
             self.assertEqual([each.version for each in found], list(range(1, len(found) + 1)))
             self.assertEqual(found[0].name, "workspaces")
 
     def test_pending(self) -> None:
-        """A migration is left out, or applied twice."""
+        """
+        Exactly the migrations after the database's version are pending; a newer version is an
+        error.
+        """
         steps = [Migration(n, "", "") for n in (1, 2, 3)]
         self.assertEqual(pending(steps, 0), steps)
         self.assertEqual(pending(steps, 2), steps[2:])
@@ -203,7 +213,7 @@ class MigrationTests(SynchronousTestCase):
         self.assertRaises(SchemaTooNew, pending, steps, 4)
 
     def test_in_steps(self) -> None:
-        """A later version does not bring an older database up to date."""
+        """A later version applies only its new migrations to an older database."""
         one = Migration(1, "", "CREATE TABLE a (x);\n-- a; comment\nCREATE TABLE b (y);")
         two = Migration(2, "", "ALTER TABLE a ADD COLUMN z;\nCREATE INDEX i ON a (z)")
         migrate(self.database, [one], self.now)
@@ -214,7 +224,7 @@ class MigrationTests(SynchronousTestCase):
         self.assertEqual(found, [(1,), (2,)])
 
     def test_all_or_nothing(self) -> None:
-        """A migration that fails leaves half a schema, which no later start can mend."""
+        """A migration that fails leaves nothing behind, so that a later start can apply it."""
         steps = [
             Migration(1, "", "CREATE TABLE a (x);"),
             Migration(2, "", "CREATE TABLE b (x); CREATE TABLE b (x);"),
@@ -225,10 +235,10 @@ class MigrationTests(SynchronousTestCase):
 
 
 class RowTests(SynchronousTestCase):
-    """Rows to values and back."""
+    """Conversion of rows to values and back."""
 
     def test_moment_of(self) -> None:
-        """A moment that another program wrote is read as another one, or breaks the row."""
+        """Timestamps that other programs write are parsed; a value that is not one is ``None``."""
         noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
         read: tuple[object, ...] = (
             "2026-03-01T12:00:00.000000+00:00",
@@ -248,12 +258,15 @@ class RowTests(SynchronousTestCase):
             self.assertIsNone(rows.parse_time(value), value)
 
     def test_naive_moment(self) -> None:
-        """A clock without a zone is stored as if it were UTC."""
+        """A time without a zone is rejected, and not stored as UTC."""
         self.assertRaises(ValueError, rows.format_time, datetime(2026, 3, 1))  # noqa: DTZ001
 
     @given(st.datetimes(timezones=st.timezones()), st.datetimes(timezones=st.timezones()))
     def test_moments_compare_as_text(self, a: datetime, b: datetime) -> None:
-        """SQL compares two moments otherwise than they are: a last use is set back."""
+        """
+        Timestamps compare as text like the moments they denote: SQL compares them, and must not set
+        a last use back.
+        """
         try:
             one, other = rows.format_time(a), rows.format_time(b)
         except OverflowError:
@@ -263,12 +276,12 @@ class RowTests(SynchronousTestCase):
 
     @given(st.frozensets(st.sampled_from(Scope)))
     def test_scopes(self, scopes: frozenset[Scope]) -> None:
-        """A set of scopes is read as another one than was written."""
+        """A set of scopes that is written is read as the same set."""
         self.assertEqual(rows.parse_scopes(rows.format_scopes(scopes)), scopes)
 
     @given(st.one_of(st.text(), st.binary(), st.integers(), st.floats()))
     def test_scopes_of_anything(self, value: object) -> None:
-        """Something other than NULL grants every scope by accident."""
+        """A value other than NULL grants only scopes that it names."""
         known = frozenset(Scope) if value is None else rows.parse_scopes(value)
         words = value.split() if isinstance(value, str) else []
         self.assertLessEqual({scope.value for scope in known}, set(words))
@@ -282,7 +295,7 @@ class RowTests(SynchronousTestCase):
         )
     )
     def test_uuid_of(self, text: str) -> None:
-        """A row is shown under an id by which it is not found."""
+        """Only an id in canonical form is accepted, because a row is found only by that form."""
         found = rows.stored_uuid(text)
         self.assertEqual(found is not None, _is_canonical(text))
         if found is not None:
