@@ -208,7 +208,9 @@ class Head:
 
 
 def read_head(raw: bytes, at: int) -> tuple[Head, int]:
-    """:return: the request line and headers that begin at *at*, and where they end (RFC 9112, 3 to 7)."""
+    """
+    :return: the request line and headers that begin at *at*, and where they end (RFC 9112, 3 to 7).
+    """
     line, at = strict_line(raw, at)
     method, target, version = start_line(line)
     size = len(line)
