@@ -49,8 +49,17 @@ def single_bytes(data: bytes) -> list[bytes]:
     return [data[i : i + 1] for i in range(len(data))]
 
 
-#: A body → what it consists of.
-BODIES: list[tuple[bytes, list[bytes | Mark] | None]] = [
+#: A body, and what it consists of.
+Body = tuple[bytes, list[bytes | Mark] | None]
+
+
+def with_line(line: bytes) -> Body:
+    """:return: a body with this line in the content of its part."""
+    content = b"\r\n1\r\n%b\r\n2" % line
+    return b"--B\r\n%b\r\n--B--\r\n" % content, [Mark.NEXT, content, Mark.LAST]
+
+
+BODIES: list[Body] = [
     (b"", []),
     (b"--B--", [Mark.LAST]),
     (b"--B-- \t", [Mark.LAST]),
@@ -68,10 +77,7 @@ BODIES: list[tuple[bytes, list[bytes | Mark] | None]] = [
     (b"--B\r\n\r\n--B--", [Mark.NEXT, b"\r\n", Mark.LAST]),
     # Lines that only begin like a delimiter line.
     *(
-        (
-            b"--B\r\n\r\n1\r\n%b\r\n2\r\n--B--\r\n" % line,
-            [Mark.NEXT, b"\r\n1\r\n%b\r\n2" % line, Mark.LAST],
-        )
+        with_line(line)
         for line in (
             b"--Bx",
             b"--B--x",
