@@ -9,6 +9,7 @@ a short time: call them in a thread.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -61,10 +62,10 @@ def sweep_temporary_files(path: bytes) -> None:
     :raise OSError: the directory cannot be read.
     """
     with _open_parent(path) as (directory_fd, name):
-        for entry in map(os.fsencode, os.listdir(directory_fd)):
-            if entry.startswith(name + _MARK):
-                with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                    os.unlink(entry, dir_fd=directory_fd)
+        is_temporary = re.compile(re.escape(name + _MARK) + rb"[0-9a-f]+").fullmatch
+        for entry in filter(is_temporary, map(os.fsencode, os.listdir(directory_fd))):
+            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                os.unlink(entry, dir_fd=directory_fd)
 
 
 def write_all(fd: int, data: bytes) -> None:

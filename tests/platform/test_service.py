@@ -7,10 +7,11 @@ from __future__ import annotations
 import socket
 import threading
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 from twisted.internet import reactor
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
 from chatfiles.errors import UpstreamFailed
@@ -32,6 +33,31 @@ READ = DownloadRequest(b"GET", b"/workspace/a", None, Headers(), "id")
 def target(number: int, host: str) -> WorkspaceAddress:
     """:return: a workspace at a host name, where nothing listens."""
     return WorkspaceAddress(UUID(int=number), parse_workspace_url(f"http://{host}:1"), "secret")
+
+
+class RegistryTests(SynchronousTestCase):
+    """The registry of a platform."""
+
+    def test_timeout(self) -> None:
+        """Either registry has the given timeout."""
+        for database, maker in (
+            ("sqlite:/x", "SQLiteRegistry"),
+            ("postgresql://h/x", "open_postgres"),
+        ):
+            with mock.patch.object(service, maker) as made:
+                service.open_registry(database, 7.5, reactor)
+            self.assertEqual(made.call_args.kwargs["timeout"], 7.5, database)
+
+    def test_option(self) -> None:
+        """``--registry-timeout`` is the timeout of the platform's registry."""
+        options = Options({})
+        options.parseOptions(["--role=platform", "--registry-timeout=7.5"])
+        settings: Any = options.settings
+        with mock.patch.object(service, "open_registry", side_effect=KeyError) as opened:
+            self.assertRaises(
+                KeyError, service.platform_service, reactor, settings, lambda: ADMIN, (), self.fail
+            )
+        self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor))
 
 
 class LookupTests(TestCase):

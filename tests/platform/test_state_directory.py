@@ -161,7 +161,7 @@ class SweepTests(StateCase):
     def test_sweep(self) -> None:
         """Temporary files of the token are removed, and nothing else."""
         left = "admin-token.tmp-0123456789abcdef"
-        kept = ["admin-token", "admin-token.tmp", "other.tmp-0123456789abcdef"]
+        kept = ["admin-token", "admin-token.tmp", "other.tmp-0123456789abcdef", left + ".old"]
         for name in (left, *kept):
             self.write(name, TOKEN)
         sweep_admin_token(self.path)

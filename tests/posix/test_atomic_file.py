@@ -138,12 +138,13 @@ class SweepTests(AtomicFileCase):
 
     def test_sweep(self) -> None:
         """Only the file's own temporary files are removed."""
-        kept = [b"file", b"file.tmp", b"file.bak", b"other.tmp-0123456789abcdef"]
+        kept = [b"file", b"file.tmp", b"file.bak", b"file.tmp-00.old", b"file.tmp-mine"]
+        kept.append(b"other.tmp-0123456789abcdef")
         for name in (b"file.tmp-0123456789abcdef", b"file.tmp-00", *kept):
             self.put(name)
-        os.mkdir(self.directory + b"/file.tmp-directory")
+        os.mkdir(self.directory + b"/file.tmp-d0")
         sweep_temporary_files(self.path)
-        self.assertEqual(sorted(os.listdir(self.directory)), sorted([*kept, b"file.tmp-directory"]))
+        self.assertEqual(sorted(os.listdir(self.directory)), sorted([*kept, b"file.tmp-d0"]))
 
     def test_what_is_swept(self) -> None:
         """A sweep removes the temporary file of a write in progress, which then creates no file."""

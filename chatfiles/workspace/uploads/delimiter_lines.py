@@ -19,6 +19,12 @@ __all__ = ["MAX_BLANKS", "DelimiterLines", "MalformedDelimiter", "Mark"]
 
 #: Maximum number of blanks behind a boundary: they are kept until the line ends.
 MAX_BLANKS = 1024
+#: What may follow the boundary in a delimiter line: complete (``crlf``), or as far as it has come.
+_REST = rb"""
+    (?: (?P<last>--)?
+        (?: (?P<blanks>[\ \t]{%d}) | [\ \t]* (?: (?P<crlf>\r\n) | (?P<end>\Z) | \r\Z ) )
+      | -\Z
+    )""" % (MAX_BLANKS + 1)
 
 
 class Mark(Enum):
@@ -44,7 +50,7 @@ class DelimiterLines:
 
     def __init__(self, boundary: bytes) -> None:
         self._start = b"\r\n--" + boundary
-        self._line = re.compile(re.escape(self._start) + rb"(--)?[ \t]*")
+        self._line = re.compile(re.escape(self._start) + _REST, re.VERBOSE)
         # The start of the body counts as the start of a line: a CRLF that is not part of the body.
         self._buffer = b"\r\n"
         self._not_sent = 2
@@ -65,11 +71,11 @@ class DelimiterLines:
                 if self._in_headers:
                     return
             else:
-                position, is_complete = self._find_line()
-                yield from self._take_content(position)
-                if not is_complete:
+                line = self._find_line()
+                yield from self._take_content(self._undecided() if line is None else line.start())
+                if line is None or line["crlf"] is None:
                     return
-                yield self._take_line()
+                yield self._take_line(line)
 
     def finish(self) -> Iterator[bytes | Mark]:
         """
@@ -79,7 +85,7 @@ class DelimiterLines:
         """
         if not self._in_headers and not self._ended:
             line = self._line.fullmatch(self._buffer)
-            if line is not None:
+            if line is not None and line["end"] is not None:
                 yield self._mark(line)
 
     def _take_headers(self) -> Iterator[bytes]:
@@ -93,34 +99,24 @@ class DelimiterLines:
         if piece:
             yield piece
 
-    def _find_line(self) -> tuple[int, bool]:
-        """
-        :return: where the next delimiter line begins, and whether it is complete.  If it is not,
-            the bytes that follow decide whether it is one.
-        """
-        position = self._buffer.find(self._start)
-        while position >= 0:
-            line = self._line.match(self._buffer, position)
-            assert line is not None
-            if self._buffer.startswith(b"\r\n", line.end()):
-                return position, True
-            if self._may_continue(line):
-                return position, False
-            if self._in_preamble:
-                raise MalformedDelimiter("unexpected bytes behind the first boundary")
-            position = self._buffer.find(self._start, position + 2)
+    def _find_line(self) -> re.Match[bytes] | None:
+        """:return: the next delimiter line, or the last bytes if they begin one."""
+        position = self._buffer.find(self._start)  # faster than the expression
+        if position < 0:
+            return None
+        line = self._line.search(self._buffer, position)
+        if line is not None and line["blanks"]:
+            raise MalformedDelimiter("too many blanks behind a boundary")
+        if self._in_preamble and (line is None or line.start() > position):
+            raise MalformedDelimiter("unexpected bytes behind the first boundary")
+        return line
+
+    def _undecided(self) -> int:
+        """:return: where a beginning of the boundary is, at the end of the buffer."""
         # No boundary contains CR, so the last CR is the only one that may begin a line.
         position = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._start) + 1))
-        if position >= 0 and self._start.startswith(self._buffer[position:]):
-            return position, False
-        return len(self._buffer), False
-
-    def _may_continue(self, line: re.Match[bytes]) -> bool:
-        """:return: whether the bytes that follow decide if *line* is a delimiter line."""
-        size, rest = line.end() - line.start(), self._buffer[line.end() : line.end() + 2]
-        if size > len(self._start) + MAX_BLANKS:
-            raise MalformedDelimiter("too many blanks behind a boundary")
-        return rest in (b"", b"\r") or (rest == b"-" and size == len(self._start))
+        is_beginning = position >= 0 and self._start.startswith(self._buffer[position:])
+        return position if is_beginning else len(self._buffer)
 
     def _take_content(self, size: int) -> Iterator[bytes]:
         """Yield the first *size* bytes of the buffer, but for those that must not be sent."""
@@ -129,16 +125,14 @@ class DelimiterLines:
         if piece and not self._in_preamble:
             yield piece
 
-    def _take_line(self) -> Mark:
-        """:return: the delimiter line at the start of the buffer."""
-        line = self._line.match(self._buffer)
-        assert line is not None
+    def _take_line(self, line: re.Match[bytes]) -> Mark:
+        """:return: the delimiter line, with which the buffer begins now."""
         # Its line end may be the empty line of a part without headers.
-        self._buffer, self._not_sent = self._buffer[line.end() :], 2
+        self._buffer, self._not_sent = self._buffer[len(line[0]) - 2 :], 2
         return self._mark(line)
 
     def _mark(self, line: re.Match[bytes]) -> Mark:
         self._in_preamble = False
-        self._ended = line[1] is not None
+        self._ended = line["last"] is not None
         self._in_headers = not self._ended
         return Mark.LAST if self._ended else Mark.NEXT

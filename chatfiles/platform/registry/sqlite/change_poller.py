@@ -65,7 +65,7 @@ class ChangePoller:
         """
         Read the version now.  A poll reports every change after this.
 
-        :param seconds: seconds that this may take.
+        :param seconds: how long this may take.
         """
         self._hint = self._read_hint()
         self._version = await self._read_version(seconds)
