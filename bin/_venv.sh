@@ -40,12 +40,16 @@ create_venv() {
 make_venv() {
     # The venv stays good while these are the same: the code itself is not copied into it.
     wanted="$ROOT $(cat "$ROOT/setup.py" "$ROOT/pyproject.toml" "$ROOT/chatfiles/__init__.py" | cksum)"
-    { is_recent "$VENV/bin/python" && [ -x "$VENV/bin/pip" ]; } || create_venv
-    # What has the tests' dependencies has the demo's.
-    for stamp in "$VENV/.chatfiles-$1" "$VENV/.chatfiles-${1:-test}"; do
-        [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
-    done
+    usable=
+    if is_recent "$VENV/bin/python" && [ -x "$VENV/bin/pip" ]; then
+        usable=yes
+        # What has the tests' dependencies has the demo's.
+        for stamp in "$VENV/.chatfiles-$1" "$VENV/.chatfiles-${1:-test}"; do
+            [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+        done
+    fi
     printf 'chatfiles: setting up %s (once) ...\n' "$VENV" >&2
+    [ -n "$usable" ] || create_venv
     PIP_USER=0 "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
         --editable "$ROOT${1:+[$1]}" </dev/null >&2 ||
         give_up "pip could not install what is needed (see above); is a package index reachable?"
