@@ -16,7 +16,8 @@ _SOON = 0.001
 
 class Deadline:
     """
-    Calls *expired* when the deadline has passed.
+    Calls *expired* when the deadline has passed and the reactor has read what arrived before it:
+    a process that stood still, such as one on a suspended machine, must not punish its clients.
 
     Moving the deadline to a later time costs only an assignment.  The pending timer is kept; when
     it fires, it starts again for the time that remains.
@@ -30,6 +31,7 @@ class Deadline:
         self._expired = expired
         self._at: float | None = None
         self._call: IDelayedCall | None = None
+        self._passed = False
 
     def set(self, seconds: float | None) -> None:
         """
@@ -41,6 +43,7 @@ class Deadline:
             self._at = None
             return
         self._at = self._clock.seconds() + seconds
+        self._passed = False
         if self._call is None:
             self._call = self._clock.callLater(seconds, self._look)
         elif self._call.getTime() > self._at:
@@ -53,6 +56,9 @@ class Deadline:
         left = self._at - self._clock.seconds()
         if left > _SOON:
             self._call = self._clock.callLater(left, self._look)
+        elif not self._passed:
+            self._passed = True
+            self._call = self._clock.callLater(0, self._look)
         else:
             self._at = None
             self._expired()

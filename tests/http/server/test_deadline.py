@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -12,6 +14,24 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.server.deadline import Deadline
 
 SECONDS = st.none() | st.integers(0, 20).map(lambda quarter: quarter / 4)
+
+
+class ReadingClock(Clock):
+    """A clock that reads once in each turn, after the timers that were due, as a reactor does."""
+
+    def __init__(self, read: Callable[[], object]) -> None:
+        super().__init__()
+        self._read = read
+
+    def stand_still(self, seconds: float) -> None:
+        """Let *seconds* pass at once, and run two turns."""
+        self.rightNow += seconds
+        for _ in range(2):
+            for call in [each for each in self.calls if each.getTime() <= self.rightNow]:
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+            self._read()
 
 
 class DeadlineTests(SynchronousTestCase):
@@ -49,6 +69,22 @@ class DeadlineTests(SynchronousTestCase):
         deadline.set(1)
         self.clock.pump([0.5] * 8)
         self.assertEqual(len(self.expired), 4)
+
+    def test_read_first(self) -> None:
+        """
+        A process that stood still past the deadline reads what has arrived before it expires; what
+        it reads may move the deadline.
+        """
+        later: list[float] = [2]
+        clock = ReadingClock(lambda: later and self.deadline.set(later.pop()))
+        self.deadline = Deadline(clock, lambda: self.expired.append(clock.seconds()))
+        self.deadline.set(1)
+        clock.stand_still(60)
+        self.assertEqual(self.expired, [])
+        clock.stand_still(1)
+        self.assertEqual(self.expired, [])
+        clock.stand_still(1)
+        self.assertEqual(self.expired, [62])
 
     def test_stop(self) -> None:
         """After `stop`, which may be called repeatedly, no timer is left."""
