@@ -3,13 +3,16 @@ The tests of chatfiles.  They mirror the package; ``contract`` runs one suite ov
 implementation of an interface, ``live`` starts real processes.
 """
 
+import os
 import signal
 
 from hypothesis import settings
 from twisted.trial import util
 
-# No deadline: how long an example takes means nothing on a busy machine.
-settings.register_profile("chatfiles", deadline=None)
+# No deadline: how long an example takes means nothing on a busy machine.  Each run chooses other
+# examples, so that few are enough in each; a soak tries many.
+SOAK = os.environ.get("CHATFILES_SOAK") == "1"
+settings.register_profile("chatfiles", deadline=None, max_examples=1000 if SOAK else 40)
 settings.load_profile("chatfiles")
 
 # Nor does how long a test takes: this only ends a test that hangs.

@@ -81,7 +81,8 @@ class ClientCases(Way):
 
     def wget(self, url: str, *words: str) -> int:
         """:return: the exit status of wget, which tries once and writes to ``out``."""
-        options = ("--no-config", "-nv", "-t1", "-T20", "--header", self.credential, "-O", "out")
+        timeout = f"-T{PATIENCE:.0f}"
+        options = ("--no-config", "-nv", "-t1", timeout, "--header", self.credential, "-O", "out")
         return self.run_program("wget", *options, *words, url + self.route)
 
     def aria2c(self, url: str, *words: str) -> int:

@@ -2,9 +2,7 @@
 A file system of our own (FUSE, spoken without a library) that hangs when it is told to.  Only root
 can mount it; it is mounted in a private name space, and goes with the process that sees it.
 
-As a program: ``hanging.py DIRECTORY PIDFILE COMMAND...`` becomes *COMMAND*, which sees the file
-system at *DIRECTORY*; the process that answers for it, to be stopped and continued by signals, is
-named in *PIDFILE*.
+As a program, ``hanging.py DIRECTORY`` prints the small file of the file system at *DIRECTORY*.
 """
 
 from __future__ import annotations
@@ -17,9 +15,7 @@ import struct
 import subprocess
 import sys
 
-from tests.support.patience import PATIENCE
-
-__all__ = ["FILES", "launch", "unavailable"]
+__all__ = ["FILES", "mounting", "unavailable"]
 
 #: What is in its one directory.
 FILES = {b"small": b"small", b"secret": b"abc\n", b"large": bytes(range(256)) * 4096 * 6}
@@ -40,17 +36,23 @@ _LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _STATFS, _INIT, _BATCH_FORGET = (
 _RELEASE = 18
 
 
-def launch(directory: str, pidfile: str, command: list[str]) -> list[str]:
-    """:return: what starts *command* where the file system is."""
-    return [sys.executable, os.path.abspath(__file__), directory, pidfile, *command]
+def mounting(directory: str, pidfile: str, *, hangs: bool = False) -> str:
+    """
+    :param directory: where the file system is.
+    :param pidfile: where the id of the process that serves it goes, to be stopped and continued.
+    :param hangs: whether it hangs from the start.
+    :return: Python that mounts it, for the process that executes it alone.
+    """
+    call = f"mount({directory!r}, {pidfile!r}, hangs={hangs!r})"
+    return f"import runpy; mount = runpy.run_path({__file__!r})['mount']; {call}"
 
 
 def unavailable() -> str | None:
     """:return: why it cannot be mounted here, if so."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         return "only root can mount a file system, and with /dev/fuse"
-    tried = launch("/mnt", os.devnull, ["cat", "/mnt/small"])
-    done = subprocess.run(tried, capture_output=True, timeout=PATIENCE, check=False)
+    command = [sys.executable, os.path.abspath(__file__), "/mnt"]
+    done = subprocess.run(command, capture_output=True, check=False)
     return None if done.stdout == b"small" else f"FUSE does not work here: {done.stderr[-200:]!r}"
 
 
@@ -108,8 +110,8 @@ def _check(result: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def main(directory: str, pidfile: str, *command: str) -> None:
-    """See above."""
+def mount(directory: str, pidfile: str, *, hangs: bool = False) -> None:
+    """Mount it for this process.  See `mounting`."""
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.unshare(_NEWNS))
     _check(libc.mount(b"none", b"/", None, ctypes.c_ulong(_PRIVATE), None))
@@ -126,8 +128,11 @@ def main(directory: str, pidfile: str, *command: str) -> None:
     os.close(device)
     with open(pidfile, "w") as file:
         file.write(str(child))
-    os.execvp(command[0], command)
+    if hangs:
+        os.kill(child, signal.SIGSTOP)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    mount(sys.argv[1], os.devnull)
+    with open(os.path.join(sys.argv[1], "small"), "rb") as small:
+        sys.stdout.buffer.write(small.read())

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.pair import LONG_AGO, Pair, quoted
 from tests.live.rawhttp import Connection, Response
-from tests.live.role import Role, command, environment, until
+from tests.live.role import Role, environment, until
+from tests.support.patience import PATIENCE
 
 __all__ = [
     "LONG_AGO",
@@ -24,7 +25,6 @@ __all__ = [
     "Pair",
     "Role",
     "canary",
-    "command",
     "environment",
     "lines_of",
     "quoted",
@@ -33,8 +33,8 @@ __all__ = [
 
 #: Whether the long variants run too.
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
-#: Seconds by which a busy machine may miss what is promised; what is broken misses it by more.
-SLACK = 0.5 if SOAK else 5.0
+#: Seconds by which a busy machine may miss what is promised; what hangs misses it by more.
+SLACK = 0.5 if SOAK else PATIENCE
 #: What the workspace of most tests denies besides.
 DENIED_GLOBS = ("/home/*/.ssh/**", "/workspace/**/*.key")
 

@@ -10,23 +10,20 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import chatfiles
+from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
 
-__all__ = ["Role", "command", "environment", "until"]
+__all__ = ["Role", "arguments", "environment", "until"]
 
 #: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
-# The first statement ends the role when trial is killed (PR_SET_PDEATHSIG, SIGKILL).
-_LAUNCH = (
-    "import ctypes; ctypes.CDLL(None).prctl(1, 9); from twisted.scripts.twistd import run; run()"
-)
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
 #: What no role may ever write: the signs of an error that nobody foresaw, and query strings.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=")
@@ -47,13 +44,10 @@ def until(holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> 
         time.sleep(0.01)
 
 
-def command(role: str | None, *options: str, twistd: Sequence[str] = ()) -> list[str]:
-    """:return: what starts a role."""
+def arguments(role: str | None, *options: str, twistd: Sequence[str] = ()) -> list[str]:
+    """:return: ``twistd`` and its arguments for a role."""
     role_option = [] if role is None else [f"--role={role}"]
-    return [
-        *(sys.executable, "-P", "-c", _LAUNCH, *twistd, "-n", "--pidfile="),
-        *("chatfiles", *role_option, *options),
-    ]
+    return ["twistd", *twistd, "-n", "--pidfile=", "chatfiles", *role_option, *options]
 
 
 def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
@@ -77,7 +71,8 @@ class Role:
     :param twistd: options of twistd itself.
     :param told: more environment.
     :param directory: where it runs.
-    :param launch: what starts it, instead of all that.
+    :param launch: a command that starts it, instead of all that.
+    :param first: Python that its process executes before ``twistd``.
     :ivar secrets: what must not be in its log.
     """
 
@@ -89,6 +84,7 @@ class Role:
         told: Mapping[str, str] = {},
         directory: str = "/",
         launch: Sequence[str] = (),
+        first: str = "",
     ) -> None:
         self.name = name
         self.secrets: set[str] = set()
@@ -98,16 +94,19 @@ class Role:
         self._ended = False
         if not any(option.startswith("--listen") for option in options):
             options = ("--listen=tcp:0:interface=127.0.0.1", *options)
-        self._process = subprocess.Popen(
-            list(launch) or command(name, *options, twistd=twistd),
-            cwd=directory,
-            env=environment(told),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
+        with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
+            start: Callable[..., subprocess.Popen[bytes] | Forked] = (
+                partial(subprocess.Popen, list(launch))
+                if launch
+                else partial(Forked, arguments(name, *options, twistd=twistd), first=first)
+            )
+            self._process = start(
+                cwd=directory,
+                env=environment(told),
+                stdin=nothing.fileno(),
+                stdout=theirs.fileno(),
+                stderr=theirs.fileno(),
+            )
         _running.add(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -257,9 +256,13 @@ class Role:
         self._process.kill()
         self.wait()
 
+    def _pipe(self) -> int:
+        """:return: the end that the role writes to."""
+        self._output, theirs = os.pipe()
+        return theirs
+
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as stream:
+        with open(self._output, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 with self._news:
                     self._lines.append(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 from tests.live import clients
 from tests.live.clients import SIZE
 from tests.live.cutting import BadLine
-from tests.live.role import ROOT
+from tests.live.role import ROOT, environment
+from tests.support.fork_server import run
+from tests.support.patience import PATIENCE
 
 
 class DirectTests(clients.ClientCases):
@@ -27,13 +28,11 @@ class ThroughTests(clients.ClientCases):
 
     def chatfiles_get(self, url: str) -> int:
         """:return: the exit status of ``chatfiles get``, which writes to ``out``."""
-        words = ("-m", "chatfiles.cli", "--platform", url, "get", "--token-file", "token", "-fq")
-        token = os.path.join(self.directory, "token")
-        with open(os.open(token, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(self.pair.token)
-        return self.run_program(
-            sys.executable, *words, "-o", "out", self.pair.id, "/workspace/client.bin"
-        )
+        env = environment({"CHATFILES_PLATFORM": url, "CHATFILES_TOKEN": self.pair.token})
+        words = ["chatfiles", "get", "-fq", "-o", "out", self.pair.id, "/workspace/client.bin"]
+        done = run(words, cwd=self.directory, env=env, timeout=PATIENCE)
+        self.output = (done.stdout + done.stderr).decode()
+        return done.returncode
 
     def manual(self) -> Callable[..., None]:
         """:return: the function that the manual gives."""

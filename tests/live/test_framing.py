@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tests.live.processes import ImpatientCase, LiveCase, Pair, Role
 from tests.live.rawhttp import Connection, Response, answers_in
+from tests.support.patience import PATIENCE
 
 #: Codes of errors that are about the framing, rather than what was asked for.
 REFUSALS = (
@@ -402,7 +403,7 @@ class FramingTests(LiveCase):
     def said(self, role: Role, given: Case) -> list[Response]:
         """:return: the answers of *role* to the case."""
         wire = wire_of(given, *self.targets(role))
-        with Connection(role.url, timeout=8) as connection:
+        with Connection(role.url) as connection:
             try:
                 connection.send(wire if "R" in given.verdict[:2] else wire + MARK)
                 if given.verdict == "R|1":
@@ -509,7 +510,7 @@ class SlowHeadTests(ImpatientCase):
             connection.socket.settimeout(0.1)
             said = b""
             connection.send(first)
-            while time.monotonic() - began < 10:
+            while time.monotonic() - began < PATIENCE:
                 try:
                     connection.send(drop)
                     data = connection.socket.recv(4096)

@@ -12,10 +12,10 @@ import tempfile
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live.hanging import FILES, launch, unavailable
+from tests.live.hanging import FILES, mounting, unavailable
 from tests.live.processes import Role
 from tests.live.rawhttp import Connection, Response, fetch
-from tests.live.role import command, until
+from tests.live.role import until
 
 #: More than there are threads.
 MANY = 17
@@ -41,18 +41,14 @@ class HangingTests(SynchronousTestCase):
 
     def launch(self, far: str = "/workspace", near: str = "/home", *, hangs: bool = False) -> Role:
         """:param hangs: whether the disk hangs from the beginning."""
-        role = command(
+        started = Role(
             "workspace",
-            "--listen=tcp:0:interface=127.0.0.1",
             f"--root={far}={self.base}/far",
             f"--root={near}={self.base}/near",
             f"--configs-dir={self.base}/configs",
             "--drain-timeout=1",
+            first=mounting(f"{self.base}/far", f"{self.base}/pid", hangs=hangs),
         )
-        if hangs:
-            stop = f'kill -STOP "$(cat {self.base}/pid)"; exec "$@"'
-            role = ["sh", "-c", stop, "sh", *role]
-        started = Role("workspace", launch=launch(f"{self.base}/far", f"{self.base}/pid", role))
         self.addCleanup(started.kill)
         return started
 

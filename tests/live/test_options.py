@@ -13,16 +13,16 @@ import signal
 import socket
 import sqlite3
 import stat
-import subprocess
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live.processes import Role, command, environment
+from tests.live.processes import Role, environment
 from tests.live.rawhttp import fetch
+from tests.live.role import arguments
+from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
 
 BOTH, PLATFORM, WORKSPACE = None, "platform", "workspace"
@@ -68,31 +68,23 @@ class OptionTests(SynchronousTestCase):
 
     def run_role(
         self, role: str | None, *options: str, told: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """:return: what became of a process that ought to end at once."""
-        return subprocess.run(
-            command(role, *options),
-            cwd=self.directory,
-            env=environment(told or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE,
-            check=False,
-        )
+    ) -> tuple[int, str]:
+        """:return: the exit status and the output of a process that ends by itself."""
+        words, env = arguments(role, *options), environment(told or {})
+        done = run(words, cwd=self.directory, env=env, timeout=PATIENCE)
+        return done.returncode, (done.stdout + done.stderr).decode()
 
     def complaint(self, given: Wrong) -> str | None:
         """:return: what is wrong with how it ends."""
-        done = self.run_role(given.role, *given.options, told=given.told)
-        lines = (done.stdout + done.stderr).splitlines()
-        good = done.returncode == 1 and len(lines) == 1 and all(s in lines[0] for s in given.says)
-        return None if good else f"{given}: {done.returncode}, {lines}"
+        status, output = self.run_role(given.role, *given.options, told=given.told)
+        lines = output.splitlines()
+        good = status == 1 and len(lines) == 1 and all(s in lines[0] for s in given.says)
+        return None if good else f"{given}: {status}, {lines}"
 
     def test_wrong(self) -> None:
         """Each ends with status 1 and one line that names the option and what it takes, and leaves
         nothing behind."""
-        with ThreadPoolExecutor(2) as threads:
-            wrong = [what for what in threads.map(self.complaint, WRONG) if what is not None]
+        wrong = [what for given in WRONG if (what := self.complaint(given)) is not None]
         self.assertEqual("\n".join(wrong), "")
         self.assertEqual(os.listdir(self.directory), [])
 
@@ -116,20 +108,21 @@ class OptionTests(SynchronousTestCase):
 
     def test_no_secret_on_the_command_line(self) -> None:
         """There is no option that takes a secret."""
-        done = self.run_role(PLATFORM, "--help")
-        self.assertEqual(done.returncode, 0)
-        self.assertIn("--admin-token-file", done.stdout)
-        self.assertNotRegex(done.stdout, r"--(admin-token|token|secret|inbound-secret)\b[ =](?!-)")
+        status, output = self.run_role(PLATFORM, "--help")
+        self.assertEqual(status, 0)
+        self.assertIn("--admin-token-file", output)
+        self.assertNotRegex(output, r"--(admin-token|token|secret|inbound-secret)\b[ =](?!-)")
 
     def test_port_in_use(self) -> None:
         """A port that is taken ends the process with 1, and says which."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            done = self.run_role(WORKSPACE, f"--listen=tcp:{port}:interface=127.0.0.1")
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(f"{port}", done.stdout)
-        self.assertIn("cannot start", done.stdout)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
+            listen = f"--listen=tcp:{port}:interface=127.0.0.1"
+            status, output = self.run_role(WORKSPACE, listen)
+        self.assertEqual(status, 1)
+        self.assertIn(f"{port}", output)
+        self.assertIn("cannot start", output)
+        self.assertNotIn("Traceback", output)
 
     def test_burst(self) -> None:
         """Callers who come at once while it is busy wait for a second, unless it is told so."""
@@ -157,10 +150,10 @@ class OptionTests(SynchronousTestCase):
         path = os.path.join(self.directory, "registry.db")
         with open(path, "wb") as file:
             file.write(b"this is no database" * 1000)
-        done = self.run_role(PLATFORM, f"--database=sqlite:{path}", "--listen=tcp:0")
-        self.assertEqual(done.returncode, 1, done.stdout)
-        self.assertNotIn("ready on", done.stdout)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        status, output = self.run_role(PLATFORM, f"--database=sqlite:{path}", "--listen=tcp:0")
+        self.assertEqual(status, 1, output)
+        self.assertNotIn("ready on", output)
+        self.assertNotIn("Traceback", output)
 
     def test_state(self) -> None:
         """What a platform keeps is for nobody else, and is found again."""

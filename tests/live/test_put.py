@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 
 from tests.live.processes import LiveCase, Pair, environment
+from tests.support.fork_server import run
+from tests.support.patience import PATIENCE
 
 __all__ = ["PutTests"]
 
@@ -50,14 +51,12 @@ class PutTests(LiveCase):
             "CHATFILES_PLATFORM": platform or self.pair.platform.url,
             "CHATFILES_TOKEN": token or self.pair.token,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "chatfiles.cli", *words],
+        done = run(
+            ["chatfiles", *words],
             cwd=self.here,
             env=environment(told),
-            input=given,
-            capture_output=True,
-            timeout=60,
-            check=False,
+            stdin=given,
+            timeout=PATIENCE,
         )
         self.assertNotIn(self.pair.token.encode(), done.stdout + done.stderr)
         return done

@@ -8,10 +8,7 @@ import json
 import os
 import random
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,7 +16,7 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.processes import SOAK, Pair, Role, environment, until
+from tests.live.processes import SOAK, Pair, Role, until
 from tests.live.rawhttp import Incomplete, Response, fetch
 from tests.live.upload_client import (
     KIB,
@@ -32,77 +29,25 @@ from tests.live.upload_client import (
     report,
     ways,
 )
+from tests.support.patience import PATIENCE
 
 #: How many times a workspace is killed, in all.
 KILLS = 200 if SOAK else 20
 #: How many workspaces are killed in parallel.
 VICTIMS = 4
 
-#: A process that has imported everything, and forks workspaces: each is ready in a tenth of the
-#: time that it takes to start Python.
-_NURSERY = """
-import ctypes, errno, json, os, signal, sys
-import chatfiles.tap, chatfiles.workspace.service, twisted.scripts.twistd
-import twisted.scripts._twistd_unix
-from twisted.application.service import IServiceMaker
-from twisted.plugin import getPlugins
+#: Executed before a workspace whose file system has no unnamed files.
+_WITHOUT_UNNAMED_FILES = """
+import errno, os
 
 def without_unnamed_files(path, flags, *args, _open=os.open, **more):
     if flags & os.O_TMPFILE == os.O_TMPFILE:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     return _open(path, flags, *args, **more)
 
-ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-list(getPlugins(IServiceMaker))
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-for line in sys.stdin:
-    wanted = json.loads(line)
-    pid = os.fork()
-    if pid:
-        print(pid, flush=True)
-        continue
-    ctypes.CDLL(None).prctl(1, 9)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log = os.open(wanted["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for fd in (1, 2):
-        os.dup2(log, fd)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if not wanted["unnamed"]:
-        os.open = without_unnamed_files
-    sys.argv = ["twistd", "-n", "--pidfile=", "chatfiles", *wanted["options"]]
-    twisted.scripts.twistd.run()
-    os._exit(0)
+os.open = without_unnamed_files
 """
 _STORED = re.compile(r"[0-9a-f]{32}-(\d+)-(\d+)")
-
-
-class Nursery:
-    """Starts workspaces quickly."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _NURSERY],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        self._lock = threading.Lock()
-
-    def start(self, options: list[str], log: str, unnamed: bool) -> int:
-        """:return: the process id of a new workspace."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with self._lock:
-            wanted = {"options": options, "log": log, "unnamed": unnamed}
-            self._process.stdin.write(json.dumps(wanted) + "\n")
-            self._process.stdin.flush()
-            return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Kill it, and all processes that it has started."""
-        self._process.kill()
-        self._process.communicate()
 
 
 class Victim:
@@ -112,11 +57,11 @@ class Victim:
     :param unnamed: whether its file system has unnamed files.
     """
 
-    def __init__(self, pair: Pair, nursery: Nursery, number: int, unnamed: bool) -> None:
+    def __init__(self, pair: Pair, number: int, unnamed: bool) -> None:
         self.base = pair.at(f"victim-{number}")
         self.directory = os.path.join(self.base, "workspace", ".molecule", "chat-uploads")
-        self._pair, self._nursery, self._unnamed = pair, nursery, unnamed
-        self._log = os.path.join(self.base, "log")
+        self._pair = pair
+        self._first = "" if unnamed else _WITHOUT_UNNAMED_FILES
         for root in ("workspace", "configs"):
             os.makedirs(os.path.join(self.base, root))
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -141,25 +86,13 @@ class Victim:
         """Start it; by the time it listens, it has removed leftovers."""
         options = [f"--root=/{root}={self.base}/{root}" for root in ("workspace", "configs")]
         listen = f"--listen=tcp:{self._port}:interface=127.0.0.1"
-        ready = self.log.count("ready on")
-        self._pid = self._nursery.start(
-            ["--role=workspace", listen, *options], self._log, self._unnamed
-        )
-        until(lambda: self.log.count("ready on") > ready, f"it is ready: {self.log}")
+        self.role = Role("workspace", listen, *options, first=self._first)
+        assert self.role.url, "it listens"
 
     def kill(self) -> None:
         """Kill it, and wait until it has ended."""
-        os.kill(self._pid, signal.SIGKILL)
-        until(lambda: not os.path.exists(f"/proc/{self._pid}"), "it is gone")
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        try:
-            with open(self._log) as log:
-                return log.read()
-        except FileNotFoundError:
-            return ""
+        self.role.kill()
+        self.role.check_log()
 
     def ways(self) -> list[Way]:
         """:return: the ways to upload to it: directly, and through the platform."""
@@ -209,8 +142,6 @@ class KillTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.pair = Pair()
         self.addCleanup(self.pair.discard)
-        self.nursery = Nursery()
-        self.addCleanup(self.nursery.close)
 
     def test_killed(self) -> None:
         """
@@ -218,7 +149,9 @@ class KillTests(SynchronousTestCase):
         nothing temporary is left.
         """
         outcomes: Counter[str] = Counter()
-        victims = [Victim(self.pair, self.nursery, n, unnamed=n % 2 == 0) for n in range(VICTIMS)]
+        victims = [Victim(self.pair, n, unnamed=n % 2 == 0) for n in range(VICTIMS)]
+        for victim in victims:
+            self.addCleanup(victim.kill)
         at_once([partial(self.kill_often, n, v, outcomes) for n, v in enumerate(victims)])
         report(f"{KILLS} kills: {dict(outcomes)}")
         self.pair.check_logs()
@@ -229,7 +162,6 @@ class KillTests(SynchronousTestCase):
             uploads = [Upload(way, 2 * n + at) for at, way in enumerate(victim.ways())]
             self.kill_once(victim, uploads, rng)
             outcomes.update(self.judge(victim, upload) for upload in uploads)
-        self.assertNotRegex(victim.log, "Traceback|Unhandled|critical")
 
     def kill_once(self, victim: Victim, uploads: list[Upload], rng: random.Random) -> None:
         """Kill it when a part, or all, of one upload has been sent, and start it again."""
@@ -238,7 +170,7 @@ class KillTests(SynchronousTestCase):
             offset = min(rng.randrange(2 * len(upload.body)), len(upload.body))
             threads.append(threading.Thread(target=upload.send, args=(offset,)))
             threads[-1].start()
-        rng.choice(uploads).sent.wait(20)
+        rng.choice(uploads).sent.wait(PATIENCE)
         time.sleep(rng.choice([0, rng.uniform(0, 0.01), rng.uniform(0, 0.1)]))
         victim.kill()
         for thread in threads:

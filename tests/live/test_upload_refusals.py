@@ -195,7 +195,7 @@ class RefusalTests(RefusalCase):
             sparse.truncate(FLOOD)
         for way in self.ways():
             for more in (["-H", "Expect:"], []):
-                command = [curl, "-sS", "-m", "20", *more, "-H", "Authorization: Bearer x"]
+                command = [curl, "-sS", "-m", str(PATIENCE), *more, "-H", "Authorization: Bearer x"]
                 for _ in range(10):
                     told = subprocess.run(
                         [*command, "-F", f"files=@{big}", way.url + way.target],

@@ -44,6 +44,7 @@ from tests.live.upload_client import (
     report,
     ways,
 )
+from tests.support.patience import PATIENCE
 
 #: A URI, by reference/uploads, "Response".
 URI = re.compile(
@@ -219,7 +220,7 @@ class StoreTests(UploadCase):
                         curl,
                         "-sS",
                         "-m",
-                        "20",
+                        str(PATIENCE),
                         "-H",
                         header,
                         *more,
@@ -444,7 +445,7 @@ class MemoryTests(UploadCase):
 
     def test_memory(self) -> None:
         """No whole part, file or body is kept in memory."""
-        self.grow(2, 256 * MIB)
+        self.grow(2, 96 * MIB)
 
     def test_memory_soak(self) -> None:
         """As `test_memory`, with the sizes that issue 3 names."""

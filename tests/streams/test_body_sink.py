@@ -466,5 +466,5 @@ class AnyOrderTests(SynchronousTestCase):
         """No order of events loses bytes or leaves the sink open."""
         run_state_machine_as_test(
             FeederMachine,
-            settings=settings(max_examples=60, stateful_step_count=20, deadline=None),
+            settings=settings(stateful_step_count=20),
         )

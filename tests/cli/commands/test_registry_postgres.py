@@ -9,63 +9,55 @@ import os
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import chatfiles
 from chatfiles.platform.registry.migrations import load
 from tests.contract.registry_case import FIRST, SECOND
+from tests.support import fork_server
 from tests.support.patience import PATIENCE
 from tests.support.postgres_server import PASSWORD, Database, server
 
-PROGRAM = (
-    "from chatfiles.cli.commands.registry import registry; registry(prog_name='chatfiles registry')"
-)
 
-
-def run(*words: str, database: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+def run(*words: str, database: str, first: str = "") -> subprocess.CompletedProcess[str]:
     """
-    :param limit: the maximum number of its descriptors.
+    :param first: Python that the process executes before the command.
     :return: how ``chatfiles registry`` ended; it runs its own reactor.
     """
-    program = PROGRAM
-    if limit is not None:
-        ours = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))"
-        program = PROGRAM.replace(";", f"; import resource; {ours};", 1)
-    environment = os.environ | {
-        "CHATFILES_DATABASE": database,
-        "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__))),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", program, *words],
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = ["chatfiles", "registry", *words]
+    env = {**os.environ, "CHATFILES_DATABASE": database}
+    done = fork_server.run(command, cwd="/", env=env, timeout=PATIENCE, first=first)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(command, done.returncode, out, err)
 
 
 def interrupted(signum: int) -> tuple[int, str]:
     """
     :return: how ``chatfiles registry status`` ended after a signal, while the server is silent.
     """
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        tempfile.TemporaryFile() as written,
+        open(os.devnull) as nothing,
+    ):
         silent.settimeout(PATIENCE)
         database = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x"
-        with subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "status", f"--database={database}"],
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        ) as process:
-            connection, _ = silent.accept()
-            with connection:
-                process.send_signal(signum)
-                written = process.communicate(timeout=PATIENCE)[1]
-    return process.returncode, written
+        process = fork_server.Forked(
+            ["chatfiles", "registry", "status", f"--database={database}"],
+            cwd="/",
+            env=os.environ,
+            stdin=nothing.fileno(),
+            stdout=written.fileno(),
+            stderr=written.fileno(),
+        )
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signum)
+            status = process.wait(PATIENCE)
+        written.seek(0)
+        return status, written.read().decode()
 
 
 def names_of(dialect: str) -> list[str]:
@@ -136,7 +128,8 @@ class RegistryCommandTests(SynchronousTestCase):
         database = f"postgresql://u:{SECOND}@127.0.0.1:1/x"
         told = ""
         for limit in range(4, 12):
-            done = run("status", database=database, limit=limit)
+            first = f"from resource import *; setrlimit(RLIMIT_NOFILE, ({limit}, {limit}))"
+            done = run("status", database=database, first=first)
             self.assertNotIn(str(SECOND), done.stdout + done.stderr, limit)
             told += done.stderr
         self.assertIn("cannot use postgresql://127.0.0.1:1/x: [Errno 24]", told)

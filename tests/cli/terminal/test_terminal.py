@@ -15,6 +15,7 @@ from typing import Any
 
 import chatfiles
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
+from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
@@ -29,10 +30,13 @@ class TerminalCase(StubCase):
 
     def start(self, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
         """:return: the process of ``chatfiles`` with *words*."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
-        environment |= {"PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
         command = [sys.executable, "-m", "chatfiles.cli", *words]
-        return subprocess.Popen(command, cwd=self.directory, env=environment, **streams)
+        return subprocess.Popen(command, cwd=self.directory, env=self.environment(), **streams)
+
+    def environment(self) -> dict[str, str]:
+        """:return: the environment of ``chatfiles``."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
+        return {**kept, "PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
 
     def run_on_terminal(
         self, *words: str, typed: bytes = b"", signum: int | None = None
@@ -45,7 +49,14 @@ class TerminalCase(StubCase):
         """
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(ours, (24, 80))
-        process = self.start(*words, stdin=theirs, stdout=theirs, stderr=theirs)
+        process = Forked(
+            ["chatfiles", *words],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
         os.close(theirs)
         os.write(ours, typed)
         if signum is not None:

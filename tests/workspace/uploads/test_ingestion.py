@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -175,7 +175,6 @@ class AnswerTests(Case):
         self.assertEqual(os.listdir(self.root), [".molecule"])
         self.assertEqual(len(self.listed()), 10)
 
-    @settings(max_examples=40)
     @given(
         st.lists(st.binary(max_size=300), min_size=1, max_size=4),
         st.lists(st.integers(0, 1000), max_size=10),
