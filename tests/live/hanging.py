@@ -1,10 +1,10 @@
 """
-A file system of our own (FUSE, spoken without a library) that hangs when it is told to.  Only root
-can mount it; it is mounted in a private name space, and goes with the process that sees it.
+A file system of our own (FUSE, without a library) that hangs on request.  Only root can mount it;
+it is mounted in a private namespace, and disappears with the process that sees it.
 
 As a program: ``hanging.py DIRECTORY PIDFILE COMMAND...`` becomes *COMMAND*, which sees the file
-system at *DIRECTORY*; the process that answers for it, to be stopped and continued by signals, is
-named in *PIDFILE*.
+system at *DIRECTORY*; *PIDFILE* contains the id of the process that serves it, which is stopped
+and continued by signals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.patience import PATIENCE
 
 __all__ = ["FILES", "launch", "unavailable"]
 
-#: What is in its one directory.
+#: The files in its only directory.
 FILES = {b"small": b"small", b"secret": b"abc\n", b"large": bytes(range(256)) * 4096 * 6}
 
 _NAMES = list(FILES)
@@ -41,7 +41,7 @@ _RELEASE = 18
 
 
 def launch(directory: str, pidfile: str, command: list[str]) -> list[str]:
-    """:return: what starts *command* where the file system is."""
+    """:return: the command line that runs *command* with the file system."""
     return [sys.executable, os.path.abspath(__file__), directory, pidfile, *command]
 
 
@@ -62,7 +62,7 @@ def _attributes(node: int) -> bytes:
 
 
 def _answer(operation: int, node: int, body: bytes) -> bytes | int:
-    """:return: what is answered; an error's number."""
+    """:return: the data of the response, or an error's number."""
     if operation == _INIT:
         return struct.pack("=IIIIHHIIHHI28x", 7, 31, 1 << 17, 0, 16, 12, 1 << 17, 1, 0, 0, 0)
     if operation == _LOOKUP:
@@ -99,7 +99,7 @@ def _serve(device: int) -> None:
         try:
             os.write(device, _OUT.pack(_OUT.size + len(data), code, unique) + data)
         except OSError:
-            continue  # nobody waits for it any more
+            continue  # the request was interrupted
 
 
 def _check(result: int) -> None:
@@ -109,7 +109,7 @@ def _check(result: int) -> None:
 
 
 def main(directory: str, pidfile: str, *command: str) -> None:
-    """See above."""
+    """Mount the file system, and become *command*; see the top of the file."""
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.unshare(_NEWNS))
     _check(libc.mount(b"none", b"/", None, ctypes.c_ulong(_PRIVATE), None))
