@@ -1,5 +1,5 @@
 """
-The cases of downloads, for the way through a balancer before the platform.
+The cases of downloads, through a balancer in front of the platform.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["Contents", "Paces", "Ranges"]
 
 class Facade:
     """
-    A platform as its callers see it: where the balancer is.
+    A platform as its clients see it: at the balancer's URL.
 
-    :param role: the platform; everything else is its.
+    :param role: the platform; all other attributes are taken from it.
     """
 
     def __init__(self, role: Any, url: str) -> None:
@@ -51,16 +51,16 @@ class Behind(transfers.Way):
 
     @property
     def role(self) -> Any:
-        """Whom we ask."""
+        """The platform, at the balancer's URL."""
         return Facade(self.pair.platform, self.balancer.url)
 
 
 class Ranges(Behind, ranges.RangeCases):
-    """What is asked."""
+    """Ranges and conditions."""
 
 
 class Contents(Behind, transfers.ContentCases):
-    """What is sent; all of it only where there is time for that."""
+    """The content of downloads; most cases run only with ``CHATFILES_SOAK=1``."""
 
     ALWAYS = frozenset(
         f"test_{name}"
@@ -75,8 +75,8 @@ class Contents(Behind, transfers.ContentCases):
 
 class Paces(Behind, transfers.PaceCases):
     """
-    How it is taken.  What a balancer takes depends on its buffers, so the platform waits longer for
-    one that it trusts, and how long a client may take nothing is for the balancer to say.
+    Slow readers.  How a balancer reads depends on its buffers, so the platform has a longer timeout
+    for a proxy that it trusts, and the balancer has the timeout for a client that reads nothing.
     """
 
     changes: ClassVar[dict[str, dict[str, str]]] = {
@@ -90,11 +90,11 @@ class Paces(Behind, transfers.PaceCases):
         return Pair(both=waiting, platform=["--trusted-proxy=127.0.0.1"])
 
     def slow(self, rate: int, seconds: float = 4.0) -> None:
-        """Read at a pace at which the balancer takes something every other second only."""
+        """Read at a rate at which the balancer reads only every other second."""
         super().slow(max(rate, 1_000_000), seconds)
 
     def stalled(self) -> None:
-        """Read a little, and then nothing more."""
+        """Read a little, then nothing more; the balancer closes the connection."""
         about = f"stalled-{self.kind}"
         _, answer = self.begin("/workspace/slow.bin", request_id=about)
         answer.exactly(100_000)

@@ -47,7 +47,7 @@ http {{
 }}
 """
 
-# Without the right to change it is not for nginx to say who it runs as.
+# Only root can run nginx as another user.
 _USER = "user nobody nogroup;\n" if os.geteuid() == 0 else ""
 
 _running: set[Balancer] = set()
@@ -55,7 +55,7 @@ _running: set[Balancer] = set()
 
 def binary(kind: str) -> str:
     """
-    :return: the program.
+    :return: the path of the program.
     :raise SkipTest: it is not installed.
     """
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -67,10 +67,10 @@ def binary(kind: str) -> str:
 
 def configuration(kind: str, port: int, nodes: Sequence[str], changes: Mapping[str, str]) -> str:
     """
-    :param nodes: what stands for ``platform-1:8080`` and ``platform-2:8080``; a line of a node that
-        there is not is left out.
-    :param changes: what else is to be said instead; each of its keys occurs.
-    :return: the example.
+    :param nodes: what replaces ``platform-1:8080`` and ``platform-2:8080``; the line of a missing
+        node is removed.
+    :param changes: further replacements; each of the keys has to occur.
+    :return: the example with these changes.
     """
     with open(os.path.join(EXAMPLES, _FILES[kind])) as file:
         text = file.read()
@@ -104,7 +104,7 @@ class Balancer:
         self.kind = kind
         self._lines: list[str] = []
         self._directory = tempfile.mkdtemp(prefix=f"chatfiles-{kind}-")
-        # It inherits the socket: no port can be taken meanwhile, and nobody has to wait for it.
+        # It inherits the socket: the port cannot be taken meanwhile, and tests need not wait.
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             port = listener.getsockname()[1]
             if kind == "nginx":
@@ -136,7 +136,7 @@ class Balancer:
 
     @property
     def log(self) -> str:
-        """All that it has written so far, what was asked of it included."""
+        """All that it has logged so far, requests included."""
         lines = list(self._lines)
         if self.kind == "nginx":
             with open(os.path.join(self._directory, "chatfiles.log")) as access:
@@ -144,14 +144,14 @@ class Balancer:
         return "".join(lines)
 
     def logged(self, pattern: str, seconds: float = PATIENCE) -> None:
-        """Wait for it to write what matches."""
+        """Wait until its log matches *pattern*."""
         until(lambda: re.search(pattern, self.log), f"{pattern} in:\n{self.log}", seconds)
 
     def stop(self) -> None:
         """
         End it.
 
-        :raise AssertionError: it has ended by itself before.
+        :raise AssertionError: it had ended by itself.
         """
         if self._process.poll() is not None:
             said = "".join(self._lines)
@@ -160,7 +160,7 @@ class Balancer:
         self.kill(PATIENCE)
 
     def kill(self, patience: float = 0.0) -> None:
-        """Make sure that it has ended, and leave nothing."""
+        """Make sure that it has ended, and remove its files."""
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -183,7 +183,7 @@ class Balancer:
 
 
 def _die_with_parent() -> None:
-    # Not SIGKILL: nginx has a child to end.
+    # Not SIGKILL: nginx has to end its worker.
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 

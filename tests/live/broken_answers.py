@@ -1,5 +1,5 @@
 """
-What a broken workspace may say, and what the caller has to see then (reference/resolution,
+Responses of a broken workspace, and what the client has to receive then (reference/resolution,
 "Accepted responses").
 """
 
@@ -33,7 +33,7 @@ BADLY, UNREACHABLE, LATE = (
 
 
 def ok(length: int, body: bytes | None = None, more: bytes = b"") -> bytes:
-    """:return: an answer that announces so many octets, and as many unless *body* is given."""
+    """:return: a response that announces so many bytes, and has as many unless *body* is given."""
     content = b"x" * length if body is None else body
     return OK + more + b"Content-Length: %d\r\n\r\n" % length + content
 
@@ -41,11 +41,11 @@ def ok(length: int, body: bytes | None = None, more: bytes = b"") -> bytes:
 @dataclass(frozen=True, slots=True)
 class Case:
     """
-    :param raw: what the workspace says.
+    :param raw: what the workspace sends.
     :param then: what it does then: ``close``, ``reset``, ``hang``, ``keep`` (serve once more), or
         ``half`` (close its sending half only).
-    :param expect: what the caller sees, one of: a number of octets, complete; ``cut``; a text of a
-        502 or 504.
+    :param expect: what the client receives, one of: a number of bytes, complete; ``cut``, an
+        incomplete body; a text of a 502 or 504.
     """
 
     about: str
@@ -60,7 +60,7 @@ def case(about: str, raw: bytes, then: Then, *expect: int | str) -> Case:
 
 
 def head_with(*lines: bytes, body: bytes = b"abc") -> bytes:
-    """:return: a 200 with these field lines, a length of 3, and a body."""
+    """:return: a 200 with these header lines, a length of 3, and a body."""
     return OK + b"".join(line + b"\r\n" for line in lines) + b"Content-Length: 3\r\n\r\n" + body
 
 
@@ -130,7 +130,7 @@ CASES: tuple[Case, ...] = (
         "close",
         BADLY,
     ),
-    # two ways to frame, or none
+    # conflicting or invalid framing
     case(
         "length and chunked",
         OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -167,7 +167,7 @@ CASES: tuple[Case, ...] = (
     case(
         "64 bits and more", OK + b"Content-Length: 99999999999999999999\r\n\r\nabc", "close", BADLY
     ),
-    # heads
+    # status lines and headers
     case("nothing, closed", b"", "close", UNREACHABLE),
     case("nothing, reset", b"", "reset", UNREACHABLE),
     case("nothing, silent", b"", "hang", LATE),
@@ -279,11 +279,11 @@ CASES: tuple[Case, ...] = (
         "close",
         "workspace refused the platform's credentials",
     ),
-    # codings
+    # content codings
     case("gzip", head_with(b"Content-Encoding: gzip"), "close", BADLY),
     case("br", head_with(b"Content-Encoding: br"), "close", BADLY),
     case("identity, said aloud", head_with(b"Content-Encoding: identity"), "close", 3),
-    # lengths in other shapes
+    # other forms of lengths
     case("leading zeroes in a length", OK + b"Content-Length: 003\r\n\r\nabc", "close", 3, BADLY),
     case("a tab before a length", OK + b"Content-Length:\t3 \r\n\r\nabc", "close", 3),
     case("two numbers", OK + b"Content-Length: 3 3\r\n\r\nabc", "close", BADLY),
@@ -299,7 +299,7 @@ CASES: tuple[Case, ...] = (
     case("folded onto another", OK + b"X: y\r\n Content-Length: 3\r\n\r\nabc", "close", BADLY),
     case("behind a bare CR", OK + b"X: y\rContent-Length: 3\r\n\r\nabc", "close", BADLY),
     case("three lengths", OK + b"Content-Length: 3\r\n" * 3 + b"\r\nabc", "close", 3, BADLY),
-    # codings in other shapes
+    # other forms of transfer codings
     case(
         "chunked in capitals",
         OK + b"TRANSFER-ENCODING: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -328,7 +328,7 @@ CASES: tuple[Case, ...] = (
             ("an underscore in the name", b"Transfer_Encoding: chunked"),
         )
     ),
-    # chunks in other shapes
+    # other forms of chunks
     *(
         case(about, CHUNKED + body, "close", "cut", BADLY)
         for about, body in (
@@ -352,7 +352,7 @@ CASES: tuple[Case, ...] = (
         )
     ),
     case("a space behind a size", CHUNKED + b"3 \r\nabc\r\n0\r\n\r\n", "close", 3, "cut", BADLY),
-    # What stands in a trailer goes nowhere, and the octets before it are the whole body.
+    # A trailer is discarded, and the bytes before it are the whole body.
     *(
         case(about, CHUNKED + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n", "close", 3, "cut")
         for about, trailer in (
@@ -363,7 +363,7 @@ CASES: tuple[Case, ...] = (
             ("an answer as trailer", b"X: y\n\n" + ok(4, b"EVIL")),
         )
     ),
-    # answers behind answers
+    # responses behind responses
     case(
         "behind a chunked one",
         CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + ok(4, b"EVIL"),
@@ -386,7 +386,7 @@ CASES: tuple[Case, ...] = (
         0,
         BADLY,
     ),
-    # status lines in other shapes
+    # other forms of status lines
     *(
         case(about, line + b"\r\nContent-Length: 3\r\n\r\nabc", "close", BADLY)
         for about, line in (
@@ -416,7 +416,7 @@ CASES: tuple[Case, ...] = (
         "close",
         3,
     ),
-    # interim answers
+    # interim responses
     case(
         "102 and 199", b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 199 X\r\n\r\n" + ok(3), "close", 3
     ),
@@ -434,7 +434,7 @@ CASES: tuple[Case, ...] = (
         "hang",
         BADLY,
     ),
-    # fields in other shapes
+    # other forms of headers
     case("a control in a name", head_with(b"X\x01A: b"), "close", BADLY),
     case("a space in a name", head_with(b"X A: b"), "close", BADLY),
     case("a high octet in a name", head_with(b"X-\xff: b"), "close", BADLY),
@@ -449,7 +449,7 @@ CASES: tuple[Case, ...] = (
         BADLY,
     ),
     case("a tab folded", head_with(b"X-A: b\r\n\tc"), "close", BADLY),
-    # codings of the content in other shapes
+    # other forms of content codings
     case("GZIP", head_with(b"Content-Encoding: GZIP"), "close", BADLY),
     case("two content codings", head_with(b"Content-Encoding: identity, gzip"), "close", BADLY),
     case(

@@ -22,11 +22,11 @@ from tests.support.patience import PATIENCE
 
 __all__ = ["Browser", "missing_program"]
 
-#: Seconds that a browser may take for something on a busy machine.
+#: The timeout of a command, for a busy machine.
 LONG = 3 * PATIENCE
 _ARGUMENTS = (
     "--headless=new",
-    "--no-sandbox",  # root has none
+    "--no-sandbox",  # not available to root
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
@@ -50,7 +50,7 @@ def missing_program() -> str | None:
 
 
 class Browser:
-    """A browser of its own; a context manager that ends it."""
+    """A browser with its own profile; a context manager that ends it."""
 
     def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="chatfiles-browser-")
@@ -80,7 +80,7 @@ class Browser:
         self.close()
 
     def close(self) -> None:
-        """End it, and leave nothing; idempotent."""
+        """End it, and remove its files; idempotent."""
         if self._driver.poll() is None:
             if "/session/" in self._url:
                 with contextlib.suppress(OSError, AssertionError):
@@ -91,7 +91,7 @@ class Browser:
         self._driver.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    # -- what can be done with it
+    # -- commands
 
     def go(self, url: str) -> None:
         """Open a page."""
@@ -102,12 +102,12 @@ class Browser:
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
 
     def screenshot(self) -> bytes:
-        """:return: what is to be seen, as PNG."""
+        """:return: the visible page, as PNG."""
         return base64.b64decode(self._ask("GET", "/screenshot"))
 
     def until(self, holds: Callable[[], object], what: str) -> Any:
         """
-        :return: the first true answer of *holds*.
+        :return: the first true result of *holds*.
         :raise AssertionError: there was none in time.
         """
         deadline = time.monotonic() + PATIENCE
@@ -117,7 +117,7 @@ class Browser:
             time.sleep(0.05)
         return answer
 
-    # -- how it is talked to
+    # -- the protocol
 
     def _port(self) -> str:
         assert self._driver.stdout is not None

@@ -1,5 +1,5 @@
 """
-Other people's programs, as they are used: curl, wget and aria2c, as cases for either way to a file.
+Cases for third-party clients (curl, wget and aria2c), for both ways to a file.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tests.support.patience import PATIENCE
 
 __all__ = ["ClientCases"]
 
-#: What is asked for.
+#: The size of the file.
 SIZE = 6 * MIB + 4321
-#: What curl and wget exit with.
+#: Exit statuses of curl and wget.
 CURL_PARTIAL, CURL_HTTP, CURL_RANGE = 18, 22, 33
 WGET_NETWORK, WGET_SERVER = 4, 8
 
 
 class ClientCases(Way):
-    """Downloads that are cut and go on; a file that changes between two parts is never mixed."""
+    """Downloads that are interrupted and resumed, also of a file that changes in between."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -46,11 +46,11 @@ class ClientCases(Way):
 
     @property
     def about(self) -> str:
-        """What is needed to see a failure again."""
+        """What is needed to reproduce a failure."""
         return f"seed {self.seed}"
 
     def line(self, *cuts: int, together: bool = False) -> BadLine:
-        """:return: a line to the role that is cut there; see `BadLine`."""
+        """:return: a line to the role that is interrupted at these offsets; see `BadLine`."""
         return BadLine(self.role.port, list(cuts), together=together)
 
     def run_program(self, program: str, *words: str) -> int:
@@ -93,12 +93,12 @@ class ClientCases(Way):
         )
 
     def saved(self) -> bytes:
-        """:return: what has been written."""
+        """:return: the content of ``out``."""
         with open(os.path.join(self.directory, "out"), "rb") as file:
             return file.read()
 
     def offsets(self, count: int) -> list[int]:
-        """:return: where to cut: within the head, right behind it, and anywhere."""
+        """:return: where to interrupt: in the headers, in the middle, near the end, anywhere."""
         edges = [500, SIZE // 2, SIZE]
         return edges + [self.chance.randrange(2000, SIZE) for _ in range(count)]
 
@@ -109,13 +109,13 @@ class ClientCases(Way):
         return content
 
     def etag(self) -> str:
-        """:return: the validator of the file as it is."""
+        """:return: the entity tag of the file as it is now."""
         return self.get("/workspace/client.bin", method="HEAD")["etag"]
 
     # -- curl
 
     def test_curl_goes_on(self) -> None:
-        """What ``curl -C -`` puts together behind a cut anywhere is the file."""
+        """``curl -C -`` resumes a download, wherever it was interrupted; the result is the file."""
         for cut in self.offsets(5):
             with self.line(cut) as line:
                 first = self.curl(line.url)
@@ -132,7 +132,7 @@ class ClientCases(Way):
             os.unlink(os.path.join(self.directory, "out"))
 
     def test_curl_retries(self) -> None:
-        """``curl --retry`` gets it in the end; it begins anew each time, or goes on."""
+        """``curl --retry`` completes an interrupted download, from the start or by resuming it."""
         with self.line(*self.offsets(2)[1:]) as line:
             status = self.curl(line.url, "--retry", "9", "--retry-all-errors", "--retry-delay", "1",
                                "-C", "-")  # fmt: skip
@@ -141,7 +141,7 @@ class ClientCases(Way):
             self.assertGreater(line.connections, 1)
 
     def test_curl_rewritten(self) -> None:
-        """With ``If-Range`` or ``If-Match`` a file that has changed is not gone on with."""
+        """With ``If-Range`` or ``If-Match``, curl does not resume if the file has changed."""
         for condition, status in (("If-Range", CURL_RANGE), ("If-Match", CURL_HTTP)):
             tag = self.etag()
             cut = self.chance.randrange(2000, SIZE)
@@ -157,7 +157,7 @@ class ClientCases(Way):
             self.pair.write("workspace/client.bin", self.content)
 
     def test_curl_not_rewritten(self) -> None:
-        """The same conditions let it go on while the file is the same."""
+        """With the same conditions, curl resumes if the file has not changed."""
         for condition in ("If-Range", "If-Match"):
             with self.line(self.chance.randrange(2000, SIZE)) as line:
                 self.assertEqual(self.curl(line.url), CURL_PARTIAL, self.about)
@@ -167,7 +167,7 @@ class ClientCases(Way):
             os.unlink(os.path.join(self.directory, "out"))
 
     def test_curl_if_range_by_hand(self) -> None:
-        """To a part of a file that has changed the answer is 200 and the whole new file."""
+        """If the file has changed, the response to ``If-Range`` is 200 and the whole new file."""
         tag, content = self.etag(), self.rewrite()
         words = ("-r", "1000-", "-H", f"If-Range: {tag}", "-w", "%{http_code}")
         self.assertEqual(self.curl(self.role.url, *words), 0)
@@ -185,7 +185,7 @@ class ClientCases(Way):
         self.assertTrue(self.saved() == content)
 
     def test_curl_old(self) -> None:
-        """``curl -0`` gets the file, and one that is whole already is not fetched again."""
+        """``curl -0`` fetches the file; ``curl -C -`` does not fetch a complete file again."""
         self.assertEqual(self.curl(self.role.url, "-0"), 0, self.output)
         self.assertTrue(self.saved() == self.content)
         words = ("-C", "-", "-w", "%{http_code}")
@@ -195,7 +195,7 @@ class ClientCases(Way):
     # -- wget
 
     def test_wget_goes_on(self) -> None:
-        """What ``wget -c`` puts together behind a cut anywhere is the file."""
+        """``wget -c`` resumes a download, wherever it was interrupted; the result is the file."""
         for cut in self.offsets(2)[1:]:
             with self.line(cut) as line:
                 self.assertEqual(self.wget(line.url), WGET_NETWORK, (cut, self.output, self.about))
@@ -205,7 +205,7 @@ class ClientCases(Way):
             os.unlink(os.path.join(self.directory, "out"))
 
     def test_wget_rewritten(self) -> None:
-        """With ``If-Match`` a file that has changed is not gone on with."""
+        """With ``If-Match``, wget does not resume if the file has changed."""
         tag = self.etag()
         with self.line(self.chance.randrange(2000, SIZE)) as line:
             self.assertEqual(self.wget(line.url), WGET_NETWORK, self.about)
@@ -217,7 +217,7 @@ class ClientCases(Way):
             self.assertTrue(self.saved() == content)
 
     def test_wget_names(self) -> None:
-        """``wget --content-disposition`` saves under the name of the file."""
+        """``wget --content-disposition`` saves the file under its name."""
         status = self.run_program(
             "wget", "--no-config", "-q", "--content-disposition", "--header", self.credential,
             self.role.url + self.route,
@@ -228,7 +228,7 @@ class ClientCases(Way):
     # -- aria2c
 
     def test_aria2c(self) -> None:
-        """Parts that come side by side make the file, also over lines that are cut."""
+        """Parts that are fetched concurrently make up the file, also if they are interrupted."""
         for cuts in ((), self.offsets(3)[1:]):
             mark = self.role.mark()
             with self.line(*cuts, together=True) as line:
@@ -239,7 +239,7 @@ class ClientCases(Way):
             os.unlink(os.path.join(self.directory, "out"))
 
     def test_aria2c_rewritten(self) -> None:
-        """With ``If-Match`` the parts of two versions are not put together."""
+        """With ``If-Match``, parts of two versions are not combined."""
         tag = self.etag()
         words = ("-m1", "--header", f"If-Match: {tag}")
         with self.line(*[MIB // 8] * 100) as line:

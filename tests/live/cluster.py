@@ -1,5 +1,5 @@
 """
-A service of several machines: platforms that share a PostgreSQL, and a workspace.
+A service of several nodes: platforms that share a PostgreSQL, and a workspace.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Cluster(Pair):
     """
     Two platforms on one PostgreSQL, and a workspace that both reach.
 
-    They have one admin token, in a file.  Only the first believes proxies, and only the way of the
-    second to its registry can be cut.
+    They share one admin token, in a file.  Only the first trusts proxies, and only the second's
+    connections to its registry can be interrupted.
 
     :ivar nodes: the platforms; the first one is also `platform`.
-    :ivar way: between the second and PostgreSQL.
+    :ivar way: the proxy between the second and PostgreSQL.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Cluster(Pair):
         if not parts.hostname:
             raise SkipTest("PostgreSQL has to be reached by TCP")
         self.way = Wiretap(parts.port or 5432, parts.hostname)
-        # The URL holds a password: it goes by the environment.
+        # The URL contains a password, so it is passed in the environment.
         urls = [shared.url, shared.server.url_of(shared.name, self.way.address)]
         self._told = [{"CHATFILES_DATABASE": url} for url in urls]
         super().__init__(both=[LIMIT], platform=[DELAY, TRUSTING], told=self._told[0])
@@ -53,7 +53,7 @@ class Cluster(Pair):
         return [f"127.0.0.1:{node.port}" for node in self.nodes]
 
     def restart(self, number: int) -> None:
-        """Start a node that has ended again, where it was."""
+        """Start a node that has ended again, on the same port."""
         old = self.nodes[number]
         self.roles.remove(old)
         more = [TRUSTING] if number == 0 else []

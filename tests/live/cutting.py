@@ -1,5 +1,5 @@
 """
-A bad line: passes octets between a client and a role, and cuts where a test says.
+A bad line: passes bytes between a client and a role, and closes connections where a test says.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["BadLine"]
 
 class BadLine:
     """
-    Listens on a port of its own; a context manager that closes it.
+    A proxy on a port of its own; a context manager that closes it.
 
     :param port: of the role behind it, on 127.0.0.1.
-    :param cuts: after how many octets of the role each connection is cut, in turn; those behind
-        are not.
-    :param on_cut: called before a connection is cut.
-    :param together: the first connection waits for a second one behind its first octets, as it
-        would on a line that is not as fast as this one.
+    :param cuts: after how many bytes from the role each connection is closed, in turn; later
+        connections are not.
+    :param on_cut: called before a connection is closed.
+    :param together: the first connection waits for a second one after its first bytes, as on a
+        slower line.
     :ivar url: where it listens.
     :ivar connections: how many there have been.
     """

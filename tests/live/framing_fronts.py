@@ -1,10 +1,10 @@
 """
-Whether a balancer in front of the platform reads what a client sends as the platform does (RFC
-9112): what two of them read differently is how one client's request becomes another's.
+A balancer and the platform behind it parse the same requests from the same bytes (RFC 9112).
+Request smuggling relies on a difference between two parsers.
 
-Everything that passes between the balancer and the platform is written down.  Whatever a client
-sends, each request that the platform reads must be one that the balancer wrote, and each answer of
-the platform must reach the client whose request it answers, or nobody.
+All bytes between the balancer and the platform are recorded.  Each request that the platform reads
+must be one that the balancer wrote, and each response of the platform must reach the client that
+sent the request, or no client.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from tests.live.wiretap import Tapped, Wiretap, requests_in
 
 __all__ = ["ATTACKER", "VICTIM", "Framings", "complaints"]
 
-#: Where those come from who send what is doubtful, and those who do not know of them.
+#: Source addresses of the client that sends malformed requests, and of an unrelated client.
 ATTACKER, VICTIM = "127.0.0.2", "127.0.0.3"
 
-#: Another request that is hidden: it would be answered, too.
+#: Another hidden request; it has no credential, but gets a response as well.
 _GET = b"GET @P@ HTTP/1.1\r\nHost: gw.test\r\n"
 _HIDDEN = b"GET /ghost HTTP/1.1\r\nHost: gw.test\r\n\r\n"
 
@@ -59,17 +59,17 @@ ROWS = (
     Case("a head in a GET", _GET + b"Content-Length: 38\r\n\r\n" + _HIDDEN, "R|1"),
 )
 
-#: Rows of which a balancer makes another number of requests than the platform, which refuses them.
-#: Both balancers overlook a coding that is hidden from them, as RFC 9112 allows, and take the body
-#: that then is none for a second request, which they refuse by themselves.
+#: Cases in which a balancer parses a different number of requests than the platform, which refuses
+#: them.  Both balancers ignore the obscured ``Transfer-Encoding``, as RFC 9112 allows, and parse
+#: the body as a second request, which they refuse themselves.
 OTHERWISE = {
-    # A line without a colon is a field without a value.
+    # nginx parses a line without a colon as a header without a value.
     ("nginx", "name in two lines"): 2,
-    # A folded line is a part of the one before (5.2).
+    # A folded line belongs to the line before it (5.2).
     ("haproxy", "folded behind another"): 2,
 }
 
-#: The examples, but waiting 1 s for what does not come, and sharing connections as far as they can.
+#: Changes to the example configurations: timeouts of 1 s, and connections are shared if possible.
 CHANGES = {
     "nginx": {
         "client_header_timeout 30s": "client_header_timeout 1s",
@@ -86,9 +86,9 @@ CHANGES = {
 
 class Attack(NamedTuple):
     """
-    Something doubtful that is sent.
+    Bytes with an ambiguous framing.
 
-    :param requests: how many it is; ``None`` where that depends on who reads it.
+    :param requests: how many requests they contain; ``None`` if that depends on the parser.
     """
 
     about: str
@@ -98,9 +98,9 @@ class Attack(NamedTuple):
 
 class Front:
     """
-    A balancer, and what passes between it and the platform.
+    A balancer, and a record of what passes between it and the platform.
 
-    :ivar delivered: the ids of the platform's answers, and the address that got them.
+    :ivar delivered: the request ids of the platform's responses, and the address that got each.
     """
 
     def __init__(self, kind: str, pair: Pair) -> None:
@@ -118,9 +118,9 @@ class Front:
 
     def send(self, wire: bytes) -> list[Response]:
         """
-        Send something doubtful, and a harmless request behind it.
+        Send *wire*, and a well-formed request after it.
 
-        :return: the answers, without that to the harmless one if that was reached.
+        :return: the responses, without the one to the well-formed request, if there is one.
         """
         with Connection(self._balancer.url, source=ATTACKER) as connection:
             with contextlib.suppress(ConnectionError):
@@ -131,9 +131,9 @@ class Front:
 
     def ask_as_victim(self) -> str | None:
         """
-        Ask for a file on a connection that is kept, as far as the balancer keeps it.
+        Download a file over a persistent connection, which is reopened if the balancer closed it.
 
-        :return: what is wrong with the answer.
+        :return: what is wrong with the response.
         """
         request_id = f"victim-{next(self._count)}"
         fields = {**self._pair.bearer, "X-Request-Id": request_id}
@@ -145,7 +145,7 @@ class Front:
                 self._victim.ask("GET", target, fields)
                 answer = self._victim.response()
                 break
-            except (Incomplete, ConnectionError):  # closed while it was not used
+            except (Incomplete, ConnectionError):  # closed while idle
                 self._victim.close()
                 self._victim = None
         else:
@@ -155,7 +155,7 @@ class Front:
         return None if told == (200, request_id, b"hello a\n") else str(told)
 
     def close(self) -> list[Tapped]:
-        """:return: all connections to the platform."""
+        """:return: all connections of the balancer to the platform."""
         if self._victim is not None:
             self._victim.close()
         self._balancer.stop()
@@ -170,14 +170,14 @@ class Front:
 
 
 def parsed(data: bytes) -> list[Response]:
-    """:return: the answers that *data* consists of; HTTP/0.9 has no more than a body."""
+    """:return: the responses in *data*; one of HTTP/0.9 consists of a body only."""
     if data and not data.startswith(b"HTTP/"):
         return [Response(200, "", [], data)]
     return answers_in(data)
 
 
 def without_mark(answers: Sequence[Response]) -> list[Response]:
-    """:return: without that to the harmless request behind."""
+    """:return: the responses without the one to `MARK`, which is sent after each attack."""
     return [answer for answer in answers if answer.get("x-request-id") != "mark"]
 
 
@@ -186,7 +186,7 @@ def complaints(
 ) -> Iterator[str]:
     """
     :param delivered: see `Front.delivered`.
-    :return: what must not have happened between a balancer and the platform.
+    :return: what went wrong between a balancer and the platform.
     """
     owners: dict[str, str] = {}
     for tapped in connections:
@@ -209,21 +209,21 @@ def complaints(
 
 
 def owner(fields: Iterable[tuple[str, str]]) -> str | None:
-    """:return: for whom the balancer says that it wrote a request with these fields."""
+    """:return: the client that the balancer names in a request with these headers."""
     said = ",".join(value for name, value in fields if name == "x-forwarded-for")
     last = said.rpartition(",")[2].strip()
     return last if last in (ATTACKER, VICTIM) else None
 
 
 def is_shared(tapped: Tapped) -> bool:
-    """:return: whether both have been served over a connection."""
+    """:return: whether a connection carried requests of both clients."""
     requests, _ = requests_in(bytes(tapped.asked))
     return {owner(asked.headers) for asked in requests} >= {ATTACKER, VICTIM}
 
 
 class Framings(LiveCase):
     """
-    Through balancers whose connections to the platform are shared.
+    Requests through a balancer whose connections to the platform are shared.
 
     :cvar kind: ``nginx`` or ``haproxy``.
     """
@@ -249,7 +249,7 @@ class Framings(LiveCase):
         return read, b"/registry/heartbeat", credential
 
     def directly(self, wire: bytes) -> int:
-        """:return: how many answers the platform gives, without that to the one behind."""
+        """:return: how many responses the platform itself sends to *wire*."""
         with Connection(self.pair.platform.url) as connection:
             with contextlib.suppress(ConnectionError):
                 connection.send(wire + MARK)
@@ -257,7 +257,7 @@ class Framings(LiveCase):
 
     def attack(self, attacks: Sequence[Attack]) -> list[str]:
         """
-        Send through a balancer, with a victim's request behind each.
+        Send *attacks* through a balancer, with a request of the other client after each.
 
         :return: what is wrong.
         """
@@ -278,7 +278,7 @@ class Framings(LiveCase):
         return wrong
 
     def attack_all(self, attacks: Sequence[Attack], fronts: int) -> None:
-        """Divide them among some balancers; nothing may be wrong."""
+        """Divide *attacks* among several balancers; nothing may go wrong."""
         shares = [attacks[at::fronts] for at in range(fronts)]
         with ThreadPoolExecutor(fronts) as threads:
             wrong = "\n".join(itertools.chain.from_iterable(threads.map(self.attack, shares)))
@@ -287,8 +287,9 @@ class Framings(LiveCase):
 
     def test_rows(self) -> None:
         """
-        Each row is as many requests to the balancers as to the platform, none of them is one that
-        is hidden in a body or behind the end of a connection, and nobody else is told the answers.
+        The balancer parses as many requests from each row as the platform.  No request that is
+        hidden in a body or after the last request of a connection is served, and no client receives
+        the response to another one.
         """
         mark = self.pair.platform.mark()
         wires = [wire_of(given, *self.targets()) for given in ROWS]
@@ -305,6 +306,6 @@ class Framings(LiveCase):
         self.assertFalse([line for line in log if "ghost" in line])
 
     def test_variants(self) -> None:
-        """Whatever hides a request, it is nobody's, or it is the one of whoever sent it."""
+        """A hidden request is not served, or is attributed to the client that sent it."""
         attacks = [Attack(about, wire) for about, wire in variants(*self.targets())]
         self.attack_all(attacks, fronts=6)

@@ -1,6 +1,6 @@
 """
-Ways to frame a request so that two readers may differ, each with another request hidden where one
-of them would find it: in what the other one takes for a body.
+Ambiguous framings of a request.  Each hides a second request in bytes that one parser reads as the
+body and another parser may read as the next request.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.live.test_framing import CHUNKED, GHOST, HOST, LAST
 
 __all__ = ["variants"]
 
-#: What could be taken for ``Transfer-Encoding: chunked``, or be overlooked although it is that.
+#: What a parser might accept as ``Transfer-Encoding: chunked``, or ignore although it is valid.
 CODINGS = (
     CHUNKED,
     b"TRANSFER-ENCODING: CHUNKED",
@@ -70,7 +70,7 @@ CODINGS = (
     b"TE: chunked",
 )
 
-#: What could be taken for a length, or be overlooked although it is one; ``@N@`` is the length.
+#: What a parser might accept as a length, or ignore although it is valid; ``@N@`` is the length.
 LENGTHS = (
     b"Content-Length: @N@",
     b"content-length:@N@",
@@ -111,7 +111,7 @@ LENGTHS = (
     b"Content-Length: 340282366920938463463374607431768211456",  # 2**128
 )
 
-#: What could be taken for the line before a chunk of ``@X@`` octets, in hexadecimal.
+#: What a parser might accept as the size line of a chunk of ``@X@`` (hexadecimal) bytes.
 SIZES = (
     b"@X@",
     b"000@X@",
@@ -150,7 +150,7 @@ SIZES = (
 
 _CHUNK = b"@X@\r\n" + GHOST + b"\r\n" + LAST
 
-#: Whole chunked bodies in which a reader may lose its place.
+#: Complete chunked bodies whose end two parsers may see in different places.
 BODIES = (
     LAST + GHOST,
     b"0\r\n" + GHOST,
@@ -174,7 +174,7 @@ BODIES = (
     b"-0\r\n\r\n" + GHOST,
     b"0x0\r\n\r\n" + GHOST,
     b"\r\n\r\n" + GHOST,
-    # The line that ends for one reader is an extension for the other, or the other way round.
+    # One parser sees the end of the line where the other one sees an extension.
     b"2;\nxx\r\n@Y@\r\n" + LAST + GHOST + b"\r\n" + LAST,
     b"2\nxx\r\n@Y@\r\n" + LAST + GHOST + b"\r\n" + LAST,
     b"2\r\nxx\n@Y@\r\n" + LAST + GHOST + b"\r\n" + LAST,
@@ -189,7 +189,7 @@ BODIES = (
 class _Shape(NamedTuple):
     """
     :param lines: header lines, with ``@N@`` for the length.
-    :param whole: whether that is all of the body, or no more than its first line.
+    :param whole: whether the length is that of the whole body, or of its first line only.
     """
 
     method: bytes
@@ -200,10 +200,10 @@ class _Shape(NamedTuple):
 
 def variants(read: bytes, write: bytes, credential: bytes) -> Iterator[tuple[str, bytes]]:
     """
-    :param read: a target for ``GET``, which is also what is hidden.
+    :param read: a target for ``GET``, which is also that of the hidden request.
     :param write: a target for ``POST``.
     :param credential: a header line.
-    :return: what each is about, and what is sent.
+    :return: a description of each variant, and the bytes to send.
     """
     ghost = GHOST.replace(b"@P@", read).replace(b"@A@", credential)
     inner = {b"@X@": b"%x" % len(ghost), b"@Y@": b"%x" % len(LAST + ghost), GHOST: ghost}

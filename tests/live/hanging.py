@@ -1,6 +1,6 @@
 """
-A file system of our own (FUSE, spoken without a library) that hangs when it is told to.  Only root
-can mount it; it is mounted in a private name space, and goes with the process that sees it.
+A file system of our own (FUSE, without a library) that hangs on request.  Only root can mount it;
+it is mounted in a private namespace, and disappears with the process that sees it.
 
 As a program, ``hanging.py DIRECTORY`` prints the small file of the file system at *DIRECTORY*.
 """
@@ -17,7 +17,7 @@ import sys
 
 __all__ = ["FILES", "mounting", "unavailable"]
 
-#: What is in its one directory.
+#: The files in its only directory.
 FILES = {b"small": b"small", b"secret": b"abc\n", b"large": bytes(range(256)) * 4096 * 6}
 
 _NAMES = list(FILES)
@@ -64,7 +64,7 @@ def _attributes(node: int) -> bytes:
 
 
 def _answer(operation: int, node: int, body: bytes) -> bytes | int:
-    """:return: what is answered; an error's number."""
+    """:return: the data of the response, or an error's number."""
     if operation == _INIT:
         return struct.pack("=IIIIHHIIHHI28x", 7, 31, 1 << 17, 0, 16, 12, 1 << 17, 1, 0, 0, 0)
     if operation == _LOOKUP:
@@ -101,7 +101,7 @@ def _serve(device: int) -> None:
         try:
             os.write(device, _OUT.pack(_OUT.size + len(data), code, unique) + data)
         except OSError:
-            continue  # nobody waits for it any more
+            continue  # the request was interrupted
 
 
 def _check(result: int) -> None:

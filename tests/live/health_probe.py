@@ -1,9 +1,9 @@
 """
-A program: asks ``/health`` again and again, until it is told to stop.
+A program: requests ``/health`` repeatedly, until it has to stop.
 
     python -m tests.live.health_probe URL, then an empty line
 
-Says ``probing`` after the first answer, and in the end in JSON how long answers took, in seconds.
+Prints ``probing`` after the first response, and at the end the response times in seconds, as JSON.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 
 from tests.live.rawhttp import Connection
 
-#: Seconds between two questions.
+#: Seconds between two requests.
 PAUSE = 0.02
 
 
 def main(url: str) -> None:
-    """Ask."""
+    """Run the probe."""
     told = threading.Event()
 
     def listen() -> None:

@@ -1,5 +1,5 @@
 """
-Many requests at once, from one thread.
+Many concurrent requests, from one thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Outcome", "ask_many"]
 @dataclass(frozen=True)
 class Outcome:
     """
-    :param seconds: from the request to the end of its answer.
+    :param seconds: from the request to the end of its response.
     """
 
     response: Response
@@ -27,10 +27,10 @@ class Outcome:
 
 def ask_many(url: str, questions: Sequence[tuple[str, str]]) -> list[Outcome]:
     """
-    Connect all, then ask all at once.
+    Open all connections, then send all requests at once.
 
-    :param questions: what is asked for, and with which token.
-    :return: what became of them, in no order.
+    :param questions: for each request, its target and its token.
+    :return: their outcomes, in no particular order.
     """
     connections = [Connection(url) for _ in questions]
     try:

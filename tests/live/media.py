@@ -1,6 +1,6 @@
 """
-Small media files, made of nothing: whether and where a browser shows them can be told by colour
-or by time.
+Small generated media files: their colour or duration shows whether and where a browser displays
+them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zlib
 
 __all__ = ["COLOUR", "pdf", "png", "png_pixel", "video", "wav"]
 
-#: What is shown is of this colour: red, green, blue.
+#: The colour of what is displayed: red, green, blue.
 COLOUR = (200, 30, 60)
 
 
@@ -67,7 +67,7 @@ def _unfilter(kind: int, line: bytes, above: bytes, size: int) -> bytes:
 
 
 def pdf() -> bytes:
-    """:return: a page that is of one colour all over."""
+    """:return: a page that is filled with one colour."""
     red, green, blue = (channel / 255 for channel in COLOUR)
     drawing = b"%.4f %.4f %.4f rg 0 0 600 800 re f" % (red, green, blue)
     objects = [
@@ -116,13 +116,13 @@ class _Bits:
         return self
 
     def align(self, stop: str = "") -> bytes:
-        """:return: all of it, with zeros up to the next octet."""
+        """:return: all of it, with zeros up to the next byte."""
         bits = self._bits + stop
         bits += "0" * (-len(bits) % 8)
         return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
-#: Macroblocks of a frame in each direction, and frames of a second.
+#: Macroblocks of a frame in each direction, and frames per second.
 _BLOCKS, _RATE = 4, 10
 _LUMA, _CHROMA = b"\x50" * 256, b"\x60" * 64 + b"\xb0" * 64
 

@@ -1,5 +1,5 @@
 """
-What the tests of a platform ask, and how they change what it knows.
+The requests of the tests of a platform, and changes to its registry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 class PlatformCase(LiveCase):
-    """A platform with one workspace, and rows of others."""
+    """A platform with one workspace, and rows of further ones."""
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:
@@ -42,16 +42,16 @@ class PlatformCase(LiveCase):
         return f"/workspaces/{workspace_id}/chat/download?path={path}"
 
     def ask(self, target: str, token: str | None = None, method: str = "GET") -> Response:
-        """:return: the answer to the holder of *token*, by default the admin."""
+        """:return: the response to the holder of *token*, by default the admin."""
         fields = {"Authorization": f"Bearer {self.pair.admin if token is None else token}"}
         return fetch(self.pair.platform.url, target, fields, method=method)
 
     def download(self, workspace_id: str, token: str | None = None) -> Response:
-        """:return: the answer to the download of ``a.txt``."""
+        """:return: the response to the download of ``a.txt``."""
         return self.ask(self.target(workspace_id), token)
 
     def upload(self, workspace_id: str) -> Response:
-        """:return: the answer to the upload of a small file."""
+        """:return: the response to the upload of a small file."""
         body = (
             b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n'
             b"Content-Type: text/plain\r\n\r\nhello\r\n--b--\r\n"
@@ -64,7 +64,7 @@ class PlatformCase(LiveCase):
         return fetch(self.pair.platform.url, target, fields, method="POST", body=body)
 
     def post(self, target: str, body: object, token: str | None = None) -> Response:
-        """:return: the answer to a JSON body."""
+        """:return: the response to a JSON body."""
         fields = {"Authorization": f"Bearer {self.pair.admin if token is None else token}"}
         return fetch(
             self.pair.platform.url, target, fields, method="POST", body=json.dumps(body).encode()
@@ -72,12 +72,12 @@ class PlatformCase(LiveCase):
 
     @contextlib.contextmanager
     def registry(self) -> Iterator[sqlite3.Connection]:
-        """A connection to the registry, committed in the end."""
+        """A connection to the registry, committed at the end."""
         with contextlib.closing(sqlite3.connect(self.pair.database)) as database, database:
             yield database
 
     def change(self, workspace_id: str, **columns: object) -> None:
-        """Write into the row of a workspace."""
+        """Update the row of a workspace."""
         for column, value in columns.items():
             with self.registry() as database:
                 database.execute(

@@ -1,6 +1,6 @@
 """
-What the tests of a platform on PostgreSQL share: both roles, somebody who watches while something
-is wrong, and questions that no cache can answer.
+What the tests of a platform on PostgreSQL share: both roles, processes that watch during a fault,
+and requests that no cache can serve.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from tests.support.postgres_server import PASSWORD, Database, Server, server
 
 __all__ = ["LATE", "PostgresCase", "PostgresPair", "Witness"]
 
-#: Seconds that a loaded machine may be late.
+#: Seconds of tolerance for a loaded machine.
 LATE = 0.5 if SOAK else PATIENCE
 #: Seconds that a request waits for the registry, and in which the registry is back after an outage.
 #: Where the time is not measured, a machine that stands still for a second must not matter.
 DEADLINE = RECOVERY = 2.0 if SOAK else 6.0
-#: Running downloads, and the octets of each.
+#: Running downloads, and the bytes of each.
 READERS = 50 if SOAK else 8
 SIZE = 24 << 20
-#: Workspaces that nobody has asked for yet; each has one token.
+#: Workspaces that no test has requested yet; each has one token.
 COLD = 20_000 if SOAK else 4_000
 
 _FILL = """
@@ -71,7 +71,7 @@ class Witness:
         self._hear()
 
     def finish(self) -> Any:
-        """:return: what it has seen."""
+        """:return: what it has recorded."""
         self._say("\n")
         seen = json.loads(self._hear())
         self._process.communicate(timeout=PATIENCE)
@@ -94,9 +94,9 @@ class Witness:
 
 class PostgresPair(Pair):
     """
-    Both roles, the platform's registry in PostgreSQL.
+    Both roles, with the platform's registry in PostgreSQL.
 
-    :param standby: where it may look as well.
+    :param standby: a second server that the platform may use.
     """
 
     def __init__(self, standby: Server | None = None) -> None:
@@ -122,7 +122,7 @@ class PostgresPair(Pair):
         self._cold = iter(range(COLD))
 
     def cold(self) -> str:
-        """:return: the id of a workspace that nobody has asked for yet."""
+        """:return: the id of a workspace that no test has requested yet."""
         return str(UUID(hashlib.md5(b"cold%d" % next(self._cold)).hexdigest()))
 
     def discard(self) -> None:
@@ -133,7 +133,7 @@ class PostgresPair(Pair):
 
 
 class PostgresCase(LiveCase):
-    """Faults of the database, and who must not notice them."""
+    """Faults of the database, and the requests that they do not affect."""
 
     pair: PostgresPair
 
@@ -146,10 +146,10 @@ class PostgresCase(LiveCase):
         self.database = self.pair.postgres
         self.is_ready()
 
-    # -- questions
+    # -- requests
 
     def cold(self, count: int = 1, *, same: bool = False) -> list[Outcome]:
-        """:return: what becomes of downloads, at once, of workspaces that are not remembered."""
+        """:return: the outcomes of concurrent downloads of workspaces that are not cached."""
         ids = [self.pair.cold()] * count if same else [self.pair.cold() for _ in range(count)]
         questions = [(self.target(each), f"cold-{each}") for each in ids]
         return ask_many(self.pair.platform.url, questions)
@@ -159,18 +159,18 @@ class PostgresCase(LiveCase):
         return f"/workspaces/{workspace_id}/chat/download?path=/workspace/{name}"
 
     def ready(self) -> bool:
-        """:return: what ``/ready`` says."""
+        """:return: whether ``/ready`` returns 200."""
         return fetch(self.pair.platform.url, "/ready").status == 200
 
     def is_ready(self) -> None:
-        """Return when ``/ready`` says so."""
+        """Wait until ``/ready`` returns 200."""
         until(self.ready, "ready")
 
-    # -- verdicts
+    # -- checks
 
     def refused(self, outcomes: Sequence[Outcome]) -> float:
         """
-        All are told, in time, that the registry cannot be asked.
+        All receive, in time, the error that the registry is unavailable.
 
         :return: the seconds that the slowest took.
         """
@@ -181,19 +181,19 @@ class PostgresCase(LiveCase):
         return slowest
 
     def unavailable(self, response: Response) -> None:
-        """The answer says that the registry cannot be asked."""
+        """The response says that the registry is unavailable."""
         text = "platform datastore unavailable — retry shortly"
         self.assert_error(response, 503, text, code="platform_unavailable")
         self.assertGreater(int(response["retry-after"]), 0)
 
     def served(self, outcomes: Sequence[Outcome]) -> None:
-        """All have got their file."""
+        """All have received their file."""
         for outcome in outcomes:
             self.assertEqual((outcome.response.status, outcome.response.body), (200, b"hello a\n"))
 
     def recovers(self) -> float:
         """
-        It is over: cold downloads are served, and ``/ready`` says so.
+        The platform recovers: cold downloads are served, and ``/ready`` returns 200.
 
         :return: the seconds that this took.
         """
@@ -215,9 +215,9 @@ class PostgresCase(LiveCase):
     @contextmanager
     def watched(self) -> Iterator[Callable[[str, float], None]]:
         """
-        Whatever happens meanwhile, downloads that run go on, whole, and ``/health`` answers.
+        Whatever happens meanwhile, running downloads complete, and ``/health`` responds.
 
-        :return: notes a figure for the report of a soak.
+        :return: a function that notes a figure for the report of a soak.
         """
         figures: list[str] = []
         target = self.target(self.pair.id, "large.bin")

@@ -1,6 +1,6 @@
 """
-Parts of files, conditions, and the fields of every answer (reference/downloads, "Ranges and
-conditions"), as cases for either way to a file.
+Cases for ranges, conditions, and the headers of every response (reference/downloads, "Ranges and
+conditions"), for both ways to a file.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ EARLIER, LATER = (formatdate(LONG_AGO + by, usegmt=True) for by in (-1, 1))
 
 
 class RangeCases(Way):
-    """Parts of files and conditions (RFC 9110), and the fields of every answer."""
+    """Ranges and conditions (RFC 9110), and the headers of every response."""
 
-    # What is asked → status, Content-Range of 11 octets.
+    # ``Range`` → status, ``Content-Range`` for a file of 11 bytes.
     RANGES: tuple[tuple[str, int, str | None], ...] = (
         ("bytes=0-0", 206, "bytes 0-0/11"),
         ("bytes=0-4", 206, "bytes 0-4/11"),
@@ -92,20 +92,20 @@ class RangeCases(Way):
     CONTENT = b"hello world"
 
     def write_eleven(self) -> None:
-        """Make the file that these tests ask for."""
+        """Write the file that these tests request."""
         self.pair.write("workspace/eleven.txt", self.CONTENT)
 
     def eleven(
         self, fields: dict[str, str] | list[tuple[str, str]], method: str = "GET"
     ) -> Response:
-        """:return: the answer to a request for the file."""
+        """:return: the response to a request for the file."""
         if isinstance(fields, dict):
             fields = list(fields.items())
         raw = [(name, value.encode().decode("latin-1")) for name, value in fields]
         return self.get("/workspace/eleven.txt", raw, method=method)
 
     def test_ranges(self) -> None:
-        """One range is that part; one that cannot be is 416; what is none is ignored."""
+        """One range returns that part; an unsatisfiable one is 416; an invalid one is ignored."""
         self.write_eleven()
         for given, status, content_range in self.RANGES:
             answer = self.eleven({"Range": given})
@@ -123,7 +123,7 @@ class RangeCases(Way):
                 self.assert_error(answer, 416, "range not satisfiable", given)
 
     def test_several_ranges(self) -> None:
-        """Several ranges cost no more than the file."""
+        """Several ranges return the whole file, so that they cost no more than it."""
         self.write_eleven()
         for given in self.SEVERAL:
             answer = self.eleven({"Range": given})
@@ -133,7 +133,7 @@ class RangeCases(Way):
         self.assertEqual((answer.status, answer.body), (200, self.CONTENT))
 
     def test_ranges_of_nothing(self) -> None:
-        """Of an empty file no part can be had."""
+        """A range of an empty file is unsatisfiable."""
         self.pair.write("workspace/nothing", b"")
         for given, status in (("bytes=0-", 416), ("bytes=0-0", 416), ("bytes=-0", 416)):
             answer = self.get("/workspace/nothing", {"Range": given})
@@ -155,7 +155,7 @@ class RangeCases(Way):
         self.assertTrue(got == content)
 
     def test_conditions(self) -> None:
-        """Every condition of RFC 9110, 13, and their order."""
+        """Every condition of RFC 9110, 13, is evaluated, in the order that it requires."""
         self.write_eleven()
         tag = self.eleven({})["etag"]
         self.assertRegex(tag, r'\A"[^"]+"\Z')
@@ -218,7 +218,7 @@ class RangeCases(Way):
             elif status == 200:
                 self.assertEqual(answer.body, self.CONTENT, fields)
 
-    #: Fields of every answer that has a part of the file, and of every error.
+    #: Headers of every response with content of the file, and of every error.
     OF_FILES = frozenset(
         [
             "accept-ranges",
@@ -237,7 +237,7 @@ class RangeCases(Way):
     )
 
     def test_fields_of_each_status(self) -> None:
-        """Exactly the fields that belong to a status are there, on ``GET`` and on ``HEAD``."""
+        """A response has exactly the headers of its status, for ``GET`` and for ``HEAD``."""
         self.write_eleven()
         tag = self.eleven({})["etag"]
         for asked, status, names, cached in (
@@ -257,12 +257,12 @@ class RangeCases(Way):
                 told = {name for name, _ in answer.fields}
                 told -= {"connection", "date", "server", "x-request-id"}
                 if self.hop == "through" and status > 400:
-                    told -= {"content-security-policy"}  # it may be anybody's text
+                    told -= {"content-security-policy"}  # the text may be a workspace's
                 self.assertEqual((answer.status, told), (status, set(names)), (asked, method))
                 self.assertEqual(answer["cache-control"], cached, (asked, method))
 
     def test_validators(self) -> None:
-        """The entity tag is another one after every change, and weak while it may still lie."""
+        """The entity tag changes with every change, and is weak while it may miss one."""
         path = self.pair.write("workspace/tagged.txt", b"one")
         tags = [self.get("/workspace/tagged.txt")["etag"]]
         self.assertEqual(self.get("/workspace/tagged.txt")["last-modified"], DATE)
@@ -287,7 +287,7 @@ class RangeCases(Way):
         other("in the future", strong=False)
 
     def test_a_weak_tag_joins_nothing(self) -> None:
-        """While a file's tag is weak, ``If-Range`` with it yields the whole file."""
+        """While a file's tag is weak, ``If-Range`` with it or the date returns the whole file."""
         with open(self.pair.at("workspace", "fresh.txt"), "wb") as file:
             file.write(b"fresh")
         path = self.pair.at("workspace", "fresh.txt")
@@ -331,8 +331,8 @@ class RangeCases(Way):
 
     def test_fields(self) -> None:
         """
-        Exactly the fields of reference/downloads, "Headers", and what is asked to be shown only
-        where it may.
+        A response has exactly the headers of reference/downloads, "Headers"; it is ``inline`` only
+        on request, and only for types that are safe to view.
         """
         for name, content_type, viewable in self.TYPES:
             self.pair.write(f"workspace/types/{name}", b"12345")
@@ -369,7 +369,7 @@ class RangeCases(Way):
                 )
 
     def test_not_encoded(self) -> None:
-        """Whatever a caller would take, it gets the octets of the file."""
+        """The bytes of the file are sent as they are, whatever ``Accept-Encoding`` says."""
         self.pair.write("workspace/plain.txt", b"a" * 10_000)
         for accepted in ("gzip", "gzip, deflate, br, zstd", "*", "identity;q=0", "identity"):
             answer = self.get("/workspace/plain.txt", {"Accept-Encoding": accepted})

@@ -1,8 +1,8 @@
 """
-A small and strict HTTP/1.1 client on bare sockets: it says exactly what it is told to, and takes
-nothing that the RFCs do not allow (RFC 9110, RFC 9112).
+A small and strict HTTP/1.1 client on bare sockets: it sends exactly what a test gives it, and
+accepts nothing that the RFCs do not allow (RFC 9110, RFC 9112).
 
-An answer that is cut is `Incomplete`, one that is wrong is `Malformed`; neither looks like a body.
+A response that is interrupted raises `Incomplete`, one that is invalid raises `Malformed`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Malformed(Exception):
-    """What came is not HTTP."""
+    """What was received is not valid HTTP."""
 
 
 class Incomplete(Exception):
     """
-    The message ended before it was whole.
+    The message ended before it was complete.
 
-    :ivar received: octets of its body that came.
+    :ivar received: bytes of its body that were received.
     """
 
     def __init__(self, received: int = 0) -> None:
@@ -49,9 +49,9 @@ class Incomplete(Exception):
 @dataclass(slots=True)
 class Response:
     """
-    An answer.
+    A response.
 
-    :param fields: names in lower case, values, in order.
+    :param fields: its headers in order: names in lower case, and values.
     """
 
     status: int
@@ -60,7 +60,7 @@ class Response:
     body: bytes = field(default=b"", repr=False)
 
     def get(self, name: str) -> str | None:
-        """:return: the value of a field that may stand there once."""
+        """:return: the value of a header that may occur once."""
         values = [value for key, value in self.fields if key == name.lower()]
         if len(values) > 1:
             raise Malformed(f"{name} is given {len(values)} times")
@@ -74,23 +74,23 @@ class Response:
 
     @property
     def json(self) -> Any:
-        """The body, which says that it is JSON."""
+        """The body, which is declared as JSON."""
         if self["content-type"] != "application/json":
             raise AssertionError(f"{self['content-type']}: {self.body[:200]!r}")
         return json.loads(self.body)
 
     @property
     def error(self) -> str:
-        """The text of an error."""
+        """The message of an error response."""
         return str(self.json["error"])
 
 
 class Answer:
     """
-    An answer whose body is taken piece by piece.
+    A response whose body is read piece by piece.
 
-    :param recv: gives octets, ``b""`` at the end.
-    :param buffer: octets that were received too early; what is left over stays there.
+    :param recv: returns bytes, ``b""`` at the end.
+    :param buffer: bytes that were received too early; what is left over stays there.
     :param method: of the request.
     """
 
@@ -107,11 +107,11 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        """Whether the last octet of the body has been taken."""
+        """Whether the last byte of the body has been read."""
         return self._left == 0
 
     def read(self, most: int = READ) -> bytes:
-        """:return: some octets of the body, ``b""`` at its end."""
+        """:return: some bytes of the body, ``b""`` at its end."""
         if self._left == 0:
             return b""
         if self._left is None:
@@ -125,14 +125,14 @@ class Answer:
         return data
 
     def rest(self) -> bytes:
-        """:return: all that has not been taken yet."""
+        """:return: all of the body that has not been read yet."""
         pieces = []
         while data := self.read():
             pieces.append(data)
         return b"".join(pieces)
 
     def exactly(self, octets: int) -> bytes:
-        """:return: so many octets of the body."""
+        """:return: exactly so many bytes of the body."""
         pieces, left = [], octets
         while left:
             data = self.read(left)
@@ -218,8 +218,8 @@ class Connection:
     A connection to a role.
 
     :param url: its base URL.
-    :param receive_buffer: octets that the kernel may keep for us, to be a slow reader.
-    :param source: the address that it comes from.
+    :param receive_buffer: bytes that the kernel may buffer for us; few for a slow reader.
+    :param source: the local address.
     """
 
     def __init__(
@@ -249,11 +249,11 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Say exactly this."""
+        """Send exactly these bytes."""
         self.socket.sendall(data)
 
     def ask(
@@ -271,11 +271,11 @@ class Connection:
         )
 
     def answer(self, method: str = "GET") -> Answer:
-        """:return: the next answer, once its head is here."""
+        """:return: the next response, once its headers are received."""
         return Answer(self.socket.recv, self._buffer, method)
 
     def response(self, method: str = "GET") -> Response:
-        """:return: the next answer, whole."""
+        """:return: the next response, whole."""
         answer = self.answer(method)
         answer.head.body = answer.rest()
         return answer.head
@@ -283,12 +283,12 @@ class Connection:
     def exchange(
         self, method: str, target: str | bytes, fields: Fields = (), body: bytes | None = None
     ) -> Response:
-        """:return: the whole answer to a request."""
+        """:return: the whole response to a request."""
         self.ask(method, target, fields, body)
         return self.response(method)
 
     def until_closed(self) -> bytes:
-        """:return: all that comes until the other end closes."""
+        """:return: all that is received until the other end closes."""
         pieces = [bytes(self._buffer)]
         self._buffer.clear()
         try:
@@ -310,9 +310,9 @@ def fetch(
     source: str | None = None,
 ) -> Response:
     """
-    Ask once, on a connection that is closed by the other end right behind the answer.
+    Send one request, on a connection that the other end closes right after the response.
 
-    :return: the whole answer.
+    :return: the whole response.
     """
     items = list(fields.items() if isinstance(fields, Mapping) else fields)
     with Connection(url, timeout=timeout, source=source) as connection:
@@ -328,7 +328,7 @@ def answers_in(data: bytes, methods: Iterable[str] = ()) -> list[Response]:
     """
     :param data: all that a role has sent on one connection.
     :param methods: of the requests, ``GET`` where there are no more.
-    :return: the answers that it consists of.
+    :return: the responses that it consists of.
     """
     buffer, found, kinds = bytearray(data), [], iter(methods)
     while buffer:

@@ -1,6 +1,6 @@
 """
-What is tried with two platforms on one PostgreSQL behind a balancer: what one node is told, a node
-that goes, and who is said to have asked.
+Cases for two platforms on one PostgreSQL behind a balancer: changes at one node, a node that stops,
+and the client's address.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tests.support.patience import PATIENCE
 __all__ = ["ENOUGH", "Cases", "Hammer"]
 
 MIB = 1 << 20
-#: Not as a whole on its way: sockets may hold some 40 MiB, and a balancer some more.
+#: Larger than what is in flight at once: sockets may hold some 40 MiB, a balancer some more.
 LARGE = 48 * MIB
-#: An address of ours that is not the balancer's.
+#: A local address that is not the balancer's.
 CLIENT = "127.0.0.9"
-#: How many requests are to succeed before, while and after something happens.
+#: How many requests have to succeed before, during and after an event.
 ENOUGH = 25
 
 
 class Hammer:
     """
-    Asks again and again, until it is left.
+    Sends requests repeatedly, until the context is left.
 
-    :param ask: raises, or returns what is wrong, if anything is.
-    :ivar wrong: what was.
-    :ivar done: how often it has asked.
+    :param ask: sends one; raises, or returns an error, if there is any.
+    :ivar wrong: the errors.
+    :ivar done: the number of requests.
     """
 
     def __init__(self, ask: Callable[[], str | None]) -> None:
@@ -59,7 +59,7 @@ class Hammer:
         self._thread.join()
 
     def go_on(self, times: int = ENOUGH) -> None:
-        """Wait until it has asked so often again."""
+        """Wait for so many more requests."""
         goal = self.done + times
         until(lambda: self.done >= goal or self.wrong, "it asks on")
 
@@ -76,7 +76,7 @@ class Hammer:
 
 class Cases(LiveCase):
     """
-    What is tried with each.
+    The cases for each kind of balancer.
 
     :cvar kind: ``nginx`` or ``haproxy``.
     :cvar changes: to the example.
@@ -104,36 +104,36 @@ class Cases(LiveCase):
         self.balancer = Balancer(self.kind, self.cluster.addresses(), self.changes)
         self.addCleanup(self.balancer.stop)
 
-    # -- what is asked
+    # -- requests
 
     def target(self, name: str = "small.bin") -> bytes:
         """:return: the download of a file."""
         return self.pair.download_target(b"path=/workspace/" + name.encode())
 
     def ask(self, target: str | bytes, **more: Any) -> Response:
-        """:return: the balancer's answer to a caller of the workspace."""
+        """:return: the balancer's response to a client of the workspace."""
         return fetch(self.balancer.url, target, self.pair.bearer, **more)
 
     def as_admin(self, number: int, method: str, target: str, body: object = None) -> Response:
-        """:return: the answer of a node."""
+        """:return: the response of a node."""
         admin = {"Authorization": f"Bearer {self.pair.admin}"}
         url = self.cluster.nodes[number].url
         raw = None if body is None else json.dumps(body).encode()
         return fetch(url, target, admin, method=method, body=raw)
 
     def way(self) -> Way:
-        """:return: for uploads through the balancer."""
+        """:return: the way for uploads through the balancer."""
         target = f"/workspaces/{self.pair.id}/chat/uploads"
         return Way("balanced", self.balancer.url, target, self.pair.bearer)
 
     def download_small(self) -> str | None:
-        """:return: what is wrong with the small file."""
+        """:return: an error, unless the small file is served."""
         answer = self.ask(self.target())
         told = (answer.status, answer.body)
         return None if told == (200, b"small") else str(told)
 
     def upload_small(self) -> str | None:
-        """:return: what is wrong with the answer to an upload."""
+        """:return: an error, unless an upload succeeds."""
         answer = self.way().send(form(file(b"up", "up.bin")))
         good = answer.status == 200 and answer.json["files"][0]["size"] == 2
         return None if good else f"{answer.status}: {answer.body!r}"
@@ -148,7 +148,7 @@ class Cases(LiveCase):
         return answer
 
     def begin_upload(self, content: bytes) -> Callable[[], Response]:
-        """:return: sends the rest of an upload of which the workspace has a half."""
+        """:return: a function that sends the second half of an upload that has begun."""
         way, body = self.way(), form(file(content))
         connection = way.connect()
         self.addCleanup(connection.close)
@@ -176,7 +176,7 @@ class Cases(LiveCase):
     # -- the tests
 
     def test_both_serve(self) -> None:
-        """Both nodes are asked; ids and errors are theirs; nobody logs the path."""
+        """Both nodes are used; the balancer keeps request ids and errors, and logs no path."""
         served: set[int] = set()
 
         def both_served() -> bool:
@@ -199,7 +199,7 @@ class Cases(LiveCase):
         self.assertNotIn("small.bin", self.balancer.log)
 
     def test_streams(self) -> None:
-        """Neither direction is collected on the way, and what is cut looks cut."""
+        """The balancer streams both directions, and an interrupted response is detectable."""
         arrived, length = threading.Event(), 2000
 
         def script(peer: ServerConnection) -> None:
@@ -228,7 +228,7 @@ class Cases(LiveCase):
         self.assertEqual(answer_to.json["files"][0]["size"], MIB)
 
     def test_chunked_cut(self) -> None:
-        """Of an answer without a length the end is known all the same."""
+        """An interrupted response in the chunked coding is detectable."""
         chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n"
 
         def script(peer: ServerConnection) -> None:
@@ -241,7 +241,7 @@ class Cases(LiveCase):
             self.assertRaises(Incomplete, connection.response)
 
     def test_uploads(self) -> None:
-        """Files of all sizes, with a length and without; refusals are read by who still sends."""
+        """Files of all sizes are stored; a client that is still sending receives a refusal."""
         way, chance = self.way(), random.Random(6)
         for size in (0, 1, 65536, 5 * MIB):
             content = chance.randbytes(size)
@@ -262,8 +262,8 @@ class Cases(LiveCase):
 
     def test_client_address(self) -> None:
         """
-        The node that trusts the balancer says who asked, whatever that one says itself; the other
-        one says who is at the other end.  A workspace is not told.
+        The node that trusts the balancer logs the client's address, whatever the client's headers
+        say; the other node logs its peer's.  A workspace receives no forwarding header.
         """
 
         def script(peer: ServerConnection) -> None:
@@ -310,7 +310,7 @@ class Cases(LiveCase):
         def status(number: int) -> int:
             return fetch(self.cluster.nodes[number].url, self.target(), bearer).status
 
-        for _ in range(2):  # the second time it is remembered
+        for _ in range(2):  # the second time from the cache
             self.assertEqual([status(0), status(1)], [200, 200])
         self.assertEqual(self.as_admin(0, "DELETE", f"{tokens}/{made['id']}").status, 204)
         began = time.monotonic()
@@ -322,8 +322,8 @@ class Cases(LiveCase):
 
     def test_drained(self) -> None:
         """
-        A node that is told to stop finishes what it does, the balancer sends it nothing more, and
-        nobody notices; started again, it is asked again.
+        A node that drains completes its requests, the balancer sends it no new ones, and no client
+        sees an error; after a restart, it is used again.
         """
         node = self.cluster.nodes[0]
         mark = node.mark()
@@ -354,7 +354,7 @@ class Cases(LiveCase):
         self.used_again(0)
 
     def test_killed(self) -> None:
-        """What a node did that is gone looks cut; whatever is asked then, the other one does."""
+        """A killed node's transfers are detectably incomplete; the other node serves the rest."""
         downloads = [self.begin() for _ in range(4)]
         with Hammer(self.download_small) as getting:
             getting.go_on()
@@ -374,17 +374,17 @@ class Cases(LiveCase):
         self.assertEqual(getting.wrong, [])
         self.used_again(1)
 
-    # -- what differs
+    # -- differences between the balancers
 
     def steady_upload(self) -> str | None:
-        """:return: what is wrong with an upload at any time while a node goes."""
+        """:return: an error, unless an upload succeeds while a node stops."""
         return self.upload_small()
 
     def notices(self, number: int, state: str) -> None:
-        """Wait until the balancer knows of a node, if it looks."""
+        """Wait until the balancer knows the state of a node, if it checks its nodes."""
 
     def used_again(self, number: int) -> None:
-        """Wait until a node is asked."""
+        """Wait until a node is used again."""
         mark = self.cluster.nodes[number].mark()
 
         def asked() -> bool:
@@ -396,5 +396,5 @@ class Cases(LiveCase):
 
 
 def begun(before: dict[str, int], now: dict[str, int]) -> bool:
-    """:return: whether a file has come into the making, and something of it."""
+    """:return: whether a new file is being written, and is not empty."""
     return any(size and name not in before for name, size in now.items())

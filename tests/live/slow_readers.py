@@ -1,9 +1,9 @@
 """
-A program: many callers that read one download each, slowly, until they are told to finish.
+A program: many clients that read one download each, slowly until they have to finish.
 
     python -m tests.live.slow_readers URL TARGET COUNT < token, then an empty line
 
-Says ``reading`` once all have begun, and in the end in JSON what became of them.
+Prints ``reading`` once all have begun, and at the end their outcomes as JSON.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import time
 
 from tests.live.rawhttp import Connection, Incomplete
 
-#: Octets that each takes at once, and seconds between two takes.
+#: Bytes that each reads at once, and seconds between two reads.
 TAKE, PAUSE = 4096, 0.2
 
 
 class Reader(threading.Thread):
     """
-    One of them.
+    One client.
 
-    :ivar before: the octets that it had when it was told to finish.
-    :ivar outcome: the digest of what it has read, or how it was cut.
+    :ivar before: the bytes that it had read when it had to finish.
+    :ivar outcome: the digest of what it has read, or how it was interrupted.
     """
 
     def __init__(self, url: str, target: str, token: str, finish: threading.Event) -> None:
@@ -63,7 +63,7 @@ class Reader(threading.Thread):
 
 
 def main(url: str, target: str, count: str) -> None:
-    """Read."""
+    """Run the readers."""
     token = sys.stdin.readline().strip()
     finish = threading.Event()
     readers = [Reader(url, target, token, finish) for _ in range(int(count))]

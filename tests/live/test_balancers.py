@@ -1,6 +1,6 @@
 """
-reference/downloads, "One version" with nginx or HAProxy before the platform: what holds for a
-caller of the platform holds for one of the balancer, with the configuration that the documentation
+reference/downloads, "One version" with nginx or HAProxy before the platform: clients get the same
+responses from the balancer as from the platform, with the configuration that the documentation
 shows.
 """
 
@@ -10,36 +10,36 @@ from tests.live import balanced
 
 
 class NginxRangeTests(balanced.Ranges):
-    """What is asked, through nginx."""
+    """Range requests through nginx."""
 
     kind = "nginx"
 
 
 class NginxContentTests(balanced.Contents):
-    """What is sent, through nginx."""
+    """Files of all kinds through nginx."""
 
     kind = "nginx"
 
 
 class NginxPaceTests(balanced.Paces):
-    """How it is taken, through nginx."""
+    """Fast and slow clients through nginx."""
 
     kind = "nginx"
 
 
 class HAProxyRangeTests(balanced.Ranges):
-    """What is asked, through HAProxy."""
+    """Range requests through HAProxy."""
 
     kind = "haproxy"
 
 
 class HAProxyContentTests(balanced.Contents):
-    """What is sent, through HAProxy."""
+    """Files of all kinds through HAProxy."""
 
     kind = "haproxy"
 
 
 class HAProxyPaceTests(balanced.Paces):
-    """How it is taken, through HAProxy."""
+    """Fast and slow clients through HAProxy."""
 
     kind = "haproxy"

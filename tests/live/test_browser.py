@@ -1,6 +1,6 @@
 """
-A browser before the platform, behind a proxy that adds the credential, as an application would put
-it there: it seeks in media, shows what may be shown, and never renders HTML or SVG
+A browser that reaches the platform through an application's proxy, which adds the credential: it
+seeks in media, displays the types that are safe, and never renders HTML or SVG
 (reference/downloads, "Viewing").
 """
 
@@ -25,11 +25,11 @@ from tests.live.processes import LiveCase, Pair
 from tests.live.rawhttp import READ
 from tests.support.patience import PATIENCE
 
-#: Seconds that the media last.
+#: Duration of the media, in seconds.
 LENGTH = 240
-#: What the proxy passes on of a request.
+#: The headers of a request that the proxy forwards.
 ASKED = ("Range", "If-Range", "If-None-Match", "If-Modified-Since")
-#: What would be executed, if a document were rendered.
+#: Changes the title if the document is rendered.
 SCRIPT = b"<script>document.title = 'executed'</script>"
 HTML = (
     b"<!doctype html><html><head><title>rendered</title></head><body>" + SCRIPT + b"</body></html>"
@@ -81,15 +81,15 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Application(ThreadingHTTPServer):
     """
-    Serves a page, and files of the platform.
+    Serves a page, and forwards requests for files to the platform.
 
-    :ivar targets: what is asked of the platform, up to a file's name, and with which credential.
-    :ivar seen: names, ranges that were asked for, and statuses.
+    :ivar targets: targets on the platform, up to a file's name, and the credential for each.
+    :ivar seen: the names, ``Range`` headers and statuses of the requests so far.
     """
 
     daemon_threads = True
@@ -104,11 +104,11 @@ class Application(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that leaves is no error."""
+        """Ignore it: a browser that disconnects is no error."""
 
 
 class BrowserPair(Pair):
-    """With a browser, which takes seconds to start."""
+    """Both roles, and a browser that all tests share, as it takes seconds to start."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,13 +119,13 @@ class BrowserPair(Pair):
             raise
 
     def discard(self) -> None:
-        """Leave nothing."""
+        """Stop the browser, too."""
         self.browser.close()
         super().discard()
 
 
 class BrowserTests(LiveCase):
-    """Everything is seen through an application."""
+    """Files of a workspace in a browser, through an application."""
 
     pair: BrowserPair
 
@@ -160,7 +160,7 @@ class BrowserTests(LiveCase):
         self.addCleanup(self.browser.go, "about:blank")
 
     def open(self, path: str) -> None:
-        """Open something of the application."""
+        """Open *path* of the application."""
         self.browser.go(f"{self.application.url}/{path}")
 
     def until(self, script: str, what: str) -> Any:
@@ -170,7 +170,7 @@ class BrowserTests(LiveCase):
     # -- seeking
 
     def seeks(self, name: str) -> None:
-        """Play from the middle: a part from there on is asked for, and arrives as such."""
+        """Play from the middle: the browser requests a range from there, and gets it."""
         self.open(f"page/{name}")
         media_element = "document.getElementById('media')"
         length = self.until(f"{media_element}.duration", "it knows how long it is")
@@ -192,18 +192,18 @@ class BrowserTests(LiveCase):
         self.assertTrue([first for first in firsts if size * 0.4 < first < size * 0.6], seen)
 
     def test_seeks_in_a_video(self) -> None:
-        """A video plays from the middle without what is before it."""
+        """A video plays from the middle; the browser requests the part from there."""
         self.seeks("video.mp4")
         self.assertEqual(self.browser.run("return document.getElementById('media').videoWidth"), 64)
 
     def test_seeks_in_a_recording(self) -> None:
-        """So does a recording."""
+        """An audio file plays from the middle in the same way."""
         self.seeks("audio.wav")
 
     # -- showing
 
     def test_shown(self) -> None:
-        """Pictures, papers, text, audio and video are shown, in their sandbox."""
+        """Images, PDF, plain text, audio and video are displayed in a sandbox."""
         self.open("file/picture.png?disposition=inline")
         self.assertEqual(self.browser.run("return document.images[0].naturalWidth"), 40)
         self.assert_colour()
@@ -219,7 +219,7 @@ class BrowserTests(LiveCase):
             self.assertEqual(round(duration), length, name)
 
     def test_shown_again(self) -> None:
-        """What is in the browser's cache is shown again when it has not been modified."""
+        """A cached image is revalidated and displayed again: the response is 304."""
         for _ in range(2):
             self.open("file/picture.png?disposition=inline")
             self.assert_colour()
@@ -229,11 +229,11 @@ class BrowserTests(LiveCase):
 
     @property
     def title(self) -> str:
-        """The title of what is rendered."""
+        """The title of the current document."""
         return str(self.browser.run("return document.title"))
 
     def assert_colour(self) -> None:
-        """The middle of the page is of the colour that all samples have."""
+        """The middle of the page has the colour of the sample files."""
 
         def is_coloured() -> bool:
             seen = media.png_pixel(self.browser.screenshot(), 0.5, 0.5)
@@ -246,7 +246,7 @@ class BrowserTests(LiveCase):
     def saved(self, name: str) -> bytes:
         """:return: a file that the browser has downloaded."""
         path = os.path.join(self.browser.downloads, name)
-        # The name is taken first, the content comes under another one.
+        # The browser creates an empty file first, and writes the content to another one.
         self.browser.until(
             lambda: os.path.exists(path) and os.path.getsize(path), f"{name} is downloaded"
         )
@@ -254,16 +254,16 @@ class BrowserTests(LiveCase):
             return file.read()
 
     def is_saved(self, target: str, name: str, content: bytes) -> None:
-        """Opening *target* downloads it, and renders nothing."""
+        """Opening *target* downloads it and renders nothing."""
         self.open("page/nothing")
-        with contextlib.suppress(AssertionError):  # the driver may say that nothing was loaded
+        with contextlib.suppress(AssertionError):  # the driver may report that nothing was loaded
             self.open(target)
         self.assertEqual(self.saved(name), content)
         self.assertEqual(self.title, "page", target)
         os.unlink(os.path.join(self.browser.downloads, name))
 
     def test_documents_are_saved(self) -> None:
-        """HTML, SVG and XML are downloads, also when they are asked to be shown."""
+        """HTML, SVG and XML are downloaded, even with ``disposition=inline``."""
         for name in ("page.html", "drawing.svg", "page.xhtml", "feed.xml", "data.bin"):
             with open(self.pair.at("workspace", "media", name), "rb") as file:
                 content = file.read()
@@ -271,7 +271,7 @@ class BrowserTests(LiveCase):
         self.is_saved("file/text.txt?", "text.txt", HTML)
 
     def hostile(self, content_type: bytes) -> Callable[[ServerConnection], object]:
-        """:return: a workspace that says that HTML is something else, and is to be shown."""
+        """:return: a workspace that serves HTML inline with this ``Content-Type``."""
 
         def script(peer: ServerConnection) -> None:
             peer.request()
@@ -283,7 +283,7 @@ class BrowserTests(LiveCase):
         return script
 
     def test_hostile_types(self) -> None:
-        """A workspace that means harm cannot have its HTML rendered either."""
+        """HTML from a hostile workspace is downloaded, not rendered, whatever type it declares."""
         for content_type in (b"text/html", b"image/png;x=y, text/html", b"image/svg+xml"):
             server = ScriptedServer(self.hostile(content_type))
             self.addCleanup(server.close)

@@ -1,4 +1,4 @@
-"""curl, wget and aria2c: they agree with us on ranges and conditions, through either way."""
+"""Resumed downloads with curl, wget, aria2c and ``chatfiles get``, from both roles."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.patience import PATIENCE
 
 
 class DirectTests(clients.ClientCases):
-    """Asking the workspace itself."""
+    """Downloads from the workspace itself."""
 
     hop = "direct"
 
 
 class ThroughTests(clients.ClientCases):
-    """Asking the platform."""
+    """Downloads through the platform."""
 
     hop = "through"
 
@@ -35,7 +35,7 @@ class ThroughTests(clients.ClientCases):
         return done.returncode
 
     def manual(self) -> Callable[..., None]:
-        """:return: the function that the manual gives."""
+        """:return: the function that the manual shows."""
         with open(os.path.join(ROOT, "docs", "howto", "download.rst")) as file:
             text = file.read()
         start = text.index("    import os, urllib")
@@ -46,7 +46,7 @@ class ThroughTests(clients.ClientCases):
         return download
 
     def test_manual(self) -> None:
-        """The lines of Python in the manual go on, and begin anew when the file has changed."""
+        """The manual's Python code resumes a download, and restarts it if the file changed."""
         path = os.path.join(self.directory, "out")
         token = self.pair.token
         with self.line(*self.offsets(2)[1:]) as line:
@@ -63,7 +63,7 @@ class ThroughTests(clients.ClientCases):
             self.assertRaises(OSError, self.manual(), line.url + self.route, token, path, 3)
 
     def test_get_goes_on(self) -> None:
-        """``chatfiles get`` gets the file over lines that are cut, without being told how."""
+        """``chatfiles get`` resumes interrupted downloads without an option for it."""
         cuts = [*self.offsets(1)[1:], self.chance.randrange(2000, SIZE)]
         with self.line(*cuts) as line:
             self.assertEqual(self.chatfiles_get(line.url), 0, (cuts, self.output, self.about))
@@ -71,7 +71,7 @@ class ThroughTests(clients.ClientCases):
             self.assertGreater(line.connections, 1)
 
     def test_get_rewritten(self) -> None:
-        """A file that has changed at the cut is fetched anew, whole."""
+        """If the file changed when the download was interrupted, all of it is fetched again."""
         cut = self.chance.randrange(2000, SIZE)
         with BadLine(self.role.port, [cut], on_cut=self.rewrite) as line:
             self.assertEqual(self.chatfiles_get(line.url), 0, (cut, self.output, self.about))

@@ -1,5 +1,5 @@
 """
-``chatfiles demo`` as a newcomer meets it: started, its lines pasted, stopped.
+``chatfiles demo`` as a new user runs it: start it, paste the commands that it prints, stop it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _children(pid: int) -> list[int]:
 
 
 class DemoTests(SynchronousTestCase):
-    """Two real processes of a role each, and three lines for a shell."""
+    """A demo that runs: one process per role, and three commands for a shell."""
 
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="demo test ")
@@ -57,7 +57,7 @@ class DemoTests(SynchronousTestCase):
             **os.environ,
             "PYTHONPATH": ROOT,
             "TMPDIR": self.temporary,
-            "CHATFILES_LISTEN": "tcp:1",  # must not reach the roles
+            "CHATFILES_LISTEN": "tcp:1",  # must not affect the roles
             "CONFIGS_DIR": "/nowhere",
         }
         process = subprocess.Popen(
@@ -77,7 +77,7 @@ class DemoTests(SynchronousTestCase):
         process.communicate()
 
     def printed(self, process: subprocess.Popen[str]) -> str:
-        """:return: all that it prints until it is ready."""
+        """:return: all that *process* prints until it is ready."""
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -88,7 +88,7 @@ class DemoTests(SynchronousTestCase):
         raise AssertionError(f"the demo ended: {process.stderr.read()}")
 
     def paste(self, line: str) -> bytes:
-        """:return: what *line* prints in a shell somewhere else."""
+        """:return: what *line* prints in a shell in another directory."""
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         done = subprocess.run(
             ["/bin/sh", "-c", line],
@@ -109,7 +109,7 @@ class DemoTests(SynchronousTestCase):
             return file.read()
 
     def test_as_printed(self) -> None:
-        """All lines work from another directory; Ctrl-C ends all of it with status 0."""
+        """All commands work from another directory; Ctrl-C stops everything with status 0."""
         process = self.start()
         text = self.printed(process)
         roles = _children(process.pid)
@@ -146,7 +146,7 @@ class DemoTests(SynchronousTestCase):
             raise SkipTest("all but the curl line has been tried: curl is not installed")
 
     def test_own_directory(self) -> None:
-        """``--directory`` serves what is there and leaves it alone; SIGTERM is a clean end too."""
+        """``--directory`` serves the directory and does not change it; SIGTERM exits with 0."""
         files = os.path.join(self.here, "my files")
         os.mkdir(files)
         with open(os.path.join(files, "it's.txt"), "w") as file:
@@ -163,7 +163,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.state(), [])
 
     def test_role_that_dies(self) -> None:
-        """If a role dies the demo says which, ends the other, cleans up, and fails."""
+        """If a role dies, the demo reports which, stops the other one, cleans up and fails."""
         process = self.start()
         self.printed(process)
         first, second = _children(process.pid)
@@ -175,7 +175,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.state(), [])
 
     def test_killed(self) -> None:
-        """A demo that is killed takes its roles along."""
+        """If the demo is killed, its roles end as well."""
         process = self.start()
         self.printed(process)
         roles = _children(process.pid)

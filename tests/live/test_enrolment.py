@@ -1,6 +1,6 @@
 """
-reference/registration, "What a workspace does": a workspace makes itself known to its platform, and
-keeps what it is given.
+reference/registration, "What a workspace does": a workspace registers with its platform, and stores
+the credentials that it receives.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ INVALID_TOKEN = "invalid workspace auth token"
 
 
 class EnrolmentCase(LiveCase):
-    """A platform, and workspaces that register with it by themselves."""
+    """A platform, and workspaces that register with it."""
 
     def enrolled(
         self, workspace_id: str, platform: str = "", token: str | None = None, *more: str
     ) -> tuple[Role, str]:
-        """:return: a workspace that was told to register, and its configuration directory."""
+        """:return: a workspace that registers, and its configuration directory."""
         base = tempfile.mkdtemp(prefix="chatfiles-enrol-")
         self.addCleanup(shutil.rmtree, base)
         os.mkdir(os.path.join(base, "files"))
@@ -48,7 +48,7 @@ class EnrolmentCase(LiveCase):
     def run_workspace(
         self, workspace_id: str, configs: str, platform: str = "", *more: str
     ) -> Role:
-        """:return: a workspace with these files."""
+        """:return: a workspace with this configuration directory."""
         port = free_port()
         role = Role(
             "workspace",
@@ -64,7 +64,7 @@ class EnrolmentCase(LiveCase):
         return role
 
     def kept(self, configs: str, name: str) -> str:
-        """:return: a credential that the workspace was given, once it is there."""
+        """:return: a credential that the workspace has stored; waits for it."""
         path = os.path.join(configs, name)
         until(lambda: os.path.exists(path), f"{name} is stored")
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
@@ -75,7 +75,7 @@ class EnrolmentCase(LiveCase):
         return value
 
     def download(self, workspace_id: str, token: str) -> Response:
-        """:return: the platform's answer."""
+        """:return: the platform's response."""
         return fetch(
             self.pair.platform.url,
             f"/workspaces/{workspace_id}/chat/download?path=/workspace/a.txt",
@@ -83,14 +83,14 @@ class EnrolmentCase(LiveCase):
         )
 
     def post(self, target: str, body: object, token: str | None = None) -> Response:
-        """:return: the platform's answer to a JSON body."""
+        """:return: the platform's response to a JSON body."""
         fields = {} if token is None else {"Authorization": f"Bearer {token}"}
         return fetch(
             self.pair.platform.url, target, fields, method="POST", body=json.dumps(body).encode()
         )
 
     def change(self, workspace_id: str, column: str, value: object) -> None:
-        """Write into a row of the registry."""
+        """Change a column of the workspace's row in the registry."""
         with contextlib.closing(sqlite3.connect(self.pair.database)) as database, database:
             database.execute(
                 f"update workspaces set {column} = ? where id = ?", (value, workspace_id)
@@ -101,19 +101,19 @@ SECRET_ONLY = [".platform_inbound_secret"]
 
 
 def free_port() -> int:
-    """:return: a port that was free a moment ago: a workspace must know it to advertise it."""
+    """:return: a free port: a workspace has to know its port to advertise it."""
     server = ScriptedServer(lambda peer: None)
     server.close()
     return int(server.url.rpartition(":")[2])
 
 
 class EnrolmentTests(EnrolmentCase):
-    """With a token that the operator has given it."""
+    """Registration with a token from the operator."""
 
     def test_registers(self) -> None:
         """
-        It registers, stores its secret, and can be reached through the platform.  Started again it
-        leaves the file alone, or stores the secret that the registry has by then.
+        A workspace registers, stores its secret, and is reachable through the platform.  After a
+        restart it rewrites the file only if the secret in the registry has changed.
         """
         made, token = self.pair.add(None)
         role, configs = self.enrolled(made, token=token)
@@ -146,7 +146,7 @@ class EnrolmentTests(EnrolmentCase):
         third.stop()
 
     def test_heartbeat(self) -> None:
-        """Every 30 s it shows that it lives, and is told of a new secret."""
+        """A workspace sends a heartbeat every 30 s, and receives a new secret in the response."""
         if not SOAK:
             raise SkipTest("takes 30 s: CHATFILES_SOAK=1 is not set")
         made, token = self.pair.add(None)
@@ -163,7 +163,7 @@ class EnrolmentTests(EnrolmentCase):
         role.stop()
 
     def test_refused(self) -> None:
-        """With a credential that does not count it is refused, says so, and goes on serving."""
+        """A workspace with an invalid token is refused, logs that, and continues to serve."""
         made, _ = self.pair.add(None)
         role, configs = self.enrolled(made, token="wrong")
         role.logged("registry/register .* 401")
@@ -173,7 +173,7 @@ class EnrolmentTests(EnrolmentCase):
         role.stop()
 
     def test_registration_rules(self) -> None:
-        """Who may register or heartbeat for whom."""
+        """Registration and heartbeat require a valid workspace ID and the workspace's own token."""
         made, token = self.pair.add(None)
         url = self.pair.workspace.url
         body, beat = {"id": made, "url": url}, {"workspace_id": made}
@@ -199,7 +199,10 @@ class EnrolmentTests(EnrolmentCase):
         self.assertEqual(beats, {**answer.json, "status": "ok"})
 
     def test_cards(self) -> None:
-        """A workspace is turned away for what its agent is called."""
+        """
+        Any agent name is accepted: it is cleaned and truncated to 256 characters.  An unusable one
+        is replaced by the workspace ID.
+        """
         made, token = self.pair.add(None)
         url = self.pair.workspace.url
         names: dict[object, str | None] = {
@@ -229,7 +232,7 @@ class EnrolmentTests(EnrolmentCase):
             self.assertEqual(answer.status, 200, card)
 
     def test_first_token_for_the_admin(self) -> None:
-        """Registered by the admin, a workspace without any live token gets its first one."""
+        """If the admin registers a workspace without a live token, the response contains one."""
         made, _ = self.pair.add(None)
         target = f"/workspaces/{made}/tokens"
         [token] = self.pair.as_admin("GET", target).json["tokens"]
@@ -243,7 +246,7 @@ class EnrolmentTests(EnrolmentCase):
         self.assertEqual(self.post("/registry/register", body, first["auth_token"]).status, 200)
 
     def test_mode_and_url_are_kept(self) -> None:
-        """What a registration does not say is not changed by it."""
+        """A registration without URL and mode keeps both; the URL in a heartbeat is ignored."""
         made, token = self.pair.add("http://127.0.0.1:1", delivery_mode="poll")
         self.post("/registry/register", {"id": made}, token)
         row = self.pair.as_admin("GET", f"/workspaces/{made}").json
@@ -254,14 +257,14 @@ class EnrolmentTests(EnrolmentCase):
 
 
 class OpenRegistrationTests(EnrolmentCase):
-    """A platform that lets workspaces in without a credential."""
+    """A platform with ``--open-registration``: new workspaces need no credential."""
 
     @classmethod
     def make_pair(cls) -> Pair:
         return Pair(platform=["--open-registration"])
 
     def test_unknown(self) -> None:
-        """A workspace that nobody knows is made, gets both credentials, and uses them."""
+        """An unknown workspace is created, and receives and uses both credentials."""
         made = str(uuid.uuid4())
         role, configs = self.enrolled(made)
         secret = self.kept(configs, ".platform_inbound_secret")
@@ -276,7 +279,7 @@ class OpenRegistrationTests(EnrolmentCase):
         again.stop()
 
     def test_one_with_a_live_token(self) -> None:
-        """Where there is a live token it is needed, as ever."""
+        """A workspace that has a live token has to present it, even with open registration."""
         made, token = self.pair.add(None)
         body = {"id": made, "url": self.pair.workspace.url}
         self.assert_error(self.post("/registry/register", body), 401, MISSING_TOKEN)
@@ -284,7 +287,7 @@ class OpenRegistrationTests(EnrolmentCase):
         self.assertEqual(self.post("/registry/register", body, token).status, 200)
 
     def test_only_once(self) -> None:
-        """Whoever comes second needs the token that the first was given."""
+        """A second registration needs the token that the first one received."""
         body = {"id": str(uuid.uuid4()), "url": self.pair.workspace.url}
         first = self.post("/registry/register", body).json
         self.assertEqual(set(first), {"status", "platform_inbound_secret", "auth_token"})
@@ -292,7 +295,7 @@ class OpenRegistrationTests(EnrolmentCase):
         self.assert_error(self.post("/registry/register", body), 401, MISSING_TOKEN)
 
     def test_removed(self) -> None:
-        """A removed workspace does not come back by registering."""
+        """A removed workspace cannot register again."""
         made, token = self.pair.add(None)
         self.pair.as_admin("DELETE", f"/workspaces/{made}")
         body = {"id": made, "url": self.pair.workspace.url}
@@ -301,7 +304,10 @@ class OpenRegistrationTests(EnrolmentCase):
         self.assertEqual(self.pair.as_admin("GET", f"/workspaces/{made}").status, 404)
 
     def test_registry_down(self) -> None:
-        """A registry that cannot be asked is no proof that there are no tokens."""
+        """
+        If the registry is unavailable, registration fails with 503: whether the workspace has live
+        tokens is unknown.
+        """
         body = {"id": self.pair.id, "url": self.pair.workspace.url}
         away = self.pair.database + ".away"
         os.rename(self.pair.database, away)
@@ -320,10 +326,10 @@ HOSTILE = (
 
 
 class OtherPlatformTests(SynchronousTestCase):
-    """A platform that is not there, or not what it should be."""
+    """Registration with a platform that fails, hangs or sends invalid responses."""
 
     def run_against(self, script: Script) -> tuple[Role, str, ScriptedServer]:
-        """:return: a workspace that registers with a script."""
+        """:return: a workspace that registers with *script*, its configs, the script's server."""
         server = ScriptedServer(script)
         self.addCleanup(server.close)
         configs = tempfile.mkdtemp(prefix="chatfiles-enrol-")
@@ -343,7 +349,7 @@ class OtherPlatformTests(SynchronousTestCase):
         return role, configs, server
 
     def test_tries_again(self) -> None:
-        """What fails is tried again after a second or two, until it works."""
+        """A failed registration is retried after a second or two, until it succeeds."""
         good = json.dumps(
             {"status": "registered", "platform_inbound_secret": "a-secret-from-a-script"}
         ).encode()
@@ -378,12 +384,12 @@ class OtherPlatformTests(SynchronousTestCase):
         role.stop()
 
     def test_hostile(self) -> None:
-        """What is no registration is not stored, and stops nothing."""
+        """An invalid response is not stored, and the workspace continues to serve."""
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(self.is_not_fooled, HOSTILE))
 
     def is_not_fooled(self, said: bytes) -> None:
-        """A workspace that is told this stores nothing."""
+        """A workspace that receives *said* stores nothing and continues to serve."""
 
         def script(peer: ServerConnection) -> None:
             if peer.request():
@@ -396,7 +402,7 @@ class OtherPlatformTests(SynchronousTestCase):
         role.stop()
 
     def test_hangs(self) -> None:
-        """A platform that does not answer does not keep the workspace from stopping."""
+        """A workspace stops on SIGTERM even if the platform does not respond."""
         role, _, server = self.run_against(lambda peer: (peer.request(), peer.hang()))
         assert role.url
         until(lambda: server.requests, "it asks")

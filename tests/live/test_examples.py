@@ -1,5 +1,5 @@
 """
-The platforms of the examples of several nodes, as they are started there.
+The platforms of the examples for several nodes, started with the examples' command lines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ exec {python} -P -c 'from twisted.scripts.twistd import run; run()' "$@"
 
 
 class ExampleTests(SynchronousTestCase):
-    """With what the examples take for granted: mounted files, a name's address, ``twistd``."""
+    """The examples, with what they presume: mounted files, the database's address, ``twistd``."""
 
     def setUp(self) -> None:
         self.database = Database(server())
@@ -37,14 +37,14 @@ class ExampleTests(SynchronousTestCase):
         self.write("bin/twistd", _TWISTD.format(python=sys.executable), 0o755)
 
     def write(self, name: str, content: str, mode: int) -> None:
-        """Make a file below `base`."""
+        """Create a file below `base`."""
         path = os.path.join(self.base, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(os.open(path, os.O_CREAT | os.O_WRONLY, mode), "w") as file:
             file.write(content)
 
     def launch(self, container: Container, place: str) -> list[str]:
-        """:return: its command line, with the directories of this machine, and the database."""
+        """:return: the container's command line with the paths and database of this machine."""
         parts = self.where
         database = f"{parts.username}@{parts.hostname}:{parts.port or 5432}{parts.path}"
         mounted = {
@@ -59,7 +59,10 @@ class ExampleTests(SynchronousTestCase):
         return line.split("\0")
 
     def test_started(self) -> None:
-        """Each finds its secrets in files, migrates, listens and serves, and tells nobody."""
+        """
+        Each platform reads its secrets from files, migrates the database and serves; neither its
+        command line nor its log contains a secret.
+        """
         password = unquote(self.where.password or "")
         told = {"PATH": f"{self.base}/bin:{os.environ['PATH']}"}
         for number, container in enumerate(containers()):

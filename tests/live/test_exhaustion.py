@@ -1,4 +1,4 @@
-"""A role that has no descriptor left: whoever is connected is told to come back."""
+"""A role without free descriptors: connected clients get 503 and ``retry_after_seconds``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from tests.live.upload_client import Way, file, form, ways
 
 
 class DescriptorTests(LiveCase):
-    """``EMFILE``, which is no fault of the workspace's secret, of a file, or of a caller."""
+    """``EMFILE``: it is not reported as an error of the secret, of a file, or of the client."""
 
     def exhaust(self, role: Role) -> Callable[[], None]:
-        """:return: gives *role* descriptors again; from now on it gets none."""
+        """
+        Leave *role* no free descriptor.
+
+        :return: restores its limit.
+        """
         limits = resource.prlimit(role.pid, resource.RLIMIT_NOFILE)
         most = 1 + max(int(fd) for fd in os.listdir(f"/proc/{role.pid}/fd"))
         free = set(range(most)) - {int(fd) for fd in os.listdir(f"/proc/{role.pid}/fd")}
@@ -29,12 +33,15 @@ class DescriptorTests(LiveCase):
         return relieve
 
     def assert_later(self, answer: Response) -> None:
-        """It was not the caller's fault, nor is it for ever."""
+        """The response is a temporary server error."""
         self.assertEqual((answer.status, answer.json["code"]), (503, "unavailable"), answer.json)
         self.assertEqual(answer.json["retry_after_seconds"], 1)
 
     def test_download(self) -> None:
-        """The secret that cannot be read is taken for another one, or the file for none."""
+        """
+        If the workspace has no descriptor for the secret or the file, the response is 503, neither
+        401 nor 404; afterwards downloads work again.
+        """
         self.pair.write("workspace/there.txt", b"there")
         for _, role, target, fields in self.pair.hops("path=/workspace/there.txt"):
             with Connection(role.url) as connection:
@@ -46,7 +53,10 @@ class DescriptorTests(LiveCase):
                 self.assertEqual(connection.exchange("GET", target, fields).body, b"there")
 
     def test_upload(self) -> None:
-        """That a role cannot open a file or a connection is told as a failure for good."""
+        """
+        If a role has no descriptor for a file or a connection, the response to an upload is 503;
+        afterwards uploads work again.
+        """
         body = form(file(b"content"))
         for way, role in zip(ways(self.pair), reversed(self.pair.roles), strict=True):
             with way.connect() as connection:
@@ -58,7 +68,7 @@ class DescriptorTests(LiveCase):
                 self.assertEqual(self.upload(connection, way, body).status, 200)
 
     def upload(self, connection: Connection, way: Way, body: bytes) -> Response:
-        """:return: the answer to *body* on a connection that there is."""
+        """:return: the response to *body*, sent over an existing connection."""
         way.begin(connection, len(body))
         connection.send(body)
         return connection.response("POST")

@@ -1,7 +1,6 @@
 """
-reference/http, "Framing" and RFC 9112: how requests are framed.  Two parsers that read the same
-octets differently are how one caller's request becomes another's, so what is doubtful is refused,
-by both roles alike.
+reference/http, "Framing" and RFC 9112: how requests are framed.  Request smuggling relies on two
+parsers that read the same bytes differently, so both roles refuse ambiguous framing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from tests.live.processes import ImpatientCase, LiveCase, Pair, Role
 from tests.live.rawhttp import Connection, Response, answers_in
 from tests.support.patience import PATIENCE
 
-#: Codes of errors that are about the framing, rather than what was asked for.
+#: Codes of errors about the framing of a request, rather than its target.
 REFUSALS = (
     "malformed_request",
     "request_timeout",
@@ -30,9 +29,9 @@ REFUSALS = (
 class Case:
     """
     :param wire: ``@P@`` stands for a target that exists, ``@A@`` for the credential for it.  A
-        ``POST`` gets a target that takes its body, whatever that is.
-    :param verdict: ``R``: one refusal, then the end.  ``N``: a number of ordinary answers.
-        ``R|1``: either.
+        ``POST`` gets a target that accepts any body.
+    :param verdict: ``R``: one refusal, then the connection is closed.  ``N``: a number of ordinary
+        responses.  ``R|1``: either.
     """
 
     about: str
@@ -56,7 +55,7 @@ CHUNKED = b"Transfer-Encoding: chunked"
 FORM = b"Content-Type: multipart/form-data; boundary=b"
 GHOST = b"GET @P@ HTTP/1.1\r\nHost: gw.test\r\n@A@\r\nX-Request-Id: ghost\r\n\r\n"
 LAST = b"0\r\n\r\n"
-#: Sent behind what is well framed: if it is answered, both ends agree where they are.
+#: Sent after well-framed requests: a response to it shows where the role saw their end.
 MARK = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: mark\r\nConnection: close\r\n\r\n"
 
 LENGTHS = (
@@ -365,12 +364,12 @@ def wire_of(given: Case, read: bytes, write: bytes, credential: bytes) -> bytes:
     :param read: a target for ``GET``.
     :param write: a target for ``POST`` that takes the body.
     :param credential: a header line.
-    :return: what is sent for a case.
+    :return: the bytes to send for a case.
     """
     ghost = GHOST.replace(b"@P@", read).replace(b"@A@", credential)
     wire = given.wire.replace(b"@G@", b"%d" % len(ghost)).replace(b"@X@", b"%x" % len(ghost))
     wire = wire.replace(GHOST, ghost).replace(b"@P@", read).replace(b"@A@", credential)
-    if b"@F@" in wire:  # fills the head to 16 KiB
+    if b"@F@" in wire:  # pads request line and headers to 16 KiB
         head = wire.partition(b"\r\n\r\n")[0].replace(b"@F@a", b"").replace(b"@F@", b"")
         wire = wire.replace(b"@F@", b"f" * (16384 - len(head)))
     if wire.startswith(b"POST "):
@@ -380,7 +379,7 @@ def wire_of(given: Case, read: bytes, write: bytes, credential: bytes) -> bytes:
 
 
 class FramingTests(LiveCase):
-    """Every case is sent to both roles."""
+    """Well-formed and malformed requests; every case is sent to both roles."""
 
     @classmethod
     def prepare(cls, pair: Pair) -> None:
@@ -401,7 +400,7 @@ class FramingTests(LiveCase):
         )
 
     def said(self, role: Role, given: Case) -> list[Response]:
-        """:return: the answers of *role* to the case."""
+        """:return: the responses of *role* to the case."""
         wire = wire_of(given, *self.targets(role))
         with Connection(role.url) as connection:
             try:
@@ -409,11 +408,11 @@ class FramingTests(LiveCase):
                 if given.verdict == "R|1":
                     connection.send(MARK)
             except ConnectionError:
-                pass  # it has refused already
+                pass  # the role has refused the request already
             return answers_in(connection.until_closed())
 
     def judge(self, role: Role, given: Case) -> str | None:
-        """:return: what is wrong with the answer to a case."""
+        """:return: what is wrong with the response to a case."""
         try:
             answers = self.said(role, given)
         except Exception as error:
@@ -437,13 +436,13 @@ class FramingTests(LiveCase):
 
     @staticmethod
     def kind(answer: Response) -> str:
-        """:return: ``R`` if the framing was refused, ``M`` for the last answer, ``1`` otherwise."""
+        """:return: ``R`` if the framing was refused, ``M`` for `MARK`, ``1`` otherwise."""
         if answer.get("x-request-id") == "mark":
             return "M"
         return "R" if answer.status >= 400 and answer.json["code"] in REFUSALS else "1"
 
     def check(self, cases: tuple[Case, ...]) -> None:
-        """Each case is answered as it should be, and no hidden request is served."""
+        """Each case gets the expected responses, and no hidden request is served."""
         with ThreadPoolExecutor(8) as threads:
             wrong = [
                 what
@@ -453,36 +452,36 @@ class FramingTests(LiveCase):
             ]
         self.assertEqual("\n".join(wrong), "")
         for role in (self.pair.workspace, self.pair.platform):
-            with Connection(role.url) as connection:  # it still serves, and its log is complete
+            with Connection(role.url) as connection:  # the log is complete after this
                 connection.exchange("GET", "/internal/file/read", {"X-Request-Id": "end"})
             self.assertNotIn("ghost", role.log)
 
     def test_lengths(self) -> None:
-        """``Content-Length`` in every shape."""
+        """A malformed or ambiguous ``Content-Length`` is refused."""
         self.check(LENGTHS)
 
     def test_codings(self) -> None:
-        """``Transfer-Encoding`` in every shape."""
+        """A malformed, unknown or ambiguous ``Transfer-Encoding`` is refused."""
         self.check(CODINGS)
 
     def test_chunks(self) -> None:
-        """Chunked bodies in every shape."""
+        """A malformed chunked body is refused."""
         self.check(CHUNKS)
 
     def test_heads(self) -> None:
-        """Header fields in every shape."""
+        """Malformed, too many and too large headers are refused."""
         self.check(HEADS)
 
     def test_request_lines(self) -> None:
-        """Request lines in every shape."""
+        """A malformed request line is refused."""
         self.check(LINES)
 
     def test_sequences(self) -> None:
-        """Requests behind each other, and what only looks like one."""
+        """Pipelined requests are served in order; a request within a body is not served."""
         self.check(SEQUENCES)
 
     def test_octet_by_octet(self) -> None:
-        """How the octets are divided into packets makes no difference."""
+        """Requests that arrive one byte at a time are parsed correctly."""
         for role in (self.pair.workspace, self.pair.platform):
             for wire, status in (
                 (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 200),
@@ -501,10 +500,10 @@ class FramingTests(LiveCase):
 
 
 class SlowHeadTests(ImpatientCase):
-    """How long a caller may take to ask: 1 s in all."""
+    """The time limit for the headers of a request, 1 s in all."""
 
     def ends(self, role: Role, first: bytes, drop: bytes) -> tuple[bytes, float]:
-        """:return: what *role* says to a head that comes in drops, and when it hangs up."""
+        """:return: what *role* sends while headers arrive slowly, and when it disconnects."""
         began = time.monotonic()
         with Connection(role.url) as connection:
             connection.socket.settimeout(0.1)
@@ -524,7 +523,7 @@ class SlowHeadTests(ImpatientCase):
             return said, time.monotonic() - began
 
     def test_drops(self) -> None:
-        """A head must be complete in a time that is a total: an octet now and then is no help."""
+        """The time limit is for all headers; a byte now and then does not extend it."""
         cases = [
             (role, first, drop)
             for role in (self.pair.workspace, self.pair.platform)
@@ -547,15 +546,18 @@ class SlowHeadTests(ImpatientCase):
 
 
 class BodyTests(LiveCase):
-    """Bodies that nobody wants: the answer arrives, and the connection is what it says it is."""
+    """
+    Bodies of refused requests: the response arrives, and its ``Connection`` header is right about
+    whether the connection persists.
+    """
 
     def test_unwanted(self) -> None:
-        """A sender whose body is refused reads the answer, however large the body."""
+        """A client whose body is refused receives the response, however large the body is."""
         with ThreadPoolExecutor() as threads:
             list(threads.map(self.refuses_bodies, (self.pair.workspace, self.pair.platform)))
 
     def refuses_bodies(self, role: Role) -> None:
-        """Send bodies of several sizes where none is wanted."""
+        """Send bodies of several sizes to a resource that accepts none."""
         for size in (1, 1000, 60_000, 200_000, 10_000_000):
             connection = self.connect(role)
             try:
@@ -568,7 +570,7 @@ class BodyTests(LiveCase):
                 self.assertEqual(connection.exchange("GET", "/health").status, 200, size)
 
     def test_expect(self) -> None:
-        """Who waits to be asked for a body that is refused is not asked for it."""
+        """A refused request with ``Expect: 100-continue`` does not get ``100 Continue``."""
         for role in (self.pair.workspace, self.pair.platform):
             for target in ("/health", "/internal/file/read", "/workspaces/x/chat/uploads"):
                 connection = self.connect(role)

@@ -1,5 +1,5 @@
 """
-nginx and HAProxy in front of the platform: no framing makes them disagree on what is a request.
+nginx and HAProxy in front of the platform: balancer and platform agree on where each request ends.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from tests.live.wiretap import Tapped
 
 
 class NginxFramingTests(framing_fronts.Framings):
-    """Through nginx."""
+    """Ambiguous framings through nginx."""
 
     kind = "nginx"
 
 
 class HAProxyFramingTests(framing_fronts.Framings):
-    """Through HAProxy."""
+    """Ambiguous framings through HAProxy."""
 
     kind = "haproxy"
 
 
 class ComplaintTests(SynchronousTestCase):
-    """The tests above can fail."""
+    """The check that the tests above rely on."""
 
     HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n"
     ANSWER = b"HTTP/1.1 200 OK\r\nX-Request-Id: %b\r\nContent-Length: 0\r\n\r\n"
@@ -38,7 +38,7 @@ class ComplaintTests(SynchronousTestCase):
         return "\n".join(complaints([tapped], delivered))
 
     def test_judged(self) -> None:
-        """A smuggled request, and an answer that somebody else gets, would not be noticed."""
+        """Smuggled requests, surplus responses and misdelivered responses are reported."""
         attack = self.HEAD % ATTACKER.encode() + b"\r\n"
         victim = self.HEAD % b"192.0.2.1, 127.0.0.3" + b"\r\n"
         fine = [("1", ATTACKER), ("2", VICTIM)]

@@ -1,6 +1,6 @@
 """
-A disk that hangs (a network's, or another program's) holds up those who want something from it, and
-nobody else; nor the end of the process.
+A disk that hangs (a network file system, or FUSE) delays only the requests that read from it: other
+requests are served, and the process can be stopped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tests.live.processes import Role
 from tests.live.rawhttp import Connection, Response, fetch
 from tests.live.role import until
 
-#: More than there are threads.
+#: More than the threads of a root.
 MANY = 17
 BEARER = {"Authorization": "Bearer abc"}
 
 
 class HangingTests(SynchronousTestCase):
-    """With a workspace that has a root on such a disk, and one that is near."""
+    """A workspace with one root on a disk that hangs, and one on a local disk."""
 
     def setUp(self) -> None:
         if (reason := unavailable()) is not None:
@@ -73,8 +73,8 @@ class HangingTests(SynchronousTestCase):
 
     def test_others_go_on(self) -> None:
         """
-        While the disk hangs, at the start of one transfer and in the middle of another that is then
-        given up, what lies elsewhere is served; afterwards everything is.
+        The disk hangs at the start of one transfer and in the middle of two, one of which the
+        client aborts.  Meanwhile other roots are served; afterwards the transfers continue.
         """
         role = self.start()
         self.assertTrue(self.read(role, "/workspace/large").body == FILES[b"large"])
@@ -95,8 +95,8 @@ class HangingTests(SynchronousTestCase):
 
     def test_end(self) -> None:
         """
-        All threads of a root wait for the disk: what is elsewhere is served, also when the clients
-        have left, and SIGTERM ends the process.
+        While all threads of a root wait for the disk, other roots are served, also after the
+        clients have disconnected, and SIGTERM ends the process.
         """
         role = self.start()
         self.assertEqual(fetch(role.url, "/ready").status, 200)
@@ -112,7 +112,7 @@ class HangingTests(SynchronousTestCase):
         role.stop()
 
     def test_uploads(self) -> None:
-        """Threads that wait for another root's disk are not those of uploads."""
+        """Uploads do not share threads with a root whose disk hangs."""
         role = self.launch(far="/home", near="/workspace")
         self.assertEqual(self.read(role, "/home/small").body, b"small")
         self.hang()
@@ -128,7 +128,7 @@ class HangingTests(SynchronousTestCase):
         role.stop()
 
     def test_start(self) -> None:
-        """A role starts, and serves what is elsewhere, while the disk hangs."""
+        """A role starts and serves other roots while the disk hangs."""
         role = self.launch(hangs=True)
         self.assertEqual(self.read(role, "/home/small").body, b"near")
         self.assertEqual(fetch(role.url, "/ready").status, 200)
@@ -138,7 +138,10 @@ class HangingTests(SynchronousTestCase):
         role.stop()
 
     def test_secret(self) -> None:
-        """A secret behind a symlink to the disk, as secrets are mounted, holds up no probe."""
+        """
+        If the secret is a symlink to the disk that hangs (mounted secrets are symlinks), health
+        probes still get a response.
+        """
         role = self.start()
         os.rename(f"{self.base}/configs/.platform_inbound_secret", f"{self.base}/old")
         os.symlink(f"{self.base}/far/secret", f"{self.base}/configs/.platform_inbound_secret")

@@ -1,6 +1,6 @@
 """
-reference/options, "Command line and environment": what is wrong with an option is told in one line,
-before anything listens.
+reference/options, "Command line and environment": an invalid option is reported in one line, before
+the role listens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BOTH, PLATFORM, WORKSPACE = None, "platform", "workspace"
 @dataclass(frozen=True, slots=True)
 class Wrong:
     """
-    :param says: what the line has to say: the option, and what it takes.
+    :param says: what the line has to contain: the option, and what it takes.
     """
 
     role: str | None
@@ -60,7 +60,7 @@ WRONG = (
 
 
 class OptionTests(SynchronousTestCase):
-    """Processes that end by themselves, and what else they leave."""
+    """The options of both roles: invalid values, files that are created, privileges."""
 
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="chatfiles-options-")
@@ -75,22 +75,26 @@ class OptionTests(SynchronousTestCase):
         return done.returncode, (done.stdout + done.stderr).decode()
 
     def complaint(self, given: Wrong) -> str | None:
-        """:return: what is wrong with how it ends."""
+        """:return: what is wrong with how the process ends."""
         status, output = self.run_role(given.role, *given.options, told=given.told)
         lines = output.splitlines()
         good = status == 1 and len(lines) == 1 and all(s in lines[0] for s in given.says)
         return None if good else f"{given}: {status}, {lines}"
 
     def test_wrong(self) -> None:
-        """Each ends with status 1 and one line that names the option and what it takes, and leaves
-        nothing behind."""
+        """
+        An invalid option ends the process with status 1 and one line that names the option and what
+        it takes; no file is created.
+        """
         wrong = [what for given in WRONG if (what := self.complaint(given)) is not None]
         self.assertEqual("\n".join(wrong), "")
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_wrong_state(self) -> None:
-        """What is in the way of the state or of the token is named as the one that it is, and ends
-        the start."""
+        """
+        If the state directory or the token's file is unusable, the process ends and names the
+        option at fault.
+        """
         os.symlink("nowhere", os.path.join(self.directory, "link"))
         os.mkfifo(os.path.join(self.directory, "pipe"))
         with open(os.path.join(self.directory, "file"), "w"):
@@ -114,7 +118,7 @@ class OptionTests(SynchronousTestCase):
         self.assertNotRegex(output, r"--(admin-token|token|secret|inbound-secret)\b[ =](?!-)")
 
     def test_port_in_use(self) -> None:
-        """A port that is taken ends the process with 1, and says which."""
+        """If the port is in use, the process ends with status 1 and names the port."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             listen = f"--listen=tcp:{port}:interface=127.0.0.1"
@@ -125,7 +129,10 @@ class OptionTests(SynchronousTestCase):
         self.assertNotIn("Traceback", output)
 
     def test_burst(self) -> None:
-        """Callers who come at once while it is busy wait for a second, unless it is told so."""
+        """
+        200 clients can connect at once while the process is busy.  With ``:backlog=20`` they
+        cannot; those that do not fit wait for a second.
+        """
         for more, fit in (("", True), (":backlog=20", False)):
             role = Role("workspace", f"--listen=tcp:0:interface=127.0.0.1{more}")
             self.addCleanup(role.kill)
@@ -146,7 +153,7 @@ class OptionTests(SynchronousTestCase):
             role.stop()
 
     def test_unusable_database(self) -> None:
-        """Nor does a platform start over a database that it does not understand."""
+        """A platform does not start with a file that is not a SQLite database."""
         path = os.path.join(self.directory, "registry.db")
         with open(path, "wb") as file:
             file.write(b"this is no database" * 1000)
@@ -156,7 +163,10 @@ class OptionTests(SynchronousTestCase):
         self.assertNotIn("Traceback", output)
 
     def test_state(self) -> None:
-        """What a platform keeps is for nobody else, and is found again."""
+        """
+        Only its user can access the state of a platform.  A restart uses the same token and
+        registry.
+        """
         state = os.path.join(self.directory, "new", "state")
         role = Role("platform", f"--state-dir={state}")
         self.addCleanup(role.kill)
@@ -174,7 +184,7 @@ class OptionTests(SynchronousTestCase):
             mode = os.stat(os.path.join(state, name)).st_mode
             self.assertEqual(stat.S_IMODE(mode), 0o600, name)
 
-        # Every option can be given in the environment as well; the command line wins.
+        # The environment can set every option; the command line takes precedence.
         told = {
             "CHATFILES_ROLE": "workspace",
             "CHATFILES_STATE_DIR": state,
@@ -197,7 +207,10 @@ class OptionTests(SynchronousTestCase):
         again.stop()
 
     def test_other_user(self) -> None:
-        """What is made before ``twistd`` gives up its privileges cannot be used after that."""
+        """
+        Files that are created before ``twistd`` drops its privileges belong to the new user and
+        group, so they remain usable.
+        """
         if os.geteuid() != 0:
             raise SkipTest("only root can become somebody else")
         os.chmod(self.directory, 0o755)
@@ -215,7 +228,7 @@ class OptionTests(SynchronousTestCase):
             shutil.rmtree(state)
 
     def test_existing_tables(self) -> None:
-        """A database that has the tables already keeps its rows, and gets what is missing."""
+        """An existing database keeps its tables and rows, and gets the missing columns."""
         path = os.path.join(self.directory, "theirs.db")
         with sqlite3.connect(path) as database:
             database.executescript(

@@ -1,6 +1,6 @@
 """
-What a download promises (reference/downloads, "One version"), as cases for either way to a file:
-from the workspace itself and through the platform.
+Cases for downloads (reference/downloads, "One version"), for both ways to a file: from the
+workspace directly and through the platform.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tests.live.rawhttp import Answer, Connection, Incomplete, Response, fetch
 __all__ = ["ContentCases", "PaceCases", "Way"]
 
 MIB = 1 << 20
-#: What either role may need more for a file that is large, however it is taken.
+#: How much the memory of either role may grow while a large file is sent.
 ALLOWED_GROWTH = 32 * MIB
-#: Large enough not to be on its way as a whole: sockets may hold some 40 MiB.
+#: Larger than what is in flight at once: sockets may hold some 40 MiB.
 LARGE = 96 * MIB
-#: What a reader lets the kernel keep for it, so that most of a file is still to be sent.
+#: A client's receive buffer, so small that most of a file is still to be sent.
 SMALL_BUFFER = 128 * 1024
-#: What a slow reader does: on loopback the kernel tells of space in steps of some 64 KiB.
+#: A slow reader's buffer: on loopback the kernel announces space in steps of some 64 KiB.
 TINY_BUFFER = 16 * 1024
 
 
@@ -49,11 +49,11 @@ class Way(LiveCase):
 
     @property
     def role(self) -> Role:
-        """Whom we ask."""
+        """The role that receives the requests."""
         return self.pair.workspace if self.hop == "direct" else self.pair.platform
 
     def target(self, path: str, more: str = "") -> tuple[bytes, dict[str, str]]:
-        """:return: what to ask for, and with which credential."""
+        """:return: the request target, and the header with the credential."""
         for name, _, target, credential in self.pair.hops(f"path={quoted(path)}{more}"):
             if name == self.hop:
                 return target, credential
@@ -67,7 +67,7 @@ class Way(LiveCase):
         method: str = "GET",
         more: str = "",
     ) -> Response:
-        """:return: the whole answer."""
+        """:return: the whole response."""
         target, credential = self.target(path, more)
         items = [*credential.items(), *dict(fields).items()]
         if isinstance(fields, list):
@@ -77,7 +77,7 @@ class Way(LiveCase):
     def begin(
         self, path: str, *, receive_buffer: int | None = SMALL_BUFFER, request_id: str = "begun"
     ) -> tuple[Connection, Answer]:
-        """:return: a slow reader's connection, and the answer whose head it has read."""
+        """:return: a slow reader's connection, and the response, of which the headers are read."""
         connection = self.connect(self.role, receive_buffer=receive_buffer)
         target, credential = self.target(path)
         connection.ask("GET", target, {**credential, "X-Request-Id": request_id})
@@ -86,7 +86,7 @@ class Way(LiveCase):
         return connection, answer
 
     def make_sparse(self, name: str, size: int) -> str:
-        """:return: the path on disk of a file with marks here and there."""
+        """:return: the path on disk of a sparse file with marks in a few places."""
         path = self.pair.at("workspace", name)
         with open(path, "wb") as file:
             file.truncate(size)
@@ -97,7 +97,7 @@ class Way(LiveCase):
         return path
 
     def compare(self, answer: Answer, path: str, first: int = 0) -> None:
-        """The body is what the file holds from *first* on."""
+        """The body equals the content of the file from *first* on."""
         at = first
         with open(path, "rb", buffering=0) as file:
             while data := answer.read(MIB):
@@ -107,10 +107,10 @@ class Way(LiveCase):
 
 
 class ContentCases(Way):
-    """Every octet, and nothing else, whatever happens to the file."""
+    """The content of downloads, also of files that change meanwhile."""
 
     def test_sizes(self) -> None:
-        """Files around every size at which something changes arrive octet by octet."""
+        """Files of sizes around every internal limit arrive unchanged."""
         chance = random.Random(1)
         for size in (0, 1, 2, 11, 65535, 65536, 65537, MIB - 1, MIB, MIB + 1, 5 * MIB + 7):
             content = chance.randbytes(size)
@@ -123,7 +123,7 @@ class ContentCases(Way):
             self.assertEqual(head.body, b"")
 
     def test_one_connection(self) -> None:
-        """Answers of all kinds follow each other on one connection, also to pipelined requests."""
+        """One connection serves requests of all kinds in turn, also pipelined ones."""
         content = random.Random(2).randbytes(300_000)
         self.pair.write("workspace/again.bin", content)
         target, credential = self.target("/workspace/again.bin")
@@ -147,7 +147,7 @@ class ContentCases(Way):
         self.assertEqual(statuses, [200, 200, 404, 200] * 3)
 
     def test_at_the_same_time(self) -> None:
-        """Transfers that run side by side do not mix."""
+        """Concurrent transfers do not mix."""
         contents = {n: random.Random(n).randbytes(700_000 + n) for n in range(24)}
         for n, content in contents.items():
             self.pair.write(f"workspace/side-{n}.bin", content)
@@ -165,7 +165,7 @@ class ContentCases(Way):
         self.assertEqual(wrong, [])
 
     def large(self, size: int) -> None:
-        """Fetch a file of *size*; what either role needs for it does not depend on that."""
+        """Fetch a file of *size*; the memory of both roles does not grow with it."""
         path = self.make_sparse("large.bin", size)
         self.addCleanup(os.unlink, path)
         self.get("/workspace/missing")
@@ -183,13 +183,13 @@ class ContentCases(Way):
         self.large(256 * MIB)
 
     def test_very_large(self) -> None:
-        """5 GiB do as well, and so every number on the way has more than 32 bits."""
+        """5 GiB arrive whole as well: sizes and offsets have more than 32 bits."""
         if not SOAK:
             raise SkipTest("CHATFILES_SOAK=1 is not set")
         self.large(5 * 1024 * MIB + 3)
 
     def test_far_range(self) -> None:
-        """A part behind the first 4 GiB of a file is that part."""
+        """A range beyond the first 4 GiB of a file returns exactly that part."""
         size = 5 * 1024 * MIB
         path = self.make_sparse("far.bin", size)
         self.addCleanup(os.unlink, path)
@@ -204,12 +204,12 @@ class ContentCases(Way):
     # -- files that change while they are sent
 
     def assert_cut(self, answer: Answer) -> None:
-        """The rest does not come, and that is to be seen."""
+        """The body ends early, and the client can detect that."""
         self.assertRaises(Incomplete, answer.rest)
         self.assertFalse(answer.complete)
 
     def test_grows(self) -> None:
-        """Of a log that is being written the announced octets come, and a clean end."""
+        """Of a file that grows, the announced bytes are sent; the connection can be used again."""
         path = self.make_sparse("growing.log", LARGE)
         connection, answer = self.begin("/workspace/growing.log")
         answer.exactly(100_000)
@@ -227,7 +227,7 @@ class ContentCases(Way):
         self.assertEqual(connection.exchange("GET", target, credential).status, 404)
 
     def test_shrinks(self) -> None:
-        """A file that is cut short, even to nothing, ends the transfer visibly."""
+        """The transfer is aborted if the file is truncated, even to nothing."""
         for size in (0, 100_001, LARGE // 2, LARGE - 1):
             path = self.make_sparse("shrinking.bin", LARGE)
             _, answer = self.begin("/workspace/shrinking.bin")
@@ -236,7 +236,7 @@ class ContentCases(Way):
             self.assert_cut(answer)
 
     def test_rewritten(self) -> None:
-        """A file that is rewritten in place ends the transfer visibly, before its last octet."""
+        """The transfer is aborted before its last byte if the file is rewritten in place."""
         for at in (0, LARGE // 2, LARGE - 1):
             path = self.make_sparse("rewritten.bin", LARGE)
             _, answer = self.begin("/workspace/rewritten.bin")
@@ -247,7 +247,7 @@ class ContentCases(Way):
             self.assert_cut(answer)
 
     def test_truncated_and_written_anew(self) -> None:
-        """So does the usual way to save a file: truncate, then write as much."""
+        """The transfer is aborted if the file is truncated, then rewritten: a usual way to save."""
         path = self.make_sparse("saved.bin", LARGE)
         _, answer = self.begin("/workspace/saved.bin")
         answer.exactly(100_000)
@@ -256,7 +256,7 @@ class ContentCases(Way):
         self.assert_cut(answer)
 
     def test_the_log_tells(self) -> None:
-        """What the caller sees as a cut, both logs tell as one, with the request's id."""
+        """The logs of both roles report an interrupted transfer, with the request's id."""
         path = self.make_sparse("told.bin", LARGE)
         _, answer = self.begin("/workspace/told.bin", request_id=f"told-{self.hop}")
         answer.exactly(100_000)
@@ -267,7 +267,7 @@ class ContentCases(Way):
             self.pair.platform.logged(rf"told-through {self.pair.id} .* 200 .* upstream_cut")
 
     def test_replaced(self) -> None:
-        """A file that is replaced or deleted is sent as it was."""
+        """A file that is replaced or deleted during the transfer is sent as it was."""
         for replace in (True, False):
             path = self.make_sparse("replaced.bin", LARGE)
             kept = self.pair.at("kept.bin")
@@ -285,7 +285,7 @@ class ContentCases(Way):
         self.assertEqual(self.get("/workspace/replaced.bin").status, 404)
 
     def test_deleted_for_good(self) -> None:
-        """A file without any name left is sent to its end all the same."""
+        """A file whose last name is deleted is sent to its end."""
         path = self.make_sparse("gone.bin", LARGE)
         _, answer = self.begin("/workspace/gone.bin")
         answer.exactly(100_000)
@@ -293,7 +293,7 @@ class ContentCases(Way):
         self.assertEqual(len(answer.rest()), LARGE - 100_000)
 
     def test_moved_and_closed(self) -> None:
-        """What happens to the name or the mode of a file does not matter once it is open."""
+        """Once a file is open, a change of its name or mode does not affect the transfer."""
         path = self.make_sparse("moved.bin", LARGE)
         _, answer = self.begin("/workspace/moved.bin")
         answer.exactly(100_000)
@@ -304,15 +304,15 @@ class ContentCases(Way):
 
     def test_one_version(self) -> None:
         """
-        Octets of two versions never make a whole, also when the file was rewritten while its last
-        octets were on their way.
+        A complete body never mixes bytes of two versions, also if the file is rewritten while its
+        last bytes are in flight.
         """
         for size in (50_000, 70_000, MIB, 3 * MIB, 20 * MIB):
             for taken in (0, 40_000):
                 path = self.pair.write("workspace/version.bin", b"a" * size)
                 _, answer = self.begin("/workspace/version.bin")
                 answer.exactly(taken)
-                time.sleep(0.02)  # for what is on its way to get there
+                time.sleep(0.02)  # so that what is in flight arrives
                 with open(path, "r+b") as file:
                     file.write(b"b" * size)
                 try:
@@ -323,12 +323,13 @@ class ContentCases(Way):
 
 
 class PaceCases(ImpatientCase, Way):
-    """Readers that are slow, stop, or leave; both roles cut what makes no progress for 1 s."""
+    """Readers that are slow, stop, or disconnect; both roles have a timeout of 1 s."""
 
     def test_readers(self) -> None:
         """
-        Whoever takes 2 MB/s or 50 kB/s is alive, however much is kept for it on the way; who takes
-        nothing is cut, and sees that.  All at the same time, as it takes a while.
+        A client that reads 2 MB/s or 50 kB/s is served, however much is buffered on the way; one
+        that reads nothing is disconnected, and can detect that.  All run at the same time, to save
+        time.
         """
         self.make_sparse("slow.bin", LARGE)
         with ThreadPoolExecutor() as threads:
@@ -338,7 +339,7 @@ class PaceCases(ImpatientCase, Way):
             reader.result()
 
     def slow(self, rate: int, seconds: float = 2.5) -> None:
-        """Read so many octets per second for longer than silence may last."""
+        """Read so many bytes per second for longer than the timeout; the transfer continues."""
         about, roles = f"slow-{rate}-{self.hop}", (self.role, self.pair.workspace)
         marks = [role.mark() for role in roles]
         connection, answer = self.begin(
@@ -351,13 +352,13 @@ class PaceCases(ImpatientCase, Way):
                 answer.exactly(due)
             time.sleep(0.02)
         connection.close()
-        # What had been cut before would still have come from the sockets on the way.
+        # After an abort, buffered data still arrives; so check the logs.
         for role, mark in zip(roles, marks, strict=True):
             outcome = role.logged(rf"{about} .* s (\w+) from ", since=mark)[1]
             self.assertEqual(outcome, "client_left", f"{about}, as the {role.name} tells")
 
     def stalled(self) -> None:
-        """Read a little, and then nothing more."""
+        """Read a little, then nothing more; the transfer is aborted."""
         _, answer = self.begin("/workspace/slow.bin", request_id=f"stalled-{self.hop}")
         answer.exactly(100_000)
         began = time.monotonic()
@@ -366,7 +367,7 @@ class PaceCases(ImpatientCase, Way):
         self.assertRaises(Incomplete, answer.rest)
 
     def test_leaves(self) -> None:
-        """A caller that leaves ends the transfer on every hop within a second."""
+        """A client that disconnects ends the transfer on every hop within a second."""
         self.make_sparse("left.bin", LARGE)
         mark = self.pair.workspace.mark()
         connection, answer = self.begin("/workspace/left.bin", request_id=f"left-{self.hop}")

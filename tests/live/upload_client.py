@@ -1,6 +1,6 @@
 """
-What the live tests of uploads share: forms, senders that look whether they are refused, and looks
-into the processes.
+What the live tests of uploads share: forms, senders that notice a refusal, and the state of the
+processes.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ _CONNECTION = re.compile(r"\d+: \w+:(\w{4}) \w+:(\w{4}) \w+ (\w+):(\w+)")
 
 
 def part(disposition: str, *headers: str) -> bytes:
-    """:return: what stands before the content of a part."""
+    """:return: the delimiter and headers before the content of a part."""
     lines = [f"Content-Disposition: form-data; {disposition}", *headers, "", ""]
     return b"\r\n" + DELIMITER + b"\r\n" + "\r\n".join(lines).encode()
 
 
 def file(content: bytes, name: str = "x.bin", *headers: str) -> bytes:
-    """:return: a file of a form, with the delimiter before it."""
+    """:return: a file part of a form, with the delimiter before it."""
     return part(f'name="files"; filename="{name}"', *headers) + content
 
 
@@ -73,7 +73,7 @@ def form(*parts: bytes) -> bytes:
 
 
 def in_chunks(data: bytes, size: int = 0, last: bool = True) -> bytes:
-    """:return: *data* in the chunked coding, in chunks of *size* octets or one of all."""
+    """:return: *data* in the chunked coding, in chunks of *size* bytes or in one."""
     size = size or max(1, len(data))
     chunks = [data[at : at + size] for at in range(0, len(data), size)]
     text = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
@@ -81,7 +81,7 @@ def in_chunks(data: bytes, size: int = 0, last: bool = True) -> bytes:
 
 
 class Way(NamedTuple):
-    """A way into the workspace's directory."""
+    """One way to upload to the workspace."""
 
     name: str
     url: str
@@ -89,18 +89,18 @@ class Way(NamedTuple):
     fields: dict[str, str]
 
     def connect(self, **more: Any) -> Connection:
-        """:return: a connection to whom it begins with."""
+        """:return: a connection to the first hop."""
         return Connection(self.url, **more)
 
     def begin(self, connection: Connection, length: int | None, more: Fields = ()) -> None:
-        """Send a head, which declares *length*, or the chunked coding."""
+        """Send the request line and the headers, which declare *length* or the chunked coding."""
         framing = (
             {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
         )
         connection.ask("POST", self.target, {**FORM, **self.fields, **framing, **dict(more)})
 
     def send(self, body: bytes, more: Fields = (), *, length: int | None = -1) -> Response:
-        """:return: the answer to an upload, on a connection of its own."""
+        """:return: the response to an upload, on a connection of its own."""
         with self.connect() as connection:
             self.begin(connection, len(body) if length == -1 else length, more)
             push(connection, [body])
@@ -108,7 +108,7 @@ class Way(NamedTuple):
 
 
 def ways(pair: Pair, workspace_id: str | None = None) -> list[Way]:
-    """:return: to the workspace itself, and through the platform."""
+    """:return: the ways to the workspace directly and through the platform."""
     target = f"/workspaces/{workspace_id or pair.id}/chat/uploads"
     return [
         Way("direct", pair.workspace.url, "/internal/chat/uploads/ingest", pair.inbound),
@@ -118,10 +118,10 @@ def ways(pair: Pair, workspace_id: str | None = None) -> list[Way]:
 
 def push(connection: Connection, pieces: Iterable[bytes], most: int | None = None) -> int:
     """
-    Send until all is sent or an answer comes, as a careful sender does.
+    Send until all is sent or a response arrives, as a careful sender does.
 
-    :param most: octets to send at most.
-    :return: how many octets the kernel took.
+    :param most: bytes to send at most.
+    :return: how many bytes the kernel accepted.
     """
     sock, sent = connection.socket, 0
     sock.setblocking(False)
@@ -145,7 +145,7 @@ def push(connection: Connection, pieces: Iterable[bytes], most: int | None = Non
 
 
 def _is_asked(sock: socket.socket) -> bool:
-    """:return: whether what came is no answer yet, but that we may go on; it is taken then."""
+    """:return: whether only ``100 Continue`` has arrived yet; it is read then."""
     asked = b"HTTP/1.1 100 Continue\r\n\r\n"
     with contextlib.suppress(ConnectionError):
         if sock.recv(len(asked), socket.MSG_PEEK) == asked:
@@ -155,7 +155,7 @@ def _is_asked(sock: socket.socket) -> bool:
 
 
 def take(peer: ServerConnection, octets: int) -> int:
-    """:return: how many octets a scripted workspace has read; 0 at the end of the connection."""
+    """:return: how many bytes a scripted workspace has read; 0 at the end of the connection."""
     if peer._buffer:
         count = min(octets, len(peer._buffer))
         peer._buffer = peer._buffer[count:]
@@ -165,9 +165,9 @@ def take(peer: ServerConnection, octets: int) -> int:
 
 def consumed(connection: Connection, sent: int) -> int:
     """
-    Look before the other end has closed.
+    To be called before the other end has closed.
 
-    :param sent: octets that our kernel has taken.
+    :param sent: bytes that our kernel has accepted.
     :return: how many of them the *process* at the other end has read: neither what is still in our
         kernel's buffer nor what is in its own.
     """
@@ -181,7 +181,7 @@ def consumed(connection: Connection, sent: int) -> int:
 
 
 def queued(port: int) -> int:
-    """:return: octets in the kernel that are on their way to whoever listens there."""
+    """:return: bytes in the kernel that are on their way to the process that listens there."""
     return sum(
         unacknowledged if remote == port else unread
         for local, remote, unacknowledged, unread in _connections()
@@ -196,12 +196,12 @@ def _connections() -> list[list[int]]:
 
 
 def directory_of(pair: Pair) -> str:
-    """:return: where uploads are."""
+    """:return: the directory of uploads."""
     return pair.at("workspace", ".molecule", "chat-uploads")
 
 
 def in_the_making(pair: Pair) -> dict[str, int]:
-    """:return: the files that the workspace is writing, and how large they are."""
+    """:return: the files that the workspace is writing, and their sizes."""
     found, root = {}, f"/proc/{pair.workspace.pid}/fd"
     for fd in os.listdir(root):
         with contextlib.suppress(FileNotFoundError):
@@ -212,31 +212,31 @@ def in_the_making(pair: Pair) -> dict[str, int]:
 
 
 def most_memory(role: Role) -> int:
-    """:return: the most octets of it that were resident at once."""
+    """:return: the peak of its resident memory, in bytes."""
     with open(f"/proc/{role.pid}/status") as status:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read())[0]) * KIB
 
 
 class UploadCase(LiveCase):
-    """A pair, and what is in its directory of uploads."""
+    """Uploads to a pair, and the contents of its directory of uploads."""
 
     def ways(self) -> Iterator[Way]:
-        """Both ways; each leaves the logs in order."""
+        """Yield both ways."""
         yield from ways(self.pair)
 
     @property
     def directory(self) -> str:
-        """Where uploads are."""
+        """The directory of uploads."""
         return directory_of(self.pair)
 
     def names(self) -> list[str]:
-        """:return: what is there."""
+        """:return: the names in it."""
         with contextlib.suppress(FileNotFoundError):
             return sorted(os.listdir(self.directory))
         return []
 
     def content(self, name: str) -> bytes:
-        """:return: what a file has in it."""
+        """:return: the content of a file in it."""
         with open(os.path.join(self.directory, name), "rb") as opened:
             return opened.read()
 
@@ -245,15 +245,15 @@ class UploadCase(LiveCase):
         return in_the_making(self.pair)
 
     def settle(self) -> None:
-        """Wait until nothing happens any more."""
+        """Wait until nothing changes any more."""
         last: object = None
         while (now := (self.pair.workspace.log, self.names(), self.in_the_making())) != last:
             last = now
             time.sleep(0.3)
 
     def assert_nothing_is_left(self, before: list[str]) -> None:
-        """Neither a file, nor a descriptor of one, comes of what has just been tried."""
-        looks = 0  # of the processes' time, not of a clock that may jump, nor of a disk that stands
+        """The upload has left neither a file nor an open descriptor of one."""
+        looks = 0  # not a clock, which may jump; waits for a disk do not count
         while (self.in_the_making(), self.names()) != ({}, before) and looks < 3000:
             looks += not self.pair.workspace.waits_for_a_disk()
             time.sleep(0.01)
@@ -262,7 +262,7 @@ class UploadCase(LiveCase):
 
     def assert_stored(self, answer: Response, contents: list[bytes]) -> list[str]:
         """
-        The answer tells of these files, and they are there.
+        The response lists these files, and they are stored.
 
         :return: their names in the directory.
         """
@@ -279,7 +279,7 @@ class UploadCase(LiveCase):
 
 
 def pace(octets: int, per_second: float) -> Iterator[int]:
-    """Yield amounts of about *octets* together, so slowly."""
+    """Yield amounts whose sum is `octets`, at the rate of `per_second`."""
     began, done = time.monotonic(), 0
     step = max(1, int(per_second / 20))
     while done < octets:
@@ -289,7 +289,7 @@ def pace(octets: int, per_second: float) -> Iterator[int]:
 
 
 def report(text: str) -> None:
-    """Keep a figure where whoever asks for it finds it."""
+    """Append a figure to the file that ``CHATFILES_FIGURES`` names, if any."""
     path = os.environ.get("CHATFILES_FIGURES")
     if path:
         with open(path, "a") as figures:
@@ -297,7 +297,7 @@ def report(text: str) -> None:
 
 
 def at_once(tasks: Sequence[Callable[[], object]]) -> None:
-    """Do all of *tasks* at the same time."""
+    """Run all of *tasks* at the same time."""
     errors: list[BaseException] = []
 
     def run(task: Callable[[], object]) -> None:

@@ -1,5 +1,5 @@
 """
-A platform whose workspaces are scripts, and what the tests of it ask.
+A platform whose workspaces are scripts, and the requests of its tests.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class UpstreamCase(LiveCase):
         return f"/workspaces/{workspace_id}/chat/download?path={quoted(path)}"
 
     def ask(self, target: str, fields: Mapping[str, str] = {}, method: str = "GET") -> Response:
-        """:return: the platform's answer to the admin."""
+        """:return: the platform's response to the admin."""
         admin = {"Authorization": f"Bearer {self.pair.admin}"}
         return fetch(self.pair.platform.url, target, {**admin, **fields}, method=method)
 
     def begin(
         self, target: str, request_id: str = "begun", more: Mapping[str, str] = {}
     ) -> tuple[Connection, Answer]:
-        """:return: the platform's answer, once its head is here."""
+        """:return: the connection, and the platform's response, once its headers are received."""
         connection = self.connect(self.pair.platform)
         fields = {"Authorization": f"Bearer {self.pair.admin}", "X-Request-Id": request_id}
         connection.ask("GET", target, {**fields, **more})

@@ -1,5 +1,5 @@
 """
-Between two programs: passes everything on as it is, and writes it down.
+A proxy between two programs: passes everything on as it is, and records it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})")
 @dataclass(slots=True)
 class Tapped:
     """
-    One connection.
+    The record of one connection.
 
-    :param asked: all octets that went to the server.
-    :param answered: all octets that came from it.
+    :param asked: all bytes that went to the server.
+    :param answered: all bytes that came from it.
     :param ended: whether both sides have closed it.
     """
 
@@ -39,7 +39,7 @@ class Tapped:
 
 class Wiretap:
     """
-    :param port: where it passes things on to.
+    :param port: of the server.
     :ivar address: where it listens, ``HOST:PORT``.
     :ivar connections: all so far, in order.
     """
@@ -54,21 +54,21 @@ class Wiretap:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections, and cut those that there are."""
+        """Accept no more connections, and close the open ones."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 
     def cut(self) -> None:
-        """Cut all connections, and those that come, until `restore`."""
+        """Close all connections, and refuse new ones, until `restore`."""
         self._cut = True
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def restore(self) -> None:
-        """Pass on again what comes."""
+        """Accept connections again."""
         self._cut = False
 
     def _accept(self) -> None:
@@ -100,14 +100,14 @@ class Wiretap:
         tapped.ended = True
 
     def _pump(self, source: socket.socket, target: socket.socket, record: bytearray) -> None:
-        """Pass on one direction, with the way in which it ends."""
+        """Pass on one direction, and how it ends."""
         try:
             while data := source.recv(READ):
                 record += data
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         except OSError:
-            # One side has reset, or is gone: so does the other.
+            # One side has reset the connection, or is gone: reset the other one, too.
             for each in (source, target):
                 with contextlib.suppress(OSError):
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -116,10 +116,10 @@ class Wiretap:
 
 def requests_in(data: bytes) -> tuple[list[ReceivedRequest], bytes]:
     """
-    Read strictly, as RFC 9112 has it, and independently of everything else here.
+    Parse strictly, as RFC 9112 specifies, and independently of all other code here.
 
     :param data: all that was sent on a connection.
-    :return: the requests that it consists of, and from where on it is not a whole request.
+    :return: the requests that it consists of, and the rest that is not a whole request.
     """
     found: list[ReceivedRequest] = []
     while True:

@@ -257,7 +257,7 @@ def _become(wanted: dict[str, object], fds: list[int]) -> str:
     os.environ.clear()
     os.environ.update(wanted["env"])  # type: ignore[call-overload]
     sys.argv = wanted["words"]  # type: ignore[assignment]
-    exec(str(wanted["first"]), {})  # noqa: S102
+    exec(str(wanted["first"]), {})
     return sys.argv[0]
 
 

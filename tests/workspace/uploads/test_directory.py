@@ -1,5 +1,6 @@
 """
-Tests for `chatfiles.workspace.uploads.directory`: where uploads are kept, and the sweep of leftovers.
+Tests for `chatfiles.workspace.uploads.directory`: where uploads are kept, and the sweep of what was
+left over.
 """
 
 from __future__ import annotations

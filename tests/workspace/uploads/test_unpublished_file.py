@@ -1,6 +1,6 @@
 """
-Tests for `chatfiles.workspace.uploads.unpublished_file`, and how all files of a request are published
-or none (reference/uploads, "All or nothing").
+Tests for `chatfiles.workspace.uploads.unpublished_file`, and that all files of a request are
+published or none (reference/uploads, "All or nothing").
 """
 
 from __future__ import annotations
