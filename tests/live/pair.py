@@ -34,7 +34,7 @@ class Pair:
     :param platform: options of the platform.
     :param workspace: options of the workspace.
     :param uid: the user that the workspace runs as; only root can say.
-    :param told: more environment of the platform.
+    :param told: additional environment variables of the platform.
     :param registry_timeout: seconds; a machine that is busy with other tests may stand still for
         longer than the two of the default, and what a test finds must not depend on that.
     :ivar base: a directory of its own; the roots are in it, by their names.
@@ -153,7 +153,7 @@ class Pair:
     # -- what can be asked
 
     def as_admin(self, method: str, target: str, body: bytes | None = None) -> Response:
-        """:return: the platform's answer to the admin."""
+        """:return: the platform's response to the admin."""
         admin = {"Authorization": f"Bearer {self.admin}"}
         return fetch(self.platform.url, target, admin, method=method, body=body)
 
@@ -179,13 +179,13 @@ class Pair:
 
     @property
     def bearer(self) -> dict[str, str]:
-        """A caller's credential."""
+        """A client's credential."""
         return {"Authorization": f"Bearer {self.token}"}
 
     def get(
         self, query: str | bytes, fields: Fields = (), method: str = "GET"
     ) -> dict[str, Response]:
-        """:return: the answers of both ways."""
+        """:return: the responses of both ways."""
         more = dict(fields)
         return {
             name: fetch(role.url, target, {**credential, **more}, method=method)
@@ -193,7 +193,7 @@ class Pair:
         }
 
     def file(self, path: str | bytes, fields: Fields = ()) -> dict[str, Response]:
-        """:return: the answers of both ways to a path."""
+        """:return: the responses of both ways for a path."""
         return self.get("path=" + quoted(path), fields)
 
     # -- how it ends

@@ -1,9 +1,10 @@
 """
-What the live tests have in common: processes that are shared, and questions to many answers.
+What the live tests share: processes, and assertions about responses.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -35,6 +36,8 @@ __all__ = [
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
 #: Seconds by which a busy machine may miss what is promised; what hangs misses it by more.
 SLACK = 0.5 if SOAK else PATIENCE
+#: The number of pairs that a process keeps.
+KEPT = 3
 #: What the workspace of most tests denies besides.
 DENIED_GLOBS = ("/home/*/.ssh/**", "/workspace/**/*.key")
 
@@ -43,22 +46,16 @@ class LiveCase(SynchronousTestCase):
     """
     Tests that share their processes with all others whose `make_pair` is the same.
 
-    They are started for the first of the tests that are to be run and stopped behind the last, in
-    whose name it fails if they do not end well (trial knows no ``setUpClass``).  A test that is not
-    to be run must raise ``SkipTest`` itself.
+    The last `KEPT` pairs are kept for later tests, whatever their order.  A pair that is no longer
+    kept is stopped, and the test that ends then fails if it does not end well (trial knows no
+    ``setUpClass``).
 
     :ivar pair: what `make_pair` made.
     """
 
-    _to_run: ClassVar[dict[object, set[tuple[type, str]]]] = {}
-    _pairs: ClassVar[dict[object, Pair | BaseException]] = {}
+    _pairs: ClassVar[dict[object, Pair]] = {}
     _prepared: ClassVar[dict[type, Pair]] = {}
     pair: Pair
-
-    def __init__(self, methodName: str = "runTest") -> None:
-        super().__init__(methodName)
-        self._key: object = type(self).make_pair.__func__  # type: ignore[attr-defined]
-        self._to_run.setdefault(self._key, set()).add((type(self), methodName))
 
     @classmethod
     def make_pair(cls) -> Pair:
@@ -71,44 +68,35 @@ class LiveCase(SynchronousTestCase):
         """Make what the tests of this class find in *pair*; called once."""
 
     def setUp(self) -> None:
-        self.addCleanup(self._leave)
-        pair = self._pairs.get(self._key)
-        if isinstance(pair, Pair) and not all(role.running for role in pair.roles):
-            pair.discard()  # whose fault that is has been told
+        key = type(self).make_pair.__func__  # type: ignore[attr-defined]
+        pair = self._pairs.pop(key, None)
+        if pair is not None and not all(role.running for role in pair.roles):
+            atexit.unregister(pair.discard)
+            pair.discard()  # an earlier test has failed for it
             pair = None
         if pair is None:
-            pair = self._pairs[self._key] = self._start()
-        if isinstance(pair, BaseException):
-            raise pair
-        self.pair = pair
+            pair = self.make_pair()
+            atexit.register(pair.discard)
+        self.pair = self._pairs[key] = pair  # the last of them
+        self.addCleanup(self._leave)
         if self._prepared.get(type(self)) is not pair:
             self._prepared[type(self)] = pair
             self.prepare(pair)
 
-    def _start(self) -> Pair | BaseException:
-        try:
-            return self.make_pair()
-        except BaseException as error:
-            return error
-
     def _leave(self) -> None:
-        self._to_run[self._key].discard((type(self), self._testMethodName))
-        pair = self._pairs.get(self._key)
-        if not isinstance(pair, Pair):
-            return
-        if self._to_run[self._key]:
-            pair.check_logs()
-        else:
-            del self._pairs[self._key]
+        self.pair.check_logs()
+        while len(self._pairs) > KEPT:
+            pair = self._pairs.pop(next(iter(self._pairs)))
+            atexit.unregister(pair.discard)
             pair.stop()
 
-    # -- what is asked of many answers
+    # -- assertions about responses
 
     def assert_error(
         self, answer: Response, status: int, text: str, about: object = "", code: str | None = None
     ) -> dict[str, Any]:
         """
-        The answer is an error of the shape that reference/errors, "Form" gives.
+        The response is an error of the form in reference/errors, "Form".
 
         :return: its JSON.
         """
@@ -127,7 +115,7 @@ class LiveCase(SynchronousTestCase):
         return body
 
     def assert_both(self, answers: dict[str, Response], check: Callable[[Response], None]) -> None:
-        """Apply *check* to the answers of both ways."""
+        """Apply *check* to the responses of both ways."""
         self.assertEqual(set(answers), {"direct", "through"})
         for answer in answers.values():
             check(answer)
@@ -140,7 +128,7 @@ class LiveCase(SynchronousTestCase):
 
 
 class ImpatientCase(LiveCase):
-    """Tests with roles that wait 1 s for a head, and for progress."""
+    """Tests with roles that wait 1 s for headers, and for progress."""
 
     @classmethod
     def make_pair(cls) -> Pair:
@@ -153,6 +141,6 @@ def canary() -> str:
 
 
 def lines_of(fields: Iterable[tuple[str, str]], *without: str) -> list[tuple[str, str]]:
-    """:return: header fields that do not differ between two answers to the same question."""
+    """:return: headers that do not differ between two responses to the same request."""
     changing = {"date", "x-request-id", "connection", *without}
     return sorted(field for field in fields if field[0] not in changing)

@@ -25,7 +25,7 @@ __all__ = ["Role", "arguments", "environment", "until"]
 #: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
-#: What no role may ever write: the signs of an error that nobody foresaw, and query strings.
+#: What no role may ever write: the signs of an unexpected error, and query strings.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=")
 
 _running: set[Role] = set()
@@ -33,7 +33,7 @@ _running: set[Role] = set()
 
 def until(holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """
-    Wait for something that another process does and does not tell.
+    Wait for something that another process does without a message.
 
     :raise AssertionError: it did not happen in time.
     """
@@ -51,7 +51,7 @@ def arguments(role: str | None, *options: str, twistd: Sequence[str] = ()) -> li
 
 
 def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
-    """:return: what a role is told besides: nothing that configures somebody else's roles."""
+    """:return: the environment of a role, without what configures other roles."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -63,13 +63,13 @@ def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
 
 class Role:
     """
-    A process.
+    The process of a role.
 
     :param name: ``platform`` or ``workspace``.
     :param options: besides ``--role`` and ``--listen``, which is any free port of 127.0.0.1 unless
         it is among them.
     :param twistd: options of twistd itself.
-    :param told: more environment.
+    :param told: additional environment variables.
     :param directory: where it runs.
     :param launch: a command that starts it, instead of all that.
     :param first: Python that its process executes before ``twistd``.
@@ -133,21 +133,21 @@ class Role:
 
     def forget_peak(self) -> int:
         """
-        Let `memory` begin anew.
+        Let `memory` measure from now.
 
-        :return: the octets that are resident now.
+        :return: the bytes that are resident now.
         """
         with open(f"/proc/{self.pid}/clear_refs", "w") as file:
             file.write("5")
         return self.memory()
 
     def memory(self) -> int:
-        """:return: the most octets that have been resident at once (``VmHWM``)."""
+        """:return: the peak of resident bytes (``VmHWM``)."""
         with open(f"/proc/{self.pid}/status") as file:
             return int(re.findall(r"VmHWM:\s+(\d+) kB", file.read())[0]) * 1024
 
     def descriptors(self) -> list[str]:
-        """:return: what its open descriptors name."""
+        """:return: the targets of its open descriptors."""
         found = []
         for fd in os.listdir(f"/proc/{self.pid}/fd"):
             with contextlib.suppress(FileNotFoundError):
@@ -155,7 +155,7 @@ class Role:
         return found
 
     def waits_for_a_disk(self) -> bool:
-        """:return: whether a thread of it cannot go on (``D``), whatever it does."""
+        """:return: whether one of its threads waits for a disk (state ``D``)."""
         for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
             with contextlib.suppress(OSError):  # a thread that has ended
                 if stat.read_text().rpartition(")")[2].split()[0] == "D":
@@ -217,7 +217,7 @@ class Role:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it runs."""
         return self._process.poll() is None
 
     def signal(self, signum: int) -> None:
@@ -242,7 +242,7 @@ class Role:
 
     def ended_well(self, seconds: float = 2 * PATIENCE) -> None:
         """
-        Wait for the end of one that was told to stop.
+        Wait for its end after SIGTERM.
 
         :raise AssertionError: it failed, or wrote what it must not.
         """

@@ -27,6 +27,7 @@ from chatfiles.errors import (
     RequestTimeout,
     Unauthorized,
 )
+from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.transfer import Outcome
 
@@ -193,12 +194,12 @@ async def read_json(request: Request, *, optional: bool = False) -> dict[str, An
     """
     site = request.site
     error = RequestTimeout("request body was not received in time")
-    late = site.reactor.callLater(site.header_timeout, request.body.fail, error)
+    deadline = Deadline(site.reactor, lambda: request.body.fail(error))
+    deadline.set(site.header_timeout)
     try:
         text = await request.body.read(MAX_JSON_BYTES)
     finally:
-        if late.active():
-            late.cancel()
+        deadline.stop()
     return {} if optional and not text else _json_object(text)
 
 
