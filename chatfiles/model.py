@@ -16,6 +16,7 @@ from uuid import UUID
 
 __all__ = [
     "ALL_SCOPES",
+    "ONLINE",
     "FileFacts",
     "Scope",
     "Token",
@@ -31,6 +32,9 @@ SECRET_BYTES = 32
 #: Length of a token's prefix in characters.  Only this part may be shown (reference/registry,
 #: "Tokens").
 PREFIX_LENGTH = 8
+
+#: The status of a workspace that has registered.
+ONLINE = "online"
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 

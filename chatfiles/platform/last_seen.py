@@ -34,7 +34,7 @@ class LastSeenBuffer(Service):
     :param write: writes one batch, from ids to times.  Its failure is logged once, until a write
         succeeds.
     :param clock: runs the periodic writes.
-    :param now: returns the current time, with its time zone.
+    :ivar now: returns the current time, with its time zone.
     """
 
     log = Logger()
@@ -48,7 +48,7 @@ class LastSeenBuffer(Service):
     ) -> None:
         self._what = what
         self._write = write
-        self._now = now
+        self.now = now
         self._noted: dict[UUID, datetime] = {}
         self._failing = False
         self._loop = LoopingCall(lambda: Deferred.fromCoroutine(self.flush()))
@@ -56,7 +56,7 @@ class LastSeenBuffer(Service):
 
     def record(self, id_: UUID) -> None:
         """Record the current time for *id_*."""
-        self._noted[id_] = self._now()
+        self._noted[id_] = self.now()
 
     def latest(self, id_: UUID) -> datetime | None:
         """:return: the time recorded for *id_*; ``None`` if the buffer has none."""

@@ -15,7 +15,7 @@ write ``/etc/mime.types`` cannot make a browser treat a picture as a page.
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_MEDIA_TYPE", "may_view_inline", "media_type"]
+__all__ = ["DEFAULT_MEDIA_TYPE", "may_view_inline", "media_type", "media_type_essence"]
 
 #: The type of a file whose extension is not in the table.
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
@@ -219,8 +219,20 @@ def media_type(name: bytes) -> str:
         dot at the beginning of a name does not start an extension (``.gz`` is a hidden file).
     :return: the value of ``Content-Type``.
     """
+    return _type_by_extension(name) or DEFAULT_MEDIA_TYPE
+
+
+def media_type_essence(name: bytes) -> str:
+    """
+    :param name: as for `media_type`.
+    :return: the media type without parameters; empty if the extension is not in the table.
+    """
+    return _type_by_extension(name).partition(";")[0]
+
+
+def _type_by_extension(name: bytes) -> str:
     stem, _, extension = name.rpartition(b"/")[2].lstrip(b".").rpartition(b".")
-    return _BY_EXTENSION.get(extension.lower(), DEFAULT_MEDIA_TYPE) if stem else DEFAULT_MEDIA_TYPE
+    return _BY_EXTENSION.get(extension.lower(), "") if stem else ""
 
 
 def may_view_inline(content_type: str) -> bool:

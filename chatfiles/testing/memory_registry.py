@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from chatfiles.errors import ChatfilesError, RegistryUnavailable
-from chatfiles.model import Scope, Token, Workspace
+from chatfiles.model import ONLINE, Scope, Token, Workspace
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.queries import (
     already_claimed,
@@ -93,6 +93,10 @@ class MemoryRegistry:
     def watching(self) -> bool:
         """Whether it is not `failing`."""
         return not self._failing
+
+    def set_status(self, workspace_id: UUID, status: str) -> None:
+        """Set the status of a workspace, as another program does, and notify the subscribers."""
+        self._store(replace(self._rows[workspace_id].workspace, status=status))
 
     def release(self) -> None:
         """Stop holding results, and deliver those that were held, in order."""
@@ -336,7 +340,7 @@ class MemoryRegistry:
         return self._store(
             replace(
                 found,
-                status="online",
+                status="paused" if found.status == "paused" else ONLINE,
                 url=found.url if url is None else url,
                 delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
                 last_heartbeat_at=utc(self._now()),

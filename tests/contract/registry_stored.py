@@ -344,6 +344,15 @@ class StoredRegistryContract(RegistryContract):
             self.assertEqual((token.created_at, token.last_used_at), (None, None))
         self.assertEqual(len(await self.registry.workspaces(limit=100)), 2)
 
+    async def test_paused_by_another_program(self):
+        """A registration does not make a paused workspace online."""
+        await self.insert("workspaces", id=FIRST, status="paused")
+        found = await self.registry.register(
+            FIRST, url="http://a", delivery_mode=None, create_name=None
+        )
+        assert found is not None
+        self.assertEqual((found.status, found.url), ("paused", "http://a"))
+
     async def test_removed_by_another_program(self):
         """
         If another program has removed a workspace, but not its tokens, neither it nor they are

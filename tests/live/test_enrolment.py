@@ -192,11 +192,12 @@ class EnrolmentTests(EnrolmentCase):
         self.assertEqual(self.post("/registry/heartbeat", {}, token).status, 400)
         answer = self.post("/registry/register", {**body, "agent_card": {"name": "n"}}, token)
         self.assertEqual(answer.status, 200)
-        self.assertEqual(set(answer.json), {"status", "platform_inbound_secret"})
-        self.assertEqual(answer.json["status"], "registered")
+        secret = answer.json["platform_inbound_secret"]
+        expected = {"status": "registered", "platform_inbound_secret": secret}
+        self.assertEqual(answer.json, {**expected, "delivery_mode": "push"})
         self.pair.hide(answer.json["platform_inbound_secret"])
         beats = self.post("/registry/heartbeat", beat, token).json
-        self.assertEqual(beats, {**answer.json, "status": "ok"})
+        self.assertEqual(beats, {**expected, "status": "ok"})
 
     def test_cards(self) -> None:
         """
@@ -290,7 +291,9 @@ class OpenRegistrationTests(EnrolmentCase):
         """A second registration needs the token that the first one received."""
         body = {"id": str(uuid.uuid4()), "url": self.pair.workspace.url}
         first = self.post("/registry/register", body).json
-        self.assertEqual(set(first), {"status", "platform_inbound_secret", "auth_token"})
+        self.assertEqual(
+            set(first), {"status", "platform_inbound_secret", "delivery_mode", "auth_token"}
+        )
         self.pair.hide(first["auth_token"], first["platform_inbound_secret"])
         self.assert_error(self.post("/registry/register", body), 401, MISSING_TOKEN)
 

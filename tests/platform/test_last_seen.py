@@ -164,6 +164,8 @@ class HeartbeatTests(MemoryPlatformCase):
         super().setUp()
         self.add(FIRST, SECRET)
         self.add(SECOND, "")
+        for workspace_id in (FIRST, SECOND):  # a heartbeat of another one is a registration
+            self.registry.set_status(workspace_id, "online")
         self.registry.asked.clear()
 
     def beat(self, workspace_id: UUID = FIRST, token: str | None = None) -> Received:

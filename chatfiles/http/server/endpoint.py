@@ -28,6 +28,7 @@ from chatfiles.errors import (
     Unauthorized,
 )
 from chatfiles.http.server.deadline import Deadline
+from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.transfer import Outcome
 
@@ -109,7 +110,7 @@ def write_json(request: Request, response: JSONResponse) -> None:
     if response.body is None and response.status == 204:
         request.finish()
         return
-    text = json.dumps(response.body, ensure_ascii=False).encode("utf-8") + b"\n"
+    text = json_text(response.body) + b"\n"
     request.setHeader(b"Content-Type", b"application/json")
     request.setHeader(b"Content-Length", b"%d" % len(text))
     request.setHeader(b"Cache-Control", b"no-store")

@@ -4,12 +4,12 @@ The response to a message that is refused before it becomes a request object.
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.message_head import request as request_head
 from chatfiles.http.server.interfaces import ConnectionSite
+from chatfiles.http.server.json_text import json_text
 
 __all__ = ["refusal_of"]
 
@@ -21,7 +21,7 @@ def _response(error: ChatfilesError, request_id: str, date: bytes) -> bytes:
     :param date: the current time, as an IMF-fixdate (RFC 9110, 6.6.1: every 4xx has one).
     :return: the whole response, which is the last one on its connection.
     """
-    body = json.dumps({"error": error.text, "code": error.code, "request_id": request_id}).encode()
+    body = json_text({"error": error.text, "code": error.code, "request_id": request_id})
     phrase = HTTPStatus(error.status).phrase.encode("ascii")
     return (
         b"HTTP/1.1 %d %s\r\nConnection: close\r\nServer: chatfiles\r\nDate: %s\r\n"

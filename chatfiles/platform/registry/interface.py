@@ -106,8 +106,8 @@ class IWorkspaceRegistry(Interface):
         workspace_id: UUID, *, url: str | None, delivery_mode: str | None, create_name: str | None
     ) -> Awaitable[Workspace | None]:
         """
-        Record that the workspace is running: set its status to ``online``, its last heartbeat to
-        now, and *url* and *delivery_mode* unless they are ``None``.
+        Record that the workspace is running: set its status to ``online`` unless it is ``paused``,
+        its last heartbeat to now, and *url* and *delivery_mode* unless they are ``None``.
 
         :param create_name: the name of the row that is created if there is none; ``None`` creates
             no row.  A removed row is never restored.

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from chatfiles.errors import BadRequest, Conflict
-from chatfiles.model import Token, Workspace
+from chatfiles.model import ONLINE, Token, Workspace
 from chatfiles.platform.registry.rows import format_scopes, token_from_row, utc, workspace_from_row
 from chatfiles.platform.registry.statements import Statements
 
@@ -142,7 +142,7 @@ async def register(
         "id": str(workspace_id),
         "name": create_name,
         "url": url,
-        "status": "online",
+        "status": ONLINE,
         "delivery_mode": delivery_mode,
         "secret": None,
         "heartbeat_at": utc(now),

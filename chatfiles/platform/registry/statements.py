@@ -51,7 +51,8 @@ class Statements:
     workspaces_after: str
     #: Does not change an existing row, removed or not; then the count is 0.
     workspace_create: str
-    #: Sets a live row to ``online``; columns whose parameter is NULL keep their value.
+    #: Sets a live row to ``online`` unless it is ``paused``; columns whose parameter is NULL keep
+    #: their value.
     workspace_register: str
     #: Changes a live row, if the time is later than the stored one.  PostgreSQL takes a batch.
     workspace_touch: str
@@ -113,7 +114,8 @@ SQLITE = Statements(
         ON CONFLICT (id) DO NOTHING""",
     workspace_register=f"""
         UPDATE workspaces
-        SET status = 'online', url = coalesce(:url, url),
+        SET status = CASE WHEN CAST(status AS text) = 'paused' THEN status ELSE 'online' END,
+            url = coalesce(:url, url),
             delivery_mode = coalesce(:delivery_mode, delivery_mode),
             last_heartbeat_at = :now, updated_at = :now
         WHERE id = :id AND {_LIVE}""",

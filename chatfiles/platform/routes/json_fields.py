@@ -12,12 +12,11 @@ from uuid import UUID
 from chatfiles.errors import BadRequest
 from chatfiles.model import ALL_SCOPES, Scope, parse_uuid
 from chatfiles.platform import error_texts
-from chatfiles.rules.urls import MAX_URL_LENGTH
 
 __all__ = [
-    "allowed_url",
     "optional_text",
     "printable_part",
+    "require_allowed",
     "required_id",
     "scopes_of",
     "time_text",
@@ -68,23 +67,17 @@ def required_id(body: dict[str, Any], name: str) -> UUID:
     return workspace_id
 
 
-async def allowed_url(
-    body: dict[str, Any], check_url: Callable[[str], Awaitable[None]]
-) -> str | None:
+async def require_allowed(url: str, check_url: Callable[[str], Awaitable[None]]) -> None:
     """
+    :param url: the URL of a workspace.
     :param check_url: raises `ValueError` with the reason (reference/workspace-urls, "When it is
         checked").
-    :return: the ``url`` of a JSON body; ``None`` if it is absent, null or empty.
     :raise BadRequest: the URL is not allowed.
     """
-    url = optional_text(body, "url", MAX_URL_LENGTH)
-    if not url:
-        return None
     try:
         await check_url(url)
     except ValueError as error:
         raise BadRequest(f"workspace URL not allowed: {error}", code="invalid_url") from None
-    return url
 
 
 def scopes_of(body: dict[str, Any]) -> frozenset[Scope]:

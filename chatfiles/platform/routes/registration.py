@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,17 +14,15 @@ from chatfiles.model import ALL_SCOPES, Workspace
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.json_fields import (
-    allowed_url,
-    optional_text,
-    printable_part,
-    required_id,
-)
+from chatfiles.platform.routes.json_fields import printable_part, require_allowed, required_id
+from chatfiles.platform.routes.placement import Placement, placement
 
 __all__ = ["heartbeat", "register"]
 
 #: The name of a token that a registration has created.
 FIRST_TOKEN = "first registration"  # noqa: S105 - no password
+#: A heartbeat changes these statuses to ``online``.
+_LIFTED = frozenset({"offline", "provisioning", "awaiting_agent"})
 
 
 async def register(context: PlatformContext, request: Request) -> JSONResponse:
@@ -39,16 +36,16 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
     request.workspace = str(workspace_id)
     may_register = context.authenticator.for_registration
     await may_register(request, workspace_id)
-    url = await allowed_url(body, context.check_url)
+    place = placement(body, await context.registry.workspace(workspace_id))
+    if place.url is not None:
+        await require_allowed(place.url, context.check_url)
     # Check again: the look-up of the host name may have taken seconds.
     client = await may_register(request, workspace_id)
-    mode = optional_text(body, "delivery_mode")
-    place = {"url": url, "delivery_mode": mode if mode is not None else ("push" if url else None)}
     name = _name(body, workspace_id)
     if client is None:
         return await _claim(context, workspace_id, place, name)
     workspace = await context.registry.register(
-        workspace_id, **place, create_name=name if client.is_admin else None
+        workspace_id, **place._asdict(), create_name=name if client.is_admin else None
     )
     token = await _first_token(context, workspace_id) if client.is_admin else None
     return await _registered(context, workspace, token)
@@ -66,20 +63,25 @@ async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
     workspace = await context.registry.workspace(workspace_id)
     if workspace is None:
         raise error_texts.no_workspace()
-    context.heartbeats.record(workspace_id)
+    if workspace.status in _LIFTED:
+        await context.registry.register(
+            workspace_id, url=None, delivery_mode=None, create_name=None
+        )
+    else:
+        context.heartbeats.record(workspace_id)
     secret = await _secret(context, workspace)
     return JSONResponse(200, {"status": "ok", "platform_inbound_secret": secret})
 
 
 async def _claim(
-    context: PlatformContext, workspace_id: UUID, place: Mapping[str, Any], name: str
+    context: PlatformContext, workspace_id: UUID, place: Placement, name: str
 ) -> JSONResponse:
     """Register a workspace without a credential, if it still has no live token."""
     token = context.make_secret()
     try:
         workspace = await context.registry.claim(
             workspace_id,
-            **place,
+            **place._asdict(),
             create_name=name,
             **token_columns(token, ALL_SCOPES),
             name=FIRST_TOKEN,
@@ -97,6 +99,7 @@ async def _registered(
     body: dict[str, object] = {
         "status": "registered",
         "platform_inbound_secret": await _secret(context, workspace),
+        "delivery_mode": workspace.delivery_mode,
     }
     if token is not None:
         body["auth_token"] = token

@@ -6,22 +6,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from chatfiles.errors import BadRequest
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
-from chatfiles.model import ALL_SCOPES, Workspace, parse_uuid
+from chatfiles.model import ALL_SCOPES, ONLINE, Workspace, parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.json_fields import allowed_url, optional_text, required_id, time_text
+from chatfiles.platform.routes.json_fields import (
+    optional_text,
+    require_allowed,
+    required_id,
+    time_text,
+)
+from chatfiles.platform.routes.placement import PUSH
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.urls import MAX_URL_LENGTH
 
 __all__ = ["create_workspace", "list_workspaces", "remove_workspace", "show_workspace"]
 
 #: The largest number of workspaces in one response, and the default: a few milliseconds of work.
 MAX_PAGE = 1000
+#: A workspace is shown as offline if its last heartbeat is older.
+OFFLINE_AFTER = timedelta(seconds=90)
 
 
 def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str, object]:
@@ -33,10 +43,17 @@ def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str,
         "id": str(workspace.id),
         "name": workspace.name,
         "url": workspace.url,
-        "status": workspace.status,
+        "status": _status(workspace, heard, context.heartbeats.now()),
         "delivery_mode": workspace.delivery_mode,
         "last_heartbeat_at": time_text(heard),
     }
+
+
+def _status(workspace: Workspace, heard: datetime | None, now: datetime) -> str | None:
+    """:return: the stored status, or ``offline`` for a workspace that sends no heartbeats."""
+    if workspace.status == ONLINE and (heard is None or now - heard > OFFLINE_AFTER):
+        return "offline"
+    return workspace.status
 
 
 def _limit(query: Mapping[bytes, Sequence[bytes]]) -> int:
@@ -85,7 +102,9 @@ async def create_workspace(context: PlatformContext, request: Request) -> JSONRe
     """
     body = await read_json(request, optional=True)
     workspace_id = required_id(body, "id") if body.get("id") is not None else uuid4()
-    url = await allowed_url(body, context.check_url)
+    url = optional_text(body, "url", MAX_URL_LENGTH) or None
+    if url is not None:
+        await require_allowed(url, context.check_url)
     name = optional_text(body, "name") or str(workspace_id)
     mode = optional_text(body, "delivery_mode")
     token = context.make_secret()
@@ -93,7 +112,7 @@ async def create_workspace(context: PlatformContext, request: Request) -> JSONRe
         workspace_id,
         name=name,
         url=url,
-        delivery_mode=mode if mode is not None else "push",
+        delivery_mode=mode if mode is not None else PUSH,
         secret=context.make_secret(),
         **token_columns(token, ALL_SCOPES),
         token_name="created with the workspace",  # noqa: S106 - no password

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chatfiles.errors import BadRequest, TooLarge
-from chatfiles.rules.media_types import media_type
+from chatfiles.rules.media_types import media_type_essence
 from chatfiles.rules.upload_head import MAX_FILES, megabytes, request_too_large
 from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
 from chatfiles.workspace.uploads.multipart_reader import (
@@ -72,10 +72,10 @@ class _Part:
     def __init__(
         self, begins: FileBegins, prefix: str, new_file: Callable[[], UnpublishedFile]
     ) -> None:
-        self.name = safe_name(begins.written)
+        self.name = safe_name(begins.given.written)
         self.stored_name = f"{prefix}-{self.name}"
-        self.original_name = begins.name
-        self.media_type = begins.media_type or media_type(self.name.encode("ascii"))
+        self.original_name = begins.given.name
+        self.media_type = begins.media_type or media_type_essence(self.name.encode("ascii"))
         self.size = 0
         self.digest = hashlib.sha256()
         self.file = new_file()

@@ -17,18 +17,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
-from multipart import (
-    MultipartError,
-    MultipartSegment,
-    ParserError,
-    PushMultipartParser,
-    parse_options_header,
-)
+from multipart import MultipartError, MultipartSegment, ParserError, PushMultipartParser
 
 from chatfiles.rules.upload_head import invalid_form
 from chatfiles.workspace.uploads.delimiter_lines import DelimiterLines, MalformedDelimiter, Mark
+from chatfiles.workspace.uploads.given_names import GivenName, given_name
 
 __all__ = ["FileBegins", "FileContent", "FormEvent", "MultipartReader"]
 
@@ -41,10 +35,6 @@ MAX_HEADER_LINES = 16
 #: Maximum characters of a media type that a response repeats; a longer one is ignored.
 MAX_MEDIA_TYPE = 255
 _CONTENT_LENGTH = re.compile(rb"content-length[ \t]*:", re.IGNORECASE)
-#: A name in the form of RFC 8187.
-_EXTENDED = re.compile(
-    r";[ \t]*filename\*[ \t]*=[ \t]*(?:utf-8|iso-8859-1)'[^'\";]*'([^'\"; \t]*)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +42,13 @@ class FileBegins:
     """
     A file of the form begins.
 
-    :param name: the file name, without quoting.  Browsers write ``"`` and line ends as ``%22``,
-        ``%0D`` and ``%0A`` (https://html.spec.whatwg.org/#multipart-form-data).
-    :param media_type: the media type that the client sent; ``None`` if it sent none.
-    :param written: the name as it was written in the header.
+    :param given: the name that the client gave it.
+    :param media_type: the media type that the client sent, without parameters; ``None`` if it sent
+        none.
     """
 
-    name: str
+    given: GivenName
     media_type: str | None
-    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ class MultipartReader:
             Mark.NEXT: own_delimiter + b"\r\n",
             Mark.LAST: own_delimiter + b"--",
         }
-        # Headers are decoded as Latin-1, so that no byte is lost; see _text.
+        # Headers are decoded as Latin-1, so that no byte is lost; see given_names.
         self._parser = _Parser(
             own_boundary,
             max_header_size=MAX_HEADER_LINE + 2,  # a CR may have arrived, or "X-" was added
@@ -144,40 +132,20 @@ class MultipartReader:
 
     def _form_events(self, event: MultipartSegment | bytes | None) -> Iterator[FormEvent]:
         if isinstance(event, MultipartSegment):
-            names = _file_names(event) if event.name == "files" else None
-            self._in_file = names is not None
-            if names is not None:
-                yield FileBegins(names[0], _media_type(event), names[1])
+            disposition = event.header("Content-Disposition") or ""
+            given = given_name(disposition) if event.name == "files" else None
+            self._in_file = given is not None
+            if given is not None:
+                yield FileBegins(given, _media_type(event))
         elif event is None:
             self._in_file = False
         elif self._in_file:
             yield FileContent(bytes(event))
 
 
-def _file_names(part: MultipartSegment) -> tuple[str, str] | None:
-    """:return: the file name, and the name as written; ``None`` if the part is not a file."""
-    disposition = part.header("Content-Disposition") or ""
-    if part.filename is not None:
-        written = parse_options_header(disposition)[1].get("filename", part.filename)
-        return _text(part.filename), _text(written)
-    # RFC 7578, 4.2, forbids this form, but Python's requests long sent only this form.
-    extended = _EXTENDED.search(disposition)
-    if extended is None:
-        return None
-    name = _text(unquote_to_bytes(extended[1]).decode("latin-1"))
-    return name, name
-
-
-def _text(latin: str) -> str:
-    """:return: *latin*, decoded as UTF-8, which browsers and curl send; otherwise unchanged."""
-    try:
-        return latin.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return latin
-
-
 def _media_type(part: MultipartSegment) -> str | None:
-    given = part.header("Content-Type")
-    if not given or len(given) > MAX_MEDIA_TYPE or not given.isascii() or not given.isprintable():
+    given: str = part.header("Content-Type") or ""
+    essence = given.partition(";")[0].strip(" \t")
+    if not essence or len(essence) > MAX_MEDIA_TYPE:
         return None
-    return str(given)
+    return essence if essence.isascii() and essence.isprintable() else None

@@ -103,7 +103,7 @@ class FormTests(SynchronousTestCase):
         found: list[tuple[str, bytes]] = []
         for event in reader.feed(body):
             if isinstance(event, FileBegins):
-                found.append((event.name, b""))
+                found.append((event.given.name, b""))
             elif isinstance(event, FileContent):
                 found[-1] = (found[-1][0], found[-1][1] + event.data)
         reader.finish()

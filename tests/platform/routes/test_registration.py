@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -14,7 +15,7 @@ from chatfiles.model import Workspace
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.routes.tree import platform_tree
 from tests.contract.registry_case import FIRST, SECRET
-from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
+from tests.platform.memory_platform import ADMIN, START, MemoryPlatformCase
 from tests.support.memory_client import Caller, Received, post
 
 NEW = "http://new.test"
@@ -117,6 +118,74 @@ class RevokedTests(EnrolmentCase):
         self.assertEqual(self.row().url, NEW)
 
 
+class StatusTests(EnrolmentCase):
+    """The status of a workspace that registers, sends heartbeats, or stops sending them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add(FIRST, SECRET)
+
+    def set_status(self, status: str) -> None:
+        """Let another program set the status."""
+        self.registry.set_status(FIRST, status)
+
+    def shown(self) -> str | None:
+        """:return: the status in ``GET /workspaces/{id}``."""
+        status: str | None = self.get(f"/workspaces/{FIRST}").json["status"]
+        return status
+
+    def beat(self) -> Received:
+        """:return: the response to a heartbeat."""
+        return self.request("heartbeat", {"workspace_id": str(FIRST)}, FIRST)[0].answer()
+
+    def test_bytes(self) -> None:
+        """JSON has no blanks: scripts of existing workspaces search the bytes."""
+        caller = self.register(token=FIRST)
+        self.lookups[0].callback(None)
+        expected = b'{"status":"registered","platform_inbound_secret":"%s","delivery_mode":"push"}'
+        self.assertEqual(caller.answer().body, expected % SECRET.encode() + b"\n")
+
+    def test_registration(self) -> None:
+        """A registration makes a workspace online, but not one that is paused."""
+        for status, expected in (("offline", "online"), ("failed", "online"), ("paused", "paused")):
+            self.set_status(status)
+            caller = self.register(token=FIRST)
+            self.lookups.pop().callback(None)
+            self.assertEqual(caller.answer().status, 200)
+            self.assertEqual(self.row().status, expected)
+
+    def test_heartbeat(self) -> None:
+        """A heartbeat makes online what only waits for one, at once and for every reader."""
+        for status in ("offline", "provisioning", "awaiting_agent", "paused", "failed"):
+            self.set_status(status)
+            self.assertEqual(self.beat().json, {"status": "ok", "platform_inbound_secret": SECRET})
+            lifted = "online" if status in ("offline", "provisioning", "awaiting_agent") else status
+            self.assertEqual((self.row().status, self.shown()), (lifted, lifted))
+
+    def test_offline(self) -> None:
+        """A workspace whose last heartbeat is older than 90 s is shown as offline."""
+        self.beat()
+        for seconds, expected in ((90, "online"), (91, "offline")):
+            self.moment = START + timedelta(seconds=seconds)
+            self.assertEqual(self.shown(), expected)
+        self.assertEqual(self.row().status, "online")
+        self.beat()
+        self.assertEqual(self.shown(), "online")
+        self.set_status("paused")
+        self.moment += timedelta(days=1)
+        self.assertEqual(self.shown(), "paused")
+
+    def test_provisioned(self) -> None:
+        """The address that a provisioner has stored is kept, and the given one is not looked up."""
+        self.successResultOf(
+            self.registry.register(
+                FIRST, url="http://127.0.0.1:9", delivery_mode="push", create_name=None
+            )
+        )
+        self.assertEqual(self.register(token=FIRST).answer().status, 200)
+        self.assertEqual((self.lookups, self.row().url), ([], "http://127.0.0.1:9"))
+
+
 class ClaimTests(EnrolmentCase):
     """``--open-registration``: the first registration gets the token."""
 
@@ -127,7 +196,9 @@ class ClaimTests(EnrolmentCase):
         caller = self.register()
         self.lookups[0].callback(None)
         answer = caller.answer().json
-        self.assertEqual(set(answer), {"status", "platform_inbound_secret", "auth_token"})
+        self.assertEqual(
+            set(answer), {"status", "platform_inbound_secret", "delivery_mode", "auth_token"}
+        )
         self.assertEqual(self.row().url, NEW)
         again = self.register(token=answer["auth_token"])
         self.lookups[1].callback(None)

@@ -117,12 +117,17 @@ class AnswerTests(Case):
         )
 
     def test_media_type(self) -> None:
-        """The media type that a client gives is kept; otherwise, it follows from the extension."""
+        """
+        The media type that a client gives is kept, without parameters; otherwise, it follows from
+        the extension, and is empty if that is unknown.
+        """
         for name, given_type, told in (
             ("a.pdf", None, "application/pdf"),
             ("a.tar.gz", None, "application/gzip"),
-            ("a", None, "application/octet-stream"),
-            ("a.é", None, "application/octet-stream"),
+            ("a.txt", None, "text/plain"),
+            ("a", None, ""),
+            ("a.é", None, ""),
+            ("a.txt", "text/html; charset=x", "text/html"),
             ("a.pdf", "image/png", "image/png"),
             ("a.pdf", "", "application/pdf"),
         ):

@@ -1,0 +1,67 @@
+"""
+Pure: how a workspace that registers is reached (reference/registration, "Register").
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from chatfiles.errors import BadRequest
+from chatfiles.model import Workspace
+from chatfiles.platform.routes.json_fields import optional_text
+from chatfiles.rules.urls import MAX_URL_LENGTH
+
+__all__ = ["PUSH", "Placement", "placement"]
+
+PUSH, POLL = "push", "poll"
+
+
+class Placement(NamedTuple):
+    """
+    :param url: the URL to store; ``None`` keeps the stored one.
+    :param delivery_mode: the mode to store.
+    """
+
+    url: str | None
+    delivery_mode: str
+
+
+def placement(body: dict[str, Any], stored: Workspace | None) -> Placement:
+    """
+    :param body: the JSON body of a registration.
+    :param stored: the workspace as it is stored; ``None`` for a new one.
+    :return: what the registration stores.
+    :raise BadRequest: the mode is unknown, or a workspace in push mode has no URL.
+    """
+    given = body.get("delivery_mode")
+    if given not in (None, "", PUSH, POLL):
+        raise BadRequest("delivery_mode must be 'push' or 'poll'", code="invalid_field")
+    mode = given or (stored.delivery_mode if stored is not None else None) or PUSH
+    if mode == POLL:
+        return Placement(None, mode)
+    url = optional_text(body, "url", MAX_URL_LENGTH) or _card_url(body)
+    known = stored.url if stored is not None else None
+    if mode == PUSH and not url and not known:
+        raise BadRequest("url is required for push-mode workspaces", code="invalid_field")
+    # A provisioner knows the address at which the platform reaches the workspace; the workspace
+    # itself knows only its own host.
+    if url and known and _is_local(known) and not _is_local(url):
+        url = None
+    return Placement(url or None, mode)
+
+
+def _card_url(body: dict[str, Any]) -> str | None:
+    """:return: the URL in the agent card, if it can be one; the card is no reason to refuse."""
+    card = body.get("agent_card")
+    url = card.get("url") if isinstance(card, dict) else None
+    usable = isinstance(url, str) and len(url) <= MAX_URL_LENGTH and url.isprintable()
+    return url if usable else None
+
+
+def _is_local(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "http" and parts.hostname == "127.0.0.1"
