@@ -59,8 +59,8 @@ class Client:
         """Whether the admin token was presented."""
         return self.token is None
 
-    def owns(self, workspace_id: UUID) -> bool:
-        """:return: whether the credential is valid for that workspace."""
+    def owns(self, workspace_id: UUID | None) -> bool:
+        """:return: whether the credential is valid for that workspace; ``None`` is none."""
         return self.token is None or self.token.workspace_id == workspace_id
 
     def allows(self, scope: Scope) -> bool:
@@ -175,9 +175,8 @@ class Authenticator:
     async def _for_workspace(
         self, request: Request, workspace_id: UUID | None, scope: Scope | None
     ) -> None:
-        """:param workspace_id: ``None`` passes: any valid token may learn that the id is wrong."""
         client = await self._authenticate(request)
-        if workspace_id is not None and not client.owns(workspace_id):
+        if not client.owns(workspace_id):
             raise error_texts.invalid_token()
         if scope is not None and not client.allows(scope):
             raise error_texts.out_of_scope()

@@ -60,6 +60,8 @@ class ResolutionTests(PlatformCase):
             "%EF%BC%90" + NOBODY[1:],
         ):
             self.both(wrong, 400, "invalid workspace ID")
+            answer = self.download(wrong, self.pair.token)
+            self.assert_error(answer, 401, INVALID_TOKEN, wrong)
 
     def test_unknown(self) -> None:
         """A workspace that does not exist is 404."""

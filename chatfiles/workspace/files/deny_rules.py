@@ -3,8 +3,8 @@ Globs of virtual paths that are never served or listed, matched without file sys
 
 ``*`` matches any bytes within a segment, ``**`` matches any bytes including slashes (``/**/`` also
 matches a single ``/``), ``?`` matches one character within a segment.  Characters that are special
-in other glob dialects are refused.  A rule covers the named path and everything below it.  ASCII
-letters match in either case, because the file system may ignore case.
+in other glob dialects are refused.  A rule covers the named path and everything below it.  It also
+covers other spellings that the file system may accept: see `chatfiles.rules.name_folding`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from chatfiles.rules.name_folding import folded
 from chatfiles.rules.virtual_paths import ROOTS
 
 __all__ = ["DEFAULT_GLOBS", "DenyRules", "Glob"]
@@ -90,43 +91,25 @@ def _after(tokens: Sequence[bytes], state: int) -> bytes:
     return tokens[state + 1] if state + 1 < len(tokens) else b""
 
 
-class Glob:
+class _Pattern:
     """
-    One rule.
+    A glob that matches bytes.
 
-    :param glob: bytes, absolute, beneath a root.
-    :raise ValueError: it is not a valid rule; the text says why.
+    :param glob: in the form of `_normal`.
     """
 
-    __slots__ = ("_automaton", "_prefix", "raw")
+    __slots__ = ("_automaton", "_prefix")
 
     def __init__(self, glob: bytes) -> None:
-        #: The rule as it was given.
-        self.raw = glob
-        folded = _normal(glob)
-        self._automaton = _compile(folded)
-        self._prefix = folded[: next((n for n, c in enumerate(folded) if c in b"*?"), len(folded))]
-        if not any(self.may_reach(root) for root in ROOTS):
-            raise ValueError(_sentence(glob, "must be under " + _named(ROOTS)))
+        self._automaton = _compile(glob)
+        self._prefix = glob[: next((n for n, c in enumerate(glob) if c in b"*?"), len(glob))]
 
-    def __repr__(self) -> str:
-        return f"Glob({self.raw!r})"
+    def matches(self, path: bytes) -> bool:
+        """:return: whether it matches *path* or a directory above it."""
+        return path.startswith(self._prefix) and self.run(path)[0]
 
-    def matches(self, folded: bytes) -> bool:
-        """
-        :param folded: a virtual path in bytes, with its ASCII letters in lower case.
-        :return: whether the rule matches the path or a directory above it.
-        """
-        if not folded.startswith(self._prefix):
-            return False
-        return self._run(folded)[0]
-
-    def may_reach(self, root: bytes) -> bool:
-        """:return: whether the rule may match *root*, or a path below or above it."""
-        matched, states = self._run(root + b"/")
-        return matched or states != 0
-
-    def _run(self, path: bytes) -> tuple[bool, int]:
+    def run(self, path: bytes) -> tuple[bool, int]:
+        """:return: as `matches`; and the states after *path*, 0 if nothing behind it can match."""
         automaton, states = self._automaton, 1  # no token has matched yet
         for byte in path:
             if byte == _SLASH and states & automaton.final:
@@ -135,6 +118,49 @@ class Glob:
             if not states:
                 return False, 0
         return bool(states & automaton.final), states
+
+
+class Glob:
+    """
+    One rule.
+
+    :param glob: bytes, absolute, beneath a root.
+    :raise ValueError: it is not a valid rule; the text says why.
+    """
+
+    __slots__ = ("_folded", "_lower", "raw")
+
+    def __init__(self, glob: bytes) -> None:
+        #: The rule as it was given.
+        self.raw = glob
+        lower = _normal(glob)
+        self._lower = self._folded = _Pattern(lower)
+        if not lower.isascii():
+            self._folded = _Pattern(folded(lower))
+        if not any(self.may_reach(root) for root in ROOTS):
+            raise ValueError(_sentence(glob, "must be under " + _named(ROOTS)))
+
+    def __repr__(self) -> str:
+        return f"Glob({self.raw!r})"
+
+    def matches(self, lower: bytes, fold: bytes) -> bool:
+        """
+        :param lower: a virtual path in bytes, with its ASCII letters in lower case.
+        :param fold: the path in the form of `chatfiles.rules.name_folding.folded`.
+        :return: whether the rule matches the path or a directory above it.
+        """
+        # Both: "?" may match a character that folding makes two of.
+        if self._lower.matches(lower):
+            return True
+        same = self._folded is self._lower and fold == lower
+        return not same and self._folded.matches(fold)
+
+    def may_reach(self, root: bytes) -> bool:
+        """:return: whether the rule may match *root*, or a path below or above it."""
+        return any(
+            matched or states
+            for matched, states in (p.run(root + b"/") for p in (self._lower, self._folded))
+        )
 
 
 class DenyRules:
@@ -162,8 +188,8 @@ class DenyRules:
         :param raw: a valid virtual path.
         :return: whether it is hidden, that is, treated as a missing file.
         """
-        folded = raw.lower()
-        return any(glob.matches(folded) for glob in self.globs)
+        lower, fold = raw.lower(), folded(raw)
+        return any(glob.matches(lower, fold) for glob in self.globs)
 
 
 def _normal(glob: bytes) -> bytes:
@@ -176,9 +202,7 @@ def _normal(glob: bytes) -> bytes:
         raise ValueError(_sentence(glob[:64], f"must not be longer than {MAX_GLOB} bytes"))
     if any(byte in _UNSUPPORTED for byte in glob):
         raise ValueError(_sentence(glob, "may use only *, ** and ?; write ? for one of []{}\\"))
-    folded = glob.lower()
-    folded = folded.removesuffix(b"/")
-    segments = folded.split(b"/")[1:]
+    segments = glob.lower().removesuffix(b"/").split(b"/")[1:]
     if any(segment in (b"", b".", b"..") for segment in segments):
         raise ValueError(_sentence(glob, "has an empty, . or .. segment, which no path has"))
     while len(segments) > 1 and segments[-1] == b"**":

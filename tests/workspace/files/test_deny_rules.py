@@ -5,16 +5,18 @@ Tests for `chatfiles.workspace.files.deny_rules`.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.rules.name_folding import folded
 from chatfiles.workspace.files.deny_rules import DEFAULT_GLOBS, DenyRules, Glob
 
 
 def denied(glob: bytes, path: bytes) -> bool:
-    return Glob(glob).matches(path.lower())
+    return Glob(glob).matches(path.lower(), folded(path))
 
 
 class DefaultTests(SynchronousTestCase):
@@ -37,6 +39,11 @@ class DefaultTests(SynchronousTestCase):
             b"/configs/.HERMES/a",
             b"/configs/.Auth_Token",
             b"/Configs/.auth_token",
+            # what ext4 with casefold and APFS open as well
+            "/configs/.herme\u017f/a".encode(),
+            "/config\u017f/.auth_to\u212aen".encode(),
+            "/configs/.her\u200dmes/a".encode(),
+            "/configs/.hermes\ufe0f".encode(),
         ):
             self.assertTrue(rules.denies(path), path)
 
@@ -64,6 +71,41 @@ class DefaultTests(SynchronousTestCase):
         self.assertTrue(rules.denies(b"/configs/.hermes/a"))
         self.assertFalse(rules.denies(b"/workspace/secrets"))
         self.assertEqual([glob.raw for glob in rules.globs], [*DEFAULT_GLOBS, b"/workspace/secret"])
+
+
+class SpellingTests(SynchronousTestCase):
+    """Rules and paths with characters outside of ASCII."""
+
+    def test_spellings(self) -> None:
+        """A rule covers its name in each case and in each normalization form, on either side."""
+        for rule in ("\u00e9t\u00e9", "e\u0301te\u0301", "\u00c9T\u00c9"):
+            for name in ("\u00e9t\u00e9", "e\u0301te\u0301", "\u00c9T\u00c9", "E\u0301TE\u0301"):
+                self.assertTrue(denied(f"/home/{rule}".encode(), f"/home/{name}/x".encode()), name)
+        self.assertTrue(denied("/home/\u017fecret".encode(), b"/home/secret"))
+        self.assertTrue(denied("/home/Stra\u00dfe".encode(), b"/home/STRASSE"))
+        self.assertTrue(denied("/home/\uac00".encode(), "/home/\u1100\u1161".encode()))
+        self.assertFalse(denied("/home/\u00e9t\u00e9".encode(), b"/home/ete"))
+
+    def test_one_character(self) -> None:
+        """``?`` matches one character, also if folding makes two of it."""
+        for name in ("\u00e9", "e\u0301", "\u00df", "\uac00", "\u1100\u1161", "\ufb01"):
+            self.assertTrue(denied(b"/home/?.key", f"/home/{name}.key".encode()), name)
+        self.assertFalse(denied(b"/home/?.key", "/home/\u00e9clair.key".encode()))
+
+    def test_not_utf_8(self) -> None:
+        """Bytes that are not UTF-8 match themselves."""
+        self.assertTrue(denied(b"/home/\xff\xe9", b"/home/\xff\xe9/x"))
+        self.assertFalse(denied(b"/home/\xff", b"/home/\xfe"))
+
+    @given(st.text(st.characters(exclude_characters="/\0[]{}\\*?."), min_size=1, max_size=20))
+    def test_any_name(self, name: str) -> None:
+        """A rule covers every spelling of any name."""
+        glob = Glob(f"/home/{name}".encode())
+        for spelling in (name.upper(), name.lower(), name.swapcase(), name.casefold()):
+            for form in ("NFC", "NFD"):
+                path = f"/home/{unicodedata.normalize(form, spelling)}".encode()
+                if folded(path) == folded(f"/home/{name}".encode()):
+                    self.assertTrue(glob.matches(path.lower(), folded(path)), path)
 
 
 class MatchTests(SynchronousTestCase):
