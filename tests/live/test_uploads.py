@@ -300,15 +300,15 @@ class StoreTests(UploadCase):
 
 
 class PaceTests(UploadCase):
-    """How fast an upload arrives; a second without progress is a timeout."""
+    """How fast an upload arrives; three seconds without progress are a timeout."""
 
     @classmethod
     def make_pair(cls) -> Pair:
-        return Pair(both=["--idle-timeout=1", "--header-timeout=2"])
+        return Pair(both=["--idle-timeout=3", "--header-timeout=3"])
 
     def test_slow(self) -> None:
         """A client that sends slowly, but steadily, is not aborted."""
-        body = form(file(b"x" * 18_000))
+        body = form(file(b"x" * 45_000))
 
         def send(way: Way) -> None:
             with way.connect() as connection:
@@ -317,7 +317,7 @@ class PaceTests(UploadCase):
                 for step in pace(len(body), 10_000):
                     connection.send(body[at : at + step])
                     at += step
-                self.assert_stored(connection.response("POST"), [b"x" * 18_000])
+                self.assert_stored(connection.response("POST"), [b"x" * 45_000])
 
         at_once([partial(send, way) for way in self.ways()])
 

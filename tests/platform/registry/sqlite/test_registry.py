@@ -43,7 +43,8 @@ class SQLiteRegistryTests(StoredRegistryContract, TestCase):
         if not hasattr(self, "path"):
             self.path = os.path.join(self.mktemp(), "registry.db")
             os.mkdir(os.path.dirname(self.path))
-        return SQLiteRegistry(self.path, clock=REACTOR, now=self.now, poll_interval=0.01, **given)
+        values = {"timeout": 30.0, "poll_interval": 0.02} | given
+        return SQLiteRegistry(self.path, clock=REACTOR, now=self.now, **values)
 
     def make_registry(self) -> IWorkspaceRegistry:
         return self.make_sqlite()
@@ -208,7 +209,7 @@ class TroubleTests(SQLiteTestCase):
         While another program has locked the database lookups succeed, and changes fail with
         `RegistryUnavailable`.
         """
-        registry = await self.start(timeout=0.2)
+        registry = await self.start(timeout=3)
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         with self.raw() as connection:
             connection.execute("BEGIN IMMEDIATE")
