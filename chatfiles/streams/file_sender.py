@@ -114,7 +114,7 @@ class FileSender:
 
     @property
     def stalled(self) -> Outcome:
-        """Why a transfer makes no progress: the file's disk has not answered, or its client."""
+        """Why a transfer makes no progress: its disk, or its client, does not respond."""
         return Outcome.FILE_STALLED if self._in_thread else Outcome.CLIENT_STALLED
 
     def stopProducing(self) -> None:

@@ -192,7 +192,7 @@ class HeartbeatTests(MemoryPlatformCase):
         self.assertEqual(self.registry.asked[2:], ["touch_workspaces"])
         found = self.successResultOf(self.registry.workspace(FIRST))
         assert found is not None
-        self.assertEqual((found.last_heartbeat_at, found.status), (self.moment, "provisioning"))
+        self.assertEqual((found.last_heartbeat_at, found.status), (self.moment, "online"))
         self.registry.asked.clear()
         self.beat()
         self.assertEqual(self.registry.asked, [])
