@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
+from chatfiles import __version__
 from chatfiles.model import parse_uuid
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
@@ -64,10 +65,11 @@ def _text(value: str) -> str:
     return value
 
 
-def _count(value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,15}", value) or not int(value):
-        raise InvalidValue("a whole number of bytes, such as 104857600")
-    return int(value)
+def _size(value: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value, re.IGNORECASE | re.ASCII)
+    if match is None or not int(match[1]):
+        raise InvalidValue("a whole number of bytes, such as 104857600, or 100M")
+    return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
 
 
 def _seconds(value: str) -> float:
@@ -206,8 +208,8 @@ OPTIONS: tuple[Option, ...] = (
         _text,
         many=True,
     ),
-    Option("max-request-bytes", _BOTH, "bytes of one upload request", _count, "104857600"),
-    Option("max-file-bytes", _BOTH, "bytes of one uploaded file", _count, "104857600"),
+    Option("max-request-bytes", _BOTH, "bytes of one upload request", _size, "104857600"),
+    Option("max-file-bytes", _BOTH, "bytes of one uploaded file", _size, "104857600"),
     Option("connect-timeout", _BOTH, "seconds to connect to a workspace", _seconds, "5"),
     Option("header-timeout", _BOTH, "seconds for the head of a message, in total", _seconds, "30"),
     Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
@@ -305,6 +307,11 @@ class Options(usage.Options):
             super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None
+
+    def opt_version(self) -> None:
+        """Display the version of chatfiles and exit."""
+        print(f"chatfiles {__version__}")  # noqa: T201
+        raise SystemExit
 
     def postOptions(self) -> None:
         """

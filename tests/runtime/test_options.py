@@ -5,10 +5,13 @@ Options: every row of the contract's table, from the command line and from the e
 from __future__ import annotations
 
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles import __version__
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
@@ -191,6 +194,17 @@ class RowTests(SynchronousTestCase):
             given = {"CHATFILES_ROLE": role, variable: text or "1"}
             self.assertEqual(self.value(parsed(*self.extra(name), **given), path), value, name)
 
+    def test_sizes(self) -> None:
+        """A size may have a unit, which is a power of 1024."""
+        for text, size in (("7", 7), ("2K", 2048), ("100M", 104857600), ("1g", 1 << 30)):
+            self.assertEqual(platform(f"--max-file-bytes={text}").shared.max_file_bytes, size)
+
+    def test_version(self) -> None:
+        """``--version`` prints the version of chatfiles, not that of Twisted."""
+        with redirect_stdout(StringIO()) as printed:
+            self.assertRaises(SystemExit, Options({}).parseOptions, ["--version"])
+        self.assertEqual(printed.getvalue(), f"chatfiles {__version__}\n")
+
     def test_control_characters(self) -> None:
         """A line end after a value is removed; any other control character is refused."""
         self.assertEqual(platform(CHATFILES_STATE_DIR="/s\r\n").state_dir, "/s")
@@ -292,7 +306,7 @@ class WrongTests(SynchronousTestCase):
                 "platform",
                 "max-request-bytes",
                 "a whole number",
-                ["", "0", "-1", "1k", "1.5", "9" * 16],
+                ["", "0", "0M", "-1", "1kB", "1 K", "K", "1T", "1.5", "9" * 16],
             ),
             ("workspace", "max-file-bytes", "a whole number", ["x", "0", "１"]),
             (

@@ -61,6 +61,7 @@ class Site(TwistedSite):
     """
 
     requestFactory = Request
+    noisy = False  # of starting and stopping, which the role logs itself
     _logger = Logger()
 
     def __init__(
