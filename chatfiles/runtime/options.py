@@ -310,7 +310,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Display the version of chatfiles and exit."""
-        print(f"chatfiles {__version__}")  # noqa: T201
+        print(f"chatfiles {__version__}")
         raise SystemExit
 
     def postOptions(self) -> None:
