@@ -14,6 +14,7 @@ import click
 
 __all__ = [
     "EXIT_TABLE",
+    "OF_A_DIRECTORY",
     "CliError",
     "Exit",
     "Interrupted",
@@ -23,6 +24,11 @@ __all__ = [
     "warn",
 ]
 
+#: The hint for a path that is a directory.
+OF_A_DIRECTORY = (
+    "If it is a directory, get its files one by one, or have it packed into one file there "
+    "(tar -czf) and get that"
+)
 #: Maximum characters of a server's text that are shown: the text may be a page of HTML.
 SHOWN_LENGTH = 500
 
@@ -51,7 +57,7 @@ Exit status:
   4  credentials are missing, were refused, or do not allow this
   5  the request was refused; sending it again will not help
   6  platform or workspace unavailable; try again later
-  7  the transfer was cut, or the answer cannot be trusted
+  7  the transfer was interrupted, or the response cannot be trusted
   8  a local file could not be read or written
   130, 143  stopped by Ctrl-C, by SIGTERM
 """
@@ -132,7 +138,7 @@ def untrusted(why: str) -> CliError:
     :return: the error for a response that breaks a rule of HTTP or of the platform's API.
     """
     return CliError(
-        f"the answer cannot be trusted: {why}",
+        f"the response cannot be trusted: {why}",
         Exit.INCOMPLETE,
         hint="does --platform name a chatfiles platform, or is something between you and it?",
     )

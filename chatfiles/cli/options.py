@@ -28,6 +28,7 @@ __all__ = [
     "USER",
     "Credential",
     "Settings",
+    "WholeNumber",
     "administers",
     "connection_options",
     "credential_option",
@@ -94,7 +95,8 @@ USER = Credential(
     variable="CHATFILES_TOKEN",
     file_variable="CHATFILES_TOKEN_FILE",
     default_file=None,
-    if_missing="name its file with --token-file FILE, or set CHATFILES_TOKEN; "
+    if_missing="name its file with --token-file FILE or CHATFILES_TOKEN_FILE, or set "
+    "CHATFILES_TOKEN; "
     "an administrator makes one with `chatfiles token create WORKSPACE`",
     if_refused="is it for this workspace, and not revoked?",
 )
@@ -104,7 +106,8 @@ ADMIN = Credential(
     variable="CHATFILES_ADMIN_TOKEN",
     file_variable="CHATFILES_ADMIN_TOKEN_FILE",
     default_file=os.path.join("chatfiles-state", "admin-token"),
-    if_missing="name its file with --admin-token-file FILE, or set CHATFILES_ADMIN_TOKEN; "
+    if_missing="name its file with --admin-token-file FILE or CHATFILES_ADMIN_TOKEN_FILE, or set "
+    "CHATFILES_ADMIN_TOKEN; "
     "the platform keeps it as admin-token in its state directory",
     if_refused="is it this platform's admin token?",
 )
@@ -129,7 +132,7 @@ def read_secret_file(path: str) -> str:
     except ValueError:  # not text
         text = ""
     if stat.S_ISREG(mode) and mode & 0o044:
-        warn(f"others can read {path}; `chmod 600` keeps it to you")
+        warn(f"other users can read {path}; `chmod 600` keeps it to you")
     return _checked(text, path)
 
 
@@ -165,6 +168,12 @@ class Settings:
 
         token = credential.find(file, self.environ)
         return Client(self.platform, token, timeout=self.timeout, on_401=credential.if_refused)
+
+
+class WholeNumber(click.IntRange):
+    """`click.IntRange` calls itself an integer range in messages to people."""
+
+    name = "whole number"
 
 
 def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -247,8 +256,9 @@ def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
     return click.option(
         credential.option,
         metavar="FILE",
-        help=f"File that holds the {credential.what}.  Otherwise {credential.variable} holds it"
-        + (f", or the file ./{credential.default_file}." if credential.default_file else "."),
+        help=f"File that holds the {credential.what}.  Otherwise {credential.variable} holds it, "
+        f"or {credential.file_variable} names its file"
+        + (f", or it is ./{credential.default_file}." if credential.default_file else "."),
     )
 
 

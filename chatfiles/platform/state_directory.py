@@ -79,7 +79,7 @@ def known_admin_token(path: str, from_environment: str | None) -> str | None:
             raise ValueError(f"{path} is a link to a file that is not there") from None
         return None
     if mode & 0o077:
-        _log.warn("admin token file {path} may be read or written by others", path=path)
+        _log.warn("admin token file {path} may be read or written by other users", path=path)
     return token
 
 

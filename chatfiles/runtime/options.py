@@ -211,13 +211,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-request-bytes", _BOTH, "bytes of one upload request", _size, "104857600"),
     Option("max-file-bytes", _BOTH, "bytes of one uploaded file", _size, "104857600"),
     Option("connect-timeout", _BOTH, "seconds to connect to a workspace", _seconds, "5"),
-    Option("header-timeout", _BOTH, "seconds for the head of a message, in total", _seconds, "30"),
+    Option(
+        "header-timeout", _BOTH, "seconds for the headers of a message, in total", _seconds, "30"
+    ),
     Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
     Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
     Option(
         "drain-delay",
         (PLATFORM,),
-        "seconds at shutdown to go on accepting while /ready says 503, so that balancers notice",
+        "seconds at shutdown to continue accepting while /ready is 503, so that balancers notice",
         _seconds_or_none,
         "0",
     ),

@@ -152,7 +152,7 @@ class RoleService(Service):
 
     def stop_now(self) -> None:
         """Interrupt the running transfers instead of waiting for them, after `stopService`."""
-        self.log.info("chatfiles {role} cuts what is left", role=self._role)
+        self.log.info("chatfiles {role} aborts what is left", role=self._role)
         self._drain_delay = self._drain_timeout = 0.0
         if self._delay is not None:
             self._delay.cancel()

@@ -100,7 +100,7 @@ class SecretFile:
             self._report("holds something else than one line of visible ASCII")
         else:
             shared = bool(mode & 0o077)
-            self._report("may be read or written by others: chmod 600 it" if shared else None)
+            self._report("may be read or written by other users: chmod 600 it" if shared else None)
             return secret
         return None
 

@@ -155,7 +155,7 @@ class ShutdownTests(SynchronousTestCase):
             self.assertEqual(100_000 + len(answer.rest()), SIZE)
             role.ended_well()
             self.assertEqual(role.log.count("Received SIG"), 1)
-            self.assertNotRegex(role.log, "Traceback|ReactorNotRunning|cuts what is left")
+            self.assertNotRegex(role.log, "Traceback|ReactorNotRunning|aborts what is left")
 
     def test_impatient(self) -> None:
         """A second Ctrl-C visibly aborts what runs, and the role exits with 0 at once."""
@@ -164,7 +164,7 @@ class ShutdownTests(SynchronousTestCase):
             _, answer = self.begin(pair, hop)
             role.signal(signal.SIGINT)
             for _ in range(100):
-                if "cuts what is left" in role.log:
+                if "aborts what is left" in role.log:
                     break
                 role.signal(signal.SIGINT)  # as users do
                 time.sleep(0.1)

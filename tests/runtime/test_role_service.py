@@ -226,7 +226,7 @@ class StopTests(ServiceCase):
             self.assertTrue(caller.wire.aborted)
             self.assertEqual(
                 sorted(self.story),
-                ["after 1", "after 2", "chatfiles workspace cuts what is left", "stop listening"],
+                ["after 1", "after 2", "chatfiles workspace aborts what is left", "stop listening"],
             )
 
     def test_stop_now_while_the_port_closes(self) -> None:

@@ -15,6 +15,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     USER,
     Settings,
+    WholeNumber,
     connection_options,
     credential_option,
     workspace_argument,
@@ -38,7 +39,7 @@ __all__ = ["get"]
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     metavar="N",
     help="Try again up to N times in a row when the transfer is interrupted; if given, also when "
     "the platform or workspace is unavailable at the start.  Continues where it stopped if the "
@@ -79,7 +80,7 @@ def get(
     if output == "-":
         shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         sink = PipeSink(sys.stdout.buffer)
-        with ProgressBar(name or path, shown=shown) as bar:
+        with ProgressBar(name or path, shown=shown, quiet=quiet) as bar:
             Download(client, route, sink, bar, time.sleep).run(retries)
         return
     _save(client, route, choose_path(output, name), force, retries, quiet)
@@ -91,7 +92,7 @@ def _save(
     terminal = sys.stderr.isatty() and not quiet
     with FileSink(target, force=force) as sink:
         started = time.monotonic()
-        with ProgressBar(os.path.basename(target), shown=terminal) as bar:
+        with ProgressBar(os.path.basename(target), shown=terminal, quiet=quiet) as bar:
             download = Download(client, route, sink, bar, time.sleep)
             download.run(retries)
         sink.publish()

@@ -21,28 +21,38 @@ from chatfiles.cli.options import (
     connection_options,
     credential_option,
     json_option,
-    workspace_argument,
+    uuid,
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import show_json
 from chatfiles.cli.transfers.input_file import STDIN, Source
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult, read_result
+from chatfiles.model import parse_uuid
 
 __all__ = ["put"]
 
 #: Hints for statuses that only an upload receives.
 _HINTS = {
-    413: "`curl {platform}/uploads/limits` tells what may be sent at once; --max-request-bytes and "
+    413: "`curl {platform}/uploads/limits` shows what may be sent at once; --max-request-bytes and "
     "--max-file-bytes of both roles set it",
     415: "is --platform the platform's own address? Something on the way does not know uploads",
     507: "free some space where the workspace keeps its files",
 }
 
 
+def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> str | None:
+    """:return: as `uuid`.  The id is the first argument of all other commands."""
+    if parse_uuid(value) is None and parse_uuid(next(iter(ctx.params.get("files", ())), "")):
+        raise click.UsageError(
+            "the workspace's id comes last: chatfiles put FILE... WORKSPACE", ctx
+        )
+    return uuid(ctx, param, value)
+
+
 @click.command(epilog=EXIT_TABLE)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@workspace_argument
+@click.argument("workspace_id", callback=_last_argument, metavar="WORKSPACE")
 @click.option(
     "--name",
     metavar="NAME",

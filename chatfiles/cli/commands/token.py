@@ -44,7 +44,7 @@ def token() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     help="An operation that it allows; repeatable.  [default: all]",
 )
-@click.option("--name", metavar="NAME", help="A name that tells it from other tokens.")
+@click.option("--name", metavar="NAME", help="A name that distinguishes it from other tokens.")
 @save_token_option
 @json_option
 @administers

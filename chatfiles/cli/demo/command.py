@@ -13,14 +13,15 @@ import click
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
 from chatfiles.cli.demo.roles import DemoRoles, free_port
 from chatfiles.cli.errors import CliError, local_error, printable
+from chatfiles.cli.options import WholeNumber
 
 __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="The platform's port.")
+@click.option("--port", type=WholeNumber(1, 65535), metavar="N", help="The platform's port.")
 @click.option(
-    "--workspace-port", type=click.IntRange(1, 65535), metavar="N", help="The workspace's port."
+    "--workspace-port", type=WholeNumber(1, 65535), metavar="N", help="The workspace's port."
 )
 @click.option(
     "--directory",

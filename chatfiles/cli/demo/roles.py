@@ -147,7 +147,7 @@ class DemoRoles:
                     return
                 status = response.status
             if time.monotonic() > deadline:
-                raise CliError(f"the first download still answers {status}", Exit.FAILED)
+                raise CliError(f"the first download still gets {status}", Exit.FAILED)
             self._processes.watch(POLL)
 
     def description(self, *, verbose: bool) -> str:

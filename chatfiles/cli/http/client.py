@@ -153,7 +153,7 @@ class Client:
             hint = "does it speak TLS there, or is it an http:// address?"
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if isinstance(error, TimeoutError):
-            why = f"no answer within {self._timeout:g} seconds"
+            why = f"no response within {self._timeout:g} seconds"
         return CliError(
             f"cannot reach the platform at {self.platform}: {why}",
             Exit.UNAVAILABLE,

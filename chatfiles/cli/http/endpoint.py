@@ -85,7 +85,7 @@ class Endpoint:
         response = tunnel.response()
         if response.status_code // 100 != 2:
             reason = bytes(response.reason).decode("latin-1")
-            raise OSError(f"the proxy answered {response.status_code} {reason}")
+            raise OSError(f"the proxy responded {response.status_code} {reason}")
 
 
 def _secured(sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:

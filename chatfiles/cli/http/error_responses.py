@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, printable, untrusted
 from chatfiles.cli.http.response import Response
 
 __all__ = ["exit_status", "refusal"]
@@ -29,22 +29,22 @@ _HINTS: dict[int | str, str] = {
     409: "choose another id, or leave --id out",
     422: "give the workspace a URL that the platform can call, and delivery mode push",
     500: "the logs of platform and workspace say more under this request id",
-    502: "is the workspace running? `chatfiles workspace show` tells its URL and last heartbeat",
+    502: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
     503: "try again in a little while",
-    504: "is the workspace running? `chatfiles workspace show` tells its URL and last heartbeat",
-    "not_a_regular_file": "only regular files are served: no directories, no symlinks",
+    504: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
+    "not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
     "invalid_url": "the platform calls public addresses, and networks in its --upstream-allow",
     "workspace_url_not_allowed": "the platform calls public addresses, and networks in its "
-    "--upstream-allow; `chatfiles workspace show` tells the workspace's URL",
+    "--upstream-allow; `chatfiles workspace show` shows the workspace's URL",
     "workspace_refused_credentials": "the workspace learns its secret when it registers and with "
-    "every heartbeat; `chatfiles workspace show` tells the last one",
-    "workspace_answered_badly": "is it a workspace that answers there, and nothing in between? "
-    "`chatfiles workspace show` tells its URL",
+    "every heartbeat; `chatfiles workspace show` shows the last one",
+    "workspace_answered_badly": "is it a workspace that responds there, and nothing in between? "
+    "`chatfiles workspace show` shows its URL",
     "permission_denied": "the workspace itself may not read this file",
     "insufficient_scope": "`chatfiles token create --scope` makes a token that does",
     "workspace_not_found": "`chatfiles workspace list` shows the ids there are",
     "token_not_found": "`chatfiles token list` shows the tokens of a workspace",
-    "file_not_found": "names are taken exactly as they are, with upper and lower case told apart",
+    "file_not_found": "names are taken exactly as they are; upper and lower case differ",
 }
 _PATH_HINT = (
     "a path is absolute and below /configs, /workspace, /home or /plugins, "
@@ -75,16 +75,16 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
         return untrusted(f"it has status {response.status}, which does not belong here")
     said = _said(response)
     error = _text(said, "error")
-    text = error or f"the platform answered {response.status} {response.reason}"
+    text = error or f"the platform responded {response.status} {response.reason}".rstrip()
     if detail := _text(said, "detail"):
         text = f"{text}: {detail}"
     request_id = _text(said, "request_id") or response.header("X-Request-Id")
     code = _text(said, "code")
-    where = code or f"HTTP {response.status}"
-    where += f", request {request_id}" if request_id else ""
+    status = "" if not error else f"HTTP {response.status}"
+    where = ", ".join(filter(None, (code or status, request_id and f"request {request_id}")))
     retry_after = _retry_after(said, response)
     return CliError(
-        f"{printable(text)} ({printable(where)})",
+        printable(text) + (f" ({printable(where)})" if where else ""),
         exit_status(response.status),
         hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
         transient=response.status in _TRANSIENT and code not in _LASTING,

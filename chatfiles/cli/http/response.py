@@ -52,7 +52,7 @@ class Response:
                 raise untrusted("it is framed in two ways")
             return None
         if not length:
-            raise untrusted("it has no length, so nobody can tell whether it is whole")
+            raise untrusted("it has no length, so it cannot be proved to be complete")
         return int(length)
 
     def body(self) -> Iterator[bytes]:
@@ -71,11 +71,11 @@ class Response:
                 raise untrusted(
                     "a chunk size is malformed, or a chunk is longer than it says"
                 ) from error
-            raise _interrupted("was cut", received, length) from error
+            raise _interrupted("was interrupted", received, length) from error
         except TimeoutError as error:
             raise _interrupted("stalled", received, length) from error
         except OSError as error:
-            raise _interrupted("was cut", received, length) from error
+            raise _interrupted("was interrupted", received, length) from error
 
     def json(self, limit: int) -> object:
         """

@@ -32,12 +32,14 @@ class ProgressBar:
     A bar for one transfer and its retries.  As a context manager, it removes the bar at the end.
 
     :param label: what is transferred.
-    :param shown: whether there is a terminal to show it on; otherwise nothing is written.
+    :param shown: whether there is a terminal to show it on.
+    :param quiet: whether retries are not reported either.
     """
 
-    def __init__(self, label: str, *, shown: bool) -> None:
+    def __init__(self, label: str, *, shown: bool, quiet: bool = False) -> None:
         self._label = printable(label, LABEL_LENGTH)
         self._shown = shown
+        self._quiet = quiet
         self._bar: tqdm[None] | None = None
 
     def begin(self, done: int, total: int | None) -> None:
@@ -59,7 +61,7 @@ class ProgressBar:
     def retrying(self, error: CliError, pause: int) -> None:
         """Remove the bar, and print what failed and that a retry follows in *pause* seconds."""
         self._close()
-        if self._shown:
+        if not self._quiet:
             click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
 
     def _close(self) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, local_error
 from chatfiles.cli.terminal.standard_streams import not_written
 from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
 
@@ -45,9 +45,7 @@ def choose_path(output: str | None, name: str | None) -> str:
     if output is not None and not output.endswith("/") and not os.path.isdir(output):
         return output
     if name is None:
-        raise CliError(
-            "PATH does not end in the name of a file", Exit.USAGE, hint="name the file with -o FILE"
-        )
+        raise CliError("PATH does not end in the name of a file", Exit.USAGE, hint=OF_A_DIRECTORY)
     return os.path.join(output or "", name)
 
 
@@ -95,7 +93,8 @@ class PipeSink:
         """See `Sink`."""
         if self._written:
             raise CliError(
-                "the transfer was cut and the file has changed; part of the old one was written",
+                "the transfer was interrupted and the file has changed; "
+                "part of the old one was written",
                 Exit.INCOMPLETE,
             )
 

@@ -75,7 +75,7 @@ class Upload:
         """:return: the error for a connection that broke before there was a response."""
         stalled = isinstance(error, TimeoutError)
         if self.complete:
-            why = "no answer came" if stalled else "the connection was cut"
+            why = "no response came" if stalled else "the connection was interrupted"
             return CliError(
                 f"everything was sent, but {why}",
                 Exit.INCOMPLETE,
@@ -83,7 +83,8 @@ class Upload:
             )
         of = "" if self._form.length is None else f" of {self._form.length}"
         return CliError(
-            f"the upload {'stalled' if stalled else 'was cut'} after {self._sent}{of} bytes",
+            f"the upload {'stalled' if stalled else 'was interrupted'} after {self._sent}{of}"
+            " bytes",
             Exit.INCOMPLETE,
             hint="a connection broke, or the platform or workspace went away; "
             "run the command again",

@@ -130,12 +130,12 @@ class HeadScanner:
     def _spend(self, size: int) -> None:
         self._spent += size
         if self._spent > MAX_HEAD_BYTES:
-            raise BadResponse("head too large")
+            raise BadResponse("headers too large")
 
     def _keep(self, source: bytes | bytearray) -> None:
         """Check the bytes of incomplete headers, and store them."""
         if self._spent + len(source) > MAX_HEAD_BYTES:
-            raise BadResponse("head too large")
+            raise BadResponse("headers too large")
         if not _START.startswith(bytes(source[: len(_START)])):
             raise BadResponse("not HTTP/1")
         if _BARE_LINE_END.search(source, max(0, self._searched - 1)):
@@ -163,9 +163,9 @@ class HeadScanner:
         if status == 101:
             raise BadResponse("unasked upgrade")
         if self._interims > MAX_INTERIM:
-            raise BadResponse("too many interim answers")
+            raise BadResponse("too many interim responses")
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in fields):
-            raise BadResponse("interim answer with a body")
+            raise BadResponse("interim response with a body")
 
 
 def _final_head(

@@ -45,7 +45,7 @@ class OutageLog:
             self._begin(what, _description(cause))
         elif self._outage is not None:
             self._outage = None
-            _log.info("{registry} answers again", registry=self._name)
+            _log.info("{registry} responds again", registry=self._name)
         if isinstance(error, ConstraintViolated | Misconfigured):
             _log.warn(
                 "{registry} takes no such row: {what}: {rule}",

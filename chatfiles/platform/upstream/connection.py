@@ -194,7 +194,7 @@ class WorkspaceConnection(Protocol):
         self._pool.drop(self)
         self._move(Event.LOST)
         if before is State.WAITING and self._received:
-            self._end_request(Failure(BadResponse("cut within the head")))
+            self._end_request(Failure(BadResponse("interrupted within the headers")))
         else:
             self._end_request(Failure(NoResponse()))
         self._end_response(Failure(ResponseFailed([reason])))

@@ -49,7 +49,7 @@ def request_error(failure: Failure) -> Failure:
     :return: the error for the client.
     """
     if failure.check(NoResponse):
-        return Failure(UpstreamFailed(detail="the connection was lost before an answer came"))
+        return Failure(UpstreamFailed(detail="the connection was lost before a response came"))
     if failure.check(BadResponse):
         return Failure(error_texts.invalid_response(failure.getErrorMessage()))
     return failure

@@ -215,7 +215,7 @@ class FileStore:
         if root is None or self._deny.denies(path.raw):
             raise file_not_found()
         if self._unknown - {path.root}:
-            raise Unavailable("another root does not answer — retry later", retry_after=30)
+            raise Unavailable("another root does not respond — retry later", retry_after=30)
         if any(map(self._deny.denies, self._aliases.of(path.root, path.raw))):
             raise file_not_found()
         if not path.segments:

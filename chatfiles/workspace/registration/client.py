@@ -74,14 +74,14 @@ class RegistryResponse:
     def complaint(self) -> str:
         """:return: a text for the log about a response that is not `good`, on one line."""
         if 200 <= self.status < 300:
-            return f"answered {self.status}, but not with a JSON object"
+            return f"responded {self.status}, but not with a JSON object"
         if 300 <= self.status < 400:
-            return f"answered {self.status}: a redirect, which is not followed; correct the URL"
+            return f"responded {self.status}: a redirect, which is not followed; correct the URL"
         text = (self.fields or {}).get("error")
         if not isinstance(text, str):
-            return f"answered {self.status}"
+            return f"responded {self.status}"
         shown = "".join(character for character in text if character.isprintable())
-        return f"answered {self.status}: {shown[:MAX_ERROR_TEXT]}"
+        return f"responded {self.status}: {shown[:MAX_ERROR_TEXT]}"
 
 
 class RegistryClient:

@@ -56,7 +56,7 @@ async def _check(contexts: _Contexts) -> None:
     try:
         present = await looked
     except defer.TimeoutError:
-        text = "the file system of the inbound secret does not answer"
+        text = "the file system of the inbound secret does not respond"
         raise Unavailable(text, retry_after=30) from None
     if not present:
         raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)

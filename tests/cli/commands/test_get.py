@@ -235,7 +235,7 @@ class RefusedHereTests(StubCase):
     def test_no_name(self) -> None:
         """A path that does not end in a file name needs ``-o FILE``, which must not be empty."""
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
-            self.ended(self.get(path), 2, "PATH does not end in the name of a file")
+            self.ended(self.get(path), 2, "PATH does not end in the name of a file", "tar -czf")
         self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
         self.assertEqual(self.asked, [])
 
@@ -255,12 +255,12 @@ class NotWholeTests(StubCase):
     def test_chunked_cut(self) -> None:
         """A chunked body that is interrupted anywhere before its end is incomplete."""
         for end in (0, 1, 2, 500, -1, -2, -3, -5, -6, -7):
-            self.broken(chunked(CHUNKED[:end]), "was cut")
+            self.broken(chunked(CHUNKED[:end]), "was interrupted")
 
     def test_chunk_size_cut_behind_a_zero(self) -> None:
         """The leading zero of a padded chunk size is not taken for the last chunk."""
-        self.broken(chunked(b"004\r\nabcd\r\n0"), "was cut")
-        self.broken(chunked(b"004\r\nabcd\r\n0\r\n"), "was cut")
+        self.broken(chunked(b"004\r\nabcd\r\n0"), "was interrupted")
+        self.broken(chunked(b"004\r\nabcd\r\n0\r\n"), "was interrupted")
 
     def test_malformed_chunks(self) -> None:
         """
@@ -356,10 +356,21 @@ class RetryTests(StubCase):
     def test_goes_on(self) -> None:
         """The rest of the same version is requested and appended."""
         self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
-        self.ended(self.get("/workspace/f", "--retries", "1"), 0)
+        result = self.get("/workspace/f", "--retries", "1")
+        self.ended(result, 0)
+        self.assertRegex(result.stderr, r"\A.* was interrupted .*; trying again in 1 s\n\Z")
         self.assertEqual(self.read("f"), BODY)
         self.assertEqual(self.asked[1].headers["Range"], "bytes=24-")
         self.assertEqual(self.asked[1].headers["If-Range"], '"v1"')
+
+    def test_quiet(self) -> None:
+        """``-q`` does not report retries."""
+        self.play(counted(BODY, self.ETAG, short=1000), self.rest(24))
+        self.assertEqual(self.get("/workspace/f", "-q").stderr, "")
+
+    def test_number(self) -> None:
+        """A number that is none is named as such."""
+        self.ended(self.get("/workspace/f", "--retries", "x"), 2, "'x' is not a valid whole number")
 
     def test_by_default(self) -> None:
         """
@@ -370,7 +381,7 @@ class RetryTests(StubCase):
         self.ended(self.get("/workspace/f"), 0)
         self.assertEqual((self.read("f"), self.pauses), (BODY, [1]))
         self.play(counted(BODY, self.ETAG, short=1000), *[self.rest(24)[:-1000]] * 3)
-        self.ended(self.get("/workspace/g"), 7, "was cut")
+        self.ended(self.get("/workspace/g"), 7, "was interrupted")
         self.assertEqual(self.pauses[1:], [1, 2, 4])
 
     def test_rest_of_another_length(self) -> None:
@@ -416,7 +427,7 @@ class RetryTests(StubCase):
     def test_no_progress_by_beginning_anew(self) -> None:
         """A download of a file that keeps changing ends after ``--retries`` retries."""
         self.play(*[counted(BODY, f'ETag: "v{n}"', short=n) for n in range(9, 0, -1)])
-        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
+        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was interrupted")
         self.assertEqual(len(self.asked), 3)
         self.assertEqual(self.files(), [])
 
@@ -474,7 +485,7 @@ class RetryTests(StubCase):
     def test_gives_up(self) -> None:
         """After the last attempt its failure is reported."""
         self.play(*[counted(BODY, self.ETAG, short=1000)], *[self.rest(24)[:-1000]] * 2)
-        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was cut")
+        self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was interrupted")
         self.assertEqual(len(self.asked), 3)
         self.assertEqual(self.pauses, [1, 2])
 

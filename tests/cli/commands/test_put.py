@@ -334,7 +334,7 @@ class CutTests(PutCase):
 
             for script in (leave, hang_up):
                 result = self.against(script, "large")
-                self.ended(result, 7, "chatfiles: the upload was cut after ")
+                self.ended(result, 7, "chatfiles: the upload was interrupted after ")
                 self.assertRegex(result.stderr, r"after \d+ of 251660\d\d bytes\nhint: ")
 
     def test_stalled(self) -> None:
@@ -360,14 +360,16 @@ class CutTests(PutCase):
         """
         self.fill("f", b"x")
         result = self.against(self.take(), "f")
-        self.ended(result, 7, "everything was sent, but the connection was cut", "store them twice")
+        self.ended(
+            result, 7, "everything was sent, but the connection was interrupted", "store them twice"
+        )
 
         def silent(peer: Peer) -> None:
             self.take()(peer)
             peer.until_closed()
 
         result = self.against(silent, "f", "--timeout", "0.05")
-        self.ended(result, 7, "everything was sent, but no answer came", "store them twice")
+        self.ended(result, 7, "everything was sent, but no response came", "store them twice")
 
     def test_half_an_answer(self) -> None:
         """An interrupted response proves nothing."""
@@ -443,7 +445,7 @@ class BelievedTests(PutCase):
         for uri in (None, 7, "", "/workspace/x", "http://elsewhere/x", "workspace:x"):
             self.untrusted(stored(b"content", uri=uri), "it does not say where a file is")
         for body in (b"", b"{}", b"[]", b"7", b"<html>", b'{"files": {}}', b'{"files": [1]}'):
-            self.untrusted(counted(body), "the answer cannot be trusted")
+            self.untrusted(counted(body), "the response cannot be trusted")
         self.untrusted(counted(b" " * 1_100_000), "it is too long")
         self.untrusted(answer("204 No Content"), "status 204")
 

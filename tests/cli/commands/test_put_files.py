@@ -125,7 +125,8 @@ class UsageTests(PutCase):
             (("f", "--name", ""), "--name must not be empty"),
         ):
             self.ended(self.put(*words), 2, text)
-        self.ended(self.invoke("put", WORKSPACE, "f"), 2, "'f' is not an id")
+        self.ended(self.invoke("put", "g", "f"), 2, "'f' is not an id")
+        self.ended(self.invoke("put", WORKSPACE, "f"), 2, "the workspace's id comes last")
         self.ended(self.invoke("put", WORKSPACE), 2, "Missing argument 'FILE...'")
         self.ended(self.invoke("put", "f", WORKSPACE), 4, "no token given")
         self.assert_not_asked()

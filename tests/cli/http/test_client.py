@@ -104,7 +104,7 @@ class ErrorTests(StubCase):
         for status, error, hint in (
             (400, {"error": "x", "code": "path_outside_roots"}, "a path is absolute"),
             (400, {"error": "path must be absolute"}, "a path is absolute"),
-            (400, {"error": "x", "code": "not_a_regular_file"}, "only regular files"),
+            (400, {"error": "x", "code": "not_a_regular_file"}, "If it is a directory, get its"),
             (400, {"error": "invalid workspace ID"}, None),
             (401, {"error": "x", "code": "invalid_token"}, "is it for this workspace"),
             (403, {"error": "x", "code": "insufficient_scope"}, "token create --scope"),
@@ -115,7 +115,7 @@ class ErrorTests(StubCase):
             (502, {"error": "workspace unreachable"}, "is the workspace running?"),
             (502, {"error": "x", "code": "workspace_url_not_allowed"}, "--upstream-allow"),
             (502, {"error": "x", "code": "workspace_refused_credentials"}, "every heartbeat"),
-            (502, {"error": "x", "code": "workspace_answered_badly"}, "a workspace that answers"),
+            (502, {"error": "x", "code": "workspace_answered_badly"}, "a workspace that responds"),
         ):
             self.play(said(f"{status} X", error))
             result = self.get("/workspace/f")
@@ -150,7 +150,7 @@ class ErrorTests(StubCase):
             self.ended(
                 self.get("/workspace/f"),
                 6,
-                "chatfiles: the platform answered 502 Bad Gateway (HTTP 502, request r9)",
+                "chatfiles: the platform responded 502 Bad Gateway (request r9)\n",
             )
 
     def test_endless_or_cut_error(self) -> None:
@@ -164,7 +164,7 @@ class ErrorTests(StubCase):
             answer("502 X"),
         ):
             self.play(wire)
-            self.ended(self.get("/workspace/f"), 6, "the platform answered 502 X (HTTP 502)")
+            self.ended(self.get("/workspace/f"), 6, "the platform responded 502 X\n")
 
     def test_control_characters(self) -> None:
         """Control characters in a server's text are escaped."""
@@ -300,7 +300,7 @@ class CredentialTests(StubCase):
             self.play(counted(b""))
             result = self.invoke("get", "--token-file", "t", WORKSPACE, "/workspace/f", "-f")
             self.ended(result, 0)
-            self.assertEqual("warning: others can read t" in result.stderr, warned, mode)
+            self.assertEqual("warning: other users can read t" in result.stderr, warned, mode)
 
     def test_not_on_the_command_line(self) -> None:
         """No option takes a token itself."""

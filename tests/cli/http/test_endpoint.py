@@ -80,7 +80,7 @@ class ProxyTests(SynchronousTestCase):
             CliError, self.client(f"https://{PLATFORM}/base").call, "GET", "/"
         )
         self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
-        self.assertIn("the proxy answered 407 Log In", error.message)
+        self.assertIn("the proxy responded 407 Log In", error.message)
         [request] = server.requests
         self.assertEqual((request.method, request.target), ("CONNECT", f"{PLATFORM}:443"))
         self.assertEqual(request.header("host"), f"{PLATFORM}:443")

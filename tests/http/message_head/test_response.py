@@ -169,8 +169,11 @@ BAD = [
     (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\n\r\nraw", "upgrade"),
     (CONTINUE + b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "upgrade"),
     (CONTINUE * (MAX_INTERIM + 1), "too many interim"),
-    (b"HTTP/1.1 100 Continue\r\n" + LENGTH + b"abc" + FILLED, "interim answer with a body"),
-    (b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n", "interim answer with a body"),
+    (b"HTTP/1.1 100 Continue\r\n" + LENGTH + b"abc" + FILLED, "interim response with a body"),
+    (
+        b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "interim response with a body",
+    ),
     (CONTINUE + b"\r\n" + FILLED, "not HTTP/1"),
 ]
 
@@ -253,14 +256,14 @@ class HeadScannerTests(SynchronousTestCase):
         self.assertEqual(scan(OK + padding + b"\r\n" + LENGTH + b"abc").rest, b"abc")
         for raw in (OK + padding + b"y\r\n" + LENGTH, OK + padding + b"y" * 100):
             for size in (len(raw), 1000):
-                self.assertEqual(drip(raw, size), "head too large")
+                self.assertEqual(drip(raw, size), "headers too large")
 
     def test_size_of_interim(self):
         """Interim responses count towards the same 64 KiB."""
         interim = b"HTTP/1.1 103 Hints\r\nX: " + b"y" * 30000 + b"\r\n\r\n"
         self.assertEqual(scan(interim * 2 + FILLED).status, 200)
         for size in (1 << 20, 1000):
-            self.assertEqual(drip(interim * 3 + FILLED, size), "head too large")
+            self.assertEqual(drip(interim * 3 + FILLED, size), "headers too large")
 
     def test_refused_early(self):
         """Bytes that can never become a response are rejected at once."""

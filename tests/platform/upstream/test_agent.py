@@ -319,7 +319,7 @@ class AnswerTests(UpstreamTestCase):
         self.wire.send(b"HTTP/1.1 2")
         self.wire.lose(error.ConnectionDone())
         told = self.failed(result, "workspace_answered_badly")
-        self.assertEqual(told.detail, "cut within the head")
+        self.assertEqual(told.detail, "interrupted within the headers")
 
     def test_silent_close(self):
         """

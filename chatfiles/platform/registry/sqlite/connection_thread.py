@@ -176,7 +176,7 @@ class ConnectionThread:
         call.finish(result if error is None else Failure(error))
 
     def _expired(self, call: Call[Any]) -> TimeoutError:
-        late = TimeoutError(f"no answer within {call.work.timeout:g} s")
+        late = TimeoutError(f"no response within {call.work.timeout:g} s")
         self._outcome(call.label, late)
         return late
 

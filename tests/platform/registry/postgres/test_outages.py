@@ -161,7 +161,7 @@ class SecretTests(FaultCase):
         await self.recovers(registry.check)
         lines = [line for line in self.log() if "(readers)" in line]
         self.assertLessEqual(len(lines), 4)
-        self.assertIn("answers again", lines[-1])
+        self.assertIn("responds again", lines[-1])
 
 
 async def _refused() -> None:

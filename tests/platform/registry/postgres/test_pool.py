@@ -230,7 +230,7 @@ class PoolTests(SynchronousTestCase):
         for call in (hanging, waiting):
             self.failureResultOf(call, RegistryUnavailable)
         texts = [str(error) for _, error in self.outcomes]
-        self.assertEqual(texts, ["no answer within 2 s", "no connection within 2 s"])
+        self.assertEqual(texts, ["no response within 2 s", "no connection within 2 s"])
         self.clock.advance(0)
         self.assertTrue(connection.is_closed)
         self.fail_work(psycopg2.OperationalError("closed"), lost=True)

@@ -225,7 +225,7 @@ class TroubleTests(SQLiteTestCase):
             "(writer) is unavailable: touch_workspaces: OperationalError: database is", trouble
         )
         self.assertIn("SQLITE_BUSY", trouble)
-        self.assertIn("answers again", over)
+        self.assertIn("responds again", over)
 
     async def test_full(self) -> None:
         """On a full disk a change fails with `RegistryUnavailable`, and nothing of it is stored."""
