@@ -95,12 +95,14 @@ class Role:
         if not any(option.startswith("--listen") for option in options):
             options = ("--listen=tcp:0:interface=127.0.0.1", *options)
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
-            start: Callable[..., subprocess.Popen[bytes] | Forked] = (
-                partial(subprocess.Popen, list(launch))
-                if launch
-                else partial(Forked, arguments(name, *options, twistd=twistd), first=first)
-            )
+            start: Callable[..., subprocess.Popen[bytes] | Forked] = Forked
+            command: Sequence[str] = arguments(name, *options, twistd=twistd)
+            if launch:
+                start, command = subprocess.Popen, list(launch)
+            elif first:
+                start = partial(Forked, first=first)
             self._process = start(
+                command,
                 cwd=directory,
                 env=environment(told),
                 stdin=nothing.fileno(),

@@ -67,7 +67,9 @@ class Forked:
             socket.send_fds(_server()[1], [message], [stdin, stdout, stderr, theirs])
         finally:
             os.close(theirs)
-        self.pid = self._number(None)
+        pid = self._number(None)
+        assert pid is not None
+        self.pid: int = pid
 
     def poll(self) -> int | None:
         """:return: the exit status, or None while it runs; a signal is negative."""

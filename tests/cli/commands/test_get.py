@@ -250,7 +250,7 @@ class NotWholeTests(StubCase):
 
     def test_cut(self) -> None:
         """A body that is one byte short is incomplete."""
-        self.broken(counted(BODY, short=1), "cut after 1023 of 1024 bytes", "hint: ")
+        self.broken(counted(BODY, short=1), "interrupted after 1023 of 1024 bytes", "hint: ")
 
     def test_chunked_cut(self) -> None:
         """A chunked body that is interrupted anywhere before its end is incomplete."""

@@ -291,7 +291,7 @@ class RefusedTests(PutCase):
         """
         self.fill("f", b"x")
         for wire, hint in (
-            (said("413 X", {"error": "e"}), f"hint: `curl {self.url}/uploads/limits` tells"),
+            (said("413 X", {"error": "e"}), f"hint: `curl {self.url}/uploads/limits` shows"),
             (said("415 X", {"error": "e"}), "hint: is --platform the platform's own address?"),
             (said("507 X", {"error": "no space left"}), "hint: free some space"),
             (said("507 X", {"error": "e"}, "Retry-After: 5"), "hint: try again in 5 seconds"),
@@ -375,7 +375,7 @@ class CutTests(PutCase):
         """An interrupted response proves nothing."""
         content = self.fill("f", b"x")
         wire = stored(content)
-        self.ended(self.against(self.take(wire[:-1]), "f"), 7, "cut after")
+        self.ended(self.against(self.take(wire[:-1]), "f"), 7, "interrupted after")
         self.ended(self.against(self.take(wire[:20]), "f"), 7)
 
     def test_too_early(self) -> None:

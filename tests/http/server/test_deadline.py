@@ -76,7 +76,12 @@ class DeadlineTests(SynchronousTestCase):
         it reads may move the deadline.
         """
         later: list[float] = [2]
-        clock = ReadingClock(lambda: later and self.deadline.set(later.pop()))
+
+        def read() -> None:
+            if later:
+                self.deadline.set(later.pop())
+
+        clock = ReadingClock(read)
         self.deadline = Deadline(clock, lambda: self.expired.append(clock.seconds()))
         self.deadline.set(1)
         clock.stand_still(60)

@@ -63,7 +63,8 @@ class PlacementTests(SynchronousTestCase):
 
     def test_unknown_mode(self) -> None:
         """Another mode is refused with the text that existing workspaces know."""
-        for mode in ("pull", "PUSH", 7, [], {"a": 1}, True):
+        wrong: tuple[object, ...] = ("pull", "PUSH", 7, [], {"a": 1}, True)
+        for mode in wrong:
             refusal = self.assertRaises(BadRequest, placement, {"delivery_mode": mode}, stored(A))
             self.assertEqual(refusal.text, "delivery_mode must be 'push' or 'poll'", mode)
             self.assertEqual(refusal.code, "invalid_field")
