@@ -19,6 +19,12 @@ __all__ = ["GivenName", "given_name"]
 _PARAMETER = re.compile(r';\s*([^\s;="]+)[ \t]*=[ \t]*("(?:\\.|[^"\\])*"|[^;]*)')
 #: RFC 8187, 3.2.1: a charset, a language, and a percent-encoded value.
 _EXTENDED = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
+#: The charsets that mail programs use.  Python has others that are no charsets, such as punycode.
+_CHARSET = re.compile(
+    r"utf-8|us-ascii|iso-8859-\d{1,2}|windows-125\d|koi8-[ru]"
+    r"|iso-2022-jp|shift_jis|euc-jp|euc-kr|gb2312|gbk|gb18030|big5",
+    re.IGNORECASE | re.ASCII,
+)
 #: RFC 2047, 2: one encoded word or several, and nothing else.
 _ENCODED_WORDS = re.compile(r"(?:=\?[^?\s]+\?[bq]\?[^?\s]*\?=\s*)+", re.IGNORECASE)
 
@@ -75,14 +81,15 @@ def _percent_decoded(value: str, charset: str) -> str:
 
 
 def _decoded_words(value: str) -> str | None:
+    text = ""
     try:
-        words = decode_header(value)
-        return "".join(
-            word if isinstance(word, str) else word.decode(charset or "ascii")
-            for word, charset in words
-        )
+        for word, charset in decode_header(value):
+            if charset is None or not _CHARSET.fullmatch(charset):
+                return None
+            text += word.decode(charset)
     except (HeaderParseError, LookupError, UnicodeError):
         return None
+    return text
 
 
 def _text(latin: str) -> str:

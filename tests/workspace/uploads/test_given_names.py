@@ -29,6 +29,8 @@ NAMES = {
     'filename="=?utf-8?b?x?=.txt"': "=?utf-8?b?x?=.txt",
     'filename="=?nonsense?b?eA==?="': "=?nonsense?b?eA==?=",
     'filename="=?utf-8?q?=FF?="': "=?utf-8?q?=FF?=",
+    'filename="=?punycode?q?a-b?="': "=?punycode?q?a-b?=",
+    'filename="=?Shift_JIS?b?k/qWew==?="': "日本",
     # requests before 2.x of urllib3, httpx and curl --form with an encoder of its own
     "filename*=UTF-8''%e2%82%ac%20a.txt": "€ a.txt",
     "filename*=utf-8'en'a.txt": "a.txt",
