@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
-from tests.live.processes import SLACK, LiveCase, Pair, until
+from tests.live.processes import SLACK, SOAK, LiveCase, Pair, until
 from tests.live.rawhttp import Response, fetch
 from tests.live.upload_client import (
     FORM,
@@ -381,8 +381,10 @@ class UpstreamTests(LiveCase):
             grown = most_memory(self.pair.platform) - before
             over.set()
         report(f"1 MB/s: at most {held} octets in the platform, which grew by {grown}")
-        self.assertLess(held, 2 * MIB)
-        self.assertLess(grown, 2 * MIB)
+        # The counts are not of one moment; what is not held back takes 50 MiB.
+        most = 2 * MIB if SOAK else 8 * MIB
+        self.assertLess(held, most)
+        self.assertLess(grown, most)
         self.assertGreater(sent, 0)
 
 

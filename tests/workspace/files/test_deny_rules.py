@@ -15,6 +15,10 @@ from chatfiles.rules.name_folding import folded
 from chatfiles.workspace.files.deny_rules import DEFAULT_GLOBS, DenyRules, Glob
 
 
+#: Of names that a rule can have.
+NAME_CHARACTERS = st.characters(codec="utf-8", exclude_characters="/\0[]{}\\*?.")
+
+
 def denied(glob: bytes, path: bytes) -> bool:
     return Glob(glob).matches(path.lower(), folded(path))
 
@@ -97,7 +101,7 @@ class SpellingTests(SynchronousTestCase):
         self.assertTrue(denied(b"/home/\xff\xe9", b"/home/\xff\xe9/x"))
         self.assertFalse(denied(b"/home/\xff", b"/home/\xfe"))
 
-    @given(st.text(st.characters(exclude_characters="/\0[]{}\\*?."), min_size=1, max_size=20))
+    @given(st.text(NAME_CHARACTERS, min_size=1, max_size=20))
     def test_any_name(self, name: str) -> None:
         """A rule covers every spelling of any name."""
         glob = Glob(f"/home/{name}".encode())

@@ -196,7 +196,7 @@ class PostgresPool:
         return result
 
     def _expired(self, call: Call[Any]) -> TimeoutError:
-        missing = "connection" if call.state is CallState.ABANDONED else "answer"
+        missing = "connection" if call.state is CallState.ABANDONED else "response"
         late = TimeoutError(f"no {missing} within {self._timeout:g} s")
         self._outcome(call.label, late)
         return late

@@ -209,7 +209,7 @@ class TroubleTests(SQLiteTestCase):
         While another program has locked the database lookups succeed, and changes fail with
         `RegistryUnavailable`.
         """
-        registry = await self.start(timeout=3)
+        registry = await self.start(timeout=8)
         await registry.register(FIRST, url=None, delivery_mode=None, create_name="x")
         with self.raw() as connection:
             connection.execute("BEGIN IMMEDIATE")
