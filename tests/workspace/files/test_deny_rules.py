@@ -14,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.rules.name_folding import folded
 from chatfiles.workspace.files.deny_rules import DEFAULT_GLOBS, DenyRules, Glob
 
-
 #: Of names that a rule can have.
 NAME_CHARACTERS = st.characters(codec="utf-8", exclude_characters="/\0[]{}\\*?.")
 
