@@ -35,8 +35,6 @@ class Pair:
     :param workspace: options of the workspace.
     :param uid: the user that the workspace runs as; only root can say.
     :param told: additional environment variables of the platform.
-    :param registry_timeout: seconds; a machine that is busy with other tests may stand still for
-        longer than the two of the default, and what a test finds must not depend on that.
     :ivar base: a directory of its own; the roots are in it, by their names.
     :ivar token: an auth token of the workspace.
     :ivar roles: what is stopped with the pair.
@@ -49,7 +47,6 @@ class Pair:
         workspace: Sequence[str] = (),
         uid: int | None = None,
         told: Mapping[str, str] = {},
-        registry_timeout: float = 10,
     ) -> None:
         self._uid = uid
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
@@ -64,7 +61,6 @@ class Pair:
             "platform",
             f"--state-dir={self.state}",
             "--upstream-allow=127.0.0.0/8",
-            f"--registry-timeout={registry_timeout}",
             *both,
             *platform,
             told=told,

@@ -32,7 +32,7 @@ __all__ = ["LATE", "PostgresCase", "PostgresPair", "Witness"]
 LATE = 0.5 if SOAK else PATIENCE
 #: Seconds that a request waits for the registry, and in which the registry is back after an outage.
 #: Where the time is not measured, a machine that stands still for a second must not matter.
-DEADLINE = RECOVERY = 2.0 if SOAK else 6.0
+DEADLINE = RECOVERY = 2.0 if SOAK else 15.0
 #: Running downloads, and the bytes of each.
 READERS = 50 if SOAK else 8
 SIZE = 24 << 20
@@ -109,8 +109,8 @@ class PostgresPair(Pair):
         self._released = False
         super().__init__(
             both=["--drain-timeout=5"],
+            platform=[f"--registry-timeout={DEADLINE}"],
             told={"CHATFILES_DATABASE": self.url},
-            registry_timeout=DEADLINE,
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])
         content = os.urandom(1 << 16) * (SIZE >> 16)

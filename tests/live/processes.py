@@ -18,6 +18,7 @@ from tests.live.role import Role, environment, until
 from tests.support.patience import PATIENCE
 
 __all__ = [
+    "IMPATIENT",
     "LONG_AGO",
     "SLACK",
     "SOAK",
@@ -36,6 +37,8 @@ __all__ = [
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
 #: Seconds by which a busy machine may miss what is promised; what hangs misses it by more.
 SLACK = 0.5 if SOAK else PATIENCE
+#: The timeouts of roles in tests of timeouts: seconds, longer than a busy machine stands still.
+IMPATIENT = 1.0 if SOAK else 4.0
 #: The number of pairs that a process keeps.
 KEPT = 3
 #: What the workspace of most tests denies besides.
@@ -128,11 +131,11 @@ class LiveCase(SynchronousTestCase):
 
 
 class ImpatientCase(LiveCase):
-    """Tests with roles that wait 1 s for headers, and for progress."""
+    """Tests with roles that wait `IMPATIENT` seconds for headers, and for progress."""
 
     @classmethod
     def make_pair(cls) -> Pair:
-        return Pair(both=["--header-timeout=1", "--idle-timeout=1"])
+        return Pair(both=[f"--header-timeout={IMPATIENT}", f"--idle-timeout={IMPATIENT}"])
 
 
 def canary() -> str:

@@ -24,6 +24,9 @@ __all__ = ["Role", "arguments", "environment", "until"]
 
 #: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
+#: Seconds; a machine that is busy with other tests may stand still for longer than the two of the
+#: default, and what a test finds must not depend on that.
+REGISTRY_TIMEOUT = 15.0
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
 #: What no role may ever write: the signs of an unexpected error, and query strings.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=")
@@ -66,8 +69,8 @@ class Role:
     The process of a role.
 
     :param name: ``platform`` or ``workspace``.
-    :param options: besides ``--role`` and ``--listen``, which is any free port of 127.0.0.1 unless
-        it is among them.
+    :param options: besides ``--role``.  If they are not among them, ``--listen`` is any free port
+        of 127.0.0.1, and ``--registry-timeout`` is `REGISTRY_TIMEOUT`.
     :param twistd: options of twistd itself.
     :param told: additional environment variables.
     :param directory: where it runs.
@@ -94,6 +97,8 @@ class Role:
         self._ended = False
         if not any(option.startswith("--listen") for option in options):
             options = ("--listen=tcp:0:interface=127.0.0.1", *options)
+        if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
+            options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
             start: Callable[..., subprocess.Popen[bytes] | Forked] = Forked
             command: Sequence[str] = arguments(name, *options, twistd=twistd)

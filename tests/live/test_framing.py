@@ -500,7 +500,7 @@ class FramingTests(LiveCase):
 
 
 class SlowHeadTests(ImpatientCase):
-    """The time limit for the headers of a request, 1 s in all."""
+    """The time limit for all headers of a request."""
 
     def ends(self, role: Role, first: bytes, drop: bytes) -> tuple[bytes, float]:
         """:return: what *role* sends while headers arrive slowly, and when it disconnects."""
@@ -539,7 +539,7 @@ class SlowHeadTests(ImpatientCase):
             ended = list(threads.map(lambda each: self.ends(*each), cases))
         for (role, first, _), (said, after) in zip(cases, ended, strict=True):
             self.assertGreater(after, 0.7, (role.name, first))
-            self.assertLess(after, 5, (role.name, first))
+            self.assertLess(after, PATIENCE, (role.name, first))
             statuses = [answer.status for answer in answers_in(said)]
             wanted = [[], [408], [200, 408], [200]]
             self.assertIn(statuses, wanted, (role.name, first))

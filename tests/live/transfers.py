@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from twisted.trial.unittest import SkipTest
 
 from tests.live.processes import (
+    IMPATIENT,
     LONG_AGO,
     SLACK,
     SOAK,
@@ -323,7 +324,7 @@ class ContentCases(Way):
 
 
 class PaceCases(ImpatientCase, Way):
-    """Readers that are slow, stop, or disconnect; both roles have a timeout of 1 s."""
+    """Readers that are slow, stop, or disconnect; both roles have a short timeout."""
 
     def test_readers(self) -> None:
         """
@@ -338,7 +339,7 @@ class PaceCases(ImpatientCase, Way):
         for reader in (*readers, stalled):
             reader.result()
 
-    def slow(self, rate: int, seconds: float = 2.5) -> None:
+    def slow(self, rate: int, seconds: float = 1.5 * IMPATIENT + 1) -> None:
         """Read so many bytes per second for longer than the timeout; the transfer continues."""
         about, roles = f"slow-{rate}-{self.hop}", (self.role, self.pair.workspace)
         marks = [role.mark() for role in roles]
