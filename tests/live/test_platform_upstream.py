@@ -71,7 +71,7 @@ class BrokenTests(ImpatientCase, UpstreamCase):
         Every kind of broken response is refused, or visibly incomplete; the whole ones arrive.
         """
         made = [(given, *self.scripted(self.serve(given))) for given in CASES]
-        with ThreadPoolExecutor(32) as threads:
+        with ThreadPoolExecutor(8) as threads:
             seen = list(threads.map(lambda each: self.seen(each[2]), made))
         wrong = [
             f"{given.about}: {what!r}, not {given.expect}"
