@@ -27,14 +27,20 @@ from tests.live.broken_answers import (
     head_with,
     ok,
 )
-from tests.live.processes import IMPATIENT, SLACK, ImpatientCase, until
+from tests.live.processes import IMPATIENT, SLACK, ImpatientCase, Pair, until
 from tests.live.rawhttp import Incomplete
 from tests.live.upstream_case import UpstreamCase
 from tests.support.patience import PATIENCE
 
 
-class BrokenTests(ImpatientCase, UpstreamCase):
+class BrokenTests(UpstreamCase):
     """Broken responses of a workspace, and what the client receives."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        # Hundreds of workspaces run in this process, which must not seem late because of that.
+        times = ("header", 3 * IMPATIENT), ("idle", 3 * IMPATIENT), ("connect", PATIENCE)
+        return Pair(platform=[f"--{name}-timeout={seconds}" for name, seconds in times])
 
     def serve(self, given: Case) -> Script:
         """:return: a script that does as *given* says."""
