@@ -141,7 +141,9 @@ def _unsent(handle: socket.socket) -> int:
 
 class StallTimeout:
     """
-    Calls *stalled* once when *state* has not changed for *timeout* seconds.
+    Calls *stalled* once when *state* has not changed for *timeout* seconds, and still has not when
+    the reactor has read what has arrived: a process that stood still, such as one on a suspended
+    machine, must not punish its peers.
 
     :param clock: for the timer.
     :param timeout: seconds.
@@ -165,6 +167,7 @@ class StallTimeout:
         self._stalled = stalled
         self._seen = state()
         self._since = clock.seconds()
+        self._passed = False
         self._timer: IDelayedCall = clock.callLater(timeout / CHECKS, self._check)
 
     def _check(self) -> None:
@@ -172,10 +175,12 @@ class StallTimeout:
         if state != self._seen:
             self._seen, self._since = state, now
         left = self._since + self._current_timeout() - now
-        if left <= 0:
+        if left <= 0 and self._passed:
             self._stalled()
             return
-        self._timer = self._clock.callLater(min(self._timeout / CHECKS, left), self._check)
+        self._passed = left <= 0
+        wait = max(0, min(self._timeout / CHECKS, left))
+        self._timer = self._clock.callLater(wait, self._check)
 
     def stop(self) -> None:
         """Stop the timer; idempotent."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests import fuzz
 from tests.fuzz.harnesses import HARNESSES
 
-EXAMPLES = 20_000 if os.environ.get("CHATFILES_SOAK") == "1" else 80
+EXAMPLES = 20_000 if os.environ.get("CHATFILES_SOAK") == "1" else 150
 
 
 class HarnessTests(SynchronousTestCase):

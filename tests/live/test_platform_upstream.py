@@ -305,6 +305,44 @@ class BrokenTests(UpstreamCase):
             self.assertEqual(server.requests[0].method, "HEAD")
 
 
+class LeavingTests(UpstreamCase):
+    """
+    Clients that disconnect.  The timeouts are long, so that none of them closes a connection.
+    """
+
+    def test_caller_leaves(self) -> None:
+        """
+        If the client disconnects, the request to the workspace ends within a second, whether the
+        workspace has not responded yet, is sending, or is silent.
+        """
+        for said in (b"", OK, ok(1000, b""), ok(1000, b"x" * 100), CHUNKED + b"3\r\nabc\r\n"):
+            self.assertLess(self.seconds_to_leave(said), 0.5 + SLACK, said)
+
+    def seconds_to_leave(self, said: bytes) -> float:
+        """
+        :return: after how long a workspace that has sent *said* sees that the client has left.
+        """
+        asked, gone = threading.Event(), threading.Event()
+
+        def script(peer: ServerConnection) -> None:
+            peer.request()
+            peer.send(said)
+            asked.set()
+            peer.hang()
+            gone.set()
+
+        _, target = self.scripted(script)
+        connection = self.connect(self.pair.platform)
+        connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
+        self.assertTrue(asked.wait(PATIENCE), "the workspace is asked")
+        if b"\r\n\r\n" in said:
+            connection.answer()
+        began = time.monotonic()
+        connection.close()
+        self.assertTrue(gone.wait(PATIENCE), "the workspace is left alone")
+        return time.monotonic() - began
+
+
 class ConnectionTests(ImpatientCase, UpstreamCase):
     """Connections to workspaces: made, kept alive, lost, and closed."""
 
@@ -424,38 +462,6 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
 
         _, target = self.scripted(script)
         self.assertEqual(self.ask(target).body, b"x" * 5)
-
-    def test_caller_leaves(self) -> None:
-        """
-        If the client disconnects, the request to the workspace ends within a second, whether the
-        workspace has not responded yet, is sending, or is silent.
-        """
-        for said in (b"", OK, ok(1000, b""), ok(1000, b"x" * 100), CHUNKED + b"3\r\nabc\r\n"):
-            self.assertLess(self.seconds_to_leave(said), 0.5 + SLACK, said)
-
-    def seconds_to_leave(self, said: bytes) -> float:
-        """
-        :return: after how long a workspace that has sent *said* sees that the client has left.
-        """
-        asked, gone = threading.Event(), threading.Event()
-
-        def script(peer: ServerConnection) -> None:
-            peer.request()
-            peer.send(said)
-            asked.set()
-            peer.hang()
-            gone.set()
-
-        _, target = self.scripted(script)
-        connection = self.connect(self.pair.platform)
-        connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
-        self.assertTrue(asked.wait(PATIENCE), "the workspace is asked")
-        if b"\r\n\r\n" in said:
-            connection.answer()
-        began = time.monotonic()
-        connection.close()
-        self.assertTrue(gone.wait(PATIENCE), "the workspace is left alone")
-        return time.monotonic() - began
 
     def test_back_pressure(self) -> None:
         """

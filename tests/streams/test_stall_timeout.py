@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.streams import stall_timeout
 from chatfiles.streams.stall_timeout import CHECKS, StallTimeout, acknowledged, unsent
 from tests.support.loopback import until
+from tests.support.reading_clock import ReadingClock
 
 TIMEOUT = 60.0
 
@@ -241,3 +242,22 @@ class SocketTests(TestCase):
         for transport in (StringTransport(), SimpleNamespace(getHandle=lambda: 7)):
             state = acknowledged(transport)
             self.assertEqual((state(), unsent(transport)), (state(), 0))
+
+
+class StoodStillTests(SynchronousTestCase):
+    """A process that stood still for longer than the timeout."""
+
+    def test_read_first(self) -> None:
+        """What arrived in the meantime is read before it is decided, and counts as progress."""
+        state, unread, stalls = [0], [1], list[float]()
+
+        def read() -> None:
+            state[0] += sum(unread)
+            unread.clear()
+
+        clock = ReadingClock(read)
+        StallTimeout(clock, TIMEOUT, lambda: state[0], lambda: stalls.append(clock.seconds()))
+        clock.stand_still(10 * TIMEOUT)
+        self.assertEqual(stalls, [])
+        clock.stand_still(10 * TIMEOUT)
+        self.assertEqual(stalls, [20 * TIMEOUT])

@@ -4,7 +4,7 @@ Starts ``twistd`` and ``chatfiles`` quickly: forks them from a process that has 
 Python and its imports take most of the time of a test that starts a process.  A forked program is a
 process like any other: it has its own arguments, environment, directory and streams, runs the same
 function as the installed script, and ends as Python ends.  Tests of imports, of closed streams and
-of limits start Python itself.
+of memory start Python itself.
 
 This file is also the program of the server.
 """
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
@@ -62,14 +63,14 @@ class Forked:
         self.returncode: int | None = None
         request = {"words": self._words, "cwd": cwd, "env": dict(env), "first": first}
         self._status, theirs = os.pipe()
+        # Not before: another thread may be waiting for it.
+        weakref.finalize(self, os.close, self._status)
         try:
             message = json.dumps(request).encode()
             socket.send_fds(_server()[1], [message], [stdin, stdout, stderr, theirs])
         finally:
             os.close(theirs)
-        pid = self._number(None)
-        assert pid is not None
-        self.pid: int = pid
+        self.pid = self._number()
 
     def poll(self) -> int | None:
         """:return: the exit status, or None while it runs; a signal is negative."""
@@ -96,17 +97,15 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def _ended(self, timeout: float | None) -> int | None:
-        with self._lock:
-            if self.returncode is None and (status := self._number(timeout)) is not None:
-                self.returncode = status
-                os.close(self._status)
-            return self.returncode
-
-    def _number(self, timeout: float | None) -> int | None:
         poll = select.poll()
         poll.register(self._status, select.POLLIN)
-        if not poll.poll(None if timeout is None else timeout * 1000):
-            return None
+        if self.returncode is None and poll.poll(None if timeout is None else timeout * 1000):
+            with self._lock:  # of several threads that wait, one reads
+                if self.returncode is None:
+                    self.returncode = self._number()
+        return self.returncode
+
+    def _number(self) -> int:
         data = os.read(self._status, _NUMBER.size)
         if not data:
             raise AssertionError("the fork server has ended")

@@ -80,8 +80,8 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
         text = f"{text}: {detail}"
     request_id = _text(said, "request_id") or response.header("X-Request-Id")
     code = _text(said, "code")
-    status = "" if not error else f"HTTP {response.status}"
-    where = ", ".join(filter(None, (code or status, request_id and f"request {request_id}")))
+    said_by = code or (error and f"HTTP {response.status}")
+    where = ", ".join(filter(None, (said_by, request_id and f"request {request_id}")))
     retry_after = _retry_after(said, response)
     return CliError(
         printable(text) + (f" ({printable(where)})" if where else ""),

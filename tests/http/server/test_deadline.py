@@ -4,34 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.http.server.deadline import Deadline
+from tests.support.reading_clock import ReadingClock
 
 SECONDS = st.none() | st.integers(0, 20).map(lambda quarter: quarter / 4)
-
-
-class ReadingClock(Clock):
-    """A clock that reads once in each turn, after the timers that were due, as a reactor does."""
-
-    def __init__(self, read: Callable[[], object]) -> None:
-        super().__init__()
-        self._read = read
-
-    def stand_still(self, seconds: float) -> None:
-        """Let *seconds* pass at once, and run two turns."""
-        self.rightNow += seconds
-        for _ in range(2):
-            for call in [each for each in self.calls if each.getTime() <= self.rightNow]:
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-            self._read()
 
 
 class DeadlineTests(SynchronousTestCase):

@@ -1,136 +1,31 @@
 """
-Tests for `chatfiles.workspace.registration.service` and `chatfiles.workspace.registration.client`.
+Tests for `chatfiles.workspace.registration.service`: what it sends, stores and tries again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from OpenSSL.SSL import Error as TLSError
-from treq.client import HTTPClient
-from treq.testing import StringStubbingResource, StubTreq
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import DNSLookupError
-from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs, formatEvent
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import Agent, ResponseDone, ResponseFailed, ResponseNeverReceived
-from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
+from twisted.internet.defer import succeed
+from twisted.logger import capturedLogs
 
-from chatfiles.workspace.registration import client
-from chatfiles.workspace.registration.client import RegistryClient
-from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.secret_file import SecretFile
-from tests.contract.file_store import scratch
-
-WORKSPACE = "0b6c2c4e-7d4f-4b0e-9a36-1f0b9f5a2d11"
-ADVERTISED = "http://ws.example:8000"
-REGISTER = "/registry/register"
-HEARTBEAT = "/registry/heartbeat"
-SECRET, TOKEN = "inbound-" + "s" * 35, "token-" + "t" * 37
-
-#: Status, headers, JSON body (or the body itself, bytes).
-Reply = tuple[int, dict[bytes, bytes], object]
-
-
-def at_once(function: Callable[[], Any]) -> Awaitable[Any]:
-    return maybeDeferred(function)
+from tests.workspace.registration.registration_case import (
+    ADVERTISED,
+    HEARTBEAT,
+    REGISTER,
+    SECRET,
+    TOKEN,
+    WORKSPACE,
+    Platform,
+    RegistrationCase,
+    Reply,
+)
 
 
-class Platform:
-    """
-    A platform that sends scripted responses, beneath the real treq.
-
-    :ivar asked: method, URL, headers and JSON body of every request.
-    :ivar replies: route → its responses, in order; the last one stays.
-    """
-
-    def __init__(self, base: str = "https://platform.example") -> None:
-        self.asked: list[tuple[bytes, str, dict[bytes, list[bytes]], Any]] = []
-        self.replies: dict[str, list[Reply]] = {
-            REGISTER: [(200, {}, {"status": "registered", "platform_inbound_secret": SECRET})],
-            HEARTBEAT: [(200, {}, {"status": "ok", "platform_inbound_secret": SECRET})],
-        }
-        self.base = base
-        self.client: Any = StubTreq(StringStubbingResource(self._answer))
-
-    def _answer(
-        self, method: bytes, url: str, params: object, headers: Any, data: bytes
-    ) -> tuple[int, dict[bytes, bytes], bytes]:
-        self.asked.append(
-            (method, url, {k.lower(): v for k, v in headers.items()}, json.loads(data))
-        )
-        replies = self.replies[url.removeprefix(self.base)]
-        status, fields, body = replies.pop(0) if len(replies) > 1 else replies[0]
-        return status, fields, body if isinstance(body, bytes) else json.dumps(body).encode()
-
-    def routes(self) -> list[str]:
-        """:return: the requested routes, in order; the record is then cleared."""
-        routes = [url.removeprefix(self.base).rsplit("/", 1)[1] for _, url, _, _ in self.asked]
-        self.asked.clear()
-        return routes
-
-
-class _Case(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.top = scratch(self)
-        self.secret_file = SecretFile(self.top + b"/.platform_inbound_secret")
-        self.token_file = SecretFile(self.top + b"/.auth_token")
-        self.platform = Platform()
-        self.jitter = 1.0
-
-    def enrolment(
-        self, client: Any = None, base: str | None = None, **more: Any
-    ) -> RegistrationService:
-        enrolment = RegistrationService(
-            self.clock,
-            client or self.platform.client,
-            self.platform.base if base is None else base,
-            WORKSPACE,
-            ADVERTISED,
-            self.secret_file,
-            self.token_file,
-            in_thread=more.pop("in_thread", at_once),
-            jitter=lambda: self.jitter,
-            **more,
-        )
-        self.addCleanup(enrolment.stopService)
-        return enrolment
-
-    def start(self, client: Any = None, **more: Any) -> RegistrationService:
-        enrolment = self.enrolment(client, **more)
-        enrolment.startService()
-        self.flush()
-        return enrolment
-
-    def flush(self) -> None:
-        for _ in range(3):
-            self.platform.client.flush()
-
-    def advance(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.flush()
-
-    def next_request(self) -> float:
-        """:return: seconds until the next request, which is then made."""
-        before = self.clock.seconds()
-        due = min(call.getTime() for call in self.clock.getDelayedCalls())
-        self.advance(due - before)
-        return due - before
-
-    def log(self, events: Any) -> str:
-        return "\n".join(formatEvent(event) for event in events)
-
-
-class RegisterTests(_Case):
+class RegisterTests(RegistrationCase):
     """Registration when the service starts."""
 
     def test_request(self) -> None:
@@ -204,7 +99,7 @@ class RegisterTests(_Case):
             enrolment.stopService()
 
 
-class RetryTests(_Case):
+class RetryTests(RegistrationCase):
     """Retries when the platform does not accept the registration."""
 
     def test_backoff(self) -> None:
@@ -304,7 +199,7 @@ class RetryTests(_Case):
         )
 
 
-class HeartbeatTests(_Case):
+class HeartbeatTests(RegistrationCase):
     """Heartbeats of a registered workspace."""
 
     def test_request(self) -> None:
@@ -377,7 +272,7 @@ class HeartbeatTests(_Case):
         self.assertEqual([self.next_request() for _ in range(3)], [30, 90, 30])
 
 
-class FileTests(_Case):
+class FileTests(RegistrationCase):
     """The files of the secret and of the token."""
 
     def test_token_is_kept(self) -> None:
@@ -428,248 +323,3 @@ class FileTests(_Case):
         self.start(in_thread=in_thread)
         self.advance(30)
         self.assertEqual(self.platform.routes(), ["register", "heartbeat"])
-
-
-class Silent:
-    """An HTTP client whose requests the test completes."""
-
-    def __init__(self) -> None:
-        self.pending: list[Deferred[Any]] = []
-        self.cancelled = 0
-
-    def request(self, method: str, url: str, **_: Any) -> Deferred[Any]:
-        def cancel(_: object) -> None:
-            self.cancelled += 1
-
-        self.pending.append(Deferred(cancel))
-        return self.pending[-1]
-
-
-class Response:
-    """A response whose body the test delivers."""
-
-    def __init__(self, code: int = 200) -> None:
-        self.code = code
-        self.headers = Headers()
-        self.protocol: Any = None
-        self.stopped = 0
-
-    def deliverBody(self, protocol: Any) -> None:
-        self.protocol = protocol
-        protocol.makeConnection(self)
-
-    def stopProducing(self) -> None:
-        self.stopped += 1
-
-
-class TroubleTests(_Case):
-    """Requests without a complete response."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.silent = Silent()
-
-    def test_no_answer(self) -> None:
-        """
-        A request without a response is cancelled and logged after 10 seconds, and another one
-        follows.
-        """
-        with capturedLogs() as events:
-            self.start(self.silent, interval=10_000.0)
-            self.advance(9.9)
-            self.assertEqual(self.silent.cancelled, 0)
-            self.advance(0.1)
-        self.assertEqual(self.silent.cancelled, 1)
-        self.assertIn("no response (none within 10 seconds)", self.log(events))
-        self.advance(1)
-        self.assertEqual(len(self.silent.pending), 2)
-
-    def test_body_stalls(self) -> None:
-        """
-        A response whose body stalls is closed and discarded after 10 seconds, and another request
-        follows.
-        """
-        self.start(self.silent, interval=10_000.0)
-        response = Response()
-        self.silent.pending[0].callback(response)
-        response.protocol.dataReceived(b'{"platform_inbound_secret": "x"')
-        self.advance(10)
-        self.assertEqual(response.stopped, 1)
-        response.protocol.connectionLost(Failure(ResponseDone()))
-        self.assertIsNone(self.secret_file.read())
-        self.advance(1)
-        self.assertEqual(len(self.silent.pending), 2)
-
-    def test_body_too_long(self) -> None:
-        """
-        A response longer than `MAX_RESPONSE` is closed and discarded, so that it does not fill the
-        memory.
-        """
-        enrolment = self.start(self.silent, interval=10_000.0)
-        response = Response()
-        self.silent.pending[0].callback(response)
-        body = b'{"platform_inbound_secret": "x", "more": "' + b"m" * client.MAX_RESPONSE
-        for at in range(0, len(body), 1000):
-            response.protocol.dataReceived(body[at : at + 1000])
-        self.assertEqual(response.stopped, 1)
-        response.protocol.dataReceived(b'"}')
-        response.protocol.connectionLost(Failure(ResponseDone()))
-        self.assertFalse(enrolment.registered)
-        self.assertIsNone(self.secret_file.read())
-        self.advance(1)
-        self.assertEqual(len(self.silent.pending), 2)
-
-    def test_body_cut(self) -> None:
-        """
-        An interrupted response does not count; one that ends when its connection is closed does.
-        """
-        for reason, registered in (
-            (ResponseDone(), True),
-            (PotentialDataLoss(), True),
-            (ResponseFailed([Failure(ResponseDone())]), False),
-        ):
-            silent = Silent()
-            enrolment = self.start(silent, interval=10_000.0)
-            response = Response()
-            silent.pending[0].callback(response)
-            response.protocol.dataReceived(b"{}")
-            response.protocol.connectionLost(Failure(reason))
-            self.assertIs(enrolment.registered, registered, reason)
-            enrolment.stopService()
-
-    def test_reasons(self) -> None:
-        """The log says why a request failed, without what the other end has sent."""
-        for error, told in (
-            (Refused(), "ConnectionRefusedError"),
-            (DNSLookupError("no such host"), "no such host"),
-            (ResponseNeverReceived([Failure(TLSError("certificate verify failed"))]), "verify"),
-            (ResponseFailed([Failure(ValueError(f"bad line {SECRET}"))]), "ValueError"),
-        ):
-            with capturedLogs() as events:
-                self.start(self.silent, interval=10_000.0)
-                self.silent.pending[-1].errback(error)
-            self.assertIn(told, self.log(events))
-            self.assertNotIn(SECRET, self.log(events))
-
-    def test_stop(self) -> None:
-        """
-        Stopping does not wait for the platform: it cancels the request or the retry, and logs
-        nothing.
-        """
-        response = Response()
-        for prepare, stopped in (
-            (lambda: None, lambda: self.silent.cancelled),
-            (lambda: self.silent.pending[0].callback(response), lambda: response.stopped),
-            (lambda: self.silent.pending[0].errback(Refused()), lambda: 1),
-        ):
-            self.silent = Silent()
-            enrolment = self.start(self.silent)
-            prepare()
-            with capturedLogs() as events:
-                self.successResultOf(enrolment.stopService())
-            self.assertEqual(stopped(), 1)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
-            self.assertEqual(self.log(events), "")
-            self.assertFalse(enrolment.registered)
-            self.successResultOf(enrolment.stopService())
-
-    def test_stop_with_a_stubborn_client(self) -> None:
-        """
-        After a stop, no request follows even if the client reports another error than the
-        cancellation.
-        """
-        asked: list[Deferred[Any]] = []
-
-        class Stubborn:
-            def request(self, method: str, url: str, **_: Any) -> Deferred[Any]:
-                asked.append(
-                    Deferred(lambda d: d.errback(ResponseNeverReceived([Failure(Refused())])))
-                )
-                return asked[-1]
-
-        enrolment = self.start(Stubborn())
-        self.successResultOf(enrolment.stopService())
-        self.assertEqual((len(asked), self.clock.getDelayedCalls()), (1, []))
-
-    def test_start_again(self) -> None:
-        """A service that is started again registers again."""
-        enrolment = self.start()
-        self.successResultOf(enrolment.stopService())
-        enrolment.startService()
-        self.flush()
-        self.assertEqual(self.platform.routes(), ["register", "register"])
-
-    def test_thread_fails(self) -> None:
-        """An unexpected failure is logged, and the registration is retried."""
-        attempts: list[int] = []
-
-        def broken(function: Callable[[], Any]) -> Awaitable[Any]:
-            attempts.append(1)
-            return fail(RuntimeError("no threads"))
-
-        with capturedLogs() as events:
-            self.start(in_thread=broken, interval=10_000.0)
-            self.next_request()
-        self.assertEqual(len(attempts), 2)
-        self.assertIn("RuntimeError", self.log(events))
-
-
-class SecrecyTests(_Case):
-    """Secrets stay out of the log."""
-
-    def test_never_logged(self) -> None:
-        """
-        Neither a token nor a secret is logged, whichever side has sent it, and no control
-        character.
-        """
-        self.token_file.write(TOKEN)
-        echo = {"error": f"bad token {TOKEN}\r\n\x1b[31mfake line", "auth_token": SECRET}
-        good = {"platform_inbound_secret": SECRET, "auth_token": TOKEN}
-        bad = {"platform_inbound_secret": SECRET + " x", "auth_token": [TOKEN]}
-        with capturedLogs() as events:
-            for status, body in ((400, echo), (200, good), (200, bad), (500, echo)):
-                self.platform.replies[REGISTER] = [(status, {}, body)]
-                self.start().stopService()
-        told = self.log(events)
-        self.assertIn("bad token …", told)
-        self.assertNotIn("\x1b", told)
-        for secret in (TOKEN, SECRET):
-            self.assertNotIn(secret, told)
-            self.assertNotIn(secret, repr(events))
-
-    def test_answer_shows_nothing(self) -> None:
-        """The ``repr`` of a response, as in a traceback, does not show the token."""
-        self.platform.replies[REGISTER] = [(200, {}, {"auth_token": TOKEN})]
-        client = RegistryClient(self.clock, self.platform.client, self.platform.base)
-        waiting = Deferred.fromCoroutine(client.post("registry/register", {}, None))
-        self.flush()
-        answer = self.successResultOf(waiting)
-        self.assertTrue(answer.good)
-        self.assertNotIn(TOKEN, repr(answer))
-
-
-class RealClientTests(_Case):
-    """The service with treq's own client over Twisted's own agent."""
-
-    def test_given_up(self) -> None:
-        """
-        The client can be used as it is, and stopping the service aborts its connection attempt.
-        """
-        reactor = MemoryReactorClock()
-        client = HTTPClient(Agent(reactor))
-        enrolment = RegistrationService(
-            reactor,
-            client,
-            "http://192.0.2.7:8080",
-            WORKSPACE,
-            ADVERTISED,
-            self.secret_file,
-            self.token_file,
-            in_thread=at_once,
-        )
-        enrolment.startService()
-        ((_, port, *_rest),) = reactor.tcpClients
-        self.assertEqual(port, 8080)
-        self.successResultOf(enrolment.stopService())
-        self.assertTrue(reactor.connectors[0].stoppedConnecting)
-        self.assertEqual(reactor.getDelayedCalls(), [])
