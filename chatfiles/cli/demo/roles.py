@@ -24,7 +24,7 @@ from chatfiles.cli.transfers.download import download_route
 __all__ = ["DemoRoles", "free_port"]
 
 #: Seconds for a role to start, and for the first download to work.
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 #: Seconds between two attempts of the first download.
 POLL = 0.1
 #: Maximum number of files that are named on the screen.
