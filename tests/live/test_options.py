@@ -253,10 +253,11 @@ class OptionTests(SynchronousTestCase):
         self.addCleanup(role.kill)
         admin = {"Authorization": "Bearer a-token-from-the-environment"}
         [row] = fetch(role.url, "/workspaces", admin).json["workspaces"]
-        self.assertEqual((row["name"], row["url"], row["status"]), ("theirs", None, "online"))
+        # Nothing has been heard of it for 90 seconds, so it is shown as offline.
+        self.assertEqual((row["name"], row["url"], row["status"]), ("theirs", None, "offline"))
         role.stop()
         with sqlite3.connect(path) as database:
-            [(kept,)] = database.execute("select something_of_theirs from workspaces")
+            [kept] = database.execute("select status, something_of_theirs from workspaces")
             database.execute("select scopes from workspace_auth_tokens")
         database.close()
-        self.assertEqual(kept, "kept")
+        self.assertEqual(kept, ("online", "kept"))

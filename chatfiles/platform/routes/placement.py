@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from chatfiles.errors import BadRequest
 from chatfiles.model import Workspace
 from chatfiles.platform.routes.json_fields import optional_text
-from chatfiles.rules.urls import MAX_URL_LENGTH
+from chatfiles.rules.urls import MAX_URL_LENGTH, parse_workspace_url
 
 __all__ = ["PUSH", "Placement", "placement"]
 
@@ -19,12 +19,15 @@ PUSH, POLL = "push", "poll"
 
 class Placement(NamedTuple):
     """
-    :param url: the URL to store; ``None`` keeps the stored one.
     :param delivery_mode: the mode to store.
+    :param url: the URL to store; ``None`` keeps the stored one.
+    :param check: the URL to check: the one to store, or a given one that is not stored and is no
+        host name. A provisioned workspace may give a name that only its own network knows.
     """
 
-    url: str | None
     delivery_mode: str
+    url: str | None = None
+    check: str | None = None
 
 
 def placement(body: dict[str, Any], stored: Workspace | None) -> Placement:
@@ -39,7 +42,7 @@ def placement(body: dict[str, Any], stored: Workspace | None) -> Placement:
         raise BadRequest("delivery_mode must be 'push' or 'poll'", code="invalid_field")
     mode = given or (stored.delivery_mode if stored is not None else None) or PUSH
     if mode == POLL:
-        return Placement(None, mode)
+        return Placement(mode)
     url = optional_text(body, "url", MAX_URL_LENGTH) or _card_url(body)
     known = stored.url if stored is not None else None
     if mode == PUSH and not url and not known:
@@ -47,8 +50,8 @@ def placement(body: dict[str, Any], stored: Workspace | None) -> Placement:
     # A provisioner knows the address at which the platform reaches the workspace; the workspace
     # itself knows only its own host.
     if url and known and _is_local(known) and not _is_local(url):
-        url = None
-    return Placement(url or None, mode)
+        return Placement(mode, check=None if _has_name(url) else url)
+    return Placement(mode, url=url or None, check=url or None)
 
 
 def _card_url(body: dict[str, Any]) -> str | None:
@@ -57,6 +60,14 @@ def _card_url(body: dict[str, Any]) -> str | None:
     url = card.get("url") if isinstance(card, dict) else None
     usable = isinstance(url, str) and len(url) <= MAX_URL_LENGTH and url.isprintable()
     return url if usable else None
+
+
+def _has_name(url: str) -> bool:
+    """:return: whether the host of a workspace URL is a name; not if there is no such host."""
+    try:
+        return parse_workspace_url(url).address is None
+    except ValueError:
+        return False
 
 
 def _is_local(url: str) -> bool:

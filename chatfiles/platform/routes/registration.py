@@ -37,15 +37,18 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
     may_register = context.authenticator.for_registration
     await may_register(request, workspace_id)
     place = placement(body, await context.registry.workspace(workspace_id))
-    if place.url is not None:
-        await require_allowed(place.url, context.check_url)
+    if place.check is not None:
+        await require_allowed(place.check, context.check_url)
     # Check again: the look-up of the host name may have taken seconds.
     client = await may_register(request, workspace_id)
     name = _name(body, workspace_id)
     if client is None:
         return await _claim(context, workspace_id, place, name)
     workspace = await context.registry.register(
-        workspace_id, **place._asdict(), create_name=name if client.is_admin else None
+        workspace_id,
+        url=place.url,
+        delivery_mode=place.delivery_mode,
+        create_name=name if client.is_admin else None,
     )
     token = await _first_token(context, workspace_id) if client.is_admin else None
     return await _registered(context, workspace, token)
@@ -81,7 +84,8 @@ async def _claim(
     try:
         workspace = await context.registry.claim(
             workspace_id,
-            **place._asdict(),
+            url=place.url,
+            delivery_mode=place.delivery_mode,
             create_name=name,
             **token_columns(token, ALL_SCOPES),
             name=FIRST_TOKEN,

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import BadRequest
 from chatfiles.model import Workspace
-from chatfiles.platform.routes.placement import Placement, placement
+from chatfiles.platform.routes.placement import placement
 from chatfiles.rules.urls import MAX_URL_LENGTH
 from tests.contract.registry_case import FIRST
 
@@ -59,7 +59,21 @@ class PlacementTests(SynchronousTestCase):
     def test_placements(self) -> None:
         """The request decides, then what is stored."""
         for body, before, url, mode in PLACEMENTS:
-            self.assertEqual(placement(body, before), Placement(url, mode), (body, before))
+            found = placement(body, before)
+            self.assertEqual((found.url, found.delivery_mode), (url, mode), (body, before))
+
+    def test_checked(self) -> None:
+        """
+        What is stored is checked. Beside a provisioner's URL the form and the address of the given
+        one are checked too, but no name is looked up.
+        """
+        for url in (A, "http://10.0.0.1", "nonsense"):
+            self.assertEqual(placement({"url": url}, stored(B)).check, url)
+        self.assertIsNone(placement({}, stored(B)).check)
+        for url in ("http://169.254.169.254/", "http://10.0.0.1", "http://127.1", "nonsense"):
+            found = placement({"url": url}, stored(LOCAL))
+            self.assertEqual((found.url, found.check), (None, url))
+        self.assertIsNone(placement({"url": A}, stored(LOCAL)).check)
 
     def test_unknown_mode(self) -> None:
         """Another mode is refused with the text that existing workspaces know."""
