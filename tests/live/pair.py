@@ -35,6 +35,7 @@ class Pair:
     :param workspace: options of the workspace.
     :param uid: the user that the workspace runs as; only root can say.
     :param told: additional environment variables of the platform.
+    :param first: Python that both processes execute before ``twistd``.
     :ivar base: a directory of its own; the roots are in it, by their names.
     :ivar token: an auth token of the workspace.
     :ivar roles: what is stopped with the pair.
@@ -47,6 +48,7 @@ class Pair:
         workspace: Sequence[str] = (),
         uid: int | None = None,
         told: Mapping[str, str] = {},
+        first: str = "",
     ) -> None:
         self._uid = uid
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
@@ -64,9 +66,10 @@ class Pair:
             *both,
             *platform,
             told=told,
+            first=first,
         )
         twistd = [] if uid is None else [f"--uid={uid}", f"--gid={uid}"]
-        self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd)
+        self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd, first=first)
         self.roles = [self.platform, self.workspace]
         try:
             self._enrol()

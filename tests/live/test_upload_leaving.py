@@ -72,14 +72,10 @@ class GatedCase(SynchronousTestCase):
     """A pair of roles that wait at gates."""
 
     def make_pair(self, *options: str) -> Pair:
-        site, self.gates = os.path.realpath(self.mktemp()), os.path.realpath(self.mktemp())
-        for directory in (site, self.gates):
-            os.makedirs(directory)
-        with open(os.path.join(site, "sitecustomize.py"), "w") as custom:
-            custom.write(_GATED)
-        self.gated = {"PYTHONPATH": site, "GATES": self.gates}
-        with mock.patch.dict(os.environ, self.gated):
-            pair = Pair(both=options)
+        self.gates = os.path.realpath(self.mktemp())
+        os.makedirs(self.gates)
+        with mock.patch.dict(os.environ, {"GATES": self.gates}):
+            pair = Pair(both=options, first=_GATED)
         self.addCleanup(pair.discard)
         return pair
 

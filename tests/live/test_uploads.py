@@ -535,14 +535,10 @@ class ReactorTests(SynchronousTestCase):
     def setUp(self) -> None:
         if not SOAK:
             raise SkipTest("CHATFILES_SOAK=1 measures times")
-        site = os.path.realpath(self.mktemp())
-        os.makedirs(site)
-        with open(os.path.join(site, "sitecustomize.py"), "w") as custom:
-            custom.write(_WATCHED)
         self.gaps = os.path.realpath(self.mktemp())
-        watched = {"PYTHONPATH": site, "GAPS": self.gaps}
-        with mock.patch.dict(os.environ, watched):
-            self.pair = Pair(both=[f"--max-{of}-bytes={1 << 30}" for of in ("file", "request")])
+        limits = [f"--max-{of}-bytes={1 << 30}" for of in ("file", "request")]
+        with mock.patch.dict(os.environ, {"GAPS": self.gaps}):
+            self.pair = Pair(both=limits, first=_WATCHED)
         self.addCleanup(self.pair.discard)
         self.way = ways(self.pair)[1]
         self.assertEqual(self.way.send(form(file(b"x" * MIB))).status, 200)
