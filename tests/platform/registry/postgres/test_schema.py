@@ -127,6 +127,23 @@ class TheirTablesTests(PostgresTestCase):
             await call()
         self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [SECOND, THIRD])
 
+    async def test_delivery_mode_of_an_earlier_version(self) -> None:
+        """The statements of the manual put right a column that an earlier version added."""
+        self.theirs()
+        self.database.execute("ALTER TABLE workspaces ADD delivery_mode text")
+        registry = await self.start()
+        await add_workspace(registry, SECOND, delivery_mode="poll", name="y")
+        statements = re.findall(r"^ +(.* workspaces .*delivery_mode.*;)$", manual(), re.MULTILINE)
+        self.assertEqual(len(statements), 4)
+        for statement in statements:
+            self.database.execute(statement)
+        modes = [each.delivery_mode for each in await registry.workspaces(limit=9)]
+        self.assertEqual(sorted(map(str, modes)), ["poll", "push"])
+        added = await add_workspace(registry, THIRD, name="z")
+        self.assertEqual(added.delivery_mode, "push")
+        with self.assertRaises(ConstraintViolated):
+            await registry.register(SECOND, url=None, delivery_mode="pull", create_name=None)
+
     async def test_an_index_of_an_earlier_version(self) -> None:
         """
         In a table of a third party, the index that an earlier version made is dropped: with it,
