@@ -74,7 +74,7 @@ class WorkspaceGateway:
             query += "&disposition=" + read.disposition
         asked = _forwarded_headers(read.fields)
         url = target.url.join(b"/internal/file/read?" + query.encode("ascii"))
-        response = await self._ask(target, read.method, url, asked.copy(), read.request_id)
+        response = await self._ask(target, read.method, url, asked, read.request_id)
         try:
             _check_read(read.method, asked, response)
         except UpstreamFailed:
@@ -128,16 +128,14 @@ class WorkspaceGateway:
 def _forwarded_headers(fields: Headers) -> Headers:
     """:return: the headers of a client that the workspace receives."""
     headers = Headers()
+    wanted = forwarded_range(fields.getRawHeaders(b"Range", ()))
     for name in FORWARDED_REQUEST_HEADERS:
         values = fields.getRawHeaders(name)
-        if values is not None:
+        # If-Range has no meaning without Range (RFC 9110, 13.1.5).
+        if values is not None and (wanted is not None or name not in (b"Range", b"If-Range")):
             headers.setRawHeaders(name, values)
-    ranges = headers.getRawHeaders(b"Range")
-    if ranges is not None and (forwarded := forwarded_range(ranges)) is not None:
-        headers.setRawHeaders(b"Range", [forwarded])
-    else:
-        headers.removeHeader(b"Range")
-        headers.removeHeader(b"If-Range")  # has no meaning without Range (RFC 9110, 13.1.5)
+    if wanted is not None:
+        headers.setRawHeaders(b"Range", [wanted])
     return headers
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chatfiles.errors import Conflict, ConstraintViolated
+from chatfiles.errors import BadRequest, Conflict, ConstraintViolated
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
 from chatfiles.model import ALL_SCOPES, Workspace
@@ -142,14 +142,14 @@ async def _with_name(
     body: dict[str, Any], workspace_id: UUID, change: Callable[[str], Awaitable[T]]
 ) -> T:
     """
-    Make *change* with the name in the agent's card.  If the tables belong to a third party and a
-    constraint forbids it, such as one that makes names unique, make it with the id as name: no
+    Make *change* with the name in the agent's card.  If the tables belong to a third party and do
+    not accept it, for example because names must be unique there, make it with the id as name: no
     content of the card may prevent the registration.
     """
     name, without = _card_name(body), str(workspace_id)
     try:
         return await change(name or without)
-    except ConstraintViolated:
+    except (ConstraintViolated, BadRequest):
         if not name:
             raise
     return await change(without)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail
 
-from chatfiles.errors import ConstraintViolated
+from chatfiles.errors import BadRequest, ConstraintViolated
 from chatfiles.model import Workspace
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.routes.tree import platform_tree
@@ -242,8 +242,8 @@ class ClaimTests(EnrolmentCase):
         self.assertEqual(caller.answer().status, 404)
 
 
-class UniqueNames(MemoryRegistry):
-    """A registry whose tables, of a third party, have a unique index of names."""
+class StrictNames(MemoryRegistry):
+    """A registry whose tables, of a third party, accept only short names, and each once."""
 
     def register(self, workspace_id: UUID, **given: Any) -> Deferred[Workspace | None]:
         return self._if_new(given["create_name"]) or super().register(workspace_id, **given)
@@ -253,14 +253,16 @@ class UniqueNames(MemoryRegistry):
 
     def _if_new(self, name: str | None) -> Deferred[Workspace | None] | None:
         taken = {row.workspace.name for row in self._rows.values()}
+        if name and len(name) > 255:
+            return fail(BadRequest("too long", code="invalid_field"))
         return fail(ConstraintViolated(detail="one_name")) if name in taken else None
 
 
-class TakenNameTests(EnrolmentCase):
-    """The card of an agent has the name of another workspace, and the registry has one of each."""
+class NameTests(EnrolmentCase):
+    """The card of an agent has a name that the registry does not accept."""
 
     open_registration = True
-    registry_class = UniqueNames
+    registry_class = StrictNames
 
     def setUp(self) -> None:
         super().setUp()
@@ -274,8 +276,8 @@ class TakenNameTests(EnrolmentCase):
 
     def test_registered(self) -> None:
         """The card is no reason to refuse: the workspace has its id as name."""
-        for token, each in ((None, FIRST), (ADMIN, THIRD)):
-            self.assertEqual(self.status("one", token, each), 200)
+        for token, each, name in ((None, FIRST, "one"), (ADMIN, THIRD, "x" * 256)):
+            self.assertEqual(self.status(name, token, each), 200)
             self.assertEqual(self.row(each).name, str(each))
 
     def test_another_rule(self) -> None:
