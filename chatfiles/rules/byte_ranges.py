@@ -10,6 +10,8 @@ of the ``GET`` response (reference/downloads, "Ranges and conditions"):
   costs the same; no more than `MAX_RANGES` members are read;
 * another unit, or a malformed value: ignored, 200.
 
+A gateway forwards only what is not ignored: another server might not ignore it.
+
 A client that assembles a file from parts relies on receiving the part that it requested.  A part
 with another start or end corrupts the file without an error.
 """
@@ -20,7 +22,14 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["MAX_RANGES", "Part", "parse_content_range", "part_fault", "requested_span"]
+__all__ = [
+    "MAX_RANGES",
+    "Part",
+    "forwarded_range",
+    "parse_content_range",
+    "part_fault",
+    "requested_span",
+]
 
 #: The most members of a ``Range`` list that are read.
 MAX_RANGES = 16
@@ -32,6 +41,8 @@ _CONTENT_RANGE = re.compile(rb"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*
 _RANGE = re.compile(rb"[ \t]*bytes=[ \t]*([0-9]*)-([0-9]*)[ \t]*", re.IGNORECASE)
 #: More than any offset.
 _ENDLESS = 1 << 64
+#: The largest offset that servers in every language can read.
+_LARGEST = (1 << 63) - 1
 
 
 def requested_span(field: bytes, size: int) -> range | None:
@@ -41,28 +52,61 @@ def requested_span(field: bytes, size: int) -> range | None:
     :return: the bytes that ``Range`` selects; an empty range if it selects none (416); ``None`` if
         the response is the whole file.
     """
-    unit, _, members = field.strip(_OWS).partition(b"=")
-    specs = [spec for part in members.split(b",", MAX_RANGES) if (spec := part.strip(_OWS))]
-    if unit.lower() != b"bytes" or len(specs) != 1:
+    specs = _range_set(field)
+    if specs is None or len(specs) != 1:
         return None
-    digits = _RANGE_SPEC.fullmatch(specs[0])
-    if digits is None:
-        return None
-    first, last = (number.lstrip(b"0") for number in digits.groups())
-    if digits[1]:
-        if digits[2] and (len(last), last) < (len(first), first):
-            return None
-        stop = _clipped(last, size - 1) + 1 if digits[2] else size
-        return range(_clipped(first, size), stop)
-    if not digits[2] or (last and size == 0):
+    ((first, last),) = specs
+    if first:
+        return range(_clipped(first, size), _clipped(last, size - 1) + 1 if last else size)
+    if size == 0 and last.strip(b"0"):
         # A suffix of an empty file is satisfiable (14.1.2), but has no form as Content-Range.
         return None
     return range(size - _clipped(last, size), size)
 
 
+def forwarded_range(values: Sequence[bytes]) -> bytes | None:
+    """
+    The ``Range`` that a gateway sends in place of a client's.  Servers differ in what they make of
+    a malformed one, and of letter case, spaces and large numbers in a valid one.
+
+    :param values: the values of the ``Range`` lines of a request.
+    :return: the same ranges in one form that every server reads alike; ``None`` if the lines are
+        ignored (RFC 9110, 14.2).
+    """
+    specs = _range_set(values[0]) if len(values) == 1 else None
+    if specs is None:
+        return None
+    return b"bytes=" + b",".join(b"-".join(map(_forwarded, spec)) for spec in specs)
+
+
+def _forwarded(digits: bytes) -> bytes:
+    return b"%d" % min(_offset(digits), _LARGEST) if digits else b""
+
+
+def _range_set(field: bytes) -> Sequence[tuple[bytes, bytes]] | None:
+    """
+    :return: the first and the last position of each range, as digits; one of the two may be empty.
+        ``None`` if the field has another unit, is malformed, or has too many members.
+    """
+    unit, _, members = field.strip(_OWS).partition(b"=")
+    specs = [spec for part in members.split(b",", MAX_RANGES - 1) if (spec := part.strip(_OWS))]
+    matches = [_RANGE_SPEC.fullmatch(spec) for spec in specs]
+    if unit.lower() != b"bytes" or not specs:
+        return None
+    pairs = [(match[1], match[2]) for match in matches if match is not None]
+    return pairs if len(pairs) == len(specs) and all(map(_is_range, pairs)) else None
+
+
+def _is_range(spec: tuple[bytes, bytes]) -> bool:
+    if not all(spec):
+        return any(spec)
+    first, last = (digits.lstrip(b"0") for digits in spec)
+    return (len(first), first) <= (len(last), last)
+
+
 def _clipped(digits: bytes, limit: int) -> int:
-    """:return: the number, but at most *limit*.  More than 20 digits are not converted."""
-    return limit if len(digits) > 20 else min(int(digits or b"0"), limit)
+    """:return: the number, but at most *limit*."""
+    return min(_offset(digits), limit)
 
 
 class Part(NamedTuple):

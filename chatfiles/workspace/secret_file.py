@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import Final, TypeGuard
 
 from twisted.logger import Logger
@@ -127,6 +128,7 @@ class SecretFile:
     def write(self, secret: str) -> bool:
         """
         Store a secret with mode 0600.  A reader sees either the old file or the complete new one.
+        A missing directory is created with mode 0700.
 
         :return: whether the file has changed.
         :raise ValueError: *secret* is not valid (`is_secret`).
@@ -137,6 +139,8 @@ class SecretFile:
             raise ValueError("a secret is 1 to 4096 visible ASCII characters")
         if self.read() == secret:
             return False
+        with suppress(FileExistsError):
+            os.makedirs(os.path.dirname(self.path), 0o700)
         sweep_temporary_files(self.path)
         replace_file(self.path, secret.encode("ascii"))
         return True

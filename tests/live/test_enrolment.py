@@ -39,8 +39,8 @@ class EnrolmentCase(LiveCase):
         with open(os.path.join(base, "files", "a.txt"), "wb") as file:
             file.write(b"hello a\n")
         configs = os.path.join(base, "configs")
-        os.mkdir(configs)
         if token is not None:
+            os.mkdir(configs)
             with open(os.path.join(configs, ".auth_token"), "w") as file:
                 file.write(token)
         return self.run_workspace(workspace_id, configs, platform, *more), configs

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 
-from chatfiles.testing.broken_upstreams import respond
+from chatfiles.testing.broken_upstreams import ServerConnection, respond
+from tests.live import ranges
 from tests.live.broken_answers import CHUNKED, head_with, ok
 from tests.live.rawhttp import Connection, Incomplete, Response
 from tests.live.upstream_case import UpstreamCase
@@ -122,8 +123,53 @@ class OldCallerTests(UpstreamCase):
         self.assertEqual((answer.status, answer.get("transfer-encoding")), (200, None))
 
 
+def lenient(connection: ServerConnection) -> None:
+    """
+    A workspace with a file of 11 bytes that reads the numbers of a range with `int`, as Starlette
+    does, and refuses what it cannot read.
+    """
+    while (request := connection.request()) is not None:
+        head, body = _lenient(request.header("range"), b"hello world")
+        head += b"Content-Length: %d\r\n\r\n" % len(body)
+        connection.send(b"HTTP/1.1 " + head + body)
+
+
+def _lenient(asked: str | None, content: bytes) -> tuple[bytes, bytes]:
+    if asked is None:
+        return b"200 OK\r\n", content
+    unit, _, value = asked.partition("=")
+    first, _, last = value.strip(", \t").partition("-")
+    try:
+        start = int(first) if first else max(len(content) - int(last), 0)
+        stop = min(int(last) + 1, len(content)) if first and last else len(content)
+    except ValueError:
+        unit = ""
+    if unit != "bytes":
+        return b"400 Bad Request\r\n", b""
+    if not start < stop:
+        return b"416 Range Not Satisfiable\r\nContent-Range: bytes */11\r\n", b""
+    part = b"bytes %d-%d/11" % (start, stop - 1)
+    return b"206 Partial Content\r\nContent-Range: %b\r\n" % part, content[start:stop]
+
+
 class PartTests(UpstreamCase):
     """Parts that do not fit together."""
+
+    def test_ranges_that_are_ignored(self) -> None:
+        """
+        A range that is ignored does not reach the workspace, which may read it in another way; one
+        that counts reaches it in a form that any workspace reads in the same way.
+        """
+        server, target = self.scripted(lenient)
+        ignored = [(text, 200, None) for text in ("bytes=0-4,x", "bytes=0-4,4-+6", "bytes=5-4,0-1")]
+        for asked, status, part in (*ranges.RangeCases.RANGES, *ignored):
+            fields = {"Range": asked.encode().decode("latin-1")}
+            fields |= {"If-Range": '"x"'} if status == 200 else {}
+            answer = self.ask(target, fields)
+            self.assertEqual((answer.status, answer.get("content-range")), (status, part), asked)
+            if status == 200:
+                sent = {name for name, _ in server.requests[-1].headers}
+                self.assertEqual(sent & {"range", "if-range"}, set(), asked)
 
     def test_other_parts(self) -> None:
         """

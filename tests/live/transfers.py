@@ -5,6 +5,7 @@ workspace directly and through the platform.
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import threading
@@ -246,6 +247,26 @@ class ContentCases(Way):
                 file.seek(at)
                 file.write(b"X")
             self.assert_cut(answer)
+
+    def test_rewritten_through_a_mapping(self) -> None:
+        """
+        A write through a shared mapping is noticed like any other if the page is on disk already:
+        the transfer is aborted, and the next one has another entity tag.
+        """
+        path = self.make_sparse("mapped.bin", LARGE)
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), LARGE) as content:
+            for at, byte in ((0, b"a"), (LARGE - 1, b"b")):
+                content[at : at + 1] = byte  # the page can be written from now on
+                os.fsync(file.fileno())  # until the kernel has stored it
+                os.utime(path, (LONG_AGO, LONG_AGO))
+                _, answer = self.begin("/workspace/mapped.bin")
+                answer.exactly(100_000)
+                content[at : at + 1] = b"X"
+                if os.stat(path).st_mtime == LONG_AGO:
+                    raise SkipTest("this file system never tells of such writes")
+                self.assert_cut(answer)
+                etag = self.get("/workspace/mapped.bin", method="HEAD")["etag"]
+                self.assertNotEqual(etag.removeprefix("W/"), answer.head["etag"])
 
     def test_truncated_and_written_anew(self) -> None:
         """The transfer is aborted if the file is truncated, then rewritten: a usual way to save."""

@@ -27,13 +27,16 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 class MemoryPlatformCase(SynchronousTestCase):
     """
+    :cvar registry_class: makes the registry.
     :ivar moment: the current time.
     :ivar registry: the registry in memory, without the platform's cache.
     """
 
+    registry_class = MemoryRegistry
+
     def setUp(self) -> None:
         self.moment = START
-        self.registry = MemoryRegistry(now=lambda: self.moment)
+        self.registry = self.registry_class(now=lambda: self.moment)
         self.clock = Clock()
         cache = CachedRegistry(self.registry, self.clock)
         self.successResultOf(begun(cache.start()))
@@ -54,10 +57,10 @@ class MemoryPlatformCase(SynchronousTestCase):
             limits=UploadLimits(1, 1),
         )
 
-    def add(self, workspace_id: UUID, secret: str = "secret") -> None:
+    def add(self, workspace_id: UUID, secret: str = "secret", **given: Any) -> None:
         """Add a workspace whose token is its id."""
         digest = token_hash(str(workspace_id))
-        adding = add_workspace(self.registry, workspace_id, secret=secret, digest=digest)
+        adding = add_workspace(self.registry, workspace_id, secret=secret, digest=digest, **given)
         self.successResultOf(begun(adding))
 
     def ask(self, request: bytes) -> Received:

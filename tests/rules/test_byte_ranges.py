@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.rules.byte_ranges import Part, parse_content_range, part_fault
+from chatfiles.rules.byte_ranges import (
+    Part,
+    forwarded_range,
+    parse_content_range,
+    part_fault,
+    requested_span,
+)
 
 VERSION = "206 of another version than was asked for"
 NO_RANGE = "206 without a Range"
@@ -81,6 +87,35 @@ PARTS: list[tuple[list[bytes], bytes, int | None, str | None]] = [
     ([b"bytes=0-1,3-4"], b"", 99, NO_PART),
 ]
 
+#: Lines of Range, and the Range that a gateway sends.
+FORWARDED: list[tuple[list[bytes], bytes | None]] = [
+    ([b"bytes=0-4"], b"bytes=0-4"),
+    ([b"bytes=5-"], b"bytes=5-"),
+    ([b"bytes=-5"], b"bytes=-5"),
+    ([b"bytes=-0"], b"bytes=-0"),
+    ([b" Bytes= 000-0004\t"], b"bytes=0-4"),
+    ([b"bytes=,0-4 ,\t, "], b"bytes=0-4"),
+    ([b"bytes=0-1, 5-,-2"], b"bytes=0-1,5-,-2"),
+    ([b"bytes=0-" + b"9" * 5000], b"bytes=0-9223372036854775807"),
+    ([b"bytes=9223372036854775808-"], b"bytes=9223372036854775807-"),
+    # ignored
+    ([], None),
+    ([b"bytes=0-4", b"bytes=0-4"], None),
+    ([b""], None),
+    ([b"bytes="], None),
+    ([b"bytes=-"], None),
+    ([b"bytes=+0-+4"], None),
+    ([b"bytes=0 - 4"], None),
+    ([b"bytes =0-4"], None),
+    ([b"bytes=4-0"], None),
+    ([b"bytes=0_0-4"], None),
+    ([b"bytes=\xb2-4"], None),
+    ([b"items=0-4"], None),
+    ([b"bytes=0-4,x"], None),
+    ([b"bytes=0-4,4-0"], None),
+    ([b"bytes=" + b"0-0," * 16 + b"0-0"], None),
+]
+
 
 class ContentRangeTests(SynchronousTestCase):
     """The part that a response names."""
@@ -99,6 +134,31 @@ class ContentRangeTests(SynchronousTestCase):
         """Any numbers that are written are read back."""
         text = b"bytes %d-%d/%b" % (first, last, b"*" if total is None else b"%d" % total)
         self.assertEqual(parse_content_range([text]), Part(first, last, total))
+
+
+class ForwardedRangeTests(SynchronousTestCase):
+    """The ranges that a gateway sends to a server that may read them in another way."""
+
+    def test_table(self) -> None:
+        """An ignored ``Range`` is not forwarded, and another one in its plainest form."""
+        for values, expected in FORWARDED:
+            self.assertEqual(forwarded_range(values), expected, values)
+
+    @given(
+        st.from_regex(rb"[Bb]ytes ?=([ ,\t+]{0,2}[0-9]{0,3} ?- ?[0-9]{0,20}){0,3}", fullmatch=True)
+        | st.binary(),
+        st.integers(0, 2000) | st.integers(0, 1 << 62),
+    )
+    def test_any(self, field: bytes, size: int) -> None:
+        """It selects the same bytes of any file, and is well-formed."""
+        forwarded = forwarded_range([field])
+        span = requested_span(field, size)
+        if forwarded is None:
+            self.assertIsNone(span)
+        else:
+            self.assertEqual(requested_span(forwarded, size), span)
+            self.assertRegex(forwarded, rb"\Abytes=([0-9]+-[0-9]*|-[0-9]+)(,|\Z)")
+            self.assertEqual(forwarded_range([forwarded]), forwarded)
 
 
 class PartFaultTests(SynchronousTestCase):

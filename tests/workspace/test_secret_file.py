@@ -335,12 +335,14 @@ class WriteTests(_FileCase):
         self.assertEqual(self.file.read(), SECRET)
 
     def test_no_directory(self) -> None:
-        """
-        A missing directory is reported; it is not created, as its permissions are the operator's
-        choice.
-        """
-        file = SecretFile(self.top + b"/none/.auth_token")
-        self.assertRaises(FileNotFoundError, file.write, SECRET)
+        """A missing directory is created, for its owner only; another file there is reported."""
+        file = SecretFile(self.top + b"/none/configs/.auth_token")
+        self.assertTrue(file.write(SECRET))
+        self.assertEqual(file.read(), SECRET)
+        mode = os.stat(self.top + b"/none/configs").st_mode
+        self.assertEqual(stat.S_IMODE(mode), 0o700)
+        below_a_file = SecretFile(file.path + b"/.auth_token")
+        self.assertRaises(NotADirectoryError, below_a_file.write, SECRET)
 
     def test_temporary_name(self) -> None:
         """

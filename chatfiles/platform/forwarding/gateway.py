@@ -21,7 +21,7 @@ from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.upstream.agent import OWNER
-from chatfiles.rules.byte_ranges import Part, parse_content_range, part_fault
+from chatfiles.rules.byte_ranges import Part, forwarded_range, parse_content_range, part_fault
 from chatfiles.rules.file_headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.rules.query import encode_query_value
 
@@ -72,15 +72,11 @@ class WorkspaceGateway:
         query = "path=" + encode_query_value(read.path)
         if read.disposition is not None:
             query += "&disposition=" + read.disposition
-        headers = Headers()
-        for name in FORWARDED_REQUEST_HEADERS:
-            values = read.fields.getRawHeaders(name)
-            if values is not None:
-                headers.setRawHeaders(name, values)
+        asked = _forwarded_headers(read.fields)
         url = target.url.join(b"/internal/file/read?" + query.encode("ascii"))
-        response = await self._ask(target, read.method, url, headers, read.request_id)
+        response = await self._ask(target, read.method, url, asked, read.request_id)
         try:
-            _check_read(read, response)
+            _check_read(read.method, asked, response)
         except UpstreamFailed:
             discard(response)
             raise
@@ -129,21 +125,37 @@ class WorkspaceGateway:
         return response
 
 
-def _check_read(read: DownloadRequest, response: IResponse) -> None:
-    """:raise UpstreamFailed: *response* is not a valid response to *read*."""
+def _forwarded_headers(fields: Headers) -> Headers:
+    """:return: the headers of a client that the workspace receives."""
+    headers = Headers()
+    wanted = forwarded_range(fields.getRawHeaders(b"Range", ()))
+    for name in FORWARDED_REQUEST_HEADERS:
+        values = fields.getRawHeaders(name)
+        # If-Range has no meaning without Range (RFC 9110, 13.1.5).
+        if values is not None and (wanted is not None or name not in (b"Range", b"If-Range")):
+            headers.setRawHeaders(name, values)
+    if wanted is not None:
+        headers.setRawHeaders(b"Range", [wanted])
+    return headers
+
+
+def _check_read(method: bytes, asked: Headers, response: IResponse) -> None:
+    """
+    :param asked: the headers that the workspace received.
+    :raise UpstreamFailed: *response* is not a valid response to them.
+    """
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
         raise invalid_response(f"status {code}")
-    if code == 304 and not any(read.fields.hasHeader(name) for name in _ASKS_304):
+    if code == 304 and not any(asked.hasHeader(name) for name in _ASKS_304):
         raise invalid_response("304 to an unconditional request")
     if code == 206:
-        _check_part(read, response)
+        _check_part(method, asked, response)
 
 
-def _check_part(read: DownloadRequest, response: IResponse) -> None:
-    asked, given = read.fields, response.headers
-    ranges = asked.getRawHeaders(b"range", ())
-    if ranges and read.method == b"HEAD":
+def _check_part(method: bytes, asked: Headers, response: IResponse) -> None:
+    ranges, given = asked.getRawHeaders(b"range", ()), response.headers
+    if ranges and method == b"HEAD":
         return
     fault = part_fault(
         ranges,

@@ -126,7 +126,8 @@ class IWorkspaceRegistry(Interface):
         name: str | None,
     ) -> Awaitable[Workspace | None]:
         """
-        `register` a workspace that has no live token, and add its first token, in one transaction.
+        `register` a workspace for which `has_live_token` is false, and add its own first token, in
+        one transaction.
         The arguments are those of `register` and of `create_token`.
 
         :raise chatfiles.errors.Conflict: the workspace has a live token, or a token with this hash
@@ -179,13 +180,17 @@ class IWorkspaceRegistry(Interface):
         :param prefix: the first characters of the token, by which a person recognizes it.
         :param scopes: the operations that the token allows.
         :param name: a name that the client chose for the token.
-        :param only_first: add it only if the workspace has no live token; this is atomic.
+        :param only_first: the token is for the workspace itself, not for people: add it only if
+            `has_live_token` is false; this is atomic.
         :raise chatfiles.errors.Conflict: a token with this hash exists, revoked or not.
         :return: the token; ``None`` if there is no such workspace, or if *only_first* prevented it.
         """
 
     def has_live_token(workspace_id: UUID) -> Awaitable[bool]:
-        """:return: whether any token of the workspace is not revoked."""
+        """
+        :return: whether any token of the workspace is not revoked.  Where the tables of a third
+            party distinguish the tokens of people, only the workspace's own tokens count.
+        """
 
     def tokens(workspace_id: UUID) -> Awaitable[Sequence[Token]]:
         """:return: the live tokens of a workspace, oldest first."""

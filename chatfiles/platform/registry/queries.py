@@ -24,6 +24,9 @@ Change = tuple[T, Sequence[UUID]]
 Values = Mapping[str, object]
 Rows = Sequence[Sequence[object]]
 
+#: The kinds of tokens in the tables of a third party: of the workspace itself, and of people.
+INSTANCE, API = "instance", "api"
+
 #: The id of no workspace.
 _UNUSED_ID = UUID(int=0)
 
@@ -120,9 +123,9 @@ async def create_workspace(
         "heartbeat_at": None,
         "now": utc(now),
     }
-    if not await db.count(db.sql.workspace_create, values):
+    if not await _add_workspace(db, values):
         raise workspace_exists()
-    await _add_token(db, first, digest)
+    await _add_token(db, first, digest, kind=API)
     created = await workspace(db, first.workspace_id)
     assert created is not None
     return created, [first.workspace_id]
@@ -150,11 +153,18 @@ async def register(
     }
     changed = await db.count(db.sql.workspace_register, values)
     if not changed and create_name is not None:
-        changed = await db.count(db.sql.workspace_create, values)
+        changed = await _add_workspace(db, values)
         if not changed:  # another node has just created it, or it has been removed
             changed = await db.count(db.sql.workspace_register, values)
     registered = await workspace(db, workspace_id) if changed else None
     return registered, [] if registered is None else [workspace_id]
+
+
+async def _add_workspace(db: Session, values: Values) -> int:
+    """:return: 1, or 0 if a row with this id exists."""
+    has_mode = values["delivery_mode"] is not None
+    sql = db.sql.workspace_create if has_mode else db.sql.workspace_create_without_mode
+    return await db.count(sql, values)
 
 
 async def ensure_secret(
@@ -196,7 +206,9 @@ async def tokens(db: Session, workspace_id: UUID) -> Sequence[Token]:
 
 async def has_live_token(db: Session, workspace_id: UUID) -> bool:
     """See `IWorkspaceRegistry.has_live_token`."""
-    return bool(await db.rows(db.sql.token_any, {"workspace_id": str(workspace_id)}))
+    has_kind = await db.rows(db.sql.token_has_kind)
+    sql = db.sql.token_any_instance if has_kind else db.sql.token_any
+    return bool(await db.rows(sql, {"workspace_id": str(workspace_id)}))
 
 
 async def create_token(
@@ -207,11 +219,11 @@ async def create_token(
         return None, []
     if only_first and await has_live_token(db, new.workspace_id):
         return None, []
-    await _add_token(db, new, digest)
+    await _add_token(db, new, digest, kind=INSTANCE if only_first else API)
     return new, [new.workspace_id]
 
 
-async def _add_token(db: Session, new: Token, digest: bytes) -> None:
+async def _add_token(db: Session, new: Token, digest: bytes, *, kind: str) -> None:
     values = {
         "id": str(new.id),
         "workspace_id": str(new.workspace_id),
@@ -220,8 +232,11 @@ async def _add_token(db: Session, new: Token, digest: bytes) -> None:
         "scopes": format_scopes(new.scopes),
         "name": new.name,
         "now": new.created_at,
+        "kind": kind,
     }
-    if not await db.count(db.sql.token_create, values):
+    has_kind = await db.rows(db.sql.token_has_kind)
+    sql = db.sql.token_create_of_kind if has_kind else db.sql.token_create
+    if not await db.count(sql, values):
         raise token_exists()
 
 

@@ -51,6 +51,9 @@ class Statements:
     workspaces_after: str
     #: Does not change an existing row, removed or not; then the count is 0.
     workspace_create: str
+    #: The same for a workspace without a delivery mode: the column has its default, because the
+    #: table of a third party does not accept NULL.
+    workspace_create_without_mode: str
     #: Sets a live row to ``online`` unless it is ``paused``; columns whose parameter is NULL keep
     #: their value.
     workspace_register: str
@@ -64,10 +67,17 @@ class Statements:
     token: str
     #: → the live token rows of a live workspace, oldest first.
     tokens: str
+    #: → one row if the tokens have a ``kind``, as those of a third party do: ``instance`` for the
+    #: workspace itself, ``api`` for people.  The third party may add the column at any time.
+    token_has_kind: str
     #: → one row if any token of the workspace is live.
     token_any: str
+    #: → the same, without the tokens for people.
+    token_any_instance: str
     #: Does not change a row that has the hash; then the count is 0.
     token_create: str
+    #: The same with a kind.
+    token_create_of_kind: str
     token_revoke: str
     token_revoke_all: str
     #: Changes a row if the time is later than the stored one.  PostgreSQL takes a batch.
@@ -85,6 +95,23 @@ _TOKEN = """
     SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
     FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
     WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
+
+_CREATE_WORKSPACE = """
+    INSERT INTO workspaces (id, name, url, status, platform_inbound_secret, last_heartbeat_at,
+                            created_at, updated_at{column})
+    VALUES (:id, :name, :url, :status, :secret, :heartbeat_at, :now, :now{value})
+    ON CONFLICT (id) DO NOTHING"""
+
+_ANY_TOKEN = """
+    SELECT 1 FROM workspace_auth_tokens
+    WHERE workspace_id = :workspace_id AND revoked_at IS NULL{condition}
+    LIMIT 1"""
+
+_CREATE_TOKEN = """
+    INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
+                                       created_at{column})
+    VALUES (:id, :workspace_id, :digest, :prefix, :scopes, :name, :now{value})
+    ON CONFLICT (token_hash) DO NOTHING"""
 
 # The same expression as in the index.  Rows whose age is not known come first.
 _AGE = "coalesce(created_at, '-infinity')"
@@ -107,11 +134,8 @@ SQLITE = Statements(
     # The condition on the age alone is redundant, but without it SQLite starts at the oldest row.
     workspaces_after=f"{_WORKSPACE} AND id GLOB '{_CANONICAL}' AND {_AGE} >= :age AND {_AFTER}"
     f" {_IN_ORDER}",
-    workspace_create="""
-        INSERT INTO workspaces (id, name, url, status, delivery_mode, platform_inbound_secret,
-                                last_heartbeat_at, created_at, updated_at)
-        VALUES (:id, :name, :url, :status, :delivery_mode, :secret, :heartbeat_at, :now, :now)
-        ON CONFLICT (id) DO NOTHING""",
+    workspace_create=_CREATE_WORKSPACE.format(column=", delivery_mode", value=", :delivery_mode"),
+    workspace_create_without_mode=_CREATE_WORKSPACE.format(column="", value=""),
     workspace_register=f"""
         UPDATE workspaces
         SET status = CASE WHEN CAST(status AS text) = 'paused' THEN status ELSE 'online' END,
@@ -135,15 +159,14 @@ SQLITE = Statements(
         WHERE id = :id AND {_LIVE}""",
     token=f"{_TOKEN} AND t.token_hash = :digest",
     tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id ORDER BY t.created_at, t.id",
-    token_any="""
-        SELECT 1 FROM workspace_auth_tokens
-        WHERE workspace_id = :workspace_id AND revoked_at IS NULL
-        LIMIT 1""",
-    token_create="""
-        INSERT INTO workspace_auth_tokens (id, workspace_id, token_hash, prefix, scopes, name,
-                                           created_at)
-        VALUES (:id, :workspace_id, :digest, :prefix, :scopes, :name, :now)
-        ON CONFLICT (token_hash) DO NOTHING""",
+    token_has_kind="""
+        SELECT 1 FROM pragma_table_info('workspace_auth_tokens') WHERE lower(name) = 'kind'""",
+    token_any=_ANY_TOKEN.format(condition=""),
+    token_any_instance=_ANY_TOKEN.format(
+        condition=" AND coalesce(CAST(kind AS text), 'instance') = 'instance'"
+    ),
+    token_create=_CREATE_TOKEN.format(column="", value=""),
+    token_create_of_kind=_CREATE_TOKEN.format(column=", kind", value=", :kind"),
     token_revoke="""
         UPDATE workspace_auth_tokens
         SET revoked_at = :now
@@ -194,6 +217,10 @@ POSTGRES = _of_psycopg2(
         workspaces_after=f"{_WORKSPACE} AND {_AFTER} {_IN_ORDER}",
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
+        token_has_kind="""
+            SELECT 1 FROM pg_attribute
+            WHERE attrelid = 'workspace_auth_tokens'::regclass AND attname = 'kind'
+                AND NOT attisdropped""",
         workspace_touch=_BATCH.format(
             table="workspaces",
             column="last_heartbeat_at",

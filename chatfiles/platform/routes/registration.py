@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
-from chatfiles.errors import Conflict
+from chatfiles.errors import BadRequest, Conflict, ConstraintViolated
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
 from chatfiles.model import ALL_SCOPES, Workspace
@@ -18,6 +19,8 @@ from chatfiles.platform.routes.json_fields import printable_part, require_allowe
 from chatfiles.platform.routes.placement import Placement, placement
 
 __all__ = ["heartbeat", "register"]
+
+T = TypeVar("T")
 
 #: The name of a token that a registration has created.
 FIRST_TOKEN = "first registration"  # noqa: S105 - no password
@@ -41,16 +44,20 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
         await require_allowed(place.check, context.check_url)
     # Check again: the look-up of the host name may have taken seconds.
     client = await may_register(request, workspace_id)
-    name = _name(body, workspace_id)
     if client is None:
-        return await _claim(context, workspace_id, place, name)
-    workspace = await context.registry.register(
+        return await _claim(context, workspace_id, place, body)
+    is_admin = client.is_admin
+    workspace = await _with_name(
+        body,
         workspace_id,
-        url=place.url,
-        delivery_mode=place.delivery_mode,
-        create_name=name if client.is_admin else None,
+        lambda name: context.registry.register(
+            workspace_id,
+            url=place.url,
+            delivery_mode=place.delivery_mode,
+            create_name=name if is_admin else None,
+        ),
     )
-    token = await _first_token(context, workspace_id) if client.is_admin else None
+    token = await _first_token(context, workspace_id) if is_admin else None
     return await _registered(context, workspace, token)
 
 
@@ -77,18 +84,22 @@ async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
 
 
 async def _claim(
-    context: PlatformContext, workspace_id: UUID, place: Placement, name: str
+    context: PlatformContext, workspace_id: UUID, place: Placement, body: dict[str, Any]
 ) -> JSONResponse:
     """Register a workspace without a credential, if it still has no live token."""
     token = context.make_secret()
     try:
-        workspace = await context.registry.claim(
+        workspace = await _with_name(
+            body,
             workspace_id,
-            url=place.url,
-            delivery_mode=place.delivery_mode,
-            create_name=name,
-            **token_columns(token, ALL_SCOPES),
-            name=FIRST_TOKEN,
+            lambda name: context.registry.claim(
+                workspace_id,
+                url=place.url,
+                delivery_mode=place.delivery_mode,
+                create_name=name,
+                **token_columns(token, ALL_SCOPES),
+                name=FIRST_TOKEN,
+            ),
         )
     except Conflict:  # another client was first
         raise error_texts.missing_token() from None
@@ -127,8 +138,23 @@ async def _first_token(context: PlatformContext, workspace_id: UUID) -> str | No
     return token if made is not None else None
 
 
-def _name(body: dict[str, Any], workspace_id: UUID) -> str:
+async def _with_name(
+    body: dict[str, Any], workspace_id: UUID, change: Callable[[str], Awaitable[T]]
+) -> T:
+    """
+    Make *change* with the name in the agent's card.  If the tables belong to a third party and do
+    not accept it, for example because names must be unique there, make it with the id as name: no
+    content of the card may prevent the registration.
+    """
+    name, without = _card_name(body), str(workspace_id)
+    try:
+        return await change(name or without)
+    except (ConstraintViolated, BadRequest):
+        if not name:
+            raise
+    return await change(without)
+
+
+def _card_name(body: dict[str, Any]) -> str:
     card = body.get("agent_card")
-    # The agent decides what is in the card: no content of it may prevent the registration.
-    name = printable_part(card.get("name")) if isinstance(card, dict) else ""
-    return name or str(workspace_id)
+    return printable_part(card.get("name")) if isinstance(card, dict) else ""

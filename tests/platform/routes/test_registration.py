@@ -7,14 +7,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
+from chatfiles.errors import BadRequest, ConstraintViolated
 from chatfiles.model import Workspace
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.routes.tree import platform_tree
-from tests.contract.registry_case import FIRST, SECRET
+from chatfiles.testing import MemoryRegistry
+from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD
 from tests.platform.memory_platform import ADMIN, START, MemoryPlatformCase
 from tests.support.memory_client import Caller, Received, post
 
@@ -237,3 +240,49 @@ class ClaimTests(EnrolmentCase):
         caller = self.register()
         self.lookups[0].callback(None)
         self.assertEqual(caller.answer().status, 404)
+
+
+class StrictNames(MemoryRegistry):
+    """A registry whose tables, of a third party, accept only short names, and each once."""
+
+    def register(self, workspace_id: UUID, **given: Any) -> Deferred[Workspace | None]:
+        return self._if_new(given["create_name"]) or super().register(workspace_id, **given)
+
+    def claim(self, workspace_id: UUID, **given: Any) -> Deferred[Workspace | None]:
+        return self._if_new(given["create_name"]) or super().claim(workspace_id, **given)
+
+    def _if_new(self, name: str | None) -> Deferred[Workspace | None] | None:
+        taken = {row.workspace.name for row in self._rows.values()}
+        if name and len(name) > 255:
+            return fail(BadRequest("too long", code="invalid_field"))
+        return fail(ConstraintViolated(detail="one_name")) if name in taken else None
+
+
+class NameTests(EnrolmentCase):
+    """The card of an agent has a name that the registry does not accept."""
+
+    open_registration = True
+    registry_class = StrictNames
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.add(SECOND, SECRET)  # its name is "one"
+
+    def status(self, name: str, token: str | None, workspace_id: UUID = FIRST) -> int:
+        body = {"id": str(workspace_id), "url": NEW, "agent_card": {"name": name}}
+        caller = self.request("register", body, token)[0]
+        self.lookups[-1].callback(None)
+        return caller.answer().status
+
+    def test_registered(self) -> None:
+        """The card is no reason to refuse: the workspace has its id as name."""
+        for token, each, name in ((None, FIRST, "one"), (ADMIN, THIRD, "x" * 256)):
+            self.assertEqual(self.status(name, token, each), 200)
+            self.assertEqual(self.row(each).name, str(each))
+
+    def test_another_rule(self) -> None:
+        """A registration that violates a rule with any name is refused with it."""
+        self.add(THIRD, SECRET, name=str(FIRST))
+        for token in (None, ADMIN):
+            for name in ("one", ""):
+                self.assertEqual(self.status(name, token), 409)

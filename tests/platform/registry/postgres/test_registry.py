@@ -4,6 +4,7 @@ The registry in PostgreSQL fulfils the contract.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
 from tests.contract.registry_case import FIRST, SECOND, add_workspace, begun
 from tests.contract.registry_claims import claim
-from tests.contract.registry_stored import StoredRegistryContract
+from tests.contract.registry_third_party import ThirdPartyRegistryContract
 from tests.platform.registry.postgres.postgres_case import (
     REACTOR,
     PostgresTestCase,
@@ -38,7 +39,7 @@ COLUMNS = {
 }
 
 
-class PostgresRegistryTests(StoredRegistryContract, TestCase):
+class PostgresRegistryTests(ThirdPartyRegistryContract, TestCase):
     """`PostgresRegistry` fulfils the contract."""
 
     database: Database
@@ -90,6 +91,10 @@ class PostgresRegistryTests(StoredRegistryContract, TestCase):
 
     async def alter(self, statement: str) -> None:
         self.database.execute(statement)
+
+    async def read(self, statement: str) -> Sequence[Sequence[object]]:
+        rows: Sequence[Sequence[object]] = self.database.execute(statement)
+        return rows
 
     async def demand(self, column: str) -> None:
         await self.alter(f"ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS {column} text")

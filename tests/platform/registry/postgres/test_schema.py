@@ -44,6 +44,19 @@ THEIRS = """
         last_used_at timestamptz, revoked_at timestamptz);
     CREATE UNIQUE INDEX their_hashes ON workspace_auth_tokens (token_hash);
 """
+#: What a newer version of their platform does to these tables, also after chatfiles has used them.
+THEIR_UPGRADES = """
+    ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS delivery_mode TEXT NOT NULL DEFAULT 'push'
+        CHECK (delivery_mode IN ('push', 'poll'));
+    ALTER TABLE workspace_auth_tokens
+        ADD COLUMN IF NOT EXISTS kind TEXT NOT NULL DEFAULT 'instance';
+    CREATE TYPE newer_status AS ENUM ('provisioning', 'online', 'offline', 'removed', 'paused');
+    ALTER TABLE workspaces ALTER COLUMN status DROP DEFAULT;
+    ALTER TABLE workspaces ALTER COLUMN status TYPE newer_status
+        USING status::text::newer_status;
+    ALTER TABLE workspaces ALTER COLUMN status SET DEFAULT 'provisioning'::newer_status;
+    CREATE UNIQUE INDEX their_names ON workspaces (name) WHERE status != 'removed';
+"""
 
 
 def manual() -> str:
@@ -86,6 +99,67 @@ class TheirTablesTests(PostgresTestCase):
         self.assertIsNone(await registry.workspace(FIRST))
         found = self.database.execute("SELECT status::text, theirs FROM workspaces ORDER BY id")
         self.assertEqual(found, [("removed", "kept"), ("online", "kept"), ("online", "kept")])
+
+    async def test_their_upgrades(self) -> None:
+        """
+        Their platform can be upgraded after chatfiles has migrated their tables, and a node that
+        runs meanwhile continues to work.
+        """
+        self.theirs()
+        self.database.execute(
+            "ALTER TABLE workspaces ALTER status DROP DEFAULT,"
+            " ALTER status TYPE text USING status::text, ALTER status SET DEFAULT 'provisioning';"
+            "DROP TYPE workspace_status"
+        )
+        registry = await self.start()
+        self.database.execute(THEIR_UPGRADES)
+        found = self.database.execute(
+            "SELECT is_nullable, column_default FROM information_schema.columns"
+            " WHERE table_name = 'workspaces' AND column_name = 'delivery_mode'"
+        )
+        self.assertEqual(found, [("NO", "'push'::text")])
+        import psycopg2  # noqa: PLC0415 - an extra
+
+        for word in ("'pull'", "NULL"):
+            with self.assertRaises(psycopg2.IntegrityError):
+                self.database.execute(f"UPDATE workspaces SET delivery_mode = {word}")
+        for call in every_call(registry).values():
+            await call()
+        self.assertEqual([each.id for each in await registry.workspaces(limit=9)], [SECOND, THIRD])
+
+    async def test_delivery_mode_of_an_earlier_version(self) -> None:
+        """The statements of the manual put right a column that an earlier version added."""
+        self.theirs()
+        self.database.execute("ALTER TABLE workspaces ADD delivery_mode text")
+        registry = await self.start()
+        await add_workspace(registry, SECOND, delivery_mode="poll", name="y")
+        statements = re.findall(r"^ +(.* workspaces .*delivery_mode.*;)$", manual(), re.MULTILINE)
+        self.assertEqual(len(statements), 4)
+        for statement in statements:
+            self.database.execute(statement)
+        modes = [each.delivery_mode for each in await registry.workspaces(limit=9)]
+        self.assertEqual(sorted(map(str, modes)), ["poll", "push"])
+        added = await add_workspace(registry, THIRD, name="z")
+        self.assertEqual(added.delivery_mode, "push")
+        with self.assertRaises(ConstraintViolated):
+            await registry.register(SECOND, url=None, delivery_mode="pull", create_name=None)
+
+    async def test_an_index_of_an_earlier_version(self) -> None:
+        """
+        In a table of a third party, the index that an earlier version made is dropped: with it,
+        they could not change the type of the status.
+        """
+        self.theirs()
+        await (await self.start()).close()
+        self.database.execute(
+            "DELETE FROM chatfiles_schema WHERE version > 5;"
+            "CREATE INDEX chatfiles_workspaces_live_by_age ON workspaces (id)"
+        )
+        await self.start()
+        found = self.database.execute(
+            "SELECT FROM pg_indexes WHERE indexname = 'chatfiles_workspaces_live_by_age'"
+        )
+        self.assertEqual(found, [])
 
     async def test_tables_that_lack_columns(self) -> None:
         """
@@ -432,4 +506,14 @@ class PackageTests(SynchronousTestCase):
     def test_numbered(self) -> None:
         """The package contains every migration once, in order."""
         names = [each.name for each in load("postgresql")]
-        self.assertEqual(names, ["workspaces", "notify", "quiet_heartbeats", "pages", "live_pages"])
+        self.assertEqual(
+            names,
+            [
+                "workspaces",
+                "notify",
+                "quiet_heartbeats",
+                "pages",
+                "live_pages",
+                "third_party_status",
+            ],
+        )

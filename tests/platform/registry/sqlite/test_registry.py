@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from tests.contract.registry_case import FIRST, SECRET, THIRD, add_workspace, begun, every_call
-from tests.contract.registry_stored import StoredRegistryContract
+from tests.contract.registry_third_party import ThirdPartyRegistryContract
 from tests.platform.registry.sqlite.sqlite_case import REACTOR, SQLiteTestCase, ThreadedClock
 from tests.support.patience import PATIENCE
 
@@ -34,7 +35,7 @@ COLUMNS = (
 )
 
 
-class SQLiteRegistryTests(StoredRegistryContract, TestCase):
+class SQLiteRegistryTests(ThirdPartyRegistryContract, TestCase):
     """`SQLiteRegistry` fulfils the contract."""
 
     path: str
@@ -75,6 +76,10 @@ class SQLiteRegistryTests(StoredRegistryContract, TestCase):
     async def alter(self, statement: str) -> None:
         with self.raw() as connection:
             connection.execute(statement)
+
+    async def read(self, statement: str) -> Sequence[Sequence[object]]:
+        with self.raw() as connection:
+            return connection.execute(statement).fetchall()
 
     async def demand(self, column: str) -> None:
         columns = ["theirs", *COLUMNS]

@@ -28,7 +28,6 @@ ALTER TABLE workspaces
     ADD COLUMN IF NOT EXISTS name text,
     ADD COLUMN IF NOT EXISTS url text,
     ADD COLUMN IF NOT EXISTS status text,
-    ADD COLUMN IF NOT EXISTS delivery_mode text,
     ADD COLUMN IF NOT EXISTS platform_inbound_secret text,
     ADD COLUMN IF NOT EXISTS last_heartbeat_at timestamptz,
     ADD COLUMN IF NOT EXISTS created_at timestamptz,
@@ -41,6 +40,20 @@ ALTER TABLE workspace_auth_tokens
     ADD COLUMN IF NOT EXISTS revoked_at timestamptz,
     ADD COLUMN IF NOT EXISTS scopes text,
     ADD COLUMN IF NOT EXISTS name text;
+
+-- As a third party adds it to its own table, because its later migration skips a column that exists.
+-- Before PostgreSQL 13, ADD COLUMN IF NOT EXISTS adds the check even if the column exists.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = 'workspaces'::regclass AND attname = 'delivery_mode' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE workspaces ADD COLUMN delivery_mode text NOT NULL DEFAULT 'push'
+            CHECK (delivery_mode IN ('push', 'poll'));
+    END IF;
+END
+$$;
 
 -- If the status is an enum, adds the labels that we write and it lacks.
 DO $$

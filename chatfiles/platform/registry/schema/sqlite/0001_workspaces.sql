@@ -30,7 +30,9 @@ CREATE TABLE IF NOT EXISTS workspace_auth_tokens (
 ALTER TABLE workspaces ADD COLUMN name text;
 ALTER TABLE workspaces ADD COLUMN url text;
 ALTER TABLE workspaces ADD COLUMN status text;
-ALTER TABLE workspaces ADD COLUMN delivery_mode text;
+-- As a third party adds it to its own table, because its later migration skips a column that exists.
+ALTER TABLE workspaces ADD COLUMN delivery_mode text NOT NULL DEFAULT 'push'
+    CHECK (delivery_mode IN ('push', 'poll'));
 ALTER TABLE workspaces ADD COLUMN platform_inbound_secret text;
 ALTER TABLE workspaces ADD COLUMN last_heartbeat_at text;
 ALTER TABLE workspaces ADD COLUMN created_at text;
