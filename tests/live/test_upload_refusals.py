@@ -37,6 +37,8 @@ from tests.live.upload_client import (
 )
 from tests.support.patience import PATIENCE
 
+#: The id of a user without rights.
+NOBODY = 65534
 #: What a refused client declares.
 FLOOD = 200 * MIB
 NO_FILES = "expected at least one 'files' field"
@@ -263,6 +265,27 @@ class RefusalTests(RefusalCase):
             self.assertFalse(os.path.exists(root))
         finally:
             os.rename(root + ".gone", root)
+
+
+class UnwritableTests(RefusalCase):
+    """Uploads to a workspace that may not write to its root."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        """:return: roles of which the workspace is not the superuser."""
+        return Pair(uid=None if os.geteuid() else NOBODY)
+
+    def test_told(self) -> None:
+        """The client is told, over both hops, that this is not temporary, and whose fault it is."""
+        os.chmod(self.pair.at("workspace"), 0o555)
+        self.addCleanup(os.chmod, self.pair.at("workspace"), 0o755)
+        for way in self.ways():
+            told = self.assert_error(
+                way.send(form(file(b"x"))), 500, "failed to write file", code="write_failed"
+            )
+            self.assertIn("the workspace has no permission to write", told["detail"])
+            self.assertIn("until its operator changes it", told["detail"])
+            self.assertNotIn("retry_after_seconds", told)
 
 
 class BodyTests(RefusalCase):

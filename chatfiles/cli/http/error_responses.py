@@ -20,6 +20,8 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 _TRANSIENT = (408, 429, 502, 503, 504)
 #: Codes that come with these statuses but are permanent: an administrator must act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
+#: Codes of other statuses that are permanent.
+_NOT_BY_ITSELF = frozenset({"write_failed"})
 
 #: Hints for a status, or for a code, which is preferred.  An older platform sends no codes, but its
 #: error texts with underscores for spaces are the same words.
@@ -41,6 +43,8 @@ _HINTS: dict[int | str, str] = {
     "workspace_answered_badly": "is it a workspace that responds there, and nothing in between? "
     "`chatfiles workspace show` shows its URL",
     "permission_denied": "the workspace itself may not read this file",
+    "write_failed": "this is not the fault of your files, and trying again does not help: the "
+    "operator of the workspace finds the reason in its log, under this request id",
     "insufficient_scope": "`chatfiles token create --scope` makes a token that does",
     "workspace_not_found": "`chatfiles workspace list` shows the ids there are",
     "token_not_found": "`chatfiles token list` shows the tokens of a workspace",
@@ -52,8 +56,14 @@ _PATH_HINT = (
 )
 
 
-def exit_status(status: int) -> Exit:
-    """:return: the exit status for an HTTP status that is not a success."""
+def exit_status(status: int, code: str = "") -> Exit:
+    """
+    :param status: an HTTP status that is not a success.
+    :param code: the machine code in the response.
+    :return: the exit status.
+    """
+    if code in _NOT_BY_ITSELF:
+        return Exit.REFUSED
     if status in (401, 403):
         return Exit.CREDENTIALS
     if status == 404:
@@ -85,7 +95,7 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
     retry_after = _retry_after(said, response)
     return CliError(
         printable(text) + (f" ({printable(where)})" if where else ""),
-        exit_status(response.status),
+        exit_status(response.status, code),
         hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
         transient=response.status in _TRANSIENT and code not in _LASTING,
         retry_after=retry_after,

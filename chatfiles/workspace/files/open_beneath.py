@@ -31,6 +31,7 @@ from chatfiles.posix.openat2 import HANDLE, Mechanism, best_mechanism
 
 __all__ = [
     "file_not_found",
+    "is_a_directory",
     "open_beneath",
     "open_directory",
     "open_regular",
@@ -66,6 +67,11 @@ def _proc_path(handle: int) -> bytes:
 def file_not_found() -> NotFound:
     """:return: the error for a file that is missing, or hidden from the client."""
     return NotFound("file not found", code="file_not_found")
+
+
+def is_a_directory() -> NotARegularFile:
+    """:return: the error for a directory, where a file is needed."""
+    return NotARegularFile(detail="it is a directory")
 
 
 def refusal(error: OSError) -> ChatfilesError:
@@ -113,7 +119,7 @@ def open_beneath(
     if flags & ~_ALLOWED_FLAGS:
         raise ValueError("open_beneath opens for reading only")
     if not segments:
-        raise NotARegularFile()
+        raise is_a_directory()
     length = 0
     for segment in segments:
         if segment in (b"", b".", b"..") or b"/" in segment or b"\0" in segment:
@@ -172,6 +178,8 @@ def _open_for_reading(
 
 
 def _require_regular(facts: os.stat_result) -> None:
+    if stat.S_ISDIR(facts.st_mode):
+        raise is_a_directory()
     if not stat.S_ISREG(facts.st_mode):
         raise NotARegularFile()
 

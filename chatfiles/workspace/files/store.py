@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from zope.interface import implementer
 
-from chatfiles.errors import Forbidden, NotARegularFile, ReadFailed, Unavailable
+from chatfiles.errors import Forbidden, ReadFailed, Unavailable
 from chatfiles.model import FileFacts
 from chatfiles.posix.filesystems import is_on_disk, mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
@@ -22,6 +22,7 @@ from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_beneath import (
     file_not_found,
+    is_a_directory,
     open_directory,
     open_regular,
     refusal,
@@ -219,7 +220,7 @@ class FileStore:
         if any(map(self._deny.denies, self._aliases.of(path.root, path.raw))):
             raise file_not_found()
         if not path.segments:
-            raise NotARegularFile()
+            raise is_a_directory()
         return root
 
     def open_root(self, root: bytes) -> int:

@@ -37,6 +37,12 @@ UPLOAD_OWNER = "uploads"
 #: The directory below ``/workspace`` (reference/uploads, "All or nothing").
 UPLOAD_SEGMENTS = (b".molecule", b"chat-uploads")
 
+#: The detail of the error for a directory that the role may not write.
+NO_PERMISSION = (
+    "the workspace has no permission to write to its directory of uploads; "
+    "this lasts until its operator changes it"
+)
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -47,6 +53,8 @@ def write_error(error: OSError) -> ChatfilesError:
         return NoSpace()
     if error.errno in NOT_NOW:
         return Unavailable(retry_after=1)
+    if error.errno in _DENIED:
+        return WriteFailed(detail=NO_PERMISSION)
     return WriteFailed()
 
 

@@ -106,7 +106,9 @@ class ErrorTests(StubCase):
             (400, {"error": "path must be absolute"}, "a path is absolute"),
             (400, {"error": "x", "code": "not_a_regular_file"}, "If it is a directory, get its"),
             (400, {"error": "invalid workspace ID"}, None),
+            (400, {"error": "x", "detail": "it is a directory"}, None),
             (401, {"error": "x", "code": "invalid_token"}, "is it for this workspace"),
+            (500, {"error": "failed to write file", "code": "write_failed"}, "does not help"),
             (403, {"error": "x", "code": "insufficient_scope"}, "token create --scope"),
             (403, {"error": "permission denied"}, "may not read this file"),
             (404, {"error": "file not found"}, "names are taken exactly"),
@@ -124,6 +126,12 @@ class ErrorTests(StubCase):
             else:
                 self.assertIn("hint: ", result.stderr)
                 self.assertIn(hint, result.stderr)
+
+    def test_not_by_itself(self) -> None:
+        """A workspace that cannot write is no reason to try again; the status says so."""
+        error = {"error": "failed to write file", "code": "write_failed", "detail": "no permission"}
+        self.play(said("500 X", error))
+        self.ended(self.get("/workspace/f"), 5, "chatfiles: failed to write file: no permission (")
 
     def test_detail_and_retry(self) -> None:
         """The error's ``detail`` and the time to wait are printed."""

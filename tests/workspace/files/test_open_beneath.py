@@ -207,6 +207,20 @@ class _Mechanism(_Base):
                 [(path, NotARegularFile) for path in (b"d", b"fifo", b"socket", b"live")]
             )
 
+    def test_directory_is_named(self) -> None:
+        """The error says that a directory is one; of other files it does not say what they are."""
+        self.build({b"d": Kind.DIRECTORY, b"fifo": Kind.FIFO})
+        for path, detail in ((b"d", "it is a directory"), (b"fifo", None)):
+            error = self.assertRaises(
+                NotARegularFile,
+                open_regular,
+                self.root,
+                [path],
+                mechanism=self.mechanism,
+                reopen=self.reopen,
+            )
+            self.assertEqual(error.detail, detail)
+
     def test_writer_sleeps_on(self) -> None:
         """
         With ``/proc``, a FIFO is refused without opening it, so that a program that waits to write

@@ -118,6 +118,9 @@ class DirectoryTests(UploadsCase):
         for code in (errno.EIO, errno.EACCES, errno.EROFS, errno.EFBIG):
             error = write_error(OSError(code, ""))
             self.assertEqual((error.status, error.text), (500, "failed to write file"))
+        for code, denied in ((errno.EIO, False), (errno.EACCES, True), (errno.EROFS, True)):
+            detail = write_error(OSError(code, "")).detail
+            self.assertEqual("no permission to write" in (detail or ""), denied)
         for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             error = write_error(OSError(code, ""))
             self.assertEqual((error.status, error.retry_after), (503, 1))
