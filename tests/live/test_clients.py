@@ -26,10 +26,11 @@ class ThroughTests(clients.ClientCases):
 
     hop = "through"
 
-    def chatfiles_get(self, url: str) -> int:
+    def chatfiles_get(self, url: str, *more: str) -> int:
         """:return: the exit status of ``chatfiles get``, which writes to ``out``."""
         env = environment({"CHATFILES_PLATFORM": url, "CHATFILES_TOKEN": self.pair.token})
-        words = ["chatfiles", "get", "-fq", "-o", "out", self.pair.id, "/workspace/client.bin"]
+        words = ["chatfiles", "get", "-f", "-o", "out", *more, self.pair.id]
+        words.append("/workspace/client.bin")
         done = run(words, cwd=self.directory, env=env, timeout=PATIENCE)
         self.output = (done.stdout + done.stderr).decode()
         return done.returncode
@@ -69,6 +70,25 @@ class ThroughTests(clients.ClientCases):
             self.assertEqual(self.chatfiles_get(line.url), 0, (cuts, self.output, self.about))
             self.assertTrue(self.saved() == self.content, (cuts, self.about))
             self.assertGreater(line.connections, 1)
+
+    def test_get_again(self) -> None:
+        """
+        ``chatfiles get`` keeps what it has when it fails, and continues there when it is run again;
+        if the file has changed in between, it fetches the new version.
+        """
+        for rewritten in (False, True):
+            cut = self.chance.randrange(2000, SIZE)
+            with self.line(cut) as line:
+                status = self.chatfiles_get(line.url, "--retries", "0")
+                self.assertEqual(status, 7, (cut, self.output, self.about))
+                self.assertIn("are kept in out.part", self.output)
+                if rewritten:
+                    self.rewrite()
+                self.assertEqual(self.chatfiles_get(line.url), 0, (cut, self.output, self.about))
+            self.assertIn("continuing there", self.output)
+            with open(self.pair.at("workspace", "client.bin"), "rb") as file:
+                self.assertTrue(self.saved() == file.read(), (cut, self.about))
+            self.assertNotIn("out.part", os.listdir(self.directory))
 
     def test_get_rewritten(self) -> None:
         """If the file changed when the download was interrupted, all of it is fetched again."""

@@ -10,7 +10,7 @@ import time
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, printable
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     USER,
@@ -23,6 +23,8 @@ from chatfiles.cli.options import (
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download, download_route
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, choose_path, file_name
+from chatfiles.cli.transfers.partial_file import PartialFile
+from chatfiles.cli.transfers.partial_record import PartialRecord
 
 __all__ = ["get"]
 
@@ -45,6 +47,12 @@ __all__ = ["get"]
     "the platform or workspace is unavailable at the start.  Continues where it stopped if the "
     f"file is still the same.  [default: {DEFAULT_RETRIES}]",
 )
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Continue an interrupted download of the same version, or start from the start.  "
+    "[default: continue]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)
 @connection_options()
@@ -56,6 +64,7 @@ def get(
     output: str | None,
     force: bool,
     retries: int | None,
+    resume: bool,
     quiet: bool,
     token_file: str | None,
 ) -> None:
@@ -63,8 +72,8 @@ def get(
     Download a file of a workspace.
 
     WORKSPACE is its id, PATH the absolute path of the file there.  The file appears under its name
-    only when it is complete.  Until then it has a temporary name beside it, which is removed if the
-    transfer fails.
+    only when it is complete.  If the transfer is interrupted, also by Ctrl-C, what has arrived is
+    kept as NAME.part beside it, and the same command continues there if the file has not changed.
 
     \b
     Examples:
@@ -83,20 +92,61 @@ def get(
         with ProgressBar(name or path, shown=shown, quiet=quiet) as bar:
             Download(client, route, sink, bar, time.sleep).run(retries)
         return
-    _save(client, route, choose_path(output, name), force, retries, quiet)
+    target = choose_path(output, name)
+    _save(client, route, target, retries, force=force, resume=resume, quiet=quiet)
 
 
 def _save(
-    client: Client, route: str, target: str, force: bool, retries: int | None, quiet: bool
+    client: Client,
+    route: str,
+    target: str,
+    retries: int | None,
+    *,
+    force: bool,
+    resume: bool,
+    quiet: bool,
 ) -> None:
     terminal = sys.stderr.isatty() and not quiet
-    with FileSink(target, force=force) as sink:
+    part = PartialFile(os.fsencode(target), client.platform + route, client.seal)
+    with FileSink(target, force=force, part=part, resume=resume) as sink:
         started = time.monotonic()
+        if sink.resumed is not None and not quiet:
+            _say_resumed(sink.resumed, part)
         with ProgressBar(os.path.basename(target), shown=terminal, quiet=quiet) as bar:
-            download = Download(client, route, sink, bar, time.sleep)
-            download.run(retries)
+            download = Download(client, route, sink, bar, time.sleep, sink.resumed)
+            try:
+                download.run(retries)
+            except (CliError, KeyboardInterrupt) as error:
+                bar.close()
+                _keep(sink, download, error, quiet=quiet)
+                raise
         sink.publish()
     if terminal:
         size = format_size(download.received)
         seconds = time.monotonic() - started
         click.echo(f"saved {printable(target)} ({size} in {seconds:.1f} s)", err=True)
+
+
+def _say_resumed(record: PartialRecord, part: PartialFile) -> None:
+    name = printable(os.fsdecode(part.path))
+    click.echo(
+        f"{name} has {record.size} of {record.total} bytes; "
+        "continuing there, unless the file has changed",
+        err=True,
+    )
+
+
+def _keep(sink: FileSink, download: Download, error: BaseException, *, quiet: bool) -> None:
+    """Keep what has arrived, unless *error* puts these bytes in doubt."""
+    if isinstance(error, CliError) and sink.changed:
+        in_doubt = error.exit_code in (Exit.INCOMPLETE, Exit.LOCAL)
+        if in_doubt and not error.transient:
+            return
+    version = download.version
+    path = sink.keep(version)
+    if path is not None and version is not None and not quiet:
+        click.echo(
+            f"{download.received} of {version.total} bytes are kept in {printable(path)}; "
+            "the same command continues there",
+            err=True,
+        )

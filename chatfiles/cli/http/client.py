@@ -8,6 +8,7 @@ is returned unchanged.
 
 from __future__ import annotations
 
+import hmac
 import json
 import ssl
 from collections.abc import Callable, Mapping
@@ -109,6 +110,10 @@ class Client:
     def refusal(self, response: Response) -> CliError:
         """:return: the error for a response that is not a success (`error_responses.refusal`)."""
         return refusal(response, self._on_401)
+
+    def seal(self, data: bytes) -> bytes:
+        """:return: the HMAC-SHA256 of *data*, which only a holder of the token can make."""
+        return hmac.digest(self._token.encode("ascii"), b"chatfiles\0" + data, "sha256")
 
     def _request(self, method: str, route: str, headers: Mapping[str, str]) -> h11.Request:
         all_headers = {

@@ -49,7 +49,7 @@ class ProgressBar:
         :param done: bytes that have been transferred already.
         :param total: bytes of the whole transfer; ``None`` if not known.
         """
-        self._close()
+        self.close()
         if self._shown:
             self._bar = _make_bar(self._label, done, total)
 
@@ -60,11 +60,12 @@ class ProgressBar:
 
     def retrying(self, error: CliError, pause: int) -> None:
         """Remove the bar, and print what failed and that a retry follows in *pause* seconds."""
-        self._close()
+        self.close()
         if not self._quiet:
             click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Remove the bar.  Idempotent."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -73,7 +74,7 @@ class ProgressBar:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._close()
+        self.close()
 
 
 def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:

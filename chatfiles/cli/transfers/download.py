@@ -17,6 +17,7 @@ from chatfiles.cli.errors import CliError, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.response import Response
 from chatfiles.cli.transfers.output_file import Sink
+from chatfiles.cli.transfers.partial_record import PartialRecord, Version
 
 __all__ = ["DEFAULT_RETRIES", "Download", "Progress", "download_route"]
 
@@ -65,7 +66,8 @@ class Download:
     :param sink: receives the bytes.
     :param progress: is notified of each step.
     :param pause: sleeps for a number of seconds.
-    :ivar received: bytes that have been written to the sink.
+    :param resumed: the beginning of the file, which the sink holds already.
+    :ivar received: bytes that the sink holds.
     """
 
     def __init__(
@@ -75,17 +77,25 @@ class Download:
         sink: Sink,
         progress: Progress,
         pause: Callable[[float], object],
+        resumed: PartialRecord | None = None,
     ) -> None:
         self._client = client
         self._route = route
         self._sink = sink
         self._progress = progress
         self._pause = pause
-        self._etag: str | None = None
-        self._total: int | None = None
+        self._etag = None if resumed is None else resumed.etag
+        self._total = None if resumed is None else resumed.total
         self._has_begun = False
         self._continues = False
-        self.received = 0
+        self.received = 0 if resumed is None else resumed.size
+
+    @property
+    def version(self) -> Version | None:
+        """The version of the file that was received, if another request can continue it."""
+        if self._etag is None or self._total is None:
+            return None
+        return Version(self._etag, self._total)
 
     def run(self, retries: int | None) -> None:
         """
@@ -139,12 +149,13 @@ class Download:
 
     def _begin(self, response: Response) -> None:
         self._has_begun = True
+        total = response.length
         if self.received:
             self._sink.restart()
             self.received = 0
         etag = response.header("ETag")
         self._etag = etag if _STRONG.fullmatch(etag) else None
-        self._total = response.length
+        self._total = total
 
     def _continue(self, response: Response) -> None:
         match = _RANGE.fullmatch(response.header("Content-Range"))
@@ -155,4 +166,4 @@ class Download:
             raise untrusted("it is another part of the file than was asked for")
         if response.length not in (None, total - first):
             raise untrusted("its length and its range disagree")
-        self._continues = True
+        self._continues = self._has_begun = True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import tempfile
@@ -14,6 +15,8 @@ from typing import BinaryIO, Protocol, Self
 
 from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, local_error
 from chatfiles.cli.terminal.standard_streams import not_written
+from chatfiles.cli.transfers.partial_file import PartialFile, lock
+from chatfiles.cli.transfers.partial_record import PartialRecord, Version
 from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
 
 __all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
@@ -106,13 +109,25 @@ class FileSink:
 
     :param path: the final name.
     :param force: whether it may replace a regular file.
+    :param part: where an interrupted download is kept; ``None`` to keep nothing.
+    :param resume: whether to continue one that was kept.
+    :ivar resumed: describes the bytes that the file begins with; ``None`` if it is empty.
+    :ivar changed: whether it has been written to, or restarted.
     :raise CliError: the final name exists, or no file can be created there.
     """
 
-    def __init__(self, path: str, *, force: bool) -> None:
+    def __init__(
+        self, path: str, *, force: bool, part: PartialFile | None = None, resume: bool = True
+    ) -> None:
         self.path = path
+        self.resumed: PartialRecord | None = None
+        self.changed = False
         self._force = force
         self._mode = _mode_for(path, force=force)
+        self._part = part
+        # The digest of the bytes that were written, and their number: assigned together, because a
+        # signal may interrupt `write` anywhere.
+        self._written = hashlib.sha256(), 0
         directory, name = os.path.split(os.fsencode(path))
         try:
             descriptor, self._temporary = tempfile.mkstemp(
@@ -120,28 +135,70 @@ class FileSink:
             )
         except OSError as error:
             raise self._failed(error) from error
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._locked = part is not None and lock(self._file)
+        if part is not None and resume:
+            self._take(part)
+
+    def _take(self, part: PartialFile) -> None:
+        try:
+            taken = part.take(self._temporary)
+        except OSError as error:
+            self._remove()
+            raise self._failed(error) from error
+        except BaseException:
+            self._remove()
+            raise
+        if taken is not None:
+            self._file.close()
+            self._file, self._locked = taken.file, True
+            self._written = taken.digest, taken.record.size
+            self.resumed = taken.record
 
     def write(self, piece: bytes) -> None:
         """See `Sink`."""
+        self.changed = True
         rest = memoryview(piece)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise self._failed(error) from error
+        digest, size = self._written[0].copy(), self._written[1]
+        digest.update(piece)
+        self._written = digest, size + len(piece)
 
     def restart(self) -> None:
         """See `Sink`."""
+        self.changed = True
         try:
             self._file.seek(0)
             self._file.truncate()
         except OSError as error:
             raise self._failed(error) from error
+        self._written = hashlib.sha256(), 0
+
+    def keep(self, version: Version | None) -> str | None:
+        """
+        Keep an interrupted download for the next one.
+
+        :param version: the version of the file that the bytes belong to, if it is known.
+        :return: the path of the ``.part`` file; ``None`` if nothing is kept.
+        """
+        part, (digest, size) = self._part, self._written
+        if part is None or not self._locked or version is None or not 0 < size < version.total:
+            return None
+        record = part.describe(version, size, digest)
+        try:
+            self._file.truncate(size)
+            kept = part.put(self._file, self._temporary, record)
+        except OSError:  # a disk that fails or is full: the bytes are lost, the error is another
+            return None
+        return os.fsdecode(part.path) if kept else None
 
     def publish(self) -> None:
         """
-        Flush the file to the disk and give it its final name.
+        Flush the file to the disk and give it its final name.  Remove a ``.part`` file of it.
 
         :raise CliError: another process has created a file with this name, or the disk failed.
         """
@@ -153,6 +210,8 @@ class FileSink:
             self._move()
         except OSError as error:
             raise self._failed(error) from error
+        if self._part is not None:
+            self._part.discard()
 
     def _move(self) -> None:
         if self._force:
@@ -188,6 +247,9 @@ class FileSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
         self._file.close()

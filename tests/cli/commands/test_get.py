@@ -429,7 +429,7 @@ class RetryTests(StubCase):
         self.play(*[counted(BODY, f'ETag: "v{n}"', short=n) for n in range(9, 0, -1)])
         self.ended(self.get("/workspace/f", "--retries", "2"), 7, "was interrupted")
         self.assertEqual(len(self.asked), 3)
-        self.assertEqual(self.files(), [])
+        self.assertEqual(self.files(), ["f.part"])
 
     def test_goes_on_to_standard_output(self) -> None:
         """A download to standard output, where nothing can be taken back, is resumed too."""
