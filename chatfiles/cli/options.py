@@ -35,6 +35,7 @@ __all__ = [
     "json_option",
     "read_secret_file",
     "uuid",
+    "workspace",
     "workspace_argument",
 ]
 
@@ -195,6 +196,20 @@ def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str |
     return str(parsed)
 
 
+def workspace(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """
+    Check an argument that is the id or the name of a workspace; a callback of click.
+
+    :return: the UUID in lower case, or the name.
+    :raise BadParameter: *value* is empty or looks like a path.
+    """
+    parsed = parse_uuid(value)
+    if value in ("", ".", "..") or value.startswith("/"):
+        text = f"{value!r} is neither the id nor the name of a workspace"
+        raise click.BadParameter(text, ctx, param)
+    return value if parsed is None else str(parsed)
+
+
 def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is None:
         return
@@ -268,4 +283,4 @@ def administers(command: _Command) -> _Command:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-workspace_argument = click.argument("workspace_id", callback=uuid, metavar="WORKSPACE")
+workspace_argument = click.argument("reference", callback=workspace, metavar="WORKSPACE")

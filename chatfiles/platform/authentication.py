@@ -31,6 +31,8 @@ class Access(Enum):
     READ = auto()
     #: A token of the workspace in the path, with the scope ``write``.
     WRITE = auto()
+    #: Any live token; the response is about this token.
+    ANY_TOKEN = auto()
     #: Any live token.  The body names the workspace, so the handler reads the body and then calls
     #: `Authenticator.for_agent`.
     AGENT = auto()
@@ -110,10 +112,10 @@ class Authenticator:
             await self._for_workspace(request, workspace_id, _SCOPES[access])
         elif access is Access.ADMIN:
             await self._admin(request)
-        elif access is Access.AGENT or (access is Access.REGISTER and not self._open_registration):
-            await self._authenticate(request)
-        elif access is Access.REGISTER:
+        elif access is Access.REGISTER and self._open_registration:
             await self.client(request)
+        elif access is not Access.ANYONE:
+            await self._authenticate(request)
 
     async def client(self, request: Request) -> Client | None:
         """

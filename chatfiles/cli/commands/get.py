@@ -25,6 +25,7 @@ from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download, download
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, choose_path, file_name
 from chatfiles.cli.transfers.partial_file import PartialFile
 from chatfiles.cli.transfers.partial_record import PartialRecord
+from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
 
@@ -59,7 +60,7 @@ __all__ = ["get"]
 @click.pass_obj
 def get(
     settings: Settings,
-    workspace_id: str,
+    reference: str,
     path: str,
     output: str | None,
     force: bool,
@@ -71,9 +72,10 @@ def get(
     """
     Download a file of a workspace.
 
-    WORKSPACE is its id, PATH the absolute path of the file there.  The file appears under its name
-    only when it is complete.  If the transfer is interrupted, also by Ctrl-C, what has arrived is
-    kept as NAME.part beside it, and the same command continues there if the file has not changed.
+    WORKSPACE is its id, or its name if no other workspace has it; PATH is the absolute path of the
+    file there.  The file appears under its name only when it is complete.  If the transfer is
+    interrupted, also by Ctrl-C, what has arrived is kept as NAME.part beside it, and the same
+    command continues there if the file has not changed.
 
     \b
     Examples:
@@ -84,15 +86,15 @@ def get(
       chatfiles get --token-file ws.token $ID /workspace/log.txt -o - | less
     """
     client = settings.client(USER, token_file)
-    route = download_route(workspace_id, os.fsencode(path))
     name = file_name(path)
-    if output == "-":
+    target = None if output == "-" else choose_path(output, name)
+    route = download_route(find_workspace(client, reference), os.fsencode(path))
+    if target is None:
         shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         sink = PipeSink(sys.stdout.buffer)
         with ProgressBar(name or path, shown=shown, quiet=quiet) as bar:
             Download(client, route, sink, bar, time.sleep).run(retries)
         return
-    target = choose_path(output, name)
     _save(client, route, target, retries, force=force, resume=resume, quiet=quiet)
 
 

@@ -21,13 +21,14 @@ from chatfiles.cli.options import (
     connection_options,
     credential_option,
     json_option,
-    uuid,
+    workspace,
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import show_json
 from chatfiles.cli.transfers.input_file import STDIN, Source
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult, read_result
+from chatfiles.cli.workspaces import find_workspace
 from chatfiles.model import parse_uuid
 
 __all__ = ["put"]
@@ -41,18 +42,18 @@ _HINTS = {
 }
 
 
-def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> str | None:
-    """:return: as `uuid`.  The id is the first argument of all other commands."""
-    if parse_uuid(value) is None and parse_uuid(next(iter(ctx.params.get("files", ())), "")):
-        raise click.UsageError(
-            "the workspace's id comes last: chatfiles put FILE... WORKSPACE", ctx
-        )
-    return uuid(ctx, param, value)
+def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """:return: as `workspace`, which is the first argument of all other commands."""
+    first = next(iter(ctx.params.get("files", ())), "")
+    is_file = os.path.exists(value) and first != STDIN and not os.path.exists(first)
+    if parse_uuid(value) is None and (parse_uuid(first) or is_file):
+        raise click.UsageError("the workspace comes last: chatfiles put FILE... WORKSPACE", ctx)
+    return workspace(ctx, param, value)
 
 
 @click.command(epilog=EXIT_TABLE)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.argument("workspace_id", callback=_last_argument, metavar="WORKSPACE")
+@click.argument("reference", callback=_last_argument, metavar="WORKSPACE")
 @click.option(
     "--name",
     metavar="NAME",
@@ -67,7 +68,7 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
 def put(
     settings: Settings,
     files: tuple[str, ...],
-    workspace_id: str,
+    reference: str,
     name: str | None,
     as_json: bool,
     quiet: bool,
@@ -76,7 +77,8 @@ def put(
     """
     Upload files to a workspace.
 
-    FILE is a file or a pipe, or - for standard input; WORKSPACE is the workspace's id.  All files
+    FILE is a file or a pipe, or - for standard input; WORKSPACE is the workspace's id or its
+    name.  All files
     are stored, or none.  Once the platform has confirmed the size and SHA-256 of every file, the
     command prints their paths, which `chatfiles get` takes.
 
@@ -97,7 +99,8 @@ def put(
             stack.enter_context(Source(file, given))
             for file, given in zip(files, names, strict=True)
         ]
-        stored = _send(client, f"/workspaces/{workspace_id}/chat/uploads", sources, shown=terminal)
+        route = f"/workspaces/{find_workspace(client, reference)}/chat/uploads"
+        stored = _send(client, route, sources, shown=terminal)
     if not stored.proven and not quiet:
         warn("no SHA-256 came back; only the sizes of the files were compared")
     if as_json:

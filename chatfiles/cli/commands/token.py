@@ -16,6 +16,7 @@ from chatfiles.cli.options import (
 )
 from chatfiles.cli.terminal.new_token import NewToken, save_token_option
 from chatfiles.cli.terminal.tables import as_object, as_rows, show_rows
+from chatfiles.cli.workspaces import find_workspace
 from chatfiles.model import Scope
 
 __all__ = ["token"]
@@ -51,7 +52,7 @@ def token() -> None:
 @click.pass_obj
 def create_token(
     settings: Settings,
-    workspace_id: str,
+    reference: str,
     scopes: tuple[str, ...],
     name: str | None,
     save_token: str | None,
@@ -75,6 +76,7 @@ def create_token(
         body["name"] = name
     with NewToken("token", save_token) as new:
         client = settings.client(ADMIN, admin_token_file)
+        workspace_id = find_workspace(client, reference, as_admin=True)
         response = as_object(client.call("POST", f"/workspaces/{workspace_id}/tokens", body))
         new.show(response, ("id", "prefix", "scopes"), as_json=as_json)
 
@@ -85,7 +87,7 @@ def create_token(
 @administers
 @click.pass_obj
 def list_tokens(
-    settings: Settings, workspace_id: str, as_json: bool, admin_token_file: str | None
+    settings: Settings, reference: str, as_json: bool, admin_token_file: str | None
 ) -> None:
     """
     List the tokens of a workspace that are not revoked, by their first characters.
@@ -95,6 +97,7 @@ def list_tokens(
       chatfiles token list 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
     """
     client = settings.client(ADMIN, admin_token_file)
+    workspace_id = find_workspace(client, reference, as_admin=True)
     rows = as_rows(client.call("GET", f"/workspaces/{workspace_id}/tokens"), "tokens")
     show_rows(COLUMNS, rows, as_json=as_json, empty="no tokens; `chatfiles token create` makes one")
 
@@ -105,7 +108,7 @@ def list_tokens(
 @administers
 @click.pass_obj
 def revoke_token(
-    settings: Settings, workspace_id: str, token_id: str, admin_token_file: str | None
+    settings: Settings, reference: str, token_id: str, admin_token_file: str | None
 ) -> None:
     """
     Revoke a token; it stops working at once.
@@ -115,5 +118,6 @@ def revoke_token(
       chatfiles token revoke $ID 9b2d5c1e-0f4a-4b6c-8e7d-1a2b3c4d5e6f
     """
     client = settings.client(ADMIN, admin_token_file)
+    workspace_id = find_workspace(client, reference, as_admin=True)
     client.call("DELETE", f"/workspaces/{workspace_id}/tokens/{token_id}")
     click.echo(f"revoked {token_id}", err=True)

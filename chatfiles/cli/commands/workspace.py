@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
-from urllib.parse import quote
 
 import click
 
-from chatfiles.cli.errors import untrusted
+from chatfiles.cli.errors import warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     ADMIN,
@@ -24,7 +21,8 @@ from chatfiles.cli.options import (
     workspace_argument,
 )
 from chatfiles.cli.terminal.new_token import NewToken, save_token_option
-from chatfiles.cli.terminal.tables import as_object, as_rows, show_json, show_object, show_rows
+from chatfiles.cli.terminal.tables import as_object, show_json, show_object, show_rows
+from chatfiles.cli.workspaces import all_workspaces, find_workspace, named
 
 __all__ = ["workspace"]
 
@@ -72,7 +70,8 @@ def create_workspace(
     Create a workspace and its first token.
 
     The token allows everything in the workspace, which also registers with it.  It is shown only
-    this once: the platform keeps its hash.
+    this once: the platform keeps its hash.  If another workspace has the name, the command asks on
+    a terminal, and warns elsewhere: only a unique name can replace the id.
 
     \b
     Examples:
@@ -83,9 +82,27 @@ def create_workspace(
     body = {key: value for key, value in wanted.items() if value is not None}
     with NewToken("auth_token", save_token) as new:
         client = settings.client(ADMIN, admin_token_file)
+        if name is not None:
+            _check_unique(client, name)
         new.show(
             as_object(client.call("POST", "/workspaces", body)), ("id", "name"), as_json=as_json
         )
+
+
+def _check_unique(client: Client, name: str) -> None:
+    """
+    Ask or warn if a workspace has this name already.
+
+    :raise click.Abort: the user does not want another one.
+    """
+    ids = named(client, name)
+    if not ids:
+        return
+    if sys.stdin.isatty():
+        question = f"Workspace {ids[0]} is named {name!r} already. Create another one?"
+        click.confirm(question, abort=True, err=True)
+    else:
+        warn(f"workspace {ids[0]} is named {name!r} already; give ids in place of the name")
 
 
 @workspace.command("list")
@@ -103,25 +120,10 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
     client = settings.client(ADMIN, admin_token_file)
     show_rows(
         COLUMNS,
-        list(_all_workspaces(client)),
+        list(all_workspaces(client)),
         as_json=as_json,
         empty="no workspaces; `chatfiles workspace create` makes one",
     )
-
-
-def _all_workspaces(client: Client) -> Iterator[dict[str, Any]]:
-    """:return: the workspaces of every page of the list."""
-    route = "/workspaces"
-    while True:
-        answer = client.call("GET", route)
-        rows = as_rows(answer, "workspaces")
-        yield from rows
-        behind = answer.get("next") if isinstance(answer, dict) else None
-        if behind is None:
-            return
-        if not rows or not isinstance(behind, str):
-            raise untrusted("it says that more comes, but not where")
-        route = f"/workspaces?after={quote(behind)}"
 
 
 @workspace.command("show")
@@ -132,7 +134,7 @@ def _all_workspaces(client: Client) -> Iterator[dict[str, Any]]:
 @click.pass_obj
 def show_workspace(
     settings: Settings,
-    workspace_id: str,
+    reference: str,
     as_json: bool,
     token_file: str | None,
     admin_token_file: str | None,
@@ -147,9 +149,10 @@ def show_workspace(
       chatfiles workspace show 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
     """
     if token_file is not None and admin_token_file is None:
-        client = settings.client(USER, token_file)
+        client, as_admin = settings.client(USER, token_file), False
     else:
-        client = settings.client(ADMIN, admin_token_file)
+        client, as_admin = settings.client(ADMIN, admin_token_file), True
+    workspace_id = find_workspace(client, reference, as_admin=as_admin)
     answer = as_object(client.call("GET", f"/workspaces/{workspace_id}"))
     if as_json:
         show_json(answer)
@@ -163,7 +166,7 @@ def show_workspace(
 @administers
 @click.pass_obj
 def remove_workspace(
-    settings: Settings, workspace_id: str, yes: bool, admin_token_file: str | None
+    settings: Settings, reference: str, yes: bool, admin_token_file: str | None
 ) -> None:
     """
     Remove a workspace and revoke all its tokens.  Its files stay where they are.
@@ -175,6 +178,7 @@ def remove_workspace(
       chatfiles workspace remove 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
     """
     client = settings.client(ADMIN, admin_token_file)
+    workspace_id = find_workspace(client, reference, as_admin=True)
     if not yes and sys.stdin.isatty():
         question = f"Remove workspace {workspace_id} and revoke its tokens, for good?"
         click.confirm(question, abort=True, err=True)

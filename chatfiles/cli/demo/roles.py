@@ -23,6 +23,8 @@ from chatfiles.cli.transfers.download import download_route
 
 __all__ = ["DemoRoles", "free_port"]
 
+#: The name of the workspace.
+NAME = "demo"
 #: Seconds for a role to start, and for the first download to work.
 START_TIMEOUT = 120.0
 #: Seconds between two attempts of the first download.
@@ -126,7 +128,7 @@ class DemoRoles:
 
     def _create_workspace(self, admin_token_file: str) -> str:
         admin = Client(self.platform, read_secret_file(admin_token_file), timeout=START_TIMEOUT)
-        body = {"name": "demo", "url": self.workspace, "delivery_mode": "push"}
+        body = {"name": NAME, "url": self.workspace, "delivery_mode": "push"}
         answer = as_object(admin.call("POST", "/workspaces", body))
         self.workspace_id = str(answer.get("id"))
         return str(answer.get("auth_token"))
@@ -181,10 +183,10 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
         return f"curl -fsS{direct} -H {token} {shlex.quote(url)}"
 
     def _get(self, name: str) -> str:
-        return self._command("get", self.workspace_id, f"/workspace/{name}")
+        return self._command("get", NAME, f"/workspace/{name}")
 
     def _put(self) -> str:
-        command = self._command("put", "--name", "note.txt", "-", self.workspace_id)
+        command = self._command("put", "--name", "note.txt", "-", NAME)
         return f"echo 'Hello from this side.' | {command}"
 
     def _command(self, name: str, *more: str) -> str:

@@ -1,5 +1,6 @@
 """
 ``/workspaces/{workspace_id}/tokens``: an administrator lists, creates and revokes tokens.
+``/token``: the holder of a token asks what it opens.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from uuid import UUID
 from chatfiles.errors import NotFound
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
-from chatfiles.model import Token, parse_uuid
+from chatfiles.model import ALL_SCOPES, Token, parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import token_columns
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.json_fields import optional_text, scopes_of, time_text
 
-__all__ = ["create_token", "list_tokens", "revoke_token"]
+__all__ = ["create_token", "list_tokens", "revoke_token", "show_token"]
 
 
 def _token_view(token: Token) -> dict[str, object]:
@@ -28,6 +29,20 @@ def _token_view(token: Token) -> dict[str, object]:
         "created_at": time_text(token.created_at),
         "last_used_at": time_text(token.last_used_at),
     }
+
+
+async def show_token(context: PlatformContext, request: Request) -> JSONResponse:
+    """:return: a response that says what the token of the request opens."""
+    client = await context.authenticator.client(request)
+    if client is None:
+        raise error_texts.missing_token()
+    if client.token is None:
+        return JSONResponse(200, {"workspace": None, "scopes": sorted(ALL_SCOPES)})
+    workspace = await context.registry.workspace(client.token.workspace_id)
+    if workspace is None:
+        raise error_texts.invalid_token()
+    own = {"id": str(workspace.id), "name": workspace.name}
+    return JSONResponse(200, {"workspace": own, "scopes": sorted(client.token.scopes)})
 
 
 async def list_tokens(

@@ -21,7 +21,12 @@ from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download
 from chatfiles.platform.routes.registration import heartbeat, register
-from chatfiles.platform.routes.tokens import create_token, list_tokens, revoke_token
+from chatfiles.platform.routes.tokens import (
+    create_token,
+    list_tokens,
+    revoke_token,
+    show_token,
+)
 from chatfiles.platform.routes.upload import upload, upload_limits
 from chatfiles.platform.routes.workspaces import (
     create_workspace,
@@ -34,7 +39,7 @@ __all__ = ["ROUTES", "platform_tree"]
 
 ANYONE, ADMIN = Access.ANYONE, Access.ADMIN
 WORKSPACE, READ, WRITE = Access.WORKSPACE, Access.READ, Access.WRITE
-AGENT, REGISTER = Access.AGENT, Access.REGISTER
+AGENT, REGISTER, ANY_TOKEN = Access.AGENT, Access.REGISTER, Access.ANY_TOKEN
 
 
 async def _check(platform: PlatformContext) -> None:
@@ -55,6 +60,7 @@ ROUTES: tuple[Route[Access], ...] = (
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
+    Route("GET", "/token", ANY_TOKEN, "", show_token),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
     Route("POST", "/workspaces", ADMIN, "", create_workspace),

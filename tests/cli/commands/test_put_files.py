@@ -125,8 +125,11 @@ class UsageTests(PutCase):
             (("f", "--name", ""), "--name must not be empty"),
         ):
             self.ended(self.put(*words), 2, text)
-        self.ended(self.invoke("put", "g", "f"), 2, "'f' is not an id")
-        self.ended(self.invoke("put", WORKSPACE, "f"), 2, "the workspace's id comes last")
+        for first, last in (("g", "f"), ("g", self.path("f")), (WORKSPACE, "f"), (WORKSPACE, "x")):
+            self.ended(self.invoke("put", first, last), 2, "the workspace comes last")
+        for last in ("", "/workspace/x"):
+            text = f"'{last}' is neither the id nor the name of a workspace"
+            self.ended(self.invoke("put", "f", last), 2, text)
         self.ended(self.invoke("put", WORKSPACE), 2, "Missing argument 'FILE...'")
         self.ended(self.invoke("put", "f", WORKSPACE), 4, "no token given")
         self.assert_not_asked()

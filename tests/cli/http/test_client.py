@@ -223,7 +223,7 @@ class ErrorTests(StubCase):
     def test_usage(self) -> None:
         """Wrong arguments are reported before any request."""
         for words in (
-            ("get", "not-a-uuid", "/workspace/f"),
+            ("get", "/not-a-name", "/workspace/f"),
             ("get", WORKSPACE),
             ("get", "..", "/workspace/f"),
             ("get", WORKSPACE, "/workspace/f", "--platform", "http://u:p@h"),

@@ -220,6 +220,20 @@ class QuestionTests(TerminalCase):
         status, written = self.remove(b"", "--yes")
         self.assertEqual((status, written), (0, f"removed {WORKSPACE}\n"))
 
+    def test_second_of_a_name(self) -> None:
+        """A second workspace of a name is created only after ``y``."""
+        there = said("200 OK", [{"id": WORKSPACE, "name": "n"}])
+        words = ("workspace", "create", "--name", "n", "--admin-token-file", "token")
+        for typed in (b"n\n", b"\n"):
+            self.play(there)
+            status, written = self.run_on_terminal(*words, typed=typed)
+            self.assertEqual(status, 1, written)
+            self.assertIn(f"Workspace {WORKSPACE} is named 'n' already", written)
+        self.assertEqual({asked.method for asked in self.asked}, {"GET"})
+        made = {"id": WORKSPACE, "name": "n", "auth_token": "abc"}
+        self.play(there, said("201 Created", made))
+        self.assertEqual(self.run_on_terminal(*words, typed=b"y\n")[0], 0)
+
     def test_new_token(self) -> None:
         """When a token is printed on a terminal, a note says that it is not shown again."""
         self.play(said("201 Created", {"id": WORKSPACE, "name": "n", "auth_token": "abc"}))

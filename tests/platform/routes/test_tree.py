@@ -36,6 +36,7 @@ REFUSED = {
         str(SECOND): "invalid_token",
         "read": "insufficient_scope",
     },
+    Access.ANY_TOKEN: {"": "missing_token", "wrong": "invalid_token"},
     Access.AGENT: {"": "missing_token", "wrong": "invalid_token"},
     Access.REGISTER: {"": "missing_token", "wrong": "invalid_token"},
     Access.ADMIN: {"": "missing_token", "wrong": "invalid_token", str(FIRST): "admin_required"},
@@ -83,6 +84,24 @@ class TableTests(MemoryPlatformCase):
                 bearer = f"Authorization: Bearer {token}".encode()
                 answer = self.ask(get(path, bearer, method=route.method.encode()))
                 self.assertEqual(answer.json["code"], code, path)
+
+    def test_own_token(self) -> None:
+        """``GET /token`` names the workspace and the scopes of the token, and of no other one."""
+        for token, scopes in (
+            ("read", ["read"]),
+            ("write-agent", ["agent", "write"]),
+            (str(FIRST), ["agent", "read", "write"]),
+        ):
+            answer = self.get("/token", token)
+            own = {"id": str(FIRST), "name": self.get(f"/workspaces/{FIRST}", token).json["name"]}
+            self.assertEqual(answer.json, {"workspace": own, "scopes": scopes})
+        admin = {"workspace": None, "scopes": ["agent", "read", "write"]}
+        self.assertEqual(self.get("/token", ADMIN).json, admin)
+
+    def test_own_token_of_a_removed_workspace(self) -> None:
+        """A token whose workspace was removed opens nothing."""
+        self.successResultOf(begun(self.registry.remove_workspace(FIRST)))
+        self.assertEqual(self.get("/token", "read").status, 401)
 
     def test_handlers(self) -> None:
         """Each handler is a coroutine function whose parameters are those of its path."""
