@@ -175,9 +175,20 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.state(), [])
 
     def test_killed(self) -> None:
-        """If the demo is killed, its roles end as well."""
+        """If the demo is killed, its roles end as well, and the next demo removes its files."""
         process = self.start()
         self.printed(process)
         roles = _children(process.pid)
         process.kill()
         self.assertTrue(_until(lambda: not any(_alive(pid) for pid in roles)), "roles left behind")
+        process.communicate()
+        killed = self.state()
+        self.assertEqual(len(killed), 1)
+        second = self.start()
+        self.printed(second)
+        self.assertNotIn(killed[0], self.state())
+        self.assertEqual(len(self.state()), 1)
+        second.send_signal(signal.SIGINT)
+        _, errors = second.communicate(timeout=SECONDS)
+        self.assertIn("removed the files of a demo that was killed", errors)
+        self.assertEqual(self.state(), [])

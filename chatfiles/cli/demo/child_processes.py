@@ -69,6 +69,7 @@ class Child:
     :param environment: its environment variables.
     :param events: receives an event when it is ready and when it has ended.
     :param on_line: called with the role and each line of its output.
+    :param keep_open: descriptors of this process that it has open, too.
     :ivar tail: the last lines of its output.
     """
 
@@ -81,6 +82,7 @@ class Child:
         environment: Mapping[str, str],
         events: SimpleQueue[_Event],
         on_line: Callable[[str, str], object],
+        keep_open: Sequence[int] = (),
     ) -> None:
         self.role = role
         self.tail: deque[str] = deque(maxlen=TAIL)
@@ -94,6 +96,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep_open,
             encoding="utf-8",
             errors="replace",
         )
@@ -151,6 +154,7 @@ class ChildProcesses:
         self._on_line = on_line
         self._events: SimpleQueue[_Event] = SimpleQueue()  # its put is safe in a signal handler
         self._children: list[Child] = []
+        self._kept_open: list[int] = []
         self._ready: dict[Child, str] = {}
         self._handlers: dict[int, Any] = {}
 
@@ -170,9 +174,14 @@ class ChildProcesses:
             environment=self._environment,
             events=self._events,
             on_line=self._on_line,
+            keep_open=self._kept_open,
         )
         self._children.append(child)
         return child
+
+    def keep_open(self, descriptor: int) -> None:
+        """The processes that are started from now on have *descriptor* open until they end."""
+        self._kept_open.append(descriptor)
 
     def ready(self, child: Child, seconds: float) -> str:
         """

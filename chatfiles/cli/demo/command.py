@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 
 import click
 
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
-from chatfiles.cli.demo.roles import DemoRoles, free_port
+from chatfiles.cli.demo.roles import DemoRoles, free_port, require_free
+from chatfiles.cli.demo.state_directory import StateDirectory, remove_leftovers
 from chatfiles.cli.errors import CliError, local_error, printable
 from chatfiles.cli.options import WholeNumber
 
@@ -39,7 +39,8 @@ def demo(
 
     Starts a platform and a workspace that only this machine can reach, with a few sample files, and
     prints lines to paste into another terminal.  Uploads are stored below the served directory, in
-    .molecule/chat-uploads.  Ctrl-C stops both roles and removes everything the demo made.
+    .molecule/chat-uploads.  Ctrl-C stops both roles and removes everything the demo made.  What a
+    demo that was killed has left, the next one removes.
 
     \b
     Examples:
@@ -48,17 +49,21 @@ def demo(
       chatfiles demo --port 8080 -v
     """
 
+    _check_ports(port, workspace_port)
+
     def on_line(role: str, line: str) -> None:
         if verbose:
             click.echo(f"{role:9} | {printable(line, None)}", err=True)
 
     try:
+        _say_removed(remove_leftovers())
         with (
             ChildProcesses(_environment(os.environ), on_line) as processes,
-            tempfile.TemporaryDirectory(prefix="chatfiles-demo-") as state,
+            StateDirectory() as state,
         ):
+            processes.keep_open(state.lock)
             served = None if directory is None else os.path.realpath(directory)
-            running = DemoRoles(processes, os.path.realpath(state), served)
+            running = DemoRoles(processes, state.path, served)
             try:
                 running.start(port or 0, workspace_port or free_port())
                 click.echo(running.description(verbose=verbose))
@@ -75,6 +80,24 @@ def demo(
         raise
     except OSError as error:
         raise local_error("the demo cannot do without this", error) from error
+
+
+def _check_ports(port: int | None, workspace_port: int | None) -> None:
+    """
+    :raise click.UsageError: both are the same.
+    :raise CliError: one of them cannot be used.
+    """
+    if port is not None and port == workspace_port:
+        raise click.UsageError("--port and --workspace-port must differ")
+    for option, given in (("--port", port), ("--workspace-port", workspace_port)):
+        if given is not None:
+            require_free(given, option)
+
+
+def _say_removed(count: int) -> None:
+    if count:
+        what = "a demo that was" if count == 1 else f"{count} demos that were"
+        click.echo(f"removed the files of {what} killed", err=True)
 
 
 def _explain(children: Sequence[Child]) -> None:

@@ -4,6 +4,7 @@ A platform and a workspace on this machine, for downloads and uploads.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -21,7 +22,7 @@ from chatfiles.cli.options import read_secret_file
 from chatfiles.cli.terminal.tables import as_object
 from chatfiles.cli.transfers.download import download_route
 
-__all__ = ["DemoRoles", "free_port"]
+__all__ = ["DemoRoles", "free_port", "require_free"]
 
 #: The name of the workspace.
 NAME = "demo"
@@ -66,6 +67,7 @@ class DemoRoles:
         self._state = state
         self._directory = directory or os.path.join(state, "workspace")
         self._token_file = os.path.join(state, "token")
+        self._header_file = os.path.join(state, "header")
         self._made = directory is None
         self.names: list[str] = []
         self.children: list[Child] = []
@@ -96,9 +98,9 @@ class DemoRoles:
         token = self._create_workspace(os.path.join(state_dir, "admin-token"))
         configs = os.path.join(self._state, "configs")
         os.mkdir(configs, 0o700)
-        for path in (self._token_file, os.path.join(configs, ".auth_token")):
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(token)
+        _write_secret(self._token_file, token)
+        _write_secret(os.path.join(configs, ".auth_token"), token)
+        _write_secret(self._header_file, f"Authorization: Bearer {token}")
         self._role(
             "workspace",
             workspace_port,
@@ -179,8 +181,9 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
     def _curl(self, name: str) -> str:
         url = self.platform + download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
         direct = " --noproxy '*'" if "http" in getproxies() else ""
-        token = f'"Authorization: Bearer $(cat {shlex.quote(self._token_file)})"'
-        return f"curl -fsS{direct} -H {token} {shlex.quote(url)}"
+        # A header on the command line would be in the list of processes, token and all.
+        header = shlex.quote(f"@{self._header_file}")
+        return f"curl -fsS{direct} -H {header} {shlex.quote(url)}"
 
     def _get(self, name: str) -> str:
         return self._command("get", NAME, f"/workspace/{name}")
@@ -204,6 +207,34 @@ def _own_command() -> str:
     if found is not None and os.path.samefile(found, ours):
         return "chatfiles"
     return shlex.quote(ours)
+
+
+def _write_secret(path: str, text: str) -> None:
+    """Write a new file that only this user can read."""
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
+def require_free(port: int, option: str) -> None:
+    """
+    Check that a role can listen on *port*.
+
+    :param option: the option that chose it.
+    :raise CliError: it cannot.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the role does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = "another program listens there"
+            if error.errno != errno.EADDRINUSE:
+                why = error.strerror or str(error)
+            raise CliError(
+                f"port {port} of 127.0.0.1 cannot be used: {why}",
+                Exit.FAILED,
+                hint=f"{option} N takes another one; without {option}, the demo takes a free one",
+            ) from error
 
 
 def free_port() -> int:

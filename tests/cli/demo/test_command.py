@@ -6,9 +6,12 @@ The parts of ``chatfiles demo`` that need no roles: its child processes, its fil
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import os
 import shlex
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.cli import cli
 from chatfiles.cli.demo import child_processes, command, roles, sample_files
 from chatfiles.cli.demo.child_processes import Child, ChildProcesses, Stopped
+from chatfiles.cli.demo.state_directory import StateDirectory, remove_leftovers
 from chatfiles.cli.errors import CliError
 from tests.cli.cli_stub import StubCase
 
@@ -199,6 +203,23 @@ class DemoTests(StubCase):
         self.assertEqual(result.stdout, "")
         self.assertEqual(self.files(), [])
 
+    def test_taken_port(self) -> None:
+        """A port that another program uses is one line and a hint, before anything starts."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            taken = str(listener.getsockname()[1])
+            for option in ("--port", "--workspace-port"):
+                result = self.demo("", option, taken)
+                self.ended(result, 1)
+                self.assertEqual(
+                    result.stderr,
+                    f"chatfiles: port {taken} of 127.0.0.1 cannot be used: "
+                    "another program listens there\n"
+                    f"hint: {option} N takes another one; without {option}, the demo takes a free "
+                    "one\n",
+                )
+                self.assertEqual(self.files(), [])
+        self.ended(self.demo("", "--port", "4321", "--workspace-port", "4321"), 2, "must differ")
+
     def test_verbose(self) -> None:
         """With ``-v`` each line is printed once, when it is written."""
         result = self.demo("print('words'); raise SystemExit(4)", "-v")
@@ -262,6 +283,91 @@ class DemoTests(StubCase):
         self.assertEqual(command._environment(ours), {"PATH": "/bin", "HOME": "/root"})
 
 
+class StateDirectoryTests(SynchronousTestCase):
+    """The directories of demos that live, and of those that were killed."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.parent = os.path.realpath(temporary.name)
+        self.patch(tempfile, "tempdir", self.parent)
+
+    def make(self) -> StateDirectory:
+        """:return: the directory of a demo, with files in it."""
+        state = StateDirectory()
+        os.makedirs(os.path.join(state.path, "workspace", "below"))
+        for name in ("token", "workspace/hello.txt"):
+            with open(os.path.join(state.path, name), "w"):
+                pass
+        os.symlink("/", os.path.join(state.path, "link"))
+        return state
+
+    def test_removed(self) -> None:
+        """The end of the block removes the directory; only this user can enter it before."""
+        with self.make() as state:
+            self.assertEqual(os.stat(state.path).st_mode & 0o777, 0o700)
+        self.assertEqual(os.listdir(self.parent), [])
+
+    def test_swept(self) -> None:
+        """Directories of dead demos are removed, those of living ones are not, however old."""
+        dead, living = [self.make(), self.make()], self.make()
+        for state in dead:
+            os.close(state.lock)
+        for name in (living.path, os.path.join(living.path, ".lock")):
+            os.utime(name, (0, 0))
+        self.assertEqual(remove_leftovers(), 2)
+        self.assertEqual(os.listdir(self.parent), [os.path.basename(living.path)])
+        os.close(living.lock)
+        self.assertEqual(remove_leftovers(), 1)
+
+    def test_role_that_lives(self) -> None:
+        """As long as a role of a demo that was killed runs, its directory stays."""
+        state = self.make()
+        with ChildProcesses(os.environ, lambda *_: None) as processes:
+            processes.keep_open(state.lock)
+            child = processes.start("platform", [sys.executable, "-S", "-c", READY + WAIT], "/")
+            processes.ready(child, 20)
+            os.close(state.lock)
+            self.assertEqual(remove_leftovers(), 0)
+        self.assertEqual(remove_leftovers(), 1)
+
+    def test_left_alone(self) -> None:
+        """What is not a demo's, another user's, or a symlink to one is left alone."""
+        elsewhere = os.path.join(self.parent, "elsewhere")
+        os.mkdir(elsewhere)
+        with open(os.path.join(elsewhere, ".lock"), "w"):
+            pass
+        os.symlink(elsewhere, os.path.join(self.parent, "chatfiles-demo-link"))
+        os.mkdir(os.path.join(self.parent, "chatfiles-demo-without-lock"))
+        with open(os.path.join(self.parent, "chatfiles-demo-file"), "w"):
+            pass
+        other = self.make()
+        os.close(other.lock)
+        self.patch(os, "geteuid", lambda: os.getuid() + 1)
+        self.assertEqual(remove_leftovers(), 0)
+        self.assertEqual(len(os.listdir(self.parent)), 5)
+        self.assertEqual(os.listdir(elsewhere), [".lock"])
+
+    def test_interrupted_removal(self) -> None:
+        """A removal that was interrupted is continued by the next demo."""
+        state = self.make()
+        os.close(state.lock)
+        with mock.patch("shutil.rmtree", side_effect=KeyboardInterrupt):
+            self.assertRaises(KeyboardInterrupt, remove_leftovers)
+        self.assertEqual(remove_leftovers(), 1)
+        self.assertEqual(os.listdir(self.parent), [])
+
+    def test_without_locks(self) -> None:
+        """On a file system without locks no directory is taken for that of a dead demo."""
+
+        def flock(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        self.patch(fcntl, "flock", flock)
+        with self.make():
+            self.assertEqual(remove_leftovers(), 0)
+
+
 class PrintedTests(SynchronousTestCase):
     """Commands that are printed for pasting into a shell."""
 
@@ -279,9 +385,12 @@ class PrintedTests(SynchronousTestCase):
         return line.strip()
 
     def test_token_is_not_on_the_screen(self) -> None:
-        """The shell reads the token from a file, whose name is quoted; the token is not printed."""
-        line = self.line("/tmp/a b", "curl ", ["x"])
-        self.assertIn("\"Authorization: Bearer $(cat '/tmp/a b/token')\"", line)
+        """
+        The programs read the token from a file, whose name is quoted.  It is neither printed nor
+        in the list of processes.
+        """
+        words = shlex.split(self.line("/tmp/a b", "curl ", ["x"]))
+        self.assertEqual(words[words.index("-H") + 1], "@/tmp/a b/header")
         words = shlex.split(self.line("/tmp/a b", " get ", ["x"]))
         self.assertIn("/tmp/a b/token", words)
 
