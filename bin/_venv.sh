@@ -37,6 +37,19 @@ create_venv() {
     "$python" -m venv --clear "$VENV" || give_up "could not make $VENV"
 }
 
+# Runs pip with these arguments, and prints a line for each step: the first time takes a while.
+run_pip() {
+    failed=$(
+        {
+            { PIP_USER=0 "$VENV/bin/python" -m pip "$@" </dev/null 3>&- || echo failed >&3; } |
+                sed -n -e 's/^ *Collecting \([A-Za-z0-9._-]*\).*/  getting \1/p' \
+                    -e 's/^ *Installing build dependencies.*/  getting what builds the package/p' \
+                    -e 's/^ *Installing collected packages.*/  installing all of it/p' >&2
+        } 3>&1
+    )
+    [ -z "$failed" ]
+}
+
 make_venv() {
     # The venv stays good while these are the same: the code itself is not copied into it.
     wanted="$ROOT $(cat "$ROOT/setup.py" "$ROOT/pyproject.toml" "$ROOT/chatfiles/__init__.py" | cksum)"
@@ -48,10 +61,9 @@ make_venv() {
             [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
         done
     fi
-    printf 'chatfiles: setting up %s (once) ...\n' "$VENV" >&2
+    printf 'chatfiles: setting up %s (once; it takes a minute or two) ...\n' "$VENV" >&2
     [ -n "$usable" ] || create_venv
-    PIP_USER=0 "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
-        --editable "$ROOT${1:+[$1]}" </dev/null >&2 ||
+    run_pip install --disable-pip-version-check --no-input --editable "$ROOT${1:+[$1]}" ||
         give_up "pip could not install what is needed (see above); is a package index reachable?"
     printf '%s\n' "$wanted" >"$VENV/.chatfiles-$1"
 }

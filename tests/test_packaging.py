@@ -247,6 +247,31 @@ class ScriptTests(SynchronousTestCase):
         for script in ("demo", "test"):
             self.assertIn("apt install python3-venv", self.refusal(script, bare))
 
+    def test_steps(self) -> None:
+        """While pip works, its steps are printed; if it fails, its own error and what to check."""
+        for status in (0, 1):
+            place = Path(self.mktemp()).resolve()
+            (place / "bin").mkdir(parents=True)
+            for name, body in (
+                (
+                    "python",
+                    f"case $2 in pip) echo 'Collecting treq>=24 (from chatfiles)'; "
+                    f"echo noise; echo 'ERROR: no index' >&2; exit {status};; esac\n"
+                    f"exec '{sys.executable}' \"$@\"",
+                ),
+                ("pip", ""),
+                ("chatfiles", "echo started $1"),
+            ):
+                os.symlink(self.fake_python(body), place / "bin" / name)
+            demo = [ROOT / "bin" / "demo"]
+            printed = expect(status, demo, ROOT, CHATFILES_VENV=str(place)).splitlines()
+            self.assertRegex(printed[0], "^chatfiles: setting up ")
+            self.assertIn("  getting treq", printed)
+            self.assertNotIn("noise", printed)
+            self.assertIn("ERROR: no index", printed)
+            self.assertEqual("started demo" in printed, status == 0)
+            self.assertEqual(any("could not install" in line for line in printed), status == 1)
+
 
 class CountTests(SynchronousTestCase):
     """The closing line of a CI run."""
