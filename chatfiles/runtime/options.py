@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,13 @@ from chatfiles.model import parse_uuid
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
+from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
 __all__ = ["Options"]
+
+#: Maximum columns of ``--help``.
+WIDEST = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -275,15 +280,6 @@ class Options(usage.Options):
     """
 
     synopsis = "--role=platform|workspace [options]"
-    longdesc = (
-        "Examples:\n"
-        "  twistd -n chatfiles --role=platform --state-dir=/var/lib/chatfiles\n"
-        "  twistd -n chatfiles --role=workspace --root=/workspace=/srv/ws1\n\n"
-        "Every option can also be set as CHATFILES_<NAME> in the environment "
-        "(CHATFILES_LISTEN, CHATFILES_STATE_DIR, …); the command line wins. Of an option that may "
-        "be given several times, one value stands on a line. The admin token can be given as "
-        "CHATFILES_ADMIN_TOKEN."
-    )
     optFlags: ClassVar[list[list[Any]]] = [[_FLAG, None, _BY_NAME[_FLAG].help]]
     optParameters: ClassVar[list[list[Any]]] = [
         [option.name, None, option.default, option.help, _Given]
@@ -309,6 +305,10 @@ class Options(usage.Options):
             super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """:return: the text of ``--help`` below the first line."""
+        return help_text(OPTIONS, width or min(shutil.get_terminal_size().columns, WIDEST))
 
     def opt_version(self) -> None:
         """Display the version of chatfiles and exit."""

@@ -5,6 +5,7 @@ Options: every row of the contract's table, from the command line and from the e
 from __future__ import annotations
 
 import os
+import re
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles import __version__
-from chatfiles.runtime.options import Options
+from chatfiles.runtime.options import OPTIONS, Options
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
 ID = "5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"
@@ -374,6 +375,33 @@ class WrongTests(SynchronousTestCase):
         self.assert_wrong("option --listen requires argument", "--role=platform", "--listen")
         self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
         self.assert_wrong("option --open-registration must not", "--open-registration=1")
+
+    def test_help(self) -> None:
+        """
+        The help lists each option once, below the roles that have it, with what it takes; its
+        lines fit the terminal.
+        """
+        for width in (40, 80, 100):
+            text = Options({}).getUsage(width=width)
+            sections = re.split(r"\n(?:Options of|Without a role)", text)[1:4]
+            for section, roles in zip(
+                sections, (("platform", "workspace"), ("platform",), ("workspace",)), strict=True
+            ):
+                expected = [option for option in OPTIONS if option.roles == roles]
+                listed = re.findall(r"^  --([a-z-]+)(=[A-Z=]+)?", section, re.MULTILINE)
+                self.assertEqual([name for name, _ in listed], [each.name for each in expected])
+                for name, takes in listed:
+                    self.assertEqual(not takes, name == "open-registration", name)
+            lines = text[text.index("Options of") :].splitlines()
+            self.assertEqual([line for line in lines if len(line) > max(width, 66)], [])
+
+    def test_examples_of_the_help(self) -> None:
+        """The command lines of the help are valid."""
+        text = Options({}).getUsage(width=80).replace("\\\n", "")
+        examples = re.findall(r"^    twistd -n chatfiles (.*)$", text, re.MULTILINE)
+        self.assertEqual(len(examples), 3)
+        for example in examples:
+            Options({}).parseOptions(example.split())
 
     def test_no_secrets(self) -> None:
         """No option takes a secret, as all users of the machine can read the command line."""
