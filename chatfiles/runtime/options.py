@@ -213,8 +213,16 @@ OPTIONS: tuple[Option, ...] = (
         _text,
         many=True,
     ),
-    Option("max-request-bytes", _BOTH, "bytes of one upload request", _size, "104857600"),
-    Option("max-file-bytes", _BOTH, "bytes of one uploaded file", _size, "104857600"),
+    Option(
+        "max-request-bytes",
+        _BOTH,
+        "bytes of one upload request, or with a unit: 100M, 1G",
+        _size,
+        "104857600",
+    ),
+    Option(
+        "max-file-bytes", _BOTH, "bytes of one uploaded file, or with a unit", _size, "104857600"
+    ),
     Option("connect-timeout", _BOTH, "seconds to connect to a workspace", _seconds, "5"),
     Option(
         "header-timeout", _BOTH, "seconds for the headers of a message, in total", _seconds, "30"

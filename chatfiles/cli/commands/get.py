@@ -22,7 +22,13 @@ from chatfiles.cli.options import (
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download, download_route
-from chatfiles.cli.transfers.output_file import FileSink, PipeSink, choose_path, file_name
+from chatfiles.cli.transfers.output_file import (
+    FileSink,
+    PipeSink,
+    choose_path,
+    file_name,
+    no_file_name,
+)
 from chatfiles.cli.transfers.partial_file import PartialFile
 from chatfiles.cli.transfers.partial_record import PartialRecord
 from chatfiles.cli.workspaces import find_workspace
@@ -83,10 +89,12 @@ def get(
       ID=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
       chatfiles get --token-file ws.token $ID /workspace/report.pdf
       chatfiles get --token-file ws.token $ID /workspace/report.pdf -o reports/
-      chatfiles get --token-file ws.token $ID /workspace/log.txt -o - | less
+      chatfiles get --token-file ws.token build-7 /workspace/log.txt -o - | less
     """
     client = settings.client(USER, token_file)
     name = file_name(path)
+    if name is None and output:
+        raise no_file_name()  # the platform would only say that the path is invalid
     target = None if output == "-" else choose_path(output, name)
     route = download_route(find_workspace(client, reference), os.fsencode(path))
     if target is None:

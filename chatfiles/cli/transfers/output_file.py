@@ -19,7 +19,7 @@ from chatfiles.cli.transfers.partial_file import PartialFile, lock
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
 from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
 
-__all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name"]
+__all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name", "no_file_name"]
 
 #: Bytes of the final name that the temporary name keeps, so that it has at most NAME_MAX (255).
 NAME_KEPT = 200
@@ -48,8 +48,13 @@ def choose_path(output: str | None, name: str | None) -> str:
     if output is not None and not output.endswith("/") and not os.path.isdir(output):
         return output
     if name is None:
-        raise CliError("PATH does not end in the name of a file", Exit.USAGE, hint=OF_A_DIRECTORY)
+        raise no_file_name()
     return os.path.join(output or "", name)
+
+
+def no_file_name() -> CliError:
+    """:return: the error for a virtual path that cannot be that of a file."""
+    return CliError("PATH does not end in the name of a file", Exit.USAGE, hint=OF_A_DIRECTORY)
 
 
 class Sink(Protocol):

@@ -233,9 +233,14 @@ class RefusedHereTests(StubCase):
         self.assertEqual(self.files(), [])
 
     def test_no_name(self) -> None:
-        """A path that does not end in a file name needs ``-o FILE``, which must not be empty."""
+        """
+        A path that does not end in a file name is that of a directory, whatever ``-o`` says; ``-o``
+        must not be empty.
+        """
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
             self.ended(self.get(path), 2, "PATH does not end in the name of a file", "tar -czf")
+            for output in ("x", "-"):
+                self.ended(self.get(path, "-o", output), 2, "PATH does not end", "tar -czf")
         self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
         self.assertEqual(self.asked, [])
 
