@@ -37,7 +37,6 @@ MAX_HEADER_LINES = 256
 MAX_MEDIA_TYPE = 255
 #: RFC 5322, 2.2; a name must not begin as a delimiter line does.
 _HEADER_NAME = re.compile(rb"(?!--)([!-9;-~]+)[ \t]*:")
-_DISPOSITION = b"content-disposition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class _Parser(PushMultipartParser):  # type: ignore[misc]
     def _on_segment_start(self) -> None:
         super()._on_segment_start()
         self._lines = 0
-        self._unread = {_DISPOSITION, b"content-type"}
+        self._unread = {b"content-disposition", b"content-type"}  # the first of each counts
         self._is_ignored = False
 
     def _on_segment_headerline(self, line: bytes) -> None:
@@ -95,12 +94,9 @@ class _Parser(PushMultipartParser):  # type: ignore[misc]
         if match is None:
             raise ParserError("Malformed segment header")
         name = match[1].lower()
-        if name in self._unread:
-            self._unread.remove(name)
-            return False
-        if name == _DISPOSITION:
-            raise ParserError("Two Content-Disposition headers in a segment")
-        return True
+        is_read = name in self._unread
+        self._unread.discard(name)
+        return not is_read
 
 
 class MultipartReader:

@@ -439,11 +439,16 @@ class HeaderTests(SynchronousTestCase):
         finally:
             tracemalloc.stop()
 
-    def test_two_dispositions(self) -> None:
-        """A part with two dispositions is refused: each could give it another name."""
-        for lines in ((disposition(b"x"), disposition(None, b"note")), (disposition(b"x"),) * 2):
-            for headers in (lines, lines[::-1]):
-                self.assertIsInstance(read([form(part(b"c", *headers))]), str, str(headers))
+    def test_given_twice(self) -> None:
+        """The first of two headers counts, as in other parsers."""
+        file_of_form, note = disposition(b"x"), disposition(None, b"note")
+        for headers, found in (
+            ([file_of_form, note], [("x", None, b"c")]),
+            ([note, file_of_form], []),
+            ([file_of_form, disposition(b"y")], [("x", None, b"c")]),
+            ([file_of_form, b"Content-Type: a/b", b"content-type: c/d"], [("x", "a/b", b"c")]),
+        ):
+            self.assertEqual(read([form(part(b"c", *headers))]), found, headers)
 
     def test_media_type(self) -> None:
         """
