@@ -97,7 +97,7 @@ def _aiohttp(body: bytes, boundary: str) -> Files:
         stream.feed_data(body)
         stream.feed_eof()
         headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
-        reader = AiohttpReader(headers, stream)  # type: ignore[arg-type]
+        reader = AiohttpReader(headers, stream)
         while (part := await reader.next()) is not None:
             assert isinstance(part, BodyPartReader)
             content = bytes(await part.read())
