@@ -161,9 +161,7 @@ class MultipartReader:
             self._in_file = given is not None
             if given is not None:
                 yield FileBegins(given, _media_type(event))
-        elif event is None:
-            self._in_file = False
-        elif self._in_file:
+        elif event is not None and self._in_file:
             yield FileContent(bytes(event))
 
 

@@ -118,7 +118,10 @@ DIFFERENCES = [
     # Blanks behind a delimiter are transport padding (RFC 2046, 5.1.1).
     Difference(form(b"1").replace(b"--B\r", b"--B \t\r"), [b"1", b"2"], {MULTIPART}),
     # An empty part need not have a line end of its own (RFC 2046, 5.1.1): no part is lost.
-    Difference(form(b"").replace(b"\r\n\r\n\r\n", b"\r\n\r\n", 1), [b"", b"2"], {MULTIPART}),
+    # Older versions of aiohttp lose one.
+    Difference(
+        form(b"").replace(b"\r\n\r\n\r\n", b"\r\n\r\n", 1), [b"", b"2"], {MULTIPART, AIOHTTP}
+    ),
     # A part without an empty line behind its headers: the next part would be lost in them.
     Difference(form(b"").replace(b"\r\n\r\n\r\n", b"\r\n", 1), None, {EMAIL, WERKZEUG}),
     # A form that breaks off is refused; mail is stored as far as it came.
