@@ -31,6 +31,15 @@ from tests.workspace.uploads.forms import BOUNDARIES, contents, pieces
 LIMITS = IngestLimits(10_000, 100_000)
 #: Stands between a form and the same form without some of its bytes.
 INSERTED = [b"", b"\r", b"\n", b"\r\n", b"-", b"--", b" ", b":", b'"', b"\0", b"x"]
+#: Headers of a part that say nothing (RFC 7578, 4.8).
+OTHER_HEADERS = [
+    b"X: 1\r\n 2\r\n",
+    b"X:\r\n \r\n",
+    b"Content-Length: 1\r\n",
+    b"Content-Transfer-Encoding: base64\r\n",
+    b"Content-Transfer-Encoding: quoted-printable\r\n",
+    b"X: 1\r\n" * 70,
+]
 
 
 class _AtOnce:
@@ -73,7 +82,7 @@ def sent(draw: st.DrawFn) -> Sent:
     body = draw(st.sampled_from([b"", b"\r\n", b"preamble\r\n"]))
     for content in draw(st.lists(contents(boundary), min_size=1, max_size=4)):
         filename = draw(st.sampled_from([b'; filename="x"'] * 3 + [b'; filename=""', b""]))
-        other = draw(st.sampled_from([b"", b"X: 1\r\n 2\r\n", b"Content-Length: 1\r\n"]))
+        other = b"".join(draw(st.lists(st.sampled_from(OTHER_HEADERS), max_size=3)))
         padding = draw(st.sampled_from([b"", b" ", b"\t "]))
         head = b'Content-Disposition: form-data; name="files"%b\r\n%b' % (filename, other)
         body += b"--%b%b\r\n%b\r\n%b\r\n" % (raw, padding, head, content)

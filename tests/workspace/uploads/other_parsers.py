@@ -105,10 +105,8 @@ def _aiohttp(body: bytes, boundary: str) -> Files:
                 files.append((part.filename, content))
         return files
 
-    return _LOOP.run_until_complete(read())
+    return asyncio.run(read())
 
-
-_LOOP = asyncio.new_event_loop()
 
 OTHERS: dict[str, Parser] = {
     "email": _email,
