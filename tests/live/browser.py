@@ -101,6 +101,12 @@ class Browser:
         """:return: what the body of a function returns in the page."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
 
+    def choose(self, selector: str, paths: list[str]) -> None:
+        """Choose files in an input element of the page."""
+        using = {"using": "css selector", "value": selector}
+        (element,) = self._ask("POST", "/element", using).values()
+        self._ask("POST", f"/element/{element}/value", {"text": "\n".join(paths)})
+
     def screenshot(self) -> bytes:
         """:return: the visible page, as PNG."""
         return base64.b64decode(self._ask("GET", "/screenshot"))

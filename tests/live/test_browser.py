@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import threading
@@ -22,7 +23,7 @@ from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live import media
 from tests.live.browser import Browser, missing_program
 from tests.live.processes import LiveCase, Pair
-from tests.live.rawhttp import READ
+from tests.live.rawhttp import READ, Response, fetch
 from tests.support.patience import PATIENCE
 
 #: Duration of the media, in seconds.
@@ -39,6 +40,11 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><title>rendered</title>' + SCRIP
 PAGE = b"""<!doctype html><title>page</title>
 <%s id="media" preload="metadata" src="/file/%s?disposition=inline"></%s>"""
 
+FORM = b"""<!doctype html><title>form</title>
+<form action="/upload" method="post" enctype="multipart/form-data">
+<input name="note" value="a field"><input type="file" name="files" multiple>
+<input type="file" name="nothing"></form>"""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Application
@@ -53,8 +59,20 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif kind in ("file", "hostile"):
             self._pass_on(kind, name, parts.query)
+        elif kind == "form":
+            self._send(200, [("Content-Type", "text/html; charset=utf-8")], FORM)
         else:
             self._send(404, [], b"")
+
+    def do_POST(self) -> None:
+        """Forward an upload, byte for byte."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        pair = self.server.pair
+        kept = {"Content-Type": self.headers["Content-Type"], **pair.bearer}
+        target = f"/workspaces/{pair.id}/chat/uploads"
+        answer = fetch(pair.platform.url, target, kept, method="POST", body=body)
+        self.server.uploads.append(answer)
+        self._send(answer.status, [("Content-Type", answer["content-type"])], answer.body)
 
     def _send(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
         self.send_response(status)
@@ -89,6 +107,7 @@ class Application(ThreadingHTTPServer):
     Serves a page, and forwards requests for files to the platform.
 
     :ivar targets: targets on the platform, up to a file's name, and the credential for each.
+    :ivar uploads: the platform's responses to uploads so far.
     :ivar seen: the names, ``Range`` headers and statuses of the requests so far.
     """
 
@@ -96,7 +115,9 @@ class Application(ThreadingHTTPServer):
 
     def __init__(self, pair: Pair) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.pair = pair
         self.platform = pair.platform.port
+        self.uploads: list[Response] = []
         target = pair.download_target(b"path=/workspace/media/").decode()
         self.targets = {"file": (target, pair.bearer)}
         self.seen: list[tuple[str, str | None, int]] = []
@@ -166,6 +187,52 @@ class BrowserTests(LiveCase):
     def until(self, script: str, what: str) -> Any:
         """:return: the first true value of a script."""
         return self.browser.until(lambda: self.browser.run(f"return {script}"), what)
+
+    # -- uploading
+
+    def assert_uploaded(self, expected: list[tuple[str, str, bytes]]) -> None:
+        """The latest upload has stored these names, media types and contents."""
+        self.browser.until(lambda: self.application.uploads, "the upload has arrived")
+        response = self.application.uploads.pop()
+        self.assertEqual(response.status, 200, response.body)
+        found = []
+        for entry in response.json["files"]:
+            path = entry["uri"].removeprefix("workspace:/")
+            with open(self.pair.at(path), "rb") as file:
+                found.append((entry["originalName"], entry["mimeType"], file.read()))
+        self.assertEqual(found, expected)
+
+    def test_uploads_by_script(self) -> None:
+        """``fetch`` with ``FormData``: odd names, an empty file, a type with parameters."""
+        near = b"\r\n--\r\n------WebKitFormBoundary\r\n--"
+        files = [
+            ("plain.txt", "text/plain", near),
+            ('say "hi"; filename=x.md', "text/markdown", b""),
+            ("ü 日😀\\n\r\n.bin", "", bytes(range(256)) * 3000),
+            ("", "image/png", b"\r\n"),
+        ]
+        self.open("form")
+        self.browser.run(
+            "const form = new FormData(); form.append('note', 'x');"
+            f"for (const [name, type, bytes] of {json.dumps([(n, t, [*c]) for n, t, c in files])})"
+            " form.append('files', new File([new Uint8Array(bytes)], name, {type}));"
+            "fetch('/upload', {method: 'POST', body: form});"
+        )
+        # A file without a type is sent as application/octet-stream.
+        octets = "application/octet-stream"
+        self.assert_uploaded([(name, kind or octets, content) for name, kind, content in files])
+
+    def test_uploads_by_form(self) -> None:
+        """A form with files that were chosen; fields without a file are not stored."""
+        names = ['q"uote.txt', "日本.png", "empty"]
+        paths = [os.fsdecode(self.pair.write(f"sent/{n}", n.encode() * 9999)) for n in names[:2]]
+        paths.append(os.fsdecode(self.pair.write("sent/empty")))
+        self.open("form")
+        self.browser.choose("[name=files]", paths)
+        self.browser.run("document.forms[0].submit()")
+        types = ["text/plain", "image/png", "application/octet-stream"]
+        contents = [n.encode() * 9999 for n in names[:2]] + [b""]
+        self.assert_uploaded(list(zip(names, types, contents, strict=True)))
 
     # -- seeking
 

@@ -373,6 +373,9 @@ class BodyTests(RefusalCase):
             whole[:-3],
             whole.replace(b"\r\n", b"\n"),
             form(b"\r\n" + DELIMITER + b"\r\nContent-Type: x\r\n\r\n"),
+            # a delimiter line among headers, and behind a bare LF
+            part('name="files"; filename="x"')[:-4] + whole,
+            b"preamble\n" + whole[2:],
         ):
             self.refused(body, 400, MALFORMED, "invalid_multipart")
 

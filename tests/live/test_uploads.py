@@ -24,6 +24,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.live.processes import SOAK, Pair, canary, until
 from tests.live.rawhttp import Connection, Incomplete, answers_in, fetch
 from tests.live.upload_client import (
+    BOUNDARY,
     DELIMITER,
     END,
     FORM,
@@ -138,6 +139,32 @@ class StoreTests(UploadCase):
                         way.begin(connection, length)
                         push(connection, pieces_of(wire, size))
                         self.assert_stored(connection.response("POST"), [content, b""])
+
+    def test_boundaries(self) -> None:
+        """Boundaries of any length and with any characters divide a form, and nothing else does."""
+        for boundary in (
+            "-",
+            "--",
+            "0",
+            "a:b",
+            "a b",
+            "'()+_,-./:=?",
+            ".*",
+            "^$.*+?{}[]|(<x>",
+            "-" * 70,
+            ("--" + BOUNDARY) * 2,
+        ):
+            raw = boundary.encode()
+            near = [b"\r\n--%b%b" % (raw, end) for end in (b"x", b" x", b"--x", b"--\n", b"\rx")]
+            near += [b"\n--%b\r\n" % raw, b"\r--%b--" % raw, (b"\r\n--" + raw)[:-1], b"\r\n"]
+            contents = [b"x".join(near), b"", b"".join(near)]
+            head = file(b"").replace(DELIMITER, b"--" + raw)
+            parts = [head + each for each in contents]
+            body = b"".join(parts) + b"\r\n--%b--" % raw
+            fields = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
+            for way in self.ways():
+                for wire, length in ((body, len(body)), (in_chunks(body, 3), None)):
+                    self.assert_stored(way.send(wire, fields, length=length), contents)
 
     def test_large(self) -> None:
         """A large content is stored unchanged."""

@@ -37,7 +37,7 @@ class Mark(Enum):
 class MalformedDelimiter(ValueError):
     """
     More than `MAX_BLANKS` blanks follow a boundary.  Or a line before the first delimiter begins
-    like one: a part could be lost with it.
+    like one, behind CRLF or LF: a part could be lost with it.
     """
 
 
@@ -64,7 +64,8 @@ class DelimiterLines:
         :return: the bytes and delimiter lines in order; consume them before the next call.
         :raise MalformedDelimiter: see there.
         """
-        self._buffer += data
+        if not self._ended:  # an epilogue is not collected
+            self._buffer += data
         while not self._ended:
             if self._in_headers:
                 yield from self._take_headers()
@@ -102,6 +103,8 @@ class DelimiterLines:
     def _find_line(self) -> re.Match[bytes] | None:
         """:return: the next delimiter line, or the last bytes if they begin one."""
         position = self._buffer.find(self._start)  # faster than the expression
+        if self._in_preamble and self._buffer.find(self._start[1:]) not in (-1, position + 1):
+            raise MalformedDelimiter("a line before the first boundary ends with LF only")
         if position < 0:
             return None
         line = self._line.search(self._buffer, position)
@@ -113,6 +116,8 @@ class DelimiterLines:
 
     def _undecided(self) -> int:
         """:return: where a beginning of the boundary is, at the end of the buffer."""
+        if self._in_preamble:  # it is not sent, and is searched for one byte less
+            return max(0, len(self._buffer) - len(self._start) + 1)
         # No boundary contains CR, so the last CR is the only one that may begin a line.
         position = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._start) + 1))
         is_beginning = position >= 0 and self._start.startswith(self._buffer[position:])

@@ -25,6 +25,8 @@ _CHARSET = re.compile(
     r"|iso-2022-jp|shift_jis|euc-jp|euc-kr|gb2312|gbk|gb18030|big5",
     re.IGNORECASE | re.ASCII,
 )
+#: A quoted value in which each backslash is written twice.  Browsers write a backslash once.
+_DOUBLED = re.compile(r'"(?:[^\\]|\\\\)*"')
 #: RFC 2047, 2: one encoded word or several, and nothing else.
 _ENCODED_WORDS = re.compile(r"(?:=\?[^?\s]+\?[bq]\?[^?\s]*\?=\s*)+", re.IGNORECASE)
 
@@ -64,7 +66,8 @@ def given_name(disposition: str) -> GivenName | None:
 
 
 def _plain(value: str) -> GivenName:
-    name = _text(content_disposition_unquote(value, filename=True))
+    single = value.replace(r"\\", "\\") if _DOUBLED.fullmatch(value) else value
+    name = _text(content_disposition_unquote(single, filename=True))
     if _ENCODED_WORDS.fullmatch(name) and (decoded := _decoded_words(name)) is not None:
         return _same(decoded)
     return GivenName(name, _text(header_unquote(value, filename=True)))

@@ -30,11 +30,13 @@ __all__ = ["FileBegins", "FileContent", "FormEvent", "MultipartReader"]
 MAX_PARTS = 1024
 #: Maximum bytes of one header line of a part.
 MAX_HEADER_LINE = 8 * 1024
-#: Maximum number of header lines of a part (RFC 7578, 4.8, defines three).
-MAX_HEADER_LINES = 16
+#: Maximum number of header lines of a part.  RFC 7578, 4.8, defines three headers; others are
+#: ignored, but each takes time.
+MAX_HEADER_LINES = 256
 #: Maximum characters of a media type that a response repeats; a longer one is ignored.
 MAX_MEDIA_TYPE = 255
-_CONTENT_LENGTH = re.compile(rb"content-length[ \t]*:", re.IGNORECASE)
+#: RFC 5322, 2.2; a name must not begin as a delimiter line does.
+_HEADER_NAME = re.compile(rb"(?!--)([!-9;-~]+)[ \t]*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,39 @@ FormEvent = FileBegins | FileContent
 
 
 class _Parser(PushMultipartParser):  # type: ignore[misc]
-    """Validates each header line as a whole, however its bytes are divided among chunks."""
+    """
+    Validates each header line as a whole, however its bytes are divided among chunks.  Headers
+    that no one reads are ignored, whatever they say (RFC 7578, 4.8).
+    """
+
+    def _on_segment_start(self) -> None:
+        super()._on_segment_start()
+        self._lines = 0
+        self._unread = {b"content-disposition", b"content-type"}  # the first of each counts
+        self._is_ignored = False
 
     def _on_segment_headerline(self, line: bytes) -> None:
+        self._lines += 1
+        if self._lines > MAX_HEADER_LINES:
+            raise ParserError("Maximum segment header count exceeded")
         if b"\n" in line:
             raise ParserError("Invalid line break in segment header")
         if len(line) > MAX_HEADER_LINE:
             raise ParserError("Maximum segment header length exceeded")
-        if _CONTENT_LENGTH.match(line):
-            line = b"X-" + line  # a part ends at a delimiter, whatever it declares (RFC 7578, 4.8)
-        super()._on_segment_headerline(line)
+        if line[0] not in b" \t":  # else it continues the last header
+            self._is_ignored = self._begin_header(line)
+        if not self._is_ignored:
+            super()._on_segment_headerline(line)
+
+    def _begin_header(self, line: bytes) -> bool:
+        """:return: whether the header is ignored."""
+        match = _HEADER_NAME.match(line)
+        if match is None:
+            raise ParserError("Malformed segment header")
+        name = match[1].lower()
+        is_read = name in self._unread
+        self._unread.discard(name)
+        return not is_read
 
 
 class MultipartReader:
@@ -92,8 +117,7 @@ class MultipartReader:
         # Headers are decoded as Latin-1, so that no byte is lost; see given_names.
         self._parser = _Parser(
             own_boundary,
-            max_header_size=MAX_HEADER_LINE + 2,  # a CR may have arrived, or "X-" was added
-            max_header_count=MAX_HEADER_LINES,
+            max_header_size=MAX_HEADER_LINE + 1,  # a CR may have arrived
             max_segment_count=MAX_PARTS,
             header_charset="latin-1",
         )
@@ -137,9 +161,7 @@ class MultipartReader:
             self._in_file = given is not None
             if given is not None:
                 yield FileBegins(given, _media_type(event))
-        elif event is None:
-            self._in_file = False
-        elif self._in_file:
+        elif event is not None and self._in_file:
             yield FileContent(bytes(event))
 
 

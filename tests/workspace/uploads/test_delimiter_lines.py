@@ -96,6 +96,10 @@ BODIES: list[Body] = [
     # A client that sends LF would lose its first part.
     (b"--B\nA: b\n\nx\r\n--B--", None),
     (b"--Bx\r\n--B--", None),
+    (b"preamble\n--B\nA: b\n\nx\r\n--B\r\n\r\ny\r\n--B--", None),
+    (b"preamble\n--B\r\n\r\nx\r\n--B--", None),
+    (b"preamble\n--Bx\r\n--B--", None),
+    (b"preamble\n--\r\n--B--", [Mark.LAST]),
 ]
 
 

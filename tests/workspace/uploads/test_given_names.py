@@ -54,6 +54,15 @@ NAMES = {
     # Windows
     'filename="C:\\dir\\a.txt"': "a.txt",
     'filename="%22%0D%0A"': '"\r\n',
+    # a backslash as httpx, aiohttp and curl --form-escape write it, and as browsers do
+    'filename="a\\\\b\\\\.txt"': "a\\b\\.txt",
+    'filename="a\\\\b%22.txt"': 'a\\b".txt',
+    'filename="a\\\\\\"b.txt"': 'a\\"b.txt',
+    'filename="a\\\\"': "a\\",
+    'filename="a\\b.txt"': "a\\b.txt",
+    'filename="a\\b\\\\c.txt"': "a\\b\\\\c.txt",
+    'filename="\\\\server\\dir\\a.txt"': "a.txt",
+    'filename="C:\\\\dir\\\\a.txt"': "a.txt",
 }
 
 

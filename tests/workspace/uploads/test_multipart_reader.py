@@ -8,6 +8,7 @@ import re
 import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -258,6 +259,13 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual(result, [("x", None, b"hi")])
             self.assertLess(peak, 1 << 20)
 
+    def test_epilogue_of_10_mib(self) -> None:
+        """An epilogue is not collected either."""
+        pieces = [form(file(b"hi")), *[b"\r\n--bOuNd-" * 6000] * 160]
+        result, peak = self.peak(pieces)
+        self.assertEqual(result, [("x", None, b"hi")])
+        self.assertLess(peak, 1 << 20)
+
     def test_header_of_1_mib(self) -> None:
         """A header line that does not end is refused at the limit."""
         begin = b"--bOuNd-4\r\nContent-Disposition: form-data; name="
@@ -403,11 +411,44 @@ class HeaderTests(SynchronousTestCase):
             b"Content-Length: 1\r\nContent-Length: 2",
             b"Content-ID: <x>",
             b"X-Unknown: \xff",
+            b"X-Empty:",
+            b"X@1(): any character that RFC 5322, 2.2, allows",
+            b"Content-Transfer-Encoding: base64",
+            b"Content-Transfer-Encoding: unheard-of",
+            b"X-Folded: 1;\r\n 2\r\n\t3",
+            b"X-Folded:\r\n \r\n --bOuNd-4 is not a delimiter line",
+            b"Content-Length:\r\n 1",
+            b"X-Long: " + b"x" * (MAX_HEADER_LINE - 8),
+            b"\r\n".join([b"X-Many: 1"] * (MAX_HEADER_LINES - 1)),
         ):
             data = form(part(b"c", line, disposition(b"x")), part(b"d", disposition(b"y"), line))
             expected = [("x", None, b"c"), ("y", None, b"d")]
             self.assertEqual(read([data]), expected, line)
             self.assertEqual(read(octets(data)), expected, line)
+
+    def test_other_headers_take_no_memory(self) -> None:
+        """Headers that are ignored are not collected."""
+        half = b"x" * (MAX_HEADER_LINE // 2 - 3)
+        lines = (b"X%03d%b: %b\r\n" % (n, half[3:], half) for n in range(MAX_HEADER_LINES - 1))
+        reader = MultipartReader(BOUNDARY)
+        tracemalloc.start()
+        try:
+            for piece in chain([b"--bOuNd-4\r\n"], lines):
+                self.assertEqual(list(reader.feed(piece)), [])
+            self.assertLess(tracemalloc.get_traced_memory()[1], 20 * MAX_HEADER_LINE)
+        finally:
+            tracemalloc.stop()
+
+    def test_given_twice(self) -> None:
+        """The first of two headers counts, as in other parsers."""
+        file_of_form, note = disposition(b"x"), disposition(None, b"note")
+        for headers, found in (
+            ([file_of_form, note], [("x", None, b"c")]),
+            ([note, file_of_form], []),
+            ([file_of_form, disposition(b"y")], [("x", None, b"c")]),
+            ([file_of_form, b"Content-Type: a/b", b"content-type: c/d"], [("x", "a/b", b"c")]),
+        ):
+            self.assertEqual(read([form(part(b"c", *headers))]), found, headers)
 
     def test_media_type(self) -> None:
         """
@@ -470,6 +511,16 @@ class MalformedTests(SynchronousTestCase):
         for length in range(end):
             self.assertIsInstance(read([data[:length]]), str, length)
         self.assertIsInstance(read([data[:end]]), list)
+
+    def test_delimiter_in_the_headers(self) -> None:
+        """A delimiter line is never taken for a header, so that no part is lost with it."""
+        for boundary in ("a:b", "a:", ":", "a=b:c", "a: b"):
+            delimiter = b"--" + boundary.encode()
+            for end in (b"", b"--", b" "):
+                data = b"\r\n".join([delimiter, disposition(b"x"), delimiter + end, file(b"y")])
+                data = (data + b"\r\n--bOuNd-4--").replace(b"--bOuNd-4", delimiter)
+                self.assertIsInstance(read([data], boundary), str, data.decode())
+                self.assertIsInstance(read(octets(data), boundary), str, data.decode())
 
     def test_empty_form(self) -> None:
         """A form without parts is a form without files."""
