@@ -19,7 +19,7 @@ import h11
 from chatfiles import __version__
 from chatfiles.cli.errors import CliError, Exit, untrusted
 from chatfiles.cli.http.connection import Connection, ResponseBegun
-from chatfiles.cli.http.endpoint import Endpoint, UnknownProxy
+from chatfiles.cli.http.endpoint import Endpoint, UnusableProxy
 from chatfiles.cli.http.error_responses import refusal
 from chatfiles.cli.http.response import Response
 
@@ -130,12 +130,11 @@ class Client:
     def _connect(self) -> Connection:
         try:
             return self._endpoint.connect()
-        except UnknownProxy as error:
+        except UnusableProxy as error:
             raise CliError(
-                f"cannot reach the platform at {self.platform}: the environment names a proxy "
-                "that is neither http nor https",
+                f"cannot reach the platform at {self.platform}: the environment names {error}",
                 Exit.UNAVAILABLE,
-                hint="NO_PROXY lists the hosts that are reached without it",
+                hint="give the proxy as http://HOST:PORT, or list the host in NO_PROXY",
             ) from error
         except h11.RemoteProtocolError as error:
             raise self._not_http() from error

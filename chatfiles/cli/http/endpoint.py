@@ -16,13 +16,13 @@ import h11
 
 from chatfiles.cli.http.connection import Connection, ResponseBegun
 
-__all__ = ["Endpoint", "UnknownProxy"]
+__all__ = ["Endpoint", "UnusableProxy"]
 
 _PORTS = {"http": 80, "https": 443}
 
 
-class UnknownProxy(Exception):
-    """The environment names a proxy that is neither ``http`` nor ``https``."""
+class UnusableProxy(Exception):
+    """The environment names a proxy that cannot be used; the text describes it."""
 
 
 class Endpoint:
@@ -51,8 +51,9 @@ class Endpoint:
         :return: a new connection, ready for a request.
         :raise OSError: the platform or the proxy cannot be reached, or TLS fails.
         :raise ValueError: the host name is not valid.
-        :raise UnknownProxy: the proxy has an unknown scheme.
+        :raise UnusableProxy: the scheme of the proxy's URL is not supported.
         """
+        _check_proxy(self._url, self._proxy)
         with ExitStack() as stack:
             sock = stack.enter_context(self._open(self._proxy or self._url))
             if self._proxy is not None and self._url.scheme == "https":
@@ -65,8 +66,6 @@ class Endpoint:
             return Connection(sock, self._timeout)
 
     def _open(self, url: SplitResult) -> socket.socket:
-        if url.scheme not in _PORTS:
-            raise UnknownProxy
         # As in urllib, a proxy for https without a port uses port 443.
         port = url.port or max(_PORTS[url.scheme], _PORTS[self._url.scheme])
         sock = socket.create_connection((url.hostname or "", port), self._timeout)
@@ -107,7 +106,19 @@ def _find_proxy(url: SplitResult) -> SplitResult | None:
     proxy = getproxies().get(url.scheme)
     if not proxy or proxy_bypass(url.netloc):
         return None
-    return urlsplit(proxy if "://" in proxy else f"{url.scheme}://{proxy}")
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _check_proxy(url: SplitResult, proxy: SplitResult | None) -> None:
+    """:raise UnusableProxy: *proxy* cannot be used for *url*."""
+    if proxy is not None and proxy.scheme not in _PORTS:
+        raise UnusableProxy("a proxy that is neither http nor https")
+    if proxy is not None and proxy.scheme == url.scheme == "https":
+        # It needs TLS inside TLS, which `ssl` does not do on a socket.  Without TLS, others could
+        # read the credentials in the CONNECT.
+        raise UnusableProxy(
+            "a proxy with https:// in its own address, which works for http:// platforms only"
+        )
 
 
 def _is_loopback(host: str) -> bool:

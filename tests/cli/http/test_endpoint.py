@@ -65,11 +65,15 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(request.header("proxy-authorization"), "Basic dXNlcjpwQHNz")
 
     def test_without_a_scheme(self) -> None:
-        """``host:port`` is accepted as a proxy's address."""
+        """``host:port`` is accepted as the address of a proxy that is reached without TLS."""
         ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         server = self.proxy(ok, HTTP_PROXY="{}", http_proxy="{}")
         self.assertEqual(self.client(f"http://{PLATFORM}").call("GET", "/"), {})
         self.assertIsNone(server.requests[0].header("proxy-authorization"))
+        no = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+        server = self.proxy(no, HTTPS_PROXY="{}", https_proxy="{}")
+        self.assertRaises(CliError, self.client(f"https://{PLATFORM}").call, "GET", "/")
+        self.assertEqual(server.requests[0].method, "CONNECT")
 
     def test_https(self) -> None:
         """A proxy for https is asked for a tunnel; it does not receive the platform's token."""
@@ -103,6 +107,29 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
         self.assertEqual(seen[0][:1], b"\x16")
         self.assertIn(PLATFORM.encode(), seen[0])
+
+    def test_proxy_with_tls(self) -> None:
+        """A proxy whose own URL is ``https`` receives its credentials and the token over TLS."""
+        received: list[bytes] = []
+        server = ScriptedServer(lambda peer: received.append(peer._socket.recv(65536)))
+        self.addCleanup(server.close)
+        self.patch(os, "environ", {"http_proxy": server.url.replace("http://", "https://u:p@")})
+        error = self.assertRaises(CliError, self.client(f"http://{PLATFORM}").call, "GET", "/")
+        self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
+        self.assertEqual(received[0][:1], b"\x16")
+
+    def test_tunnel_through_tls(self) -> None:
+        """
+        TLS inside TLS is not supported.  A proxy that needs it receives nothing: not even a
+        ``CONNECT``, which holds its credentials, without TLS.
+        """
+        server = self.proxy(b"HTTP/1.1 200 OK\r\n\r\n", https_proxy="https://user:password@{}")
+        error = self.assertRaises(CliError, self.client(f"https://{PLATFORM}").call, "GET", "/")
+        self.assertEqual(server.requests, [])
+        self.assertEqual(error.exit_code, Exit.UNAVAILABLE)
+        self.assertIn("a proxy with https:// in its own address", error.message)
+        self.assertNotIn("password", f"{error.message} {error.hint}")
+        self.assertIn("http://", str(error.hint))
 
     def test_other_kinds(self) -> None:
         """A proxy of another protocol is an error, with a hint how to connect without it."""
