@@ -77,8 +77,17 @@ class Threads:
         return self._queue.settled() if self._pool.started else succeed(None)
 
     def stop(self) -> None:
-        """Wait for the running calls, unless they may be abandoned, then end the threads."""
-        if self._pool.started and not (self._abandon and self.running):
+        """
+        Wait for the running calls, then end the threads.  Calls that may be abandoned are not
+        waited for: the threads without a call end now, and the others when they have run what was
+        submitted before.
+        """
+        if not self._pool.started:
+            return
+        if self._abandon and self.running:
+            self._pool.adjustPoolsize(0, self.running)
+            self.settled().addCallback(lambda _: self.stop())
+        else:
             self._pool.stop()
 
     def run(

@@ -114,12 +114,10 @@ def workspace_service(
         try:
             await settled
         except defer.TimeoutError:
-            # The next start removes the files of interrupted uploads.  A thread may still use the
-            # store, so it stays open.
+            # The next start removes the files of interrupted uploads.
             _log.warn("ending without file operations that do not return")
-            return
         threads.stop()
-        store.close()
+        threads.settled().addCallback(lambda _: store.close())  # no thread uses it any more
 
     return RoleService(
         "workspace",

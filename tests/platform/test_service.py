@@ -94,8 +94,40 @@ class LookupTests(TestCase):
         await self.reaches(context)
         self.assertEqual(sorted(self.looked_up), ["dead0.test", "live.test"])
 
-    def resolve(self) -> None:
-        """Let look-ups of ``dead*`` block until the test ends; resolve other names to loopback."""
+    async def test_embedded(self) -> None:
+        """
+        After an embedded platform has stopped, only the threads of look-ups that hang are left,
+        and these end with their look-ups.
+        """
+        before = set(threading.enumerate())
+
+        def left() -> list[str]:
+            names = [thread.name for thread in set(threading.enumerate()) - before]
+            return sorted(name.rpartition("-")[0] for name in names if "reactor" not in name)
+
+        go_on = self.resolve()
+        context = await self.platform()
+        for name, number in (("dead.test", 1), ("live.test", 2)):
+            for call in (
+                context.check_url(f"http://{name}"),
+                context.gateway.read(target(number, name), READ),
+            ):
+                begun(call).addErrback(lambda _: None)
+        await until(reactor, lambda: len(self.looked_up) == 4)
+        self.assertEqual(len(left()), 6, left())  # two of them are the registry's
+        await self.service.stopService()
+        await until(
+            reactor, lambda: left() == ["PoolThread-chatfiles-check", "PoolThread-chatfiles-lookup"]
+        )
+        go_on.set()
+        await until(reactor, lambda: not left())
+
+    def resolve(self) -> threading.Event:
+        """
+        Let look-ups of ``dead*`` block until the test ends; resolve other names to loopback.
+
+        :return: ends the blocking when it is set.
+        """
         dead = threading.Event()
         self.addCleanup(dead.set)
         self.looked_up: list[str] = []
@@ -107,6 +139,7 @@ class LookupTests(TestCase):
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
         self.patch(socket, "getaddrinfo", getaddrinfo)
+        return dead
 
     async def reaches(self, context: PlatformContext) -> None:
         """Assert that a workspace with a host name is looked up, and connected to, in time."""
@@ -136,7 +169,8 @@ class LookupTests(TestCase):
             reactor, settings, lambda: ADMIN, (), lambda: self.fail("the platform cannot start")
         )
         platform.startService()
-        self.addCleanup(platform.stopService)
+        self.service = platform
+        self.addCleanup(lambda: platform.stopService() if platform.running else None)
         assert platform._starting is not None
         await platform._starting
         return contexts[0]

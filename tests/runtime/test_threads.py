@@ -226,6 +226,31 @@ class ThreadsTests(TestCase):
         threads.stop()
         self.assertFalse(thread.is_alive())
 
+    async def test_something_to_abandon(self) -> None:
+        """
+        `stop` ends the threads without a call.  The others end when what was submitted before has
+        run: an application that embeds a role continues without threads of it.
+        """
+        threads = Threads(reactor, "embedded", 3, per_owner=1, abandon=True)
+        threads.start()
+        go, hangs = threading.Event(), list[threading.Thread]()
+        self.addCleanup(go.set)
+
+        def hang() -> None:
+            hangs.append(threading.current_thread())
+            go.wait(PATIENCE)
+
+        threads.run(hang, owner="hangs")
+        last = threads.run(threading.current_thread, owner="hangs")
+        idle = await threads.run(threading.current_thread)
+        threads.stop()
+        threads.stop()
+        await until(reactor, lambda: not idle.is_alive())
+        self.assertTrue(hangs[0].is_alive())
+        go.set()
+        self.assertIs(await last, hangs[0])
+        await until(reactor, lambda: not hangs[0].is_alive())
+
     def test_stop(self) -> None:
         """`stop` can be called before the start, and again after the end."""
         threads = Threads(reactor, "never", 1)

@@ -209,19 +209,40 @@ class EndTests(TestCase):
         return workspace_service(reactor, options.settings, [], self.fail), made[0]
 
     async def test_hangs(self) -> None:
-        """A disk that hangs does not keep the process from ending."""
+        """
+        A disk that hangs does not keep the process from ending.  If it responds later, an
+        application that embeds the workspace keeps neither its threads nor its files open.
+        """
         self.patch(service_module, "RELEASE_TIMEOUT", 0.05)
+        closed: list[FileStore] = []
+        close = FileStore.close
+
+        def record(store: FileStore) -> None:
+            closed.append(store)
+            close(store)
+
+        self.patch(FileStore, "close", record)
         role, threads = self.make(0.1)
         role.startService()
         assert role._starting is not None
         await role._starting
-        go = threading.Event()
+        go, hangs = threading.Event(), list[threading.Thread]()
         self.addCleanup(threads.stop)
         self.addCleanup(threads.settled)
         self.addCleanup(go.set)
-        threads.run(go.wait)
+
+        def hang() -> None:
+            hangs.append(threading.current_thread())
+            go.wait(PATIENCE)
+
+        threads.run(hang)
+        idle = await threads.run(threading.current_thread)
         await role.stopService()
         self.assertFalse(go.is_set())
+        await until(reactor, lambda: not idle.is_alive())
+        self.assertEqual(closed, [])
+        go.set()
+        await until(reactor, lambda: closed and not hangs[0].is_alive())
 
     async def test_lets_go(self) -> None:
         """

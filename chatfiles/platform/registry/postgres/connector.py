@@ -94,7 +94,7 @@ class PostgresConnector:
         it, and is not waited for.
         """
         self._closed = True
-        self._threads.settled().addCallback(lambda _: self._threads.stop())
+        self._threads.stop()
 
     def connect(self) -> Deferred[PostgresConnection]:
         """
