@@ -97,6 +97,7 @@ class Threads:
         *args: Any,
         owner: Hashable = None,
         refusable: bool = True,
+        discard: Callable[[T], object] | None = None,
         **kwargs: Any,
     ) -> Deferred[T]:
         """
@@ -105,29 +106,11 @@ class Threads:
         :param function: the function; further arguments are passed to it.
         :param owner: the owner of the call, see `chatfiles.runtime.call_queue.Call`.
         :param refusable: whether the call may be refused because too many calls wait.
+        :param discard: releases what a result owns that arrives after the Deferred was cancelled;
+            called on the reactor thread.
         :return: fires or fails with the result of *function*.  Fails with `Unavailable` if too many
             calls wait, or no thread can be started.  If it is cancelled before the call begins, the
             call never runs; after that, the result is discarded.
-        """
-        work = partial(function, *args, **kwargs)
-        return self._queue.submit(work, owner=owner, refusable=refusable)
-
-    def run_or_discard(
-        self,
-        discard: Callable[[T], object],
-        function: Callable[..., T],
-        /,
-        *args: Any,
-        owner: Hashable = None,
-        refusable: bool = True,
-        **kwargs: Any,
-    ) -> Deferred[T]:
-        """
-        As `run`, for a result that owns a resource.
-
-        :param discard: releases a result that arrives after the Deferred was cancelled; called on
-            the reactor thread.
-        :return: as of `run`.
         """
         work = partial(function, *args, **kwargs)
         return self._queue.submit(work, owner=owner, refusable=refusable, discard=discard)

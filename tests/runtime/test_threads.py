@@ -91,7 +91,7 @@ class ThreadsTests(TestCase):
                     raise ValueError
                 return "open file"
 
-            waiting: Deferred[str] = self.threads.run_or_discard(discarded.append, call)
+            waiting: Deferred[str] = self.threads.run(call, discard=discarded.append)
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
             go.set()
@@ -106,7 +106,7 @@ class ThreadsTests(TestCase):
     async def test_not_discarded(self) -> None:
         """A result that has been delivered is not discarded."""
         discarded: list[int] = []
-        waiting = self.threads.run_or_discard(discarded.append, lambda: 1)
+        waiting = self.threads.run(lambda: 1, discard=discarded.append)
         self.assertEqual(await waiting, 1)
         waiting.cancel()
         self.assertEqual(discarded, [])
@@ -192,7 +192,7 @@ class ThreadsTests(TestCase):
         """A call that failed or was cancelled does not keep a role from ending."""
         failing = self.threads.run(lambda: 1 // 0)
         failing.addErrback(lambda failure: failure.trap(ZeroDivisionError))
-        waiting = self.threads.run_or_discard(lambda _: 1 // 0, lambda: 1)
+        waiting = self.threads.run(lambda: 1, discard=lambda _: 1 // 0)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         await self.threads.settled()

@@ -152,7 +152,7 @@ class FarTests(_Workspace):
         if not answers_at_once(self.top):
             raise SkipTest("the temporary directory is on no file system that answers at once")
         self.assertEqual(await self.read("small"), b"small")
-        self.patch(self.threads, "run_or_discard", None)
+        self.patch(self.threads, "run", self.fail)
         self.assertEqual(await self.read("small"), b"small")
         self.assertTrue(await self.read("large") == LARGE)
 

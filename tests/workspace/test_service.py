@@ -31,11 +31,8 @@ class AtOnce:
     def __init__(self, *_: object, **more: object) -> None:
         pass
 
-    def run(self, call: Any, *arguments: Any, owner: object) -> Deferred[Any]:
-        return maybeDeferred(call, *arguments)
-
-    def run_or_discard(
-        self, discard: Any, call: Any, *arguments: Any, owner: object
+    def run(
+        self, call: Any, *arguments: Any, owner: object, discard: object = None
     ) -> Deferred[Any]:
         return maybeDeferred(call, *arguments)
 

@@ -24,15 +24,17 @@ from chatfiles.cli.options import (
     workspace,
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
-from chatfiles.cli.terminal.tables import show_json
+from chatfiles.cli.terminal.tables import as_object, show_json
 from chatfiles.cli.transfers.input_file import STDIN, Source
 from chatfiles.cli.transfers.upload import Upload
-from chatfiles.cli.transfers.upload_result import UploadResult, read_result
+from chatfiles.cli.transfers.upload_result import UploadResult
 from chatfiles.cli.workspaces import find_workspace
 from chatfiles.model import parse_uuid
 
 __all__ = ["put"]
 
+#: Maximum bytes of a response: 64 files need some 40 KiB.
+RESPONSE_LIMIT = 1024 * 1024
 #: Hints for statuses that only an upload receives.
 _HINTS = {
     413: "`curl {platform}/uploads/limits` shows what may be sent at once; --max-request-bytes and "
@@ -141,7 +143,7 @@ def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> 
                 raise _hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the files had been sent")
-            return read_result(response, sources)
+            return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
 
 
 def _hinted(error: CliError, status: int, platform: str) -> CliError:

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
-from chatfiles.cli.http.response import Response
-from chatfiles.cli.terminal.tables import as_object, as_rows
+from chatfiles.cli.terminal.tables import as_rows
 from chatfiles.cli.transfers.input_file import Source
 
-__all__ = ["UploadResult", "read_result"]
+__all__ = ["UploadResult"]
 
-#: Maximum bytes of a response: 64 files need some 40 KiB.
-RESPONSE_LIMIT = 1024 * 1024
 _SCHEME = "workspace:"
 
 
@@ -40,16 +37,6 @@ class UploadResult:
         self.proven = all(row.get("sha256") is not None for row in rows)
         for source, row, path in zip(sources, rows, self.paths, strict=True):
             _compare(source, row, path)
-
-
-def read_result(response: Response, sources: Sequence[Source]) -> UploadResult:
-    """
-    :param response: a response with status 200.
-    :param sources: the files, which were sent to their ends.
-    :return: the result.
-    :raise CliError: the stored files differ, or the response is malformed.
-    """
-    return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
 
 
 def _path(row: dict[str, Any]) -> str:

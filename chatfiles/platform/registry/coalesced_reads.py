@@ -11,11 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-__all__ = ["CoalescedReads"]
+from chatfiles.runtime.call_queue import SpreadResults
 
-#: Deferreds that are fired with one result in one turn of the reactor.  A thousand of them in one
-#: turn would delay all other work.
-PER_TURN = 20
+__all__ = ["CoalescedReads"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -31,7 +29,7 @@ class CoalescedReads(Generic[K, V]):
 
     def __init__(self, learned: Callable[[K, V], None], clock: IReactorTime) -> None:
         self._learned = learned
-        self._clock = clock
+        self._spread = SpreadResults(clock)
         self._reads: dict[K, _Read[V]] = {}
 
     def read(self, key: K, start: Callable[[], Awaitable[V]]) -> Deferred[V]:
@@ -46,7 +44,7 @@ class CoalescedReads(Generic[K, V]):
 
     def read_fresh(self, key: K, start: Callable[[], Awaitable[V]]) -> Deferred[V]:
         """As `read`, but always start a new read.  Later calls of `read` share it."""
-        read: _Read[V] = _Read(lambda: self._stop_sharing(key, read), self._clock)
+        read: _Read[V] = _Read(lambda: self._stop_sharing(key, read), self._spread)
         self._reads[key] = read
         waiting = read.wait()
 
@@ -86,13 +84,13 @@ class _Read(Generic[V]):
     One read, and the Deferreds that wait for its result.
 
     :param abandoned: called when the last of these Deferreds was cancelled.
-    :param clock: the reactor.
+    :param spread: fires them.
     """
 
-    def __init__(self, abandoned: Callable[[], object], clock: IReactorTime) -> None:
+    def __init__(self, abandoned: Callable[[], object], spread: SpreadResults) -> None:
         self._abandoned = abandoned
-        self._clock = clock
-        self._waiting: list[Deferred[V]] = []
+        self._spread = spread
+        self._waiting: dict[Deferred[V], None] = {}
         self._delivery: Deferred[None] | None = None
 
     def deliver_from(self, result: Deferred[V]) -> None:
@@ -102,22 +100,20 @@ class _Read(Generic[V]):
     def wait(self) -> Deferred[V]:
         """:return: fires with the result."""
         waiting: Deferred[V] = Deferred(self._cancelled)
-        self._waiting.append(waiting)
+        self._waiting[waiting] = None
         return waiting
 
     def _cancelled(self, waiting: Deferred[V]) -> None:
-        self._waiting.remove(waiting)
+        self._waiting.pop(waiting, None)
         if not self._waiting:
             self._abandoned()
             if self._delivery is not None:
                 self._delivery.cancel()
 
     def _deliver(self, result: V | Failure) -> None:
-        for _ in range(PER_TURN):
-            if not self._waiting:  # a callback may cancel other waiters
-                return
-            self._waiting.pop(0).callback(result)
-        self._clock.callLater(0, self._deliver, result)
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting:
+            self._spread.fire(each, result)
 
 
 def _deferred(awaitable: Awaitable[V]) -> Deferred[V]:

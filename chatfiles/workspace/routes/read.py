@@ -30,7 +30,7 @@ from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
 
-__all__ = ["FileRead", "WorkspaceContext"]
+__all__ = ["WorkspaceContext", "read"]
 
 Query = dict[bytes, list[bytes]]
 
@@ -69,101 +69,113 @@ class _Found:
     content: bytes | None
 
 
-class FileRead:
-    """``GET /internal/file/read?path=``."""
+async def read(context: WorkspaceContext, request: Request) -> JSONResponse | None:
+    """
+    Check the secret, then send the file, or the part of it that was requested.
 
-    def __init__(self, context: WorkspaceContext) -> None:
-        self._context = context
-
-    async def respond(self, request: Request) -> JSONResponse | None:
-        """Send the file, or the part of it that was requested."""
-        query = parse_query(request.query)
-        found = await self._found(bearer(request.requestHeaders), query)
-        # Set only after the secret was checked: other clients must not get a platform's longer
-        # timeouts.
-        request.via_proxy = request.requestHeaders.hasHeader(b"via")
-        context, file = self._context, found.file
-        request.transfer.own(partial(self._close, file, _owner(query)))
-        inline = file_headers.wants_inline(query.get(b"disposition", []))
-        now_ns = context.now_ns()
-        decision = conditional_requests.decide(
-            request.method, request.requestHeaders, file.facts, now_ns
+    :return: the response if the requested part does not exist; else ``None``.
+    """
+    query = parse_query(request.query)
+    found = await _found(context, bearer(request.requestHeaders), query)
+    # Set only after the secret was checked: other clients must not get a platform's longer
+    # timeouts.
+    request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    file = found.file
+    request.transfer.own(partial(_close, context, file, _owner(query)))
+    inline = file_headers.wants_inline(query.get(b"disposition", []))
+    now_ns = context.now_ns()
+    decision = conditional_requests.decide(
+        request.method, request.requestHeaders, file.facts, now_ns
+    )
+    if decision.status == 412:
+        raise PreconditionFailed
+    if decision.status == 416:
+        return _unsatisfiable(request, decision.headers)
+    request.setResponseCode(decision.status)
+    if decision.status == 304:
+        fields = file_headers.validator_headers(file.facts, now_ns)
+    else:
+        fields = file_headers.representation_headers(
+            file.facts, file.name, inline=inline, now_ns=now_ns
         )
-        if decision.status == 412:
-            raise PreconditionFailed
-        if decision.status == 416:
-            return _unsatisfiable(request, decision.headers)
-        request.setResponseCode(decision.status)
-        if decision.status == 304:
-            fields = file_headers.validator_headers(file.facts, now_ns)
-        else:
-            fields = file_headers.representation_headers(
-                file.facts, file.name, inline=inline, now_ns=now_ns
-            )
-            request.setHeader(b"Content-Length", b"%d" % decision.length)
-        for name, value in (*fields, *decision.headers):
-            request.setHeader(name, value)
-        if request.method == b"HEAD" or not decision.length:
-            return None
-        if found.content is not None:
-            end = decision.first + decision.length
-            request.write(found.content[decision.first : end])
-        else:
-            await self._send(request, query, file, decision.first, decision.length)
+        request.setHeader(b"Content-Length", b"%d" % decision.length)
+    for name, value in (*fields, *decision.headers):
+        request.setHeader(name, value)
+    if request.method == b"HEAD" or not decision.length:
         return None
+    if found.content is not None:
+        end = decision.first + decision.length
+        request.write(found.content[decision.first : end])
+    else:
+        await _send(context, request, query, file, decision.first, decision.length)
+    return None
 
-    async def _found(self, presented: str | None, query: Query) -> _Found:
-        """:return: the requested file; opened without a thread if the kernel has it in memory."""
-        with suppress(WouldWait):
-            return self._find(presented, query, at_once=True)
-        owner = _owner(query)
-        return await self._context.threads.run_or_discard(
-            lambda late: self._close(late.file, owner), self._find, presented, query, owner=owner
-        )
 
-    def _close(self, file: OpenFile, owner: Hashable) -> None:
-        if file.local:
-            file.close()
-        else:
-            closing = self._context.threads.run(file.close, owner=owner, refusable=False)
-            closing.addErrback(lambda _: None)
+async def _found(context: WorkspaceContext, presented: str | None, query: Query) -> _Found:
+    """:return: the requested file; opened without a thread if the kernel has it in memory."""
+    with suppress(WouldWait):
+        return _find(context, presented, query, at_once=True)
+    owner = _owner(query)
+    return await context.threads.run(
+        _find,
+        context,
+        presented,
+        query,
+        owner=owner,
+        discard=lambda late: _close(context, late.file, owner),
+    )
 
-    def _find(self, presented: str | None, query: Query, *, at_once: bool = False) -> _Found:
-        """Check the secret, then the path, then open the file."""
-        context = self._context
-        require_secret(context.secret, presented, at_once=at_once)
-        path = check_form(query.get(b"path", []))
-        file_headers.wants_inline(query.get(b"disposition", []))
-        file = context.store.open_at_once(path) if at_once else context.store.open(path)
-        try:
-            return _Found(file, _small_content(file, os.RWF_NOWAIT if at_once else 0))
-        except BaseException:
-            file.close()
-            raise
 
-    async def _send(
-        self, request: Request, query: Query, file: OpenFile, first: int, length: int
-    ) -> None:
-        context, transfer = self._context, request.transfer
-        request.write(b"")  # sends the headers
-        sender = file_sender(
-            request,
-            FileSource(file),
-            first,
-            length,
-            # Never refused: the response has begun, and waits for one call at a time.
-            partial(context.threads.run, owner=_owner(query), refusable=False),
-            context.tail,
-        )
-        transfer.begin_body(sender)
-        transfer.watch_client(
-            context.clock,
-            context.idle_timeout,
-            lambda taken: (sender.sent, taken),
-            lambda: sender.stalled,
-        )
-        sender.start()
-        await sender.done
+def _close(context: WorkspaceContext, file: OpenFile, owner: Hashable) -> None:
+    if file.local:
+        file.close()
+    else:
+        closing = context.threads.run(file.close, owner=owner, refusable=False)
+        closing.addErrback(lambda _: None)
+
+
+def _find(
+    context: WorkspaceContext, presented: str | None, query: Query, *, at_once: bool = False
+) -> _Found:
+    """Check the secret, then the path, then open the file."""
+    require_secret(context.secret, presented, at_once=at_once)
+    path = check_form(query.get(b"path", []))
+    file_headers.wants_inline(query.get(b"disposition", []))
+    file = context.store.open_at_once(path) if at_once else context.store.open(path)
+    try:
+        return _Found(file, _small_content(file, os.RWF_NOWAIT if at_once else 0))
+    except BaseException:
+        file.close()
+        raise
+
+
+async def _send(
+    context: WorkspaceContext,
+    request: Request,
+    query: Query,
+    file: OpenFile,
+    first: int,
+    length: int,
+) -> None:
+    request.write(b"")  # sends the headers
+    sender = file_sender(
+        request,
+        FileSource(file),
+        first,
+        length,
+        # Never refused: the response has begun, and waits for one call at a time.
+        partial(context.threads.run, owner=_owner(query), refusable=False),
+        context.tail,
+    )
+    request.transfer.begin_body(sender)
+    request.transfer.watch_client(
+        context.clock,
+        context.idle_timeout,
+        lambda taken: (sender.sent, taken),
+        lambda: sender.stalled,
+    )
+    sender.start()
+    await sender.done
 
 
 def _owner(query: Query) -> Hashable:

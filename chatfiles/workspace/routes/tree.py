@@ -20,7 +20,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
-from chatfiles.workspace.routes.read import FileRead, WorkspaceContext
+from chatfiles.workspace.routes.read import WorkspaceContext, read
 from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
 
 __all__ = ["ROUTES", "Access", "workspace_tree"]
@@ -45,7 +45,6 @@ class Access(Enum):
 class _Contexts:
     reading: WorkspaceContext
     ingesting: IngestContext
-    file_read: FileRead
 
 
 async def _check(contexts: _Contexts) -> None:
@@ -63,7 +62,7 @@ async def _check(contexts: _Contexts) -> None:
 
 
 async def _read(contexts: _Contexts, request: Request) -> JSONResponse | None:
-    return await contexts.file_read.respond(request)
+    return await read(contexts.reading, request)
 
 
 async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
@@ -87,7 +86,7 @@ def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Router[A
     :param ingest: passed to the handler of uploads.
     :return: the workspace's resources; `Router` describes where they can be mounted.
     """
-    contexts = _Contexts(context, ingest, FileRead(context))
+    contexts = _Contexts(context, ingest)
     return Router(ROUTES, partial(_dispatch, contexts))
 
 

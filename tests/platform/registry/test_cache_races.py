@@ -15,6 +15,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import Token, Workspace
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.runtime.call_queue import PER_TURN
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, begun
 from tests.platform.registry.cache_case import A, B, CacheTestCase
@@ -104,19 +105,20 @@ class SharingTests(CacheTestCase):
 
     def test_many(self) -> None:
         """
-        A result that many lookups wait for is delivered in batches, so that other work is not
+        Results that many lookups wait for are delivered in batches, so that other work is not
         delayed.
         """
         self.inner.holding = True
         found: list[object] = []
-        calls = [begun(self.cache.token(A)).addBoth(found.append) for _ in range(45)]
+        calls = [begun(self.cache.token(A)).addBoth(found.append) for _ in range(PER_TURN + 9)]
         calls.append(begun(self.cache.token(B)).addBoth(found.append))
         self.inner.release()
-        self.assertEqual(len(found), 20 + 1)
-        calls[30].cancel()
-        self.assertEqual(len(found), 20 + 1 + 1)
+        self.assertEqual(len(found), PER_TURN)
+        calls[-3].cancel()
+        self.assertEqual(len(found), PER_TURN + 1)
         self.clock.advance(0)
-        self.assertEqual(len(found), 46)
+        self.assertEqual(len(found), PER_TURN + 10)
+        self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNotNone(self.cache.cached_token(A))
 
