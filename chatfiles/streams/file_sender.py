@@ -124,8 +124,7 @@ class FileSender:
     def _finish(self, result: Failure | None) -> None:
         if not self._finished:
             self._release()
-            if not self.done.called:
-                self.done.callback(result)
+            self.done.callback(result)
 
     def _release(self) -> None:
         if not self._finished:
@@ -175,6 +174,7 @@ class SocketSender(FileSender):
     """
 
     def start(self) -> None:
+        """See `FileSender.start`."""
         # The channel is the transport's producer; it is registered again at the end.
         self._transport: Any = self._request.channel.transport
         self._transport.unregisterProducer()
@@ -232,6 +232,7 @@ class BufferSender(FileSender):
     _paused = False
 
     def start(self) -> None:
+        """See `FileSender.start`."""
         self._registered = True
         self._request.registerProducer(self, True)
         self._continue()

@@ -92,7 +92,7 @@ class RelayTests(SynchronousTestCase):
                 answer = self.caller.answer()
                 self.assertEqual((answer.body, answer.complete), (b"01234", False))
                 self.assertTrue(self.caller.wire.aborted)
-                self.assertEqual(self.root.request.outcome, "upstream_cut")
+                self.assertEqual(self.root.request.transfer.outcome, "upstream_cut")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_other_length(self) -> None:
@@ -105,7 +105,7 @@ class RelayTests(SynchronousTestCase):
             self.relay.dataReceived(data)
             self.end(DONE)
             self.assertTrue(self.caller.wire.aborted, data)
-            self.assertEqual(self.root.request.outcome, "upstream_cut")
+            self.assertEqual(self.root.request.transfer.outcome, "upstream_cut")
 
     def test_back_pressure(self) -> None:
         """A client that does not read pauses the upstream."""
@@ -153,7 +153,7 @@ class RelayTests(SynchronousTestCase):
             self.assertEqual((self.upstream.stops, self.relay.done.called), (1, True))
             self.relay.dataReceived(b"late")
             self.relay.connectionLost(Failure(ConnectionLost()))
-            self.assertEqual(self.root.request.outcome, "client_left")
+            self.assertEqual(self.root.request.transfer.outcome, "client_left")
             self.assertEqual(self.caller.site.running, 0)
 
     def test_transport_stops(self) -> None:
@@ -179,7 +179,7 @@ class RelayTests(SynchronousTestCase):
         self.end(DONE)
         self.caller.leave()
         self.assertEqual((self.relay.done.called, self.upstream.stops), (True, 0))
-        self.assertEqual(self.root.request.outcome, "client_left")
+        self.assertEqual(self.root.request.transfer.outcome, "client_left")
 
     def test_given_up_early(self) -> None:
         """

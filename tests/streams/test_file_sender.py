@@ -75,7 +75,7 @@ class _Pump(TestCase):
         await caller.read_to_end()
         (answer,) = parse(caller.data)
         self.assertFalse(answer.complete)
-        self.assertEqual(self.sending.requests[0].outcome, "file_changed")
+        self.assertEqual(self.sending.requests[0].transfer.outcome, "file_changed")
         self.assertEqual(caller.site.running, 0)
 
     async def assert_whole(self, caller: Loopback, data: bytes) -> None:
@@ -214,7 +214,7 @@ class _Pump(TestCase):
         _, caller = await self.stall()
         caller.socket.close()
         await until(reactor, lambda: not caller.site.channels)
-        self.assertEqual(self.sending.requests[0].outcome, "client_left")
+        self.assertEqual(self.sending.requests[0].transfer.outcome, "client_left")
         self.assertTrue(self.sending.done.called)
         self.assertEqual(caller.site.running, 0)
 

@@ -15,8 +15,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 
-from chatfiles.http.server.site import Site
-from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, Received, parse
+from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, CountingSite, Received, parse
 from tests.support.patience import PATIENCE
 
 
@@ -53,7 +52,9 @@ class Loopback:
     ) -> None:
         self.reactor = reactor
         self.clock = Clock()
-        self.site = Site(root, self.clock, header_timeout=HEADER_TIMEOUT, idle_timeout=IDLE_TIMEOUT)
+        self.site = CountingSite(
+            root, self.clock, header_timeout=HEADER_TIMEOUT, idle_timeout=IDLE_TIMEOUT
+        )
         if tls is None:
             port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         else:

@@ -96,6 +96,24 @@ def parse(data: bytes, *, head: bool = False) -> list[Received]:
     return answers
 
 
+class CountingSite(Site):
+    """
+    A site that counts.
+
+    :ivar running: the number of requests that are being served.
+    """
+
+    running = 0
+
+    def getResourceFor(self, request: Any) -> Any:
+        self.running += 1
+        return super().getResourceFor(request)
+
+    def request_ended(self, request: Request) -> None:
+        self.running -= 1
+        super().request_ended(request)
+
+
 class Caller:
     """
     A client with one connection to a site.
@@ -116,7 +134,7 @@ class Caller:
     ) -> None:
         if site is None:
             ids = count(1)
-            site = Site(
+            site = CountingSite(
                 root or Resource(),
                 Clock(),
                 header_timeout=HEADER_TIMEOUT,
@@ -125,7 +143,7 @@ class Caller:
                 now=lambda: 1_000_000_000.0,
                 **more,
             )
-        self.site = site
+        self.site: Any = site
         self.clock: Any = site.reactor
         self.channel: ServerConnection = site.buildProtocol(None)
         self.wire = wire or Wire()

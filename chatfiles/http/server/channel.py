@@ -18,22 +18,6 @@ from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_a
 __all__ = ["Channel"]
 
 
-class _Unpausable:
-    """Replaces a transport without back-pressure, such as one for tests."""
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        pass
-
-    def unregisterProducer(self) -> None:
-        pass
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-
 @implementer(IPushProducer)
 class Channel(Protocol):
     """
@@ -63,9 +47,7 @@ class Channel(Protocol):
         transport = self._transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        has_back_pressure = IPushProducer.providedBy(transport)
-        self._network: Any = transport if has_back_pressure else _Unpausable()
-        self._network.registerProducer(self, True)
+        transport.registerProducer(self, True)
         self._peer_address: IAddress = transport.getPeer()
         self._own_address: IAddress = transport.getHost()
         self.peer = getattr(self._peer_address, "host", None)
@@ -96,7 +78,7 @@ class Channel(Protocol):
 
     def loseConnection(self) -> None:
         """Close the connection when everything written has been sent."""
-        self._network.unregisterProducer()  # otherwise the transport would wait for it
+        self._transport.unregisterProducer()  # otherwise the transport would wait for it
         self._transport.loseConnection()
 
     def resize_reads(self, size: int) -> None:
@@ -118,9 +100,9 @@ class Channel(Protocol):
         if reading is not self._reading:
             self._reading = reading
             if reading:
-                self._network.resumeProducing()
+                self._transport.resumeProducing()
             else:
-                self._network.pauseProducing()
+                self._transport.pauseProducing()
 
     def stop_sending(self) -> None:
         """
@@ -128,7 +110,7 @@ class Channel(Protocol):
         half-close, close the connection.
         """
         if is_plain(self.transport):
-            self._network.unregisterProducer()
+            self._transport.unregisterProducer()
             self._transport.loseWriteConnection()
         else:
             self.loseConnection()
@@ -157,7 +139,7 @@ class Channel(Protocol):
             raise RuntimeError(f"{producer} cannot replace {self._producer}")
         self._producer, self._pulled = producer, not streaming
         if not streaming:
-            self._network.unregisterProducer()
+            self._transport.unregisterProducer()
             self._transport.registerProducer(producer, False)
         elif self.send_blocked:  # TLS says it only once: earlier responses fill the buffer
             producer.pauseProducing()
@@ -168,7 +150,7 @@ class Channel(Protocol):
         if self._pulled:
             self._pulled = False
             self._transport.unregisterProducer()
-            self._network.registerProducer(self, True)
+            self._transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
         """The send buffer is full."""

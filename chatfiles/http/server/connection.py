@@ -35,6 +35,7 @@ from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
 from chatfiles.http.server.refusal import refusal_of
 from chatfiles.http.server.request import Request
+from chatfiles.streams.outcome import Outcome
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
 from chatfiles.streams.transports import SMALL_READ, is_plain
 
@@ -122,12 +123,11 @@ class ServerConnection(Channel):
         self._settle()
 
     def _fin(self) -> None:
-        if self.state in (State.BODY, State.HELD):
-            self._become(Event.FIN)
-            self.cut("client_left")
-            return
+        is_interrupted = self.state in (State.BODY, State.HELD)
         self._become(Event.FIN)
-        if self.state in (State.ENDING, State.LINGERING):
+        if is_interrupted:
+            self.cut(Outcome.CLIENT_LEFT)
+        elif self.state in (State.ENDING, State.LINGERING):
             self.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -260,7 +260,7 @@ class ServerConnection(Channel):
         if request is not None and self._check.has_left(
             request.body, ends_with_client=request.ends_with_client, after_fin=self.peer_finished
         ):
-            self.cut("client_left")
+            self.cut(Outcome.CLIENT_LEFT)
 
     # -- the request's side: its response
 
@@ -391,11 +391,11 @@ class ServerConnection(Channel):
 
     def abort(self) -> None:
         """Reset the connection, so that the client sees an incomplete message."""
-        if self.transport is not None and self.state is not State.CLOSED:
+        if self.state is not State.CLOSED:
             self._become(Event.ABORT)
             self.reset()
 
-    def cut(self, outcome: str) -> None:
+    def cut(self, outcome: Outcome) -> None:
         """
         Abort the request that is being served, if any, and reset the connection.
 

@@ -30,7 +30,7 @@ from chatfiles.errors import (
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.transfer import Outcome
+from chatfiles.streams.outcome import Outcome
 
 __all__ = [
     "Fields",

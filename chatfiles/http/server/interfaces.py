@@ -58,9 +58,6 @@ class RequestSite(Protocol):
     def is_relayed(self, peer: str | None, /) -> bool:
         """:return: whether *peer*, an address, is a proxy that the operator trusts."""
 
-    def request_begun(self, request: Any, /) -> None:
-        """A request is being served."""
-
     def request_ended(self, request: Any, /) -> None:
         """The response to a request is complete, or was aborted."""
 

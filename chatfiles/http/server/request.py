@@ -18,8 +18,9 @@ from twisted.web.http import NO_BODY_CODES, toChunk
 
 from chatfiles.http.message_head.request import RequestHead
 from chatfiles.http.server.interfaces import RequestConnection, RequestSite
-from chatfiles.http.server.request_body import ClientDisconnected, RequestBody
-from chatfiles.http.server.transfer import Outcome, State, Transfer
+from chatfiles.http.server.request_body import RequestBody
+from chatfiles.http.server.transfer import State, Transfer
+from chatfiles.streams.outcome import ClientLeft, Outcome
 
 __all__ = ["KEEP_ALIVE_DRAIN", "Request"]
 
@@ -102,7 +103,7 @@ class Request(server.Request):
         self._lost = True
         self.transfer.abort(Outcome.CLIENT_LEFT)
         super().connectionLost(reason)
-        self.body.fail(ClientDisconnected())
+        self.body.fail(ClientLeft())
         if self._serving is not None:
             self._serving.cancel()
         self.transfer.connection_lost()
@@ -116,7 +117,6 @@ class Request(server.Request):
         self.setHeader(b"X-Request-Id", self.request_id.encode("ascii"))
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
-        self.site.request_begun(self)
         try:
             self.render(self.site.getResourceFor(self))
         except Exception:  # of a resource that is mounted beside ours
@@ -141,11 +141,6 @@ class Request(server.Request):
     def disconnected(self) -> bool:
         """Whether the client is known to have disconnected, or the server has aborted."""
         return self._lost or self.transfer.state is State.ABORTED
-
-    @property
-    def outcome(self) -> str:
-        """See `Transfer.outcome`."""
-        return self.transfer.outcome
 
     def is_awaited(self) -> bool:
         """

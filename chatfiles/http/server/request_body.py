@@ -15,7 +15,6 @@ from chatfiles.streams.transports import SMALL_READ
 __all__ = [
     "LARGE_READ",
     "BodyReceiver",
-    "ClientDisconnected",
     "RequestBody",
 ]
 
@@ -23,12 +22,6 @@ __all__ = [
 #: memory for each client under back-pressure.  A chunked body is not read so: its length is
 #: unknown, and if its chunks are very small, one large read would block the reactor for long.
 LARGE_READ = 256 * 1024
-
-
-class ClientDisconnected(Exception):
-    """The connection was lost before the body was complete."""
-
-    outcome = "client_left"
 
 
 class BodyReceiver(Protocol):

@@ -54,11 +54,6 @@ class Route(Generic[AccessT]):
     handler: Handler
     ends_with_client: bool = False
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters in `path`."""
-        return tuple(s[1:-1] for s in self.path.split("/") if _is_parameter(s))
-
 
 #: Serves a request of a route: checks the access, then calls its handler.  The strings are the
 #: values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
-from twisted.web.http import Request as TwistedRequest
 from twisted.web.http import datetimeToString
 from twisted.web.resource import IResource
 from twisted.web.server import Site as TwistedSite
@@ -22,6 +21,7 @@ from chatfiles.http.server.connection import ServerConnection
 from chatfiles.http.server.observers import RequestRefused, TransferEnded, TransferObserver
 from chatfiles.http.server.request import Request
 from chatfiles.rules.file_headers import is_request_id
+from chatfiles.streams.outcome import Outcome
 
 __all__ = ["Site"]
 
@@ -45,7 +45,7 @@ def _random_id() -> str:
 
 class Site(TwistedSite):
     """
-    Makes a `ServerConnection` for each connection, and counts the running requests.
+    Makes a `ServerConnection` for each connection.
 
     :param root: the resource tree.
     :param reactor: for timers.
@@ -85,7 +85,6 @@ class Site(TwistedSite):
         self.channels: set[ServerConnection] = set()
         self.draining = False
         self._drained_by = 0.0
-        self.running = 0
         self.now = now
         self._client_address = client_address
         self._is_relayed = is_relayed
@@ -103,12 +102,6 @@ class Site(TwistedSite):
 
     def startFactory(self) -> None:
         """Do nothing: Twisted's log file is not used."""
-
-    def stopFactory(self) -> None:
-        """Do nothing: `startFactory` has started nothing."""
-
-    def log(self, request: TwistedRequest) -> None:
-        """Do nothing: `request_ended` notifies the observers, which log."""
 
     def refused(
         self,
@@ -169,13 +162,8 @@ class Site(TwistedSite):
             self._date_at, self._date = now, datetimeToString(now)
         return self._date
 
-    def request_begun(self, request: Request) -> None:
-        """A request is being served."""
-        self.running += 1
-
     def request_ended(self, request: Request) -> None:
         """Notify the observers: the response to a request is complete, or was aborted."""
-        self.running -= 1
         if self._observers:
             event = self._end_of(request)
             for observer in self._observers:
@@ -222,7 +210,7 @@ class Site(TwistedSite):
             now = self.reactor.seconds()
             for channel in list(self.channels):
                 if now >= self._drained_by:
-                    channel.cut("shutdown")
+                    channel.cut(Outcome.SHUTDOWN)
                 elif channel.idle:
                     channel.close_idle()
                 elif now >= complete_by:

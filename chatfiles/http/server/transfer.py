@@ -18,7 +18,7 @@ from chatfiles.streams.stall_timeout import (
     stall_timeout_for,
 )
 
-__all__ = ["TRANSITIONS", "Event", "Outcome", "Sender", "State", "Transfer"]
+__all__ = ["TRANSITIONS", "Event", "Sender", "State", "Transfer"]
 
 
 class State(StrEnum):

@@ -12,12 +12,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.transfer import Outcome
 from chatfiles.platform.forwarding.gateway import discard, part_of
 from chatfiles.rules import file_headers
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
-from chatfiles.streams.outcome import ClientLeft
+from chatfiles.streams.outcome import ClientLeft, Outcome
 
 __all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime, ITransport
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, ITransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -22,12 +22,8 @@ from zope.interface import implementer
 
 from chatfiles.errors import UpstreamTimeout
 from chatfiles.platform.error_texts import url_not_allowed
-from chatfiles.platform.upstream.connection import (
-    ConnectionFactory,
-    NoResponse,
-    WorkspaceConnection,
-)
-from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer
+from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnection
+from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
 from chatfiles.platform.upstream.failures import connect_error, request_error
 from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
 from chatfiles.platform.upstream.request import UpstreamRequest
@@ -80,7 +76,7 @@ _SILENCE = 1 / 3
 class _Origin(NamedTuple):
     lines: bytes  # the header lines of every request to it
     endpoint: CheckedEndpoint
-    factory: ConnectionFactory
+    factory: IProtocolFactory  # of connections to it
     key: bytes
 
 
@@ -175,8 +171,11 @@ class UpstreamAgent:
 
     def _make_origin(self, text: bytes) -> _Origin:
         url = parse_workspace_url(text.decode("ascii"))
-        plain = url.scheme == "http"
-        factory = ConnectionFactory(self.idle, self._budget, url.origin, plain=plain)
+        factory = QuietFactory.forProtocol(
+            partial(
+                WorkspaceConnection, self.idle, self._budget, url.origin, plain=url.scheme == "http"
+            )
+        )
         lines = b"Host: %b\r\nAccept-Encoding: identity\r\n" % url.authority
         return _Origin(lines, self._dialer.endpoint(url), factory, url.origin)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.iweb import IResponse
@@ -29,7 +28,6 @@ from chatfiles.streams.transports import SMALL_READ, TINY_READ, read_at_most
 
 __all__ = [
     "TRANSITIONS",
-    "ConnectionFactory",
     "Event",
     "NoResponse",
     "State",
@@ -348,25 +346,3 @@ class WorkspaceConnection(Protocol):
         if size != self._read_size:
             self._read_size = size
             read_at_most(self._wire, size)
-
-
-class ConnectionFactory(Factory):
-    """
-    Builds connections to one origin; see `WorkspaceConnection` for the arguments.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        pool: ConnectionPool[WorkspaceConnection],
-        budget: ReadBudget,
-        key: Hashable,
-        *,
-        plain: bool,
-    ) -> None:
-        self._build = partial(WorkspaceConnection, pool, budget, key, plain=plain)
-
-    def buildProtocol(self, addr: IAddress | None) -> WorkspaceConnection:
-        """:return: a connection for one transport."""
-        return self._build()

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet import error as net_error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
-    IAddress,
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IProtocol,
@@ -36,7 +36,7 @@ from chatfiles.rules.address_policy import AddressPolicy, IPAddress
 from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup, Owner
 
-__all__ = ["AddressRefused", "CheckedEndpoint", "Dialer"]
+__all__ = ["AddressRefused", "CheckedEndpoint", "Dialer", "QuietFactory"]
 
 #: Maximum number of a name's addresses that are tried within one connect timeout.
 MAX_ATTEMPTS = 8
@@ -59,6 +59,12 @@ class AddressRefused(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class QuietFactory(Factory):
+    """A factory that does not log that it starts and stops, which it does for each connection."""
+
+    noisy = False
 
 
 class Dialer:
@@ -209,7 +215,7 @@ class CheckedEndpoint:
         if self._url.scheme == "http":
             return await tcp.connect(factory)
         verified: Deferred[IProtocol] = Deferred()
-        handshake = _HandshakeFactory(factory, verified)
+        handshake = QuietFactory.forProtocol(partial(_Handshake, factory, verified))
         creator = self._dialer.tls_creator(self._url)
         tls = await tcp.connect(TLSMemoryBIOFactory(creator, True, handshake))
         try:
@@ -218,17 +224,6 @@ class CheckedEndpoint:
             if isinstance(tls, TLSMemoryBIOProtocol):
                 tls.abortConnection()
             raise
-
-
-class _HandshakeFactory(Factory):
-    noisy = False
-
-    def __init__(self, factory: IProtocolFactory, verified: Deferred[IProtocol]) -> None:
-        self._factory = factory
-        self._verified = verified
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return _Handshake(self._factory, self._verified)
 
 
 @implementer(IHandshakeListener)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.disconnect import CHECK_INTERVAL
 from chatfiles.http.server.endpoint import JSONResponse
-from chatfiles.http.server.request_body import ClientDisconnected
+from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.peer_state import PeerState, peer_state, unread
 from tests.http.server.test_request_body import Receiver
 from tests.platform.upstream.test_dialer import make_certificate
@@ -74,7 +74,7 @@ class HeldBack(TestCase):
         """The next check ends the request."""
         self.caller.clock.advance(CHECK_INTERVAL)
         await until(reactor, lambda: not self.caller.site.channels)
-        self.assertEqual(self.held.requests[0].outcome, "client_left")
+        self.assertEqual(self.held.requests[0].transfer.outcome, "client_left")
         self.assertTrue(self.body.failed)
         self.assertEqual(self.caller.clock.getDelayedCalls(), [])
 
@@ -113,7 +113,7 @@ class LeavingTests(HeldBack):
             self.caller.clock.advance(CHECK_INTERVAL)
             await until(reactor, lambda: not self.caller.site.channels)
             self.assertEqual(len(self.held.requests), 1)
-            self.assertEqual(self.held.requests[0].outcome, "client_left")
+            self.assertEqual(self.held.requests[0].transfer.outcome, "client_left")
             self.assertEqual(self.caller.clock.getDelayedCalls(), [])
 
     async def test_reset(self) -> None:
@@ -128,7 +128,7 @@ class LeavingTests(HeldBack):
                 self.leave("RST")
                 await self.noticed(PeerState.RESET)
                 await self.assert_given_up()
-                self.assertEqual(self.receiver.end, [ClientDisconnected] if claimed else [])
+                self.assertEqual(self.receiver.end, [ClientLeft] if claimed else [])
 
     async def test_half_a_body(self) -> None:
         """A FIN within the body ends the request, whether or not the client still reads."""
@@ -245,7 +245,7 @@ class AwaitedTests(HeldBack):
             self.notice(PeerState.RESET if how == "RST" else PeerState.HALF_CLOSED)
             self.assertFalse(request.is_awaited())
             self.assertFalse(request.is_awaited())
-            self.assertEqual(request.outcome, "client_left")
+            self.assertEqual(request.transfer.outcome, "client_left")
             request.finish()
             await until(reactor, lambda: not self.caller.site.channels)
 
@@ -254,7 +254,7 @@ class AwaitedTests(HeldBack):
         request = await self.complete()
         request.abort("shutdown")
         self.assertFalse(request.is_awaited())
-        self.assertEqual((request.outcome, request.disconnected), ("shutdown", True))
+        self.assertEqual((request.transfer.outcome, request.disconnected), ("shutdown", True))
         self.held.answer()  # is not written, and does no harm
         await self.caller.read_to_end()
         self.assertEqual(self.caller.data, b"")

@@ -166,7 +166,7 @@ class HalfCloseTests(TestCase):
             self.assertEqual(len(caller.site.channels), 1)
         caller.clock.advance(CHECK_INTERVAL)
         await until(reactor, lambda: not caller.site.channels)
-        self.assertEqual(held.requests[0].outcome, "client_left")
+        self.assertEqual(held.requests[0].transfer.outcome, "client_left")
 
     async def test_refused(self) -> None:
         """A rejection is sent after a FIN, and the connection is closed without the linger time."""

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from chatfiles.errors import RequestTimeout, TooLarge
 from chatfiles.http.chunked import MANY_CHUNKS
 from chatfiles.http.server.endpoint import JSONResponse
-from chatfiles.http.server.request_body import LARGE_READ, ClientDisconnected, RequestBody
+from chatfiles.http.server.request_body import LARGE_READ, RequestBody
+from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.transports import SMALL_READ, TINY_READ
 from tests.support.loopback import Loopback, until
 from tests.support.memory_client import CHUNKED, IDLE_TIMEOUT, Caller, Held, chunked, get, post
@@ -167,9 +168,9 @@ class ClaimTests(BodyCase):
         self.send(post(b"hello")[:-1])
         self.caller.leave()
         receiver = Receiver(self.body, Deferred())
-        receiver.answer.addErrback(lambda failure: failure.trap(ClientDisconnected))
+        receiver.answer.addErrback(lambda failure: failure.trap(ClientLeft))
         self.body.deliver(receiver)
-        self.assertEqual((receiver.data, receiver.end), (b"hell", [ClientDisconnected]))
+        self.assertEqual((receiver.data, receiver.end), (b"hell", [ClientLeft]))
 
     def test_tiny_chunks(self) -> None:
         """Chunks of one byte that arrive together are delivered as one piece."""

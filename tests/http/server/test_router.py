@@ -123,13 +123,6 @@ class RouterTests(SynchronousTestCase):
             row = Route("GET", path, "", "", given)
             self.assertRaises(ValueError, Router, (*ROUTES, row), dispatch)
 
-    def test_parameters(self) -> None:
-        """A route has the parameters of its path, against which its handler is checked."""
-        for route, names in zip(
-            ROUTES[2:5], [("thing_id",), (), ("thing_id", "part_id")], strict=True
-        ):
-            self.assertEqual(route.parameters, names)
-
 
 class MountedTests(SynchronousTestCase):
     """A table of routes in another program's site."""

@@ -298,7 +298,7 @@ class ProtocolTests(SynchronousTestCase):
             (1.0, "Thu, 01 Jan 1970 00:00:01 GMT"),
             (86399.9, "Thu, 01 Jan 1970 23:59:59 GMT"),
         ]:
-            caller.site.now = lambda now=now: now  # type: ignore[misc]
+            caller.site.now = lambda now=now: now
             caller.wire.clear()
             self.assertEqual(caller.send(get()).answer().fields["date"], date)
 

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.http.server.transfer import TRANSITIONS, Event, Outcome, State, Transfer
-from chatfiles.streams.outcome import ClientLeft
+from chatfiles.http.server.transfer import TRANSITIONS, Event, State, Transfer
+from chatfiles.streams.outcome import ClientLeft, Outcome
 
 FINAL = {State.COMPLETE, State.ABORTED}
 

@@ -15,10 +15,11 @@ from zope.interface.verify import verifyObject
 from chatfiles.errors import BadRequest, TooLarge, UpstreamTimeout
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.request_body import BodyReceiver, ClientDisconnected
+from chatfiles.http.server.request_body import BodyReceiver
 from chatfiles.platform.forwarding import upload_body
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.upstream.request import IWatchfulBody
+from chatfiles.streams.outcome import ClientLeft
 from tests.support.memory_client import Caller, get, post
 from tests.support.resources import Endpoint
 
@@ -147,7 +148,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         A body that is interrupted or invalid fails with the client's error; it does not end as if
         it were complete.
         """
-        for error in (ClientDisconnected(), BadRequest()):
+        for error in (ClientLeft(), BadRequest()):
             self.make()
             self.forwarded.received(b"x")
             self.forwarded.failed(error)
@@ -164,7 +165,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         self.forwarded.received(b"y")
         self.assertEqual(self.consumer.written, b"x")
         self.assertTrue(self.body.paused)
-        self.forwarded.failed(ClientDisconnected())
+        self.forwarded.failed(ClientLeft())
         self.forwarded.finished()
         self.assertEqual(self.results, [])
 
@@ -174,7 +175,7 @@ class ForwardedBodyTests(SynchronousTestCase):
         done: Deferred[None] = self.forwarded.startProducing(self.consumer)  # type: ignore[arg-type]
         done.addErrback(lambda _: None)
         done.cancel()
-        self.forwarded.failed(ClientDisconnected())
+        self.forwarded.failed(ClientLeft())
 
     # -- progress of the workspace
 

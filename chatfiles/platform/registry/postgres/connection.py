@@ -154,6 +154,7 @@ class PostgresConnection(Connection):  # type: ignore[misc]
     # txpostgres lets these errors propagate to the reactor.
 
     def doRead(self) -> None:
+        """The socket can be read."""
         try:
             super().doRead()
         except psycopg2.Error:
@@ -167,12 +168,14 @@ class PostgresConnection(Connection):  # type: ignore[misc]
             self.on_lost()
 
     def doWrite(self) -> None:
+        """The socket can be written to."""
         try:
             super().doWrite()
         except psycopg2.Error:
             self._check_lost()
 
     def connectionLost(self, reason: Failure) -> None:
+        """The reactor has lost the socket."""
         super().connectionLost(reason)
         self._check_lost()
 
