@@ -12,7 +12,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -22,6 +21,7 @@ from chatfiles.model import parse_uuid
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
+from chatfiles.runtime.option import Option
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
@@ -40,28 +40,6 @@ _FALSE = frozenset({"0", "false", "no", "off", ""})
 
 class InvalidValue(ValueError):
     """An option has an invalid value; the text describes the valid values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """
-    One option.
-
-    :param name: its name, without ``--``.
-    :param roles: the roles that have it.
-    :param help: its text in ``--help``.
-    :param parse: makes its value from text, or raises `InvalidValue`.
-    :param default: its text if it is not given; ``None`` for no value.
-    :param many: whether it may be given more than once.  The variable in the environment has one
-        value on each line.
-    """
-
-    name: str
-    roles: tuple[str, ...]
-    help: str
-    parse: Callable[[str], Any]
-    default: str | None = None
-    many: bool = False
 
 
 def _text(value: str) -> str:

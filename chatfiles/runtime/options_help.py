@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from chatfiles.runtime.options import Option
+from chatfiles.runtime.option import Option
 
 __all__ = ["help_text"]
 
