@@ -281,6 +281,8 @@ class FileTests(RegistrationCase):
         failure is logged once, without the token.
         """
         os.rename(self.top, self.top + b".away")
+        with open(self.top, "w"):  # no directory can be created in its place
+            pass
         reply = {"platform_inbound_secret": SECRET, "auth_token": TOKEN}
         self.platform.replies[REGISTER] = [(200, {}, reply)]
         with capturedLogs() as events:
@@ -294,6 +296,7 @@ class FileTests(RegistrationCase):
         )
         self.assertEqual(self.log(events).count("auth_token at"), 1)
         self.assertNotIn(TOKEN, self.log(events))
+        os.unlink(self.top)
         os.rename(self.top + b".away", self.top)
         self.advance(30)
         self.assertEqual((self.token_file.read(), self.secret_file.read()), (TOKEN, SECRET))
