@@ -13,13 +13,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import IO, Any, cast
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import Logger
+from twisted.logger import Logger, textFileLogObserver
 
 from chatfiles.rules.database_url import EXPOSED
+from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
@@ -53,8 +54,24 @@ def makeService(options: Options) -> IService:
         _log.warn(EXPOSED)
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
+    _prepare_log(reactor, service, options)
     reactor.callWhenRunning(_settle)
     return service
+
+
+def _prepare_log(reactor: Any, service: RoleService, options: Options) -> None:
+    """
+    Open the log file, if there is one, and make the role continue after signals of log rotation.
+
+    :raise SystemExit: the file cannot be opened; the text is one line with the reason.
+    """
+    try:
+        file = open_log_file(options.parent or {})
+    except OSError as error:
+        raise SystemExit(f"chatfiles: --logfile: {error.filename}: {error.strerror}") from None
+    if file is not None:
+        service.log_observer = textFileLogObserver(cast("IO[str]", file))
+    LogSignals(reactor, str(service.name), file)
 
 
 def _settle() -> None:

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from chatfiles.http.server.site import Site
@@ -66,9 +66,11 @@ class RoleService(Service):
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
+    :ivar log_observer: if it is set, ``twistd`` writes its log with it.
     """
 
     log = Logger()
+    log_observer: ILogObserver | None = None
 
     def __init__(
         self,
@@ -96,6 +98,16 @@ class RoleService(Service):
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self._delay: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Become part of an application.
+
+        :param parent: the application, which `log_observer` is given to.
+        """
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Start the role.  An error is logged, and ends the process with status 1."""

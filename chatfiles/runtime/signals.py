@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """
     Passes the first SIGTERM or SIGINT to the reactor.  After that it ignores SIGTERM.  A further
-    SIGINT means that the operator does not want to wait.  SIGHUP is ignored from the start.
+    SIGINT means that the operator does not want to wait.
 
     :param reactor: handles signals; it is not running yet.
     :param stop_now: called for that further SIGINT, on the reactor thread.
@@ -39,8 +39,6 @@ class StopSignals:
         reactor.addSystemEventTrigger("before", "shutdown", self._stopping)
 
     def _begin(self) -> None:
-        # A terminal that closes, or a log rotation of an operator, must not end a role.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in _SIGNALS:
             handler = signal.getsignal(number)
             if callable(handler):  # with ``nohup`` and ``&``, SIGINT is ignored, and must stay so

@@ -43,7 +43,7 @@ class SignalTests(SynchronousTestCase):
         :param sigint: the handler of SIGINT, instead of the reactor's stop.
         """
         self.heard: list[object] = []
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
             signal.signal(number, lambda number, _: self.heard.append(number))
         if sigint is not None:
@@ -54,12 +54,6 @@ class SignalTests(SynchronousTestCase):
     def send(self, *numbers: int) -> None:
         for number in numbers:
             signal.raise_signal(number)
-
-    def test_sighup(self) -> None:
-        """SIGHUP, as from a terminal that closes, does not stop the role."""
-        self.begin()
-        self.send(signal.SIGHUP)
-        self.assertEqual(self.heard, [])
 
     def test_sigterm(self) -> None:
         """The reactor is stopped once, even if a second SIGTERM arrives before it has stopped."""
