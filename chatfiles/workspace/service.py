@@ -13,7 +13,6 @@ from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.client import Agent
 
 from chatfiles.http.server.site import Site
 from chatfiles.rules.virtual_paths import ROOTS
@@ -22,6 +21,7 @@ from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.threads import Threads
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
@@ -169,7 +169,7 @@ def _enrolment(
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
-    agent = Agent(reactor, connectTimeout=settings.shared.connect_timeout)
+    agent = platform_agent(reactor, settings.shared.connect_timeout)
     return RegistrationService(
         reactor,
         HTTPClient(agent),

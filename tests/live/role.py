@@ -28,8 +28,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
 #: default, and what a test finds must not depend on that.
 REGISTRY_TIMEOUT = 15.0
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
-#: What no role may ever write: the signs of an unexpected error, and query strings.
-_NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=")
+#: What no role may ever write: the signs of an unexpected error, query strings, and what Twisted
+#: would log about each connection.
+_NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=", "ing factory ")
 
 _running: set[Role] = set()
 

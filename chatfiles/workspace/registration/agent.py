@@ -1,0 +1,55 @@
+"""
+The HTTP client with which a workspace calls its platform.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+__all__ = ["platform_agent"]
+
+
+def platform_agent(reactor: Any, connect_timeout: float) -> IAgent:
+    """
+    :param reactor: makes the connections.
+    :param connect_timeout: seconds to connect.
+    :return: an agent like Twisted's own, which does not log each connection.
+    """
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, connect_timeout))
+    return agent
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    def __init__(self, reactor: Any, connect_timeout: float) -> None:
+        self._reactor = reactor
+        self._connect_timeout = connect_timeout
+        self._policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        host = uri.host.decode("ascii")
+        tcp = HostnameEndpoint(self._reactor, host, uri.port, timeout=self._connect_timeout)
+        if uri.scheme != b"https":
+            return _QuietEndpoint(tcp)
+        return _QuietEndpoint(wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), tcp))
+
+
+@implementer(IStreamClientEndpoint)
+class _QuietEndpoint:
+    """With Twisted's endpoints, each heartbeat would log "Starting factory" and "Stopping …"."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        factory: Any = protocolFactory
+        factory.noisy = False
+        connected: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connected
