@@ -157,5 +157,6 @@ def platform_service(
         drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
+        check=registry.check,
         after=[end],
     )

@@ -10,18 +10,22 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.site import Site
 
-__all__ = ["Listener", "RoleService", "wait_for_steps"]
+__all__ = ["READY_TIMEOUT", "Listener", "RoleService", "wait_for_steps"]
 
 Step = Callable[[], Awaitable[None]]
+
+#: Seconds that the check of a start may take; after that, the role says where it listens anyway.
+READY_TIMEOUT = 2.0
 
 
 class Listener:
@@ -61,6 +65,7 @@ class RoleService(Service):
     :param drain_timeout: seconds that running transfers may take during shutdown.
     :param cannot_start: called if the start fails, after the reason was logged; ends the process.
     :param before: run in order before the role listens.
+    :param check: raises `ChatfilesError` if ``/ready`` is not 200; the log then says why.
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
@@ -81,6 +86,7 @@ class RoleService(Service):
         drain_timeout: float,
         cannot_start: Callable[[], object],
         before: Sequence[Step] = (),
+        check: Step = lambda: succeed(None),
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         drain_delay: float = 0.0,
@@ -93,6 +99,7 @@ class RoleService(Service):
         self._drain_delay = drain_delay
         self._cannot_start = cannot_start
         self._before = before
+        self._check = check
         self._ready = ready
         self._after = after
         self._ports: list[IListeningPort] = []
@@ -120,14 +127,32 @@ class RoleService(Service):
             await step()
         for listener in self._listeners:
             try:
-                port = await listener.endpoint.listen(self._site)
+                self._ports.append(await listener.endpoint.listen(self._site))
             except Exception as error:
                 raise ValueError(f"--listen={listener.description}: {error}") from error
-            self._ports.append(port)
+        missing = await self._missing()
+        for listener, port in zip(self._listeners, self._ports, strict=True):
+            # Programs take everything after "ready on" for the URL.
             self.log.info(
-                "chatfiles {role} ready on {url}", role=self._role, url=listener.url(port)
+                "{missing}chatfiles {role} ready on {url}",
+                missing=missing,
+                role=self._role,
+                url=listener.url(port),
             )
         self._ready()
+
+    async def _missing(self) -> str:
+        """:return: why ``/ready`` is not 200, before the rest of a line; empty if it is."""
+        checked = Deferred.fromCoroutine(_maybe(self._check()))
+        checked.addTimeout(READY_TIMEOUT, self._site.reactor)
+        try:
+            await checked
+        except NotInTime:
+            return "/ready does not respond yet: "
+        except ChatfilesError as error:
+            reason = ": ".join(filter(None, (error.text, error.detail)))
+            return f"/ready is still {error.status} ({reason}): "
+        return ""
 
     def _start_failed(self, failure: Any) -> None:
         if not self.running:
@@ -172,7 +197,7 @@ class RoleService(Service):
 
 
 async def _maybe(result: Any) -> None:
-    if isinstance(result, Deferred):
+    if isinstance(result, Awaitable):
         await result
 
 

@@ -25,7 +25,7 @@ from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
-from chatfiles.workspace.routes.tree import workspace_tree
+from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
@@ -80,22 +80,21 @@ def workspace_service(
     secret = SecretFile(secret_path)
     enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
+    context = WorkspaceContext(
+        store=store,
+        secret=secret,
+        threads=threads,
+        clock=clock,
+        idle_timeout=shared.idle_timeout,
+    )
+    ingest = IngestContext(
+        directory=uploads,
+        limits=IngestLimits(shared.max_file_bytes, shared.max_request_bytes),
+        secret=secret,
+        threads=threads,
+    )
     site = Site(
-        workspace_tree(
-            WorkspaceContext(
-                store=store,
-                secret=secret,
-                threads=threads,
-                clock=clock,
-                idle_timeout=shared.idle_timeout,
-            ),
-            IngestContext(
-                directory=uploads,
-                limits=IngestLimits(shared.max_file_bytes, shared.max_request_bytes),
-                secret=secret,
-                threads=threads,
-            ),
-        ),
+        workspace_tree(context, ingest),
         clock,
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
@@ -126,6 +125,7 @@ def workspace_service(
         drain_timeout=shared.drain_timeout,
         cannot_start=cannot_start,
         before=[begin],
+        check=partial(check_secret, context),
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
     )

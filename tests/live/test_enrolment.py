@@ -119,6 +119,7 @@ class EnrolmentTests(EnrolmentCase):
         role, configs = self.enrolled(made, token=token)
         secret = self.kept(configs, ".platform_inbound_secret")
         self.assertRegex(secret, r"\A[A-Za-z0-9_-]{43}\Z")
+        role.logged(r"/ready is still 503 \(no inbound secret yet\): chatfiles workspace ready on ")
         role.secrets.update((secret, token))
         self.assertEqual(self.download(made, token).body, b"hello a\n")
         row = self.pair.as_admin("GET", f"/workspaces/{made}").json
@@ -131,6 +132,7 @@ class EnrolmentTests(EnrolmentCase):
         role.stop()
 
         again = self.run_workspace(made, configs)
+        again.logged(r"#info\] chatfiles workspace ready on ")
         again.logged("registry/register .* accepted")
         self.assertEqual(self.kept(configs, ".platform_inbound_secret"), secret)
         after = os.stat(os.path.join(configs, ".platform_inbound_secret"))

@@ -70,6 +70,9 @@ class StartTests(FailoverCase):
         server().stop()
         try:
             node = self.new_platform(self.database.url)
+            node.logged(
+                r"/ready (is still 503 \(platform datastore|does not respond yet).* ready on "
+            )
             self.assertEqual(fetch(node.url, "/health").status, 200)
             self.assertEqual(fetch(node.url, "/ready").status, 503)
             self.unavailable(self.download(node))

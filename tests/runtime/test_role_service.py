@@ -17,8 +17,9 @@ from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, readBody
 
+from chatfiles.errors import Unavailable
 from chatfiles.http.server.site import DRAIN_CHECK, Site
-from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.role_service import READY_TIMEOUT, Listener, RoleService
 from tests.support.memory_client import Caller, Echo, Held, get
 
 
@@ -98,7 +99,7 @@ class StartTests(ServiceCase):
         """A role listens after all steps before, and logs where it listens."""
         service = self.service(Endpoint(self.story), Endpoint(self.story))
         service.startService()
-        started = ["before 1", "before 2", "listen", READY, "listen", READY, "ready"]
+        started = ["before 1", "before 2", "listen", "listen", READY, READY, "ready"]
         self.assertEqual((self.story, service.name), (started, "chatfiles workspace"))
 
     def test_waits(self) -> None:
@@ -120,11 +121,57 @@ class StartTests(ServiceCase):
         """If a port is in use, the role cannot start, and the reason is logged."""
         taken = Endpoint(self.story, CannotListenError("127.0.0.1", 8000, OSError("in use")))
         self.service(Endpoint(self.story), taken, before=[]).startService()
-        self.assertEqual(self.story[:3], ["listen", READY, "listen"])
+        self.assertEqual(self.story[:2], ["listen", "listen"])
         self.assertIn(
-            "cannot start: --listen=tcp:8000: Couldn't listen on 127.0.0.1:8000", self.story[3]
+            "cannot start: --listen=tcp:8000: Couldn't listen on 127.0.0.1:8000", self.story[2]
         )
-        self.assertEqual(self.story[4:], ["cannot start"])
+        self.assertEqual(self.story[3:], ["cannot start"])
+
+
+class ReadyLineTests(ServiceCase):
+    """The lines that say where a role listens, and whether ``/ready`` is 200 (reference/logs)."""
+
+    def lines(self, check: Callable[[], Awaitable[None]]) -> list[str]:
+        """:return: what happens after the role listens on two endpoints."""
+        endpoints = (Endpoint(self.story), Endpoint(self.story))
+        self.service(*endpoints, before=[], check=check).startService()
+        self.assertEqual(self.story[:2], ["listen", "listen"])
+        return self.story[2:]
+
+    def test_ready(self) -> None:
+        """If nothing is missing, the lines have only the address."""
+        self.assertEqual(self.lines(lambda: succeed(None)), [READY, READY, "ready"])
+
+    def test_missing(self) -> None:
+        """Otherwise each line says what is missing; the address is still the end of the line."""
+        for error, reason in (
+            (Unavailable("no inbound secret yet"), "no inbound secret yet"),
+            (
+                Unavailable("not ready", detail="a column is missing"),
+                "not ready: a column is missing",
+            ),
+        ):
+            self.story.clear()
+            missing = fail(error)
+            line = f"/ready is still 503 ({reason}): {READY}"
+            self.assertEqual(self.lines(lambda: missing), [line, line, "ready"])  # noqa: B023
+
+    def test_no_response(self) -> None:
+        """A check that takes long delays the lines only for a limited time."""
+        cancelled: list[object] = []
+        self.assertEqual(self.lines(lambda: Deferred(cancelled.append)), [])
+        self.clock.advance(READY_TIMEOUT)
+        line = f"/ready does not respond yet: {READY}"
+        self.assertEqual(self.story[2:], [line, line, "ready"])
+        self.assertEqual(len(cancelled), 1)
+
+    def test_stopped_meanwhile(self) -> None:
+        """A role that is stopped during the check does not say that it is ready."""
+        service = self.service(Endpoint(self.story), before=[], after=[], check=Deferred)
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.clock.advance(READY_TIMEOUT)
+        self.assertEqual(self.story, ["listen", "stop listening"])
 
 
 class StopTests(ServiceCase):

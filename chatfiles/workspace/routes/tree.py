@@ -23,7 +23,7 @@ from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import WorkspaceContext, read
 from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
 
-__all__ = ["ROUTES", "Access", "workspace_tree"]
+__all__ = ["ROUTES", "Access", "check_secret", "workspace_tree"]
 
 #: Seconds within which a thread must have read the secret's file for the role to be ready.
 READY_TIMEOUT = 2.0
@@ -47,9 +47,11 @@ class _Contexts:
     ingesting: IngestContext
 
 
-async def _check(contexts: _Contexts) -> None:
-    """:raise Unavailable: there is no secret that the platform could present."""
-    context = contexts.reading
+async def check_secret(context: WorkspaceContext) -> None:
+    """
+    :param context: has the file of the inbound secret.
+    :raise Unavailable: there is no secret that the platform could present.
+    """
     looked = context.threads.run(context.secret.present, owner=SECRET_OWNER)
     looked.addTimeout(READY_TIMEOUT, context.clock)
     try:
@@ -59,6 +61,10 @@ async def _check(contexts: _Contexts) -> None:
         raise Unavailable(text, retry_after=30) from None
     if not present:
         raise Unavailable("no inbound secret yet", code="not_enrolled", retry_after=30)
+
+
+async def _check(contexts: _Contexts) -> None:
+    await check_secret(contexts.reading)
 
 
 async def _read(contexts: _Contexts, request: Request) -> JSONResponse | None:
