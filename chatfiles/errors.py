@@ -88,11 +88,13 @@ class ChatfilesError(Exception):
     :param code: the machine code, if that of the class is not precise enough.
     :param detail: a longer explanation, for ``detail`` in the response.
     :param retry_after: whole seconds after which the client may retry.
+    :ivar place: the directory of the operator in which this happened.  It is only for the log.
     """
 
     status: ClassVar[int] = 500
     code: str = "internal"
     text: str = "internal error"
+    place: str = ""
 
     def __init__(
         self,

@@ -104,16 +104,16 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     from chatfiles.platform import state_directory
 
     path = settings.admin_token_file
-    what = "--admin-token-file takes a file that can be read or created"
-    where = "--state-dir takes a directory that can be created and written"
-    with _naming(where):  # first, because the token file may be in this directory
+    what = "--admin-token-file takes a file that can be read or created", path
+    where = "--state-dir takes a directory that can be created and written", settings.state_dir
+    with _naming(*where):  # first, because the token file may be in this directory
         state_directory.check_state_directory(settings.state_dir)
-    with _naming(what):
+    with _naming(*what):
         known = state_directory.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
-    with _naming(where):
+    with _naming(*where):
         state_directory.make_state_directory(settings.state_dir, owner)
     state_directory.sweep_admin_token(path)
-    with _naming(what):
+    with _naming(*what):
         return known or state_directory.new_admin_token(path, owner)
 
 
@@ -128,12 +128,17 @@ def _owner(options: Options) -> tuple[int, int]:
 
 
 @contextmanager
-def _naming(option: str) -> Iterator[None]:
-    """Put *option* before the text of an `OSError` or `ValueError`, and raise a `ValueError`."""
+def _naming(option: str, path: str) -> Iterator[None]:
+    """
+    Raise a `ValueError` in place of an `OSError` or `ValueError`.
+
+    :param option: the beginning of its text.
+    :param path: the value of the option, for an `OSError`; a `ValueError` names its source itself.
+    """
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{option}: {os.strerror(error.errno or 0)}") from None
+        raise ValueError(f"{option}, not {path}: {os.strerror(error.errno or 0)}") from None
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from None
 

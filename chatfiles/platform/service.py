@@ -68,7 +68,14 @@ async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
     except RegistryUnavailable as error:
         # A file that cannot be opened stays so.  A server may only be late: the registry retries.
         if not database.startswith(POSTGRES_SCHEMES):
-            raise ValueError("--database: the registry cannot be opened") from error
+            raise ValueError(f"--database: {_why_unusable(database, error)}") from error
+
+
+def _why_unusable(database: str, error: RegistryUnavailable) -> str:
+    """:return: why a registry file cannot be opened, for people; it names the file."""
+    path, cause = database.partition(":")[2], error.__cause__
+    reason = getattr(cause, "strerror", None) or str(cause or "it does not respond")
+    return reason if path in reason else f"{path} cannot be opened: {reason}"
 
 
 def platform_service(

@@ -87,7 +87,7 @@ def new_admin_token(
     path: str, owner: Owner = SELF, make_secret: Callable[[], str] = new_secret
 ) -> str:
     """
-    Create the token's file with mode 0600.
+    Create the token's file with mode 0600.  The log says where it is.
 
     :param path: the token's file.
     :param owner: the new file's owner.
@@ -98,6 +98,7 @@ def new_admin_token(
     """
     token = make_secret()
     if create_file(os.fsencode(path), f"{token}\n".encode("ascii"), owner):
+        _log.info("created an admin token in {path}; keep it secret", path=path)
         return token
     return known_admin_token(path, None) or new_admin_token(path, owner, make_secret)
 

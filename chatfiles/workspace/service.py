@@ -142,8 +142,8 @@ async def _prepare(
 
     def look(root: bytes) -> None:
         store.find_root(root)
-        if store.is_missing(root):
-            _log.warn("{root}: there is no such directory", root=shown[root])
+        if reason := store.why_missing(root):
+            _log.warn("{root} cannot be opened: {reason}", root=shown[root], reason=reason)
 
     def sweep() -> None:
         if count := uploads.sweep():

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -67,10 +67,14 @@ class OptionTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.directory)
 
     def run_role(
-        self, role: str | None, *options: str, told: Mapping[str, str] | None = None
+        self,
+        role: str | None,
+        *options: str,
+        told: Mapping[str, str] | None = None,
+        twistd: Sequence[str] = (),
     ) -> tuple[int, str]:
         """:return: the exit status and the output of a process that ends by itself."""
-        words, env = arguments(role, *options), environment(told or {})
+        words, env = arguments(role, *options, twistd=twistd), environment(told or {})
         done = run(words, cwd=self.directory, env=env, timeout=PATIENCE)
         return done.returncode, (done.stdout + done.stderr).decode()
 
@@ -106,7 +110,8 @@ class OptionTests(SynchronousTestCase):
             ("--state-dir=file", "--state-dir takes", "Not a directory"),
             ("--state-dir=file/state", "--state-dir takes", "Not a directory"),
         ):
-            told = self.complaint(Wrong(PLATFORM, (option,), (takes, reason)))
+            path = os.path.join(self.directory, option.partition("=")[2])
+            told = self.complaint(Wrong(PLATFORM, (option,), (takes, reason, path)))
             self.assertEqual(told, None)
         self.assertEqual(sorted(os.listdir(self.directory)), ["file", "link", "pipe"])
 
@@ -159,8 +164,32 @@ class OptionTests(SynchronousTestCase):
             file.write(b"this is no database" * 1000)
         status, output = self.run_role(PLATFORM, f"--database=sqlite:{path}", "--listen=tcp:0")
         self.assertEqual(status, 1, output)
+        self.assertIn(f"cannot start: --database: {path} cannot be opened: file is not a", output)
         self.assertNotIn("ready on", output)
         self.assertNotIn("Traceback", output)
+
+    def test_missing_directories(self) -> None:
+        """Messages about a file or directory that is not there, or is something else, name it."""
+        path, other = os.path.join(self.directory, "none"), os.path.join(self.directory, "file")
+        with open(other, "w"):
+            pass
+        for database, reason in (
+            (f"{path}/registry.db", "No such file or directory"),
+            (f"{other}/registry.db", "Not a directory"),
+        ):
+            status, output = self.run_role(PLATFORM, f"--database=sqlite:{database}")
+            self.assertEqual(status, 1, output)
+            says = f"cannot start: --database: {database} cannot be opened: {reason}"
+            self.assertIn(says, output)
+        for directory, reason in ((path, "No such file or directory"), (other, "Not a directory")):
+            role = Role("workspace", f"--root=/workspace={directory}", f"--configs-dir={directory}")
+            self.addCleanup(role.kill)
+            role.logged(f"--root=/workspace={directory} cannot be opened: {reason}")
+            role.logged(f"{directory}/.platform_inbound_secret cannot be read: {reason}")
+            role.stop()
+        status, output = self.run_role(WORKSPACE, twistd=[f"--logfile={path}/role.log"])
+        self.assertEqual((status, output.count("\n")), (1, 1), output)
+        self.assertIn(f"--logfile: {path}/role.log: No such file or directory", output)
 
     def test_state(self) -> None:
         """
@@ -173,6 +202,7 @@ class OptionTests(SynchronousTestCase):
         assert role.url, "it listens, so there is an admin token"
         with open(os.path.join(state, "admin-token")) as file:
             token = file.read().strip()
+        role.logged(f"created an admin token in {state}/admin-token")
         self.assertRegex(token, r"\A[A-Za-z0-9_-]{43}\Z")
         role.secrets.add(token)
         admin = {"Authorization": f"Bearer {token}"}
@@ -197,6 +227,7 @@ class OptionTests(SynchronousTestCase):
         self.addCleanup(again.kill)
         again.secrets.add(token)
         [row] = fetch(again.url, "/workspaces", admin).json["workspaces"]
+        self.assertNotIn("created an admin token", again.log)
         self.assertEqual(row["id"], made["id"])
         limits = fetch(again.url, "/uploads/limits").json
         self.assertEqual((limits["per_file_bytes"], limits["per_request_bytes"]), (1000, 2000))

@@ -42,6 +42,7 @@ NOBODY = 65534
 #: What a refused client declares.
 FLOOD = 200 * MIB
 NO_FILES = "expected at least one 'files' field"
+UPLOADS = "/workspace/.molecule/chat-uploads"
 MALFORMED = "failed to parse multipart form"
 
 
@@ -241,7 +242,11 @@ class RefusalTests(RefusalCase):
                 for way in self.ways():
                     for size in (1, 5 * MIB):
                         answer = way.send(form(file(b"x" * size)))
-                        self.assert_error(answer, 500, "failed to write file", code="write_failed")
+                        told = self.assert_error(
+                            answer, 500, "failed to write file", code="write_failed"
+                        )
+                        line = rf"{told['request_id']} write_failed: .*: {UPLOADS}$"
+                        self.pair.workspace.logged(line)
                 os.unlink(link)
         finally:
             shutil.rmtree(molecule)
@@ -260,7 +265,7 @@ class RefusalTests(RefusalCase):
             for way in self.ways():
                 answer = way.send(form(file(b"x")))
                 told = self.assert_error(answer, 500, "failed to write file", code="write_failed")
-                line = f"{told['request_id']} write_failed: No such file or directory"
+                line = f"{told['request_id']} write_failed: No such file or directory: {root}"
                 self.pair.workspace.logged(line)
             self.assertFalse(os.path.exists(root))
         finally:

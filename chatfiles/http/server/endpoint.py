@@ -173,11 +173,14 @@ def _failed(request: Request, error: Exception) -> JSONResponse | None:
 
 
 def _system_error(error: BaseException) -> str:
-    """:return: the text of the system error that caused *error*; empty without one."""
+    """:return: the system error that caused *error*, and where it happened; empty without one."""
     cause: BaseException | None = error
+    place = ""
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
+            # Not its file name, which may be from the request.
+            return ": ".join(filter(None, (os.strerror(cause.errno), place)))
+        place = getattr(cause, "place", "") or place
         cause = cause.__cause__
     return ""
 

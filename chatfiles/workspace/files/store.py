@@ -235,10 +235,19 @@ class FileStore:
         self.find_root(root)
         return self._open_root(self._roots[root])
 
-    def is_missing(self, root: bytes) -> bool:
-        """:return: whether the directory of *root* should exist but does not.  Blocks."""
+    def why_missing(self, root: bytes) -> str:
+        """
+        Check the directory of a root.  Blocks.
+
+        :param root: one of the configured roots.
+        :return: why the directory cannot be opened although it should exist; otherwise empty.
+        """
         place = self._roots[root]
-        return place.expected and not os.path.isdir(place.path)
+        try:
+            os.close(os.open(place.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            return os.strerror(error.errno or 0) if place.expected else ""
+        return ""
 
     def close(self) -> None:
         """Release what the store keeps open.  Opened files stay open.  Idempotent."""
@@ -253,7 +262,9 @@ class FileStore:
             refused = refusal(error)
             # The operator configured the root, so a missing directory is not the client's 404.
             ours = isinstance(refused, (Forbidden, Unavailable))
-            raise (refused if ours else ReadFailed()) from error
+            failed = refused if ours else ReadFailed()
+            failed.place = root.path.decode("utf-8", "backslashreplace")
+            raise failed from error
 
 
 def _require_empty(file: OpenFile) -> None:

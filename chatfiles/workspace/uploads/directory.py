@@ -48,7 +48,13 @@ _LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEX
 
 
 def write_error(error: OSError) -> ChatfilesError:
-    """:return: the error that the client receives."""
+    """:return: the error that the client receives; the log names the directory."""
+    failed = _write_error(error)
+    failed.place = os.fsdecode(b"/".join((b"/workspace", *UPLOAD_SEGMENTS)))
+    return failed
+
+
+def _write_error(error: OSError) -> ChatfilesError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace()
     if error.errno in NOT_NOW:

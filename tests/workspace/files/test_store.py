@@ -342,12 +342,12 @@ class RootTests(_StoreCase):
     def test_appears_later(self) -> None:
         """A directory that is mounted or made after the role has started is found."""
         store = self.store()
-        self.assertTrue(store.is_missing(b"/workspace"))
+        self.assertEqual(store.why_missing(b"/workspace"), "No such file or directory")
         with self.assertRaises(ReadFailed):  # the operator has said that it is there
             store.open(virtual(b"/workspace/f"))
         build(self.top, {b"ws/f": b"f"})
         self.assertEqual(self.read(store, b"/workspace/f"), b"f")
-        self.assertFalse(store.is_missing(b"/workspace"))
+        self.assertEqual(store.why_missing(b"/workspace"), "")
 
     def test_not_on_this_machine(self) -> None:
         """
@@ -356,7 +356,7 @@ class RootTests(_StoreCase):
         if os.path.exists(b"/plugins"):
             raise SkipTest("there are plugins")
         store = self.store({b"/plugins": b"/plugins"})
-        self.assertFalse(store.is_missing(b"/plugins"))
+        self.assertEqual(store.why_missing(b"/plugins"), "")
         with self.assertRaises(NotFound):
             store.open(virtual(b"/plugins/f"))
 
