@@ -11,9 +11,9 @@ from twisted.trial.unittest import SkipTest
 from tests.live import ranges, transfers
 from tests.live.balancer import Balancer
 from tests.live.processes import SOAK, Pair
-from tests.live.rawhttp import Incomplete
+from tests.live.rawhttp import Incomplete, fetch
 
-__all__ = ["Contents", "Paces", "Ranges"]
+__all__ = ["Contents", "Paces", "Ranges", "RequestIds"]
 
 
 class Facade:
@@ -57,6 +57,29 @@ class Behind(transfers.Way):
 
 class Ranges(Behind, ranges.RangeCases):
     """Ranges and conditions."""
+
+
+class RequestIds(Behind):
+    """The request id in the balancer's log."""
+
+    def test_id_of_the_response(self) -> None:
+        """
+        The balancer logs the id of the response, which both roles log too: the client's, or the
+        platform's if the client sent none or one that is refused.
+        """
+        self.pair.write("workspace/small.txt", b"small")
+        for fields, status in (
+            ({"X-Request-Id": f"given-{self.kind}"}, 200),
+            ({}, 200),
+            ({"X-Request-Id": "not valid"}, 200),
+            ({"Authorization": "Bearer wrong"}, 401),
+        ):
+            target, credential = self.target("/workspace/small.txt")
+            answer = fetch(self.role.url, target, {**credential, **fields})
+            self.assertEqual(answer.status, status)
+            request_id = answer["x-request-id"]
+            self.pair.platform.logged(rf"{request_id} .* download {status} ")
+            self.balancer.logged(rf" {status} .*{request_id}")
 
 
 class Contents(Behind, transfers.ContentCases):

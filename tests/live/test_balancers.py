@@ -15,6 +15,12 @@ class NginxRangeTests(balanced.Ranges):
     kind = "nginx"
 
 
+class NginxRequestIdTests(balanced.RequestIds):
+    """Request ids in the log of nginx."""
+
+    kind = "nginx"
+
+
 class NginxContentTests(balanced.Contents):
     """Files of all kinds through nginx."""
 
@@ -29,6 +35,12 @@ class NginxPaceTests(balanced.Paces):
 
 class HAProxyRangeTests(balanced.Ranges):
     """Range requests through HAProxy."""
+
+    kind = "haproxy"
+
+
+class HAProxyRequestIdTests(balanced.RequestIds):
+    """Request ids in the log of HAProxy."""
 
     kind = "haproxy"
 
