@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,13 @@ def start_later(*words):
     os.kill(os.getpid(), {signal})
     start(*words)
 app.startApplication = start_later
+"""
+#: Makes standard input the controlling terminal, whose end sends SIGHUP.
+IN_TERMINAL = """
+import os
+os.close(os.open(os.ttyname(0), os.O_RDWR))
+from twisted.scripts.twistd import run
+run()
 """
 
 
@@ -93,6 +101,33 @@ class LogSignalTests(SynchronousTestCase):
                 role.logged(f"chatfiles {name} continues after {signum.name}")
                 self.assertEqual(fetch(role.url, "/health").status, 200)
                 role.stop()
+
+    def test_terminal_closes(self) -> None:
+        """A role in a terminal continues when the terminal is closed, and ends after SIGTERM."""
+        ours, theirs = os.openpty()
+        words = arguments(
+            "workspace", "--listen=tcp:0:interface=127.0.0.1", *self.options("workspace")
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", IN_TERMINAL, *words[1:]],
+            cwd=self.base,
+            env=environment(),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(theirs)
+        said = b""
+        while (ready := re.search(rb"ready on (\S+)", said)) is None:
+            said += os.read(ours, 65536)
+        os.close(ours)
+        for _ in range(3):
+            self.assertEqual(fetch(ready[1].decode(), "/internal/file/read").status, 401)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(PATIENCE), 0)
 
     def test_moved_log(self) -> None:
         """
