@@ -79,7 +79,9 @@ def demo(
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise local_error("the demo cannot do without this", error) from error
+        raise local_error(
+            f"the demo cannot use {error.filename or 'this machine'}", error
+        ) from error
 
 
 def _check_ports(port: int | None, workspace_port: int | None) -> None:

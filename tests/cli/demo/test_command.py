@@ -220,6 +220,13 @@ class DemoTests(StubCase):
                 self.assertEqual(self.files(), [])
         self.ended(self.demo("", "--port", "4321", "--workspace-port", "4321"), 2, "must differ")
 
+    def test_unusable_file(self) -> None:
+        """A failed operation on a file or directory names it."""
+        self.patch(tempfile, "tempdir", self.path("missing"))
+        result = CliRunner().invoke(cli, ["demo"])
+        place = self.path("missing/chatfiles-demo-")
+        self.ended(result, 8, f"chatfiles: the demo cannot use {place}", "No such file")
+
     def test_verbose(self) -> None:
         """With ``-v`` each line is printed once, when it is written."""
         result = self.demo("print('words'); raise SystemExit(4)", "-v")
