@@ -27,7 +27,7 @@ from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
-from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
+from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 
 __all__ = ["workspace_service"]
@@ -154,8 +154,9 @@ async def _prepare(
         for root, path in settings.roots.items()
     }
     looks = {shown[root]: threads.run(look, root, owner=root) for root in settings.roots}
-    looks["--configs-dir"] = threads.run(store.find_credentials, owner=SECRET_OWNER)
-    looks["the sweep of uploads"] = threads.run(sweep, owner=UPLOAD_OWNER)
+    configs = f"--configs-dir={settings.configs_dir}"
+    looks[configs] = threads.run(store.find_credentials, owner=SECRET_OWNER)
+    looks[f"sweep of {UPLOADS}"] = threads.run(sweep, owner=UPLOAD_OWNER)
     for name in await wait_for_steps(looks, START_TIMEOUT, clock):
         _log.warn("{name}: the file system does not respond; starting without it", name=name)
 

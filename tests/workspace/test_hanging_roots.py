@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, eventAsText
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -173,11 +174,19 @@ class StartTests(_Workspace):
 
         self.patch(os.path, name, hanging)
 
+    async def log_of_start(self) -> str:
+        """Start the role.  :return: what it logs meanwhile."""
+        with capturedLogs() as events:
+            await self.start()
+        return "\n".join(map(eventAsText, events))
+
     async def test_root_hangs(self) -> None:
         """The role listens although a root hangs, and serves that root once the disk responds."""
         self.patch(service_module, "START_TIMEOUT", 0.05)
         self.hang("realpath", b"/home")
-        await self.start()
+        logged = await self.log_of_start()
+        top = os.fsdecode(self.top)
+        self.assertIn(f"--root=/home={top}/home: the file system does not respond", logged)
         self.assertEqual(await self.read("/workspace/small"), (200, b"near"))
         self.assertEqual((await self.ask("/ready")).status, 200)
         self.assertEqual(self.disk.began, [False])
@@ -229,7 +238,9 @@ class StartTests(_Workspace):
 
         os.makedirs(self.top + b"/ws/.molecule/chat-uploads")
         self.patch(os, "listdir", hanging)
-        await self.start()
+        logged = await self.log_of_start()
+        name = "sweep of /workspace/.molecule/chat-uploads"
+        self.assertIn(f"{name}: the file system does not respond", logged)
         self.assertEqual(await self.read("/home/small"), (200, b"far"))
         client = self.connect()
         await client.send(request("/internal/chat/uploads/ingest", "POST", UPLOAD))

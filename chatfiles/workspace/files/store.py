@@ -243,11 +243,13 @@ class FileStore:
         :return: why the directory cannot be opened although it should exist; otherwise empty.
         """
         place = self._roots[root]
+        if not place.expected or os.path.isdir(place.path):
+            return ""
         try:
             os.close(os.open(place.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
-            return os.strerror(error.errno or 0) if place.expected else ""
-        return ""
+            return os.strerror(error.errno or 0)
+        return ""  # it has just appeared
 
     def close(self) -> None:
         """Release what the store keeps open.  Opened files stay open.  Idempotent."""

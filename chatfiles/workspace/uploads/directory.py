@@ -30,12 +30,14 @@ from chatfiles.workspace.uploads.unpublished_file import (
     can_name_later,
 )
 
-__all__ = ["UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
+__all__ = ["UPLOADS", "UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 
 #: The owner of calls for a thread that concern uploads (`chatfiles.runtime.threads`).
 UPLOAD_OWNER = "uploads"
 #: The directory below ``/workspace`` (reference/uploads, "All or nothing").
 UPLOAD_SEGMENTS = (b".molecule", b"chat-uploads")
+#: The virtual path of that directory, for the log.
+UPLOADS = os.fsdecode(b"/".join((b"/workspace", *UPLOAD_SEGMENTS)))
 
 #: The detail of the error for a directory that the role may not write.
 NO_PERMISSION = (
@@ -50,7 +52,7 @@ _LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEX
 def write_error(error: OSError) -> ChatfilesError:
     """:return: the error that the client receives; the log names the directory."""
     failed = _write_error(error)
-    failed.place = os.fsdecode(b"/".join((b"/workspace", *UPLOAD_SEGMENTS)))
+    failed.place = UPLOADS
     return failed
 
 

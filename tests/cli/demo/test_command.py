@@ -224,7 +224,7 @@ class DemoTests(StubCase):
         """A failed operation on a file or directory names it."""
         self.patch(tempfile, "tempdir", self.path("missing"))
         result = CliRunner().invoke(cli, ["demo"])
-        place = self.path("missing/chatfiles-demo-")
+        place = self.path("missing")
         self.ended(result, 8, f"chatfiles: the demo cannot use {place}", "No such file")
 
     def test_verbose(self) -> None:
