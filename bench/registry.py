@@ -112,8 +112,8 @@ async def measure(
     began, cpu = time.perf_counter(), time.process_time()
     for token_digest, workspace_id in wanted:
         token = await registry.token(token_digest)
-        workspace = await registry.workspace(token.workspace_id)
-        if workspace.id != workspace_id:
+        workspace = await registry.workspace(token.workspace_id) if token else None
+        if workspace is None or workspace.id != workspace_id:
             raise RuntimeError("the wrong workspace")
     took, used = time.perf_counter() - began, time.process_time() - cpu
     there = server_seconds(database) - there

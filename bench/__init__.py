@@ -1,0 +1,3 @@
+"""
+Measures both roles beside other servers on the same machine: ``python -m bench --help``.
+"""

@@ -1,0 +1,7 @@
+"""
+``python -m bench``.
+"""
+
+from bench.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""
+Results as lines of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.results import Result
+from bench.summary import Spread
+
+__all__ = ["lines", "number"]
+
+
+def number(value: float) -> str:
+    """:return: three significant digits, without an exponent."""
+    size = abs(value)
+    places = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:,.{places}f}".replace(",", " ")
+
+
+def _shown(values: Spread) -> str:
+    return f"{number(values.median)} ({number(values.low)} to {number(values.high)})"
+
+
+def lines(result: Result, ours: Sequence[str]) -> Iterator[str]:
+    """
+    :param ours: the systems that are compared with all others.
+    :return: medians, with the lowest and the highest in parentheses.
+    """
+    yield f"{result.key}: {result.title}, {result.unit}"
+    width = max(map(len, (*result.samples, *result.skipped)), default=0)
+    for system in result.samples:
+        yield f"  {system:<{width}}  {_shown(result.value(system))}{_details(result, system)}"
+    for system, reason in result.skipped.items():
+        yield f"  {system:<{width}}  skipped: {reason}"
+    for system in ours:
+        for other in result.samples:
+            if system in result.samples and other not in (system, *ours[ours.index(system) :]):
+                yield f"  {system} / {other}: ratio {_shown(result.ratio(system, other))}"
+
+
+def _details(result: Result, system: str) -> str:
+    """:return: the CPU time of each server and their sum, and the other values."""
+    cpu = result.cpu(system)
+    parts = [f"{name} {number(each.median)}" for name, each in cpu.items()]
+    text = f"; CPU {', '.join(parts)} {result.cpu_unit}" if parts else ""
+    more = [f"{name} {number(each.median)}" for name, each in result.more(system).items()]
+    return text + (f"; {', '.join(more)}" if more else "")

@@ -1,0 +1,3 @@
+"""
+What is measured: chatfiles, and servers to compare it with.
+"""

@@ -1,0 +1,70 @@
+"""
+What every system under test offers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.certificate import Certificate
+from bench.processes import Server
+from bench.target import Target
+
+__all__ = ["Place", "Start", "System", "Unavailable"]
+
+
+class Unavailable(Exception):
+    """A system cannot be measured here; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    Where systems run.
+
+    :param files: the directory that they serve; its files are those of `bench.files`.
+    :param scratch: a directory for what they write.
+    :param certificate: of the listeners with TLS.
+    """
+
+    files: str
+    scratch: str
+    certificate: Certificate
+
+    def directory(self, name: str) -> str:
+        """:return: a new directory below `scratch`."""
+        path = os.path.join(self.scratch, name)
+        os.mkdir(path)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """
+    A running system.
+
+    :param servers: its processes by their role, the front first.
+    :param file: makes the target of a download from the name of a file.
+    :param tls_file: the same through TLS, if the system offers it.
+    :param upload: makes the target of an upload, if it takes any: see `bench.uploading`.
+    """
+
+    name: str
+    servers: Mapping[str, Server]
+    file: Callable[[str], Target]
+    tls_file: Callable[[str], Target] | None = None
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """:return: the CPU time of each server."""
+        return {role: server.cpu_seconds() for role, server in self.servers.items()}
+
+    def memory(self) -> dict[str, int]:
+        """:return: the resident bytes of each server."""
+        return {role: server.memory() for role, server in self.servers.items()}
+
+
+#: Starts a system that ends with the stack; raises `Unavailable`.
+Start = Callable[[Place, ExitStack], System]

@@ -1,0 +1,144 @@
+"""
+A platform and a workspace, from a checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+from bench.processes import Server, start
+from bench.systems.base import Place, Start, System
+from bench.target import Target
+
+__all__ = ["CHECKOUT", "chatfiles", "split_options"]
+
+#: The checkout that this module is in.
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+_READY = re.compile(r"chatfiles (?:platform|workspace) ready on (https?)://\S+:(\d+)")
+#: No upload of the scenarios is larger.
+_LIMITS = ("--max-file-bytes=2G", "--max-request-bytes=2G")
+
+
+def split_options(text: str) -> dict[str, list[str]]:
+    """
+    :param text: options of both roles, or of one: ``--a platform:--b=1 workspace:--c``.
+    :return: the options of each role.
+    """
+    roles: dict[str, list[str]] = {"platform": [], "workspace": []}
+    for option in shlex.split(text):
+        only, _, rest = option.partition(":")
+        for role, options in roles.items():
+            if only not in roles:
+                options.append(option)
+            elif only == role:
+                options.append(rest)
+    return roles
+
+
+def chatfiles(name: str, options: str = "", checkout: str = CHECKOUT) -> Start:
+    """
+    :param name: what results call it; also the name of its directory.
+    :param options: see `split_options`.
+    :param checkout: where the roles' code is.
+    :return: what starts both roles.
+    """
+    return partial(_start, name, split_options(options), checkout)
+
+
+def _start(
+    name: str, options: Mapping[str, list[str]], checkout: str, place: Place, stack: ExitStack
+) -> System:
+    base = place.directory(re.sub(r"[^\w.-]+", "_", name))
+    configs = os.path.join(base, "configs")
+    state = os.path.join(base, "state")
+    os.mkdir(configs)
+    tls = f"privateKey={place.certificate.key}:certKey={place.certificate.certificate}"
+    platform, ports = _role(
+        [
+            "--role=platform",
+            "--listen=tcp:0:interface=127.0.0.1",
+            f"--listen=ssl:0:{tls}:interface=127.0.0.1",
+            f"--state-dir={state}",
+            "--upstream-allow=127.0.0.0/8",
+            *_LIMITS,
+            *options["platform"],
+        ],
+        os.path.join(base, "platform.log"),
+        checkout,
+        stack,
+        listeners=2,
+    )
+    workspace, inner = _role(
+        [
+            "--role=workspace",
+            "--listen=tcp:0:interface=127.0.0.1",
+            f"--root=/workspace={place.files}",
+            f"--configs-dir={configs}",
+            *_LIMITS,
+            *options["workspace"],
+        ],
+        os.path.join(base, "workspace.log"),
+        checkout,
+        stack,
+    )
+    url = f"http://127.0.0.1:{inner['http']}"
+    workspace_id, token = _register(ports["http"], url, state, configs)
+    headers = (("Authorization", f"Bearer {token}"),)
+
+    def file(scheme: str, path: str) -> Target:
+        query = f"/workspaces/{workspace_id}/chat/download?path=/workspace/{path}"
+        return Target(ports[scheme], query, headers, scheme)
+
+    servers = {"platform": platform, "workspace": workspace}
+    return System(name, servers, partial(file, "http"), partial(file, "https"))
+
+
+def _role(
+    options: list[str], log: str, checkout: str, stack: ExitStack, listeners: int = 1
+) -> tuple[Server, dict[str, int]]:
+    """:return: the process of a role, and the ports of its listeners by their scheme."""
+    command = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "chatfiles", *options]
+
+    def ports() -> dict[str, int]:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            return {scheme: int(port) for scheme, port in _READY.findall(file.read())}
+
+    ready = partial(lambda: len(ports()) == listeners)
+    return start(command, log, stack, ready, _environment(checkout)), ports()
+
+
+def _environment(checkout: str) -> dict[str, str]:
+    """:return: the environment of a role, without what configures other roles."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CHATFILES_") and name != "CONFIGS_DIR"
+    }
+    return {**kept, "PYTHONPATH": os.path.abspath(checkout)}
+
+
+def _register(port: int, url: str, state: str, configs: str) -> tuple[str, str]:
+    """:return: the id and the token of the workspace, which has received its secret."""
+    with open(os.path.join(state, "admin-token"), encoding="ascii") as file:
+        headers = {
+            "Authorization": f"Bearer {file.read().strip()}",
+            "Content-Type": "application/json",
+        }
+    workspace_id = str(uuid4())
+    body = json.dumps({"id": workspace_id, "url": url}).encode("ascii")
+    with urlopen(Request(f"http://127.0.0.1:{port}/registry/register", body, headers)) as response:
+        found = json.load(response)
+    secret = os.path.join(configs, ".platform_inbound_secret")
+    with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+        file.write(found["platform_inbound_secret"])
+    return workspace_id, found["auth_token"]

@@ -1,0 +1,96 @@
+"""
+nginx that forwards to nginx, and nginx alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import ExitStack
+from functools import partial
+
+from bench.processes import Server, free_port, listens, start
+from bench.systems.base import Place, Start, System, Unavailable
+from bench.target import Target
+
+__all__ = ["nginx", "sendfile"]
+
+_BASE = """
+user root; daemon off; worker_processes {workers}; pid {prefix}/pid; error_log {prefix}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; tcp_nopush off; keepalive_requests 1000000; client_max_body_size 0;
+  client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p; fastcgi_temp_path {prefix}/f;
+  uwsgi_temp_path {prefix}/u; scgi_temp_path {prefix}/s;
+  {http}
+}}"""
+_BACK = """
+server {{ listen 127.0.0.1:{port} backlog=511; root {files};
+          location /dav/ {{ dav_methods PUT; root {store}; }} }}"""
+_FRONT = """
+upstream back {{ server 127.0.0.1:{back}; keepalive 64; keepalive_requests 1000000; }}
+server {{
+  listen 127.0.0.1:{port}; listen 127.0.0.1:{tls} ssl;
+  ssl_certificate {certificate}; ssl_certificate_key {key};
+  location / {{
+    proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_request_buffering off;
+  }}
+}}"""
+
+
+def nginx(workers: int = 1) -> Start:
+    """
+    :param workers: processes of each of the two.
+    :return: what starts an nginx that forwards to another one.
+    """
+    return partial(_start_two, workers)
+
+
+def sendfile() -> Start:
+    """:return: what starts an nginx that serves the files itself."""
+    return _start_one
+
+
+def _start_two(workers: int, place: Place, stack: ExitStack) -> System:
+    back, back_port = _back(place, place.directory("nginx-back"), workers, stack)
+    port, tls = free_port(), free_port()
+    http = _FRONT.format(
+        back=back_port,
+        port=port,
+        tls=tls,
+        certificate=place.certificate.certificate,
+        key=place.certificate.key,
+    )
+    front = _run(http, place.directory("nginx-front"), workers, port, stack)
+    ports = {"http": port, "https": tls}
+
+    def file(scheme: str, path: str) -> Target:
+        return Target(ports[scheme], f"/{path}", scheme=scheme)
+
+    servers = {"front": front, "back": back}
+    return System("nginx", servers, partial(file, "http"), partial(file, "https"))
+
+
+def _start_one(place: Place, stack: ExitStack) -> System:
+    server, port = _back(place, place.directory("nginx-alone"), 1, stack)
+    return System("sendfile", {"nginx": server}, lambda path: Target(port, f"/{path}"))
+
+
+def _back(place: Place, prefix: str, workers: int, stack: ExitStack) -> tuple[Server, int]:
+    port = free_port()
+    store = os.path.join(prefix, "store")
+    os.makedirs(os.path.join(store, "dav"))
+    http = _BACK.format(port=port, files=place.files, store=store)
+    return _run(http, prefix, workers, port, stack), port
+
+
+def _run(http: str, prefix: str, workers: int, port: int, stack: ExitStack) -> Server:
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        raise Unavailable("nginx is not installed")
+    config = os.path.join(prefix, "nginx.conf")
+    with open(config, "w", encoding="ascii") as file:
+        file.write(_BASE.format(workers=workers, prefix=prefix, http=http))
+    command = [binary, "-p", prefix, "-c", config, "-e", os.path.join(prefix, "error.log")]
+    return start(command, os.path.join(prefix, "log"), stack, partial(listens, port))
