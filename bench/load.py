@@ -10,16 +10,12 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from bench.target import Target
+from bench.target import Failed, Target
 
-__all__ = ["Load", "LoadError", "command", "parse", "run", "wrk_problem"]
+__all__ = ["Load", "command", "parse", "run", "wrk_problem"]
 
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "wrk.lua")
 _ERRORS = ("connect", "read", "write", "status", "timeout")
-
-
-class LoadError(Exception):
-    """wrk failed, or some of its requests did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +66,15 @@ def command(target: Target, connections: int, seconds: float, files: int = 0) ->
 def parse(output: str) -> Load:
     """
     :param output: what wrk printed; ``wrk.lua`` ends it with a line of JSON.
-    :raise LoadError: there is no such line, or requests failed.
+    :raise Failed: there is no such line, or requests failed.
     """
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
-        raise LoadError(f"wrk reported nothing:\n{output}")
+        raise Failed(f"wrk reported nothing:\n{output}")
     found = json.loads(lines[-1])
     failed = {name: found[name] for name in _ERRORS if found[name]}
     if failed or not found["requests"]:
-        raise LoadError(f"of {found['requests']} requests failed: {failed}")
+        raise Failed(f"of {found['requests']} requests failed: {failed}")
     return Load(
         found["requests"], found["microseconds"] / 1e6, found["p50"] / 1e3, found["p99"] / 1e3
     )
@@ -88,11 +84,11 @@ def run(target: Target, connections: int, seconds: float, files: int = 0) -> Loa
     """
     Run wrk with one thread.
 
-    :raise LoadError: wrk or a request failed.
+    :raise Failed: wrk or a request failed.
     """
     done = subprocess.run(
         command(target, connections, seconds, files), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise LoadError(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")
+        raise Failed(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")
     return parse(done.stdout)

@@ -4,7 +4,7 @@ Results as lines of text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bench.results import Result
 from bench.summary import Spread
@@ -23,27 +23,25 @@ def _shown(values: Spread) -> str:
     return f"{number(values.median)} ({number(values.low)} to {number(values.high)})"
 
 
-def lines(result: Result, ours: Sequence[str]) -> Iterator[str]:
-    """
-    :param ours: the systems that are compared with all others.
-    :return: medians, with the lowest and the highest in parentheses.
-    """
-    yield f"{result.key}: {result.title}, {result.unit}"
+def lines(result: Result) -> Iterator[str]:
+    """:return: medians, with the lowest and the highest in parentheses."""
+    lower = " (lower is better)" if result.lower_is_better else ""
+    yield f"{result.key}: {result.title}, {result.unit}{lower}"
     width = max(map(len, (*result.samples, *result.skipped)), default=0)
     for system in result.samples:
         yield f"  {system:<{width}}  {_shown(result.value(system))}{_details(result, system)}"
     for system, reason in result.skipped.items():
         yield f"  {system:<{width}}  skipped: {reason}"
-    for system in ours:
-        for other in result.samples:
-            if system in result.samples and other not in (system, *ours[ours.index(system) :]):
-                yield f"  {system} / {other}: ratio {_shown(result.ratio(system, other))}"
+    for system, other in result.pairs():
+        yield f"  {system} / {other}: ratio {_shown(result.ratio(system, other))}"
 
 
 def _details(result: Result, system: str) -> str:
     """:return: the CPU time of each server and their sum, and the other values."""
     cpu = result.cpu(system)
     parts = [f"{name} {number(each.median)}" for name, each in cpu.items()]
+    if len(parts) > 1:
+        parts.append(f"together {number(result.together(system).median)}")
     text = f"; CPU {', '.join(parts)} {result.cpu_unit}" if parts else ""
     more = [f"{name} {number(each.median)}" for name, each in result.more(system).items()]
     return text + (f"; {', '.join(more)}" if more else "")

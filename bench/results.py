@@ -4,7 +4,7 @@ What was measured, as values and as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class Result:
     All rounds of a scenario.
 
     :param samples: for each system, one of each round.
+    :param ours: the systems that are compared with all others.
     :param skipped: why other systems were not measured.
     """
 
@@ -41,6 +42,8 @@ class Result:
     unit: str
     cpu_unit: str
     samples: Mapping[str, Sequence[Sample]]
+    ours: Sequence[str]
+    lower_is_better: bool = False
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, system: str) -> Spread:
@@ -51,9 +54,25 @@ class Result:
         """:return: the CPU time of each server of a system."""
         return _by_name([sample.cpu for sample in self.samples[system]])
 
+    def together(self, system: str) -> Spread:
+        """:return: the CPU time of all servers of a system."""
+        return spread([sum(sample.cpu.values()) for sample in self.samples[system]])
+
     def more(self, system: str) -> dict[str, Spread]:
         """:return: the other values of a system."""
         return _by_name([sample.more for sample in self.samples[system]])
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """
+        Yield our systems with what each is compared with, which may be one of ours before it.
+
+        What added no memory, or too little to be seen, is not compared: it has no ratio.
+        """
+        for place, system in enumerate(self.ours):
+            for other in self.samples:
+                if system in self.samples and other not in self.ours[place:]:
+                    if self.value(other).low > 0:
+                        yield system, other
 
     def ratio(self, system: str, other: str) -> Spread:
         """:return: of the values of each round."""
@@ -65,17 +84,14 @@ def _by_name(samples: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return {name: spread([sample[name] for sample in samples]) for name in samples[0]}
 
 
-def as_json(result: Result, ours: Sequence[str]) -> dict[str, Any]:
-    """
-    :param ours: the systems that are compared with all others.
-    :return: the samples of a result, and the ratios and medians that they give.
-    """
-    others = list(result.samples)
+def as_json(result: Result) -> dict[str, Any]:
+    """:return: the samples of a result, and the ratios and medians that they give."""
     return {
         "scenario": result.key,
         "title": result.title,
         "unit": result.unit,
         "cpu unit": result.cpu_unit,
+        "lower is better": result.lower_is_better,
         "skipped": dict(result.skipped),
         "systems": {
             system: {
@@ -86,11 +102,8 @@ def as_json(result: Result, ours: Sequence[str]) -> dict[str, Any]:
             }
             for system in result.samples
         },
-        "ratios": {
-            system: {
-                other: asdict(result.ratio(system, other)) for other in others if other != system
-            }
-            for system in ours
-            if system in result.samples
-        },
+        "ratios": [
+            {"system": system, "other": other, **asdict(result.ratio(system, other))}
+            for system, other in result.pairs()
+        ],
     }

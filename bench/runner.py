@@ -4,14 +4,18 @@ Measures several systems in turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.results import Result, Sample
 from bench.scenarios.base import Scenario
 from bench.systems.base import System
+from bench.target import Failed
 
-__all__ = ["Plan", "order", "run"]
+__all__ = ["Plan", "Run", "turned"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +31,60 @@ class Plan:
     warm_up: float
 
 
-def order(systems: Sequence[System], rounds: int) -> Iterator[Sequence[System]]:
-    """Yield the systems of each round; every round begins with another one."""
-    for turn in range(rounds):
-        first = turn % len(systems) if systems else 0
-        yield [*systems[first:], *systems[:first]]
+def turned(values: Sequence[T], turn: int) -> list[T]:
+    """:return: *values*, beginning with another one at each *turn*."""
+    first = turn % len(values) if values else 0
+    return [*values[first:], *values[:first]]
 
 
-def run(scenario: Scenario, systems: Sequence[System], plan: Plan) -> Result:
+class Run:
     """
-    Measure every system once in each round.
+    All rounds of a scenario.
 
-    :raise Exception: what the scenario raised.
+    :param ours: the names of the systems that are compared with the others.
     """
-    able = [system for system in systems if scenario.applies(system)]
-    samples: dict[str, list[Sample]] = {system.name: [] for system in able}
-    for system in able:
-        scenario.measure(system, plan.warm_up)
-    for turn in order(able, plan.rounds):
-        for system in turn:
-            samples[system.name].append(_sample(scenario, system, plan.seconds))
-    skipped = {s.name: "does not offer this" for s in systems if s not in able}
-    cpu_unit = scenario.cpu.name if scenario.cpu else ""
-    return Result(scenario.key, scenario.title, scenario.unit, cpu_unit, samples, skipped)
+
+    def __init__(self, scenario: Scenario, ours: Sequence[str]) -> None:
+        self._scenario, self._ours = scenario, ours
+        self._samples: dict[str, list[Sample]] = {}
+        self._skipped: dict[str, str] = {}
+
+    def warm_up(self, systems: Sequence[System], seconds: float) -> None:
+        """Use every system once, and keep nothing."""
+        self.round(systems, seconds)
+        self._samples = {name: [] for name in self._samples}
+
+    def round(self, systems: Sequence[System], seconds: float) -> None:
+        """Measure every system once; one that fails is skipped from then on."""
+        for system in systems:
+            if not self._scenario.applies(system):
+                self._skipped[system.name] = "does not offer this"
+            elif system.name not in self._skipped:
+                self._measure(system, seconds)
+
+    def _measure(self, system: System, seconds: float) -> None:
+        try:
+            sample = _sample(self._scenario, system, seconds)
+        except (Failed, OSError) as error:
+            self._skipped[system.name] = f"failed: {error}"
+            self._samples.pop(system.name, None)
+        else:
+            self._samples.setdefault(system.name, []).append(sample)
+
+    def result(self) -> Result:
+        """:return: what was measured."""
+        scenario = self._scenario
+        cpu_unit = scenario.cpu.name if scenario.cpu else ""
+        return Result(
+            scenario.key,
+            scenario.title,
+            scenario.unit,
+            cpu_unit,
+            self._samples,
+            self._ours,
+            scenario.lower_is_better,
+            self._skipped,
+        )
 
 
 def _sample(scenario: Scenario, system: System, seconds: float) -> Sample:

@@ -52,6 +52,11 @@ class Scenario:
     :param cpu: how the CPU time is reported, or `None` where it says nothing.
     :param measure: measures a system for about so many seconds.
     :param applies: whether a system can be measured.
+    :param needs_wrk: whether *measure* runs wrk.
+    :param lower_is_better: as for times.
+    :param fresh: whether every measurement needs systems that have just been started.
+    :param variant: options of the roles; chatfiles is measured without and with them, if it knows
+        them.
     """
 
     group: str
@@ -62,6 +67,9 @@ class Scenario:
     measure: Callable[[System, float], Measured]
     applies: Callable[[System], bool] = lambda _system: True
     needs_wrk: bool = False
+    lower_is_better: bool = False
+    fresh: bool = False
+    variant: str = ""
 
     @property
     def key(self) -> str:

@@ -5,15 +5,18 @@ What every system under test offers.
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.certificate import Certificate
 from bench.processes import Server
+from bench.sender import Upload
 from bench.target import Target
 
-__all__ = ["Place", "Start", "System", "Unavailable"]
+__all__ = ["Place", "Start", "System", "Unavailable", "Uploads"]
 
 
 class Unavailable(Exception):
@@ -35,10 +38,24 @@ class Place:
     certificate: Certificate
 
     def directory(self, name: str) -> str:
-        """:return: a new directory below `scratch`."""
-        path = os.path.join(self.scratch, name)
-        os.mkdir(path)
+        """:return: a new directory below `scratch`, whose name begins with *name*."""
+        path = tempfile.mkdtemp(prefix=re.sub(r"[^\w.-]+", "_", name), dir=self.scratch)
+        os.chmod(path, 0o755)
         return path
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """
+    Where a system takes uploads.
+
+    :param wrap: makes an upload of so many bytes.
+    :param directory: where the files are then.
+    """
+
+    port: int
+    wrap: Callable[[int], Upload]
+    directory: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +66,14 @@ class System:
     :param servers: its processes by their role, the front first.
     :param file: makes the target of a download from the name of a file.
     :param tls_file: the same through TLS, if the system offers it.
-    :param upload: makes the target of an upload, if it takes any: see `bench.uploading`.
+    :param uploads: where it takes uploads, if it does.
     """
 
     name: str
     servers: Mapping[str, Server]
     file: Callable[[str], Target]
     tls_file: Callable[[str], Target] | None = None
+    uploads: Uploads | None = None
 
     def cpu_seconds(self) -> dict[str, float]:
         """:return: the CPU time of each server."""

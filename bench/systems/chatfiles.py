@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,15 +17,18 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 from bench.processes import Server, start
-from bench.systems.base import Place, Start, System
+from bench.sender import Upload
+from bench.systems.base import Place, Start, System, Uploads
 from bench.target import Target
 
-__all__ = ["CHECKOUT", "chatfiles", "split_options"]
+__all__ = ["CHECKOUT", "chatfiles", "split_options", "supports"]
 
 #: The checkout that this module is in.
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (https?)://\S+:(\d+)")
+#: As long as those of curl and of browsers.
+_BOUNDARY = "-" * 24 + "d74496d66958873e"
 #: No upload of the scenarios is larger.
 _LIMITS = ("--max-file-bytes=2G", "--max-request-bytes=2G")
 
@@ -47,7 +51,7 @@ def split_options(text: str) -> dict[str, list[str]]:
 
 def chatfiles(name: str, options: str = "", checkout: str = CHECKOUT) -> Start:
     """
-    :param name: what results call it; also the name of its directory.
+    :param name: what results call it.
     :param options: see `split_options`.
     :param checkout: where the roles' code is.
     :return: what starts both roles.
@@ -58,7 +62,7 @@ def chatfiles(name: str, options: str = "", checkout: str = CHECKOUT) -> Start:
 def _start(
     name: str, options: Mapping[str, list[str]], checkout: str, place: Place, stack: ExitStack
 ) -> System:
-    base = place.directory(re.sub(r"[^\w.-]+", "_", name))
+    base = place.directory(name)
     configs = os.path.join(base, "configs")
     state = os.path.join(base, "state")
     os.mkdir(configs)
@@ -100,7 +104,34 @@ def _start(
         return Target(ports[scheme], query, headers, scheme)
 
     servers = {"platform": platform, "workspace": workspace}
-    return System(name, servers, partial(file, "http"), partial(file, "https"))
+    stored = os.path.join(place.files, ".molecule", "chat-uploads")
+    uploads = Uploads(ports["http"], partial(_form, workspace_id, token), stored)
+    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads)
+
+
+def _form(workspace_id: str, token: str, size: int) -> Upload:
+    """:return: the upload of a form with one file."""
+    begin = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="f.bin"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    ).encode("ascii")
+    end = f"\r\n--{_BOUNDARY}--\r\n".encode("ascii")
+    headers = (
+        f"POST /workspaces/{workspace_id}/chat/uploads HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {token}\r\n"
+        f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n"
+        f"Content-Length: {len(begin) + size + len(end)}\r\n\r\n"
+    )
+    return Upload(headers.encode("ascii"), begin, end)
+
+
+def supports(option: str, checkout: str = CHECKOUT) -> bool:
+    """:return: whether the roles know an option, by its name with dashes."""
+    command = [sys.executable, "-c", _TWISTD, "chatfiles", "--help"]
+    found = subprocess.run(
+        command, env=_environment(checkout), capture_output=True, text=True, check=False
+    )
+    return re.search(rf"{re.escape(option)}\b", found.stdout) is not None
 
 
 def _role(

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 
 from bench.processes import Server, free_port, listens, start
-from bench.systems.base import Place, Start, System, Unavailable
+from bench.sender import Upload
+from bench.systems.base import Place, Start, System, Unavailable, Uploads
 from bench.target import Target
 
 __all__ = ["nginx", "sendfile"]
@@ -39,12 +42,13 @@ server {{
 }}"""
 
 
-def nginx(workers: int = 1) -> Start:
+def nginx(name: str = "nginx", workers: int = 1) -> Start:
     """
+    :param name: what results call it.
     :param workers: processes of each of the two.
     :return: what starts an nginx that forwards to another one.
     """
-    return partial(_start_two, workers)
+    return partial(_start_two, name, workers)
 
 
 def sendfile() -> Start:
@@ -52,8 +56,9 @@ def sendfile() -> Start:
     return _start_one
 
 
-def _start_two(workers: int, place: Place, stack: ExitStack) -> System:
-    back, back_port = _back(place, place.directory("nginx-back"), workers, stack)
+def _start_two(name: str, workers: int, place: Place, stack: ExitStack) -> System:
+    prefix = place.directory("nginx-back")
+    back, back_port = _back(place, prefix, workers, stack)
     port, tls = free_port(), free_port()
     http = _FRONT.format(
         back=back_port,
@@ -69,7 +74,13 @@ def _start_two(workers: int, place: Place, stack: ExitStack) -> System:
         return Target(ports[scheme], f"/{path}", scheme=scheme)
 
     servers = {"front": front, "back": back}
-    return System("nginx", servers, partial(file, "http"), partial(file, "https"))
+    uploads = Uploads(port, partial(_put, count()), os.path.join(prefix, "store", "dav"))
+    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads)
+
+
+def _put(numbers: Iterator[int], size: int) -> Upload:
+    line = f"PUT /dav/{next(numbers)} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n"
+    return Upload(line.encode("ascii"))
 
 
 def _start_one(place: Place, stack: ExitStack) -> System:

@@ -18,5 +18,6 @@ RESULT = Result(
         "chatfiles": [Sample(10.0, {"platform": 3.0}), Sample(30.0, {"platform": 1.0})],
         "nginx": [Sample(40.0), Sample(60.0)],
     },
-    {"aiohttp": "not installed"},
+    ["chatfiles"],
+    skipped={"aiohttp": "not installed"},
 )

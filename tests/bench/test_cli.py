@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import json
-import os
 
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench import cli
-from bench.cli import SCENARIOS, choose
+from bench.catalog import SCENARIOS, choose, variants
 from bench.results import as_json
-from bench.runner import Plan
 from bench.systems.chatfiles import split_options
 from tests.bench.results import RESULT
 
@@ -37,12 +35,16 @@ class ChooseTests(SynchronousTestCase):
         self.assertEqual(self.keys(["small"], []), small)
         self.assertEqual(self.keys([], ["small"]), small)
         self.assertEqual(self.keys(["small"], ["1k", "tls"]), ["small/1k", "small/tls"])
-        self.assertEqual(self.keys([], ["small/1k"]), ["small/1k"])
+        self.assertEqual(self.keys(["small/1k"], []), ["small/1k"])
 
     def test_unknown(self) -> None:
         """A word that names nothing is an error, and not an empty run."""
         self.assertRaises(ValueError, choose, SCENARIOS, [], ["1k", "2k"])
         self.assertRaises(ValueError, choose, SCENARIOS, ["smal"], [])
+
+    def test_exclusive(self) -> None:
+        """So is a scenario of another group."""
+        self.assertRaises(ValueError, choose, SCENARIOS, ["large"], ["64k"])
 
 
 class OptionTests(SynchronousTestCase):
@@ -63,8 +65,8 @@ class OptionTests(SynchronousTestCase):
 
     def test_variants(self) -> None:
         """Each set of options is measured under its own name."""
-        self.assertEqual(list(cli.variants((), None)), ["chatfiles"])
-        self.assertEqual(list(cli.variants(("", "--a"), None)), ["chatfiles", "chatfiles --a"])
+        self.assertEqual(list(variants((), None)), ["chatfiles"])
+        self.assertEqual(list(variants(("", "--a"), None)), ["chatfiles", "chatfiles --a"])
 
 
 class CommandTests(SynchronousTestCase):
@@ -85,25 +87,16 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(found.exit_code, 2, found.output)
             self.assertIn(arguments[1], found.output)
 
-    def test_without_wrk(self) -> None:
-        """Without wrk, the output says what is missing and what needs it."""
-        self.patch(os, "environ", {**os.environ, "PATH": ""})
-        (scenario,) = choose(SCENARIOS, ["small"], ["1k"])
-        with CliRunner().isolation() as (output, *_):
-            self.assertIsNone(cli.measure(scenario, [], Plan(1, 1, 1)))
-            said = output.getvalue().decode()
-        self.assertIn("small/1k is skipped: wrk is not installed", said)
-
 
 class ResultTests(SynchronousTestCase):
     """Results as JSON."""
 
     def test_json(self) -> None:
         """The file has every sample, the medians, and the ratios of each of our variants."""
-        found = json.loads(json.dumps(as_json(RESULT, ["chatfiles"])))
+        found = json.loads(json.dumps(as_json(RESULT)))
         self.assertEqual(found["systems"]["chatfiles"]["value"]["median"], 20.0)
         self.assertEqual(found["systems"]["chatfiles"]["cpu"]["platform"]["low"], 1.0)
         self.assertEqual(len(found["systems"]["nginx"]["samples"]), 2)
-        ratio = found["ratios"]["chatfiles"]["nginx"]
-        self.assertEqual(ratio, {"median": 0.375, "low": 0.25, "high": 0.5})
+        ratio = {"system": "chatfiles", "other": "nginx", "median": 0.375, "low": 0.25, "high": 0.5}
+        self.assertEqual(found["ratios"], [ratio])
         self.assertEqual(found["skipped"], {"aiohttp": "not installed"})

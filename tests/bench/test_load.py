@@ -8,8 +8,8 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.load import Load, LoadError, command, parse
-from bench.target import Target
+from bench.load import Load, command, parse
+from bench.target import Failed, Target
 
 OUTPUT = """Running 1s test @ http://127.0.0.1:8080/1k
   1 threads and 16 connections
@@ -50,16 +50,16 @@ class ParseTests(SynchronousTestCase):
     def test_failures(self) -> None:
         """A load with failed requests is not a measurement, whatever has failed."""
         for name in ("connect", "read", "write", "status", "timeout"):
-            error = self.assertRaises(LoadError, parse, output(**{name: 3}))
+            error = self.assertRaises(Failed, parse, output(**{name: 3}))
             self.assertIn(f"'{name}': 3", str(error))
 
     def test_no_requests(self) -> None:
         """Nor is one without any response."""
-        self.assertRaises(LoadError, parse, output(requests=0))
+        self.assertRaises(Failed, parse, output(requests=0))
 
     def test_no_report(self) -> None:
         """What wrk printed instead is in the error."""
-        error = self.assertRaises(LoadError, parse, "unable to connect")
+        error = self.assertRaises(Failed, parse, "unable to connect")
         self.assertIn("unable to connect", str(error))
 
 

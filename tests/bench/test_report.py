@@ -1,5 +1,5 @@
 """
-`bench.report` and the order of `bench.runner`.
+`bench.report`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.report import lines, number
 from bench.results import Result, Sample
-from bench.runner import order
-from bench.systems.base import System
 from tests.bench.results import RESULT
 
 
@@ -30,7 +28,7 @@ class ReportTests(SynchronousTestCase):
     def test_lines(self) -> None:
         """Values, CPU time, what was skipped and why, and the ratio with its spread."""
         self.assertEqual(
-            list(lines(RESULT, ["chatfiles"])),
+            list(lines(RESULT)),
             [
                 "small/1k: 1 KiB, requests/s",
                 "  chatfiles  20.0 (10.0 to 30.0); CPU platform 2.00 µs/request",
@@ -42,16 +40,14 @@ class ReportTests(SynchronousTestCase):
 
     def test_variants(self) -> None:
         """A variant is compared with the ones before it, and no pair is compared twice."""
-        result = Result("a/b", "t", "u", "", {name: [Sample(1.0)] for name in ("x", "y", "nginx")})
-        found = [line.split(":")[0].strip() for line in lines(result, ["x", "y"])]
+        samples = {name: [Sample(1.0)] for name in ("x", "y", "nginx")}
+        result = Result("a/b", "t", "u", "", samples, ["x", "y"])
+        found = [line.split(":")[0].strip() for line in lines(result)]
         self.assertEqual(found[-3:], ["x / nginx", "y / x", "y / nginx"])
 
-
-class OrderTests(SynchronousTestCase):
-    """The order of measurements."""
-
-    def test_turns(self) -> None:
-        """Every system is measured once in each round, and each begins a round."""
-        systems = [System(name, {}, self.fail) for name in ("a", "b", "c")]
-        turns = ["".join(system.name for system in turn) for turn in order(systems, 4)]
-        self.assertEqual(turns, ["abc", "bca", "cab", "abc"])
+    def test_nothing_added(self) -> None:
+        """A system that added no memory has no ratio, and its value is shown."""
+        samples = {"x": [Sample(4.0)], "nginx": [Sample(0.0)]}
+        found = list(lines(Result("a/b", "t", "MiB", "", samples, ["x"], lower_is_better=True)))
+        self.assertEqual(found[0], "a/b: t, MiB (lower is better)")
+        self.assertEqual(found[2:], ["  nginx  0.000 (0.000 to 0.000)"])

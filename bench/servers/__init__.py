@@ -1,0 +1,3 @@
+"""
+Small servers to compare with: programs, each with the port to listen on as first argument.
+"""
