@@ -27,6 +27,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 OTHERS: Mapping[str, Start] = {
     "nginx": nginx(),
     "nginx-2": nginx("nginx-2", workers=2),
+    "nginx-spool": nginx("nginx-spool", spool=True),
     "sendfile": sendfile(),
     "aiohttp": aiohttp_pair(),
     "twisted": twisted_pair(),

@@ -60,7 +60,7 @@ Examples:
     help=f"Systems to compare with, with commas; all are {','.join(OTHERS)}.",
 )
 @click.option("--quick", is_flag=True, help="Short measurements, and only nginx to compare with.")
-@click.option("--seconds", type=float, help="Of each measurement; 5, or 1 with --quick.")
+@click.option("--seconds", type=float, help="Of each measurement; 3, or 1 with --quick.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--role-options",
@@ -127,7 +127,7 @@ def main(
             variants(role_options, against),
             {name: OTHERS[name] for name in names},
             role_options[0] if role_options else "",
-            Plan(seconds or (1 if quick else 5), rounds, 0.3 if quick else 1),
+            Plan(seconds or (1 if quick else 3), rounds, 0.3 if quick else 1),
             stack,
             click.echo,
         )

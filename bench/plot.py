@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench.results import Result
+from bench.summary import Spread
 
 __all__ = ["draw"]
 
@@ -34,19 +35,19 @@ def draw(path: str, title: str, results: Sequence[Result]) -> None:
 def _draw_ratios(axes: Any, results: Sequence[Result]) -> None:
     rows = [(result, *pair) for result in results for pair in result.pairs()]
     values = [result.ratio(system, other) for result, system, other in rows]
-    middle = [each.median for each in values]
-    errors = (
-        [each.median - each.low for each in values],
-        [each.high - each.median for each in values],
-    )
     names = [f"{result.key}: {system} / {other}" for result, system, other in rows]
     colors = [f"C{list(result.samples).index(other)}" for result, _, other in rows]
-    axes.barh(range(len(rows)), middle, xerr=errors, color=colors, ecolor="0.3")
+    axes.hlines(range(len(rows)), *_ends(values), colors=colors, linewidth=4, alpha=0.5)
+    axes.scatter([each.median for each in values], range(len(rows)), color=colors)
     axes.set_yticks(range(len(rows)), names, fontsize="small")
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.axvline(1, color="0.3", linewidth=1)
-    axes.set_title("speed: ratio of medians, and spread")
+    axes.set_title("speed: median of the ratios, and spread")
+
+
+def _ends(values: Sequence[Spread]) -> tuple[list[float], list[float]]:
+    return [each.low for each in values], [each.high for each in values]
 
 
 def _draw_cpu(axes: Any, results: Sequence[Result]) -> None:
@@ -61,5 +62,6 @@ def _draw_cpu(axes: Any, results: Sequence[Result]) -> None:
     axes.tick_params(axis="y", labelsize="small")
     axes.invert_yaxis()
     axes.set_title("CPU time, µs per request")
+    axes.set_ylim(max(len(rows), 4) - 0.5, -0.5)  # bars of few rows stay thin
     if rows:
         axes.legend()

@@ -70,9 +70,9 @@ class Result:
         """
         for place, system in enumerate(self.ours):
             for other in self.samples:
-                if system in self.samples and other not in self.ours[place:]:
-                    if self.value(other).low > 0:
-                        yield system, other
+                known = system in self.samples and other not in self.ours[place:]
+                if known and self.value(other).low > 0:
+                    yield system, other
 
     def ratio(self, system: str, other: str) -> Spread:
         """:return: of the values of each round."""

@@ -25,8 +25,8 @@ def _measure(system: System, seconds: float) -> Measured:
             reader.fetch()
     before = system.memory()
     peak = dict(before)
-    end = time.monotonic() + seconds
     with stalled(system.file("1g"), _READERS):
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             now = system.memory()
             peak = {name: max(size, now[name]) for name, size in peak.items()}

@@ -37,18 +37,20 @@ server {{
   ssl_certificate {certificate}; ssl_certificate_key {key};
   location / {{
     proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection "";
-    proxy_request_buffering off;
+    proxy_request_buffering off; {spooling}
   }}
 }}"""
 
 
-def nginx(name: str = "nginx", workers: int = 1) -> Start:
+def nginx(name: str = "nginx", workers: int = 1, spool: bool = False) -> Start:
     """
     :param name: what results call it.
     :param workers: processes of each of the two.
+    :param spool: whether the front writes to the disk what a slow client has not received yet.
+        nginx does by default, which costs it speed and makes other requests wait.
     :return: what starts an nginx that forwards to another one.
     """
-    return partial(_start_two, name, workers)
+    return partial(_start_two, name, workers, spool)
 
 
 def sendfile() -> Start:
@@ -56,7 +58,7 @@ def sendfile() -> Start:
     return _start_one
 
 
-def _start_two(name: str, workers: int, place: Place, stack: ExitStack) -> System:
+def _start_two(name: str, workers: int, spool: bool, place: Place, stack: ExitStack) -> System:
     prefix = place.directory("nginx-back")
     back, back_port = _back(place, prefix, workers, stack)
     port, tls = free_port(), free_port()
@@ -64,6 +66,7 @@ def _start_two(name: str, workers: int, place: Place, stack: ExitStack) -> Syste
         back=back_port,
         port=port,
         tls=tls,
+        spooling="" if spool else "proxy_max_temp_file_size 0;",
         certificate=place.certificate.certificate,
         key=place.certificate.key,
     )
