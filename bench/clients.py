@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
@@ -25,18 +26,13 @@ T = TypeVar("T")
 def at_once(count: int, work: Callable[[], T]) -> tuple[list[T], float]:
     """
     :return: what *work* returned in each of *count* threads, and the seconds until the last did.
-    :raise Failed: it failed in one of them.
+    :raise Exception: what it raised in one of them.
     """
-    results: list[T] = []
-    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(results) != count:
-        raise Failed("a client failed")
-    return results, time.monotonic() - began
+    with ThreadPoolExecutor(count) as pool:
+        began = time.monotonic()
+        running = [pool.submit(work) for _ in range(count)]
+        results = [each.result() for each in running]
+        return results, time.monotonic() - began
 
 
 def connect(port: int, receive_buffer: int = 0) -> socket.socket:

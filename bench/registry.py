@@ -25,11 +25,10 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from bench.processes import Server
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.service import open_registry
 from tests.support.postgres_server import Database, server
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,7 @@ def server_seconds(database: Database | None) -> float:
         "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
         (database.name,),
     )
-    total = 0
-    for (pid,) in found:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+    return sum(Server(pid).cpu_seconds() for (pid,) in found)
 
 
 async def measure(

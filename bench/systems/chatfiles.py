@@ -21,7 +21,7 @@ from bench.sender import Upload
 from bench.systems.base import Place, Start, System, Uploads
 from bench.target import Target
 
-__all__ = ["CHECKOUT", "chatfiles", "split_options", "supports"]
+__all__ = ["CHECKOUT", "chatfiles", "form", "split_options", "supports"]
 
 #: The checkout that this module is in.
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -105,11 +105,11 @@ def _start(
 
     servers = {"platform": platform, "workspace": workspace}
     stored = os.path.join(place.files, ".molecule", "chat-uploads")
-    uploads = Uploads(ports["http"], partial(_form, workspace_id, token), stored)
+    uploads = Uploads(ports["http"], partial(form, workspace_id, token), stored)
     return System(name, servers, partial(file, "http"), partial(file, "https"), uploads)
 
 
-def _form(workspace_id: str, token: str, size: int) -> Upload:
+def form(workspace_id: str, token: str, size: int) -> Upload:
     """:return: the upload of a form with one file."""
     begin = (
         f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="f.bin"\r\n'

@@ -21,7 +21,7 @@ from tests.docs import ROOT, manual_pages, read
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "newsfragments/README.md"]
 
 #: Directories whose Python is checked too: docstrings and comments.
-PACKAGES = ["chatfiles"]
+PACKAGES = ["chatfiles", "bench"]
 
 #: A word to avoid, as a regular expression → what to say.
 PLAINER = {
