@@ -76,7 +76,6 @@ setup(
             "sphinx>=9.0.4",
             "werkzeug>=3.1",
         ],
-        "bench": ["aiohttp>=3.10", "matplotlib>=3.9", "psutil>=6.0", "uvicorn>=0.30"],
         "dev": [
             "build",
             "import-linter>=2.1",

@@ -168,6 +168,6 @@ def _draw(path: str, about: Mapping[str, Any], results: Sequence[Result]) -> Non
     try:
         from bench.plot import draw  # noqa: PLC0415 - matplotlib is optional
     except ImportError as error:
-        click.echo(f"no plot: {error}; pip install -e '.[bench]'")
+        click.echo(f"no plot: {error}; pip install -r bench/requirements.txt")
     else:
         draw(path, f"{about['commit']}, {about['date']}", results)

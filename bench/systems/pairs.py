@@ -18,6 +18,8 @@ from bench.target import Target
 
 __all__ = ["aiohttp_pair", "twisted_pair"]
 
+_REQUIREMENTS = "bench/requirements.txt"
+
 
 def twisted_pair() -> Start:
     """:return: what starts a proxy and a file server of twisted.web."""
@@ -34,7 +36,7 @@ def _start(
 ) -> System:
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
-        raise Unavailable(f"{' and '.join(missing)} not installed; pip install -e '.[bench]'")
+        raise Unavailable(f"{' and '.join(missing)} not installed; pip install -r {_REQUIREMENTS}")
     directory = place.directory(name)
     front, back = free_port(), free_port()
     servers = {
