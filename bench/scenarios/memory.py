@@ -14,8 +14,8 @@ from bench.systems.base import System
 __all__ = ["SCENARIOS"]
 
 _READERS = 64
-#: Seconds between two looks.
-_STEP = 0.1
+#: Seconds between two looks, and seconds that buffers need at least to fill.
+_STEP, _SECONDS = 0.1, 3.0
 
 
 def _measure(system: System, seconds: float) -> Measured:
@@ -26,7 +26,7 @@ def _measure(system: System, seconds: float) -> Measured:
     before = system.memory()
     peak = dict(before)
     with stalled(system.file("1g"), _READERS):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + max(seconds, _SECONDS)
         while time.monotonic() < end:
             now = system.memory()
             peak = {name: max(size, now[name]) for name, size in peak.items()}
