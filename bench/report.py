@@ -33,7 +33,9 @@ def lines(result: Result) -> Iterator[str]:
     for system, reason in result.skipped.items():
         yield f"  {system:<{width}}  skipped: {reason}"
     for system, other in result.pairs():
-        yield f"  {system} / {other}: ratio {_shown(result.ratio(system, other))}"
+        cpu = result.cpu_ratio(system, other)
+        more = f"; CPU ratio {_shown(cpu)}" if cpu else ""
+        yield f"  {system} / {other}: ratio {_shown(result.ratio(system, other))}{more}"
 
 
 def _details(result: Result, system: str) -> str:

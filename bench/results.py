@@ -79,6 +79,13 @@ class Result:
         ours, theirs = ([s.value for s in self.samples[name]] for name in (system, other))
         return ratios(ours, theirs)
 
+    def cpu_ratio(self, system: str, other: str) -> Spread | None:
+        """:return: of the CPU time of all servers in each round; `None` where there is none."""
+        ours, theirs = (
+            [sum(sample.cpu.values()) for sample in self.samples[name]] for name in (system, other)
+        )
+        return ratios(ours, theirs) if min(theirs) > 0 else None
+
 
 def _by_name(samples: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     return {name: spread([sample[name] for sample in samples]) for name in samples[0]}
@@ -103,7 +110,12 @@ def as_json(result: Result) -> dict[str, Any]:
             for system in result.samples
         },
         "ratios": [
-            {"system": system, "other": other, **asdict(result.ratio(system, other))}
+            {
+                "system": system,
+                "other": other,
+                **asdict(result.ratio(system, other)),
+                "cpu": asdict(cpu) if (cpu := result.cpu_ratio(system, other)) else None,
+            }
             for system, other in result.pairs()
         ],
     }

@@ -45,6 +45,18 @@ class ReportTests(SynchronousTestCase):
         found = [line.split(":")[0].strip() for line in lines(result)]
         self.assertEqual(found[-3:], ["x / nginx", "y / x", "y / nginx"])
 
+    def test_cpu(self) -> None:
+        """The CPU time of all servers of a system is compared too, round by round."""
+        samples = {
+            "x": [Sample(1.0, {"a": 1.0, "b": 2.0}), Sample(1.0, {"a": 3.0, "b": 3.0})],
+            "nginx": [Sample(1.0, {"c": 6.0}), Sample(1.0, {"c": 6.0})],
+        }
+        found = list(lines(Result("a/b", "t", "u", "s", samples, ["x"])))
+        self.assertEqual(
+            found[1], "  x      1.00 (1.00 to 1.00); CPU a 2.00, b 2.50, together 4.50 s"
+        )
+        self.assertTrue(found[-1].endswith("; CPU ratio 0.750 (0.500 to 1.00)"), found[-1])
+
     def test_nothing_added(self) -> None:
         """A system that added no memory has no ratio, and its value is shown."""
         samples = {"x": [Sample(4.0)], "nginx": [Sample(0.0)]}
