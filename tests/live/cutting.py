@@ -24,8 +24,8 @@ class BadLine:
     :param cuts: after how many bytes from the role each connection is closed, in turn; later
         connections are not.
     :param on_cut: called before a connection is closed.
-    :param together: the first connection waits for a second one after its first bytes, as on a
-        slower line.
+    :param together: the first connection waits, after its first bytes, for those of a second one,
+        as on a slower line.
     :ivar url: where it listens.
     :ivar connections: how many there have been.
     """
@@ -77,19 +77,28 @@ class BadLine:
                 return
             cut = self._cuts.pop(0) if self._cuts else None
             self.connections += 1
-            if self.connections > 1:
-                self._second.set()
+            is_second = self.connections > 1
             role = socket.create_connection(("127.0.0.1", self._port))
             self._open |= {client, role}
             self._start(self._pass_on, client, role, None)
-            self._start(self._pass_on, role, client, cut)
+            self._start(self._pass_on, role, client, cut, is_second)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, left: int | None) -> None:
+    def _pass_on(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        left: int | None,
+        is_second: bool = False,
+    ) -> None:
         with contextlib.suppress(OSError):
             while left != 0 and (data := source.recv(READ if left is None else min(READ, left))):
                 target.sendall(data)
+                if is_second:
+                    self._second.set()
                 self._second.wait(PATIENCE)
                 left = None if left is None else left - len(data)
+        if is_second:
+            self._second.set()
         if left == 0:
             self._on_cut()
         for each in (source, target):
