@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import IO, Any, cast
+from typing import Any, TextIO, cast
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
-from twisted.logger import Logger, textFileLogObserver
+from twisted.logger import Logger
 
 from chatfiles.rules.database_url import EXPOSED
 from chatfiles.runtime.log_file import LogSignals, open_log_file
@@ -25,6 +25,7 @@ from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
+from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 
 __all__ = ["Options", "makeService"]
 
@@ -61,16 +62,18 @@ def makeService(options: Options) -> IService:
 
 def _prepare_log(reactor: Any, service: RoleService, options: Options) -> None:
     """
-    Open the log file, if there is one, and make the role continue after signals of log rotation.
+    Prepare what ``twistd`` logs to, and make the role continue after signals of log rotation.
 
     :raise SystemExit: the file cannot be opened; the text is one line with the reason.
     """
+    twistd: Mapping[str, Any] = options.parent or {}
     try:
-        file = open_log_file(options.parent or {})
+        file = open_log_file(twistd)
     except OSError as error:
         raise SystemExit(f"chatfiles: --logfile: {error.filename}: {error.strerror}") from None
-    if file is not None:
-        service.log_observer = textFileLogObserver(cast("IO[str]", file))
+    if file is not None or logs_to_stdout(twistd):
+        service.log_observer = log = TextLog(cast("TextIO", file or sys.stdout), reactor)
+        reactor.addSystemEventTrigger("after", "shutdown", log.flush)
     LogSignals(reactor, str(service.name), file)
 
 

@@ -4,6 +4,7 @@ Checks the credentials of requests.  The platform checks them nowhere else.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,7 +16,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.model import Scope, Token, token_hash, token_prefix
 from chatfiles.platform import error_texts
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
-from chatfiles.rules.bearer import bearer, same_secret
+from chatfiles.rules.bearer import bearer
 
 __all__ = ["Access", "Authenticator", "Client", "token_columns"]
 
@@ -90,7 +91,7 @@ class Authenticator:
         open_registration: bool = False,
     ) -> None:
         self._registry = registry
-        self._admin_token = admin_token
+        self._admin_digest = token_hash(admin_token)
         self._used = used
         self._open_registration = open_registration
 
@@ -117,6 +118,22 @@ class Authenticator:
         elif access is not Access.ANYONE:
             await self._authenticate(request)
 
+    def admits_token(self, digest: bytes, token: Token, access: Access, workspace_id: UUID) -> bool:
+        """
+        Check what `admit` checks, for a token that is known already.
+
+        :param digest: the `token_hash` of the bearer token of the request.
+        :param token: the live token with this hash.
+        :return: whether the token is admitted.  If not, `admit` decides, and knows the error.
+        """
+        if hmac.compare_digest(digest, self._admin_digest):
+            return False
+        client, scope = Client(token), _SCOPES[access]
+        if not client.owns(workspace_id) or not (scope is None or client.allows(scope)):
+            return False
+        self._used(token.id)
+        return True
+
     async def client(self, request: Request) -> Client | None:
         """
         Find the holder of the request's credential.
@@ -130,9 +147,10 @@ class Authenticator:
             if len(request.requestHeaders.getRawHeaders(b"authorization", [])) > 1:
                 raise error_texts.invalid_token()
             return None
-        if same_secret(presented, self._admin_token):
+        digest = token_hash(presented)
+        if hmac.compare_digest(digest, self._admin_digest):
             return Client(None)
-        token = await self._registry.token(token_hash(presented))
+        token = await self._registry.token(digest)
         if token is None:
             raise error_texts.invalid_token()
         self._used(token.id)

@@ -22,7 +22,8 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
 from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
-from chatfiles.platform.routes.tree import platform_tree
+from chatfiles.platform.routes.fast_path import FastDownload
+from chatfiles.platform.routes.tree import DOWNLOAD, platform_tree
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
@@ -40,7 +41,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_registry(database: str, timeout: float, reactor: Any) -> IWorkspaceRegistry:
+def open_registry(database: str, timeout: float, reactor: Any) -> CachedRegistry:
     """
     :param database: ``sqlite:PATH`` or ``postgresql://…``.
     :param timeout: seconds that a call of the registry may take.
@@ -127,7 +128,7 @@ def platform_service(
         ),
         heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
-        gateway=WorkspaceGateway(agent),
+        gateway=WorkspaceGateway(agent, reactor),
         check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
@@ -140,6 +141,7 @@ def platform_service(
         idle_timeout=shared.idle_timeout,
         client_address=proxies.client_address if settings.trusted_proxy else None,
         is_relayed=proxies.trusts,
+        fast_routes=FastDownload(context, registry, DOWNLOAD) if shared.fast_path else None,
     )
 
     async def begin() -> None:

@@ -19,7 +19,7 @@ from chatfiles.rules.byte_ranges import requested_span
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
-__all__ = ["Decision", "decide", "etag", "last_modified"]
+__all__ = ["SETTLED_NS", "Decision", "decide", "etag", "last_modified"]
 
 #: Nanoseconds after a modification in which a validator is weak, because it may still name two
 #: versions (reference/downloads, "Headers").
@@ -107,15 +107,14 @@ def _failed_precondition(
     method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int
 ) -> int | None:
     """:return: the status by RFC 9110, 13.2.2, steps 1 to 4; ``None`` if every condition holds."""
-    tag = etag(facts, now_ns)
     reads = method in _READS
     if matches := fields.getRawHeaders(b"If-Match", ()):
-        if not _names(matches, tag, _same_strongly):
+        if not _names(matches, etag(facts, now_ns), _same_strongly):
             return 412
     elif _modified_since(fields, b"If-Unmodified-Since", facts, now_ns) is True:
         return 412
     if matches := fields.getRawHeaders(b"If-None-Match", ()):
-        if _names(matches, tag, _same_weakly):
+        if _names(matches, etag(facts, now_ns), _same_weakly):
             return 304 if reads else 412
     elif reads and _modified_since(fields, b"If-Modified-Since", facts, now_ns) is False:
         return 304

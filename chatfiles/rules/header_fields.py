@@ -8,10 +8,18 @@ workspaces.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-__all__ = ["FIELD_LINE", "TOKEN", "Fields", "HeaderFields", "read_fields"]
+__all__ = [
+    "FIELD_LINE",
+    "TOKEN",
+    "Fields",
+    "HeaderFields",
+    "HeaderValues",
+    "header_lines",
+    "read_fields",
+]
 
 #: Names in lower case, and values without surrounding white space, in the order of the lines.
 Fields = list[tuple[bytes, bytes]]
@@ -23,6 +31,14 @@ class HeaderFields(Protocol):
     def getRawHeaders(self, name: bytes, default: Sequence[bytes], /) -> Sequence[bytes]:
         """:return: the values of *name*, one for each of its lines; *default* if it has none."""
         ...
+
+
+class HeaderValues(dict[bytes, list[bytes]]):
+    """Headers by name, in lower case.  It costs less than Twisted's ``Headers``."""
+
+    def getRawHeaders(self, name: bytes, default: Sequence[bytes] = ()) -> Sequence[bytes]:
+        """:return: see `HeaderFields`; *name* may have any case."""
+        return self.get(name.lower(), default)
 
 
 #: RFC 9110, 5.6.2.
@@ -44,3 +60,11 @@ def read_fields(block: bytes) -> Fields | None:
         (name.lower(), value.strip(b" \t"))
         for name, _, value in [line.partition(b":") for line in block.split(b"\r\n")[:-1]]
     ]
+
+
+def header_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """
+    :param fields: names and values of headers, without line ends.
+    :return: their lines, each with its CRLF.
+    """
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -101,6 +101,12 @@ def _workspace_url(value: str) -> str:
     return value
 
 
+def _on_or_off(value: str) -> bool:
+    if value not in ("on", "off"):
+        raise InvalidValue("on or off")
+    return value == "on"
+
+
 def _root(value: str) -> tuple[bytes, str]:
     virtual, equals, directory = value.partition("=")
     if os.fsencode(virtual) not in ROOTS or not equals or not directory:
@@ -207,6 +213,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
     Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
+    Option(
+        "fast-path",
+        _BOTH,
+        "off serves small files by the same code as all others, to compare the two; else on",
+        _on_or_off,
+        "on",
+    ),
     Option(
         "drain-delay",
         (PLATFORM,),
@@ -367,6 +380,7 @@ class Options(usage.Options):
             header_timeout=self._one("header-timeout", None),
             idle_timeout=self._one("idle-timeout", None),
             drain_timeout=self._one("drain-timeout", None),
+            fast_path=self._one("fast-path", None),
         )
 
     def _platform(self) -> PlatformSettings:

@@ -58,6 +58,7 @@ TAKES: Final = {
     "connect-timeout": "SECONDS",
     "header-timeout": "SECONDS",
     "idle-timeout": "SECONDS",
+    "fast-path": "SWITCH",
     "drain-timeout": "SECONDS",
     "drain-delay": "SECONDS",
 }

@@ -177,6 +177,9 @@ class RoleService(Service):
         await self._site.drain(self._drain_timeout)
         for step in self._after:
             await step()
+        if self._site.fast_path is not None:
+            count = self._site.fast_path.served
+            self.log.info("{count} responses took the fast path", count=count)
 
     def stopService(self) -> Deferred[None]:
         """

@@ -21,6 +21,7 @@ class SharedSettings:
     header_timeout: float
     idle_timeout: float
     drain_timeout: float
+    fast_path: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most"]
+__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now"]
 
 #: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
@@ -33,3 +33,22 @@ def read_at_most(transport: Any, size: int) -> None:
         transport = transport.transport
     if hasattr(transport, "bufferSize"):
         transport.bufferSize = size
+
+
+def send_now(transport: Any, data: bytes) -> None:
+    """
+    Send bytes before this returns, as far as the socket takes them.  ``transport.write`` would wait
+    for the reactor, which has to ask the kernel first whether the socket can take them.
+
+    :param transport: a connection.
+    :param data: is sent behind everything that was written before.
+    """
+    if is_plain(transport) and not (transport.dataBuffer or transport._tempDataBuffer):
+        try:
+            sent = transport.getHandle().send(data)
+        except OSError:  # the socket is full, or the transport will notice that it is gone
+            sent = 0
+        if sent == len(data):
+            return
+        data = data[sent:]
+    transport.write(data)

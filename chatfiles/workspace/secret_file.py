@@ -7,19 +7,24 @@ a short time: call them in a thread.
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeGuard
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeGuard
 
 from twisted.logger import Logger
 
 from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
+from chatfiles.model import token_hash
 from chatfiles.posix.atomic_file import replace_file, sweep_temporary_files
-from chatfiles.posix.openat2 import WouldWait, by_cache
+from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules.bearer import is_token, same_secret
 from chatfiles.workspace.files.cached_directory import CachedDirectory
-from chatfiles.workspace.files.open_beneath import open_regular
+from chatfiles.workspace.files.open_beneath import reopen_regular
 
 __all__ = ["MAX_SECRET", "SECRET_OWNER", "SecretFile", "is_secret", "require_secret"]
 
@@ -27,6 +32,8 @@ __all__ = ["MAX_SECRET", "SECRET_OWNER", "SecretFile", "is_secret", "require_sec
 SECRET_OWNER: Final = "secret"  # noqa: S105
 #: Longest secret, and longest file of a secret, in bytes.
 MAX_SECRET: Final = 4096
+#: Nanoseconds after a change in which the file is read at each use.
+SETTLED_NS: Final = 1_000_000_000
 
 
 def is_secret(value: object) -> TypeGuard[str]:
@@ -38,19 +45,23 @@ class SecretFile:
     """
     A file that holds one secret: ``.platform_inbound_secret`` or ``.auth_token``.
 
-    It is read at every use (four system calls), so that a change takes effect immediately.  A
-    symlink is followed, because containers mount secrets that way.
+    A change takes effect immediately: every use looks at the file, and reads it unless its size,
+    its times and everything else that ``fstat`` returns are those of the last time.  A symlink is
+    followed, because containers mount secrets that way.
 
     :param path: the file; it need not exist yet.
+    :param now_ns: returns nanoseconds since the epoch.
     """
 
     _log = Logger()
 
-    def __init__(self, path: str | bytes) -> None:
+    def __init__(self, path: str | bytes, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now_ns = now_ns
         self.path = os.path.abspath(os.fsencode(path))
         directory, self._name = os.path.split(self.path)
         self._directory = CachedDirectory(directory)
         self._reported: str | None = None
+        self._kept: tuple[_Version, str | None] | None = None
 
     def __repr__(self) -> str:
         return f"SecretFile({self.path!r})"
@@ -84,9 +95,19 @@ class SecretFile:
         :raise WouldWait: it is not in memory, or is not a regular file in a local directory.
         """
         try:
-            return self._checked(*self._content_at_once())
+            handle = self._directory.open_beneath_at_once((self._name,))
+            version = _version(os.fstat(handle))
+            if self._kept is not None and self._kept[0] == version:
+                os.close(handle)
+                return self._kept[1]
+            mode, content = _content_at_once(handle)
         except (OSError, ChatfilesError):
             raise WouldWait from None  # `read` reports it
+        secret = self._checked(mode, content)
+        # Two changes within one tick of the kernel's clock have the same time.
+        settled = self._now_ns() - version.changed > SETTLED_NS
+        self._kept = (version, secret) if settled else None
+        return secret
 
     def _checked(self, mode: int, content: bytes) -> str | None:
         """:return: the secret in a file with this mode and content; problems are logged."""
@@ -117,6 +138,17 @@ class SecretFile:
         """
         secret = self.read_at_once() if at_once else self.read()
         return same_secret(presented.decode("utf-8", "surrogateescape"), secret or "")
+
+    def has_digest_at_once(self, digest: bytes) -> bool:
+        """
+        Compare in constant time.
+
+        :param digest: the `chatfiles.model.token_hash` of the secret that a client presents.
+        :return: whether the secret has this hash; ``False`` if there is no secret.
+        :raise WouldWait: the file must be read in a thread.
+        """
+        secret = self.read_at_once()
+        return secret is not None and hmac.compare_digest(_digest(secret), digest)
 
     def present(self) -> bool:
         """
@@ -156,24 +188,50 @@ class SecretFile:
         finally:
             os.close(fd)
 
-    def _content_at_once(self) -> tuple[int, bytes]:
-        directory = self._directory.open_at_once()
-        try:
-            fd, facts = open_regular(directory, (self._name,), mechanism=by_cache)
-        finally:
-            os.close(directory)
-        try:
-            content = bytearray(MAX_SECRET + 1)
-            count = os.preadv(fd, [content], 0, os.RWF_NOWAIT)
-            return facts.st_mode, bytes(content[:count])
-        finally:
-            os.close(fd)
-
     def _report(self, problem: str | None) -> None:
         """Log a problem once.  It is logged again only after it has changed or ended."""
         if problem is not None and problem != self._reported:
             self._log.warn("secret file {path} {problem}", path=self.shown, problem=problem)
         self._reported = problem
+
+
+#: The hashes of the secrets that were read last.
+_digest = lru_cache(8)(token_hash)
+
+
+class _Version(NamedTuple):
+    """What ``fstat`` returns for one version of a file; *changed* is its ctime in nanoseconds."""
+
+    device: int
+    inode: int
+    mode: int
+    size: int
+    modified: int
+    changed: int
+
+
+def _version(facts: os.stat_result) -> _Version:
+    return _Version(
+        facts.st_dev,
+        facts.st_ino,
+        facts.st_mode,
+        facts.st_size,
+        facts.st_mtime_ns,
+        facts.st_ctime_ns,
+    )
+
+
+def _content_at_once(handle: int) -> tuple[int, bytes]:
+    """:return: the mode and the content of the file that *handle* names, which is closed."""
+    fd, facts = reopen_regular(handle)
+    try:
+        content = bytearray(MAX_SECRET + 1)
+        count = os.preadv(fd, [content], 0, os.RWF_NOWAIT)
+        if count < min(facts.st_size, len(content)):
+            raise WouldWait  # only a part of it is in memory
+        return facts.st_mode, bytes(content[:count])
+    finally:
+        os.close(fd)
 
 
 def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:

@@ -23,6 +23,7 @@ from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
+from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
@@ -99,6 +100,7 @@ def workspace_service(
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
         workspace=settings.workspace_id or "-",
+        fast_routes=FastRead(context) if shared.fast_path else None,
     )
 
     async def begin() -> None:

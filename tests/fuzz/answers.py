@@ -195,7 +195,7 @@ def final(
         persistent = False
     phrase = line[13:]
     return ResponseHead(
-        line[:8], status, phrase, fields, length, bool(codings), has_body, persistent, rest
+        line[:8], status, phrase, tuple(fields), length, bool(codings), has_body, persistent, rest
     )
 
 

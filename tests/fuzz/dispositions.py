@@ -5,12 +5,11 @@ workspace may write in it and in ``Content-Type``, parsed as leniently as browse
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.web.http_headers import Headers
 
-from chatfiles.platform.forwarding.response import sanitize_headers
+from chatfiles.platform.forwarding.response import relayed_headers
 from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE, content_disposition
 
 TOKEN = set(b"!#$%&'*+-.^_`|~0123456789") | set(range(65, 91)) | set(range(97, 123))
@@ -206,15 +205,6 @@ DISPOSITIONS = st.lists(
 ).map("".join)
 
 
-class Answer:
-    """The part of a response that `sanitize_headers` needs."""
-
-    def __init__(self, content_type: str, disposition: str) -> None:
-        self.code = 200
-        given = ((b"Content-Type", content_type), (b"Content-Disposition", disposition))
-        self.fields = {name: value.encode("latin-1") for name, value in given if value}
-
-
 def kinds(field: str) -> list[str]:
     """
     :return: every media type that some browser may see in a header, which it splits at commas.
@@ -240,10 +230,13 @@ def outside_quotes(field: bytes) -> bytes:
 
 def check_relayed(content_type: str, disposition: str, *, inline: bool) -> None:
     """Nothing that may be a document is shown inline, whatever the workspace sends."""
-    answer = Answer(content_type, disposition)
-    sanitize_headers(cast("Any", answer), b"name.bin", inline)
-    told = {name.lower(): value for name, value in answer.fields.items()}
-    assert len(told) == len(answer.fields)
+    sent = Headers()
+    for name, value in ((b"Content-Type", content_type), (b"Content-Disposition", disposition)):
+        if value:
+            sent.setRawHeaders(name, [value.encode("latin-1")])
+    fields = relayed_headers(b"GET", 200, None, sent, b"name.bin", inline)
+    told = {name.lower(): value for name, value in fields.items()}
+    assert len(told) == len(fields)
     kind = told[b"content-disposition"].partition(b";")[0].strip().lower()
     assert kind in (b"attachment", b"inline")
     assert b"," not in outside_quotes(told[b"content-disposition"])

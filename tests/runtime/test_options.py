@@ -159,6 +159,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "header-timeout", "0.5", "shared.header_timeout", 0.5, "8"),
     ("workspace", "idle-timeout", "60", "shared.idle_timeout", 60.0, "8"),
     ("workspace", "drain-timeout", "100", "shared.drain_timeout", 100.0, "8"),
+    ("platform", "fast-path", "off", "shared.fast_path", False, "on"),
 ]
 
 
@@ -319,6 +320,7 @@ class WrongTests(SynchronousTestCase):
             ("platform", "header-timeout", "a number of seconds", ["nan", "5s"]),
             ("workspace", "idle-timeout", "a number of seconds", ["0.000", " 5"]),
             ("workspace", "drain-timeout", "a number of seconds", ["forever"]),
+            ("platform", "fast-path", "on or off", ["", "1", "yes", "On"]),
             ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
             ("platform", "registry-timeout", "a number of seconds", ["", "0", "-1", "5s"]),
             (

@@ -188,7 +188,8 @@ class AtOnceTests(_FileCase):
         The directory is checked again each time, as another file system may be mounted over it.
         """
         self.warm()
-        self.file._directory._path = b"/proc/self"  # as if it were mounted there
+        self.file._directory._segments = (b"proc",)  # as if it were mounted there
+        self.file._name = b"version"
         self.assertRaises(WouldWait, self.file.read_at_once)
 
     def test_not_in_memory(self) -> None:

@@ -8,9 +8,11 @@ a client of another.  This one refuses such a response.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from chatfiles.http.message_head.rules import (
+    MAX_HEADER_LINES,
     Fault,
     MalformedHead,
     asks_to_close,
@@ -44,6 +46,16 @@ _BARE_LINE_END = re.compile(rb"\r(?=[^\n])|(?<!\r)\n", re.DOTALL)
 #: The headers that determine how a response is framed, and whether it is accepted.
 _DECISIVE = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
 
+# The lines that our own workspace sends first, because they differ in every response.  No rule
+# depends on them.
+_VARYING = re.compile(
+    rb"HTTP/1\.1 ([2345][0-9]{2} [A-Za-z ]{1,32})\r\nServer: [!-~]{1,64}\r\nDate: [ -~]{29}\r\n"
+    rb"X-Request-Id: [A-Za-z0-9._-]{1,64}\r\n"
+)
+_VARYING_LINES = 3
+#: Header blocks behind them whose meaning is remembered, and the bytes of the longest.
+_BLOCKS, _LONGEST = 1024, 2048
+
 _REASONS = {
     Fault.LINE: "malformed field line",
     Fault.TOO_MANY_LINES: "too many fields",
@@ -75,17 +87,20 @@ class ResponseHead(NamedTuple):
     :param has_body: whether a body follows.  If so, it is chunked, or *length* is known.
     :param persistent: whether the connection may be used again after the response.
     :param rest: the received bytes that follow the headers.
+    :param usual: whether the headers are short, and often the same.  Some of them are left out:
+        ``Server``, ``Date`` and ``X-Request-Id``.
     """
 
     version: bytes
     status: int
     phrase: bytes
-    fields: Fields
+    fields: tuple[tuple[bytes, bytes], ...]
     length: int | None
     chunked: bool
     has_body: bool
     persistent: bool
     rest: bytes
+    usual: bool = False
 
 
 class HeadScanner:
@@ -146,6 +161,11 @@ class HeadScanner:
 
     def _read(self, text: bytes, rest: bytes) -> ResponseHead | None:
         """:return: the parsed status line and headers; ``None`` for an interim response."""
+        varying = _VARYING.match(text)
+        if varying is not None and len(text) - varying.end() <= _LONGEST:
+            known = _known_head(varying[1], text[varying.end() : -2], self._is_head)
+            if known is not None:
+                return known._replace(rest=rest)
         line = _STATUS_LINE.match(text)
         if line is None:
             raise BadResponse("malformed status line")
@@ -166,6 +186,25 @@ class HeadScanner:
             raise BadResponse("too many interim responses")
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in fields):
             raise BadResponse("interim response with a body")
+
+
+@lru_cache(_BLOCKS)
+def _known_head(status: bytes, block: bytes, is_head: bool) -> ResponseHead | None:
+    """
+    :param status: status code and reason phrase.
+    :param block: the header lines behind `_VARYING`, each with its CRLF.
+    :param is_head: whether the response is one to ``HEAD``.
+    :return: the final response, without these lines; ``None`` if it has to be read as a whole.
+    """
+    line = _STATUS_LINE.match(b"HTTP/1.1 %b\r\n" % status)
+    assert line is not None
+    try:
+        fields = read_header_lines(block)
+        if len(fields) + _VARYING_LINES <= MAX_HEADER_LINES:
+            return _final_head(line, fields, b"", is_head=is_head)._replace(usual=True)
+    except (MalformedHead, BadResponse):
+        pass  # the reason is found again where it is reported
+    return None
 
 
 def _final_head(
@@ -189,5 +228,5 @@ def _final_head(
     persistent = not (is_http10 or unasked or asks_to_close(values))
     version, phrase = b"HTTP/1." + line[1], line[3] or b""
     return ResponseHead(
-        version, status, phrase, fields, length, chunked, has_body, persistent, rest
+        version, status, phrase, tuple(fields), length, chunked, has_body, persistent, rest
     )

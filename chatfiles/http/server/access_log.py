@@ -5,11 +5,17 @@ The access log: one line for each transfer, and one for each refused message (re
 
 from __future__ import annotations
 
-from twisted.logger import Logger
+import time
+
+from twisted.logger import Logger, LogLevel
 
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 
-__all__ = ["AccessLog"]
+__all__ = ["READY_TEXT", "AccessLog"]
+
+#: The format of events whose text is ready: it is the value of their key ``line``, without line
+#: ends.
+READY_TEXT = "{line}"
 
 # Operators filter by this name, so it must not change.
 _log = Logger("chatfiles.http.server.site.Site")
@@ -22,11 +28,20 @@ class AccessLog:
         """Log the end of a request, unless its operation is empty."""
         if event.operation:
             # Formatted here: the logger's formatting costs as much as the rest of a request.
-            _log.info(
-                "{line}",
-                line=f"{event.request_id} {event.workspace} {event.operation} {event.status} "
-                f"{event.bytes} bytes {event.seconds:.3f} s {event.outcome} from {event.client}",
-                **event._asdict(),
+            # The observer is called directly: `Logger.info` costs several times as much.
+            _log.observer(
+                {
+                    "log_logger": _log,
+                    "log_level": LogLevel.info,
+                    "log_namespace": _log.namespace,
+                    "log_source": None,
+                    "log_format": READY_TEXT,
+                    "log_time": time.time(),
+                    "line": f"{event.request_id} {event.workspace} {event.operation} {event.status}"
+                    f" {event.bytes} bytes {event.seconds:.3f} s {event.outcome}"
+                    f" from {event.client}",
+                    **event._asdict(),
+                }
             )
 
     def request_refused(self, event: RequestRefused) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from chatfiles.http.chunked import ChunkedDecoder
+from chatfiles.errors import BadRequest
+from chatfiles.http.chunked import ChunkedDecoder, MalformedChunks
+from chatfiles.http.server.request_body import RequestBody
 
-__all__ = ["BodyDecoder", "body_decoder"]
+__all__ = ["BodyDecoder", "body_decoder", "feed_body"]
 
 Receive = Callable[[bytes], object]
 
@@ -38,6 +40,19 @@ def body_decoder(
     if length is None:
         return _ChunkedBody(received, finished, crowded)
     return _FixedLengthBody(length, received, finished)
+
+
+def feed_body(decoder: BodyDecoder, data: bytes, body: RequestBody) -> None:
+    """
+    :param decoder: of *body*, which fails if *data* is malformed.
+    :param data: the next bytes from the connection.
+    """
+    if body.failed:
+        return  # the rest of a body that cannot be completed has no meaning
+    try:
+        decoder.feed(data)
+    except MalformedChunks:
+        body.fail(BadRequest("malformed request", code="malformed_request"))
 
 
 class _FixedLengthBody:

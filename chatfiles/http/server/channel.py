@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most
+from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most, send_now
 
 __all__ = ["Channel"]
 
@@ -75,6 +75,12 @@ class Channel(Protocol):
         :param pieces: bytes to send, in order.
         """
         self._transport.writeSequence(pieces)
+
+    def send_now(self, data: bytes) -> None:
+        """
+        :param data: bytes to send, as far as possible before this returns.
+        """
+        send_now(self._transport, data)
 
     def loseConnection(self) -> None:
         """Close the connection when everything written has been sent."""

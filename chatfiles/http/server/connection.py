@@ -14,15 +14,15 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from chatfiles.errors import BadRequest, ChatfilesError, RequestTimeout, Unavailable
-from chatfiles.http.chunked import MalformedChunks
+from chatfiles.errors import ChatfilesError, RequestTimeout, Unavailable
 from chatfiles.http.message_head.request import RequestHead
-from chatfiles.http.server.body_decoder import BodyDecoder, body_decoder
+from chatfiles.http.server.body_decoder import BodyDecoder, body_decoder, feed_body
 from chatfiles.http.server.channel import Channel
 from chatfiles.http.server.connection_state import (
     BODIES,
     ENDED,
     HEADS,
+    SECONDS,
     Event,
     State,
     next_state,
@@ -30,6 +30,7 @@ from chatfiles.http.server.connection_state import (
 )
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import CHECK_INTERVAL, DisconnectCheck
+from chatfiles.http.server.fast_path import FastRequest
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
@@ -45,15 +46,6 @@ __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 EAGER_BYTES = 16 * 1024
 #: Requests of one connection that are served in a row before other connections have their turn.
 REQUESTS_PER_TURN = 50
-
-#: How long a state lasts, where that is neither the idle timeout nor a question of facts.
-_SECONDS: dict[State, float | None] = {
-    State.HELD: CHECK_INTERVAL,
-    State.YIELDING: 0.0,
-    State.LINGERING: LINGER_SECONDS,
-    State.CLOSING: LINGER_SECONDS,
-    State.CLOSED: None,
-}
 
 
 @implementer(IHalfCloseableProtocol)
@@ -77,7 +69,7 @@ class ServerConnection(Channel):
         self.persistent = True
         self.peer_finished = False
         self._request_factory = request_factory
-        self._request: Request | None = None
+        self._request: Request | FastRequest | None = None
         self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
@@ -192,6 +184,8 @@ class ServerConnection(Channel):
             return False
         if self.state is State.IDLE:
             self._become(Event.BYTES)
+            if self._serve_fast():
+                return True
         try:
             head, self._received = self._head.read(self._received)
         except HeadRefused as refused:
@@ -201,9 +195,30 @@ class ServerConnection(Channel):
             self._serve(head)
         return head is not None
 
+    def _serve_fast(self) -> bool:
+        """:return: whether the fast path serves what has been received."""
+        fast, received = self.site.fast_path, self._received
+        request = fast.recognise(self, received) if fast is not None else None
+        if request is None:
+            return False
+        self.persistent = request.headers.persistent
+        self._request, self._received = request, b""
+        self._become(Event.REQUEST)
+        self._head.skip()
+        if fast.serve(request):
+            return True
+        self._request, self._received = None, received
+        self._become(Event.DECLINED)
+        return False
+
+    def new_request(self) -> Request:
+        """:return: a new request, in place of one on the fast path, if there is one."""
+        self._request = request = self._request_factory(self)
+        return request
+
     def _serve(self, head: RequestHead) -> None:
         self.persistent = head.persistent and not self.site.draining
-        self._request = request = self._request_factory(self)
+        request = self.new_request()
         if head.length != 0:
             self._decoder = body_decoder(
                 head.length, request.data_received, self._body_ended, self.read_tiny_pieces
@@ -215,18 +230,12 @@ class ServerConnection(Channel):
         data, self._received = self._received, b""
         assert self._request is not None
         assert self._decoder is not None
-        if self._request.body.failed:
-            return  # the rest of a body that cannot be completed has no meaning
-        try:
-            self._decoder.feed(data)
-        except MalformedChunks:
-            error = BadRequest("malformed request", code="malformed_request")
-            self._request.body.fail(error)
+        feed_body(self._decoder, data, self._request.body)
 
     def _body_ended(self, rest: bytes) -> None:
         """The body is complete; *rest* follows it."""
         if self.state in BODIES:
-            assert self._request is not None
+            assert isinstance(self._request, Request)
             self._received, self._decoder = rest, None
             self.resize_reads(SMALL_READ)
             self._become(Event.BODY_END)
@@ -248,8 +257,8 @@ class ServerConnection(Channel):
 
     def send_continue(self) -> None:
         """
-        Ask for a body whose sender waits to be asked (RFC 9110, 10.1.1).  Twisted's own connection
-        always asks: https://github.com/twisted/twisted/issues/6928.
+        Ask for a body (RFC 9110, 10.1.1).  Twisted's own connection always asks:
+        https://github.com/twisted/twisted/issues/6928.
         """
         if self.state in BODIES:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -257,9 +266,7 @@ class ServerConnection(Channel):
     def check_client(self) -> None:
         """Reset the connection if its client has left, although nothing was read that says so."""
         request = self._request
-        if request is not None and self._check.has_left(
-            request.body, ends_with_client=request.ends_with_client, after_fin=self.peer_finished
-        ):
+        if request is not None and self._check.has_left(request, after_fin=self.peer_finished):
             self.cut(Outcome.CLIENT_LEFT)
 
     # -- the request's side: its response
@@ -273,7 +280,7 @@ class ServerConnection(Channel):
         else:
             self._linger(Event.ANSWERED_LAST)
 
-    def requestDone(self, request: Request) -> None:
+    def requestDone(self, request: Request | FastRequest) -> None:
         """The response is complete, and so is *request*."""
         self._request = self._last_response = None
         self._stall_factor = PROXY_STALL_FACTOR if request.relayed else 1
@@ -285,20 +292,20 @@ class ServerConnection(Channel):
         else:
             self._become(Event.ANSWERED_LAST)
             self.loseConnection()
-        self._settle()
+            self._settle()
 
     def _next_request(self) -> None:
         """
         Begin the next request, unless the client has to take the response first: responses that
         are not read must not pile up.
         """
-        if self.state is not State.FLUSHING or self.send_blocked:
-            return
-        if self._working and self._received and self._served >= REQUESTS_PER_TURN:
+        if self.state is State.FLUSHING and not self.send_blocked:
+            if not (self._working and self._received and self._served >= REQUESTS_PER_TURN):
+                self._become(Event.FLUSHED)
+                self._work()
+                return
             self._become(Event.YIELD)
-        else:
-            self._become(Event.FLUSHED)
-            self._work()
+        self._settle()
 
     # -- reading, and time
 
@@ -322,7 +329,7 @@ class ServerConnection(Channel):
             return self._seconds_for_head()
         if self.state is State.SERVING:
             return CHECK_INTERVAL if self._is_eager() else None
-        return _SECONDS.get(self.state, self.site.idle_timeout)
+        return SECONDS.get(self.state, self.site.idle_timeout)
 
     def _seconds_for_head(self) -> float:
         if self.state is State.HEAD:
@@ -335,14 +342,10 @@ class ServerConnection(Channel):
         _ON_TIMEOUT[self.state](self)
         self._settle()
 
-    def _head_late(self) -> None:
-        self.refuse(RequestTimeout(), self._received)
-
     def _body_late(self) -> None:
-        assert self._request is not None
-        body = self._request.body
-        if body.claimed:  # else the client was not asked for it yet
-            body.fail(RequestTimeout("request body was not received in time"))
+        # A body that is not claimed has not been asked for yet.
+        if self._request is not None and self._request.body.claimed:
+            self._request.body.fail(RequestTimeout("request body was not received in time"))
 
     def _turn(self) -> None:
         self._become(Event.TURN)
@@ -377,8 +380,7 @@ class ServerConnection(Channel):
         :param part: what has been received of its request line and headers.
         :param whole: whether that is all of them.
         """
-        response = refusal_of(self.site, self.peer, error, part, whole=whole)
-        self.write(response)
+        self.write(refusal_of(self.site, self.peer, error, part, whole=whole))
         self._linger(Event.REFUSED)
 
     def _linger(self, event: Event) -> None:
@@ -422,9 +424,7 @@ class ServerConnection(Channel):
             self._linger(Event.STOP_TLS)
 
     def refuse_incomplete(self) -> None:
-        """
-        Wait no longer for the rest of headers, of a small body, or of one that has its response.
-        """
+        """Wait no longer for headers, for a small body, or for one that has its response."""
         error = Unavailable("draining", code="draining")
         if self.state is State.HEAD:
             self.refuse(error, self._received)
@@ -436,7 +436,7 @@ class ServerConnection(Channel):
 
 _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.IDLE: ServerConnection._silent,
-    State.HEAD: ServerConnection._head_late,
+    State.HEAD: lambda connection: connection.refuse(RequestTimeout(), connection._received),
     State.BODY: ServerConnection._body_late,
     State.HELD: ServerConnection.check_client,
     State.SERVING: ServerConnection.check_client,

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from chatfiles.http.server.disconnect import CHECK_INTERVAL
+from chatfiles.http.server.lingering_close import LINGER_SECONDS
+
 __all__ = [
     "BODIES",
     "ENDED",
     "HEADS",
+    "SECONDS",
     "TRANSITIONS",
     "Event",
     "State",
@@ -62,6 +66,8 @@ class Event(StrEnum):
     UPLOAD = "upload"
     #: The headers are malformed, too large or late, or the server stops: an error was sent.
     REFUSED = "refused"
+    #: The fast path declined the request.
+    DECLINED = "declined"
     #: The receiver of the body asks for back-pressure.
     HOLD = "hold"
     #: The receiver of the body ends the back-pressure.
@@ -99,6 +105,7 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     # A request line and headers arrive.
     (_S.IDLE, _E.BYTES, _S.HEAD),
     (_S.HEAD, _E.REQUEST, _S.SERVING),
+    (_S.SERVING, _E.DECLINED, _S.HEAD),
     (_S.HEAD, _E.UPLOAD, _S.BODY),
     (_S.HEAD, _E.REFUSED, _S.LINGERING),
     # A body arrives while the request is being served.
@@ -154,6 +161,15 @@ HEADS = frozenset({State.IDLE, State.HEAD})
 BODIES = frozenset({State.BODY, State.HELD, State.DRAINING})
 #: States in which received bytes are ignored.
 ENDED = frozenset({State.ENDING, State.CLOSING, State.CLOSED})
+
+#: Seconds that a state lasts, where that is neither the idle timeout nor depends on the connection.
+SECONDS: dict[State, float | None] = {
+    State.HELD: CHECK_INTERVAL,
+    State.YIELDING: 0.0,
+    State.LINGERING: LINGER_SECONDS,
+    State.CLOSING: LINGER_SECONDS,
+    State.CLOSED: None,
+}
 
 _NEXT = {(state, event): following for state, event, following in TRANSITIONS}
 

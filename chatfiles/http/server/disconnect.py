@@ -11,7 +11,7 @@ kernel.  Until these have been read, a disconnected client looks like one that w
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Protocol
 
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.streams.peer_state import PeerState, peer_state, unread
@@ -22,6 +22,18 @@ __all__ = ["CHECK_INTERVAL", "DisconnectCheck"]
 
 #: Seconds between two polls.
 CHECK_INTERVAL = 0.25
+
+
+class Awaited(Protocol):
+    """The part of a request that is needed here."""
+
+    @property
+    def body(self) -> RequestBody:
+        """Its body."""
+
+    @property
+    def ends_with_client(self) -> bool:
+        """Whether it is cancelled when its client sends a FIN."""
 
 
 class DisconnectCheck:
@@ -35,10 +47,9 @@ class DisconnectCheck:
         self._transport = transport
         self._taken: Hashable = None
 
-    def has_left(self, body: RequestBody, *, ends_with_client: bool, after_fin: bool) -> bool:
+    def has_left(self, request: Awaited, *, after_fin: bool) -> bool:
         """
-        :param body: of the request.
-        :param ends_with_client: whether the request is cancelled when its client sends a FIN.
+        :param request: the request that is being served.
         :param after_fin: whether the reactor has read the client's FIN.
         :return: whether the client no longer waits for the response.
         """
@@ -46,7 +57,7 @@ class DisconnectCheck:
             case PeerState.RESET:
                 return True
             case PeerState.HALF_CLOSED:
-                useless = ends_with_client or not self._may_be_complete(body)
+                useless = request.ends_with_client or not self._may_be_complete(request.body)
                 return useless and not (after_fin and self._reads_on())
         return False
 

@@ -60,6 +60,10 @@ class HeadReader:
         """Seconds until the deadline; ``None`` if it has not been started."""
         return None if self._by is None else self._by - self._clock.seconds()
 
+    def skip(self) -> None:
+        """The fast path has read the request line and headers: end their deadline."""
+        self._by = None
+
     def read(self, received: bytes) -> tuple[RequestHead | None, bytes]:
         """
         :param received: all bytes received, starting with the first byte of the request line.

@@ -15,7 +15,7 @@ from twisted.web.resource import IResource
 
 from chatfiles.errors import ChatfilesError
 
-__all__ = ["BodyConnection", "ConnectionSite", "RequestConnection", "RequestSite"]
+__all__ = ["BodyConnection", "ConnectionSite", "FastConnection", "RequestConnection", "RequestSite"]
 
 
 class BodyConnection(Protocol):
@@ -66,6 +66,8 @@ class ConnectionSite(RequestSite, Protocol):
     """The interface that a `ServerConnection` needs of its site."""
 
     idle_timeout: float
+    #: Serves usual requests; ``None`` if all take the ordinary path.
+    fast_path: Any
 
     @property
     def channels(self) -> set[Any]:
@@ -87,6 +89,40 @@ class ConnectionSite(RequestSite, Protocol):
         :param peer: the address of the connection's peer; ``None`` if it has none.
         :param forwarded: the values of ``X-Forwarded-For``.
         """
+
+
+class FastSite(RequestSite, Protocol):
+    """The interface that a `FastRequest` needs of its site."""
+
+    workspace: str
+    #: See `chatfiles.http.server.fast_path.FastPath`.
+    fast_path: Any
+
+    def client_of(self, peer: str | None, forwarded: Sequence[bytes], /) -> str:
+        """:return: the address of the client for the log."""
+
+    def notify_ended(self, event: Any, /) -> None:
+        """Notify the observers of the end of a request."""
+
+
+class FastConnection(Protocol):
+    """The interface that a `FastRequest` needs of its connection."""
+
+    peer: str | None
+    persistent: bool
+
+    @property
+    def site(self) -> FastSite:
+        """The site that serves the request."""
+
+    def send_now(self, data: bytes, /) -> None:
+        """Send *data*, as far as possible before this returns."""
+
+    def requestDone(self, request: Any, /) -> None:
+        """The response is complete."""
+
+    def new_request(self) -> Any:
+        """:return: a new request of the ordinary path, in place of the one that is served."""
 
 
 class RequestConnection(BodyConnection, Protocol):

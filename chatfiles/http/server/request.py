@@ -70,21 +70,34 @@ class Request(server.Request):
         """
         Serve the request with this request line and headers.
         """
+        self.begin(head)
+        self.process()
+
+    def begin(
+        self, head: RequestHead, *, request_id: str = "", started: float | None = None
+    ) -> None:
+        """
+        Set what the request line and headers say.
+
+        :param request_id: its id, if it has one already.
+        :param started: when its headers were complete, on the reactor's clock; ``None`` for now.
+        """
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
         self.site, self.fields = self.channel.site, {}
         self.transfer = Transfer(self)
         self.peer = self.channel.peer
-        self.started = self.site.reactor.seconds()
+        self.started = self.site.reactor.seconds() if started is None else started
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)
         self.body = RequestBody(self.channel, head.length, head.expects_continue)
-        self.request_id = self.site.request_id(
-            self.requestHeaders.getRawHeaders(b"x-request-id", ())
-        )
+        given = self.requestHeaders.getRawHeaders(b"x-request-id", ())
+        self.request_id = request_id or self.site.request_id(given)
         if head.version == b"HTTP/1.1" and not self.channel.persistent:
             self.setHeader(b"Connection", b"close")
-        self.process()
+        self.setHeader(b"Server", b"chatfiles")
+        self.setHeader(b"Date", self.site.http_date())
+        self.setHeader(b"X-Request-Id", self.request_id.encode("ascii"))
 
     def data_received(self, data: bytes) -> None:
         """
@@ -112,9 +125,6 @@ class Request(server.Request):
 
     def process(self) -> None:
         """Find the resource and let it respond."""
-        self.setHeader(b"Server", b"chatfiles")
-        self.setHeader(b"Date", self.site.http_date())
-        self.setHeader(b"X-Request-Id", self.request_id.encode("ascii"))
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         try:

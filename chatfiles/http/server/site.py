@@ -18,6 +18,7 @@ from twisted.web.server import Site as TwistedSite
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.access_log import AccessLog
 from chatfiles.http.server.connection import ServerConnection
+from chatfiles.http.server.fast_path import FastPath, FastRoutes
 from chatfiles.http.server.observers import RequestRefused, TransferEnded, TransferObserver
 from chatfiles.http.server.request import Request
 from chatfiles.rules.file_headers import is_request_id
@@ -30,6 +31,8 @@ DRAIN_CHECK = 0.1
 #: Seconds after the start of a drain in which incomplete headers or a small body may be completed;
 #: at most half of the drain timeout.
 DRAIN_GRACE = 1.0
+#: Ids that are made at a time.
+_IDS = 64
 _OBSERVER_FAILED = "an observer of transfers failed"
 #: Takes the address of a connection's peer (``None`` if it has none) and the values of the
 #: request's ``X-Forwarded-For``; returns the address of the client, or ``-``.
@@ -39,8 +42,17 @@ ClientAddress = Callable[[str | None, Sequence[bytes]], str]
 IsRelayed = Callable[[str | None], bool]
 
 
-def _random_id() -> str:
-    return secrets.token_hex(16)
+def random_ids() -> Callable[[], str]:
+    """:return: makes random ids, 32 hexadecimal digits.  It asks the kernel for many at a time."""
+    ready: list[str] = []
+
+    def make() -> str:
+        if not ready:
+            digits = secrets.token_hex(16 * _IDS)
+            ready.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
+        return ready.pop()
+
+    return make
 
 
 class Site(TwistedSite):
@@ -58,6 +70,7 @@ class Site(TwistedSite):
     :param is_relayed: returns whether the peer is a trusted proxy; ``None`` if it never is.
     :param workspace: the id of the workspace for the log, unless a request names another.
     :param observers: are notified of the end of each request.
+    :param fast_routes: serve usual requests; ``None`` if all take the ordinary path.
     """
 
     requestFactory = Request
@@ -71,25 +84,27 @@ class Site(TwistedSite):
         *,
         header_timeout: float,
         idle_timeout: float,
-        new_request_id: Callable[[], str] = _random_id,
+        new_request_id: Callable[[], str] | None = None,
         now: Callable[[], float] = time.time,
         client_address: ClientAddress | None = None,
         is_relayed: IsRelayed | None = None,
         workspace: str = "-",
         observers: Sequence[TransferObserver] = (AccessLog(),),
+        fast_routes: FastRoutes | None = None,
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
         self.idle_timeout = idle_timeout
-        self.new_request_id = new_request_id
+        self.new_request_id = new_request_id or random_ids()
         self.channels: set[ServerConnection] = set()
         self.draining = False
         self._drained_by = 0.0
         self.now = now
         self._client_address = client_address
         self._is_relayed = is_relayed
-        self._workspace = workspace
+        self.workspace = workspace
         self._observers = tuple(observers)
+        self.fast_path = FastPath(fast_routes) if fast_routes is not None else None
         self._date_at, self._date = 0, b""
 
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
@@ -120,7 +135,7 @@ class Site(TwistedSite):
             were received.
         """
         client = self.client_of(peer, forwarded)
-        event = RequestRefused(request_id, self._workspace, error.status, error.code, client)
+        event = RequestRefused(request_id, self.workspace, error.status, error.code, client)
         for observer in self._observers:
             try:
                 observer.request_refused(event)
@@ -165,19 +180,22 @@ class Site(TwistedSite):
     def request_ended(self, request: Request) -> None:
         """Notify the observers: the response to a request is complete, or was aborted."""
         if self._observers:
-            event = self._end_of(request)
-            for observer in self._observers:
-                try:
-                    observer.transfer_ended(event)
-                except Exception:
-                    self._logger.failure(_OBSERVER_FAILED)
+            self.notify_ended(self._end_of(request))
+
+    def notify_ended(self, event: TransferEnded) -> None:
+        """:param event: a request has ended."""
+        for observer in self._observers:
+            try:
+                observer.transfer_ended(event)
+            except Exception:
+                self._logger.failure(_OBSERVER_FAILED)
 
     def _end_of(self, request: Request) -> TransferEnded:
         transfer = request.transfer
         forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
         return TransferEnded(
             request.request_id,
-            request.workspace or self._workspace,
+            request.workspace or self.workspace,
             request.operation,
             request.code if request.startedWriting else 0,
             # The bytes of an upload are received, those of a download are sent.

@@ -6,12 +6,12 @@ Sends requests to workspaces through treq, and checks their responses (reference
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from hyperlink import EncodedURL
 from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
@@ -20,33 +20,22 @@ from chatfiles.platform.error_texts import invalid_response
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
-from chatfiles.platform.upstream.agent import OWNER
+from chatfiles.platform.upstream.prepared import NoCookies, PreparedHeaders, PreparedURL
+from chatfiles.platform.upstream.response import UpstreamResponse
 from chatfiles.rules.byte_ranges import Part, forwarded_range, parse_content_range, part_fault
 from chatfiles.rules.file_headers import FORWARDED_REQUEST_HEADERS
+from chatfiles.rules.header_fields import HeaderFields, HeaderValues, header_lines
 from chatfiles.rules.query import encode_query_value
 
-__all__ = ["WorkspaceGateway", "discard", "part_of"]
+__all__ = ["WorkspaceGateway", "discard", "original_response", "part_of"]
 
 #: Shows the workspace that this is a gateway (RFC 9110, 7.6.3).  It watches the client's progress.
 VIA = b"1.1 chatfiles"
 #: The conditional request headers to which 304 is a valid response (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
-
-
-class _ReadyURL(EncodedURL):
-    """
-    A URL in its final form.  Otherwise treq would parse every URL again, and its host through IDNA,
-    which takes half of treq's time.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def to_uri(self) -> EncodedURL:
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        return self._text
+_NO_COOKIES = NoCookies()
+#: Encoded paths that are remembered, and the bytes of the longest of them.
+_PATHS, _SHORT = 2048, 256
 
 
 @implementer(IWorkspaceGateway)
@@ -55,32 +44,29 @@ class WorkspaceGateway:
     Sends requests to workspaces.
 
     :param agent: connects to workspaces; see `chatfiles.platform.upstream.agent`.
+    :param reactor: is passed to treq, which would import it otherwise.
     """
 
-    def __init__(self, agent: IAgent) -> None:
-        self._client = HTTPClient(agent)
+    def __init__(self, agent: IAgent, reactor: Any = None) -> None:
+        self._client = HTTPClient(agent, cookiejar=_NO_COOKIES)
+        self._reactor = reactor
 
-    async def read(self, target: WorkspaceAddress, read: DownloadRequest) -> IResponse:
+    def read(self, target: WorkspaceAddress, read: DownloadRequest) -> Deferred[IResponse]:
         """
         Request a file from *target*.
 
         :return: a response that may be relayed, or a 401, once its headers are complete.  Its body
-            must be read, or given up with `discard`.
-        :raise UpstreamFailed: the workspace is unreachable, or its response is not acceptable.
-        :raise UpstreamTimeout: no response in time.
+            must be read, or given up with `discard`.  Fails with
+
+            - `UpstreamFailed`: the workspace is unreachable, or its response is not acceptable;
+            - `UpstreamTimeout`: no response in time.
         """
-        query = "path=" + encode_query_value(read.path)
-        if read.disposition is not None:
-            query += "&disposition=" + read.disposition
         asked = _forwarded_headers(read.fields)
-        url = target.url.join(b"/internal/file/read?" + query.encode("ascii"))
-        response = await self._ask(target, read.method, url, asked, read.request_id)
-        try:
-            _check_read(read.method, asked, response)
-        except UpstreamFailed:
-            discard(response)
-            raise
-        return response
+        lines = header_lines((n.title(), value) for n, values in asked.items() for value in values)
+        find = _known_path if len(read.path) <= _SHORT else _path
+        path = find(read.path, read.disposition)
+        asking = self._ask(target, read.method, path, lines, read.request_id)
+        return asking.addCallback(_checked, read.method, asked)
 
     async def store(self, target: WorkspaceAddress, store: UploadRequest) -> IResponse:
         """
@@ -91,55 +77,83 @@ class WorkspaceGateway:
         :raise UpstreamFailed: the workspace is unreachable, or its response is not acceptable.
         :raise UpstreamTimeout: no response in time.
         """
-        url = target.url.join(b"/internal/chat/uploads/ingest")
-        headers = Headers({b"Content-Type": [store.content_type]})
-        response = await self._ask(target, b"POST", url, headers, store.request_id, store.body)
+        path = b"/internal/chat/uploads/ingest"
+        lines = header_lines([(b"Content-Type", store.content_type)])
+        response = await self._ask(target, b"POST", path, lines, store.request_id, store.body)
         code = response.code
         if not (200 <= code < 300 or 400 <= code < 600) or code in (204, 205, 206):
             discard(response)
             raise invalid_response(f"status {code}")
         return response
 
-    async def _ask(
+    def _ask(
         self,
         target: WorkspaceAddress,
         method: bytes,
-        url: bytes,
-        headers: Headers,
+        path: bytes,
+        lines: bytes,
         request_id: str,
         body: IBodyProducer | None = None,
-    ) -> IResponse:
-        headers.setRawHeaders(b"Authorization", [b"Bearer " + target.secret.encode()])
-        headers.setRawHeaders(b"X-Request-Id", [request_id.encode("ascii")])
-        headers.setRawHeaders(b"Via", [VIA])
-        headers.setRawHeaders(OWNER, [target.workspace_id.hex.encode("ascii")])
+    ) -> Deferred[IResponse]:
+        # Another program may have stored the secret: as in Twisted's headers, it remains one line.
+        secret = b" ".join(target.secret.encode().splitlines())
+        # The id is the last line: a workspace remembers what the lines before it mean.
+        lines += b"Authorization: Bearer %b\r\nVia: %b\r\nX-Request-Id: %b\r\n" % (
+            secret,
+            VIA,
+            request_id.encode("ascii"),
+        )
         # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
-        response: IResponse = await self._client.request(
+        asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
-            _ReadyURL(url.decode("ascii")),
-            headers=headers,
+            PreparedURL(target.url.join(path).decode("ascii")),
+            headers=PreparedHeaders(lines, target.workspace_id.hex.encode("ascii")),
             data=body,
+            cookies=_NO_COOKIES,
             allow_redirects=False,
             unbuffered=True,
+            reactor=self._reactor,
         )
-        return response
+        return asking
 
 
-def _forwarded_headers(fields: Headers) -> Headers:
+def _path(virtual_path: bytes, disposition: str | None) -> bytes:
+    query = "path=" + encode_query_value(virtual_path)
+    if disposition is not None:
+        query += "&disposition=" + disposition
+    return b"/internal/file/read?" + query.encode("ascii")
+
+
+_known_path = lru_cache(_PATHS)(_path)
+
+
+def _forwarded_headers(fields: HeaderFields) -> HeaderValues:
     """:return: the headers of a client that the workspace receives."""
-    headers = Headers()
+    headers = HeaderValues()
+    if isinstance(fields, HeaderValues) and not fields:
+        return headers
     wanted = forwarded_range(fields.getRawHeaders(b"Range", ()))
     for name in FORWARDED_REQUEST_HEADERS:
-        values = fields.getRawHeaders(name)
+        values = fields.getRawHeaders(name, ())
         # If-Range has no meaning without Range (RFC 9110, 13.1.5).
-        if values is not None and (wanted is not None or name not in (b"Range", b"If-Range")):
-            headers.setRawHeaders(name, values)
+        if values and (wanted is not None or name not in (b"Range", b"If-Range")):
+            headers[name.lower()] = list(values)
     if wanted is not None:
-        headers.setRawHeaders(b"Range", [wanted])
+        headers[b"range"] = [wanted]
     return headers
 
 
-def _check_read(method: bytes, asked: Headers, response: IResponse) -> None:
+def _checked(response: IResponse, method: bytes, asked: HeaderValues) -> IResponse:
+    """:return: *response*, unless it is not valid."""
+    try:
+        _check_read(method, asked, response)
+    except UpstreamFailed:
+        discard(response)
+        raise
+    return response
+
+
+def _check_read(method: bytes, asked: HeaderValues, response: IResponse) -> None:
     """
     :param asked: the headers that the workspace received.
     :raise UpstreamFailed: *response* is not a valid response to them.
@@ -147,13 +161,13 @@ def _check_read(method: bytes, asked: Headers, response: IResponse) -> None:
     code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
         raise invalid_response(f"status {code}")
-    if code == 304 and not any(asked.hasHeader(name) for name in _ASKS_304):
+    if code == 304 and not any(name in asked for name in _ASKS_304):
         raise invalid_response("304 to an unconditional request")
     if code == 206:
         _check_part(method, asked, response)
 
 
-def _check_part(method: bytes, asked: Headers, response: IResponse) -> None:
+def _check_part(method: bytes, asked: HeaderValues, response: IResponse) -> None:
     ranges, given = asked.getRawHeaders(b"range", ()), response.headers
     if ranges and method == b"HEAD":
         return
@@ -167,6 +181,12 @@ def _check_part(method: bytes, asked: Headers, response: IResponse) -> None:
     )
     if fault is not None:
         raise invalid_response(fault)
+
+
+def original_response(response: IResponse) -> UpstreamResponse | None:
+    """:return: the response beneath treq's wrapper; ``None`` if it is of another kind."""
+    original = getattr(response, "original", response)
+    return original if isinstance(original, UpstreamResponse) else None
 
 
 def part_of(response: IResponse) -> Part | None:

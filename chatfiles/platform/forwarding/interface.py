@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from twisted.internet.defer import Deferred
 from twisted.web.iweb import IResponse
 from zope.interface import Interface
 
@@ -21,14 +22,16 @@ __all__ = ["IWorkspaceGateway"]
 class IWorkspaceGateway(Interface):
     """Sends requests to workspaces."""
 
-    def read(target: WorkspaceAddress, read: DownloadRequest) -> Awaitable[IResponse]:
+    def read(target: WorkspaceAddress, read: DownloadRequest) -> Deferred[IResponse]:
         """
         Request a file from a workspace.
 
-        :return: a valid response to the request, or a 401, once its headers are complete.
-        :raise chatfiles.errors.UpstreamFailed: the workspace is unreachable, or its response is not
-            acceptable.
-        :raise chatfiles.errors.UpstreamTimeout: no response in time.
+        :return: a valid response to the request, or a 401, once its headers are complete.  Fails
+            with
+
+            - `chatfiles.errors.UpstreamFailed`: the workspace is unreachable, or its response is
+              not acceptable;
+            - `chatfiles.errors.UpstreamTimeout`: no response in time.
         """
 
     def store(target: WorkspaceAddress, store: UploadRequest) -> Awaitable[IResponse]:

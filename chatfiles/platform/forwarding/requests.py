@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
+
+from chatfiles.rules.header_fields import HeaderFields
 
 __all__ = ["DownloadRequest", "UploadRequest"]
 
@@ -27,7 +28,7 @@ class DownloadRequest:
     method: bytes
     path: bytes
     disposition: str | None
-    fields: Headers = field(repr=False)
+    fields: HeaderFields = field(repr=False)
     request_id: str
 
 

@@ -66,6 +66,16 @@ class Resolver:
             raise await self._enrol(workspace_id, operation)
         return WorkspaceAddress(workspace_id, url, workspace.inbound_secret)
 
+    def address_of(self, workspace: Workspace) -> WorkspaceAddress | None:
+        """:return: the address of *workspace*; ``None`` if `resolve` reports why it has none."""
+        if not workspace.url or not workspace.inbound_secret:
+            return None
+        try:
+            url = self._judged(workspace.url)
+        except ChatfilesError:
+            return None
+        return WorkspaceAddress(workspace.id, url, workspace.inbound_secret)
+
     async def again(self, target: WorkspaceAddress) -> WorkspaceAddress | None:
         """
         Read the registry again, without any cache, after a workspace refused its secret.

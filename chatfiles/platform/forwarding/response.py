@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from chatfiles.errors import VersionNotSupported
@@ -18,7 +19,7 @@ from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
 from chatfiles.streams.outcome import ClientLeft, Outcome
 
-__all__ = ["copy_headers", "relay_body", "require_provable", "sanitize_headers"]
+__all__ = ["relay_body", "relayed_headers", "require_provable", "write_headers"]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
 #: Headers that have a meaning with some statuses only.
@@ -58,52 +59,74 @@ def require_provable(request: Request, response: IResponse) -> None:
         )
 
 
-def copy_headers(request: Request, response: IResponse) -> None:
+def write_headers(
+    request: Request, response: IResponse, name: bytes | None, inline: bool = False
+) -> None:
     """
-    Copy the status and the allowed headers of *response* to the platform's response.
+    Set the status and headers of the platform's response.
+
+    :param name: see `relayed_headers`; so is *inline*.
     """
     code = response.code
     request.setResponseCode(code, reason_phrase(code))
-    # Twisted keeps Content-Length apart from the other headers.  It is sent first: curl does not
-    # notice interrupted headers, but with a Content-Length it notices that the body is missing.
-    if (
-        response.length is not UNKNOWN_LENGTH
-        and request.method != b"HEAD"
-        and code not in (204, 304)
-    ):
-        request.setHeader(b"Content-Length", b"%d" % response.length)
-    passed = _OF_304 if code == 304 else _RELAYED
-    for name, values in response.headers.getAllRawHeaders():
-        if name in passed and code in _ONLY_WITH.get(name, (code,)):
-            request.setHeader(name, values[0])
+    length = None if response.length is UNKNOWN_LENGTH else int(response.length)
+    headers = relayed_headers(request.method, code, length, response.headers, name, inline)
+    for field in headers.items():
+        request.setHeader(*field)
 
 
-def sanitize_headers(request: Request, name: bytes | None, inline: bool = False) -> None:
+def relayed_headers(
+    method: bytes,
+    code: int,
+    length: int | None,
+    given: Headers,
+    name: bytes | None,
+    inline: bool = False,
+) -> dict[bytes, bytes]:
     """
-    Set the headers that decide what a browser does with the response.  The platform does not trust
-    a workspace: its response must not make a browser run code in the platform's origin.
+    Copy the allowed headers of a workspace's response, and set those that decide what a browser
+    does with it.  The platform does not trust a workspace: its response must not make a browser run
+    code in the platform's origin.
 
+    :param method: of the request.
+    :param code: the status of the response.
+    :param length: of its body in bytes; ``None`` if it is chunked.
+    :param given: its headers.
     :param name: the file name to use if the workspace sent no valid one, bytes; ``None`` if the
         response is not a file.
     :param inline: whether the client asked to view the file.
+    :return: the headers of the platform's response.
     """
-    fields = request.fields
-    media_type = fields.get(b"Content-Type", b"application/octet-stream")
+    headers = {}
+    # It is sent first: curl does not notice interrupted headers, but with a Content-Length it
+    # notices that the body is missing.
+    if length is not None and method != b"HEAD" and code not in (204, 304):
+        headers[b"Content-Length"] = b"%d" % length
+    passed = _OF_304 if code == 304 else _RELAYED
+    for key, values in given.getAllRawHeaders():
+        if key in passed and code in _ONLY_WITH.get(key, (code,)):
+            headers[key] = values[0]
+    _sanitize(headers, code, name, inline)
+    return headers
+
+
+def _sanitize(headers: dict[bytes, bytes], code: int, name: bytes | None, inline: bool) -> None:
+    media_type = headers.get(b"Content-Type", b"application/octet-stream")
     match = _MEDIA_TYPE.fullmatch(media_type)
-    disposition = _DISPOSITION.fullmatch(fields.get(b"Content-Disposition", b""))
+    disposition = _DISPOSITION.fullmatch(headers.get(b"Content-Disposition", b""))
     shown = inline and match is not None and may_view_inline(match[1].decode("ascii"))
     if name is None:
-        fields.pop(b"Content-Disposition", None)
-    elif request.code in (200, 206):
-        fields[b"Content-Type"] = media_type
+        headers.pop(b"Content-Disposition", None)
+    elif code in (200, 206):
+        headers[b"Content-Type"] = media_type
         if disposition is None or (disposition[1].lower() == b"inline" and not shown):
-            fields[b"Content-Disposition"] = file_headers.content_disposition(name, inline=shown)
-    kept = request.code in (200, 206, 304)
-    fields[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
-    if request.code == 304:  # more headers would change the client's stored response
+            headers[b"Content-Disposition"] = file_headers.content_disposition(name, inline=shown)
+    kept = code in (200, 206, 304)
+    headers[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
+    if code == 304:  # more headers would change the client's stored response
         return
-    fields[b"X-Content-Type-Options"] = b"nosniff"
-    fields[b"Content-Security-Policy"] = (
+    headers[b"X-Content-Type-Options"] = b"nosniff"
+    headers[b"Content-Security-Policy"] = (
         file_headers.CSP_INLINE if shown else file_headers.CSP_ATTACHMENT
     )
 

@@ -58,6 +58,13 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         """:return: the token; ``None`` if it is not cached, whether it exists or not."""
         return self._tokens.get(digest) if self._inner.watching else None
 
+    def cached_pair(self, digest: bytes, workspace_id: UUID) -> tuple[Token, Workspace] | None:
+        """:return: a token and a workspace; ``None`` if one of them is not cached."""
+        if not self._inner.watching:
+            return None
+        token, workspace = self._tokens.get(digest), self._workspaces.get(workspace_id)
+        return (token, workspace) if token is not None and workspace is not None else None
+
     def workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
         """See `IWorkspaceRegistry`."""
         cached = self.cached_workspace(workspace_id)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from uuid import UUID
 
 from twisted.web.iweb import IResponse
@@ -14,60 +16,103 @@ from chatfiles.http.server.request import Request
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.requests import DownloadRequest
-from chatfiles.platform.forwarding.response import (
-    copy_headers,
-    relay_body,
-    require_provable,
-    sanitize_headers,
-)
+from chatfiles.platform.forwarding.response import relay_body, require_provable, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules import file_headers
+from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.query import parse_query
-from chatfiles.rules.virtual_paths import check_form
+from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-__all__ = ["download"]
+__all__ = ["AskedFile", "asked_file", "download", "relay"]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFile:
+    """
+    The file that a request names.
+
+    :param inline: whether the client wants to view it.
+    """
+
+    path: VirtualPath
+    inline: bool
+
+    def wanted(self, method: bytes, fields: HeaderFields, request_id: str) -> DownloadRequest:
+        """
+        :param method: of the client's request.
+        :param fields: its headers.
+        :param request_id: its id.
+        :return: the request to the workspace.
+        """
+        disposition = "inline" if self.inline else None
+        return DownloadRequest(method, self.path.raw, disposition, fields, request_id)
+
+
+def asked_file(query: bytes) -> AskedFile:
+    """
+    :param query: of the target.
+    :return: the file that it names.
+    :raise chatfiles.errors.BadRequest: it is malformed.
+    """
+    values = parse_query(query)
+    path = check_form(values.get(b"path", []))
+    return AskedFile(path, file_headers.wants_inline(values.get(b"disposition", [])))
 
 
 async def download(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Fetch a file of the workspace and relay it."""
-    query = parse_query(request.query)
-    path = check_form(query.get(b"path", []))
-    inline = file_headers.wants_inline(query.get(b"disposition", []))
+    asked = asked_file(request.query)
     target = await context.resolver.resolve(workspace_id, "download")
-    wanted = DownloadRequest(
-        method=request.method,
-        path=path.raw,
-        disposition="inline" if inline else None,
-        fields=request.requestHeaders,
-        request_id=request.request_id,
-    )
-    response = await _fetch(context, target, wanted)
+    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+    await relay(context, request, asked, target, context.gateway.read(target, wanted))
+    return None
+
+
+async def relay(
+    context: PlatformContext,
+    request: Request,
+    asked: AskedFile,
+    target: WorkspaceAddress,
+    reading: Awaitable[IResponse],
+) -> None:
+    """
+    Relay a file.
+
+    :param asked: the file.
+    :param target: the address of its workspace.
+    :param reading: the first attempt to read it there.
+    """
+    response = await _accepted(context, request, asked, target, reading)
     try:
         require_provable(request, response)
     except VersionNotSupported:
         discard(response)
         raise
-    copy_headers(request, response)
-    sanitize_headers(request, path.name, inline)
+    write_headers(request, response, asked.path.name, asked.inline)
     await relay_body(request, response, context.clock, context.idle_timeout)
-    return None
 
 
-async def _fetch(
-    context: PlatformContext, target: WorkspaceAddress, wanted: DownloadRequest
+async def _accepted(
+    context: PlatformContext,
+    request: Request,
+    asked: AskedFile,
+    target: WorkspaceAddress,
+    reading: Awaitable[IResponse],
 ) -> IResponse:
     """
-    Send the request; send it again if the workspace's secret has changed since it was looked up.
+    :return: the response.  The request is sent again if the workspace's secret has changed since it
+        was looked up.
     """
-    response: IResponse = await context.gateway.read(target, wanted)
+    response = await reading
     if response.code != 401:
         return response
     discard(response)
     fresh = await context.resolver.again(target)
     if fresh is not None:
+        wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
         response = await context.gateway.read(fresh, wanted)
         if response.code != 401:
             return response

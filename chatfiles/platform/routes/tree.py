@@ -35,7 +35,7 @@ from chatfiles.platform.routes.workspaces import (
     show_workspace,
 )
 
-__all__ = ["ROUTES", "platform_tree"]
+__all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
 ANYONE, ADMIN = Access.ANYONE, Access.ADMIN
 WORKSPACE, READ, WRITE = Access.WORKSPACE, Access.READ, Access.WRITE
@@ -49,12 +49,15 @@ async def _check(platform: PlatformContext) -> None:
 #: A route whose requests are forwarded to a workspace.
 forwarded = partial(Route[Access], ends_with_client=True)
 
+#: Also served on the fast path.
+DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "download", download)
+
 #: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", ANYONE, "", health("platform")),
     Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
     # files
-    forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "download", download),
+    DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
     Route("GET", "/uploads/limits", ANYONE, "", upload_limits),
     # agents

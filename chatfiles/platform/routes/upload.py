@@ -15,7 +15,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.requests import UploadRequest
-from chatfiles.platform.forwarding.response import copy_headers, relay_body, sanitize_headers
+from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
@@ -38,8 +38,7 @@ async def upload(
         discard(response)
         await context.resolver.again(target)
         raise error_texts.credentials_refused()
-    copy_headers(request, response)
-    sanitize_headers(request, None)
+    write_headers(request, response, None)
     await relay_body(request, response, context.clock, context.idle_timeout)
     return None
 

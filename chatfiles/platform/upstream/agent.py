@@ -26,15 +26,13 @@ from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnecti
 from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
 from chatfiles.platform.upstream.failures import connect_error, request_error
 from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.prepared import PreparedHeaders
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
 from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
 
-__all__ = ["OWNER", "READ_SIZE", "UpstreamAgent"]
-
-#: A header for the agent itself, which is never sent: the id of the request's workspace.  The name
-#: look-ups of one workspace do not delay those of another.
-OWNER = b"chatfiles-workspace"
+__all__ = ["READ_SIZE", "UpstreamAgent"]
 
 #: Seconds for which an idle connection is kept; well below 60, after which most servers close it.
 IDLE_TIMEOUT = 20.0
@@ -45,7 +43,6 @@ _ORIGINS = 1024
 #: writes them itself, or they hold the client's cookies and proxy credentials.
 _NOT_SENT = frozenset(
     {
-        OWNER,
         b"accept-encoding",
         b"connection",
         b"content-length",
@@ -106,6 +103,7 @@ class UpstreamAgent:
         self._dialer = dialer
         self._budget = ReadBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
+        self.silences = EqualTimeouts(self.clock, header_timeout * _SILENCE)
 
     def request(
         self,
@@ -136,8 +134,7 @@ class UpstreamAgent:
             origin, target = self._locate(uri)
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
-        lines = origin.lines + _header_lines(headers)
-        owner = headers.getRawHeaders(OWNER, [None])[0] if headers is not None else None
+        lines, owner = origin.lines + _header_lines(headers), getattr(headers, "owner", None)
         kept = None
         if method in _REPEATABLE and bodyProducer is None:
             kept = self.idle.take(origin.key)
@@ -158,6 +155,7 @@ class UpstreamAgent:
 
         :return: fires when they are closed.
         """
+        self.silences.stop()
         return self.idle.close()
 
     def _locate(self, uri: bytes) -> tuple[_Origin, bytes]:
@@ -205,7 +203,7 @@ class _Exchange:
         self._kept = kept
         self._has_body = has_body
         self._may_repeat = kept is not None
-        self._timeout: StallTimeout | None = None
+        self._timeout: StallTimeout | Timeout | None = None
         self._deadline = 0.0
         self._attempts: list[Deferred[IResponse]] = []
         self._result: Deferred[IResponse] = Deferred(lambda _: self._end())
@@ -232,14 +230,14 @@ class _Exchange:
     def _sent(self, transport: ITransport) -> None:
         if self._timeout is None:
             timeout = self._agent.header_timeout
-            self._deadline = self._agent.clock.seconds() + timeout
             if self._kept is None:
                 # The workspace may not have taken all of the body: buffers are large, and it may be
                 # slow.
                 taken = acknowledged(transport) if self._has_body else _nothing
                 self._wait(timeout, taken, self._expire)
             else:
-                self._wait(timeout * _SILENCE, _nothing, self._expire_kept)
+                silence = self._timeout = self._agent.silences.start(self._expire_kept)
+                self._deadline = silence.at + (timeout - timeout * _SILENCE)
 
     def _wait(
         self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
@@ -288,6 +286,8 @@ def _header_lines(given: Headers | None) -> bytes:
     """:return: the lines of the headers that may be forwarded."""
     if given is None:
         return b""
+    if isinstance(given, PreparedHeaders):
+        return given.lines
     dropped = _NOT_SENT
     if (options := given.getRawHeaders(b"connection")) is not None:
         dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))

@@ -9,7 +9,7 @@ that comes before the request is complete.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-class State(Enum):
+class State(StrEnum):
     """What a connection is doing."""
 
     IDLE = "no request; it may be kept for the next one"
@@ -46,7 +46,7 @@ class State(Enum):
     CLOSED = "gone"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What changes the state."""
 
     REQUEST = "a request was made"
@@ -75,6 +75,7 @@ TRANSITIONS = (
     (State.CLOSING, Event.LOST, State.CLOSED),
 )
 _NEXT = {(state, event): then for state, event, then in TRANSITIONS}
+_DONE = Failure(ResponseDone())
 _UNANSWERED = (State.SENDING, State.WAITING)
 _ENDED = (State.CLOSING, State.CLOSED)
 
@@ -231,8 +232,11 @@ class WorkspaceConnection(Protocol):
         self._request.stop()
         self._head = head
         response = self._response = UpstreamResponse(head, self._request, self)
-        if not head.has_body or head.length == 0:
-            self._complete(head.rest)
+        length = (head.length or 0) if head.has_body else 0
+        if len(head.rest) >= length and not (head.has_body and head.chunked):
+            if length:
+                response.body_received(head.rest[:length])
+            self._complete(head.rest[length:])
             self._answer(response)
             return b""
         self._begin_body(head)
@@ -291,7 +295,7 @@ class WorkspaceConnection(Protocol):
         else:
             self._abort()
         self._request = self._head = None
-        self._end_response(Failure(ResponseDone()))
+        self._end_response(_DONE)
 
     # -- ends
 

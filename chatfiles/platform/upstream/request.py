@@ -17,6 +17,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IClientRequest
 from zope.interface import implementer
 
 from chatfiles.rules.header_fields import TOKEN
+from chatfiles.streams.transports import send_now
 
 __all__ = ["IWatchfulBody", "UpstreamRequest", "WrongBodyLength"]
 
@@ -93,7 +94,7 @@ class UpstreamRequest:
         """
         self._transport, self._done, self._failed = transport, done, failed
         start = b"%b %b HTTP/1.1\r\n" % (self.method, self._target)
-        transport.write(b"".join((start, self._framing_lines(), self._lines, b"\r\n")))
+        send_now(transport, b"".join((start, self._framing_lines(), self._lines, b"\r\n")))
         if self._body is None:
             self._ended = True
             self._announce()

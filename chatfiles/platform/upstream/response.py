@@ -4,17 +4,19 @@ The response of a workspace.  Its body is delivered as it arrives.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
 from zope.interface import implementer
 
 from chatfiles.http.message_head.response import ResponseHead
 
-__all__ = ["UpstreamResponse"]
+__all__ = ["UpstreamResponse", "headers_of", "known_headers"]
 
 #: Headers that are removed: those of the connection, and cookies, which treq would store.
 _NOT_PASSED_ON = frozenset(
@@ -31,6 +33,10 @@ _NOT_PASSED_ON = frozenset(
         b"upgrade",
     }
 )
+
+
+#: Headers of responses that are remembered.
+_HEADERS = 1024
 
 
 @implementer(IResponse, IPushProducer)
@@ -51,7 +57,10 @@ class UpstreamResponse:
         self.phrase = head.phrase
         self.request = request
         self.length: Any = _length(head)
-        self.headers = _headers(head, keep_length=request.method == b"HEAD")
+        self.head = head
+        kept = head.length if request.method == b"HEAD" else None
+        find = known_headers if head.usual else headers_of
+        self.headers = find(head.fields, kept)
         self.previousResponse: IResponse | None = None
         self._transport = transport
         self._protocol: Any = None
@@ -83,6 +92,12 @@ class UpstreamResponse:
             protocol.connectionLost(self._end)
         elif self._transport is not None and not self._paused:
             self._transport.resumeProducing()
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, if all of it arrived before it was delivered to a protocol."""
+        is_complete = self._end is not None and self._end.check(ResponseDone) is not None
+        return b"".join(self._waiting) if is_complete and self._protocol is None else None
 
     # -- for the connection
 
@@ -134,11 +149,21 @@ def _length(head: ResponseHead) -> Any:
     return UNKNOWN_LENGTH if head.length is None else head.length
 
 
-def _headers(head: ResponseHead, *, keep_length: bool) -> Headers:
+def headers_of(fields: tuple[tuple[bytes, bytes], ...], length: int | None) -> Headers:
+    """
+    :param fields: the headers of a response.
+    :param length: its declared length in bytes; ``None`` if that is no header here.
+    :return: the headers without those of the connection.
+    """
     headers = Headers()
-    for name, value in head.fields:
+    for name, value in fields:
         if name not in _NOT_PASSED_ON:
             headers.addRawHeader(name, value)
-    if keep_length and head.length is not None:
-        headers.setRawHeaders(b"content-length", [b"%d" % head.length])
+    if length is not None:
+        headers.setRawHeaders(b"content-length", [b"%d" % length])
     return headers
+
+
+#: As `headers_of`, for usual headers.  The result is shared.  treq sets its Content-Encoding, but
+#: always to the same value; nothing else may change it.
+known_headers = lru_cache(_HEADERS)(headers_of)

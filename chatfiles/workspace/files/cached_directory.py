@@ -6,10 +6,11 @@ They are on a local file system, and their path has no symlink.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from chatfiles.posix.filesystems import device, is_local, reads_without_waiting
 from chatfiles.posix.openat2 import WouldWait, by_cache_across, cache_answers
-from chatfiles.workspace.files.open_beneath import open_directory
+from chatfiles.workspace.files.open_beneath import open_directory, top
 
 __all__ = ["CachedDirectory"]
 
@@ -23,10 +24,11 @@ class CachedDirectory:
     :param path: absolute, without ``.``, ``..`` or doubled slashes.
     """
 
-    __slots__ = ("_device", "_path")
+    __slots__ = ("_device", "_path", "_segments")
 
     def __init__(self, path: bytes) -> None:
         self._path = path
+        self._segments = tuple(filter(None, path.split(b"/")))
         self._device: bytes | None = None  # the local file system, if any
 
     def examine(self, fd: int, file_fd: int | None = None) -> None:
@@ -68,6 +70,23 @@ class CachedDirectory:
         if self._device is None:
             raise WouldWait
         fd = open_directory(self._path, mechanism=by_cache_across)
+        if device(fd) != self._device:
+            os.close(fd)
+            raise WouldWait
+        return fd
+
+    def open_beneath_at_once(self, segments: Sequence[bytes]) -> int:
+        """
+        Open a path beneath the directory in one step.  Never blocks.
+
+        :param segments: one or more names, bytes; none is empty, ``.`` or ``..``.
+        :return: an ``O_PATH`` descriptor, to be closed after use.
+        :raise OSError: the directory or the path is missing, or has a symlink.
+        :raise WouldWait: it is on another file system, or not in the kernel's cache.
+        """
+        if self._device is None:
+            raise WouldWait
+        fd = by_cache_across(top(), (*self._segments, *segments), os.O_PATH | os.O_CLOEXEC)
         if device(fd) != self._device:
             os.close(fd)
             raise WouldWait

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -21,6 +22,8 @@ __all__ = ["CredentialInodes"]
 
 #: Replaced credential inodes that are kept while they are still linked; then the oldest is dropped.
 MAX_REPLACED: Final = 64
+#: Nanoseconds after a change of a directory in which another one could have the same time.
+SETTLED_NS: Final = 1_000_000_000
 
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP})
 
@@ -33,14 +36,20 @@ class CredentialInodes:
     without links is released.  Safe to use from several threads.
 
     :param paths: the credential files; they need not exist yet.
+    :param now_ns: returns nanoseconds since the epoch.
     """
 
-    def __init__(self, paths: Iterable[str | bytes]) -> None:
+    def __init__(
+        self, paths: Iterable[str | bytes], now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._now_ns = now_ns
         self._paths = [os.path.abspath(os.fsencode(path)) for path in paths]
+        self._split = [(path, *os.path.split(path)) for path in self._paths]
         self._current: dict[bytes, tuple[int, int]] = {}
         self._held: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
         self._directories = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
+        self._settled: dict[bytes, _Version] = {}
 
     @property
     def directories(self) -> list[bytes]:
@@ -88,19 +97,25 @@ class CredentialInodes:
             while self._held:
                 os.close(self._held.popitem()[1])
             self._current.clear()
+            self._settled.clear()
 
     def _compare_at_once(self, above: bytes, cached: CachedDirectory) -> None:
         """:raise WouldWait: a credential file of this directory was replaced."""
         directory = cached.open_at_once()
         try:
-            for path in self._paths:
-                parent, name = os.path.split(path)
+            version = _version(directory)
+            if self._settled.get(above) == version:
+                return  # no name in it has changed
+            for path, parent, name in self._split:
                 if parent == above and _inode_at_once(directory, name) != self._current.get(path):
                     raise WouldWait
+            if self._now_ns() - version[-1] > SETTLED_NS:
+                self._settled[above] = version
         finally:
             os.close(directory)
 
     def _examine_all(self) -> None:
+        self._settled.clear()
         for cached in self._directories.values():
             cached.examine_path()
         for path in self._paths:
@@ -149,6 +164,15 @@ def _inode_at_once(directory: int, name: bytes) -> tuple[int, int] | None:
         return _inode(os.fstat(handle))
     finally:
         os.close(handle)
+
+
+_Version = tuple[int, int, int]
+
+
+def _version(directory: int) -> _Version:
+    """:return: device, inode and ctime in nanoseconds, which changes with the names in it."""
+    facts = os.fstat(directory)
+    return facts.st_dev, facts.st_ino, facts.st_ctime_ns
 
 
 def _is_linked(handle: int) -> bool:

@@ -36,6 +36,8 @@ __all__ = [
     "open_directory",
     "open_regular",
     "refusal",
+    "reopen_regular",
+    "top",
 ]
 
 #: Maximum bytes of a path for the kernel, its NUL included.
@@ -169,10 +171,22 @@ def _open_for_reading(
 ) -> int:
     if not reopen:
         return open_beneath(root_fd, segments, os.O_RDONLY, mechanism=mechanism)
-    handle = open_beneath(root_fd, segments, os.O_PATH, mechanism=mechanism)
+    return reopen_regular(open_beneath(root_fd, segments, os.O_PATH, mechanism=mechanism))[0]
+
+
+def reopen_regular(handle: int) -> tuple[int, os.stat_result]:
+    """
+    Open a regular file for reading.
+
+    :param handle: an ``O_PATH`` descriptor of it, which is closed.
+    :return: a descriptor, to be closed after use, and the ``fstat`` result of *handle*.
+    :raise OSError: it cannot be opened.
+    :raise chatfiles.errors.NotARegularFile: it is something else.
+    """
     try:
-        _require_regular(os.fstat(handle))
-        return os.open(_proc_path(handle), os.O_RDONLY | os.O_CLOEXEC | _READING)
+        facts = os.fstat(handle)
+        _require_regular(facts)
+        return os.open(_proc_path(handle), os.O_RDONLY | os.O_CLOEXEC | _READING), facts
     finally:
         os.close(handle)
 
@@ -196,10 +210,10 @@ def open_directory(path: bytes, *, mechanism: Mechanism | None = None) -> int:
     segments = [segment for segment in path.split(b"/") if segment]
     if not segments:
         return os.open(b"/", HANDLE)
-    return (mechanism or best_mechanism())(_top(), segments, HANDLE)
+    return (mechanism or best_mechanism())(top(), segments, HANDLE)
 
 
 @cache
-def _top() -> int:
+def top() -> int:
     """:return: a descriptor of the machine's root directory, which stays open."""
     return os.open(b"/", HANDLE)

@@ -7,7 +7,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 
 from zope.interface import implementer
 
@@ -26,6 +28,7 @@ from chatfiles.workspace.files.open_beneath import (
     open_directory,
     open_regular,
     refusal,
+    reopen_regular,
 )
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.files.path_aliases import PathAliases
@@ -34,6 +37,8 @@ __all__ = ["FileStore"]
 
 #: Represents the credentials' directories among the roots whose directories are not known yet.
 _CREDENTIALS = b""
+#: Paths whose roots are remembered, after all rules allowed them; and the bytes of the longest.
+_PATHS, _SHORT = 2048, 256
 
 
 class _Root:
@@ -100,12 +105,24 @@ class _Root:
         if self._plain:
             self._directory.examine(fd, file_fd)
 
-    def open_at_once(self) -> int:
+    def open_file_at_once(self, segments: Sequence[bytes]) -> tuple[int, os.stat_result]:
         """
-        :raise OSError: as `open`.
-        :raise WouldWait: it cannot be opened from the kernel's cache.
+        Open a regular file beneath the directory for reading, if the kernel has it in memory.
+
+        :return: a descriptor, to be closed after use, and its ``fstat`` result.
+        :raise chatfiles.errors.ChatfilesError: it cannot be served.
+        :raise WouldWait: it must be opened in a thread.
         """
-        return self._directory.open_at_once()
+        with suppress(OSError):  # which name is missing, or a symlink, is seen below
+            return reopen_regular(self._directory.open_beneath_at_once(segments))
+        try:
+            fd = self._directory.open_at_once()
+        except OSError:
+            raise WouldWait from None  # `open` reports it
+        try:
+            return open_regular(fd, segments, mechanism=by_cache)
+        finally:
+            os.close(fd)
 
 
 @implementer(IFileStore)
@@ -176,6 +193,7 @@ class FileStore:
             unknown = {name for name, place in found.items() if place is None}
             concerned = {name for name in unknown if self._deny.concern(name)}
             self._unknown = concerned | ({_CREDENTIALS} if places is None else set())
+            self._known_root = lru_cache(_PATHS)(self._find_allowed_root)
 
     def open(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open`.  A path in a root that is not configured is a missing file."""
@@ -195,19 +213,16 @@ class FileStore:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
-        root = self._allowed_root(path)
-        try:
-            root_fd = root.open_at_once()
-        except OSError:
-            raise WouldWait from None  # `open` reports it
-        try:
-            fd, facts = open_regular(root_fd, path.segments, mechanism=by_cache)
-        finally:
-            os.close(root_fd)
+        fd, facts = self._allowed_root(path).open_file_at_once(path.segments)
         file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
         return _unless(self._credentials.include_at_once, file, facts)
 
     def _allowed_root(self, path: VirtualPath) -> _Root:
+        """As `_find_allowed_root`; what was found for a short path is remembered."""
+        find = self._known_root if len(path.raw) <= _SHORT else self._find_allowed_root
+        return find(path)
+
+    def _find_allowed_root(self, path: VirtualPath) -> _Root:
         """
         :return: the root of the path, if no rule hides the path.
         :raise Unavailable: a directory is not known yet, so the path may lead to a hidden file.

@@ -30,7 +30,10 @@ from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
 
-__all__ = ["WorkspaceContext", "read"]
+__all__ = ["OPERATION", "PATH", "WorkspaceContext", "read", "small_content"]
+
+#: The route, and its name in the access log.
+PATH, OPERATION = "/internal/file/read", "read"
 
 Query = dict[bytes, list[bytes]]
 
@@ -143,7 +146,7 @@ def _find(
     file_headers.wants_inline(query.get(b"disposition", []))
     file = context.store.open_at_once(path) if at_once else context.store.open(path)
     try:
-        return _Found(file, _small_content(file, os.RWF_NOWAIT if at_once else 0))
+        return _Found(file, small_content(file, os.RWF_NOWAIT if at_once else 0))
     except BaseException:
         file.close()
         raise
@@ -185,8 +188,9 @@ def _owner(query: Query) -> Hashable:
     return root if root in ROOTS else SECRET_OWNER  # such a request reads only the secret
 
 
-def _small_content(file: OpenFile, flags: int) -> bytes | None:
+def small_content(file: OpenFile, flags: int) -> bytes | None:
     """
+    :param file: an open file.
     :param flags: flags of ``preadv2``.
     :return: all bytes of a small file, in one version; ``None`` if the file must be sent with a
         `FileSource`.

@@ -20,7 +20,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
-from chatfiles.workspace.routes.read import WorkspaceContext, read
+from chatfiles.workspace.routes.read import OPERATION, PATH, WorkspaceContext, read
 from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
 
 __all__ = ["ROUTES", "Access", "check_secret", "workspace_tree"]
@@ -81,7 +81,7 @@ _LATER = Access.PLATFORM_CHECKED_LATER
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", Access.ANYONE, "", health("workspace")),
     Route("GET", "/ready", Access.ANYONE, "", ready("workspace", _check)),
-    Route("GET", "/internal/file/read", _LATER, "read", _read),
+    Route("GET", PATH, _LATER, OPERATION, _read),
     Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
 )
 

@@ -4,10 +4,13 @@ Tests for `chatfiles.http.message_head.response`.
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.http.message_head import response
 from chatfiles.http.message_head.response import (
     MAX_HEAD_BYTES,
     MAX_INTERIM,
@@ -226,7 +229,7 @@ class HeadScannerTests(SynchronousTestCase):
         self.assertEqual((head.version, head.status, head.phrase), (b"HTTP/1.1", 200, b"OK"))
         self.assertEqual(
             head.fields,
-            [(b"b", b"x y"), (b"a", b""), (b"b", b"z"), (b"content-length", b"3")],
+            ((b"b", b"x y"), (b"a", b""), (b"b", b"z"), (b"content-length", b"3")),
         )
 
     def test_head_method(self):
@@ -308,3 +311,127 @@ class HeadScannerTests(SynchronousTestCase):
             self.assertIsInstance(parts, str)
         else:
             self.assertEqual(parts, whole)
+
+
+#: The lines that our own workspace sends first, and lines that only look like them.
+FIRST = (
+    b"Server: chatfiles\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nX-Request-Id: a-1\r\n",
+    b"Server: other/1.0\r\nDate: Sun, 09 Sep 2001 01:46:41 GMT\r\nX-Request-Id: b.2\r\n",
+    b"Server: a b\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nX-Request-Id: a\r\n",
+    b"Server: a\r\nDate: yesterday\r\nX-Request-Id: a\r\n",
+    b"Server: a\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nX-Request-Id: \r\n",
+    b"Date: Sun, 09 Sep 2001 01:46:40 GMT\r\nServer: a\r\nX-Request-Id: a\r\n",
+    b"Server: a\r\n",
+    b"",
+)
+LINES = (
+    b"Content-Length: 3",
+    b"Content-Length: 4",
+    b"Content-Length: x",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip",
+    b"Connection: close",
+    b"Content-Encoding: gzip",
+    b"Content-Encoding: identity",
+    b"ETag: x",
+    b"Server: again",
+    b"X-Request-Id: again",
+    b" folded",
+    b"X : y",
+    b"X: a\rb",
+    b"X: a\nb",
+    b"X: \0",
+    b"X: " + b"a" * 2048,
+)
+STATUS_LINES = (
+    b"HTTP/1.1 200 OK",
+    b"HTTP/1.1 206 Partial Content",
+    b"HTTP/1.1 204 No Content",
+    b"HTTP/1.1 304 Not Modified",
+    b"HTTP/1.1 404 Not Found",
+    b"HTTP/1.1 302 Found",
+    b"HTTP/1.1 503 x-y",
+    b"HTTP/1.1 200 ",
+    b"HTTP/1.1 200",
+    b"HTTP/1.1 100 Continue",
+    b"HTTP/1.1 101 Switching Protocols",
+    b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 600 OK",
+)
+_DROPPED = frozenset({b"server", b"date", b"x-request-id"})
+
+
+class KnownHeadTests(SynchronousTestCase):
+    """Headers whose meaning is remembered: the result is as if they were parsed each time."""
+
+    def parsed(self, raw: bytes, method: bytes) -> ResponseHead | str | None:
+        """:return: the result without the memo."""
+        patch = self.patch(response, "_VARYING", re.compile(rb"(?!)"))
+        try:
+            return drip(raw, len(raw), method)
+        finally:
+            patch.restore()
+
+    @given(
+        st.sampled_from(STATUS_LINES),
+        st.sampled_from(FIRST),
+        st.lists(st.sampled_from(LINES), max_size=5).map(list),
+        st.sampled_from((b"GET", b"HEAD")),
+        st.sampled_from((b"", b"abc", b"0\r\n\r\n")),
+    )
+    def test_as_parsed(
+        self, status: bytes, first: bytes, lines: list[bytes], method: bytes, rest: bytes
+    ) -> None:
+        """The result is the same but for the three headers that are left out."""
+        head = status + b"\r\n" + first + b"".join(line + b"\r\n" for line in lines)
+        raw = head + b"\r\n" + rest
+        known, parsed = drip(raw, len(raw), method), self.parsed(raw, method)
+        if isinstance(known, ResponseHead) and known.usual:
+            assert isinstance(parsed, ResponseHead)
+            dropped, kept = parsed.fields[:3], parsed.fields[3:]
+            assert {name for name, _ in dropped} == _DROPPED
+            assert known == parsed._replace(fields=kept, usual=True)
+        else:
+            assert known == parsed
+
+    def test_usual(self) -> None:
+        """The responses of our own workspace are remembered, whatever differs in each of them."""
+        response._known_head.cache_clear()
+        for first in FIRST[:2]:
+            for rest in (b"", b"abc"):
+                head = scan(OK + first + LENGTH + rest)
+                self.assertEqual((head.usual, head.rest), (True, rest))
+        self.assertEqual(response._known_head.cache_info().misses, 1)
+        for first in FIRST[2:]:
+            self.assertFalse(scan(OK + first + LENGTH).usual, first)
+
+    def test_methods(self) -> None:
+        """A response to HEAD is another one than that to GET, with the same headers."""
+        raw = OK + FIRST[0] + LENGTH
+        for _ in range(2):
+            self.assertEqual(
+                [scan(raw, b"GET").has_body, scan(raw, b"HEAD").has_body], [True, False]
+            )
+
+    def test_phrases(self) -> None:
+        """The status and its phrase are part of what is remembered."""
+        for status, phrase in ((200, b"OK"), (200, b"Fine"), (404, b"OK"), (200, b"OK")):
+            head = scan(b"HTTP/1.1 %d %b\r\n" % (status, phrase) + FIRST[0] + LENGTH)
+            self.assertEqual((head.status, head.phrase, head.usual), (status, phrase, True))
+
+    def test_number_of_lines(self) -> None:
+        """The lines that are left out count, too."""
+        for count in range(MAX_HEADER_LINES - 6, MAX_HEADER_LINES + 2):
+            raw = OK + FIRST[0] + b"X: y\r\n" * count + LENGTH
+            result = drip(raw, len(raw))
+            accepted = isinstance(result, ResponseHead)
+            self.assertIs(accepted, count + 4 <= MAX_HEADER_LINES, count)
+
+    def test_bounded(self) -> None:
+        """Neither many nor long headers fill the memory."""
+        maxsize = response._known_head.cache_info().maxsize
+        self.assertEqual(maxsize, response._BLOCKS)
+        before = response._known_head.cache_info().currsize
+        response._known_head.cache_clear()
+        self.assertFalse(scan(OK + FIRST[0] + b"X: " + b"a" * 2048 + b"\r\n" + LENGTH).usual)
+        self.assertEqual(response._known_head.cache_info().currsize, 0, before)

@@ -4,17 +4,22 @@ A site: request ids, the log, disconnects, HTTP/1.0 and ``HEAD``, and the shutdo
 
 from __future__ import annotations
 
+import secrets
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Forbidden
+from chatfiles.http.server import site
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.lingering_close import LINGER_SECONDS
 from chatfiles.http.server.request import Request
+from chatfiles.http.server.site import Site
 from tests.http.server.test_request_body import Receiver
 from tests.support.memory_client import CHUNKED, Caller, Echo, Held, Wire, get, post, tree
 from tests.support.resources import Endpoint
@@ -37,6 +42,31 @@ class Disagreeing(Wire):
 
     def loseConnection(self) -> None:
         pass
+
+
+class RandomIdTests(SynchronousTestCase):
+    """`random_ids`."""
+
+    def test_ids(self) -> None:
+        """Ids are valid, random, and never given twice, although they are made together."""
+        asked: list[int] = []
+
+        def token_hex(size: int) -> str:
+            asked.append(size)
+            return secrets.token_hex(size)
+
+        self.patch(site, "secrets", SimpleNamespace(token_hex=token_hex))
+        make, other = site.random_ids(), site.random_ids()
+        ids = [make() for _ in range(1000)] + [other() for _ in range(1000)]
+        self.assertEqual(len(set(ids)), len(ids))
+        for each in ids:
+            self.assertRegex(each, r"\A[0-9a-f]{32}\Z")
+        self.assertLess(len(asked), 100)
+
+    def test_used(self) -> None:
+        """A site makes its ids with it, unless it is given another way."""
+        make = Site(Echo(), Clock(), header_timeout=1, idle_timeout=1).new_request_id
+        self.assertEqual(len({make() for _ in range(100)}), 100)
 
 
 class LoggedCase(SynchronousTestCase):

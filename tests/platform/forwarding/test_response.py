@@ -1,5 +1,5 @@
 """
-Relaying the body of a workspace's response.
+Relaying the headers and the body of a workspace's response.
 """
 
 from __future__ import annotations
@@ -9,10 +9,124 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 
-from chatfiles.platform.forwarding.response import relay_body
+from chatfiles.platform.forwarding.response import relay_body, relayed_headers
+from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE
 from chatfiles.streams.outcome import ClientLeft
 from tests.support.memory_client import Caller, Held, get
+
+
+def relayed(
+    *given: tuple[bytes, bytes],
+    method: bytes = b"GET",
+    code: int = 200,
+    length: int | None = 3,
+    name: bytes | None = b"a.txt",
+    inline: bool = False,
+) -> dict[bytes, bytes]:
+    """:return: the headers of the platform's response to these of a workspace."""
+    headers = Headers()
+    for field in given:
+        headers.addRawHeader(*field)
+    return relayed_headers(method, code, length, headers, name, inline)
+
+
+class RelayedHeadersTests(SynchronousTestCase):
+    """The headers of a workspace's response that are relayed, and those that are set."""
+
+    def test_length(self) -> None:
+        """Content-Length comes first; it is that of the body, if there is one of known length."""
+        self.assertEqual(next(iter(relayed((b"ETag", b"x")).items())), (b"Content-Length", b"3"))
+        for more in (
+            {"length": None},
+            {"code": 304},
+            {"code": 204},
+            {"method": b"HEAD"},
+        ):
+            self.assertNotIn(b"Content-Length", relayed(**more), more)
+        head = relayed((b"Content-Length", b"9"), method=b"HEAD", length=0)
+        self.assertEqual(head[b"Content-Length"], b"9")
+
+    def test_allowed(self) -> None:
+        """Only headers that describe the file are relayed, and only the first value of each."""
+        found = relayed(
+            (b"ETag", b"x"),
+            (b"ETag", b"y"),
+            (b"Server", b"x"),
+            (b"Set-Cookie", b"x"),
+            (b"Location", b"x"),
+            (b"Access-Control-Allow-Origin", b"*"),
+            (b"Content-Encoding", b""),
+            (b"Transfer-Encoding", b"chunked"),
+            (b"Connection", b"close"),
+            (b"X-Request-Id", b"x"),
+        )
+        self.assertEqual(
+            set(found),
+            {
+                b"Content-Length",
+                b"ETag",
+                b"Cache-Control",
+                b"Content-Type",
+                b"Content-Disposition",
+                b"X-Content-Type-Options",
+                b"Content-Security-Policy",
+            },
+        )
+        self.assertEqual(found[b"ETag"], b"x")
+
+    def test_shown(self) -> None:
+        """A file is shown only if the client asked for it and its type is harmless."""
+        for media_type, inline, shown in (
+            (b"image/png", True, True),
+            (b"image/png", False, False),
+            (b"text/html", True, False),
+            (b"image/png, text/html", True, False),
+            (b"image/svg+xml", True, False),
+        ):
+            found = relayed(
+                (b"Content-Type", media_type),
+                (b"Content-Disposition", b"inline"),
+                (b"Content-Security-Policy", b"script-src *"),
+                (b"X-Content-Type-Options", b"x"),
+                inline=inline,
+            )
+            disposition = found[b"Content-Disposition"]
+            self.assertIs(disposition.startswith(b"inline"), shown, media_type)
+            expected = CSP_INLINE if shown else CSP_ATTACHMENT
+            self.assertEqual(found[b"Content-Security-Policy"], expected)
+            self.assertEqual(found[b"X-Content-Type-Options"], b"nosniff")
+
+    def test_caching(self) -> None:
+        """A workspace cannot make a response public; an error is not stored."""
+        for code in (200, 206, 304, 404, 412, 416, 500):
+            found = relayed((b"Cache-Control", b"public"), code=code)
+            kept = b"private, no-cache" if code < 400 else b"no-store"
+            self.assertEqual(found[b"Cache-Control"], kept, code)
+
+    def test_not_modified(self) -> None:
+        """A 304 changes nothing in the client's stored response but its validators."""
+        found = relayed((b"ETag", b"x"), (b"Content-Type", b"text/html"), code=304)
+        self.assertEqual(set(found), {b"ETag", b"Cache-Control"})
+
+    def test_no_file(self) -> None:
+        """The response to an upload has no file name."""
+        found = relayed((b"Content-Disposition", b"attachment; filename=x"), name=None)
+        self.assertNotIn(b"Content-Disposition", found)
+
+    def test_names(self) -> None:
+        """Each header has one name, so that none is sent twice."""
+        given = Headers({b"content-TYPE": [b"a/b"], b"CONTENT-disposition": [b"inline"]})
+        found = relayed_headers(b"GET", 200, 3, given, b"a", False)
+        self.assertEqual(len({name.lower() for name in found}), len(found))
+
+    def test_given_is_unchanged(self) -> None:
+        """The headers that are passed may be shared with other responses."""
+        given = Headers({b"Content-Type": [b"text/html"], b"Content-Disposition": [b"inline"]})
+        before = given.copy()
+        relayed_headers(b"GET", 200, 3, given, None, True)
+        self.assertEqual(given, before)
 
 
 class Response:

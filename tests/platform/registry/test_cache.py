@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.lru import LRUCache
+from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, begun
 from tests.platform.registry.cache_case import A, B, CacheTestCase
 
@@ -72,6 +73,53 @@ class RememberingTests(CacheTestCase):
         self.now(self.cache.token(A))
         self.now(self.cache.workspace(FIRST))
         self.assert_asked()
+
+
+class PairTests(CacheTestCase):
+    """A token and a workspace that are both cached."""
+
+    def warm(self) -> None:
+        self.now(self.cache.workspace(FIRST))
+        self.now(self.cache.token(A))
+        self.inner.asked.clear()
+
+    def test_pair(self) -> None:
+        """Both are returned, without a call of the registry."""
+        self.warm()
+        pair = self.cache.cached_pair(A, FIRST)
+        self.assertEqual(pair, (self.cache.cached_token(A), self.cache.cached_workspace(FIRST)))
+        self.assertIsNotNone(pair)
+        self.assert_asked()
+
+    def test_one_of_them(self) -> None:
+        """If one of them is not cached, there is none."""
+        self.assertIsNone(self.cache.cached_pair(A, FIRST))
+        self.warm()
+        self.assertIsNone(self.cache.cached_pair(A, SECOND))
+        self.assertIsNone(self.cache.cached_pair(B, FIRST))
+        self.assertIsNone(self.cache.cached_pair(b"", UNKNOWN))
+
+    def test_not_watching(self) -> None:
+        """While changes cannot be seen, there is none: the token may have been revoked."""
+        self.warm()
+        self.patch(MemoryRegistry, "watching", False)
+        self.assertIsNone(self.cache.cached_pair(A, FIRST))
+
+    def test_revoked(self) -> None:
+        """There is none after the token was revoked, or the workspace changed or was removed."""
+
+        def revoke() -> None:
+            (token,) = self.now(self.inner.tokens(FIRST))
+            self.now(self.inner.revoke_token(FIRST, token.id))
+
+        for change in (
+            lambda: self.register(FIRST, "http://new"),
+            revoke,
+            lambda: self.now(self.inner.remove_workspace(FIRST)),
+        ):
+            self.warm()
+            change()
+            self.assertIsNone(self.cache.cached_pair(A, FIRST), change)
 
 
 class ForgettingTests(CacheTestCase):

@@ -53,7 +53,6 @@ class RequestTests(UpstreamTestCase):
         """
         dropped = {
             "Accept-Encoding": ["gzip, br"],
-            "Chatfiles-Workspace": ["x"],
             "Connection": ["close, X-Private", "x-more"],
             "Content-Length": ["7"],
             "Cookie": ["a=b"],

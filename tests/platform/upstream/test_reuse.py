@@ -288,11 +288,12 @@ class ReuseTests(UpstreamTestCase):
         return ask_again
 
     def test_again_within_the_answer(self):
-        """A request made while a response is delivered uses another connection."""
+        """A request made while a response still arrives uses another connection."""
         nested: list[Deferred[Any]] = []
         result = self.ask().addCallback(self.asking_again(nested))
-        self.wire.send(FILLED)
+        self.wire.send(FILLED[:-1])
         self.assertEqual(len(self.wires), 2)
+        self.wires[0].send(FILLED[-1:])
         self.wire.send(FILLED)
         self.assertEqual(self.take(result).outcome, "OK:3")
         self.assertEqual(self.take(nested[0]).outcome, "OK:3")

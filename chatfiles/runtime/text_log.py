@@ -1,0 +1,85 @@
+"""
+A log observer for the standard output.  Its lines are those of twistd, at less cost: what a busy
+role logs most are transfers, and Twisted formats and flushes each line on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import RLock
+from typing import Any, TextIO
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, LogEvent, formatTime, textFileLogObserver
+from zope.interface import implementer
+
+from chatfiles.http.server.access_log import READY_TEXT
+
+__all__ = ["TextLog", "logs_to_stdout"]
+
+#: Seconds that a line may wait for more lines.  A longer time would gain little.
+FLUSH_AFTER = 0.01
+
+
+@implementer(ILogObserver)
+class TextLog:
+    """
+    Writes the ready lines of `FLUSH_AFTER` seconds together, and all other events at once.
+
+    :param out: where they are written.
+    :param clock: for the timer.
+    """
+
+    def __init__(self, out: TextIO, clock: IReactorTime) -> None:
+        self._out = out
+        self._clock = clock
+        self._others = textFileLogObserver(out)
+        self._lines: list[str] = []
+        self._lock = RLock()  # threads log, too
+        self._second, self._stamp = 0, ""
+
+    def __call__(self, event: LogEvent) -> None:
+        """:param event: is logged."""
+        if not _is_ready(event):
+            self.flush()
+            self._others(event)
+            return
+        system = f"{event['log_namespace']}#{event['log_level'].name}"
+        line = event["line"].replace(
+            "\n", "\n\t"
+        )  # as Twisted does: it cannot look like two events
+        with self._lock:
+            if not self._lines:
+                self._clock.callLater(FLUSH_AFTER, self.flush)
+            self._lines.append(f"{self._time(event['log_time'])} [{system}] {line}\n")
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        with self._lock:
+            if self._lines:
+                lines, self._lines = self._lines, []
+                self._out.write("".join(lines))
+                self._out.flush()
+
+    def _time(self, moment: float) -> str:
+        second = int(moment)
+        if second != self._second:
+            self._second, self._stamp = second, formatTime(moment)
+        return self._stamp
+
+
+def _is_ready(event: LogEvent) -> bool:
+    """:return: whether *event* is like those of the access log."""
+    if event.get("log_format") != READY_TEXT or "log_system" in event:
+        return False
+    return isinstance(event.get("line"), str) and event["line"] != ""
+
+
+def logs_to_stdout(twistd: Mapping[str, Any]) -> bool:
+    """
+    :param twistd: the options of twistd.
+    :return: whether it would log to the standard output.
+    """
+    is_a_file = twistd.get("logfile") not in (None, "", "-")
+    elsewhere = is_a_file or twistd.get("logger") or twistd.get("syslog")
+    return bool(twistd.get("nodaemon")) and not elsewhere

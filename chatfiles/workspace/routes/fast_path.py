@@ -1,0 +1,121 @@
+"""
+The workspace's part of the fast path: small files, their parts, ``HEAD`` and 304, if the kernel has
+everything in memory.  It uses the rules and the store of the ordinary route, with fewer objects.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+from chatfiles.errors import ChatfilesError
+from chatfiles.http.server.endpoint import reason_phrase
+from chatfiles.http.server.fast_path import FastRequest
+from chatfiles.model import FileFacts
+from chatfiles.posix.openat2 import WouldWait
+from chatfiles.rules import conditional_requests, file_headers
+from chatfiles.rules.conditional_requests import Decision
+from chatfiles.rules.header_fields import header_lines
+from chatfiles.rules.query import parse_query
+from chatfiles.rules.virtual_paths import VirtualPath, check_form
+from chatfiles.workspace.files.open_file import OpenFile
+from chatfiles.workspace.routes.read import OPERATION, PATH, WorkspaceContext, small_content
+
+__all__ = ["FastRead"]
+
+#: Parsed targets, and versions of files, that are remembered.
+_TARGETS, _VERSIONS = 2048, 2048
+_START = {status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304)}
+
+
+class _Asked(NamedTuple):
+    """What the target of a request names."""
+
+    path: VirtualPath
+    inline: bool
+
+
+class FastRead:
+    """
+    Serves ``GET /internal/file/read`` on the fast path.
+
+    :param context: as for the ordinary route.
+    """
+
+    def __init__(self, context: WorkspaceContext) -> None:
+        self._context = context
+
+    def serve(self, request: FastRequest) -> bool:
+        """See `chatfiles.http.server.fast_path.FastRoutes.serve`."""
+        asked = _asked(request.target)
+        if asked is None:
+            return False
+        try:
+            if not self._context.secret.has_digest_at_once(request.headers.digest):
+                return False
+            with self._context.store.open_at_once(asked.path) as file:
+                return self._respond(request, asked, file)
+        except (WouldWait, ChatfilesError):
+            return False  # the ordinary path waits for it, or reports it
+
+    def _respond(self, request: FastRequest, asked: _Asked, file: OpenFile) -> bool:
+        now_ns = self._context.now_ns()
+        decision = _decision(request, file.facts, now_ns)
+        start = _START.get(decision.status)
+        if start is None:
+            return False
+        body = b""
+        if request.method != b"HEAD" and decision.length:
+            content = small_content(file, os.RWF_NOWAIT)
+            if content is None:
+                return False
+            body = content[decision.first : decision.first + decision.length]
+        lines = _header_lines(file, decision, asked.inline, now_ns)
+        request.operation, request.via_proxy = OPERATION, request.headers.via
+        request.respond(decision.status, start, lines, body)
+        return True
+
+
+@lru_cache(_TARGETS)
+def _asked(target: bytes) -> _Asked | None:
+    """:return: what *target* names; ``None`` if it is another route, or malformed."""
+    path, _, query = target.partition(b"?")
+    if path != PATH.encode("ascii"):
+        return None
+    values = parse_query(query)
+    try:
+        return _Asked(
+            check_form(values.get(b"path", [])),
+            file_headers.wants_inline(values.get(b"disposition", [])),
+        )
+    except ChatfilesError:
+        return None
+
+
+def _decision(request: FastRequest, facts: FileFacts, now_ns: int) -> Decision:
+    conditions = request.headers.conditions
+    if not conditions:  # most requests; the general rule would give the same
+        return Decision(200, 0, facts.size)
+    return conditional_requests.decide(request.method, conditions, facts, now_ns)
+
+
+def _header_lines(file: OpenFile, decision: Decision, inline: bool, now_ns: int) -> bytes:
+    """:return: the headers of the file, in the order of the ordinary path."""
+    facts = file.facts
+    if decision.status == 304:
+        return header_lines(file_headers.validator_headers(facts, now_ns))
+    settled = facts.mtime_ns + conditional_requests.SETTLED_NS
+    # The headers of a version are the same at all times after that.
+    make, at = (_cached_lines, settled) if settled <= now_ns else (_lines, now_ns)
+    length = b"Content-Length: %d\r\n" % decision.length
+    return length + make(facts, file.name, inline, at) + header_lines(decision.headers)
+
+
+def _lines(facts: FileFacts, name: bytes, inline: bool, now_ns: int) -> bytes:
+    return header_lines(
+        file_headers.representation_headers(facts, name, inline=inline, now_ns=now_ns)
+    )
+
+
+_cached_lines = lru_cache(_VERSIONS)(_lines)

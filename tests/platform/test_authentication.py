@@ -1,0 +1,59 @@
+"""
+Tokens that are known already: which of them are admitted.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.model import ALL_SCOPES, Scope, Token, token_hash
+from chatfiles.platform.authentication import Access, Authenticator
+from chatfiles.testing import MemoryRegistry
+from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
+
+ADMIN = "admin"
+DIGEST = token_hash("token")
+
+
+class AdmitsTokenTests(SynchronousTestCase):
+    """`Authenticator.admits_token`."""
+
+    def setUp(self) -> None:
+        self.used: list[UUID] = []
+        self.authenticator = Authenticator(MemoryRegistry(), ADMIN, self.used.append)
+
+    def admits(
+        self,
+        scopes: frozenset[Scope] = ALL_SCOPES,
+        access: Access = Access.READ,
+        workspace_id: UUID = FIRST,
+        digest: bytes = DIGEST,
+    ) -> bool:
+        token = Token(UNKNOWN, FIRST, "prefix", scopes)
+        return self.authenticator.admits_token(digest, token, access, workspace_id)
+
+    def test_admitted(self) -> None:
+        """A token of the workspace with the scope is admitted; its use is recorded."""
+        for access, scopes in (
+            (Access.READ, ALL_SCOPES),
+            (Access.READ, frozenset({Scope.READ})),
+            (Access.WRITE, frozenset({Scope.WRITE})),
+            (Access.WORKSPACE, frozenset[Scope]()),
+        ):
+            self.assertTrue(self.admits(scopes, access), access)
+            self.assertEqual(self.used.pop(), UNKNOWN)
+
+    def test_not_admitted(self) -> None:
+        """
+        Another workspace, a missing scope and the admin token are left to `admit`; no use is
+        recorded.
+        """
+        self.assertFalse(self.admits(workspace_id=SECOND))
+        self.assertFalse(self.admits(frozenset({Scope.WRITE})))
+        self.assertFalse(self.admits(frozenset({Scope.READ}), Access.WRITE))
+        self.assertFalse(self.admits(frozenset()))
+        # The admin token is never a token of the registry, even if it was stored as one.
+        self.assertFalse(self.admits(digest=token_hash(ADMIN)))
+        self.assertEqual(self.used, [])
