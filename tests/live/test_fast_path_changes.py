@@ -230,6 +230,22 @@ class ChangeTests(LiveCase):
         self.assertEqual(gone.status, 204)
         self.assertEqual(connection.exchange("GET", target, credential).status, 401)
 
+    def test_access(self) -> None:
+        """Neither another workspace's token nor one that may not read gets a file in memory."""
+        target, credential, workspace_id = self.added(self.pair.workspace.url)
+        writes = self.pair.as_admin(
+            "POST", f"/workspaces/{workspace_id}/tokens", b'{"scopes": ["write"]}'
+        ).json["token"]
+        self.pair.hide(writes)
+        connection = self.connect(self.pair.platform)
+        refused = {"Authorization": f"Bearer {writes}"}, self.pair.bearer
+        for _ in range(3):
+            self.assertEqual(connection.exchange("GET", target, credential).status, 200)
+            own = self.pair.download_target(b"path=/workspace/a.txt")
+            self.assertEqual(connection.exchange("GET", own, self.pair.bearer).status, 200)
+            statuses = [connection.exchange("GET", target, token).status for token in refused]
+            self.assertEqual(statuses, [403, 401])
+
     def test_moved(self) -> None:
         """The address that another process writes is used within the promised second."""
         target, credential, workspace_id = self.added(self.pair.workspace.url)

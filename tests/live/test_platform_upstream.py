@@ -333,7 +333,7 @@ class LeavingTests(UpstreamCase):
 
         _, target = self.scripted(script)
         connection = self.connect(self.pair.platform)
-        connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
+        connection.ask("GET", target, self.credential(target))
         self.assertTrue(asked.wait(PATIENCE), "the workspace is asked")
         if b"\r\n\r\n" in said:
             connection.answer()
@@ -512,7 +512,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
         chance = random.Random(4)
         for _ in range(40):
             connection = self.connect(self.pair.platform)
-            connection.ask("GET", target, {"Authorization": f"Bearer {self.pair.admin}"})
+            connection.ask("GET", target, self.credential(target))
             time.sleep(chance.random() * 0.02)
             connection.close()
         server.close()

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.logger import LogEvent, capturedLogs, formatEvent
@@ -16,6 +17,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import Unauthorized, Unavailable
 from chatfiles.posix.openat2 import WouldWait
+from chatfiles.workspace import secret_file as secret_module
 from chatfiles.workspace.files import credential_inodes as inodes_module
 from chatfiles.workspace.files.credential_inodes import CredentialInodes
 from chatfiles.workspace.files.deny_rules import DenyRules
@@ -148,6 +150,26 @@ class AtOnceTests(_FileCase):
         for content in (b"two\n", b"", b"a b", b"a" * 4097):
             self.put(content)
             self.assertEqual(self.file.read_at_once(), self.file.read(), content[:10])
+
+    def test_settled(self) -> None:
+        """
+        The file is read again unless its last change is over a second old: two changes within one
+        tick of the kernel's clock have the same time.
+        """
+        self.warm()
+        changed, reads = os.stat(self.path).st_ctime_ns, [0]
+        read = secret_module._content_at_once
+
+        def counted(handle: int) -> tuple[int, bytes]:
+            reads[0] += 1
+            return read(handle)
+
+        self.patch(secret_module, "_content_at_once", counted)
+        for age, expected in ((-1, 2), (0, 2), (10**9, 2), (10**9 + 1, 1)):
+            self.file._now_ns = partial(int, changed + age)
+            reads[0] = 0
+            self.assertEqual([self.file.read_at_once() for _ in range(2)], ["abc"] * 2)
+            self.assertEqual(reads[0], expected, age)
 
     def test_require(self) -> None:
         """A missing or wrong secret is refused while the right one is in memory."""
@@ -526,6 +548,31 @@ class InodeTests(SynchronousTestCase):
         before = self.held()
         self.assertRaises(WouldWait, at_once, other)
         self.assertEqual(self.held(), before)
+
+    def test_settled(self) -> None:
+        """
+        The names are looked up again unless the last change of their directory is over a second
+        old: two changes within one tick of the kernel's clock have the same time.
+        """
+        if not answers_at_once(self.top):
+            raise SkipTest("the temporary directory is on no file system that answers at once")
+        other, looked_up = self.make(self.top + b"/other", b""), []
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(self.top + b"/none")
+        find = inodes_module._inode_at_once
+
+        def counted(directory: int, name: bytes) -> tuple[int, int] | None:
+            looked_up.append(name)
+            return find(directory, name)
+
+        self.patch(inodes_module, "_inode_at_once", counted)
+        changed = os.stat(self.top).st_ctime_ns
+        for age, expected in ((-1, 4), (0, 4), (10**9, 4), (10**9 + 1, 2)):
+            self.inodes._now_ns = partial(int, changed + age)
+            looked_up.clear()
+            self.assertFalse(self.inodes.include_at_once(other))
+            self.assertFalse(self.inodes.include_at_once(other))
+            self.assertEqual(len(looked_up), expected, age)
 
     def test_close(self) -> None:
         """Closing releases all descriptors, and can be repeated."""
