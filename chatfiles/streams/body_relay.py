@@ -34,6 +34,10 @@ class _Request(Protocol):
     def unregisterProducer(self) -> object: ...
 
 
+class _Splice(Protocol):
+    def stop(self) -> None: ...
+
+
 @implementer(IPushProducer)
 class BodyRelay(TwistedProtocol):
     """
@@ -45,6 +49,8 @@ class BodyRelay(TwistedProtocol):
         with `UpstreamInterrupted`.  Cancelling it closes the upstream's connection.
     :ivar received: number of bytes received from the upstream.
     :ivar paused: whether the relay waits for the client.
+    :ivar splice: moves a part of the body past this process, if any does; it updates `received` and
+        `paused`.
     """
 
     def __init__(self, request: _Request, expected: int | None) -> None:
@@ -53,6 +59,7 @@ class BodyRelay(TwistedProtocol):
         self._complete = False
         self.received = 0
         self.paused = False
+        self.splice: _Splice | None = None
         self.done: Deferred[None] = Deferred(lambda _: self.stop())
 
     # -- for the upstream
@@ -111,6 +118,8 @@ class BodyRelay(TwistedProtocol):
 
     def stop(self) -> None:
         """Stop reading from the upstream, and close its connection; idempotent."""
+        if self.splice is not None:
+            self.splice.stop()
         if not self._complete and self.transport is not None:
             self._upstream.stopProducing()
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -25,16 +24,16 @@ from chatfiles.streams.file_source import FileSource, NotCached, Unstable
 from chatfiles.streams.outcome import ClientLeft, Outcome
 from chatfiles.streams.transports import is_plain
 
-__all__ = ["FileSender", "file_sender", "in_flight_limit"]
+__all__ = ["FileSender", "file_sender"]
 
 #: Bytes of one ``sendfile``; bounds the duration of one call.
 SENDFILE_WINDOW = 1024 * 1024
+#: How often a socket is given more before other connections have their turn.
+ROUNDS = 4
 #: Bytes of one read into the copy buffer.
 COPY_WINDOW = 256 * 1024
 #: Bytes that a thread loads into the page cache at a time.
 WARM_WINDOW = 4 * 1024 * 1024
-#: The result of `in_flight_limit` if the kernel does not report the sizes of its buffers.
-DEFAULT_IN_FLIGHT = 32 * 1024 * 1024
 
 # All senders share one buffer: it is filled and emptied within one call on the reactor thread.
 _scratch = memoryview(bytearray(COPY_WINDOW))
@@ -48,24 +47,6 @@ class _Request(Protocol):
     def write(self, data: bytes, /) -> object: ...
     def registerProducer(self, producer: Any, streaming: bool, /) -> object: ...
     def unregisterProducer(self) -> object: ...
-
-
-def in_flight_limit(proc: Path = Path("/proc/sys/net")) -> int:
-    """
-    :param proc: the directory with the kernel's network settings.
-    :return: the most bytes that can be in flight between a socket of this machine and its reader:
-        the largest send buffer plus the largest receive buffer.
-    """
-
-    def last(name: str) -> int:
-        return int((proc / name).read_text().split()[-1])
-
-    try:
-        send = max(last("ipv4/tcp_wmem"), 2 * last("core/wmem_max"))
-        receive = max(last("ipv4/tcp_rmem"), 2 * last("core/rmem_max"))
-    except (OSError, ValueError):
-        return DEFAULT_IN_FLIGHT
-    return send + receive
 
 
 class FileSender:
@@ -199,7 +180,9 @@ class SocketSender(FileSender):
         if not self._registered or self._finished or self._in_thread:
             return
         try:
-            self._move()
+            for _ in range(ROUNDS):
+                if not self._move():
+                    break
         except NotCached:
             self._warm()
         except Unstable:
@@ -214,15 +197,18 @@ class SocketSender(FileSender):
             else:
                 self._continue()
 
-    def _move(self) -> None:
-        handle = self._transport.getHandle()
-        if self._offset >= self._copy_from:
-            self._copy(handle.send, COPY_WINDOW)
-            return
-        window = min(SENDFILE_WINDOW, self._copy_from - self._offset)
-        self._source.check_cached(self._offset, window)
-        self._offset += os.sendfile(handle.fileno(), self._source.fd, self._offset, window)
-        self._source.verify()
+    def _move(self) -> bool:
+        """:return: whether there is more to send, and the socket may take it."""
+        before, handle = self._offset, self._transport.getHandle()
+        if before >= self._copy_from:
+            window = min(COPY_WINDOW, self._end - before)
+            self._copy(handle.send, window)
+        else:
+            window = min(SENDFILE_WINDOW, self._copy_from - before)
+            self._source.check_cached(before, window)
+            self._offset += os.sendfile(handle.fileno(), self._source.fd, before, window)
+            self._source.verify()
+        return self._offset == before + window < self._end
 
 
 @implementer(IPushProducer)
@@ -305,7 +291,8 @@ def file_sender(
     :param first: offset of the first byte.
     :param length: number of bytes, at least one.
     :param run_in_thread: calls a function in a thread, as ``deferToThread``.
-    :param tail: number of bytes at the end that are copied, see above; `in_flight_limit`.
+    :param tail: number of bytes at the end that are copied, see above and
+        `chatfiles.streams.in_flight`.
     :return: the sender, not started.
     """
     kind: type[FileSender]

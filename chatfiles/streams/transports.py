@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now"]
+__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now", "unsent_here"]
 
 #: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
@@ -35,6 +35,14 @@ def read_at_most(transport: Any, size: int) -> None:
         transport.bufferSize = size
 
 
+def unsent_here(transport: Any) -> bool:
+    """
+    :param transport: a bare stream socket, see `is_plain`.
+    :return: whether bytes were written that its socket has not taken.
+    """
+    return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
 def send_now(transport: Any, data: bytes) -> None:
     """
     Send bytes before this returns, as far as the socket takes them.  ``transport.write`` would wait
@@ -43,7 +51,7 @@ def send_now(transport: Any, data: bytes) -> None:
     :param transport: a connection.
     :param data: is sent behind everything that was written before.
     """
-    if is_plain(transport) and not (transport.dataBuffer or transport._tempDataBuffer):
+    if is_plain(transport) and not unsent_here(transport):
         try:
             sent = transport.getHandle().send(data)
         except OSError:  # the socket is full, or the transport will notice that it is gone

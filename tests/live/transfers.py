@@ -343,6 +343,28 @@ class ContentCases(Way):
                     continue
                 self.assertEqual(rest.count(b"a"), size - taken, (size, taken))
 
+    def test_one_version_of_a_large_file(self) -> None:
+        """
+        The same for a file of which most is sent by reference, on every hop, to a client with a
+        large buffer.
+        """
+        for left in (0, 1000, MIB, 8 * MIB, 20 * MIB, 60 * MIB, LARGE):
+            path = self.pair.at("workspace", "large-version.bin")
+            with open(path, "wb") as file:
+                file.truncate(LARGE)
+            os.utime(path, (LONG_AGO, LONG_AGO))
+            _, answer = self.begin("/workspace/large-version.bin", receive_buffer=4 * MIB)
+            while answer.received < LARGE - left:
+                answer.read(min(MIB, LARGE - left - answer.received))
+            with open(path, "r+b") as file:
+                for _ in range(LARGE // MIB):
+                    file.write(b"b" * MIB)
+            try:
+                rest = answer.rest()
+            except Incomplete:
+                continue
+            self.assertEqual(rest.count(b"\0"), left)
+
 
 class PaceCases(ImpatientCase, Way):
     """Readers that are slow, stop, or disconnect; both roles have a short timeout."""

@@ -17,8 +17,9 @@ from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
 from chatfiles.streams import file_sender as file_module
-from chatfiles.streams.file_sender import COPY_WINDOW, SENDFILE_WINDOW, in_flight_limit
+from chatfiles.streams.file_sender import COPY_WINDOW, SENDFILE_WINDOW
 from chatfiles.streams.file_source import FileSource
+from chatfiles.streams.in_flight import in_flight_limit
 from tests.support.loopback import Loopback, more_than, reset_on_close, until
 from tests.support.memory_client import get, parse
 from tests.support.sent_file import ColdSource, Opened, Sending, content

@@ -13,11 +13,12 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
-from chatfiles.platform.forwarding.gateway import discard, part_of
+from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
 from chatfiles.rules import file_headers
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
 from chatfiles.streams.outcome import ClientLeft, Outcome
+from chatfiles.streams.splice import Splicer
 
 __all__ = ["relay_body", "relayed_headers", "require_provable", "write_headers"]
 
@@ -132,13 +133,18 @@ def _sanitize(headers: dict[bytes, bytes], code: int, name: bytes | None, inline
 
 
 async def relay_body(
-    request: Request, response: IResponse, clock: IReactorTime, idle_timeout: float
+    request: Request,
+    response: IResponse,
+    clock: IReactorTime,
+    idle_timeout: float,
+    splicer: Splicer | None = None,
 ) -> None:
     """
     Send the body of *response* as fast as the client takes it.
 
     :param idle_timeout: seconds without progress, on either side, after which the transfer is
         aborted; a trusted proxy has longer.
+    :param splicer: lets the kernel relay the middle of a large body.
     :raise UpstreamInterrupted: the workspace did not send the whole body.
     """
     request.write(b"")  # sends the headers
@@ -151,6 +157,10 @@ async def relay_body(
         raise
     response.deliverBody(relay)
     if not relay.done.called:  # otherwise the whole body came with the headers
+        original = original_response(response)
+        if splicer is not None and original is not None:
+            source = original.splice_source()
+            splicer.begin(source, request.channel, relay, to_proxy=request.relayed)
         transfer.watch(clock, idle_timeout, relay.upstream_state, Outcome.UPSTREAM_STALLED)
         # The client can time out only while the relay waits for it.
         transfer.watch_client(

@@ -5,7 +5,7 @@ The context of the platform's routes: the objects that their handlers use.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,6 +16,7 @@ from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.upload_head import MAX_FILES
+from chatfiles.streams.splice import Splicer
 
 __all__ = ["PlatformContext", "UploadLimits"]
 
@@ -48,6 +49,7 @@ class PlatformContext:
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param limits: the limits of one upload.
     :param make_secret: returns a new token or inbound secret.
+    :param splicer: lets the kernel relay large files.
     """
 
     registry: IWorkspaceRegistry
@@ -60,3 +62,4 @@ class PlatformContext:
     idle_timeout: float
     limits: UploadLimits
     make_secret: Callable[[], str] = new_secret
+    splicer: Splicer = field(default_factory=Splicer)

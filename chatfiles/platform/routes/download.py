@@ -92,7 +92,7 @@ async def relay(
         discard(response)
         raise
     write_headers(request, response, asked.path.name, asked.inline)
-    await relay_body(request, response, context.clock, context.idle_timeout)
+    await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
 
 
 async def _accepted(

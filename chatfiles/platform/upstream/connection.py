@@ -24,7 +24,14 @@ from chatfiles.http.message_head.response import BadResponse, HeadScanner, Respo
 from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.platform.upstream.response import UpstreamResponse
-from chatfiles.streams.transports import SMALL_READ, TINY_READ, read_at_most
+from chatfiles.streams.splice import SpliceSource
+from chatfiles.streams.transports import (
+    SMALL_READ,
+    TINY_READ,
+    is_plain,
+    read_at_most,
+    unsent_here,
+)
 
 __all__ = [
     "TRANSITIONS",
@@ -92,6 +99,7 @@ class WorkspaceConnection(Protocol):
     :param budget: decides how many bytes one read of a large body takes.
     :param key: equal for all connections to the same origin.
     :param plain: whether its transport is TCP without TLS.
+    :ivar left: bytes of the body to come, when it is not chunked.
     """
 
     def __init__(
@@ -113,7 +121,7 @@ class WorkspaceConnection(Protocol):
         self._head: ResponseHead | None = None
         self._response: UpstreamResponse | None = None
         self._chunks: ChunkedDecoder | None = None
-        self._left = 0  # bytes of the body to come, when it is not chunked
+        self.left = 0
         self._received = False
         self._paused = False
         self._is_large = False
@@ -218,6 +226,16 @@ class WorkspaceConnection(Protocol):
         """Abort: the rest of the body is not needed, and may never come."""
         self._abort()
 
+    def splice_source(self) -> SpliceSource | None:
+        """:return: this connection, if the rest of the body may be read from its socket."""
+        wire = self._wire
+        is_read_as_sent = self.state is State.BODY and self._chunks is None and is_plain(wire)
+        return self if is_read_as_sent and not unsent_here(wire) else None
+
+    def spliced(self, count: int) -> None:
+        """:param count: so many bytes of the body were read from the socket."""
+        self.left -= count
+
     # -- a response
 
     def _read_head(self, data: bytes) -> bytes:
@@ -250,12 +268,12 @@ class WorkspaceConnection(Protocol):
 
     def _begin_body(self, head: ResponseHead) -> None:
         self._chunks = ChunkedDecoder() if head.chunked else None
-        self._left = head.length or 0
+        self.left = head.length or 0
         # Not for chunked bodies: a large read of tiny chunks would delay other connections.
-        if self._plain and self._left > SMALL_READ:
+        if self._plain and self.left > SMALL_READ:
             self._is_large = True
             self._budget.change(1)
-        if head.chunked or len(head.rest) < self._left:
+        if head.chunked or len(head.rest) < self.left:
             self.pauseProducing()  # until the body is delivered
 
     def _read_body(self, data: bytes) -> None:
@@ -264,9 +282,9 @@ class WorkspaceConnection(Protocol):
         if self._is_large:
             self._resize_reads(self._budget.size)
         if chunks is None:
-            body, rest = data[: self._left], data[self._left :]
-            self._left -= len(body)
-            is_complete = not self._left
+            body, rest = data[: self.left], data[self.left :]
+            self.left -= len(body)
+            is_complete = not self.left
         else:
             body = chunks.feed(data)
             rest, is_complete = chunks.rest, chunks.complete

@@ -15,6 +15,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IClientRequest, IResponse
 from zope.interface import implementer
 
 from chatfiles.http.message_head.response import ResponseHead
+from chatfiles.streams.splice import SpliceSource
 
 __all__ = ["UpstreamResponse", "headers_of", "known_headers"]
 
@@ -98,6 +99,10 @@ class UpstreamResponse:
         """The body, if all of it arrived before it was delivered to a protocol."""
         is_complete = self._end is not None and self._end.check(ResponseDone) is not None
         return b"".join(self._waiting) if is_complete and self._protocol is None else None
+
+    def splice_source(self) -> SpliceSource | None:
+        """:return: the connection, if the rest of the body may be read from its socket."""
+        return None if self._transport is None else self._transport.splice_source()
 
     # -- for the connection
 

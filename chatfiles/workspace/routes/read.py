@@ -24,8 +24,9 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import ROOTS, check_form
 from chatfiles.runtime.threads import Threads
-from chatfiles.streams.file_sender import file_sender, in_flight_limit
+from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource
+from chatfiles.streams.in_flight import in_flight_limit, relayed_tail
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile, require_secret
@@ -52,7 +53,7 @@ class WorkspaceContext:
     :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param now_ns: returns the time of day in nanoseconds, for validators.
-    :param tail: see `chatfiles.streams.file_sender.file_sender`.
+    :param in_flight: see `chatfiles.streams.in_flight.in_flight_limit`.
     """
 
     store: IFileStore
@@ -61,7 +62,7 @@ class WorkspaceContext:
     clock: IReactorTime
     idle_timeout: float
     now_ns: Callable[[], int] = time.time_ns
-    tail: int = field(default_factory=in_flight_limit)
+    in_flight: int = field(default_factory=in_flight_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ async def _send(
     length: int,
 ) -> None:
     request.write(b"")  # sends the headers
+    in_flight = context.in_flight
     sender = file_sender(
         request,
         FileSource(file),
@@ -168,7 +170,7 @@ async def _send(
         length,
         # Never refused: the response has begun, and waits for one call at a time.
         partial(context.threads.run, owner=_owner(query), refusable=False),
-        context.tail,
+        relayed_tail(in_flight) if request.relayed else in_flight,
     )
     request.transfer.begin_body(sender)
     request.transfer.watch_client(

@@ -15,10 +15,12 @@ from twisted.trial.unittest import TestCase
 
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams import file_sender
+from chatfiles.streams.in_flight import in_flight_limit, relayed_tail
 from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.routes import read as read_module
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
@@ -27,6 +29,7 @@ from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import build, scratch
 from tests.support.loopback import Loopback, reset_on_close, until
+from tests.support.memory_client import parse
 
 REQUEST = (
     b"GET /internal/file/read?path=/workspace/large HTTP/1.1\r\n"
@@ -138,6 +141,24 @@ class DescriptorTests(TestCase):
         """The same holds if responses are buffered, as with TLS."""
         self.patch(file_sender, "is_plain", lambda transport: False)
         await self.leave_while_reading()
+
+    async def test_tail(self) -> None:
+        """
+        A platform may relay with ``splice``, so more of the file is copied than for another client.
+        """
+        tails: list[int] = []
+        real = file_sender.file_sender
+
+        def spied(*arguments: Any) -> Any:
+            tails.append(arguments[-1])
+            return real(*arguments)
+
+        self.patch(read_module, "file_sender", spied)
+        for request in (REQUEST, REQUEST.replace(b"Host", b"Via: 1.1 chatfiles\r\nHost")):
+            self.caller.data = b""
+            await self.caller.send(request)
+            await self.caller.read(lambda got: [a.complete for a in parse(got)] == [True])
+        self.assertEqual(tails, [in_flight_limit(), relayed_tail(in_flight_limit())])
 
     async def test_reading(self) -> None:
         """
