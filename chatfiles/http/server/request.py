@@ -206,8 +206,10 @@ class Request(server.Request):
         self.startedWriting = 1
         self.transfer.head_sent()
         fields = self.fields
-        # The next bytes may be the rest of a body that will not be read.
-        if self.site.draining or not (self.body.complete or self._drains()):
+        # The next bytes may be the rest of a body that will not be read.  A 408, also one of a
+        # workspace, says that the rest is not waited for (RFC 9110, 15.5.9).
+        waits = self.body.complete or (self._drains() and self.code != 408)
+        if self.site.draining or not waits:
             self.channel.persistent = False
             fields[b"Connection"] = b"close"
         self._bodiless = self.method == b"HEAD" or self.code in NO_BODY_CODES

@@ -258,6 +258,15 @@ class TimeTests(BodyCase):
             self.assertEqual(self.late(), [408], pieces)
             self.assertEqual((receiver.end, self.caller.lost), ([RequestTimeout], True))
 
+    def test_silence_of_another_hop(self) -> None:
+        """A 408 that comes from a workspace ends the connection, too; other errors do not."""
+        for status, connection in ((408, "close"), (500, None)):
+            self.setUp()
+            self.send(post(b"hello")[:-1])
+            self.answer(JSONResponse(status, {}))
+            (answer,) = self.caller.answers()
+            self.assertEqual(answer.fields.get("connection"), connection, status)
+
     def test_each_byte_counts(self) -> None:
         """A slow client is not timed out: each byte restarts the timeout."""
         self.send(post(b"hello")[:-5])
