@@ -9,6 +9,7 @@ import gc
 import os
 import pwd
 import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,10 @@ from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
+from chatfiles.runtime.workers.command import worker_command
+from chatfiles.runtime.workers.descriptors import VARIABLE
+from chatfiles.runtime.workers.pool import WorkerPool
+from chatfiles.runtime.workers.worker import Supervisor, inherited_endpoint
 
 __all__ = ["Options", "makeService"]
 
@@ -47,20 +52,30 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    number = os.environ.pop(VARIABLE, None)
+    pool = None
     try:
-        service = _service(reactor, options)
+        if number is not None:
+            service = _worker(reactor, int(number), options)
+        elif options.settings.shared.workers > 1:
+            pool = _pool(reactor, options)
+            service = _supervisor(pool, options)
+        else:
+            service = _service(reactor, options)
     except ValueError as error:
         raise SystemExit(f"chatfiles: {error}") from None
-    if options.exposes_password:
+    if options.exposes_password and number is None:
         _log.warn(EXPOSED)
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
-    _prepare_log(reactor, service, options)
+    _prepare_log(reactor, service, options, pool)
     reactor.callWhenRunning(_settle)
     return service
 
 
-def _prepare_log(reactor: Any, service: RoleService, options: Options) -> None:
+def _prepare_log(
+    reactor: Any, service: RoleService, options: Options, pool: WorkerPool | None
+) -> None:
     """
     Prepare what ``twistd`` logs to, and make the role continue after signals of log rotation.
 
@@ -74,7 +89,10 @@ def _prepare_log(reactor: Any, service: RoleService, options: Options) -> None:
     if file is not None or logs_to_stdout(twistd):
         service.log_observer = log = TextLog(cast("TextIO", file or sys.stdout), reactor)
         reactor.addSystemEventTrigger("after", "shutdown", log.flush)
-    LogSignals(reactor, str(service.name), file)
+        if pool is not None:
+            pool.write = log.write
+    pass_on = partial(pool.signal_ready, signal.SIGHUP) if pool is not None else lambda: None
+    LogSignals(reactor, str(service.name), file, pass_on)
 
 
 def _settle() -> None:
@@ -86,17 +104,47 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _service(reactor: Any, options: Options) -> RoleService:
+def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -> RoleService:
     settings = options.settings
-    listeners = _listeners(reactor, settings.shared.listen)
+    listeners = _listeners(reactor, settings.shared.listen, worker)
+    fail = partial(_fail, reactor)
     if isinstance(settings, WorkspaceSettings):
         from chatfiles.workspace.service import workspace_service
 
-        return workspace_service(reactor, settings, listeners, lambda: _fail(reactor))
+        return workspace_service(reactor, settings, listeners, fail, worker)
     from chatfiles.platform.service import platform_service
 
     token = partial(_admin_token, settings, _owner(options))
-    return platform_service(reactor, settings, token, listeners, lambda: _fail(reactor))
+    if worker is not None:
+        token = partial(os.environ.__getitem__, "CHATFILES_ADMIN_TOKEN")
+    return platform_service(reactor, settings, token, listeners, fail, worker)
+
+
+def _worker(reactor: Any, number: int, options: Options) -> RoleService:
+    supervisor = Supervisor(reactor, number)
+    supervisor.service = _service(reactor, options, supervisor)
+    return supervisor.service
+
+
+def _pool(reactor: Any, options: Options) -> WorkerPool:
+    settings = options.settings
+    command = worker_command(options.parent or {}, options.arguments, os.environ)
+    drain_delay = settings.drain_delay if isinstance(settings, PlatformSettings) else 0.0
+    return WorkerPool(reactor, settings.shared.workers, command, drain_delay)
+
+
+def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
+    settings = options.settings
+    listeners = _listeners(pool.reactor, settings.shared.listen)
+    fail = partial(_fail, pool.reactor)
+    if isinstance(settings, WorkspaceSettings):
+        from chatfiles.workspace.service import workspace_supervisor
+
+        return workspace_supervisor(settings, pool, listeners, fail)
+    from chatfiles.platform.service import platform_supervisor
+
+    token = partial(_admin_token, settings, _owner(options))
+    return platform_supervisor(settings, pool, token, listeners, fail)
 
 
 def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
@@ -146,11 +194,16 @@ def _naming(option: str, path: str) -> Iterator[None]:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _listeners(reactor: Any, descriptions: Sequence[str]) -> list[Listener]:
+def _listeners(
+    reactor: Any, descriptions: Sequence[str], worker: Supervisor | None = None
+) -> list[Listener]:
     listeners = []
-    for description in descriptions:
+    for index, description in enumerate(descriptions):
         try:
-            endpoint = _endpoint(reactor, description)
+            if worker is not None:
+                endpoint = inherited_endpoint(reactor, worker.load, description, index)
+            else:
+                endpoint = _endpoint(reactor, description)
         except Exception as error:
             raise ValueError(
                 "--listen takes a Twisted server endpoint, such as "

@@ -30,11 +30,12 @@ from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 from chatfiles.rules.x_forwarded_for import TrustedProxies
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
-from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.workers.pool import WorkerPool
 
-__all__ = ["open_registry", "platform_service"]
+__all__ = ["open_registry", "platform_service", "platform_supervisor"]
 
 
 def _utc_now() -> datetime:
@@ -85,6 +86,7 @@ def platform_service(
     admin_token: Callable[[], str],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
+    report: ReadyReport | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -93,21 +95,13 @@ def platform_service(
         been validated.
     :param listeners: where the platform will listen.
     :param cannot_start: ends the process; called if the platform cannot start.
+    :param report: receives the news of a worker.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
     clock: IReactorTime = reactor
-    try:
-        policy = AddressPolicy(parse_networks(settings.upstream_allow))
-    except ValueError as error:
-        raise ValueError(f"--upstream-allow takes networks such as 10.0.0.0/8: {error}") from None
-    try:
-        proxies = TrustedProxies.parse(settings.trusted_proxy)
-    except ValueError as error:
-        raise ValueError(
-            f"--trusted-proxy takes networks such as 10.0.0.5/32, or unix: {error}"
-        ) from None
+    policy, proxies = _networks(settings)
     registry = open_registry(settings.database, settings.registry_timeout, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
@@ -167,5 +161,57 @@ def platform_service(
         cannot_start=cannot_start,
         before=[begin],
         check=registry.check,
+        report=report,
         after=[end],
+    )
+
+
+def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
+    try:
+        policy = AddressPolicy(parse_networks(settings.upstream_allow))
+    except ValueError as error:
+        raise ValueError(f"--upstream-allow takes networks such as 10.0.0.0/8: {error}") from None
+    try:
+        return policy, TrustedProxies.parse(settings.trusted_proxy)
+    except ValueError as error:
+        raise ValueError(
+            f"--trusted-proxy takes networks such as 10.0.0.5/32, or unix: {error}"
+        ) from None
+
+
+def platform_supervisor(
+    settings: PlatformSettings,
+    pool: WorkerPool,
+    admin_token: Callable[[], str],
+    listeners: Sequence[Listener],
+    cannot_start: Callable[[], object],
+) -> RoleService:
+    """
+    The first process of a platform with workers.  It alone migrates the registry, and passes the
+    admin token to the workers.
+
+    :param settings: the operator's options.
+    :param pool: the workers.
+    :param admin_token: see `platform_service`; so are *listeners* and *cannot_start*.
+    :return: the platform, as a service.
+    :raise ValueError: a setting is wrong; the text names the option.
+    """
+    _networks(settings)
+    registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
+    pool.command.environment["CHATFILES_ADMIN_TOKEN"] = admin_token()
+
+    async def migrate() -> None:
+        try:
+            await _start_registry(registry, settings.database)
+        finally:
+            await registry.close()
+
+    return RoleService(
+        "platform",
+        pool,
+        [pool.shared(listener) for listener in listeners],
+        drain_timeout=settings.shared.drain_timeout,
+        cannot_start=cannot_start,
+        before=[migrate],
+        serve=pool.serve,
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -62,12 +62,20 @@ class LogSignals:
     :param reactor: acts on a signal; one that arrives before it runs has to wait.
     :param role: the name of the role in the log, such as "chatfiles platform".
     :param file: the log file; ``None`` if there is none.
+    :param passed_on: called after SIGHUP, on the reactor thread.
     """
 
-    def __init__(self, reactor: Any, role: str, file: ReopenableLogFile | None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        role: str,
+        file: ReopenableLogFile | None,
+        passed_on: Callable[[], object] = lambda: None,
+    ) -> None:
         self._reactor = reactor
         self._role = role
         self._file = file
+        self._passed_on = passed_on
         signal.signal(signal.SIGHUP, self._received)
         signal.signal(signal.SIGUSR1, self._received)
 
@@ -80,6 +88,8 @@ class LogSignals:
         except OSError as error:  # the old file is still in use
             done = f"cannot open {error.filename}: {error.strerror}; it continues"
         _log.info("{role} {done} after {signal}", role=self._role, done=done, signal=number.name)
+        if number == signal.SIGHUP:
+            self._passed_on()
 
     def _renew_file(self, number: signal.Signals) -> str:
         """:return: what was done; the log has it as a message."""

@@ -24,6 +24,7 @@ from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
+from chatfiles.runtime.workers.load import MOST_WORKERS
 
 __all__ = ["Options"]
 
@@ -53,6 +54,12 @@ def _size(value: str) -> int:
     if match is None or not int(match[1]):
         raise InvalidValue("a whole number of bytes, such as 104857600, or 100M")
     return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+
+
+def _workers(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", value, re.ASCII) or not 1 <= int(value) <= MOST_WORKERS:
+        raise InvalidValue(f"a number of processes from 1 to {MOST_WORKERS}")
+    return int(value)
 
 
 def _seconds(value: str) -> float:
@@ -212,6 +219,7 @@ OPTIONS: tuple[Option, ...] = (
         "header-timeout", _BOTH, "seconds for the headers of a message, in total", _seconds, "30"
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
+    Option("workers", _BOTH, "processes that serve requests", _workers, "1"),
     Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
     Option(
         "fast-path",
@@ -276,6 +284,7 @@ class Options(usage.Options):
 
     :param environment: contains the variables ``CHATFILES_*``; by default, that of the process.
     :ivar settings: the settings of the role, after parsing.
+    :ivar arguments: the arguments that were parsed.
     """
 
     synopsis = "--role=platform|workspace [options]"
@@ -286,6 +295,7 @@ class Options(usage.Options):
         if not option.many and option.name != _FLAG
     ]
     settings: PlatformSettings | WorkspaceSettings
+    arguments: Sequence[str] = ()
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self.given: dict[str, list[str]] = {}
@@ -299,8 +309,9 @@ class Options(usage.Options):
         :param options: the arguments; ``None`` for those of the process.
         :raise SystemExit: an option is invalid; the text is one line.
         """
+        self.arguments = tuple(sys.argv[1:] if options is None else options)
         try:
-            _refuse_abbreviations(sys.argv[1:] if options is None else options)
+            _refuse_abbreviations(self.arguments)
             super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(f"chatfiles: {error} (see twistd chatfiles --help)") from None
@@ -381,6 +392,7 @@ class Options(usage.Options):
             idle_timeout=self._one("idle-timeout", None),
             drain_timeout=self._one("drain-timeout", None),
             fast_path=self._one("fast-path", None),
+            workers=self._one("workers", None),
         )
 
     def _platform(self) -> PlatformSettings:

@@ -59,6 +59,7 @@ TAKES: Final = {
     "header-timeout": "SECONDS",
     "idle-timeout": "SECONDS",
     "fast-path": "SWITCH",
+    "workers": "N",
     "drain-timeout": "SECONDS",
     "drain-delay": "SECONDS",
 }

@@ -4,9 +4,9 @@ The life cycle of a role: prepare, listen, drain, clean up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -18,9 +18,9 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.http.server.site import Site
+from chatfiles.http.server.fast_path import FastPath
 
-__all__ = ["READY_TIMEOUT", "Listener", "RoleService", "wait_for_steps"]
+__all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
 
 Step = Callable[[], Awaitable[None]]
 
@@ -55,17 +55,62 @@ class Listener:
         return f"{scheme}://{host.host}:{host.port}"
 
 
+class Server(Protocol):
+    """
+    What serves the requests of a role: a site, or the workers of the first process.
+
+    :ivar draining: whether it is about to end.
+    """
+
+    draining: bool
+
+    @property
+    def channels(self) -> Collection[object]:
+        """The connections of this process."""
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor."""
+
+    @property
+    def fast_path(self) -> FastPath | None:
+        """Counts responses; ``None`` if there are none here."""
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """See `Site.drain`."""
+
+    def stop_now(self) -> None:
+        """See `Site.stop_now`."""
+
+
+class ReadyReport(Protocol):
+    """Receives the news of a role that does not log them itself."""
+
+    def ready(self, missing: str) -> None:
+        """
+        The role listens on all endpoints.
+
+        :param missing: why ``/ready`` is not 200, before the rest of a line; empty if it is.
+        """
+
+    def stopped_listening(self) -> None:
+        """The role accepts no more connections."""
+
+
 class RoleService(Service):
     """
     The service of one role.
 
     :param role: its name.
-    :param site: the site that it serves.
+    :param site: serves the requests.
     :param listeners: the endpoints to listen on.
     :param drain_timeout: seconds that running transfers may take during shutdown.
     :param cannot_start: called if the start fails, after the reason was logged; ends the process.
     :param before: run in order before the role listens.
     :param check: raises `ChatfilesError` if ``/ready`` is not 200; the log then says why.
+    :param serve: used in place of *check*: starts to serve, and returns why ``/ready`` is not 200,
+        before the rest of a line; empty if it is.
+    :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
@@ -80,13 +125,15 @@ class RoleService(Service):
     def __init__(
         self,
         role: str,
-        site: Site,
+        site: Server,
         listeners: Sequence[Listener],
         *,
         drain_timeout: float,
         cannot_start: Callable[[], object],
         before: Sequence[Step] = (),
         check: Step = lambda: succeed(None),
+        serve: Callable[[], Awaitable[str]] | None = None,
+        report: ReadyReport | None = None,
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         drain_delay: float = 0.0,
@@ -100,6 +147,8 @@ class RoleService(Service):
         self._cannot_start = cannot_start
         self._before = before
         self._check = check
+        self._serve = serve or self._missing
+        self._report = report
         self._ready = ready
         self._after = after
         self._ports: list[IListeningPort] = []
@@ -122,15 +171,27 @@ class RoleService(Service):
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
 
+    @property
+    def connections(self) -> int:
+        """The number of connections of this process."""
+        return len(self._site.channels)
+
     async def _start(self) -> None:
         for step in self._before:
             await step()
         for listener in self._listeners:
             try:
-                self._ports.append(await listener.endpoint.listen(self._site))
+                self._ports.append(await listener.endpoint.listen(self._site))  # type: ignore[arg-type]
             except Exception as error:
                 raise ValueError(f"--listen={listener.description}: {error}") from error
-        missing = await self._missing()
+        missing = await self._serve()
+        if self._report is not None:
+            self._report.ready(missing)
+        else:
+            self._log_ready(missing)
+        self._ready()
+
+    def _log_ready(self, missing: str) -> None:
         for listener, port in zip(self._listeners, self._ports, strict=True):
             # Programs take everything after "ready on" for the URL.
             self.log.info(
@@ -139,7 +200,6 @@ class RoleService(Service):
                 role=self._role,
                 url=listener.url(port),
             )
-        self._ready()
 
     async def _missing(self) -> str:
         """:return: why ``/ready`` is not 200, before the rest of a line; empty if it is."""
@@ -174,6 +234,8 @@ class RoleService(Service):
                 await self._delay
         for port in self._ports:
             await _maybe(port.stopListening())
+        if self._report is not None:
+            self._report.stopped_listening()
         await self._site.drain(self._drain_timeout)
         for step in self._after:
             await step()

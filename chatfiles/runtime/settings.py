@@ -22,6 +22,7 @@ class SharedSettings:
     idle_timeout: float
     drain_timeout: float
     fast_path: bool = True
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

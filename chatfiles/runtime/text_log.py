@@ -53,6 +53,12 @@ class TextLog:
                 self._clock.callLater(FLUSH_AFTER, self.flush)
             self._lines.append(f"{self._time(event['log_time'])} [{system}] {line}\n")
 
+    def write(self, text: str) -> None:
+        """:param text: complete lines, which are written as they are."""
+        self.flush()
+        self._out.write(text)
+        self._out.flush()
+
     def flush(self) -> None:
         """Write the lines that wait."""
         with self._lock:

@@ -5,7 +5,7 @@ Builds a workspace from its parts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,10 @@ from twisted.logger import Logger
 
 from chatfiles.http.server.site import Site
 from chatfiles.rules.virtual_paths import ROOTS
-from chatfiles.runtime.role_service import Listener, RoleService, wait_for_steps
+from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.registration.agent import platform_agent
@@ -31,7 +32,7 @@ from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 
-__all__ = ["workspace_service"]
+__all__ = ["workspace_service", "workspace_supervisor"]
 
 _log = Logger()
 
@@ -42,6 +43,7 @@ THREADS_PER_OWNER = 16
 START_TIMEOUT = 5.0
 #: Minimum seconds for interrupted uploads to remove their files when the role stops.
 RELEASE_TIMEOUT = 5.0
+_SWEEP = f"sweep of {UPLOADS}"
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
 TOKEN_FILE = ".auth_token"  # noqa: S105
 
@@ -51,35 +53,23 @@ def workspace_service(
     settings: WorkspaceSettings,
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
+    report: ReadyReport | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
     :param settings: the operator's options.
     :param listeners: where the workspace will listen.
     :param cannot_start: ends the process; called if the workspace cannot start.
+    :param report: receives the news of a worker.
     :return: the workspace, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
     clock: IReactorTime = reactor
-    secret_path = os.path.join(settings.configs_dir, SECRET_FILE)
-    token_path = os.path.join(settings.configs_dir, TOKEN_FILE)
-    try:
-        deny = DenyRules(settings.deny)
-    except ValueError as error:
-        raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
-    store = FileStore(settings.roots, deny, (secret_path, token_path), find=False)
-    # A request may name a root that is not configured.
-    owners = (*ROOTS, SECRET_OWNER, UPLOAD_OWNER)
-    threads = Threads(
-        reactor,
-        "chatfiles-file",
-        THREADS_PER_OWNER * len(owners),
-        per_owner=THREADS_PER_OWNER,
-        abandon=True,
-    )
-    secret = SecretFile(secret_path)
-    enrolment = _enrolment(reactor, settings, secret, SecretFile(token_path), threads)
+    store, threads = _store(settings), _threads(reactor)
+    secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
+    # Of several processes, the first one registers.
+    enrolment = None if report else _enrolment(reactor, settings, secret, threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     context = WorkspaceContext(
         store=store,
@@ -105,7 +95,7 @@ def workspace_service(
 
     async def begin() -> None:
         threads.start()
-        await _prepare(clock, threads, settings, store, uploads)
+        await _prepare(clock, threads, settings, store, None if report else uploads)
 
     async def end() -> None:
         if enrolment is not None and enrolment.running:
@@ -128,8 +118,78 @@ def workspace_service(
         cannot_start=cannot_start,
         before=[begin],
         check=partial(check_secret, context),
+        report=report,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+    )
+
+
+def workspace_supervisor(
+    settings: WorkspaceSettings,
+    pool: WorkerPool,
+    listeners: Sequence[Listener],
+    cannot_start: Callable[[], object],
+) -> RoleService:
+    """
+    The first process of a workspace with workers.  It alone registers, sends heartbeats, and
+    removes the files of interrupted uploads: when it starts, and when a worker has been killed.
+
+    :param settings: the operator's options.
+    :param pool: the workers.
+    :param listeners: where the workspace will listen.
+    :param cannot_start: ends the process; called if the workspace cannot start.
+    :return: the workspace, as a service.
+    :raise ValueError: a setting is wrong; the text names the option.
+    """
+    store, threads = _store(settings), _threads(pool.reactor)
+    secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
+    enrolment = _enrolment(pool.reactor, settings, secret, threads)
+    uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
+
+    def sweep() -> defer.Deferred[None]:
+        return threads.run(partial(_sweep, uploads), owner=UPLOAD_OWNER)
+
+    async def begin() -> None:
+        threads.start()
+        await _wait({_SWEEP: sweep()}, pool.reactor)
+
+    async def end() -> None:
+        if enrolment is not None and enrolment.running:
+            await enrolment.stopService()
+        threads.stop()
+
+    pool.replacing = sweep
+    return RoleService(
+        "workspace",
+        pool,
+        [pool.shared(listener) for listener in listeners],
+        drain_timeout=settings.shared.drain_timeout,
+        cannot_start=cannot_start,
+        before=[begin],
+        serve=pool.serve,
+        ready=enrolment.startService if enrolment is not None else lambda: None,
+        after=[end],
+    )
+
+
+def _store(settings: WorkspaceSettings) -> FileStore:
+    try:
+        deny = DenyRules(settings.deny)
+    except ValueError as error:
+        raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
+    credentials = [os.path.join(settings.configs_dir, name) for name in (SECRET_FILE, TOKEN_FILE)]
+    return FileStore(settings.roots, deny, credentials, find=False)
+
+
+def _threads(reactor: Any) -> Threads:
+    # A request may name a root that is not configured.
+    owners = (*ROOTS, SECRET_OWNER, UPLOAD_OWNER)
+    return Threads(
+        reactor,
+        "chatfiles-file",
+        THREADS_PER_OWNER * len(owners),
+        per_owner=THREADS_PER_OWNER,
+        abandon=True,
     )
 
 
@@ -138,7 +198,7 @@ async def _prepare(
     threads: Threads,
     settings: WorkspaceSettings,
     store: FileStore,
-    uploads: UploadDirectory,
+    uploads: UploadDirectory | None,
 ) -> None:
     """Examine roots, credentials and uploads, for at most `START_TIMEOUT` seconds."""
 
@@ -147,10 +207,6 @@ async def _prepare(
         if reason := store.why_missing(root):
             _log.warn("{root} cannot be opened: {reason}", root=shown[root], reason=reason)
 
-    def sweep() -> None:
-        if count := uploads.sweep():
-            _log.info("removed {count} uploads that a killed process left", count=count)
-
     shown = {
         root: f"--root={os.fsdecode(root)}={os.fsdecode(path)}"
         for root, path in settings.roots.items()
@@ -158,20 +214,30 @@ async def _prepare(
     looks = {shown[root]: threads.run(look, root, owner=root) for root in settings.roots}
     configs = f"--configs-dir={settings.configs_dir}"
     looks[configs] = threads.run(store.find_credentials, owner=SECRET_OWNER)
-    looks[f"sweep of {UPLOADS}"] = threads.run(sweep, owner=UPLOAD_OWNER)
-    for name in await wait_for_steps(looks, START_TIMEOUT, clock):
+    if uploads is not None:
+        looks[_SWEEP] = threads.run(_sweep, uploads, owner=UPLOAD_OWNER)
+    await _wait(looks, clock)
+
+
+async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) -> None:
+    for name in await wait_for_steps(steps, START_TIMEOUT, clock):
         _log.warn("{name}: the file system does not respond; starting without it", name=name)
+
+
+def _sweep(uploads: UploadDirectory) -> None:
+    if count := uploads.sweep():
+        _log.info("removed {count} uploads that a killed process left", count=count)
 
 
 def _enrolment(
     reactor: Any,
     settings: WorkspaceSettings,
     secret: SecretFile,
-    token: SecretFile,
     threads: Threads,
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
+    token = SecretFile(os.path.join(settings.configs_dir, TOKEN_FILE))
     agent = platform_agent(reactor, settings.shared.connect_timeout)
     return RegistrationService(
         reactor,

@@ -127,7 +127,8 @@ class SignalTests(FileCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         reactor = Reactor()
-        LogSignals(reactor, "chatfiles workspace", file)
+        self.passed_on: list[int] = []
+        LogSignals(reactor, "chatfiles workspace", file, lambda: self.passed_on.append(number))
         signal.raise_signal(number)
         self.assertEqual(logged, [], "a signal handler may interrupt a write to the log")
         reactor.run()
@@ -161,3 +162,9 @@ class SignalTests(FileCase):
         logged = self.receive(signal.SIGUSR1, file)
         self.assertEqual(logged, [f"chatfiles workspace rotated {self.path} after SIGUSR1"])
         self.assertEqual((self.content(".1"), self.content()), ("first\n", ""))
+
+    def test_passed_on(self) -> None:
+        """Only SIGHUP is passed on to workers: the first process alone has the log file."""
+        for number, passed_on in ((signal.SIGHUP, [signal.SIGHUP]), (signal.SIGUSR1, [])):
+            self.receive(number, self.open())
+            self.assertEqual(self.passed_on, passed_on)

@@ -160,6 +160,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "idle-timeout", "60", "shared.idle_timeout", 60.0, "8"),
     ("workspace", "drain-timeout", "100", "shared.drain_timeout", 100.0, "8"),
     ("platform", "fast-path", "off", "shared.fast_path", False, "on"),
+    ("platform", "workers", "4", "shared.workers", 4, "2"),
+    ("workspace", "workers", "64", "shared.workers", 64, "2"),
 ]
 
 
@@ -321,6 +323,12 @@ class WrongTests(SynchronousTestCase):
             ("workspace", "idle-timeout", "a number of seconds", ["0.000", " 5"]),
             ("workspace", "drain-timeout", "a number of seconds", ["forever"]),
             ("platform", "fast-path", "on or off", ["", "1", "yes", "On"]),
+            (
+                "platform",
+                "workers",
+                "a number of processes",
+                ["", "0", "65", "-1", "1.5", "\u0661"],
+            ),
             ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
             ("platform", "registry-timeout", "a number of seconds", ["", "0", "-1", "5s"]),
             (

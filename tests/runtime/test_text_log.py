@@ -215,3 +215,24 @@ class StandardOutputTests(SynchronousTestCase):
             ({**foreground, "syslog": False, "logger": None}, True),
         ):
             self.assertIs(logs_to_stdout(options), expected, options)
+
+
+class WriteTests(SynchronousTestCase):
+    """Lines of other processes, which are written as they are."""
+
+    def test_order(self) -> None:
+        """Ready lines that wait are written first; nothing is added."""
+        out = io.StringIO()
+        log = TextLog(out, Clock())
+        log(
+            {
+                "log_format": READY_TEXT,
+                "log_namespace": "a",
+                "log_level": LogLevel.info,
+                "log_time": 1.0,
+                "line": "own",
+            }
+        )
+        self.assertEqual(out.getvalue(), "")
+        log.write("first\nsecond\n")
+        self.assertRegex(out.getvalue(), r"\A\S+ \[a#info\] own\nfirst\nsecond\n\Z")

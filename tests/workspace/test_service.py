@@ -57,7 +57,9 @@ class ViaTests(SynchronousTestCase):
             ["--role=workspace", f"--root=/workspace={path}", f"--configs-dir={path}"]
         )
         assert isinstance(options.settings, WorkspaceSettings)
-        return workspace_service(Clock(), options.settings, [], self.fail)._site
+        site = workspace_service(Clock(), options.settings, [], self.fail)._site
+        assert isinstance(site, Site)
+        return site
 
     def timeouts(self, *lines: bytes) -> int:
         """:return: after how many idle timeouts a response that is not read is aborted."""

@@ -1,0 +1,1 @@
+"""Tests of `chatfiles.runtime.workers`; tests/live/test_workers.py starts the processes."""
