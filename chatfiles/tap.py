@@ -20,7 +20,7 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
-from chatfiles.rules.database_url import EXPOSED
+from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES
 from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
@@ -149,7 +149,8 @@ def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
 
 def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     """
-    :return: the admin token.  The token and the state directory are created if they do not exist.
+    :return: the admin token.  The token and the state directory are created if they do not exist
+        and are needed.
     :raise ValueError: a system call failed, or the token has an invalid form.
     """
     from chatfiles.platform import state_directory
@@ -157,10 +158,14 @@ def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     path = settings.admin_token_file
     what = "--admin-token-file takes a file that can be read or created", path
     where = "--state-dir takes a directory that can be created and written", settings.state_dir
+    told = os.environ.get("CHATFILES_ADMIN_TOKEN")
+    if told is not None and settings.database.startswith(POSTGRES_SCHEMES):
+        with _naming(*what):
+            return state_directory.known_admin_token(path, told) or ""
     with _naming(*where):  # first, because the token file may be in this directory
         state_directory.check_state_directory(settings.state_dir)
     with _naming(*what):
-        known = state_directory.known_admin_token(path, os.environ.get("CHATFILES_ADMIN_TOKEN"))
+        known = state_directory.known_admin_token(path, told)
     with _naming(*where):
         state_directory.make_state_directory(settings.state_dir, owner)
     state_directory.sweep_admin_token(path)

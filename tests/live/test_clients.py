@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from tests.docs.download_examples import resume_script
 from tests.live import clients
-from tests.live.clients import SIZE
+from tests.live.clients import CURL_PARTIAL, SIZE
 from tests.live.cutting import BadLine
 from tests.live.role import ROOT, environment
 from tests.support.fork_server import run
@@ -62,6 +63,24 @@ class ThroughTests(clients.ClientCases):
                 self.assertTrue(self.saved() == file.read(), (cut, self.about))
         with self.line(*[5000] * 20) as line:
             self.assertRaises(OSError, self.manual(), line.url + self.route, token, path, 3)
+
+    def test_manual_curl(self) -> None:
+        """The manual's script completes an interrupted download, and refuses a changed file."""
+        script = f"ln -sf header header.txt\n{resume_script().replace('large.bin', 'out')}"
+
+        def resume(url: str) -> int:
+            return self.run_program("sh", "-c", f"URL='{url}{self.route}'\n{script}")
+
+        cuts = [SIZE // 3, SIZE // 4, SIZE // 5]
+        with self.line(*cuts) as line:
+            self.assertEqual(self.curl(line.url, "--etag-save", "tag"), CURL_PARTIAL, self.about)
+            self.assertEqual(resume(line.url), 0, (cuts, self.output, self.about))
+            self.assertGreater(line.connections, 2, cuts)
+            self.assertTrue(self.saved() == self.content, (cuts, self.about))
+            self.assertEqual(resume(line.url), 0, (self.output, self.about))
+        self.rewrite()
+        self.assertEqual(resume(self.role.url), 1, self.output)
+        self.assertTrue(self.saved() == self.content, "nothing was mixed in")
 
     def test_get_goes_on(self) -> None:
         """``chatfiles get`` resumes interrupted downloads without an option for it."""

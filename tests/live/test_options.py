@@ -191,6 +191,17 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual((status, output.count("\n")), (1, 1), output)
         self.assertIn(f"--logfile: {path}/role.log: No such file or directory", output)
 
+    def test_no_state(self) -> None:
+        """With PostgreSQL and a token from the environment, no state directory is needed."""
+        role = Role(
+            "platform",
+            "--state-dir=/proc/nowhere/state",
+            "--database=postgresql://nobody@127.0.0.1:1/nothing",
+            told={"CHATFILES_ADMIN_TOKEN": "x" * 40},
+        )
+        self.addCleanup(role.kill)
+        self.assertTrue(role.url)
+
     def test_state(self) -> None:
         """
         Only its user can access the state of a platform.  A restart uses the same token and

@@ -70,7 +70,7 @@ def registry() -> None:
 @_json
 def status(database: str, as_json: bool) -> None:
     """
-    Show the version of the database's schema, and the migrations that it lacks.
+    Show the schema's version and pending migrations.
 
     \b
     Example:

@@ -60,8 +60,9 @@ def create_token(
     admin_token_file: str | None,
 ) -> None:
     """
-    Create a token for a workspace: read downloads, write uploads, agent registers.
+    Create a token for a workspace.
 
+    Its scopes: read downloads, write uploads, agent registers.
     The token is shown only this once: the platform keeps its hash.
 
     \b
@@ -90,7 +91,9 @@ def list_tokens(
     settings: Settings, reference: str, as_json: bool, admin_token_file: str | None
 ) -> None:
     """
-    List the tokens of a workspace that are not revoked, by their first characters.
+    List the live tokens of a workspace.
+
+    Each is shown by its first characters.
 
     \b
     Example:

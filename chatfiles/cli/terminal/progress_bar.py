@@ -64,6 +64,12 @@ class ProgressBar:
         if not self._quiet:
             click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
 
+    def starting_over(self) -> None:
+        """Remove the bar, and print that the whole file is sent again."""
+        self.close()
+        if not self._quiet:
+            click.echo("the file has changed or cannot be resumed; starting over", err=True)
+
     def close(self) -> None:
         """Remove the bar.  Idempotent."""
         if self._bar is not None:

@@ -5,6 +5,7 @@ Prints the platform's responses, as tables for people or as JSON for programs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import click
 from chatfiles.cli.errors import printable, untrusted
 
 __all__ = ["as_object", "as_rows", "cell", "show_json", "show_object", "show_rows", "table"]
+
+_FRACTION = re.compile(r"(?<=:[0-9]{2})\.[0-9]+")
 
 
 def as_object(answer: object) -> dict[str, Any]:
@@ -50,6 +53,12 @@ def cell(value: object) -> str:
     return printable(value if isinstance(value, str) else json.dumps(value))
 
 
+def _member(row: Mapping[str, Any], name: str) -> str:
+    """:return: the cell of a member; times have no fractions of a second."""
+    text = cell(row.get(name))
+    return _FRACTION.sub("", text) if name.endswith("_at") else text
+
+
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """
     :param columns: the members to show, in order; the header has their names in capitals.
@@ -57,7 +66,7 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     :return: an aligned table, one row per line, without spaces at the ends of lines.
     """
     header = [column.replace("_", " ").upper() for column in columns]
-    lines = [header, *([cell(row.get(column)) for column in columns] for row in rows)]
+    lines = [header, *([_member(row, column) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
@@ -74,7 +83,7 @@ def show_object(names: Sequence[str], value: Mapping[str, Any]) -> None:
     """Print the members *names* of *value*, one aligned line each."""
     width = max(len(name) for name in names)
     for name in names:
-        click.echo(f"{name.ljust(width)}  {cell(value.get(name))}")
+        click.echo(f"{name.ljust(width)}  {_member(value, name)}")
 
 
 def show_rows(

@@ -47,6 +47,9 @@ class Progress(Protocol):
     def retrying(self, error: CliError, pause: int) -> None:
         """An attempt has failed with *error*; the next one begins in *pause* seconds."""
 
+    def starting_over(self) -> None:
+        """The whole file is sent again: it has changed, or the server cannot resume."""
+
 
 def download_route(workspace: str, path: bytes) -> str:
     """
@@ -152,6 +155,7 @@ class Download:
         total = response.length
         if self.received:
             self._sink.restart()
+            self._progress.starting_over()
             self.received = 0
         etag = response.header("ETag")
         self._etag = etag if _STRONG.fullmatch(etag) else None

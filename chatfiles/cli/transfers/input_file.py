@@ -36,7 +36,7 @@ class Source:
     """
 
     def __init__(self, path: str, name: str | None = None) -> None:
-        self.label = "standard input" if path == STDIN else path
+        self.label = "standard input" if path == STDIN else path or "''"
         shown = name or ("stdin" if path == STDIN else os.path.basename(path))
         self.name = os.fsencode(shown)
         self.sent = 0

@@ -191,9 +191,15 @@ class RegistrationService(Service):
             return response
         problem = response.complaint()
         if response.status == 401:
-            problem = f"refused, 401: put this workspace's token into {self._token_file.shown}"
+            problem = f"refused, 401: {self._why_refused(token)}"
         self._say(route, problem.replace(token, "…") if token else problem)
         return response
+
+    def _why_refused(self, token: str | None) -> str:
+        advice = f"put this workspace's token into {self._token_file.shown}"
+        if token is None:
+            return advice
+        return f"the workspace was removed, or its token revoked, on the platform; or {advice}"
 
     async def _token(self) -> str | None:
         token = cast("str | None", await self._in_thread(self._token_file.read))

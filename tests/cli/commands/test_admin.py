@@ -26,7 +26,7 @@ ROWS: list[dict[str, Any]] = [
         "url": "http://10.1.2.3:8000",
         "status": "online",
         "delivery_mode": "push",
-        "last_heartbeat_at": "2026-01-02T03:04:05+00:00",
+        "last_heartbeat_at": "2026-01-02T03:04:05.678901+00:00",
     },
     {"id": TOKEN_ID, "name": "a\x1bb", "url": None, "status": "provisioning"},
 ]
@@ -100,6 +100,7 @@ class WorkspaceTests(AdminCase):
             self.play(said("200 OK", shape), said("200 OK", shape))
             lines = self.admin("workspace", "list").stdout.splitlines()
             self.assertEqual(len(lines), 3)
+            self.assertEqual(lines[1].split()[-1], "2026-01-02T03:04:05+00:00")
             self.assertEqual(
                 lines[0].split(),
                 ["ID", "NAME", "STATUS", "URL", "DELIVERY", "MODE", "LAST", "HEARTBEAT", "AT"],
@@ -132,6 +133,12 @@ class WorkspaceTests(AdminCase):
         self.play(said("200 OK", first), said("503 Service Unavailable", {"error": "later"}))
         self.ended(self.admin("workspace", "list"), 6)
 
+    def test_summaries(self) -> None:
+        """The help of a group shows the whole summary of each command."""
+        for group in ("workspace", "token", "registry"):
+            _, commands = self.invoke(group, "--help").stdout.split("\nCommands:\n")
+            self.assertNotIn("...", commands)
+
     def test_empty_list(self) -> None:
         """An empty list is a message on standard error, or ``[]`` with ``--json``."""
         self.play(said("200 OK", []), said("200 OK", []))
@@ -146,6 +153,7 @@ class WorkspaceTests(AdminCase):
         result = self.admin("workspace", "show", WORKSPACE)
         self.ended(result, 0)
         self.assertIn("status             online\n", result.stdout)
+        self.assertIn("last_heartbeat_at  2026-01-02T03:04:05+00:00\n", result.stdout)
         self.assertEqual(self.asked[0].target, f"/workspaces/{WORKSPACE}")
         self.write("own", "own-token")
         result = self.invoke("workspace", "show", WORKSPACE, "--token-file", "own", "--json")

@@ -144,8 +144,15 @@ class KeptTests(ResumeCase):
         """Another version is saved from its beginning; nothing of the old one is kept."""
         self.interrupt()
         self.play(counted(b"new", 'ETag: "v2"'))
-        self.ended(self.get("/workspace/f"), 0)
+        result = self.get("/workspace/f")
+        self.ended(result, 0, "the file has changed or cannot be resumed; starting over")
         self.assertEqual((self.files(), self.read("f")), (["f"], b"new"))
+
+    def test_changed_quietly(self) -> None:
+        """``--quiet`` says nothing about another version."""
+        self.interrupt()
+        self.play(counted(b"new", 'ETag: "v2"'))
+        self.assertEqual(self.get("/workspace/f", "-q").stderr, "")
 
     def test_not_continued_on_request(self) -> None:
         """``--no-resume`` starts from the start, and removes the old part when it is done."""

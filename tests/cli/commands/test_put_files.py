@@ -23,7 +23,7 @@ class LocalTests(PutCase):
             (["f", "missing"], "cannot read missing: No such file or directory"),
             (["d", "f"], "cannot read d: Is a directory"),
             (["f/", "f"], "cannot read f/: Not a directory"),
-            ([""], "cannot read : No such file or directory"),
+            ([""], "cannot read '': No such file or directory"),
         ):
             self.ended(self.put(*words), 8, f"chatfiles: {text}\n")
         self.assertIn("hint: pack it: tar -cz", self.put("d").stderr)

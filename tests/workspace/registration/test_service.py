@@ -192,6 +192,7 @@ class RetryTests(RegistrationCase):
         text = self.log(events)
         self.assertEqual(text.count("refused, 401"), 1)
         self.assertIn("/.auth_token", text)
+        self.assertNotIn("revoked", text)
         self.token_file.write(TOKEN)
         self.next_request()
         self.assertEqual(
@@ -255,6 +256,7 @@ class HeartbeatTests(RegistrationCase):
         """
         Heartbeats continue after a refusal; the refusal and the recovery are each logged once.
         """
+        self.token_file.write(TOKEN)
         self.start()
         self.platform.replies[HEARTBEAT] = [(401, {}, {"error": "invalid"})]
         with capturedLogs() as events:
@@ -263,6 +265,7 @@ class HeartbeatTests(RegistrationCase):
             self.next_request()
             self.next_request()
         self.assertEqual(self.log(events).count("refused, 401"), 1)
+        self.assertIn("the workspace was removed, or its token revoked", self.log(events))
         self.assertEqual(self.log(events).count("accepted"), 1)
 
     def test_retry_after(self) -> None:
