@@ -10,7 +10,6 @@ import json
 import os
 import sqlite3
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 from chatfiles.testing.broken_upstreams import ScriptedServer
 from tests.live.platform_case import (
@@ -22,7 +21,7 @@ from tests.live.platform_case import (
     UNAVAILABLE,
     PlatformCase,
 )
-from tests.live.processes import until
+from tests.live.processes import Pair, until
 from tests.live.rawhttp import fetch
 
 
@@ -185,24 +184,6 @@ class ResolutionTests(PlatformCase):
                 given = self.post("/registry/heartbeat", body, token).json
                 self.assertEqual(given["platform_inbound_secret"], minted)
 
-    def test_no_secret_and_no_way_to_store_one(self) -> None:
-        """
-        If the new secret cannot be stored, the response is 503 as well, with a message of its own.
-        """
-        made = [self.pair.add(self.pair.workspace.url)[0] for _ in range(2)]
-        for workspace_id in made:
-            self.change(workspace_id, platform_inbound_secret=None)
-        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
-            other.execute("begin immediate")  # no other process can write until it is closed
-            with ThreadPoolExecutor() as threads:
-                asked = [threads.submit(self.download, made[0])]
-                asked.append(threads.submit(self.upload, made[1]))
-            other.rollback()
-        for word, answer in zip(("download", "upload"), asked, strict=True):
-            text = f"workspace not yet enrolled in v2 {word} (RFC #2312)"
-            self.assert_error(answer.result(), 503, text)
-        self.assertEqual([self.secret_of(workspace_id) for workspace_id in made], [None, None])
-
     def test_no_secret_and_a_rule_against_one(self) -> None:
         """
         If a trigger of another program refuses the new secret, the response is 503: the client can
@@ -228,6 +209,30 @@ class ResolutionTests(PlatformCase):
                 self.assert_error(fetch(url, target), 401, MISSING_TOKEN, target)
                 self.assert_error(self.ask(target, "wrong"), 401, INVALID_TOKEN, target)
         self.assert_error(self.ask("/workspaces/x/chat/download"), 400, "invalid workspace ID")
+
+
+class LockedRegistryTests(PlatformCase):
+    """A registry that another program keeps locked."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(platform=["--registry-timeout=2"])
+
+    def test_no_secret_and_no_way_to_store_one(self) -> None:
+        """
+        If the new secret cannot be stored, the response is 503 as well, with a message of its own.
+        """
+        made = self.pair.add(self.pair.workspace.url)[0]
+        self.change(made, platform_inbound_secret=None)
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
+            other.execute("begin immediate")  # no other process can write until it is closed
+            # One after the other: a call that waits for the first would still run after its 503.
+            answers = {"download": self.download(made), "upload": self.upload(made)}
+            other.rollback()
+        for word, answer in answers.items():
+            text = f"workspace not yet enrolled in v2 {word} (RFC #2312)"
+            self.assert_error(answer, 503, text)
+        self.assertIsNone(self.secret_of(made))
 
 
 class RegistryDownTests(PlatformCase):
