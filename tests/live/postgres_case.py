@@ -30,10 +30,12 @@ __all__ = ["LATE", "PostgresCase", "PostgresPair", "Witness"]
 
 #: Seconds of tolerance for a loaded machine; less than `DEADLINE`, for which a reactor that waits
 #: for the database would stand still.
-LATE = 0.5 if SOAK else 10.0
-#: Seconds that a request waits for the registry, and in which the registry is back after an outage.
-#: Where the time is not measured, a machine that stands still for a second must not matter.
-DEADLINE = RECOVERY = 2.0 if SOAK else 15.0
+LATE = 0.5 if SOAK else 6.0
+#: Seconds that a request waits for the registry.  Where the time is not measured, a machine that
+#: stands still for a second must not matter.
+DEADLINE = 2.0 if SOAK else 8.0
+#: Seconds in which the registry is back after an outage.
+RECOVERY = 2.0 if SOAK else 15.0
 #: Running downloads, and the bytes of each.
 READERS = 50 if SOAK else 8
 SIZE = 24 << 20

@@ -234,6 +234,17 @@ class LockedRegistryTests(PlatformCase):
             self.assert_error(answer, 503, text)
         self.assertIsNone(self.secret_of(made))
 
+    def test_locked(self) -> None:
+        """While another process writes, requests that only read are served."""
+        made, token = self.pair.add(self.pair.workspace.url)
+        self.change(made, platform_inbound_secret=self.pair.secret)
+        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
+            other.execute("begin exclusive")
+            self.assertEqual(self.download(made, token).body, b"hello a\n")
+            self.assert_error(self.post("/workspaces", {}), 503, UNAVAILABLE)
+            other.rollback()
+        self.assertEqual(self.download(made, token).status, 200)
+
 
 class RegistryDownTests(PlatformCase):
     """A registry that is unavailable."""
@@ -287,14 +298,3 @@ class RegistryDownTests(PlatformCase):
         until(lambda: fetch(pair.platform.url, "/ready").status == 200, "it is there again")
         self.assertEqual(self.download(pair.id, pair.token).body, b"hello a\n")
         self.assert_error(self.download(NOBODY), 404, NOT_FOUND)
-
-    def test_locked(self) -> None:
-        """While another process writes, requests that only read are served."""
-        made, token = self.pair.add(self.pair.workspace.url)
-        self.change(made, platform_inbound_secret=self.pair.secret)
-        with contextlib.closing(sqlite3.connect(self.pair.database)) as other:
-            other.execute("begin exclusive")
-            self.assertEqual(self.download(made, token).body, b"hello a\n")
-            self.assert_error(self.post("/workspaces", {}), 503, UNAVAILABLE)
-            other.rollback()
-        self.assertEqual(self.download(made, token).status, 200)
