@@ -211,7 +211,9 @@ def single_oddities() -> Iterator[Exchange]:
             fillers = [(b"X-Filler", b"%d" % n) for n in range(count - 3)]
             yield _repeated(method, b"one", [*_USUAL, *fillers, (b"X-Request-Id", b"last")])
             yield _repeated(method, b"one", [*_USUAL, *fillers, (b"X-Filler", b"last")])
-        yield _repeated(method, b"one", [*_USUAL, (b"Content-Length", b"5")], b"hello")
+        # How much of the body has arrived when the response is logged is not always the same.
+        lines = [*_USUAL, (b"Content-Length", b"5"), (b"X-Request-Id", b"with-body")]
+        yield _repeated(method, b"one", lines, b"hello")
         chunked = (b"Transfer-Encoding", b"chunked")
         yield _repeated(method, b"one", [*_USUAL, chunked], b"0\r\n\r\n")
 

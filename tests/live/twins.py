@@ -140,6 +140,8 @@ class Twins(Pair):
         for request_id, line in _TRANSFER.findall(logged):
             shown = "(made)" if re.fullmatch("[0-9a-f]{32}", request_id) else request_id
             text = f"{shown} {line}".replace(self.ids[mode], "(workspace)")
+            if request_id == "with-body":
+                text = re.sub(r"[0-9]+ bytes", "(some) bytes", text)
             found.append(re.sub(r"[0-9.]+ s ", "(time) ", text))
         return sorted(line for line in found if not line.startswith("flushed."))
 
