@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from chatfiles.errors import ConstraintViolated, RegistryUnavailable
@@ -76,6 +77,10 @@ class SQLiteRegistryTests(ThirdPartyRegistryContract, TestCase):
     async def alter(self, statement: str) -> None:
         with self.raw() as connection:
             connection.execute(statement)
+
+    async def settle(self) -> None:
+        while not self.registry.watching:  # it polls the file for what `alter` has changed
+            await deferLater(REACTOR, 0.005)
 
     async def read(self, statement: str) -> Sequence[Sequence[object]]:
         with self.raw() as connection:
