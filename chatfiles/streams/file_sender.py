@@ -28,8 +28,6 @@ __all__ = ["FileSender", "file_sender"]
 
 #: Bytes of one ``sendfile``; bounds the duration of one call.
 SENDFILE_WINDOW = 1024 * 1024
-#: How often a socket is given more before other connections have their turn.
-ROUNDS = 4
 #: Bytes of one read into the copy buffer.
 COPY_WINDOW = 256 * 1024
 #: Bytes that a thread loads into the page cache at a time.
@@ -180,9 +178,7 @@ class SocketSender(FileSender):
         if not self._registered or self._finished or self._in_thread:
             return
         try:
-            for _ in range(ROUNDS):
-                if not self._move():
-                    break
+            self._move()
         except NotCached:
             self._warm()
         except Unstable:
@@ -197,18 +193,15 @@ class SocketSender(FileSender):
             else:
                 self._continue()
 
-    def _move(self) -> bool:
-        """:return: whether there is more to send, and the socket may take it."""
-        before, handle = self._offset, self._transport.getHandle()
-        if before >= self._copy_from:
-            window = min(COPY_WINDOW, self._end - before)
-            self._copy(handle.send, window)
-        else:
-            window = min(SENDFILE_WINDOW, self._copy_from - before)
-            self._source.check_cached(before, window)
-            self._offset += os.sendfile(handle.fileno(), self._source.fd, before, window)
-            self._source.verify()
-        return self._offset == before + window < self._end
+    def _move(self) -> None:
+        handle = self._transport.getHandle()
+        if self._offset >= self._copy_from:
+            self._copy(handle.send, COPY_WINDOW)
+            return
+        window = min(SENDFILE_WINDOW, self._copy_from - self._offset)
+        self._source.check_cached(self._offset, window)
+        self._offset += os.sendfile(handle.fileno(), self._source.fd, self._offset, window)
+        self._source.verify()
 
 
 @implementer(IPushProducer)

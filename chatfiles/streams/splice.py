@@ -33,8 +33,6 @@ __all__ = ["Relay", "Splice", "SpliceSource", "Splicer"]
 
 #: The least bytes of a body for which a pipe is opened.
 WORTHWHILE = 1024 * 1024
-#: How often a pipe is filled before other connections have their turn.
-ROUNDS = 4
 
 
 class SpliceSource(Protocol):
@@ -152,13 +150,11 @@ class Splice:
 
     def _move(self) -> None:
         try:
-            for _ in range(ROUNDS):
-                if not (self._fill() and self._drain()):
-                    return
+            # One pipe, then other connections have their turn: more would delay small requests.
+            if self._fill() and self._drain():
+                self._wait_for_upstream()
         except OSError:
             self._continue_relay()
-        else:
-            self._wait_for_upstream()
 
     def _fill(self) -> bool:
         """:return: whether there are bytes in the pipe."""
