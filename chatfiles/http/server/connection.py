@@ -256,10 +256,7 @@ class ServerConnection(Channel):
             self._settle()
 
     def send_continue(self) -> None:
-        """
-        Ask for a body (RFC 9110, 10.1.1).  Twisted's own connection always asks:
-        https://github.com/twisted/twisted/issues/6928.
-        """
+        """Ask for a body; not always, unlike https://github.com/twisted/twisted/issues/6928."""
         if self.state in BODIES:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -288,24 +285,28 @@ class ServerConnection(Channel):
         if self.persistent:
             if self.state is State.SERVING:
                 self._become(Event.ANSWERED)
-            self._next_request()
+            if self._next_request():
+                return
         else:
             self._become(Event.ANSWERED_LAST)
             self.loseConnection()
-            self._settle()
+        self._settle()
 
-    def _next_request(self) -> None:
+    def _next_request(self) -> bool:
         """
         Begin the next request, unless the client has to take the response first: responses that
         are not read must not pile up.
+
+        :return: whether it began, and the deadline fits the state.
         """
-        if self.state is State.FLUSHING and not self.send_blocked:
-            if not (self._working and self._received and self._served >= REQUESTS_PER_TURN):
-                self._become(Event.FLUSHED)
-                self._work()
-                return
+        if self.state is not State.FLUSHING or self.send_blocked:
+            return False
+        if self._working and self._received and self._served >= REQUESTS_PER_TURN:
             self._become(Event.YIELD)
-        self._settle()
+            return False
+        self._become(Event.FLUSHED)
+        self._work()
+        return True
 
     # -- reading, and time
 

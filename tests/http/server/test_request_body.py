@@ -258,6 +258,16 @@ class TimeTests(BodyCase):
             self.assertEqual(self.late(), [408], pieces)
             self.assertEqual((receiver.end, self.caller.lost), ([RequestTimeout], True))
 
+    def test_sending_does_not_count(self) -> None:
+        """A client that only takes what is sent to it still has to send its body."""
+        self.send(post(b"hello")[:-1])
+        self.receiver()
+        self.caller.advance(IDLE_TIMEOUT - 1)
+        self.caller.channel.pauseProducing()
+        self.caller.channel.resumeProducing()
+        self.caller.advance(1)
+        self.assertEqual(self.statuses(), [408])
+
     def test_silence_of_another_hop(self) -> None:
         """A 408 that comes from a workspace ends the connection, too; other errors do not."""
         for status, connection in ((408, "close"), (500, None)):
