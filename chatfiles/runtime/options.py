@@ -120,6 +120,13 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "max-list-entries",
+        (WORKSPACE,),
+        "entries of one stream of a listing",
+        option_values.count,
+        "1000000",
+    ),
+    Option(
         "digest-inline-bytes",
         (WORKSPACE,),
         "largest file whose digest a download computes before it begins, in bytes or with a unit",
@@ -375,6 +382,7 @@ class Options(usage.Options):
             advertise=advertise,
             deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
             digest_inline_bytes=self._one("digest-inline-bytes", None),
+            max_list_entries=self._one("max-list-entries", None),
         )
 
 

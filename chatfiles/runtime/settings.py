@@ -52,3 +52,4 @@ class WorkspaceSettings:
     advertise: str | None
     deny: tuple[bytes, ...]
     digest_inline_bytes: int
+    max_list_entries: int = 1_000_000

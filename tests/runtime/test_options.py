@@ -154,6 +154,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
     ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
     ("platform", "max-request-bytes", "7", "shared.max_request_bytes", 7, "8"),
     ("workspace", "max-file-bytes", "7", "shared.max_file_bytes", 7, "8"),
