@@ -15,6 +15,7 @@ from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
 from chatfiles.rules import file_headers
+from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
 from chatfiles.streams.outcome import ClientLeft, Outcome
@@ -24,10 +25,14 @@ __all__ = ["relay_body", "relayed_headers", "require_provable", "write_headers"]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
 #: Headers that have a meaning with some statuses only.
-_ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
+_ONLY_WITH = {
+    b"Content-Range": (206, 416),
+    b"Content-Disposition": (200, 206),
+    REPR_DIGEST: (200, 206, 304),
+}
 #: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110,
-#: 15.4.5).
-_OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
+#: 15.4.5).  The digest is of the version that the cache has.
+_OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control", REPR_DIGEST})
 # A media type that all clients read in the same way.  After a comma, browsers read another media
 # type (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
 _MEDIA_TYPE = re.compile(
@@ -107,6 +112,8 @@ def relayed_headers(
     for key, values in given.getAllRawHeaders():
         if key in passed and code in _ONLY_WITH.get(key, (code,)):
             headers[key] = values[0]
+    if REPR_DIGEST in headers and not is_repr_digest(given.getRawHeaders(REPR_DIGEST, ())):
+        del headers[REPR_DIGEST]
     _sanitize(headers, code, name, inline)
     return headers
 
