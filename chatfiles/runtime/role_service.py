@@ -210,7 +210,7 @@ class RoleService(Service):
         except NotInTime:
             return "/ready does not respond yet: "
         except ChatfilesError as error:
-            reason = ": ".join(filter(None, (error.text, error.detail)))
+            reason = ": ".join(filter(None, (error.text, str(error.detail or ""))))
             return f"/ready is still {error.status} ({reason}): "
         return ""
 

@@ -17,8 +17,8 @@ _LOCKS_AT: Final = 1 << 20
 
 class Slots:
     """
-    A number of slots.  With several processes, each slot is a byte of a file, and a process that has
-    the slot has a lock on the byte.  The kernel unlocks the bytes of a process that ends.
+    A number of slots.  With several processes, each slot is a byte of a file, and a process that
+    has the slot has a lock on the byte.  The kernel unlocks the bytes of a process that ends.
 
     :param most: the number of slots.
     :param fd: the file, open for writing in all processes; ``None`` for a single process.

@@ -49,8 +49,12 @@ class SlotsTests(SynchronousTestCase):
         self.assertEqual(self.free(slots), 3)
         with slots.one(Refused()):
             self.assertEqual(self.free(slots), 2)
-        with self.assertRaises(ValueError), slots.one(Refused()):
-            raise ValueError
+
+        def fail() -> None:
+            with slots.one(Refused()):
+                raise ValueError
+
+        self.assertRaises(ValueError, fail)
         self.assertEqual(self.free(slots), 3)
 
     def test_several_processes(self) -> None:
