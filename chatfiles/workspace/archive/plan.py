@@ -48,8 +48,8 @@ class Limits:
     :param bytes: the most bytes in files.
     """
 
-    entries: int
-    bytes: int
+    entries: int = 100_000
+    bytes: int = 1 << 40
 
 
 @dataclass(slots=True)
