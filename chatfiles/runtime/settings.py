@@ -52,3 +52,6 @@ class WorkspaceSettings:
     advertise: str | None
     deny: tuple[bytes, ...]
     digest_inline_bytes: int
+    archive_max_entries: int = 100_000
+    archive_max_bytes: int = 1 << 40
+    max_archives: int = 4
