@@ -23,7 +23,7 @@ from chatfiles.cli.http.endpoint import Endpoint, UnusableProxy
 from chatfiles.cli.http.error_responses import refusal
 from chatfiles.cli.http.response import Response
 
-__all__ = ["Client"]
+__all__ = ["JSON_LIMIT", "Client"]
 
 #: Maximum bytes of a JSON response; a platform sends no longer response.
 JSON_LIMIT = 64 * 1024 * 1024

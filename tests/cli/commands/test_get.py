@@ -238,9 +238,11 @@ class RefusedHereTests(StubCase):
         must not be empty.
         """
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
-            self.ended(self.get(path), 2, "PATH does not end in the name of a file", "tar -czf")
+            self.ended(
+                self.get(path), 2, "PATH does not end in the name of a file", "--archive zip"
+            )
             for output in ("x", "-"):
-                self.ended(self.get(path, "-o", output), 2, "PATH does not end", "tar -czf")
+                self.ended(self.get(path, "-o", output), 2, "PATH does not end", "--archive zip")
         self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
         self.assertEqual(self.asked, [])
 
