@@ -33,6 +33,7 @@ COMMANDS = {
         "chatfiles.cli.commands.stat",
         "Show what is known about a file or directory of a workspace.",
     ),
+    "digest": ("chatfiles.cli.commands.digest", "Print the SHA-256 of files of a workspace."),
     "get": ("chatfiles.cli.commands.get", "Download a file of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
     "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),

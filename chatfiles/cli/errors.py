@@ -83,7 +83,8 @@ class CliError(click.ClickException):
     :param hint: what the user can do about it.
     :param transient: whether the same request may succeed later.
     :param retry_after: seconds to wait before a retry, if the server sent them.
-    :param code: the machine code of the server's error; empty if there is none.
+    :param code: the machine code of the server's error, or its text with underscores for spaces;
+        empty if no server sent it.
     """
 
     def __init__(
@@ -102,6 +103,17 @@ class CliError(click.ClickException):
         self.transient = transient
         self.retry_after = retry_after
         self.code = code
+
+    def about(self, what: str) -> CliError:
+        """:return: the same error; its message begins with *what*, such as a path."""
+        return CliError(
+            f"{what}: {self.message}",
+            self.exit_code,
+            hint=self.hint,
+            transient=self.transient,
+            retry_after=self.retry_after,
+            code=self.code,
+        )
 
     def show(self, file: IO[Any] | None = None) -> None:
         """

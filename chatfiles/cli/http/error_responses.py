@@ -10,7 +10,7 @@ from typing import Any
 from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, printable, untrusted
 from chatfiles.cli.http.response import Response
 
-__all__ = ["exit_status", "refusal"]
+__all__ = ["concerns_one_file", "exit_status", "refusal"]
 
 #: Maximum bytes of an error's body; a platform's errors are far smaller.
 ERROR_LIMIT = 64 * 1024
@@ -22,6 +22,14 @@ _TRANSIENT = (408, 429, 502, 503, 504)
 _LASTING = frozenset({"workspace_url_not_allowed"})
 #: Codes of other statuses that are permanent.
 _NOT_BY_ITSELF = frozenset({"write_failed", "operation_unsupported"})
+#: Codes and texts that concern one file or path; the same request for another one may succeed.
+_OF_ONE_FILE = frozenset(
+    {
+        "file_not_found", "permission_denied", "not_a_regular_file", "path_is_not_a_regular_file",
+        "not_a_directory", "file_changing", "file_is_changing", "read_failed", "invalid_path",
+        "path_required", "path_not_absolute", "path_outside_roots",
+    }
+)  # fmt: skip
 
 #: Hints for a status, or for a code, which is preferred.  An older platform sends no codes, but its
 #: error texts with underscores for spaces are the same words.
@@ -106,8 +114,13 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
         hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
         transient=response.status in _TRANSIENT and code not in _LASTING,
         retry_after=retry_after,
-        code=code,
+        code=code or "_".join(error.split()),
     )
+
+
+def concerns_one_file(error: CliError) -> bool:
+    """:return: whether a server refused one file, so that another file may be asked for."""
+    return error.code in _OF_ONE_FILE
 
 
 def _redirected(response: Response) -> CliError:

@@ -74,6 +74,9 @@ class Sink(Protocol):
         :raise CliError: they cannot be discarded.
         """
 
+    def sha256(self) -> str:
+        """:return: the SHA-256 of all bytes that were written, in hexadecimal."""
+
 
 class PipeSink:
     """
@@ -85,10 +88,12 @@ class PipeSink:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._written = False
+        self._digest = hashlib.sha256()
 
     def write(self, piece: bytes) -> None:
         """See `Sink`.  Raises `BrokenPipeError` if the reader has closed the pipe."""
         self._written = True
+        self._digest.update(piece)
         try:
             self._stream.write(piece)
             self._stream.flush()
@@ -105,6 +110,10 @@ class PipeSink:
                 "part of the old one was written",
                 Exit.INCOMPLETE,
             )
+
+    def sha256(self) -> str:
+        """See `Sink`."""
+        return self._digest.hexdigest()
 
 
 class FileSink:
@@ -182,6 +191,10 @@ class FileSink:
         except OSError as error:
             raise self._failed(error) from error
         self._written = hashlib.sha256(), 0
+
+    def sha256(self) -> str:
+        """See `Sink`."""
+        return self._written[0].hexdigest()
 
     def keep(self, version: Version | None) -> str | None:
         """
