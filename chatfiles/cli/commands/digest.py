@@ -54,7 +54,8 @@ def digest(
       export CHATFILES_PLATFORM=https://files.example.org
       ID=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
       chatfiles digest --token-file ws.token $ID /workspace/report.pdf /workspace/data.csv
-      chatfiles digest --token-file ws.token $ID /workspace/report.pdf | cut -c -64
+      chatfiles digest --token-file ws.token $ID /workspace/a.bin | sed s:/workspace/:: >sums
+      sha256sum -c sums
     """
     client = settings.client(USER, token_file)
     workspace = find_workspace(client, reference)

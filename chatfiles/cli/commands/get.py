@@ -1,14 +1,16 @@
 """
-``chatfiles get``: downloads a file of a workspace.
+``chatfiles get``: downloads files of a workspace.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from chatfiles.cli.errors import EXIT_TABLE
+from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -17,6 +19,7 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
+from chatfiles.cli.transfers.archive.transfer import FORMATS, ArchiveTransfer, archive_name
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
@@ -27,12 +30,17 @@ __all__ = ["get"]
 
 @click.command(epilog=EXIT_TABLE)
 @workspace_argument
-@click.argument("path", metavar="PATH")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "-o",
     "--output",
     metavar="FILE|DIR|-",
     help="Where to save; - is standard output.  [default: the last part of PATH, here]",
+)
+@click.option(
+    "--archive",
+    type=click.Choice(FORMATS),
+    help="Get files and directories as one archive, which the workspace packs.",
 )
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 @click.option(
@@ -59,8 +67,9 @@ __all__ = ["get"]
 def get(
     settings: Settings,
     reference: str,
-    path: str,
+    paths: tuple[str, ...],
     output: str | None,
+    archive: str | None,
     force: bool,
     retries: int | None,
     resume: bool,
@@ -85,14 +94,44 @@ def get(
       chatfiles get --token-file ws.token build-7 /workspace/log.txt -o - | less
       chatfiles get --token-file ws.token --verify $ID /workspace/large.bin
     """
-    client = settings.client(USER, token_file)
     options = TransferOptions(force, retries, resume, verify, quiet)
+    client = settings.client(USER, token_file)
+    if archive is not None:
+        _get_archive(client, reference, paths, output, archive, options)
+    elif len(paths) > 1:
+        raise click.UsageError("several PATHs need --archive")
+    else:
+        _get_file(client, reference, paths[0], output, options)
+
+
+def _get_file(
+    client: Client, reference: str, path: str, output: str | None, options: TransferOptions
+) -> None:
     name = file_name(path)
     if name is None and output:
         raise no_file_name()  # the platform would only say that the path is invalid
     target = None if output == "-" else choose_path(output, name)
     workspace = find_workspace(client, reference)
     transfer = FileTransfer(client, workspace, os.fsencode(path), name or path, options)
+    if target is None:
+        transfer.to_standard_output()
+    else:
+        transfer.to_file(target)
+
+
+def _get_archive(
+    client: Client,
+    reference: str,
+    paths: Sequence[str],
+    output: str | None,
+    form: str,
+    options: TransferOptions,
+) -> None:
+    if options.verify:
+        raise click.UsageError("--verify is not for --archive: no digest covers an archive")
+    wanted = [os.fsencode(path.rstrip("/") or path) for path in paths]
+    target = None if output == "-" else choose_path(output, archive_name(wanted, form))
+    transfer = ArchiveTransfer(client, find_workspace(client, reference), wanted, form, options)
     if target is None:
         transfer.to_standard_output()
     else:

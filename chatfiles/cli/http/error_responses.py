@@ -42,6 +42,7 @@ _HINTS: dict[int | str, str] = {
     502: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
     503: "try again in a little while",
     504: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
+    "path_is_not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
     "not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
     "not_a_directory": "`chatfiles stat` shows what it is; symlinks are never followed",
     "operation_unsupported": "the workspace is older than this operation, or is another program's; "

@@ -149,7 +149,7 @@ class FileSink:
             )
         except OSError as error:
             raise self._failed(error) from error
-        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._file: BinaryIO = os.fdopen(descriptor, "w+b", buffering=0)
         self._locked = part is not None and lock(self._file)
         if part is not None and resume:
             self._take(part)
@@ -195,6 +195,18 @@ class FileSink:
     def sha256(self) -> str:
         """See `Sink`."""
         return self._written[0].hexdigest()
+
+    def reopen(self) -> BinaryIO:
+        """
+        :return: what was written, open for reading at its beginning; to be closed after use.
+        :raise CliError: it cannot be read.
+        """
+        try:
+            file = os.fdopen(os.dup(self._file.fileno()), "rb")
+            file.seek(0)
+        except OSError as error:
+            raise local_error(f"cannot read {self.path}", error) from error
+        return file
 
     def keep(self, version: Version | None) -> str | None:
         """
