@@ -19,6 +19,7 @@ from chatfiles.cli.transfers.download import Download, download_route
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.partial_file import PartialFile
 from chatfiles.cli.transfers.partial_record import PartialRecord
+from chatfiles.cli.transfers.place import Place
 
 __all__ = ["FileTransfer", "TransferOptions"]
 
@@ -82,10 +83,9 @@ class FileTransfer:
         """
         options = self._options
         terminal = sys.stderr.isatty() and not options.quiet
-        part = PartialFile(
-            os.fsencode(target), self._client.platform + self._route, self._client.seal
-        )
-        with FileSink(target, force=options.force, part=part, resume=options.resume) as sink:
+        place = Place.of(target)
+        part = PartialFile(place, self._client.platform + self._route, self._client.seal)
+        with FileSink(place, force=options.force, part=part, resume=options.resume) as sink:
             started = time.monotonic()
             if sink.resumed is not None and not options.quiet:
                 _say_resumed(sink.resumed, part)
@@ -118,7 +118,7 @@ class FileTransfer:
 
 
 def _say_resumed(record: PartialRecord, part: PartialFile) -> None:
-    name = printable(os.fsdecode(part.path))
+    name = printable(part.place.label)
     click.echo(
         f"{name} has {record.size} of {record.total} bytes; "
         "continuing there, unless the file has changed",

@@ -14,6 +14,7 @@ from unittest import mock
 
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.transfers import download, output_file
+from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 
@@ -154,7 +155,7 @@ class SavingTests(StubCase):
             os.unlink(self.path(name))
 
     def without_links(self) -> None:
-        def link(*_: Any) -> None:
+        def link(*_: Any, **__: Any) -> None:
             raise OSError(errno.EPERM, "no links")
 
         self.patch(os, "link", link)
@@ -533,7 +534,7 @@ class SinkTests(StubCase):
         """The temporary file is removed whatever exception ends the block."""
 
         def fail(error: type[BaseException]) -> None:
-            with output_file.FileSink(self.path("f"), force=False) as sink:
+            with output_file.FileSink(Place.of(self.path("f")), force=False) as sink:
                 sink.write(b"abc")
                 raise error
 
@@ -543,7 +544,7 @@ class SinkTests(StubCase):
 
     def test_restart(self) -> None:
         """After a restart only what is written from then on is kept."""
-        with output_file.FileSink(self.path("f"), force=False) as sink:
+        with output_file.FileSink(Place.of(self.path("f")), force=False) as sink:
             sink.write(b"abcdef")
             sink.restart()
             sink.write(b"xyz")

@@ -27,6 +27,7 @@ from chatfiles.cli.transfers.archive.manifest import MANIFEST, Manifest, read_ma
 from chatfiles.cli.transfers.download import LONGEST_PAUSE
 from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink, file_name
+from chatfiles.cli.transfers.place import Place
 
 __all__ = ["FORMATS", "ArchiveTransfer", "archive_name"]
 
@@ -99,7 +100,7 @@ class ArchiveTransfer:
         :raise CliError: it could not be received or saved, or it lacks files that were changing.
         """
         terminal = sys.stderr.isatty() and not self._options.quiet
-        with FileSink(target, force=self._options.force) as sink:
+        with FileSink(Place.of(target), force=self._options.force) as sink:
             started = time.monotonic()
             name = os.path.basename(target)
             with ProgressBar(name, shown=terminal, quiet=self._options.quiet) as bar:
