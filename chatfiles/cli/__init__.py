@@ -34,7 +34,7 @@ COMMANDS = {
         "Show what is known about a file or directory of a workspace.",
     ),
     "digest": ("chatfiles.cli.commands.digest", "Print the SHA-256 of files of a workspace."),
-    "get": ("chatfiles.cli.commands.get", "Download a file of a workspace."),
+    "get": ("chatfiles.cli.commands.get", "Download files of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
     "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
     "token": (

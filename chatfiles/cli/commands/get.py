@@ -23,9 +23,13 @@ from chatfiles.cli.transfers.archive.transfer import FORMATS, ArchiveTransfer, a
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
+from chatfiles.cli.transfers.tree.transfer import TreeTransfer
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
+
+#: How many files of a directory are fetched at once, unless the user sets another number.
+JOBS, MOST_JOBS = 4, 64
 
 
 @click.command(epilog=EXIT_TABLE)
@@ -38,11 +42,25 @@ __all__ = ["get"]
     help="Where to save; - is standard output.  [default: the last part of PATH, here]",
 )
 @click.option(
+    "-r",
+    "--recursive",
+    is_flag=True,
+    help="Get everything below the directory PATH, into the directory of -o.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=WholeNumber(1, MOST_JOBS),
+    default=JOBS,
+    metavar="N",
+    help=f"With -r: how many files to get at once.  [default: {JOBS}]",
+)
+@click.option(
     "--archive",
     type=click.Choice(FORMATS),
     help="Get files and directories as one archive, which the workspace packs.",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
+@click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--retries",
     type=WholeNumber(min=0),
@@ -58,7 +76,7 @@ __all__ = ["get"]
     "[default: continue]",
 )
 @click.option(
-    "--verify", is_flag=True, help="Compare the SHA-256 of the file with that of the workspace."
+    "--verify", is_flag=True, help="Compare the SHA-256 of files with that of the workspace."
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)
@@ -69,6 +87,8 @@ def get(
     reference: str,
     paths: tuple[str, ...],
     output: str | None,
+    recursive: bool,
+    jobs: int,
     archive: str | None,
     force: bool,
     retries: int | None,
@@ -78,12 +98,17 @@ def get(
     token_file: str | None,
 ) -> None:
     """
-    Download a file of a workspace.
+    Download files of a workspace.
 
     WORKSPACE is its id, or its name if no other workspace has it; PATH is the absolute path of the
     file there.  The file appears under its name only when it is complete.  If the transfer is
     interrupted, also by Ctrl-C, what has arrived is kept as NAME.part beside it, and the same
     command continues there if the file has not changed.
+
+    With -r, PATH is a directory.  Its files are saved with their permissions and times; those that
+    are equal already are skipped, so the same command continues after an interruption.  With
+    --archive, files and directories are saved as one archive, which cannot be continued.  Symlinks
+    and special files are skipped, and listed.
 
     \b
     Examples:
@@ -93,13 +118,19 @@ def get(
       chatfiles get --token-file ws.token $ID /workspace/report.pdf -o reports/
       chatfiles get --token-file ws.token build-7 /workspace/log.txt -o - | less
       chatfiles get --token-file ws.token --verify $ID /workspace/large.bin
+      chatfiles get --token-file ws.token -r $ID /workspace/src -o src
+      chatfiles get --token-file ws.token --archive zip $ID /workspace/src /workspace/docs
     """
     options = TransferOptions(force, retries, resume, verify, quiet)
     client = settings.client(USER, token_file)
+    if archive is not None and recursive:
+        raise click.UsageError("-r and --archive exclude each other")
     if archive is not None:
         _get_archive(client, reference, paths, output, archive, options)
     elif len(paths) > 1:
         raise click.UsageError("several PATHs need --archive")
+    elif recursive:
+        _get_tree(client, reference, paths[0], output, jobs, options)
     else:
         _get_file(client, reference, paths[0], output, options)
 
@@ -117,6 +148,24 @@ def _get_file(
         transfer.to_standard_output()
     else:
         transfer.to_file(target)
+
+
+def _get_tree(
+    client: Client,
+    reference: str,
+    path: str,
+    output: str | None,
+    jobs: int,
+    options: TransferOptions,
+) -> None:
+    if output in ("", "-"):
+        raise click.UsageError("with -r, -o names a directory")
+    path = path.rstrip("/") or path
+    target = output or file_name(path)
+    if target is None:
+        raise no_file_name()
+    workspace = find_workspace(client, reference)
+    TreeTransfer(client, workspace, os.fsencode(path), target, jobs, options).run()
 
 
 def _get_archive(

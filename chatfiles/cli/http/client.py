@@ -11,8 +11,10 @@ from __future__ import annotations
 import hmac
 import json
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from weakref import WeakSet
 
 import h11
 
@@ -47,6 +49,9 @@ class Client:
         self._timeout = timeout
         self._on_401 = on_401
         self._endpoint = Endpoint(platform, timeout)
+        self._connections: WeakSet[Connection] = WeakSet()
+        self._lock = threading.Lock()
+        self._aborted = False
 
     def open(
         self,
@@ -111,6 +116,13 @@ class Client:
         """:return: the error for a response that is not a success (`error_responses.refusal`)."""
         return refusal(response, self._on_401)
 
+    def abort(self) -> None:
+        """End all requests, which other threads may be waiting for, and send no others."""
+        with self._lock:
+            self._aborted = True
+            for connection in self._connections:
+                connection.abort()
+
     def seal(self, data: bytes) -> bytes:
         """:return: the HMAC-SHA256 of *data*, which only a holder of the token can make."""
         return hmac.digest(self._token.encode("ascii"), b"chatfiles\0" + data, "sha256")
@@ -128,6 +140,14 @@ class Client:
         return h11.Request(method=method, target=target, headers=list(all_headers.items()))
 
     def _connect(self) -> Connection:
+        connection = self._new_connection()
+        with self._lock:
+            self._connections.add(connection)
+            if self._aborted:
+                connection.abort()
+        return connection
+
+    def _new_connection(self) -> Connection:
         try:
             return self._endpoint.connect()
         except UnusableProxy as error:

@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import h11
 
@@ -116,6 +117,12 @@ class Connection:
                 data = self._socket.recv(BLOCK)
                 self.ended = not data
                 self._http.receive_data(data)
+
+    def abort(self) -> None:
+        """End the connection while another thread may wait for it; that thread gets an error."""
+        with suppress(OSError):
+            # Not the method of `ssl.SSLSocket`: after that, it would return encrypted bytes.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket."""

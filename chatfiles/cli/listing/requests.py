@@ -4,7 +4,7 @@ Asks the platform for entries: of one path, of a directory page by page, of a tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
@@ -72,11 +72,20 @@ class EntryStream:
 
     :param workspace: its id.
     :param path: the virtual path of the directory.
+    :param refused: is called with the error of an entry that is malformed, which is then left out;
+        by default the error is raised.
     :ivar incomplete: why the workspace has left out entries, as it says it; empty if it has not.
         Known after the last entry.
     """
 
-    def __init__(self, client: Client, workspace: str, path: bytes) -> None:
+    def __init__(
+        self,
+        client: Client,
+        workspace: str,
+        path: bytes,
+        refused: Callable[[CliError], object] | None = None,
+    ) -> None:
+        self._refused = refused
         self.incomplete = ""
         self._client = client
         self._route = operation_route(workspace, "entries", path, depth="infinity")
@@ -101,12 +110,22 @@ class EntryStream:
                 if line.get("end") is True:
                     return self._end(line, next(lines, None))
                 self._count += 1
-                yield parse_entry(line)
+                if (entry := self._parse(line)) is not None:
+                    yield entry
         except CliError as error:
             if error.transient:
                 raise self._interrupted() from error
             raise
         raise self._interrupted()
+
+    def _parse(self, line: dict[str, Any]) -> Entry | None:
+        try:
+            return parse_entry(line)
+        except CliError as error:
+            if self._refused is None:
+                raise
+            self._refused(error)
+            return None
 
     def _end(self, end: dict[str, Any], more: object) -> None:
         if end.get("entries") != self._count or more is not None:

@@ -73,8 +73,9 @@ class Download:
     :param resumed: the beginning of the file, which the sink holds already.
     :param digest: whether to ask for the digest of the file.
     :ivar received: bytes that the sink holds.
-    :ivar strong_etag: the validator of the version that was received; ``None`` without a strong
-        one.
+    :ivar etag: the validator of the version that was received, strong or weak; empty if it has
+        none.
+    :ivar strong_etag: the same if it is strong, else ``None``.
     :ivar sha256: the digest of that version as the server announced it; ``None`` if it did not.
     """
 
@@ -100,6 +101,7 @@ class Download:
         self._continues = False
         self._headers = WANTED if digest else {}
         self.received = 0 if resumed is None else resumed.size
+        self.etag = self.strong_etag or ""
         self.sha256: str | None = None
 
     @property
@@ -169,8 +171,8 @@ class Download:
             self._sink.restart()
             self._progress.starting_over()
             self.received = 0
-        etag = response.header("ETag")
-        self.strong_etag = etag if _STRONG.fullmatch(etag) else None
+        self.etag = response.header("ETag")
+        self.strong_etag = self.etag if _STRONG.fullmatch(self.etag) else None
         self._total = total
 
     def _continue(self, response: Response) -> None:

@@ -46,14 +46,15 @@ class Attributes:
 
     def apply(self, descriptor: int) -> None:
         """
-        Set them.
+        Set them, as far as the file system and the owner of the file allow it.
 
-        :raise OSError: they cannot be set.
+        :raise OSError: the disk failed.
         """
         with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
             os.fchmod(descriptor, self.mode)
         if self.mtime_ns is not None:
-            os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
+            with contextlib.suppress(PermissionError):
+                os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
 
 
 def file_name(virtual_path: str) -> str | None:
