@@ -75,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         virtual = unquote_to_bytes(fields["path"])
         with self.server.lock:
             self.server.asked.append((operation, virtual, dict(self.headers)))
+            self.server.connections.add(self.client_address)
         for interfere in list(self.server.interfering):
             pieces = interfere(operation, virtual)
             if pieces is not None:
@@ -134,6 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.close_connection or self.server.closes
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing."""
@@ -145,6 +147,8 @@ class TreeServer(ThreadingHTTPServer):
 
     :param directory: what it serves.
     :ivar asked: operation, path and headers of each request.
+    :ivar connections: the addresses of the client's connections.
+    :ivar closes: whether each connection is closed after a response, without notice.
     :ivar interfering: functions of operation and path that may return another response.
     :ivar extra: entries that end each listing of a tree.
     :ivar end: members of the last line of a listing.
@@ -159,6 +163,8 @@ class TreeServer(ThreadingHTTPServer):
         self.directory = os.fsencode(directory)
         self.lock = threading.Lock()
         self.asked: list[tuple[str, bytes, dict[str, str]]] = []
+        self.connections: set[Any] = set()
+        self.closes = False
         self.interfering: list[Callable[[str, bytes], Wire | None]] = []
         self.extra: list[dict[str, Any]] = []
         self.end: dict[str, Any] = {}

@@ -19,15 +19,15 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.transfers.archive.transfer import FORMATS, ArchiveTransfer, archive_name
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
-from chatfiles.cli.transfers.tree.transfer import TreeTransfer
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
 
+#: The forms of an archive.
+FORMATS = ("zip", "tar", "tar.gz")
 #: How many files of a directory are fetched at once, unless the user sets another number.
 JOBS, MOST_JOBS = 4, 64
 
@@ -158,6 +158,8 @@ def _get_tree(
     jobs: int,
     options: TransferOptions,
 ) -> None:
+    from chatfiles.cli.transfers.tree.transfer import TreeTransfer  # noqa: PLC0415 - as below
+
     if output in ("", "-"):
         raise click.UsageError("with -r, -o names a directory")
     path = path.rstrip("/") or path
@@ -176,6 +178,12 @@ def _get_archive(
     form: str,
     options: TransferOptions,
 ) -> None:
+    # A download of one file needs none of these, and should begin soon.
+    from chatfiles.cli.transfers.archive.transfer import (  # noqa: PLC0415
+        ArchiveTransfer,
+        archive_name,
+    )
+
     if options.verify:
         raise click.UsageError("--verify is not for --archive: no digest covers an archive")
     wanted = [os.fsencode(path.rstrip("/") or path) for path in paths]

@@ -118,6 +118,23 @@ class Connection:
                 self.ended = not data
                 self._http.receive_data(data)
 
+    def renew(self) -> bool:
+        """
+        Prepare for another request, if the response has been read to its end.
+
+        :return: whether the connection can be used for it.
+        """
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self._response, self._head, self._continued = None, b"", False
+        self._socket.settimeout(0)
+        return not self._http.trailing_data[0]
+
+    def is_idle(self) -> bool:
+        """:return: whether nothing has come since the last response, not even the end."""
+        return not self.ended and not self._poll(select.POLLIN, 0)
+
     def abort(self) -> None:
         """End the connection while another thread may wait for it; that thread gets an error."""
         with suppress(OSError):

@@ -27,7 +27,7 @@ class Place:
 
     :param name: a name in the directory; or any path, if there is no descriptor.
     :param label: the path in messages.
-    :param directory_fd: a descriptor of the directory, which the caller keeps open.
+    :param directory_fd: a descriptor of the directory, open as long as the place is used.
     """
 
     name: bytes

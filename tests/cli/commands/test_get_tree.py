@@ -133,6 +133,23 @@ class SavedTests(TreeCase):
             self.ended(self.fetch("-o", f"out{jobs}", "-j", jobs), 0)
             self.assertEqual(len(self.described(self.path(f"out{jobs}"))), 114)
 
+    def test_connections(self) -> None:
+        """Each thread uses one connection for all of its files."""
+        for number in range(50):
+            self.put(f"src/{number}", b"%d" % number)
+        self.ended(self.fetch("-o", "out", "-j", "3"), 0)
+        self.assertLessEqual(len(self.tree.connections), 3)
+        self.assert_same()
+
+    def test_closed_connections(self) -> None:
+        """A connection that the platform has closed is replaced."""
+        self.tree.closes = True
+        for number in range(20):
+            self.put(f"src/{number}", b"%d" % number)
+        self.ended(self.fetch("-o", "out"), 0)
+        self.assertEqual((self.tree.count("download"), len(self.tree.connections)), (23, 24))
+        self.assert_same()
+
     def test_plan_on_disk(self) -> None:
         """So it is if the plan does not fit in memory."""
         self.patch(plan, "IN_MEMORY", 10)

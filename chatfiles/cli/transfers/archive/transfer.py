@@ -29,9 +29,7 @@ from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink, file_name
 from chatfiles.cli.transfers.place import Place
 
-__all__ = ["FORMATS", "ArchiveTransfer", "archive_name"]
-
-FORMATS = ("zip", "tar", "tar.gz")
+__all__ = ["ArchiveTransfer", "archive_name"]
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -39,7 +37,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 def archive_name(paths: Sequence[bytes], form: str) -> str | None:
     """
     :param paths: the virtual paths.
-    :param form: one of `FORMATS`.
+    :param form: ``zip``, ``tar`` or ``tar.gz``.
     :return: the name of the archive's file: that of the only path, or of the deepest directory that
         holds all; ``None`` if that is none.
     """
@@ -57,7 +55,7 @@ class ArchiveTransfer:
 
     :param workspace: its id.
     :param paths: the virtual paths of what to pack, as bytes.
-    :param form: one of `FORMATS`.
+    :param form: ``zip``, ``tar`` or ``tar.gz``.
     """
 
     def __init__(

@@ -66,6 +66,7 @@ class TreeTransfer:
 
         :raise CliError: a file or directory was not saved.
         """
+        self._client.keeps_connections = True
         quiet = self._options.quiet
         terminal = sys.stderr.isatty() and not quiet
         started = time.monotonic()
