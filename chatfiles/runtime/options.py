@@ -134,6 +134,27 @@ OPTIONS: tuple[Option, ...] = (
         "16777216",
     ),
     Option(
+        "archive-max-entries",
+        (WORKSPACE,),
+        "files and directories of one archive",
+        option_values.count,
+        "100000",
+    ),
+    Option(
+        "archive-max-bytes",
+        (WORKSPACE,),
+        "bytes in the files of one archive, or with a unit",
+        option_values.size,
+        "1024G",
+    ),
+    Option(
+        "max-archives",
+        (WORKSPACE,),
+        "archives that are made at the same time",
+        option_values.count,
+        "4",
+    ),
+    Option(
         "max-request-bytes",
         _BOTH,
         "bytes of one upload request, or with a unit: 100M, 1G",
@@ -382,6 +403,9 @@ class Options(usage.Options):
             advertise=advertise,
             deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
             digest_inline_bytes=self._one("digest-inline-bytes", None),
+            archive_max_entries=self._one("archive-max-entries", None),
+            archive_max_bytes=self._one("archive-max-bytes", None),
+            max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
         )
 

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.in_flight import in_flight_limit
+from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.secret_file import SecretFile
@@ -33,6 +34,7 @@ class WorkspaceContext:
     :param in_flight: see `chatfiles.streams.in_flight.in_flight_limit`.
     :param max_list_entries: the most entries of one stream of a listing.
     :param digest_inline_bytes: see `Digests`.
+    :param archives: the rules for archives.
     :ivar digests: computes and remembers the digests of files.
     """
 
@@ -45,6 +47,7 @@ class WorkspaceContext:
     in_flight: int = field(default_factory=in_flight_limit)
     max_list_entries: int = 1_000_000
     digest_inline_bytes: int = INLINE_BYTES
+    archives: Archives = field(default_factory=Archives)
     digests: Digests = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
