@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.scenarios import large, latency, memory, small, uploads, workers
+from bench.scenarios import large, latency, listings, memory, small, uploads, workers
 from bench.scenarios.base import Scenario
 from bench.systems.base import Start
 from bench.systems.chatfiles import chatfiles
@@ -22,6 +22,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *uploads.SCENARIOS,
     *memory.SCENARIOS,
     *workers.SCENARIOS,
+    *listings.SCENARIOS,
 )
 #: By the names that ``--systems`` knows.
 OTHERS: Mapping[str, Start] = {
