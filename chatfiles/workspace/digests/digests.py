@@ -22,7 +22,7 @@ from chatfiles.runtime.threads import Threads
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.digests.cache import DigestCache
 from chatfiles.workspace.digests.computation import Computation, Computations, Outcome
-from chatfiles.workspace.digests.file_hash import TICK_NS, FileHash
+from chatfiles.workspace.digests.file_hash import FileHash, quiet_ns
 from chatfiles.workspace.files.open_file import OpenFile
 
 __all__ = ["INLINE_BYTES", "Digests", "Progress"]
@@ -90,6 +90,15 @@ class Digests:
         """:return: the digest of this version, 32 bytes; ``None`` if it must be computed."""
         return self._cache.get(facts) or self._left.get(facts)
 
+    def seconds_until_quiet(self, facts: FileFacts) -> float:
+        """
+        :return: seconds after which the file can be read for its digest, unless it changes again; 0
+            if it can be read now.
+        """
+        quiet = quiet_ns(facts.size)
+        missing = facts.ctime_ns + quiet - self._now_ns()
+        return max(0, min(missing, quiet)) / 1e9
+
     async def at_once(self, file: OpenFile, owner: Hashable) -> bytes | None:
         """
         Compute the digest of a small file.
@@ -155,9 +164,9 @@ class Digests:
         self._computations.stop()
 
     def _hashing(self, file: OpenFile) -> FileHash:
-        # A large file can wait until its version may be kept.
-        is_small = file.facts.size <= self.inline_bytes
-        age_ns = TICK_NS if is_small else SETTLED_NS + TICK_NS
+        age_ns = quiet_ns(file.facts.size)
+        if file.facts.size > self.inline_bytes:
+            age_ns += SETTLED_NS  # it can wait until its version may be kept
         return FileHash(file, age_ns, self._now_ns, self._sleep)
 
     def _computation(self, path: bytes, file: OpenFile, owner: Hashable) -> Computation:

@@ -14,15 +14,27 @@ from chatfiles.rules.conditional_requests import SETTLED_NS
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.files.open_file import OpenFile
 
-__all__ = ["TICK_NS", "FileHash"]
+__all__ = ["FileHash", "quiet_ns"]
 
 #: Bytes of one step.  Between steps a computation can end, or wait for its turn.
 STEP = 8 * 1024 * 1024
 #: Bytes of one read.
 _READ = 256 * 1024
-#: Nanoseconds after which a write certainly has another time than the last one: the kernel's clock
-#: for files has ticks of at most 10 ms.
-TICK_NS = 20_000_000
+#: Nanoseconds of the longest tick of the kernel's clock for files.
+_TICK_NS = 10_000_000
+#: The longest time that one write may take, and the nanoseconds that each of its bytes may take.
+_LONGEST_NS, _BYTE_NS = 1_000_000_000, 1
+
+
+def quiet_ns(size: int) -> int:
+    """
+    :param size: of a file, in bytes.
+    :return: nanoseconds for which a file must not have changed before it is read.  Two writes
+        within one tick have the same times, so the second one could not be noticed, neither now
+        nor by the transfer that follows.  And a write sets the times when it begins, so what it
+        has not written yet could not be noticed.
+    """
+    return _TICK_NS + min(size * _BYTE_NS, _LONGEST_NS)
 
 
 class FileHash:
@@ -33,9 +45,7 @@ class FileHash:
     return.
 
     :param file: the open file; it is not closed here.
-    :param age_ns: minimum age in nanoseconds, since its ctime, at which it is read.  At least
-        `TICK_NS`: two writes within one tick have the same times, so that the second one could
-        neither be noticed now nor by a transfer that follows.
+    :param age_ns: minimum age in nanoseconds, since its ctime, at which it is read; see `quiet_ns`.
     :param now_ns: returns the time of day in nanoseconds.
     :param sleep: waits for the given seconds.
     :ivar done: number of bytes that have been read.

@@ -9,6 +9,8 @@ from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
+from twisted.internet.task import deferLater
+
 from chatfiles.errors import PreconditionFailed, RangeNotSatisfiable
 from chatfiles.http.server.endpoint import Fields, JSONResponse, error_response
 from chatfiles.http.server.request import Request
@@ -26,7 +28,7 @@ from chatfiles.streams.file_source import FileSource
 from chatfiles.streams.in_flight import relayed_tail
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.routes.opening import Found, find, owner_of
+from chatfiles.workspace.routes.opening import Found, Query, find, owner_of
 
 __all__ = ["OPERATION", "PATHS", "WorkspaceContext", "read"]
 
@@ -41,7 +43,10 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     :return: the response if the requested part does not exist; else ``None``.
     """
     query = parse_query(request.query)
-    found = await find(context, bearer(request.requestHeaders), query)
+    presented = bearer(request.requestHeaders)
+    wants_digest = wants_sha256(request.requestHeaders.getRawHeaders(WANT_REPR_DIGEST, ()))
+    finding = _find_quiet if wants_digest else find
+    found = await finding(context, presented, query)
     # Set only after the secret was checked: other clients must not get a platform's longer
     # timeouts.
     request.via_proxy = request.requestHeaders.hasHeader(b"via")
@@ -56,7 +61,6 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
         raise PreconditionFailed
     if decision.status == 416:
         return _unsatisfiable(request, decision.headers)
-    wants_digest = wants_sha256(request.requestHeaders.getRawHeaders(WANT_REPR_DIGEST, ()))
     digest = await _digest(context, found, owner) if wants_digest else None
     request.setResponseCode(decision.status)
     if decision.status == 304:
@@ -82,13 +86,28 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     return None
 
 
+async def _find_quiet(context: WorkspaceContext, presented: str | None, query: Query) -> Found:
+    """:return: the file, at a time at which its digest can be computed, if it does not change."""
+    found = await find(context, presented, query)
+    facts = found.file.facts
+    seconds = context.digests.seconds_until_quiet(facts)
+    if not seconds or facts.size > context.digests.inline_bytes:
+        return found
+    found.file.release(context.threads.run, owner_of(query))
+    await deferLater(context.clock, seconds)
+    return await find(context, presented, query)
+
+
 async def _digest(context: WorkspaceContext, found: Found, owner: Hashable) -> bytes | None:
-    """:return: the digest of the file, 32 bytes; ``None`` if it is not cheap."""
+    """:return: the digest of the file, 32 bytes; ``None`` if it cannot be had now."""
+    digests, facts = context.digests, found.file.facts
+    if digests.seconds_until_quiet(facts):
+        return None  # it has changed again
     if found.content is not None:
         return hashlib.sha256(found.content).digest()
-    digest = context.digests.known(found.file.facts)
-    if digest is None and found.file.facts.size <= context.digests.inline_bytes:
-        digest = await context.digests.at_once(found.file, owner)
+    digest = digests.known(facts)
+    if digest is None and facts.size <= digests.inline_bytes:
+        digest = await digests.at_once(found.file, owner)
     return digest
 
 

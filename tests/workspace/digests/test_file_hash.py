@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatfiles.rules.conditional_requests import SETTLED_NS
 from chatfiles.streams.file_source import FileChanged
-from chatfiles.workspace.digests.file_hash import TICK_NS, FileHash
+from chatfiles.workspace.digests.file_hash import FileHash, quiet_ns
 from chatfiles.workspace.files.open_file import OpenFile
 from tests.workspace.digests.digests_case import STEP, DigestsCase, sha256
 
@@ -19,8 +19,8 @@ from tests.workspace.digests.digests_case import STEP, DigestsCase, sha256
 class FileHashTests(DigestsCase):
     """`FileHash`."""
 
-    def hashing(self, file: OpenFile, age_ns: int = TICK_NS) -> FileHash:
-        return FileHash(file, age_ns, self.now_ns, self.slept.append)
+    def hashing(self, file: OpenFile) -> FileHash:
+        return FileHash(file, 20_000_000, self.now_ns, self.slept.append)
 
     def test_steps(self) -> None:
         """Each step reads a bounded number of bytes, and the last one returns the digest."""
@@ -69,12 +69,17 @@ class FileHashTests(DigestsCase):
         self.write(b"xy", os.path.basename(path))
         self.assertRaises(FileChanged, hashing.step)
 
-    def test_tick(self) -> None:
+    def test_quiet(self) -> None:
         """
-        A file is read only when each later write has other times: two writes within one tick of the
-        kernel's clock have the same.
+        The larger a file is, the longer the last write may take, which sets the times when it
+        begins.  There is a limit.
         """
-        for age_ns, expected in ((0, 0.02), (15_000_000, 0.005), (TICK_NS, None)):
+        found = [quiet_ns(size) for size in (0, 1, 16 << 20, 10**9, 10**12)]
+        self.assertEqual(found, [10000000, 10000001, 26777216, 1010000000, 1010000000])
+
+    def test_age(self) -> None:
+        """A file is read only when it has the minimum age."""
+        for age_ns, expected in ((0, 0.02), (15_000_000, 0.005), (20_000_000, None)):
             path = self.write(b"first", b"file")
             self.age_ns = age_ns
             hashing = self.hashing(self.open(path))
@@ -97,7 +102,7 @@ class FileHashTests(DigestsCase):
             file.facts = hashing.facts = type(file.facts).of(now)
 
         self.age_ns = 0
-        hashing = FileHash(file, TICK_NS, self.now_ns, write_again)
+        hashing = FileHash(file, 20_000_000, self.now_ns, write_again)
         self.assertEqual(hashing.step(), sha256(b"other"))
 
     def test_clock_set_back(self) -> None:

@@ -396,6 +396,36 @@ class DownloadTests(DigestCase):
         self.assertEqual(answer.fields["etag"], etag)
         self.assertNotIn("repr-digest", answer.fields)
 
+    def test_young(self) -> None:
+        """
+        A file that has just been written is opened when no further write can have the same times.
+        If it changes again, there is no digest.
+        """
+        for name, content in ((b"small", b"other"), (b"medium", bytes(INLINE))):
+            for again, expected in ((False, field(content)), (True, None)):
+                self.write(name, content[::-1])
+                self.now_ns = os.stat(self.top + b"/ws/" + name).st_ctime_ns
+                caller = self.send(READ + name, WANT, method=b"HEAD")
+                self.assertEqual(caller.wire.value(), b"")
+                self.write(name, content)
+                written = os.stat(self.top + b"/ws/" + name).st_ctime_ns
+                self.now_ns = written + (0 if again else 10**9)
+                self.clock.advance(0.011)
+                answer = caller.answer(head=True)
+                self.assertEqual(answer.fields.get("repr-digest"), expected, (name, again))
+
+    def test_young_and_gone(self) -> None:
+        """A client that leaves meanwhile leaves nothing behind; a file that is gone is missing."""
+        before = len(os.listdir("/proc/self/fd"))
+        self.now_ns = os.stat(self.top + b"/ws/small").st_ctime_ns
+        callers = [self.send(READ + b"small", WANT) for _ in range(2)]
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        callers[0].leave()
+        os.unlink(self.top + b"/ws/small")
+        self.clock.advance(1)
+        self.assertEqual(callers[1].answer().status, 404)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_errors(self) -> None:
         """Errors have none."""
         for name in (b"missing", b"directory", b"link", b"denied.key"):
