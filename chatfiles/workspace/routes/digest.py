@@ -11,7 +11,8 @@ from chatfiles.model import FileFacts
 from chatfiles.rules import conditional_requests
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.query import encode_query_value, parse_query
+from chatfiles.rules.entries import ref_of
+from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.digests.digests import Progress
@@ -65,7 +66,7 @@ async def _of_this_version(
 
 def _complete(path: VirtualPath, facts: FileFacts, sha256: bytes, now_ns: int) -> JSONResponse:
     body = {
-        "ref": encode_query_value(path.raw),
+        "ref": ref_of(path.raw),
         "size": facts.size,
         "etag": conditional_requests.etag(facts, now_ns).decode("ascii"),
         "sha256": sha256.hex(),
