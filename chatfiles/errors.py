@@ -6,6 +6,7 @@ Every error that a response can report to a client, as one tree.
     ChatfilesError
     ├── BadRequest 400            the request itself is wrong
     │   ├── InvalidPath           a virtual path breaks a rule of form (reference/paths, "Form")
+    │   ├── NotADirectory         the path names something that is not a directory
     │   └── NotARegularFile       the path names something that is not a regular file
     ├── Unauthorized 401          no credential, or one that is not valid here
     ├── Forbidden 403             a valid credential that does not allow this
@@ -56,6 +57,7 @@ __all__ = [
     "MethodNotAllowed",
     "Misconfigured",
     "NoSpace",
+    "NotADirectory",
     "NotARegularFile",
     "NotDeliverable",
     "NotFound",
@@ -124,6 +126,13 @@ class InvalidPath(BadRequest):
 
     code = "invalid_path"
     text = "invalid path"
+
+
+class NotADirectory(BadRequest):
+    """The path names a file, symlink, FIFO, socket or device, or leads through a symlink."""
+
+    code = "not_a_directory"
+    text = "path is not a directory"
 
 
 class NotARegularFile(BadRequest):

@@ -32,6 +32,9 @@ _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
 #: would log about each connection.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=", "ing factory ")
 
+#: The state of a listening socket in ``/proc/net/tcp``, where its second queue is the backlog.
+_LISTEN = "0A"
+
 _running: set[Role] = set()
 
 
@@ -161,6 +164,18 @@ class Role:
             with contextlib.suppress(FileNotFoundError):
                 found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
         return found
+
+    def connections(self) -> int:
+        """:return: the number of its connections, with those that it has not accepted yet."""
+        table = Path("/proc/net/tcp").read_text()  # first, so that none is missed
+        held = {path[8:-1] for path in self.descriptors() if path.startswith("socket:")}
+        waiting = 0
+        for row in map(str.split, table.splitlines()[1:]):
+            state, queues, inode = row[3], row[4], row[9]
+            if state == _LISTEN and inode in held:
+                held.discard(inode)
+                waiting += int(queues.partition(":")[2], 16)
+        return len(held) + waiting
 
     def waits_for_a_disk(self) -> bool:
         """:return: whether one of its threads waits for a disk (state ``D``)."""
