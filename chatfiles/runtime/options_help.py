@@ -53,6 +53,7 @@ TAKES: Final = {
     "workspace-id": "UUID",
     "advertise": "URL",
     "deny": "GLOB",
+    "digest-inline-bytes": "SIZE",
     "max-request-bytes": "SIZE",
     "max-file-bytes": "SIZE",
     "connect-timeout": "SECONDS",

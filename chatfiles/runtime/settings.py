@@ -42,7 +42,7 @@ class PlatformSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """The settings of a workspace."""
+    """The settings of a workspace: sizes in bytes."""
 
     shared: SharedSettings
     roots: Mapping[bytes, str]
@@ -51,3 +51,4 @@ class WorkspaceSettings:
     workspace_id: str | None
     advertise: str | None
     deny: tuple[bytes, ...]
+    digest_inline_bytes: int

@@ -24,9 +24,9 @@ from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
@@ -77,6 +77,7 @@ def workspace_service(
         threads=threads,
         clock=clock,
         idle_timeout=shared.idle_timeout,
+        digest_inline_bytes=settings.digest_inline_bytes,
     )
     ingest = IngestContext(
         directory=uploads,
@@ -100,6 +101,7 @@ def workspace_service(
     async def end() -> None:
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
+        context.digests.stop()
         settled = threads.settled()  # interrupted uploads remove their files
         settled.addTimeout(max(site.time_to_drain, RELEASE_TIMEOUT), clock)
         try:

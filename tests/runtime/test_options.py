@@ -84,6 +84,7 @@ class DefaultTests(SynchronousTestCase):
                 workspace_id=None,
                 advertise=None,
                 deny=(),
+                digest_inline_bytes=16777216,
             ),
         )
 
@@ -153,6 +154,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
     ("platform", "max-request-bytes", "7", "shared.max_request_bytes", 7, "8"),
     ("workspace", "max-file-bytes", "7", "shared.max_file_bytes", 7, "8"),
     ("platform", "connect-timeout", "5", "shared.connect_timeout", 5.0, "8"),

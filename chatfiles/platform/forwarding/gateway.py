@@ -18,7 +18,13 @@ from zope.interface import implementer
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.error_texts import invalid_response
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
-from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
+from chatfiles.platform.forwarding.memory_body import MemoryBody
+from chatfiles.platform.forwarding.requests import (
+    DownloadRequest,
+    OperationRequest,
+    UploadRequest,
+)
+from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.upstream.prepared import NoCookies, PreparedHeaders, PreparedURL
 from chatfiles.platform.upstream.response import UpstreamResponse
@@ -64,7 +70,7 @@ class WorkspaceGateway:
         asked = _forwarded_headers(read.fields)
         lines = header_lines((n.title(), value) for n, values in asked.items() for value in values)
         find = _known_path if len(read.path) <= _SHORT else _path
-        path = find(read.path, read.disposition)
+        path = find(read.route, read.path, read.disposition)
         asking = self._ask(target, read.method, path, lines, read.request_id)
         return asking.addCallback(_checked, read.method, asked)
 
@@ -86,6 +92,25 @@ class WorkspaceGateway:
             raise invalid_response(f"status {code}")
         return response
 
+    def perform(self, target: WorkspaceAddress, operation: OperationRequest) -> Deferred[IResponse]:
+        """
+        Request an operation from *target*.
+
+        :return: a response of the operation's form, a response that reports an error, or a 401,
+            once its headers are complete.  Fails as `read` does.
+        """
+        body = None if operation.body is None else MemoryBody(operation.body)
+        asking = self._ask(
+            target,
+            operation.method,
+            operation.target,
+            header_lines(operation.fields),
+            operation.request_id,
+            body,
+            once=operation.once,
+        )
+        return asking.addCallback(_fitting, operation.form)
+
     def _ask(
         self,
         target: WorkspaceAddress,
@@ -94,6 +119,8 @@ class WorkspaceGateway:
         lines: bytes,
         request_id: str,
         body: IBodyProducer | None = None,
+        *,
+        once: bool = False,
     ) -> Deferred[IResponse]:
         # Another program may have stored the secret: as in Twisted's headers, it remains one line.
         secret = b" ".join(target.secret.encode().splitlines())
@@ -107,7 +134,7 @@ class WorkspaceGateway:
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
             PreparedURL(target.url.join(path).decode("ascii")),
-            headers=PreparedHeaders(lines, target.workspace_id.hex.encode("ascii")),
+            headers=PreparedHeaders(lines, target.workspace_id.hex.encode("ascii"), once=once),
             data=body,
             cookies=_NO_COOKIES,
             allow_redirects=False,
@@ -117,11 +144,11 @@ class WorkspaceGateway:
         return asking
 
 
-def _path(virtual_path: bytes, disposition: str | None) -> bytes:
+def _path(route: bytes, virtual_path: bytes, disposition: str | None) -> bytes:
     query = "path=" + encode_query_value(virtual_path)
     if disposition is not None:
         query += "&disposition=" + disposition
-    return b"/internal/file/read?" + query.encode("ascii")
+    return b"%b?%b" % (route, query.encode("ascii"))
 
 
 _known_path = lru_cache(_PATHS)(_path)
@@ -150,6 +177,15 @@ def _checked(response: IResponse, method: bytes, asked: HeaderValues) -> IRespon
     except UpstreamFailed:
         discard(response)
         raise
+    return response
+
+
+def _fitting(response: IResponse, form: ResponseForm) -> IResponse:
+    """:return: *response*, unless it is not of the form that its operation has."""
+    fault = form.fault(response.code, response.headers)
+    if fault is not None:
+        discard(response)
+        raise invalid_response(fault)
     return response
 
 

@@ -19,7 +19,8 @@ from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import download
+from chatfiles.platform.routes.download import download, file
+from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.tokens import (
     create_token,
@@ -60,6 +61,12 @@ ROUTES: tuple[Route[Access], ...] = (
     DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
     Route("GET", "/uploads/limits", ANYONE, "", upload_limits),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/file", READ, "download", file),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/roots", READ, "list", roots),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/entries", READ, "list", entries),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive),
+    forwarded("POST", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive_of_paths),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/digest", READ, "digest", digest),
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),

@@ -100,6 +100,16 @@ class UpstreamResponse:
         is_complete = self._end is not None and self._end.check(ResponseDone) is not None
         return b"".join(self._waiting) if is_complete and self._protocol is None else None
 
+    def with_body(self, body: bytes) -> UpstreamResponse:
+        """
+        :param body: the body, which was delivered to a protocol.
+        :return: this response, whose body can be delivered again.
+        """
+        response = UpstreamResponse(self.head, self.request, None)
+        response.body_received(body)
+        response.body_ended(Failure(ResponseDone()))
+        return response
+
     def splice_source(self) -> SpliceSource | None:
         """:return: the connection, if the rest of the body may be read from its socket."""
         return None if self._transport is None else self._transport.splice_source()
