@@ -41,7 +41,7 @@ An error has a status and a machine code, and depends on nothing else of HTTP.  
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "NOT_NOW",
@@ -87,7 +87,7 @@ class ChatfilesError(Exception):
 
     :param text: one sentence for people.  It contains no secret and no path of this machine.
     :param code: the machine code, if that of the class is not precise enough.
-    :param detail: a longer explanation, for ``detail`` in the response.
+    :param detail: a longer explanation, for ``detail`` in the response: a text, or an object.
     :param retry_after: whole seconds after which the client may retry.
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
     """
@@ -102,7 +102,7 @@ class ChatfilesError(Exception):
         text: str | None = None,
         *,
         code: str | None = None,
-        detail: str | None = None,
+        detail: str | Mapping[str, object] | None = None,
         retry_after: int | None = None,
     ) -> None:
         self.text = text if text is not None else type(self).text

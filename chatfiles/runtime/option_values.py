@@ -19,6 +19,7 @@ __all__ = [
     "WORKSPACE",
     "InvalidValue",
     "base_url",
+    "count",
     "on_or_off",
     "public_url",
     "role",
@@ -55,6 +56,13 @@ def size(value: str) -> int:
     if match is None or not int(match[1]):
         raise InvalidValue("a whole number of bytes, such as 104857600, or 100M")
     return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+
+
+def count(value: str) -> int:
+    """:return: a number, more than 0."""
+    if not re.fullmatch(r"[0-9]{1,15}", value, re.ASCII) or not int(value):
+        raise InvalidValue("a whole number greater than 0, such as 1000000")
+    return int(value)
 
 
 def workers(value: str) -> int:

@@ -127,11 +127,39 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "max-list-entries",
+        (WORKSPACE,),
+        "entries of one stream of a listing",
+        option_values.count,
+        "1000000",
+    ),
+    Option(
         "digest-inline-bytes",
         (WORKSPACE,),
         "largest file whose digest a download computes before it begins, in bytes or with a unit",
         option_values.size,
         "16777216",
+    ),
+    Option(
+        "archive-max-entries",
+        (WORKSPACE,),
+        "files and directories of one archive",
+        option_values.count,
+        "100000",
+    ),
+    Option(
+        "archive-max-bytes",
+        (WORKSPACE,),
+        "bytes in the files of one archive, or with a unit",
+        option_values.size,
+        "1024G",
+    ),
+    Option(
+        "max-archives",
+        (WORKSPACE,),
+        "archives that are made at the same time",
+        option_values.count,
+        "4",
     ),
     Option(
         "max-request-bytes",
@@ -383,6 +411,10 @@ class Options(usage.Options):
             advertise=advertise,
             deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
             digest_inline_bytes=self._one("digest-inline-bytes", None),
+            archive_max_entries=self._one("archive-max-entries", None),
+            archive_max_bytes=self._one("archive-max-bytes", None),
+            max_archives=self._one("max-archives", None),
+            max_list_entries=self._one("max-list-entries", None),
         )
 
 

@@ -53,3 +53,7 @@ class WorkspaceSettings:
     advertise: str | None
     deny: tuple[bytes, ...]
     digest_inline_bytes: int
+    archive_max_entries: int = 100_000
+    archive_max_bytes: int = 1 << 40
+    max_archives: int = 4
+    max_list_entries: int = 1_000_000

@@ -20,7 +20,7 @@ import chatfiles
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
 
-__all__ = ["Role", "arguments", "environment", "until"]
+__all__ = ["Role", "arguments", "environment", "listen_on", "until"]
 
 #: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
@@ -55,6 +55,11 @@ def arguments(role: str | None, *options: str, twistd: Sequence[str] = ()) -> li
     """:return: ``twistd`` and its arguments for a role."""
     role_option = [] if role is None else [f"--role={role}"]
     return ["twistd", *twistd, "-n", "--pidfile=", "chatfiles", *role_option, *options]
+
+
+def listen_on(port: int) -> str:
+    """:return: the option to listen on this port of 127.0.0.1; 0 for any."""
+    return f"--listen=tcp:{port}:interface=127.0.0.1"
 
 
 def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
@@ -100,7 +105,7 @@ class Role:
         self._news = threading.Condition()
         self._ended = False
         if not any(option.startswith("--listen") for option in options):
-            options = ("--listen=tcp:0:interface=127.0.0.1", *options)
+            options = (listen_on(0), *options)
         if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
             options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from chatfiles.testing.broken_upstreams import ServerConnection
@@ -217,6 +218,11 @@ def most_memory(role: Role) -> int:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read())[0]) * KIB
 
 
+def has_no_connection(role: Role) -> bool:
+    """:return: whether no client is connected, or waits to be accepted."""
+    return role.connections() == 0
+
+
 class UploadCase(LiveCase):
     """Uploads to a pair, and the contents of its directory of uploads."""
 
@@ -247,7 +253,7 @@ class UploadCase(LiveCase):
     def wait_until_all_ended(self) -> None:
         """Wait until no client is connected to a role, and the workspace holds no upload."""
         for role in (self.pair.platform, self.pair.workspace):
-            until(lambda role=role: role.connections() == 0, f"the {role.name} has no connection")
+            until(partial(has_no_connection, role), f"the {role.name} has no connection")
         until(self._is_released, "the workspace has released the directory of uploads")
 
     def _is_released(self) -> bool:

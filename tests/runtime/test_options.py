@@ -85,6 +85,9 @@ class DefaultTests(SynchronousTestCase):
                 advertise=None,
                 deny=(),
                 digest_inline_bytes=16777216,
+                archive_max_entries=100_000,
+                archive_max_bytes=1 << 40,
+                max_archives=4,
             ),
         )
 
@@ -162,7 +165,11 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
     ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
+    ("workspace", "archive-max-entries", "7", "archive_max_entries", 7, "8"),
+    ("workspace", "archive-max-bytes", "2G", "archive_max_bytes", 2 << 30, "8"),
+    ("workspace", "max-archives", "7", "max_archives", 7, "8"),
     ("platform", "max-request-bytes", "7", "shared.max_request_bytes", 7, "8"),
     ("workspace", "max-file-bytes", "7", "shared.max_file_bytes", 7, "8"),
     ("platform", "connect-timeout", "5", "shared.connect_timeout", 5.0, "8"),

@@ -19,7 +19,7 @@ from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
-from chatfiles.workspace.routes import digest
+from chatfiles.workspace.routes import archive, digest, entries
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import OPERATION, PATHS, read
@@ -77,6 +77,22 @@ async def _digest(contexts: _Contexts, request: Request) -> JSONResponse:
     return await digest.digest(contexts.reading, request)
 
 
+async def _archive(contexts: _Contexts, request: Request) -> None:
+    await archive.archive(contexts.reading, request)
+
+
+async def _archive_of_several(contexts: _Contexts, request: Request) -> None:
+    await archive.archive_of_several(contexts.reading, request)
+
+
+async def _roots(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await entries.roots(contexts.reading, request)
+
+
+async def _entries(contexts: _Contexts, request: Request) -> JSONResponse | None:
+    return await entries.entries(contexts.reading, request)
+
+
 async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
     return await ingest(contexts.ingesting, request)
 
@@ -89,6 +105,10 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/ready", Access.ANYONE, "", ready("workspace", _check)),
     *(Route("GET", path, _LATER, OPERATION, _read) for path in PATHS),
     Route("GET", digest.PATH, _LATER, digest.OPERATION, _digest),
+    Route("GET", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive),
+    Route("POST", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive_of_several),
+    Route("GET", entries.ROOTS_PATH, Access.PLATFORM, entries.OPERATION, _roots),
+    Route("GET", entries.PATH, Access.PLATFORM, entries.OPERATION, _entries),
     Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
 )
 
