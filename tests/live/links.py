@@ -14,10 +14,18 @@ from tests.live.rawhttp import Response, fetch
 __all__ = ["make_link", "status_of"]
 
 
-def make_link(pair: Pair, url: str, bearer: Mapping[str, str] | None = None, **body: Any) -> str:
+def make_link(
+    pair: Pair,
+    url: str,
+    bearer: Mapping[str, str] | None = None,
+    *,
+    workspace_id: str = "",
+    **body: Any,
+) -> str:
     """
     :param url: of the platform, or of what is in front of it.
     :param bearer: the credential; by default that of the workspace's token.
+    :param workspace_id: of another workspace than that of *pair*.
     :param body: the members of the request.
     :return: the target of a link to ``/workspace/small.bin``, or as *body* says.  Neither role may
         log its signature.
@@ -25,7 +33,7 @@ def make_link(pair: Pair, url: str, bearer: Mapping[str, str] | None = None, **b
     given = body if body.get("operation") == "upload" else {"path": "/workspace/small.bin"} | body
     answer = fetch(
         url,
-        f"/workspaces/{pair.id}/links",
+        f"/workspaces/{workspace_id or pair.id}/links",
         dict(bearer or pair.bearer),
         method="POST",
         body=json.dumps(given).encode(),
