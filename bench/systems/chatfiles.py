@@ -103,6 +103,10 @@ def _start(
         query = f"/workspaces/{workspace_id}/chat/download?path=/workspace/{path}"
         return Target(ports[scheme], query, headers, scheme)
 
+    def archive(folder: str, archive_format: str) -> Target:
+        query = f"fs/archive?path=/workspace/{folder}&format={archive_format}"
+        return Target(ports["http"], f"/workspaces/{workspace_id}/{query}", headers)
+
     def entries(query: str) -> Target:
         return Target(ports["http"], f"/workspaces/{workspace_id}/fs/entries?{query}", headers)
 
@@ -115,6 +119,7 @@ def _start(
         partial(file, "http"),
         partial(file, "https"),
         uploads,
+        archive,
         listings=Listings(entries, place.files),
     )
 
