@@ -112,7 +112,7 @@ class TableTests(MemoryPlatformCase):
     def test_whoami(self) -> None:
         """``GET /whoami`` says what a token is, without the token."""
         tokens = self.successResultOf(begun(self.registry.tokens(FIRST)))
-        ids = {tuple(sorted(token.scopes)): str(token.id) for token in tokens}
+        ids = {tuple(sorted(map(str, each.scopes))): str(each.id) for each in tokens}
         name = self.get(f"/workspaces/{FIRST}", ADMIN).json["name"]
         for token, scopes in (
             ("read", ["read"]),
