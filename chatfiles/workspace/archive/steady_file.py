@@ -3,9 +3,10 @@ A file of which one version is read, although other programs may be writing to i
 
 A transfer compares the modification time before and after it reads (`FileSource`).  That does not
 show two things.  Two writes within one tick of the kernel's clock leave the same time.  And a
-write may be going on when the file is opened: it has changed the time already, and the process that
-writes may have to wait for a processor in the middle of it.  So a file that was written just now is
-watched for a while, until a further write would have been noticed.
+write may have begun when the file is opened: it has changed the time already, and the kernel may
+make the process that writes wait for a second in the middle of it, because the disk is slow.  So a
+file that was written just now is read after the tick.  If a process still has it open for writing,
+it is watched until that process would have written again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from chatfiles.posix.leases import may_be_open_for_writing
 from chatfiles.streams.file_source import FileSource
 from chatfiles.workspace.files.open_file import OpenFile
 
@@ -23,7 +25,7 @@ __all__ = ["SteadyFile"]
 #: Longer than a tick of the clock with which the kernel marks writes, in nanoseconds.
 TICK_NS: Final = 20_000_000
 #: Nanoseconds after a write for which a file is watched.
-SETTLED_NS: Final = 500_000_000
+SETTLED_NS: Final = 2_000_000_000
 #: Seconds between two looks meanwhile.
 PAUSE: Final = 0.02
 
@@ -50,6 +52,7 @@ class SteadyFile:
         self._source = FileSource(file, sleep)
         self._now_ns = now_ns
         self._sleep = sleep
+        self._is_watched = False
         self.size = file.facts.size
 
     def begin(self) -> None:
@@ -57,6 +60,8 @@ class SteadyFile:
         if 0 <= (age := self._age_ns()) < TICK_NS:
             self._sleep((TICK_NS - age) / 1e9)
             self._source.wait_until_stable()
+        if self._is_new():
+            self._is_watched = not self._file.local or may_be_open_for_writing(self._file.fd)
 
     def read(self, start: int, length: int) -> bytes:
         """
@@ -71,9 +76,12 @@ class SteadyFile:
 
     def finish(self) -> None:
         """Check all that was read, before the last of it is used."""
-        while 0 <= self._age_ns() < SETTLED_NS and not self._has_grown():
+        while self._is_watched and self._is_new() and not self._has_grown():
             self._sleep(PAUSE)
             self._source.wait_until_stable()
+
+    def _is_new(self) -> bool:
+        return 0 <= self._age_ns() < SETTLED_NS
 
     def _age_ns(self) -> int:
         """:return: the time since the last write, when the file was opened; negative if unknown."""
