@@ -40,10 +40,21 @@ def hexadecimal(value: str) -> str:
 class DigestsCase(LiveCase):
     """A platform and its workspace."""
 
-    def digest(self, path: str, fields: dict[str, str] = {}) -> Response:  # noqa: B006
-        """:return: what the workspace responds."""
-        target = f"/internal/fs/digest?path={quoted(path)}"
-        return fetch(self.pair.workspace.url, target, {**self.pair.inbound, **fields})
+    def digest(
+        self,
+        path: str,
+        fields: dict[str, str] = {},  # noqa: B006
+        *,
+        through: bool = False,
+        method: str = "GET",
+    ) -> Response:
+        """:return: what the workspace responds; or the platform, with *through*."""
+        role, credential, route = self.pair.workspace, self.pair.inbound, "/internal"
+        if through:
+            role, credential = self.pair.platform, self.pair.bearer
+            route = f"/workspaces/{self.pair.id}"
+        target = f"{route}/fs/digest?path={quoted(path)}"
+        return fetch(role.url, target, {**credential, **fields}, method=method)
 
     def known(self, path: str) -> str:
         """:return: the digest, as soon as it is complete."""
@@ -108,18 +119,34 @@ class DigestTests(DigestsCase):
     def test_operation(self) -> None:
         """The operation names the version whose digest it sends."""
         self.pair.write("workspace/a b", b"hello")
-        head = self.pair.file("/workspace/a b")["direct"]
-        answer = self.digest("/workspace/a b", {"If-Match": head["etag"]})
-        expected = {
-            "ref": "/workspace/a%20b",
-            "size": 5,
-            "etag": head["etag"],
-            "sha256": hashlib.sha256(b"hello").hexdigest(),
-        }
-        self.assertEqual((answer.status, answer.json), (200, expected))
-        self.assertEqual(answer["repr-digest"], repr_digest(b"hello"))
-        self.assertEqual(self.digest("/workspace/a b", {"If-Match": '"x"'}).status, 412)
-        self.assertEqual(self.digest("/workspace/missing").error, "file not found")
+        for hop, head in self.pair.file("/workspace/a b").items():
+            through, etag = hop == "through", head["etag"]
+            answer = self.digest("/workspace/a b", {"If-Match": etag}, through=through)
+            expected = {
+                "ref": "/workspace/a%20b",
+                "size": 5,
+                "etag": etag,
+                "sha256": hashlib.sha256(b"hello").hexdigest(),
+            }
+            self.assertEqual((answer.status, answer.json), (200, expected))
+            self.assertEqual(answer["repr-digest"], repr_digest(b"hello"))
+            answer = self.digest("/workspace/a b", through=through, method="HEAD")
+            self.assertEqual(answer["repr-digest"], repr_digest(b"hello"))
+            answer = self.digest("/workspace/a b", {"If-Match": '"x"'}, through=through)
+            self.assertEqual(answer.status, 412)
+            answer = self.digest("/workspace/missing", through=through)
+            self.assert_error(answer, 404, "file not found")
+
+    def test_other_names(self) -> None:
+        """The other names of the downloads have the digest, too."""
+        self.pair.write("workspace/file", b"hello")
+        for role, credential, route in (
+            (self.pair.workspace, self.pair.inbound, "/internal"),
+            (self.pair.platform, self.pair.bearer, f"/workspaces/{self.pair.id}"),
+        ):
+            target = f"{route}/fs/file?path=/workspace/file"
+            answer = fetch(role.url, target, {**credential, **WANT})
+            self.assertEqual(answer["repr-digest"], repr_digest(b"hello"))
 
     def test_option(self) -> None:
         """``--digest-inline-bytes`` bounds the file whose digest a download waits for."""
@@ -234,19 +261,37 @@ class LongTests(DigestsCase):
         self.remove()
         self.assertEqual(self.digest("/workspace/long").status, 404)
 
+    def test_shutdown(self) -> None:
+        """When the workspace stops, it does not wait for digests without clients."""
+        pair = Pair()
+        self.addCleanup(pair.discard)
+        with open(pair.write("workspace/long"), "wb") as file:
+            file.truncate(self.SIZE)
+        with Connection(pair.workspace.url) as connection:
+            connection.ask("GET", "/internal/fs/digest?path=/workspace/long", pair.inbound)
+            opened = pair.at("workspace", "long")
+            until(lambda: opened in pair.workspace.descriptors(), "the computation has begun")
+        until(lambda: not pair.workspace.connections(), "the client has left")
+        pair.stop()
+        self.assertNotIn("ending without", pair.workspace.log)
+
     def test_killed(self) -> None:
-        """If the workspace is killed, the client receives no response."""
+        """If the workspace is killed, the client receives no response, and the platform's a 502."""
         for point in range(10 if SOAK else 2):
             pair = Pair()
             self.addCleanup(pair.discard)
             with open(pair.write("workspace/long"), "wb") as file:
                 file.truncate(self.SIZE)
-            with Connection(pair.workspace.url) as connection:
-                target = "/internal/fs/digest?path=/workspace/long"
-                connection.ask("GET", target, pair.inbound)
+            path = "fs/digest?path=/workspace/long"
+            with (
+                Connection(pair.workspace.url) as direct,
+                Connection(pair.platform.url) as through,
+            ):
+                direct.ask("GET", f"/internal/{path}", pair.inbound)
+                through.ask("GET", f"/workspaces/{pair.id}/{path}", pair.bearer)
                 time.sleep(point * 0.4)
                 pair.workspace.kill()
-                with self.assertRaises(Exception) as caught:
-                    connection.answer()
-                self.assertIsInstance(caught.exception, (Incomplete, OSError))
+                with self.assertRaises((Incomplete, OSError)):
+                    direct.answer()
+                self.assertEqual(through.response().status, 502)
             pair.discard()
