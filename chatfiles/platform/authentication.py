@@ -80,6 +80,7 @@ class Authenticator:
     :param used: called with the id of every auth token that was accepted.
     :param open_registration: whether a workspace without a live token may register without a
         credential.
+    :ivar used: *used*.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Authenticator:
     ) -> None:
         self._registry = registry
         self._admin_digest = token_hash(admin_token)
-        self._used = used
+        self.used = used
         self._open_registration = open_registration
 
     async def admit(
@@ -124,15 +125,13 @@ class Authenticator:
 
         :param digest: the `token_hash` of the bearer token of the request.
         :param token: the live token with this hash.
-        :return: whether the token is admitted.  If not, `admit` decides, and knows the error.
+        :return: whether the token is admitted.  If so, call `used`; the result is the same for all
+            requests.  If not, `admit` decides, and knows the error.
         """
         if hmac.compare_digest(digest, self._admin_digest):
             return False
         client, scope = Client(token), _SCOPES[access]
-        if not client.owns(workspace_id) or not (scope is None or client.allows(scope)):
-            return False
-        self._used(token.id)
-        return True
+        return client.owns(workspace_id) and (scope is None or client.allows(scope))
 
     async def client(self, request: Request) -> Client | None:
         """
@@ -153,7 +152,7 @@ class Authenticator:
         token = await self._registry.token(digest)
         if token is None:
             raise error_texts.invalid_token()
-        self._used(token.id)
+        self.used(token.id)
         return Client(token)
 
     async def for_agent(self, request: Request, workspace_id: UUID) -> Client:

@@ -10,7 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.web.iweb import IResponse
 from zope.interface import Interface
 
-from chatfiles.platform.forwarding.requests import DownloadRequest, UploadRequest
+from chatfiles.platform.forwarding.requests import (
+    DownloadRequest,
+    PreparedDownload,
+    UploadRequest,
+)
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 
 __all__ = ["IWorkspaceGateway"]
@@ -32,6 +36,21 @@ class IWorkspaceGateway(Interface):
             - `chatfiles.errors.UpstreamFailed`: the workspace is unreachable, or its response is
               not acceptable;
             - `chatfiles.errors.UpstreamTimeout`: no response in time.
+        """
+
+    def prepare(target: WorkspaceAddress, read: DownloadRequest) -> PreparedDownload:
+        """
+        :param read: a request; its method and id do not matter.
+        :return: all of it that is the same for each method and id.
+        """
+
+    def send(prepared: PreparedDownload, method: bytes, request_id: str) -> Deferred[IResponse]:
+        """
+        Send a prepared request.
+
+        :param method: ``GET`` or ``HEAD``.
+        :param request_id: is forwarded.
+        :return: as for `read`.
         """
 
     def store(target: WorkspaceAddress, store: UploadRequest) -> Awaitable[IResponse]:

@@ -17,7 +17,10 @@ from zope.interface import implementer
 from chatfiles.http.message_head.response import ResponseHead
 from chatfiles.streams.splice import SpliceSource
 
-__all__ = ["UpstreamResponse", "headers_of", "known_headers"]
+__all__ = ["COMPLETE", "UpstreamResponse", "headers_of", "known_headers"]
+
+#: The end of a body of which nothing is missing.
+COMPLETE = Failure(ResponseDone())
 
 #: Headers that are removed: those of the connection, and cookies, which treq would store.
 _NOT_PASSED_ON = frozenset(
@@ -37,7 +40,7 @@ _NOT_PASSED_ON = frozenset(
 
 
 #: Headers of responses that are remembered.
-_HEADERS = 1024
+_HEADERS = 4096
 
 
 @implementer(IResponse, IPushProducer)
@@ -97,8 +100,8 @@ class UpstreamResponse:
     @property
     def whole(self) -> bytes | None:
         """The body, if all of it arrived before it was delivered to a protocol."""
-        is_complete = self._end is not None and self._end.check(ResponseDone) is not None
-        return b"".join(self._waiting) if is_complete and self._protocol is None else None
+        is_complete = self._end is COMPLETE and self._protocol is None
+        return b"".join(self._waiting) if is_complete else None
 
     def splice_source(self) -> SpliceSource | None:
         """:return: the connection, if the rest of the body may be read from its socket."""
@@ -117,7 +120,7 @@ class UpstreamResponse:
         """
         The body has ended.
 
-        :param reason: ``ResponseDone`` or ``ResponseFailed``.
+        :param reason: `COMPLETE`, or a failure with ``ResponseFailed``.
         """
         self._transport = None
         self._end = reason

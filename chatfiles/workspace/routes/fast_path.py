@@ -25,7 +25,7 @@ from chatfiles.workspace.routes.read import OPERATION, PATH, WorkspaceContext, s
 __all__ = ["FastRead"]
 
 #: Parsed targets, and versions of files, that are remembered.
-_TARGETS, _VERSIONS = 2048, 2048
+_TARGETS, _VERSIONS = 4096, 4096
 _START = {status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304)}
 
 

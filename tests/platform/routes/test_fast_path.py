@@ -342,6 +342,42 @@ class FastDownloadTests(MemoryPlatformCase):
         self.assertEqual(caller.answer().body, b"abc")
         self.assertEqual([event.status for event in self.events()], [200])
 
+        caller.send(get(TARGET, AUTH))
+        self.assertIn(b"Authorization: Bearer new\r\n", wire.sent())
+
+    def test_admitted_before(self) -> None:
+        """What was admitted once is decided again after each change in the registry."""
+        moved = "http://8.8.4.4:8000"
+
+        def revoke() -> None:
+            (token,) = self.successResultOf(begun(self.registry.tokens(FIRST)))
+            self.successResultOf(begun(self.registry.revoke_token(FIRST, token.id)))
+
+        def fail() -> None:
+            self.registry.failing = True
+
+        def move() -> None:
+            moving = self.registry.register(FIRST, url=moved, delivery_mode=None, create_name=None)
+            self.successResultOf(begun(moving))
+
+        for change, status in ((move, 200), (fail, 503), (revoke, 401)):
+            self.registry.failing = False
+            self.warm(FIRST)
+            caller = self.caller().send(get(TARGET, AUTH))
+            self.accept().send(response(b"200 OK", b"Connection: close", *KNOWN))
+            self.assertEqual(caller.site.fast_path.served, 1, change)
+            change()
+            caller.wire.clear()
+            dialled = len(self.reactor.tcpClients)
+            caller.send(get(TARGET, AUTH))
+            if status == 200:
+                self.assertEqual(self.reactor.tcpClients[-1][:2], ("8.8.4.4", 8000))
+                self.accept().send(response(b"200 OK", b"Connection: close", *KNOWN))
+            else:
+                self.assertEqual(len(self.reactor.tcpClients), dialled)
+            self.assertEqual(caller.answer().status, status, change)
+            self.assertEqual(caller.site.fast_path.served, 1, change)
+
     def test_client_leaves(self) -> None:
         """The request to the workspace of a client that leaves is aborted."""
         caller = self.caller().send(get(TARGET, AUTH))
@@ -407,5 +443,5 @@ class FastDownloadTests(MemoryPlatformCase):
     def test_bounded(self) -> None:
         """What is remembered is bounded."""
         self.assertEqual(fast_path._known_lines.cache_info().maxsize, fast_path._RESPONSES)
-        parse = FastDownload(self.context, self.cache, DOWNLOAD)._parse
-        self.assertEqual(parse.cache_info().maxsize, fast_path._TARGETS)
+        admitted = FastDownload(self.context, self.cache, DOWNLOAD)._admitted
+        self.assertEqual(admitted.cache_info().maxsize, fast_path._TARGETS)
