@@ -22,10 +22,10 @@ from chatfiles.http.server.connection_state import (
     BODIES,
     ENDED,
     HEADS,
+    NEXT_STATES,
     SECONDS,
     Event,
     State,
-    next_state,
     reads_in,
 )
 from chatfiles.http.server.deadline import Deadline
@@ -81,7 +81,7 @@ class ServerConnection(Channel):
         self._deadline = Deadline(site.reactor, self._late)
 
     def _become(self, event: Event) -> None:
-        self.state = next_state(self.state, event)
+        self.state = NEXT_STATES[self.state, event]
 
     # -- the transport's side
 
@@ -180,12 +180,12 @@ class ServerConnection(Channel):
             self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
+        if self.state is State.IDLE and self._serve_fast():
+            return True
         if is_blank(self._received):
             return False
         if self.state is State.IDLE:
             self._become(Event.BYTES)
-            if self._serve_fast():
-                return True
         try:
             head, self._received = self._head.read(self._received)
         except HeadRefused as refused:

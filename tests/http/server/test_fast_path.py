@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import fast_path
-from chatfiles.http.server.connection_state import SECONDS, Event, State, next_state
+from chatfiles.http.server.connection_state import NEXT_STATES, SECONDS, Event, State, UnexpectedEvent
 from chatfiles.http.server.fast_path import MAX_TARGET, FastPath, FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.http.server.request import Request
@@ -595,9 +595,14 @@ class StateTests(SynchronousTestCase):
     """The states of a connection that concern the fast path."""
 
     def test_declined(self) -> None:
-        """A declined request continues where its headers have been received."""
-        served = next_state(State.HEAD, Event.REQUEST)
-        self.assertIs(next_state(served, Event.DECLINED), State.HEAD)
+        """After a declined request, the connection is in the state in which it was received."""
+        served = NEXT_STATES[State.IDLE, Event.REQUEST]
+        self.assertIs(NEXT_STATES[served, Event.DECLINED], State.IDLE)
+
+    def test_unexpected(self) -> None:
+        """An event that cannot happen is reported with its state."""
+        error = self.assertRaises(UnexpectedEvent, lambda: NEXT_STATES[State.IDLE, Event.TURN])
+        self.assertIn("turn", str(error))
 
     def test_seconds(self) -> None:
         """Every state that has a fixed duration is a state of the connection."""
