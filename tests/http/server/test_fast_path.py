@@ -240,7 +240,7 @@ class UsualTests(FastCase):
         memo, connection = self.memo, self.connection
         request = get(b"/p", *lines)
         with_memo = memo.recognise(connection, request)
-        alone = FastPath(Serving()).recognise(connection, request)
+        alone = FastPath(Serving()).recognise(self.channel(), request)
         assert (with_memo is None) is (alone is None)
         if with_memo is not None and alone is not None:
             assert with_memo.headers == alone.headers
@@ -293,6 +293,10 @@ class MemoTests(FastCase):
         for _ in range(3):
             self.path.recognise(self.connection, get(b"/p"))
         self.assertEqual(self.parsed, 2)
+        self.connection = self.channel()
+        for request in (USUAL, get(b"/p"), USUAL):
+            self.path.recognise(self.connection, request)
+        self.assertEqual(self.parsed, 2, "also on another connection")
 
     def test_id_at_the_end(self) -> None:
         """A proxy gives each request another id, as its last line: it is no part of the memo."""
@@ -325,6 +329,7 @@ class MemoTests(FastCase):
         self.assertEqual({len(key) for key in known}, {32}, "hashes, not secrets")
         self.path.recognise(self.connection, get(b"/p", AUTH, b"X: " + b"a" * fast_path._LONGEST))
         self.assertEqual(set(self.path._known), known)
+        self.assertLessEqual(len(self.connection.usual_headers[0]), fast_path._LONGEST)
 
 
 class ServedTests(FastCase):
