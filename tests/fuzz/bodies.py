@@ -19,8 +19,9 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IResponse
 
 from chatfiles.platform.upstream.connection import WorkspaceConnection
-from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.request import UpstreamRequest
+from chatfiles.streams.memory_budget import MemoryBudget
 from tests.fuzz.answers import HEADS, read
 from tests.fuzz.wire import CUTS, Bad, Incomplete, chunked_body, divided
 
@@ -130,7 +131,7 @@ def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
         connection is kept for another request.
     """
     idle: ConnectionPool[Any] = ConnectionPool(Clock(), timeout=20)
-    connection = WorkspaceConnection(idle, ReadBudget(), b"key", plain=True)
+    connection = WorkspaceConnection(idle, MemoryBudget(), b"key", plain=True)
     wire, body = Wire(), Body()
     connection.makeConnection(wire)
     request = UpstreamRequest(method, b"/", b"Host: h\r\n", uri=b"http://h/")

@@ -25,14 +25,15 @@ from chatfiles.platform.error_texts import url_not_allowed
 from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnection
 from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
 from chatfiles.platform.upstream.failures import connect_error, request_error
-from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.prepared import PreparedHeaders
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.rules.urls import parse_workspace_url
 from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
 
-__all__ = ["READ_SIZE", "UpstreamAgent"]
+__all__ = ["UpstreamAgent"]
 
 #: Seconds for which an idle connection is kept; well below 60, after which most servers close it.
 IDLE_TIMEOUT = 20.0
@@ -102,7 +103,7 @@ class UpstreamAgent:
             self.clock, timeout=idle_timeout
         )
         self._dialer = dialer
-        self._budget = ReadBudget()
+        self._budget = MemoryBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
         self._located = lru_cache(_URLS)(self._locate)
         self.silences = EqualTimeouts(self.clock, header_timeout * _SILENCE)

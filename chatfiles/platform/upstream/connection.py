@@ -21,9 +21,10 @@ from twisted.web.client import ResponseFailed
 
 from chatfiles.http.chunked import ChunkedDecoder
 from chatfiles.http.message_head.response import BadResponse, HeadScanner, ResponseHead
-from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.platform.upstream.response import COMPLETE, UpstreamResponse
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.splice import SpliceSource
 from chatfiles.streams.transports import (
     SMALL_READ,
@@ -126,7 +127,7 @@ class WorkspaceConnection(Protocol):
     def __init__(
         self,
         pool: ConnectionPool[WorkspaceConnection],
-        budget: ReadBudget,
+        budget: MemoryBudget,
         key: Hashable,
         *,
         plain: bool,

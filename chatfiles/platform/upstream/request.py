@@ -153,7 +153,7 @@ class UpstreamRequest:
             self._failed(Failure(WrongBodyLength("too many bytes were written")))
         else:
             self._left -= len(data)
-            self._transport.write(data)
+            send_now(self._transport, data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let the transport pause *producer*."""

@@ -107,7 +107,7 @@ class MultipartReader:
     """
 
     def __init__(self, boundary: str) -> None:
-        own_boundary = secrets.token_hex(16)
+        own_boundary = secrets.token_hex(128)
         own_delimiter = b"\r\n--" + own_boundary.encode("ascii")
         self._lines = DelimiterLines(boundary.encode("ascii"))
         self._delimiters = {
