@@ -1,13 +1,13 @@
 """
 The platform's part of the fast path: downloads whose token and workspace are in memory, if the
-whole response of the workspace arrives at once.  Every other response is left to the ordinary
+response of the workspace is small and soon complete.  Every other response is left to the ordinary
 route, which takes it from there.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -30,11 +30,14 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, asked_file, relay
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
+from chatfiles.streams.equal_timeouts import EqualTimeouts
 
 __all__ = ["FastDownload"]
 
 #: Parsed targets, and header lines of responses, that are remembered.
 _TARGETS, _RESPONSES = 4096, 4096
+#: Bytes of a small body, and seconds within which all of it should arrive.
+_SMALL, _WAIT = 64 * 1024, 0.25
 #: Statuses that need nothing but relaying.  A 401 may be repeated.
 _RELAYED = {
     status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304, 404, 412, 416)
@@ -69,6 +72,7 @@ class FastDownload:
     ) -> None:
         self._context = context
         self._registry = registry
+        self._waits = EqualTimeouts(context.clock, _WAIT)
         self._route = route
         before, after = route.path.encode("ascii").split(b"{workspace_id}")
         self._path = re.compile(re.escape(before) + b"([0-9A-Fa-f-]{36})" + re.escape(after))
@@ -130,18 +134,38 @@ class FastDownload:
         return gateway.read(download.target, wanted)
 
     def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:
-        original = original_response(response)
-        body = original.whole if original is not None else None
-        start = _RELAYED.get(response.code)
-        if original is None or body is None or start is None:
+        original, start = original_response(response), _RELAYED.get(response.code)
+        if original is None or start is None:
             self._continue(response, request, download)
-            return
-        try:
-            lines = _lines(original, request.method, download.file)
-        except Exception:
-            self._continue(Failure(), request, download)
-            return
-        request.respond(response.code, start, lines, body)
+        elif (body := original.whole) is not None:
+            try:
+                lines = _lines(original, request.method, download.file)
+            except Exception:
+                self._continue(Failure(), request, download)
+            else:
+                request.respond(response.code, start, lines, body)
+        elif original.is_coming(_SMALL):
+            self._collect(original, response, request, download)
+        else:
+            self._continue(response, request, download)
+
+    def _collect(
+        self,
+        original: UpstreamResponse,
+        response: IResponse,
+        request: FastRequest,
+        download: _Download,
+    ) -> None:
+        """Wait for the rest of a small body, but not for long."""
+        wait = self._waits.start(partial(self._continue, response, request, download))
+
+        def ended() -> None:
+            wait.stop()
+            if not request.outcome:  # else its client has left
+                self._answered(response, request, download)
+
+        request.cancel = original.stopProducing
+        original.collect(ended)
 
     def _failed(self, failure: Failure, request: FastRequest, download: _Download) -> None:
         if not request.outcome:  # else its client has left

@@ -35,6 +35,7 @@ from chatfiles.streams.transports import (
 )
 
 __all__ = [
+    "FIRST_READ",
     "TRANSITIONS",
     "Event",
     "NoResponse",
@@ -42,6 +43,10 @@ __all__ = [
     "State",
     "WorkspaceConnection",
 ]
+
+
+#: Bytes of one read, unless a large body is read: a small file of our workspace with its headers.
+FIRST_READ = SMALL_READ + 8 * 1024
 
 
 class State(StrEnum):
@@ -206,6 +211,7 @@ class WorkspaceConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
             self._wire.setTcpNoDelay(True)
 
@@ -386,7 +392,7 @@ class WorkspaceConnection(Protocol):
         if self._is_large:
             self._is_large = False
             self._budget.change(-1)
-        self._resize_reads(SMALL_READ)
+        self._resize_reads(FIRST_READ)
 
     def _resize_reads(self, size: int) -> None:
         if size != self._read_size:

@@ -4,6 +4,7 @@ The response of a workspace.  Its body is delivered as it arrives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +71,7 @@ class UpstreamResponse:
         self._protocol: Any = None
         self._waiting: list[bytes] = []  # of the body, before it has a protocol
         self._end: Failure | None = None
+        self._ended: Callable[[], object] | None = None
         self._paused = False
 
     def setPreviousResponse(self, response: IResponse) -> None:
@@ -85,7 +87,7 @@ class UpstreamResponse:
         """
         if self._protocol is not None:
             raise RuntimeError("the body is being delivered already")
-        self._protocol = protocol
+        self._protocol, self._ended = protocol, None
         # As in Twisted's own client, the protocol gets a producer, which is less than a transport.
         transport: Any = self
         protocol.makeConnection(transport)
@@ -102,6 +104,19 @@ class UpstreamResponse:
         """The body, if all of it arrived before it was delivered to a protocol."""
         is_complete = self._end is COMPLETE and self._protocol is None
         return b"".join(self._waiting) if is_complete else None
+
+    def is_coming(self, most: int) -> bool:
+        """:return: whether the body has not ended, and is known to have at most *most* bytes."""
+        return self._end is None and self.head.length is not None and self.head.length <= most
+
+    def collect(self, ended: Callable[[], object]) -> None:
+        """
+        Keep the rest of a body in memory, until it is delivered to a protocol.
+
+        :param ended: called when the body has ended before that, complete or not.
+        """
+        self._ended = ended
+        self.resumeProducing()
 
     def splice_source(self) -> SpliceSource | None:
         """:return: the connection, if the rest of the body may be read from its socket."""
@@ -126,6 +141,9 @@ class UpstreamResponse:
         self._end = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
+        elif self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended()
 
     # -- for what takes the body (IPushProducer)
 

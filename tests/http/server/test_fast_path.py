@@ -15,7 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import fast_path
-from chatfiles.http.server.connection_state import NEXT_STATES, SECONDS, Event, State, UnexpectedEvent
+from chatfiles.http.server.connection_state import (
+    NEXT_STATES,
+    SECONDS,
+    Event,
+    State,
+    UnexpectedEvent,
+)
 from chatfiles.http.server.fast_path import MAX_TARGET, FastPath, FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.http.server.request import Request
