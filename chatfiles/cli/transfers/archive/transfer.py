@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 import click
 import h11
 
-from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import CliError, printable, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.response import Response
@@ -95,7 +95,7 @@ class ArchiveTransfer:
         Save the archive when it is complete.
 
         :param target: the path of the new file.
-        :raise CliError: it could not be received or saved, or it lacks files that were changing.
+        :raise CliError: it could not be received or saved, or it lacks files.
         """
         terminal = sys.stderr.isatty() and not self._options.quiet
         with FileSink(Place.of(target), force=self._options.force) as sink:
@@ -114,19 +114,15 @@ class ArchiveTransfer:
         self._report(manifest, target)
 
     def _report(self, manifest: Manifest, target: str) -> None:
-        """:raise CliError: files were changing."""
-        if not self._options.quiet:
-            for reference, reason in manifest.skipped:
-                click.echo(f"skipped {printable(reference, None)} ({printable(reason)})", err=True)
-            if manifest.total > len(manifest.skipped):
-                more = manifest.total - len(manifest.skipped)
-                click.echo(f"skipped {more} more, which the manifest does not list", err=True)
-        if manifest.changing:
-            raise CliError(
-                f"{target} lacks files that changed while they were packed: {manifest.changing}",
-                Exit.INCOMPLETE,
-                hint="the manifest in it lists them as changing; get them one by one",
-            )
+        """:raise CliError: the archive lacks files that it should hold."""
+        quiet = self._options.quiet
+        for reference, reason in manifest.lacking if quiet else manifest.skipped:
+            click.echo(f"skipped {printable(reference, None)} ({printable(reason)})", err=True)
+        more = manifest.total - len(manifest.skipped)
+        if more > 0 and not quiet:
+            click.echo(f"skipped {more} more, which the manifest does not list", err=True)
+        if error := manifest.error(target):
+            raise error
 
     def _run(self, sink: Sink, bar: ProgressBar) -> int:
         """:return: the bytes of the whole archive."""
