@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import click
 
-from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.errors import CliError, Exit, printable
 
 __all__ = ["Report"]
 
@@ -48,6 +48,7 @@ class Report:
         self._skipped = _Lines()
         self._status = 0
         self._hint: str | None = None
+        self._missing = ""
 
     def skipped(self, path: str, kind: str) -> None:
         """The symlink or special file *path* was not fetched."""
@@ -58,6 +59,12 @@ class Report:
         self._failures.add(f"chatfiles: {error.message}")
         self._status = max(self._status, error.exit_code)
         self._hint = self._hint or error.hint
+
+    def incomplete(self, reason: str) -> None:
+        """The listing lacks entries, for a *reason* such as ``too_deep``."""
+        self._missing = f": the listing is not complete: {printable(reason).replace('_', ' ')}"
+        self._status = max(self._status, Exit.REFUSED)
+        self._hint = self._hint or "get the directories below it one by one"
 
     def show(self, *, quiet: bool) -> None:
         """
@@ -72,7 +79,10 @@ class Report:
     def error(self) -> CliError | None:
         """:return: the error with which the command ends; ``None`` without failures."""
         count = self._failures.count
-        if not count:
-            return None
-        what = "1 file or directory was" if count == 1 else f"{count} files or directories were"
-        return CliError(f"{what} not saved", self._status, hint=self._hint)
+        failed = "1 file or directory was" if count == 1 else f"{count} files or directories were"
+        if not self._missing:
+            return CliError(f"{failed} not saved", self._status, hint=self._hint) if count else None
+        text = "an unknown number of files were not saved"
+        if count:
+            text = f"{failed} not saved, and an unknown number of others"
+        return CliError(text + self._missing, self._status, hint=self._hint)
