@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADMIN",
+    "LOCAL_PATH",
     "USER",
     "Credential",
     "Settings",
@@ -178,6 +179,10 @@ class WholeNumber(click.IntRange):
     name = "whole number"
 
 
+#: A path of this machine, which shells complete.  Opening the file reports what is wrong with it.
+LOCAL_PATH = click.Path(readable=False)
+
+
 def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """
     Check an option or argument that is an id; a callback of click.
@@ -281,6 +286,7 @@ def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
     return click.option(
         credential.option,
         metavar="FILE",
+        type=LOCAL_PATH,
         help=f"File that holds the {credential.what}.  Otherwise {credential.variable} holds it, "
         f"or {credential.file_variable} names its file"
         + (f", or it is ./{credential.default_file}." if credential.default_file else "."),

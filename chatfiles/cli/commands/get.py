@@ -12,6 +12,7 @@ import click
 from chatfiles.cli.errors import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
+    LOCAL_PATH,
     USER,
     Settings,
     WholeNumber,
@@ -39,6 +40,7 @@ JOBS, MOST_JOBS = 4, 64
     "-o",
     "--output",
     metavar="FILE|DIR|-",
+    type=LOCAL_PATH,
     help="Where to save; - is standard output.  [default: the last part of PATH, here]",
 )
 @click.option(
