@@ -76,13 +76,17 @@ class Report:
             self._skipped.show("were skipped")
         self._failures.show("were not saved")
 
-    def error(self) -> CliError | None:
-        """:return: the error with which the command ends; ``None`` without failures."""
+    def error(self, complete: str) -> CliError | None:
+        """
+        :param complete: what was saved, for the end of the message.
+        :return: the error with which the command ends; ``None`` without failures.
+        """
         count = self._failures.count
         failed = "1 file or directory was" if count == 1 else f"{count} files or directories were"
-        if not self._missing:
-            return CliError(f"{failed} not saved", self._status, hint=self._hint) if count else None
-        text = "an unknown number of files were not saved"
-        if count:
-            text = f"{failed} not saved, and an unknown number of others"
-        return CliError(text + self._missing, self._status, hint=self._hint)
+        if not (count or self._missing):
+            return None
+        text = f"{failed} not saved" if count else "an unknown number of files were not saved"
+        if count and self._missing:
+            text += ", and an unknown number of others"
+        text += f"{self._missing}; {complete}"
+        return CliError(text, self._status, hint=self._hint)
