@@ -178,6 +178,10 @@ class WholeNumber(click.IntRange):
 
     name = "whole number"
 
+    def _describe_range(self) -> str:
+        """:return: the range for ``--help`` and errors; the one of click is in symbols."""
+        return f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
+
 
 #: A path of this machine, which shells complete.  Opening the file reports what is wrong with it.
 LOCAL_PATH = click.Path(readable=False)

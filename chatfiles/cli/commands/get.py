@@ -22,7 +22,12 @@ from chatfiles.cli.options import (
 )
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
-from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
+from chatfiles.cli.transfers.output_name import (
+    check_absolute,
+    choose_path,
+    file_name,
+    no_file_name,
+)
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
@@ -124,6 +129,8 @@ def get(
       chatfiles get --token-file ws.token --archive zip $ID /workspace/src /workspace/docs
     """
     options = TransferOptions(force, retries, resume, verify, quiet)
+    for path in paths:
+        check_absolute(path)
     client = settings.client(USER, token_file)
     if archive is not None and recursive:
         raise click.UsageError("-r and --archive exclude each other")

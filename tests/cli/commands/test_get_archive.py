@@ -184,6 +184,9 @@ class RefusedTests(ArchiveCase):
         for form in ("zip", "tar", "tar.gz"):
             body = packed(form, manifest())
             self.refused(sent(body, whole=False), 7, "was interrupted", form=form)
+            self.play(sent(body, whole=False))
+            hint = "--archive zip leaves it out" in self.archive(form, "/workspace/d").stderr
+            self.assertEqual(hint, form != "zip")
         wire = sent(body)
         for end in range(len(wire) // 2, len(wire), 100):
             self.refused(wire[:end], 7, "was interrupted", form=form)
@@ -197,9 +200,15 @@ class RefusedTests(ArchiveCase):
 
     def test_errors(self) -> None:
         """Errors have their statuses and hints; those with numbers show them."""
-        large = {"entries": 100_001, "bytes": 5, "limit": 100_000}
-        error = {"error": "archive too large", "code": "archive_too_large", "detail": large}
-        self.refused(said("413 X", error), 5, "entries 100001, bytes 5, limit 100000", "with -r")
+        for entries, size, limit, text in (
+            (2001, 335_559_522, 2000, "more than 2000 files and directories"),
+            (5, 1001, 1000, "more than 1000 bytes in files"),
+            (70, 5000, 64, "more than 64 levels of directories"),
+            (7, 5, 1000, "entries 7, bytes 5, limit 1000"),
+        ):
+            detail = {"entries": entries, "bytes": size, "limit": limit}
+            large = {"error": "archive too large", "code": "archive_too_large", "detail": detail}
+            self.refused(said("413 X", large), 5, f"archive too large: {text} (arch", "with -r")
         error = {"error": "too many archives at once", "code": "too_many_archives"}
         self.refused(said("503 X", error, "Retry-After: 5"), 6, "try again in 5 seconds")
         error = {"error": "x", "code": "operation_unsupported"}

@@ -162,7 +162,7 @@ class SavedTests(TreeCase):
         os.mkfifo(self.at("src/d/p"))
         result = self.fetch("-o", "out")
         self.ended(result, 0)
-        self.assertEqual(result.stderr, "skipped d/p (other)\nskipped l (symlink)\n")
+        self.assertEqual(result.stderr, "skipped d/p (special)\nskipped l (symlink)\n")
         self.assertFalse(os.path.lexists(self.path("out/l")))
         self.assertEqual(self.fetch("-o", "out", "-q").stderr, "")
 

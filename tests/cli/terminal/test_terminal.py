@@ -148,6 +148,18 @@ class ProgressTests(TerminalCase):
             self.assertNotIn("Traceback", written)
             self.assertEqual(self.files(), [])
 
+    def test_interrupted_archive(self) -> None:
+        """Ctrl-C says that nothing was kept of an archive; SIGTERM too, but not with ``-q``."""
+        head = answer("200 OK", "Transfer-Encoding: chunked", body=b"100\r\nx")
+        for words, signum in (([], signal.SIGINT), ([], signal.SIGTERM), (["-q"], signal.SIGINT)):
+            self.begun.clear()
+            self.go_on.clear()
+            self.play([head, self.begun.set, self.go_on.wait])
+            _, written = self.fetch("--archive", "zip", *words, signum=signum)
+            self.go_on.set()
+            self.assertEqual("nothing was kept: an archive" in written, not words, written)
+            self.assertEqual(self.files(), [])
+
 
 class StandardOutputTests(TerminalCase):
     """Standard output that cannot be written to: exit status 8 and one line of error."""

@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 import click
 import h11
 
-from chatfiles.cli.errors import CliError, printable, untrusted
+from chatfiles.cli.errors import CliError, Exit, printable, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.response import Response
@@ -26,11 +26,16 @@ from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import MANIFEST, Manifest, read_manifest
 from chatfiles.cli.transfers.download import LONGEST_PAUSE
 from chatfiles.cli.transfers.file import TransferOptions
-from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink, file_name
+from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
+from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 
+_OF_A_TAR = (
+    "run the command again.  A tar is also interrupted by a large file that changes while it is "
+    "packed: --archive zip leaves it out, and -r gets the other files"
+)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -102,7 +107,11 @@ class ArchiveTransfer:
             started = time.monotonic()
             name = os.path.basename(target)
             with ProgressBar(name, shown=terminal, quiet=self._options.quiet) as bar:
-                size = self._run(sink, bar)
+                try:
+                    size = self._run(sink, bar)
+                except KeyboardInterrupt:
+                    bar.say("nothing was kept: an archive that is interrupted cannot be continued")
+                    raise
             with sink.reopen() as file:
                 manifest = read_manifest(file, self._form)
             sink.publish()
@@ -132,6 +141,9 @@ class ArchiveTransfer:
                 return self._attempt(sink, bar)
             except CliError as error:
                 if not error.transient or failures == most:
+                    cut = error.transient and error.exit_code == Exit.INCOMPLETE
+                    if cut and self._form != "zip":
+                        error.hint = _OF_A_TAR
                     raise
                 pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
                 bar.retrying(error, pause)

@@ -152,4 +152,4 @@ def _add(entry: Entry, path: bytes, plan: Plan, report: Report) -> None:
     elif entry.kind in ("file", "directory"):
         plan.add(entry, path)
     else:
-        report.skipped(visible(path), entry.kind)
+        report.skipped(visible(path), "symlink" if entry.kind == "symlink" else "special")
