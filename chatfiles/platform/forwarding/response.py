@@ -77,7 +77,7 @@ def require_chunks(request: Request) -> None:
     """
     if request.method != b"HEAD" and request.clientproto == b"HTTP/1.0":
         raise VersionNotSupported(
-            "this file can be had with HTTP/1.1 only",
+            "this can be had with HTTP/1.1 only",
             detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
             "from a whole one",
         )
