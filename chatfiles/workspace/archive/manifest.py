@@ -35,11 +35,13 @@ class _Named:
 
     def __init__(self) -> None:
         self.items: list[dict[str, str]] = []
+        self.is_full = False
         self._bytes = 0
 
     def add(self, **members: str) -> None:
         self._bytes += sum(map(len, members.values()))
-        if len(self.items) < MOST_NAMED and self._bytes <= MOST_BYTES:
+        self.is_full = len(self.items) == MOST_NAMED or self._bytes > MOST_BYTES
+        if not self.is_full:
             self.items.append(members)
 
 
@@ -73,7 +75,8 @@ class Manifest:
         :param reason: why.
         """
         self.skipped += 1
-        self._skipped.add(ref=ref_of(path), reason=reason.value)
+        if not self._skipped.is_full:
+            self._skipped.add(ref=ref_of(path), reason=reason.value)
 
     def rename(self, member: bytes, path: bytes) -> None:
         """

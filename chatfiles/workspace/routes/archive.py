@@ -29,6 +29,7 @@ from chatfiles.workspace.archive.member import ArchiveWriter
 from chatfiles.workspace.archive.plan import Counter, Plan
 from chatfiles.workspace.archive.source import ArchiveSource
 from chatfiles.workspace.archive.tar_members import GzipTarWriter, TarWriter
+from chatfiles.workspace.archive.trickle import trickle
 from chatfiles.workspace.archive.zip_members import ZipWriter
 from chatfiles.workspace.routes.context import WorkspaceContext
 
@@ -119,7 +120,7 @@ def _set_headers(request: Request, wanted: ArchiveRequest, plan: Plan) -> None:
 
 
 async def _send(context: WorkspaceContext, request: Request, source: ArchiveSource) -> None:
-    body = SteppedBody(source, source.close)
+    body = SteppedBody(trickle(source, context.clock.seconds), source.close)
 
     def in_thread(call: Callable[[], T]) -> Deferred[T]:
         # Never refused: the response has begun, and waits for one call at a time.
