@@ -24,9 +24,9 @@ from chatfiles.streams.splice import Splicer
 
 __all__ = [
     "ATTACHMENT",
+    "is_unbounded",
     "relay_body",
     "relayed_headers",
-    "require_chunks",
     "require_provable",
     "write_form_headers",
     "write_headers",
@@ -58,24 +58,19 @@ _DISPOSITION = re.compile(rb"(attachment|inline)" + _PARAMETERS, re.IGNORECASE)
 ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
 
+def is_unbounded(response: IResponse) -> bool:
+    """:return: whether the workspace sends content in chunks."""
+    return response.code in (200, 206) and response.length is UNKNOWN_LENGTH
+
+
 def require_provable(request: Request, response: IResponse) -> None:
     """
-    Check that the client can distinguish a complete file from an interrupted one.  HTTP/1.0 has no
-    chunks, and a body that ends when the connection closes may be incomplete (RFC 9112, 8).
+    Check that the client can distinguish a complete file from an interrupted one; see
+    `Request.takes_chunks`.
 
     :raise VersionNotSupported: 505: the workspace sends chunks, and the client uses HTTP/1.0.
     """
-    if response.code in (200, 206) and response.length is UNKNOWN_LENGTH:
-        require_chunks(request)
-
-
-def require_chunks(request: Request) -> None:
-    """
-    Check that the client can receive a body of unknown length.
-
-    :raise VersionNotSupported: 505, see `require_provable`.
-    """
-    if request.method != b"HEAD" and request.clientproto == b"HTTP/1.0":
+    if not request.takes_chunks and is_unbounded(response):
         raise VersionNotSupported(
             "this file can be had with HTTP/1.1 only",
             detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "

@@ -12,15 +12,15 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import VersionNotSupported
+from chatfiles.http.server.endpoint import require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
+    is_unbounded,
     relay_body,
-    require_chunks,
-    require_provable,
     write_form_headers,
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -41,7 +41,8 @@ async def forward(
         require_chunks(request)
     response = await _response(context, request, workspace_id, operation)
     try:
-        require_provable(request, response)
+        if is_unbounded(response):
+            require_chunks(request)
     except VersionNotSupported:
         discard(response)
         raise

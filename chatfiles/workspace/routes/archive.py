@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import Unavailable, VersionNotSupported
-from chatfiles.http.server.endpoint import read_json
+from chatfiles.errors import Unavailable
+from chatfiles.http.server.endpoint import read_json, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.rules.archive_request import (
     ArchiveFormat,
@@ -63,9 +63,7 @@ async def archive_of_several(context: WorkspaceContext, request: Request) -> Non
 async def _respond(context: WorkspaceContext, request: Request, wanted: ArchiveRequest) -> None:
     # A platform that closes its side of the connection has given up (see `ingest`).
     request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    if request.clientproto != b"HTTP/1.1":
-        detail = "its length is not known in advance, so HTTP/1.0 could not detect an interruption"
-        raise VersionNotSupported(detail=detail)
+    require_chunks(request)
     with context.archives.slots.one(_too_many()):
         started_ns = context.now_ns()
         plan = await _count(context, wanted)

@@ -259,6 +259,17 @@ class ErrorTests(ArchiveCase):
         request = get(TARGET + b"?path=/workspace/d", AUTH, version=b"1.0")
         answer = self.send(request).answer()
         self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
+        self.assertEqual(answer.json["error"], "this response needs HTTP/1.1")
+        request = get(TARGET + b"?path=/workspace/d", AUTH, method=b"HEAD", version=b"1.0")
+        answer = self.send(request).answer(head=True)
+        self.assertEqual(answer.status, 200)
+        self.assertNotIn("transfer-encoding", answer.fields)
+
+    def test_coded_body(self) -> None:
+        """A body with a content coding is refused before it is sent."""
+        lines = (AUTH, b"Content-Encoding: gzip", b"Content-Length: 9", b"Expect: 100-continue")
+        caller = self.send(get(TARGET, *lines, method=b"POST"))
+        self.assertEqual([each.status for each in caller.answers()], [415])
 
     def test_secret(self) -> None:
         """The secret is checked before anything else."""
