@@ -66,6 +66,9 @@ def digest(
             with ProgressBar(os.fsdecode(path), shown=terminal, quiet=quiet) as bar:
                 sha256 = DigestQuery(client, workspace, bar, time.sleep).ask(path)
         except CliError as error:
+            if error.code in ("not_a_regular_file", "path_is_not_a_regular_file"):
+                error.hint = "only regular files have one; `chatfiles ls -R` lists the files below "
+                error.hint += "a directory"
             if len(paths) == 1 or not concerns_one_file(error):
                 raise
             error.about(os.fsdecode(path)).show()

@@ -133,7 +133,7 @@ def require_chunks(request: Request) -> None:
     """:raise VersionNotSupported: 505: the client cannot receive a body of unknown length."""
     if not request.takes_chunks:
         raise VersionNotSupported(
-            "this response needs HTTP/1.1",
+            "this can be had with HTTP/1.1 only",
             detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
             "from a whole one",
         )

@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from chatfiles.errors import VersionNotSupported
-from chatfiles.http.server.endpoint import reason_phrase
+from chatfiles.http.server.endpoint import reason_phrase, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
 from chatfiles.platform.forwarding.response_form import ResponseForm
@@ -24,7 +23,6 @@ from chatfiles.streams.splice import Splicer
 
 __all__ = [
     "ATTACHMENT",
-    "is_unbounded",
     "relay_body",
     "relayed_headers",
     "require_provable",
@@ -58,11 +56,6 @@ _DISPOSITION = re.compile(rb"(attachment|inline)" + _PARAMETERS, re.IGNORECASE)
 ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
 
-def is_unbounded(response: IResponse) -> bool:
-    """:return: whether the workspace sends content in chunks."""
-    return response.code in (200, 206) and response.length is UNKNOWN_LENGTH
-
-
 def require_provable(request: Request, response: IResponse) -> None:
     """
     Check that the client can distinguish a complete file from an interrupted one; see
@@ -70,12 +63,8 @@ def require_provable(request: Request, response: IResponse) -> None:
 
     :raise VersionNotSupported: 505: the workspace sends chunks, and the client uses HTTP/1.0.
     """
-    if not request.takes_chunks and is_unbounded(response):
-        raise VersionNotSupported(
-            "this file can be had with HTTP/1.1 only",
-            detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
-            "from a whole one",
-        )
+    if response.code in (200, 206) and response.length is UNKNOWN_LENGTH:
+        require_chunks(request)
 
 
 def write_headers(

@@ -19,8 +19,8 @@ from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
-    is_unbounded,
     relay_body,
+    require_provable,
     write_form_headers,
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -41,8 +41,7 @@ async def forward(
         require_chunks(request)
     response = await _response(context, request, workspace_id, operation)
     try:
-        if is_unbounded(response):
-            require_chunks(request)
+        require_provable(request, response)
     except VersionNotSupported:
         discard(response)
         raise

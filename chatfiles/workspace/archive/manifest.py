@@ -30,6 +30,10 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
 
 
+#: The reasons of what an archive never holds.  All others are losses.
+_NEVER: Final = (Reason.SYMLINK, Reason.SPECIAL)
+
+
 class _Named:
     """A list of bounded size."""
 
@@ -61,7 +65,7 @@ class Manifest:
         self._workspace = workspace
         self._paths = [ref_of(path) for path in paths]
         self._started_ns = started_ns
-        self._skipped, self._renamed = _Named(), _Named()
+        self._losses, self._others, self._renamed = _Named(), _Named(), _Named()
         self.members = self.bytes = self.skipped = 0
 
     def add(self, size: int = 0) -> None:
@@ -75,8 +79,9 @@ class Manifest:
         :param reason: why.
         """
         self.skipped += 1
-        if not self._skipped.is_full:
-            self._skipped.add(ref=ref_of(path), reason=reason.value)
+        named = self._others if reason in _NEVER else self._losses
+        if not named.is_full:
+            named.add(ref=ref_of(path), reason=reason.value)
 
     def rename(self, member: bytes, path: bytes) -> None:
         """
@@ -99,7 +104,14 @@ class Manifest:
             "members": self.members,
             "bytes": self.bytes,
             "skipped_total": self.skipped,
-            "skipped": self._skipped.items,
+            "skipped": self._first_skipped(),
             "renamed": self._renamed.items,
         }
         return json_text(content) + b"\n"
+
+    def _first_skipped(self) -> list[dict[str, str]]:
+        """:return: losses, then what an archive never holds, as many as the manifest may name."""
+        named = _Named()
+        for item in (*self._losses.items, *self._others.items):
+            named.add(**item)
+        return named.items

@@ -72,6 +72,13 @@ class DigestTests(DigestCase):
         self.ended(self.digest("/workspace/f"), 0)
         self.assertEqual(self.pauses, [7, 30, 2, 2])
 
+    def test_directory(self) -> None:
+        """A directory has no digest; the hint leads to those of its files."""
+        self.play(said("400 X", {"error": "path is not a regular file"}))
+        result = self.digest("/workspace/d")
+        self.ended(result, 5, "`chatfiles ls -R` lists the files below a directory")
+        self.assertNotIn("--archive", result.stderr)
+
     def test_failures(self) -> None:
         """A file that fails does not hide the others; its status is that of the command."""
         self.play(MISSING, known(SHA256), said("403 Forbidden", {"error": "permission denied"}))

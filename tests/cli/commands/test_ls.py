@@ -120,8 +120,9 @@ class DirectoryTests(ListCase):
         """Errors have their statuses and hints."""
         for status, code, expected, hint in (
             ("404 Not Found", "file_not_found", 3, "names are taken exactly"),
+            ("404 Not Found", "file_not_found", 3, "`chatfiles ls WORKSPACE` lists the"),
             ("404 Not Found", "no_route", 3, "is the platform older than this command"),
-            ("403 Forbidden", "permission_denied", 4, "may not read this file"),
+            ("403 Forbidden", "permission_denied", 4, "may not read it"),
             ("501 Not Implemented", "operation_unsupported", 5, "the workspace is older than"),
             ("503 Service Unavailable", "platform_unavailable", 6, "try again"),
         ):
@@ -149,6 +150,7 @@ class RootsTests(ListCase):
         for words, expected in (
             ([], b"/configs\n/workspace\n"),
             (["-0"], b"/configs\0/workspace\0"),
+            (["-l"], b"available    /configs\nunavailable  /workspace\n"),
         ):
             self.play(said("200 OK", {"roots": self.ROOTS}))
             self.assertEqual(self.ls(*words).stdout_bytes, expected)

@@ -227,7 +227,7 @@ class OrderTests(OperationCase):
         ):
             answer = self.ask(request)
             self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
-            self.assertEqual(answer.json["error"], "this response needs HTTP/1.1")
+            self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
         request = self.get("entries?path=/home&depth=x", accept, **old)
         self.assertEqual(self.refused(request), (400, "invalid_depth"))
         for operation, fields, given in (
@@ -243,7 +243,7 @@ class OrderTests(OperationCase):
         chunks = stream(JSON, chunks=chunked(b"{}"))
         _, answer = self.exchange(self.get("entries?path=/home", **old), chunks)
         self.assertEqual(answer.status, 505)
-        self.assertEqual(answer.json["error"], "this response needs HTTP/1.1")
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
 
     def test_bodies(self) -> None:
         """A body is validated before the workspace is looked up."""

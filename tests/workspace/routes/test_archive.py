@@ -259,7 +259,7 @@ class ErrorTests(ArchiveCase):
         request = get(TARGET + b"?path=/workspace/d", AUTH, version=b"1.0")
         answer = self.send(request).answer()
         self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
-        self.assertEqual(answer.json["error"], "this response needs HTTP/1.1")
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
         request = get(TARGET + b"?path=/workspace/d", AUTH, method=b"HEAD", version=b"1.0")
         answer = self.send(request).answer(head=True)
         self.assertEqual(answer.status, 200)

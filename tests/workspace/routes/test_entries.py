@@ -227,7 +227,7 @@ class EntriesTests(_Case):
         """A stream is 505."""
         answer = await self.get(ENTRIES + b"/d", NDJSON, version=b"HTTP/1.0")
         self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
-        self.assertEqual(answer.json["error"], "this response needs HTTP/1.1")
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
 
     async def test_stream_head_http_1_0(self) -> None:
         """The headers of a stream need no chunks."""

@@ -82,13 +82,24 @@ class TreeTransfer:
         report.show(quiet=quiet)
         if fatal is not None:
             self._say_continue(plan, report)
-        if error := fatal or report.error():
+        if error := fatal or report.error(self._complete(plan, report)):
             raise error
         if terminal:
-            size, seconds = format_size(plan.size), time.monotonic() - started
-            text = f"saved {self._target} ({_files(plan.files)}, {size} in {seconds:.1f} s"
-            text += f"; {_files(report.equal)} were there already)" if report.equal else ")"
+            text = self._success(plan, report, time.monotonic() - started)
             click.echo(printable(text, None), err=True)
+
+    def _success(self, plan: Plan, report: Report, seconds: float) -> str:
+        files, size = _files(plan.files), format_size(plan.size)
+        if report.equal == plan.files > 0:
+            return f"nothing to fetch: {self._target} is complete ({files}, {size})"
+        text = f"saved {self._target} ({files}, {size} in {seconds:.1f} s"
+        were = "was" if report.equal == 1 else "were"
+        there = f"; {_files(report.equal)} {were} there already" if report.equal else ""
+        return f"{text}{there})"
+
+    def _complete(self, plan: Plan, report: Report) -> str:
+        done = report.fetched + report.equal
+        return f"{done} of {_files(plan.files)} are complete in {self._target}"
 
     def _list(self, bar: ProgressBar) -> tuple[Plan, Report]:
         planning = Planning(self._client, self._workspace, self._path, bar.say, time.sleep)
@@ -108,7 +119,7 @@ class TreeTransfer:
                     tree.make_directory(item.segments)
                 except CliError as error:
                     report.failed(error)
-            progress = TreeProgress(bar, plan.size, self._stop)
+            progress = TreeProgress(bar, plan.size, plan.files, self._stop)
             fetch = Fetch(
                 self._client, self._workspace, self._path, tree, progress, self._options, mode
             )
@@ -170,12 +181,8 @@ class TreeTransfer:
 
     def _say_continue(self, plan: Plan, report: Report) -> None:
         if not self._options.quiet:
-            done = report.fetched + report.equal
-            click.echo(
-                f"{done} of {_files(plan.files)} are complete in {printable(self._target)}; "
-                "the same command continues there",
-                err=True,
-            )
+            text = f"{self._complete(plan, report)}; the same command continues there"
+            click.echo(printable(text, None), err=True)
 
 
 def _work(plan: Plan, fetch: Fetch, results: SimpleQueue[bool | BaseException | None]) -> None:
