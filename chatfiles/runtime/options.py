@@ -120,6 +120,13 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "max-list-entries",
+        (WORKSPACE,),
+        "entries of one stream of a listing",
+        option_values.count,
+        "1000000",
+    ),
+    Option(
         "digest-inline-bytes",
         (WORKSPACE,),
         "largest file whose digest a download computes before it begins, in bytes or with a unit",
@@ -399,6 +406,7 @@ class Options(usage.Options):
             archive_max_entries=self._one("archive-max-entries", None),
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
+            max_list_entries=self._one("max-list-entries", None),
         )
 
 

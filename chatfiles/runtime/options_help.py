@@ -53,6 +53,7 @@ TAKES: Final = {
     "workspace-id": "UUID",
     "advertise": "URL",
     "deny": "GLOB",
+    "max-list-entries": "N",
     "digest-inline-bytes": "SIZE",
     "archive-max-entries": "N",
     "archive-max-bytes": "SIZE",

@@ -55,3 +55,4 @@ class WorkspaceSettings:
     archive_max_entries: int = 100_000
     archive_max_bytes: int = 1 << 40
     max_archives: int = 4
+    max_list_entries: int = 1_000_000

@@ -80,6 +80,7 @@ def workspace_service(
         threads=threads,
         clock=clock,
         idle_timeout=shared.idle_timeout,
+        max_list_entries=settings.max_list_entries,
         digest_inline_bytes=settings.digest_inline_bytes,
         archives=_archives(settings, report),
     )

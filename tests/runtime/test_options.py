@@ -157,6 +157,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
     ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
     ("workspace", "archive-max-entries", "7", "archive_max_entries", 7, "8"),
     ("workspace", "archive-max-bytes", "2G", "archive_max_bytes", 2 << 30, "8"),

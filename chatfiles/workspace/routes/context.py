@@ -32,6 +32,7 @@ class WorkspaceContext:
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param now_ns: returns the time of day in nanoseconds, for validators.
     :param in_flight: see `chatfiles.streams.in_flight.in_flight_limit`.
+    :param max_list_entries: the most entries of one stream of a listing.
     :param digest_inline_bytes: see `Digests`.
     :param archives: the rules for archives.
     :ivar digests: computes and remembers the digests of files.
@@ -44,6 +45,7 @@ class WorkspaceContext:
     idle_timeout: float
     now_ns: Callable[[], int] = time.time_ns
     in_flight: int = field(default_factory=in_flight_limit)
+    max_list_entries: int = 1_000_000
     digest_inline_bytes: int = INLINE_BYTES
     archives: Archives = field(default_factory=Archives)
     digests: Digests = field(init=False, repr=False)

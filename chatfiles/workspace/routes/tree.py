@@ -19,7 +19,7 @@ from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
-from chatfiles.workspace.routes import archive, digest
+from chatfiles.workspace.routes import archive, digest, entries
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import OPERATION, PATHS, read
@@ -85,6 +85,14 @@ async def _archive_of_several(contexts: _Contexts, request: Request) -> None:
     await archive.archive_of_several(contexts.reading, request)
 
 
+async def _roots(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await entries.roots(contexts.reading, request)
+
+
+async def _entries(contexts: _Contexts, request: Request) -> JSONResponse | None:
+    return await entries.entries(contexts.reading, request)
+
+
 async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
     return await ingest(contexts.ingesting, request)
 
@@ -99,6 +107,8 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", digest.PATH, _LATER, digest.OPERATION, _digest),
     Route("GET", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive),
     Route("POST", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive_of_several),
+    Route("GET", entries.ROOTS_PATH, Access.PLATFORM, entries.OPERATION, _roots),
+    Route("GET", entries.PATH, Access.PLATFORM, entries.OPERATION, _entries),
     Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
 )
 
