@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from chatfiles.errors import BadRequest, InvalidPath
+from chatfiles.rules.named_path import invalid_field, named_path
 from chatfiles.rules.parameters import invalid, single
-from chatfiles.rules.query import decode_query_value, parse_query
+from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ArchiveFormat",
     "ArchiveRequest",
     "archive_body",
+    "archive_format",
     "archive_query",
 ]
 
@@ -72,7 +73,8 @@ def archive_query(raw: bytes) -> ArchiveRequest:
     query = parse_query(raw)
     path = check_form(query.get(b"path", []))
     given = single(query, "format")
-    return ArchiveRequest((path,), _format("zip" if given is None else given.decode("latin-1")))
+    form = archive_format("zip" if given is None else given.decode("latin-1"))
+    return ArchiveRequest((path,), form)
 
 
 def archive_body(body: Mapping[str, Any]) -> ArchiveRequest:
@@ -83,38 +85,21 @@ def archive_body(body: Mapping[str, Any]) -> ArchiveRequest:
     """
     given = body.get("paths")
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_PATHS:
-        raise _invalid_field(f"paths must be a list of 1 to {MAX_PATHS} paths")
-    paths = tuple(map(_path, given))
+        raise invalid_field(f"paths must be a list of 1 to {MAX_PATHS} paths")
+    paths = tuple(map(named_path, given))
     wanted, name = body.get("format"), body.get("name")
-    form = _format("zip" if wanted is None else wanted)
+    form = archive_format("zip" if wanted is None else wanted)
     if name is not None and (not isinstance(name, str) or len(name) > MAX_NAME):
-        raise _invalid_field(f"name must be a text of at most {MAX_NAME} characters")
+        raise invalid_field(f"name must be a text of at most {MAX_NAME} characters")
     return ArchiveRequest(paths, form, name or None)
 
 
-def _path(given: object) -> VirtualPath:
-    members = given if isinstance(given, dict) else {}
-    text, ref = members.get("path"), members.get("ref")
-    named = text if ref is None else ref
-    if not isinstance(named, str) or (text is not None and ref is not None):
-        raise _invalid_field("give path or ref")
-    try:
-        raw = named.encode("utf-8")
-    except UnicodeEncodeError:  # JSON can name a surrogate, which is no text
-        raise InvalidPath(detail=ascii(named)[1:-1]) from None
-    try:
-        return check_form([raw if ref is None else decode_query_value(raw)])
-    except InvalidPath as error:
-        error.detail = named
-        raise
-
-
-def _format(given: object) -> ArchiveFormat:
+def archive_format(given: object) -> ArchiveFormat:
+    """
+    :return: the format of that name.
+    :raise BadRequest: there is none.
+    """
     try:
         return ArchiveFormat(given)  # type: ignore[arg-type]
     except ValueError:
         raise invalid("format") from None
-
-
-def _invalid_field(text: str) -> BadRequest:
-    return BadRequest(text, code="invalid_field")

@@ -21,6 +21,7 @@ __all__ = [
     "base_url",
     "count",
     "on_or_off",
+    "public_url",
     "role",
     "root",
     "seconds",
@@ -113,6 +114,11 @@ def base_url(value: str) -> str:
     except ValueError as error:
         raise InvalidValue(f"a URL, such as https://files.example.com: {error}") from None
     return value
+
+
+def public_url(value: str) -> str:
+    """:return: the base URL of a platform, without a final slash."""
+    return parse_base_url(base_url(value))
 
 
 def workspace_url(value: str) -> str:

@@ -87,6 +87,13 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "public-url",
+        (PLATFORM,),
+        "URL at which clients reach the platform, such as https://files.example.com; signed links "
+        "begin with it. Default: they begin with /links/",
+        option_values.public_url,
+    ),
+    Option(
         "root",
         (WORKSPACE,),
         "directory of a root, such as /workspace=/srv/ws1; may be given several times; naming any "
@@ -375,6 +382,7 @@ class Options(usage.Options):
             trusted_proxy=self._networks("trusted-proxy"),
             open_registration=self._one(_FLAG, None),
             drain_delay=self._one("drain-delay", None),
+            public_url=self._one("public-url", ""),
         )
 
     def _workspace(self) -> WorkspaceSettings:

@@ -47,6 +47,7 @@ TAKES: Final = {
     "admin-token-file": "FILE",
     "upstream-allow": "NETWORK",
     "trusted-proxy": "NETWORK",
+    "public-url": "URL",
     "root": "ROOT=DIR",
     "configs-dir": "DIR",
     "platform": "URL",

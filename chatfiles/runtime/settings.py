@@ -38,6 +38,7 @@ class PlatformSettings:
     trusted_proxy: tuple[str, ...]
     open_registration: bool
     drain_delay: float
+    public_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

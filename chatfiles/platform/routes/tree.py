@@ -21,6 +21,7 @@ from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
+from chatfiles.platform.routes.links import create_link, revoke_links
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.tokens import (
     create_token,
@@ -39,7 +40,7 @@ from chatfiles.platform.routes.workspaces import (
 __all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
 ANYONE, ADMIN = Access.ANYONE, Access.ADMIN
-WORKSPACE, READ, WRITE = Access.WORKSPACE, Access.READ, Access.WRITE
+WORKSPACE, READ, WRITE, LINK = Access.WORKSPACE, Access.READ, Access.WRITE, Access.LINK
 AGENT, REGISTER, ANY_TOKEN = Access.AGENT, Access.REGISTER, Access.ANY_TOKEN
 
 
@@ -67,6 +68,9 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("GET", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive),
     forwarded("POST", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive_of_paths),
     forwarded("GET", "/workspaces/{workspace_id}/fs/digest", READ, "digest", digest),
+    # signed links
+    Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
+    Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),

@@ -37,6 +37,12 @@ REFUSED = {
         str(SECOND): "invalid_token",
         "read": "insufficient_scope",
     },
+    Access.LINK: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        str(SECOND): "invalid_token",
+        "agent": "insufficient_scope",
+    },
     Access.ANY_TOKEN: {"": "missing_token", "wrong": "invalid_token"},
     Access.AGENT: {"": "missing_token", "wrong": "invalid_token"},
     Access.REGISTER: {"": "missing_token", "wrong": "invalid_token"},
@@ -52,7 +58,11 @@ class TableTests(MemoryPlatformCase):
         super().setUp()
         self.add(FIRST)
         self.add(SECOND)
-        for name, scopes in (("read", {Scope.READ}), ("write-agent", {Scope.WRITE, Scope.AGENT})):
+        for name, scopes in (
+            ("read", {Scope.READ}),
+            ("write-agent", {Scope.WRITE, Scope.AGENT}),
+            ("agent", {Scope.AGENT}),
+        ):
             adding = self.registry.create_token(
                 FIRST, digest=token_hash(name), prefix="", scopes=frozenset(scopes), name=None
             )
