@@ -1,6 +1,6 @@
 """
-What a request for an archive asks for (reference/operations, "Archive requests").  Each role checks
-it itself.
+What a request for an archive asks for (reference/archives, "Request").  Each role checks it
+itself.
 """
 
 from __future__ import annotations

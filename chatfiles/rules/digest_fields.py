@@ -42,6 +42,8 @@ def wants_sha256(values: Sequence[bytes]) -> bool:
     :return: whether the client wants the SHA-256: the member ``sha-256`` is an integer from 1 to
         10.  A malformed header is ignored.
     """
+    if not values:
+        return False
     weight = _sha256_member(values)
     return _INTEGER.fullmatch(weight) is not None and 1 <= int(weight) <= 10
 

@@ -37,6 +37,16 @@ _DATES = (
     b"",
 )
 
+_WISHES = (
+    b"sha-256=1",
+    b"sha-256=10",
+    b"sha-512=1",
+    b"sha-256=0",
+    b"SHA-256=1",
+    b"sha-256=1,",
+    b"",
+)
+
 _Line = tuple[bytes, bytes]
 
 
@@ -70,6 +80,7 @@ def _conditions(tag: bytes) -> st.SearchStrategy[_Line]:
         st.tuples(_one_of(b"If-None-Match", b"If-Match"), tags),
         st.tuples(_one_of(b"If-Modified-Since", b"If-Unmodified-Since"), dates),
         st.tuples(st.just(b"If-Range"), st.one_of(tags, dates)),
+        st.tuples(st.just(b"Want-Repr-Digest"), _one_of(*_WISHES)),
     )
 
 
@@ -125,6 +136,8 @@ _LINES: tuple[_Line, ...] = (
     (b"TE", b"trailers"),
     (b"Accept", b"*/*"),
     (b"Cookie", b"a=b; c=d"),
+    *[(b"Want-Repr-Digest", value) for value in _WISHES],
+    (b"want-repr-digest", b"sha-256=1"),
     (b"X-Long", b"n\xe9"),
     (b"X-Long", b"y" * 1900),
     (b"X-Long", b"y" * 3000),
@@ -200,6 +213,7 @@ def single_oddities() -> Iterator[Exchange]:
     for method in (b"GET", b"HEAD"):
         for name in names:
             yield _repeated(method, name, _USUAL)
+            yield _repeated(method, name, [*_USUAL, (b"Want-Repr-Digest", b"sha-256=1")])
         for lines in _AUTHORIZATION:
             yield _repeated(method, b"one", [_USUAL[0], *lines])
         for lines in _HOST:

@@ -124,6 +124,22 @@ class SameBytesTests(TwinsCase):
                 self.same(exchange, hop)
         self.same_log(marks, min_lines=500)
 
+    def test_other_name(self) -> None:
+        """The other name of the workspace's route."""
+        marks = self.pair.marks()
+        for method in (b"GET", b"HEAD", b"POST"):
+            for name in (b"one", b"mib.bin", b"missing", b"secret.key"):
+                target = b"/internal/fs/file?path=/workspace/" + name
+                lines = b"Host: h\r\nAuthorization: Bearer @A@\r\n"
+                raw = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, lines)
+                received = self.same(Exchange([(method, raw)] * 2), "direct")
+                named = self.same(
+                    Exchange([(method, raw.replace(target, b"@T@" + target[23:]))] * 2), "direct"
+                )
+                self.assertEqual(received, named)
+        fast, ordinary = (self.pair.transfers(marks, "direct", mode) for mode in MODES)
+        self.assertEqual(fast, ordinary)
+
     def test_paths(self) -> None:
         """Queries from ``tests/vectors/paths.json``, with ``GET`` and ``HEAD``."""
         marks = self.pair.marks()

@@ -11,7 +11,8 @@ from chatfiles.model import FileFacts
 from chatfiles.rules import conditional_requests
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.query import encode_query_value, parse_query
+from chatfiles.rules.entries import ref_of
+from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.digests.digests import Progress
@@ -47,7 +48,8 @@ async def _of_this_version(
 ) -> JSONResponse:
     query = parse_query(request.query)
     found = await find(context, bearer(request.requestHeaders), query, is_download=False)
-    request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    # If a platform closes its side of the connection, its own client has disconnected.
+    request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
     file, owner, now_ns = found.file, owner_of(query), context.now_ns()
     if not conditional_requests.matches(request.requestHeaders, file.facts, now_ns):
         file.release(context.threads.run, owner)
@@ -65,7 +67,7 @@ async def _of_this_version(
 
 def _complete(path: VirtualPath, facts: FileFacts, sha256: bytes, now_ns: int) -> JSONResponse:
     body = {
-        "ref": encode_query_value(path.raw),
+        "ref": ref_of(path.raw),
         "size": facts.size,
         "etag": conditional_requests.etag(facts, now_ns).decode("ascii"),
         "sha256": sha256.hex(),
