@@ -42,7 +42,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 __all__ = [
     "NOT_NOW",
@@ -93,7 +92,7 @@ class ChatfilesError(Exception):
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: str = "internal"
     text: str = "internal error"
     place: str = ""

@@ -89,26 +89,32 @@ class Links:
         )
         return MadeLink(self._public_url + link_target(link, key.id, key.key), expires)
 
-    async def open(self, operation: LinkOperation, query: bytes) -> SignedLink:
+    async def signed(self, operation: LinkOperation, query: bytes) -> SignedLink:
         """
-        Check everything about a link but what it links to.
+        Check the form, the signature and the times of a link.
 
         :param query: of the request.
-        :return: the link, which is valid.
+        :return: the link, which may have been revoked.
         :raise chatfiles.errors.BadRequest: 400, it is malformed.
-        :raise chatfiles.errors.Forbidden: 403, it is not valid, has expired, or was revoked.
+        :raise chatfiles.errors.Forbidden: 403, it is not valid, or has expired.
         :raise RegistryUnavailable: this cannot be checked now.
         """
         presented = parse_link(operation, query)
         key = await self._key(presented.key_id)
-        link = check_link(presented, key, self._now().timestamp())
-        token_id, scope = link.token_id.decode("latin-1"), scope_of(operation)
+        return check_link(presented, key, self._now().timestamp())
+
+    async def require_live(self, link: SignedLink) -> None:
+        """
+        :param link: a result of `signed`.
+        :raise chatfiles.errors.Forbidden: 403, it was revoked.
+        :raise RegistryUnavailable: this cannot be checked now.
+        """
+        token_id, scope = link.token_id.decode("ascii"), scope_of(link.operation)
         if not await self._authenticator.is_live(token_id, link.workspace_id, scope):
             raise revoked_link()
         workspace = await self._registry.workspace(link.workspace_id)
         if workspace is not None and int(link.issued) < workspace.links_not_before:
             raise revoked_link()
-        return link
 
     async def _signing_key(self) -> LinkKey:
         now = self._now()

@@ -1,5 +1,5 @@
 """
-Chooses between JSON and JSON lines by the ``Accept`` of a request (RFC 9110, 12.5.1).
+Chooses between JSON and another type by the ``Accept`` of a request (RFC 9110, 12.5.1).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["JSON", "NDJSON", "wants_ndjson"]
+__all__ = ["JSON", "NDJSON", "wants_html", "wants_ndjson"]
 
 #: The media types of a response in one piece, and of one with a line for each entry.
 JSON: Final = b"application/json"
 NDJSON: Final = b"application/x-ndjson"
+_HTML: Final = b"text/html"
 
 #: The ranges that match JSON, the most specific first.
 _JSON_RANGES: Final = (JSON, b"application/*", b"*/*")
@@ -28,11 +29,23 @@ def wants_ndjson(values: Sequence[bytes]) -> bool:
     :param values: the values of all ``Accept`` headers of a request.
     :return: whether they name JSON lines, with a higher weight than JSON.
     """
+    return _is_preferred(NDJSON, values)
+
+
+def wants_html(values: Sequence[bytes]) -> bool:
+    """
+    :param values: the values of all ``Accept`` headers of a request.
+    :return: whether they name HTML, with a higher weight than JSON.
+    """
+    return _is_preferred(_HTML, values)
+
+
+def _is_preferred(media_type: bytes, values: Sequence[bytes]) -> bool:
     weights: dict[bytes, float] = {}
     for media_range, weight in _members(b",".join(values)):
         weights[media_range] = max(weight, weights.get(media_range, 0.0))
     json = next((weights[each] for each in _JSON_RANGES if each in weights), 0.0)
-    return weights.get(NDJSON, 0.0) > json
+    return weights.get(media_type, 0.0) > json
 
 
 def _members(field: bytes) -> Iterator[tuple[bytes, float]]:

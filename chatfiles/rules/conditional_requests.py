@@ -19,7 +19,7 @@ from chatfiles.rules.byte_ranges import requested_span
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
-__all__ = ["SETTLED_NS", "Decision", "decide", "etag", "last_modified", "matches"]
+__all__ = ["SETTLED_NS", "Decision", "allows_version", "decide", "etag", "last_modified", "matches"]
 
 #: Nanoseconds after a modification in which a validator is weak, because it may still name two
 #: versions (reference/downloads, "Headers").
@@ -106,6 +106,15 @@ def matches(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
     """
     values = fields.getRawHeaders(b"If-Match", ())
     return not values or _names(values, etag(facts, now_ns), _same_strongly)
+
+
+def allows_version(values: Sequence[bytes], version: bytes) -> bool:
+    """
+    :param values: the values of all ``If-Match`` headers of a request; there is one at least.
+    :param version: a strong entity tag.
+    :return: whether a file of that version may be sent.
+    """
+    return _names(values, version, _same_strongly)
 
 
 def _is_settled(facts: FileFacts, now_ns: int) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.rules.accept import wants_ndjson
+from chatfiles.rules.accept import wants_html, wants_ndjson
 
 LINES: tuple[bytes, ...] = (
     b"application/x-ndjson",
@@ -47,6 +47,43 @@ JSON: tuple[bytes, ...] = (
     b'text/html;a=", application/x-ndjson"',
     b'text/html;a=", application/x-ndjson',
 )
+
+
+#: Browsers, as of 2026, when a person follows a link.
+PEOPLE = (
+    b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*"
+    b";q=0.8,application/signed-exchange;v=b3;q=0.7",
+    b"text/html",
+    b"TEXT/HTML;level=1",
+)
+#: Programs, and what a browser loads for a page.
+PROGRAMS = (
+    b"*/*",
+    b"",
+    b"application/json",
+    b"application/json, text/html;q=0.9",
+    b"text/html, */*",
+    b"text/*",
+    b"text/html;q=0",
+    b"image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
+    b"application/json, text/plain, */*",
+)
+
+
+class HTMLTests(SynchronousTestCase):
+    """`wants_html`."""
+
+    def test_people(self) -> None:
+        """A browser that opens a link names HTML, and prefers it."""
+        for value in PEOPLE:
+            self.assertTrue(wants_html([value]), value)
+
+    def test_programs(self) -> None:
+        """Others do not."""
+        for value in PROGRAMS:
+            self.assertFalse(wants_html([value]), value)
+        self.assertFalse(wants_html([]))
 
 
 class AcceptTests(SynchronousTestCase):

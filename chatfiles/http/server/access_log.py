@@ -27,6 +27,7 @@ class AccessLog:
     def transfer_ended(self, event: TransferEnded) -> None:
         """Log the end of a request, unless its operation is empty."""
         if event.operation:
+            by = f" by {event.credential}" if event.credential else ""
             # Formatted here: the logger's formatting costs as much as the rest of a request.
             # The observer is called directly: `Logger.info` costs several times as much.
             _log.observer(
@@ -39,7 +40,7 @@ class AccessLog:
                     "log_time": time.time(),
                     "line": f"{event.request_id} {event.workspace} {event.operation} {event.status}"
                     f" {event.bytes} bytes {event.seconds:.3f} s {event.outcome}"
-                    f" from {event.client}",
+                    f" from {event.client}{by}",
                     **event._asdict(),
                 }
             )

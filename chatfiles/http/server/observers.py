@@ -23,6 +23,8 @@ class TransferEnded(NamedTuple):
     :param seconds: from the end of its headers to its own end.
     :param outcome: a `chatfiles.streams.outcome.Outcome`, or the error code of a refused request.
     :param client: the client's address; ``-`` if it has none.
+    :param credential: the kind and id of the request's credential, such as ``link`` and the id of
+        the token that made the link; empty for a bearer token.
     """
 
     request_id: str
@@ -33,6 +35,7 @@ class TransferEnded(NamedTuple):
     seconds: float
     outcome: str
     client: str
+    credential: str = ""
 
 
 class RequestRefused(NamedTuple):

@@ -202,6 +202,7 @@ class Site(TwistedSite):
             self.reactor.seconds() - request.started,
             transfer.outcome,
             self.client_of(request.peer, forwarded),
+            request.credential,
         )
 
     @property

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from twisted.web.iweb import IResponse
 
-from chatfiles.errors import VersionNotSupported
+from chatfiles.errors import PreconditionFailed, VersionNotSupported
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.response import relay_body, require_provable, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -39,11 +40,14 @@ class AskedFile:
 
     :param inline: whether the client wants to view it.
     :param route: the workspace's route that serves it.
+    :param version: the only entity tag that the client may receive, also if the workspace ignores
+        ``If-Match``; ``None`` for any.
     """
 
     path: VirtualPath
     inline: bool
     route: bytes = READ
+    version: bytes | None = None
 
     def wanted(self, method: bytes, fields: HeaderFields, request_id: str) -> DownloadRequest:
         """
@@ -121,5 +125,14 @@ async def relay(
     except VersionNotSupported:
         discard(response)
         raise
+    if asked.version is not None and response.code < 400:
+        _require_version(response, asked.version)
+    await raise_for_people(request, response, context.clock)
     write_headers(request, response, asked.path.name, asked.inline)
     await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
+
+
+def _require_version(response: IResponse, version: bytes) -> None:
+    if response.headers.getRawHeaders(b"etag", ()) != [version]:
+        discard(response)
+        raise PreconditionFailed

@@ -31,7 +31,7 @@ from chatfiles.rules.listing_query import (
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-__all__ = ["archive", "archive_of_paths", "digest", "entries", "roots"]
+__all__ = ["archive", "archive_of_paths", "digest", "entries", "roots", "send_archive"]
 
 _PAGE = ResponseForm(JSON)
 _STREAM = ResponseForm(NDJSON, is_stream=True)
@@ -69,11 +69,17 @@ async def archive(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Send a file or directory as one archive."""
-    asked = archive_query(request.query)
+    await send_archive(context, request, workspace_id, archive_query(request.query))
+    return None
+
+
+async def send_archive(
+    context: PlatformContext, request: Request, workspace_id: UUID, asked: ArchiveRequest
+) -> None:
+    """Send an archive of one path."""
     target = _target(b"/internal/fs/archive", asked.paths[0], f"&format={asked.format}")
     forwarded = _request(request, target, _archive_form(asked), once=True)
     await forward(context, request, workspace_id, forwarded)
-    return None
 
 
 async def archive_of_paths(

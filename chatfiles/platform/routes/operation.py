@@ -15,6 +15,7 @@ from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
     relay_body,
@@ -44,6 +45,7 @@ async def forward(
     except VersionNotSupported:
         discard(response)
         raise
+    await raise_for_people(request, response, context.clock)
     write_form_headers(request, response, operation.form)
     await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
 

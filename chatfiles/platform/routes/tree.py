@@ -14,7 +14,7 @@ from functools import partial
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.router import Route, Router
+from chatfiles.http.server.router import ANY, Route, Router
 from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
@@ -22,6 +22,7 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
+from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.tokens import (
     create_token,
@@ -71,6 +72,10 @@ ROUTES: tuple[Route[Access], ...] = (
     # signed links
     Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
     Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
+    # The link is checked before the method, so the handlers check both.
+    forwarded(ANY, "/links/file", ANYONE, "download", open_file),
+    forwarded(ANY, "/links/archive", ANYONE, "archive", open_archive),
+    forwarded(ANY, "/links/upload", ANYONE, "upload", open_upload),
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),

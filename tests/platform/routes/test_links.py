@@ -76,7 +76,12 @@ class LinksCase(MemoryPlatformCase):
     def opening(self, url: str) -> Any:
         parts = urlsplit(url)
         operation = LinkOperation(parts.path.rpartition("/")[2])
-        return self.context.links.open(operation, parts.query.encode())
+        return self._opened(operation, parts.query.encode())
+
+    async def _opened(self, operation: LinkOperation, query: bytes) -> SignedLink:
+        link = await self.context.links.signed(operation, query)
+        await self.context.links.require_live(link)
+        return link
 
     def code_of(self, url: str) -> str:
         """:return: the code of the error for a link; empty if it is valid."""
