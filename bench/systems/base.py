@@ -67,6 +67,8 @@ class System:
     :param file: makes the target of a download from the name of a file.
     :param tls_file: the same through TLS, if the system offers it.
     :param uploads: where it takes uploads, if it does.
+    :param archive: makes the target of an archive from the name of a folder and the format, or
+        ``None`` if there is no such format.
     """
 
     name: str
@@ -74,6 +76,7 @@ class System:
     file: Callable[[str], Target]
     tls_file: Callable[[str], Target] | None = None
     uploads: Uploads | None = None
+    archive: Callable[[str, str], Target | None] | None = None
 
     def cpu_seconds(self) -> dict[str, float]:
         """:return: the CPU time of each server."""

@@ -103,10 +103,14 @@ def _start(
         query = f"/workspaces/{workspace_id}/chat/download?path=/workspace/{path}"
         return Target(ports[scheme], query, headers, scheme)
 
+    def archive(folder: str, archive_format: str) -> Target:
+        query = f"fs/archive?path=/workspace/{folder}&format={archive_format}"
+        return Target(ports["http"], f"/workspaces/{workspace_id}/{query}", headers)
+
     servers = {"platform": platform, "workspace": workspace}
     stored = os.path.join(place.files, ".molecule", "chat-uploads")
     uploads = Uploads(ports["http"], partial(form, workspace_id, token), stored)
-    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads)
+    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads, archive)
 
 
 def form(workspace_id: str, token: str, size: int) -> Upload:

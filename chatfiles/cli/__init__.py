@@ -36,11 +36,13 @@ COMMANDS = {
     "digest": ("chatfiles.cli.commands.digest", "Print the SHA-256 of files of a workspace."),
     "get": ("chatfiles.cli.commands.get", "Download files of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
+    "link": ("chatfiles.cli.commands.link", "Make a link that opens without a token."),
     "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
     "token": (
         "chatfiles.cli.commands.token",
         "Create, list and revoke the tokens that open a workspace.",
     ),
+    "keys": ("chatfiles.cli.commands.keys", "List, rotate and revoke the keys that sign links."),
     "registry": (
         "chatfiles.cli.commands.registry",
         "Show or update the schema of a platform's database.",

@@ -12,6 +12,7 @@ import re
 import stat
 import time
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from chatfiles.model import FileFacts
@@ -106,9 +107,13 @@ def format_time(ns: int) -> str:
     """
     ns = max(_FIRST * _SECOND, min(ns, _LAST * _SECOND + _SECOND - 1))
     seconds, fraction = divmod(ns, _SECOND)
+    return f"{_to_the_second(seconds)}.{fraction:09}Z"
+
+
+@lru_cache(1024)  # many files of a directory were written in the same second
+def _to_the_second(seconds: int) -> str:
     year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
-    date = f"{year:04}-{month:02}-{day:02}"
-    return f"{date}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z"
+    return f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
 
 
 def describe(name: bytes, facts: os.stat_result, now_ns: int) -> Members:

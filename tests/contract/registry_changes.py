@@ -131,6 +131,7 @@ class ChangesContract(RegistryCase):
     async def test_subscriber_that_asks(self):
         """A subscriber that reads as soon as it is notified gets the new value."""
         await self.create()
+        await self.settle()  # the first notification is that of the next change
         await self.registry.workspace(FIRST)
         asked: list[Deferred[Workspace | None]] = []
         self.addCleanup(

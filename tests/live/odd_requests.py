@@ -227,13 +227,16 @@ def single_oddities() -> Iterator[Exchange]:
             yield _repeated(method, b"one", [*_USUAL, *fillers, (b"X-Filler", b"last")])
         # How much of the body has arrived when the response is logged is not always the same.
         lines = [*_USUAL, (b"Content-Length", b"5"), (b"X-Request-Id", b"with-body")]
-        yield _repeated(method, b"one", lines, b"hello")
+        yield _repeated(method, b"one", lines, b"hello", is_cut=True)
+        # In one piece: the connection is kept only if the body ends before the response begins.
         chunked = (b"Transfer-Encoding", b"chunked")
         yield _repeated(method, b"one", [*_USUAL, chunked], b"0\r\n\r\n")
 
 
-def _repeated(method: bytes, name: bytes, lines: Iterable[_Line], body: bytes = b"") -> Exchange:
+def _repeated(
+    method: bytes, name: bytes, lines: Iterable[_Line], body: bytes = b"", *, is_cut: bool = False
+) -> Exchange:
     block = b"".join(b"%b: %b\r\n" % line for line in lines)
     target = b"@T@" + quote_from_bytes(b"/workspace/" + name).encode()
     raw = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, target, block, body)
-    return Exchange([(method, raw)] * 3, cuts=[-len(body)] if body else [])
+    return Exchange([(method, raw)] * 3, cuts=[-len(body)] if is_cut else [])

@@ -142,6 +142,8 @@ class OwnServer(Server):
                 "--encoding=UTF8",
                 "--locale=C",
                 "--no-sync",
+                # A registry makes several connections; each would compute 8192 hashes.
+                "--set=scram_iterations=1",
             )
         else:
             where = f"--dbname={primary.url_of('postgres')}"

@@ -30,6 +30,7 @@ from chatfiles.platform.routes.tokens import (
     list_tokens,
     revoke_token,
     show_token,
+    whoami,
 )
 from chatfiles.platform.routes.upload import upload, upload_limits
 from chatfiles.platform.routes.workspaces import (
@@ -81,6 +82,7 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
     Route("GET", "/token", ANY_TOKEN, "", show_token),
+    Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
     Route("POST", "/workspaces", ADMIN, "", create_workspace),

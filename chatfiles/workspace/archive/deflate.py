@@ -22,7 +22,7 @@ LEVEL: Final = 1
 #: The most bytes of one stored block (RFC 1951, 3.2.4).
 STORED_BLOCK: Final = 65535
 #: Bytes of a file that are added at once, unless these are its last: whole stored blocks.
-PIECE: Final = 4 * STORED_BLOCK
+PIECE: Final = 8 * STORED_BLOCK
 _BLOCK_HEADER: Final = struct.Struct("<BHH")
 _FULL_BLOCK: Final = _BLOCK_HEADER.pack(0, STORED_BLOCK, 0)
 #: The last block of a stream, empty (RFC 1951, 3.2.6).
@@ -143,9 +143,10 @@ def _shrinks(sample: bytes, compressed: int) -> bool:
 
 
 def _stored(data: bytes) -> bytes:
-    pieces = []
+    pieces: list[bytes | memoryview] = []
+    view = memoryview(data)
     for start in range(0, len(data), STORED_BLOCK):
-        block = data[start : start + STORED_BLOCK]
+        block = view[start : start + STORED_BLOCK]
         length = len(block)
         pieces.append(_BLOCK_HEADER.pack(0, length, length ^ 0xFFFF))
         pieces.append(block)

@@ -8,7 +8,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator
-from contextlib import suppress
 from typing import Final
 
 from chatfiles.errors import (
@@ -20,12 +19,13 @@ from chatfiles.errors import (
 )
 from chatfiles.rules.entries import Kind
 from chatfiles.rules.virtual_paths import VirtualPath
-from chatfiles.streams.file_source import FileChanged, FileSource
+from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.archive.deflate import PIECE
 from chatfiles.workspace.archive.layout import MANIFEST, Placed
 from chatfiles.workspace.archive.manifest import Manifest, Reason
 from chatfiles.workspace.archive.member import ArchiveWriter, Member
 from chatfiles.workspace.archive.plan import DENIED, FILE, SPECIAL, SYMLINK, Folder, Plan
+from chatfiles.workspace.archive.steady_file import SteadyFile
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.open_file import OpenFile
@@ -58,6 +58,7 @@ class ArchiveSource(Iterator[bytes]):
     :param manifest: counts the members.
     :param now_ns: returns the time of day in nanoseconds.
     :param seconds: returns the time of a clock that only a part is measured with.
+    :param sleep: waits for the given seconds.
     :ivar owner: the root to which the next part belongs.
     """
 
@@ -69,6 +70,7 @@ class ArchiveSource(Iterator[bytes]):
         manifest: Manifest,
         now_ns: Callable[[], int] = time.time_ns,
         seconds: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.owner: Hashable = plan.layout.placed[0].path.root
         self._store = store
@@ -77,6 +79,7 @@ class ArchiveSource(Iterator[bytes]):
         self._manifest = manifest
         self._now_ns = now_ns
         self._seconds = seconds
+        self._sleep = sleep
         self._pieces = self._all()
         self._top_names: set[bytes] = set()
         self._plain, self._above = b"", 0
@@ -202,53 +205,61 @@ class ArchiveSource(Iterator[bytes]):
                 yield self._skipped(path.raw, _reason(error, above, path.name))
                 return
             with file:
-                if file.facts.size > WHOLE_FILE:
-                    yield from self._long_file(file, path, member)
-                    return
-                with suppress(FileChanged):
-                    yield self._short_file(file, path, member)
-                    return
+                steady = SteadyFile(file, self._now_ns, self._sleep)
+                described = _described(file, member)
+                begun = self._begun(steady, path, described)
+                if begun is None:
+                    continue
+                yield begun
+                if steady.size > WHOLE_FILE:
+                    yield from self._rest(steady, path, described)
+                return
         yield self._skipped(path.raw, Reason.CHANGING)
 
-    def _short_file(self, file: OpenFile, path: VirtualPath, member: bytes) -> bytes:
-        size, writer = file.facts.size, self._writer
-        content = self._read(FileSource(file), 0, size)
-        begun = writer.begin(_described(file, member))
-        self._added(size, path, member)
-        return b"".join((begun, writer.data(content) if size else b"", writer.end()))
+    def _begun(self, file: SteadyFile, path: VirtualPath, member: Member) -> bytes | None:
+        """
+        :return: a whole small file, or the beginning of a long one; ``None`` if it is being
+            rewritten.
+        """
+        writer = self._writer
+        try:
+            file.begin()
+            if file.size > WHOLE_FILE:
+                return writer.begin(member)
+            content = self._read(file, 0, file.size)
+            file.finish()
+        except FileChanged:
+            return None
+        self._added(path, member)
+        pieces = writer.begin(member), writer.data(content) if content else b"", writer.end()
+        return b"".join(pieces)
 
-    def _long_file(self, file: OpenFile, path: VirtualPath, member: bytes) -> Pieces:
-        size, source = file.facts.size, FileSource(file)
-        yield self._writer.begin(_described(file, member))
-        for start in range(0, size, PIECE):
+    def _rest(self, file: SteadyFile, path: VirtualPath, member: Member) -> Pieces:
+        """:raise FileChanged: it has changed, and the format cannot leave it out any more."""
+        for start in range(0, file.size, PIECE):
             try:
-                content = self._read(source, start, min(PIECE, size - start))
+                content = self._read(file, start, min(PIECE, file.size - start))
+                if start + PIECE >= file.size:
+                    file.finish()
             except FileChanged:
                 yield from self._writer.abandon()
                 yield self._skipped(path.raw, Reason.CHANGING)
                 return
             yield self._writer.data(content)
-        self._added(size, path, member)
+        self._added(path, member)
         yield self._writer.end()
 
-    def _read(self, source: FileSource, start: int, length: int) -> bytes:
-        """
-        :return: exactly so many bytes.
-        :raise FileChanged: they are of another version.
-        """
-        content = source.read(start, length) if length else b""
-        while len(content) < length:  # FUSE may return less than was asked for
-            content += source.read(start + len(content), length - len(content))
+    def _read(self, file: SteadyFile, start: int, length: int) -> bytes:
         self._taken += length
-        return content
+        return file.read(start, length)
 
     def _directory(self, member: bytes, mtime_ns: int) -> bytes:
         self._manifest.add()
         return self._writer.directory(member, mtime_ns)
 
-    def _added(self, size: int, path: VirtualPath, member: bytes) -> None:
-        self._manifest.add(size)
-        self._note_name(member, path)
+    def _added(self, path: VirtualPath, member: Member) -> None:
+        self._manifest.add(member.size)
+        self._note_name(member.name, path)
 
     def _member(self, beside: Folder, name: bytes, member: bytes) -> bytes:
         """:return: the name of the member for *name* in the directory *member*."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -114,19 +114,10 @@ class OpenDirectory(Descriptor):
             scan: Any = os.scandir(self.fd if path is None else path)
         except OSError as error:
             raise refusal(error) from error
-        names = self._names(scan)
+        each: Iterator[Any] = map(_NAME, scan)
+        names = _names(scan, each if path is not None else map(os.fsencode, each))
         next(names)  # from now on, closing the generator closes the scan
         return names
-
-    @staticmethod
-    def _names(scan: Any) -> Generator[bytes, None, None]:
-        with scan:
-            yield b""
-            try:
-                yield from map(os.fsencode, map(_NAME, scan))
-            except OSError as error:
-                if error.errno not in _VANISHED:
-                    raise refusal(error) from error
 
     def look(self, name: bytes) -> Found | None:
         """
@@ -168,6 +159,16 @@ class OpenDirectory(Descriptor):
         :raise chatfiles.errors.ChatfilesError: as `IFileStore.open`.
         """
         return self._guard.open_in(self.fd, self.path.child(name))
+
+
+def _names(scan: Any, names: Iterator[bytes]) -> Generator[bytes, None, None]:
+    with scan:
+        yield b""
+        try:
+            yield from names
+        except OSError as error:
+            if error.errno not in _VANISHED:
+                raise refusal(error) from error
 
 
 def look_at(handle: int, name: bytes, is_credential: Callable[[os.stat_result], bool]) -> Found:

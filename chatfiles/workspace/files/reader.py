@@ -15,7 +15,7 @@ __all__ = ["Reader", "current_reader"]
 #: The capabilities to read any file: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 #: (linux/capability.h).
 _READS_ALL: Final = 1 << 1 | 1 << 2
-_EFFECTIVE = re.compile(r"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
+_EFFECTIVE = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
 class Reader(NamedTuple):
@@ -57,7 +57,7 @@ def _reader(uid: int, gid: int) -> Reader:
 
 def _reads_all(uid: int) -> bool:
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        with open("/proc/self/status", "rb") as file:
             effective = _EFFECTIVE.search(file.read())
     except OSError:
         effective = None

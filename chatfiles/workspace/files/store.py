@@ -244,7 +244,11 @@ class FileStore:
         """See `IFileStore.is_available`."""
         self.find_root(root)
         try:
-            os.close(self._roots[root].open(self._mechanism))
+            fd = self._roots[root].open(self._mechanism)
+            try:
+                os.fstat(fd)  # the file system itself has to respond
+            finally:
+                os.close(fd)
         except OSError as error:
             if error.errno in NOT_NOW:
                 raise refusal(error) from error

@@ -20,7 +20,7 @@ from chatfiles.workspace.listing.turns import Turn
 __all__ = ["page"]
 
 #: Names that are read between two looks at the clock.
-_CHUNK = 512
+_CHUNK = 1024
 
 
 class _Smallest:

@@ -5,9 +5,9 @@ workspace, and describe single files (reference/listing).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -17,14 +17,15 @@ from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.rules.accept import JSON, NDJSON
-from chatfiles.rules.entries import ref_of, shown
-from chatfiles.rules.listing_query import MAX_DEPTH, ListingQuery, listing_query
+from chatfiles.rules.bearer import bearer
+from chatfiles.rules.listing_query import listing_query
+from chatfiles.rules.query import parse_query
 from chatfiles.streams.step_sender import SteppedBody, StepSender
-from chatfiles.workspace.files.walk import Walk
-from chatfiles.workspace.listing.entry import entry
-from chatfiles.workspace.listing.lines import PART_BYTES, line_of_one, lines
-from chatfiles.workspace.listing.page import page
+from chatfiles.workspace.listing.body import listing_body
+from chatfiles.workspace.listing.lines import PART_BYTES
 from chatfiles.workspace.routes.context import WorkspaceContext
+from chatfiles.workspace.routes.opening import owner_of
+from chatfiles.workspace.secret_file import require_secret
 
 __all__ = ["OPERATION", "PATH", "ROOTS_PATH", "entries", "roots"]
 
@@ -61,38 +62,70 @@ def _is_available(context: WorkspaceContext, root: bytes) -> Deferred[bool]:
     return looking.addTimeout(ROOT_TIMEOUT, context.clock).addErrback(hangs)
 
 
-async def entries(context: WorkspaceContext, request: Request) -> JSONResponse | None:
+async def entries(context: WorkspaceContext, request: Request) -> None:
     """
-    Describe what a path names, or send a page or a stream of what is in it.
+    Check the secret, then describe what a path names, or send a page or a stream of what is in it.
+    """
+    owner = owner_of(parse_query(request.query))
+    # Never refused: once it is open, the request waits for one call at a time.
+    run = partial(context.threads.run, owner=owner, refusable=False)
 
-    :return: the response for a single path; else ``None``.
-    """
+    def close(late: _Begun) -> None:
+        run(late.body.close).addErrback(lambda _: None)
+
+    begin = partial(
+        _begin,
+        context,
+        bearer(request.requestHeaders),
+        request.query,
+        request.requestHeaders.getRawHeaders(b"accept", ()),
+        request.clientproto == b"HTTP/1.1",
+    )
+    begun = await context.threads.run(begin, owner=owner, discard=close)
     # The secret was checked: other clients must not get a platform's longer timeouts.
     request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    asked = listing_query(request.query, request.requestHeaders.getRawHeaders(b"accept", ()))
-    if asked.is_stream:
-        await _send_stream(context, request, asked)
-    elif asked.depth:
-        await _send_page(context, request, asked)
+    request.transfer.own(partial(close, begun))
+    step: _Step = partial(run, begun.body.step)
+    if begun.is_stream:
+        await _send(context, request, NDJSON, begun.first, step)
     else:
-        run = context.threads.run
-        return JSONResponse(200, await run(_description, context, asked, owner=asked.path.root))
-    return None
+        await _send_whole(context, request, begun.first, step)
 
 
-async def _send_stream(context: WorkspaceContext, request: Request, asked: ListingQuery) -> None:
-    if request.clientproto != b"HTTP/1.1":
-        raise VersionNotSupported  # it has no chunks
-    step = await _steps(context, request, asked, _lines)
-    # An error of the first step is still sent as an error.
-    await _send(context, request, NDJSON, await step(), step)
+class _Begun(NamedTuple):
+    """A listing whose first step was made, so that an error in it is still sent as an error."""
+
+    body: SteppedBody
+    first: bytes | None
+    is_stream: bool
 
 
-async def _send_page(context: WorkspaceContext, request: Request, asked: ListingQuery) -> None:
-    step = await _steps(context, request, asked, _page)
-    part: bytes | None = b""
+def _begin(
+    context: WorkspaceContext,
+    presented: str | None,
+    query: bytes,
+    accept: Sequence[bytes],
+    has_chunks: bool,
+) -> _Begun:
+    """Check the secret, then the parameters, then open what is listed.  Blocks."""
+    require_secret(context.secret, presented)
+    asked = listing_query(query, accept)
+    if asked.is_stream and not has_chunks:
+        raise VersionNotSupported
+    body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
+    try:
+        return _Begun(body, body.step(), asked.is_stream)
+    except BaseException:
+        body.close()
+        raise
+
+
+async def _send_whole(
+    context: WorkspaceContext, request: Request, part: bytes | None, step: _Step
+) -> None:
+    """Send a body that comes in one part, behind empty ones."""
     while part == b"":
-        part = await step()  # the page comes in one part, at the end
+        part = await step()
     text = part or b""
     request.setHeader(b"Content-Length", b"%d" % len(text))
     parts = iter([text[at : at + PART_BYTES] for at in range(0, len(text), PART_BYTES)])
@@ -119,56 +152,3 @@ async def _send(
     )
     sender.start()
     await sender.done
-
-
-async def _steps(
-    context: WorkspaceContext,
-    request: Request,
-    asked: ListingQuery,
-    make: Callable[[WorkspaceContext, ListingQuery], SteppedBody],
-) -> _Step:
-    """
-    :param make: opens what is listed, in a thread.
-    :return: begins to make the next part, in a thread.
-    """
-
-    def close(body: SteppedBody) -> None:
-        run(body.close).addErrback(lambda _: None)
-
-    owner = asked.path.root
-    # Never refused: once it is open, the request waits for one call at a time.
-    run = partial(context.threads.run, owner=owner, refusable=False)
-    body = await context.threads.run(make, context, asked, owner=owner, discard=close)
-    request.transfer.own(partial(close, body))
-    return partial(run, body.step)
-
-
-def _description(context: WorkspaceContext, asked: ListingQuery) -> dict[str, object]:
-    """:return: the response for what lies at the path itself."""
-    raw, now_ns = asked.path.raw, context.now_ns()
-    ref = ref_of(raw)
-    found = context.store.look(asked.path)
-    return {"path": shown(raw), "ref": ref, "entry": entry(found, ref, now_ns)}
-
-
-def _page(context: WorkspaceContext, asked: ListingQuery) -> SteppedBody:
-    directory = context.store.open_directory(asked.path)
-    parts = page(directory, asked.limit, asked.after, context.now_ns)
-
-    def release() -> None:
-        parts.close()
-        directory.close()
-
-    return SteppedBody(parts, release)
-
-
-def _lines(context: WorkspaceContext, asked: ListingQuery) -> SteppedBody:
-    if asked.depth == 0:
-        now_ns = context.now_ns()
-        found = context.store.look(asked.path)
-        return SteppedBody(iter([line_of_one(asked.path, found, now_ns)]), lambda: None)
-    directory = context.store.open_directory(asked.path)
-    walk = Walk(directory, asked.depth or MAX_DEPTH, looks_behind=asked.depth is None)
-    most, with_parents = context.max_list_entries, asked.depth != 1
-    parts = lines(walk, most, context.now_ns, with_parents=with_parents)
-    return SteppedBody(parts, walk.close)

@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,14 @@ class SourceCase(SynchronousTestCase):
     ) -> ArchiveSource:
         """:return: the archive for a plan; closed after the test."""
         manifest = Manifest(None, [path.raw for path in plan.paths], STARTED_NS)
-        source = ArchiveSource(self.store, plan, WRITERS[archive_format](), manifest)
+        # No file was written just now.
+        source = ArchiveSource(
+            self.store,
+            plan,
+            WRITERS[archive_format](),
+            manifest,
+            now_ns=lambda: time.time_ns() + 10**12,
+        )
         self.addCleanup(source.close)
         return source
 

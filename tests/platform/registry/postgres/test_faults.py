@@ -58,12 +58,11 @@ class ServerTests(FaultCase):
             cursor.execute("BEGIN; LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")
             found = begun(registry.workspace(FIRST))
             changed = begun(registry.touch_workspaces({FIRST: self.moment}))
-            await pause(0.3)
-            self.database.server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = %s AND wait_event_type = 'Lock'",
-                (self.database.name,),
-            )
+            waiting = " FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+            of_this = (self.database.name,)
+            while len(self.database.server.execute("SELECT 1" + waiting, of_this)) < 2:
+                await pause(0.01)
+            self.database.server.execute("SELECT pg_terminate_backend(pid)" + waiting, of_this)
             self.assertIn("terminating connection", await self.fails(changed))
         self.assertIsNotNone(await found)
 
