@@ -112,10 +112,9 @@ class PageBrowser(Browser):
         """:return: the accessible name of the element that has the focus."""
         script = "document.activeElement"
         found = self.devtools("Runtime.evaluate", expression=script)["result"]["objectId"]
-        nodes = self.devtools(
-            "Accessibility.getPartialAXTree", objectId=found, fetchRelatives=False
-        )
-        return str(nodes["nodes"][0].get("name", {}).get("value", ""))
+        asked = {"objectId": found, "fetchRelatives": False}
+        (node,) = self.devtools("Accessibility.getPartialAXTree", **asked)["nodes"]
+        return str(node.get("name", {}).get("value", ""))
 
     def look(self, **features: str) -> None:
         """Emulate media features, such as ``prefers-color-scheme``; underscores become dashes."""

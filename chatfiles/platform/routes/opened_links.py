@@ -62,9 +62,10 @@ async def open_upload(context: PlatformContext, request: Request) -> JSONRespons
     """Store the files of a form.  People who open the link see a page that sends them."""
     accept = request.requestHeaders.getRawHeaders(b"accept", ())
     pages = ("GET", "HEAD") if context.ui and wants_html(accept) else ()
-    link = await _opened(context, request, LinkOperation.UPLOAD, "POST", *pages)
+    link = await _opened(context, request, LinkOperation.UPLOAD, *pages, "POST")
     if request.method != b"POST":
         request.operation = ""  # nothing is uploaded
+        request.setHeader(b"Vary", b"Accept")
         show_page(request)
         return None
     options = split_options(link.options)

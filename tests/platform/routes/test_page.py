@@ -24,7 +24,8 @@ POLICY = (
 #: What would run or load something that is not in these files.
 FORBIDDEN = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|DOMParser|\beval\b|"
-    r"new Function|javascript:|localStorage|document\.cookie|import\(|https?://(?!www\.w3\.org/2000/svg)"
+    r"new Function|javascript:|localStorage|document\.cookie|\bimport\((?!\"\./)|"
+    r"https?://(?!www\.w3\.org/2000/svg)"
 )
 
 
