@@ -408,6 +408,7 @@ class PageTests(OpenedCase):
 
     def test_refusals(self) -> None:
         """A browser gets a page with the sentence that programs get."""
+        self.context = replace(self.context, ui=False)
         for link, status, sentence in (
             (b"/links/file", 400, b"malformed link"),
             (self.make().replace(b"home", b"hame"), 403, b"link is not valid"),
@@ -542,3 +543,38 @@ class OtherWorkspaceTests(OpenedCase):
         (token,) = self.successResultOf(begun(self.registry.tokens(FIRST)))
         self.registry._entries[token.id].token = replace(token, workspace_id=SECOND)
         self.assertEqual(self.told(get(link)), (403, "link_revoked"))
+
+
+class DropPageTests(OpenedCase):
+    """What people see who open an upload link."""
+
+    def test_page(self) -> None:
+        """A browser gets the document of the web page, with its headers; nothing is logged."""
+        link = self.upload_link()
+        for method in (b"GET", b"HEAD"):
+            answer = self.caller().send(get(link, BROWSER, method=method)).answer()
+            self.assertEqual(answer.status, 200)
+            document = self.caller().send(get(b"/ui/", method=method)).answer()
+            self.assertEqual(answer.body, document.body)
+            fields = {"x-robots-tag": "noindex", "vary": "Accept"}
+            self.assertEqual(answer.fields, document.fields | fields)
+
+    def test_refused(self) -> None:
+        """A link that is not valid has no such page."""
+        link = self.upload_link(expires_in=60)
+        self.moment += timedelta(seconds=60)
+        answer = self.caller().send(get(link, BROWSER)).answer()
+        self.assertEqual(answer.status, 403)
+        self.assertNotIn(b"<script", answer.body)
+
+    def test_others(self) -> None:
+        """Programs, and other links, have no such page; methods that remain are named."""
+        link = self.upload_link()
+        for request, allowed in (
+            (get(link), "POST"),
+            (get(link, b"Accept: */*"), "POST"),
+            (get(link, BROWSER, method=b"PUT"), "GET, HEAD, POST"),
+            (get(self.make(), BROWSER, method=b"PUT"), "GET, HEAD"),
+        ):
+            answer = self.caller().send(request).answer()
+            self.assertEqual((answer.status, answer.fields["allow"]), (405, allowed))
