@@ -24,11 +24,13 @@ Every error that a response can report to a client, as one tree.
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── HeadTooLarge 431
     ├── ReadFailed 500            this machine failed, not the client
+    │   └── UnknownLength         a file of procfs or FUSE does not announce its length
     ├── WriteFailed 500
     ├── NotImplementedHere 501
     ├── UpstreamFailed 502        the workspace, or the connection to it, failed
     ├── UpstreamTimeout 504
     ├── Unavailable 503           retry later; may say after how many seconds
+    │   ├── FileBusy              another program has a lease on the file
     │   ├── RegistryUnavailable
     │   └── Misconfigured         an operator has to change something first
     ├── VersionNotSupported 505
@@ -50,6 +52,7 @@ __all__ = [
     "Conflict",
     "ConstraintViolated",
     "ExpectationFailed",
+    "FileBusy",
     "Forbidden",
     "HeadTooLarge",
     "InvalidPath",
@@ -70,6 +73,7 @@ __all__ = [
     "URITooLong",
     "Unauthorized",
     "Unavailable",
+    "UnknownLength",
     "UnsupportedMediaType",
     "UpstreamFailed",
     "UpstreamTimeout",
@@ -288,6 +292,10 @@ class ReadFailed(ChatfilesError):
     text = "read failed"
 
 
+class UnknownLength(ReadFailed):
+    """The file has content and announces none, as some of procfs and FUSE do."""
+
+
 class WriteFailed(ChatfilesError):
     """This machine failed to store a file."""
 
@@ -318,6 +326,13 @@ class Unavailable(ChatfilesError):
     status = 503
     code = "unavailable"
     text = "temporarily unavailable"
+
+
+class FileBusy(Unavailable):
+    """
+    Another program holds a lease on the file (``fcntl``) and was asked to release it, or moves
+    directories above it.
+    """
 
 
 class RegistryUnavailable(Unavailable):

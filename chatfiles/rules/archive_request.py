@@ -5,6 +5,7 @@ itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,7 @@ __all__ = [
 MAX_PATHS = 1000
 #: The most characters of a file name that a client offers.
 MAX_NAME = 256
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class ArchiveFormat(StrEnum):
@@ -56,12 +58,21 @@ class ArchiveRequest:
 
     :param paths: what it is to hold, as the client gave it: perhaps several times, perhaps below
         each other.
-    :param name: the file name without extension that the client wants; ``None`` for the usual one.
+    :param name: the file name without extension that the client wants, in safe characters of
+        ASCII; ``None`` for the usual one.
     """
 
     paths: tuple[VirtualPath, ...]
     format: ArchiveFormat
     name: str | None = None
+
+    def file_name(self, usual: bytes) -> bytes:
+        """
+        :param usual: the name without extension, if the client wants no other.
+        :return: the file name of the archive.
+        """
+        name = usual if self.name is None else self.name.encode("ascii")
+        return b"%b.%b" % (name, self.format.encode("ascii"))
 
 
 def archive_query(raw: bytes) -> ArchiveRequest:
@@ -91,7 +102,7 @@ def archive_body(body: Mapping[str, Any]) -> ArchiveRequest:
     form = archive_format("zip" if wanted is None else wanted)
     if name is not None and (not isinstance(name, str) or len(name) > MAX_NAME):
         raise invalid_field(f"name must be a text of at most {MAX_NAME} characters")
-    return ArchiveRequest(paths, form, name or None)
+    return ArchiveRequest(paths, form, _UNSAFE.sub("_", name) if name else None)
 
 
 def archive_format(given: object) -> ArchiveFormat:

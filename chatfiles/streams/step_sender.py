@@ -27,7 +27,7 @@ class SteppedBody:
     step.
 
     :param parts: the parts, bytes.  A part may be empty: a step that only did some work.
-    :param release: releases what *parts* needs; called in a thread, at least once.
+    :param release: releases what *parts* needs; called in a thread, at least once, perhaps again.
     """
 
     __slots__ = ("_is_closing", "_lock", "_parts", "_release")
@@ -44,11 +44,12 @@ class SteppedBody:
 
         :return: the part; ``None`` at the end, and after `close`.
         """
-        with self._lock:
-            part = None if self._is_closing else next(self._parts, None)
-        if self._is_closing:
-            self.close()
-        return part
+        try:
+            with self._lock:
+                return None if self._is_closing else next(self._parts, None)
+        finally:
+            if self._is_closing:
+                self.close()
 
     def close(self) -> None:
         """

@@ -210,6 +210,19 @@ class BodyTests(SynchronousTestCase):
         thread.join()
         self.assertEqual((seen, self.released), ([0], 1))
 
+    def test_error_after_close(self) -> None:
+        """If a step fails that ends after the close, it is released all the same."""
+
+        def parts() -> Iterator[bytes]:
+            yield b"a"
+            body.close()  # in the middle of the step
+            raise ReadFailed
+
+        body = SteppedBody(parts(), self.release)
+        body.step()
+        self.assertRaises(ReadFailed, body.step)
+        self.assertEqual(self.released, 1)
+
     def test_error(self) -> None:
         """An error of a part is raised, and it can be closed after that."""
 

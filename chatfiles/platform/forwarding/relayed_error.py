@@ -67,8 +67,9 @@ def _error(status: int, body: bytes) -> RelayedError:
     text, code = given.get("error"), given.get("code")
     if not isinstance(text, str) or not text:
         text = reason_phrase(status).decode("ascii")
+    text = text[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")  # JSON can name a surrogate
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         code = f"status_{status}"
     seconds = given.get("retry_after_seconds")
     retry_after = seconds if type(seconds) is int and seconds >= 0 else None
-    return RelayedError(status, text[:MAX_TEXT], code, retry_after)
+    return RelayedError(status, text, code, retry_after)

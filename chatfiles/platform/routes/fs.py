@@ -5,7 +5,6 @@ validate the request, and forward it to the workspace in its plainest form.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +39,6 @@ _DIGEST = ResponseForm(
     statuses=(200, 202),
     relayed={REPR_DIGEST: lambda value: is_repr_digest([value]), b"Retry-After": NUMBER},
 )
-_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
 async def roots(
@@ -60,7 +58,7 @@ async def entries(
     asked = listing_query(request.query, accept)
     form = _STREAM if asked.is_stream else _PAGE
     fields = [(b"Accept", form.media_type)]
-    forwarded = _request(request, _entries_target(asked), form, fields=fields)
+    forwarded = _request(request, _entries_target(asked), form, fields=fields, once=True)
     await forward(context, request, workspace_id, forwarded)
     return None
 
@@ -102,7 +100,8 @@ async def digest(
     path = check_form(parse_query(request.query).get(b"path", []))
     conditions = request.requestHeaders.getRawHeaders(b"if-match", ())
     fields = [(b"If-Match", value) for value in conditions]
-    asked = _request(request, _target(b"/internal/fs/digest", path), _DIGEST, fields=fields)
+    target = _target(b"/internal/fs/digest", path)
+    asked = _request(request, target, _DIGEST, fields=fields, once=True)
     await forward(context, request, workspace_id, asked)
     return None
 
@@ -143,10 +142,8 @@ def _named(path: bytes) -> dict[str, str]:
 
 def _archive_form(asked: ArchiveRequest) -> ResponseForm:
     """:return: the form of the response.  Its file name is only used if the workspace has none."""
-    name = asked.paths[0].name if len(asked.paths) == 1 else b"files"
-    if asked.name is not None:
-        name = _NOT_IN_NAME.sub("_", asked.name).encode("ascii")
-    disposition = content_disposition(b"%b.%b" % (name, asked.format.encode("ascii")))
+    usual = asked.paths[0].name if len(asked.paths) == 1 else b"files"
+    disposition = content_disposition(asked.file_name(usual))
     return ResponseForm(
         asked.format.media_type,
         fields={b"Content-Disposition": disposition, b"Accept-Ranges": b"none"},

@@ -5,6 +5,7 @@ The last member of an archive: what it contains, and what was left out (referenc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
@@ -58,7 +59,6 @@ class Manifest:
     :param started_ns: when the request came, in nanoseconds since the epoch.
     :ivar members: number of files and directories in the archive.
     :ivar bytes: number of bytes in these files.
-    :ivar skipped: number of files and directories that were left out and are reported.
     """
 
     def __init__(self, workspace: str | None, paths: Iterable[bytes], started_ns: int) -> None:
@@ -66,7 +66,8 @@ class Manifest:
         self._paths = [ref_of(path) for path in paths]
         self._started_ns = started_ns
         self._losses, self._others, self._renamed = _Named(), _Named(), _Named()
-        self.members = self.bytes = self.skipped = 0
+        self._skipped: Counter[str] = Counter()
+        self.members = self.bytes = 0
 
     def add(self, size: int = 0) -> None:
         """:param size: the bytes of a file that was added; 0 for a directory."""
@@ -78,7 +79,7 @@ class Manifest:
         :param path: the virtual path of what is left out.
         :param reason: why.
         """
-        self.skipped += 1
+        self._skipped[reason.value] += 1
         named = self._others if reason in _NEVER else self._losses
         if not named.is_full:
             named.add(ref=ref_of(path), reason=reason.value)
@@ -103,7 +104,8 @@ class Manifest:
             "finished": format_time(finished_ns),
             "members": self.members,
             "bytes": self.bytes,
-            "skipped_total": self.skipped,
+            "skipped_total": self._skipped.total(),
+            "skipped_by_reason": self._skipped,
             "skipped": self._first_skipped(),
             "renamed": self._renamed.items,
         }

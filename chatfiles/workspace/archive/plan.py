@@ -179,6 +179,7 @@ class Counter:
                 self._check_goes_on(depth)
                 if found.kind is Kind.DIRECTORY:
                     below.append(found.name)
+                    self._check_entries(self._entries + len(below))
                 else:
                     entries.append(self._leaf(directory, found))
         for each in below:
@@ -211,11 +212,15 @@ class Counter:
     def _add(self, size: int) -> None:
         self._entries += 1
         self._bytes += size
-        if self._entries > self._limits.entries:
-            raise self._too_large(self._limits.entries)
+        self._check_entries(self._entries)
         if self._bytes > self._limits.bytes:
             raise self._too_large(self._limits.bytes)
 
-    def _too_large(self, limit: int) -> TooLarge:
-        detail = {"entries": self._entries, "bytes": self._bytes, "limit": limit}
+    def _check_entries(self, entries: int) -> None:
+        if entries > self._limits.entries:
+            raise self._too_large(self._limits.entries, entries)
+
+    def _too_large(self, limit: int, entries: int | None = None) -> TooLarge:
+        counted = self._entries if entries is None else entries
+        detail = {"entries": counted, "bytes": self._bytes, "limit": limit}
         return TooLarge("archive too large", code="archive_too_large", detail=detail)

@@ -12,10 +12,12 @@ from typing import Final
 
 from chatfiles.errors import (
     ChatfilesError,
+    FileBusy,
     Forbidden,
     NotADirectory,
     NotARegularFile,
     NotFound,
+    UnknownLength,
 )
 from chatfiles.rules.entries import Kind
 from chatfiles.rules.virtual_paths import VirtualPath
@@ -44,6 +46,11 @@ _REASONS: Final = {
     SYMLINK: Reason.SYMLINK,
     SPECIAL: Reason.SPECIAL,
     DENIED: Reason.PERMISSION_DENIED,
+}
+_REASONS_OF_ERRORS: Final[dict[type[ChatfilesError], Reason]] = {
+    Forbidden: Reason.PERMISSION_DENIED,
+    FileBusy: Reason.CHANGING,
+    UnknownLength: Reason.SPECIAL,
 }
 Pieces = Generator[bytes, None, None]
 
@@ -201,7 +208,7 @@ class ArchiveSource(Iterator[bytes]):
         for _ in range(ATTEMPTS):
             try:
                 file = open_file()
-            except (Forbidden, NotARegularFile, NotFound) as error:
+            except (Forbidden, FileBusy, NotARegularFile, NotFound, UnknownLength) as error:
                 yield self._skipped(path.raw, _reason(error, above, path.name))
                 return
             with file:
@@ -280,8 +287,8 @@ class ArchiveSource(Iterator[bytes]):
 
 def _reason(error: ChatfilesError, above: OpenDirectory | None = None, name: bytes = b"") -> Reason:
     """:return: why something that was counted cannot be opened any more."""
-    if isinstance(error, Forbidden):
-        return Reason.PERMISSION_DENIED
+    if (known := _REASONS_OF_ERRORS.get(type(error))) is not None:
+        return known
     found = above.look(name) if above is not None and not isinstance(error, NotFound) else None
     if found is None:
         return Reason.VANISHED

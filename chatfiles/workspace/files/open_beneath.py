@@ -21,6 +21,7 @@ from functools import cache
 from chatfiles.errors import (
     NOT_NOW,
     ChatfilesError,
+    FileBusy,
     Forbidden,
     InvalidPath,
     NotADirectory,
@@ -104,6 +105,8 @@ def refusal(error: OSError) -> ChatfilesError:
         return NotARegularFile()
     if error.errno in _NO_PERMISSION:
         return Forbidden()
+    if error.errno == errno.EAGAIN:
+        return FileBusy(retry_after=1)
     if error.errno in NOT_NOW:
         return Unavailable(retry_after=1)
     return ReadFailed()

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +28,8 @@ __all__ = ["Found", "OpenDirectory", "look_at"]
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _NAME = attrgetter("name")
+#: How many names are read at once.
+BATCH = 256
 #: What can be read.  Anything else is never opened.
 _READ = frozenset({Kind.FILE, Kind.DIRECTORY})
 
@@ -174,13 +177,25 @@ class OpenDirectory(Descriptor):
 
 
 def _names(scan: Any, names: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """Take several names at once, so that the descriptor of a small directory is soon closed."""
     with scan:
         yield b""
-        try:
-            yield from names
-        except OSError as error:
-            if error.errno not in _VANISHED:
-                raise refusal(error) from error
+        while batch := _batch(names):
+            if len(batch) < BATCH:
+                scan.close()
+            yield from batch
+
+
+def _batch(names: Iterator[bytes]) -> list[bytes]:
+    """:return: the next names; fewer than `BATCH` at the end, or if the directory has vanished."""
+    batch: list[bytes] = []
+    try:
+        for name in islice(names, BATCH):
+            batch.append(name)
+    except OSError as error:
+        if error.errno not in _VANISHED:
+            raise refusal(error) from error
+    return batch
 
 
 def look_at(handle: int, name: bytes, is_credential: Callable[[os.stat_result], bool]) -> Found:

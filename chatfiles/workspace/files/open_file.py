@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import ReadFailed
+from chatfiles.errors import ReadFailed, UnknownLength
 from chatfiles.model import FileFacts
 from chatfiles.streams.descriptor import Descriptor
 
@@ -42,7 +42,8 @@ class OpenFile(Descriptor):
         """
         Some files of procfs and of FUSE have content, and announce that they have none.  Blocks.
 
-        :raise ReadFailed: this is such a file, so its length is not known; it is closed.
+        :raise UnknownLength: this is such a file; it is closed.
+        :raise ReadFailed: an I/O error; it is closed.
         """
         try:
             if not os.pread(self.fd, 1, 0) or os.fstat(self.fd).st_size:
@@ -51,7 +52,7 @@ class OpenFile(Descriptor):
             self.close()
             raise ReadFailed from error
         self.close()
-        raise ReadFailed
+        raise UnknownLength
 
     def release(self, run_in_thread: Callable[..., Deferred[Any]], owner: Hashable) -> None:
         """

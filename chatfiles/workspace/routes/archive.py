@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -47,7 +46,6 @@ WRITERS: Final[dict[ArchiveFormat, Callable[[], ArchiveWriter]]] = {
     ArchiveFormat.TAR_GZ: GzipTarWriter,
 }
 T = TypeVar("T")
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 async def archive(context: WorkspaceContext, request: Request) -> None:
@@ -100,13 +98,9 @@ async def _count_each(context: WorkspaceContext, counter: Counter) -> Plan:
 
 
 def _set_headers(request: Request, wanted: ArchiveRequest, plan: Plan) -> None:
-    name = plan.layout.top
-    if wanted.name is not None:
-        name = _UNSAFE.sub("_", wanted.name).encode("ascii")
-    file_name = b"%s.%s" % (name, wanted.format.encode("ascii"))
     for header, value in (
         (b"Content-Type", wanted.format.media_type),
-        (b"Content-Disposition", content_disposition(file_name)),
+        (b"Content-Disposition", content_disposition(wanted.file_name(plan.layout.top))),
         (b"Chatfiles-Archive-Entries", b"%d" % plan.entries),
         (b"Chatfiles-Archive-Bytes", b"%d" % plan.bytes),
         (b"Accept-Ranges", b"none"),

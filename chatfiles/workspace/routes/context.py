@@ -7,9 +7,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.in_flight import in_flight_limit
 from chatfiles.workspace.archive.archives import Archives
@@ -17,7 +19,11 @@ from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
 from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.secret_file import SecretFile
 
-__all__ = ["WorkspaceContext"]
+__all__ = ["MOST_STREAMS", "WorkspaceContext"]
+
+#: The most streams over several levels that a process sends at once.  Each has a descriptor open
+#: for every level that it is in, and a process often has 1024.
+MOST_STREAMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class WorkspaceContext:
     :param max_list_entries: the most entries of one stream of a listing.
     :param digest_inline_bytes: see `Digests`.
     :param archives: the rules for archives.
+    :param listings: one slot for each stream over several levels.
     :ivar digests: computes and remembers the digests of files.
     """
 
@@ -48,6 +55,7 @@ class WorkspaceContext:
     max_list_entries: int = 1_000_000
     digest_inline_bytes: int = INLINE_BYTES
     archives: Archives = field(default_factory=Archives)
+    listings: Slots = field(default_factory=lambda: Slots(MOST_STREAMS))
     digests: Digests = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

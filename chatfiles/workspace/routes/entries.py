@@ -6,13 +6,15 @@ workspace, and describe single files (reference/listing).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, NamedTuple
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from chatfiles.errors import Unavailable
 from chatfiles.http.server.endpoint import JSONResponse, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.rules.accept import JSON, NDJSON
@@ -43,12 +45,15 @@ async def roots(context: WorkspaceContext, _: Request) -> JSONResponse:
 
     :return: the response, with one element for each root.
     """
-    names = context.store.roots()
-    available = await gatherResults([_is_available(context, root) for root in names])
-    elements = [
-        {"path": root.decode("ascii"), "available": is_available, "writable": []}
-        for root, is_available in zip(names, available, strict=True)
-    ]
+    looking = {root: _is_available(context, root) for root in context.store.roots()}
+    try:
+        elements = [
+            {"path": root.decode("ascii"), "available": await is_available, "writable": []}
+            for root, is_available in looking.items()
+        ]
+    finally:
+        for is_available in looking.values():
+            is_available.addErrback(lambda _: None)  # of those after the first that has failed
     return JSONResponse(200, {"roots": elements})
 
 
@@ -65,6 +70,9 @@ async def entries(context: WorkspaceContext, request: Request) -> None:
     """
     Check the secret, then describe what a path names, or send a page or a stream of what is in it.
     """
+    # A platform that closes its side of the connection has given up (see `ingest`).
+    is_proxy = request.requestHeaders.hasHeader(b"via")
+    request.ends_with_client = is_proxy
     owner = owner_of(parse_query(request.query))
     # Never refused: once it is open, the request waits for one call at a time.
     run = partial(context.threads.run, owner=owner, refusable=False)
@@ -82,21 +90,31 @@ async def entries(context: WorkspaceContext, request: Request) -> None:
     )
     begun = await context.threads.run(begin, owner=owner, discard=close)
     # The secret was checked: other clients must not get a platform's longer timeouts.
-    request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    request.via_proxy = is_proxy
     request.transfer.own(partial(close, begun))
     step: _Step = partial(run, begun.body.step)
     if begun.is_stream:
-        await _send(context, request, NDJSON, begun.first, step)
+        with context.listings.one(_too_many()) if begun.is_deep else nullcontext():
+            await _send(context, request, NDJSON, begun.first, step)
     else:
         await _send_whole(context, request, begun.first, step)
 
 
+def _too_many() -> Unavailable:
+    return Unavailable("too many listings at once", code="too_many_listings", retry_after=5)
+
+
 class _Begun(NamedTuple):
-    """A listing whose first step was made, so that an error in it is still sent as an error."""
+    """
+    A listing whose first step was made, so that an error in it is still sent as an error.
+
+    :param is_deep: whether it is a stream over several levels.
+    """
 
     body: SteppedBody
     first: bytes | None
     is_stream: bool
+    is_deep: bool
 
 
 def _begin(
@@ -113,7 +131,7 @@ def _begin(
         require_stream()
     body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
     try:
-        return _Begun(body, body.step(), asked.is_stream)
+        return _Begun(body, body.step(), asked.is_stream, asked.depth not in (0, 1))
     except BaseException:
         body.close()
         raise

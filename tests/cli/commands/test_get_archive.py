@@ -163,6 +163,24 @@ class SavedTests(ArchiveCase):
         text = "d.zip lacks 3 files or directories: changing 1, permission_denied 2"
         self.ended(self.archive("zip", "/workspace/d"), 7, text, "get them one by one")
 
+    def test_lacking_unnamed(self) -> None:
+        """What is counted by its reason is reported, also if it is not in the list."""
+        member = manifest(("/workspace/d/l", "symlink"), more=1500)
+        member["skipped_by_reason"] = {"symlink": 1, "changing": 1500}
+        for words in ([], ["-f", "-q"]):
+            self.play(sent(packed("zip", member)))
+            text = "d.zip lacks 1500 files or directories: changing 1500"
+            self.ended(self.archive("zip", "/workspace/d", *words), 7, text)
+
+    def test_malformed_counts(self) -> None:
+        """A manifest whose counts are malformed cannot be read."""
+        cases: list[Any] = [[], {"changing": "1"}, {"changing": -1}, {"changing": True}]
+        for counts in cases:
+            member = manifest() | {"skipped_by_reason": counts}
+            self.play(sent(packed("zip", member)))
+            result = self.archive("zip", "/workspace/d")
+            self.ended(result, 7, "the archive has no manifest that can be read")
+
     def test_changing(self) -> None:
         """The archive is saved, and the status says that files are missing that were changing."""
         member = manifest(("/workspace/d/log", "changing"), ("/workspace/d/l", "symlink"))

@@ -16,6 +16,7 @@ from click.testing import Result
 
 from chatfiles.cli.errors import local_error
 from chatfiles.cli.transfers import output_file
+from chatfiles.cli.transfers.output_file import Attributes
 from chatfiles.cli.transfers.tree import plan, progress
 from chatfiles.posix import openat2
 from tests.cli.cli_stub import WORKSPACE, StubCase, counted, said
@@ -247,6 +248,19 @@ class ExistingTests(TreeCase):
         self.ended(result, 7, "a.txt: downloaded bytes do not match sha256 000")
         self.assertFalse(os.path.exists(self.path("out/a.txt")))
         self.assertTrue(os.path.exists(self.path("out/d/b.txt")))
+
+    def test_attributes_refused(self) -> None:
+        """A directory that is there and whose attributes may not be changed is a failure."""
+        apply = Attributes.apply
+
+        def refuse(attributes: Attributes, descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise PermissionError(errno.EPERM, "not the owner")
+            apply(attributes, descriptor)
+
+        self.patch(Attributes, "apply", refuse)
+        os.makedirs(self.path("out/empty"))
+        self.ended(self.fetch("-o", "out"), 8, "cannot write out/empty: not the owner")
 
 
 class OutsideTests(TreeCase):

@@ -113,7 +113,8 @@ class ForwardedTests(OperationCase):
         }
         for more, sent_more in (
             ({}, {"format": "zip"}),
-            ({"format": "tar", "name": "a/b"}, {"format": "tar", "name": "a/b"}),
+            ({"format": "tar", "name": "a/b"}, {"format": "tar", "name": "a_b"}),
+            ({"name": "a\ud800b"}, {"format": "zip", "name": "a_b"}),
         ):
             request = self.post("archive?path=x&format=y", json.dumps(body | more).encode())
             head, _, sent = self.exchange(request)[0].partition(b"\r\n\r\n")
@@ -131,12 +132,17 @@ class ForwardedTests(OperationCase):
         _, wire = self.begin(request + chunked(body[:9], body[9:]))
         self.assertIn(b"\r\nContent-Length: 43\r\n", wire.sent())
 
-    def test_archives_once(self) -> None:
+    def test_once(self) -> None:
         """
-        A workspace may need long to prepare an archive and allows few at once, so the platform does
-        not use a kept connection, whose silence would be taken for its death.
+        A workspace may need long before it responds to these, so the platform does not use a kept
+        connection, whose silence would be taken for its death.
         """
-        for operation, kept in (("entries?path=/home", True), ("archive?path=/home", False)):
+        for operation, kept in (
+            ("roots", True),
+            ("entries?path=/home", False),
+            ("archive?path=/home", False),
+            ("digest?path=/home/a", False),
+        ):
             _, wire = self.begin(self.get("roots"))
             wire.send(response(b"200 OK", JSON))
             before = self.connections

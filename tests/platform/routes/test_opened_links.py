@@ -69,6 +69,13 @@ class OpenedCase(OperationCase):
 class FileTests(OpenedCase):
     """``/links/file``."""
 
+    def test_error_that_is_no_text(self) -> None:
+        """A page shows a replacement for what an error of a workspace has that is no text."""
+        body = b'{"error":"not \\ud800 found","code":"file_not_found"}'
+        _, answer = self.exchange(get(self.make(), BROWSER), response(b"404 Not Found", body=body))
+        self.assertEqual(answer.status, 404)
+        self.assertIn(b"<h1>not ? found</h1>", answer.body)
+
     def test_download(self) -> None:
         """The workspace receives the request of a download."""
         for method in (b"GET", b"HEAD"):

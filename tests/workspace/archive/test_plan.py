@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound, TooLarge, Unavailable
 from chatfiles.workspace.archive.plan import DENIED, FILE, Counter, Limits
+from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.reader import Reader
 from tests.contract.file_store import Kind, Symlink, virtual
 from tests.workspace.archive.source_case import GENEROUS, SourceCase
@@ -160,6 +161,21 @@ class RefusalTests(SourceCase):
                 self.assertEqual(error.detail["bytes"], size or error.detail["bytes"])
         for limits in (Limits(4, 6), Limits(100, 6)):
             self.assertEqual(self.count(b"/workspace", limits=limits).bytes, 6)
+
+    def test_limit_of_directories(self) -> None:
+        """Directories are counted when their names are read, before one of them is opened."""
+        self.build({b"/workspace/many/%d" % number: Kind.DIRECTORY for number in range(500)})
+        looked: list[bytes] = []
+        look = OpenDirectory.look
+
+        def counted(directory: OpenDirectory, name: bytes) -> Found | None:
+            looked.append(name)
+            return look(directory, name)
+
+        self.patch(OpenDirectory, "look", counted)
+        self.refused(TooLarge, lambda: self.count(b"/workspace/many", limits=Limits(10, 100)))
+        self.assertEqual(len(looked), 10)
+        self.assertEqual(self.count(b"/workspace/many", limits=Limits(501, 1)).entries, 501)
 
     def test_limit_of_a_file(self) -> None:
         """One file may be too large, too."""

@@ -5,6 +5,7 @@ Tests for `chatfiles.workspace.archive.source`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -13,12 +14,15 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.errors import ChatfilesError
+from chatfiles.errors import ChatfilesError, UnknownLength
 from chatfiles.rules.archive_request import ArchiveFormat
+from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.archive.deflate import PIECE
 from chatfiles.workspace.archive.manifest import MOST_BYTES, MOST_NAMED, Manifest, Reason
 from chatfiles.workspace.archive.source import ATTEMPTS, WHOLE_FILE
+from chatfiles.workspace.files.open_beneath import refusal
+from chatfiles.workspace.files.open_file import OpenFile
 from tests.contract.file_store import NAMES, Kind, Symlink
 from tests.workspace.archive.source_case import FORMATS, STARTED_NS, SourceCase, read
 from tests.workspace.files.test_open_beneath import as_nobody
@@ -87,6 +91,7 @@ class ContentTests(SourceCase):
                     "members": 12,
                     "bytes": sum(len(content or b"") for content in expected.values()),
                     "skipped_total": 3,
+                    "skipped_by_reason": {"special": 1, "symlink": 2},
                     "renamed": [],
                 },
             )
@@ -264,6 +269,37 @@ class ChangeTests(SourceCase):
         for archive_format in FORMATS:
             members, _ = self.changed(change, archive_format)
             self.assertTrue(members[b"workspace/a"] == NOISE)
+
+    def test_unopened(self) -> None:
+        """A file that a program holds a lease on, or whose length is unknown, is skipped."""
+        self.build({b"/workspace/a": b"a", b"/workspace/b": b"", b"/workspace/c": b"c"})
+        plan = self.count(b"/workspace")
+        open_in = self.store.open_in
+
+        def fails(directory_fd: int, path: VirtualPath) -> OpenFile:
+            if path.raw == b"/workspace/a":
+                raise refusal(OSError(errno.EAGAIN, "leased"))
+            if path.raw == b"/workspace/b":
+                raise UnknownLength
+            return open_in(directory_fd, path)
+
+        self.patch(self.store, "open_in", fails)
+        found = read(self.rest(self.source(plan)), ZIP)
+        self.assertEqual(found.members, {b"workspace": None, b"workspace/c": b"c"})
+        self.assertEqual(found.skipped, {"/workspace/a": "changing", "/workspace/b": "special"})
+
+    def test_no_descriptors(self) -> None:
+        """The archive is interrupted if the role lacks descriptors, or the disk fails."""
+        self.build({b"/workspace/a": b"a"})
+        plan = self.count(b"/workspace")
+        for number in (errno.EMFILE, errno.ENOMEM, errno.EIO):
+            error = refusal(OSError(number, ""))
+
+            def fails(*_: object, error: ChatfilesError = error) -> OpenFile:
+                raise error
+
+            self.patch(self.store, "open_in", fails)
+            self.assertRaises(type(error), self.rest, self.source(plan))
 
     def test_root_is_gone(self) -> None:
         """The archive is interrupted."""
@@ -484,3 +520,12 @@ class ManifestTests(SynchronousTestCase):
         reasons = [each["reason"] for each in content["skipped"]]
         self.assertEqual(reasons[:3], ["changing", "permission_denied", "symlink"])
         self.assertEqual((len(reasons), content["skipped_total"]), (MOST_NAMED, 3004))
+
+    def test_counts(self) -> None:
+        """All that was skipped is counted by its reason, also what is not named."""
+        manifest = Manifest("id", [b"/workspace"], STARTED_NS)
+        for reason, count in ((Reason.CHANGING, 1500), (Reason.VANISHED, 2000)):
+            for _ in range(count):
+                manifest.skip(b"/f", reason)
+        content = json.loads(manifest.text(STARTED_NS))
+        self.assertEqual(content["skipped_by_reason"], {"changing": 1500, "vanished": 2000})

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.errors import (
     ChatfilesError,
+    FileBusy,
     Forbidden,
     InvalidPath,
     NotARegularFile,
@@ -282,7 +283,7 @@ class _Mechanism(_Base):
                 fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             except OSError:
                 raise SkipTest("this file system has no leases") from None
-            self.assertVerdicts([(b"f", Unavailable)])
+            self.assertVerdicts([(b"f", FileBusy)])
         self.assertVerdicts([(b"f", b"f")])
 
     def test_descriptor(self) -> None:
@@ -441,7 +442,8 @@ class RefusalTests(SynchronousTestCase):
             NotFound: "ENOENT ENOTDIR ENAMETOOLONG EILSEQ EINVAL",
             NotARegularFile: "ELOOP EXDEV ENXIO ENODEV EISDIR",
             Forbidden: "EACCES EPERM",
-            Unavailable: "EMFILE ENFILE ENOMEM EAGAIN",
+            Unavailable: "EMFILE ENFILE ENOMEM",
+            FileBusy: "EAGAIN",
             ReadFailed: "EIO ESTALE EOVERFLOW ENOTCONN ETIMEDOUT",
         }
         for expected, names in table.items():

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.errors import ChatfilesError, NotADirectory, NotARegularFile, ReadFailed, Unavailable
+from chatfiles.errors import ChatfilesError, FileBusy, NotADirectory, NotARegularFile, ReadFailed
 from chatfiles.posix.openat2 import (
     Mechanism,
     WouldWait,
@@ -144,7 +144,7 @@ class _Mechanisms(_Race):
         self.assertGreater(results.pop("careless"), 0)  # the exchange is effective
         results.pop("lost", None)
         # Never the secret, but both sides of the exchange; a busy directory is possible.
-        results.pop(Unavailable, None)
+        results.pop(FileBusy, None)
         results.pop(WouldWait, None)
         self.assertEqual(set(results), {b"inside", NotARegularFile})
 
@@ -208,7 +208,7 @@ class StoreRaceTests(_Race):
         self.assertEqual(attempt(), b"inside")
         results = self.race(b"/root/" + name, other, b"/root/" + path, attempt)
         self.assertGreater(results.pop("careless"), 0)
-        for passing in ("lost", Unavailable, WouldWait):
+        for passing in ("lost", FileBusy, WouldWait):
             results.pop(passing, None)
         self.assertEqual(set(results), {b"inside", NotARegularFile})
 
@@ -233,7 +233,7 @@ class StoreRaceTests(_Race):
 
         results = self.race(b"/root/dir", b"/to_dir", b"/root/dir/f", attempt)
         self.assertGreater(results.pop("careless"), 0)
-        for passing in ("lost", Unavailable):
+        for passing in ("lost", FileBusy):
             results.pop(passing, None)
         self.assertLessEqual(set(results), {False, NotADirectory})
         self.assertIn(False, results)

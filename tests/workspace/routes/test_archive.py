@@ -236,6 +236,9 @@ class ErrorTests(ArchiveCase):
             found = answer.status, answer.json["code"], answer.json.get("detail")
             self.assertEqual(found, (status, code, detail), body)
         self.assertEqual(self.post({"paths": [good] * 1000}).status, 200)
+        answer = self.post({"paths": [good], "name": "a\ud800b"})  # JSON can name a surrogate
+        self.assertEqual(answer.status, 200)
+        self.assertIn('"a_b.zip"', answer.fields["content-disposition"])
         answer = self.post({"paths": [{}]})
         self.assertEqual(answer.json["error"], "give path or ref")
 

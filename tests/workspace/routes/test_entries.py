@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import operator
 import os
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -18,14 +21,17 @@ from twisted.internet.task import Clock
 from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
-from chatfiles.errors import ReadFailed
+from chatfiles.errors import ReadFailed, Unavailable
+from chatfiles.http.server.disconnect import CHECK_INTERVAL
 from chatfiles.rules.entries import encode_cursor
 from chatfiles.runtime.threads import Threads
+from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.listing import lines as lines_module
 from chatfiles.workspace.routes import entries as entries_module
+from chatfiles.workspace.routes.context import MOST_STREAMS
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
@@ -352,6 +358,18 @@ class RootsTests(_Case):
         )
         self.assertEqual(answer.fields["cache-control"], "no-store")
 
+    async def test_lack_of_resources(self) -> None:
+        """503 if the role lacks descriptors, also for several roots; no error is left unhandled."""
+
+        def lacks(_: FileStore, root: bytes) -> bool:
+            raise Unavailable(retry_after=1)
+
+        self.patch(FileStore, "is_available", lacks)
+        answer = await self.get(b"/internal/fs/roots")
+        self.assertEqual((answer.status, answer.fields["retry-after"]), (503, "1"))
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     async def test_one_hangs(self) -> None:
         """A root that hangs is not available, and the others are."""
         hangs, go = threading.Event(), threading.Event()
@@ -371,6 +389,67 @@ class RootsTests(_Case):
         self.clock.advance(entries_module.ROOT_TIMEOUT)
         roots = (await getting).json["roots"]
         self.assertEqual([each["available"] for each in roots], [True, False])
+
+
+class BoundTests(_Case):
+    """How many streams over several levels run at once."""
+
+    most = 10_000
+
+    async def test_too_many(self) -> None:
+        """One more is refused; lists of one directory are not, and the end of a stream frees it."""
+        slots = self.context.listings
+        with ExitStack() as taken:
+            for _ in range(MOST_STREAMS):
+                taken.enter_context(slots.one(AssertionError()))
+            answer = await self.get(ENTRIES + b"&depth=infinity", NDJSON)
+            self.assertEqual((answer.status, answer.json["code"]), (503, "too_many_listings"))
+            self.assertEqual(answer.json["error"], "too many listings at once")
+            self.assertEqual(answer.fields["retry-after"], "5")
+            for more in (b"", b"&depth=0", b"&depth=1"):
+                self.assertEqual((await self.get(ENTRIES + more, NDJSON)).status, 200)
+        for _ in range(MOST_STREAMS + 1):
+            self.assertEqual((await self.get(ENTRIES + b"&depth=2", NDJSON)).status, 200)
+
+
+class ProxyTests(_Case):
+    """A platform that closes its sending side has given up."""
+
+    @staticmethod
+    def is_running(caller: Loopback) -> bool:
+        return caller.site.running > 0
+
+    @staticmethod
+    def has_half_closed(transport: Any) -> bool:
+        return peer_state(transport) is PeerState.HALF_CLOSED
+
+    async def test_fin(self) -> None:
+        """What it asked for ends, whatever it is; other clients may half-close and wait."""
+        go = threading.Event()
+        self.addCleanup(go.set)
+        for _ in range(2):  # all threads of the root
+            ignored = self.threads.run(go.wait, owner=b"/workspace")
+            ignored.addErrback(lambda _: None)
+        for target in (
+            ENTRIES,
+            b"/internal/fs/archive?path=/workspace",
+            b"/internal/fs/digest?path=/workspace/d/a",
+        ):
+            for via in (b"Via: 1.1 platform\r\n", b""):
+                caller = Loopback(self, reactor, self.caller.site.resource)
+                line = b"GET %b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer abc\r\n" % target
+                await caller.send(line + via + b"\r\n")
+                await until(reactor, partial(self.is_running, caller))
+                caller.socket.shutdown(socket.SHUT_WR)
+                transport = caller.transport
+                await until(reactor, partial(self.has_half_closed, transport))
+                # The first check cannot know whether the client still takes bytes.
+                caller.clock.pump([CHECK_INTERVAL] * 3)
+                if via:
+                    await until(reactor, lambda: not caller.site.running)  # noqa: B023
+                self.assertEqual(caller.site.running, not via, (target, via))
+                reset_on_close(caller.socket)
+                caller.socket.close()
 
 
 class LeavingTests(_Case):

@@ -8,6 +8,7 @@ import json
 import tarfile
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
@@ -38,10 +39,12 @@ class Manifest:
 
     :param skipped: reference and reason of each file that was skipped; perhaps not of all.
     :param total: how many were skipped.
+    :param reasons: each reason → how many were skipped for it.
     """
 
     skipped: tuple[tuple[str, str], ...]
     total: int
+    reasons: Mapping[str, int]
 
     @property
     def lacking(self) -> tuple[tuple[str, str], ...]:
@@ -53,11 +56,11 @@ class Manifest:
         :param archive: the archive in messages.
         :return: the error for an archive that lacks something; ``None`` if it lacks nothing.
         """
-        reasons = Counter(reason for _, reason in self.lacking)
+        reasons = {each: count for each, count in self.reasons.items() if each not in _HARMLESS}
         if not reasons:
             return None
         status = max(_STATUSES.get(reason, Exit.INCOMPLETE) for reason in reasons)
-        count = reasons.total()
+        count = sum(reasons.values())
         what = "1 file or directory" if count == 1 else f"{count} files or directories"
         why = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
         return CliError(f"{archive} lacks {what}: {why}", status, hint=_HINTS[status])
@@ -73,13 +76,23 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     try:
         text, members = _zip_member(file) if form == "zip" else _tar_member(file, form)
         value = json.loads(text)
-        skipped = tuple((str(each["ref"]), str(each["reason"])) for each in value["skipped"])
-        manifest, promised = Manifest(skipped, int(value["skipped_total"])), int(value["members"])
+        manifest, promised = _manifest(value), int(value["members"])
     except Exception as error:  # the libraries raise many kinds for what is malformed
         raise untrusted("the archive has no manifest that can be read") from error
     if promised != members:
         raise untrusted(f"the archive has {members} members, its manifest says {promised}")
     return manifest
+
+
+def _manifest(value: dict[str, Any]) -> Manifest:
+    """:return: what the JSON of a manifest says."""
+    skipped = tuple((str(each["ref"]), str(each["reason"])) for each in value["skipped"])
+    listed = Counter(reason for _, reason in skipped)
+    counts = value.get("skipped_by_reason", {})  # an older workspace counts no reasons
+    if not all(type(count) is int and count >= 0 for count in counts.values()):
+        raise ValueError("a count is no number")
+    # What is listed was skipped, whatever the counts say.
+    return Manifest(skipped, int(value["skipped_total"]), Counter(counts) | listed)
 
 
 def _zip_member(file: BinaryIO) -> tuple[bytes, int]:

@@ -8,7 +8,6 @@ import errno
 import sys
 import threading
 import time
-from contextlib import suppress
 from queue import SimpleQueue
 
 import click
@@ -114,20 +113,24 @@ class TreeTransfer:
         """:return: the error that ended the transfer of all files; ``None`` if none did."""
         mode = new_file_mode()
         with LocalTree(self._target) as tree:
+            unmade = set()
             for item in plan.directories():
                 try:
                     tree.make_directory(item.segments)
                 except CliError as error:
                     report.failed(error)
+                    unmade.add(item.path)
             progress = TreeProgress(bar, plan.size, plan.files, self._stop)
             fetch = Fetch(
                 self._client, self._workspace, self._path, tree, progress, self._options, mode
             )
             fatal = self._fetch_all(plan, fetch, report)
             for item in plan.directories_from_below():
-                if item.mode is not None:
-                    with suppress(CliError):  # it could not be made, which has been reported
+                if item.mode is not None and item.path not in unmade:
+                    try:
                         tree.finish_directory(item.segments, Attributes(item.mode, item.mtime_ns))
+                    except CliError as error:
+                        report.failed(error)
         return fatal
 
     def _fetch_all(self, plan: Plan, fetch: Fetch, report: Report) -> CliError | None:
