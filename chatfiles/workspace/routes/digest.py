@@ -47,9 +47,10 @@ async def _of_this_version(
     context: WorkspaceContext, request: Request, until: float
 ) -> JSONResponse:
     query = parse_query(request.query)
-    found = await find(context, bearer(request.requestHeaders), query, is_download=False)
     # If a platform closes its side of the connection, its own client has disconnected.
-    request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    request.ends_with_client = request.requestHeaders.hasHeader(b"via")
+    found = await find(context, bearer(request.requestHeaders), query, is_download=False)
+    request.via_proxy = request.ends_with_client
     file, owner, now_ns = found.file, owner_of(query), context.now_ns()
     if not conditional_requests.matches(request.requestHeaders, file.facts, now_ns):
         file.release(context.threads.run, owner)
