@@ -8,10 +8,12 @@ import io
 import os
 import zipfile
 
+from tests.docs import ROOT, read
 from tests.live import media
 from tests.live.axe import axe_source, faults
 from tests.live.page_browser import PageBrowser
 from tests.live.page_case import MANY, PageCase
+from tests.live.processes import LONG_AGO
 
 UPLOADS = "/workspace/.molecule/chat-uploads"
 #: Makes the next upload of a file with this name end like a lost connection.
@@ -439,10 +441,37 @@ class LookTests(PageCase):
         browser.run("document.body.append(new Image())")
         self.assertRegex("\n".join(faults(browser, source)), "image-alt")
 
+    def test_picture(self) -> None:
+        """
+        The picture in README.md shows the page.  To take it again: run this test with
+        ``CHATFILES_SCREENSHOTS=docs/images python -m twisted.trial``.
+        """
+        for name, content in (
+            ("src/main.py", b"print('hello')\n"),
+            ("tests/test_main.py", b""),
+            ("report.pdf", media.pdf() + bytes(482_130)),
+            ("chart.png", media.png(320, 200)),
+            ("walkthrough.mp4", media.video(40)),
+            ("measurements.csv", b"1,2,3\n" * 20_000),
+            ("notes.txt", b"All 214 tests pass.\n"),
+        ):
+            self.pair.write(f"workspace/build-7/{name}", content)
+        for name in ("src", "tests"):
+            os.utime(self.pair.at("workspace", "build-7", name), (LONG_AGO, LONG_AGO))
+        browser = self.open("/workspace/build-7")
+        browser.node("button", "notes.txt")
+        browser.run("document.activeElement.blur()")
+        size = {"width": 1200, "height": 640, "deviceScaleFactor": 1, "mobile": False}
+        browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+        self.addCleanup(browser.devtools, "Emulation.clearDeviceMetricsOverride")
+        self.keep("page")
+        self.assertIn("](docs/images/page.png)", read("README.md"))
+        self.assertLess(os.path.getsize(os.path.join(ROOT, "docs/images/page.png")), 100_000)
+
     def keep(self, name: str) -> None:
         """Write a screenshot to the directory ``$CHATFILES_SCREENSHOTS``, if it is set."""
         if (directory := os.environ.get("CHATFILES_SCREENSHOTS")) is not None:
-            with open(os.path.join(directory, f"{name}.png"), "wb") as file:
+            with open(os.path.join(ROOT, directory, f"{name}.png"), "wb") as file:
                 file.write(self.browser.screenshot())
 
 
