@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.live.rawhttp import fetch
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SECONDS = 60.0
 
@@ -117,15 +119,29 @@ class DemoTests(SynchronousTestCase):
         state = os.path.join(self.temporary, *self.state())
         self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
         with open(os.path.join(state, "token")) as file:
-            self.assertNotIn(file.read().strip(), text)
+            token = file.read().strip()
+        # Only in the address of the page, and in no command.
+        page = re.findall(rf"(http://\S+)/ui/#token={token}", text)
+        self.assertEqual((len(page), text.count(token)), (1, 1))
+        self.assertLess(text.index(page[0]), text.index("platform "))
+        self.assertEqual(fetch(page[0], "/ui/").status, 200)
 
         [curl] = re.findall(r"^  (curl .*)$", text, re.MULTILINE)
         if shutil.which("curl"):
             self.assertEqual(self.paste(curl), self.served("hello.txt"))
-        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
         self.paste(get)
         with open(os.path.join(self.here, "readings.csv"), "rb") as file:
             self.assertEqual(file.read(), self.served("readings.csv"))
+        [listing] = re.findall(r"^  (.* ls .*)$", text, re.MULTILINE)
+        self.assertEqual(self.paste(listing), b"hello.txt\nrandom.bin\nreadings.csv\n")
+        [everything] = re.findall(r"^  (.* get .* -r .*)$", text, re.MULTILINE)
+        self.paste(everything)
+        everything = os.path.join(self.here, "demo-files")
+        self.assertEqual(
+            sorted(os.listdir(everything)), ["hello.txt", "random.bin", "readings.csv"]
+        )
+        shutil.rmtree(everything)
         random = re.sub("/workspace/[^/]*$", "/workspace/random.bin", get)
         self.assertEqual(self.paste(f"{random} -o -"), self.served("random.bin"))
         [put] = re.findall(r"^  (.* put .*)$", text, re.MULTILINE)
@@ -153,7 +169,7 @@ class DemoTests(SynchronousTestCase):
             file.write("mine")
         process = self.start("--directory", files, "-v")
         text = self.printed(process)
-        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
         self.assertEqual(self.paste(f"{get} -o -"), b"mine")
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=SECONDS)
