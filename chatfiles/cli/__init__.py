@@ -26,7 +26,7 @@ __all__ = ["cli", "main"]
 COMMANDS = {
     "demo": (
         "chatfiles.cli.demo.command",
-        "Run both roles here and say how to fetch and send a file.",
+        "Run both roles here and say how to see, fetch and send files.",
     ),
     "ls": ("chatfiles.cli.commands.ls", "List a directory of a workspace."),
     "stat": (

@@ -19,7 +19,16 @@ from chatfiles.rules.byte_ranges import requested_span
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
-__all__ = ["SETTLED_NS", "Decision", "allows_version", "decide", "etag", "last_modified", "matches"]
+__all__ = [
+    "SETTLED_NS",
+    "Decision",
+    "allows_version",
+    "decide",
+    "etag",
+    "is_cached",
+    "last_modified",
+    "matches",
+]
 
 #: Nanoseconds after a modification in which a validator is weak, because it may still name two
 #: versions (reference/downloads, "Headers").
@@ -115,6 +124,16 @@ def allows_version(values: Sequence[bytes], version: bytes) -> bool:
     :return: whether a file of that version may be sent.
     """
     return _names(values, version, _same_strongly)
+
+
+def is_cached(fields: HeaderFields, tag: bytes) -> bool:
+    """
+    :param fields: the headers of a ``GET`` or ``HEAD``.
+    :param tag: the entity tag of the content.
+    :return: whether ``If-None-Match`` says that the client has this content, so that 304 is the
+        response (RFC 9110, 13.1.2).
+    """
+    return _names(fields.getRawHeaders(b"If-None-Match", ()), tag, _same_weakly)
 
 
 def _is_settled(facts: FileFacts, now_ns: int) -> bool:

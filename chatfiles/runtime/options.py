@@ -208,6 +208,7 @@ OPTIONS: tuple[Option, ...] = (
         option_values.seconds_or_none,
         "0",
     ),
+    Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
         "open-registration",
         (PLATFORM,),
@@ -382,6 +383,7 @@ class Options(usage.Options):
             trusted_proxy=self._networks("trusted-proxy"),
             open_registration=self._one(_FLAG, None),
             drain_delay=self._one("drain-delay", None),
+            ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
         )
 

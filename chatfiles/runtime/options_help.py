@@ -68,6 +68,7 @@ TAKES: Final = {
     "workers": "N",
     "drain-timeout": "SECONDS",
     "drain-delay": "SECONDS",
+    "ui": "SWITCH",
 }
 
 

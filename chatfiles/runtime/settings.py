@@ -38,6 +38,7 @@ class PlatformSettings:
     trusted_proxy: tuple[str, ...]
     open_registration: bool
     drain_delay: float
+    ui: bool = True
     public_url: str = ""
 
 

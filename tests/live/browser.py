@@ -37,7 +37,6 @@ _ARGUMENTS = (
     "--no-proxy-server",
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
-    "--window-size=400,300",
 )
 
 
@@ -50,9 +49,14 @@ def missing_program() -> str | None:
 
 
 class Browser:
-    """A browser with its own profile; a context manager that ends it."""
+    """
+    A browser with its own profile; a context manager that ends it.
 
-    def __init__(self) -> None:
+    :param size: of its window, in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int] = (400, 300)) -> None:
+        self._size = size
         self.directory = tempfile.mkdtemp(prefix="chatfiles-browser-")
         self.downloads = os.path.join(self.directory, "downloads")
         os.mkdir(self.downloads)
@@ -107,6 +111,15 @@ class Browser:
         (element,) = self._ask("POST", "/element", using).values()
         self._ask("POST", f"/element/{element}/value", {"text": "\n".join(paths)})
 
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """:return: the result of a command of the DevTools protocol."""
+        return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def console(self) -> list[str]:
+        """:return: what the browser has logged about the page since the last call."""
+        entries = self._ask("POST", "/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries]
+
     def screenshot(self) -> bytes:
         """:return: the visible page, as PNG."""
         return base64.b64decode(self._ask("GET", "/screenshot"))
@@ -135,10 +148,15 @@ class Browser:
     def _begin(self) -> str:
         options = {
             "binary": shutil.which("chromium"),
-            "args": [*_ARGUMENTS, f"--user-data-dir={self.directory}/profile"],
+            "args": [
+                *_ARGUMENTS,
+                f"--user-data-dir={self.directory}/profile",
+                "--window-size={},{}".format(*self._size),
+            ],
             "prefs": {"download.default_directory": self.downloads},
         }
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        logged = {"goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, **logged}}}
         session: str = self._ask("POST", "/session", wanted)["sessionId"]
         return session
 

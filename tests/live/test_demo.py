@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.live.rawhttp import fetch
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SECONDS = 60.0
 
@@ -117,7 +119,12 @@ class DemoTests(SynchronousTestCase):
         state = os.path.join(self.temporary, *self.state())
         self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
         with open(os.path.join(state, "token")) as file:
-            self.assertNotIn(file.read().strip(), text)
+            token = file.read().strip()
+        # Only in the address of the page, and in no command.
+        page = re.findall(rf"(http://\S+)/ui/#token={token}", text)
+        self.assertEqual((len(page), text.count(token)), (1, 1))
+        self.assertLess(text.index(page[0]), text.index("platform "))
+        self.assertEqual(fetch(page[0], "/ui/").status, 200)
 
         [curl] = re.findall(r"^  (curl .*)$", text, re.MULTILINE)
         if shutil.which("curl"):

@@ -158,6 +158,7 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ),
     ("platform", "drain-delay", "2.5", "drain_delay", 2.5, "0"),
     ("platform", "registry-timeout", "2.5", "registry_timeout", 2.5, "9"),
+    ("platform", "ui", "off", "ui", False, "on"),
     ("platform", "open-registration", "", "open_registration", True, "0"),
     ("workspace", "root", "/home=/h", "roots", {b"/home": "/h"}, "/plugins=/p"),
     ("workspace", "configs-dir", "/c", "configs_dir", "/c", "/other"),

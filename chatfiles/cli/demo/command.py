@@ -35,12 +35,12 @@ def demo(
     port: int | None, workspace_port: int | None, directory: str | None, verbose: bool
 ) -> None:
     """
-    Run both roles here and say how to fetch and send a file.
+    Run both roles here and say how to see, fetch and send files.
 
-    Starts a platform and a workspace that only this machine can reach, with a few sample files, and
-    prints lines to paste into another terminal.  Uploads are stored below the served directory, in
-    .molecule/chat-uploads.  Ctrl-C stops both roles and removes everything the demo made.  What a
-    demo that was killed has left, the next one removes.
+    Starts a platform and a workspace that only this machine can reach, with a few sample files.
+    Prints the address of the web page, and lines to paste into another terminal.  Uploads are
+    stored below the served directory, in .molecule/chat-uploads.  Ctrl-C stops both roles and
+    removes everything the demo made.  What a demo that was killed has left, the next one removes.
 
     \b
     Examples:

@@ -69,6 +69,7 @@ class DemoRoles:
         self._token_file = os.path.join(state, "token")
         self._header_file = os.path.join(state, "header")
         self._made = directory is None
+        self._token = ""
         self.names: list[str] = []
         self.children: list[Child] = []
         self.platform = ""
@@ -95,7 +96,7 @@ class DemoRoles:
             "platform", port, [f"--state-dir={state_dir}", "--upstream-allow=127.0.0.0/8"]
         )
         self.workspace = f"http://127.0.0.1:{workspace_port}"
-        token = self._create_workspace(os.path.join(state_dir, "admin-token"))
+        self._token = token = self._create_workspace(os.path.join(state_dir, "admin-token"))
         configs = os.path.join(self._state, "configs")
         os.mkdir(configs, 0o700)
         _write_secret(self._token_file, token)
@@ -158,13 +159,17 @@ class DemoRoles:
         """:return: the text that the demo prints when both roles work."""
         more = "" if verbose else "\nWith -v, demo shows what both log."
         return f"""\
+Open this address in a browser to see the files.  It contains a token: do not share it.
+
+  {self.platform}/ui/#token={self._token}
+
 A platform and a workspace are running on this machine.
 
   platform   {self.platform}  (what you call)
   workspace  {self.workspace}  (what it calls)
   files      {self._directory}, served as /workspace
 
-Fetch a file: paste either line into another terminal.
+Or fetch a file: paste either line into another terminal.
 
   {self._curl(self.names[0])}
 

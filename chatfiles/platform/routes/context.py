@@ -52,6 +52,7 @@ class PlatformContext:
     :param limits: the limits of one upload.
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
+    :param ui: whether the web page is served.
     """
 
     registry: IWorkspaceRegistry
@@ -66,3 +67,4 @@ class PlatformContext:
     limits: UploadLimits
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)
+    ui: bool = True

@@ -12,7 +12,9 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, relay
 from chatfiles.platform.routes.error_pages import show_error_pages
 from chatfiles.platform.routes.fs import send_archive
+from chatfiles.platform.routes.page import show_page
 from chatfiles.platform.routes.upload import forward_upload
+from chatfiles.rules.accept import wants_html
 from chatfiles.rules.archive_request import ArchiveRequest, archive_format
 from chatfiles.rules.conditional_requests import allows_version
 from chatfiles.rules.signed_links import (
@@ -57,8 +59,15 @@ async def open_archive(context: PlatformContext, request: Request) -> JSONRespon
 
 
 async def open_upload(context: PlatformContext, request: Request) -> JSONResponse | None:
-    """Store the files of a form."""
-    link = await _opened(context, request, LinkOperation.UPLOAD, "POST")
+    """Store the files of a form.  People who open the link see a page that sends them."""
+    accept = request.requestHeaders.getRawHeaders(b"accept", ())
+    pages = ("GET", "HEAD") if context.ui and wants_html(accept) else ()
+    link = await _opened(context, request, LinkOperation.UPLOAD, *pages, "POST")
+    if request.method != b"POST":
+        request.operation = ""  # nothing is uploaded
+        request.setHeader(b"Vary", b"Accept")
+        show_page(request)
+        return None
     options = split_options(link.options)
     most = context.limits.per_request_bytes
     max_bytes = min(most, int(options.get("mb", most)))

@@ -23,6 +23,7 @@ from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
 from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
+from chatfiles.platform.routes.page import PAGE_ROUTES, load_page
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.tokens import (
     create_token,
@@ -90,6 +91,8 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
     Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
     Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),
+    # the web page
+    *PAGE_ROUTES,
 )
 
 
@@ -98,7 +101,10 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     :param context: passed to the handlers.
     :return: the platform's resources; `Router` describes where they can be mounted.
     """
-    return Router(ROUTES, partial(_dispatch, context))
+    if context.ui:
+        load_page()
+    routes = ROUTES if context.ui else [route for route in ROUTES if route not in PAGE_ROUTES]
+    return Router(routes, partial(_dispatch, context))
 
 
 async def _dispatch(

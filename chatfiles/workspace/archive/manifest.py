@@ -39,11 +39,13 @@ class _Named:
 
     def __init__(self) -> None:
         self.items: list[dict[str, str]] = []
+        self.is_full = False
         self._bytes = 0
 
     def add(self, **members: str) -> None:
         self._bytes += sum(map(len, members.values()))
-        if len(self.items) < MOST_NAMED and self._bytes <= MOST_BYTES:
+        self.is_full = len(self.items) == MOST_NAMED or self._bytes > MOST_BYTES
+        if not self.is_full:
             self.items.append(members)
 
 
@@ -78,7 +80,8 @@ class Manifest:
         """
         self.skipped += 1
         named = self._others if reason in _NEVER else self._losses
-        named.add(ref=ref_of(path), reason=reason.value)
+        if not named.is_full:
+            named.add(ref=ref_of(path), reason=reason.value)
 
     def rename(self, member: bytes, path: bytes) -> None:
         """

@@ -28,7 +28,8 @@ class IFileStore(Interface):
 
         :raise chatfiles.errors.NotFound: the file is missing, its parent is a file, or a deny rule
             matches the path.
-        :raise chatfiles.errors.NotARegularFile: it is not a regular file.
+        :raise chatfiles.errors.NotARegularFile: it is not a regular file.  A rule ``path/**`` does
+            not change that, because a listing shows the path.
         :raise chatfiles.errors.Forbidden: the role may not read it.
         :raise chatfiles.errors.ReadFailed: the root is missing, or there was an I/O error.
         :raise chatfiles.errors.Unavailable: there are no free descriptors, or no memory.
@@ -46,8 +47,8 @@ class IFileStore(Interface):
         Open the directory that *path* names, which may be a root, to list it and to open what is in
         it.  No symlink is followed.  Blocks: call it in a thread.
 
-        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule hides
-            the path.
+        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule or its
+            inode hides it.
         :raise chatfiles.errors.NotADirectory: it is not a directory, or the path has a symlink.
         :raise chatfiles.errors.ChatfilesError: otherwise as `open`.
         """

@@ -21,10 +21,11 @@ ROUTE = f"/workspaces/{WORKSPACE}/fs/archive"
 CONTENT = b"content" * 1000
 
 
-def manifest(*skipped: tuple[str, str], more: int = 0) -> dict[str, Any]:
+def manifest(*skipped: tuple[str, str], more: int = 0, members: int = 2) -> dict[str, Any]:
     """:return: a manifest that lists *skipped*, and says that there are *more*."""
     listed = [{"ref": ref, "reason": reason} for ref, reason in skipped]
-    return {"format": 1, "skipped": listed, "skipped_total": len(listed) + more}
+    total = len(listed) + more
+    return {"format": 1, "members": members, "skipped": listed, "skipped_total": total}
 
 
 def packed(form: str, member: object) -> bytes:
@@ -197,6 +198,15 @@ class RefusedTests(ArchiveCase):
             whole = packed(form, manifest())
             for body in (b"", b"x" * 2000, whole[: len(whole) // 2], packed(form, {"skipped": 1})):
                 self.refused(sent(body), 7, "has no manifest", form=form)
+
+    def test_other_members(self) -> None:
+        """An archive with other members than its manifest counts is not kept."""
+        for form in ("zip", "tar", "tar.gz"):
+            for members in (1, 3):
+                self.play(sent(packed(form, manifest(members=members))))
+                result = self.archive(form, "/workspace/d")
+                self.ended(result, 7, f"the archive has 2 members, its manifest says {members}")
+        self.assertEqual(self.files(), [])
 
     def test_errors(self) -> None:
         """Errors have their statuses and hints; those with numbers show them."""

@@ -179,6 +179,20 @@ class SavedTests(TreeCase):
         self.ended(self.fetch("-o", "out", "-j", "1"), 0)
         self.assert_same()
 
+    def test_other_size(self) -> None:
+        """A download that contradicts the listing of the same version is not kept."""
+        version = etag(self.at("src/a.txt"))
+
+        def shorter(operation: str, path: bytes) -> bytes | None:
+            if operation != "download" or not path.endswith(b"a.txt"):
+                return None
+            return counted(b"aaaa", f"ETag: {version}")
+
+        self.tree.interfering.append(shorter)
+        result = self.fetch("-o", "out")
+        self.ended(result, 7, "a.txt: the response cannot be trusted: 4 bytes came", "with 1000")
+        self.assertEqual(sorted(os.listdir(self.path("out"))), ["d", "empty"])
+
 
 class ExistingTests(TreeCase):
     """What is there already is not replaced unless the user wants it."""

@@ -408,6 +408,7 @@ class PageTests(OpenedCase):
 
     def test_refusals(self) -> None:
         """A browser gets a page with the sentence that programs get."""
+        self.context = replace(self.context, ui=False)
         for link, status, sentence in (
             (b"/links/file", 400, b"malformed link"),
             (self.make().replace(b"home", b"hame"), 403, b"link is not valid"),
@@ -443,6 +444,17 @@ class PageTests(OpenedCase):
             answer = self.page(get(self.make(), BROWSER), response(b"404 Not Found", body=body))
             self.assertEqual(answer.status, 404)
             self.assertIn(b"<h1>" + sentence + b"</h1>", answer.body)
+
+    def test_relayed_headers(self) -> None:
+        """A page has the headers that its status needs."""
+        part = response(b"416 Range Not Satisfiable", b"Content-Range: bytes */5", body=ERROR)
+        answer = self.page(get(self.make(), BROWSER, b"Range: bytes=9-"), part)
+        self.assertEqual((answer.status, answer.fields["content-range"]), (416, "bytes */5"))
+        busy = b'{"error":"busy","code":"unavailable","retry_after_seconds":7}'
+        given = response(b"503 Service Unavailable", b"Content-Range: bytes */5", body=busy)
+        answer = self.page(get(self.make(), BROWSER), given)
+        self.assertEqual(answer.fields["retry-after"], "7")
+        self.assertNotIn("content-range", answer.fields)
 
     def test_relayed_upload(self) -> None:
         """So is the refusal of an upload."""
@@ -531,3 +543,38 @@ class OtherWorkspaceTests(OpenedCase):
         (token,) = self.successResultOf(begun(self.registry.tokens(FIRST)))
         self.registry._entries[token.id].token = replace(token, workspace_id=SECOND)
         self.assertEqual(self.told(get(link)), (403, "link_revoked"))
+
+
+class DropPageTests(OpenedCase):
+    """What people see who open an upload link."""
+
+    def test_page(self) -> None:
+        """A browser gets the document of the web page, with its headers; nothing is logged."""
+        link = self.upload_link()
+        for method in (b"GET", b"HEAD"):
+            answer = self.caller().send(get(link, BROWSER, method=method)).answer()
+            self.assertEqual(answer.status, 200)
+            document = self.caller().send(get(b"/ui/", method=method)).answer()
+            self.assertEqual(answer.body, document.body)
+            fields = {"x-robots-tag": "noindex", "vary": "Accept"}
+            self.assertEqual(answer.fields, document.fields | fields)
+
+    def test_refused(self) -> None:
+        """A link that is not valid has no such page."""
+        link = self.upload_link(expires_in=60)
+        self.moment += timedelta(seconds=60)
+        answer = self.caller().send(get(link, BROWSER)).answer()
+        self.assertEqual(answer.status, 403)
+        self.assertNotIn(b"<script", answer.body)
+
+    def test_others(self) -> None:
+        """Programs, and other links, have no such page; methods that remain are named."""
+        link = self.upload_link()
+        for request, allowed in (
+            (get(link), "POST"),
+            (get(link, b"Accept: */*"), "POST"),
+            (get(link, BROWSER, method=b"PUT"), "GET, HEAD, POST"),
+            (get(self.make(), BROWSER, method=b"PUT"), "GET, HEAD"),
+        ):
+            answer = self.caller().send(request).answer()
+            self.assertEqual((answer.status, answer.fields["allow"]), (405, allowed))

@@ -46,7 +46,7 @@ from tests.contract.file_store import (
 )
 
 
-class _OnDisk(FileStoreContract, DirectoryContract):
+class _OnDisk(FileStoreContract):
     mechanism: Mechanism | None = None
 
     def make_store(
@@ -74,6 +74,28 @@ class OpenAt2ContractTests(_OnDisk, SynchronousTestCase):
 
 class WalkContractTests(_OnDisk, SynchronousTestCase):
     """The store that opens one path segment after the other."""
+
+    mechanism = staticmethod(by_walk)
+
+
+class _DirectoriesOnDisk(DirectoryContract):
+    mechanism: Mechanism | None = None
+    top: bytes
+
+    make_store = _OnDisk.make_store
+    remove_root = _OnDisk.remove_root
+
+
+class OpenAt2DirectoryTests(_DirectoriesOnDisk, SynchronousTestCase):
+    """Directories of the store with openat2."""
+
+    mechanism = staticmethod(by_openat2)
+    if best_mechanism() is not by_openat2:
+        skip = "openat2 is not available here"
+
+
+class WalkDirectoryTests(_DirectoriesOnDisk, SynchronousTestCase):
+    """Directories of the store that opens one path segment after the other."""
 
     mechanism = staticmethod(by_walk)
 
@@ -627,3 +649,34 @@ class DenyTests(_StoreCase):
             with self.assertRaises(NotFound):
                 store.open(virtual(raw))
         self.assertEqual(self.read(store, b"/workspace/f"), b"f")
+
+    def test_listed(self) -> None:
+        """What a rule ``X/**`` names is listed, so only a file there is refused as missing."""
+        build(
+            self.top,
+            {
+                b"ws/d/f": b"f",
+                b"ws/f": b"f",
+                b"ws/link": Symlink(b"d"),
+                b"ws/deny/d/f": b"f",
+                b"home/f": b"f",
+            },
+        )
+        store = self.store(
+            {b"/workspace": self.top + b"/ws", b"/home": self.top + b"/home"},
+            deny=[b"/workspace/*/**", b"/workspace/deny", b"/home/**"],
+        )
+        for raw, kind, detail in (
+            (b"/workspace/d", NotARegularFile, "it is a directory"),
+            (b"/workspace/link", NotARegularFile, None),
+            (b"/home", NotARegularFile, "it is a directory"),
+            (b"/workspace/f", NotFound, None),
+            (b"/workspace/missing", NotFound, None),
+            (b"/workspace/d/f", NotFound, None),
+            (b"/workspace/deny", NotFound, None),
+            (b"/home/f", NotFound, None),
+        ):
+            error = self.assertRaises(kind, store.open, virtual(raw))
+            self.assertEqual(error.detail, detail, raw)
+        self.assertRaises(WouldWait, store.open_at_once, virtual(b"/workspace/d"))
+        self.assertRaises(NotFound, store.open_at_once, virtual(b"/workspace/d/f"))

@@ -68,29 +68,37 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     :param file: the archive, open for reading.
     :param form: ``zip``, ``tar`` or ``tar.gz``.
     :return: its manifest.
-    :raise CliError: there is none, or the archive is malformed.
+    :raise CliError: there is none, it contradicts the archive, or the archive is malformed.
     """
     try:
-        value = json.loads(_zip_member(file) if form == "zip" else _tar_member(file, form))
+        text, members = _zip_member(file) if form == "zip" else _tar_member(file, form)
+        value = json.loads(text)
         skipped = tuple((str(each["ref"]), str(each["reason"])) for each in value["skipped"])
-        return Manifest(skipped, int(value["skipped_total"]))
+        manifest, promised = Manifest(skipped, int(value["skipped_total"])), int(value["members"])
     except Exception as error:  # the libraries raise many kinds for what is malformed
         raise untrusted("the archive has no manifest that can be read") from error
+    if promised != members:
+        raise untrusted(f"the archive has {members} members, its manifest says {promised}")
+    return manifest
 
 
-def _zip_member(file: BinaryIO) -> bytes:
+def _zip_member(file: BinaryIO) -> tuple[bytes, int]:
+    """:return: the manifest, and the number of other members."""
     with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as member:
-        return _read(member)
+        return _read(member), len(archive.infolist()) - 1
 
 
-def _tar_member(file: BinaryIO, form: str) -> bytes:
+def _tar_member(file: BinaryIO, form: str) -> tuple[bytes, int]:
+    """:return: as `_zip_member`."""
+    count = 0
     mode: Any = "r:gz" if form == "tar.gz" else "r:"
     with tarfile.open(fileobj=file, mode=mode) as archive:
         while (info := archive.next()) is not None:
             # Otherwise it keeps the header of every member.
             archive.members.clear()  # type: ignore[attr-defined]  # it is not in typeshed
             if info.name == MANIFEST and (member := archive.extractfile(info)):
-                return _read(member)
+                return _read(member), count
+            count += 1
     raise KeyError(MANIFEST)
 
 

@@ -1,0 +1,146 @@
+"""
+``/ui/``: the files of the web page, their headers, and what is not in them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+import chatfiles
+from chatfiles.platform.routes.page import PAGE_FILES
+from chatfiles.rules import media_types
+from tests.platform.memory_platform import MemoryPlatformCase
+from tests.support.memory_client import Received, get
+
+DIRECTORY = os.path.join(os.path.dirname(chatfiles.__file__), "ui")
+BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+    "frame-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+#: What would run or load something that is not in these files.
+FORBIDDEN = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|DOMParser|\beval\b|"
+    r"new Function|javascript:|localStorage|document\.cookie|\bimport\((?!\"\./)|"
+    r"https?://(?!www\.w3\.org/2000/svg)"
+)
+
+
+def sources() -> dict[str, str]:
+    """:return: the content of each file of the page, by its name."""
+    found = {}
+    for name in os.listdir(DIRECTORY):
+        with open(os.path.join(DIRECTORY, name), encoding="utf-8") as file:
+            found[name] = file.read()
+    return found
+
+
+class PageCase(MemoryPlatformCase):
+    """Requests without a credential."""
+
+    def page(self, path: str, *fields: str, method: str = "GET") -> Received:
+        """:return: the response."""
+        lines = [field.encode() for field in fields]
+        return self.ask(get(path.encode(), *lines, method=method.encode()))
+
+
+class FilesTests(PageCase):
+    """What is sent."""
+
+    def test_files(self) -> None:
+        """Each file of the package is sent with its type, and no other one."""
+        files = sources()
+        self.assertEqual(set(PAGE_FILES) | {"index.html"}, set(files))
+        for name, content in files.items():
+            answer = self.page("/ui/" if name == "index.html" else f"/ui/{name}")
+            self.assertEqual((answer.status, answer.body.decode()), (200, content), name)
+            kind = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+            expected = kind.get(name.rpartition(".")[2], "text/html")
+            self.assertEqual(answer.fields["content-type"].partition(";")[0], expected, name)
+        for path in (
+            "/ui/index.html",
+            "/ui/x",
+            "/ui//",
+            "/ui/..",
+            "/ui/%2e%2e/tap.py",
+            "/ui/app.js/",
+        ):
+            self.assertEqual(self.page(path).status, 404, path)
+            self.assertEqual(self.page(path).json["code"], "no_route")
+        self.assertEqual(self.page("/ui/", method="POST").fields["allow"], "GET, HEAD")
+
+    def test_headers(self) -> None:
+        """Each file has the headers of reference/page, "Headers"; a 304 has them, too."""
+        for path in ("/ui/", *(f"/ui/{name}" for name in PAGE_FILES)):
+            answer = self.page(path)
+            tag = answer.fields["etag"]
+            self.assertRegex(tag, r'\A"[0-9a-f]{32}"\Z')
+            head = self.page(path, method="HEAD")
+            self.assertEqual(
+                head.fields | {"x-request-id": ""}, answer.fields | {"x-request-id": ""}
+            )
+            again = self.page(path, f"If-None-Match: W/{tag}")
+            self.assertEqual((again.status, again.body, again.fields["etag"]), (304, b"", tag))
+            self.assertEqual(self.page(path, 'If-None-Match: "other"').status, 200)
+            for each in (answer, again):
+                policy = each.fields["permissions-policy"].split(", ")
+                self.assertTrue(all(feature.endswith("=()") for feature in policy))
+                self.assertIn("camera=()", policy)
+                for name, value in (
+                    ("content-security-policy", POLICY),
+                    ("x-content-type-options", "nosniff"),
+                    ("referrer-policy", "no-referrer"),
+                    ("cross-origin-opener-policy", "same-origin"),
+                    ("cross-origin-resource-policy", "same-origin"),
+                    ("cache-control", "no-cache"),
+                ):
+                    self.assertEqual(each.fields[name], value, path)
+
+    def test_addresses(self) -> None:
+        """Browsers that open ``/`` are sent to the page; programs find nothing there."""
+        for path, field in (("/", BROWSER), ("/ui", "Accept: */*")):
+            answer = self.page(path, field)
+            self.assertEqual((answer.status, answer.fields["location"]), (303, "/ui/"))
+        for fields in ((), ("Accept: */*",), ("Accept: application/json",)):
+            answer = self.page("/", *fields)
+            self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"))
+
+    def test_off(self) -> None:
+        """With ``--ui=off`` there is no page."""
+        self.context = replace(self.context, ui=False)
+        for path in ("/", "/ui", "/ui/", "/ui/app.js"):
+            self.assertEqual(self.page(path, BROWSER).status, 404, path)
+
+
+class ContentTests(PageCase):
+    """What is in the files."""
+
+    def test_weight(self) -> None:
+        """All files together have at most 80 KiB."""
+        self.assertLessEqual(sum(len(each.encode()) for each in sources().values()), 80 * 1024)
+
+    def test_nothing_else(self) -> None:
+        """No file loads anything from another host, parses markup, or keeps the token for long."""
+        for name, content in sources().items():
+            self.assertEqual(FORBIDDEN.findall(content), [], name)
+        document = sources()["index.html"]
+        self.assertNotRegex(document, r"<style|\son\w+=|\sstyle=")
+        self.assertEqual(re.findall(r"<script[^>]*>[^<]", document), [])
+
+    def test_modules(self) -> None:
+        """Each module that another one imports exists."""
+        for name, content in sources().items():
+            for other in re.findall(r'from "\./([^"]+)"', content):
+                self.assertIn(other, PAGE_FILES, name)
+
+    def test_viewable_types(self) -> None:
+        """The page previews the types that the platform shows, and no others."""
+        listed = set(
+            re.findall(r'"((?:application|image|text)/[a-z0-9.+-]+)"', sources()["format.js"])
+        )
+        families = ("audio/", "video/")
+        shown = {each for each in media_types._VIEWABLE if not each.startswith(families)}
+        self.assertEqual(listed, shown)
