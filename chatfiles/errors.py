@@ -6,6 +6,7 @@ Every error that a response can report to a client, as one tree.
     ChatfilesError
     ├── BadRequest 400            the request itself is wrong
     │   ├── InvalidPath           a virtual path breaks a rule of form (reference/paths, "Form")
+    │   ├── NotADirectory         the path names something that is not a directory
     │   └── NotARegularFile       the path names something that is not a regular file
     ├── Unauthorized 401          no credential, or one that is not valid here
     ├── Forbidden 403             a valid credential that does not allow this
@@ -40,8 +41,7 @@ An error has a status and a machine code, and depends on nothing else of HTTP.  
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "NOT_NOW",
@@ -56,6 +56,7 @@ __all__ = [
     "MethodNotAllowed",
     "Misconfigured",
     "NoSpace",
+    "NotADirectory",
     "NotARegularFile",
     "NotDeliverable",
     "NotFound",
@@ -86,12 +87,12 @@ class ChatfilesError(Exception):
 
     :param text: one sentence for people.  It contains no secret and no path of this machine.
     :param code: the machine code, if that of the class is not precise enough.
-    :param detail: a longer explanation, for ``detail`` in the response.
+    :param detail: a longer explanation, for ``detail`` in the response: a text, or an object.
     :param retry_after: whole seconds after which the client may retry.
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: str = "internal"
     text: str = "internal error"
     place: str = ""
@@ -101,7 +102,7 @@ class ChatfilesError(Exception):
         text: str | None = None,
         *,
         code: str | None = None,
-        detail: str | None = None,
+        detail: str | Mapping[str, object] | None = None,
         retry_after: int | None = None,
     ) -> None:
         self.text = text if text is not None else type(self).text
@@ -124,6 +125,13 @@ class InvalidPath(BadRequest):
 
     code = "invalid_path"
     text = "invalid path"
+
+
+class NotADirectory(BadRequest):
+    """The path names a file, symlink, FIFO, socket or device, or leads through a symlink."""
+
+    code = "not_a_directory"
+    text = "path is not a directory"
 
 
 class NotARegularFile(BadRequest):

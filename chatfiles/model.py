@@ -60,6 +60,7 @@ class Workspace:
     :param delivery_mode: ``push``, another word, or ``None``.
     :param inbound_secret: the secret that the platform presents to it; ``None`` or ``""`` before
         registration.
+    :param links_not_before: unix seconds; signed links that were issued earlier are revoked.
     """
 
     id: UUID
@@ -69,6 +70,7 @@ class Workspace:
     delivery_mode: str | None
     inbound_secret: str | None = field(repr=False)
     last_heartbeat_at: datetime | None = None
+    links_not_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

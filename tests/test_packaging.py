@@ -18,7 +18,6 @@ import sys
 import tempfile
 import venv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from functools import cache
@@ -115,61 +114,61 @@ class Environment:
         return Path(run([self.python, "-I", "-c", code], self.top).strip())
 
 
-@dataclass(frozen=True)
-class Built:
-    """A wheel, its sources, and a directory to work in, below trial's own."""
-
-    scratch: Path
-    sources: Path
-    wheel: Path
+@cache
+def sources() -> Path:
+    """:return: a copy of the sources, in a directory to work in, below trial's own."""
+    if importlib.util.find_spec("pip") is None:
+        raise SkipTest("there is no pip in this environment")
+    copy = Path(tempfile.mkdtemp(prefix="packaging-", dir=Path.cwd())) / "sources"
+    copy.mkdir()
+    copy_sources(copy)
+    return copy
 
 
 @cache
-def built() -> Built:
-    """:return: what `pip` builds from the checkout; built once."""
-    if importlib.util.find_spec("pip") is None:
-        raise SkipTest("there is no pip in this environment")
-    scratch = Path(tempfile.mkdtemp(prefix="packaging-", dir=Path.cwd()))
-    sources, out = scratch / "sources", scratch / "out"
-    sources.mkdir()
-    copy_sources(sources)
-    run([*PIP, "wheel", "--no-deps", *isolation(), "-w", out, sources], scratch)
-    (wheel,) = out.iterdir()
-    return Built(scratch, sources, wheel)
+def wheel() -> Path:
+    """:return: what `pip` builds from the sources."""
+    out = sources().parent / "out"
+    run([*PIP, "wheel", "--no-deps", *isolation(), "-w", out, sources()], out.parent)
+    (built,) = out.iterdir()
+    return built
 
 
 class BuiltTests(SynchronousTestCase):
     """What `pip` builds from the checkout."""
 
-    def setUp(self) -> None:
-        self.built = built()
+    def test_wheel(self) -> None:
+        """One test, because each process would build the wheel again."""
+        self.check_files()
+        self.check_metadata()
+        self.check_lower_bounds()
 
     def metadata(self) -> Message:
         """:return: the wheel's METADATA."""
-        with ZipFile(self.built.wheel) as archive:
+        with ZipFile(wheel()) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
             return Parser().parsestr(archive.read(name).decode("utf-8"))
 
-    def test_wheel_is_the_tree(self) -> None:
+    def check_files(self) -> None:
         """
         The wheel has every module and data file, and neither the tests nor an ``__init__.py`` that
         hides Twisted's own.
         """
-        with ZipFile(self.built.wheel) as archive:
+        with ZipFile(wheel()) as archive:
             held = {name for name in archive.namelist() if ".dist-info/" not in name}
-        expected = {f"chatfiles/{name}" for name in files_under(self.built.sources / "chatfiles")}
+        expected = {f"chatfiles/{name}" for name in files_under(sources() / "chatfiles")}
         self.assertIn("chatfiles/platform/registry/schema/planted/1.sql", expected)
         self.assertIn("chatfiles/py.typed", expected)
         self.assertEqual(held, expected | {"twisted/plugins/chatfiles_plugin.py"})
 
-    def test_metadata(self) -> None:
+    def check_metadata(self) -> None:
         """The metadata has our version, the oldest Python that is supported, and the extras."""
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
         self.assertEqual(metadata.get_all("Provides-Extra"), ["postgres", "test", "dev"])
 
-    def test_lower_bounds_are_those_tested(self) -> None:
+    def check_lower_bounds(self) -> None:
         """`tox -e lowest` tests the lowest versions that the metadata declares."""
         tox = configparser.ConfigParser()
         tox.read(ROOT / "tox.ini")
@@ -182,11 +181,11 @@ class BuiltTests(SynchronousTestCase):
         After an install from the wheel `twistd` lists our plugin; after an uninstall Twisted is as
         it was before.
         """
-        installed = Environment(self.built.scratch / "installed")
+        installed = Environment(sources().parent / "installed")
         before = files_under(installed.twisted)
         self.assertNotRegex(installed.twistd_help(), LISTED)
 
-        installed.pip("install", "--no-deps", "--ignore-installed", self.built.wheel)
+        installed.pip("install", "--no-deps", "--ignore-installed", wheel())
         self.assertRegex(installed.twistd_help(), LISTED)
         self.assertEqual(installed.origin("chatfiles").parent.parent, installed.site_packages)
         self.assertEqual(installed.origin("twisted").parent, installed.twisted)
@@ -205,11 +204,11 @@ class BuiltTests(SynchronousTestCase):
         """
         if not isolation():
             raise SkipTest("needs the extra `test`: setuptools>=77.0.3")
-        editable = Environment(self.built.scratch / "editable")
+        editable = Environment(sources().parent / "editable")
         options = ("--no-deps", "--ignore-installed", "--no-build-isolation")
-        editable.pip("install", *options, "--editable", self.built.sources)
+        editable.pip("install", *options, "--editable", sources())
         self.assertRegex(editable.twistd_help(), LISTED)
-        self.assertEqual(editable.origin("chatfiles").parent.parent, self.built.sources)
+        self.assertEqual(editable.origin("chatfiles").parent.parent, sources())
         self.assertEqual(editable.origin("twisted").parent, editable.twisted)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +15,7 @@ from itertools import count
 from bench.processes import Server, free_port, listens, start
 from bench.sender import Upload
 from bench.systems.base import Place, Start, System, Unavailable, Uploads
+from bench.systems.chatfiles import CHECKOUT
 from bench.target import Target
 
 __all__ = ["nginx", "sendfile"]
@@ -29,7 +31,8 @@ http {{
 }}"""
 _BACK = """
 server {{ listen 127.0.0.1:{port} backlog=511; root {files};
-          location /dav/ {{ dav_methods PUT; root {store}; }} }}"""
+          location /dav/ {{ dav_methods PUT; root {store}; }}
+          location /tar/ {{ proxy_pass http://127.0.0.1:{tar}; proxy_max_temp_file_size 0; }} }}"""
 _FRONT = """
 upstream back {{ server 127.0.0.1:{back}; keepalive 64; keepalive_requests 1000000; }}
 server {{
@@ -60,7 +63,9 @@ def sendfile() -> Start:
 
 def _start_two(name: str, workers: int, spool: bool, place: Place, stack: ExitStack) -> System:
     prefix = place.directory("nginx-back")
-    back, back_port = _back(place, prefix, workers, stack)
+    tar_port = free_port()
+    tar = _run_tar(tar_port, place, prefix, stack)
+    back, back_port = _back(place, prefix, workers, stack, tar_port)
     port, tls = free_port(), free_port()
     http = _FRONT.format(
         back=back_port,
@@ -76,9 +81,12 @@ def _start_two(name: str, workers: int, spool: bool, place: Place, stack: ExitSt
     def file(scheme: str, path: str) -> Target:
         return Target(ports[scheme], f"/{path}", scheme=scheme)
 
-    servers = {"front": front, "back": back}
+    def archive(folder: str, archive_format: str) -> Target | None:
+        return Target(port, f"/tar/{folder}") if archive_format == "tar" else None
+
+    servers = {"front": front, "back": back, "tar": tar}
     uploads = Uploads(port, partial(_put, count()), os.path.join(prefix, "store", "dav"))
-    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads)
+    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads, archive)
 
 
 def _put(numbers: Iterator[int], size: int) -> Upload:
@@ -91,11 +99,22 @@ def _start_one(place: Place, stack: ExitStack) -> System:
     return System("sendfile", {"nginx": server}, lambda path: Target(port, f"/{path}"))
 
 
-def _back(place: Place, prefix: str, workers: int, stack: ExitStack) -> tuple[Server, int]:
+def _run_tar(port: int, place: Place, directory: str, stack: ExitStack) -> Server:
+    command = [sys.executable, "-m", "bench.servers.tar_folders", str(port), place.files]
+    environment = {**os.environ, "PYTHONPATH": CHECKOUT}
+    return start(
+        command, os.path.join(directory, "tar.log"), stack, partial(listens, port), environment
+    )
+
+
+def _back(
+    place: Place, prefix: str, workers: int, stack: ExitStack, tar_port: int = 9
+) -> tuple[Server, int]:
+    """:param tar_port: of the server of `bench.servers.tar_folders`, if there is one."""
     port = free_port()
     store = os.path.join(prefix, "store")
     os.makedirs(os.path.join(store, "dav"))
-    http = _BACK.format(port=port, files=place.files, store=store)
+    http = _BACK.format(port=port, files=place.files, store=store, tar=tar_port)
     return _run(http, prefix, workers, port, stack), port
 
 

@@ -28,13 +28,21 @@ COMMANDS = {
         "chatfiles.cli.demo.command",
         "Run both roles here and say how to fetch and send a file.",
     ),
-    "get": ("chatfiles.cli.commands.get", "Download a file of a workspace."),
+    "ls": ("chatfiles.cli.commands.ls", "List a directory of a workspace."),
+    "stat": (
+        "chatfiles.cli.commands.stat",
+        "Show what is known about a file or directory of a workspace.",
+    ),
+    "digest": ("chatfiles.cli.commands.digest", "Print the SHA-256 of files of a workspace."),
+    "get": ("chatfiles.cli.commands.get", "Download files of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
+    "link": ("chatfiles.cli.commands.link", "Make a link that opens without a token."),
     "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
     "token": (
         "chatfiles.cli.commands.token",
         "Create, list and revoke the tokens that open a workspace.",
     ),
+    "keys": ("chatfiles.cli.commands.keys", "List, rotate and revoke the keys that sign links."),
     "registry": (
         "chatfiles.cli.commands.registry",
         "Show or update the schema of a platform's database.",

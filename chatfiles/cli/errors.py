@@ -26,8 +26,8 @@ __all__ = [
 
 #: The hint for a path that is a directory.
 OF_A_DIRECTORY = (
-    "If it is a directory, get its files one by one, or have it packed into one file there "
-    "(tar -czf) and get that"
+    "If it is a directory, get its files with -r, or all of it as one file with --archive zip "
+    "(or tar, tar.gz)"
 )
 #: Maximum characters of a server's text that are shown: the text may be a page of HTML.
 SHOWN_LENGTH = 500
@@ -83,6 +83,8 @@ class CliError(click.ClickException):
     :param hint: what the user can do about it.
     :param transient: whether the same request may succeed later.
     :param retry_after: seconds to wait before a retry, if the server sent them.
+    :param code: the machine code of the server's error, or its text with underscores for spaces;
+        empty if no server sent it.
     """
 
     def __init__(
@@ -93,12 +95,25 @@ class CliError(click.ClickException):
         hint: str | None = None,
         transient: bool = False,
         retry_after: int | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(message)
         self.exit_code = int(exit_status)  # type: ignore[misc]  # click reads it here
         self.hint = hint
         self.transient = transient
         self.retry_after = retry_after
+        self.code = code
+
+    def about(self, what: str) -> CliError:
+        """:return: the same error; its message begins with *what*, such as a path."""
+        return CliError(
+            f"{what}: {self.message}",
+            self.exit_code,
+            hint=self.hint,
+            transient=self.transient,
+            retry_after=self.retry_after,
+            code=self.code,
+        )
 
     def show(self, file: IO[Any] | None = None) -> None:
         """

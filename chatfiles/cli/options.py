@@ -32,6 +32,7 @@ __all__ = [
     "administers",
     "connection_options",
     "credential_option",
+    "directory_path",
     "json_option",
     "read_secret_file",
     "uuid",
@@ -208,6 +209,15 @@ def workspace(ctx: click.Context, param: click.Parameter, value: str) -> str:
         text = f"{value!r} is neither the id nor the name of a workspace"
         raise click.BadParameter(text, ctx, param)
     return value if parsed is None else str(parsed)
+
+
+def directory_path(_: click.Context, __: click.Parameter, value: str | None) -> bytes | None:
+    """
+    Read an argument that is a virtual path, perhaps of a directory; a callback of click.
+
+    :return: the path in bytes, without slashes at its end; ``None`` if none was given.
+    """
+    return None if value is None else os.fsencode(value.rstrip("/") or value)
 
 
 def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -13,12 +13,15 @@ from uuid import UUID
 
 from chatfiles.errors import Forbidden
 from chatfiles.http.server.request import Request
-from chatfiles.model import Scope, Token, token_hash, token_prefix
+from chatfiles.model import Scope, Token, parse_uuid, token_hash, token_prefix
 from chatfiles.platform import error_texts
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer
 
 __all__ = ["Access", "Authenticator", "Client", "token_columns"]
+
+#: Digits of the admin token's hash that its id has.
+ADMIN_DIGITS = 8
 
 
 class Access(Enum):
@@ -32,6 +35,9 @@ class Access(Enum):
     READ = auto()
     #: A token of the workspace in the path, with the scope ``write``.
     WRITE = auto()
+    #: A token of the workspace in the path, with the scope ``read`` or ``write``.  The body says
+    #: which is needed, so the handler reads the body and then calls `Authenticator.for_link`.
+    LINK = auto()
     #: Any live token; the response is about this token.
     ANY_TOKEN = auto()
     #: Any live token.  The body names the workspace, so the handler reads the body and then calls
@@ -43,8 +49,13 @@ class Access(Enum):
     ADMIN = auto()
 
 
-#: The scope that a token of the workspace in the path must have; ``None`` for any.
-_SCOPES = {Access.WORKSPACE: None, Access.READ: Scope.READ, Access.WRITE: Scope.WRITE}
+#: The scopes of which a token of the workspace in the path must have one; empty if it needs none.
+_SCOPES: dict[Access, tuple[Scope, ...]] = {
+    Access.WORKSPACE: (),
+    Access.READ: (Scope.READ,),
+    Access.WRITE: (Scope.WRITE,),
+    Access.LINK: (Scope.READ, Scope.WRITE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +77,9 @@ class Client:
         """:return: whether the credential is valid for that workspace; ``None`` is none."""
         return self.token is None or self.token.workspace_id == workspace_id
 
-    def allows(self, scope: Scope) -> bool:
-        """:return: whether the credential has that scope."""
-        return self.token is None or scope in self.token.scopes
+    def allows(self, *scopes: Scope) -> bool:
+        """:return: whether the credential has one of *scopes*, or none is needed."""
+        return self.token is None or not scopes or not self.token.scopes.isdisjoint(scopes)
 
 
 class Authenticator:
@@ -111,7 +122,7 @@ class Authenticator:
         :raise RegistryUnavailable: the credential cannot be checked now.
         """
         if access in _SCOPES:
-            await self._for_workspace(request, workspace_id, _SCOPES[access])
+            await self._for_workspace(request, workspace_id, *_SCOPES[access])
         elif access is Access.ADMIN:
             await self._admin(request)
         elif access is Access.REGISTER and self._open_registration:
@@ -130,8 +141,8 @@ class Authenticator:
         """
         if hmac.compare_digest(digest, self._admin_digest):
             return False
-        client, scope = Client(token), _SCOPES[access]
-        return client.owns(workspace_id) and (scope is None or client.allows(scope))
+        client = Client(token)
+        return client.owns(workspace_id) and client.allows(*_SCOPES[access])
 
     async def client(self, request: Request) -> Client | None:
         """
@@ -164,7 +175,44 @@ class Authenticator:
         :raise Forbidden: the token lacks the scope ``agent``.
         :raise RegistryUnavailable: the credential cannot be checked now.
         """
-        return _check_agent(await self._authenticate(request), workspace_id)
+        return await self._for_workspace(request, workspace_id, Scope.AGENT)
+
+    async def for_link(self, request: Request, workspace_id: UUID, scope: Scope) -> str:
+        """
+        Check that the client may make a link that needs *scope*.
+
+        :return: the id of its token, to which the link is bound: see `is_live`.
+        :raise chatfiles.errors.ChatfilesError: the client may not make it.
+        """
+        client = await self._for_workspace(request, workspace_id, scope)
+        return self.token_id(client)
+
+    def token_id(self, client: Client) -> str:
+        """
+        :return: the id of a client's token; for the admin token a text that changes with it
+            (reference/links, "Signature").
+        """
+        if client.token is None:
+            return f"admin-{self._admin_digest.hex()[:ADMIN_DIGITS]}"
+        return str(client.token.id)
+
+    async def is_live(self, token_id: str, workspace_id: UUID, scope: Scope) -> bool:
+        """
+        Check that what was made with a token may still be used.
+
+        :param token_id: a result of `token_id`.
+        :return: whether the token is live, and has *scope* in the workspace.
+        :raise RegistryUnavailable: this cannot be checked now.
+        """
+        if token_id == self.token_id(Client(None)):
+            return True
+        parsed = parse_uuid(token_id)
+        token = None if parsed is None else await self._registry.token_by_id(parsed)
+        if token is None:
+            return False
+        self.used(token.id)
+        client = Client(token)
+        return client.owns(workspace_id) and client.allows(scope)
 
     async def for_registration(self, request: Request, workspace_id: UUID) -> Client | None:
         """
@@ -175,7 +223,7 @@ class Authenticator:
         """
         client = await self.client(request)
         if client is not None:
-            return _check_agent(client, workspace_id)
+            return _checked(client, workspace_id, Scope.AGENT)
         # If the registry fails, a live token may still exist: the error propagates.
         if not self._open_registration or await self._registry.has_live_token(workspace_id):
             raise error_texts.missing_token()
@@ -192,19 +240,16 @@ class Authenticator:
             raise Forbidden("admin token required", code="admin_required")
 
     async def _for_workspace(
-        self, request: Request, workspace_id: UUID | None, scope: Scope | None
-    ) -> None:
-        client = await self._authenticate(request)
-        if not client.owns(workspace_id):
-            raise error_texts.invalid_token()
-        if scope is not None and not client.allows(scope):
-            raise error_texts.out_of_scope()
+        self, request: Request, workspace_id: UUID | None, *scopes: Scope
+    ) -> Client:
+        return _checked(await self._authenticate(request), workspace_id, *scopes)
 
 
-def _check_agent(client: Client, workspace_id: UUID) -> Client:
+def _checked(client: Client, workspace_id: UUID | None, *scopes: Scope) -> Client:
+    """:return: *client*, if it may use that workspace and has one of *scopes*."""
     if not client.owns(workspace_id):
         raise error_texts.invalid_token()
-    if not client.allows(Scope.AGENT):
+    if not client.allows(*scopes):
         raise error_texts.out_of_scope()
     return client
 

@@ -4,7 +4,14 @@ The platform's errors (reference/resolution, "Resolution table"): each text and 
 
 from __future__ import annotations
 
-from chatfiles.errors import BadRequest, Forbidden, NotFound, Unauthorized, UpstreamFailed
+from chatfiles.errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    NotImplementedHere,
+    Unauthorized,
+    UpstreamFailed,
+)
 
 __all__ = [
     "credentials_refused",
@@ -14,6 +21,7 @@ __all__ = [
     "missing_token",
     "no_workspace",
     "out_of_scope",
+    "unsupported_operation",
     "url_not_allowed",
 ]
 
@@ -68,4 +76,11 @@ def credentials_refused() -> UpstreamFailed:
     """:return: the error for a workspace that refuses the secret in the registry."""
     return UpstreamFailed(
         "workspace refused the platform's credentials", code="workspace_refused_credentials"
+    )
+
+
+def unsupported_operation() -> NotImplementedHere:
+    """:return: the error for a workspace that lacks the route of an operation."""
+    return NotImplementedHere(
+        "workspace does not support this operation", code="operation_unsupported"
     )

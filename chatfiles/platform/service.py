@@ -17,6 +17,7 @@ from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
+from chatfiles.platform.links import Links
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
@@ -115,14 +116,16 @@ def platform_service(
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
+    authenticator = Authenticator(
+        registry, admin_token(), uses.record, open_registration=settings.open_registration
+    )
     context = PlatformContext(
         registry=registry,
-        authenticator=Authenticator(
-            registry, admin_token(), uses.record, open_registration=settings.open_registration
-        ),
+        authenticator=authenticator,
         heartbeats=heartbeats,
         resolver=Resolver(registry, policy),
         gateway=WorkspaceGateway(agent, reactor),
+        links=Links(registry, authenticator, _utc_now, settings.public_url),
         check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,

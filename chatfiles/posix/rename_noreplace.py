@@ -9,7 +9,10 @@ import errno
 import os
 from typing import Final
 
-__all__ = ["NO_HARD_LINKS", "rename_new"]
+__all__ = ["HERE", "NO_HARD_LINKS", "rename_new"]
+
+#: AT_FDCWD: the current directory, where a descriptor of a directory is expected.
+HERE: Final = -100
 
 #: Errors of `os.link` on a file system on which a file has one name only (FAT, many FUSE ones), or
 #: on which an unnamed file is on another file system than its directory (some layered ones).
@@ -20,12 +23,11 @@ NO_HARD_LINKS: Final = frozenset(
 #: Errors of a kernel or file system (some FUSE ones) that does not support the flag.
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS})
 _RENAME_NOREPLACE = 1
-_HERE = -100  # AT_FDCWD
 
 _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
-def rename_new(old: bytes, new: bytes, directory_fd: int = _HERE) -> bool:
+def rename_new(old: bytes, new: bytes, directory_fd: int = HERE) -> bool:
     """
     Rename atomically, without replacing anything.
 

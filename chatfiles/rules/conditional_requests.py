@@ -19,7 +19,7 @@ from chatfiles.rules.byte_ranges import requested_span
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
-__all__ = ["SETTLED_NS", "Decision", "decide", "etag", "last_modified"]
+__all__ = ["SETTLED_NS", "Decision", "allows_version", "decide", "etag", "last_modified", "matches"]
 
 #: Nanoseconds after a modification in which a validator is weak, because it may still name two
 #: versions (reference/downloads, "Headers").
@@ -95,6 +95,28 @@ def decide(method: bytes, fields: HeaderFields, facts: FileFacts, now_ns: int) -
     return Decision(206, span.start, span.stop - span.start, ((b"Content-Range", extent),))
 
 
+def matches(fields: HeaderFields, facts: FileFacts, now_ns: int) -> bool:
+    """
+    Evaluate ``If-Match`` alone (RFC 9110, 13.1.1).
+
+    :param fields: the request's headers.
+    :param facts: of the file.
+    :param now_ns: nanoseconds since the epoch, as given to `etag`.
+    :return: whether it is absent, or names this version.
+    """
+    values = fields.getRawHeaders(b"If-Match", ())
+    return not values or _names(values, etag(facts, now_ns), _same_strongly)
+
+
+def allows_version(values: Sequence[bytes], version: bytes) -> bool:
+    """
+    :param values: the values of all ``If-Match`` headers of a request; there is one at least.
+    :param version: a strong entity tag.
+    :return: whether a file of that version may be sent.
+    """
+    return _names(values, version, _same_strongly)
+
+
 def _is_settled(facts: FileFacts, now_ns: int) -> bool:
     return now_ns - facts.mtime_ns >= SETTLED_NS
 
@@ -108,13 +130,13 @@ def _failed_precondition(
 ) -> int | None:
     """:return: the status by RFC 9110, 13.2.2, steps 1 to 4; ``None`` if every condition holds."""
     reads = method in _READS
-    if matches := fields.getRawHeaders(b"If-Match", ()):
-        if not _names(matches, etag(facts, now_ns), _same_strongly):
+    if fields.getRawHeaders(b"If-Match", ()):
+        if not matches(fields, facts, now_ns):
             return 412
     elif _modified_since(fields, b"If-Unmodified-Since", facts, now_ns) is True:
         return 412
-    if matches := fields.getRawHeaders(b"If-None-Match", ()):
-        if _names(matches, etag(facts, now_ns), _same_weakly):
+    if values := fields.getRawHeaders(b"If-None-Match", ()):
+        if _names(values, etag(facts, now_ns), _same_weakly):
             return 304 if reads else 412
     elif reads and _modified_since(fields, b"If-Modified-Since", facts, now_ns) is False:
         return 304

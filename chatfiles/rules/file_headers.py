@@ -14,6 +14,7 @@ from urllib.parse import quote
 from chatfiles.errors import BadRequest
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import etag, last_modified
+from chatfiles.rules.digest_fields import REPR_DIGEST, WANT_REPR_DIGEST
 from chatfiles.rules.media_types import may_view_inline, media_type
 
 __all__ = [
@@ -37,6 +38,7 @@ FORWARDED_REQUEST_HEADERS: tuple[bytes, ...] = (
     b"If-Modified-Since",
     b"If-Unmodified-Since",
     b"If-Range",
+    WANT_REPR_DIGEST,
 )
 
 #: Headers of a workspace's response that the platform relays (reference/downloads, "Forwarded
@@ -52,6 +54,7 @@ RELAYED_RESPONSE_HEADERS: tuple[bytes, ...] = (
     b"Cache-Control",
     b"X-Content-Type-Options",
     b"Content-Security-Policy",
+    REPR_DIGEST,
 )
 
 #: For an attachment.  If a browser shows the file anyway, nothing in it runs.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-__all__ = ["encode_query_value", "parse_query"]
+__all__ = ["decode_query_value", "encode_query_value", "parse_query"]
 
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
@@ -31,7 +31,7 @@ def parse_query(raw: bytes) -> dict[bytes, list[bytes]]:
     for field in raw.split(b"&"):
         if field:
             name, _, value = field.partition(b"=")
-            fields.setdefault(_decode(name), []).append(_decode(value))
+            fields.setdefault(decode_query_value(name), []).append(decode_query_value(value))
     return fields
 
 
@@ -48,7 +48,11 @@ def encode_query_value(value: bytes) -> str:
     return quote(value, safe="/")
 
 
-def _decode(text: bytes) -> bytes:
+def decode_query_value(text: bytes) -> bytes:
+    """
+    :param text: a name or value of a query.
+    :return: the bytes for which it stands.
+    """
     return _ESCAPE.sub(_unescape, text.replace(b"+", b" "))
 
 

@@ -39,6 +39,13 @@ class VirtualPath:
         """The last segment, which is the file name in the response."""
         return self.raw.rsplit(b"/", 1)[1]
 
+    def child(self, name: bytes) -> VirtualPath:
+        """
+        :param name: of something in the directory that this path names.
+        :return: its path, which may be longer than a path in a request.
+        """
+        return VirtualPath(self.raw + b"/" + name, self.root, (*self.segments, name))
+
 
 def check_form(values: list[bytes]) -> VirtualPath:
     """

@@ -17,14 +17,13 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from chatfiles import __version__
-from chatfiles.model import parse_uuid
 from chatfiles.rules.database_url import absolute_database, has_password
-from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
+from chatfiles.runtime import option_values
 from chatfiles.runtime.option import Option
+from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
-from chatfiles.runtime.workers.load import MOST_WORKERS
 
 __all__ = ["Options"]
 
@@ -33,138 +32,50 @@ WIDEST = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-PLATFORM, WORKSPACE = "platform", "workspace"
 _BOTH = (PLATFORM, WORKSPACE)
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off", ""})
-
-
-class InvalidValue(ValueError):
-    """An option has an invalid value; the text describes the valid values."""
-
-
-def _text(value: str) -> str:
-    if not value:
-        raise InvalidValue("a value that is not empty")
-    return value
-
-
-def _size(value: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,15})([KMG]?)", value, re.IGNORECASE | re.ASCII)
-    if match is None or not int(match[1]):
-        raise InvalidValue("a whole number of bytes, such as 104857600, or 100M")
-    return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
-
-
-def _workers(value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", value, re.ASCII) or not 1 <= int(value) <= MOST_WORKERS:
-        raise InvalidValue(f"a number of processes from 1 to {MOST_WORKERS}")
-    return int(value)
-
-
-def _seconds(value: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value) or not float(value):
-        raise InvalidValue("a number of seconds greater than 0, such as 30")
-    return float(value)
-
-
-def _seconds_or_none(value: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
-        raise InvalidValue("a number of seconds, such as 5, or 0")
-    return float(value)
-
-
-def _switch(value: str) -> bool:
-    if value.lower() not in _TRUE | _FALSE:
-        raise InvalidValue("nothing on the command line; 1 or 0 in the environment")
-    return value.lower() in _TRUE
-
-
-def _role(value: str) -> str:
-    if value not in _BOTH:
-        raise InvalidValue("platform or workspace")
-    return value
-
-
-def _uuid(value: str) -> str:
-    if parse_uuid(value) is None:
-        raise InvalidValue("a UUID, such as 5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10")
-    return value.lower()
-
-
-def _base_url(value: str) -> str:
-    try:
-        parse_base_url(value)
-    except ValueError as error:
-        raise InvalidValue(f"a URL, such as https://files.example.com: {error}") from None
-    return value
-
-
-def _workspace_url(value: str) -> str:
-    try:
-        parse_workspace_url(value)
-    except ValueError as error:
-        raise InvalidValue(f"a URL, such as http://10.0.0.7:8000: {error}") from None
-    return value
-
-
-def _on_or_off(value: str) -> bool:
-    if value not in ("on", "off"):
-        raise InvalidValue("on or off")
-    return value == "on"
-
-
-def _root(value: str) -> tuple[bytes, str]:
-    virtual, equals, directory = value.partition("=")
-    if os.fsencode(virtual) not in ROOTS or not equals or not directory:
-        names = ", ".join(os.fsdecode(root) for root in ROOTS)
-        raise InvalidValue(f"ROOT=DIRECTORY, such as /workspace=/srv/ws1; ROOT is one of {names}")
-    return os.fsencode(virtual), os.path.abspath(directory)
-
-
 _LISTEN_HELP = "Twisted server endpoint to listen on; may be given several times. Default: "
 
 OPTIONS: tuple[Option, ...] = (
-    Option("role", _BOTH, "platform or workspace (required)", _role),
+    Option("role", _BOTH, "platform or workspace (required)", option_values.role),
     Option(
         "listen",
         _BOTH,
         _LISTEN_HELP + "tcp:8080:interface=127.0.0.1 (platform), tcp:8000:… (workspace)",
-        _text,
+        option_values.text,
         many=True,
     ),
     Option(
         "state-dir",
         (PLATFORM,),
         "directory of the embedded registry and the generated admin token, created 0700",
-        _text,
+        option_values.text,
         "./chatfiles-state",
     ),
     Option(
         "database",
         (PLATFORM,),
         "sqlite:PATH or postgresql://USER@HOST/NAME. Default: sqlite:STATE-DIR/registry.db",
-        _text,
+        option_values.text,
     ),
     Option(
         "registry-timeout",
         (PLATFORM,),
         "seconds that a request waits for the database before it is refused with 503",
-        _seconds,
+        option_values.seconds,
         "2",
     ),
     Option(
         "admin-token-file",
         (PLATFORM,),
         "file of the admin token, generated if absent. Default: STATE-DIR/admin-token",
-        _text,
+        option_values.text,
     ),
     Option(
         "upstream-allow",
         (PLATFORM,),
         "network that workspace URLs may resolve to besides public addresses, such as 10.0.0.0/8; "
         "may be given several times",
-        _text,
+        option_values.text,
         many=True,
     ),
     Option(
@@ -172,74 +83,136 @@ OPTIONS: tuple[Option, ...] = (
         (PLATFORM,),
         "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.5/32, or unix for "
         "those on a Unix socket; may be given several times",
-        _text,
+        option_values.text,
         many=True,
+    ),
+    Option(
+        "public-url",
+        (PLATFORM,),
+        "URL at which clients reach the platform, such as https://files.example.com; signed links "
+        "begin with it. Default: they begin with /links/",
+        option_values.public_url,
     ),
     Option(
         "root",
         (WORKSPACE,),
         "directory of a root, such as /workspace=/srv/ws1; may be given several times; naming any "
         "leaves out those not named. Default: each root is the directory of its name",
-        _root,
+        option_values.root,
         many=True,
     ),
     Option(
         "configs-dir",
         (WORKSPACE,),
         "where the credential files are. Default: $CONFIGS_DIR, else the directory of /configs",
-        _text,
+        option_values.text,
     ),
-    Option("platform", (WORKSPACE,), "URL of the platform to register with", _base_url),
-    Option("workspace-id", (WORKSPACE,), "UUID of this workspace, with --platform", _uuid),
+    Option(
+        "platform", (WORKSPACE,), "URL of the platform to register with", option_values.base_url
+    ),
+    Option(
+        "workspace-id", (WORKSPACE,), "UUID of this workspace, with --platform", option_values.uuid
+    ),
     Option(
         "advertise",
         (WORKSPACE,),
         "URL at which the platform reaches this workspace, with --platform",
-        _workspace_url,
+        option_values.workspace_url,
     ),
     Option(
         "deny",
         (WORKSPACE,),
         "glob of virtual paths never served, such as /home/*/.ssh/**; may be given several times",
-        _text,
+        option_values.text,
         many=True,
+    ),
+    Option(
+        "max-list-entries",
+        (WORKSPACE,),
+        "entries of one stream of a listing",
+        option_values.count,
+        "1000000",
+    ),
+    Option(
+        "digest-inline-bytes",
+        (WORKSPACE,),
+        "largest file whose digest a download computes before it begins, in bytes or with a unit",
+        option_values.size,
+        "16777216",
+    ),
+    Option(
+        "archive-max-entries",
+        (WORKSPACE,),
+        "files and directories of one archive",
+        option_values.count,
+        "100000",
+    ),
+    Option(
+        "archive-max-bytes",
+        (WORKSPACE,),
+        "bytes in the files of one archive, or with a unit",
+        option_values.size,
+        "1024G",
+    ),
+    Option(
+        "max-archives",
+        (WORKSPACE,),
+        "archives that are made at the same time",
+        option_values.count,
+        "4",
     ),
     Option(
         "max-request-bytes",
         _BOTH,
         "bytes of one upload request, or with a unit: 100M, 1G",
-        _size,
+        option_values.size,
         "104857600",
     ),
     Option(
-        "max-file-bytes", _BOTH, "bytes of one uploaded file, or with a unit", _size, "104857600"
+        "max-file-bytes",
+        _BOTH,
+        "bytes of one uploaded file, or with a unit",
+        option_values.size,
+        "104857600",
     ),
-    Option("connect-timeout", _BOTH, "seconds to connect to a workspace", _seconds, "5"),
     Option(
-        "header-timeout", _BOTH, "seconds for the headers of a message, in total", _seconds, "30"
+        "connect-timeout", _BOTH, "seconds to connect to a workspace", option_values.seconds, "5"
     ),
-    Option("idle-timeout", _BOTH, "seconds without progress", _seconds, "60"),
-    Option("workers", _BOTH, "processes that serve requests", _workers, "1"),
-    Option("drain-timeout", _BOTH, "seconds to finish transfers at shutdown", _seconds, "30"),
+    Option(
+        "header-timeout",
+        _BOTH,
+        "seconds for the headers of a message, in total",
+        option_values.seconds,
+        "30",
+    ),
+    Option("idle-timeout", _BOTH, "seconds without progress", option_values.seconds, "60"),
+    Option("workers", _BOTH, "processes that serve requests", option_values.workers, "1"),
+    Option(
+        "drain-timeout",
+        _BOTH,
+        "seconds to finish transfers at shutdown",
+        option_values.seconds,
+        "30",
+    ),
     Option(
         "fast-path",
         _BOTH,
         "off serves small files by the same code as all others, to compare the two; else on",
-        _on_or_off,
+        option_values.on_or_off,
         "on",
     ),
     Option(
         "drain-delay",
         (PLATFORM,),
         "seconds at shutdown to continue accepting while /ready is 503, so that balancers notice",
-        _seconds_or_none,
+        option_values.seconds_or_none,
         "0",
     ),
     Option(
         "open-registration",
         (PLATFORM,),
         "let a workspace without any live token register without a credential",
-        _switch,
+        option_values.switch,
         "0",
     ),
 )
@@ -372,7 +345,7 @@ class Options(usage.Options):
         option = _BY_NAME[name]
         try:
             return tuple(option.parse(text) for text in self._texts(option))
-        except InvalidValue as error:
+        except option_values.InvalidValue as error:
             raise usage.UsageError(f"--{name} takes {error}") from None
 
     def _one(self, name: str, default: Any) -> Any:
@@ -409,6 +382,7 @@ class Options(usage.Options):
             trusted_proxy=self._networks("trusted-proxy"),
             open_registration=self._one(_FLAG, None),
             drain_delay=self._one("drain-delay", None),
+            public_url=self._one("public-url", ""),
         )
 
     def _workspace(self) -> WorkspaceSettings:
@@ -436,6 +410,11 @@ class Options(usage.Options):
             workspace_id=workspace_id,
             advertise=advertise,
             deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
+            digest_inline_bytes=self._one("digest-inline-bytes", None),
+            archive_max_entries=self._one("archive-max-entries", None),
+            archive_max_bytes=self._one("archive-max-bytes", None),
+            max_archives=self._one("max-archives", None),
+            max_list_entries=self._one("max-list-entries", None),
         )
 
 

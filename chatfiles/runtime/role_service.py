@@ -84,7 +84,10 @@ class Server(Protocol):
 
 
 class ReadyReport(Protocol):
-    """Receives the news of a role that does not log them itself."""
+    """Receives the news of a role that does not log them itself: it has several processes."""
+
+    #: A file that all processes of the role have open for writing.
+    shared_fd: int
 
     def ready(self, missing: str) -> None:
         """
@@ -210,7 +213,7 @@ class RoleService(Service):
         except NotInTime:
             return "/ready does not respond yet: "
         except ChatfilesError as error:
-            reason = ": ".join(filter(None, (error.text, error.detail)))
+            reason = ": ".join(filter(None, (error.text, str(error.detail or ""))))
             return f"/ready is still {error.status} ({reason}): "
         return ""
 

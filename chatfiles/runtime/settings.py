@@ -38,11 +38,12 @@ class PlatformSettings:
     trusted_proxy: tuple[str, ...]
     open_registration: bool
     drain_delay: float
+    public_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """The settings of a workspace."""
+    """The settings of a workspace: sizes in bytes."""
 
     shared: SharedSettings
     roots: Mapping[bytes, str]
@@ -51,3 +52,8 @@ class WorkspaceSettings:
     workspace_id: str | None
     advertise: str | None
     deny: tuple[bytes, ...]
+    digest_inline_bytes: int
+    archive_max_entries: int = 100_000
+    archive_max_bytes: int = 1 << 40
+    max_archives: int = 4
+    max_list_entries: int = 1_000_000

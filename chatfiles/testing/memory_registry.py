@@ -25,6 +25,7 @@ from chatfiles.platform.registry.queries import (
 )
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.subscribers import Subscribers
+from chatfiles.testing.memory_link_keys import MemoryLinkKeys
 
 __all__ = ["MemoryRegistry"]
 
@@ -45,7 +46,7 @@ class _Entry:
 
 
 @implementer(IWorkspaceRegistry)
-class MemoryRegistry:
+class MemoryRegistry(MemoryLinkKeys):
     """
     A fake whose results are available immediately, or when the test releases them.
 
@@ -63,9 +64,10 @@ class MemoryRegistry:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
+        self._subscribers = Subscribers()
+        super().__init__(now, self._subscribers.notify)
         self.holding = False
         self.asked: list[str] = []
-        self._now = now
         self._new_id = new_id
         self._failing = False
         self._open = False
@@ -73,7 +75,6 @@ class MemoryRegistry:
         self._rows: dict[UUID, _Row] = {}
         self._entries: dict[UUID, _Entry] = {}
         self._held: list[Callable[[], None]] = []
-        self._subscribers = Subscribers()
 
     @property
     def failing(self) -> bool:
@@ -247,6 +248,19 @@ class MemoryRegistry:
 
         return self._respond("remove_workspace", change)
 
+    def revoke_links(self, workspace_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
+
+        def change() -> bool:
+            found = self._live(workspace_id)
+            if found is None:
+                return False
+            latest = max(int(self._now().timestamp()), found.links_not_before)
+            self._store(replace(found, links_not_before=latest + 1))
+            return True
+
+        return self._respond("revoke_links", change)
+
     def token(self, digest: bytes) -> Deferred[Token | None]:
         """See `IWorkspaceRegistry`."""
 
@@ -257,6 +271,15 @@ class MemoryRegistry:
             return None
 
         return self._respond("token", read)
+
+    def token_by_id(self, token_id: UUID) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
+
+        def read() -> Token | None:
+            entry = self._entries.get(token_id)
+            return None if entry is None or entry.revoked else entry.token
+
+        return self._respond("token_by_id", read)
 
     def create_token(
         self,

@@ -18,15 +18,18 @@ from chatfiles.http.server.site import Site
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
+from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.threads import Threads
 from chatfiles.runtime.workers.pool import WorkerPool
+from chatfiles.workspace.archive.archives import Archives
+from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
@@ -77,6 +80,9 @@ def workspace_service(
         threads=threads,
         clock=clock,
         idle_timeout=shared.idle_timeout,
+        max_list_entries=settings.max_list_entries,
+        digest_inline_bytes=settings.digest_inline_bytes,
+        archives=_archives(settings, report),
     )
     ingest = IngestContext(
         directory=uploads,
@@ -100,6 +106,7 @@ def workspace_service(
     async def end() -> None:
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
+        context.digests.stop()
         settled = threads.settled()  # interrupted uploads remove their files
         settled.addTimeout(max(site.time_to_drain, RELEASE_TIMEOUT), clock)
         try:
@@ -169,6 +176,14 @@ def workspace_supervisor(
         serve=pool.serve,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+    )
+
+
+def _archives(settings: WorkspaceSettings, report: ReadyReport | None) -> Archives:
+    return Archives(
+        Limits(settings.archive_max_entries, settings.archive_max_bytes),
+        Slots(settings.max_archives, None if report is None else report.shared_fd),
+        settings.workspace_id,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from tests.contract.registry_changes import ChangesContract
 from tests.contract.registry_claims import ClaimsContract
+from tests.contract.registry_links import LinksContract
 from tests.contract.registry_secrets import SecretsContract
 from tests.contract.registry_tokens import TokensContract
 from tests.contract.registry_whole import WholeContract
@@ -20,6 +21,7 @@ class RegistryContract(
     SecretsContract,
     TokensContract,
     ClaimsContract,
+    LinksContract,
     ChangesContract,
 ):
     """

@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.model import ALL_SCOPES, Token, Workspace, token_hash
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.rules.link_keys import new_link_key
 
 T = TypeVar("T")
 
@@ -91,6 +92,13 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "has_live_token": lambda: registry.has_live_token(FIRST),
         "tokens": lambda: registry.tokens(FIRST),
         "revoke_token": lambda: registry.revoke_token(FIRST, UNKNOWN),
+        "revoke_links": lambda: registry.revoke_links(FIRST),
+        "token_by_id": lambda: registry.token_by_id(UNKNOWN),
+        "link_keys": registry.link_keys,
+        "fresh_link_keys": registry.fresh_link_keys,
+        "ensure_link_key": lambda: registry.ensure_link_key(new_link_key(datetime.now(UTC))),
+        "rotate_link_keys": lambda: registry.rotate_link_keys(new_link_key(datetime.now(UTC))),
+        "revoke_link_key": lambda: registry.revoke_link_key("00000000"),
         "touch_tokens": lambda: registry.touch_tokens({UNKNOWN: datetime.now(UTC)}),
     }
 

@@ -45,6 +45,7 @@ class ChangesContract(RegistryCase):
         await expect(lambda: registry.ensure_secret(FIRST, SECRET))
         token = await expect(self.mint)
         await expect(lambda: registry.revoke_token(FIRST, token.id))
+        await expect(lambda: registry.revoke_links(FIRST))
         await expect(lambda: registry.remove_workspace(FIRST))
         told.clear()
         await self.create(SECOND)
@@ -60,7 +61,7 @@ class ChangesContract(RegistryCase):
         told = self.told()
         for name in ("check", "workspace", "fresh_workspace", "workspaces", "token"):
             await every_call(self.registry)[name]()
-        for name in ("has_live_token", "tokens", "revoke_token"):
+        for name in ("has_live_token", "tokens", "revoke_token", "token_by_id", "link_keys"):
             await every_call(self.registry)[name]()
         await self.registry.ensure_secret(FIRST, OTHER_SECRET)
         await self.registry.touch_workspaces(dict.fromkeys((FIRST, SECOND), self.moment))
@@ -68,6 +69,7 @@ class ChangesContract(RegistryCase):
         await self.registry.register(SECOND, url=None, delivery_mode=None, create_name="x")
         await self.registry.register(UNKNOWN, url=None, delivery_mode=None, create_name=None)
         await self.registry.remove_workspace(SECOND)
+        await self.registry.revoke_links(SECOND)
         await self.registry.revoke_token(SECOND, token.id)
         await self.try_token("other", only_first=True)
         with self.assertRaises(Conflict):
@@ -129,6 +131,7 @@ class ChangesContract(RegistryCase):
     async def test_subscriber_that_asks(self):
         """A subscriber that reads as soon as it is notified gets the new value."""
         await self.create()
+        await self.settle()  # the first notification is that of the next change
         await self.registry.workspace(FIRST)
         asked: list[Deferred[Workspace | None]] = []
         self.addCleanup(

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from chatfiles.errors import BadRequest, Conflict, ConstraintViolated, Misconfigured
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, token_hash
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.rules.link_keys import new_link_key
 from tests.contract.registry import RegistryContract
 from tests.contract.registry_case import (
     FIRST,
@@ -26,8 +27,10 @@ from tests.contract.registry_claims import try_claim
 
 #: The columns that lookups read, except keys and those that an index needs.
 LOOKED_UP = {
-    "workspaces": "name url delivery_mode platform_inbound_secret last_heartbeat_at",
+    "workspaces": "name url delivery_mode platform_inbound_secret last_heartbeat_at"
+    " links_not_before",
     "workspace_auth_tokens": "prefix created_at last_used_at revoked_at scopes name",
+    "chatfiles_keys": "purpose key created_at signs_until verifies_until",
 }
 
 
@@ -53,6 +56,16 @@ class StoredRegistryContract(RegistryContract):
         raise NotImplementedError
 
     # Several registries on one storage
+
+    def next_notification(self) -> Deferred[UUID | None]:
+        told: Deferred[UUID | None] = Deferred()
+
+        def hear(workspace_id: UUID | None) -> None:
+            if not told.called:
+                told.callback(workspace_id)
+
+        self.addCleanup(self.registry.subscribe(hear))
+        return told
 
     async def another(self) -> IWorkspaceRegistry:
         """:return: a second registry, started, on the same storage, as of another process."""
@@ -94,13 +107,7 @@ class StoredRegistryContract(RegistryContract):
         token = await self.mint()
         await self.registry.token(token_hash("token"))
         await self.settle()
-        told: Deferred[UUID | None] = Deferred()
-
-        def hear(workspace_id: UUID | None) -> None:
-            if not told.called:
-                told.callback(workspace_id)
-
-        self.addCleanup(self.registry.subscribe(hear))
+        told = self.next_notification()
         await other.revoke_token(FIRST, token.id)
         self.assertIn(await told, (None, FIRST))
         self.assertIsNone(await self.registry.token(token_hash("token")))
@@ -146,6 +153,48 @@ class StoredRegistryContract(RegistryContract):
             for n, registry in enumerate([self.registry, other] * 3)
         ]
         self.assertEqual(len(set(await gatherResults(calls))), 1)
+
+    async def test_first_link_key_in_two_processes(self):
+        """Two processes that need the first key of links at once get the same one."""
+        other = await self.another()
+        calls = [
+            begun(registry.ensure_link_key(new_link_key(self.moment)))
+            for registry in [self.registry, other] * 3
+        ]
+        self.assertEqual(len({key.id for key in await gatherResults(calls)}), 1)
+        self.assertEqual(len(await other.link_keys()), 1)
+
+    async def test_link_keys_of_others(self):
+        """A process sees the key that another has just made, and that another has revoked it."""
+        other = await self.another()
+        self.assertEqual(list(await self.registry.link_keys()), [])
+        for n in range(2):
+            await self.settle()
+            told = self.next_notification()
+            key = await other.ensure_link_key(new_link_key(self.moment))
+            self.assertIsNone(await told)
+            keys = await self.registry.link_keys()
+            self.assertEqual((len(keys), keys[-1]), (n + 1, key))
+            await self.settle()
+            told = self.next_notification()
+            await other.revoke_link_key(key.id)
+            self.assertIsNone(await told)
+            (*_, last) = await self.registry.link_keys()
+            self.assertFalse(last.verifies(self.moment))
+            self.pass_time()
+
+    async def test_links_revoked_by_others(self):
+        """A process sees that another has revoked the links of a workspace."""
+        other = await self.another()
+        await self.create()
+        await self.registry.workspace(FIRST)
+        await self.settle()
+        told = self.next_notification()
+        await other.revoke_links(FIRST)
+        self.assertIn(await told, (None, FIRST))
+        found = await self.registry.workspace(FIRST)
+        assert found is not None
+        self.assertEqual(found.links_not_before, int(self.moment.timestamp()) + 1)
 
     # Columns that other programs drop
 

@@ -22,6 +22,8 @@ PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
 #: Codes of the console script's own errors, and codes that are only a class's default.
 NOT_SENT = {"bad_request", "not_found"}
+#: A call of `chatfiles.rules.parameters` that names a parameter.
+_PARAMETER = re.compile(r'\b(?:invalid\(|number\(\w+, )"([a-z]+)"')
 
 
 def codes_in_source() -> set[str]:
@@ -35,7 +37,9 @@ def codes_in_source() -> set[str]:
         for name in names:
             if name.endswith(".py") and "/cli" not in directory[len(PACKAGE) :]:
                 with open(os.path.join(directory, name)) as file:
-                    found |= set(re.findall(r'\bcode="([a-z_]+)"', file.read()))
+                    text = file.read()
+                found |= set(re.findall(r'\bcode="([a-z_]+)"', text))
+                found |= {f"invalid_{each}" for each in _PARAMETER.findall(text)}
     return found - NOT_SENT
 
 

@@ -138,9 +138,9 @@ class Balancer:
     def log(self) -> str:
         """All that it has logged so far, requests included."""
         lines = list(self._lines)
-        if self.kind == "nginx":
-            with open(os.path.join(self._directory, "chatfiles.log")) as access:
-                lines += access
+        for name in ("chatfiles.log", "error.log") if self.kind == "nginx" else ():
+            with open(os.path.join(self._directory, name)) as file:
+                lines += file
         return "".join(lines)
 
     def logged(self, pattern: str, seconds: float = PATIENCE) -> None:

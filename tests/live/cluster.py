@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from twisted.trial.unittest import SkipTest
 
 from tests.live.pair import Pair
-from tests.live.role import Role
+from tests.live.role import Role, listen_on
 from tests.live.wiretap import Wiretap
+from tests.support.ports import free_port
 from tests.support.postgres_server import Database, server
 
 __all__ = ["Cluster"]
@@ -40,10 +41,12 @@ class Cluster(Pair):
         # The URL contains a password, so it is passed in the environment.
         urls = [shared.url, shared.server.url_of(shared.name, self.way.address)]
         self._told = [{"CHATFILES_DATABASE": url} for url in urls]
-        super().__init__(both=[LIMIT], platform=[DELAY, TRUSTING], told=self._told[0])
+        super().__init__(
+            both=[LIMIT], platform=[DELAY, TRUSTING, listen_on(free_port())], told=self._told[0]
+        )
         self.nodes = [self.platform]
         try:
-            self.nodes.append(self._start(1))
+            self.nodes.append(self._start(1, listen_on(free_port())))
         except BaseException:
             self.discard()
             raise
@@ -57,7 +60,7 @@ class Cluster(Pair):
         old = self.nodes[number]
         self.roles.remove(old)
         more = [TRUSTING] if number == 0 else []
-        node = self._start(number, f"--listen=tcp:{old.port}:interface=127.0.0.1", *more)
+        node = self._start(number, listen_on(old.port), *more)
         self.nodes[number] = node
         self.platform = self.nodes[0]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.message_head.request import read_head
 from chatfiles.testing.strategies import range_headers, virtual_paths
-from tests.live.twins import Exchange
+from tests.live.twins import FROM_THE_FUTURE, Exchange
 
 __all__ = ["ODD_NAMES", "SIZES", "exchanges", "single_oddities"]
 
@@ -27,13 +27,23 @@ SIZES = {
     b"mib.bin": 1 << 20,
 }
 ODD_NAMES = (b"sp ace.txt", b"per%cent.txt", b"new\nline.txt", b"\xff\xfe.html", "é;\"'".encode())
-_OTHERS = (b"directory", b"link", b"secret.key", b"missing", b"eleven/x", b"fifo", b"future.txt")
+_OTHERS = (b"directory", b"link", b"secret.key", b"missing", b"eleven/x", b"fifo", FROM_THE_FUTURE)
 _DATES = (
     b"Sun, 13 Sep 2020 12:26:40 GMT",
     b"Sun, 13 Sep 2020 12:26:39 GMT",
     b"Sunday, 13-Sep-20 12:26:41 GMT",
     b"Thu, 01 Jan 1970 00:00:00 GMT",
     b"yesterday",
+    b"",
+)
+
+_WISHES = (
+    b"sha-256=1",
+    b"sha-256=10",
+    b"sha-512=1",
+    b"sha-256=0",
+    b"SHA-256=1",
+    b"sha-256=1,",
     b"",
 )
 
@@ -70,6 +80,7 @@ def _conditions(tag: bytes) -> st.SearchStrategy[_Line]:
         st.tuples(_one_of(b"If-None-Match", b"If-Match"), tags),
         st.tuples(_one_of(b"If-Modified-Since", b"If-Unmodified-Since"), dates),
         st.tuples(st.just(b"If-Range"), st.one_of(tags, dates)),
+        st.tuples(st.just(b"Want-Repr-Digest"), _one_of(*_WISHES)),
     )
 
 
@@ -125,6 +136,8 @@ _LINES: tuple[_Line, ...] = (
     (b"TE", b"trailers"),
     (b"Accept", b"*/*"),
     (b"Cookie", b"a=b; c=d"),
+    *[(b"Want-Repr-Digest", value) for value in _WISHES],
+    (b"want-repr-digest", b"sha-256=1"),
     (b"X-Long", b"n\xe9"),
     (b"X-Long", b"y" * 1900),
     (b"X-Long", b"y" * 3000),
@@ -200,6 +213,7 @@ def single_oddities() -> Iterator[Exchange]:
     for method in (b"GET", b"HEAD"):
         for name in names:
             yield _repeated(method, name, _USUAL)
+            yield _repeated(method, name, [*_USUAL, (b"Want-Repr-Digest", b"sha-256=1")])
         for lines in _AUTHORIZATION:
             yield _repeated(method, b"one", [_USUAL[0], *lines])
         for lines in _HOST:
@@ -213,13 +227,16 @@ def single_oddities() -> Iterator[Exchange]:
             yield _repeated(method, b"one", [*_USUAL, *fillers, (b"X-Filler", b"last")])
         # How much of the body has arrived when the response is logged is not always the same.
         lines = [*_USUAL, (b"Content-Length", b"5"), (b"X-Request-Id", b"with-body")]
-        yield _repeated(method, b"one", lines, b"hello")
+        yield _repeated(method, b"one", lines, b"hello", is_cut=True)
+        # In one piece: the connection is kept only if the body ends before the response begins.
         chunked = (b"Transfer-Encoding", b"chunked")
         yield _repeated(method, b"one", [*_USUAL, chunked], b"0\r\n\r\n")
 
 
-def _repeated(method: bytes, name: bytes, lines: Iterable[_Line], body: bytes = b"") -> Exchange:
+def _repeated(
+    method: bytes, name: bytes, lines: Iterable[_Line], body: bytes = b"", *, is_cut: bool = False
+) -> Exchange:
     block = b"".join(b"%b: %b\r\n" % line for line in lines)
     target = b"@T@" + quote_from_bytes(b"/workspace/" + name).encode()
     raw = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, target, block, body)
-    return Exchange([(method, raw)] * 3, cuts=[-len(body)] if body else [])
+    return Exchange([(method, raw)] * 3, cuts=[-len(body)] if is_cut else [])

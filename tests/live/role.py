@@ -20,7 +20,7 @@ import chatfiles
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
 
-__all__ = ["Role", "arguments", "environment", "until"]
+__all__ = ["Role", "arguments", "environment", "listen_on", "until"]
 
 #: Where ``import chatfiles`` finds it: the checkout, also when it is installed editable.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
@@ -31,6 +31,9 @@ _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
 #: What no role may ever write: the signs of an unexpected error, query strings, and what Twisted
 #: would log about each connection.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=", "ing factory ")
+
+#: The state of a listening socket in ``/proc/net/tcp``, where its second queue is the backlog.
+_LISTEN = "0A"
 
 _running: set[Role] = set()
 
@@ -52,6 +55,11 @@ def arguments(role: str | None, *options: str, twistd: Sequence[str] = ()) -> li
     """:return: ``twistd`` and its arguments for a role."""
     role_option = [] if role is None else [f"--role={role}"]
     return ["twistd", *twistd, "-n", "--pidfile=", "chatfiles", *role_option, *options]
+
+
+def listen_on(port: int) -> str:
+    """:return: the option to listen on this port of 127.0.0.1; 0 for any."""
+    return f"--listen=tcp:{port}:interface=127.0.0.1"
 
 
 def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
@@ -97,7 +105,7 @@ class Role:
         self._news = threading.Condition()
         self._ended = False
         if not any(option.startswith("--listen") for option in options):
-            options = ("--listen=tcp:0:interface=127.0.0.1", *options)
+            options = (listen_on(0), *options)
         if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
             options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
@@ -161,6 +169,18 @@ class Role:
             with contextlib.suppress(FileNotFoundError):
                 found.append(os.readlink(f"/proc/{self.pid}/fd/{fd}"))
         return found
+
+    def connections(self) -> int:
+        """:return: the number of its connections, with those that it has not accepted yet."""
+        table = Path("/proc/net/tcp").read_text()  # first, so that none is missed
+        held = {path[8:-1] for path in self.descriptors() if path.startswith("socket:")}
+        waiting = 0
+        for row in map(str.split, table.splitlines()[1:]):
+            state, queues, inode = row[3], row[4], row[9]
+            if state == _LISTEN and inode in held:
+                held.discard(inode)
+                waiting += int(queues.partition(":")[2], 16)
+        return len(held) + waiting
 
     def waits_for_a_disk(self) -> bool:
         """:return: whether one of its threads waits for a disk (state ``D``)."""

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live.balancer import Balancer
 from tests.live.cluster import Cluster
+from tests.live.links import make_link, status_of
 from tests.live.processes import LONG_AGO, SLACK, LiveCase, Pair, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, Malformed, Response, fetch
 from tests.live.upload_client import Way, file, form, in_chunks, in_the_making, report
@@ -319,6 +320,61 @@ class Cases(LiveCase):
         report(f"revoked at the other node after {time.monotonic() - began:.3f} s")
         for _ in range(4):
             self.assertEqual(fetch(self.balancer.url, self.target(), bearer).status, 401)
+
+    def test_links(self) -> None:
+        """
+        A link that is made at one node opens at the other, at once; if it is revoked at one node,
+        the other refuses it within a second.
+        """
+        for made_at in (0, 1):
+            self.make_and_revoke(made_at)
+
+    def make_and_revoke(self, number: int) -> None:
+        """Make a link at a node and revoke it there, and open it at both."""
+        here, there = (self.cluster.nodes[n].url for n in (number, 1 - number))
+        link, gone = make_link(self.pair, here), (403, "link_revoked")
+        for url in (there, here, self.balancer.url):
+            self.assertEqual(status_of(url, link), (200, ""))
+        self.assertEqual(fetch(self.balancer.url, link).body, b"small")
+        revoked = self.as_admin(number, "DELETE", f"/workspaces/{self.pair.id}/links")
+        self.assertEqual(revoked.status, 204)
+        began = time.monotonic()
+        self.assertEqual(status_of(here, link), gone)
+        until(lambda: status_of(there, link) == gone, "revoked there, too", seconds=0.5 + SLACK)
+        report(f"links revoked at the other node after {time.monotonic() - began:.3f} s")
+        self.assertEqual(status_of(self.balancer.url, link), gone)
+        new = make_link(self.pair, there)  # its time is that of the database, not of a cache
+        self.assertEqual([status_of(url, new)[0] for url in (here, there)], [200, 200])
+
+    def test_links_are_not_logged(self) -> None:
+        """The log of the balancer has no query of a link, also if a transfer fails."""
+
+        def script(peer: ServerConnection) -> None:
+            if peer.request():
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 1000)
+
+        server = ScriptedServer(script)
+        self.addCleanup(server.close)
+        workspace_id, token = self.pair.add(server.url)
+        bearer = {"Authorization": f"Bearer {token}"}
+        links = [
+            make_link(self.pair, self.balancer.url),
+            make_link(self.pair, self.balancer.url, operation="upload"),
+            make_link(self.pair, self.balancer.url, bearer, workspace_id=workspace_id),
+        ]
+        self.assertEqual(status_of(self.balancer.url, links[0]), (200, ""))
+        way = self.way()._replace(target=links[1], fields={})
+        self.assertEqual(way.send(form(file(b"up"))).status, 200)
+        with Connection(self.balancer.url) as connection:
+            connection.ask("GET", links[2])
+            self.assertRaises(Incomplete, connection.response)
+        for operation in ("file", "upload"):
+            self.balancer.logged(rf"/links/{operation}\b")
+        log = self.balancer.log
+        for link in links:
+            signature = link.rpartition("s=")[2]
+            self.assertNotIn(signature, log)
+        self.assertNotIn("?w=", log)
 
     def test_drained(self) -> None:
         """

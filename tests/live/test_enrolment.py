@@ -21,6 +21,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from chatfiles.testing.broken_upstreams import Script, ScriptedServer, ServerConnection
 from tests.live.processes import SOAK, LiveCase, Pair, Role, until
 from tests.live.rawhttp import Response, fetch
+from tests.live.role import listen_on
+from tests.support.ports import free_port
 
 MISSING_TOKEN = "missing workspace auth token"
 INVALID_TOKEN = "invalid workspace auth token"
@@ -52,7 +54,7 @@ class EnrolmentCase(LiveCase):
         port = free_port()
         role = Role(
             "workspace",
-            f"--listen=tcp:{port}:interface=127.0.0.1",
+            listen_on(port),
             f"--root=/workspace={os.path.dirname(configs)}/files",
             f"--configs-dir={configs}",
             f"--platform={platform or self.pair.platform.url}",
@@ -98,13 +100,6 @@ class EnrolmentCase(LiveCase):
 
 
 SECRET_ONLY = [".platform_inbound_secret"]
-
-
-def free_port() -> int:
-    """:return: a free port: a workspace has to know its port to advertise it."""
-    server = ScriptedServer(lambda peer: None)
-    server.close()
-    return int(server.url.rpartition(":")[2])
 
 
 class EnrolmentTests(EnrolmentCase):

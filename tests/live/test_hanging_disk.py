@@ -71,6 +71,23 @@ class HangingTests(SynchronousTestCase):
         with open(f"{self.base}/pid") as file:
             os.kill(int(file.read()), signum)
 
+    def test_listing(self) -> None:
+        """
+        The root on that disk is not available, and the other one is, and can be listed; when the
+        disk responds again, so is the first.
+        """
+        role = self.start()
+        for hangs in (False, True, False):
+            self.hang(signal.SIGSTOP if hangs else signal.SIGCONT)
+            roots = fetch(role.url, "/internal/fs/roots", BEARER).json["roots"]
+            self.assertEqual(
+                {each["path"]: each["available"] for each in roots},
+                {"/workspace": not hangs, "/home": True},
+            )
+            target = "/internal/fs/entries?path=/home"
+            (found,) = fetch(role.url, target, BEARER).json["entries"]
+            self.assertEqual(found["name"], "small")
+
     def test_others_go_on(self) -> None:
         """
         The disk hangs at the start of one transfer and in the middle of two, one of which the

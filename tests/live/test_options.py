@@ -21,7 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.processes import Role, environment
 from tests.live.rawhttp import fetch
-from tests.live.role import arguments
+from tests.live.role import arguments, listen_on
 from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
 
@@ -126,7 +126,7 @@ class OptionTests(SynchronousTestCase):
         """If the port is in use, the process ends with status 1 and names the port."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            listen = f"--listen=tcp:{port}:interface=127.0.0.1"
+            listen = listen_on(port)
             status, output = self.run_role(WORKSPACE, listen)
         self.assertEqual(status, 1)
         self.assertIn(f"{port}", output)

@@ -15,7 +15,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.processes import Role, until
 from tests.live.rawhttp import fetch
-from tests.support.postgres_server import PASSWORD, USER, Database, free_port, server
+from tests.support.ports import free_port
+from tests.support.postgres_server import PASSWORD, USER, Database, server
 
 ADMIN = "an-admin-token-for-the-node"
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

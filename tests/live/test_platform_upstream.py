@@ -112,16 +112,21 @@ class BrokenTests(UpstreamCase):
 
     def test_unsolicited(self) -> None:
         """Bytes that a workspace sends before a request are no response to it."""
+        arrived, closed = threading.Event(), threading.Event()
 
         def script(peer: ServerConnection) -> None:
-            while peer.request():
-                peer.send(ok(3, b"abc"))
-                time.sleep(0.05)
-                peer.send(ok(4, b"EVIL"))
+            try:
+                while peer.request():
+                    peer.send(ok(3, b"abc"))
+                    arrived.wait(PATIENCE)
+                    peer.send(ok(4, b"EVIL"))
+            finally:
+                closed.set()
 
         server, target = self.scripted(script)
         self.assertEqual(self.ask(target).body, b"abc")
-        time.sleep(0.2)
+        arrived.set()
+        self.assertTrue(closed.wait(PATIENCE), "the platform closes the connection")
         self.assertEqual(self.ask(target).body, b"abc")
         self.assertEqual(server.connections, 2)
 

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.docs import ROOT, read
 from tests.live.processes import Role
 from tests.live.role import environment
-from tests.live.test_enrolment import free_port
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 _BLOCK = re.compile(r"(?m)(?:^    .*\n)+")
 _SCRIPT = """\

@@ -16,6 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.processes import SLACK, Pair, Role
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
+from tests.live.role import listen_on
+from tests.support.ports import free_port
 
 SIZE = 96 << 20
 
@@ -25,7 +27,8 @@ class ShutdownTests(SynchronousTestCase):
 
     def start(self, *both: str) -> Pair:
         """:return: a pair with a large file."""
-        pair = Pair(both=both)
+        # A test starts the platform again at the same port.
+        pair = Pair(both=both, platform=[listen_on(free_port())])
         self.addCleanup(pair.discard)
         with open(pair.at("workspace", "large.bin"), "wb") as file:
             file.truncate(SIZE)
@@ -191,7 +194,7 @@ class ShutdownTests(SynchronousTestCase):
             "platform",
             f"--state-dir={pair.state}",
             "--upstream-allow=127.0.0.0/8",
-            f"--listen=tcp:{port}:interface=127.0.0.1",
+            listen_on(port),
         )
         self.addCleanup(again.kill)
         pair.platform = again

@@ -20,10 +20,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.docs import read
 from tests.live.processes import Role
 from tests.live.role import environment
-from tests.live.test_enrolment import free_port
 from tests.support.certificates import write_certificates
 from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 #: Every page that shows an endpoint with TLS.
 PAGES = (("README.md",), ("docs", "howto", "operate.rst"))

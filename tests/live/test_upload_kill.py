@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import socket
 import threading
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.processes import SOAK, Pair, Role, until
 from tests.live.rawhttp import Incomplete, Response, fetch
+from tests.live.role import listen_on
 from tests.live.upload_client import (
     KIB,
     UploadCase,
@@ -30,6 +30,7 @@ from tests.live.upload_client import (
     ways,
 )
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 #: How many times a workspace is killed, in all.
 KILLS = 200 if SOAK else 20
@@ -64,8 +65,7 @@ class Victim:
         self._first = "" if unnamed else _WITHOUT_UNNAMED_FILES
         for root in ("workspace", "configs"):
             os.makedirs(os.path.join(self.base, root))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.id, self._token = pair.add(self.url)
         self._bearer = {"Authorization": f"Bearer {self._token}"}
@@ -85,7 +85,7 @@ class Victim:
     def start(self) -> None:
         """Start it; by the time it listens, it has removed leftovers."""
         options = [f"--root=/{root}={self.base}/{root}" for root in ("workspace", "configs")]
-        listen = f"--listen=tcp:{self._port}:interface=127.0.0.1"
+        listen = listen_on(self._port)
         self.role = Role("workspace", listen, *options, first=self._first)
         assert self.role.url, "it listens"
 

@@ -382,6 +382,8 @@ class PaceTests(UploadCase):
                     push(connection, [wire[:at]])
                     if n % 3 == 0:  # with a reset
                         connection.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")
+            # Before that, the last request may not have begun.
+            self.wait_until_all_ended()
             self.assert_nothing_is_left(before)
         self.pair.platform.logged(r"upload 0 \d+ bytes \S+ s client_left")
         self.pair.workspace.logged(r"ingest 0 \d+ bytes \S+ s client_left")
@@ -398,7 +400,7 @@ class PaceTests(UploadCase):
                 with way.connect() as connection:
                     way.begin(connection, len(body))
                     push(connection, [body])
-        self.settle()
+        self.wait_until_all_ended()
         self.assertEqual(self.in_the_making(), {})
         stored = set(self.names()) - set(before)
         self.assertEqual(len(stored) % 3, 0, stored)

@@ -24,11 +24,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
-from tests.live.role import arguments, environment
-from tests.live.test_enrolment import free_port
+from tests.live.role import arguments, environment, listen_on
 from tests.support.certificates import write_certificates
 from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 WORKERS = 2
 OPTION = f"--workers={WORKERS}"
@@ -42,6 +42,7 @@ listener = socket.create_server(("127.0.0.1", 0))
 os.dup2(listener.fileno(), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="a")
 from twisted.scripts.twistd import run
+from tests.support.ports import free_port
 run()
 """
 
@@ -73,8 +74,16 @@ class WorkersCase(SynchronousTestCase):
     """Tests that end processes, so each has its own."""
 
     def make(self, *both: str, platform: Sequence[str] = (), workspace: Sequence[str] = ()) -> Pair:
-        """:return: a pair with workers, a small and a large file."""
-        pair = Pair(both=[OPTION, *both], platform=platform, workspace=workspace)
+        """
+        :param both: options of both roles.
+        :param platform: options of the platform.
+        :param workspace: options of the workspace.
+        :return: a pair with a small and a large file.  Without options for one role, both roles
+            have workers.
+        """
+        if not platform and not workspace:
+            both = (OPTION, *both)
+        pair = Pair(both=both, platform=platform, workspace=workspace)
         self.addCleanup(pair.discard)
         with open(pair.at("workspace", "large.bin"), "wb") as file:
             file.truncate(SIZE)
@@ -123,6 +132,13 @@ class WorkersCase(SynchronousTestCase):
         answer.exactly(100_000)
         return answer
 
+    def served(self, pair: Pair, role: Role) -> None:
+        """The role serves a file on a new connection to it."""
+        for _, each, target, fields in pair.hops(SMALL):
+            if each is role:
+                answer = fetch(role.url, target, fields)
+                self.assertEqual((answer.status, answer.body), (200, b"small"))
+
     def complete(self, answer: Answer) -> None:
         """The whole file arrives."""
         self.assertEqual(100_000 + len(answer.rest()), SIZE)
@@ -154,8 +170,7 @@ class SharedTests(WorkersCase, LiveCase):
             for worker in self.workers(role):
                 with self.stopped(worker):
                     for _ in range(4):
-                        for answer in self.pair.get(SMALL).values():
-                            self.assertEqual((answer.status, answer.body), (200, b"small"))
+                        self.served(self.pair, role)
 
     def test_log(self) -> None:
         """The lines of all workers are in the log, in the usual form."""
@@ -244,15 +259,14 @@ class DeathTests(WorkersCase):
             until(lambda: len(children(role.pid)) == WORKERS, "the worker is replaced")  # noqa: B023
             (new,) = set(children(role.pid)) - {kept}
             with self.stopped(kept):
-                for response in pair.get(SMALL).values():
-                    self.assertEqual(response.body, b"small")
+                self.served(pair, role)
             self.assertEqual(role.log.count("ready on"), 1)
             self.assertNotEqual(new, killed)
         pair.stop()
 
     def test_again(self) -> None:
         """The delay is doubled for a worker that is killed again soon."""
-        pair = self.make()
+        pair = self.make(workspace=[OPTION])
         role = pair.workspace
         kept, killed = self.workers(role)
         os.kill(killed, signal.SIGKILL)
@@ -267,7 +281,7 @@ class DeathTests(WorkersCase):
         If the first process is killed, the workers finish their transfers and end.  Another role
         can then listen on the same port.
         """
-        pair = self.make()
+        pair = self.make(workspace=[OPTION])
         role = pair.workspace
         workers = self.workers(role)
         answer = self.begin(pair, role, workers[0])
@@ -279,7 +293,7 @@ class DeathTests(WorkersCase):
 
     def test_upload_of_a_killed_worker(self) -> None:
         """The files of a killed worker's uploads are removed; one process does it."""
-        pair = self.make()
+        pair = self.make(workspace=[OPTION])
         role = pair.workspace
         directory = pair.at("workspace", ".molecule", "chat-uploads")
         os.makedirs(directory)
@@ -310,7 +324,7 @@ class StartTests(WorkersCase):
         role = Role(
             "workspace",
             OPTION,
-            f"--listen=tcp:{port}:interface=127.0.0.1",
+            listen_on(port),
             f"--root=/workspace={base}/files",
             f"--configs-dir={configs}",
             f"--platform={pair.platform.url}",
@@ -338,7 +352,7 @@ class StartTests(WorkersCase):
             port = taken.getsockname()[1]
             for options, reason in (
                 ([f"--database=sqlite:{broken}"], "--database: .*broken.db"),
-                ([f"--listen=tcp:{port}:interface=127.0.0.1"], f"--listen=tcp:{port}.* in use"),
+                ([listen_on(port)], f"--listen=tcp:{port}.* in use"),
             ):
                 role = Role("platform", OPTION, f"--state-dir={base}/state", *options)
                 self.addCleanup(role.kill)
@@ -406,7 +420,7 @@ class EndTests(WorkersCase):
 
     def test_drain_delay(self) -> None:
         """During ``--drain-delay``, new connections are accepted; ``/ready`` is 503."""
-        pair = self.make(platform=["--drain-delay=3"])
+        pair = self.make(platform=[OPTION, "--drain-delay=3"])
         role = pair.platform
         answer = self.begin(pair, role, self.workers(role)[0])
         role.signal(signal.SIGTERM)
@@ -432,7 +446,7 @@ class EndTests(WorkersCase):
 
     def test_terminal(self) -> None:
         """Ctrl-C in a terminal, which all processes receive, drains like any other."""
-        pair = self.make()
+        pair = self.make(workspace=[OPTION])
         role = pair.workspace
         workers = self.workers(role)
         answers = [self.begin(pair, role, worker) for worker in workers]

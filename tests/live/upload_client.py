@@ -14,10 +14,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from chatfiles.testing.broken_upstreams import ServerConnection
-from tests.live.processes import LiveCase, Pair, Role
+from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Connection, Fields, Response
 from tests.support.patience import PATIENCE
 
@@ -217,6 +218,11 @@ def most_memory(role: Role) -> int:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read())[0]) * KIB
 
 
+def has_no_connection(role: Role) -> bool:
+    """:return: whether no client is connected, or waits to be accepted."""
+    return role.connections() == 0
+
+
 class UploadCase(LiveCase):
     """Uploads to a pair, and the contents of its directory of uploads."""
 
@@ -244,21 +250,25 @@ class UploadCase(LiveCase):
         """See `in_the_making`."""
         return in_the_making(self.pair)
 
-    def settle(self) -> None:
-        """Wait until nothing changes any more."""
-        last: object = None
-        while (now := (self.pair.workspace.log, self.names(), self.in_the_making())) != last:
-            last = now
-            time.sleep(0.3)
+    def wait_until_all_ended(self) -> None:
+        """Wait until no client is connected to a role, and the workspace holds no upload."""
+        for role in (self.pair.platform, self.pair.workspace):
+            until(partial(has_no_connection, role), f"the {role.name} has no connection")
+        until(self._is_released, "the workspace has released the directory of uploads")
+
+    def _is_released(self) -> bool:
+        # An upload holds the directory until it has published or withdrawn its files.
+        opened = self.pair.workspace.descriptors()
+        return not any(path.startswith(self.directory) for path in opened)
 
     def assert_nothing_is_left(self, before: list[str]) -> None:
         """The upload has left neither a file nor an open descriptor of one."""
         looks = 0  # not a clock, which may jump; waits for a disk do not count
-        while (self.in_the_making(), self.names()) != ({}, before) and looks < 3000:
+        while (found := (self.in_the_making(), self.names())) != ({}, before) and looks < 3000:
             looks += not self.pair.workspace.waits_for_a_disk()
             time.sleep(0.01)
         logs = "".join(role.log[-2000:] for role in self.pair.roles)
-        self.assertEqual((self.in_the_making(), self.names()), ({}, before), logs)
+        self.assertEqual(found, ({}, before), logs)
 
     def assert_stored(self, answer: Response, contents: list[bytes]) -> list[str]:
         """

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.model import token_hash
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.last_seen import LastSeenBuffer
+from chatfiles.platform.links import Links
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.tree import platform_tree
@@ -45,12 +46,14 @@ class MemoryPlatformCase(SynchronousTestCase):
         )
         self.heartbeats.startService()
         unused: Any = None
+        authenticator = Authenticator(cache, ADMIN, lambda _: None)
         self.context = PlatformContext(
             registry=cache,
-            authenticator=Authenticator(cache, ADMIN, lambda _: None),
+            authenticator=authenticator,
             heartbeats=self.heartbeats,
             resolver=unused,
             gateway=unused,
+            links=Links(cache, authenticator, lambda: self.moment),
             check_url=unused,
             clock=self.clock,
             idle_timeout=60,

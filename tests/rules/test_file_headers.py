@@ -146,6 +146,7 @@ class AllowListTests(SynchronousTestCase):
                 b"if-modified-since",
                 b"if-unmodified-since",
                 b"if-range",
+                b"want-repr-digest",
             },
         )
 
@@ -157,7 +158,8 @@ class AllowListTests(SynchronousTestCase):
         described = representation_headers(FACTS, b"a.txt", inline=True, now_ns=NOW)
         self.assertEqual(
             {name.lower() for name in RELAYED_RESPONSE_HEADERS},
-            {name.lower() for name, _ in described} | {b"content-length", b"content-range"},
+            {name.lower() for name, _ in described}
+            | {b"content-length", b"content-range", b"repr-digest"},
         )
 
 

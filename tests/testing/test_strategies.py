@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import BadRequest, InvalidPath
+from chatfiles.rules.multipart_reader import FileBegins, FileContent, MultipartReader
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.testing import strategies
-from chatfiles.workspace.uploads.multipart_reader import FileBegins, FileContent, MultipartReader
 
 ENOUGH = settings(database=None, max_examples=5000)
 

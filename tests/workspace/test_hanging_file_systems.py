@@ -25,8 +25,8 @@ from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import READY_TIMEOUT, workspace_tree
 from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.service import workspace_service

@@ -1,16 +1,15 @@
 """
-``chatfiles get``: downloads a file of a workspace.
+``chatfiles get``: downloads files of a workspace.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import time
+from collections.abc import Sequence
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable
+from chatfiles.cli.errors import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     USER,
@@ -20,32 +19,48 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download, download_route
-from chatfiles.cli.transfers.output_file import (
-    FileSink,
-    PipeSink,
-    choose_path,
-    file_name,
-    no_file_name,
-)
-from chatfiles.cli.transfers.partial_file import PartialFile
-from chatfiles.cli.transfers.partial_record import PartialRecord
+from chatfiles.cli.transfers.download import DEFAULT_RETRIES
+from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
+from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
 
+#: The forms of an archive.
+FORMATS = ("zip", "tar", "tar.gz")
+#: How many files of a directory are fetched at once, unless the user sets another number.
+JOBS, MOST_JOBS = 4, 64
+
 
 @click.command(epilog=EXIT_TABLE)
 @workspace_argument
-@click.argument("path", metavar="PATH")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "-o",
     "--output",
     metavar="FILE|DIR|-",
     help="Where to save; - is standard output.  [default: the last part of PATH, here]",
 )
-@click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
+@click.option(
+    "-r",
+    "--recursive",
+    is_flag=True,
+    help="Get everything below the directory PATH, into the directory of -o.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=WholeNumber(1, MOST_JOBS),
+    default=JOBS,
+    metavar="N",
+    help=f"With -r: how many files to get at once.  [default: {JOBS}]",
+)
+@click.option(
+    "--archive",
+    type=click.Choice(FORMATS),
+    help="Get files and directories as one archive, which the workspace packs.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--retries",
     type=WholeNumber(min=0),
@@ -60,6 +75,9 @@ __all__ = ["get"]
     help="Continue an interrupted download of the same version, or start from the start.  "
     "[default: continue]",
 )
+@click.option(
+    "--verify", is_flag=True, help="Compare the SHA-256 of files with that of the workspace."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, only errors.")
 @credential_option(USER)
 @connection_options()
@@ -67,21 +85,30 @@ __all__ = ["get"]
 def get(
     settings: Settings,
     reference: str,
-    path: str,
+    paths: tuple[str, ...],
     output: str | None,
+    recursive: bool,
+    jobs: int,
+    archive: str | None,
     force: bool,
     retries: int | None,
     resume: bool,
+    verify: bool,
     quiet: bool,
     token_file: str | None,
 ) -> None:
     """
-    Download a file of a workspace.
+    Download files of a workspace.
 
     WORKSPACE is its id, or its name if no other workspace has it; PATH is the absolute path of the
     file there.  The file appears under its name only when it is complete.  If the transfer is
     interrupted, also by Ctrl-C, what has arrived is kept as NAME.part beside it, and the same
     command continues there if the file has not changed.
+
+    With -r, PATH is a directory.  Its files are saved with their permissions and times; those that
+    are equal already are skipped, so the same command continues after an interruption.  With
+    --archive, files and directories are saved as one archive, which cannot be continued.  Symlinks
+    and special files are skipped, and listed.
 
     \b
     Examples:
@@ -90,73 +117,79 @@ def get(
       chatfiles get --token-file ws.token $ID /workspace/report.pdf
       chatfiles get --token-file ws.token $ID /workspace/report.pdf -o reports/
       chatfiles get --token-file ws.token build-7 /workspace/log.txt -o - | less
+      chatfiles get --token-file ws.token --verify $ID /workspace/large.bin
+      chatfiles get --token-file ws.token -r $ID /workspace/src -o src
+      chatfiles get --token-file ws.token --archive zip $ID /workspace/src /workspace/docs
     """
+    options = TransferOptions(force, retries, resume, verify, quiet)
     client = settings.client(USER, token_file)
+    if archive is not None and recursive:
+        raise click.UsageError("-r and --archive exclude each other")
+    if archive is not None:
+        _get_archive(client, reference, paths, output, archive, options)
+    elif len(paths) > 1:
+        raise click.UsageError("several PATHs need --archive")
+    elif recursive:
+        _get_tree(client, reference, paths[0], output, jobs, options)
+    else:
+        _get_file(client, reference, paths[0], output, options)
+
+
+def _get_file(
+    client: Client, reference: str, path: str, output: str | None, options: TransferOptions
+) -> None:
     name = file_name(path)
     if name is None and output:
         raise no_file_name()  # the platform would only say that the path is invalid
     target = None if output == "-" else choose_path(output, name)
-    route = download_route(find_workspace(client, reference), os.fsencode(path))
+    workspace = find_workspace(client, reference)
+    transfer = FileTransfer(client, workspace, os.fsencode(path), name or path, options)
     if target is None:
-        shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
-        sink = PipeSink(sys.stdout.buffer)
-        with ProgressBar(name or path, shown=shown, quiet=quiet) as bar:
-            Download(client, route, sink, bar, time.sleep).run(retries)
-        return
-    _save(client, route, target, retries, force=force, resume=resume, quiet=quiet)
+        transfer.to_standard_output()
+    else:
+        transfer.to_file(target)
 
 
-def _save(
+def _get_tree(
     client: Client,
-    route: str,
-    target: str,
-    retries: int | None,
-    *,
-    force: bool,
-    resume: bool,
-    quiet: bool,
+    reference: str,
+    path: str,
+    output: str | None,
+    jobs: int,
+    options: TransferOptions,
 ) -> None:
-    terminal = sys.stderr.isatty() and not quiet
-    part = PartialFile(os.fsencode(target), client.platform + route, client.seal)
-    with FileSink(target, force=force, part=part, resume=resume) as sink:
-        started = time.monotonic()
-        if sink.resumed is not None and not quiet:
-            _say_resumed(sink.resumed, part)
-        with ProgressBar(os.path.basename(target), shown=terminal, quiet=quiet) as bar:
-            download = Download(client, route, sink, bar, time.sleep, sink.resumed)
-            try:
-                download.run(retries)
-            except (CliError, KeyboardInterrupt) as error:
-                bar.close()
-                _keep(sink, download, error, quiet=quiet)
-                raise
-        sink.publish()
-    if terminal:
-        size = format_size(download.received)
-        seconds = time.monotonic() - started
-        click.echo(f"saved {printable(target)} ({size} in {seconds:.1f} s)", err=True)
+    from chatfiles.cli.transfers.tree.transfer import TreeTransfer  # noqa: PLC0415 - as below
+
+    if output in ("", "-"):
+        raise click.UsageError("with -r, -o names a directory")
+    path = path.rstrip("/") or path
+    target = output or file_name(path)
+    if target is None:
+        raise no_file_name()
+    workspace = find_workspace(client, reference)
+    TreeTransfer(client, workspace, os.fsencode(path), target, jobs, options).run()
 
 
-def _say_resumed(record: PartialRecord, part: PartialFile) -> None:
-    name = printable(os.fsdecode(part.path))
-    click.echo(
-        f"{name} has {record.size} of {record.total} bytes; "
-        "continuing there, unless the file has changed",
-        err=True,
+def _get_archive(
+    client: Client,
+    reference: str,
+    paths: Sequence[str],
+    output: str | None,
+    form: str,
+    options: TransferOptions,
+) -> None:
+    # A download of one file needs none of these, and should begin soon.
+    from chatfiles.cli.transfers.archive.transfer import (  # noqa: PLC0415
+        ArchiveTransfer,
+        archive_name,
     )
 
-
-def _keep(sink: FileSink, download: Download, error: BaseException, *, quiet: bool) -> None:
-    """Keep what has arrived, unless *error* puts these bytes in doubt."""
-    if isinstance(error, CliError) and sink.changed:
-        in_doubt = error.exit_code in (Exit.INCOMPLETE, Exit.LOCAL)
-        if in_doubt and not error.transient:
-            return
-    version = download.version
-    path = sink.keep(version)
-    if path is not None and version is not None and not quiet:
-        click.echo(
-            f"{download.received} of {version.total} bytes are kept in {printable(path)}; "
-            "the same command continues there",
-            err=True,
-        )
+    if options.verify:
+        raise click.UsageError("--verify is not for --archive: no digest covers an archive")
+    wanted = [os.fsencode(path.rstrip("/") or path) for path in paths]
+    target = None if output == "-" else choose_path(output, archive_name(wanted, form))
+    transfer = ArchiveTransfer(client, find_workspace(client, reference), wanted, form, options)
+    if target is None:
+        transfer.to_standard_output()
+    else:
+        transfer.to_file(target)

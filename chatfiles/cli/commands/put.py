@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, printable, untrusted, warn
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable, untrusted, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Form, new_boundary
 from chatfiles.cli.options import (
@@ -63,6 +63,11 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
     "[default: stdin; the last part of FILE]",
 )
 @json_option
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Fail if no SHA-256 comes back.  One that comes back is always compared.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings, only errors.")
 @credential_option(USER)
 @connection_options()
@@ -73,6 +78,7 @@ def put(
     reference: str,
     name: str | None,
     as_json: bool,
+    verify: bool,
     quiet: bool,
     token_file: str | None,
 ) -> None:
@@ -103,6 +109,8 @@ def put(
         ]
         route = f"/workspaces/{find_workspace(client, reference)}/chat/uploads"
         stored = _send(client, route, sources, shown=terminal)
+    if not stored.proven and verify:
+        raise _not_verified(stored)
     if not stored.proven and not quiet:
         warn("no SHA-256 came back; only the sizes of the files were compared")
     if as_json:
@@ -144,6 +152,14 @@ def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> 
             if not upload.complete:
                 raise untrusted("it came before the files had been sent")
             return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
+
+
+def _not_verified(stored: UploadResult) -> CliError:
+    return CliError(
+        "no SHA-256 came back; only the sizes of the files were compared",
+        Exit.INCOMPLETE,
+        hint=f"the files are stored as {', '.join(stored.paths)}",
+    )
 
 
 def _hinted(error: CliError, status: int, platform: str) -> CliError:

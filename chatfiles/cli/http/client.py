@@ -11,8 +11,10 @@ from __future__ import annotations
 import hmac
 import json
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from weakref import WeakSet
 
 import h11
 
@@ -23,7 +25,7 @@ from chatfiles.cli.http.endpoint import Endpoint, UnusableProxy
 from chatfiles.cli.http.error_responses import refusal
 from chatfiles.cli.http.response import Response
 
-__all__ = ["Client"]
+__all__ = ["JSON_LIMIT", "Client"]
 
 #: Maximum bytes of a JSON response; a platform sends no longer response.
 JSON_LIMIT = 64 * 1024 * 1024
@@ -31,12 +33,14 @@ JSON_LIMIT = 64 * 1024 * 1024
 
 class Client:
     """
-    Sends requests to one platform with one credential, each on its own connection.
+    Sends requests to one platform with one credential, each on its own connection.  Several threads
+    may use it.
 
     :param platform: its base URL, as `chatfiles.rules.urls.parse_base_url` returns it.
     :param token: a bearer token of visible ASCII characters.
     :param timeout: seconds without a byte after which a request fails.
     :param on_401: the hint when the token is refused.
+    :ivar keeps_connections: whether a connection is used for the next request too.
     """
 
     def __init__(
@@ -47,6 +51,11 @@ class Client:
         self._timeout = timeout
         self._on_401 = on_401
         self._endpoint = Endpoint(platform, timeout)
+        self.keeps_connections = False
+        self._kept: list[Connection] = []
+        self._connections: WeakSet[Connection] = WeakSet()
+        self._lock = threading.Lock()
+        self._aborted = False
 
     def open(
         self,
@@ -69,22 +78,52 @@ class Client:
         :raise CliError: there was no response.
         """
         request = self._request(method, route, headers or {})
+        kept = self._take() if send is None else None
+        try:
+            if kept is not None:
+                # The server may have closed it at this moment; then a new one is used.
+                with suppress(ConnectionError, ssl.SSLError):
+                    return self._exchange(kept, request, None)
+            return self._exchange(self._connect(), request, send)
+        except h11.RemoteProtocolError as error:
+            raise self._not_http() from error
+        except OSError as error:
+            raise (failed or self._unreachable)(error) from error
+
+    def _exchange(
+        self,
+        connection: Connection,
+        request: h11.Request,
+        send: Callable[[Connection], object] | None,
+    ) -> Response:
         with ExitStack() as stack:
-            connection = self._connect()
             stack.callback(connection.close)
-            try:
-                with suppress(ResponseBegun):
-                    connection.send(request)
-                    if send is not None:
-                        send(connection)
-                    connection.send(h11.EndOfMessage())
-                response = Response(connection, connection.response())
-            except h11.RemoteProtocolError as error:
-                raise self._not_http() from error
-            except OSError as error:
-                raise (failed or self._unreachable)(error) from error
+            with suppress(ResponseBegun):
+                connection.send(request)
+                if send is not None:
+                    send(connection)
+                connection.send(h11.EndOfMessage())
+            response = Response(connection, connection.response(), self._release)
             stack.pop_all()
             return response
+
+    def _take(self) -> Connection | None:
+        """:return: a connection that is kept for another request, if there is one."""
+        with self._lock:
+            while self._kept:
+                connection = self._kept.pop()
+                if connection.is_idle():
+                    return connection
+                connection.close()
+        return None
+
+    def _release(self, connection: Connection) -> None:
+        """Keep a connection whose response has been read to its end; close any other."""
+        if self.keeps_connections and connection.renew():
+            with self._lock:
+                self._kept.append(connection)
+        else:
+            connection.close()
 
     def call(self, method: str, route: str, body: object = None) -> object:
         """
@@ -111,6 +150,13 @@ class Client:
         """:return: the error for a response that is not a success (`error_responses.refusal`)."""
         return refusal(response, self._on_401)
 
+    def abort(self) -> None:
+        """End all requests, which other threads may be waiting for, and send no others."""
+        with self._lock:
+            self._aborted = True
+            for connection in self._connections:
+                connection.abort()
+
     def seal(self, data: bytes) -> bytes:
         """:return: the HMAC-SHA256 of *data*, which only a holder of the token can make."""
         return hmac.digest(self._token.encode("ascii"), b"chatfiles\0" + data, "sha256")
@@ -118,7 +164,7 @@ class Client:
     def _request(self, method: str, route: str, headers: Mapping[str, str]) -> h11.Request:
         all_headers = {
             **self._endpoint.headers,
-            "Connection": "close",
+            "Connection": "keep-alive" if self.keeps_connections else "close",
             "Authorization": f"Bearer {self._token}",
             "Accept-Encoding": "identity",
             "User-Agent": f"chatfiles/{__version__}",
@@ -128,6 +174,14 @@ class Client:
         return h11.Request(method=method, target=target, headers=list(all_headers.items()))
 
     def _connect(self) -> Connection:
+        connection = self._new_connection()
+        with self._lock:
+            self._connections.add(connection)
+            if self._aborted:
+                connection.abort()
+        return connection
+
+    def _new_connection(self) -> Connection:
         try:
             return self._endpoint.connect()
         except UnusableProxy as error:

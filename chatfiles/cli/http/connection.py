@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import h11
 
@@ -116,6 +117,29 @@ class Connection:
                 data = self._socket.recv(BLOCK)
                 self.ended = not data
                 self._http.receive_data(data)
+
+    def renew(self) -> bool:
+        """
+        Prepare for another request, if the response has been read to its end.
+
+        :return: whether the connection can be used for it.
+        """
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        self._response, self._head, self._continued = None, b"", False
+        self._socket.settimeout(0)
+        return not self._http.trailing_data[0]
+
+    def is_idle(self) -> bool:
+        """:return: whether nothing has come since the last response, not even the end."""
+        return not self.ended and not self._poll(select.POLLIN, 0)
+
+    def abort(self) -> None:
+        """End the connection while another thread may wait for it; that thread gets an error."""
+        with suppress(OSError):
+            # Not the method of `ssl.SSLSocket`: after that, it would return encrypted bytes.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket."""

@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
@@ -59,9 +60,9 @@ class Endpoint:
             if self._proxy is not None and self._url.scheme == "https":
                 self._tunnel(sock, self._proxy)
             if self._url.scheme == "https":
-                sock = _secured(sock, self._url)
+                sock = self._secured(sock, self._url)
             elif self._proxy is not None and self._proxy.scheme == "https":
-                sock = _secured(sock, self._proxy)
+                sock = self._secured(sock, self._proxy)
             stack.pop_all()
             return Connection(sock, self._timeout)
 
@@ -71,6 +72,14 @@ class Endpoint:
         sock = socket.create_connection((url.hostname or "", port), self._timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
+
+    def _secured(self, sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:
+        return self._tls.wrap_socket(sock, server_hostname=url.hostname)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made once, because reading the certificate authorities takes some time."""
+        return ssl.create_default_context()
 
     def _tunnel(self, sock: socket.socket, proxy: SplitResult) -> None:
         """Ask the proxy for a connection to the platform (RFC 9110, 9.3.6)."""
@@ -85,10 +94,6 @@ class Endpoint:
         if response.status_code // 100 != 2:
             reason = bytes(response.reason).decode("latin-1")
             raise OSError(f"the proxy responded {response.status_code} {reason}")
-
-
-def _secured(sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:
-    return ssl.create_default_context().wrap_socket(sock, server_hostname=url.hostname)
 
 
 def _find_proxy(url: SplitResult) -> SplitResult | None:

@@ -10,7 +10,7 @@ from typing import Any
 from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, printable, untrusted
 from chatfiles.cli.http.response import Response
 
-__all__ = ["exit_status", "refusal"]
+__all__ = ["concerns_one_file", "exit_status", "refusal"]
 
 #: Maximum bytes of an error's body; a platform's errors are far smaller.
 ERROR_LIMIT = 64 * 1024
@@ -21,7 +21,15 @@ _TRANSIENT = (408, 429, 502, 503, 504)
 #: Codes that come with these statuses but are permanent: an administrator must act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
 #: Codes of other statuses that are permanent.
-_NOT_BY_ITSELF = frozenset({"write_failed"})
+_NOT_BY_ITSELF = frozenset({"write_failed", "operation_unsupported"})
+#: Codes and texts that concern one file or path; the same request for another one may succeed.
+_OF_ONE_FILE = frozenset(
+    {
+        "file_not_found", "permission_denied", "not_a_regular_file", "path_is_not_a_regular_file",
+        "not_a_directory", "file_changing", "file_is_changing", "read_failed", "invalid_path",
+        "path_required", "path_not_absolute", "path_outside_roots",
+    }
+)  # fmt: skip
 
 #: Hints for a status, or for a code, which is preferred.  An older platform sends no codes, but its
 #: error texts with underscores for spaces are the same words.
@@ -34,7 +42,15 @@ _HINTS: dict[int | str, str] = {
     502: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
     503: "try again in a little while",
     504: "is the workspace running? `chatfiles workspace show` shows its URL and last heartbeat",
+    "path_is_not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
     "not_a_regular_file": f"only regular files are served, no symlinks. {OF_A_DIRECTORY}",
+    "not_a_directory": "`chatfiles stat` shows what it is; symlinks are never followed",
+    "operation_unsupported": "the workspace is older than this operation, or is another program's; "
+    "downloads and uploads of single files work there",
+    "no_route": "is the platform older than this command, or is --platform not its own address?",
+    "archive_too_large": "get its parts one after the other, or its files with -r; "
+    "--archive-max-entries and --archive-max-bytes of the workspace set the limits",
+    "file_changing": "a program writes to it all the time; try again when that has ended",
     "invalid_url": "the platform calls public addresses, and networks in its --upstream-allow",
     "workspace_url_not_allowed": "the platform calls public addresses, and networks in its "
     "--upstream-allow; `chatfiles workspace show` shows the workspace's URL",
@@ -86,7 +102,7 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
     said = _said(response)
     error = _text(said, "error")
     text = error or f"the platform responded {response.status} {response.reason}".rstrip()
-    if detail := _text(said, "detail"):
+    if detail := _detail(said):
         text = f"{text}: {detail}"
     request_id = _text(said, "request_id") or response.header("X-Request-Id")
     code = _text(said, "code")
@@ -99,7 +115,13 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
         hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
         transient=response.status in _TRANSIENT and code not in _LASTING,
         retry_after=retry_after,
+        code=code or "_".join(error.split()),
     )
+
+
+def concerns_one_file(error: CliError) -> bool:
+    """:return: whether a server refused one file, so that another file may be asked for."""
+    return error.code in _OF_ONE_FILE
 
 
 def _redirected(response: Response) -> CliError:
@@ -123,6 +145,14 @@ def _said(response: Response) -> dict[str, Any]:
 def _text(said: dict[str, Any], key: str) -> str:
     value = said.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _detail(said: dict[str, Any]) -> str:
+    """:return: the detail of an error, which may be numbers with names."""
+    detail = said.get("detail")
+    if isinstance(detail, dict):
+        return ", ".join(f"{key} {value}" for key, value in detail.items())
+    return detail if isinstance(detail, str) else ""
 
 
 def _retry_after(said: dict[str, Any], response: Response) -> int | None:

@@ -5,7 +5,7 @@ A response of the platform.  Its body is complete, or reading it raises an error
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import h11
@@ -19,14 +19,21 @@ __all__ = ["Response"]
 class Response:
     """
     A status, its headers, and a body that can be read once.  As a context manager, it closes the
-    connection at the end.
+    connection at the end, or gives it back.
 
     :param connection: receives the body, after h11 has parsed the status and headers.
+    :param release: receives the connection at the end; by default it is closed.
     :ivar status: the HTTP status, 200 or greater.
     :ivar reason: the reason phrase after the status.
     """
 
-    def __init__(self, connection: Connection, head: h11.Response) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        head: h11.Response,
+        release: Callable[[Connection], object] = Connection.close,
+    ) -> None:
+        self._release = release
         self.status = head.status_code
         self.reason = bytes(head.reason).decode("latin-1")
         self._headers = list(head.headers)
@@ -95,8 +102,8 @@ class Response:
         return value
 
     def close(self) -> None:
-        """Close the connection, even if the body has not been read to its end."""
-        self._connection.close()
+        """Close the connection or give it back, even if the body has not been read to its end."""
+        self._release(self._connection)
 
     def __enter__(self) -> Self:
         return self

@@ -58,17 +58,19 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.update(count)
 
-    def retrying(self, error: CliError, pause: int) -> None:
-        """Remove the bar, and print what failed and that a retry follows in *pause* seconds."""
+    def say(self, text: str) -> None:
+        """Remove the bar, and print *text* unless the user wants errors only."""
         self.close()
         if not self._quiet:
-            click.echo(f"{printable(error.message, None)}; trying again in {pause} s", err=True)
+            click.echo(printable(text, None), err=True)
+
+    def retrying(self, error: CliError, pause: int) -> None:
+        """Remove the bar, and print what failed and that a retry follows in *pause* seconds."""
+        self.say(f"{error.message}; trying again in {pause} s")
 
     def starting_over(self) -> None:
         """Remove the bar, and print that the whole file is sent again."""
-        self.close()
-        if not self._quiet:
-            click.echo("the file has changed or cannot be resumed; starting over", err=True)
+        self.say("the file has changed or cannot be resumed; starting over")
 
     def close(self) -> None:
         """Remove the bar.  Idempotent."""

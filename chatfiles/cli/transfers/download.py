@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 from chatfiles.cli.errors import CliError, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.response import Response
+from chatfiles.cli.transfers.digests import WANTED, digest_in
 from chatfiles.cli.transfers.output_file import Sink
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
 
@@ -70,7 +71,12 @@ class Download:
     :param progress: is notified of each step.
     :param pause: sleeps for a number of seconds.
     :param resumed: the beginning of the file, which the sink holds already.
+    :param digest: whether to ask for the digest of the file.
     :ivar received: bytes that the sink holds.
+    :ivar etag: the validator of the version that was received, strong or weak; empty if it has
+        none.
+    :ivar strong_etag: the same if it is strong, else ``None``.
+    :ivar sha256: the digest of that version as the server announced it; ``None`` if it did not.
     """
 
     def __init__(
@@ -81,24 +87,29 @@ class Download:
         progress: Progress,
         pause: Callable[[float], object],
         resumed: PartialRecord | None = None,
+        *,
+        digest: bool = False,
     ) -> None:
         self._client = client
         self._route = route
         self._sink = sink
         self._progress = progress
         self._pause = pause
-        self._etag = None if resumed is None else resumed.etag
+        self.strong_etag = None if resumed is None else resumed.etag
         self._total = None if resumed is None else resumed.total
         self._has_begun = False
         self._continues = False
+        self._headers = WANTED if digest else {}
         self.received = 0 if resumed is None else resumed.size
+        self.etag = self.strong_etag or ""
+        self.sha256: str | None = None
 
     @property
     def version(self) -> Version | None:
         """The version of the file that was received, if another request can continue it."""
-        if self._etag is None or self._total is None:
+        if self.strong_etag is None or self._total is None:
             return None
-        return Version(self._etag, self._total)
+        return Version(self.strong_etag, self._total)
 
     def run(self, retries: int | None) -> None:
         """
@@ -128,16 +139,19 @@ class Download:
 
     def _attempt(self) -> None:
         self._continues = False
-        headers: dict[str, str] = {}
-        if self.received and self._etag and self._total is not None:
-            headers = {"Range": f"bytes={self.received}-", "If-Range": self._etag}
+        headers = dict(self._headers)
+        resumes = False
+        if self.received and self.strong_etag and self._total is not None:
+            headers |= {"Range": f"bytes={self.received}-", "If-Range": self.strong_etag}
+            resumes = True
         with self._client.open("GET", self._route, headers=headers) as response:
-            if response.status == 206 and headers:
+            if response.status == 206 and resumes:
                 self._continue(response)
             elif response.status == 200:
                 self._begin(response)
             else:
                 raise self._client.refusal(response)
+            self.sha256 = digest_in(response)
             coding = response.header("Content-Encoding", "identity")
             if coding.lower() != "identity":
                 raise untrusted("it is encoded, which was not asked for")
@@ -157,13 +171,13 @@ class Download:
             self._sink.restart()
             self._progress.starting_over()
             self.received = 0
-        etag = response.header("ETag")
-        self._etag = etag if _STRONG.fullmatch(etag) else None
+        self.etag = response.header("ETag")
+        self.strong_etag = self.etag if _STRONG.fullmatch(self.etag) else None
         self._total = total
 
     def _continue(self, response: Response) -> None:
         match = _RANGE.fullmatch(response.header("Content-Range"))
-        if match is None or response.header("ETag") != self._etag:
+        if match is None or response.header("ETag") != self.strong_etag:
             raise untrusted("it is a part of something, but not of this version of the file")
         first, last, total = (int(number) for number in match.groups())
         if first != self.received or last != total - 1 or total != self._total:

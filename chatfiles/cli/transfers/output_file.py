@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
@@ -17,12 +17,44 @@ from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, local_error
 from chatfiles.cli.terminal.standard_streams import not_written
 from chatfiles.cli.transfers.partial_file import PartialFile, lock
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
-from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
+from chatfiles.cli.transfers.place import Place
+from chatfiles.posix.rename_noreplace import NO_HARD_LINKS
 
-__all__ = ["FileSink", "PipeSink", "Sink", "choose_path", "file_name", "no_file_name"]
+__all__ = [
+    "Attributes",
+    "FileSink",
+    "PipeSink",
+    "Sink",
+    "choose_path",
+    "file_name",
+    "new_file_mode",
+    "no_file_name",
+]
 
-#: Bytes of the final name that the temporary name keeps, so that it has at most NAME_MAX (255).
-NAME_KEPT = 200
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """
+    What a file keeps of the workspace's one.
+
+    :param mode: its permission bits.
+    :param mtime_ns: when it was modified, in nanoseconds since the epoch; ``None`` for now.
+    """
+
+    mode: int
+    mtime_ns: int | None
+
+    def apply(self, descriptor: int) -> None:
+        """
+        Set them, as far as the file system and the owner of the file allow it.
+
+        :raise OSError: the disk failed.
+        """
+        with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
+            os.fchmod(descriptor, self.mode)
+        if self.mtime_ns is not None:
+            with contextlib.suppress(PermissionError):
+                os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
 
 
 def file_name(virtual_path: str) -> str | None:
@@ -74,6 +106,9 @@ class Sink(Protocol):
         :raise CliError: they cannot be discarded.
         """
 
+    def sha256(self) -> str:
+        """:return: the SHA-256 of all bytes that were written, in hexadecimal."""
+
 
 class PipeSink:
     """
@@ -85,10 +120,12 @@ class PipeSink:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._written = False
+        self._digest = hashlib.sha256()
 
     def write(self, piece: bytes) -> None:
         """See `Sink`.  Raises `BrokenPipeError` if the reader has closed the pipe."""
         self._written = True
+        self._digest.update(piece)
         try:
             self._stream.write(piece)
             self._stream.flush()
@@ -106,13 +143,17 @@ class PipeSink:
                 Exit.INCOMPLETE,
             )
 
+    def sha256(self) -> str:
+        """See `Sink`."""
+        return self._digest.hexdigest()
+
 
 class FileSink:
     """
     A file with a temporary name in the directory of its final name.  As a context manager, it
     removes the temporary name at the end.
 
-    :param path: the final name.
+    :param place: the final name.
     :param force: whether it may replace a regular file.
     :param part: where an interrupted download is kept; ``None`` to keep nothing.
     :param resume: whether to continue one that was kept.
@@ -122,25 +163,22 @@ class FileSink:
     """
 
     def __init__(
-        self, path: str, *, force: bool, part: PartialFile | None = None, resume: bool = True
+        self, place: Place, *, force: bool, part: PartialFile | None = None, resume: bool = True
     ) -> None:
-        self.path = path
+        self._place = place
         self.resumed: PartialRecord | None = None
         self.changed = False
         self._force = force
-        self._mode = _mode_for(path, force=force)
+        self._mode = _mode_there(place, force=force)
         self._part = part
         # The digest of the bytes that were written, and their number: assigned together, because a
         # signal may interrupt `write` anywhere.
         self._written = hashlib.sha256(), 0
-        directory, name = os.path.split(os.fsencode(path))
         try:
-            descriptor, self._temporary = tempfile.mkstemp(
-                prefix=b"." + name[:NAME_KEPT] + b".", suffix=b".part", dir=directory or b"."
-            )
+            self._temporary, descriptor = place.make_temporary()
         except OSError as error:
             raise self._failed(error) from error
-        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=0)
+        self._file: BinaryIO = os.fdopen(descriptor, "w+b", buffering=0)
         self._locked = part is not None and lock(self._file)
         if part is not None and resume:
             self._take(part)
@@ -183,6 +221,22 @@ class FileSink:
             raise self._failed(error) from error
         self._written = hashlib.sha256(), 0
 
+    def sha256(self) -> str:
+        """See `Sink`."""
+        return self._written[0].hexdigest()
+
+    def reopen(self) -> BinaryIO:
+        """
+        :return: what was written, open for reading at its beginning; to be closed after use.
+        :raise CliError: it cannot be read.
+        """
+        try:
+            file = os.fdopen(os.dup(self._file.fileno()), "rb")
+            file.seek(0)
+        except OSError as error:
+            raise local_error(f"cannot read {self._place.label}", error) from error
+        return file
+
     def keep(self, version: Version | None) -> str | None:
         """
         Keep an interrupted download for the next one.
@@ -199,18 +253,24 @@ class FileSink:
             kept = part.put(self._file, self._temporary, record)
         except OSError:  # a disk that fails or is full: the bytes are lost, the error is another
             return None
-        return os.fsdecode(part.path) if kept else None
+        return part.place.label if kept else None
 
-    def publish(self) -> None:
+    def publish(self, attributes: Attributes | None = None) -> None:
         """
-        Flush the file to the disk and give it its final name.  Remove a ``.part`` file of it.
+        Give the file its final name.  Remove a ``.part`` file of it.
 
+        :param attributes: its permissions and times; without them the file has those that any new
+            file has, and is flushed to the disk first.
         :raise CliError: another process has created a file with this name, or the disk failed.
         """
         try:
-            with contextlib.suppress(PermissionError):  # file systems without modes: 0600 is safe
-                os.fchmod(self._file.fileno(), self._mode)
-            os.fsync(self._file.fileno())
+            if attributes is not None:
+                attributes.apply(self._file.fileno())
+            else:
+                mode = self._mode if self._mode is not None else new_file_mode()
+                with contextlib.suppress(PermissionError):  # file systems without modes
+                    os.fchmod(self._file.fileno(), mode)
+                os.fsync(self._file.fileno())
             self._file.close()
             self._move()
         except OSError as error:
@@ -220,14 +280,14 @@ class FileSink:
 
     def _move(self) -> None:
         if self._force:
-            os.replace(self._temporary, self.path)
+            self._temporary.rename(self._place)
             return
         try:
-            os.link(self._temporary, self.path)  # __exit__ removes the temporary name
+            self._temporary.link(self._place)  # __exit__ removes the temporary name
         except OSError as error:
             if error.errno not in NO_HARD_LINKS:
                 raise
-            if not rename_new(self._temporary, os.fsencode(self.path)):
+            if not self._temporary.rename_new(self._place):
                 self._claim_and_replace()
 
     def _claim_and_replace(self) -> None:
@@ -235,12 +295,12 @@ class FileSink:
         Create the final name as an empty file, then replace that file.  This is for file systems
         where a file cannot be named in one step, and never replaces another process's file.
         """
-        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self._mode))
+        os.close(self._place.open(os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
-            os.replace(self._temporary, self.path)
+            self._temporary.rename(self._place)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                self._place.unlink()
             raise
 
     def __enter__(self) -> Self:
@@ -256,42 +316,48 @@ class FileSink:
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+            self._temporary.unlink()
         self._file.close()
 
     def _failed(self, error: OSError) -> CliError:
         if error.errno == errno.EEXIST:
-            return _taken(self.path)
+            return _taken(self._place)
         hint = "choose another place with -o"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "free some space, or choose another place with -o"
-        return local_error(f"cannot write {self.path}", error, hint)
+        return local_error(f"cannot write {self._place.label}", error, hint)
 
 
-def _taken(path: str) -> CliError:
+def _taken(place: Place) -> CliError:
     return CliError(
-        f"{path} exists", Exit.LOCAL, hint="--force replaces it; -o FILE chooses another name"
+        f"{place.label} exists",
+        Exit.LOCAL,
+        hint="--force replaces it; -o FILE chooses another name",
     )
 
 
-def _mode_for(path: str, *, force: bool) -> int:
+def new_file_mode() -> int:
+    """:return: the permissions that the umask allows a new file.  Not for several threads."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _mode_there(place: Place, *, force: bool) -> int | None:
     """
-    :return: the new file's permissions: those of the file that it replaces, or those that the umask
-        allows.
-    :raise CliError: *path* exists and must not be replaced.
+    :return: the permissions of the file that is to be replaced; ``None`` if there is none.
+    :raise CliError: *place* exists and must not be replaced.
     """
     try:
-        there = os.lstat(path)
+        there = place.status()
     except OSError:  # missing, or not accessible: creating the file reports which
-        umask = os.umask(0o077)
-        os.umask(umask)
-        return 0o666 & ~umask
+        return None
     if not stat.S_ISREG(there.st_mode):
         raise CliError(
-            f"{path} is there and is not a regular file",
+            f"{place.label} is there and is not a regular file",
             Exit.LOCAL,
             hint="-o - writes to standard output; -o FILE chooses another name",
         )
     if not force:
-        raise _taken(path)
+        raise _taken(place)
     return stat.S_IMODE(there.st_mode) & 0o777

@@ -25,7 +25,7 @@ from chatfiles.cli.transfers.partial_record import (
     append_record,
     read_record,
 )
-from chatfiles.posix.rename_noreplace import rename_new
+from chatfiles.cli.transfers.place import Place
 
 __all__ = ["PartialFile", "Taken", "lock"]
 
@@ -57,19 +57,19 @@ class PartialFile:
     """
     The ``.part`` file of one target.
 
-    :param target: the path of the complete file.
+    :param target: the place of the complete file.
     :param source: the URL of the file.
     :param seal: see `chatfiles.cli.transfers.partial_record`.
-    :ivar path: the path of the ``.part`` file.
+    :ivar place: the place of the ``.part`` file.
     """
 
-    def __init__(self, target: bytes, source: str, seal: Seal) -> None:
-        directory, name = os.path.split(target)
-        self.path = os.path.join(directory, name[: NAME_MAX - len(SUFFIX)] + SUFFIX)
+    def __init__(self, target: Place, source: str, seal: Seal) -> None:
+        name = os.path.basename(target.name)
+        self.place = target.beside(name[: NAME_MAX - len(SUFFIX)] + SUFFIX)
         self._source = source
         self._seal = seal
 
-    def take(self, temporary: bytes) -> Taken | None:
+    def take(self, temporary: Place) -> Taken | None:
         """
         Rename the ``.part`` file to *temporary*, if it holds the beginning of this file.
 
@@ -77,7 +77,7 @@ class PartialFile:
         :return: the file; ``None`` if there is none that can be continued.
         :raise OSError: it cannot be renamed, or another program has just replaced it.
         """
-        file = _open(self.path)
+        file = _open(self.place)
         if file is None:
             return None
         record = self._usable(file)
@@ -93,7 +93,7 @@ class PartialFile:
             raise
         return Taken(file, record, digest)
 
-    def put(self, file: BinaryIO, temporary: bytes, record: PartialRecord) -> bool:
+    def put(self, file: BinaryIO, temporary: Place, record: PartialRecord) -> bool:
         """
         Give an interrupted download the name of the ``.part`` file.
 
@@ -109,7 +109,7 @@ class PartialFile:
         while rest:
             rest = rest[file.write(rest) :]
         try:
-            if rename_new(temporary, self.path):
+            if temporary.rename_new(self.place):
                 return True
         except FileExistsError:
             pass
@@ -117,21 +117,21 @@ class PartialFile:
 
     def discard(self) -> None:
         """Remove the ``.part`` file, if it belongs to this source: the complete file is there."""
-        file = _open(self.path)
+        file = _open(self.place)
         if file is None:
             return
         with file, suppress(OSError):
             if self._usable(file):
-                os.unlink(self.path)
+                self.place.unlink()
 
     def describe(self, version: Version, size: int, digest: hashlib._Hash) -> PartialRecord:
         """:return: the record of the first *size* bytes of *version*."""
         return PartialRecord(self._source, version.etag, version.total, size, digest.hexdigest())
 
-    def _replace(self, temporary: bytes, record: PartialRecord) -> bool:
+    def _replace(self, temporary: Place, record: PartialRecord) -> bool:
         """Replace a file that an earlier download has left, and nothing else."""
-        if os.path.lexists(self.path):
-            there = _open(self.path)
+        if self.place.exists():
+            there = _open(self.place)
             if there is None:
                 return False
             with there:
@@ -139,9 +139,9 @@ class PartialFile:
                 if not has_form:
                     return False
                 if other is None or not _covers(other, record):
-                    os.replace(temporary, self.path)
+                    temporary.rename(self.place)
                 return True
-        os.replace(temporary, self.path)  # no flags of renameat2 here
+        temporary.rename(self.place)  # no flags of renameat2 here
         return True
 
     def _usable(self, file: BinaryIO) -> PartialRecord | None:
@@ -155,11 +155,11 @@ class PartialFile:
         file.seek(max(0, length - TAIL_LIMIT))
         return read_record(file.read(TAIL_LIMIT), length, self._seal)
 
-    def _rename(self, file: BinaryIO, temporary: bytes) -> None:
-        os.rename(self.path, temporary)
-        if not os.path.samestat(os.lstat(temporary), os.fstat(file.fileno())):
+    def _rename(self, file: BinaryIO, temporary: Place) -> None:
+        self.place.rename(temporary)
+        if not os.path.samestat(temporary.status(), os.fstat(file.fileno())):
             with suppress(FileExistsError):
-                rename_new(temporary, self.path)
+                temporary.rename_new(self.place)
             raise OSError(errno.EBUSY, "another program replaces the .part file")
 
 
@@ -178,13 +178,13 @@ def lock(file: BinaryIO) -> bool:
     return True
 
 
-def _open(path: bytes) -> BinaryIO | None:
+def _open(place: Place) -> BinaryIO | None:
     """
     :return: the file, locked, if it is a regular file that only this user can write; otherwise
         ``None``.
     """
     try:
-        file = os.fdopen(os.open(path, _OPEN), "r+b", buffering=0)
+        file = os.fdopen(place.open(_OPEN), "r+b", buffering=0)
     except OSError:
         return None
     status = os.fstat(file.fileno())

@@ -27,7 +27,7 @@ class AccessLog:
     def transfer_ended(self, event: TransferEnded) -> None:
         """Log the end of a request, unless its operation is empty."""
         if event.operation:
-            request_id, workspace, operation, status, count, seconds, outcome, client = event
+            request_id, workspace, operation, status, count, seconds, outcome, client, by = event
             # Formatted here: the logger's formatting costs as much as the rest of a request.
             # The observer is called directly: `Logger.info` costs several times as much.
             _log.observer(
@@ -39,7 +39,7 @@ class AccessLog:
                     "log_format": READY_TEXT,
                     "log_time": time.time(),
                     "line": f"{request_id} {workspace} {operation} {status} {count} bytes"
-                    f" {seconds:.3f} s {outcome} from {client}",
+                    f" {seconds:.3f} s {outcome} from {client}{f' by {by}' if by else ''}",
                     "request_id": request_id,
                     "workspace": workspace,
                     "operation": operation,
@@ -48,6 +48,7 @@ class AccessLog:
                     "seconds": seconds,
                     "outcome": outcome,
                     "client": client,
+                    "credential": by,
                 }
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -139,16 +139,18 @@ def serve(request: Request, handling: Handling) -> int:
 
 
 async def _respond(request: Request, handling: Handling) -> None:
+    write: Callable[[Request, JSONResponse], None] = write_json
     try:
         response = await handling
     except Exception as error:
         response = _failed(request, error)
         if response is None:
             return
+        write = request.write_error or write_json
     if request.disconnected:
         return
     if response is not None:
-        write_json(request, response)
+        write(request, response)
     else:
         request.finish()
 

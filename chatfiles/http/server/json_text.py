@@ -8,6 +8,8 @@ import json
 
 __all__ = ["json_text"]
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def json_text(value: object) -> bytes:
     """
@@ -15,4 +17,4 @@ def json_text(value: object) -> bytes:
     :return: its JSON in UTF-8, without blanks: scripts search the bytes of responses
         (reference/routes, "JSON bodies").
     """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return _encode(value).encode("utf-8")

@@ -19,9 +19,12 @@ class TransferEnded(NamedTuple):
         ``/health`` and paths that do not exist.
     :param status: of the response; 0 if no response was begun.
     :param bytes: number of bytes of the request's body, if it had one; else of the response's body.
+        A small body that was read as a whole only counts if nothing was sent.
     :param seconds: from the end of its headers to its own end.
     :param outcome: a `chatfiles.streams.outcome.Outcome`, or the error code of a refused request.
     :param client: the client's address; ``-`` if it has none.
+    :param credential: the kind and id of the request's credential, such as ``link`` and the id of
+        the token that made the link; empty for a bearer token.
     """
 
     request_id: str
@@ -32,6 +35,7 @@ class TransferEnded(NamedTuple):
     seconds: float
     outcome: str
     client: str
+    credential: str = ""
 
 
 class RequestRefused(NamedTuple):

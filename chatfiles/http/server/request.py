@@ -7,6 +7,7 @@ https://github.com/twisted/twisted/issues/4688.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -39,6 +40,9 @@ class Request(server.Request):
     :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
+    :ivar credential: the kind and id of its credential for the log, if it is no bearer token.
+    :ivar write_error: takes the request, and a `chatfiles.http.server.endpoint.JSONResponse` that
+        reports an error, and writes it in another form; ``None`` for JSON.
     :ivar ends_with_client: whether it is cancelled when the client closes its sending side (FIN).
     :ivar via_proxy: whether an authenticated client declares that it is a proxy (``Via``).
     :ivar transfer: the state of the request and its response.
@@ -54,6 +58,8 @@ class Request(server.Request):
     peer: str | None = None
     operation: str = ""
     workspace: str = ""
+    credential: str = ""
+    write_error: Callable[[Any, Any], None] | None = None
     ends_with_client: bool = False
     via_proxy: bool = False
     started: float = 0.0

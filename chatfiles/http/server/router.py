@@ -21,9 +21,13 @@ from chatfiles.errors import MethodNotAllowed
 from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
 from chatfiles.http.server.request import Request
 
-__all__ = ["Handler", "Route", "Router"]
+__all__ = ["ANY", "Handler", "Route", "Router"]
 
 AccessT = TypeVar("AccessT")
+
+#: The method of a route for every method.
+ANY = "*"
+_ANY = ANY.encode("ascii")
 
 #: Serves the requests of one route; see `chatfiles.http.server.endpoint.serve` for what it returns
 #: and raises.  Each role defines the arguments, because a role's ``dispatch`` calls it.
@@ -35,7 +39,8 @@ class Route(Generic[AccessT]):
     """
     One method of one path: a row of the table.
 
-    :param method: such as ``GET``.  A path that supports ``GET`` supports ``HEAD``, too.
+    :param method: such as ``GET``.  A path that supports ``GET`` supports ``HEAD``, too.  `ANY` is
+        every method that no other route of the path has: the handler refuses those that do not fit.
     :param path: a template, such as ``/workspaces/{workspace_id}/tokens``.  ``{name}`` matches one
         segment that is not empty.  A literal segment of another route at the same place has
         precedence.
@@ -136,7 +141,7 @@ class Router(Resource, Generic[AccessT]):
         if node is None or not node.routes:
             write_no_route(request)
             return NOT_DONE_YET
-        route = node.routes.get(request.method)
+        route = node.routes.get(request.method) or node.routes.get(_ANY)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
         request.ends_with_client = named.ends_with_client

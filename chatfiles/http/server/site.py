@@ -201,11 +201,11 @@ class Site(TwistedSite):
             request.workspace or self.workspace,
             request.operation,
             request.code if request.startedWriting else 0,
-            # The bytes of an upload are received, those of a download are sent.
-            request.body.seen or max(request.sentLength, transfer.sent),
+            _moved(request),
             self.reactor.seconds() - request.started,
             transfer.outcome,
             self.client_of(request.peer, forwarded),
+            request.credential,
         )
 
     @property
@@ -247,3 +247,13 @@ class Site(TwistedSite):
     def stop_now(self) -> None:
         """Interrupt all running transfers.  A `drain` ends within `DRAIN_CHECK` seconds."""
         self._drained_by = min(self._drained_by, self.reactor.seconds())
+
+
+def _moved(request: Request) -> int:
+    """
+    :return: for the log, the bytes of an upload, which are received, or of a download, which are
+        sent.  A small body only says what to send.
+    """
+    received = request.body.seen
+    sent = max(request.sentLength, request.transfer.sent)
+    return sent or received if request.body.small else received or sent

@@ -17,11 +17,14 @@ from zope.interface import implementer
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.error_texts import invalid_response
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
+from chatfiles.platform.forwarding.memory_body import MemoryBody
 from chatfiles.platform.forwarding.requests import (
     DownloadRequest,
+    OperationRequest,
     PreparedDownload,
     UploadRequest,
 )
+from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.upstream.prepared import NoCookies, PreparedHeaders, PreparedURL
 from chatfiles.platform.upstream.response import UpstreamResponse
@@ -68,7 +71,7 @@ class WorkspaceGateway:
         """See `IWorkspaceGateway.prepare`."""
         asked = _forwarded_headers(read.fields)
         lines = header_lines((n.title(), value) for n, values in asked.items() for value in values)
-        return _prepared(target, _path(read.path, read.disposition), lines, asked)
+        return _prepared(target, _path(read.route, read.path, read.disposition), lines, asked)
 
     def send(
         self, prepared: PreparedDownload, method: bytes, request_id: str
@@ -96,12 +99,29 @@ class WorkspaceGateway:
             raise invalid_response(f"status {code}")
         return response
 
+    def perform(self, target: WorkspaceAddress, operation: OperationRequest) -> Deferred[IResponse]:
+        """
+        Request an operation from *target*.
+
+        :return: a response of the operation's form, a response that reports an error, or a 401,
+            once its headers are complete.  Fails as `read` does.
+        """
+        body = None if operation.body is None else MemoryBody(operation.body)
+        lines = header_lines(operation.fields)
+        prepared = _prepared(target, operation.target, lines, HeaderValues())
+        asking = self._ask(
+            prepared, operation.method, operation.request_id, body, once=operation.once
+        )
+        return asking.addCallback(_fitting, operation.form)
+
     def _ask(
         self,
         prepared: PreparedDownload,
         method: bytes,
         request_id: str,
         body: IBodyProducer | None = None,
+        *,
+        once: bool = False,
     ) -> Deferred[IResponse]:
         # The id is the last line: a workspace remembers what the lines before it mean.
         lines = b"%bX-Request-Id: %b\r\n" % (prepared.lines, request_id.encode("ascii"))
@@ -109,7 +129,7 @@ class WorkspaceGateway:
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
             prepared.url,
-            headers=PreparedHeaders(lines, prepared.owner),
+            headers=PreparedHeaders(lines, prepared.owner, once=once),
             data=body,
             cookies=_NO_COOKIES,
             allow_redirects=False,
@@ -132,11 +152,11 @@ def _prepared(
     )
 
 
-def _path(virtual_path: bytes, disposition: str | None) -> bytes:
+def _path(route: bytes, virtual_path: bytes, disposition: str | None) -> bytes:
     query = "path=" + encode_query_value(virtual_path)
     if disposition is not None:
         query += "&disposition=" + disposition
-    return b"/internal/file/read?" + query.encode("ascii")
+    return b"%b?%b" % (route, query.encode("ascii"))
 
 
 def _forwarded_headers(fields: HeaderFields) -> HeaderValues:
@@ -162,6 +182,15 @@ def _checked(response: IResponse, method: bytes, asked: HeaderValues) -> IRespon
     except UpstreamFailed:
         discard(response)
         raise
+    return response
+
+
+def _fitting(response: IResponse, form: ResponseForm) -> IResponse:
+    """:return: *response*, unless it is not of the form that its operation has."""
+    fault = form.fault(response.code, response.headers)
+    if fault is not None:
+        discard(response)
+        raise invalid_response(fault)
     return response
 
 

@@ -12,6 +12,7 @@ from zope.interface import Interface
 
 from chatfiles.platform.forwarding.requests import (
     DownloadRequest,
+    OperationRequest,
     PreparedDownload,
     UploadRequest,
 )
@@ -62,4 +63,12 @@ class IWorkspaceGateway(Interface):
         :raise chatfiles.errors.UpstreamFailed: the workspace is unreachable, or its response is not
             acceptable.
         :raise chatfiles.errors.UpstreamTimeout: no response in time.
+        """
+
+    def perform(target: WorkspaceAddress, operation: OperationRequest) -> Deferred[IResponse]:
+        """
+        Request an operation from a workspace.
+
+        :return: a response of the operation's form, a response that reports an error, or a 401,
+            once its headers are complete.  Fails as `read` does.
         """

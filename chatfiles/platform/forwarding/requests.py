@@ -4,14 +4,16 @@ The platform's requests to a workspace.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from twisted.web.iweb import IBodyProducer
 
+from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.upstream.prepared import PreparedURL
 from chatfiles.rules.header_fields import HeaderFields, HeaderValues
 
-__all__ = ["DownloadRequest", "PreparedDownload", "UploadRequest"]
+__all__ = ["DownloadRequest", "OperationRequest", "PreparedDownload", "UploadRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class DownloadRequest:
     :param disposition: ``inline`` if the client asked to view the file, else ``None``.
     :param fields: the client's headers; only some are forwarded.
     :param request_id: is forwarded.
+    :param route: the workspace's route.
     """
 
     method: bytes
@@ -31,6 +34,7 @@ class DownloadRequest:
     disposition: str | None
     fields: HeaderFields = field(repr=False)
     request_id: str
+    route: bytes = b"/internal/file/read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +67,27 @@ class UploadRequest:
     content_type: bytes
     body: IBodyProducer
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequest:
+    """
+    A request of an operation below ``/internal/fs`` to a workspace.
+
+    :param method: ``GET``, ``HEAD`` or ``POST``.
+    :param target: the workspace's route, with its query.
+    :param form: what the workspace may respond.
+    :param request_id: is forwarded.
+    :param fields: names and values of the headers that are forwarded.
+    :param body: a small body, bytes; ``None`` if there is none.
+    :param once: whether the workspace must not receive it twice, not even if it does not respond
+        for a while.
+    """
+
+    method: bytes
+    target: bytes
+    form: ResponseForm
+    request_id: str
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes | None = None
+    once: bool = False

@@ -14,20 +14,34 @@ from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import reason_phrase
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
+from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.rules import file_headers
+from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
 from chatfiles.rules.media_types import may_view_inline
 from chatfiles.streams.body_relay import BodyRelay
 from chatfiles.streams.outcome import ClientLeft, Outcome
 from chatfiles.streams.splice import Splicer
 
-__all__ = ["relay_body", "relayed_headers", "require_provable", "write_headers"]
+__all__ = [
+    "ATTACHMENT",
+    "relay_body",
+    "relayed_headers",
+    "require_chunks",
+    "require_provable",
+    "write_form_headers",
+    "write_headers",
+]
 
 _RELAYED = frozenset(file_headers.RELAYED_RESPONSE_HEADERS)
 #: Headers that have a meaning with some statuses only.
-_ONLY_WITH = {b"Content-Range": (206, 416), b"Content-Disposition": (200, 206)}
+_ONLY_WITH = {
+    b"Content-Range": (206, 416),
+    b"Content-Disposition": (200, 206),
+    REPR_DIGEST: (200, 206, 304),
+}
 #: The headers that a 304 may have: a cache updates its stored response with them (RFC 9110,
-#: 15.4.5).
-_OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control"})
+#: 15.4.5).  The digest is of the version that the cache has.
+_OF_304 = frozenset({b"ETag", b"Last-Modified", b"Cache-Control", REPR_DIGEST})
 # A media type that all clients read in the same way.  After a comma, browsers read another media
 # type (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
 _MEDIA_TYPE = re.compile(
@@ -38,10 +52,10 @@ _MEDIA_TYPE = re.compile(
 # such headers, or one that looks like two.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
-_DISPOSITION = re.compile(
-    rb"(attachment|inline)(?:[ \t]*;[ \t]*%b[ \t]*=[ \t]*(?:%b|%b))+" % (_TOKEN, _TOKEN, _QUOTED),
-    re.IGNORECASE,
-)
+_PARAMETERS = rb"(?:[ \t]*;[ \t]*%b[ \t]*=[ \t]*(?:%b|%b))+" % (_TOKEN, _TOKEN, _QUOTED)
+_DISPOSITION = re.compile(rb"(attachment|inline)" + _PARAMETERS, re.IGNORECASE)
+#: A well-formed ``Content-Disposition`` of a file that is not shown.
+ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
 
 def require_provable(request: Request, response: IResponse) -> None:
@@ -51,8 +65,17 @@ def require_provable(request: Request, response: IResponse) -> None:
 
     :raise VersionNotSupported: 505: the workspace sends chunks, and the client uses HTTP/1.0.
     """
-    is_file = response.code in (200, 206) and request.method != b"HEAD"
-    if is_file and response.length is UNKNOWN_LENGTH and request.clientproto == b"HTTP/1.0":
+    if response.code in (200, 206) and response.length is UNKNOWN_LENGTH:
+        require_chunks(request)
+
+
+def require_chunks(request: Request) -> None:
+    """
+    Check that the client can receive a body of unknown length.
+
+    :raise VersionNotSupported: 505, see `require_provable`.
+    """
+    if request.method != b"HEAD" and request.clientproto == b"HTTP/1.0":
         raise VersionNotSupported(
             "this file can be had with HTTP/1.1 only",
             detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
@@ -68,12 +91,30 @@ def write_headers(
 
     :param name: see `relayed_headers`; so is *inline*.
     """
-    code = response.code
+    code, given = response.code, response.headers
+    headers = relayed_headers(request.method, code, _length(response), given, name, inline)
+    _write(request, code, headers)
+
+
+def write_form_headers(request: Request, response: IResponse, form: ResponseForm) -> None:
+    """
+    Set the status and headers of the platform's response to an operation.
+
+    :param form: of the operation's responses.
+    """
+    code, given = response.code, response.headers
+    _write(request, code, form.headers(request.method, code, _length(response), given))
+
+
+def _write(request: Request, code: int, headers: dict[bytes, bytes]) -> None:
     request.setResponseCode(code, reason_phrase(code))
-    length = None if response.length is UNKNOWN_LENGTH else int(response.length)
-    headers = relayed_headers(request.method, code, length, response.headers, name, inline)
     for field in headers.items():
         request.setHeader(*field)
+
+
+def _length(response: IResponse) -> int | None:
+    """:return: the length of the body in bytes; ``None`` if it is chunked."""
+    return None if response.length is UNKNOWN_LENGTH else int(response.length)
 
 
 def relayed_headers(
@@ -107,6 +148,8 @@ def relayed_headers(
     for key, values in given.getAllRawHeaders():
         if key in passed and code in _ONLY_WITH.get(key, (code,)):
             headers[key] = values[0]
+    if REPR_DIGEST in headers and not is_repr_digest(given.getRawHeaders(REPR_DIGEST, ())):
+        del headers[REPR_DIGEST]
     _sanitize(headers, code, name, inline)
     return headers
 
@@ -174,7 +217,8 @@ def _expected(response: IResponse) -> int | None:
     :return: the length of the body in bytes; for a part that is sent in chunks, from its
         ``Content-Range``; ``None`` if no header announces it.
     """
-    if response.length is not UNKNOWN_LENGTH:
-        return int(response.length)
+    length = _length(response)
+    if length is not None:
+        return length
     part = part_of(response)
     return None if part is None else part.length

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
-from chatfiles.errors import UpstreamTimeout
+from chatfiles.errors import ChatfilesError, UpstreamTimeout
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.platform.upstream.request import IWatchfulBody
 from chatfiles.rules.upload_head import request_too_large
@@ -34,6 +34,8 @@ class UploadBody:
     :param body: the body that the client sends.
     :param limit: its maximum length in bytes.
     :ivar length: its length in bytes, or ``UNKNOWN_LENGTH``.
+    :ivar check: called with its bytes in order, before the workspace receives them; it raises the
+        error that ends the body.
     :ivar error: why the body ended early; ``None`` if it did not, or the workspace ended it.
     """
 
@@ -47,6 +49,7 @@ class UploadBody:
         self._taken: Callable[[], Hashable] = lambda: 0
         self.length = UNKNOWN_LENGTH if body.length is None else body.length
         self.error: Exception | None = None
+        self.check: Callable[[bytes], object] = lambda _: None
 
     # -- for the upstream (IWatchfulBody)
 
@@ -81,13 +84,17 @@ class UploadBody:
     # -- for the client's body (BodyReceiver)
 
     def received(self, data: bytes) -> None:
-        """Send *data*, or end the body with 413 if it is larger than the limit."""
+        """Send *data*, or end the body if it is too large or does not pass the check."""
         if self._consumer is None:
             self._body.pause()
             return
         self._passed += len(data)
-        if self._passed > self._limit:
-            self._end(request_too_large(self._limit))
+        try:
+            if self._passed > self._limit:
+                raise request_too_large(self._limit)
+            self.check(data)
+        except ChatfilesError as error:
+            self._end(error)
         else:
             self._consumer.write(data)
 

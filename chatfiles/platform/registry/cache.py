@@ -1,10 +1,10 @@
 """
-A registry that caches workspaces and tokens while they are known to be current.
+A registry that caches workspaces, tokens and keys while they are known to be current.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from twisted.internet.defer import succeed
@@ -17,6 +17,7 @@ from chatfiles.platform.registry.coalesced_reads import CoalescedReads
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.lru import LRUCache
 from chatfiles.platform.registry.subscribers import Subscribers
+from chatfiles.rules.link_keys import LinkKey
 
 __all__ = ["CachedRegistry"]
 
@@ -27,12 +28,14 @@ MAX_ENTRIES = 100_000
 @implementer(IWorkspaceRegistry)
 class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: ignore[misc]
     """
-    Responds to `workspace` and `token` from memory if it can; *inner* does everything else.
+    Responds to `workspace`, `token`, `token_by_id` and `link_keys` from memory if it can; *inner*
+    does everything else.
 
     When *inner* notifies of a change, the workspace and its tokens are dropped; if *inner* does not
-    name the workspace, everything is dropped.  A read that began before the change is not cached.
-    While *inner* is not `watching`, nothing is cached, and no cached value is used.  The absence of
-    a workspace or token is never cached: clients that guess ids would fill the memory.
+    name the workspace, everything is dropped, and only then the keys.  A read that began before the
+    change is not cached.  While *inner* is not `watching`, nothing is cached, and no cached value
+    is used.  The absence of a workspace or token is never cached: clients that guess ids would fill
+    the memory.
 
     :param inner: the registry that is read.
     :param clock: the reactor.
@@ -46,8 +49,12 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._subscribers = Subscribers()
         self._workspaces: LRUCache[UUID, Workspace] = LRUCache(most)
         self._tokens: LRUCache[bytes, Token] = LRUCache(most)
+        self._tokens_by_id: LRUCache[UUID, Token] = LRUCache(most)
+        self._link_keys: Sequence[LinkKey] | None = None
         self._workspace_reads = CoalescedReads(self._learn_workspace, clock)
         self._token_reads = CoalescedReads(self._learn_token, clock)
+        self._id_reads = CoalescedReads(self._learn_token_by_id, clock)
+        self._key_reads = CoalescedReads(self._learn_link_keys, clock)
         self._version = 0
         self._unsubscribe = inner.subscribe(self._changed)
 
@@ -94,6 +101,23 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
             return succeed(cached)
         return self._token_reads.read(digest, lambda: self._inner.token(digest))
 
+    def token_by_id(self, token_id: UUID) -> Awaitable[Token | None]:
+        """See `IWorkspaceRegistry`."""
+        cached = self._tokens_by_id.get(token_id) if self._inner.watching else None
+        if cached is not None:
+            return succeed(cached)
+        return self._id_reads.read(token_id, lambda: self._inner.token_by_id(token_id))
+
+    def link_keys(self) -> Awaitable[Sequence[LinkKey]]:
+        """See `IWorkspaceRegistry`."""
+        if self._link_keys is not None and self._inner.watching:
+            return succeed(self._link_keys)
+        return self._key_reads.read(None, self._inner.link_keys)
+
+    def fresh_link_keys(self) -> Awaitable[Sequence[LinkKey]]:
+        """See `IWorkspaceRegistry`."""
+        return self._key_reads.read_fresh(None, self._inner.fresh_link_keys)
+
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """See `IWorkspaceRegistry`.  Outdated values are dropped before *changed* is called."""
         return self._subscribers.subscribe(changed)
@@ -112,9 +136,13 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._version += 1
         self._workspaces.drop_workspace(workspace_id)
         self._tokens.drop_workspace(workspace_id)
+        self._tokens_by_id.drop_workspace(workspace_id)
         # The workspace of a token is known only when the token has been read.
         self._token_reads.invalidate_all()
+        self._id_reads.invalidate_all()
         if workspace_id is None:
+            self._link_keys = None
+            self._key_reads.invalidate_all()
             self._workspace_reads.invalidate_all()
         else:
             self._workspace_reads.invalidate(workspace_id)
@@ -131,3 +159,10 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
             self._version += 1
         if found is not None and self._inner.watching:
             self._tokens.put(digest, found, found.workspace_id)
+
+    def _learn_token_by_id(self, token_id: UUID, found: Token | None) -> None:
+        if found is not None and self._inner.watching:
+            self._tokens_by_id.put(token_id, found, found.workspace_id)
+
+    def _learn_link_keys(self, _: None, found: Sequence[LinkKey]) -> None:
+        self._link_keys = found if self._inner.watching else None

@@ -11,6 +11,7 @@ from uuid import UUID
 from zope.interface import Attribute, Interface
 
 from chatfiles.model import Scope, Token, Workspace
+from chatfiles.rules.link_keys import LinkKey
 
 __all__ = ["IWorkspaceRegistry"]
 
@@ -56,10 +57,10 @@ class IWorkspaceRegistry(Interface):
     def subscribe(changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """
         Call *changed* on the reactor thread with the id of each workspace whose row or tokens have
-        changed, or with ``None`` when any workspace may have changed.  ``None`` also means that the
-        registry can no longer see changes.  Subscribers are notified of a change made through this
-        registry before the call that made it succeeds.  The times of the last use of a token and of
-        the last heartbeat of a workspace are not notified.
+        changed, or with ``None`` when any workspace, or the keys of links, may have changed.
+        ``None`` also means that the registry can no longer see changes.  Subscribers are notified
+        of a change made through this registry before the call that made it succeeds.  The times of
+        the last use of a token and of the last heartbeat of a workspace are not notified.
 
         :return: a callable that ends the subscription.
         """
@@ -157,12 +158,23 @@ class IWorkspaceRegistry(Interface):
         :return: whether there was such a workspace.
         """
 
+    def revoke_links(workspace_id: UUID) -> Awaitable[bool]:
+        """
+        Revoke all signed links of a workspace that were issued before now or in this second: set
+        its ``links_not_before`` to the greater of now and its value, plus 1.
+
+        :return: whether there is such a workspace.
+        """
+
     def token(digest: bytes) -> Awaitable[Token | None]:
         """
         :param digest: SHA-256 of the presented token.
         :return: the live token with this hash, or ``None``.  A token of a removed workspace is not
             live.
         """
+
+    def token_by_id(token_id: UUID) -> Awaitable[Token | None]:
+        """:return: the live token with this id, or ``None``."""
 
     def create_token(
         workspace_id: UUID,
@@ -203,4 +215,30 @@ class IWorkspaceRegistry(Interface):
         Record the last uses of tokens in one batch.  Never sets a time back.
 
         :param used: token id → aware time; a thousand at most.
+        """
+
+    def link_keys() -> Awaitable[Sequence[LinkKey]]:
+        """:return: all keys of signed links, oldest first, those that have ended included."""
+
+    def fresh_link_keys() -> Awaitable[Sequence[LinkKey]]:
+        """As `link_keys`, without any cache."""
+
+    def ensure_link_key(candidate: LinkKey) -> Awaitable[LinkKey]:
+        """
+        Store *candidate* if no key signs now; this is atomic.
+
+        :return: the key that signs now.
+        """
+
+    def rotate_link_keys(successor: LinkKey) -> Awaitable[None]:
+        """
+        Store *successor*, and end the signing of all other keys.  They verify for as long as the
+        longest link.
+        """
+
+    def revoke_link_key(key_id: str) -> Awaitable[bool]:
+        """
+        End a key: from now on it neither signs nor verifies.
+
+        :return: whether there is such a key, ended or not.
         """

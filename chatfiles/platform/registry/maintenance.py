@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.migrations import Migration, SchemaTooNew, load, pending
@@ -20,7 +20,17 @@ from chatfiles.platform.registry.sqlite.file import DatabaseFile
 from chatfiles.platform.registry.sqlite.schema import migrate
 from chatfiles.platform.registry.statements import SQLITE
 
-__all__ = ["SchemaState", "SchemaTooNew", "visit_postgres", "visit_sqlite"]
+__all__ = [
+    "SchemaState",
+    "SchemaTooNew",
+    "on_postgres",
+    "sqlite_connection",
+    "visit_postgres",
+    "visit_sqlite",
+]
+
+T = TypeVar("T")
+_POSTGRES = "chatfiles.platform.registry.postgres."
 
 #: Seconds to wait for another process's lock, and for a connection.
 LOCK_TIMEOUT = 10.0
@@ -54,11 +64,8 @@ def visit_sqlite(path: str, *, change: bool) -> SchemaState:
     :raise OSError: the file does not exist or cannot be used.
     :raise sqlite3.Error: the file cannot be used.
     """
-    if not change and not os.path.exists(path):
-        raise FileNotFoundError("there is no such file; a platform creates it when it starts")
-    file, migrations = DatabaseFile(path), load("sqlite")
-    file.verify()
-    with _closing(file.connect(LOCK_TIMEOUT)) as connection:
+    migrations = load("sqlite")
+    with sqlite_connection(path, may_create=change) as connection:
         version = _sqlite_version(connection)
         missing = pending(migrations, version)
         if change:
@@ -79,12 +86,61 @@ async def visit_postgres(url: str, reactor: Any, *, change: bool) -> SchemaState
     :raise SchemaTooNew: a newer version of this program has changed the schema.
     :raise RegistryUnavailable: the database cannot be used; its cause says why.
     """
+    migrations = load("postgresql")
+
+    async def work(connection: Any, display_url: str) -> SchemaState:
+        schema = import_module(_POSTGRES + "schema")
+        version = await schema.applied_version(connection)
+        missing = pending(migrations, version)
+        if change:
+            now = datetime.now(UTC)
+            await schema.migrate(connection, migrations, now, statement_timeout=MIGRATION_TIMEOUT)
+            version, missing = len(migrations), ()
+        return SchemaState(display_url, version, missing)
+
+    return await on_postgres(url, reactor, work)
+
+
+@contextlib.contextmanager
+def sqlite_connection(path: str, *, may_create: bool = False) -> Iterator[sqlite3.Connection]:
+    """
+    Open a SQLite database.  Blocks.
+
+    :param path: of the database file.
+    :param may_create: whether the file may be missing.
+    :raise OSError: the file does not exist or cannot be used.
+    :raise sqlite3.Error: the file cannot be used.
+    """
+    if not may_create and not os.path.exists(path):
+        raise FileNotFoundError("there is no such file; a platform creates it when it starts")
+    file = DatabaseFile(path)
+    file.verify()
+    connection = file.connect(LOCK_TIMEOUT)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def on_postgres(
+    url: str, reactor: Any, work: Callable[[Any, str], Coroutine[Any, Any, T]]
+) -> T:
+    """
+    Use a PostgreSQL database.
+
+    :param url: ``postgresql://…``.
+    :param reactor: provides every reactor interface; it is running.
+    :param work: receives a `chatfiles.platform.registry.postgres.connection.PostgresConnection`,
+        and the URL without credentials.
+    :return: the result of *work*.
+    :raise ValueError: the URL is not valid, or the extra is not installed.
+    :raise RegistryUnavailable: the database cannot be used; its cause says why.
+    """
     check_extra()
     # These modules need the extra.
-    package = "chatfiles.platform.registry.postgres."
-    address = import_module(package + "address").PostgresAddress.parse(url)
-    schema, migrations = import_module(package + "schema"), load("postgresql")
-    connector = import_module(package + "connector").PostgresConnector(
+    address = import_module(_POSTGRES + "address").PostgresAddress.parse(url)
+    schema = import_module(_POSTGRES + "schema")
+    connector = import_module(_POSTGRES + "connector").PostgresConnector(
         address, reactor=reactor, timeout=LOCK_TIMEOUT, statement_timeout=LOCK_TIMEOUT
     )
     connector.start()
@@ -93,19 +149,13 @@ async def visit_postgres(url: str, reactor: Any, *, change: bool) -> SchemaState
     finally:
         connector.close()
     try:
-        version = await schema.applied_version(connection)
-        missing = pending(migrations, version)
-        if change:
-            now = datetime.now(UTC)
-            await schema.migrate(connection, migrations, now, statement_timeout=MIGRATION_TIMEOUT)
-            version, missing = len(migrations), ()
+        return await work(connection, address.display_url)
     except schema.PostgresError as error:
         raise RegistryUnavailable from error
     except schema.CONNECTION_ERRORS as error:
         raise RegistryUnavailable from schema.sanitized_error(error)
     finally:
         connection.discard()
-    return SchemaState(address.display_url, version, missing)
 
 
 def _sqlite_version(connection: sqlite3.Connection) -> int:
@@ -116,12 +166,3 @@ def _sqlite_version(connection: sqlite3.Connection) -> int:
             raise
         return 0
     return version or 0
-
-
-@contextlib.contextmanager
-def _closing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.isolation_level = None
-    try:
-        yield connection
-    finally:
-        connection.close()

@@ -14,18 +14,29 @@ from uuid import UUID
 
 from chatfiles.errors import BadRequest, Conflict
 from chatfiles.model import ONLINE, Token, Workspace
-from chatfiles.platform.registry.rows import format_scopes, token_from_row, utc, workspace_from_row
+from chatfiles.platform.registry.rows import (
+    format_scopes,
+    link_key_from_row,
+    token_from_row,
+    utc,
+    workspace_from_row,
+)
 from chatfiles.platform.registry.statements import Statements
+from chatfiles.rules.link_keys import LINGERS, LinkKey, signing_key
 
 T = TypeVar("T")
-#: The result of a change, and the workspaces that it has changed.
-Change = tuple[T, Sequence[UUID]]
+#: The result of a change, and the workspaces that it has changed; ``None`` among them if any
+#: cached value may have changed.
+Change = tuple[T, Sequence[UUID | None]]
 #: Parameter → value: text, bytes, integers, aware datetimes, ``None``.
 Values = Mapping[str, object]
 Rows = Sequence[Sequence[object]]
 
 #: The kinds of tokens in the tables of a third party: of the workspace itself, and of people.
 INSTANCE, API = "instance", "api"
+
+#: The purpose of keys that sign links.
+LINKS = "link"
 
 #: The id of no workspace.
 _UNUSED_ID = UUID(int=0)
@@ -75,6 +86,7 @@ async def check(db: Session) -> None:
     # The look-ups of a request, with ids that do not exist.
     await workspace(db, _UNUSED_ID)
     await token(db, b"")
+    await link_keys(db)
 
 
 async def workspace(db: Session, workspace_id: UUID, *, lock: bool = False) -> Workspace | None:
@@ -192,9 +204,22 @@ async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Ch
     return True, [workspace_id]
 
 
+async def revoke_links(db: Session, workspace_id: UUID, now: datetime) -> Change[bool]:
+    """See `IWorkspaceRegistry.revoke_links`."""
+    values = {"id": str(workspace_id), "seconds": int(now.timestamp()), "now": utc(now)}
+    revoked = await db.count(db.sql.workspace_revoke_links, values) > 0
+    return revoked, [workspace_id] if revoked else []
+
+
 async def token(db: Session, digest: bytes) -> Token | None:
     """See `IWorkspaceRegistry.token`."""
     rows = await db.rows(db.sql.token, {"digest": digest})
+    return token_from_row(rows[0]) if rows else None
+
+
+async def token_by_id(db: Session, token_id: UUID) -> Token | None:
+    """See `IWorkspaceRegistry.token_by_id`."""
+    rows = await db.rows(db.sql.token_by_id, {"id": str(token_id)})
     return token_from_row(rows[0]) if rows else None
 
 
@@ -282,3 +307,48 @@ async def touch_tokens(db: Session, used: Mapping[UUID, datetime]) -> Change[Non
     """See `IWorkspaceRegistry.touch_tokens`."""
     await db.touch(db.sql.token_touch, used)
     return None, []
+
+
+async def link_keys(db: Session) -> Sequence[LinkKey]:
+    """See `IWorkspaceRegistry.link_keys`."""
+    rows = await db.rows(db.sql.keys, {"purpose": LINKS})
+    return [found for row in rows if (found := link_key_from_row(row)) is not None]
+
+
+async def ensure_link_key(db: Session, now: datetime, candidate: LinkKey) -> Change[LinkKey]:
+    """See `IWorkspaceRegistry.ensure_link_key`."""
+    await db.rows(db.sql.keys_lock)
+    found = signing_key(await link_keys(db), now)
+    if found is not None:
+        return found, []
+    await _add_link_key(db, candidate)
+    return candidate, [None]
+
+
+async def rotate_link_keys(db: Session, now: datetime, successor: LinkKey) -> Change[None]:
+    """See `IWorkspaceRegistry.rotate_link_keys`."""
+    await db.rows(db.sql.keys_lock)
+    values = {"purpose": LINKS, "now": utc(now), "until": utc(now + LINGERS)}
+    await db.count(db.sql.keys_retire, values)
+    await _add_link_key(db, successor)
+    return None, [None]
+
+
+async def revoke_link_key(db: Session, now: datetime, key_id: str) -> Change[bool]:
+    """See `IWorkspaceRegistry.revoke_link_key`."""
+    values = {"purpose": LINKS, "id": key_id, "now": utc(now)}
+    revoked = await db.count(db.sql.key_revoke, values) > 0
+    exists = any(key.id == key_id for key in await link_keys(db))
+    return exists, [None] if revoked else []
+
+
+async def _add_link_key(db: Session, new: LinkKey) -> None:
+    values = {
+        "id": new.id,
+        "purpose": LINKS,
+        "key": new.key,
+        "created_at": utc(new.created_at),
+        "signs_until": utc(new.signs_until),
+        "verifies_until": utc(new.verifies_until),
+    }
+    await db.count(db.sql.key_create, values)

@@ -13,10 +13,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
+from chatfiles.rules.link_keys import LinkKey
+from chatfiles.rules.signed_links import KEY_BYTES
 
 __all__ = [
     "format_scopes",
     "format_time",
+    "link_key_from_row",
     "parse_scopes",
     "parse_time",
     "parse_uuid",
@@ -31,7 +34,7 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
     :param row: a workspace row, in the order of `chatfiles.platform.registry.statements`.
     :return: the workspace, or ``None`` if the row's id is not a UUID.
     """
-    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at = row
+    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at, not_before = row
     workspace_id = stored_uuid(raw_id)
     if workspace_id is None:
         return None
@@ -43,6 +46,7 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
         delivery_mode=_text(delivery_mode),
         inbound_secret=_text(secret),
         last_heartbeat_at=parse_time(last_heartbeat_at),
+        links_not_before=not_before if isinstance(not_before, int) else 0,
     )
 
 
@@ -64,6 +68,21 @@ def token_from_row(row: Sequence[object]) -> Token | None:
         created_at=parse_time(created_at),
         last_used_at=parse_time(last_used_at),
     )
+
+
+def link_key_from_row(row: Sequence[object]) -> LinkKey | None:
+    """
+    :param row: a key row, in the order of `chatfiles.platform.registry.statements`.
+    :return: the key, or ``None`` if it is not complete.
+    """
+    key_id, raw_key, *raw_times = row
+    key = bytes(raw_key) if isinstance(raw_key, bytes | memoryview) else b""
+    created_at, signs_until, verifies_until = map(parse_time, raw_times)
+    if not isinstance(key_id, str) or len(key) != KEY_BYTES:
+        return None
+    if created_at is None or signs_until is None or verifies_until is None:
+        return None
+    return LinkKey(key_id, key, created_at, signs_until, verifies_until)
 
 
 def stored_uuid(value: object) -> UUID | None:

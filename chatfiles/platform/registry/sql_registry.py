@@ -16,6 +16,7 @@ from chatfiles.platform.registry import queries
 from chatfiles.platform.registry.queries import Change, Session
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.subscribers import Subscribers
+from chatfiles.rules.link_keys import LinkKey
 
 __all__ = ["SQLRegistry"]
 
@@ -178,9 +179,18 @@ class SQLRegistry:
             "remove_workspace", lambda db: queries.remove_workspace(db, workspace_id, now)
         )
 
+    def revoke_links(self, workspace_id: UUID) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change("revoke_links", lambda db: queries.revoke_links(db, workspace_id, now))
+
     def token(self, digest: bytes) -> Deferred[Token | None]:
         """See `IWorkspaceRegistry`."""
         return self._read("token", lambda db: queries.token(db, digest))
+
+    def token_by_id(self, token_id: UUID) -> Deferred[Token | None]:
+        """See `IWorkspaceRegistry`."""
+        return self._read("token_by_id", lambda db: queries.token_by_id(db, token_id))
 
     def create_token(
         self,
@@ -230,3 +240,28 @@ class SQLRegistry:
         """See `IWorkspaceRegistry`."""
         batch = dict(used)
         return self._change("touch_tokens", lambda db: queries.touch_tokens(db, batch))
+
+    def link_keys(self) -> Deferred[Sequence[LinkKey]]:
+        """See `IWorkspaceRegistry`."""
+        return self._read("link_keys", queries.link_keys)
+
+    fresh_link_keys = link_keys
+
+    def ensure_link_key(self, candidate: LinkKey) -> Deferred[LinkKey]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change(
+            "ensure_link_key", lambda db: queries.ensure_link_key(db, now, candidate)
+        )
+
+    def rotate_link_keys(self, successor: LinkKey) -> Deferred[None]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change(
+            "rotate_link_keys", lambda db: queries.rotate_link_keys(db, now, successor)
+        )
+
+    def revoke_link_key(self, key_id: str) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change("revoke_link_key", lambda db: queries.revoke_link_key(db, now, key_id))

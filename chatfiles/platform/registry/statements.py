@@ -6,8 +6,9 @@ own syntax.
 Parameters are named in the statements.  Results are described here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
-  last_heartbeat_at``;
+  last_heartbeat_at, links_not_before``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
+- a *key row* is ``id, key, created_at, signs_until, verifies_until``;
 - a change returns only the number of changed rows.  The transaction reads them afterwards, so
   that no dialect needs ``RETURNING``.
 
@@ -62,9 +63,14 @@ class Statements:
     #: Sets the inbound secret of a live row that has none.
     workspace_secret: str
     workspace_remove: str
+    #: Ends all links of a live workspace that were issued up to now.  Two calls in one second give
+    #: two times.
+    workspace_revoke_links: str
 
     #: → the live token row with the hash, of a live workspace.
     token: str
+    #: → the same for the id of a token.
+    token_by_id: str
     #: → the live token rows of a live workspace, oldest first.
     tokens: str
     #: → one row if the tokens have a ``kind``, as those of a third party do: ``instance`` for the
@@ -83,11 +89,23 @@ class Statements:
     #: Changes a row if the time is later than the stored one.  PostgreSQL takes a batch.
     token_touch: str
 
+    #: → the key rows for one purpose.
+    keys: str
+    #: → one row.  In a transaction, only one program at a time is past it; in SQLite the
+    #: transaction itself ensures this.
+    keys_lock: str
+    key_create: str
+    #: Ends the signing of all keys that sign; they verify until a given time.
+    keys_retire: str
+    #: Ends the signing and the verifying of a key.
+    key_revoke: str
+
 
 _LIVE = "(status IS NULL OR CAST(status AS text) <> 'removed')"
 
 _WORKSPACE = f"""
-    SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at
+    SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at,
+        links_not_before
     FROM workspaces
     WHERE {_LIVE}"""
 
@@ -157,7 +175,14 @@ SQLITE = Statements(
         UPDATE workspaces
         SET status = 'removed', updated_at = :now
         WHERE id = :id AND {_LIVE}""",
+    workspace_revoke_links=f"""
+        UPDATE workspaces
+        SET links_not_before = 1 +
+                CASE WHEN links_not_before > :seconds THEN links_not_before ELSE :seconds END,
+            updated_at = :now
+        WHERE id = :id AND {_LIVE}""",
     token=f"{_TOKEN} AND t.token_hash = :digest",
+    token_by_id=f"{_TOKEN} AND t.id = :id",
     tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id ORDER BY t.created_at, t.id",
     token_has_kind="""
         SELECT 1 FROM pragma_table_info('workspace_auth_tokens') WHERE lower(name) = 'kind'""",
@@ -179,6 +204,24 @@ SQLITE = Statements(
         UPDATE workspace_auth_tokens
         SET last_used_at = :moment
         WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :moment)""",
+    keys="""
+        SELECT id, key, created_at, signs_until, verifies_until
+        FROM chatfiles_keys
+        WHERE purpose = :purpose
+        ORDER BY created_at, id""",
+    keys_lock="SELECT 1",
+    key_create="""
+        INSERT INTO chatfiles_keys (id, purpose, key, created_at, signs_until, verifies_until)
+        VALUES (:id, :purpose, :key, :created_at, :signs_until, :verifies_until)""",
+    keys_retire="""
+        UPDATE chatfiles_keys
+        SET signs_until = :now, verifies_until = :until
+        WHERE purpose = :purpose AND signs_until > :now""",
+    key_revoke="""
+        UPDATE chatfiles_keys
+        SET signs_until = CASE WHEN signs_until > :now THEN :now ELSE signs_until END,
+            verifies_until = :now
+        WHERE purpose = :purpose AND id = :id AND verifies_until > :now""",
 )
 
 
@@ -221,6 +264,8 @@ POSTGRES = _of_psycopg2(
             SELECT 1 FROM pg_attribute
             WHERE attrelid = 'workspace_auth_tokens'::regclass AND attname = 'kind'
                 AND NOT attisdropped""",
+        # Another lock than that of migrations ("chatkeys" in ASCII).
+        keys_lock=f"SELECT pg_advisory_xact_lock({0x636861746B657973})",
         workspace_touch=_BATCH.format(
             table="workspaces",
             column="last_heartbeat_at",

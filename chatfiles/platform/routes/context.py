@@ -14,6 +14,7 @@ from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
+from chatfiles.platform.links import Links
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.upload_head import MAX_FILES
 from chatfiles.streams.splice import Splicer
@@ -43,6 +44,7 @@ class PlatformContext:
     :param heartbeats: buffers the time of each workspace's last heartbeat.
     :param resolver: finds the address of a workspace.
     :param gateway: sends requests to workspaces.
+    :param links: makes and checks signed links.
     :param check_url: raises `ValueError` with the reason if a workspace may not have this URL;
         looks up its host name.
     :param clock: runs timers.
@@ -57,6 +59,7 @@ class PlatformContext:
     heartbeats: LastSeenBuffer
     resolver: Resolver
     gateway: IWorkspaceGateway
+    links: Links
     check_url: Callable[[str], Awaitable[None]]
     clock: IReactorTime
     idle_timeout: float

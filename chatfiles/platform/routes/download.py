@@ -1,5 +1,6 @@
 """
-``GET /workspaces/{workspace_id}/chat/download``: fetch a file from its workspace and relay it.
+``GET /workspaces/{workspace_id}/chat/download`` and ``…/fs/file``: fetch a file from its workspace
+and relay it.
 """
 
 from __future__ import annotations
@@ -10,21 +11,26 @@ from uuid import UUID
 
 from twisted.web.iweb import IResponse
 
-from chatfiles.errors import VersionNotSupported
+from chatfiles.errors import PreconditionFailed, VersionNotSupported
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
-from chatfiles.platform import error_texts
+from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.response import relay_body, require_provable, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
+from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules import file_headers
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-__all__ = ["AskedFile", "asked_file", "download", "relay"]
+__all__ = ["FILE", "READ", "AskedFile", "asked_file", "download", "file", "relay"]
+
+#: The workspace's route for downloads, which every workspace has, and its newer name.
+READ, FILE = b"/internal/file/read", b"/internal/fs/file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,15 @@ class AskedFile:
     The file that a request names.
 
     :param inline: whether the client wants to view it.
+    :param route: the workspace's route that serves it.
+    :param version: the only entity tag that the client may receive, also if the workspace ignores
+        ``If-Match``; ``None`` for any.
     """
 
     path: VirtualPath
     inline: bool
+    route: bytes = READ
+    version: bytes | None = None
 
     def wanted(self, method: bytes, fields: HeaderFields, request_id: str) -> DownloadRequest:
         """
@@ -46,29 +57,44 @@ class AskedFile:
         :return: the request to the workspace.
         """
         disposition = "inline" if self.inline else None
-        return DownloadRequest(method, self.path.raw, disposition, fields, request_id)
+        return DownloadRequest(method, self.path.raw, disposition, fields, request_id, self.route)
 
 
-def asked_file(query: bytes) -> AskedFile:
+def asked_file(query: bytes, route: bytes = READ) -> AskedFile:
     """
     :param query: of the target.
+    :param route: the workspace's route that serves the file.
     :return: the file that it names.
     :raise chatfiles.errors.BadRequest: it is malformed.
     """
     values = parse_query(query)
     path = check_form(values.get(b"path", []))
-    return AskedFile(path, file_headers.wants_inline(values.get(b"disposition", [])))
+    return AskedFile(path, file_headers.wants_inline(values.get(b"disposition", [])), route)
 
 
 async def download(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Fetch a file of the workspace and relay it."""
-    asked = asked_file(request.query)
+    await _download(context, request, workspace_id, READ)
+    return None
+
+
+async def file(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """As `download`, by the newer route of workspaces."""
+    await _download(context, request, workspace_id, FILE)
+    return None
+
+
+async def _download(
+    context: PlatformContext, request: Request, workspace_id: UUID, route: bytes
+) -> None:
+    asked = asked_file(request.query, route)
     target = await context.resolver.resolve(workspace_id, "download")
     wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
-    return None
 
 
 async def relay(
@@ -85,36 +111,28 @@ async def relay(
     :param target: the address of its workspace.
     :param reading: the first attempt to read it there.
     """
-    response = await _accepted(context, request, asked, target, reading)
+
+    def repeat(fresh: WorkspaceAddress) -> Awaitable[IResponse]:
+        wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+        return context.gateway.read(fresh, wanted)
+
+    response = await accepted(context.resolver, target, reading, repeat)
+    if asked.route != READ:
+        timeout = request.site.header_timeout
+        response = await require_supported(request.method, response, context.clock, timeout)
     try:
         require_provable(request, response)
     except VersionNotSupported:
         discard(response)
         raise
+    if asked.version is not None and response.code < 400:
+        _require_version(response, asked.version)
+    await raise_for_people(request, response, context.clock)
     write_headers(request, response, asked.path.name, asked.inline)
     await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
 
 
-async def _accepted(
-    context: PlatformContext,
-    request: Request,
-    asked: AskedFile,
-    target: WorkspaceAddress,
-    reading: Awaitable[IResponse],
-) -> IResponse:
-    """
-    :return: the response.  The request is sent again if the workspace's secret has changed since it
-        was looked up.
-    """
-    response = await reading
-    if response.code != 401:
-        return response
-    discard(response)
-    fresh = await context.resolver.again(target)
-    if fresh is not None:
-        wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
-        response = await context.gateway.read(fresh, wanted)
-        if response.code != 401:
-            return response
+def _require_version(response: IResponse, version: bytes) -> None:
+    if response.headers.getRawHeaders(b"etag", ()) != [version]:
         discard(response)
-    raise error_texts.credentials_refused()
+        raise PreconditionFailed

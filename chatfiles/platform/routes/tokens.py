@@ -1,6 +1,6 @@
 """
 ``/workspaces/{workspace_id}/tokens``: an administrator lists, creates and revokes tokens.
-``/token``: the holder of a token asks what it opens.
+``/token`` and ``/whoami``: the holder of a token asks what it opens.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from uuid import UUID
 from chatfiles.errors import NotFound
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
-from chatfiles.model import ALL_SCOPES, Token, parse_uuid
+from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
 from chatfiles.platform import error_texts
-from chatfiles.platform.authentication import token_columns
+from chatfiles.platform.authentication import Client, token_columns
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.json_fields import optional_text, scopes_of, time_text
 
-__all__ = ["create_token", "list_tokens", "revoke_token", "show_token"]
+__all__ = ["create_token", "list_tokens", "revoke_token", "show_token", "whoami"]
 
 
 def _token_view(token: Token) -> dict[str, object]:
@@ -33,16 +33,41 @@ def _token_view(token: Token) -> dict[str, object]:
 
 async def show_token(context: PlatformContext, request: Request) -> JSONResponse:
     """:return: a response that says what the token of the request opens."""
+    client, workspace = await _holder(context, request)
+    own = {"id": str(workspace.id), "name": workspace.name} if workspace is not None else None
+    return JSONResponse(200, {"workspace": own, "scopes": _scopes(client)})
+
+
+async def whoami(context: PlatformContext, request: Request) -> JSONResponse:
+    """:return: a response that says whose token that of the request is, and what it allows."""
+    client, workspace = await _holder(context, request)
+    return JSONResponse(
+        200,
+        {
+            "workspace": str(workspace.id) if workspace is not None else None,
+            "name": workspace.name if workspace is not None else None,
+            "scopes": _scopes(client),
+            "admin": client.is_admin,
+            "token_id": context.authenticator.token_id(client),
+        },
+    )
+
+
+async def _holder(context: PlatformContext, request: Request) -> tuple[Client, Workspace | None]:
+    """:return: the holder of the request's token, and its workspace; ``None`` for the admin."""
     client = await context.authenticator.client(request)
     if client is None:
         raise error_texts.missing_token()
     if client.token is None:
-        return JSONResponse(200, {"workspace": None, "scopes": sorted(ALL_SCOPES)})
+        return client, None
     workspace = await context.registry.workspace(client.token.workspace_id)
     if workspace is None:
         raise error_texts.invalid_token()
-    own = {"id": str(workspace.id), "name": workspace.name}
-    return JSONResponse(200, {"workspace": own, "scopes": sorted(client.token.scopes)})
+    return client, workspace
+
+
+def _scopes(client: Client) -> list[Scope]:
+    return sorted(ALL_SCOPES if client.token is None else client.token.scopes)
 
 
 async def list_tokens(

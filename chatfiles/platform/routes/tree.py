@@ -14,18 +14,22 @@ from functools import partial
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.router import Route, Router
+from chatfiles.http.server.router import ANY, Route, Router
 from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import download
+from chatfiles.platform.routes.download import download, file
+from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
+from chatfiles.platform.routes.links import create_link, revoke_links
+from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.tokens import (
     create_token,
     list_tokens,
     revoke_token,
     show_token,
+    whoami,
 )
 from chatfiles.platform.routes.upload import upload, upload_limits
 from chatfiles.platform.routes.workspaces import (
@@ -38,7 +42,7 @@ from chatfiles.platform.routes.workspaces import (
 __all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
 ANYONE, ADMIN = Access.ANYONE, Access.ADMIN
-WORKSPACE, READ, WRITE = Access.WORKSPACE, Access.READ, Access.WRITE
+WORKSPACE, READ, WRITE, LINK = Access.WORKSPACE, Access.READ, Access.WRITE, Access.LINK
 AGENT, REGISTER, ANY_TOKEN = Access.AGENT, Access.REGISTER, Access.ANY_TOKEN
 
 
@@ -60,10 +64,24 @@ ROUTES: tuple[Route[Access], ...] = (
     DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
     Route("GET", "/uploads/limits", ANYONE, "", upload_limits),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/file", READ, "download", file),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/roots", READ, "list", roots),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/entries", READ, "list", entries),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive),
+    forwarded("POST", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive_of_paths),
+    forwarded("GET", "/workspaces/{workspace_id}/fs/digest", READ, "digest", digest),
+    # signed links
+    Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
+    Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
+    # The link is checked before the method, so the handlers check both.
+    forwarded(ANY, "/links/file", ANYONE, "download", open_file),
+    forwarded(ANY, "/links/archive", ANYONE, "archive", open_archive),
+    forwarded(ANY, "/links/upload", ANYONE, "upload", open_upload),
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
     Route("GET", "/token", ANY_TOKEN, "", show_token),
+    Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
     Route("POST", "/workspaces", ADMIN, "", create_workspace),

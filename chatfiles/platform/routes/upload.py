@@ -14,43 +14,63 @@ from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.rules.file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
 
-__all__ = ["upload", "upload_limits"]
+__all__ = ["forward_upload", "upload", "upload_limits"]
 
 
 async def upload(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Forward a form with files to the workspace, and relay the workspace's response."""
+    await forward_upload(context, request, workspace_id, context.limits.per_request_bytes)
+    return None
+
+
+async def forward_upload(
+    context: PlatformContext,
+    request: Request,
+    workspace_id: UUID,
+    max_bytes: int,
+    max_files: int | None = None,
+) -> None:
+    """
+    As `upload`, with limits.
+
+    :param max_bytes: the most bytes of the body.
+    :param max_files: the most files in it; ``None`` if only the workspace counts them.
+    """
     target = await context.resolver.resolve(workspace_id, "upload")
-    limit = context.limits.per_request_bytes
-    check_upload_head(request.requestHeaders, request.body.length, limit)
-    response = await _forward(context, request, target)
+    boundary = check_upload_head(request.requestHeaders, request.body.length, max_bytes)
+    body = UploadBody(request.body, max_bytes)
+    if max_files is not None:
+        body.check = FileCounter(boundary, max_files).feed
+    response = await _forward(context, request, target, body)
     if response.code == 401:
         # The body cannot be sent twice, but the next upload will use the new secret.
         discard(response)
         await context.resolver.again(target)
         raise error_texts.credentials_refused()
+    await raise_for_people(request, response, context.clock)
     write_headers(request, response, None)
     await relay_body(request, response, context.clock, context.idle_timeout)
-    return None
 
 
 async def _forward(
-    context: PlatformContext, request: Request, target: WorkspaceAddress
+    context: PlatformContext, request: Request, target: WorkspaceAddress, body: UploadBody
 ) -> IResponse:
     """
     :return: the workspace's response.
     :raise Exception: the client's body ended early, or the workspace failed.
     """
-    body = UploadBody(request.body, context.limits.per_request_bytes)
     content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
     forwarded = UploadRequest(content_type, body, request.request_id)
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)

@@ -120,9 +120,9 @@ class UpstreamAgent:
 
         A ``GET`` or ``HEAD`` may use a kept connection.  If that is dead, or silent for a third of
         *header_timeout*, the request is sent once more on a new one, and the first response is
-        taken.  Any other request is sent once, on a new connection.  Cancelling the result aborts
-        the request.  An interrupted body ends with ``ResponseFailed``, never as if it were
-        complete.
+        taken.  Any other request, and one whose `PreparedHeaders` say so, is sent once, on a new
+        connection.  Cancelling the result aborts the request.  An interrupted body ends with
+        ``ResponseFailed``, never as if it were complete.
 
         :return: the response, when its headers are complete.  Its body must be delivered to a
             protocol, or the connection stays open.  Fails with
@@ -138,7 +138,8 @@ class UpstreamAgent:
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
         kept = None
-        if method in _REPEATABLE and bodyProducer is None:
+        once = bodyProducer is not None or getattr(headers, "once", False)
+        if method in _REPEATABLE and not once:
             kept = self.idle.take(origin.key)
         return _Exchange(self, origin, method, target, uri, headers, bodyProducer).start(kept)
 

@@ -44,12 +44,15 @@ class PreparedHeaders(Headers):
     :param lines: the header lines that are sent, each with its CRLF.
     :param owner: the id of the workspace.  The name look-ups of one workspace do not delay those of
         another.
+    :param once: whether the request must not be sent twice, even if its method allows that and the
+        workspace does not respond for a while.
     """
 
-    def __init__(self, lines: bytes, owner: bytes) -> None:
+    def __init__(self, lines: bytes, owner: bytes, *, once: bool = False) -> None:
         super().__init__()
         self.lines = lines
         self.owner = owner
+        self.once = once
 
     def copy(self) -> PreparedHeaders:
         """:return: these headers, which never change."""

@@ -118,6 +118,16 @@ class UpstreamResponse:
         self._ended = ended
         self.resumeProducing()
 
+    def with_body(self, body: bytes) -> UpstreamResponse:
+        """
+        :param body: the body, which was delivered to a protocol.
+        :return: this response, whose body can be delivered again.
+        """
+        response = UpstreamResponse(self.head, self.request, None)
+        response.body_received(body)
+        response.body_ended(COMPLETE)
+        return response
+
     def splice_source(self) -> SpliceSource | None:
         """:return: the connection, if the rest of the body may be read from its socket."""
         return None if self._transport is None else self._transport.splice_source()

@@ -43,10 +43,12 @@ class Supervisor(Protocol):
     :param reactor: provides ``IReactorFDSet``.
     :param number: of the worker.
     :ivar load: of the worker.
+    :ivar shared_fd: a file that all workers have open.
     :ivar service: the role, which is stopped at the command of the first process, and if it ends.
     """
 
     service: RoleService
+    shared_fd = LOADS
 
     def __init__(self, reactor: Any, number: int) -> None:
         self.load = Load(SharedLoads(LOADS), number, lambda: self.service.connections)

@@ -22,6 +22,8 @@ __all__ = ["CredentialInodes"]
 
 #: Replaced credential inodes that are kept while they are still linked; then the oldest is dropped.
 MAX_REPLACED: Final = 64
+#: Nanoseconds for which the result of an examination is used again by a listing.
+RECENT_NS: Final = 20_000_000
 #: Nanoseconds after a change of a directory in which another one could have the same time.
 SETTLED_NS: Final = 1_000_000_000
 
@@ -50,6 +52,7 @@ class CredentialInodes:
         self._lock = threading.Lock()
         self._directories = {d: CachedDirectory(d) for d in map(os.path.dirname, self._paths)}
         self._settled: dict[bytes, _Version] = {}
+        self._examined_ns = 0
 
     @property
     def directories(self) -> list[bytes]:
@@ -70,6 +73,16 @@ class CredentialInodes:
         """
         with self._lock:
             self._examine_all()
+            return _inode(facts) in self._held
+
+    def include_recent(self, facts: os.stat_result) -> bool:
+        """
+        Like `include`, but a credential file that was examined less than `RECENT_NS` ago is not
+        examined again: for the many files of a listing, of which no content is sent.
+        """
+        with self._lock:
+            if not 0 <= self._now_ns() - self._examined_ns < RECENT_NS:
+                self._examine_all()
             return _inode(facts) in self._held
 
     def include_at_once(self, facts: os.stat_result) -> bool:
@@ -98,6 +111,7 @@ class CredentialInodes:
                 os.close(self._held.popitem()[1])
             self._current.clear()
             self._settled.clear()
+            self._examined_ns = 0
 
     def _compare_at_once(self, above: bytes, cached: CachedDirectory) -> None:
         """:raise WouldWait: a credential file of this directory was replaced."""
@@ -115,11 +129,13 @@ class CredentialInodes:
             os.close(directory)
 
     def _examine_all(self) -> None:
+        examined_ns, self._examined_ns = self._now_ns(), 0
         self._settled.clear()
         for cached in self._directories.values():
             cached.examine_path()
         for path in self._paths:
             self._examine(path)
+        self._examined_ns = examined_ns
 
     def _examine(self, path: bytes) -> None:
         try:

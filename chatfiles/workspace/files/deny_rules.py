@@ -5,6 +5,8 @@ Globs of virtual paths that are never served or listed, matched without file sys
 matches a single ``/``), ``?`` matches one character within a segment.  Characters that are special
 in other glob dialects are refused.  A rule covers the named path and everything below it.  It also
 covers other spellings that the file system may accept: see `chatfiles.rules.name_folding`.
+
+A rule that ends in ``/**`` denies the named path, too, but does not hide it in a listing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 from chatfiles.rules.name_folding import folded
 from chatfiles.rules.virtual_paths import ROOTS
 
-__all__ = ["DEFAULT_GLOBS", "DenyRules", "Glob"]
+__all__ = ["DEFAULT_GLOBS", "PARTIAL", "DenyRules", "Glob"]
 
 #: Rules that always apply: the role's own files, and secrets of the agent.
 DEFAULT_GLOBS: Final[tuple[bytes, ...]] = (
@@ -25,6 +27,10 @@ DEFAULT_GLOBS: Final[tuple[bytes, ...]] = (
     b"/configs/.platform_inbound_secret*",
     b"/configs/.hermes/**",
 )
+
+#: Begins the names of the role's own partial files, which are hidden in every directory.
+PARTIAL: Final = b".chatfiles-part-"
+_PARTIAL_SEGMENT: Final = b"/" + PARTIAL
 
 #: Longest glob, in bytes: as long as a path may be.
 MAX_GLOB = 4096
@@ -128,12 +134,14 @@ class Glob:
     :raise ValueError: it is not a valid rule; the text says why.
     """
 
-    __slots__ = ("_folded", "_lower", "raw")
+    __slots__ = ("_folded", "_lower", "is_below", "raw")
 
     def __init__(self, glob: bytes) -> None:
         #: The rule as it was given.
         self.raw = glob
         lower = _normal(glob)
+        #: Whether the rule ends in ``/**``: it hides what is below the named path.
+        self.is_below = glob.removesuffix(b"/").endswith(b"/**") and lower != b"/**"
         self._lower = self._folded = _Pattern(lower)
         if not lower.isascii():
             self._folded = _Pattern(folded(lower))
@@ -155,11 +163,12 @@ class Glob:
         same = self._folded is self._lower and fold == lower
         return not same and self._folded.matches(fold)
 
-    def may_reach(self, root: bytes) -> bool:
-        """:return: whether the rule may match *root*, or a path below or above it."""
+    def may_reach(self, directory: bytes) -> bool:
+        """:return: whether the rule may match a virtual path, or one below or above it."""
+        forms = (self._lower, directory.lower()), (self._folded, folded(directory))
         return any(
             matched or states
-            for matched, states in (p.run(root + b"/") for p in (self._lower, self._folded))
+            for matched, states in (pattern.run(form + b"/") for pattern, form in forms)
         )
 
 
@@ -176,20 +185,31 @@ class DenyRules:
     def __init__(self, extra: Iterable[bytes] = ()) -> None:
         self.globs: tuple[Glob, ...] = tuple(Glob(glob) for glob in (*DEFAULT_GLOBS, *extra))
 
-    def concern(self, root: bytes) -> bool:
+    def concern(self, directory: bytes) -> bool:
         """
-        :param root: a virtual path.
-        :return: whether some path at *root* or below it may be hidden.
+        :param directory: a virtual path.
+        :return: whether a rule may hide *directory* or a path below it.
         """
-        return any(glob.may_reach(root) for glob in self.globs)
+        return any(glob.may_reach(directory) for glob in self.globs)
 
     def denies(self, raw: bytes) -> bool:
         """
         :param raw: a valid virtual path.
-        :return: whether it is hidden, that is, treated as a missing file.
+        :return: whether it is treated as a missing file.
         """
         lower, fold = raw.lower(), folded(raw)
-        return any(glob.matches(lower, fold) for glob in self.globs)
+        return _PARTIAL_SEGMENT in fold or any(glob.matches(lower, fold) for glob in self.globs)
+
+    def hides(self, raw: bytes) -> bool:
+        """
+        :param raw: a valid virtual path.
+        :return: as `denies`, but false for the path that a rule ``path/**`` names: it is listed.
+        """
+        lower, fold = raw.lower(), folded(raw)
+        above = lower.rpartition(b"/")[0], fold.rpartition(b"/")[0]
+        return _PARTIAL_SEGMENT in fold or any(
+            glob.matches(*(above if glob.is_below else (lower, fold))) for glob in self.globs
+        )
 
 
 def _normal(glob: bytes) -> bytes:

@@ -4,9 +4,12 @@ The interface of a workspace's files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zope.interface import Interface
 
 from chatfiles.rules.virtual_paths import VirtualPath
+from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.open_file import OpenFile
 
 __all__ = ["IFileStore"]
@@ -36,4 +39,38 @@ class IFileStore(Interface):
         Like `open`, with the same result, if the kernel has all it needs in memory.  Never blocks.
 
         :raise chatfiles.posix.openat2.WouldWait: the kernel does not; use `open` in a thread.
+        """
+
+    def open_directory(path: VirtualPath) -> OpenDirectory:
+        """
+        Open the directory that *path* names, which may be a root, to list it and to open what is in
+        it.  No symlink is followed.  Blocks: call it in a thread.
+
+        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule hides
+            the path.
+        :raise chatfiles.errors.NotADirectory: it is not a directory, or the path has a symlink.
+        :raise chatfiles.errors.ChatfilesError: otherwise as `open`.
+        """
+
+    def look(path: VirtualPath) -> Found:
+        """
+        Look at what *path* names, which may be anything.  Only a file or directory is opened, to
+        know whether it can be.  Blocks: call it in a thread.
+
+        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule or its
+            inode hides it.
+        :raise chatfiles.errors.NotARegularFile: the path has a symlink before its end.
+        :raise chatfiles.errors.ChatfilesError: otherwise as `open`.
+        """
+
+    def roots() -> Sequence[bytes]:
+        """:return: the roots that are configured and not hidden, in the order of `ROOTS`."""
+
+    def is_available(root: bytes) -> bool:
+        """
+        Blocks: call it in a thread.
+
+        :param root: one of `roots`.
+        :return: whether its directory can be opened.
+        :raise chatfiles.errors.Unavailable: there are no free descriptors, or no memory.
         """

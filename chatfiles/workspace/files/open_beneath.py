@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 from chatfiles.errors import (
@@ -22,6 +23,7 @@ from chatfiles.errors import (
     ChatfilesError,
     Forbidden,
     InvalidPath,
+    NotADirectory,
     NotARegularFile,
     NotFound,
     ReadFailed,
@@ -32,9 +34,12 @@ from chatfiles.posix.openat2 import HANDLE, Mechanism, best_mechanism
 __all__ = [
     "file_not_found",
     "is_a_directory",
+    "open_anything",
     "open_beneath",
     "open_directory",
+    "open_for_listing",
     "open_regular",
+    "proc_path",
     "refusal",
     "reopen_regular",
     "top",
@@ -44,6 +49,7 @@ __all__ = [
 PATH_MAX = 4096
 
 _READING = os.O_NONBLOCK | os.O_NOCTTY
+_LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALLOWED_FLAGS = HANDLE | _READING | os.O_NOFOLLOW
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV, errno.EISDIR})
@@ -64,6 +70,14 @@ def _reopens() -> bool:
 
 def _proc_path(handle: int) -> bytes:
     return b"/proc/self/fd/%d" % handle
+
+
+def proc_path(fd: int) -> bytes | None:
+    """
+    :param fd: an open descriptor, which may be ``O_PATH``.
+    :return: a path that opens the same file or directory again; ``None`` without ``/proc``.
+    """
+    return _proc_path(fd) if _reopens() else None
 
 
 def file_not_found() -> NotFound:
@@ -122,6 +136,15 @@ def open_beneath(
         raise ValueError("open_beneath opens for reading only")
     if not segments:
         raise is_a_directory()
+    _check_segments(segments)
+    wanted = (flags & ~_READING if flags & os.O_PATH else flags | _READING) | os.O_CLOEXEC
+    try:
+        return (mechanism or best_mechanism())(root_fd, segments, wanted)
+    except OSError as error:
+        raise refusal(error) from error
+
+
+def _check_segments(segments: Sequence[bytes]) -> None:
     length = 0
     for segment in segments:
         if segment in (b"", b".", b"..") or b"/" in segment or b"\0" in segment:
@@ -129,11 +152,62 @@ def open_beneath(
         length += len(segment) + 1
     if length > PATH_MAX:
         raise file_not_found()
-    wanted = (flags & ~_READING if flags & os.O_PATH else flags | _READING) | os.O_CLOEXEC
+
+
+def open_anything(
+    root_fd: int, segments: Sequence[bytes], *, mechanism: Mechanism | None = None
+) -> int:
+    """
+    Name whatever lies at *segments* beneath a directory, without opening it: also a symlink.  See
+    `open_beneath` for the arguments.
+
+    :return: an ``O_PATH`` descriptor, to be closed after use.
+    :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 for a symlink before the end.
+    """
+    _check_segments(segments)
+    above = root_fd
+    if len(segments) > 1:
+        above = open_beneath(root_fd, segments[:-1], HANDLE, mechanism=mechanism)
     try:
-        return (mechanism or best_mechanism())(root_fd, segments, wanted)
+        return os.open(segments[-1], os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
     except OSError as error:
         raise refusal(error) from error
+    finally:
+        if above != root_fd:
+            os.close(above)
+
+
+def open_for_listing(
+    root_fd: int, segments: Sequence[bytes], *, mechanism: Mechanism | None = None
+) -> int:
+    """
+    Open the directory at *segments* beneath a directory, so that its names can be read.  See
+    `open_beneath` for the arguments.
+
+    :param segments: may be empty, for the directory itself.
+    :return: a descriptor, to be closed after use.
+    :raise chatfiles.errors.ChatfilesError: as `open_beneath`; 400 if it is not a directory.
+    """
+    try:
+        return _open_for_listing(root_fd, segments, mechanism)
+    except NotARegularFile as error:
+        raise NotADirectory from error
+    except OSError as error:
+        raise refusal(error) from error
+
+
+def _open_for_listing(root_fd: int, segments: Sequence[bytes], mechanism: Mechanism | None) -> int:
+    if not segments:
+        if (path := proc_path(root_fd)) is not None:
+            return os.open(path, _LISTING)
+        return os.open(b".", _LISTING, dir_fd=root_fd)
+    try:
+        return open_beneath(root_fd, segments, os.O_DIRECTORY, mechanism=mechanism)
+    except NotFound:
+        with suppress(NotFound):
+            os.close(open_anything(root_fd, segments, mechanism=mechanism))
+            raise NotADirectory from None
+        raise
 
 
 def open_regular(

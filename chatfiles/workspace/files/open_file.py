@@ -4,6 +4,11 @@ An open file, which is served from its descriptor.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
 from chatfiles.model import FileFacts
 from chatfiles.streams.descriptor import Descriptor
 
@@ -30,6 +35,20 @@ class OpenFile(Descriptor):
         self.facts = facts
         self.name = name
         self.local = local
+
+    def release(self, run_in_thread: Callable[..., Deferred[Any]], owner: Hashable) -> None:
+        """
+        Close it without waiting.
+
+        :param run_in_thread: calls a function in a thread, as `Threads.run
+            <chatfiles.runtime.threads.Threads.run>`.
+        :param owner: whose thread it uses, if the file is not on a disk of this machine.
+        """
+        if self.local:
+            self.close()
+        else:
+            closing = run_in_thread(self.close, owner=owner, refusable=False)
+            closing.addErrback(lambda _: None)
 
     def __enter__(self) -> OpenFile:
         return self

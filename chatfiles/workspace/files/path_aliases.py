@@ -41,6 +41,14 @@ class PathAliases:
             if raw == beginning or raw.startswith(beginning + b"/"):
                 yield instead + raw[len(beginning) :]
 
+    def lead_below(self, root: bytes, raw: bytes) -> bool:
+        """
+        :param root: the root of *raw*.
+        :param raw: a valid virtual path, of a directory.
+        :return: whether something below it has another virtual path, but not the directory itself.
+        """
+        return any(beginning.startswith(raw + b"/") for beginning, _ in self._names.get(root, ()))
+
 
 def _name(place: Place, other: Place) -> Iterator[Place]:
     """Yield path prefixes through *place* that lead into *other*, with their prefix there."""

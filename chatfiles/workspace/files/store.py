@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from zope.interface import implementer
 
-from chatfiles.errors import Forbidden, ReadFailed, Unavailable
+from chatfiles.errors import NOT_NOW, Forbidden, ReadFailed, Unavailable
 from chatfiles.model import FileFacts
 from chatfiles.posix.filesystems import is_on_disk, mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
@@ -25,11 +25,14 @@ from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_beneath import (
     file_not_found,
     is_a_directory,
+    open_anything,
     open_directory,
+    open_for_listing,
     open_regular,
     refusal,
     reopen_regular,
 )
+from chatfiles.workspace.files.open_directory import Found, OpenDirectory, look_at
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.files.path_aliases import PathAliases
 
@@ -202,20 +205,99 @@ class FileStore:
         root = self._allowed_root(path)
         root_fd = self._open_root(root)
         try:
-            fd, facts = open_regular(root_fd, path.segments, mechanism=self._mechanism)
-            file = OpenFile(fd, FileFacts.of(facts), path.name, is_on_disk(fd))
-            if not facts.st_size:
-                _require_empty(file)
-            root.examine(root_fd, fd)
+            file = self._open_regular(root_fd, path.segments)
+            root.examine(root_fd, file.fd)
         finally:
             os.close(root_fd)
-        return _unless(self._credentials.include, file, facts)
+        return file
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
         fd, facts = self._allowed_root(path).open_file_at_once(path.segments)
         file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
         return _unless(self._credentials.include_at_once, file, facts)
+
+    def open_directory(self, path: VirtualPath) -> OpenDirectory:
+        """See `IFileStore.open_directory`."""
+        root_fd = self._open_root(self._visible_root(path))
+        try:
+            return self._open_directory(root_fd, path.segments, path)
+        finally:
+            os.close(root_fd)
+
+    def look(self, path: VirtualPath) -> Found:
+        """See `IFileStore.look`."""
+        handle = self._open_root(self._visible_root(path))
+        if path.segments:
+            root_fd = handle
+            try:
+                handle = open_anything(root_fd, path.segments, mechanism=self._mechanism)
+            finally:
+                os.close(root_fd)
+        return look_at(handle, path.name, self._credentials.include)
+
+    def roots(self) -> Sequence[bytes]:
+        """See `IFileStore.roots`."""
+        return [root for root in ROOTS if root in self._roots and not self.is_hidden(root, root)]
+
+    def is_available(self, root: bytes) -> bool:
+        """See `IFileStore.is_available`."""
+        self.find_root(root)
+        try:
+            fd = self._roots[root].open(self._mechanism)
+            try:
+                os.fstat(fd)  # the file system itself has to respond
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno in NOT_NOW:
+                raise refusal(error) from error
+            return False
+        return True
+
+    # -- for `OpenDirectory`
+
+    def is_hidden(self, root: bytes, raw: bytes) -> bool:
+        """See `chatfiles.workspace.files.open_directory.Guard`, also for the next methods."""
+        return self._deny.hides(raw) or any(map(self._deny.hides, self._aliases.of(root, raw)))
+
+    def may_hide_below(self, path: VirtualPath) -> bool:
+        """See `is_hidden`."""
+        names = (path.raw, *self._aliases.of(path.root, path.raw))
+        below = self._aliases.lead_below(path.root, path.raw)
+        return below or any(map(self._deny.concern, names))
+
+    def is_credential(self, facts: os.stat_result) -> bool:
+        """See `is_hidden`."""
+        return self._credentials.include_recent(facts)
+
+    def open_in(self, directory_fd: int, path: VirtualPath) -> OpenFile:
+        """See `is_hidden`."""
+        names = (path.raw, *self._aliases.of(path.root, path.raw))
+        if any(map(self._deny.denies, names)):
+            raise file_not_found()
+        return self._open_regular(directory_fd, path.segments[-1:])
+
+    def open_directory_in(self, directory_fd: int, path: VirtualPath) -> OpenDirectory:
+        """See `is_hidden`."""
+        if self.is_hidden(path.root, path.raw):
+            raise file_not_found()
+        return self._open_directory(directory_fd, path.segments[-1:], path)
+
+    def _open_regular(self, directory_fd: int, segments: Sequence[bytes]) -> OpenFile:
+        fd, facts = open_regular(directory_fd, segments, mechanism=self._mechanism)
+        file = OpenFile(fd, FileFacts.of(facts), segments[-1], is_on_disk(fd))
+        if not facts.st_size:
+            _require_empty(file)
+        return _unless(self._credentials.include, file, facts)
+
+    def _open_directory(
+        self, directory_fd: int, segments: Sequence[bytes], path: VirtualPath
+    ) -> OpenDirectory:
+        fd = open_for_listing(directory_fd, segments, mechanism=self._mechanism)
+        return OpenDirectory(fd, path, self)
+
+    # -- which root a path is in
 
     def _allowed_root(self, path: VirtualPath) -> _Root:
         """As `_find_allowed_root`; what was found for a short path is remembered."""
@@ -224,18 +306,28 @@ class FileStore:
 
     def _find_allowed_root(self, path: VirtualPath) -> _Root:
         """
-        :return: the root of the path, if no rule hides the path.
+        :return: the root of the path, if no rule denies the path.
         :raise Unavailable: a directory is not known yet, so the path may lead to a hidden file.
         """
+        root = self._root_unless(self._deny.denies, path)
+        if not path.segments:
+            raise is_a_directory()
+        return root
+
+    def _visible_root(self, path: VirtualPath) -> _Root:
+        """As `_find_allowed_root`, for a path that is listed.  Blocks."""
+        if path.root in self._roots:
+            self.find_root(path.root)
+        return self._root_unless(self._deny.hides, path)
+
+    def _root_unless(self, is_hidden: Callable[[bytes], bool], path: VirtualPath) -> _Root:
         root = self._roots.get(path.root)
-        if root is None or self._deny.denies(path.raw):
+        if root is None or is_hidden(path.raw):
             raise file_not_found()
         if self._unknown - {path.root}:
             raise Unavailable("another root does not respond — retry later", retry_after=30)
-        if any(map(self._deny.denies, self._aliases.of(path.root, path.raw))):
+        if any(map(is_hidden, self._aliases.of(path.root, path.raw))):
             raise file_not_found()
-        if not path.segments:
-            raise is_a_directory()
         return root
 
     def open_root(self, root: bytes) -> int:

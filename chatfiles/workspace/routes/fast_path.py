@@ -16,16 +16,21 @@ from chatfiles.model import FileFacts
 from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules import conditional_requests, file_headers
 from chatfiles.rules.conditional_requests import Decision
+from chatfiles.rules.digest_fields import WANT_REPR_DIGEST
 from chatfiles.rules.header_fields import header_lines
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 from chatfiles.workspace.files.open_file import OpenFile
-from chatfiles.workspace.routes.read import OPERATION, PATH, WorkspaceContext, small_content
+from chatfiles.workspace.routes.context import WorkspaceContext
+from chatfiles.workspace.routes.opening import small_content
+from chatfiles.workspace.routes.read import OPERATION, PATHS
 
 __all__ = ["FastRead"]
 
 #: Parsed targets, and versions of files, that are remembered.
 _TARGETS, _VERSIONS = 4096, 4096
+_WANTS_DIGEST = WANT_REPR_DIGEST.lower()
+_PATHS = frozenset(path.encode("ascii") for path in PATHS)
 _START = {status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304)}
 
 
@@ -38,7 +43,7 @@ class _Asked(NamedTuple):
 
 class FastRead:
     """
-    Serves ``GET /internal/file/read`` on the fast path.
+    Serves `read <chatfiles.workspace.routes.read.read>` on the fast path.
 
     :param context: as for the ordinary route.
     """
@@ -49,8 +54,8 @@ class FastRead:
     def serve(self, request: FastRequest) -> bool:
         """See `chatfiles.http.server.fast_path.FastRoutes.serve`."""
         asked = _asked(request.target)
-        if asked is None:
-            return False
+        if asked is None or _WANTS_DIGEST in request.headers.conditions:
+            return False  # a digest may need a thread
         try:
             if not self._context.secret.has_digest_at_once(request.headers.digest):
                 return False
@@ -81,7 +86,7 @@ class FastRead:
 def _asked(target: bytes) -> _Asked | None:
     """:return: what *target* names; ``None`` if it is another route, or malformed."""
     path, _, query = target.partition(b"?")
-    if path != PATH.encode("ascii"):
+    if path not in _PATHS:
         return None
     values = parse_query(query)
     try:

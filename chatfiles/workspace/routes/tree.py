@@ -19,8 +19,10 @@ from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
+from chatfiles.workspace.routes import archive, digest, entries
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
-from chatfiles.workspace.routes.read import OPERATION, PATH, WorkspaceContext, read
+from chatfiles.workspace.routes.read import OPERATION, PATHS, read
 from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
 
 __all__ = ["ROUTES", "Access", "check_secret", "workspace_tree"]
@@ -71,6 +73,26 @@ async def _read(contexts: _Contexts, request: Request) -> JSONResponse | None:
     return await read(contexts.reading, request)
 
 
+async def _digest(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await digest.digest(contexts.reading, request)
+
+
+async def _archive(contexts: _Contexts, request: Request) -> None:
+    await archive.archive(contexts.reading, request)
+
+
+async def _archive_of_several(contexts: _Contexts, request: Request) -> None:
+    await archive.archive_of_several(contexts.reading, request)
+
+
+async def _roots(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await entries.roots(contexts.reading, request)
+
+
+async def _entries(contexts: _Contexts, request: Request) -> None:
+    await entries.entries(contexts.reading, request)
+
+
 async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
     return await ingest(contexts.ingesting, request)
 
@@ -81,7 +103,12 @@ _LATER = Access.PLATFORM_CHECKED_LATER
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", Access.ANYONE, "", health("workspace")),
     Route("GET", "/ready", Access.ANYONE, "", ready("workspace", _check)),
-    Route("GET", PATH, _LATER, OPERATION, _read),
+    *(Route("GET", path, _LATER, OPERATION, _read) for path in PATHS),
+    Route("GET", digest.PATH, _LATER, digest.OPERATION, _digest),
+    Route("GET", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive),
+    Route("POST", archive.PATH, Access.PLATFORM, archive.OPERATION, _archive_of_several),
+    Route("GET", entries.ROOTS_PATH, Access.PLATFORM, entries.OPERATION, _roots),
+    Route("GET", entries.PATH, _LATER, entries.OPERATION, _entries),
     Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
 )
 

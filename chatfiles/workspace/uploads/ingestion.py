@@ -13,14 +13,14 @@ from functools import partial
 
 from chatfiles.errors import BadRequest, TooLarge
 from chatfiles.rules.media_types import media_type_essence
-from chatfiles.rules.upload_head import MAX_FILES, megabytes, request_too_large
-from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
-from chatfiles.workspace.uploads.multipart_reader import (
+from chatfiles.rules.multipart_reader import (
     FileBegins,
     FileContent,
     FormEvent,
     MultipartReader,
 )
+from chatfiles.rules.upload_head import MAX_FILES, megabytes, request_too_large
+from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirectory, write_error
 from chatfiles.workspace.uploads.publish import publish_all, withdraw_all
 from chatfiles.workspace.uploads.safe_names import safe_name
 from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile

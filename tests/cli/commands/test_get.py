@@ -14,6 +14,7 @@ from unittest import mock
 
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.transfers import download, output_file
+from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 
@@ -154,7 +155,7 @@ class SavingTests(StubCase):
             os.unlink(self.path(name))
 
     def without_links(self) -> None:
-        def link(*_: Any) -> None:
+        def link(*_: Any, **__: Any) -> None:
             raise OSError(errno.EPERM, "no links")
 
         self.patch(os, "link", link)
@@ -238,9 +239,11 @@ class RefusedHereTests(StubCase):
         must not be empty.
         """
         for path in ("/workspace/", "/workspace/..", "/workspace/."):
-            self.ended(self.get(path), 2, "PATH does not end in the name of a file", "tar -czf")
+            self.ended(
+                self.get(path), 2, "PATH does not end in the name of a file", "--archive zip"
+            )
             for output in ("x", "-"):
-                self.ended(self.get(path, "-o", output), 2, "PATH does not end", "tar -czf")
+                self.ended(self.get(path, "-o", output), 2, "PATH does not end", "--archive zip")
         self.ended(self.get("/workspace/f", "-o", ""), 2, "chatfiles: -o must not be empty\nhint: ")
         self.assertEqual(self.asked, [])
 
@@ -531,7 +534,7 @@ class SinkTests(StubCase):
         """The temporary file is removed whatever exception ends the block."""
 
         def fail(error: type[BaseException]) -> None:
-            with output_file.FileSink(self.path("f"), force=False) as sink:
+            with output_file.FileSink(Place.of(self.path("f")), force=False) as sink:
                 sink.write(b"abc")
                 raise error
 
@@ -541,7 +544,7 @@ class SinkTests(StubCase):
 
     def test_restart(self) -> None:
         """After a restart only what is written from then on is kept."""
-        with output_file.FileSink(self.path("f"), force=False) as sink:
+        with output_file.FileSink(Place.of(self.path("f")), force=False) as sink:
             sink.write(b"abcdef")
             sink.restart()
             sink.write(b"xyz")

@@ -21,6 +21,7 @@ from chatfiles.cli.transfers.partial_record import (
     Version,
     append_record,
 )
+from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import StubCase, counted, said
 
@@ -341,10 +342,10 @@ class AnotherFileTests(ResumeCase):
         """In a directory that cannot be written, the error names the file; the part stays."""
         self.interrupt()
 
-        def refuse(*_: Any) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        with mock.patch.object(os, "rename", refuse):
+        with mock.patch.object(os, "replace", refuse):
             self.ended(self.get("/workspace/f"), 8, "cannot write f: Permission denied")
         self.assertEqual((self.files(), len(self.asked)), (["f.part"], 1))
         self.play(rest(1000))
@@ -353,14 +354,14 @@ class AnotherFileTests(ResumeCase):
     def test_replaced_at_the_last_moment(self) -> None:
         """A file that another program puts there at the last moment is put back."""
         self.interrupt()
-        rename = os.rename
+        rename = os.replace
 
-        def replaced(old: Any, new: Any) -> None:
+        def replaced(old: Any, new: Any, **more: Any) -> None:
             os.unlink(old)
             self.write("f.part", "of a browser")
-            rename(old, new)
+            rename(old, new, **more)
 
-        with mock.patch.object(os, "rename", replaced):
+        with mock.patch.object(os, "replace", replaced):
             self.ended(self.get("/workspace/f"), 8, "another program")
         self.assertEqual((self.files(), self.read("f.part")), (["f.part"], b"of a browser"))
 
@@ -370,9 +371,9 @@ class TwoAtOnceTests(ResumeCase):
 
     def sink(self, **more: Any) -> output_file.FileSink:
         """:return: the output of a download of ``f`` in this directory."""
-        path = self.path("f")
-        part = partial_file.PartialFile(os.fsencode(path), "http://x/f", lambda text: text[:32])
-        sink = output_file.FileSink(path, force=False, part=part, **more)
+        place = Place.of(self.path("f"))
+        part = partial_file.PartialFile(place, "http://x/f", lambda text: text[:32])
+        sink = output_file.FileSink(place, force=False, part=part, **more)
         self.addCleanup(sink.__exit__, None, None, None)
         return sink
 

@@ -105,6 +105,7 @@ class ErrorTests(StubCase):
             (400, {"error": "x", "code": "path_outside_roots"}, "a path is absolute"),
             (400, {"error": "path must be absolute"}, "a path is absolute"),
             (400, {"error": "x", "code": "not_a_regular_file"}, "If it is a directory, get its"),
+            (400, {"error": "path is not a regular file"}, "If it is a directory, get its files"),
             (400, {"error": "invalid workspace ID"}, None),
             (400, {"error": "x", "detail": "it is a directory"}, None),
             (401, {"error": "x", "code": "invalid_token"}, "is it for this workspace"),

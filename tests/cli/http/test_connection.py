@@ -55,6 +55,36 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.send(REQUEST)
         self.theirs.recv(65536)
 
+    def test_renewed(self) -> None:
+        """A connection can be used again if the response has been read to its end."""
+        self.connection.send(h11.EndOfMessage())
+        self.theirs.sendall(ANSWER)
+        self.connection.response()
+        self.assertFalse(self.connection.renew())
+        self.assertEqual(b"".join(self.connection.body()), b"no!")
+        self.assertTrue(self.connection.renew())
+        self.assertTrue(self.connection.is_idle())
+        self.connection.send(REQUEST)
+        self.connection.send(h11.EndOfMessage())
+        self.assertTrue(self.theirs.recv(65536).startswith(b"0\r\n\r\nPOST"))
+        self.theirs.sendall(ANSWER + ANSWER)
+        self.connection.response()
+        self.assertEqual(b"".join(self.connection.body()), b"no!")
+        self.assertFalse(self.connection.renew())
+
+    def test_not_idle(self) -> None:
+        """A connection that has ended, or on which more has come, is not idle."""
+        self.theirs.close()
+        self.assertFalse(self.connection.is_idle())
+
+    def test_not_renewed(self) -> None:
+        """A connection that the server closes after this response is not used again."""
+        self.connection.send(h11.EndOfMessage())
+        self.theirs.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.connection.response()
+        self.assertEqual(b"".join(self.connection.body()), b"")
+        self.assertFalse(self.connection.renew())
+
     def body(self) -> bytes:
         """:return: the body, once the other end has interrupted the request."""
         self.connection.response()

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.multipart_form import Form, Wait, new_boundary
 from chatfiles.cli.transfers import input_file
-from chatfiles.workspace.uploads.multipart_reader import FileBegins, FileContent, MultipartReader
+from chatfiles.rules.multipart_reader import FileBegins, FileContent, MultipartReader
 
 BOUNDARY = "chatfiles-0123456789abcdef"
 names = st.binary(min_size=1, max_size=40).filter(lambda n: not {0, 0x2F} & set(n))

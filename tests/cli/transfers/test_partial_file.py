@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.cli.commands.get import _save
 from chatfiles.cli.errors import CliError
+from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 
 
 class Server:
@@ -115,8 +115,9 @@ class AnyHistoryTests(SynchronousTestCase):
         """Save the file.  If that succeeds, check it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+        options = TransferOptions(retries=1, resume=resume, quiet=True)
         try:
-            _save(server, "/f", path, 1, force=False, resume=resume, quiet=True)
+            FileTransfer(server, "w", b"/f", "f", options).to_file(path)
         except CliError as error:
             self.assertEqual(error.message, "interrupted")
             self.assertFalse(os.path.exists(path))

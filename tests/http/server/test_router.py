@@ -16,7 +16,7 @@ from twisted.web.server import Site as StockSite
 from chatfiles.errors import Forbidden
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
-from chatfiles.http.server.router import Route, Router
+from chatfiles.http.server.router import ANY, Route, Router
 from tests.support.memory_client import Caller, Received, get
 
 
@@ -41,6 +41,8 @@ ROUTES = (
     Route("GET", "/things/new", "", "new", given),
     Route("DELETE", "/things/{thing_id}/parts/{part_id}", "", "remove", given),
     Route("OPTIONS", "/uploads", "", "options", given),
+    Route(ANY, "/open", "", "open", given),
+    Route("GET", "/open", "", "read", given),
     Route("PUT", "/locked", "nobody", "locked", given, ends_with_client=True),
 )
 
@@ -97,6 +99,18 @@ class RouterTests(SynchronousTestCase):
         ]:
             answer = answer_to(Router(ROUTES, dispatch), target, method)
             self.assertEqual((answer.status, answer.fields["allow"]), (405, allow), target)
+
+    def test_any_method(self) -> None:
+        """A route for any method has those that no other route of its path has."""
+        for method, route in (
+            (b"GET", "read"),
+            (b"POST", "open"),
+            (b"OPTIONS", "open"),
+            (b"X", "open"),
+            (b"*", "open"),
+        ):
+            answer = answer_to(Router(ROUTES, dispatch), b"/open", method)
+            self.assertEqual((answer.status, answer.json["route"]), (200, route))
 
     def test_refused(self) -> None:
         """An error that the role's check raises becomes the response."""

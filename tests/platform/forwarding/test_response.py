@@ -16,6 +16,9 @@ from chatfiles.rules.file_headers import CSP_ATTACHMENT, CSP_INLINE
 from chatfiles.streams.outcome import ClientLeft
 from tests.support.memory_client import Caller, Held, get
 
+#: The digest of ``hello``.
+DIGEST = b"sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"
+
 
 def relayed(
     *given: tuple[bytes, bytes],
@@ -109,6 +112,30 @@ class RelayedHeadersTests(SynchronousTestCase):
         """A 304 changes nothing in the client's stored response but its validators."""
         found = relayed((b"ETag", b"x"), (b"Content-Type", b"text/html"), code=304)
         self.assertEqual(set(found), {b"ETag", b"Cache-Control"})
+
+    def test_digest(self) -> None:
+        """One valid digest is relayed as it is, with the statuses that have one."""
+        field = b"Repr-Digest", DIGEST
+        for code in (200, 206, 304):
+            for method in (b"GET", b"HEAD"):
+                found = relayed(field, method=method, code=code)
+                self.assertEqual(found[b"Repr-Digest"], DIGEST, code)
+        for code in (204, 404, 412, 416, 500):
+            self.assertNotIn(b"Repr-Digest", relayed(field, code=code), code)
+
+    def test_invalid_digest(self) -> None:
+        """A digest that clients may read in different ways is dropped."""
+        for values in (
+            [DIGEST, DIGEST],
+            [b"", DIGEST],
+            [DIGEST + b","],
+            [DIGEST.replace(b"256", b"512")],
+            [DIGEST[:-5] + b":"],
+            [DIGEST.upper()],
+            [b""],
+        ):
+            found = relayed(*[(b"Repr-Digest", value) for value in values])
+            self.assertNotIn(b"Repr-Digest", found, values)
 
     def test_no_file(self) -> None:
         """The response to an upload has no file name."""

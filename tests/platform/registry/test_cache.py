@@ -5,6 +5,7 @@ The cache over a registry: when it returns cached values, and when it must not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.platform.registry.lru import LRUCache
+from chatfiles.rules.link_keys import LinkKey, new_link_key
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, begun
 from tests.platform.registry.cache_case import A, B, CacheTestCase
@@ -73,6 +75,91 @@ class RememberingTests(CacheTestCase):
         self.now(self.cache.token(A))
         self.now(self.cache.workspace(FIRST))
         self.assert_asked()
+
+
+class LinkTests(CacheTestCase):
+    """What the links of a warm node need."""
+
+    def keys(self) -> list[LinkKey]:
+        return list(self.now(self.cache.link_keys()))
+
+    def ensure(self) -> LinkKey:
+        key: LinkKey = self.now(self.inner.ensure_link_key(new_link_key(datetime.now(UTC))))
+        self.inner.asked.clear()
+        return key
+
+    def test_keys(self) -> None:
+        """Keys are read once, also if there are none, until they change."""
+        self.assertEqual(self.keys(), [])
+        self.assertEqual(self.keys(), [])
+        self.assert_asked("link_keys")
+        key = self.ensure()
+        self.assertEqual(self.keys(), [key])
+        self.assertEqual(self.keys(), [key])
+        self.assert_asked("link_keys")
+
+    def test_keys_outlive_changes_of_workspaces(self) -> None:
+        """The change of one workspace does not drop the keys."""
+        self.keys()
+        self.register(FIRST, "http://new")
+        self.inner.asked.clear()
+        self.keys()
+        self.assert_asked()
+
+    def test_keys_during_an_outage(self) -> None:
+        """During an outage no cached key is used, because it may have been revoked."""
+        self.ensure()
+        self.keys()
+        self.inner.failing = True
+        self.failureResultOf(begun(self.cache.link_keys()), RegistryUnavailable)
+        self.inner.failing = False
+        self.inner.asked.clear()
+        self.keys()
+        self.assert_asked("link_keys")
+
+    def test_fresh_keys(self) -> None:
+        """Fresh keys are always read, and replace those that are cached."""
+        self.keys()
+        key = new_link_key(datetime.now(UTC))
+        self.inner._keys[key.id] = key  # not notified
+        self.assertEqual(self.keys(), [])
+        self.assertEqual(list(self.now(self.cache.fresh_link_keys())), [key])
+        self.assertEqual(self.keys(), [key])
+        self.assert_asked("link_keys", "fresh_link_keys")
+
+    def test_keys_that_change_meanwhile(self) -> None:
+        """Keys whose read began before a change are not cached."""
+        reading = self.held(lambda _: self.cache.link_keys(), None)
+        self.meanwhile(self.ensure)
+        self.inner.release()
+        self.assertEqual(list(self.successResultOf(reading)), [])
+        self.assertEqual(len(self.keys()), 1)
+
+    def test_token_by_id(self) -> None:
+        """A token is read once by its id, until its workspace changes."""
+        (token,) = self.now(self.inner.tokens(FIRST))
+        self.inner.asked.clear()
+        self.assertEqual(self.now(self.cache.token_by_id(token.id)), token)
+        self.assertEqual(self.now(self.cache.token_by_id(token.id)), token)
+        self.register(SECOND, "http://new")
+        self.inner.asked.clear()
+        self.now(self.cache.token_by_id(token.id))
+        self.assert_asked()
+        self.now(self.inner.revoke_token(FIRST, token.id))
+        self.assertIsNone(self.now(self.cache.token_by_id(token.id)))
+        self.assertIsNone(self.now(self.cache.token_by_id(token.id)))
+        self.assert_asked("revoke_token", "token_by_id", "token_by_id")
+
+    def test_token_that_is_revoked_meanwhile(self) -> None:
+        """A token whose read began before it was revoked is not cached."""
+        (token,) = self.now(self.inner.tokens(FIRST))
+        self.inner.holding = True
+        reading = begun(self.cache.token_by_id(token.id))
+        self.inner.holding = False
+        self.meanwhile(lambda: self.now(self.inner.revoke_token(FIRST, token.id)))
+        self.inner.release()
+        self.assertEqual(self.successResultOf(reading), token)
+        self.assertIsNone(self.now(self.cache.token_by_id(token.id)))
 
 
 class PairTests(CacheTestCase):

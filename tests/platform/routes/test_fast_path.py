@@ -50,6 +50,7 @@ KNOWN = (
     b"Accept-Ranges: bytes",
     b"Cache-Control: private, no-cache",
 )
+DIGEST = b"Repr-Digest: sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:"
 
 
 def response(
@@ -149,6 +150,8 @@ class FastDownloadTests(MemoryPlatformCase):
             get(TARGET, AUTH, b"Range: lines=1"),
             get(TARGET, AUTH, b"If-Range: x"),
             get(TARGET, AUTH, b"Cookie: a=b", b"Accept-Encoding: gzip", b"Via: 1.0 x"),
+            get(TARGET, AUTH, b"Want-Repr-Digest: sha-256=1"),
+            get(TARGET, AUTH, b"Want-Repr-Digest: sha-512=1", b"want-repr-digest: SHA"),
             get(TARGET + b"&disposition=inline", AUTH),
             get(TARGET.replace(b"a.txt", b"a%20%FF"), AUTH),
             get(TARGET.replace(str(FIRST).encode(), str(FIRST).upper().encode()), AUTH),
@@ -161,6 +164,16 @@ class FastDownloadTests(MemoryPlatformCase):
                 response(*[b"200 OK", *KNOWN], body=b"", length=9),
             )
         )
+
+    def test_digest(self) -> None:
+        """The workspace receives the wish for a digest, and the client the digest."""
+        request = get(TARGET, AUTH, b"Want-Repr-Digest: sha-256=1")
+        for is_fast in (True, False):
+            answer = response(b"200 OK", DIGEST, *KNOWN)
+            served, sent, received, *_ = self.exchange(request, answer, is_fast=is_fast)
+            self.assertEqual(bool(served), is_fast)
+            self.assertIn(b"\r\nWant-Repr-Digest: sha-256=1\r\n", sent)
+            self.assertIn(b"\r\n%b\r\n" % DIGEST, received)
 
     def test_declined(self) -> None:
         """All other requests are left to the ordinary path, and so are all errors."""
@@ -249,6 +262,9 @@ class FastDownloadTests(MemoryPlatformCase):
                 get(TARGET + b"&disposition=inline", AUTH),
                 response(b"200 OK", b"Content-Type: text/html", b"Content-Disposition: inline"),
             ),
+            (get(TARGET, AUTH), response(b"200 OK", DIGEST, *KNOWN)),
+            (get(TARGET, AUTH), response(b"200 OK", DIGEST, DIGEST, *KNOWN)),
+            (get(TARGET, AUTH), response(b"200 OK", b"Repr-Digest: x", *KNOWN)),
             (get(TARGET, AUTH), GOOD + b"surplus"),
             (ranges, response(b"206 Partial Content", b"Content-Range: bytes 0-2/9", *KNOWN)),
             (

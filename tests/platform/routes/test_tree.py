@@ -37,6 +37,12 @@ REFUSED = {
         str(SECOND): "invalid_token",
         "read": "insufficient_scope",
     },
+    Access.LINK: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        str(SECOND): "invalid_token",
+        "agent": "insufficient_scope",
+    },
     Access.ANY_TOKEN: {"": "missing_token", "wrong": "invalid_token"},
     Access.AGENT: {"": "missing_token", "wrong": "invalid_token"},
     Access.REGISTER: {"": "missing_token", "wrong": "invalid_token"},
@@ -52,7 +58,11 @@ class TableTests(MemoryPlatformCase):
         super().setUp()
         self.add(FIRST)
         self.add(SECOND)
-        for name, scopes in (("read", {Scope.READ}), ("write-agent", {Scope.WRITE, Scope.AGENT})):
+        for name, scopes in (
+            ("read", {Scope.READ}),
+            ("write-agent", {Scope.WRITE, Scope.AGENT}),
+            ("agent", {Scope.AGENT}),
+        ):
             adding = self.registry.create_token(
                 FIRST, digest=token_hash(name), prefix="", scopes=frozenset(scopes), name=None
             )
@@ -99,10 +109,40 @@ class TableTests(MemoryPlatformCase):
         admin = {"workspace": None, "scopes": ["agent", "read", "write"]}
         self.assertEqual(self.get("/token", ADMIN).json, admin)
 
+    def test_whoami(self) -> None:
+        """``GET /whoami`` says what a token is, without the token."""
+        tokens = self.successResultOf(begun(self.registry.tokens(FIRST)))
+        ids = {tuple(sorted(map(str, each.scopes))): str(each.id) for each in tokens}
+        name = self.get(f"/workspaces/{FIRST}", ADMIN).json["name"]
+        for token, scopes in (
+            ("read", ["read"]),
+            ("write-agent", ["agent", "write"]),
+            (str(FIRST), ["agent", "read", "write"]),
+        ):
+            answer = self.get("/whoami", token)
+            expected = {
+                "workspace": str(FIRST),
+                "name": name,
+                "scopes": scopes,
+                "admin": False,
+                "token_id": ids[tuple(scopes)],
+            }
+            self.assertEqual(answer.json, expected)
+            self.assertEqual(answer.fields["cache-control"], "no-store")
+        admin = {
+            "workspace": None,
+            "name": None,
+            "scopes": ["agent", "read", "write"],
+            "admin": True,
+            "token_id": "admin-8c6976e5",
+        }
+        self.assertEqual(self.get("/whoami", ADMIN).json, admin)
+
     def test_own_token_of_a_removed_workspace(self) -> None:
         """A token whose workspace was removed opens nothing."""
         self.successResultOf(begun(self.registry.remove_workspace(FIRST)))
-        self.assertEqual(self.get("/token", "read").status, 401)
+        for path in ("/token", "/whoami"):
+            self.assertEqual(self.get(path, "read").status, 401)
 
     def test_handlers(self) -> None:
         """Each handler is a coroutine function whose parameters are those of its path."""

@@ -76,6 +76,53 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual([glob.raw for glob in rules.globs], [*DEFAULT_GLOBS, b"/workspace/secret"])
 
 
+class ListingTests(SynchronousTestCase):
+    """What a listing leaves out, and where it has to check each name."""
+
+    def test_named_directory(self) -> None:
+        """A rule ``X/**`` hides what is below X, in any spelling; X is denied, but listed."""
+        rules = DenyRules([b"/home/*/.SSH/**", b"/workspace/a/**/**/", b"/workspace/b"])
+        for path in (
+            b"/configs/.hermes",
+            b"/configs/.HERMES",
+            "/configs/.herme\N{LATIN SMALL LETTER LONG S}".encode(),
+            b"/home/u/.ssh",
+            b"/workspace/a",
+        ):
+            self.assertEqual((rules.denies(path), rules.hides(path)), (True, False), path)
+            self.assertTrue(rules.hides(path + b"/x"), path)
+            self.assertTrue(rules.hides(path + b"/x/y"), path)
+        for path in (
+            b"/workspace/b",
+            b"/workspace/b/c",
+            b"/configs/.auth_token",
+            b"/home/u/.ssh/k",
+        ):
+            self.assertEqual((rules.denies(path), rules.hides(path)), (True, True), path)
+        for path in (b"/workspace/ab", b"/workspace", b"/home/u", b"/configs"):
+            self.assertEqual((rules.denies(path), rules.hides(path)), (False, False), path)
+
+    def test_whole(self) -> None:
+        """A rule for a whole root lists the root; one for everything lists nothing."""
+        self.assertFalse(DenyRules([b"/home/**"]).hides(b"/home"))
+        self.assertTrue(DenyRules([b"/home/**"]).hides(b"/home/x"))
+        self.assertTrue(DenyRules([b"/home"]).hides(b"/home"))
+        self.assertTrue(DenyRules([b"/**"]).hides(b"/home"))
+
+    def test_partial_files(self) -> None:
+        """The role's partial files are denied everywhere, in any spelling."""
+        rules = DenyRules()
+        for path, denied in (
+            (b"/workspace/.chatfiles-part-0af", True),
+            (b"/workspace/.chatfiles-part-", True),
+            (b"/home/u/v/.CHATFILES-part-0af.json", True),
+            (b"/workspace/.chatfiles-part-0af/below", True),
+            (b"/workspace/x.chatfiles-part-0af", False),
+            (b"/workspace/.chatfiles-par", False),
+        ):
+            self.assertEqual((rules.denies(path), rules.hides(path)), (denied, denied), path)
+
+
 class SpellingTests(SynchronousTestCase):
     """Rules and paths with characters outside of ASCII."""
 
@@ -267,3 +314,19 @@ class AgreementTests(SynchronousTestCase):
         full, above = b"/home/" + glob.encode(), b"/home/" + path.encode()
         if denied(full, above):
             self.assertTrue(denied(full, above + b"/" + more.encode()))
+
+    @given(_GLOBS, _PATHS)
+    def test_concern(self, glob: str, path: str) -> None:
+        """Nothing is hidden or denied below a directory that no rule concerns."""
+        rules, below = DenyRules([b"/home/" + glob.encode()]), b"/home/" + path.encode()
+        refused = rules.denies(below) or rules.hides(below)
+        for end in (place for place, byte in enumerate(below) if place and byte == b"/"[0]):
+            self.assertTrue(rules.concern(below[:end]) or not refused)
+
+    @given(_GLOBS.filter(lambda glob: not glob.endswith("**")), _PATHS)
+    def test_hides(self, glob: str, path: str) -> None:
+        """A rule ``X/**`` hides exactly what is in a path that the rule ``X`` denies."""
+        rule, below = b"/home/" + glob.encode(), b"/home/" + path.encode()
+        rules = DenyRules([rule + b"/**"])
+        self.assertIs(rules.hides(below), denied(rule, below.rpartition(b"/")[0]))
+        self.assertIs(rules.denies(below), denied(rule, below))

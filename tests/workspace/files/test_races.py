@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.errors import ChatfilesError, NotARegularFile, ReadFailed, Unavailable
+from chatfiles.errors import ChatfilesError, NotADirectory, NotARegularFile, ReadFailed, Unavailable
 from chatfiles.posix.openat2 import (
     Mechanism,
     WouldWait,
@@ -29,6 +29,7 @@ from chatfiles.posix.openat2 import (
 )
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.files.walk import Walk
 from tests.contract.file_store import (
     Symlink,
     answers_at_once,
@@ -218,6 +219,45 @@ class StoreRaceTests(_Race):
     def test_parent_at_once(self) -> None:
         """A directory that becomes a symlink is not passed through on the reactor's thread."""
         self.at_once(b"dir", b"/to_dir", b"dir/f")
+
+    def listing(self, list_names: Callable[[FileStore], list[bytes]]) -> None:
+        build(self.top, {b"outside/EVIDENCE": b""})
+        store = FileStore({b"/workspace": self.top + b"/root"}, DenyRules())
+        self.addCleanup(store.close)
+
+        def attempt() -> object:
+            try:
+                return b"EVIDENCE" in list_names(store)
+            except ChatfilesError as error:
+                return type(error)
+
+        results = self.race(b"/root/dir", b"/to_dir", b"/root/dir/f", attempt)
+        self.assertGreater(results.pop("careless"), 0)
+        for passing in ("lost", Unavailable):
+            results.pop(passing, None)
+        self.assertLessEqual(set(results), {False, NotADirectory})
+        self.assertIn(False, results)
+
+    def test_listed(self) -> None:
+        """A directory that becomes a symlink is not listed through it."""
+
+        def list_names(store: FileStore) -> list[bytes]:
+            with store.open_directory(virtual(b"/workspace/dir")) as directory:
+                return list(directory.names())
+
+        self.listing(list_names)
+
+    def test_walked(self) -> None:
+        """A walk does not enter a directory that becomes a symlink."""
+
+        def list_names(store: FileStore) -> list[bytes]:
+            walk = Walk(store.open_directory(virtual(b"/workspace")), 2)
+            try:
+                return [each.found.name for each in walk if each]
+            finally:
+                walk.close()
+
+        self.listing(list_names)
 
     def test_root(self) -> None:
         """A root that becomes a symlink while the role runs is not followed."""

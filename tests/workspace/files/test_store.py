@@ -28,9 +28,11 @@ from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.interface import IFileStore
+from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.secret_file import SecretFile
+from tests.contract.directories import DirectoryContract
 from tests.contract.file_store import (
     FileStoreContract,
     Kind,
@@ -44,7 +46,7 @@ from tests.contract.file_store import (
 )
 
 
-class _OnDisk(FileStoreContract):
+class _OnDisk(FileStoreContract, DirectoryContract):
     mechanism: Mechanism | None = None
 
     def make_store(
@@ -94,6 +96,18 @@ class _AtOnceFirst:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         return self._store.open_at_once(path)
+
+    def open_directory(self, path: VirtualPath) -> OpenDirectory:
+        return self._store.open_directory(path)
+
+    def look(self, path: VirtualPath) -> Found:
+        return self._store.look(path)
+
+    def roots(self) -> Sequence[bytes]:
+        return self._store.roots()
+
+    def is_available(self, root: bytes) -> bool:
+        return self._store.is_available(root)
 
 
 class AtOnceContractTests(_OnDisk, SynchronousTestCase):

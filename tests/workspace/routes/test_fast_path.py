@@ -19,9 +19,10 @@ from chatfiles.rules.http_dates import format_http_date
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.routes import fast_path
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import SMALL_FILE, WorkspaceContext
+from chatfiles.workspace.routes.opening import SMALL_FILE
 from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
@@ -122,6 +123,7 @@ class FastReadTests(SynchronousTestCase):
             get(READ + b"a%20b%FF", AUTH),
             get(READ + b"directory/x", AUTH),
             get(READ + b"f&unknown=1", AUTH),
+            get(b"/internal/fs/file?path=/workspace/f", AUTH),
             get(READ + b"f", AUTH, b"Range: bytes=1-3"),
             get(READ + b"f", AUTH, b"Range: bytes=-2", method=b"HEAD"),
             get(READ + b"f", AUTH, b"Range: lines=1-2"),
@@ -163,6 +165,8 @@ class FastReadTests(SynchronousTestCase):
             get(b"/internal/file/%72ead?path=/workspace/f", AUTH),
             get(b"/health", AUTH),
             get(READ + b"large", AUTH, b"Range: bytes=0-0"),
+            get(READ + b"f", AUTH, b"Want-Repr-Digest: sha-256=1"),
+            get(READ + b"f", AUTH, b"want-repr-digest: x", method=b"HEAD"),
             get(READ + b"f", AUTH, b"Range: bytes=10-"),
             get(READ + b"f", AUTH, b'If-Match: "x"'),
             get(READ + b"f", AUTH, b"If-Unmodified-Since: " + format_http_date(1)),

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory

@@ -21,8 +21,8 @@ from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.routes import read as read_module
+from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
-from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory

@@ -15,7 +15,7 @@ from multipart import MultipartSegment, PushMultipartParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from chatfiles.errors import BadRequest
-from chatfiles.workspace.uploads.multipart_reader import FileBegins, MultipartReader
+from chatfiles.rules.multipart_reader import FileBegins, MultipartReader
 
 __all__ = ["OTHERS", "Files", "found_by", "ours"]
 

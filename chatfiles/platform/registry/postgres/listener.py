@@ -34,9 +34,10 @@ CHANNEL, TEST_CHANNEL = "chatfiles_changed", "chatfiles_trial"
 #: without them, or an operator may have disabled them for a while.
 COUNT_TRIGGERS = """
     SELECT count(*) FROM pg_trigger
-    WHERE tgrelid IN ('workspaces'::regclass, 'workspace_auth_tokens'::regclass)
+    WHERE tgrelid IN ('workspaces'::regclass, 'workspace_auth_tokens'::regclass,
+            'chatfiles_keys'::regclass)
         AND tgname IN ('chatfiles_changed', 'chatfiles_truncated') AND tgenabled IN ('O', 'A')"""
-TRIGGERS = 4
+TRIGGERS = 5
 
 #: Seconds between two checks of the connection and the triggers, and seconds for each.  Their sum
 #: is less than one second, because a revoked token must be refused everywhere within a second.

@@ -73,10 +73,12 @@ class ChangePoller:
     def is_current(self) -> bool:
         """
         :return: whether every change up to now has been reported.  If not, a poll is in progress.
+            The polls at the interval alone do not count: without a new hint they will find nothing.
         """
-        if not self._is_polling and self._read_hint() != self._hint:
+        hint = self._read_hint()
+        if hint != self._hint and not self._is_polling:
             Deferred.fromCoroutine(self._poll())
-        return not self._is_polling
+        return hint == self._hint
 
     def enable(self, on: bool) -> None:
         """Start or stop polling."""

@@ -342,9 +342,10 @@ class VersionTests(PostgresTestCase):
         await self.start()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
-            " last_heartbeat_at created_at updated_at",
+            " last_heartbeat_at created_at updated_at links_not_before",
             "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
             " revoked_at scopes name",
+            "chatfiles_keys": "id purpose key created_at signs_until verifies_until",
         }
         for table, columns in expected.items():
             found = self.database.execute(
@@ -454,6 +455,15 @@ class ToldTests(PostgresTestCase):
                 f"UPDATE workspaces SET platform_inbound_secret = 'x' WHERE id = '{FIRST}'",
                 [FIRST],
             ),
+            (f"UPDATE workspaces SET links_not_before = 1 WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET links_not_before = 1 WHERE id = '{FIRST}'", []),
+            (
+                "INSERT INTO chatfiles_keys VALUES ('5eed0001', 'link', 'x', now(), now(), now())",
+                [None],
+            ),
+            ("UPDATE chatfiles_keys SET verifies_until = now()", [None]),
+            ("DELETE FROM chatfiles_keys", [None]),
+            ("TRUNCATE chatfiles_keys", [None]),
             (
                 "ALTER TABLE workspaces ADD COLUMN theirs text;"
                 " UPDATE workspaces SET theirs = 'x', last_heartbeat_at = now()",
@@ -515,5 +525,6 @@ class PackageTests(SynchronousTestCase):
                 "pages",
                 "live_pages",
                 "third_party_status",
+                "links",
             ],
         )

@@ -126,6 +126,34 @@ class PollTests(SQLiteTestCase):
             self.assertIsNone(registry.cached_workspace(FIRST))
             self.assertEqual((await registry.workspace(FIRST)).url, url)  # type: ignore[union-attr]
 
+    async def test_slow_poll(self) -> None:
+        """
+        Cached values are used while a poll takes long, unless another process writes meanwhile.
+        """
+        clock = ThreadedClock()
+        inner = await self.start(clock=clock, poll_interval=POLL_INTERVAL)
+        registry = CachedRegistry(inner, clock)
+        await registry.register(FIRST, url="http://a.test", delivery_mode=None, create_name="x")
+        await until(reactor, lambda: inner.watching)
+        found = await registry.workspace(FIRST)
+        reads, go_on = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+        version = registry_module._version
+
+        def slow(*connection: Any) -> int:
+            reads.set()
+            go_on.wait(PATIENCE)
+            return version(*connection)
+
+        self.patch(registry_module, "_version", slow)
+        clock.advance(POLL_INTERVAL)
+        await until(reactor, reads.is_set)
+        self.assertEqual(registry.cached_workspace(FIRST), found)
+        self.execute("UPDATE workspaces SET url = 'http://b.test'")
+        self.assertIsNone(registry.cached_workspace(FIRST))
+        go_on.set()
+        self.assertEqual((await registry.workspace(FIRST)).url, "http://b.test")  # type: ignore[union-attr]
+
     async def test_our_own_writes(self) -> None:
         """Writes of the same process, such as batches of heartbeats, do not empty the cache."""
         clock = ThreadedClock()

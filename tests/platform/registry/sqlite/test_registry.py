@@ -32,7 +32,7 @@ from tests.support.patience import PATIENCE
 #: The columns of the workspaces, without their id.
 COLUMNS = (
     *("name", "url", "status", "delivery_mode", "platform_inbound_secret"),
-    *("last_heartbeat_at", "created_at", "updated_at"),
+    *("last_heartbeat_at", "created_at", "updated_at", "links_not_before"),
 )
 
 
@@ -306,6 +306,7 @@ class TroubleTests(SQLiteTestCase):
         self.execute(
             "DROP TABLE workspace_auth_tokens",
             "DROP TABLE workspaces",
+            "DROP TABLE chatfiles_keys",
             f"CREATE TABLE workspaces (id text PRIMARY KEY CHECK (id <> '{THIRD}'))",
         )
         calls = every_call(registry)

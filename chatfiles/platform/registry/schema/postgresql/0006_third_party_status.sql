@@ -8,7 +8,8 @@ BEGIN
         SELECT FROM pg_attribute
         WHERE attrelid = 'workspaces'::regclass AND attnum > 0 AND NOT attisdropped
             AND attname NOT IN ('id', 'name', 'url', 'status', 'delivery_mode',
-                'platform_inbound_secret', 'last_heartbeat_at', 'created_at', 'updated_at')
+                'platform_inbound_secret', 'last_heartbeat_at', 'created_at', 'updated_at',
+                'links_not_before')
     ) THEN
         DROP INDEX IF EXISTS chatfiles_workspaces_live_by_age;
     END IF;

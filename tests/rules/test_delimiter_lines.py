@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.workspace.uploads.delimiter_lines`.
+Tests for `chatfiles.rules.delimiter_lines`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from multipart import MultipartSegment, PushMultipartParser
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.workspace.uploads.delimiter_lines import (
+from chatfiles.rules.delimiter_lines import (
     MAX_BLANKS,
     DelimiterLines,
     MalformedDelimiter,
     Mark,
 )
-from chatfiles.workspace.uploads.multipart_reader import FileContent, MultipartReader
+from chatfiles.rules.multipart_reader import FileContent, MultipartReader
 
 #: The first is the start of the second, and the last ends like a last delimiter.
 BOUNDARIES = ("B", "BB", "B--", "a b'c()+_,-./:=?d")

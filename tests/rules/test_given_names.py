@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.workspace.uploads.given_names`: names as clients write them.
+Tests for `chatfiles.rules.given_names`: names as clients write them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.workspace.uploads.given_names import GivenName, given_name
+from chatfiles.rules.given_names import GivenName, given_name
 
 #: Parameters behind ``form-data; name="files"; `` → the name.
 NAMES = {

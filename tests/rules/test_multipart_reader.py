@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import BadRequest
-from chatfiles.workspace.uploads.given_names import GivenName
-from chatfiles.workspace.uploads.multipart_reader import (
+from chatfiles.rules.given_names import GivenName
+from chatfiles.rules.multipart_reader import (
     MAX_HEADER_LINE,
     MAX_HEADER_LINES,
     MAX_MEDIA_TYPE,

@@ -1,0 +1,124 @@
+"""
+``chatfiles link``: makes a signed link to a file, to an archive, or for uploads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import click
+
+from chatfiles.cli.errors import EXIT_TABLE, untrusted
+from chatfiles.cli.options import (
+    USER,
+    Settings,
+    connection_options,
+    credential_option,
+    workspace_argument,
+)
+from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.workspaces import find_workspace
+from chatfiles.rules.query import encode_query_value
+from chatfiles.rules.signed_links import MAX_LIFETIME
+
+__all__ = ["link"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
+_LIFETIME = re.compile(r"([0-9]{1,6})([smhdw]?)", re.ASCII)
+#: A URL on one line, or the path and query of one.
+_URL = re.compile(r"(?:https?:/)?/[!-~]+")
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """:return: the lifetime in seconds."""
+    match = _LIFETIME.fullmatch(value)
+    seconds = int(match[1]) * _UNITS[match[2] or "s"] if match is not None else 0
+    if not 1 <= seconds <= MAX_LIFETIME:
+        text = f"{value!r} is not a time like 30s, 10m, 1h or 7d; the longest is 7d"
+        raise click.BadParameter(text, ctx, param)
+    return seconds
+
+
+@click.command(epilog=EXIT_TABLE)
+@workspace_argument
+@click.argument("path", required=False, metavar="[PATH]")
+@click.option(
+    "--expires",
+    default="1h",
+    show_default=True,
+    callback=_seconds,
+    metavar="TIME",
+    help="How long it is valid: seconds, or with a unit: s, m, h, d, w; at most 7d.",
+)
+@click.option("--inline", is_flag=True, help="A browser shows the file instead of saving it.")
+@click.option(
+    "--archive",
+    type=click.Choice(["zip", "tar", "tar.gz"]),
+    help="Send the file or directory as an archive.",
+)
+@click.option("--upload", is_flag=True, help="For uploads into the workspace; there is no PATH.")
+@credential_option(USER)
+@connection_options()
+@click.pass_obj
+def link(
+    settings: Settings,
+    reference: str,
+    path: str | None,
+    expires: int,
+    inline: bool,
+    archive: str | None,
+    upload: bool,
+    token_file: str | None,
+) -> None:
+    """
+    Make a link that opens without a token.
+
+    WORKSPACE is its id or its name; PATH is an absolute path there.  Every person who has the link
+    can use it until it expires, or the token that made it is revoked.  Only the URL is printed.
+
+    \b
+    Examples:
+      export CHATFILES_PLATFORM=https://files.example.org
+      ID=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+      chatfiles link --token-file ws.token $ID /workspace/report.pdf
+      chatfiles link --token-file ws.token $ID /workspace/src --archive zip --expires 7d
+      chatfiles link --token-file ws.token $ID --upload --expires 1d
+    """
+    body = _body(path, inline, archive, upload) | {"expires_in": expires}
+    client = settings.client(USER, token_file)
+    workspace_id = find_workspace(client, reference)
+    made = client.call("POST", f"/workspaces/{workspace_id}/links", body)
+    click.echo(_url(as_object(made), settings.platform))
+
+
+def _body(path: str | None, inline: bool, archive: str | None, upload: bool) -> dict[str, Any]:
+    """
+    :return: the body of the request, without the lifetime.
+    :raise UsageError: the options contradict each other.
+    """
+    if inline + upload + (archive is not None) > 1:
+        raise click.UsageError("--inline, --archive and --upload exclude each other")
+    if upload:
+        if path is not None:
+            raise click.UsageError("a link for uploads has no PATH")
+        return {"operation": "upload"}
+    if path is None:
+        raise click.UsageError("PATH is missing; only --upload has none")
+    body: dict[str, Any] = {"ref": encode_query_value(os.fsencode(path))}
+    if archive is not None:
+        return body | {"operation": "archive", "format": archive}
+    return body | ({"disposition": "inline"} if inline else {})
+
+
+def _url(made: dict[str, Any], platform: str) -> str:
+    """
+    :param made: the response.
+    :param platform: the base URL of the platform, for a platform that does not know it.
+    :return: the URL of the link.
+    """
+    url = made.get("url")
+    if not isinstance(url, str) or not _URL.fullmatch(url) or url.startswith("//"):
+        raise untrusted("it has no URL")
+    return platform + url if url.startswith("/") else url

@@ -1,0 +1,175 @@
+"""
+Downloads files and directories as one archive, which the workspace packs while it sends it.
+
+An archive has no length and cannot be resumed.  It is complete if its last chunk has arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from urllib.parse import quote_from_bytes
+
+import click
+import h11
+
+from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.http.connection import Connection
+from chatfiles.cli.http.response import Response
+from chatfiles.cli.http.routes import operation_route
+from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
+from chatfiles.cli.transfers.archive.manifest import MANIFEST, Manifest, read_manifest
+from chatfiles.cli.transfers.download import LONGEST_PAUSE
+from chatfiles.cli.transfers.file import TransferOptions
+from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink, file_name
+from chatfiles.cli.transfers.place import Place
+
+__all__ = ["ArchiveTransfer", "archive_name"]
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def archive_name(paths: Sequence[bytes], form: str) -> str | None:
+    """
+    :param paths: the virtual paths.
+    :param form: ``zip``, ``tar`` or ``tar.gz``.
+    :return: the name of the archive's file: that of the only path, or of the deepest directory that
+        holds all; ``None`` if that is none.
+    """
+    try:
+        top = os.path.commonpath(paths)
+    except ValueError:  # absolute and relative paths: the server refuses them
+        return None
+    name = "files" if top == b"/" and len(paths) > 1 else file_name(os.fsdecode(top))
+    return None if name is None else f"{name}.{form}"
+
+
+class ArchiveTransfer:
+    """
+    The download of one archive.
+
+    :param workspace: its id.
+    :param paths: the virtual paths of what to pack, as bytes.
+    :param form: ``zip``, ``tar`` or ``tar.gz``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        workspace: str,
+        paths: Sequence[bytes],
+        form: str,
+        options: TransferOptions,
+    ) -> None:
+        self._client = client
+        self._form = form
+        self._options = options
+        self._body = None
+        if len(paths) == 1:
+            self._route = operation_route(workspace, "archive", paths[0], format=form)
+        else:
+            self._route = operation_route(workspace, "archive")
+            references = [{"ref": quote_from_bytes(path, safe="/")} for path in paths]
+            self._body = json.dumps({"paths": references, "format": form}).encode()
+
+    def to_standard_output(self) -> None:
+        """
+        Write the archive to standard output.
+
+        :raise CliError: it could not be received or written completely.
+        """
+        quiet = self._options.quiet
+        shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
+        with ProgressBar(self._form, shown=shown, quiet=quiet) as bar:
+            self._run(PipeSink(sys.stdout.buffer), bar)
+        if not quiet:
+            click.echo(f"{MANIFEST}, the last member, lists what was skipped", err=True)
+
+    def to_file(self, target: str) -> None:
+        """
+        Save the archive when it is complete.
+
+        :param target: the path of the new file.
+        :raise CliError: it could not be received or saved, or it lacks files that were changing.
+        """
+        terminal = sys.stderr.isatty() and not self._options.quiet
+        with FileSink(Place.of(target), force=self._options.force) as sink:
+            started = time.monotonic()
+            name = os.path.basename(target)
+            with ProgressBar(name, shown=terminal, quiet=self._options.quiet) as bar:
+                size = self._run(sink, bar)
+            with sink.reopen() as file:
+                manifest = read_manifest(file, self._form)
+            sink.publish()
+        if terminal:
+            seconds = time.monotonic() - started
+            click.echo(
+                f"saved {printable(target)} ({format_size(size)} in {seconds:.1f} s)", err=True
+            )
+        self._report(manifest, target)
+
+    def _report(self, manifest: Manifest, target: str) -> None:
+        """:raise CliError: files were changing."""
+        if not self._options.quiet:
+            for reference, reason in manifest.skipped:
+                click.echo(f"skipped {printable(reference, None)} ({printable(reason)})", err=True)
+            if manifest.total > len(manifest.skipped):
+                more = manifest.total - len(manifest.skipped)
+                click.echo(f"skipped {more} more, which the manifest does not list", err=True)
+        if manifest.changing:
+            raise CliError(
+                f"{target} lacks files that changed while they were packed: {manifest.changing}",
+                Exit.INCOMPLETE,
+                hint="the manifest in it lists them as changing; get them one by one",
+            )
+
+    def _run(self, sink: Sink, bar: ProgressBar) -> int:
+        """:return: the bytes of the whole archive."""
+        most = self._options.retries or 0
+        for failures in range(most + 1):
+            try:
+                return self._attempt(sink, bar)
+            except CliError as error:
+                if not error.transient or failures == most:
+                    raise
+                pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                bar.retrying(error, pause)
+                time.sleep(pause)
+                sink.restart()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self, sink: Sink, bar: ProgressBar) -> int:
+        received = 0
+        with self._open() as response:
+            if response.status != 200:
+                raise self._client.refusal(response)
+            if response.header("Content-Encoding", "identity").lower() != "identity":
+                raise untrusted("it is encoded, which was not asked for")
+            bar.begin(0, _estimate(response))
+            for piece in response.body():
+                sink.write(piece)
+                received += len(piece)
+                bar.advance(len(piece))
+        return received
+
+    def _open(self) -> Response:
+        if self._body is None:
+            return self._client.open("GET", self._route)
+        length = str(len(self._body))
+        headers = {"Content-Type": "application/json", "Content-Length": length}
+        return self._client.open("POST", self._route, headers=headers, send=_sender(self._body))
+
+
+def _sender(body: bytes) -> Callable[[Connection], None]:
+    return lambda connection: connection.send(h11.Data(data=body))
+
+
+def _estimate(response: Response) -> int | None:
+    """:return: the bytes of the files, as the workspace has counted them before."""
+    size = response.header("Chatfiles-Archive-Bytes")
+    return int(size) if _NUMBER.fullmatch(size) else None

@@ -1,0 +1,67 @@
+"""
+An error of a workspace, for a client that is shown pages (reference/links, "Errors for people").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IResponse
+
+from chatfiles.errors import ChatfilesError
+from chatfiles.http.server.endpoint import reason_phrase
+from chatfiles.http.server.request import Request
+from chatfiles.platform.forwarding.small_body import read_small_body
+
+__all__ = ["RelayedError", "raise_for_people"]
+
+#: The most bytes of an error that are read, and the most characters of its text that are shown.
+MAX_ERROR_BYTES, MAX_TEXT = 64 * 1024, 200
+_CODE = re.compile(r"[a-z]+(?:_[a-z]+)*")
+
+
+class RelayedError(ChatfilesError):
+    """
+    An error of a workspace.
+
+    :param status: of its response.
+    :param text: its ``error``; the reason phrase if it has none.
+    :param code: its ``code``.
+    """
+
+    def __init__(self, status: int, text: str, code: str) -> None:
+        super().__init__(text, code=code)
+        self.status = status
+
+
+async def raise_for_people(request: Request, response: IResponse, clock: IReactorTime) -> None:
+    """
+    Raise the error that a workspace reports, if the client is shown pages.  For programs it is
+    relayed as it is.
+
+    :param request: of the client.
+    :param response: of the workspace.
+    :raise RelayedError: the error.
+    :raise UpstreamFailed: the error was interrupted.
+    :raise UpstreamTimeout: the error was not complete in time.
+    """
+    if request.write_error is None or response.code < 400:
+        return
+    body = await read_small_body(response, MAX_ERROR_BYTES, clock, request.site.header_timeout)
+    raise _error(response.code, body or b"")
+
+
+def _error(status: int, body: bytes) -> RelayedError:
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        error = None
+    given = error if isinstance(error, dict) else {}
+    text, code = given.get("error"), given.get("code")
+    if not isinstance(text, str) or not text:
+        text = reason_phrase(status).decode("ascii")
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        code = f"status_{status}"
+    return RelayedError(status, text[:MAX_TEXT], code)

@@ -1,0 +1,147 @@
+"""
+Makes signed links, and checks those that are presented (reference/links).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from chatfiles.model import Workspace
+from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.rules.link_keys import LinkKey, new_link_key, signing_key
+from chatfiles.rules.link_request import LinkRequest, scope_of
+from chatfiles.rules.signed_links import (
+    LinkOperation,
+    SignedLink,
+    check_link,
+    link_target,
+    parse_link,
+    revoked_link,
+)
+
+__all__ = ["Links", "MadeLink"]
+
+#: Seconds between two reads of the registry for keys that this node does not know.
+UNKNOWN_KEY_INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLink:
+    """
+    A link.
+
+    :param url: absolute, or beginning with ``/links/``.
+    :param expires: unix seconds.
+    """
+
+    url: str
+    expires: int
+
+
+class Links:
+    """
+    Makes and checks links.
+
+    :param registry: stores the keys.
+    :param authenticator: knows which tokens are live.
+    :param now: returns the current time, with its time zone.
+    :param public_url: the base URL of the platform for clients; empty if it is not known.
+    :param entropy: takes a number of bytes, and returns that many random bytes.
+    """
+
+    def __init__(
+        self,
+        registry: IWorkspaceRegistry,
+        authenticator: Authenticator,
+        now: Callable[[], datetime],
+        public_url: str = "",
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._registry = registry
+        self._authenticator = authenticator
+        self._now = now
+        self._public_url = public_url
+        self._entropy = entropy
+        self._asked_at = 0.0
+
+    async def make(self, workspace: Workspace, asked: LinkRequest, token_id: str) -> MadeLink:
+        """
+        :param workspace: as it is in the registry now.
+        :param token_id: the id of the token that asks, and to which the link is bound.
+        :return: the link.
+        :raise RegistryUnavailable: there is no key, and none can be stored now.
+        """
+        key = await self._signing_key()
+        now = int(self._now().timestamp())
+        expires = now + asked.expires_in
+        link = SignedLink(
+            asked.operation,
+            workspace.id,
+            asked.path,
+            asked.options,
+            token_id.encode("ascii"),
+            b"%d" % max(now, workspace.links_not_before),
+            b"%d" % expires,
+        )
+        return MadeLink(self._public_url + link_target(link, key.id, key.key), expires)
+
+    async def signed(self, operation: LinkOperation, query: bytes) -> SignedLink:
+        """
+        Check the form, the signature and the times of a link.
+
+        :param query: of the request.
+        :return: the link, which may have been revoked.
+        :raise chatfiles.errors.BadRequest: 400, it is malformed.
+        :raise chatfiles.errors.Forbidden: 403, it is not valid, or has expired.
+        :raise RegistryUnavailable: this cannot be checked now.
+        """
+        presented = parse_link(operation, query)
+        key = await self._key(presented.key_id)
+        return check_link(presented, key, self._now().timestamp())
+
+    async def require_live(self, link: SignedLink) -> None:
+        """
+        :param link: a result of `signed`.
+        :raise chatfiles.errors.Forbidden: 403, it was revoked.
+        :raise RegistryUnavailable: this cannot be checked now.
+        """
+        token_id, scope = link.token_id.decode("ascii"), scope_of(link.operation)
+        if not await self._authenticator.is_live(token_id, link.workspace_id, scope):
+            raise revoked_link()
+        workspace = await self._registry.workspace(link.workspace_id)
+        if workspace is not None and int(link.issued) < workspace.links_not_before:
+            raise revoked_link()
+
+    async def _signing_key(self) -> LinkKey:
+        now = self._now()
+        key = signing_key(await self._registry.link_keys(), now)
+        if key is None:
+            key = await self._registry.ensure_link_key(new_link_key(now, self._entropy))
+        return key
+
+    async def _key(self, key_id: bytes) -> bytes | None:
+        """:return: the key with this id, if it verifies."""
+        keys = await self._registry.link_keys()
+        now = self._now()
+        if not any(each.id.encode() == key_id for each in keys) and self._may_ask(now):
+            # Another node may have made it a moment ago.
+            keys = await self._registry.fresh_link_keys()
+        for each in keys:
+            if each.id.encode() == key_id and each.verifies(now):
+                return each.key
+        return None
+
+    def _may_ask(self, now: datetime) -> bool:
+        """
+        :return: whether enough time has passed since the last time that this was true.  So clients
+            that guess ids cannot make the registry busy.
+        """
+        seconds = now.timestamp()
+        if abs(seconds - self._asked_at) < UNKNOWN_KEY_INTERVAL:
+            return False
+        self._asked_at = seconds
+        return True

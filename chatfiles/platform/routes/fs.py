@@ -1,0 +1,159 @@
+"""
+``/workspaces/{workspace_id}/fs/roots``, ``…/fs/entries``, ``…/fs/archive`` and ``…/fs/digest``:
+validate the request, and forward it to the workspace in its plainest form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.json_text import json_text
+from chatfiles.http.server.request import Request
+from chatfiles.platform.forwarding.requests import OperationRequest
+from chatfiles.platform.forwarding.response import ATTACHMENT
+from chatfiles.platform.forwarding.response_form import NUMBER, ResponseForm
+from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.operation import forward
+from chatfiles.rules.accept import JSON, NDJSON
+from chatfiles.rules.archive_request import ArchiveRequest, archive_body, archive_query
+from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
+from chatfiles.rules.entries import encode_cursor, ref_of
+from chatfiles.rules.file_headers import content_disposition
+from chatfiles.rules.listing_query import (
+    DEFAULT_DEPTH,
+    DEFAULT_LIMIT,
+    ListingQuery,
+    listing_query,
+)
+from chatfiles.rules.query import parse_query
+from chatfiles.rules.virtual_paths import VirtualPath, check_form
+
+__all__ = ["archive", "archive_of_paths", "digest", "entries", "roots", "send_archive"]
+
+_PAGE = ResponseForm(JSON)
+_STREAM = ResponseForm(NDJSON, is_stream=True)
+_DIGEST = ResponseForm(
+    JSON,
+    statuses=(200, 202),
+    relayed={REPR_DIGEST: lambda value: is_repr_digest([value]), b"Retry-After": NUMBER},
+)
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+async def roots(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """List the workspace's roots."""
+    asked = _request(request, b"/internal/fs/roots", _PAGE)
+    await forward(context, request, workspace_id, asked)
+    return None
+
+
+async def entries(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """List a directory, or describe the entry at a path."""
+    accept = request.requestHeaders.getRawHeaders(b"accept", ())
+    asked = listing_query(request.query, accept)
+    form = _STREAM if asked.is_stream else _PAGE
+    fields = [(b"Accept", form.media_type)]
+    forwarded = _request(request, _entries_target(asked), form, fields=fields)
+    await forward(context, request, workspace_id, forwarded)
+    return None
+
+
+async def archive(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """Send a file or directory as one archive."""
+    await send_archive(context, request, workspace_id, archive_query(request.query))
+    return None
+
+
+async def send_archive(
+    context: PlatformContext, request: Request, workspace_id: UUID, asked: ArchiveRequest
+) -> None:
+    """Send an archive of one path."""
+    target = _target(b"/internal/fs/archive", asked.paths[0], f"&format={asked.format}")
+    forwarded = _request(request, target, _archive_form(asked), once=True)
+    await forward(context, request, workspace_id, forwarded)
+
+
+async def archive_of_paths(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """Send several files and directories as one archive."""
+    asked = archive_body(await read_json(request))
+    body = json_text(_archive_json(asked))
+    fields = [(b"Content-Type", JSON)]
+    form = _archive_form(asked)
+    forwarded = _request(request, b"/internal/fs/archive", form, fields=fields, body=body)
+    await forward(context, request, workspace_id, forwarded)
+    return None
+
+
+async def digest(
+    context: PlatformContext, request: Request, workspace_id: UUID
+) -> JSONResponse | None:
+    """Tell the digest of a file."""
+    path = check_form(parse_query(request.query).get(b"path", []))
+    conditions = request.requestHeaders.getRawHeaders(b"if-match", ())
+    fields = [(b"If-Match", value) for value in conditions]
+    asked = _request(request, _target(b"/internal/fs/digest", path), _DIGEST, fields=fields)
+    await forward(context, request, workspace_id, asked)
+    return None
+
+
+def _request(request: Request, target: bytes, form: ResponseForm, **more: Any) -> OperationRequest:
+    return OperationRequest(request.method, target, form, request.request_id, **more)
+
+
+def _target(route: bytes, path: VirtualPath, more: str = "") -> bytes:
+    return b"%b?path=%b" % (route, (ref_of(path.raw) + more).encode("ascii"))
+
+
+def _entries_target(asked: ListingQuery) -> bytes:
+    depth = "infinity" if asked.depth is None else asked.depth
+    more = f"&depth={depth}" if depth != DEFAULT_DEPTH else ""
+    if asked.limit != DEFAULT_LIMIT:
+        more += f"&limit={asked.limit}"
+    if asked.after is not None:
+        more += f"&after={encode_cursor(asked.after)}"
+    return _target(b"/internal/fs/entries", asked.path, more)
+
+
+def _archive_json(asked: ArchiveRequest) -> dict[str, object]:
+    body: dict[str, object] = {"paths": [_named(path.raw) for path in asked.paths]}
+    body["format"] = asked.format
+    if asked.name is not None:
+        body["name"] = asked.name
+    return body
+
+
+def _named(path: bytes) -> dict[str, str]:
+    """:return: the shorter way to name a path in JSON: the body must not become too long."""
+    try:
+        return {"path": path.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"ref": ref_of(path)}
+
+
+def _archive_form(asked: ArchiveRequest) -> ResponseForm:
+    """:return: the form of the response.  Its file name is only used if the workspace has none."""
+    name = asked.paths[0].name if len(asked.paths) == 1 else b"files"
+    if asked.name is not None:
+        name = _NOT_IN_NAME.sub("_", asked.name).encode("ascii")
+    disposition = content_disposition(b"%b.%b" % (name, asked.format.encode("ascii")))
+    return ResponseForm(
+        asked.format.media_type,
+        fields={b"Content-Disposition": disposition, b"Accept-Ranges": b"none"},
+        relayed={
+            b"Content-Disposition": ATTACHMENT.fullmatch,
+            b"Chatfiles-Archive-Entries": NUMBER,
+            b"Chatfiles-Archive-Bytes": NUMBER,
+        },
+        is_stream=True,
+    )

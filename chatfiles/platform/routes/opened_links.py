@@ -1,0 +1,108 @@
+"""
+``/links/file``, ``/links/archive`` and ``/links/upload``: serves those who present a signed link
+(reference/links, "Opening a link").  No other credential is read.
+"""
+
+from __future__ import annotations
+
+from chatfiles.errors import MethodNotAllowed, PreconditionFailed
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.request import Request
+from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.download import AskedFile, relay
+from chatfiles.platform.routes.error_pages import show_error_pages
+from chatfiles.platform.routes.fs import send_archive
+from chatfiles.platform.routes.upload import forward_upload
+from chatfiles.rules.archive_request import ArchiveRequest, archive_format
+from chatfiles.rules.conditional_requests import allows_version
+from chatfiles.rules.signed_links import (
+    LinkOperation,
+    SignedLink,
+    invalid_link,
+    split_options,
+)
+from chatfiles.rules.virtual_paths import check_form
+
+__all__ = ["open_archive", "open_file", "open_upload"]
+
+#: The options that a link may have.
+_OPTIONS = {
+    LinkOperation.FILE: {"d", "v"},
+    LinkOperation.ARCHIVE: {"f"},
+    LinkOperation.UPLOAD: {"mb", "mf"},
+}
+
+
+async def open_file(context: PlatformContext, request: Request) -> JSONResponse | None:
+    """Send the file of a link."""
+    link = await _opened(context, request, LinkOperation.FILE, "GET", "HEAD")
+    asked = _asked_file(link)
+    if asked.inline:
+        request.setHeader(b"Cross-Origin-Resource-Policy", b"same-origin")
+    if asked.version is not None:
+        _require_version(request, asked.version)
+    target = await context.resolver.resolve(link.workspace_id, "download")
+    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+    await relay(context, request, asked, target, context.gateway.read(target, wanted))
+    return None
+
+
+async def open_archive(context: PlatformContext, request: Request) -> JSONResponse | None:
+    """Send the archive of a link."""
+    link = await _opened(context, request, LinkOperation.ARCHIVE, "GET", "HEAD")
+    form = archive_format(split_options(link.options).get("f", "zip"))
+    asked = ArchiveRequest((check_form([link.path]),), form)
+    await send_archive(context, request, link.workspace_id, asked)
+    return None
+
+
+async def open_upload(context: PlatformContext, request: Request) -> JSONResponse | None:
+    """Store the files of a form."""
+    link = await _opened(context, request, LinkOperation.UPLOAD, "POST")
+    options = split_options(link.options)
+    most = context.limits.per_request_bytes
+    max_bytes = min(most, int(options.get("mb", most)))
+    max_files = int(options["mf"]) if "mf" in options else None
+    await forward_upload(context, request, link.workspace_id, max_bytes, max_files)
+    return None
+
+
+async def _opened(
+    context: PlatformContext, request: Request, operation: LinkOperation, *methods: str
+) -> SignedLink:
+    """
+    :param methods: which the operation has.
+    :return: the link that the request presents, which is valid.
+    """
+    show_error_pages(request)
+    request.setHeader(b"Referrer-Policy", b"no-referrer")
+    request.setHeader(b"X-Robots-Tag", b"noindex")
+    link = await context.links.signed(operation, request.query)
+    request.workspace = str(link.workspace_id)
+    request.credential = f"link {link.token_id.decode('ascii')}"
+    await context.links.require_live(link)
+    if not split_options(link.options).keys() <= _OPTIONS[operation]:
+        raise invalid_link()  # a newer version made it, with a restriction that is not known here
+    if request.method.decode("latin-1") not in methods:
+        raise MethodNotAllowed(methods)
+    return link
+
+
+def _asked_file(link: SignedLink) -> AskedFile:
+    options = split_options(link.options)
+    version = b'"%b"' % options["v"].encode("ascii") if "v" in options else None
+    path = check_form([link.path])
+    return AskedFile(path, options.get("d") == "inline", version=version)
+
+
+def _require_version(request: Request, version: bytes) -> None:
+    """
+    Let the workspace send one version only.
+
+    :raise PreconditionFailed: 412, the client's own condition does not name this version.
+    """
+    fields = request.requestHeaders
+    given = fields.getRawHeaders(b"if-match", ())
+    if given and not allows_version(given, version):
+        raise PreconditionFailed
+    fields.setRawHeaders(b"if-match", [version])

@@ -1,0 +1,64 @@
+"""
+Forwards an operation below ``/workspaces/{workspace_id}/fs`` to its workspace, and relays the
+response.  The query and the body have been validated before (reference/operations, "Order of
+checks").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from uuid import UUID
+
+from twisted.web.iweb import IResponse
+
+from chatfiles.errors import VersionNotSupported
+from chatfiles.http.server.request import Request
+from chatfiles.platform.forwarding.attempts import accepted
+from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.relayed_error import raise_for_people
+from chatfiles.platform.forwarding.requests import OperationRequest
+from chatfiles.platform.forwarding.response import (
+    relay_body,
+    require_chunks,
+    require_provable,
+    write_form_headers,
+)
+from chatfiles.platform.forwarding.target import WorkspaceAddress
+from chatfiles.platform.forwarding.unsupported import require_supported
+from chatfiles.platform.routes.context import PlatformContext
+
+__all__ = ["forward"]
+
+
+async def forward(
+    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+) -> None:
+    """
+    :param operation: what the workspace is asked for.
+    :raise ChatfilesError: the operation cannot be forwarded, or its response not be relayed.
+    """
+    if operation.form.is_stream:
+        require_chunks(request)
+    response = await _response(context, request, workspace_id, operation)
+    try:
+        require_provable(request, response)
+    except VersionNotSupported:
+        discard(response)
+        raise
+    await raise_for_people(request, response, context.clock)
+    write_form_headers(request, response, operation.form)
+    await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
+
+
+async def _response(
+    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+) -> IResponse:
+    """:return: the response of a workspace that has the operation."""
+
+    def perform(target: WorkspaceAddress) -> Awaitable[IResponse]:
+        return context.gateway.perform(target, operation)
+
+    target = await context.resolver.resolve(workspace_id, "download")
+    response = await accepted(context.resolver, target, perform(target), perform)
+    timeout = request.site.header_timeout
+    return await require_supported(request.method, response, context.clock, timeout)

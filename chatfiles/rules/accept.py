@@ -1,0 +1,60 @@
+"""
+Chooses between JSON and another type by the ``Accept`` of a request (RFC 9110, 12.5.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+__all__ = ["JSON", "NDJSON", "wants_html", "wants_ndjson"]
+
+#: The media types of a response in one piece, and of one with a line for each entry.
+JSON: Final = b"application/json"
+NDJSON: Final = b"application/x-ndjson"
+_HTML: Final = b"text/html"
+
+#: The ranges that match JSON, the most specific first.
+_JSON_RANGES: Final = (JSON, b"application/*", b"*/*")
+# A quoted string may contain commas and semicolons (RFC 9110, 5.6.4).
+_QUOTED = rb'"(?:[^"\\]|\\.)*"?'
+_MEMBER = re.compile(rb"(?:[^,\"]|" + _QUOTED + rb")++", re.DOTALL)
+_PARAMETER = re.compile(rb"(?:[^;\"]|" + _QUOTED + rb")++", re.DOTALL)
+_WEIGHT = re.compile(rb"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+
+
+def wants_ndjson(values: Sequence[bytes]) -> bool:
+    """
+    :param values: the values of all ``Accept`` headers of a request.
+    :return: whether they name JSON lines, with a higher weight than JSON.
+    """
+    return _is_preferred(NDJSON, values)
+
+
+def wants_html(values: Sequence[bytes]) -> bool:
+    """
+    :param values: the values of all ``Accept`` headers of a request.
+    :return: whether they name HTML, with a higher weight than JSON.
+    """
+    return _is_preferred(_HTML, values)
+
+
+def _is_preferred(media_type: bytes, values: Sequence[bytes]) -> bool:
+    weights: dict[bytes, float] = {}
+    for media_range, weight in _members(b",".join(values)):
+        weights[media_range] = max(weight, weights.get(media_range, 0.0))
+    json = next((weights[each] for each in _JSON_RANGES if each in weights), 0.0)
+    return weights.get(media_type, 0.0) > json
+
+
+def _members(field: bytes) -> Iterator[tuple[bytes, float]]:
+    """Yield each media range, without parameters and in lower case, with its weight."""
+    for member in _MEMBER.findall(field):
+        essence, *parameters = (part.strip(b" \t") for part in _PARAMETER.findall(member))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter[:2].lower() == b"q=":
+                match = _WEIGHT.fullmatch(parameter)
+                weight = float(match[1]) if match else 0.0
+        yield essence.lower(), weight

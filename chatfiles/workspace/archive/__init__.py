@@ -1,0 +1,3 @@
+"""
+Archives of folders: zip, tar and tar.gz, made while they are sent (reference/archives).
+"""

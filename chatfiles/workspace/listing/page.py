@@ -1,0 +1,150 @@
+"""
+A page of a directory: the entries whose names are the smallest behind a cursor (reference/listing,
+"Pages").
+
+No order of the directory survives from one page to the next, and no state does: each page reads all
+names, and keeps those that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+
+from chatfiles.http.server.json_text import json_text
+from chatfiles.rules.entries import encode_cursor, ref_below, ref_of, shown
+from chatfiles.workspace.files.open_directory import Found, OpenDirectory
+from chatfiles.workspace.listing.entry import entry
+from chatfiles.workspace.listing.turns import Turn
+
+__all__ = ["page"]
+
+#: Names that are read between two looks at the clock.
+_CHUNK = 1024
+
+
+class _Smallest:
+    """
+    Keeps the smallest names.
+
+    :param most: how many to keep.
+    :param after: keep only names behind this one.
+    """
+
+    def __init__(self, most: int, after: bytes) -> None:
+        self._most = most
+        self._after = after
+        self._kept: list[bytes] = []
+        self._limit: bytes | None = None  # of the names that are still of use, if any
+
+    def add(self, names: list[bytes], is_hidden: Callable[[bytes], bool]) -> None:
+        """
+        :param names: some names, in any order; a directory may give a name twice.
+        :param is_hidden: returns whether a name must not be kept.
+        """
+        after, limit = self._after, self._limit
+        if limit is None:
+            new = [name for name in names if name > after]
+        else:
+            new = [name for name in names if after < name < limit]
+        self._kept += [name for name in new if not is_hidden(name)]
+        if len(self._kept) >= 2 * self._most:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._kept = sorted(set(self._kept))[: self._most]
+        if len(self._kept) == self._most:
+            self._limit = self._kept[-1]
+
+    def names(self) -> list[bytes]:
+        """:return: the smallest names, sorted."""
+        self._cut()
+        return self._kept
+
+
+class _Page:
+    """
+    Makes one page.
+
+    :param directory: to list.
+    :param limit: the most entries.
+    :param now_ns: returns nanoseconds since the epoch.
+    :ivar texts: the entries, in JSON.
+    :ivar last: the name of the last entry; before there is one, where the page begins.
+    :ivar is_last: whether there are no further names.
+    """
+
+    def __init__(
+        self, directory: OpenDirectory, limit: int, after: bytes, now_ns: Callable[[], int]
+    ) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._now_ns = now_ns
+        self._ref = ref_of(directory.path.raw)
+        self._turn = Turn()
+        self.texts: list[bytes] = []
+        self.last = after
+        self.is_last = False
+
+    def make(self) -> Iterator[None]:
+        """Make the page; suspended at the end of each turn."""
+        after = self.last
+        # Names that have vanished, or whose files are hidden, are replaced by the next ones.
+        while not self.is_last and len(self.texts) < self._limit:
+            missing = self._limit - len(self.texts)
+            smallest = _Smallest(missing + 1, after)
+            yield from self._read(smallest)
+            names = smallest.names()
+            self.is_last = len(names) <= missing
+            yield from self._look(names[:missing])
+            after = names[:missing][-1] if names else after
+
+    def _read(self, smallest: _Smallest) -> Iterator[None]:
+        names = self._directory.names()
+        try:
+            while chunk := list(islice(names, _CHUNK)):
+                smallest.add(chunk, self._directory.hides)
+                if self._turn.is_over(len(chunk)):
+                    yield from self._suspend()
+        finally:
+            names.close()
+
+    def _look(self, names: list[bytes]) -> Iterator[None]:
+        now_ns = self._now_ns()
+        for name in names:
+            found = self._directory.look(name)
+            if found is not None:
+                self._add(found, now_ns)
+            if self._turn.is_over():
+                yield from self._suspend()
+                now_ns = self._now_ns()
+
+    def _add(self, found: Found, now_ns: int) -> None:
+        self.last = found.name
+        self.texts.append(json_text(entry(found, ref_below(self._ref, found.name), now_ns)))
+
+    def _suspend(self) -> Iterator[None]:
+        yield None
+        self._turn.begin()
+
+
+def page(
+    directory: OpenDirectory, limit: int, after: bytes | None, now_ns: Callable[[], int]
+) -> Generator[bytes, None, None]:
+    """
+    Make a page.  Blocks, so it is done in threads: one at a time.
+
+    :param directory: to list; it stays open.
+    :param limit: the most entries.
+    :param after: the name behind which the page begins; ``None`` for the first page.
+    :param now_ns: returns nanoseconds since the epoch.
+    :return: empty bytes at the end of each turn, and then the JSON of the page.
+    :raise chatfiles.errors.ChatfilesError: the directory cannot be read.
+    """
+    making = _Page(directory, limit, after or b"", now_ns)
+    for _ in making.make():
+        yield b""
+    raw = directory.path.raw
+    head = json_text({"path": shown(raw), "ref": ref_of(raw), "entries": []})
+    end = b"" if making.is_last else b',"next":' + json_text(encode_cursor(making.last))
+    yield b"%b%b]%b}\n" % (head[:-2], b",".join(making.texts), end)

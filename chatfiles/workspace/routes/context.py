@@ -1,0 +1,55 @@
+"""
+What the workspace's routes share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IReactorTime
+
+from chatfiles.runtime.threads import Threads
+from chatfiles.streams.in_flight import in_flight_limit
+from chatfiles.workspace.archive.archives import Archives
+from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
+from chatfiles.workspace.files.interface import IFileStore
+from chatfiles.workspace.secret_file import SecretFile
+
+__all__ = ["WorkspaceContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceContext:
+    """
+    The context of the workspace's routes.
+
+    :param store: opens the files.
+    :param secret: the inbound secret, which the platform must present.
+    :param threads: run calls that may block.
+    :param clock: runs timers.
+    :param idle_timeout: seconds without progress after which a transfer is aborted.
+    :param now_ns: returns the time of day in nanoseconds, for validators.
+    :param in_flight: see `chatfiles.streams.in_flight.in_flight_limit`.
+    :param max_list_entries: the most entries of one stream of a listing.
+    :param digest_inline_bytes: see `Digests`.
+    :param archives: the rules for archives.
+    :ivar digests: computes and remembers the digests of files.
+    """
+
+    store: IFileStore
+    secret: SecretFile
+    threads: Threads
+    clock: IReactorTime
+    idle_timeout: float
+    now_ns: Callable[[], int] = time.time_ns
+    in_flight: int = field(default_factory=in_flight_limit)
+    max_list_entries: int = 1_000_000
+    digest_inline_bytes: int = INLINE_BYTES
+    archives: Archives = field(default_factory=Archives)
+    digests: Digests = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        digests = Digests(self.threads, self.clock, self.digest_inline_bytes, self.now_ns)
+        object.__setattr__(self, "digests", digests)

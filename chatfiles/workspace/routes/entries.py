@@ -1,0 +1,154 @@
+"""
+``GET /internal/fs/roots`` and ``GET /internal/fs/entries``: list the roots and directories of the
+workspace, and describe single files (reference/listing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.python.failure import Failure
+
+from chatfiles.errors import VersionNotSupported
+from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.request import Request
+from chatfiles.rules.accept import JSON, NDJSON
+from chatfiles.rules.bearer import bearer
+from chatfiles.rules.listing_query import listing_query
+from chatfiles.rules.query import parse_query
+from chatfiles.streams.step_sender import SteppedBody, StepSender
+from chatfiles.workspace.listing.body import listing_body
+from chatfiles.workspace.listing.lines import PART_BYTES
+from chatfiles.workspace.routes.context import WorkspaceContext
+from chatfiles.workspace.routes.opening import owner_of
+from chatfiles.workspace.secret_file import require_secret
+
+__all__ = ["OPERATION", "PATH", "ROOTS_PATH", "entries", "roots"]
+
+#: The routes, and their name in the access log.
+ROOTS_PATH, PATH, OPERATION = "/internal/fs/roots", "/internal/fs/entries", "list"
+
+#: Seconds within which the file system of a root must respond to count as available.
+ROOT_TIMEOUT: Final = 2.0
+
+_Step = Callable[[], Deferred[bytes | None]]
+
+
+async def roots(context: WorkspaceContext, _: Request) -> JSONResponse:
+    """
+    Look at each root with the threads of that root, so that one that hangs delays no other.
+
+    :return: the response, with one element for each root.
+    """
+    names = context.store.roots()
+    available = await gatherResults([_is_available(context, root) for root in names])
+    elements = [
+        {"path": root.decode("ascii"), "available": is_available, "writable": []}
+        for root, is_available in zip(names, available, strict=True)
+    ]
+    return JSONResponse(200, {"roots": elements})
+
+
+def _is_available(context: WorkspaceContext, root: bytes) -> Deferred[bool]:
+    def hangs(failure: Failure) -> bool:
+        failure.trap(defer.TimeoutError)
+        return False
+
+    looking = context.threads.run(context.store.is_available, root, owner=root)
+    return looking.addTimeout(ROOT_TIMEOUT, context.clock).addErrback(hangs)
+
+
+async def entries(context: WorkspaceContext, request: Request) -> None:
+    """
+    Check the secret, then describe what a path names, or send a page or a stream of what is in it.
+    """
+    owner = owner_of(parse_query(request.query))
+    # Never refused: once it is open, the request waits for one call at a time.
+    run = partial(context.threads.run, owner=owner, refusable=False)
+
+    def close(late: _Begun) -> None:
+        run(late.body.close).addErrback(lambda _: None)
+
+    begin = partial(
+        _begin,
+        context,
+        bearer(request.requestHeaders),
+        request.query,
+        request.requestHeaders.getRawHeaders(b"accept", ()),
+        request.clientproto == b"HTTP/1.1",
+    )
+    begun = await context.threads.run(begin, owner=owner, discard=close)
+    # The secret was checked: other clients must not get a platform's longer timeouts.
+    request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    request.transfer.own(partial(close, begun))
+    step: _Step = partial(run, begun.body.step)
+    if begun.is_stream:
+        await _send(context, request, NDJSON, begun.first, step)
+    else:
+        await _send_whole(context, request, begun.first, step)
+
+
+class _Begun(NamedTuple):
+    """A listing whose first step was made, so that an error in it is still sent as an error."""
+
+    body: SteppedBody
+    first: bytes | None
+    is_stream: bool
+
+
+def _begin(
+    context: WorkspaceContext,
+    presented: str | None,
+    query: bytes,
+    accept: Sequence[bytes],
+    has_chunks: bool,
+) -> _Begun:
+    """Check the secret, then the parameters, then open what is listed.  Blocks."""
+    require_secret(context.secret, presented)
+    asked = listing_query(query, accept)
+    if asked.is_stream and not has_chunks:
+        raise VersionNotSupported
+    body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
+    try:
+        return _Begun(body, body.step(), asked.is_stream)
+    except BaseException:
+        body.close()
+        raise
+
+
+async def _send_whole(
+    context: WorkspaceContext, request: Request, part: bytes | None, step: _Step
+) -> None:
+    """Send a body that comes in one part, behind empty ones."""
+    while part == b"":
+        part = await step()
+    text = part or b""
+    request.setHeader(b"Content-Length", b"%d" % len(text))
+    parts = iter([text[at : at + PART_BYTES] for at in range(0, len(text), PART_BYTES)])
+    await _send(context, request, JSON, next(parts), lambda: succeed(next(parts, None)))
+
+
+async def _send(
+    context: WorkspaceContext, request: Request, media_type: bytes, first: bytes | None, step: _Step
+) -> None:
+    """Send the headers and the *first* part, then what *step* makes."""
+    request.setHeader(b"Content-Type", media_type)
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    if request.method == b"HEAD":
+        return
+    request.write(first or b"")
+    sender = StepSender(request, step)
+    request.transfer.begin_body(sender)
+    request.transfer.watch_client(
+        context.clock,
+        context.idle_timeout,
+        lambda taken: (sender.progress, taken),
+        lambda: sender.stalled,
+    )
+    sender.start()
+    await sender.done

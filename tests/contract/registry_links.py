@@ -1,0 +1,164 @@
+"""
+The contract of what signed links need: their keys, the tokens that made them, their revocation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from twisted.internet.defer import gatherResults
+
+from chatfiles.rules.link_keys import LINGERS, SIGNS, LinkKey, new_link_key
+from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, RegistryCase, begun
+
+DAY = 24 * 3600
+
+
+class LinksContract(RegistryCase):
+    """Keys of links, tokens by their id, and revocation."""
+
+    def candidate(self) -> LinkKey:
+        return new_link_key(self.moment)
+
+    async def ensure(self) -> LinkKey:
+        return await self.registry.ensure_link_key(self.candidate())
+
+    async def key(self, key_id: str) -> LinkKey:
+        (found,) = [each for each in await self.registry.link_keys() if each.id == key_id]
+        return found
+
+    async def not_before(self) -> int:
+        found = await self.registry.workspace(FIRST)
+        assert found is not None
+        return found.links_not_before
+
+    def assert_until(self, key: LinkKey, signs: datetime, verifies: datetime) -> None:
+        self.assertEqual((key.signs_until, key.verifies_until), (signs, verifies))
+
+    async def test_first_key(self):
+        """The first key is stored as it was given, and read unchanged."""
+        self.assertEqual(list(await self.registry.link_keys()), [])
+        candidate = self.candidate()
+        self.assertEqual(await self.registry.ensure_link_key(candidate), candidate)
+        self.assertEqual(list(await self.registry.link_keys()), [candidate])
+        self.assertEqual(list(await self.registry.fresh_link_keys()), [candidate])
+        self.assertEqual(len(candidate.key), 32)
+        self.assertRegex(candidate.id, r"\A[0-9a-f]{8}\Z")
+        self.assert_until(candidate, self.moment + SIGNS, self.moment + SIGNS + LINGERS)
+        self.assertNotIn(repr(candidate.key)[2:-1], repr(candidate))
+
+    async def test_a_key_that_signs_is_kept(self):
+        """A key signs for 30 days; then there is a second, and the first still verifies."""
+        first = await self.ensure()
+        self.pass_time(30 * DAY - 1)
+        self.assertEqual(await self.ensure(), first)
+        self.pass_time()
+        second = await self.ensure()
+        self.assertNotEqual(second.id, first.id)
+        self.assertEqual(list(await self.registry.link_keys()), [first, second])
+        self.assertTrue(first.verifies(self.moment + timedelta(days=7, seconds=-1)))
+        self.assertFalse(first.verifies(self.moment + timedelta(days=7)))
+
+    async def test_first_key_twice_at_once(self):
+        """Concurrent calls return the same key."""
+        keys = await gatherResults([begun(self.ensure()) for _ in range(5)])
+        self.assertEqual(len({key.id for key in keys}), 1)
+        self.assertEqual(len(await self.registry.link_keys()), 1)
+
+    async def test_rotate(self):
+        """
+        A rotation ends the signing of the other keys, which verify as long as the longest link.
+        """
+        first = await self.ensure()
+        self.pass_time(DAY)
+        second = self.candidate()
+        await self.registry.rotate_link_keys(second)
+        self.assertEqual(await self.ensure(), second)
+        self.assert_until(await self.key(first.id), self.moment, self.moment + LINGERS)
+        rotated = self.moment
+        self.pass_time(DAY)
+        await self.registry.rotate_link_keys(self.candidate())
+        self.assert_until(await self.key(first.id), rotated, rotated + LINGERS)
+
+    async def test_rotate_at_first(self):
+        """The first rotation makes the first key."""
+        first = self.candidate()
+        await self.registry.rotate_link_keys(first)
+        self.assertEqual(list(await self.registry.link_keys()), [first])
+
+    async def test_revoke_key(self):
+        """A revoked key neither signs nor verifies, and the next link gets another."""
+        first = await self.ensure()
+        self.pass_time(DAY)
+        self.assertIs(await self.registry.revoke_link_key(first.id), True)
+        self.assert_until(await self.key(first.id), self.moment, self.moment)
+        self.pass_time()
+        self.assertIs(await self.registry.revoke_link_key(first.id), True)
+        before = self.moment - timedelta(seconds=1)
+        self.assert_until(await self.key(first.id), before, before)
+        self.assertNotEqual((await self.ensure()).id, first.id)
+
+    async def test_revoke_key_that_no_longer_signs(self):
+        """A revocation does not change when a key ended to sign."""
+        first = await self.ensure()
+        self.pass_time(31 * DAY)
+        second = await self.ensure()
+        await self.registry.revoke_link_key(first.id)
+        self.assert_until(await self.key(first.id), first.signs_until, self.moment)
+        self.assertEqual(await self.key(second.id), second)
+
+    async def test_revoke_unknown_key(self):
+        """A key that does not exist cannot be revoked."""
+        await self.ensure()
+        self.assertIs(await self.registry.revoke_link_key("00000000"), False)
+        self.assertIs(await self.registry.revoke_link_key(""), False)
+
+    async def test_keys_are_told(self):
+        """Subscribers are notified of each change of the keys, and of nothing else."""
+        told = self.told()
+        first = await self.ensure()
+        self.assertIn(None, told)
+        await self.settle()
+        told.clear()
+        await self.ensure()
+        await self.registry.revoke_link_key("00000000")
+        self.assertNotIn(None, told)
+        await self.registry.rotate_link_keys(self.candidate())
+        self.assertIn(None, told)
+        told.clear()
+        await self.registry.revoke_link_key(first.id)
+        self.assertIn(None, told)
+
+    async def test_token_by_id(self):
+        """A live token is found by its id; one that was revoked or never existed is not."""
+        await self.create()
+        await self.create(SECOND)
+        token, other = await self.mint("a"), await self.mint("b", SECOND)
+        self.assertEqual(await self.registry.token_by_id(token.id), token)
+        self.assertEqual(await self.registry.token_by_id(other.id), other)
+        self.assertIsNone(await self.registry.token_by_id(UNKNOWN))
+        await self.registry.revoke_token(FIRST, token.id)
+        await self.registry.remove_workspace(SECOND)
+        self.assertIsNone(await self.registry.token_by_id(token.id))
+        self.assertIsNone(await self.registry.token_by_id(other.id))
+
+    async def test_revoke_links(self):
+        """Links of this second are revoked, too, and each call revokes a second more."""
+        await self.create()
+        self.assertEqual(await self.not_before(), 0)
+        now = int(self.moment.timestamp())
+        for more in (1, 2, 3):
+            self.assertIs(await self.registry.revoke_links(FIRST), True)
+            self.assertEqual(await self.not_before(), now + more)
+        self.pass_time(DAY)
+        await self.registry.revoke_links(FIRST)
+        self.assertEqual(await self.not_before(), now + DAY + 1)
+
+    async def test_revoke_links_of_nobody(self):
+        """A missing or removed workspace has no links, and another's remain."""
+        await self.create()
+        await self.create(SECOND)
+        await self.registry.remove_workspace(SECOND)
+        self.assertIs(await self.registry.revoke_links(UNKNOWN), False)
+        self.assertIs(await self.registry.revoke_links(SECOND), False)
+        self.assertEqual(await self.not_before(), 0)

@@ -1,0 +1,1 @@
+"""Tests for `chatfiles.workspace.archive`."""

@@ -1,0 +1,244 @@
+"""
+Pages: order, cursors, names that are hidden or vanish, and the promise about names that exist
+throughout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from base64 import b64decode
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.errors import ReadFailed
+from chatfiles.rules.entries import decode_cursor
+from chatfiles.workspace.files.deny_rules import DenyRules
+from chatfiles.workspace.files.open_directory import OpenDirectory
+from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.listing import page as page_module
+from chatfiles.workspace.listing import turns
+from chatfiles.workspace.listing.page import page
+from chatfiles.workspace.listing.turns import Turn
+from tests.contract.file_store import NAMES, build, scratch, virtual
+
+NOW = 1_800_000_000 * 10**9
+FILE_NAMES = st.binary(min_size=1, max_size=3).filter(
+    lambda name: not {0, b"/"[0]} & set(name) and name not in (b".", b"..")
+)
+
+
+class _Case(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.top = scratch(self)
+        os.mkdir(self.top + b"/ws")
+        build(self.top, {b"credential": b"t"})
+        self.store = FileStore(
+            {b"/workspace": self.top + b"/ws"},
+            DenyRules([b"/workspace/deny*"]),
+            [self.top + b"/credential"],
+        )
+        self.addCleanup(self.store.close)
+
+    def page(self, limit: int = 1000, after: bytes | None = None) -> Any:
+        """:return: a page of the root, parsed."""
+        with self.store.open_directory(virtual(b"/workspace")) as directory:
+            *_, text = page(directory, limit, after, lambda: NOW)
+        self.assertTrue(text.endswith(b"}\n"))
+        return json.loads(text)
+
+    def pages(self, limit: int) -> Iterator[list[bytes]]:
+        """Yield the names of each page."""
+        after = None
+        while True:
+            got = self.page(limit, after)
+            yield [name_of(entry) for entry in got["entries"]]
+            if "next" not in got:
+                return
+            after = decode_cursor(got["next"].encode())
+            assert after is not None
+
+
+def name_of(entry: Any) -> bytes:
+    """:return: the name of an entry, in bytes."""
+    return b64decode(entry["name_base64"]) if "name_base64" in entry else entry["name"].encode()
+
+
+class PageTests(_Case):
+    """`page`."""
+
+    def test_whole(self) -> None:
+        """All entries, sorted by their bytes, with what the page itself is of."""
+        build(self.top, {b"ws/" + name: b"" for name in NAMES})
+        got = self.page()
+        self.assertEqual(list(got), ["path", "ref", "entries"])
+        self.assertEqual((got["path"], got["ref"]), ("/workspace", "/workspace"))
+        self.assertEqual([name_of(each) for each in got["entries"]], sorted(NAMES))
+
+    def test_empty(self) -> None:
+        """An empty directory has no entries, and no further page."""
+        self.assertEqual(self.page(1)["entries"], [])
+        self.assertNotIn("next", self.page(1))
+
+    def test_limits(self) -> None:
+        """Each page but the last is full; an exact fit has no further page."""
+        build(self.top, {b"ws/%d" % number: b"" for number in range(6)})
+        for limit in range(1, 8):
+            pages = list(self.pages(limit))
+            self.assertEqual(len(pages), -(-6 // limit))
+            self.assertEqual([len(each) for each in pages[:-1]], [limit] * (len(pages) - 1))
+            self.assertEqual([*chain(*pages)], [b"%d" % number for number in range(6)])
+
+    def test_cursor(self) -> None:
+        """A cursor is a name: it need not exist, and may lie before or behind all names."""
+        build(self.top, {b"ws/b": b"", b"ws/d": b""})
+        for after, names in (
+            (b"a", [b"b", b"d"]),
+            (b"b", [b"d"]),
+            (b"b!", [b"d"]),
+            (b"c", [b"d"]),
+            (b"d", []),
+            (b"\xff" * 255, []),
+        ):
+            got = self.page(after=after)
+            self.assertEqual([name_of(each) for each in got["entries"]], names, after)
+
+    def test_hidden(self) -> None:
+        """Hidden names take no place in a page, and no cursor names them."""
+        build(self.top, {b"ws/%c" % letter: b"" for letter in b"acegi"})
+        build(self.top, {b"ws/deny%d" % number: b"" for number in range(10)})
+        for name in (b"b", b"f", b"h"):
+            os.link(self.top + b"/credential", self.top + b"/ws/" + name)
+        after = None
+        for names in ([b"a", b"c"], [b"e", b"g"], [b"i"]):
+            got = self.page(2, after)
+            self.assertEqual([name_of(each) for each in got["entries"]], names)
+            if "next" in got:
+                after = decode_cursor(got["next"].encode())
+                self.assertEqual(after, names[-1])
+        self.assertNotIn("next", got)
+
+    def test_only_hidden(self) -> None:
+        """A directory in which everything is hidden is empty, however small the page."""
+        for number in range(20):
+            os.link(self.top + b"/credential", self.top + b"/ws/%d" % number)
+        got = self.page(3)
+        self.assertEqual((got["entries"], "next" in got), ([], False))
+
+    def test_vanishing(self) -> None:
+        """Entries that vanish before they are looked at are replaced by the next."""
+        build(self.top, {b"ws/%d" % number: b"" for number in range(9)})
+        look = OpenDirectory.look
+
+        def late(directory: OpenDirectory, name: bytes) -> Any:
+            if int(name) < 4:
+                os.unlink(self.top + b"/ws/" + name)
+            return look(directory, name)
+
+        self.patch(OpenDirectory, "look", late)
+        got = self.page(3)
+        self.assertEqual([name_of(each) for each in got["entries"]], [b"4", b"5", b"6"])
+        self.assertEqual(decode_cursor(got["next"].encode()), b"6")
+
+    def test_name_given_twice(self) -> None:
+        """A name that a changing directory gives twice is one entry."""
+        build(self.top, {b"ws/%d" % number: b"" for number in range(3)})
+        names = OpenDirectory.names
+
+        def twice(directory: OpenDirectory) -> Any:
+            yield from names(directory)
+            yield from names(directory)
+
+        self.patch(OpenDirectory, "names", twice)
+        self.assertEqual([*self.pages(2)], [[b"0", b"1"], [b"2"]])
+
+    def test_unreadable(self) -> None:
+        """An error while names are read is raised, and nothing stays open."""
+        directory = self.store.open_directory(virtual(b"/workspace"))
+        self.addCleanup(directory.close)
+        before = os.listdir("/proc/self/fd")
+
+        def fails(_: OpenDirectory) -> Iterator[bytes]:
+            yield b"a"
+            raise ReadFailed
+
+        self.patch(OpenDirectory, "names", fails)
+        self.assertRaises(ReadFailed, list, page(directory, 1, None, lambda: NOW))
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+    def test_turns(self) -> None:
+        """A large directory is read in several turns, and looked at in several."""
+        build(self.top, {b"ws/%d" % number: b"" for number in range(30)})
+        self.patch(page_module, "_CHUNK", 4)
+        self.patch(turns, "NAMES_PER_TURN", 8)
+        with self.store.open_directory(virtual(b"/workspace")) as directory:
+            parts = list(page(directory, 20, None, lambda: NOW))
+        self.assertEqual(parts[:-1], [b""] * ((30 + 20) // 8))
+        self.assertEqual(len(json.loads(parts[-1])["entries"]), 20)
+
+    def test_given_up(self) -> None:
+        """A page that is given up in the middle leaves nothing open but the directory."""
+        build(self.top, {b"ws/%d" % number: b"" for number in range(30)})
+        self.patch(page_module, "_CHUNK", 4)
+        self.patch(turns, "NAMES_PER_TURN", 8)
+        with self.store.open_directory(virtual(b"/workspace")) as directory:
+            before = os.listdir("/proc/self/fd")
+            making = page(directory, 20, None, lambda: NOW)
+            next(making)
+            making.close()
+            self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+
+class PromiseTests(_Case):
+    """Names that exist throughout are in one page exactly, others at most in one."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.sets(FILE_NAMES, max_size=20),
+        st.lists(FILE_NAMES, max_size=20),
+        st.integers(1, 5),
+        st.randoms(use_true_random=False),
+    )
+    def test_changes(
+        self, stable: set[bytes], changing: list[bytes], limit: int, chance: random.Random
+    ) -> None:
+        """Whatever is added and deleted between the pages."""
+        self.setUp()
+        names = [name for name in {*stable} if not name.startswith(b"deny")]
+        others = [name for name in changing if name not in stable]
+        for name in (*names, *others):
+            open(self.top + b"/ws/" + name, "wb").close()
+        seen: list[bytes] = []
+        for got in self.pages(limit):
+            seen += got
+            for name in chance.sample(others, min(3, len(others))):
+                path = self.top + b"/ws/" + name
+                if os.path.exists(path):
+                    os.unlink(path)
+                else:
+                    open(path, "wb").close()
+        self.assertEqual(len(seen), len(set(seen)))
+        self.assertEqual(seen, sorted(seen))
+        self.assertEqual({name for name in seen if name in names}, set(names))
+
+
+class TurnTests(SynchronousTestCase):
+    """`Turn`."""
+
+    def test_names_and_seconds(self) -> None:
+        """A turn ends after 4096 names or 20 ms, and the next one begins from there."""
+        now = [5.0]
+        turn = Turn(lambda: now[0])
+        self.assertFalse(turn.is_over(4095))
+        self.assertTrue(turn.is_over())
+        turn.begin()
+        now[0] += 0.019
+        self.assertFalse(turn.is_over(0))
+        now[0] += 0.002
+        self.assertTrue(turn.is_over(0))
