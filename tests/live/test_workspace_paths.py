@@ -239,9 +239,11 @@ DENIED: tuple[str, ...] = (
     "/configs/.auth_token",
     "/configs/.auth_token.old",
     "/configs/.auth_tokens/anything",
+    "/configs/.hermes",
     "/configs/.hermes/x",
     "/configs/.hermes/deep/er/x",
     "/home/u/.ssh/id_rsa",
+    "/home/v/.ssh",
     "/workspace/private/deep/notes.key",
     "/workspace/notes.key",
 )
@@ -272,7 +274,8 @@ class PathTests(LiveCase):
         pair.write("plugins/p/plugin.py", b"print(1)\n")
         pair.write("home/u/.profile", b"profile")
         pair.write("configs/agent.yaml", b"a: 1\n")
-        for path in {*DENIED, *NOT_DENIED} - {"/configs/.platform_inbound_secret"}:
+        there = {"/configs/.platform_inbound_secret", "/configs/.hermes", "/home/v/.ssh"}
+        for path in {*DENIED, *NOT_DENIED} - there:
             pair.write(path[1:], b"content of " + path.encode())
         os.mkdir(pair.at("home", "v"))
         os.mkdir(pair.at("home", "v", ".ssh"))
@@ -381,17 +384,7 @@ class PathTests(LiveCase):
 
     def test_roots_and_directories(self) -> None:
         """A directory is not a regular file, a root included."""
-        # Rules hide what is below the last two.
-        rules = ("/configs/.hermes", "/home/v/.ssh")
-        for path in (
-            "/workspace",
-            "/configs",
-            "/home",
-            "/plugins",
-            "/workspace/sub",
-            "/home/u",
-            *rules,
-        ):
+        for path in ("/workspace", "/configs", "/home", "/plugins", "/workspace/sub", "/home/u"):
             self.refuses(self.pair.file(path), 400, IRREGULAR, path)
 
     def test_denied(self) -> None:
