@@ -4,13 +4,11 @@ An open file, which is served from its descriptor.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import ReadFailed
 from chatfiles.model import FileFacts
 from chatfiles.streams.descriptor import Descriptor
 
@@ -37,21 +35,6 @@ class OpenFile(Descriptor):
         self.facts = facts
         self.name = name
         self.local = local
-
-    def require_empty(self) -> None:
-        """
-        Some files of procfs and of FUSE have content, and announce that they have none.  Blocks.
-
-        :raise ReadFailed: this is such a file, so its length is not known; it is closed.
-        """
-        try:
-            if not os.pread(self.fd, 1, 0) or os.fstat(self.fd).st_size:
-                return
-        except OSError as error:
-            self.close()
-            raise ReadFailed from error
-        self.close()
-        raise ReadFailed
 
     def release(self, run_in_thread: Callable[..., Deferred[Any]], owner: Hashable) -> None:
         """
