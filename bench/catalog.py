@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.scenarios import archives, large, latency, memory, small, uploads, workers
+from bench.scenarios import archives, large, latency, listings, memory, small, uploads, workers
 from bench.scenarios.base import Scenario
 from bench.systems.base import Start
 from bench.systems.chatfiles import chatfiles
@@ -23,6 +23,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *archives.SCENARIOS,
     *memory.SCENARIOS,
     *workers.SCENARIOS,
+    *listings.SCENARIOS,
 )
 #: By the names that ``--systems`` knows.
 OTHERS: Mapping[str, Start] = {

@@ -20,6 +20,7 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
 
+from chatfiles.posix.freed_memory import keep_freed_memory
 from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES
 from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.options import Options
@@ -102,6 +103,7 @@ def _settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    keep_freed_memory()
 
 
 def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -> RoleService:

@@ -6,13 +6,19 @@ implementation of an interface, ``live`` starts real processes.
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
-# No deadline: how long an example takes means nothing on a busy machine.  Each run chooses other
+# No deadline: how long an example takes means nothing on a busy machine, nor how long it takes to
+# draw one.  Each run chooses other
 # examples, so that few are enough in each; a soak tries many.
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
-settings.register_profile("chatfiles", deadline=None, max_examples=1000 if SOAK else 40)
+settings.register_profile(
+    "chatfiles",
+    deadline=None,
+    max_examples=1000 if SOAK else 40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("chatfiles")
 
 # Nor does how long a test takes: this only ends a test that hangs.

@@ -16,7 +16,7 @@ from bench.processes import Server
 from bench.sender import Upload
 from bench.target import Target
 
-__all__ = ["Place", "Start", "System", "Unavailable", "Uploads"]
+__all__ = ["Listings", "Place", "Start", "System", "Unavailable", "Uploads"]
 
 
 class Unavailable(Exception):
@@ -59,6 +59,19 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class Listings:
+    """
+    Where a system lists directories.
+
+    :param target: makes the target of a listing from its query.
+    :param directory: what it serves as ``/workspace``.
+    """
+
+    target: Callable[[str], Target]
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """
     A running system.
@@ -69,6 +82,7 @@ class System:
     :param uploads: where it takes uploads, if it does.
     :param archive: makes the target of an archive from the name of a folder and the format, or
         ``None`` if there is no such format.
+    :param listings: where it lists directories, if it does.
     """
 
     name: str
@@ -77,6 +91,7 @@ class System:
     tls_file: Callable[[str], Target] | None = None
     uploads: Uploads | None = None
     archive: Callable[[str, str], Target | None] | None = None
+    listings: Listings | None = None
 
     def cpu_seconds(self) -> dict[str, float]:
         """:return: the CPU time of each server."""

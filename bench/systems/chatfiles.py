@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from bench.processes import Server, start
 from bench.sender import Upload
-from bench.systems.base import Place, Start, System, Uploads
+from bench.systems.base import Listings, Place, Start, System, Uploads
 from bench.target import Target
 
 __all__ = ["CHECKOUT", "chatfiles", "form", "split_options", "supports"]
@@ -107,10 +107,21 @@ def _start(
         query = f"fs/archive?path=/workspace/{folder}&format={archive_format}"
         return Target(ports["http"], f"/workspaces/{workspace_id}/{query}", headers)
 
+    def entries(query: str) -> Target:
+        return Target(ports["http"], f"/workspaces/{workspace_id}/fs/entries?{query}", headers)
+
     servers = {"platform": platform, "workspace": workspace}
     stored = os.path.join(place.files, ".molecule", "chat-uploads")
     uploads = Uploads(ports["http"], partial(form, workspace_id, token), stored)
-    return System(name, servers, partial(file, "http"), partial(file, "https"), uploads, archive)
+    return System(
+        name,
+        servers,
+        partial(file, "http"),
+        partial(file, "https"),
+        uploads,
+        archive,
+        listings=Listings(entries, place.files),
+    )
 
 
 def form(workspace_id: str, token: str, size: int) -> Upload:

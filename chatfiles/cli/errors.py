@@ -15,6 +15,7 @@ import click
 __all__ = [
     "EXIT_TABLE",
     "OF_A_DIRECTORY",
+    "PATH_HINT",
     "CliError",
     "Exit",
     "Interrupted",
@@ -28,6 +29,11 @@ __all__ = [
 OF_A_DIRECTORY = (
     "If it is a directory, get its files with -r, or all of it as one file with --archive zip "
     "(or tar, tar.gz)"
+)
+#: The hint for a path that cannot be that of a file in a workspace.
+PATH_HINT = (
+    "a path is absolute and below /configs, /workspace, /home or /plugins, "
+    "like /workspace/report.pdf"
 )
 #: Maximum characters of a server's text that are shown: the text may be a page of HTML.
 SHOWN_LENGTH = 500

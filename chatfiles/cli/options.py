@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADMIN",
+    "LOCAL_PATH",
     "USER",
     "Credential",
     "Settings",
@@ -177,6 +178,14 @@ class WholeNumber(click.IntRange):
 
     name = "whole number"
 
+    def _describe_range(self) -> str:
+        """:return: the range for ``--help`` and errors; the one of click is in symbols."""
+        return f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
+
+
+#: A path of this machine, which shells complete.  Opening the file reports what is wrong with it.
+LOCAL_PATH = click.Path(readable=False)
+
 
 def uuid(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """
@@ -281,6 +290,7 @@ def credential_option(credential: Credential) -> Callable[[_Command], _Command]:
     return click.option(
         credential.option,
         metavar="FILE",
+        type=LOCAL_PATH,
         help=f"File that holds the {credential.what}.  Otherwise {credential.variable} holds it, "
         f"or {credential.file_variable} names its file"
         + (f", or it is ./{credential.default_file}." if credential.default_file else "."),

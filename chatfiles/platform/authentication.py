@@ -91,6 +91,7 @@ class Authenticator:
     :param used: called with the id of every auth token that was accepted.
     :param open_registration: whether a workspace without a live token may register without a
         credential.
+    :ivar used: *used*.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Authenticator:
     ) -> None:
         self._registry = registry
         self._admin_digest = token_hash(admin_token)
-        self._used = used
+        self.used = used
         self._open_registration = open_registration
 
     async def admit(
@@ -135,15 +136,13 @@ class Authenticator:
 
         :param digest: the `token_hash` of the bearer token of the request.
         :param token: the live token with this hash.
-        :return: whether the token is admitted.  If not, `admit` decides, and knows the error.
+        :return: whether the token is admitted.  If so, call `used`; the result is the same for all
+            requests.  If not, `admit` decides, and knows the error.
         """
         if hmac.compare_digest(digest, self._admin_digest):
             return False
         client = Client(token)
-        if not client.owns(workspace_id) or not client.allows(*_SCOPES[access]):
-            return False
-        self._used(token.id)
-        return True
+        return client.owns(workspace_id) and client.allows(*_SCOPES[access])
 
     async def client(self, request: Request) -> Client | None:
         """
@@ -164,7 +163,7 @@ class Authenticator:
         token = await self._registry.token(digest)
         if token is None:
             raise error_texts.invalid_token()
-        self._used(token.id)
+        self.used(token.id)
         return Client(token)
 
     async def for_agent(self, request: Request, workspace_id: UUID) -> Client:
@@ -211,7 +210,7 @@ class Authenticator:
         token = None if parsed is None else await self._registry.token_by_id(parsed)
         if token is None:
             return False
-        self._used(token.id)
+        self.used(token.id)
         client = Client(token)
         return client.owns(workspace_id) and client.allows(scope)
 

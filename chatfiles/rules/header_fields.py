@@ -18,6 +18,7 @@ __all__ = [
     "HeaderFields",
     "HeaderValues",
     "header_lines",
+    "is_coded",
     "read_fields",
 ]
 
@@ -60,6 +61,12 @@ def read_fields(block: bytes) -> Fields | None:
         (name.lower(), value.strip(b" \t"))
         for name, _, value in [line.partition(b":") for line in block.split(b"\r\n")[:-1]]
     ]
+
+
+def is_coded(fields: HeaderFields) -> bool:
+    """:return: whether the body has a content coding (RFC 9110, 8.4), such as ``gzip``."""
+    codings = fields.getRawHeaders(b"content-encoding", ())
+    return any(coding.strip().lower() not in (b"", b"identity") for coding in codings)
 
 
 def header_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -2,8 +2,8 @@
 An adapter for the push parser of ``multipart``: it parses a form while it arrives, and yields its
 files.
 
-`chatfiles.rules.delimiter_lines` divides the parts.  The library parses them; it divides them by a
-boundary of its own, which no client can guess.
+`chatfiles.rules.delimiter_lines` divides the parts.  The library parses their headers; it divides
+them by a boundary of its own, which no client can guess.
 
 The library was chosen over ``python-multipart``.  Both are incremental and maintained, and both
 parse 4 to 5 GB/s in segments of 64 KiB (a disk takes a tenth of that).  This one limits the size
@@ -121,7 +121,7 @@ class MultipartReader:
             max_segment_count=MAX_PARTS,
             header_charset="latin-1",
         )
-        self._in_file = False
+        self._in_content = self._in_file = False
 
     def feed(self, data: bytes) -> Iterator[FormEvent]:
         """
@@ -148,21 +148,24 @@ class MultipartReader:
     def _parse(self, pieces: Iterator[bytes | Mark]) -> Iterator[FormEvent]:
         try:
             for piece in pieces:
-                data = self._delimiters[piece] if isinstance(piece, Mark) else piece
-                for event in self._parser.parse(data):
-                    yield from self._form_events(event)
+                if isinstance(piece, Mark):
+                    self._in_content = self._in_file = False
+                    yield from self._parse_structure(self._delimiters[piece])
+                elif not self._in_content:
+                    yield from self._parse_structure(piece)
+                elif self._in_file:  # the parser would only search and copy it
+                    yield FileContent(piece)
         except (MultipartError, MalformedDelimiter) as error:
             raise invalid_form(str(error)) from None
 
-    def _form_events(self, event: MultipartSegment | bytes | None) -> Iterator[FormEvent]:
-        if isinstance(event, MultipartSegment):
-            disposition = event.header("Content-Disposition") or ""
-            given = given_name(disposition) if event.name == "files" else None
-            self._in_file = given is not None
-            if given is not None:
-                yield FileBegins(given, _media_type(event))
-        elif event is not None and self._in_file:
-            yield FileContent(bytes(event))
+    def _parse_structure(self, data: bytes) -> Iterator[FormEvent]:
+        for event in self._parser.parse(data):
+            if isinstance(event, MultipartSegment):
+                disposition = event.header("Content-Disposition") or ""
+                given = given_name(disposition) if event.name == "files" else None
+                self._in_content, self._in_file = True, given is not None
+                if given is not None:
+                    yield FileBegins(given, _media_type(event))
 
 
 def _media_type(part: MultipartSegment) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from multipart import parse_options_header
 
 from chatfiles.errors import BadRequest, TooLarge, UnsupportedMediaType
-from chatfiles.rules.header_fields import HeaderFields
+from chatfiles.rules.header_fields import HeaderFields, is_coded
 
 __all__ = ["MAX_FILES", "check_upload_head", "invalid_form", "megabytes", "request_too_large"]
 
@@ -54,8 +54,7 @@ def check_upload_head(fields: HeaderFields, length: int | None, limit: int) -> s
     :raise BadRequest: there is no valid boundary.
     :raise TooLarge: the declared length exceeds *limit*.
     """
-    codings = fields.getRawHeaders(b"content-encoding", ())
-    if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
+    if is_coded(fields):
         raise UnsupportedMediaType("an upload must not have a Content-Encoding")
     types = fields.getRawHeaders(b"content-type", ())
     essence, options = parse_options_header(types[0].decode("latin-1")) if types else ("", {})

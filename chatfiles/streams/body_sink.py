@@ -11,12 +11,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.outcome import ClientLeft
+from chatfiles.streams.transports import SMALL_READ
 
 __all__ = ["BlockingSink", "SinkFeeder"]
 
-#: When this many bytes wait for a thread, the client is paused.
-HIGH_WATER = 256 * 1024
 #: When this many pieces wait, the client is paused: small pieces take more memory than their bytes.
 MOST_PIECES = 1024
 
@@ -64,6 +64,9 @@ class SinkFeeder(Generic[T]):
     """
     Receives a body and feeds it to a sink.  Pass it to `RequestBody.deliver`.
 
+    While a thread is busy, bytes wait for the next call, as many as *budget* allows.  A call costs
+    much, whatever its size.
+
     A descriptor of the sink is never closed while a thread uses it: the sink is closed when the
     running call has returned.
 
@@ -71,6 +74,7 @@ class SinkFeeder(Generic[T]):
     :param sink: is closed at the end.  What it has published remains only if *done* fires with a
         result.
     :param run_in_thread: calls a function in a thread; its Deferred fires when that has returned.
+    :param budget: the memory that all bodies share.
     :param wanted: called after publication; returns whether the client still waits for a response.
     :ivar done: fires with the result of ``finish``, in the same turn of the reactor in which
         *wanted* returned true.  If the response is sent at once, the client cannot disconnect in
@@ -83,12 +87,15 @@ class SinkFeeder(Generic[T]):
         body: _Body,
         sink: BlockingSink[T],
         run_in_thread: RunInThread,
+        budget: MemoryBudget,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._body = body
         self._sink = sink
         self._run_in_thread = run_in_thread
         self._wanted = wanted
+        self._budget = budget
+        budget.change(1)
         self._waiting: list[bytes] = []
         self._size = 0
         self._busy = False
@@ -104,7 +111,7 @@ class SinkFeeder(Generic[T]):
             return
         self._waiting.append(data)
         self._size += len(data)
-        if self._size >= HIGH_WATER or len(self._waiting) >= MOST_PIECES:
+        if self._size >= self._budget.size or len(self._waiting) >= MOST_PIECES:
             self._body.pause()
         if not self._body.all_seen:  # else one call takes both these bytes and the end
             self._next()
@@ -137,10 +144,10 @@ class SinkFeeder(Generic[T]):
         """In a thread: feed the sink, and finish if this is the end."""
         if self._closing:  # it was cancelled while this waited for the thread
             return
-        if pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            self._sink.feed(data)
+        if sum(map(len, pieces)) < len(pieces) * SMALL_READ:  # many pieces cost more than a copy
+            pieces[:] = [b"".join(pieces)]
+        while pieces and not self._closing:
+            self._sink.feed(pieces.pop(0))
         if is_last:
             self._sink.prepare()
             if not self._closing:  # the client may have disconnected meanwhile
@@ -160,7 +167,7 @@ class SinkFeeder(Generic[T]):
             self._close(Failure(ClientLeft()))
 
     def _keep(self) -> None:
-        self._closing = True
+        self._end()
         self.done.callback(self._result)
         self._sink.keep()
 
@@ -168,11 +175,15 @@ class SinkFeeder(Generic[T]):
         """Close the sink as soon as no thread uses it; nothing that it published remains."""
         if self._closing:
             return
-        self._closing = True
+        self._end()
         self._outcome = failure
         self._waiting.clear()
         if not self._busy:
             self._close_sink()
+
+    def _end(self) -> None:
+        self._closing = True
+        self._budget.change(-1)
 
     def _close_sink(self) -> None:
         closing = self._run_in_thread(self._sink.close)

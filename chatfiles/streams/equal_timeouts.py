@@ -4,7 +4,6 @@ Timeouts of one length that start often and seldom pass.  They share one timer o
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,27 +15,34 @@ class Timeout:
     """
     One timeout.
 
+    :param active: all timeouts that have neither passed nor been stopped.
     :ivar at: when it passes, on the clock of its `EqualTimeouts`.
     """
 
-    __slots__ = ("_expired", "at")
+    __slots__ = ("_active", "_expired", "at")
 
-    def __init__(self, at: float, expired: Callable[[], object]) -> None:
+    def __init__(
+        self, active: dict[Timeout, None], at: float, expired: Callable[[], object]
+    ) -> None:
+        self._active = active
         self.at = at
         self._expired: Callable[[], object] | None = expired
+        active[self] = None
 
     @property
     def active(self) -> bool:
         """Whether it has neither passed nor been stopped."""
-        return self._expired is not None
+        return self in self._active
 
     def stop(self) -> None:
         """Forget it; idempotent."""
         self._expired = None
+        self._active.pop(self, None)
 
     def expire(self) -> None:
         """It has passed."""
-        expired, self._expired = self._expired, None
+        expired = self._expired
+        self.stop()
         if expired is not None:
             expired()
 
@@ -53,7 +59,7 @@ class EqualTimeouts:
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
         self._clock = clock
         self._seconds = seconds
-        self._started: deque[Timeout] = deque()
+        self._active: dict[Timeout, None] = {}  # in the order of their starts
         self._timer: IDelayedCall | None = None
 
     def start(self, expired: Callable[[], object]) -> Timeout:
@@ -61,16 +67,14 @@ class EqualTimeouts:
         :param expired: called without arguments when the timeout has passed.
         :return: the timeout.
         """
-        self._drop_stopped()
-        timeout = Timeout(self._clock.seconds() + self._seconds, expired)
-        self._started.append(timeout)
+        timeout = Timeout(self._active, self._clock.seconds() + self._seconds, expired)
         if self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._check)
         return timeout
 
     def stop(self) -> None:
         """Stop all timeouts, and the timer."""
-        self._started.clear()
+        self._active.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,12 +82,8 @@ class EqualTimeouts:
     def _check(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        while self._started and self._started[0].at <= now:
-            self._clock.callLater(0, self._started.popleft().expire)
-        self._drop_stopped()
-        if self._started:
-            self._timer = self._clock.callLater(self._started[0].at - now, self._check)
-
-    def _drop_stopped(self) -> None:
-        while self._started and not self._started[0].active:
-            self._started.popleft()
+        for timeout in self._active:
+            if timeout.at > now:
+                self._timer = self._clock.callLater(timeout.at - now, self._check)
+                break
+            self._clock.callLater(0, timeout.expire)

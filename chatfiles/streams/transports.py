@@ -53,7 +53,7 @@ def send_now(transport: Any, data: bytes) -> None:
     """
     if is_plain(transport) and not unsent_here(transport):
         try:
-            sent = transport.getHandle().send(data)
+            sent = transport.socket.send(data)
         except OSError:  # the socket is full, or the transport will notice that it is gone
             sent = 0
         if sent == len(data):

@@ -7,6 +7,7 @@ a short time: call them in a thread.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import stat
@@ -61,6 +62,7 @@ class SecretFile:
         directory, self._name = os.path.split(self.path)
         self._directory = CachedDirectory(directory)
         self._reported: str | None = None
+        self._found = False
         self._kept: tuple[_Version, str | None] | None = None
 
     def __repr__(self) -> str:
@@ -85,7 +87,10 @@ class SecretFile:
         except OSError as error:
             if error.errno in NOT_NOW:
                 raise Unavailable(retry_after=1) from error
-            self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
+            if error.errno == errno.ENOENT and not self._found:
+                self._report("does not exist yet", log=self._log.info)
+            else:
+                self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
             return None
 
     def read_at_once(self) -> str | None:
@@ -111,6 +116,7 @@ class SecretFile:
 
     def _checked(self, mode: int, content: bytes) -> str | None:
         """:return: the secret in a file with this mode and content; problems are logged."""
+        self._found = True
         secret = content.strip().decode("ascii", "replace")
         if not stat.S_ISREG(mode):
             self._report("is not a regular file")
@@ -188,10 +194,11 @@ class SecretFile:
         finally:
             os.close(fd)
 
-    def _report(self, problem: str | None) -> None:
+    def _report(self, problem: str | None, *, log: Callable[..., None] | None = None) -> None:
         """Log a problem once.  It is logged again only after it has changed or ended."""
         if problem is not None and problem != self._reported:
-            self._log.warn("secret file {path} {problem}", path=self.shown, problem=problem)
+            log = log or self._log.warn
+            log("secret file {path} {problem}", path=self.shown, problem=problem)
         self._reported = problem
 
 

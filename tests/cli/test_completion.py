@@ -38,6 +38,19 @@ class CompletionTests(SynchronousTestCase):
         self.assertEqual(self.offered("get", "--archive", "ta"), ["tar", "tar.gz"])
         self.assertEqual(self.offered("workspace", "l"), ["list"])
 
+    def test_files(self) -> None:
+        """Where a file or directory of this machine belongs, the shell offers its own."""
+        for words in (
+            ("put", "wr"),
+            ("put", "a", "wr"),
+            ("put", "--token-file", "wr"),
+            ("get", "-o", "wr"),
+            ("workspace", "list", "--admin-token-file", "wr"),
+            ("token", "create", "--save-token", "wr"),
+        ):
+            self.assertEqual(self.ask("bash_complete", *words), "file,wr\n")
+        self.assertEqual(self.ask("bash_complete", "demo", "--directory", "wr"), "dir,wr\n")
+
     def test_manual(self) -> None:
         """Each line of the manual asks for the script of its shell."""
         lines = re.findall(r"_CHATFILES_COMPLETE=(\w+) chatfiles", read("docs/reference/cli.rst"))

@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         path = os.path.join(self.server.directory, virtual.removeprefix(ROOT).lstrip(b"/"))
         try:
-            getattr(self, operation)(path, virtual, fields.get("depth"))
+            getattr(self, operation)(path, virtual, fields)
         except FileNotFoundError:
             self.send_json(404, {"error": "file not found", "code": "file_not_found"})
 
@@ -96,25 +96,35 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.wfile.write(piece)
 
-    def entries(self, path: bytes, virtual: bytes, depth: str | None) -> None:
-        """A listing: of the path itself, or of everything below it."""
-        if depth == "0":
+    def entries(self, path: bytes, virtual: bytes, fields: dict[str, str]) -> None:
+        """A listing: of the path itself, of a page, or of everything below it."""
+        if fields.get("depth") == "0":
             self.send_json(200, {"entry": entry(path, virtual)})
             return
         if not os.path.isdir(path) and os.lstat(path):
             self.send_json(400, {"error": "x", "code": "not_a_directory"})
+            return
+        if "depth" not in fields:
+            self.page(path, virtual, fields.get("after", ""))
             return
         lines: list[Any] = [*walk(path, virtual), *self.server.extra]
         lines.append({"end": True, "entries": len(lines), "complete": True, **self.server.end})
         body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         self.send(200, body, {"Content-Type": "application/x-ndjson"})
 
-    def digest(self, path: bytes, _: bytes, __: str | None) -> None:
+    def page(self, path: bytes, virtual: bytes, after: str) -> None:
+        """What is in a directory, two entries a page."""
+        names = [name for name in sorted(os.listdir(path)) if name.hex() > after]
+        page = [entry(os.path.join(path, name), virtual + b"/" + name) for name in names[:2]]
+        more = {"next": names[1].hex()} if len(names) > 2 else {}
+        self.send_json(200, {"entries": page} | more)
+
+    def digest(self, path: bytes, _: bytes, __: dict[str, str]) -> None:
         """The digest of a file."""
         with open(path, "rb") as file:
             self.send_json(200, {"sha256": hashlib.sha256(file.read()).hexdigest()})
 
-    def download(self, path: bytes, _: bytes, __: str | None) -> None:
+    def download(self, path: bytes, _: bytes, __: dict[str, str]) -> None:
         """A file, or the rest of it."""
         with open(path, "rb") as file:
             body = file.read()

@@ -122,6 +122,7 @@ class LinksContract(RegistryCase):
         told.clear()
         await self.ensure()
         await self.registry.revoke_link_key("00000000")
+        await self.settle()
         self.assertNotIn(None, told)
         await self.registry.rotate_link_keys(self.candidate())
         self.assertIn(None, told)

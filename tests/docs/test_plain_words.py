@@ -85,7 +85,8 @@ def prose_of_markdown(text: str) -> str:
 
 def prose_of_python(source: str) -> str:
     """:return: the docstrings and comments of *source*, without literals, each in its own line."""
-    lines = [""] * (source.count("\n") + 1)
+    written = source.split("\n")
+    lines = [""] * len(written)
     for token in generate_tokens(StringIO(source).readline):
         if token.type == COMMENT:
             lines[token.start[0] - 1] = token.string
@@ -93,8 +94,8 @@ def prose_of_python(source: str) -> str:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
             if ast.get_docstring(node) is not None and isinstance(first, ast.Expr):
-                text = ast.get_source_segment(source, first) or ""
-                lines[first.lineno - 1 : first.end_lineno] = text.split("\n")
+                place = slice(first.lineno - 1, first.end_lineno)
+                lines[place] = written[place]
     return _LITERAL.sub(_blank, "\n".join(lines))
 
 

@@ -19,8 +19,9 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IResponse
 
 from chatfiles.platform.upstream.connection import WorkspaceConnection
-from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.request import UpstreamRequest
+from chatfiles.streams.memory_budget import MemoryBudget
 from tests.fuzz.answers import HEADS, read
 from tests.fuzz.wire import CUTS, Bad, Incomplete, chunked_body, divided
 
@@ -99,32 +100,51 @@ class Body(Protocol):
         self.complete = reason.check(ResponseDone) is not None
 
 
+class Result:
+    """
+    Receives the result of a request.
+
+    :param body: takes the body of the response.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.heads: list[IResponse] = []
+        self.failures: list[Failure] = []
+
+    def sent(self, connection: WorkspaceConnection) -> None:
+        """The request has been written."""
+
+    def answered(self, connection: WorkspaceConnection, response: IResponse) -> None:
+        """There is a response."""
+        self.heads.append(response)
+        response.deliverBody(self.body)
+
+    def failed(self, connection: WorkspaceConnection, failure: Failure) -> None:
+        """There is no response."""
+        self.failures.append(failure)
+
+
 def taken(pieces: list[bytes], method: bytes) -> tuple[str, bytes, bool]:
     """
     :return: what becomes of a response, the body of one that is complete, and whether its
         connection is kept for another request.
     """
     idle: ConnectionPool[Any] = ConnectionPool(Clock(), timeout=20)
-    connection = WorkspaceConnection(idle, ReadBudget(), b"key", plain=True)
+    connection = WorkspaceConnection(idle, MemoryBudget(), b"key", plain=True)
     wire, body = Wire(), Body()
     connection.makeConnection(wire)
     request = UpstreamRequest(method, b"/", b"Host: h\r\n", uri=b"http://h/")
-    failures: list[Failure] = []
-    heads: list[IResponse] = []
-
-    def answered(response: IResponse) -> None:
-        heads.append(response)
-        response.deliverBody(body)
-
-    connection.request(request).addCallbacks(answered, failures.append)
+    result = Result(body)
+    connection.request(request, result)
     for piece in pieces:
         if wire.disconnecting:
             break
         connection.dataReceived(piece)
     kept = idle.take(b"key") is not None
     connection.connectionLost(Failure(ConnectionDone()))
-    assert len(heads) + len(failures) == 1
-    if failures:
+    assert len(result.heads) + len(result.failures) == 1
+    if result.failures:
         return "refused", b"", kept
     assert body.complete is not None
     return ("complete", body.content, kept) if body.complete else ("cut", b"", kept)

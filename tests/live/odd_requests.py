@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.message_head.request import read_head
 from chatfiles.testing.strategies import range_headers, virtual_paths
-from tests.live.twins import Exchange
+from tests.live.twins import FROM_THE_FUTURE, Exchange
 
 __all__ = ["ODD_NAMES", "SIZES", "exchanges", "single_oddities"]
 
@@ -27,7 +27,7 @@ SIZES = {
     b"mib.bin": 1 << 20,
 }
 ODD_NAMES = (b"sp ace.txt", b"per%cent.txt", b"new\nline.txt", b"\xff\xfe.html", "é;\"'".encode())
-_OTHERS = (b"directory", b"link", b"secret.key", b"missing", b"eleven/x", b"fifo", b"future.txt")
+_OTHERS = (b"directory", b"link", b"secret.key", b"missing", b"eleven/x", b"fifo", FROM_THE_FUTURE)
 _DATES = (
     b"Sun, 13 Sep 2020 12:26:40 GMT",
     b"Sun, 13 Sep 2020 12:26:39 GMT",

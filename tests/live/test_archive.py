@@ -26,7 +26,7 @@ LARGE = 16 * MIB
 SWAPPED, REWRITTEN = (1000, 1000) if SOAK else (100, 20)
 
 
-class ContentCases(ArchiveCase):
+class ContentTests(ArchiveCase):
     """What a client receives."""
 
     def test_formats(self) -> None:
@@ -46,16 +46,6 @@ class ContentCases(ArchiveCase):
             names = [b"files", b"files/home/x", b"files/workspace/folder/a"]
             self.assertEqual(list(found.members), names)
 
-
-class ContentThroughTests(ContentCases):
-    """Through a platform."""
-
-    through = True
-
-
-class ContentTests(ContentCases):
-    """Directly."""
-
     def test_log(self) -> None:
         """Each archive has a line in the log."""
         self.pair.write("workspace/logged/a", b"a")
@@ -70,14 +60,14 @@ class ContentTests(ContentCases):
         for program in ("curl", "tar", "unzip"):
             if shutil.which(program) is None:
                 raise SkipTest(f"{program} is not installed")
-        secret = f"Authorization: Bearer {self.pair.secret}"
-        url = self.pair.workspace.url + self.target("/workspace/unpacked", TAR_GZ)
-        place = self.pair.at("unpacked")
+        (header,) = self.credential.items()
+        url = self.role.url + self.target("/workspace/unpacked", TAR_GZ)
+        place = self.pair.at("through" if self.through else "direct")
         os.mkdir(place)
         command = 'curl -sSf -H @- "$1" | tar -xzf - -C "$2"'
         subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}", "-", url, place],
-            input=secret.encode(),
+            input=": ".join(header).encode(),
             check=True,
         )
         with open(os.path.join(place, "unpacked", "a b.txt"), "rb") as file:
@@ -86,6 +76,12 @@ class ContentTests(ContentCases):
         with open(path, "wb") as file:
             file.write(self.get("/workspace/unpacked").body)
         subprocess.run(["unzip", "-tqq", path], check=True)
+
+
+class ContentThroughTests(ContentTests):
+    """The same through a platform."""
+
+    through = True
 
 
 class ManyCase(ArchiveCase):
@@ -114,6 +110,7 @@ class KilledTests(ManyCase):
                 _, answer = self.begin("/workspace/killed", archive_format)
                 self.assertEqual(answer.head.status, 200)
                 begun.append((archive_format, answer, answer.exactly(tenth * self.size // 10)))
+        self.take_pair()
         self.pair.workspace.kill()
         for archive_format, answer, received in begun:
             self.assertRaises(Incomplete, lambda: len(answer.rest()))  # noqa: B023

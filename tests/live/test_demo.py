@@ -129,10 +129,19 @@ class DemoTests(SynchronousTestCase):
         [curl] = re.findall(r"^  (curl .*)$", text, re.MULTILINE)
         if shutil.which("curl"):
             self.assertEqual(self.paste(curl), self.served("hello.txt"))
-        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
         self.paste(get)
         with open(os.path.join(self.here, "readings.csv"), "rb") as file:
             self.assertEqual(file.read(), self.served("readings.csv"))
+        [listing] = re.findall(r"^  (.* ls .*)$", text, re.MULTILINE)
+        self.assertEqual(self.paste(listing), b"hello.txt\nrandom.bin\nreadings.csv\n")
+        [everything] = re.findall(r"^  (.* get .* -r .*)$", text, re.MULTILINE)
+        self.paste(everything)
+        everything = os.path.join(self.here, "demo-files")
+        self.assertEqual(
+            sorted(os.listdir(everything)), ["hello.txt", "random.bin", "readings.csv"]
+        )
+        shutil.rmtree(everything)
         random = re.sub("/workspace/[^/]*$", "/workspace/random.bin", get)
         self.assertEqual(self.paste(f"{random} -o -"), self.served("random.bin"))
         [put] = re.findall(r"^  (.* put .*)$", text, re.MULTILINE)
@@ -160,7 +169,7 @@ class DemoTests(SynchronousTestCase):
             file.write("mine")
         process = self.start("--directory", files, "-v")
         text = self.printed(process)
-        [get] = re.findall(r"^  (.* get .*)$", text, re.MULTILINE)
+        [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
         self.assertEqual(self.paste(f"{get} -o -"), b"mine")
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=SECONDS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.live.odd_requests import ODD_NAMES, SIZES, exchanges, single_oddities
 from tests.live.processes import SOAK, LiveCase, Pair
-from tests.live.twins import HOPS, MODES, Exchange, Twins
+from tests.live.twins import FROM_THE_FUTURE, HOPS, MODES, Exchange, Twins
 
 _VECTORS = os.path.join(os.path.dirname(__file__), "..", "vectors")
 EXAMPLES = 3000 if SOAK else 80
@@ -61,7 +61,7 @@ class SameBytesTests(TwinsCase):
             pair.write(b"workspace/" + name, (b"%-15d\n" % size * (size // 16 + 1))[:size])
         for name in (*ODD_NAMES, b"secret.key", b"directory/a"):
             pair.write(b"workspace/" + name, b"the content of " + name)
-        os.utime(pair.write("workspace/future.txt", b"x"), (4e9, 4e9))
+        os.utime(pair.write(b"workspace/" + FROM_THE_FUTURE, b"x"), (4e9, 4e9))
         os.symlink("one", pair.at("workspace", "link"))
         os.mkfifo(pair.at("workspace", "fifo"))
         cls.make_vector_files(pair)

@@ -112,7 +112,7 @@ class OldCallerTests(UpstreamCase):
         says what helps.
         """
         answer = self.ask_old(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
-        told = self.assert_error(answer, 505, "this file can be had with HTTP/1.1 only")
+        told = self.assert_error(answer, 505, "this can be had with HTTP/1.1 only")
         self.assertEqual(told["code"], "version_not_supported")
         self.assertIn("length", told["detail"])
 

@@ -521,7 +521,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
             time.sleep(chance.random() * 0.02)
             connection.close()
         server.close()
-        until(lambda: sockets() <= before, "all connections are closed", 5)
+        until(lambda: sockets() <= before, "all connections are closed", 0.5 + SLACK)
 
     def test_secret_changed(self) -> None:
         """

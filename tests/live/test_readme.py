@@ -109,7 +109,7 @@ class ReadmeTests(SynchronousTestCase):
         A platform and a workspace start, the file arrives with ``chatfiles`` and with ``curl``, and
         files are sent with both.
         """
-        platform, create, workspace, get, curl, put, post = self.here(blocks())
+        platform, create, workspace, get, curl, folder, put, post = self.here(blocks())
         first = self.start("platform", platform)
         assert first.url, "it listens"
         created = self.execute(create)
@@ -127,6 +127,8 @@ class ReadmeTests(SynchronousTestCase):
             self.execute(fetch)
             self.assertEqual(self.read("copy.md"), read("README.md"))
             os.unlink(os.path.join(self.home, "copy.md"))
+        self.assertEqual(self.execute(folder), "README.md\n")
+        self.assertEqual(self.read("copy/README.md"), read("README.md"))
         shutil.copy(os.path.join(self.home, "README.md"), os.path.join(self.home, "copy.md"))
         self.assertEqual(self.execute(put).count("/workspace/.molecule/chat-uploads/"), 2)
         self.assertIn('"name":"copy.md"', self.execute(post))

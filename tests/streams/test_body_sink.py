@@ -21,8 +21,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.streams.body_sink import HIGH_WATER, MOST_PIECES, SinkFeeder
+from chatfiles.streams.body_sink import MOST_PIECES, SinkFeeder
+from chatfiles.streams.memory_budget import PIECE, MemoryBudget
 from chatfiles.streams.outcome import ClientLeft
+from chatfiles.streams.transports import SMALL_READ
 
 
 class SinkError(Exception):
@@ -117,9 +119,9 @@ class FeederTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.body, self.sink, self.threads = Body(), Sink(), Threads()
-        self.wanted = True
+        self.budget, self.wanted = MemoryBudget(), True
         self.feeder: SinkFeeder[bytes] = SinkFeeder(
-            self.body, self.sink, self.threads.run, lambda: self.wanted
+            self.body, self.sink, self.threads.run, self.budget, lambda: self.wanted
         )
         self.results: list[Any] = []
         self.feeder.done.addBoth(self.results.append)
@@ -168,7 +170,7 @@ class FeederTests(SynchronousTestCase):
         def refuse(*_: object) -> Deferred[Any]:
             return fail(SinkError())
 
-        self.feeder = SinkFeeder(self.body, self.sink, refuse)
+        self.feeder = SinkFeeder(self.body, self.sink, refuse, self.budget)
         self.feeder.done.addBoth(self.results.append)
         self.feeder.received(b"x")
         self.assertIsInstance(self.failure(), SinkError)
@@ -273,7 +275,7 @@ class FeederTests(SynchronousTestCase):
 
     def test_back_pressure(self) -> None:
         """A sink that is slower than the client pauses the body."""
-        piece = b"x" * (HIGH_WATER // 4)
+        piece = b"x" * (PIECE // 4)
         self.feeder.received(piece)  # is being written
         for _ in range(3):
             self.feeder.received(piece)
@@ -286,11 +288,46 @@ class FeederTests(SynchronousTestCase):
         self.threads.step()
         self.assertEqual(len(self.sink.content), 5 * len(piece))
 
+    def test_many_bodies(self) -> None:
+        """The more bodies there are, the sooner each of them is paused."""
+        self.budget.change(63)
+        self.feeder.received(b"x")
+        self.feeder.received(b"x" * (PIECE // 4 - 1))
+        self.assertFalse(self.body.paused)
+        self.feeder.received(b"x")
+        self.assertTrue(self.body.paused)
+
+    def test_pieces_of_a_call(self) -> None:
+        """Large pieces are not copied for a call; many small ones are joined."""
+        for size, calls in ((SMALL_READ, 3), (SMALL_READ - 1, 1)):
+            self.setUp()
+            self.feeder.received(b"x")
+            for _ in range(3):
+                self.feeder.received(b"x" * size)
+            self.threads.all()
+            self.assertEqual(self.sink.calls, ["feed"] * (1 + calls), size)
+            self.assertEqual(len(self.sink.content), 1 + 3 * size)
+
+    def test_cancelled_between_pieces(self) -> None:
+        """After a cancellation, the sink takes no further piece."""
+        feed = self.sink.feed
+
+        def fed(data: bytes) -> None:
+            feed(data)
+            self.feeder.done.cancel()
+
+        for _ in range(3):
+            self.feeder.received(b"x" * SMALL_READ)
+        self.threads.step()
+        self.sink.feed = fed  # type: ignore[method-assign]
+        self.threads.all()
+        self.assertEqual(self.sink.calls, ["feed", "feed", "close"])
+
     def test_large_pieces(self) -> None:
         """A large piece does not pause the body if a thread is idle."""
-        self.feeder.received(b"x" * HIGH_WATER)
+        self.feeder.received(b"x" * PIECE)
         self.assertFalse(self.body.paused)
-        self.feeder.received(b"x" * HIGH_WATER)
+        self.feeder.received(b"x" * PIECE)
         self.assertTrue(self.body.paused)
 
     def test_sink_fails(self) -> None:
@@ -301,7 +338,7 @@ class FeederTests(SynchronousTestCase):
             self.setUp()
             self.sink.raises[call] = SinkError(call)
             self.feeder.received(b"x")
-            self.feeder.received(b"y" * HIGH_WATER)
+            self.feeder.received(b"y" * PIECE)
             self.feeder.finished()
             self.threads.all()
             self.assertIsInstance(self.failure(), SinkError)
@@ -401,16 +438,19 @@ class FeederMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.body, self.sink, self.threads = Body(), Sink(), Threads()
-        self.wanted = True
+        self.budget, self.wanted = MemoryBudget(), True
+        self.budget.change(63)
+        self.size = self.budget.size
         self.feeder: SinkFeeder[bytes] = SinkFeeder(
-            self.body, self.sink, self.threads.run, lambda: self.wanted
+            self.body, self.sink, self.threads.run, self.budget, lambda: self.wanted
         )
+        assert self.budget.size < self.size
         self.sent, self.over, self.cancelled = b"", False, False
         self.results: list[Any] = []
         self.feeder.done.addBoth(self.results.append)
 
     @precondition(lambda self: not self.over)
-    @rule(data=st.sampled_from([b"a", b"bc" * 1000, b"d" * HIGH_WATER]))
+    @rule(data=st.sampled_from([b"a", b"bc" * 1000, b"d" * PIECE]))
     def receive(self, data: bytes) -> None:
         """The client sends, unless it is paused."""
         if not self.body.paused:
@@ -466,6 +506,7 @@ class FeederMachine(RuleBasedStateMachine):
             self.feeder.finished()
         self.threads.all()
         assert self.sink.closed == 1
+        assert self.budget.size == self.size
         (result,) = self.results
         assert self.sink.kept is not isinstance(result, Failure)
         if not isinstance(result, Failure):

@@ -262,12 +262,22 @@ class LogTests(_FileCase):
         self.assertEqual(
             told,
             [
-                "cannot be read: No such file or directory",
+                "does not exist yet",
                 "is empty",
                 "holds something else than one line of visible ASCII",
                 "cannot be read: No such file or directory",
             ],
         )
+
+    def test_not_yet(self) -> None:
+        """A file that has never been there is no warning: registration may write it."""
+        with capturedLogs() as events:
+            self.file.read()
+            self.put(SECRET.encode())
+            self.file.read()
+            os.unlink(self.path)
+            self.file.read()
+        self.assertEqual([event["log_level"].name for event in events], ["info", "warn"])
 
     def test_out_of_descriptors(self) -> None:
         """

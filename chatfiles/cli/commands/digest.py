@@ -10,7 +10,7 @@ import time
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.output import plain, write
 from chatfiles.cli.options import (
@@ -66,7 +66,10 @@ def digest(
             with ProgressBar(os.fsdecode(path), shown=terminal, quiet=quiet) as bar:
                 sha256 = DigestQuery(client, workspace, bar, time.sleep).ask(path)
         except CliError as error:
-            if len(paths) == 1 or not concerns_one_file(error):
+            if error.code in ("not_a_regular_file", "path_is_not_a_regular_file"):
+                error.hint = "only regular files have one; `chatfiles ls -R` lists the files below "
+                error.hint += "a directory"
+            if len(paths) == 1 or not _may_continue(error):
                 raise
             error.about(os.fsdecode(path)).show()
             failed = failed or error
@@ -74,6 +77,12 @@ def digest(
             _print(sha256, path)
     if failed is not None:
         sys.exit(failed.exit_code)
+
+
+def _may_continue(error: CliError) -> bool:
+    """:return: whether the platform responded, and may respond otherwise for another file."""
+    unavailable = error.exit_code == Exit.UNAVAILABLE and error.code
+    return bool(concerns_one_file(error) or unavailable or error.exit_code == Exit.INCOMPLETE)
 
 
 def _print(sha256: str, path: bytes) -> None:

@@ -12,6 +12,7 @@ import click
 from chatfiles.cli.errors import EXIT_TABLE
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
+    LOCAL_PATH,
     USER,
     Settings,
     WholeNumber,
@@ -21,7 +22,12 @@ from chatfiles.cli.options import (
 )
 from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
-from chatfiles.cli.transfers.output_file import choose_path, file_name, no_file_name
+from chatfiles.cli.transfers.output_name import (
+    check_absolute,
+    choose_path,
+    file_name,
+    no_file_name,
+)
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
@@ -39,6 +45,7 @@ JOBS, MOST_JOBS = 4, 64
     "-o",
     "--output",
     metavar="FILE|DIR|-",
+    type=LOCAL_PATH,
     help="Where to save; - is standard output.  [default: the last part of PATH, here]",
 )
 @click.option(
@@ -122,6 +129,8 @@ def get(
       chatfiles get --token-file ws.token --archive zip $ID /workspace/src /workspace/docs
     """
     options = TransferOptions(force, retries, resume, verify, quiet)
+    for path in paths:
+        check_absolute(path)
     client = settings.client(USER, token_file)
     if archive is not None and recursive:
         raise click.UsageError("-r and --archive exclude each other")

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -23,7 +24,6 @@ from chatfiles.cli.options import (
     directory_path,
     workspace_argument,
 )
-from chatfiles.cli.terminal.tables import table
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["ls"]
@@ -40,7 +40,9 @@ __all__ = ["ls"]
     help="Everything below PATH, in the order in which the workspace finds it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on a line, for programs.")
-@click.option("-0", "--null", "nul_separated", is_flag=True, help="Names in bytes, a NUL behind.")
+@click.option(
+    "-0", "--null", "nul_separated", is_flag=True, help="Names in bytes, each followed by a NUL."
+)
 @credential_option(USER)
 @connection_options()
 @click.pass_obj
@@ -77,7 +79,8 @@ def ls(
     client = settings.client(USER, token_file)
     workspace = find_workspace(client, reference)
     if path is None:
-        _show_roots(client, workspace, as_json=as_json, nul_separated=nul_separated)
+        roots = list_roots(client, workspace)
+        _show_roots(roots, long=long, as_json=as_json, nul_separated=nul_separated)
         return
     form = choose_form(long=long, as_json=as_json, nul_separated=nul_separated)
     if recursive:
@@ -132,16 +135,17 @@ def _end(failures: int) -> None:
         raise SystemExit(int(Exit.FAILED))
 
 
-def _show_roots(client: Client, workspace: str, *, as_json: bool, nul_separated: bool) -> None:
-    roots = list_roots(client, workspace)
-    terminal = sys.stdout.isatty()
-    if terminal and not (as_json or nul_separated):
-        click.echo(table(("path", "available", "writable"), roots))
-        return
+def _show_roots(
+    roots: Sequence[dict[str, Any]], *, long: bool, as_json: bool, nul_separated: bool
+) -> None:
+    is_table = long or sys.stdout.isatty()
     for root in roots:
         name = os.fsencode(root["path"])
         if as_json:
             write(json_line(root))
+        elif nul_separated:
+            write(nul(name))
         else:
-            write(nul(name) if nul_separated else plain(name, terminal=False))
+            state = b"unavailable  " if root.get("available") is False else b"available    "
+            write((state if is_table else b"") + plain(name, terminal=is_table))
     sys.stdout.flush()

@@ -16,6 +16,7 @@ from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable, untruste
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Form, new_boundary
 from chatfiles.cli.options import (
+    LOCAL_PATH,
     USER,
     Settings,
     connection_options,
@@ -54,7 +55,7 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
 
 
 @click.command(epilog=EXIT_TABLE)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=LOCAL_PATH)
 @click.argument("reference", callback=_last_argument, metavar="WORKSPACE")
 @click.option(
     "--name",

@@ -175,6 +175,11 @@ Or fetch a file: paste either line into another terminal.
 
   {self._get(self.names[:2][-1])}
 
+See what is there, and fetch all of it into the directory demo-files:
+
+  {self._command("ls", NAME, "/workspace")}
+  {self._command("get", "-r", NAME, "/workspace", "-o", "demo-files")}
+
 Send one: this line does, and prints the path under which it can be fetched.
 
   {self._put()}

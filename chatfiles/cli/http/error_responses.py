@@ -7,13 +7,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError, Exit, printable, untrusted
 from chatfiles.cli.http.response import Response
 
 __all__ = ["concerns_one_file", "exit_status", "refusal"]
 
 #: Maximum bytes of an error's body; a platform's errors are far smaller.
 ERROR_LIMIT = 64 * 1024
+#: How deep an archive may be; the other limits of a workspace are not so low.
+ARCHIVE_LEVELS = 64
 
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
@@ -58,18 +60,15 @@ _HINTS: dict[int | str, str] = {
     "every heartbeat; `chatfiles workspace show` shows the last one",
     "workspace_answered_badly": "is it a workspace that responds there, and nothing in between? "
     "`chatfiles workspace show` shows its URL",
-    "permission_denied": "the workspace itself may not read this file",
+    "permission_denied": "the workspace itself may not read it",
     "write_failed": "this is not the fault of your files, and trying again does not help: the "
     "operator of the workspace finds the reason in its log, under this request id",
     "insufficient_scope": "`chatfiles token create --scope` makes a token that does",
     "workspace_not_found": "`chatfiles workspace list` shows the ids there are",
     "token_not_found": "`chatfiles token list` shows the tokens of a workspace",
-    "file_not_found": "names are taken exactly as they are; upper and lower case differ",
+    "file_not_found": "names are taken exactly as they are; upper and lower case differ. "
+    "`chatfiles ls WORKSPACE` lists the directories that a workspace serves",
 }
-_PATH_HINT = (
-    "a path is absolute and below /configs, /workspace, /home or /plugins, "
-    "like /workspace/report.pdf"
-)
 
 
 def exit_status(status: int, code: str = "") -> Exit:
@@ -151,8 +150,22 @@ def _detail(said: dict[str, Any]) -> str:
     """:return: the detail of an error, which may be numbers with names."""
     detail = said.get("detail")
     if isinstance(detail, dict):
+        if limit := _limit(detail):
+            return limit
         return ", ".join(f"{key} {value}" for key, value in detail.items())
     return detail if isinstance(detail, str) else ""
+
+
+def _limit(detail: dict[str, Any]) -> str:
+    """:return: the limit that an archive exceeds; empty if *detail* does not say it."""
+    entries, size, limit = (detail.get(key) for key in ("entries", "bytes", "limit"))
+    if not (isinstance(entries, int) and isinstance(size, int) and isinstance(limit, int)):
+        return ""
+    if limit == ARCHIVE_LEVELS:
+        return f"more than {limit} levels of directories"
+    if entries > limit:
+        return f"more than {limit} files and directories"
+    return f"more than {limit} bytes in files" if size > limit else ""
 
 
 def _retry_after(said: dict[str, Any], response: Response) -> int | None:
@@ -169,4 +182,4 @@ def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | 
     known = [word for word in (code, "_".join(error.split())) if word in _HINTS]
     if known:
         return _HINTS[known[0]]
-    return _PATH_HINT if status == 400 and "path" in code + error else _HINTS.get(status)
+    return PATH_HINT if status == 400 and "path" in code + error else _HINTS.get(status)

@@ -5,6 +5,7 @@ Asks the platform for entries: of one path, of a directory page by page, of a tr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
@@ -43,12 +44,21 @@ def look_at(client: Client, workspace: str, path: bytes) -> Entry:
     return parse_entry(as_object(answer).get("entry"))
 
 
-def list_directory(client: Client, workspace: str, path: bytes) -> Iterator[Entry]:
+def list_directory(
+    client: Client,
+    workspace: str,
+    path: bytes,
+    refused: Callable[[CliError], object] | None = None,
+    retry: Callable[[Callable[[], object]], object] | None = None,
+) -> Iterator[Entry]:
     """
     List a directory page by page.  Memory does not depend on the number of entries.
 
     :param workspace: its id.
     :param path: the virtual path of the directory.
+    :param refused: see `EntryStream`.
+    :param retry: calls a function that asks for a page, if necessary several times, and returns
+        what it returns; by default it is called once.
     :return: its entries, sorted by the bytes of their names.
     :raise CliError: a page could not be read.
     """
@@ -56,14 +66,28 @@ def list_directory(client: Client, workspace: str, path: bytes) -> Iterator[Entr
     after: str | None = None
     while True:
         route = operation_route(workspace, "entries", path, limit=limit, after=after)
-        page = as_object(client.call("GET", route))
-        yield from map(parse_entry, as_rows(page, "entries"))
+        ask = partial(client.call, "GET", route)
+        page = as_object(ask() if retry is None else retry(ask))
+        for row in as_rows(page, "entries"):
+            if (entry := _parse(row, refused)) is not None:
+                yield entry
         behind = page.get("next")
         if behind is None:
             return
         if not isinstance(behind, str) or behind == after:
             raise untrusted("it says that more comes, but not where")
         after = behind
+
+
+def _parse(value: dict[str, Any], refused: Callable[[CliError], object] | None) -> Entry | None:
+    """:return: the entry; ``None`` if it is malformed, which *refused* has been called with."""
+    try:
+        return parse_entry(value)
+    except CliError as error:
+        if refused is None:
+            raise
+        refused(error)
+        return None
 
 
 class EntryStream:
@@ -110,22 +134,13 @@ class EntryStream:
                 if line.get("end") is True:
                     return self._end(line, next(lines, None))
                 self._count += 1
-                if (entry := self._parse(line)) is not None:
+                if (entry := _parse(line, self._refused)) is not None:
                     yield entry
         except CliError as error:
             if error.transient:
                 raise self._interrupted() from error
             raise
         raise self._interrupted()
-
-    def _parse(self, line: dict[str, Any]) -> Entry | None:
-        try:
-            return parse_entry(line)
-        except CliError as error:
-            if self._refused is None:
-                raise
-            self._refused(error)
-            return None
 
     def _end(self, end: dict[str, Any], more: object) -> None:
         if end.get("entries") != self._count or more is not None:

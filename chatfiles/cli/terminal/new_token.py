@@ -11,6 +11,7 @@ from typing import Any, Self
 import click
 
 from chatfiles.cli.errors import local_error, printable, untrusted
+from chatfiles.cli.options import LOCAL_PATH
 from chatfiles.cli.terminal.tables import show_json, show_object
 
 __all__ = ["NewToken", "save_token_option"]
@@ -18,6 +19,7 @@ __all__ = ["NewToken", "save_token_option"]
 save_token_option = click.option(
     "--save-token",
     metavar="FILE",
+    type=LOCAL_PATH,
     help="Write the token to a new file that only you can read, instead of showing it.",
 )
 

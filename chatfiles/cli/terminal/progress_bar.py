@@ -4,7 +4,9 @@ Shows the progress of a transfer on standard error.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -14,7 +16,7 @@ from chatfiles.cli.errors import CliError, printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["ProgressBar", "format_size"]
+__all__ = ["ProgressBar", "format_size", "is_ascii_locale"]
 
 #: Characters of a name that fit beside a progress bar.
 LABEL_LENGTH = 30
@@ -38,9 +40,10 @@ class ProgressBar:
 
     def __init__(self, label: str, *, shown: bool, quiet: bool = False) -> None:
         self._label = printable(label, LABEL_LENGTH)
-        self._shown = shown
+        self._shown = shown and os.environ.get("TERM") != "dumb"  # it cannot redraw a line
         self._quiet = quiet
         self._bar: tqdm[None] | None = None
+        self._remark = ""
 
     def begin(self, done: int, total: int | None) -> None:
         """
@@ -51,7 +54,13 @@ class ProgressBar:
         """
         self.close()
         if self._shown:
-            self._bar = _make_bar(self._label, done, total)
+            self._bar = _make_bar(self._label, done, total, self._remark)
+
+    def remark(self, text: str) -> None:
+        """Show *text* at the end of the bar, and of those that follow it."""
+        self._remark = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
 
     def advance(self, count: int) -> None:
         """Show that *count* more bytes have been transferred."""
@@ -85,7 +94,27 @@ class ProgressBar:
         self.close()
 
 
-def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:
+def is_ascii_locale(environ: Mapping[str, str]) -> bool:
+    """
+    :param environ: the environment variables.
+    :return: whether the characters of the terminal are those of the locale C.  Python does not say
+        so: it writes UTF-8 there.
+    """
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    locale = next((value for name in names if (value := environ.get(name))), "C")
+    return locale in ("C", "POSIX")
+
+
+def _shape(_: object = None) -> tuple[int, int]:
+    """:return: columns and lines of the terminal; serial lines, for example, say 0."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return 80, 24
+    return size.columns or 80, size.lines or 24
+
+
+def _make_bar(label: str, done: int, total: int | None, remark: str) -> tqdm[None]:
     from tqdm import tqdm  # noqa: PLC0415 - slow to import, and only terminals need it
 
     class Bar(tqdm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -93,7 +122,8 @@ def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:
 
         disable = True
 
-    return Bar(
+    columns, lines = _shape()
+    bar = Bar(
         desc=label,
         total=total,
         initial=done,
@@ -101,5 +131,10 @@ def _make_bar(label: str, done: int, total: int | None) -> tqdm[None]:
         unit_scale=True,
         leave=False,
         file=sys.stderr,
-        dynamic_ncols=True,
+        ncols=columns,
+        nrows=lines,
+        postfix=remark,
+        ascii=True if is_ascii_locale(os.environ) else None,
     )
+    bar.dynamic_ncols = _shape  # type: ignore[assignment]  # a function, if it is true
+    return bar

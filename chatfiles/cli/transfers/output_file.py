@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from chatfiles.cli.errors import OF_A_DIRECTORY, CliError, Exit, local_error
+from chatfiles.cli.errors import CliError, Exit, local_error
 from chatfiles.cli.terminal.standard_streams import not_written
 from chatfiles.cli.transfers.partial_file import PartialFile, lock
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
@@ -25,10 +25,7 @@ __all__ = [
     "FileSink",
     "PipeSink",
     "Sink",
-    "choose_path",
-    "file_name",
     "new_file_mode",
-    "no_file_name",
 ]
 
 
@@ -55,38 +52,6 @@ class Attributes:
         if self.mtime_ns is not None:
             with contextlib.suppress(PermissionError):
                 os.utime(descriptor, ns=(self.mtime_ns, self.mtime_ns))
-
-
-def file_name(virtual_path: str) -> str | None:
-    """
-    :return: the last segment of *virtual_path* with control characters replaced by ``_``; ``None``
-        if it cannot be the name of a file.
-    """
-    name = virtual_path.rpartition("/")[2]
-    if name in ("", ".", ".."):
-        return None
-    return "".join("_" if ord(c) < 0x20 or ord(c) == 0x7F else c for c in name)
-
-
-def choose_path(output: str | None, name: str | None) -> str:
-    """
-    :param output: the value of ``-o``: a file, a directory, or ``None`` for the current directory.
-    :param name: see `file_name`.
-    :return: the path of the file to write.
-    :raise CliError: *output* is empty, or a name is needed and there is none.
-    """
-    if output == "":
-        raise CliError("-o must not be empty", Exit.USAGE, hint="-o . saves in this directory")
-    if output is not None and not output.endswith("/") and not os.path.isdir(output):
-        return output
-    if name is None:
-        raise no_file_name()
-    return os.path.join(output or "", name)
-
-
-def no_file_name() -> CliError:
-    """:return: the error for a virtual path that cannot be that of a file."""
-    return CliError("PATH does not end in the name of a file", Exit.USAGE, hint=OF_A_DIRECTORY)
 
 
 class Sink(Protocol):

@@ -54,7 +54,7 @@ _VARYING = re.compile(
 )
 _VARYING_LINES = 3
 #: Header blocks behind them whose meaning is remembered, and the bytes of the longest.
-_BLOCKS, _LONGEST = 1024, 2048
+_BLOCKS, _LONGEST = 4096, 2048
 
 _REASONS = {
     Fault.LINE: "malformed field line",
@@ -101,6 +101,10 @@ class ResponseHead(NamedTuple):
     persistent: bool
     rest: bytes
     usual: bool = False
+
+
+#: The number of values of a `ResponseHead` before *rest*.
+_PARSED = ResponseHead._fields.index("rest")
 
 
 class HeadScanner:
@@ -165,7 +169,7 @@ class HeadScanner:
         if varying is not None and len(text) - varying.end() <= _LONGEST:
             known = _known_head(varying[1], text[varying.end() : -2], self._is_head)
             if known is not None:
-                return known._replace(rest=rest)
+                return ResponseHead._make((*known[:_PARSED], rest, True))
         line = _STATUS_LINE.match(text)
         if line is None:
             raise BadResponse("malformed status line")

@@ -1,8 +1,6 @@
 """
 One connection of a client: HTTP/1.1 with strict framing, a deadline for every state, and refusals
-that reach the client.
-
-What may happen when is in `connection_state`.
+that reach the client.  What may happen when is in `connection_state`.
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ from chatfiles.http.server.connection_state import (
     BODIES,
     ENDED,
     HEADS,
+    NEXT_STATES,
     SECONDS,
     Event,
     State,
-    next_state,
     reads_in,
 )
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import CHECK_INTERVAL, DisconnectCheck
-from chatfiles.http.server.fast_path import FastRequest
+from chatfiles.http.server.fast_path import FastRequest, UsualHeaders
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
@@ -58,6 +56,7 @@ class ServerConnection(Channel):
     :ivar state: see `connection_state`.
     :ivar persistent: another request may follow the one that is served.
     :ivar peer_finished: the client sends no more.
+    :ivar usual_headers: see `chatfiles.http.server.interfaces.FastConnection`.
     """
 
     def __init__(
@@ -68,20 +67,20 @@ class ServerConnection(Channel):
         self.state = State.IDLE
         self.persistent = True
         self.peer_finished = False
+        self.usual_headers: tuple[bytes, UsualHeaders | None] = (b"", None)
         self._request_factory = request_factory
         self._request: Request | FastRequest | None = None
         self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
         self._working = False
-        self._served = 0
-        self._lingered = 0
+        self._served = self._lingered = 0
         self._stall_factor = 1
         self._last_response: LastResponse | None = None
         self._deadline = Deadline(site.reactor, self._late)
 
     def _become(self, event: Event) -> None:
-        self.state = next_state(self.state, event)
+        self.state = NEXT_STATES[self.state, event]
 
     # -- the transport's side
 
@@ -180,12 +179,12 @@ class ServerConnection(Channel):
             self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
+        if self.state is State.IDLE and self._serve_fast():
+            return True
         if is_blank(self._received):
             return False
         if self.state is State.IDLE:
             self._become(Event.BYTES)
-            if self._serve_fast():
-                return True
         try:
             head, self._received = self._head.read(self._received)
         except HeadRefused as refused:

@@ -1,7 +1,7 @@
 """
 The states of a server connection, and the transitions between them.
 
-`TRANSITIONS` is the complete table.  `ServerConnection` changes its state only with `next_state`.
+`TRANSITIONS` is the complete table.  `ServerConnection` changes its state only with `NEXT_STATES`.
 A pair of state and event that is not in the table is a defect of chatfiles, not of a client.
 """
 
@@ -16,12 +16,12 @@ __all__ = [
     "BODIES",
     "ENDED",
     "HEADS",
+    "NEXT_STATES",
     "SECONDS",
     "TRANSITIONS",
     "Event",
     "State",
     "UnexpectedEvent",
-    "next_state",
     "reads_in",
 ]
 
@@ -105,7 +105,8 @@ TRANSITIONS: tuple[tuple[State, Event, State], ...] = (
     # A request line and headers arrive.
     (_S.IDLE, _E.BYTES, _S.HEAD),
     (_S.HEAD, _E.REQUEST, _S.SERVING),
-    (_S.SERVING, _E.DECLINED, _S.HEAD),
+    (_S.IDLE, _E.REQUEST, _S.SERVING),
+    (_S.SERVING, _E.DECLINED, _S.IDLE),
     (_S.HEAD, _E.UPLOAD, _S.BODY),
     (_S.HEAD, _E.REFUSED, _S.LINGERING),
     # A body arrives while the request is being served.
@@ -171,24 +172,19 @@ SECONDS: dict[State, float | None] = {
     State.CLOSED: None,
 }
 
-_NEXT = {(state, event): following for state, event, following in TRANSITIONS}
-
 
 class UnexpectedEvent(RuntimeError):
     """`TRANSITIONS` has no transition for this event in the state of the connection."""
 
 
-def next_state(state: State, event: Event) -> State:
-    """
-    :param state: of a connection.
-    :param event: what happened to it.
-    :return: its next state.
-    :raise UnexpectedEvent: *event* cannot happen in *state*.
-    """
-    try:
-        return _NEXT[state, event]
-    except KeyError:
-        raise UnexpectedEvent(f"{event!r} in state {state!r}") from None
+class _NextStates(dict[tuple[State, Event], State]):
+    def __missing__(self, key: tuple[State, Event]) -> State:
+        raise UnexpectedEvent(f"{key[1]!r} in state {key[0]!r}")
+
+
+#: From a state and what happened, to the next state.
+#: :raise UnexpectedEvent: this cannot happen in this state.
+NEXT_STATES = _NextStates({(state, event): then for state, event, then in TRANSITIONS})
 
 
 def reads_in(state: State, *, eager: bool, blocked: bool, lingering: bool) -> bool:

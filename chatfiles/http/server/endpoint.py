@@ -26,10 +26,13 @@ from chatfiles.errors import (
     NotFound,
     RequestTimeout,
     Unauthorized,
+    UnsupportedMediaType,
+    VersionNotSupported,
 )
 from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
+from chatfiles.rules.header_fields import is_coded
 from chatfiles.streams.outcome import Outcome
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "error_response",
     "read_json",
     "reason_phrase",
+    "require_chunks",
     "serve",
     "write_json",
     "write_no_route",
@@ -125,6 +129,16 @@ def write_no_route(request: Request) -> None:
     write_json(request, error_response(error, request.request_id))
 
 
+def require_chunks(request: Request) -> None:
+    """:raise VersionNotSupported: 505: the client cannot receive a body of unknown length."""
+    if not request.takes_chunks:
+        raise VersionNotSupported(
+            "this can be had with HTTP/1.1 only",
+            detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
+            "from a whole one",
+        )
+
+
 def serve(request: Request, handling: Handling) -> int:
     """
     Serve *request* with a coroutine, which is cancelled when the client disconnects.
@@ -194,10 +208,13 @@ async def read_json(request: Request, *, optional: bool = False) -> dict[str, An
     :param request: the request.
     :param optional: whether an absent or empty body means ``{}``.
     :return: the object.
+    :raise UnsupportedMediaType: the body has a content coding.
     :raise BadRequest: the body is not a JSON object.
     :raise TooLarge: the body has more than `MAX_JSON_BYTES` bytes.
     :raise RequestTimeout: the body was not complete in time.
     """
+    if is_coded(request.requestHeaders):
+        raise UnsupportedMediaType("a JSON body must not have a Content-Encoding")
     site = request.site
     error = RequestTimeout("request body was not received in time")
     deadline = Deadline(site.reactor, lambda: request.body.fail(error))

@@ -39,7 +39,8 @@ MAX_TARGET = 512
 _BLOCKS, _LONGEST = 1024, 2048
 _LINE = re.compile(rb"(GET|HEAD) (/[!\"$-~]*) HTTP/1\.1\r\n")
 # A proxy, such as our platform, gives each request another id.  So it is no part of the key.
-_LAST_ID = re.compile(rb"(?<=\r\n)X-Request-Id: ([A-Za-z0-9._-]{1,64})\r\n\Z")
+_ID = b"\r\nX-Request-Id: "
+_LAST_ID = re.compile(_ID + rb"([A-Za-z0-9._-]{1,64})\r\n\Z")
 _END = b"\r\n\r\n"
 #: Headers that are kept: those about versions and parts of the file.
 _CONDITIONS = frozenset(name.lower() for name in FORWARDED_REQUEST_HEADERS)
@@ -238,14 +239,15 @@ class FastPath:
         if len(line[2]) > MAX_TARGET or connection.site.draining:
             return None
         block = received[line.end() : -2]
-        last_id = _LAST_ID.search(block, max(0, len(block) - 80))
+        id_at = block.rfind(_ID)
+        last_id = _LAST_ID.match(block, id_at) if id_at >= 0 else None
         if last_id is not None:
-            block = block[: last_id.start()]
-        key = sha256(block).digest()  # the block holds a secret
-        try:
-            headers = self._known[key]
-        except KeyError:
-            headers = self._learn(key, block)
+            block = block[: id_at + 2]
+        last_block, headers = connection.usual_headers
+        if block != last_block:
+            headers = self._meaning(block)
+            if len(block) <= _LONGEST:
+                connection.usual_headers = block, headers
         if headers is None:
             return None
         given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
@@ -260,7 +262,11 @@ class FastPath:
             _log.failure("the fast path failed")
             return request.outcome != ""  # the response was sent before
 
-    def _learn(self, key: bytes, block: bytes) -> UsualHeaders | None:
+    def _meaning(self, block: bytes) -> UsualHeaders | None:
+        """:return: as `_usual`; what a short block means is remembered."""
+        key = sha256(block).digest()  # the block holds a secret
+        if key in self._known:
+            return self._known[key]
         usual = _usual(block)
         if len(block) <= _LONGEST:
             if len(self._known) >= _BLOCKS:

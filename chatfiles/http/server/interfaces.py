@@ -110,6 +110,8 @@ class FastConnection(Protocol):
 
     peer: str | None
     persistent: bool
+    #: The header lines of the last request, and what they say: those of the next are often equal.
+    usual_headers: tuple[bytes, Any]
 
     @property
     def site(self) -> FastSite:

@@ -154,6 +154,14 @@ class Request(server.Request):
         self.abort(Outcome.INTERNAL_ERROR)
 
     @property
+    def takes_chunks(self) -> bool:
+        """
+        Whether the client can receive a body of unknown length.  HTTP/1.0 has no chunks, and a body
+        that ends when the connection closes may be incomplete (RFC 9112, 8).
+        """
+        return self.method == b"HEAD" or self.clientproto != b"HTTP/1.0"
+
+    @property
     def disconnected(self) -> bool:
         """Whether the client is known to have disconnected, or the server has aborted."""
         return self._lost or self.transfer.state is State.ABORTED

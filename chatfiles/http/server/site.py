@@ -7,6 +7,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -33,6 +34,8 @@ DRAIN_CHECK = 0.1
 DRAIN_GRACE = 1.0
 #: Ids that are made at a time.
 _IDS = 64
+#: Addresses that are remembered: whether they are proxies that the operator trusts.
+_PEERS = 1024
 _OBSERVER_FAILED = "an observer of transfers failed"
 #: Takes the address of a connection's peer (``None`` if it has none) and the values of the
 #: request's ``X-Forwarded-For``; returns the address of the client, or ``-``.
@@ -101,7 +104,7 @@ class Site(TwistedSite):
         self._drained_by = 0.0
         self.now = now
         self._client_address = client_address
-        self._is_relayed = is_relayed
+        self._is_relayed = lru_cache(_PEERS)(is_relayed) if is_relayed is not None else None
         self.workspace = workspace
         self._observers = tuple(observers)
         self.fast_path = FastPath(fast_routes) if fast_routes is not None else None

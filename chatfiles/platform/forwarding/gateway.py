@@ -6,7 +6,6 @@ Sends requests to workspaces through treq, and checks their responses (reference
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from treq.client import HTTPClient
@@ -22,6 +21,7 @@ from chatfiles.platform.forwarding.memory_body import MemoryBody
 from chatfiles.platform.forwarding.requests import (
     DownloadRequest,
     OperationRequest,
+    PreparedRequest,
     UploadRequest,
 )
 from chatfiles.platform.forwarding.response_form import ResponseForm
@@ -40,8 +40,6 @@ VIA = b"1.1 chatfiles"
 #: The conditional request headers to which 304 is a valid response (RFC 9110, 15.4.5).
 _ASKS_304 = (b"if-none-match", b"if-modified-since")
 _NO_COOKIES = NoCookies()
-#: Encoded paths that are remembered, and the bytes of the longest of them.
-_PATHS, _SHORT = 2048, 256
 
 
 @implementer(IWorkspaceGateway)
@@ -67,12 +65,20 @@ class WorkspaceGateway:
             - `UpstreamFailed`: the workspace is unreachable, or its response is not acceptable;
             - `UpstreamTimeout`: no response in time.
         """
+        return self.send(self.prepare(target, read), read.method, read.request_id)
+
+    def prepare(self, target: WorkspaceAddress, read: DownloadRequest) -> PreparedRequest:
+        """See `IWorkspaceGateway.prepare`."""
         asked = _forwarded_headers(read.fields)
         lines = header_lines((n.title(), value) for n, values in asked.items() for value in values)
-        find = _known_path if len(read.path) <= _SHORT else _path
-        path = find(read.route, read.path, read.disposition)
-        asking = self._ask(target, read.method, path, lines, read.request_id)
-        return asking.addCallback(_checked, read.method, asked)
+        return _prepared(target, _path(read.route, read.path, read.disposition), lines, asked)
+
+    def send(
+        self, prepared: PreparedRequest, method: bytes, request_id: str
+    ) -> Deferred[IResponse]:
+        """See `IWorkspaceGateway.send`."""
+        asking = self._ask(prepared, method, request_id)
+        return asking.addCallback(_checked, method, prepared.asked)
 
     async def store(self, target: WorkspaceAddress, store: UploadRequest) -> IResponse:
         """
@@ -85,7 +91,8 @@ class WorkspaceGateway:
         """
         path = b"/internal/chat/uploads/ingest"
         lines = header_lines([(b"Content-Type", store.content_type)])
-        response = await self._ask(target, b"POST", path, lines, store.request_id, store.body)
+        prepared = _prepared(target, path, lines, HeaderValues())
+        response = await self._ask(prepared, b"POST", store.request_id, store.body)
         code = response.code
         if not (200 <= code < 300 or 400 <= code < 600) or code in (204, 205, 206):
             discard(response)
@@ -100,41 +107,29 @@ class WorkspaceGateway:
             once its headers are complete.  Fails as `read` does.
         """
         body = None if operation.body is None else MemoryBody(operation.body)
+        lines = header_lines(operation.fields)
+        prepared = _prepared(target, operation.target, lines, HeaderValues())
         asking = self._ask(
-            target,
-            operation.method,
-            operation.target,
-            header_lines(operation.fields),
-            operation.request_id,
-            body,
-            once=operation.once,
+            prepared, operation.method, operation.request_id, body, once=operation.once
         )
         return asking.addCallback(_fitting, operation.form)
 
     def _ask(
         self,
-        target: WorkspaceAddress,
+        prepared: PreparedRequest,
         method: bytes,
-        path: bytes,
-        lines: bytes,
         request_id: str,
         body: IBodyProducer | None = None,
         *,
         once: bool = False,
     ) -> Deferred[IResponse]:
-        # Another program may have stored the secret: as in Twisted's headers, it remains one line.
-        secret = b" ".join(target.secret.encode().splitlines())
         # The id is the last line: a workspace remembers what the lines before it mean.
-        lines += b"Authorization: Bearer %b\r\nVia: %b\r\nX-Request-Id: %b\r\n" % (
-            secret,
-            VIA,
-            request_id.encode("ascii"),
-        )
+        lines = b"%bX-Request-Id: %b\r\n" % (prepared.lines, request_id.encode("ascii"))
         # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
-            PreparedURL(target.url.join(path).decode("ascii")),
-            headers=PreparedHeaders(lines, target.workspace_id.hex.encode("ascii"), once=once),
+            prepared.url,
+            headers=PreparedHeaders(lines, prepared.owner, once=once),
             data=body,
             cookies=_NO_COOKIES,
             allow_redirects=False,
@@ -144,14 +139,24 @@ class WorkspaceGateway:
         return asking
 
 
+def _prepared(
+    target: WorkspaceAddress, path: bytes, lines: bytes, asked: HeaderValues
+) -> PreparedRequest:
+    # Another program may have stored the secret: as in Twisted's headers, it remains one line.
+    secret = b" ".join(target.secret.encode().splitlines())
+    return PreparedRequest(
+        PreparedURL(target.url.join(path).decode("ascii")),
+        b"%bAuthorization: Bearer %b\r\nVia: %b\r\n" % (lines, secret, VIA),
+        target.workspace_id.hex.encode("ascii"),
+        asked,
+    )
+
+
 def _path(route: bytes, virtual_path: bytes, disposition: str | None) -> bytes:
     query = "path=" + encode_query_value(virtual_path)
     if disposition is not None:
         query += "&disposition=" + disposition
     return b"%b?%b" % (route, query.encode("ascii"))
-
-
-_known_path = lru_cache(_PATHS)(_path)
 
 
 def _forwarded_headers(fields: HeaderFields) -> HeaderValues:

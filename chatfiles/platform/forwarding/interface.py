@@ -13,6 +13,7 @@ from zope.interface import Interface
 from chatfiles.platform.forwarding.requests import (
     DownloadRequest,
     OperationRequest,
+    PreparedRequest,
     UploadRequest,
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -36,6 +37,21 @@ class IWorkspaceGateway(Interface):
             - `chatfiles.errors.UpstreamFailed`: the workspace is unreachable, or its response is
               not acceptable;
             - `chatfiles.errors.UpstreamTimeout`: no response in time.
+        """
+
+    def prepare(target: WorkspaceAddress, read: DownloadRequest) -> PreparedRequest:
+        """
+        :param read: a request; its method and id do not matter.
+        :return: all of it that is the same for each method and id.
+        """
+
+    def send(prepared: PreparedRequest, method: bytes, request_id: str) -> Deferred[IResponse]:
+        """
+        Send a prepared request.
+
+        :param method: ``GET`` or ``HEAD``.
+        :param request_id: is forwarded.
+        :return: as for `read`.
         """
 
     def store(target: WorkspaceAddress, store: UploadRequest) -> Awaitable[IResponse]:

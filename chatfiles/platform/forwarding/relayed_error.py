@@ -29,10 +29,11 @@ class RelayedError(ChatfilesError):
     :param status: of its response.
     :param text: its ``error``; the reason phrase if it has none.
     :param code: its ``code``.
+    :param retry_after: its ``retry_after_seconds``; ``None`` if it has none.
     """
 
-    def __init__(self, status: int, text: str, code: str) -> None:
-        super().__init__(text, code=code)
+    def __init__(self, status: int, text: str, code: str, retry_after: int | None) -> None:
+        super().__init__(text, code=code, retry_after=retry_after)
         self.status = status
 
 
@@ -49,6 +50,10 @@ async def raise_for_people(request: Request, response: IResponse, clock: IReacto
     """
     if request.write_error is None or response.code < 400:
         return
+    # A 416 says how large the file is (RFC 9110, 15.5.17).
+    for value in response.headers.getRawHeaders(b"content-range", ())[:1]:
+        if response.code == 416:
+            request.setHeader(b"Content-Range", value)
     body = await read_small_body(response, MAX_ERROR_BYTES, clock, request.site.header_timeout)
     raise _error(response.code, body or b"")
 
@@ -64,4 +69,6 @@ def _error(status: int, body: bytes) -> RelayedError:
         text = reason_phrase(status).decode("ascii")
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         code = f"status_{status}"
-    return RelayedError(status, text[:MAX_TEXT], code)
+    seconds = given.get("retry_after_seconds")
+    retry_after = seconds if type(seconds) is int and seconds >= 0 else None
+    return RelayedError(status, text[:MAX_TEXT], code, retry_after)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from twisted.web.iweb import IBodyProducer
 
 from chatfiles.platform.forwarding.response_form import ResponseForm
-from chatfiles.rules.header_fields import HeaderFields
+from chatfiles.platform.upstream.prepared import PreparedURL
+from chatfiles.rules.header_fields import HeaderFields, HeaderValues
 
-__all__ = ["DownloadRequest", "OperationRequest", "UploadRequest"]
+__all__ = ["DownloadRequest", "OperationRequest", "PreparedRequest", "UploadRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,23 @@ class DownloadRequest:
     fields: HeaderFields = field(repr=False)
     request_id: str
     route: bytes = b"/internal/file/read"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """
+    A `DownloadRequest` for one workspace, as far as it is the same for each method and request id.
+
+    :param url: of the request.
+    :param lines: its header lines, each with its CRLF, without the request id.
+    :param owner: see `chatfiles.platform.upstream.prepared.PreparedHeaders`.
+    :param asked: the client's headers that it forwards.
+    """
+
+    url: PreparedURL
+    lines: bytes = field(repr=False)
+    owner: bytes
+    asked: HeaderValues = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

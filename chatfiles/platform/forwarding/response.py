@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from chatfiles.errors import VersionNotSupported
-from chatfiles.http.server.endpoint import reason_phrase
+from chatfiles.http.server.endpoint import reason_phrase, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.gateway import discard, original_response, part_of
 from chatfiles.platform.forwarding.response_form import ResponseForm
@@ -26,7 +25,6 @@ __all__ = [
     "ATTACHMENT",
     "relay_body",
     "relayed_headers",
-    "require_chunks",
     "require_provable",
     "write_form_headers",
     "write_headers",
@@ -60,27 +58,13 @@ ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
 def require_provable(request: Request, response: IResponse) -> None:
     """
-    Check that the client can distinguish a complete file from an interrupted one.  HTTP/1.0 has no
-    chunks, and a body that ends when the connection closes may be incomplete (RFC 9112, 8).
+    Check that the client can distinguish a complete file from an interrupted one; see
+    `Request.takes_chunks`.
 
     :raise VersionNotSupported: 505: the workspace sends chunks, and the client uses HTTP/1.0.
     """
     if response.code in (200, 206) and response.length is UNKNOWN_LENGTH:
         require_chunks(request)
-
-
-def require_chunks(request: Request) -> None:
-    """
-    Check that the client can receive a body of unknown length.
-
-    :raise VersionNotSupported: 505, see `require_provable`.
-    """
-    if request.method != b"HEAD" and request.clientproto == b"HTTP/1.0":
-        raise VersionNotSupported(
-            "this file can be had with HTTP/1.1 only",
-            detail="its length is not known in advance, so HTTP/1.0 could not tell a cut transfer "
-            "from a whole one",
-        )
 
 
 def write_headers(

@@ -55,7 +55,16 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._token_reads = CoalescedReads(self._learn_token, clock)
         self._id_reads = CoalescedReads(self._learn_token_by_id, clock)
         self._key_reads = CoalescedReads(self._learn_link_keys, clock)
+        self._version = 0
         self._unsubscribe = inner.subscribe(self._changed)
+
+    @property
+    def version(self) -> int | None:
+        """
+        A number that changes whenever a cached value is dropped or replaced because it is outdated;
+        ``None`` while no cached value may be used.
+        """
+        return self._version if self._inner.watching else None
 
     def cached_workspace(self, workspace_id: UUID) -> Workspace | None:
         """:return: the workspace; ``None`` if it is not cached, whether it exists or not."""
@@ -124,6 +133,7 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._subscribers.notify(workspace_id)
 
     def _forget(self, workspace_id: UUID | None) -> None:
+        self._version += 1
         self._workspaces.drop_workspace(workspace_id)
         self._tokens.drop_workspace(workspace_id)
         self._tokens_by_id.drop_workspace(workspace_id)
@@ -138,11 +148,15 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
             self._workspace_reads.invalidate(workspace_id)
 
     def _learn_workspace(self, workspace_id: UUID, found: Workspace | None) -> None:
+        if self._workspaces.get(workspace_id) not in (None, found):
+            self._version += 1
         self._workspaces.drop(workspace_id)
         if found is not None and self._inner.watching:
             self._workspaces.put(workspace_id, found, workspace_id)
 
     def _learn_token(self, digest: bytes, found: Token | None) -> None:
+        if self._tokens.get(digest) not in (None, found):
+            self._version += 1
         if found is not None and self._inner.watching:
             self._tokens.put(digest, found, found.workspace_id)
 

@@ -336,10 +336,12 @@ async def rotate_link_keys(db: Session, now: datetime, successor: LinkKey) -> Ch
 
 async def revoke_link_key(db: Session, now: datetime, key_id: str) -> Change[bool]:
     """See `IWorkspaceRegistry.revoke_link_key`."""
+    found = next((key for key in await link_keys(db) if key.id == key_id), None)
+    if found is None or not found.verifies(now):  # PostgreSQL notifies of a change to no row, too
+        return found is not None, []
     values = {"purpose": LINKS, "id": key_id, "now": utc(now)}
-    revoked = await db.count(db.sql.key_revoke, values) > 0
-    exists = any(key.id == key_id for key in await link_keys(db))
-    return exists, [None] if revoked else []
+    await db.count(db.sql.key_revoke, values)
+    return True, [None]
 
 
 async def _add_link_key(db: Session, new: LinkKey) -> None:

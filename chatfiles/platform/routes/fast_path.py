@@ -1,13 +1,13 @@
 """
 The platform's part of the fast path: downloads whose token and workspace are in memory, if the
-whole response of the workspace arrives at once.  Every other response is left to the ordinary
+response of the workspace is small and soon complete.  Every other response is left to the ordinary
 route, which takes it from there.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -22,38 +22,40 @@ from chatfiles.http.server.router import Route
 from chatfiles.model import parse_uuid
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.forwarding.gateway import original_response
+from chatfiles.platform.forwarding.requests import PreparedRequest
 from chatfiles.platform.forwarding.response import relayed_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, asked_file, relay
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
-from chatfiles.rules.header_fields import header_lines
+from chatfiles.rules.header_fields import HeaderValues, header_lines
+from chatfiles.streams.equal_timeouts import EqualTimeouts
 
 __all__ = ["FastDownload"]
 
 #: Parsed targets, and header lines of responses, that are remembered.
-_TARGETS, _RESPONSES = 2048, 2048
+_TARGETS, _RESPONSES = 4096, 4096
+#: Bytes of a small body, and seconds within which all of it should arrive.
+_SMALL, _WAIT = 64 * 1024, 0.25
 #: Statuses that need nothing but relaying.  A 401 may be repeated.
 _RELAYED = {
     status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304, 404, 412, 416)
 }
 
 
-class _Asked(NamedTuple):
-    """What the target of a request names."""
+class _Download(NamedTuple):
+    """A request that is admitted, as far as it is the same for each method, condition and id."""
 
-    workspace_id: UUID
-    text: str
+    workspace: str
+    token_id: UUID
     file: AskedFile
-
-
-class _Pending(NamedTuple):
-    """A request that waits for its workspace."""
-
-    request: FastRequest
-    asked: _Asked
     target: WorkspaceAddress
+    prepared: PreparedRequest
+
+
+class _Declined(Exception):
+    """The ordinary path serves the request."""
 
 
 class FastDownload:
@@ -70,80 +72,115 @@ class FastDownload:
     ) -> None:
         self._context = context
         self._registry = registry
+        self._waits = EqualTimeouts(context.clock, _WAIT)
         self._route = route
         before, after = route.path.encode("ascii").split(b"{workspace_id}")
-        path = re.compile(re.escape(before) + b"([0-9A-Fa-f-]{36})" + re.escape(after))
-        self._parse = lru_cache(_TARGETS)(lambda target: _asked(path, target))
+        self._path = re.compile(re.escape(before) + b"([0-9A-Fa-f-]{36})" + re.escape(after))
+        self._admitted = lru_cache(_TARGETS)(self._admit)
 
     def serve(self, request: FastRequest) -> bool:
         """See `chatfiles.http.server.fast_path.FastRoutes.serve`."""
-        asked: _Asked | None = self._parse(request.target)
-        target = self._admitted(request, asked) if asked is not None else None
-        if asked is None or target is None:
+        version = self._registry.version
+        if version is None:
             return False
+        try:
+            download = self._admitted(version, request.headers.digest, request.target)
+        except _Declined:
+            return False
+        self._context.authenticator.used(download.token_id)
         request.operation = self._route.operation
-        request.workspace = asked.text
+        request.workspace = download.workspace
         request.ends_with_client = self._route.ends_with_client
-        wanted = asked.file.wanted(request.method, request.headers.conditions, request.request_id)
-        reading: Deferred[IResponse] = self._context.gateway.read(target, wanted)
+        reading = self._ask(request, download)
         request.cancel = reading.cancel
-        pending = _Pending(request, asked, target)
+        arguments = (request, download)
         reading.addCallbacks(
-            self._answered, self._failed, callbackArgs=(pending,), errbackArgs=(pending,)
+            self._answered, self._failed, callbackArgs=arguments, errbackArgs=arguments
         )
         return True
 
-    def _admitted(self, request: FastRequest, asked: _Asked) -> WorkspaceAddress | None:
-        """:return: the address of the workspace, if the client may read its files."""
-        digest = request.headers.digest
-        cached = self._registry.cached_pair(digest, asked.workspace_id)
-        if cached is None:
-            return None
+    def _admit(self, _version: int, digest: bytes, target: bytes) -> _Download:
+        """
+        :param _version: of the cached values, on which the result depends.
+        :param digest: of the bearer token.
+        :param target: of the request.
+        :return: the download, if the client may have it.
+        :raise _Declined: it may not, or this is not known yet, or the request is another one.
+        """
+        route, _, query = target.partition(b"?")
+        match = self._path.fullmatch(route)
+        workspace_id = parse_uuid(match[1].decode("ascii")) if match is not None else None
+        cached = workspace_id and self._registry.cached_pair(digest, workspace_id)
+        if workspace_id is None or not cached:
+            raise _Declined
         token, workspace = cached
-        target = self._context.resolver.address_of(workspace)
+        address = self._context.resolver.address_of(workspace)
         admits = self._context.authenticator.admits_token
-        if target is None or not admits(digest, token, self._route.access, asked.workspace_id):
-            return None
-        return target
-
-    def _answered(self, response: IResponse, pending: _Pending) -> None:
-        original, request = original_response(response), pending.request
-        body = original.whole if original is not None else None
-        start = _RELAYED.get(response.code)
-        if original is None or body is None or start is None:
-            self._continue(response, pending)
-            return
+        if address is None or not admits(digest, token, self._route.access, workspace_id):
+            raise _Declined
         try:
-            lines = _lines(original, request.method, pending.asked.file)
-        except Exception:
-            self._continue(Failure(), pending)
-            return
-        request.respond(response.code, start, lines, body)
+            file = asked_file(query)
+        except ChatfilesError:
+            raise _Declined from None
+        wanted = file.wanted(b"GET", HeaderValues(), "")
+        prepared = self._context.gateway.prepare(address, wanted)
+        return _Download(str(workspace_id), token.id, file, address, prepared)
 
-    def _failed(self, failure: Failure, pending: _Pending) -> None:
-        if not pending.request.outcome:  # else its client has left
-            self._continue(failure, pending)
+    def _ask(self, request: FastRequest, download: _Download) -> Deferred[IResponse]:
+        gateway, conditions = self._context.gateway, request.headers.conditions
+        if not conditions:
+            return gateway.send(download.prepared, request.method, request.request_id)
+        wanted = download.file.wanted(request.method, conditions, request.request_id)
+        return gateway.read(download.target, wanted)
 
-    def _continue(self, result: Any, pending: _Pending) -> None:
+    def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:
+        original, start = original_response(response), _RELAYED.get(response.code)
+        if original is None or start is None:
+            self._continue(response, request, download)
+        elif (body := original.whole) is not None:
+            try:
+                lines = _lines(original, request.method, download.file)
+            except Exception:
+                self._continue(Failure(), request, download)
+            else:
+                request.respond(response.code, start, lines, body)
+        elif original.is_coming(_SMALL):
+            self._collect(original, response, request, download)
+        else:
+            self._continue(response, request, download)
+
+    def _collect(
+        self,
+        original: UpstreamResponse,
+        response: IResponse,
+        request: FastRequest,
+        download: _Download,
+    ) -> None:
+        """Wait for the rest of a small body, but not for long."""
+        wait = self._waits.start(partial(self._continue, response, request, download))
+
+        def ended() -> None:
+            wait.stop()
+            if not request.outcome:  # else its client has left
+                self._answered(response, request, download)
+
+        def left() -> None:
+            wait.stop()
+            original.stopProducing()
+
+        request.cancel = left
+        original.collect(ended)
+
+    def _failed(self, failure: Failure, request: FastRequest, download: _Download) -> None:
+        if not request.outcome:  # else its client has left
+            self._continue(failure, request, download)
+
+    def _continue(self, result: Any, request: FastRequest, download: _Download) -> None:
         """Let the ordinary route relay a response, or report a failure."""
-        request, asked, target = pending
         ordinary = request.hand_over()
         reading: Deferred[IResponse] = Deferred()
         reading.callback(result)
-        serve(ordinary, relay(self._context, ordinary, asked.file, target, reading))
-
-
-def _asked(path: re.Pattern[bytes], target: bytes) -> _Asked | None:
-    """:return: what *target* names; ``None`` if it is another route, or malformed."""
-    route, _, query = target.partition(b"?")
-    match = path.fullmatch(route)
-    workspace_id = parse_uuid(match[1].decode("ascii")) if match is not None else None
-    if workspace_id is None:
-        return None
-    try:
-        return _Asked(workspace_id, str(workspace_id), asked_file(query))
-    except ChatfilesError:
-        return None
+        serve(ordinary, relay(self._context, ordinary, download.file, download.target, reading))
 
 
 def _lines(response: UpstreamResponse, method: bytes, file: AskedFile) -> bytes:

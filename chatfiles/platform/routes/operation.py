@@ -12,6 +12,7 @@ from uuid import UUID
 from twisted.web.iweb import IResponse
 
 from chatfiles.errors import VersionNotSupported
+from chatfiles.http.server.endpoint import require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
@@ -19,7 +20,6 @@ from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
     relay_body,
-    require_chunks,
     require_provable,
     write_form_headers,
 )

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime, ITransport
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -25,19 +25,21 @@ from chatfiles.platform.error_texts import url_not_allowed
 from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnection
 from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
 from chatfiles.platform.upstream.failures import connect_error, request_error
-from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.prepared import PreparedHeaders
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.rules.urls import parse_workspace_url
 from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
 
-__all__ = ["READ_SIZE", "UpstreamAgent"]
+__all__ = ["UpstreamAgent"]
 
 #: Seconds for which an idle connection is kept; well below 60, after which most servers close it.
 IDLE_TIMEOUT = 20.0
-#: Origins whose parsed form and endpoint are cached.
-_ORIGINS = 1024
+#: Origins whose parsed form and endpoint are cached; URLs whose validation is cached, and the bytes
+#: of the longest of them.
+_ORIGINS, _URLS, _SHORT = 1024, 4096, 512
 
 #: Request headers that are not forwarded: they belong to one hop (RFC 9110, 7.6.1), or the agent
 #: writes them itself, or they hold the client's cookies and proxy credentials.
@@ -101,8 +103,9 @@ class UpstreamAgent:
             self.clock, timeout=idle_timeout
         )
         self._dialer = dialer
-        self._budget = ReadBudget()
+        self._budget = MemoryBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
+        self._located = lru_cache(_URLS)(self._locate)
         self.silences = EqualTimeouts(self.clock, header_timeout * _SILENCE)
 
     def request(
@@ -131,24 +134,14 @@ class UpstreamAgent:
             - the error with which *bodyProducer* failed.
         """
         try:
-            origin, target = self._locate(uri)
+            origin, target = (self._located if len(uri) <= _SHORT else self._locate)(uri)
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
-        lines, owner = origin.lines + _header_lines(headers), getattr(headers, "owner", None)
         kept = None
         once = bodyProducer is not None or getattr(headers, "once", False)
         if method in _REPEATABLE and not once:
             kept = self.idle.take(origin.key)
-
-        def connect() -> Deferred[Any]:
-            return origin.endpoint.owned_by(owner).connect(origin.factory)
-
-        def make(sent: Callable[[ITransport], object]) -> UpstreamRequest:
-            return UpstreamRequest(
-                method, target, lines, bodyProducer, uri=uri, headers=headers, sent=sent
-            )
-
-        return _Exchange(self, connect, make, kept, has_body=bodyProducer is not None).start()
+        return _Exchange(self, origin, method, target, uri, headers, bodyProducer).start(kept)
 
     def close(self) -> Deferred[None]:
         """
@@ -183,62 +176,108 @@ class _Exchange:
     """
     One request: at most two attempts, one deadline, one result.
 
-    :param connect: makes a new connection.
-    :param request: builds the request for one attempt; its argument is called when it was sent.
-    :param kept: a connection to try first.
-    :param has_body: whether the request has a body.
+    :param agent: whose timeouts and connections it uses.
+    :param origin: where the request goes.
+    :param target: path and query.
+    :param uri: the whole URL, like *method*, *headers* and *body* as in `UpstreamAgent.request`.
     """
 
     def __init__(
         self,
         agent: UpstreamAgent,
-        connect: Callable[[], Deferred[Any]],
-        request: Callable[[Callable[[ITransport], object]], UpstreamRequest],
-        kept: WorkspaceConnection | None,
-        *,
-        has_body: bool,
+        origin: _Origin,
+        method: bytes,
+        target: bytes,
+        uri: bytes,
+        headers: Headers | None,
+        body: IBodyProducer | None,
     ) -> None:
         self._agent = agent
-        self._connect = connect
-        self._request = request
-        self._kept = kept
-        self._has_body = has_body
-        self._may_repeat = kept is not None
+        self._origin = origin
+        self._method = method
+        self._target = target
+        self._uri = uri
+        self._headers = headers
+        self._body = body
+        self._kept: WorkspaceConnection | None = None
+        self._may_repeat = False
         self._timeout: StallTimeout | Timeout | None = None
         self._deadline = 0.0
-        self._attempts: list[Deferred[IResponse]] = []
-        self._result: Deferred[IResponse] = Deferred(lambda _: self._end())
+        self._attempts: list[WorkspaceConnection | Deferred[Any]] = []
+        self._result: Deferred[IResponse] = Deferred(self._cancelled)
 
-    def start(self) -> Deferred[IResponse]:
-        """:return: the response, or the error for the client."""
-        if self._kept is None:
+    def start(self, kept: WorkspaceConnection | None) -> Deferred[IResponse]:
+        """
+        :param kept: a connection to try first.
+        :return: the response, or the error for the client.
+        """
+        if kept is None:
             self._try_new_connection()
         else:
-            self._try(self._kept.request(self._request(self._sent)))
+            self._kept, self._may_repeat = kept, True
+            self._send(self._new_request(), kept)
         return self._result
 
-    def _try(self, attempt: Deferred[IResponse]) -> None:
-        self._attempts.append(attempt)
-        attempt.addCallbacks(
-            self._answered, self._failed, callbackArgs=(attempt,), errbackArgs=(attempt,)
+    def _new_request(self) -> UpstreamRequest:
+        lines = self._origin.lines + _header_lines(self._headers)
+        return UpstreamRequest(
+            self._method, self._target, lines, self._body, uri=self._uri, headers=self._headers
         )
+
+    def _send(self, request: UpstreamRequest, connection: WorkspaceConnection) -> None:
+        self._attempts.append(connection)
+        connection.request(request, self)
 
     def _try_new_connection(self) -> None:
         self._may_repeat = False
-        connecting = self._connect().addErrback(connect_error)
-        self._try(connecting.addCallback(lambda made: made.request(self._request(self._sent))))
+        owner = getattr(self._headers, "owner", None)
+        connecting: Deferred[Any] = self._origin.endpoint.owned_by(owner).connect(
+            self._origin.factory
+        )
+        self._attempts.append(connecting)
+        connecting.addErrback(connect_error).addCallback(self._connected, connecting)
+        connecting.addErrback(partial(self.failed, connecting))
 
-    def _sent(self, transport: ITransport) -> None:
-        if self._timeout is None:
-            timeout = self._agent.header_timeout
-            if self._kept is None:
-                # The workspace may not have taken all of the body: buffers are large, and it may be
-                # slow.
-                taken = acknowledged(transport) if self._has_body else _nothing
-                self._wait(timeout, taken, self._expire)
-            else:
-                silence = self._timeout = self._agent.silences.start(self._expire_kept)
-                self._deadline = silence.at + (timeout - timeout * _SILENCE)
+    def _connected(self, connection: WorkspaceConnection, connecting: Deferred[Any]) -> None:
+        request = self._new_request()
+        self._attempts.remove(connecting)
+        self._send(request, connection)
+
+    # -- for the connection (Receiver)
+
+    def sent(self, connection: WorkspaceConnection) -> None:
+        """Start the deadline."""
+        if self._timeout is not None:
+            return
+        timeout = self._agent.header_timeout
+        if self._kept is None:
+            # The workspace may not have taken all of the body: buffers are large, and it may be
+            # slow.
+            has_body = self._body is not None
+            taken = acknowledged(connection.transport) if has_body else _nothing
+            self._wait(timeout, taken, self._expire)
+        else:
+            silence = self._timeout = self._agent.silences.start(self._expire_kept)
+            self._deadline = silence.at + (timeout - timeout * _SILENCE)
+
+    def answered(self, connection: WorkspaceConnection, response: IResponse) -> None:
+        """The response is the result; other attempts are cancelled."""
+        self._attempts.remove(connection)
+        self._end()
+        self._result.callback(response)
+
+    def failed(self, attempt: WorkspaceConnection | Deferred[Any], failure: Failure) -> None:
+        """Try again, or report the failure if no other attempt is left."""
+        if attempt not in self._attempts:  # it was cancelled
+            return
+        self._attempts.remove(attempt)
+        if self._may_repeat and failure.check(NoResponse):
+            self._try_new_connection()
+        elif not self._attempts:
+            self._end()
+            self._result.errback(request_error(failure))
+
+    # -- time, and the end
 
     def _wait(
         self, seconds: float, taken: Callable[[], Hashable], then: Callable[[], None]
@@ -255,20 +294,8 @@ class _Exchange:
         self._end()
         self._result.errback(UpstreamTimeout())
 
-    def _answered(self, response: IResponse, attempt: Deferred[IResponse]) -> None:
-        self._attempts.remove(attempt)
+    def _cancelled(self, _: object) -> None:
         self._end()
-        self._result.callback(response)
-
-    def _failed(self, failure: Failure, attempt: Deferred[IResponse]) -> None:
-        if attempt not in self._attempts:  # it was cancelled
-            return
-        self._attempts.remove(attempt)
-        if self._may_repeat and failure.check(NoResponse):
-            self._try_new_connection()
-        elif not self._attempts:
-            self._end()
-            self._result.errback(request_error(failure))
 
     def _end(self) -> None:
         """Stop the timeout, and cancel all attempts."""

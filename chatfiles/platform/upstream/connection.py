@@ -11,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Hashable
 from enum import StrEnum
 from typing import Any
+from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
-from twisted.web.iweb import IResponse
+from twisted.web.client import ResponseFailed
 
 from chatfiles.http.chunked import ChunkedDecoder
 from chatfiles.http.message_head.response import BadResponse, HeadScanner, ResponseHead
-from chatfiles.platform.upstream.pool import ConnectionPool, ReadBudget
+from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.request import UpstreamRequest
-from chatfiles.platform.upstream.response import UpstreamResponse
+from chatfiles.platform.upstream.response import COMPLETE, UpstreamResponse
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.splice import SpliceSource
 from chatfiles.streams.transports import (
     SMALL_READ,
@@ -34,12 +35,18 @@ from chatfiles.streams.transports import (
 )
 
 __all__ = [
+    "FIRST_READ",
     "TRANSITIONS",
     "Event",
     "NoResponse",
+    "Receiver",
     "State",
     "WorkspaceConnection",
 ]
+
+
+#: Bytes of one read, unless a large body is read: a small file of our workspace with its headers.
+FIRST_READ = SMALL_READ + 8 * 1024
 
 
 class State(StrEnum):
@@ -82,13 +89,33 @@ TRANSITIONS = (
     (State.CLOSING, Event.LOST, State.CLOSED),
 )
 _NEXT = {(state, event): then for state, event, then in TRANSITIONS}
-_DONE = Failure(ResponseDone())
 _UNANSWERED = (State.SENDING, State.WAITING)
 _ENDED = (State.CLOSING, State.CLOSED)
 
 
 class NoResponse(Exception):
     """The connection was lost, or could not be used, before the first byte of a response."""
+
+
+class Receiver(Interface):
+    """Receives the result of a request.  Either `answered` or `failed` is called, once."""
+
+    def sent(self, connection: WorkspaceConnection, /) -> None:
+        """The whole request has been written, and no response has begun."""
+
+    def answered(self, connection: WorkspaceConnection, response: UpstreamResponse, /) -> None:
+        """The headers of the response are complete."""
+
+    def failed(self, connection: WorkspaceConnection, failure: Failure, /) -> None:
+        """
+        There is no response.
+
+        :param failure:
+
+            - `NoResponse`: the connection was lost before the first byte;
+            - `BadResponse`: the response is malformed, or its headers were interrupted;
+            - the error with which the body of the request failed.
+        """
 
 
 class WorkspaceConnection(Protocol):
@@ -105,7 +132,7 @@ class WorkspaceConnection(Protocol):
     def __init__(
         self,
         pool: ConnectionPool[WorkspaceConnection],
-        budget: ReadBudget,
+        budget: MemoryBudget,
         key: Hashable,
         *,
         plain: bool,
@@ -116,7 +143,7 @@ class WorkspaceConnection(Protocol):
         self._budget = budget
         self._plain = plain
         self._request: UpstreamRequest | None = None
-        self._result: Deferred[IResponse] | None = None
+        self._receiver: Receiver | None = None
         self._scanner: HeadScanner | None = None
         self._head: ResponseHead | None = None
         self._response: UpstreamResponse | None = None
@@ -155,31 +182,36 @@ class WorkspaceConnection(Protocol):
             self._abort()
         return closed
 
-    def request(self, request: UpstreamRequest) -> Deferred[IResponse]:
+    def request(self, request: UpstreamRequest, receiver: Receiver) -> None:
         """
-        Send *request*.  Cancelling the result aborts the connection.
+        Send *request*.
 
-        :return: the response when its headers are complete.  Fails with
-
-            - `NoResponse`: the connection was lost before the first byte;
-            - `BadResponse`: the response is malformed, or its headers were interrupted;
-            - the error with which the body of the request failed.
+        :param receiver: receives the result, unless the request is cancelled.
         """
         if self.state is not State.IDLE:
-            return fail(NoResponse())
+            receiver.failed(self, Failure(NoResponse()))
+            return
         self._move(Event.REQUEST)
-        self._request = request
+        self._request, self._receiver = request, receiver
         self._received = False
         self._scanner = HeadScanner(request.method)
-        result: Deferred[IResponse] = Deferred(lambda _: self._fail())
-        self._result = result
-        request.write_to(self._wire, lambda: self._move(Event.SENT), self._fail)
-        return result
+        request.write_to(self._wire, self._sent, self._fail)
+
+    def cancel(self) -> None:
+        """Abort, without a result of the request, which must not have one yet."""
+        self._receiver = None
+        self._fail(Failure(NoResponse()))
+
+    def _sent(self) -> None:
+        self._move(Event.SENT)
+        if self._receiver is not None:
+            self._receiver.sent(self)
 
     # -- from the transport
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
             self._wire.setTcpNoDelay(True)
 
@@ -262,9 +294,9 @@ class WorkspaceConnection(Protocol):
         return head.rest
 
     def _answer(self, response: UpstreamResponse) -> None:
-        result, self._result = self._result, None
-        if result is not None:
-            result.callback(response)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.answered(self, response)
 
     def _begin_body(self, head: ResponseHead) -> None:
         self._chunks = ChunkedDecoder() if head.chunked else None
@@ -313,7 +345,7 @@ class WorkspaceConnection(Protocol):
         else:
             self._abort()
         self._request = self._head = None
-        self._end_response(_DONE)
+        self._end_response(COMPLETE)
 
     # -- ends
 
@@ -326,23 +358,21 @@ class WorkspaceConnection(Protocol):
             self._move(Event.ABORT)
             self._wire.abortConnection()
 
-    def _fail(self, failure: Failure | None = None) -> None:
+    def _fail(self, failure: Failure) -> None:
         """
         Abort the connection.
 
-        :param failure: why; ``None`` if the request was cancelled.
+        :param failure: why.
         """
         self._abort()
-        if failure is None:
-            self._result = None
         self._end_request(failure)
-        self._end_response(Failure(ResponseFailed([failure or Failure(NoResponse())])))
+        self._end_response(Failure(ResponseFailed([failure])))
 
-    def _end_request(self, failure: Failure | None) -> None:
+    def _end_request(self, failure: Failure) -> None:
         request, self._request = self._request, None
-        result, self._result = self._result, None
-        if result is not None:
-            result.errback(failure)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.failed(self, failure)
         if request is not None:
             request.stop()
 
@@ -362,7 +392,7 @@ class WorkspaceConnection(Protocol):
         if self._is_large:
             self._is_large = False
             self._budget.change(-1)
-        self._resize_reads(SMALL_READ)
+        self._resize_reads(FIRST_READ)
 
     def _resize_reads(self, size: int) -> None:
         if size != self._read_size:

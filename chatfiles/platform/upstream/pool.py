@@ -1,5 +1,5 @@
 """
-Shared by all connections to workspaces: a pool of idle connections, and a memory budget for reads.
+A pool of idle connections to workspaces.
 """
 
 from __future__ import annotations
@@ -10,36 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from chatfiles.streams.transports import SMALL_READ
-
-__all__ = ["READ_SIZE", "ConnectionPool", "ReadBudget"]
-
-#: Bytes of one read of a large body, while few large bodies are being read.
-READ_SIZE = 1 << 20
-#: Bytes of one read of each large body, in total: slow clients make the platform hold them in
-#: memory.
-_ALL_READS = 16 * READ_SIZE
-
-
-class ReadBudget:
-    """
-    Divides a limit of memory among the large bodies that are being read.
-
-    :ivar size: bytes that one read of a large body should take now.
-    """
-
-    def __init__(self) -> None:
-        self.size = READ_SIZE
-        self._readers = 0
-
-    def change(self, by: int) -> None:
-        """
-        Change the number of large bodies that are being read.
-
-        :param by: 1 when the reading of a large body begins, -1 when it ends.
-        """
-        self._readers += by
-        self.size = max(SMALL_READ, min(READ_SIZE, _ALL_READS // max(1, self._readers)))
+__all__ = ["ConnectionPool"]
 
 
 class Reusable(Protocol):

@@ -61,6 +61,10 @@ class PreparedHeaders(Headers):
     def addRawHeader(self, name: str | bytes, value: str | bytes) -> None:
         """Ignore a header."""
 
+    def hasHeader(self, name: str | bytes) -> bool:
+        """:return: false: what the lines hold is not looked up."""
+        return False
+
 
 class NoCookies(IndexableCookieJar):
     """A cookie jar that keeps nothing: a workspace must not set cookies for another one."""

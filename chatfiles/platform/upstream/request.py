@@ -50,7 +50,6 @@ class UpstreamRequest:
     :param body: produces the body, if there is one.
     :param uri: the whole URL.
     :param headers: the request's headers, for ``IClientRequest``.
-    :param sent: called with the transport when the whole request has been written.
     :raise ValueError: the method is malformed.
     """
 
@@ -63,7 +62,6 @@ class UpstreamRequest:
         *,
         uri: bytes,
         headers: Headers | None = None,
-        sent: Callable[[ITransport], object] = lambda _: None,
     ) -> None:
         if not _METHOD.fullmatch(method):
             raise ValueError("malformed method")
@@ -74,7 +72,6 @@ class UpstreamRequest:
         self._target = target
         self._lines = lines
         self._body = body
-        self._sent = sent
         self._transport: Any = None
         self._left: int | None = None  # bytes of the body to come; None when it is chunked
         self._ended = False
@@ -97,7 +94,7 @@ class UpstreamRequest:
         send_now(transport, b"".join((start, self._framing_lines(), self._lines, b"\r\n")))
         if self._body is None:
             self._ended = True
-            self._announce()
+            done()
         else:
             self._produce(self._body).addCallbacks(self._complete, self._fail)
 
@@ -123,11 +120,7 @@ class UpstreamRequest:
             if self._left is None:
                 self._transport.write(b"0\r\n\r\n")
             self._end()
-            self._announce()
-
-    def _announce(self) -> None:
-        self._done()
-        self._sent(self._transport)
+            self._done()
 
     def _fail(self, failure: Failure) -> None:
         if not self._ended:  # otherwise the rest of the body is not needed
@@ -160,7 +153,7 @@ class UpstreamRequest:
             self._failed(Failure(WrongBodyLength("too many bytes were written")))
         else:
             self._left -= len(data)
-            self._transport.write(data)
+            send_now(self._transport, data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let the transport pause *producer*."""

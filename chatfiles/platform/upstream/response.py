@@ -4,6 +4,7 @@ The response of a workspace.  Its body is delivered as it arrives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,10 @@ from zope.interface import implementer
 from chatfiles.http.message_head.response import ResponseHead
 from chatfiles.streams.splice import SpliceSource
 
-__all__ = ["UpstreamResponse", "headers_of", "known_headers"]
+__all__ = ["COMPLETE", "UpstreamResponse", "headers_of", "known_headers"]
+
+#: The end of a body of which nothing is missing.
+COMPLETE = Failure(ResponseDone())
 
 #: Headers that are removed: those of the connection, and cookies, which treq would store.
 _NOT_PASSED_ON = frozenset(
@@ -37,7 +41,7 @@ _NOT_PASSED_ON = frozenset(
 
 
 #: Headers of responses that are remembered.
-_HEADERS = 1024
+_HEADERS = 4096
 
 
 @implementer(IResponse, IPushProducer)
@@ -67,6 +71,7 @@ class UpstreamResponse:
         self._protocol: Any = None
         self._waiting: list[bytes] = []  # of the body, before it has a protocol
         self._end: Failure | None = None
+        self._ended: Callable[[], object] | None = None
         self._paused = False
 
     def setPreviousResponse(self, response: IResponse) -> None:
@@ -82,7 +87,7 @@ class UpstreamResponse:
         """
         if self._protocol is not None:
             raise RuntimeError("the body is being delivered already")
-        self._protocol = protocol
+        self._protocol, self._ended = protocol, None
         # As in Twisted's own client, the protocol gets a producer, which is less than a transport.
         transport: Any = self
         protocol.makeConnection(transport)
@@ -97,8 +102,21 @@ class UpstreamResponse:
     @property
     def whole(self) -> bytes | None:
         """The body, if all of it arrived before it was delivered to a protocol."""
-        is_complete = self._end is not None and self._end.check(ResponseDone) is not None
-        return b"".join(self._waiting) if is_complete and self._protocol is None else None
+        is_complete = self._end is COMPLETE and self._protocol is None
+        return b"".join(self._waiting) if is_complete else None
+
+    def is_coming(self, most: int) -> bool:
+        """:return: whether the body has not ended, and is known to have at most *most* bytes."""
+        return self._end is None and self.head.length is not None and self.head.length <= most
+
+    def collect(self, ended: Callable[[], object]) -> None:
+        """
+        Keep the rest of a body in memory, until it is delivered to a protocol.
+
+        :param ended: called when the body has ended before that, complete or not.
+        """
+        self._ended = ended
+        self.resumeProducing()
 
     def with_body(self, body: bytes) -> UpstreamResponse:
         """
@@ -107,7 +125,7 @@ class UpstreamResponse:
         """
         response = UpstreamResponse(self.head, self.request, None)
         response.body_received(body)
-        response.body_ended(Failure(ResponseDone()))
+        response.body_ended(COMPLETE)
         return response
 
     def splice_source(self) -> SpliceSource | None:
@@ -127,12 +145,15 @@ class UpstreamResponse:
         """
         The body has ended.
 
-        :param reason: ``ResponseDone`` or ``ResponseFailed``.
+        :param reason: `COMPLETE`, or a failure with ``ResponseFailed``.
         """
         self._transport = None
         self._end = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
+        elif self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended()
 
     # -- for what takes the body (IPushProducer)
 

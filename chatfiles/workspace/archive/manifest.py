@@ -30,16 +30,22 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
 
 
+#: The reasons of what an archive never holds.  All others are losses.
+_NEVER: Final = (Reason.SYMLINK, Reason.SPECIAL)
+
+
 class _Named:
     """A list of bounded size."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, str]] = []
+        self.is_full = False
         self._bytes = 0
 
     def add(self, **members: str) -> None:
         self._bytes += sum(map(len, members.values()))
-        if len(self.items) < MOST_NAMED and self._bytes <= MOST_BYTES:
+        self.is_full = len(self.items) == MOST_NAMED or self._bytes > MOST_BYTES
+        if not self.is_full:
             self.items.append(members)
 
 
@@ -59,7 +65,7 @@ class Manifest:
         self._workspace = workspace
         self._paths = [ref_of(path) for path in paths]
         self._started_ns = started_ns
-        self._skipped, self._renamed = _Named(), _Named()
+        self._losses, self._others, self._renamed = _Named(), _Named(), _Named()
         self.members = self.bytes = self.skipped = 0
 
     def add(self, size: int = 0) -> None:
@@ -73,7 +79,9 @@ class Manifest:
         :param reason: why.
         """
         self.skipped += 1
-        self._skipped.add(ref=ref_of(path), reason=reason.value)
+        named = self._others if reason in _NEVER else self._losses
+        if not named.is_full:
+            named.add(ref=ref_of(path), reason=reason.value)
 
     def rename(self, member: bytes, path: bytes) -> None:
         """
@@ -96,7 +104,14 @@ class Manifest:
             "members": self.members,
             "bytes": self.bytes,
             "skipped_total": self.skipped,
-            "skipped": self._skipped.items,
+            "skipped": self._first_skipped(),
             "renamed": self._renamed.items,
         }
         return json_text(content) + b"\n"
+
+    def _first_skipped(self) -> list[dict[str, str]]:
+        """:return: losses, then what an archive never holds, as many as the manifest may name."""
+        named = _Named()
+        for item in (*self._losses.items, *self._others.items):
+            named.add(**item)
+        return named.items

@@ -180,7 +180,7 @@ class Counter:
                 if found.kind is Kind.DIRECTORY:
                     below.append(found.name)
                 else:
-                    entries.append(self._leaf(found))
+                    entries.append(self._leaf(directory, found))
         for each in below:
             with suppress(NotFound, NotADirectory):  # it has vanished, or may not be seen
                 entries.append(self._below(directory, each, depth + 1))
@@ -195,8 +195,8 @@ class Counter:
         with child:
             return self._folder(child, name, depth)
 
-    def _leaf(self, found: Found) -> bytes:
-        if found.facts is None:
+    def _leaf(self, directory: OpenDirectory, found: Found) -> bytes:
+        if found.facts is None or not directory.may_read(found):
             return DENIED + found.name
         if found.kind is Kind.FILE:
             self._add(found.facts.st_size)

@@ -46,8 +46,8 @@ class IFileStore(Interface):
         Open the directory that *path* names, which may be a root, to list it and to open what is in
         it.  No symlink is followed.  Blocks: call it in a thread.
 
-        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule hides
-            the path.
+        :raise chatfiles.errors.NotFound: it is missing, its parent is a file, or a deny rule or its
+            inode hides it.
         :raise chatfiles.errors.NotADirectory: it is not a directory, or the path has a symlink.
         :raise chatfiles.errors.ChatfilesError: otherwise as `open`.
         """

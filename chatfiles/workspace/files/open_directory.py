@@ -138,6 +138,18 @@ class OpenDirectory(Descriptor):
         readable = kind_of(facts.st_mode) not in _READ or self._reader.may_read(facts)
         return Found(name, facts, readable)
 
+    def may_read(self, found: Found) -> bool:
+        """
+        :param found: what `look` has returned.
+        :return: whether the role may read it: if its permission bits do not say so, because an
+            access control list (``acl``) does.
+        """
+        if found.readable:
+            return True
+        # Old systems only guess what the effective ids may do.
+        differ = (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid())
+        return os.access(found.name, os.R_OK, dir_fd=self.fd, effective_ids=differ)
+
     def hides(self, name: bytes) -> bool:
         """:return: whether a rule hides the name; `look` also hides inodes."""
         if not self._may_hide:

@@ -13,7 +13,14 @@ from functools import lru_cache
 
 from zope.interface import implementer
 
-from chatfiles.errors import NOT_NOW, Forbidden, ReadFailed, Unavailable
+from chatfiles.errors import (
+    NOT_NOW,
+    Forbidden,
+    NotADirectory,
+    NotARegularFile,
+    ReadFailed,
+    Unavailable,
+)
 from chatfiles.model import FileFacts
 from chatfiles.posix.filesystems import is_on_disk, mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
@@ -294,8 +301,26 @@ class FileStore:
     def _open_directory(
         self, directory_fd: int, segments: Sequence[bytes], path: VirtualPath
     ) -> OpenDirectory:
-        fd = open_for_listing(directory_fd, segments, mechanism=self._mechanism)
+        try:
+            fd = open_for_listing(directory_fd, segments, mechanism=self._mechanism)
+        except NotADirectory:
+            self._require_no_credential(directory_fd, segments)
+            raise
         return OpenDirectory(fd, path, self)
+
+    def _require_no_credential(self, directory_fd: int, segments: Sequence[bytes]) -> None:
+        """:raise NotFound: a credential lies there, so the client must not learn that it exists."""
+        try:
+            handle = open_anything(directory_fd, segments, mechanism=self._mechanism)
+        except NotARegularFile:
+            return  # a symlink is on the way
+        try:
+            if self._credentials.include(os.fstat(handle)):
+                raise file_not_found()
+        except OSError as error:
+            raise refusal(error) from error
+        finally:
+            os.close(handle)
 
     # -- which root a path is in
 

@@ -21,6 +21,9 @@ __all__ = ["page"]
 
 #: Names that are read between two looks at the clock.
 _CHUNK = 1024
+#: The least names that one reading of the directory keeps, so that many hidden files do not need
+#: many readings.
+_KEPT = 1024
 
 
 class _Smallest:
@@ -71,7 +74,7 @@ class _Page:
     :param now_ns: returns nanoseconds since the epoch.
     :ivar texts: the entries, in JSON.
     :ivar last: the name of the last entry; before there is one, where the page begins.
-    :ivar is_last: whether there are no further names.
+    :ivar has_next: whether there is an entry behind the last one.
     """
 
     def __init__(
@@ -84,20 +87,20 @@ class _Page:
         self._turn = Turn()
         self.texts: list[bytes] = []
         self.last = after
-        self.is_last = False
+        self.has_next = False
 
     def make(self) -> Iterator[None]:
         """Make the page; suspended at the end of each turn."""
-        after = self.last
+        after, has_ended = self.last, False
         # Names that have vanished, or whose files are hidden, are replaced by the next ones.
-        while not self.is_last and len(self.texts) < self._limit:
-            missing = self._limit - len(self.texts)
-            smallest = _Smallest(missing + 1, after)
+        while not (has_ended or self.has_next):
+            most = max(self._limit - len(self.texts) + 1, _KEPT)
+            smallest = _Smallest(most, after)
             yield from self._read(smallest)
             names = smallest.names()
-            self.is_last = len(names) <= missing
-            yield from self._look(names[:missing])
-            after = names[:missing][-1] if names else after
+            has_ended = len(names) < most
+            yield from self._look(names)
+            after = names[-1] if names else after
 
     def _read(self, smallest: _Smallest) -> Iterator[None]:
         names = self._directory.names()
@@ -113,6 +116,9 @@ class _Page:
         now_ns = self._now_ns()
         for name in names:
             found = self._directory.look(name)
+            if found is not None and len(self.texts) == self._limit:
+                self.has_next = True
+                return
             if found is not None:
                 self._add(found, now_ns)
             if self._turn.is_over():
@@ -146,5 +152,5 @@ def page(
         yield b""
     raw = directory.path.raw
     head = json_text({"path": shown(raw), "ref": ref_of(raw), "entries": []})
-    end = b"" if making.is_last else b',"next":' + json_text(encode_cursor(making.last))
+    end = b',"next":' + json_text(encode_cursor(making.last)) if making.has_next else b""
     yield b"%b%b]%b}\n" % (head[:-2], b",".join(making.texts), end)

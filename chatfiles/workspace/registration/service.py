@@ -230,7 +230,8 @@ class RegistrationService(Service):
             self._unsaved_token = None
         self._reported.pop(key, None)
         if written:
-            self._log.info("{key} stored in {path}", key=key, path=file.shown)
+            ready = "; the workspace is ready" if file is self._secret_file else ""
+            self._log.info("{key} stored in {path}{ready}", key=key, path=file.shown, ready=ready)
 
     def _say(self, about: str, text: str, *, good: bool = False) -> None:
         """Log a result, unless it equals the last one about *about*."""

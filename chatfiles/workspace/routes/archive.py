@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import Unavailable, VersionNotSupported
-from chatfiles.http.server.endpoint import read_json
+from chatfiles.errors import Unavailable
+from chatfiles.http.server.endpoint import read_json, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.rules.archive_request import (
     ArchiveFormat,
@@ -29,6 +29,7 @@ from chatfiles.workspace.archive.member import ArchiveWriter
 from chatfiles.workspace.archive.plan import Counter, Plan
 from chatfiles.workspace.archive.source import ArchiveSource
 from chatfiles.workspace.archive.tar_members import GzipTarWriter, TarWriter
+from chatfiles.workspace.archive.trickle import trickle
 from chatfiles.workspace.archive.zip_members import ZipWriter
 from chatfiles.workspace.routes.context import WorkspaceContext
 
@@ -62,9 +63,7 @@ async def archive_of_several(context: WorkspaceContext, request: Request) -> Non
 async def _respond(context: WorkspaceContext, request: Request, wanted: ArchiveRequest) -> None:
     # A platform that closes its side of the connection has given up (see `ingest`).
     request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    if request.clientproto != b"HTTP/1.1":
-        detail = "its length is not known in advance, so HTTP/1.0 could not detect an interruption"
-        raise VersionNotSupported(detail=detail)
+    require_chunks(request)
     with context.archives.slots.one(_too_many()):
         started_ns = context.now_ns()
         plan = await _count(context, wanted)
@@ -119,7 +118,7 @@ def _set_headers(request: Request, wanted: ArchiveRequest, plan: Plan) -> None:
 
 
 async def _send(context: WorkspaceContext, request: Request, source: ArchiveSource) -> None:
-    body = SteppedBody(source, source.close)
+    body = SteppedBody(trickle(source, context.clock.seconds), source.close)
 
     def in_thread(call: Callable[[], T]) -> Deferred[T]:
         # Never refused: the response has begun, and waits for one call at a time.

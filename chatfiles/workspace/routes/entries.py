@@ -13,8 +13,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.python.failure import Failure
 
-from chatfiles.errors import VersionNotSupported
-from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.endpoint import JSONResponse, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.rules.accept import JSON, NDJSON
 from chatfiles.rules.bearer import bearer
@@ -79,7 +78,7 @@ async def entries(context: WorkspaceContext, request: Request) -> None:
         bearer(request.requestHeaders),
         request.query,
         request.requestHeaders.getRawHeaders(b"accept", ()),
-        request.clientproto == b"HTTP/1.1",
+        partial(require_chunks, request),
     )
     begun = await context.threads.run(begin, owner=owner, discard=close)
     # The secret was checked: other clients must not get a platform's longer timeouts.
@@ -105,13 +104,13 @@ def _begin(
     presented: str | None,
     query: bytes,
     accept: Sequence[bytes],
-    has_chunks: bool,
+    require_stream: Callable[[], None],
 ) -> _Begun:
     """Check the secret, then the parameters, then open what is listed.  Blocks."""
     require_secret(context.secret, presented)
     asked = listing_query(query, accept)
-    if asked.is_stream and not has_chunks:
-        raise VersionNotSupported
+    if asked.is_stream:
+        require_stream()
     body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
     try:
         return _Begun(body, body.step(), asked.is_stream)

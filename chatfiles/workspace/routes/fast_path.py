@@ -28,7 +28,7 @@ from chatfiles.workspace.routes.read import OPERATION, PATHS
 __all__ = ["FastRead"]
 
 #: Parsed targets, and versions of files, that are remembered.
-_TARGETS, _VERSIONS = 2048, 2048
+_TARGETS, _VERSIONS = 4096, 4096
 _WANTS_DIGEST = WANT_REPR_DIGEST.lower()
 _PATHS = frozenset(path.encode("ascii") for path in PATHS)
 _START = {status: b"%d %b" % (status, reason_phrase(status)) for status in (200, 206, 304)}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from chatfiles.http.server.endpoint import JSONResponse
@@ -12,6 +12,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder
+from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
@@ -28,12 +29,14 @@ class IngestContext:
     :param limits: the limits of one upload.
     :param secret: the inbound secret, which the platform must present.
     :param threads: run calls that may block.
+    :param budget: the memory that all uploads share.
     """
 
     directory: UploadDirectory
     limits: IngestLimits
     secret: SecretFile
     threads: Threads
+    budget: MemoryBudget = field(default_factory=MemoryBudget)
 
 
 async def ingest(context: IngestContext, request: Request) -> JSONResponse:
@@ -52,6 +55,7 @@ async def ingest(context: IngestContext, request: Request) -> JSONResponse:
         Ingestion(context.directory, context.limits, boundary),
         # Never refused: an upload waits for only one call at a time, and must not stay half done.
         partial(context.threads.run, owner=UPLOAD_OWNER, refusable=False),
+        context.budget,
         request.is_awaited,
     )
     request.body.deliver(feeder)

@@ -72,12 +72,37 @@ class DigestTests(DigestCase):
         self.ended(self.digest("/workspace/f"), 0)
         self.assertEqual(self.pauses, [7, 30, 2, 2])
 
+    def test_directory(self) -> None:
+        """A directory has no digest; the hint leads to those of its files."""
+        self.play(said("400 X", {"error": "path is not a regular file"}))
+        result = self.digest("/workspace/d")
+        self.ended(result, 5, "`chatfiles ls -R` lists the files below a directory")
+        self.assertNotIn("--archive", result.stderr)
+
     def test_failures(self) -> None:
         """A file that fails does not hide the others; its status is that of the command."""
         self.play(MISSING, known(SHA256), said("403 Forbidden", {"error": "permission denied"}))
         result = self.digest("/workspace/a", "/workspace/f", "/workspace/b")
         self.ended(result, 3, "chatfiles: /workspace/a: file not found", "/workspace/b: permission")
         self.assertEqual(result.stdout, f"{SHA256}  /workspace/f\n")
+
+    def test_workspace_fails(self) -> None:
+        """A workspace that fails for one file is asked for the others."""
+        for status, code, expected in (
+            ("502 Bad Gateway", "workspace_unreachable", 6),
+            ("503 Service Unavailable", "unavailable", 6),
+            ("200 OK", "", 7),
+        ):
+            self.play(said(status, {"error": "x", "code": code}), known(SHA256))
+            result = self.digest("/workspace/a", "/workspace/f")
+            self.ended(result, expected, "chatfiles: /workspace/a: ")
+            self.assertEqual(result.stdout, f"{SHA256}  /workspace/f\n")
+
+    def test_platform_is_gone(self) -> None:
+        """Without a platform, one attempt is enough."""
+        self.play(b"", b"")
+        self.ended(self.digest("/workspace/a", "/workspace/b"), 6)
+        self.assertEqual(len(self.asked), 1)
 
     def test_stops(self) -> None:
         """An error that is not that of one file ends the command."""

@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from chatfiles.cli.errors import CliError
-from chatfiles.cli.transfers import download, output_file
+from chatfiles.cli.transfers import download, output_file, output_name
 from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
@@ -24,6 +24,18 @@ CHUNKED = b"400\r\n" + BODY + b"\r\n0\r\n\r\n"
 
 def chunked(body: bytes) -> bytes:
     return answer("200 OK", "Transfer-Encoding: chunked", body=body)
+
+
+class RelativePathTests(StubCase):
+    """A PATH that is not absolute."""
+
+    def test_refused(self) -> None:
+        """It is refused before anything is looked at here, such as a file of that name."""
+        self.write("README.md", "mine")
+        for words in ([], ["-r"], ["--archive", "zip"], ["-o", "-"]):
+            result = self.get("README.md", *words)
+            self.ended(result, 2, "PATH must be absolute: README.md", "like /workspace/report.pdf")
+        self.assertEqual((self.asked, self.files()), ([], ["README.md"]))
 
 
 class SavingTests(StubCase):
@@ -554,7 +566,7 @@ class SinkTests(StubCase):
     def test_names(self) -> None:
         """The file's name is the last segment of the path; without one, ``-o`` is required."""
         for path, name in (("/workspace/a", "a"), ("a", "a"), ("/", None), ("", None)):
-            self.assertEqual(output_file.file_name(path), name)
+            self.assertEqual(output_name.file_name(path), name)
         with self.assertRaises(CliError):
-            output_file.choose_path(None, None)
-        self.assertEqual(output_file.choose_path("x", None), "x")
+            output_name.choose_path(None, None)
+        self.assertEqual(output_name.choose_path("x", None), "x")

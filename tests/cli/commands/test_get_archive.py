@@ -21,10 +21,11 @@ ROUTE = f"/workspaces/{WORKSPACE}/fs/archive"
 CONTENT = b"content" * 1000
 
 
-def manifest(*skipped: tuple[str, str], more: int = 0) -> dict[str, Any]:
+def manifest(*skipped: tuple[str, str], more: int = 0, members: int = 2) -> dict[str, Any]:
     """:return: a manifest that lists *skipped*, and says that there are *more*."""
     listed = [{"ref": ref, "reason": reason} for ref, reason in skipped]
-    return {"format": 1, "skipped": listed, "skipped_total": len(listed) + more}
+    total = len(listed) + more
+    return {"format": 1, "members": members, "skipped": listed, "skipped_total": total}
 
 
 def packed(form: str, member: object) -> bytes:
@@ -126,23 +127,48 @@ class SavedTests(ArchiveCase):
 
     def test_skipped(self) -> None:
         """What was skipped is printed with its reference, and escaped."""
-        member = manifest(("/workspace/d/l%FF", "symlink"), ("/x", "\x1b[2J"), more=7)
+        member = manifest(("/workspace/d/l%FF", "symlink"), ("/\x1b[2J", "special"), more=7)
         self.play(sent(packed("zip", member)), sent(packed("zip", member)))
         result = self.archive("zip", "/workspace/d")
         self.ended(result, 0)
         self.assertEqual(
             result.stderr,
-            "skipped /workspace/d/l%FF (symlink)\nskipped /x (\\x1b[2J)\n"
+            "skipped /workspace/d/l%FF (symlink)\nskipped /\\x1b[2J (special)\n"
             "skipped 7 more, which the manifest does not list\n",
         )
         self.assertEqual(self.archive("zip", "/workspace/d", "-f", "-q").stderr, "")
+
+    def test_lacking(self) -> None:
+        """
+        A file that is missing for another reason gives a status, and is printed also with ``-q``.
+        """
+        cases = (("permission_denied", 4), ("too_long", 5), ("vanished", 7), ("\x1b[2J", 7))
+        for reason, status in cases:
+            member = manifest(("/workspace/d/l", "symlink"), ("/workspace/d/f", reason))
+            self.play(*[sent(packed("tar", member))] * 2)
+            shown = reason.replace("\x1b", "\\x1b")
+            line = f"skipped /workspace/d/f ({shown})\n"
+            text = f"chatfiles: d.tar lacks 1 file or directory: {shown} 1\n"
+            for words in (["-f"], ["-f", "-q"]):
+                result = self.archive("tar", "/workspace/d", *words)
+                self.ended(result, status, line, text)
+                self.assertEqual("symlink" in result.stderr, words == ["-f"])
+            self.assertEqual(self.files(), ["d.tar"])
+
+    def test_lacking_several(self) -> None:
+        """The status is the highest of those of the files; the reasons are counted."""
+        reasons = ("permission_denied", "changing", "permission_denied", "symlink")
+        member = manifest(*(("/workspace/d/f", reason) for reason in reasons))
+        self.play(sent(packed("zip", member)))
+        text = "d.zip lacks 3 files or directories: changing 1, permission_denied 2"
+        self.ended(self.archive("zip", "/workspace/d"), 7, text, "get them one by one")
 
     def test_changing(self) -> None:
         """The archive is saved, and the status says that files are missing that were changing."""
         member = manifest(("/workspace/d/log", "changing"), ("/workspace/d/l", "symlink"))
         self.play(sent(packed("zip", member)))
         result = self.archive("zip", "/workspace/d")
-        self.ended(result, 7, "skipped /workspace/d/log (changing)", "that changed while they")
+        self.ended(result, 7, "skipped /workspace/d/log (changing)", "directory: changing 1")
         self.assertEqual(self.files(), ["d.zip"])
 
 
@@ -159,6 +185,9 @@ class RefusedTests(ArchiveCase):
         for form in ("zip", "tar", "tar.gz"):
             body = packed(form, manifest())
             self.refused(sent(body, whole=False), 7, "was interrupted", form=form)
+            self.play(sent(body, whole=False))
+            hint = "--archive zip leaves it out" in self.archive(form, "/workspace/d").stderr
+            self.assertEqual(hint, form != "zip")
         wire = sent(body)
         for end in range(len(wire) // 2, len(wire), 100):
             self.refused(wire[:end], 7, "was interrupted", form=form)
@@ -170,11 +199,26 @@ class RefusedTests(ArchiveCase):
             for body in (b"", b"x" * 2000, whole[: len(whole) // 2], packed(form, {"skipped": 1})):
                 self.refused(sent(body), 7, "has no manifest", form=form)
 
+    def test_other_members(self) -> None:
+        """An archive with other members than its manifest counts is not kept."""
+        for form in ("zip", "tar", "tar.gz"):
+            for members in (1, 3):
+                self.play(sent(packed(form, manifest(members=members))))
+                result = self.archive(form, "/workspace/d")
+                self.ended(result, 7, f"the archive has 2 members, its manifest says {members}")
+        self.assertEqual(self.files(), [])
+
     def test_errors(self) -> None:
         """Errors have their statuses and hints; those with numbers show them."""
-        large = {"entries": 100_001, "bytes": 5, "limit": 100_000}
-        error = {"error": "archive too large", "code": "archive_too_large", "detail": large}
-        self.refused(said("413 X", error), 5, "entries 100001, bytes 5, limit 100000", "with -r")
+        for entries, size, limit, text in (
+            (2001, 335_559_522, 2000, "more than 2000 files and directories"),
+            (5, 1001, 1000, "more than 1000 bytes in files"),
+            (70, 5000, 64, "more than 64 levels of directories"),
+            (7, 5, 1000, "entries 7, bytes 5, limit 1000"),
+        ):
+            detail = {"entries": entries, "bytes": size, "limit": limit}
+            large = {"error": "archive too large", "code": "archive_too_large", "detail": detail}
+            self.refused(said("413 X", large), 5, f"archive too large: {text} (arch", "with -r")
         error = {"error": "too many archives at once", "code": "too_many_archives"}
         self.refused(said("503 X", error, "Retry-After: 5"), 6, "try again in 5 seconds")
         error = {"error": "x", "code": "operation_unsupported"}

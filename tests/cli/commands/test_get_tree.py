@@ -162,7 +162,7 @@ class SavedTests(TreeCase):
         os.mkfifo(self.at("src/d/p"))
         result = self.fetch("-o", "out")
         self.ended(result, 0)
-        self.assertEqual(result.stderr, "skipped d/p (other)\nskipped l (symlink)\n")
+        self.assertEqual(result.stderr, "skipped d/p (special)\nskipped l (symlink)\n")
         self.assertFalse(os.path.lexists(self.path("out/l")))
         self.assertEqual(self.fetch("-o", "out", "-q").stderr, "")
 
@@ -179,6 +179,20 @@ class SavedTests(TreeCase):
         self.ended(self.fetch("-o", "out", "-j", "1"), 0)
         self.assert_same()
 
+    def test_other_size(self) -> None:
+        """A download that contradicts the listing of the same version is not kept."""
+        version = etag(self.at("src/a.txt"))
+
+        def shorter(operation: str, path: bytes) -> bytes | None:
+            if operation != "download" or not path.endswith(b"a.txt"):
+                return None
+            return counted(b"aaaa", f"ETag: {version}")
+
+        self.tree.interfering.append(shorter)
+        result = self.fetch("-o", "out")
+        self.ended(result, 7, "a.txt: the response cannot be trusted: 4 bytes came", "with 1000")
+        self.assertEqual(sorted(os.listdir(self.path("out"))), ["d", "empty"])
+
 
 class ExistingTests(TreeCase):
     """What is there already is not replaced unless the user wants it."""
@@ -188,7 +202,9 @@ class ExistingTests(TreeCase):
         os.mkdir(self.path("out"))
         self.write("out/a.txt", "mine")
         result = self.fetch("-o", "out")
-        self.ended(result, 8, "a.txt: out/a.txt exists and differs", "1 file or directory was not")
+        self.ended(result, 8, "a.txt: out/a.txt exists and differs")
+        text = "1 file or directory was not saved; 2 of 3 files are complete in out\n"
+        self.ended(result, 8, text)
         self.assertEqual(self.read("out/a.txt"), b"mine")
         self.assertEqual(self.read("out/d/b.txt"), b"b" * 3000)
         self.ended(self.fetch("-o", "out", "-f"), 0)
@@ -402,9 +418,17 @@ class InterruptedTests(TreeCase):
 
     def test_not_all(self) -> None:
         """A listing that the workspace has limited is an error; what it has is saved."""
-        self.tree.end = {"complete": False, "reason": "too_many_entries"}
-        self.ended(self.fetch("-o", "out"), 5, "not complete: too many entries", "one by one")
+        self.tree.end = {"complete": False, "reason": "too_deep"}
+        result = self.fetch("-o", "out")
+        self.ended(result, 5, "an unknown number of files", "not complete: too deep", "one by one")
         self.assert_same()
+
+    def test_not_all_and_failures(self) -> None:
+        """So it is if files have failed too; those are counted."""
+        self.tree.end = {"complete": False, "reason": "too_deep"}
+        self.tree.extra.append({"name": "..", "ref": "/workspace/src/..", "type": "file"})
+        text = "1 file or directory was not saved, and an unknown number of others"
+        self.ended(self.fetch("-o", "out"), 7, text)
 
     def test_not_looked_at(self) -> None:
         """A directory that the workspace could not read is an error."""
@@ -419,6 +443,9 @@ class InterruptedTests(TreeCase):
         self.ended(self.fetch("-o", "out", path="/workspace/no"), 3, "names are taken exactly")
         result = self.fetch("-o", "out", path="/workspace/src/a.txt")
         self.ended(result, 5, "leave -r out to get a file")
+        os.symlink("a.txt", self.at("src/link"))
+        result = self.fetch("-o", "out", path="/workspace/src/link")
+        self.ended(result, 5, "`chatfiles stat` shows what it is; symlinks are never followed")
         self.assertEqual(self.files(), [])
 
     def test_fault(self) -> None:
@@ -440,3 +467,69 @@ class InterruptedTests(TreeCase):
         self.ended(self.fetch("/workspace/other"), 2, "several PATHs need --archive")
         self.ended(self.fetch(path="/"), 2, "PATH does not end in the name")
         self.assertEqual(self.tree.asked, [])
+
+
+class PagedTests(TreeCase):
+    """A tree with more entries than a workspace lists at once is listed directory by directory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tree.end = {"complete": False, "reason": "too_many_entries"}
+        self.tree.extra = [{"name": "no", "ref": "/workspace/src/no", "type": "directory"}]
+        self.patch(time, "sleep", lambda _: None)
+
+    def replace(self, wires: list[bytes], path: bytes = b"/workspace/src/d") -> None:
+        """Send *wires* in place of pages of *path*."""
+
+        def interfere(operation: str, asked: bytes) -> bytes | None:
+            hit = operation == "entries" and asked == path and wires
+            return wires.pop(0) if hit else None
+
+        self.tree.interfering.append(interfere)
+
+    def test_all(self) -> None:
+        """Everything is saved, and a line says why it takes longer."""
+        self.put(b"src/" + ODD + b"/x", b"x")
+        os.symlink("a.txt", self.at("src/l"))
+        result = self.fetch("-o", "out")
+        self.ended(result, 0, "listing directory by directory", "skipped l (symlink)")
+        os.unlink(self.at("src/l"))
+        self.assert_same()
+        self.assertEqual(self.fetch("-o", "out", "-q").stderr, "")
+
+    def test_plan_on_disk(self) -> None:
+        """So it is if the plan does not fit in memory."""
+        self.patch(plan, "IN_MEMORY", 10)
+        self.ended(self.fetch("-o", "out"), 0)
+        self.assert_same()
+
+    def test_retried(self) -> None:
+        """Only the page that was interrupted is listed again."""
+        self.replace([counted(b"{}", short=1), said("503 X", {"error": "x"})])
+        self.ended(self.fetch("-o", "out"), 0, "trying again in 1 s", "trying again in 2 s")
+        self.assert_same()
+        self.assertEqual(self.tree.count("entries"), 1 + 2 + 3 + 1 + 1)
+
+    def test_unreadable(self) -> None:
+        """A directory that cannot be listed is a failure; the others are saved."""
+        error = {"error": "permission denied", "code": "permission_denied"}
+        self.replace([said("403 X", error)])
+        result = self.fetch("-o", "out")
+        self.ended(result, 4, "d: permission denied", "1 file or directory was not saved")
+        self.assertEqual(self.read("out/a.txt"), b"a" * 1000)
+
+    def test_elsewhere(self) -> None:
+        """Entries that are not in the directory that was asked for are refused."""
+        for ref in ("/workspace/src/d", "/workspace/src/d/e/d", "/workspace/src/x/d"):
+            entries = [{"name": "d", "ref": ref, "type": "directory"}]
+            self.replace([said("200 OK", {"entries": entries})])
+            result = self.fetch("-o", "out")
+            self.ended(result, 7, "is not in /workspace/src/d", "1 file or directory was not saved")
+
+    def test_deep(self) -> None:
+        """Directories of more than 64 levels are not listed, so a loop of mounts ends."""
+        self.put("src/" + "x/" * 64 + "last", b"x")
+        result = self.fetch("-o", "out")
+        self.ended(result, 5, "not listed: more than 64 levels deep")
+        self.assertTrue(os.path.isdir(self.path("out/" + "x/" * 64)))
+        self.assertEqual(self.tree.count("entries"), 1 + 2 + 3 + 63)

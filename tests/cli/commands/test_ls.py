@@ -99,6 +99,12 @@ class DirectoryTests(ListCase):
             "   -  other                 -  -                    p\n",
         )
 
+    def test_long_names(self) -> None:
+        """In a table control characters are escaped, also in a pipe: a line is one entry."""
+        self.play(page(described(ODD), described(b"\x1b[2Jx\r")))
+        names = [line[52:] for line in self.ls("/workspace", "-l").stdout_bytes.split(b"\n")]
+        self.assertEqual(names, [b"b\\n\\xff", b"\\x1b[2Jx\\r", b""])
+
     def test_file(self) -> None:
         """Of a path that is no directory, its own entry is listed."""
         wrong = {"error": "path is not a directory", "code": "not_a_directory"}
@@ -120,8 +126,9 @@ class DirectoryTests(ListCase):
         """Errors have their statuses and hints."""
         for status, code, expected, hint in (
             ("404 Not Found", "file_not_found", 3, "names are taken exactly"),
+            ("404 Not Found", "file_not_found", 3, "`chatfiles ls WORKSPACE` lists the"),
             ("404 Not Found", "no_route", 3, "is the platform older than this command"),
-            ("403 Forbidden", "permission_denied", 4, "may not read this file"),
+            ("403 Forbidden", "permission_denied", 4, "may not read it"),
             ("501 Not Implemented", "operation_unsupported", 5, "the workspace is older than"),
             ("503 Service Unavailable", "platform_unavailable", 6, "try again"),
         ):
@@ -149,6 +156,7 @@ class RootsTests(ListCase):
         for words, expected in (
             ([], b"/configs\n/workspace\n"),
             (["-0"], b"/configs\0/workspace\0"),
+            (["-l"], b"available    /configs\nunavailable  /workspace\n"),
         ):
             self.play(said("200 OK", {"roots": self.ROOTS}))
             self.assertEqual(self.ls(*words).stdout_bytes, expected)

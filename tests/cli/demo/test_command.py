@@ -388,7 +388,8 @@ class PrintedTests(SynchronousTestCase):
         running = self.running(state)
         running.names = names
         text = running.description(verbose=False)
-        [line] = [line for line in text.splitlines() if line.startswith("  ") and word in line]
+        lines = [line for line in text.splitlines() if line.startswith("  ") and word in line]
+        [line] = [line for line in lines if " -r " not in line]
         return line.strip()
 
     def test_token_is_not_on_the_screen(self) -> None:

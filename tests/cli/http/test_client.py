@@ -111,7 +111,7 @@ class ErrorTests(StubCase):
             (401, {"error": "x", "code": "invalid_token"}, "is it for this workspace"),
             (500, {"error": "failed to write file", "code": "write_failed"}, "does not help"),
             (403, {"error": "x", "code": "insufficient_scope"}, "token create --scope"),
-            (403, {"error": "permission denied"}, "may not read this file"),
+            (403, {"error": "permission denied"}, "may not read it"),
             (404, {"error": "file not found"}, "names are taken exactly"),
             (404, {"error": "workspace not found"}, "workspace list"),
             (404, {"error": "x", "code": "no_route"}, "is --platform"),

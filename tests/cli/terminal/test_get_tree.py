@@ -53,10 +53,15 @@ class TreeTests(TerminalCase):
         status, written = self.fetch()
         self.assertEqual(status, 0, written)
         self.assertIn("/4.10k", written)
+        self.assertIn(", 0/2 files]", written)
         last = written.splitlines()[-1]
         self.assertRegex(last, r"saved out \(2 files, 4\.10kB in \d+\.\d s\)$")
         status, written = self.fetch()
-        self.assertRegex(written.splitlines()[-1], r"; 2 files were there already\)$")
+        last = written.splitlines()[-1]
+        self.assertEqual(last, "nothing to fetch: out is complete (2 files, 4.10kB)")
+        os.unlink(self.path("out/a"))
+        status, written = self.fetch()
+        self.assertRegex(written.splitlines()[-1], r" s; 1 file was there already\)$")
         self.assertEqual(self.fetch("-q"), (0, ""))
 
     def test_signals(self) -> None:
@@ -81,6 +86,7 @@ class TreeTests(TerminalCase):
             self.assertEqual(status, expected, written)
             self.assertIn("1 of 2 files are complete in out; the same command continues", written)
             self.assertIn("chatfiles: interrupted", written)
+            self.assertNotIn("trying again", written)
             self.assertNotIn("Traceback", written)
             self.assertEqual(sorted(os.listdir(self.path("out"))), ["a", "b.part"])
         self.tree.interfering.clear()

@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 import chatfiles
+from chatfiles.cli.terminal.progress_bar import is_ascii_locale
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
@@ -39,20 +40,27 @@ class TerminalCase(StubCase):
         return {**kept, "PYTHONPATH": ROOT, "CHATFILES_PLATFORM": self.url, "TERM": "xterm"}
 
     def run_on_terminal(
-        self, *words: str, typed: bytes = b"", signum: int | None = None
+        self,
+        *words: str,
+        typed: bytes = b"",
+        signum: int | None = None,
+        size: tuple[int, int] = (24, 80),
+        **variables: str,
     ) -> tuple[int, str]:
         """
         Run ``chatfiles`` with *words* on a terminal.
 
         :param signum: the signal that is sent once the stub has set ``begun``.
+        :param size: rows and columns of the terminal.
+        :param variables: further environment variables.
         :return: its exit status and all that it wrote.
         """
         ours, theirs = pty.openpty()
-        termios.tcsetwinsize(ours, (24, 80))
+        termios.tcsetwinsize(ours, size)
         process = Forked(
             ["chatfiles", *words],
             cwd=self.directory,
-            env=self.environment(),
+            env=self.environment() | variables,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -75,9 +83,9 @@ class TerminalCase(StubCase):
 class ProgressTests(TerminalCase):
     """``chatfiles get`` on a terminal."""
 
-    def fetch(self, *words: str, signum: int | None = None) -> tuple[int, str]:
+    def fetch(self, *words: str, **more: Any) -> tuple[int, str]:
         words = ("get", "--token-file", "token", WORKSPACE, "/workspace/f\x1b.bin", *words)
-        return self.run_on_terminal(*words, signum=signum)
+        return self.run_on_terminal(*words, **more)
 
     def test_bar(self) -> None:
         """A progress bar is shown during the transfer, and one line at its end."""
@@ -86,6 +94,33 @@ class ProgressTests(TerminalCase):
         self.assertEqual(status, 0, written)
         self.assertIn("f_.bin:   0%|", written)
         self.assertRegex(written.splitlines()[-1], r"saved f_\.bin \(2\.05kB in \d+\.\d s\)$")
+
+    def test_size_not_known(self) -> None:
+        """A terminal that does not tell its size, such as a serial line, has a bar too."""
+        for size in ((0, 0), (0, 80), (24, 0)):
+            self.play(counted(b"x" * 2048))
+            status, written = self.fetch("-f", size=size)
+            self.assertEqual(status, 0, written)
+            self.assertRegex(written, r"f_\.bin:   0%\|.*\| 0\.00/2\.05k .*\]")
+
+    def test_dumb(self) -> None:
+        """A terminal that cannot redraw a line has no bar, but the line at the end."""
+        self.play(counted(b"x" * 2048))
+        status, written = self.fetch(TERM="dumb")
+        self.assertEqual(status, 0, written)
+        self.assertRegex(written, r"\Asaved f_\.bin \(2\.05kB in \d+\.\d s\)\n\Z")
+
+    def test_locale(self) -> None:
+        """The bar is ASCII if the locale is C; its variables replace each other as in POSIX."""
+        for environ, expected in (
+            ({"LC_ALL": "C", "LANG": "de_DE.UTF-8"}, True),
+            ({"LC_ALL": "", "LC_CTYPE": "POSIX", "LANG": "de_DE.UTF-8"}, True),
+            ({"LANG": "C"}, True),
+            ({}, True),
+            ({"LC_ALL": "C.UTF-8"}, False),
+            ({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, False),
+        ):
+            self.assertEqual(is_ascii_locale(environ), expected, environ)
 
     def test_quiet(self) -> None:
         """``-q`` prints nothing."""
@@ -111,6 +146,18 @@ class ProgressTests(TerminalCase):
             self.assertEqual(status, expected, written)
             self.assertIn("chatfiles: interrupted", written)
             self.assertNotIn("Traceback", written)
+            self.assertEqual(self.files(), [])
+
+    def test_interrupted_archive(self) -> None:
+        """Ctrl-C says that nothing was kept of an archive; SIGTERM too, but not with ``-q``."""
+        head = answer("200 OK", "Transfer-Encoding: chunked", body=b"100\r\nx")
+        for words, signum in (([], signal.SIGINT), ([], signal.SIGTERM), (["-q"], signal.SIGINT)):
+            self.begun.clear()
+            self.go_on.clear()
+            self.play([head, self.begun.set, self.go_on.wait])
+            _, written = self.fetch("--archive", "zip", *words, signum=signum)
+            self.go_on.set()
+            self.assertEqual("nothing was kept: an archive" in written, not words, written)
             self.assertEqual(self.files(), [])
 
 

@@ -274,6 +274,23 @@ class JsonTests(SynchronousTestCase):
             answer = answer_to(Json(), post(text))
             self.assertEqual((answer.status, answer.json["code"]), (400, "invalid_json"), text[:9])
 
+    def test_coded(self) -> None:
+        """A body with a content coding is refused before it is sent; ``identity`` is none."""
+        lines = (b"Content-Length: 2", b"Expect: 100-continue")
+        for codings, statuses in (
+            ((b"gzip",), [415]),
+            ((b"identity", b"BR"), [415]),
+            ((b"Identity", b""), [100, 200]),
+        ):
+            fields = [b"Content-Encoding: " + coding for coding in codings]
+            caller = Caller(Json()).send(get(b"/", *lines, *fields, method=b"POST"))
+            if statuses[0] == 100:
+                self.assertIn(b"100 Continue", caller.wire.value())
+                caller.send(b"{}")
+            self.assertEqual(caller.answers()[-1].status, statuses[-1], codings)
+            if statuses == [415]:
+                self.assertNotIn(b"100 Continue", caller.wire.value())
+
     def test_too_large(self) -> None:
         """A body over the limit gets a 413 and is not read into memory."""
         text = b'{"a":"%b"}' % (b"x" * MAX_JSON_BYTES)

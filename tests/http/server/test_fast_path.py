@@ -15,7 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import fast_path
-from chatfiles.http.server.connection_state import SECONDS, Event, State, next_state
+from chatfiles.http.server.connection_state import (
+    NEXT_STATES,
+    SECONDS,
+    Event,
+    State,
+    UnexpectedEvent,
+)
 from chatfiles.http.server.fast_path import MAX_TARGET, FastPath, FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.http.server.request import Request
@@ -240,7 +246,7 @@ class UsualTests(FastCase):
         memo, connection = self.memo, self.connection
         request = get(b"/p", *lines)
         with_memo = memo.recognise(connection, request)
-        alone = FastPath(Serving()).recognise(connection, request)
+        alone = FastPath(Serving()).recognise(self.channel(), request)
         assert (with_memo is None) is (alone is None)
         if with_memo is not None and alone is not None:
             assert with_memo.headers == alone.headers
@@ -293,6 +299,10 @@ class MemoTests(FastCase):
         for _ in range(3):
             self.path.recognise(self.connection, get(b"/p"))
         self.assertEqual(self.parsed, 2)
+        self.connection = self.channel()
+        for request in (USUAL, get(b"/p"), USUAL):
+            self.path.recognise(self.connection, request)
+        self.assertEqual(self.parsed, 2, "also on another connection")
 
     def test_id_at_the_end(self) -> None:
         """A proxy gives each request another id, as its last line: it is no part of the memo."""
@@ -325,6 +335,7 @@ class MemoTests(FastCase):
         self.assertEqual({len(key) for key in known}, {32}, "hashes, not secrets")
         self.path.recognise(self.connection, get(b"/p", AUTH, b"X: " + b"a" * fast_path._LONGEST))
         self.assertEqual(set(self.path._known), known)
+        self.assertLessEqual(len(self.connection.usual_headers[0]), fast_path._LONGEST)
 
 
 class ServedTests(FastCase):
@@ -595,9 +606,14 @@ class StateTests(SynchronousTestCase):
     """The states of a connection that concern the fast path."""
 
     def test_declined(self) -> None:
-        """A declined request continues where its headers have been received."""
-        served = next_state(State.HEAD, Event.REQUEST)
-        self.assertIs(next_state(served, Event.DECLINED), State.HEAD)
+        """After a declined request, the connection is in the state in which it was received."""
+        served = NEXT_STATES[State.IDLE, Event.REQUEST]
+        self.assertIs(NEXT_STATES[served, Event.DECLINED], State.IDLE)
+
+    def test_unexpected(self) -> None:
+        """An event that cannot happen is reported with its state."""
+        error = self.assertRaises(UnexpectedEvent, lambda: NEXT_STATES[State.IDLE, Event.TURN])
+        self.assertIn("turn", str(error))
 
     def test_seconds(self) -> None:
         """Every state that has a fixed duration is a state of the connection."""

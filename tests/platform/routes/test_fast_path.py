@@ -14,6 +14,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
+from chatfiles.http.server.fast_path import FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import Scope, token_hash
 from chatfiles.platform.authentication import Authenticator
@@ -285,14 +286,77 @@ class FastDownloadTests(MemoryPlatformCase):
             for _ in range(2):
                 self.assertTrue(self.is_served(request, answer), (request, answer))
 
+    def test_in_pieces(self) -> None:
+        """A small response may arrive in pieces."""
+        large = response(body=b"x" * fast_path._SMALL)
+        for pieces in (
+            (GOOD[:-1], GOOD[-1:]),
+            (GOOD[:-3], GOOD[-3:-2], GOOD[-2:-1], GOOD[-1:]),
+            (GOOD[:20], GOOD[20:-1], GOOD[-1:]),
+            (large[:300], large[300:1000], large[1000:]),
+            (GOOD[:-1], GOOD[-1:] + b"surplus"),
+        ):
+            self.assertTrue(self.is_served(get(TARGET, AUTH), *pieces), pieces)
+
+    def test_kept_after_pieces(self) -> None:
+        """After such a response, the connection to the workspace is used again."""
+        caller = self.caller().send(get(TARGET, AUTH))
+        wire = self.accept()
+        for piece in (GOOD[:-1], GOOD[-1:]):
+            wire.send(piece)
+        caller.send(get(TARGET, AUTH))
+        wire.send(GOOD)
+        self.assertEqual([answer.body for answer in caller.answers()], [b"abc"] * 2)
+        self.assertEqual(caller.site.fast_path.served, 2)
+
+    def test_too_slow(self) -> None:
+        """What is not complete soon is continued on the ordinary path: the client sees a start."""
+        for rest in (GOOD[-1:], b""):
+            caller = self.caller().send(get(TARGET, AUTH))
+            wire = self.accept()
+            wire.send(GOOD[:-1])
+            self.clock.advance(fast_path._WAIT - 0.01)
+            self.assertEqual(caller.wire.value(), b"")
+            self.clock.advance(0.01)
+            self.assertTrue(caller.wire.value().endswith(b"\r\n\r\nab"))
+            wire.send(rest)
+            wire.lose(ConnectionLost())
+            caller.settle()
+            self.assertEqual(caller.wire.aborted, not rest)
+            self.assertEqual(caller.site.fast_path.served, 0)
+            (event,) = self.events()
+            outcome = "complete" if rest else "upstream_cut"
+            self.assertEqual((event.outcome, event.bytes), (outcome, 2 + len(rest)))
+
+    def test_client_leaves_within_pieces(self) -> None:
+        """The client leaves while the rest of a small response is waited for."""
+        caller = self.caller().send(get(TARGET, AUTH))
+        wire = self.accept()
+        wire.send(GOOD[:-1])
+        caller.leave(ConnectionLost())
+        self.patch(FastRequest, "hand_over", lambda _: self.fail("it is continued"))
+        self.clock.advance(2 * fast_path._WAIT)  # before the connection is closed
+        self.assertTrue(wire.aborted)
+        wire.lose(ConnectionLost())
+        self.assertEqual([event.outcome for event in self.events()], ["client_left"])
+
+    def test_nothing_waits_afterwards(self) -> None:
+        """When a response in pieces is complete, no timeout is left."""
+        caller = self.caller().send(get(TARGET, AUTH))
+        wire = self.accept()
+        for piece in (GOOD[:-1], GOOD[-1:]):
+            wire.send(piece)
+        self.clock.advance(2 * fast_path._WAIT)
+        self.assertEqual(len(caller.answers()), 1)
+        self.assertEqual([event.outcome for event in self.events()], ["complete"])
+
     def test_continued(self) -> None:
         """Every other response is continued on the ordinary path, with the same result."""
         request = get(TARGET, AUTH)
         top = b"HTTP/1.1 200 OK\r\n"
         for pieces in (
-            (GOOD[:-1], GOOD[-1:]),
-            (GOOD[:20], GOOD[20:-1], GOOD[-1:]),
             (GOOD[:-1],),  # interrupted
+            (GOOD[:-2], GOOD[-2:-1]),
             (GOOD[:20],),
             (),
             (top + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",),
@@ -309,6 +373,7 @@ class FastDownloadTests(MemoryPlatformCase):
             (response(b"200 OK", b"Content-Length: 4"),),
             (response(b"299 Odd"),),
             (b"SSH-2.0\r\n",),
+            (response(body=b"x", length=fast_path._SMALL + 1), b"x" * fast_path._SMALL),
         ):
             self.assertFalse(self.is_served(request, *pieces), pieces)
 
@@ -357,6 +422,42 @@ class FastDownloadTests(MemoryPlatformCase):
         wire.send(GOOD)
         self.assertEqual(caller.answer().body, b"abc")
         self.assertEqual([event.status for event in self.events()], [200])
+
+        caller.send(get(TARGET, AUTH))
+        self.assertIn(b"Authorization: Bearer new\r\n", wire.sent())
+
+    def test_admitted_before(self) -> None:
+        """What was admitted once is decided again after each change in the registry."""
+        moved = "http://8.8.4.4:8000"
+
+        def revoke() -> None:
+            (token,) = self.successResultOf(begun(self.registry.tokens(FIRST)))
+            self.successResultOf(begun(self.registry.revoke_token(FIRST, token.id)))
+
+        def fail() -> None:
+            self.registry.failing = True
+
+        def move() -> None:
+            moving = self.registry.register(FIRST, url=moved, delivery_mode=None, create_name=None)
+            self.successResultOf(begun(moving))
+
+        for change, status in ((move, 200), (fail, 503), (revoke, 401)):
+            self.registry.failing = False
+            self.warm(FIRST)
+            caller = self.caller().send(get(TARGET, AUTH))
+            self.accept().send(response(b"200 OK", b"Connection: close", *KNOWN))
+            self.assertEqual(caller.site.fast_path.served, 1, change)
+            change()
+            caller.wire.clear()
+            dialled = len(self.reactor.tcpClients)
+            caller.send(get(TARGET, AUTH))
+            if status == 200:
+                self.assertEqual(self.reactor.tcpClients[-1][:2], ("8.8.4.4", 8000))
+                self.accept().send(response(b"200 OK", b"Connection: close", *KNOWN))
+            else:
+                self.assertEqual(len(self.reactor.tcpClients), dialled)
+            self.assertEqual(caller.answer().status, status, change)
+            self.assertEqual(caller.site.fast_path.served, 1, change)
 
     def test_client_leaves(self) -> None:
         """The request to the workspace of a client that leaves is aborted."""
@@ -423,5 +524,5 @@ class FastDownloadTests(MemoryPlatformCase):
     def test_bounded(self) -> None:
         """What is remembered is bounded."""
         self.assertEqual(fast_path._known_lines.cache_info().maxsize, fast_path._RESPONSES)
-        parse = FastDownload(self.context, self.cache, DOWNLOAD)._parse
-        self.assertEqual(parse.cache_info().maxsize, fast_path._TARGETS)
+        admitted = FastDownload(self.context, self.cache, DOWNLOAD)._admitted
+        self.assertEqual(admitted.cache_info().maxsize, fast_path._TARGETS)

@@ -225,7 +225,9 @@ class OrderTests(OperationCase):
             self.get("archive?path=/home", **old),
             self.post("archive", body).replace(b"HTTP/1.1", b"HTTP/1.0"),
         ):
-            self.assertEqual(self.refused(request), (505, "version_not_supported"))
+            answer = self.ask(request)
+            self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
+            self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
         request = self.get("entries?path=/home&depth=x", accept, **old)
         self.assertEqual(self.refused(request), (400, "invalid_depth"))
         for operation, fields, given in (
@@ -241,6 +243,7 @@ class OrderTests(OperationCase):
         chunks = stream(JSON, chunks=chunked(b"{}"))
         _, answer = self.exchange(self.get("entries?path=/home", **old), chunks)
         self.assertEqual(answer.status, 505)
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
 
     def test_bodies(self) -> None:
         """A body is validated before the workspace is looked up."""
@@ -266,6 +269,12 @@ class OrderTests(OperationCase):
         lines = (AUTH, b"Content-Length: 65537", b"Expect: 100-continue")
         caller = self.caller().send(get(self.target("archive"), *lines, method=b"POST"))
         self.assertEqual([each.status for each in caller.answers()], [413])
+
+    def test_coded_body(self) -> None:
+        """A body with a content coding is refused before the client is told to send it."""
+        lines = (AUTH, b"Content-Encoding: gzip", b"Content-Length: 9", b"Expect: 100-continue")
+        caller = self.caller().send(get(self.target("archive"), *lines, method=b"POST"))
+        self.assertEqual([each.status for each in caller.answers()], [415])
 
     def test_no_callback_url(self) -> None:
         """A workspace that the platform cannot call is reported as for a download."""

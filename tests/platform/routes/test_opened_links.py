@@ -445,6 +445,17 @@ class PageTests(OpenedCase):
             self.assertEqual(answer.status, 404)
             self.assertIn(b"<h1>" + sentence + b"</h1>", answer.body)
 
+    def test_relayed_headers(self) -> None:
+        """A page has the headers that its status needs."""
+        part = response(b"416 Range Not Satisfiable", b"Content-Range: bytes */5", body=ERROR)
+        answer = self.page(get(self.make(), BROWSER, b"Range: bytes=9-"), part)
+        self.assertEqual((answer.status, answer.fields["content-range"]), (416, "bytes */5"))
+        busy = b'{"error":"busy","code":"unavailable","retry_after_seconds":7}'
+        given = response(b"503 Service Unavailable", b"Content-Range: bytes */5", body=busy)
+        answer = self.page(get(self.make(), BROWSER), given)
+        self.assertEqual(answer.fields["retry-after"], "7")
+        self.assertNotIn("content-range", answer.fields)
+
     def test_relayed_upload(self) -> None:
         """So is the refusal of an upload."""
         error = b'{"error":"no space left","code":"no_space"}'

@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.platform.upstream.pool import READ_SIZE, ConnectionPool, ReadBudget
-from chatfiles.streams.transports import SMALL_READ
+from chatfiles.platform.upstream.pool import ConnectionPool
 
 
 class TokenColumns:
@@ -118,21 +117,3 @@ class IdleConnectionsTests(SynchronousTestCase):
         self.assertEqual([first.closed, second.closed, late.closed], [True] * 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.successResultOf(self.idle.close())
-
-
-class ReadSizesTests(SynchronousTestCase):
-    """The read size, which shrinks with the number of large bodies."""
-
-    def test_sizes(self):
-        """The memory of all reads together is bounded, but no read is smaller than `SMALL_READ`."""
-        sizes = ReadBudget()
-        seen = [sizes.size]
-        for _ in range(1000):
-            sizes.change(1)
-            seen.append(sizes.size)
-        self.assertEqual(seen[:17], [READ_SIZE] * 17)
-        self.assertEqual(seen[64], READ_SIZE // 4)
-        self.assertEqual(seen[1000], SMALL_READ)
-        for _ in range(1000):
-            sizes.change(-1)
-        self.assertEqual(sizes.size, READ_SIZE)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from twisted.internet import error
 
 from chatfiles.http.chunked import MANY_CHUNKS
-from chatfiles.platform.upstream.pool import READ_SIZE
+from chatfiles.platform.upstream.connection import FIRST_READ
+from chatfiles.streams.memory_budget import PIECE
 from chatfiles.streams.transports import SMALL_READ, TINY_READ
 from tests.platform.upstream.upstream_case import (
     CHUNKED,
@@ -23,19 +24,19 @@ class ReadSizeTests(UpstreamTestCase):
     def test_sizes(self):
         """Only a large body raises the read size, and only until it ends."""
         for head, during in [
-            (OK + b"Content-Length: 1000\r\n\r\n", SMALL_READ),
-            (OK + b"Content-Length: 65537\r\n\r\n", READ_SIZE),
-            (CHUNKED, SMALL_READ),
+            (OK + b"Content-Length: 1000\r\n\r\n", FIRST_READ),
+            (OK + b"Content-Length: 65537\r\n\r\n", PIECE),
+            (CHUNKED, FIRST_READ),
         ]:
             self.make()
             result = self.ask()
-            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.assertEqual(self.wire.bufferSize, FIRST_READ)
             self.wire.send(head)
             self.take(result)
             self.wire.send(b"1")
             self.assertEqual(self.wire.bufferSize, during, head)
             self.wire.lose(error.ConnectionLost())
-            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.assertEqual(self.wire.bufferSize, FIRST_READ)
 
     def test_end_of_body(self):
         """A connection that is kept returns to small reads."""
@@ -43,16 +44,16 @@ class ReadSizeTests(UpstreamTestCase):
         self.wire.send(LARGE)
         self.take(result)
         self.wire.send(b"abc")
-        self.assertEqual(self.wire.bufferSize, READ_SIZE)
+        self.assertEqual(self.wire.bufferSize, PIECE)
         self.wire.send(b"x" * (SMALL_READ - 2))
-        self.assertEqual(self.wire.bufferSize, SMALL_READ)
+        self.assertEqual(self.wire.bufferSize, FIRST_READ)
         self.assertFalse(self.wire.disconnecting)
 
     def test_crowded(self):
         """
         Many chunks of one byte reduce the read size, so that one workspace does not delay the rest.
         """
-        for chunks, during in ((MANY_CHUNKS, SMALL_READ), (MANY_CHUNKS + 1, TINY_READ)):
+        for chunks, during in ((MANY_CHUNKS, FIRST_READ), (MANY_CHUNKS + 1, TINY_READ)):
             result = self.ask()
             self.wire.send(CHUNKED)
             collector = self.take(result)
@@ -60,7 +61,7 @@ class ReadSizeTests(UpstreamTestCase):
             self.wire.send(b"3\r\nabc\r\n")
             self.assertEqual(self.wire.bufferSize, during)
             self.wire.send(b"0\r\n\r\n")
-            self.assertEqual(self.wire.bufferSize, SMALL_READ)
+            self.assertEqual(self.wire.bufferSize, FIRST_READ)
             self.assertEqual(collector.outcome, f"OK:{chunks + 3}")
         self.assertEqual(len(self.wires), 1)
 
@@ -71,4 +72,4 @@ class ReadSizeTests(UpstreamTestCase):
             self.wire.send(LARGE)
             self.take(result)
         self.wires[0].send(b"1")
-        self.assertEqual(self.wires[0].bufferSize, READ_SIZE // 4)
+        self.assertEqual(self.wires[0].bufferSize, PIECE // 4)

@@ -23,9 +23,9 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
-from chatfiles.platform.upstream.pool import READ_SIZE
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.runtime.name_lookup import NameLookup
+from chatfiles.streams.memory_budget import PIECE
 from chatfiles.streams.transports import SMALL_READ
 from tests.platform.upstream.test_dialer import make_certificate
 from tests.platform.upstream.upstream_case import (
@@ -123,7 +123,7 @@ class SocketTests(TestCase):
 
     async def test_large(self):
         """A large body arrives complete, in large reads, and the connection is kept."""
-        size = 32 * READ_SIZE
+        size = 32 * PIECE
         answer = OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
         url = await self.serve((answer, "keep"), (FILLED, "keep"))
         collector = await self.get(url)
@@ -157,7 +157,7 @@ class SocketTests(TestCase):
         pem = certificate.public_bytes(Encoding.PEM) + own_key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        size = 3 * READ_SIZE
+        size = 3 * PIECE
         large = OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
         cut = OK + b"Content-Length: 1000\r\n\r\nabc"
         kept = [(FILLED, "keep"), (large, "keep"), (FILLED + INJECTED, "keep")]

@@ -9,7 +9,8 @@ import tracemalloc
 from collections.abc import Callable
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound, TooLarge, Unavailable
-from chatfiles.workspace.archive.plan import Counter, Limits
+from chatfiles.workspace.archive.plan import DENIED, FILE, Counter, Limits
+from chatfiles.workspace.files.reader import Reader
 from tests.contract.file_store import Kind, Symlink, virtual
 from tests.workspace.archive.source_case import GENEROUS, SourceCase
 from tests.workspace.files.test_open_beneath import as_nobody
@@ -60,6 +61,22 @@ class CountTests(SourceCase):
         os.chmod(self.at(b"/workspace/d/closed"), 0)
         plan = as_nobody(lambda: self.count(b"/workspace/d"))
         self.assertEqual((plan.entries, plan.bytes), (2, 2))
+
+    def test_unreadable_files(self) -> None:
+        """A file that must not be read is not counted, and no attempt is made to open it later."""
+        self.build({b"/workspace/d/private": b"1", b"/workspace/d/open": b"12"})
+        os.chmod(self.at(b"/workspace/d/private"), 0)
+        plan = as_nobody(lambda: self.count(b"/workspace/d"))
+        self.assertEqual((plan.entries, plan.bytes), (2, 2))
+        (folder,) = plan.folders.values()
+        self.assertEqual(folder.entries, [FILE + b"open", DENIED + b"private"])
+
+    def test_access_control_list(self) -> None:
+        """A file is counted if the system lets the role read it, whatever its bits say."""
+        self.build({b"/workspace/d/private": b"1"})
+        self.patch(Reader, "may_read", lambda *_: False)  # as with the bits beside a list
+        plan = self.count(b"/workspace/d")
+        self.assertEqual((plan.entries, plan.bytes), (2, 1))
 
     def test_calls(self) -> None:
         """Each root is counted by calls of its own, in the order of the request."""

@@ -5,12 +5,26 @@ The archives, as programs of users read them.
 from __future__ import annotations
 
 import random
+import subprocess
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.workspace.archive.making import WRITERS, Given, changing, made, program, unpacked
+from chatfiles.workspace.archive.deflate import PIECE
+from chatfiles.workspace.archive.member import Member
+from chatfiles.workspace.archive.zip_members import ZipWriter
+from tests import SOAK
+from tests.workspace.archive.making import (
+    LONG_AGO_NS,
+    WRITERS,
+    Given,
+    changing,
+    made,
+    program,
+    unpacked,
+)
 
 NOISE = random.Random(1).randbytes(700_000)
 GIVEN = [
@@ -87,6 +101,37 @@ class ReaderTests(SynchronousTestCase):
             command = [program(name, package), *arguments]
             error = self.assertRaises(AssertionError, unpacked, archive, command, by_pipe=True)
             self.assertIn("crc", str(error).lower())
+
+    def test_very_large(self) -> None:
+        """A file of more than 4 GiB, and one behind it, are whole for all that read a zip."""
+        if not SOAK:
+            raise SkipTest("CHATFILES_SOAK=1 is not set")
+        size = (1 << 32) + 5
+        writer = ZipWriter()
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(writer.begin(Member(b"zeros", size, LONG_AGO_NS)))
+            for start in range(0, size, PIECE):
+                file.write(writer.data(bytes(min(PIECE, size - start))))
+            file.write(writer.end())
+            last = writer.begin(Member(b"last", 4, LONG_AGO_NS)) + writer.data(b"last")
+            file.write(last + writer.end())
+            file.writelines(writer.finish())
+        for command, package in (
+            (["unzip", "-tqq", path], "unzip"),
+            (["7z", "t", "-bd", path], "p7zip-full"),
+            (["bsdtar", "-xOf", path], "libarchive-tools"),
+            (["bsdtar", "-xOf", "-"], "libarchive-tools"),
+            (["busybox", "unzip", "-t", path], "busybox-static"),
+            (["jar", "t"], "default-jdk-headless"),
+        ):
+            program(command[0], package)
+            with open(path, "rb") as archive:
+                done = subprocess.run(command, stdin=archive, capture_output=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, b""), command)
+        with zipfile.ZipFile(path) as whole:
+            self.assertEqual([info.file_size for info in whole.infolist()], [size, 4])
+            self.assertEqual(whole.read("last"), b"last")
 
 
 def _method(*values: Any) -> Callable[[ReaderTests], None]:

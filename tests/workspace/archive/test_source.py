@@ -5,6 +5,7 @@ Tests for `chatfiles.workspace.archive.source`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import time
@@ -467,3 +468,19 @@ class ManifestTests(SynchronousTestCase):
             self.assertGreater(text.count(b'"reason"'), most * 0.8)
             self.assertIn(b'"skipped_total":3000', text)
             self.assertLess(len(text), 4 * MOST_BYTES)
+
+    def test_losses_first(self) -> None:
+        """
+        What should be in the archive precedes symlinks and special files, so that it is named even
+        if there are many of these.
+        """
+        manifest = Manifest("id", [b"/workspace"], STARTED_NS)
+        for _ in range(3000):
+            manifest.skip(b"/l", Reason.SYMLINK)
+        for reason in (Reason.CHANGING, Reason.PERMISSION_DENIED):
+            manifest.skip(b"/f", reason)
+            manifest.skip(b"/p", Reason.SPECIAL)
+        content = json.loads(manifest.text(STARTED_NS))
+        reasons = [each["reason"] for each in content["skipped"]]
+        self.assertEqual(reasons[:3], ["changing", "permission_denied", "symlink"])
+        self.assertEqual((len(reasons), content["skipped_total"]), (MOST_NAMED, 3004))

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -378,7 +378,7 @@ class AgreementTests(SynchronousTestCase):
     if best_mechanism() is not by_openat2:
         skip = "openat2 is not available here"
 
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60)
     @given(st.lists(st.tuples(_PATHS, _ENTRIES), max_size=8), st.lists(_PATHS, max_size=12))
     def test_same_verdict(
         self, entries: list[tuple[bytes, bytes | Kind | Symlink]], paths: list[bytes]

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from chatfiles.errors import ChatfilesError, Forbidden, NotFound, ReadFailed, Unavailable
+from chatfiles.errors import (
+    ChatfilesError,
+    Forbidden,
+    NotADirectory,
+    NotFound,
+    ReadFailed,
+    Unavailable,
+)
 from chatfiles.rules.entries import Kind
 from chatfiles.workspace.files import credential_inodes, open_beneath
 from chatfiles.workspace.files.credential_inodes import RECENT_NS, CredentialInodes
@@ -62,8 +69,13 @@ class HiddenTests(_Case):
         os.symlink(self.top + b"/elsewhere/.auth_token", self.top + b"/ws/link")
         self.assertEqual(self.names(store, b"/workspace"), {b"f", b"link"})
         self.assertRaises(NotFound, store.look, virtual(b"/workspace/innocent"))
+        self.assertRaises(NotFound, store.open_directory, virtual(b"/workspace/innocent"))
+        self.assertRaises(NotADirectory, store.open_directory, virtual(b"/workspace/link"))
+        self.assertRaises(NotADirectory, store.open_directory, virtual(b"/workspace/link/x"))
         with store.open_directory(virtual(b"/workspace")) as directory:
             self.assertRaises(NotFound, directory.open_file, b"innocent")
+            self.assertRaises(NotFound, directory.open_directory, b"innocent")
+            self.assertRaises(NotADirectory, directory.open_directory, b"f")
 
     def test_replaced_credential(self) -> None:
         """A credential that is replaced is hidden when the last examination is no longer recent."""

@@ -46,7 +46,7 @@ from tests.contract.file_store import (
 )
 
 
-class _OnDisk(FileStoreContract, DirectoryContract):
+class _OnDisk(FileStoreContract):
     mechanism: Mechanism | None = None
 
     def make_store(
@@ -74,6 +74,28 @@ class OpenAt2ContractTests(_OnDisk, SynchronousTestCase):
 
 class WalkContractTests(_OnDisk, SynchronousTestCase):
     """The store that opens one path segment after the other."""
+
+    mechanism = staticmethod(by_walk)
+
+
+class _DirectoriesOnDisk(DirectoryContract):
+    mechanism: Mechanism | None = None
+    top: bytes
+
+    make_store = _OnDisk.make_store
+    remove_root = _OnDisk.remove_root
+
+
+class OpenAt2DirectoryTests(_DirectoriesOnDisk, SynchronousTestCase):
+    """Directories of the store with openat2."""
+
+    mechanism = staticmethod(by_openat2)
+    if best_mechanism() is not by_openat2:
+        skip = "openat2 is not available here"
+
+
+class WalkDirectoryTests(_DirectoriesOnDisk, SynchronousTestCase):
+    """Directories of the store that opens one path segment after the other."""
 
     mechanism = staticmethod(by_walk)
 

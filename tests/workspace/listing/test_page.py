@@ -131,6 +131,32 @@ class PageTests(_Case):
         got = self.page(3)
         self.assertEqual((got["entries"], "next" in got), ([], False))
 
+    def test_hidden_behind(self) -> None:
+        """A page is the last one if only hidden files are behind it, however many."""
+        build(self.top, {b"ws/a": b"", b"ws/b": b""})
+        for number in range(20):
+            os.link(self.top + b"/credential", self.top + b"/ws/c%02d" % number)
+        for kept in (1, 1024):
+            self.patch(page_module, "_KEPT", kept)
+            self.assertIn("next", self.page(1))
+            self.assertNotIn("next", self.page(2))
+        build(self.top, {b"ws/d": b""})
+        self.assertEqual([*self.pages(2)], [[b"a", b"b"], [b"d"]])
+
+    def test_readings(self) -> None:
+        """Many hidden files do not need many readings of the directory."""
+        for number in range(200):
+            os.link(self.top + b"/credential", self.top + b"/ws/%d" % number)
+        names, readings = OpenDirectory.names, []
+
+        def counted(directory: OpenDirectory) -> Any:
+            readings.append(directory)
+            return names(directory)
+
+        self.patch(OpenDirectory, "names", counted)
+        self.assertNotIn("next", self.page(1))
+        self.assertEqual(len(readings), 1)
+
     def test_vanishing(self) -> None:
         """Entries that vanish before they are looked at are replaced by the next."""
         build(self.top, {b"ws/%d" % number: b"" for number in range(9)})

@@ -69,7 +69,11 @@ class RegisterTests(RegistrationCase):
         """
         reply = {"status": "registered", "platform_inbound_secret": SECRET, "auth_token": TOKEN}
         self.platform.replies[REGISTER] = [(200, {}, reply)]
-        self.start()
+        with capturedLogs() as events:
+            self.start()
+        stored = [event for event in events if "stored in" in event["log_format"]]
+        endings = ["", "; the workspace is ready"]
+        self.assertEqual([event["ready"] for event in stored], endings)
         self.assertEqual((self.secret_file.read(), self.token_file.read()), (SECRET, TOKEN))
         for file in (self.secret_file, self.token_file):
             self.assertEqual(os.stat(file.path).st_mode & 0o777, 0o600)

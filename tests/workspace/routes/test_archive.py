@@ -5,6 +5,7 @@ Archives over HTTP, in memory.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import Unavailable
 from chatfiles.runtime.slots import Slots
+from chatfiles.workspace.archive import source
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
@@ -257,6 +259,17 @@ class ErrorTests(ArchiveCase):
         request = get(TARGET + b"?path=/workspace/d", AUTH, version=b"1.0")
         answer = self.send(request).answer()
         self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
+        request = get(TARGET + b"?path=/workspace/d", AUTH, method=b"HEAD", version=b"1.0")
+        answer = self.send(request).answer(head=True)
+        self.assertEqual(answer.status, 200)
+        self.assertNotIn("transfer-encoding", answer.fields)
+
+    def test_coded_body(self) -> None:
+        """A body with a content coding is refused before it is sent."""
+        lines = (AUTH, b"Content-Encoding: gzip", b"Content-Length: 9", b"Expect: 100-continue")
+        caller = self.send(get(TARGET, *lines, method=b"POST"))
+        self.assertEqual([each.status for each in caller.answers()], [415])
 
     def test_secret(self) -> None:
         """The secret is checked before anything else."""
@@ -306,6 +319,25 @@ class HeldTests(ArchiveCase):
         answer = caller.answer()
         self.assertTrue(answer.complete)
         self.assertEqual(len(read(answer.body, FORMATS[1]).members), 4)
+
+    def test_silence(self) -> None:
+        """While files are left out, bytes arrive all the same: the workspace does not hang."""
+        self.patch(source, "STEP_SECONDS", -1)  # each step ends after one file
+        build(self.top, {b"ws/d/%d" % number: b"" for number in range(6)})
+        caller = self.begin()
+        self.threads.finish()  # counting
+        for number in range(6):
+            os.unlink(self.top + b"/ws/d/%d" % number)
+        self.threads.finish()  # the root of what follows
+        self.threads.finish()  # the directory
+        for _ in range(6):
+            size = len(caller.wire.value())
+            self.clock.advance(1)
+            self.threads.finish()
+            self.assertGreater(len(caller.wire.value()), size)
+        self.threads.finish_all()
+        found = read(caller.answer().body, FORMATS[1])
+        self.assertEqual(len(found.skipped), 6)
 
     def test_client_leaves(self) -> None:
         """When the client disconnects, what is open is closed, when its thread has returned."""

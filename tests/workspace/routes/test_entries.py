@@ -227,6 +227,13 @@ class EntriesTests(_Case):
         """A stream is 505."""
         answer = await self.get(ENTRIES + b"/d", NDJSON, version=b"HTTP/1.0")
         self.assertEqual((answer.status, answer.json["code"]), (505, "version_not_supported"))
+        self.assertEqual(answer.json["error"], "this can be had with HTTP/1.1 only")
+
+    async def test_stream_head_http_1_0(self) -> None:
+        """The headers of a stream need no chunks."""
+        answer = await self.get(ENTRIES + b"/d", NDJSON, version=b"HTTP/1.0", method=b"HEAD")
+        self.assertEqual(answer.status, 200)
+        self.assertNotIn("transfer-encoding", answer.fields)
 
     async def test_refusals(self) -> None:
         """The table of the reference, for both forms."""

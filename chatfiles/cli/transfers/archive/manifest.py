@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 import tarfile
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
-from chatfiles.cli.errors import untrusted
+from chatfiles.cli.errors import CliError, Exit, untrusted
 
 __all__ = ["MANIFEST", "Manifest", "read_manifest"]
 
@@ -18,6 +19,16 @@ __all__ = ["MANIFEST", "Manifest", "read_manifest"]
 MANIFEST = "chatfiles-manifest.json"
 #: Maximum bytes of a manifest: it lists 1000 paths twice, each of some 12 KiB at most.
 LIMIT = 64 * 1024 * 1024
+#: The reasons for which nothing that an archive could hold is missing.
+_HARMLESS = frozenset({"symlink", "special"})
+#: The exit statuses of other reasons; of a reason that is not listed here it is `Exit.INCOMPLETE`.
+_STATUSES = {"permission_denied": Exit.CREDENTIALS, "too_long": Exit.REFUSED}
+_HINTS = {
+    Exit.CREDENTIALS: "the workspace itself may not read them",
+    Exit.REFUSED: "their names are too long for a zip; choose another format",
+    Exit.INCOMPLETE: "they changed while they were packed; get them one by one, or run the command "
+    "again",
+}
 
 
 @dataclass(frozen=True)
@@ -33,9 +44,23 @@ class Manifest:
     total: int
 
     @property
-    def changing(self) -> int:
-        """How many files changed while they were packed."""
-        return sum(reason == "changing" for _, reason in self.skipped)
+    def lacking(self) -> tuple[tuple[str, str], ...]:
+        """Those of `skipped` that the archive should hold: no symlinks or special files."""
+        return tuple(each for each in self.skipped if each[1] not in _HARMLESS)
+
+    def error(self, archive: str) -> CliError | None:
+        """
+        :param archive: the archive in messages.
+        :return: the error for an archive that lacks something; ``None`` if it lacks nothing.
+        """
+        reasons = Counter(reason for _, reason in self.lacking)
+        if not reasons:
+            return None
+        status = max(_STATUSES.get(reason, Exit.INCOMPLETE) for reason in reasons)
+        count = reasons.total()
+        what = "1 file or directory" if count == 1 else f"{count} files or directories"
+        why = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
+        return CliError(f"{archive} lacks {what}: {why}", status, hint=_HINTS[status])
 
 
 def read_manifest(file: BinaryIO, form: str) -> Manifest:
@@ -43,29 +68,37 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     :param file: the archive, open for reading.
     :param form: ``zip``, ``tar`` or ``tar.gz``.
     :return: its manifest.
-    :raise CliError: there is none, or the archive is malformed.
+    :raise CliError: there is none, it contradicts the archive, or the archive is malformed.
     """
     try:
-        value = json.loads(_zip_member(file) if form == "zip" else _tar_member(file, form))
+        text, members = _zip_member(file) if form == "zip" else _tar_member(file, form)
+        value = json.loads(text)
         skipped = tuple((str(each["ref"]), str(each["reason"])) for each in value["skipped"])
-        return Manifest(skipped, int(value["skipped_total"]))
+        manifest, promised = Manifest(skipped, int(value["skipped_total"])), int(value["members"])
     except Exception as error:  # the libraries raise many kinds for what is malformed
         raise untrusted("the archive has no manifest that can be read") from error
+    if promised != members:
+        raise untrusted(f"the archive has {members} members, its manifest says {promised}")
+    return manifest
 
 
-def _zip_member(file: BinaryIO) -> bytes:
+def _zip_member(file: BinaryIO) -> tuple[bytes, int]:
+    """:return: the manifest, and the number of other members."""
     with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as member:
-        return _read(member)
+        return _read(member), len(archive.infolist()) - 1
 
 
-def _tar_member(file: BinaryIO, form: str) -> bytes:
+def _tar_member(file: BinaryIO, form: str) -> tuple[bytes, int]:
+    """:return: as `_zip_member`."""
+    count = 0
     mode: Any = "r:gz" if form == "tar.gz" else "r:"
     with tarfile.open(fileobj=file, mode=mode) as archive:
         while (info := archive.next()) is not None:
             # Otherwise it keeps the header of every member.
             archive.members.clear()  # type: ignore[attr-defined]  # it is not in typeshed
             if info.name == MANIFEST and (member := archive.extractfile(info)):
-                return _read(member)
+                return _read(member), count
+            count += 1
     raise KeyError(MANIFEST)
 
 

@@ -26,11 +26,16 @@ from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import MANIFEST, Manifest, read_manifest
 from chatfiles.cli.transfers.download import LONGEST_PAUSE
 from chatfiles.cli.transfers.file import TransferOptions
-from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink, file_name
+from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
+from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 
+_OF_A_TAR = (
+    "run the command again.  A tar is also interrupted by a large file that changes while it is "
+    "packed: --archive zip leaves it out, and -r gets the other files"
+)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -95,14 +100,18 @@ class ArchiveTransfer:
         Save the archive when it is complete.
 
         :param target: the path of the new file.
-        :raise CliError: it could not be received or saved, or it lacks files that were changing.
+        :raise CliError: it could not be received or saved, or it lacks files.
         """
         terminal = sys.stderr.isatty() and not self._options.quiet
         with FileSink(Place.of(target), force=self._options.force) as sink:
             started = time.monotonic()
             name = os.path.basename(target)
             with ProgressBar(name, shown=terminal, quiet=self._options.quiet) as bar:
-                size = self._run(sink, bar)
+                try:
+                    size = self._run(sink, bar)
+                except KeyboardInterrupt:
+                    bar.say("nothing was kept: an archive that is interrupted cannot be continued")
+                    raise
             with sink.reopen() as file:
                 manifest = read_manifest(file, self._form)
             sink.publish()
@@ -114,19 +123,15 @@ class ArchiveTransfer:
         self._report(manifest, target)
 
     def _report(self, manifest: Manifest, target: str) -> None:
-        """:raise CliError: files were changing."""
-        if not self._options.quiet:
-            for reference, reason in manifest.skipped:
-                click.echo(f"skipped {printable(reference, None)} ({printable(reason)})", err=True)
-            if manifest.total > len(manifest.skipped):
-                more = manifest.total - len(manifest.skipped)
-                click.echo(f"skipped {more} more, which the manifest does not list", err=True)
-        if manifest.changing:
-            raise CliError(
-                f"{target} lacks files that changed while they were packed: {manifest.changing}",
-                Exit.INCOMPLETE,
-                hint="the manifest in it lists them as changing; get them one by one",
-            )
+        """:raise CliError: the archive lacks files that it should hold."""
+        quiet = self._options.quiet
+        for reference, reason in manifest.lacking if quiet else manifest.skipped:
+            click.echo(f"skipped {printable(reference, None)} ({printable(reason)})", err=True)
+        more = manifest.total - len(manifest.skipped)
+        if more > 0 and not quiet:
+            click.echo(f"skipped {more} more, which the manifest does not list", err=True)
+        if error := manifest.error(target):
+            raise error
 
     def _run(self, sink: Sink, bar: ProgressBar) -> int:
         """:return: the bytes of the whole archive."""
@@ -136,6 +141,9 @@ class ArchiveTransfer:
                 return self._attempt(sink, bar)
             except CliError as error:
                 if not error.transient or failures == most:
+                    cut = error.transient and error.exit_code == Exit.INCOMPLETE
+                    if cut and self._form != "zip":
+                        error.hint = _OF_A_TAR
                     raise
                 pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
                 bar.retrying(error, pause)

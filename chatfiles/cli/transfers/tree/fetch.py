@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import replace
 
-from chatfiles.cli.errors import CliError, Exit, local_error
+from chatfiles.cli.errors import CliError, Exit, local_error, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import visible
 from chatfiles.cli.listing.requests import look_at
@@ -95,15 +95,22 @@ class Fetch:
         )
 
     def _fresh(self, item: Item, path: bytes, download: Download) -> Item:
-        """:return: *item*, or what the version is that was received if it is another one."""
+        """
+        :return: *item*, or what the version is that was received if it is another one.
+        :raise CliError: a listing contradicts the download of the same version.
+        """
         if item.etag is None or _same(item.etag, download.etag):
+            _check_size(item, download)
             return item
         try:
             entry = look_at(self._client, self._workspace, path)
         except CliError:
             return replace(item, mtime_ns=None)
-        known = entry.kind == "file" and entry.etag and _same(entry.etag, download.etag)
-        return Item.of(entry, item.path) if known else replace(item, mtime_ns=None)
+        if entry.kind != "file" or not entry.etag or not _same(entry.etag, download.etag):
+            return replace(item, mtime_ns=None)
+        known = Item.of(entry, item.path)
+        _check_size(known, download)
+        return known
 
     def _attributes(self, item: Item) -> Attributes:
         return Attributes(self._mode if item.mode is None else item.mode, item.mtime_ns)
@@ -164,6 +171,12 @@ class Fetch:
 def _same(one: str, other: str) -> bool:
     """:return: whether two validators are of the same version; one may be weak yet."""
     return one.removeprefix("W/") == other.removeprefix("W/")
+
+
+def _check_size(item: Item, download: Download) -> None:
+    """:raise CliError: what was received of this version has not the size in the listing."""
+    if download.strong_etag and download.received != item.size:
+        raise untrusted(f"{download.received} bytes came of a file that is listed with {item.size}")
 
 
 def _same_time(here: int, there: int) -> bool:

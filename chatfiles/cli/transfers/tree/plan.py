@@ -9,6 +9,7 @@ on the number of files.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from array import array
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class _Spool:
         return len(self._offsets)
 
     def add(self, item: Item) -> None:
-        self._offsets.append(self._file.tell())
+        self._offsets.append(self._file.seek(0, os.SEEK_END))
         path, *rest = astuple(item)
         self._file.write(json.dumps([path.decode("latin-1"), *rest]).encode("ascii") + b"\n")
 
@@ -95,7 +96,7 @@ class Plan:
 
     def add(self, entry: Entry, path: bytes) -> None:
         """
-        Add a file or directory, before any is read.
+        Add a file or directory.  Not for several threads.
 
         :param path: its path below the tree.
         :raise OSError: the temporary file cannot be written.
@@ -121,11 +122,14 @@ class Plan:
             return self._files.read(self._next - 1)
 
     def directories(self) -> Iterator[Item]:
-        """:return: the directories; each precedes what is in it."""
-        return (self._directories.read(number) for number in range(len(self._directories)))
+        """:return: the directories, also those that are added meanwhile, in their order."""
+        number = 0
+        while number < len(self._directories):
+            yield self._directories.read(number)
+            number += 1
 
     def directories_from_below(self) -> Iterator[Item]:
-        """:return: the directories; each follows what is in it."""
+        """:return: the directories in the other order, if a directory precedes what is in it."""
         count = len(self._directories)
         return (self._directories.read(number) for number in reversed(range(count)))
 

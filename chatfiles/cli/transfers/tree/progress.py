@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 
-from chatfiles.cli.errors import CliError
+from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 
 __all__ = ["FileProgress", "Stop", "Stopped", "TreeProgress", "Unseen"]
@@ -50,15 +50,20 @@ class TreeProgress:
 
     :param bar: shows the bytes of all files.
     :param total: these bytes.
+    :param files: how many files there are.
     :param stop: is checked with each step.
     """
 
-    def __init__(self, bar: ProgressBar, total: int, stop: Stop) -> None:
+    def __init__(self, bar: ProgressBar, total: int, files: int, stop: Stop) -> None:
         self.stop = stop
         self._bar = bar
         self._total = total
-        self._done = 0
+        self._files = files
+        self._done = self._files_done = 0
+        # The exit statuses of the errors that have been reported since a file was last sent.
+        self._reported: set[int] = set()
         self._lock = threading.Lock()
+        self._remark()
         bar.begin(0, total)
 
     def advance(self, count: int) -> None:
@@ -66,6 +71,34 @@ class TreeProgress:
         with self._lock:
             self._done += count
             self._bar.advance(count)
+
+    def finish_file(self) -> None:
+        """One more file is done."""
+        with self._lock:
+            self._files_done += 1
+            self._remark()
+
+    def sending(self) -> None:
+        """A file is being sent, so an outage has ended."""
+        self._reported.clear()
+
+    def retrying(self, label: str, error: CliError, pause: int) -> None:
+        """
+        Say that a thread tries again, unless another one has said so in the same outage.
+
+        :param label: its file in messages.
+        :raise Stopped: the command is ending, which is the cause of *error*.
+        """
+        self.stop.check()
+        with self._lock:
+            known = error.exit_code in self._reported
+            self._reported.add(error.exit_code)
+        if not known:
+            about = "" if error.exit_code == Exit.UNAVAILABLE else f"{label}: "
+            self.say(f"{about}{error.message}; trying again in {pause} s")
+
+    def _remark(self) -> None:
+        self._bar.remark(f"{self._files_done}/{self._files} files")
 
     def say(self, text: str) -> None:
         """Print *text*, and show the bar again below it."""
@@ -90,6 +123,7 @@ class FileProgress:
 
     def begin(self, received: int, total: int | None) -> None:
         """See `Progress`."""
+        self._tree.sending()
         self._move(received)
 
     def advance(self, count: int) -> None:
@@ -99,7 +133,7 @@ class FileProgress:
 
     def retrying(self, error: CliError, pause: int) -> None:
         """See `Progress`."""
-        self._tree.say(f"{self._label}: {error.message}; trying again in {pause} s")
+        self._tree.retrying(self._label, error, pause)
 
     def starting_over(self) -> None:
         """See `Progress`."""
@@ -108,6 +142,7 @@ class FileProgress:
     def finish(self) -> None:
         """The file is done, whether it was fetched, skipped or has failed."""
         self._move(self._size)
+        self._tree.finish_file()
 
     def _move(self, done: int) -> None:
         self._tree.advance(done - self._done)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import click
 
-from chatfiles.cli.errors import CliError, printable
+from chatfiles.cli.errors import CliError, Exit, printable
 
 __all__ = ["Report"]
 
@@ -48,6 +48,7 @@ class Report:
         self._skipped = _Lines()
         self._status = 0
         self._hint: str | None = None
+        self._missing = ""
 
     def skipped(self, path: str, kind: str) -> None:
         """The symlink or special file *path* was not fetched."""
@@ -59,6 +60,12 @@ class Report:
         self._status = max(self._status, error.exit_code)
         self._hint = self._hint or error.hint
 
+    def incomplete(self, reason: str) -> None:
+        """The listing lacks entries, for a *reason* such as ``too_deep``."""
+        self._missing = f": the listing is not complete: {printable(reason).replace('_', ' ')}"
+        self._status = max(self._status, Exit.REFUSED)
+        self._hint = self._hint or "get the directories below it one by one"
+
     def show(self, *, quiet: bool) -> None:
         """
         Print what was skipped and what has failed.
@@ -69,10 +76,17 @@ class Report:
             self._skipped.show("were skipped")
         self._failures.show("were not saved")
 
-    def error(self) -> CliError | None:
-        """:return: the error with which the command ends; ``None`` without failures."""
+    def error(self, complete: str) -> CliError | None:
+        """
+        :param complete: what was saved, for the end of the message.
+        :return: the error with which the command ends; ``None`` without failures.
+        """
         count = self._failures.count
-        if not count:
+        failed = "1 file or directory was" if count == 1 else f"{count} files or directories were"
+        if not (count or self._missing):
             return None
-        what = "1 file or directory was" if count == 1 else f"{count} files or directories were"
-        return CliError(f"{what} not saved", self._status, hint=self._hint)
+        text = f"{failed} not saved" if count else "an unknown number of files were not saved"
+        if count and self._missing:
+            text += ", and an unknown number of others"
+        text += f"{self._missing}; {complete}"
+        return CliError(text, self._status, hint=self._hint)

@@ -16,6 +16,7 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
+from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import Attributes, new_file_mode
@@ -82,22 +83,38 @@ class TreeTransfer:
         report.show(quiet=quiet)
         if fatal is not None:
             self._say_continue(plan, report)
-        if error := fatal or report.error():
+        if error := fatal or report.error(self._complete(plan, report)):
             raise error
         if terminal:
-            size, seconds = format_size(plan.size), time.monotonic() - started
-            text = f"saved {self._target} ({_files(plan.files)}, {size} in {seconds:.1f} s"
-            text += f"; {_files(report.equal)} were there already)" if report.equal else ")"
+            text = self._success(plan, report, time.monotonic() - started)
             click.echo(printable(text, None), err=True)
+
+    def _success(self, plan: Plan, report: Report, seconds: float) -> str:
+        files, size = _files(plan.files), format_size(plan.size)
+        if report.equal == plan.files > 0:
+            return f"nothing to fetch: {self._target} is complete ({files}, {size})"
+        text = f"saved {self._target} ({files}, {size} in {seconds:.1f} s"
+        were = "was" if report.equal == 1 else "were"
+        there = f"; {_files(report.equal)} {were} there already" if report.equal else ""
+        return f"{text}{there})"
+
+    def _complete(self, plan: Plan, report: Report) -> str:
+        done = report.fetched + report.equal
+        return f"{done} of {_files(plan.files)} are complete in {self._target}"
 
     def _list(self, bar: ProgressBar) -> tuple[Plan, Report]:
         planning = Planning(self._client, self._workspace, self._path, bar.say, time.sleep)
         try:
             return planning.run(self._options.retries)
         except CliError as error:
-            if error.code == "not_a_directory":
+            if error.code == "not_a_directory" and self._is_file():
                 error.hint = "leave -r out to get a file"
             raise
+
+    def _is_file(self) -> bool:
+        with suppress(CliError):
+            return look_at(self._client, self._workspace, self._path).kind == "file"
+        return False
 
     def _save(self, plan: Plan, report: Report, bar: ProgressBar) -> CliError | None:
         """:return: the error that ended the transfer of all files; ``None`` if none did."""
@@ -108,7 +125,7 @@ class TreeTransfer:
                     tree.make_directory(item.segments)
                 except CliError as error:
                     report.failed(error)
-            progress = TreeProgress(bar, plan.size, self._stop)
+            progress = TreeProgress(bar, plan.size, plan.files, self._stop)
             fetch = Fetch(
                 self._client, self._workspace, self._path, tree, progress, self._options, mode
             )
@@ -170,12 +187,8 @@ class TreeTransfer:
 
     def _say_continue(self, plan: Plan, report: Report) -> None:
         if not self._options.quiet:
-            done = report.fetched + report.equal
-            click.echo(
-                f"{done} of {_files(plan.files)} are complete in {printable(self._target)}; "
-                "the same command continues there",
-                err=True,
-            )
+            text = f"{self._complete(plan, report)}; the same command continues there"
+            click.echo(printable(text, None), err=True)
 
 
 def _work(plan: Plan, fetch: Fetch, results: SimpleQueue[bool | BaseException | None]) -> None:
