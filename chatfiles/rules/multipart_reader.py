@@ -2,8 +2,8 @@
 An adapter for the push parser of ``multipart``: it parses a form while it arrives, and yields its
 files.
 
-`chatfiles.rules.delimiter_lines` divides the parts.  The library parses their headers;
-it divides them by a boundary of its own, which no client can guess.
+`chatfiles.rules.delimiter_lines` divides the parts.  The library parses their headers; it divides
+them by a boundary of its own, which no client can guess.
 
 The library was chosen over ``python-multipart``.  Both are incremental and maintained, and both
 parse 4 to 5 GB/s in segments of 64 KiB (a disk takes a tenth of that).  This one limits the size

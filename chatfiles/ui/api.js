@@ -54,7 +54,10 @@ export class Api {
     });
     const text = await response.text();
     if (response.ok) return text ? JSON.parse(text) : null;
-    if (response.status === 401 && !asks) this.refused();
+    if (response.status === 401 && !asks) {
+      this.refused();
+      return new Promise(() => {}); // what waits for this is no longer on the page
+    }
     throw errorOf(response.status, text);
   }
 

@@ -213,7 +213,6 @@ class App {
       save(url);
       announce(entry.type === "directory" ? T.downloadingFolder(name) : T.downloading(name));
     } catch (error) {
-      if (error.status === 401) return;
       const id = error.requestId ? ` ${T.requestId(error.requestId)}` : "";
       announce(`${name}: ${sentence(error)}.${id}`);
     }

@@ -66,8 +66,5 @@ export const parentRef = (ref) => ref.slice(0, ref.lastIndexOf("/"));
 
 export const addressOf = (workspace, ref = "") => `#/${workspace}${ref}`;
 
-/** What an error says to a person: its sentence, a hint, and the request id. */
-export function sentence(error) {
-  const text = error.sentence ?? T.offline;
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
+/** What an error says to a person: the server's own words. */
+export const sentence = (error) => error.sentence ?? T.offline;

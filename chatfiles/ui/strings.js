@@ -112,7 +112,7 @@ export const T = {
   uploadsSummary: (done, all) => `${done} of ${all} stored`,
   uploadsEnded: (done, failed) =>
     `${done} ${done === 1 ? "file" : "files"} stored${failed ? `, ${failed} failed` : ""}.`,
-  uploadFailed: (name, why) => `${name}: ${why}`,
+  uploadFailed: (name, why) => (why.startsWith(name) ? why : `${name}: ${why}`),
 
   shareTitle: "Share",
   shareFile: "Anyone with this link can download this file until it expires.",

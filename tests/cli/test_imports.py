@@ -64,6 +64,13 @@ class ImportTests(StubCase):
             if name != "demo":  # it needs urllib to find the proxies that curl uses
                 self.assert_light(self.modules(name, "--help"))
 
+    def test_ranges(self) -> None:
+        """A range of numbers is in words."""
+        for command in ("get", "demo"):
+            self.assertNotIn("<=", self.invoke(command, "--help").stdout)
+        shown = self.invoke("get", "--help").stdout
+        self.assertIn("[1 to 64]", " ".join(shown.split()))
+
     def test_transfer(self) -> None:
         """A download imports none of the heavy modules either."""
         self.play(counted(b"x"))

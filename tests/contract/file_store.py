@@ -288,12 +288,9 @@ class FileStoreContract(_Base):
         }
         store = self.make_store(tree)
         missing = self.refused(store, b"/configs/missing", NotFound)
-        for raw in (*list(tree)[:-1], b"/configs/.hermes/nothing", b"/configs/.hermes/deep"):
+        for raw in (*list(tree)[:-1], b"/configs/.hermes", b"/configs/.hermes/nothing"):
             error = self.refused(store, raw, NotFound)
             self.assertEqual((error.text, error.code), (missing.text, missing.code), raw)
-        # A listing shows the directory that a rule ``X/**`` names.
-        error = self.refused(store, b"/configs/.hermes", NotARegularFile)
-        self.assertEqual(error.detail, "it is a directory")
         store.open(virtual(b"/configs/plain")).close()
 
     def test_root_gone(self) -> None:

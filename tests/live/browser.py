@@ -153,7 +153,11 @@ class Browser:
                 f"--user-data-dir={self.directory}/profile",
                 "--window-size={},{}".format(*self._size),
             ],
-            "prefs": {"download.default_directory": self.downloads},
+            "prefs": {
+                "download.default_directory": self.downloads,
+                # Otherwise it asks the person before the second of several downloads.
+                "profile.default_content_setting_values.automatic_downloads": 1,
+            },
         }
         logged = {"goog:loggingPrefs": {"browser": "ALL"}}
         wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, **logged}}}

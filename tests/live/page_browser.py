@@ -4,8 +4,10 @@ A browser that finds the controls of a page as assistive technology does: by rol
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+from tests.live import media
 from tests.live.browser import Browser
 
 __all__ = ["PageBrowser"]
@@ -115,6 +117,12 @@ class PageBrowser(Browser):
         asked = {"objectId": found, "fetchRelatives": False}
         (node,) = self.devtools("Accessibility.getPartialAXTree", **asked)["nodes"]
         return str(node.get("name", {}).get("value", ""))
+
+    def colour(self, x: int, y: int) -> tuple[int, ...]:
+        """:return: the colour of a pixel of the window: red, green, blue."""
+        clip = {"x": x, "y": y, "width": 4, "height": 4, "scale": 1}
+        shot = self.devtools("Page.captureScreenshot", clip=clip)["data"]
+        return media.png_pixel(base64.b64decode(shot), 0.5, 0.5)
 
     def look(self, **features: str) -> None:
         """Emulate media features, such as ``prefers-color-scheme``; underscores become dashes."""

@@ -86,6 +86,12 @@ class LiveCase(SynchronousTestCase):
             self._prepared[type(self)] = pair
             self.prepare(pair)
 
+    def take_pair(self) -> None:
+        """Let no other test use the pair: this test ends a process of it."""
+        self._pairs.pop(type(self).make_pair.__func__)  # type: ignore[attr-defined]
+        atexit.unregister(self.pair.discard)
+        self.addCleanup(self.pair.discard)
+
     def _leave(self) -> None:
         self.pair.check_logs()
         while len(self._pairs) > KEPT:

@@ -110,6 +110,7 @@ class KilledTests(ManyCase):
                 _, answer = self.begin("/workspace/killed", archive_format)
                 self.assertEqual(answer.head.status, 200)
                 begun.append((archive_format, answer, answer.exactly(tenth * self.size // 10)))
+        self.take_pair()
         self.pair.workspace.kill()
         for archive_format, answer, received in begun:
             self.assertRaises(Incomplete, lambda: len(answer.rest()))  # noqa: B023

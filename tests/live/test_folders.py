@@ -24,6 +24,7 @@ from tests.support.patience import PATIENCE
 
 ODD = b"odd \xff\n\x1b%\\"
 LARGE = 3_000_000
+NOBODY = 65534
 
 
 class FolderTests(LiveCase):
@@ -125,11 +126,36 @@ class FolderTests(LiveCase):
         done = self.run_command("get", "-r", "--verify", "ID", "/workspace/project", "-o", "out")
         self.assertEqual(done.returncode, 0, done.stderr)
         skipped = sorted(done.stderr.splitlines())
-        self.assertEqual(skipped, [b"skipped docs/pipe (other)", b"skipped link (symlink)"])
+        self.assertEqual(skipped, [b"skipped docs/pipe (special)", b"skipped link (symlink)"])
         self.assert_same("out")
         self.succeed("get", "-r", "-q", "ID", "/workspace/project", "-o", "out")
         self.succeed("get", "-r", "-q", "--verify", "ID", "/workspace/project", "-o", "out")
         self.assert_same("out")
+
+    def use(self, pair: Pair) -> None:
+        """Make the project in *pair*, which this test uses."""
+        self.addCleanup(pair.discard)
+        self.prepare(pair)
+        self.pair = pair
+        self.project = pair.at("workspace", "project")
+
+    def test_too_many(self) -> None:
+        """A folder with more entries than the workspace lists at once arrives completely."""
+        self.use(Pair(workspace=["--max-list-entries=5"]))
+        done = self.run_command("get", "-r", "ID", "/workspace/project", "-o", "out")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"listing directory by directory", done.stderr)
+        self.assert_same("out")
+
+    def test_unreadable(self) -> None:
+        """A file that the workspace may not read gives both commands the status 4."""
+        self.use(Pair(uid=None if os.geteuid() else NOBODY))
+        path = os.path.join(self.project, "src", "main.py")
+        os.chmod(path, 0)
+        for words in (["-r"], ["--archive", "zip"], ["--archive", "tar", "-q"]):
+            done = self.run_command("get", *words, "ID", "/workspace/project")
+            self.assertEqual(done.returncode, 4, done.stderr)
+            self.assertIn(b"src/main.py", done.stderr)
 
     def test_interrupted_tree(self) -> None:
         """A transfer that is interrupted anywhere is completed by the same command."""

@@ -410,6 +410,7 @@ class InterruptedListingTests(_ListingCase):
             answer = connection.answer()
             self.assertEqual(answer.head.status, 200)
             begun.append((answer, [answer.exactly(100_000)]))
+        self.take_pair()
         self.pair.workspace.kill()
         for answer, pieces in begun:
             self.assertRaises(Incomplete, self.read_all, answer, pieces)

@@ -181,11 +181,14 @@ class OptionTests(SynchronousTestCase):
             self.assertEqual(status, 1, output)
             says = f"cannot start: --database: {database} cannot be opened: {reason}"
             self.assertIn(says, output)
-        for directory, reason in ((path, "No such file or directory"), (other, "Not a directory")):
+        for directory, reason, secret in (
+            (path, "No such file or directory", "does not exist yet"),
+            (other, "Not a directory", "cannot be read: Not a directory"),
+        ):
             role = Role("workspace", f"--root=/workspace={directory}", f"--configs-dir={directory}")
             self.addCleanup(role.kill)
             role.logged(f"--root=/workspace={directory} cannot be opened: {reason}")
-            role.logged(f"{directory}/.platform_inbound_secret cannot be read: {reason}")
+            role.logged(f"{directory}/.platform_inbound_secret {secret}")
             role.stop()
         status, output = self.run_role(WORKSPACE, twistd=[f"--logfile={path}/role.log"])
         self.assertEqual((status, output.count("\n")), (1, 1), output)

@@ -138,7 +138,7 @@ def _end(failures: int) -> None:
 def _show_roots(
     roots: Sequence[dict[str, Any]], *, long: bool, as_json: bool, nul_separated: bool
 ) -> None:
-    terminal = sys.stdout.isatty()
+    is_table = long or sys.stdout.isatty()
     for root in roots:
         name = os.fsencode(root["path"])
         if as_json:
@@ -147,5 +147,5 @@ def _show_roots(
             write(nul(name))
         else:
             state = b"unavailable  " if root.get("available") is False else b"available    "
-            write((state if long or terminal else b"") + plain(name, terminal=terminal))
+            write((state if is_table else b"") + plain(name, terminal=is_table))
     sys.stdout.flush()

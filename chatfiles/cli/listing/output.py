@@ -31,7 +31,7 @@ def choose_form(*, long: bool, as_json: bool, nul_separated: bool) -> Form:
     if nul_separated:
         return lambda _, name: nul(name)
     if long or terminal:
-        return lambda entry, name: table_line(entry, name, long=long, terminal=terminal)
+        return lambda entry, name: table_line(entry, name, long=long)
     return lambda _, name: plain(name, terminal=False)
 
 
@@ -50,19 +50,19 @@ def plain(name: bytes, *, terminal: bool) -> bytes:
     return (_for_terminal(name) if terminal else name) + b"\n"
 
 
-def table_line(entry: Entry, name: bytes, *, long: bool, terminal: bool) -> bytes:
+def table_line(entry: Entry, name: bytes, *, long: bool) -> bytes:
     """
     :param name: the name to show.
     :param long: whether to show mode and type.
-    :param terminal: whether control characters in the name are escaped.
     :return: the line of a table whose columns have fixed widths, so that it needs no memory.
+        Control characters in the name are escaped, also in a pipe: a line is always one entry.
     """
     size = "-" if entry.size is None else str(entry.size)
     cells = f"{size:>12}  {_local_time(entry.mtime_ns):19}  "
     if long:
         mode = "-" if entry.mode is None else f"{entry.mode:04o}"
         cells = f"{mode:>4}  {entry.kind:9}  {cells}"
-    return cells.encode("ascii") + plain(name, terminal=terminal)
+    return cells.encode("ascii") + plain(name, terminal=True)
 
 
 def write(data: bytes) -> None:

@@ -39,7 +39,7 @@ class AccessLog:
                     "log_format": READY_TEXT,
                     "log_time": time.time(),
                     "line": f"{request_id} {workspace} {operation} {status} {count} bytes"
-                    f" {seconds:.3f} s {outcome} from {client}" + (f" by {by}" if by else ""),
+                    f" {seconds:.3f} s {outcome} from {client}{f' by {by}' if by else ''}",
                     "request_id": request_id,
                     "workspace": workspace,
                     "operation": operation,

@@ -164,7 +164,11 @@ class FastDownload:
             if not request.outcome:  # else its client has left
                 self._answered(response, request, download)
 
-        request.cancel = original.stopProducing
+        def left() -> None:
+            wait.stop()
+            original.stopProducing()
+
+        request.cancel = left
         original.collect(ended)
 
     def _failed(self, failure: Failure, request: FastRequest, download: _Download) -> None:

@@ -125,7 +125,7 @@ class UpstreamResponse:
         """
         response = UpstreamResponse(self.head, self.request, None)
         response.body_received(body)
-        response.body_ended(Failure(ResponseDone()))
+        response.body_ended(COMPLETE)
         return response
 
     def splice_source(self) -> SpliceSource | None:

@@ -1,5 +1,6 @@
 """
 The computations of digests: at most `AT_ONCE` read at the same time, the others wait for a turn.
+Those of small files have as many turns of their own, so that they never wait for large files.
 
 All who want the digest of one version use the same computation.  Its steps run in the threads of
 the file's root.
@@ -45,11 +46,15 @@ class Computation:
     :param file: the open file, which is owned by the computation from now on.
     :param hashing: computes the digest of *file*.
     :param owner: whose threads it uses; the root of the path.
+    :param is_small: whether it ends soon.
     :ivar users: number of requests and downloads that use it.
     :ivar last_used: when the last of them ended, in seconds.
     """
 
-    def __init__(self, path: bytes, file: OpenFile, hashing: FileHash, owner: Hashable) -> None:
+    def __init__(
+        self, path: bytes, file: OpenFile, hashing: FileHash, owner: Hashable, *, is_small: bool
+    ) -> None:
+        self.is_small = is_small
         self.path = path
         self.file = file
         self.hashing = hashing
@@ -82,6 +87,19 @@ class Computation:
             each.callback(outcome)
 
 
+class _Lane:
+    """
+    Computations that share turns.
+
+    :ivar queue: those that wait for a turn.
+    :ivar turns: those that have one.
+    """
+
+    def __init__(self) -> None:
+        self.queue: deque[Computation] = deque()
+        self.turns: set[Computation] = set()
+
+
 class Computations:
     """
     All computations of a workspace.
@@ -102,8 +120,7 @@ class Computations:
         self._clock = clock
         self._ended = ended
         self._all: dict[FileFacts, Computation] = {}
-        self._queue: deque[Computation] = deque()
-        self._turns: set[Computation] = set()
+        self._small, self._large = _Lane(), _Lane()
 
     def find(self, facts: FileFacts) -> Computation | None:
         """:return: the computation of this version, if there is one."""
@@ -121,27 +138,32 @@ class Computations:
         computation.users += 1
         if computation.hashing.facts not in self._all:
             self._all[computation.hashing.facts] = computation
-            self._queue.append(computation)
-            self._serve()
+            lane = self._lane(computation)
+            lane.queue.append(computation)
+            self._serve(lane)
         try:
             yield
         finally:
             computation.users -= 1
             computation.last_used = self._clock.seconds()
             if not computation.users and computation.step is None and not computation.has_ended:
-                self._queue.remove(computation)
+                self._lane(computation).queue.remove(computation)
                 self._end(computation, Failure(Abandoned()))
 
     def stop(self) -> None:
         """End all computations; idempotent."""
-        self._queue.clear()
+        self._small.queue.clear()
+        self._large.queue.clear()
         for computation in list(self._all.values()):
             self._end(computation, Failure(Abandoned()))
 
-    def _serve(self) -> None:
-        while self._queue and len(self._turns) < AT_ONCE:
-            computation = self._queue.popleft()
-            self._turns.add(computation)
+    def _lane(self, computation: Computation) -> _Lane:
+        return self._small if computation.is_small else self._large
+
+    def _serve(self, lane: _Lane) -> None:
+        while lane.queue and len(lane.turns) < AT_ONCE:
+            computation = lane.queue.popleft()
+            lane.turns.add(computation)
             self._step(computation)
 
     def _step(self, computation: Computation) -> None:
@@ -159,22 +181,23 @@ class Computations:
             self._end(computation, result)
         elif self._is_unused(computation):
             self._end(computation, Failure(Abandoned()))
-        elif computation in self._turns:
+        elif computation in (lane := self._lane(computation)).turns:
             self._step(computation)
         else:  # it gave up its turn
-            self._queue.appendleft(computation)
-            self._serve()
+            lane.queue.appendleft(computation)
+            self._serve(lane)
 
     def _watch(self, computation: Computation) -> None:
         computation.watch = self._clock.callLater(STALLED_AFTER, self._stalled, computation)
 
     def _stalled(self, computation: Computation) -> None:
-        self._turns.discard(computation)
+        lane = self._lane(computation)
+        lane.turns.discard(computation)
         self._watch(computation)
         if self._is_unused(computation):
             self._end(computation, Failure(Abandoned()))
         else:
-            self._serve()
+            self._serve(lane)
 
     def _is_unused(self, computation: Computation) -> bool:
         idle = self._clock.seconds() - computation.last_used
@@ -183,11 +206,12 @@ class Computations:
     def _end(self, computation: Computation, outcome: Outcome) -> None:
         computation.has_ended = True
         del self._all[computation.hashing.facts]
-        self._turns.discard(computation)
+        lane = self._lane(computation)
+        lane.turns.discard(computation)
         if computation.watch is not None and computation.watch.active():
             computation.watch.cancel()
         if computation.step is not None:
             computation.step.cancel()  # a step that has not begun never runs
         computation.file.release(self._threads.run, computation.owner)
         computation.deliver(self._ended(computation, outcome))
-        self._serve()
+        self._serve(lane)

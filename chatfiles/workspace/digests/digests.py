@@ -172,7 +172,8 @@ class Digests:
     def _computation(self, path: bytes, file: OpenFile, owner: Hashable) -> Computation:
         found = self._computations.find(file.facts)
         if found is None:
-            return Computation(path, file, self._hashing(file), owner)
+            is_small = file.facts.size <= self.inline_bytes
+            return Computation(path, file, self._hashing(file), owner, is_small=is_small)
         file.release(self._threads.run, owner)
         return found
 

@@ -6,7 +6,7 @@ matches a single ``/``), ``?`` matches one character within a segment.  Characte
 in other glob dialects are refused.  A rule covers the named path and everything below it.  It also
 covers other spellings that the file system may accept: see `chatfiles.rules.name_folding`.
 
-A rule that ends in ``/**`` denies a file at the named path, too, but does not hide it in a listing.
+A rule that ends in ``/**`` denies the named path, too, but does not hide it in a listing.
 """
 
 from __future__ import annotations

@@ -28,8 +28,7 @@ class IFileStore(Interface):
 
         :raise chatfiles.errors.NotFound: the file is missing, its parent is a file, or a deny rule
             matches the path.
-        :raise chatfiles.errors.NotARegularFile: it is not a regular file.  A rule ``path/**`` does
-            not change that, because a listing shows the path.
+        :raise chatfiles.errors.NotARegularFile: it is not a regular file.
         :raise chatfiles.errors.Forbidden: the role may not read it.
         :raise chatfiles.errors.ReadFailed: the root is missing, or there was an I/O error.
         :raise chatfiles.errors.Unavailable: there are no free descriptors, or no memory.

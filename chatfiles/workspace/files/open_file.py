@@ -4,13 +4,11 @@ An open file, which is served from its descriptor.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import ReadFailed, UnknownLength
 from chatfiles.model import FileFacts
 from chatfiles.streams.descriptor import Descriptor
 
@@ -37,22 +35,6 @@ class OpenFile(Descriptor):
         self.facts = facts
         self.name = name
         self.local = local
-
-    def require_empty(self) -> None:
-        """
-        Some files of procfs and of FUSE have content, and announce that they have none.  Blocks.
-
-        :raise UnknownLength: this is such a file; it is closed.
-        :raise ReadFailed: an I/O error; it is closed.
-        """
-        try:
-            if not os.pread(self.fd, 1, 0) or os.fstat(self.fd).st_size:
-                return
-        except OSError as error:
-            self.close()
-            raise ReadFailed from error
-        self.close()
-        raise UnknownLength
 
     def release(self, run_in_thread: Callable[..., Deferred[Any]], owner: Hashable) -> None:
         """

@@ -18,14 +18,13 @@ from chatfiles.errors import (
     Forbidden,
     NotADirectory,
     NotARegularFile,
-    NotFound,
     ReadFailed,
     Unavailable,
+    UnknownLength,
 )
 from chatfiles.model import FileFacts
 from chatfiles.posix.filesystems import is_on_disk, mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
-from chatfiles.rules.entries import Kind
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath
 from chatfiles.workspace.files.cached_directory import CachedDirectory
 from chatfiles.workspace.files.credential_inodes import CredentialInodes
@@ -211,12 +210,7 @@ class FileStore:
         """See `IFileStore.open`.  A path in a root that is not configured is a missing file."""
         if path.root in self._roots:
             self.find_root(path.root)
-        try:
-            root = self._allowed_root(path)
-        except NotFound:
-            if self._is_listed(path):
-                self._require_file(path)
-            raise
+        root = self._allowed_root(path)
         root_fd = self._open_root(root)
         try:
             file = self._open_regular(root_fd, path.segments)
@@ -227,13 +221,7 @@ class FileStore:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
-        try:
-            root = self._allowed_root(path)
-        except NotFound:
-            if self._is_listed(path):
-                raise WouldWait from None
-            raise
-        fd, facts = root.open_file_at_once(path.segments)
+        fd, facts = self._allowed_root(path).open_file_at_once(path.segments)
         file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
         return _unless(self._credentials.include_at_once, file, facts)
 
@@ -308,7 +296,7 @@ class FileStore:
         fd, facts = open_regular(directory_fd, segments, mechanism=self._mechanism)
         file = OpenFile(fd, FileFacts.of(facts), segments[-1], is_on_disk(fd))
         if not facts.st_size:
-            file.require_empty()
+            _require_empty(file)
         return _unless(self._credentials.include, file, facts)
 
     def _open_directory(
@@ -351,22 +339,6 @@ class FileStore:
         if not path.segments:
             raise is_a_directory()
         return root
-
-    def _is_listed(self, path: VirtualPath) -> bool:
-        """:return: of a path that a rule denies: whether the rule is ``path/**``."""
-        try:
-            self._root_unless(self._deny.hides, path)
-        except NotFound:
-            return False
-        return True
-
-    def _require_file(self, path: VirtualPath) -> None:
-        """:raise NotARegularFile: something else is listed there."""
-        kind = self.look(path).kind
-        if kind is Kind.DIRECTORY:
-            raise is_a_directory()
-        if kind is not Kind.FILE:
-            raise NotARegularFile
 
     def _visible_root(self, path: VirtualPath) -> _Root:
         """As `_find_allowed_root`, for a path that is listed.  Blocks."""
@@ -428,6 +400,23 @@ class FileStore:
             failed = refused if ours else ReadFailed()
             failed.place = root.path.decode("utf-8", "backslashreplace")
             raise failed from error
+
+
+def _require_empty(file: OpenFile) -> None:
+    """
+    Some files of procfs and of FUSE have content, and announce that they have none.
+
+    :raise UnknownLength: this is such a file.
+    :raise ReadFailed: an I/O error.
+    """
+    try:
+        if not os.pread(file.fd, 1, 0) or os.fstat(file.fd).st_size:
+            return
+    except OSError as error:
+        file.close()
+        raise ReadFailed from error
+    file.close()
+    raise UnknownLength
 
 
 def _unless(

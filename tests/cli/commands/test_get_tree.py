@@ -457,6 +457,9 @@ class InterruptedTests(TreeCase):
         self.ended(self.fetch("-o", "out", path="/workspace/no"), 3, "names are taken exactly")
         result = self.fetch("-o", "out", path="/workspace/src/a.txt")
         self.ended(result, 5, "leave -r out to get a file")
+        os.symlink("a.txt", self.at("src/link"))
+        result = self.fetch("-o", "out", path="/workspace/src/link")
+        self.ended(result, 5, "`chatfiles stat` shows what it is; symlinks are never followed")
         self.assertEqual(self.files(), [])
 
     def test_fault(self) -> None:

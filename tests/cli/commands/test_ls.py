@@ -99,6 +99,12 @@ class DirectoryTests(ListCase):
             "   -  other                 -  -                    p\n",
         )
 
+    def test_long_names(self) -> None:
+        """In a table control characters are escaped, also in a pipe: a line is one entry."""
+        self.play(page(described(ODD), described(b"\x1b[2Jx\r")))
+        names = [line[52:] for line in self.ls("/workspace", "-l").stdout_bytes.split(b"\n")]
+        self.assertEqual(names, [b"b\\n\\xff", b"\\x1b[2Jx\\r", b""])
+
     def test_file(self) -> None:
         """Of a path that is no directory, its own entry is listed."""
         wrong = {"error": "path is not a directory", "code": "not_a_directory"}

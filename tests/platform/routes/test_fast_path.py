@@ -14,6 +14,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
+from chatfiles.http.server.fast_path import FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import Scope, token_hash
 from chatfiles.platform.authentication import Authenticator
@@ -326,6 +327,18 @@ class FastDownloadTests(MemoryPlatformCase):
             (event,) = self.events()
             outcome = "complete" if rest else "upstream_cut"
             self.assertEqual((event.outcome, event.bytes), (outcome, 2 + len(rest)))
+
+    def test_client_leaves_within_pieces(self) -> None:
+        """The client leaves while the rest of a small response is waited for."""
+        caller = self.caller().send(get(TARGET, AUTH))
+        wire = self.accept()
+        wire.send(GOOD[:-1])
+        caller.leave(ConnectionLost())
+        self.patch(FastRequest, "hand_over", lambda _: self.fail("it is continued"))
+        self.clock.advance(2 * fast_path._WAIT)  # before the connection is closed
+        self.assertTrue(wire.aborted)
+        wire.lose(ConnectionLost())
+        self.assertEqual([event.outcome for event in self.events()], ["client_left"])
 
     def test_nothing_waits_afterwards(self) -> None:
         """When a response in pieces is complete, no timeout is left."""

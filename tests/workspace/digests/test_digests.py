@@ -155,6 +155,20 @@ class WithinTests(DigestsCase):
         self.threads.finish_all()
         self.assertEqual(self.successResultOf(asked[3]), sha256(b"\3" * 25))
 
+    def test_small(self) -> None:
+        """Small files do not wait for large ones; they have as many turns of their own."""
+        for _ in range(AT_ONCE):
+            self.ask(self.open_large(bytes(60)))
+        small = [self.open(self.write(bytes([number]) * INLINE)) for number in range(4)]
+        asked = [self.ask(file) for file in small]
+        self.assertEqual(len(self.threads.running), 2 * AT_ONCE)
+        while not all(each.called for each in asked):
+            self.threads.finish(-1)
+            self.assertLessEqual(len(self.threads.running), 2 * AT_ONCE)
+        for number, each in enumerate(asked):
+            self.assertEqual(self.successResultOf(each), sha256(bytes([number]) * INLINE))
+        self.assertEqual(len(self.threads.running), AT_ONCE)
+
     def test_waiting(self) -> None:
         """One that waits for its turn keeps no file open after its clients have left."""
         files = [self.open_large() for _ in range(4)]

@@ -649,34 +649,3 @@ class DenyTests(_StoreCase):
             with self.assertRaises(NotFound):
                 store.open(virtual(raw))
         self.assertEqual(self.read(store, b"/workspace/f"), b"f")
-
-    def test_listed(self) -> None:
-        """What a rule ``X/**`` names is listed, so only a file there is refused as missing."""
-        build(
-            self.top,
-            {
-                b"ws/d/f": b"f",
-                b"ws/f": b"f",
-                b"ws/link": Symlink(b"d"),
-                b"ws/deny/d/f": b"f",
-                b"home/f": b"f",
-            },
-        )
-        store = self.store(
-            {b"/workspace": self.top + b"/ws", b"/home": self.top + b"/home"},
-            deny=[b"/workspace/*/**", b"/workspace/deny", b"/home/**"],
-        )
-        for raw, kind, detail in (
-            (b"/workspace/d", NotARegularFile, "it is a directory"),
-            (b"/workspace/link", NotARegularFile, None),
-            (b"/home", NotARegularFile, "it is a directory"),
-            (b"/workspace/f", NotFound, None),
-            (b"/workspace/missing", NotFound, None),
-            (b"/workspace/d/f", NotFound, None),
-            (b"/workspace/deny", NotFound, None),
-            (b"/home/f", NotFound, None),
-        ):
-            error = self.assertRaises(kind, store.open, virtual(raw))
-            self.assertEqual(error.detail, detail, raw)
-        self.assertRaises(WouldWait, store.open_at_once, virtual(b"/workspace/d"))
-        self.assertRaises(NotFound, store.open_at_once, virtual(b"/workspace/d/f"))

@@ -8,6 +8,7 @@ import errno
 import sys
 import threading
 import time
+from contextlib import suppress
 from queue import SimpleQueue
 
 import click
@@ -15,6 +16,7 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
+from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import Attributes, new_file_mode
@@ -105,9 +107,14 @@ class TreeTransfer:
         try:
             return planning.run(self._options.retries)
         except CliError as error:
-            if error.code == "not_a_directory":
+            if error.code == "not_a_directory" and self._is_file():
                 error.hint = "leave -r out to get a file"
             raise
+
+    def _is_file(self) -> bool:
+        with suppress(CliError):
+            return look_at(self._client, self._workspace, self._path).kind == "file"
+        return False
 
     def _save(self, plan: Plan, report: Report, bar: ProgressBar) -> CliError | None:
         """:return: the error that ended the transfer of all files; ``None`` if none did."""

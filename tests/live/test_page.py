@@ -1,0 +1,479 @@
+"""
+The web page in Chromium, found by roles and names (reference/page, "Roles and names").
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+
+from tests.docs import ROOT, read
+from tests.live import media
+from tests.live.axe import axe_source, faults
+from tests.live.page_browser import PageBrowser
+from tests.live.page_case import MANY, PageCase
+from tests.live.processes import LONG_AGO
+
+UPLOADS = "/workspace/.molecule/chat-uploads"
+#: Makes the next upload of a file with this name end like a lost connection.
+BREAK = """
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (form) {
+  if (form.get("files").name !== %r) return send.call(this, form);
+  XMLHttpRequest.prototype.send = send;
+  this.onerror();
+};
+"""
+
+
+class SignInTests(PageCase):
+    """Tokens."""
+
+    def test_sign_in(self) -> None:
+        """A wrong token is refused with a sentence; the right one shows the asked address."""
+        browser = self.browser
+        browser.go("about:blank")
+        browser.go(f"{self.page}#/{self.pair.id}/workspace/src")
+        browser.run("sessionStorage.clear()")
+        browser.go("about:blank")
+        browser.go(f"{self.page}#/{self.pair.id}/workspace/src")
+        browser.enter("wrong", "textbox", "Token")
+        browser.click("button", "Sign in")
+        browser.status("This token is not valid")
+        browser.enter(self.pair.token, "textbox", "Token")
+        browser.press("Enter")
+        browser.node("button", "main.py")
+        self.at("/workspace/src")
+
+    def test_address(self) -> None:
+        """A token in the address is removed from it; it survives a reload, and not *Forget*."""
+        browser = self.open("")
+        browser.node("link", "/workspace")
+        self.assertNotIn(self.pair.token, browser.run("return location.href"))
+        self.assertEqual(browser.run("return document.cookie + localStorage.length"), "0")
+        browser.run("location.reload()")
+        browser.node("link", "/workspace")
+        browser.click("button", "Forget")
+        browser.node("textbox", "Token")
+        self.assertEqual(browser.run("return sessionStorage.length"), 0)
+        browser.run("location.reload()")
+        browser.node("textbox", "Token")
+
+    def test_revoked(self) -> None:
+        """A token that was revoked leads back to the sign-in; another one continues there."""
+        token_id, token = self.token("read")
+        browser = self.open(token=token)
+        self.revoke(token_id)
+        browser.click("link", "src")
+        browser.node("textbox", "Token")
+        browser.status("no longer valid")
+        browser.enter(self.pair.token, "textbox", "Token")
+        browser.click("button", "Sign in")
+        browser.node("button", "main.py")
+
+    def test_scopes(self) -> None:
+        """What a token does not allow is not offered."""
+        browser = self.open(token=self.token("read")[1])
+        browser.node("button", "hello.txt")
+        self.assertFalse({"Upload", "Request files"} & set(browser.names("button")))
+        browser = self.open("", token=self.token("write")[1])
+        browser.node("button", "Upload")
+        self.assertEqual(browser.all("table"), [])
+        browser = self.open("", token=self.token("agent")[1])
+        browser.node("heading", "Files")
+        self.assertEqual(browser.names("button"), ["Forget"])
+
+    def test_admin(self) -> None:
+        """An administrator begins with the workspaces; an address of another one is explained."""
+        browser = self.open("", token=self.pair.admin)
+        browser.enter("live", "searchbox", "Filter")
+        browser.click("link", "live")
+        browser.click("link", "/workspace")
+        browser.node("button", "hello.txt")
+        self.assertEqual(browser.names("link")[1:4], ["Workspaces", "live", "workspace"])
+        other, _ = self.pair.add(None)
+        browser = self.open()
+        browser.run(f"location.hash = '#/{other}/workspace'")
+        browser.click("link", "Go to my workspace")
+        browser.node("link", "/workspace")
+
+
+class BrowseTests(PageCase):
+    """Lists."""
+
+    def test_keyboard(self) -> None:
+        """Arrow keys choose, Enter opens, Backspace goes up, and the focus is where one was."""
+        browser = self.open()
+        browser.apply("function() { this.focus(); }", "link", "empty")
+        browser.press("ArrowDown")
+        self.assertEqual(browser.focused(), "src")
+        browser.press("Enter")
+        browser.until(lambda: browser.focused() == "main.py", "the first entry has the focus")
+        browser.press("Backspace")
+        browser.until(lambda: browser.focused() == "src", "the folder has the focus")
+        browser.press("End")
+        self.assertEqual(browser.focused(), "video.mp4")
+        browser.press("Tab")
+        self.assertEqual(browser.focused(), "Download video.mp4")
+        browser.press("ArrowUp")
+        self.assertEqual(browser.focused(), "Download picture.png")
+        browser.press("Backspace")
+        browser.until(lambda: browser.focused() == "/workspace", "the root has the focus")
+        self.at("")
+
+    def test_columns(self) -> None:
+        """The table has sizes and times, and is sorted by a click on a header."""
+        browser = self.open()
+        browser.node("table", "Files")
+        headers = ["Selection", "Name", "Size", "Modified", "Actions"]
+        self.assertEqual(browser.names("columnheader"), headers)
+        browser.click("button", "Size")
+        browser.click("button", "Size")
+        order = browser.apply("function() { return this.ariaSort }", "columnheader", "Size")
+        self.assertEqual(order, "descending")
+        first = browser.run("return document.querySelector('tbody tr').innerText")
+        self.assertRegex(first, r"\Avideo\.mp4\s+3\.5 MB\s")
+
+    def test_states(self) -> None:
+        """An empty folder, a missing one, and a file's address."""
+        browser = self.open("/workspace/empty")
+        browser.node("heading", "This folder is empty")
+        self.go_to("/workspace/nothing")
+        browser.node("heading", "file not found")
+        self.assertRegex(browser.run("return document.body.innerText"), "Request id: [0-9a-f]{32}")
+        os.mkdir(self.pair.at("workspace", "nothing"))
+        self.addCleanup(os.rmdir, self.pair.at("workspace", "nothing"))
+        browser.click("button", "Try again")
+        browser.node("heading", "This folder is empty")
+        browser.run(f"location.hash = '#/{self.pair.id}/workspace/src/main.py'")
+        browser.node("button", "main.py")
+        self.at("/workspace/src")
+
+    def test_many(self) -> None:
+        """Each page of 10 000 entries is loaded once; what is not in sight is not laid out."""
+        directory = self.pair.at("workspace", "many")
+        os.mkdir(directory)
+        for number in range(MANY):
+            os.close(os.open(f"{directory}/file-{number:05}", os.O_CREAT))
+        browser = self.open("")
+        self.go_to("/workspace/many")
+        rows = "document.querySelectorAll('tbody tr').length"
+        browser.until(lambda: browser.run(f"return {rows}"), "the first page")
+        self.assertLess(browser.run(f"return {rows}"), MANY)
+        scrolled = f"scrollTo(0, document.body.scrollHeight); return {rows} >= {MANY}"
+        browser.until(lambda: browser.run(scrolled), "all pages are loaded")
+        asked = "performance.getEntriesByType('resource').filter(e => /fs.entries/.test(e.name))"
+        found = browser.run(f"return [{rows}, {asked}.length]")
+        self.assertEqual(found, [MANY, MANY // 1000])
+        style = "return getComputedStyle(document.querySelector('tbody')).contentVisibility"
+        self.assertEqual(browser.run(style), "auto")
+        browser.run(
+            "const filter = document.querySelector('[type=search]'); filter.value = '09999';"
+            "filter.dispatchEvent(new Event('input'))"
+        )
+        browser.until(lambda: browser.run(f"return {rows} === 1"), "the filter is applied")
+        self.assertIn("file-09999", browser.run("return document.querySelector('tbody').innerText"))
+
+
+class FileTests(PageCase):
+    """Previews and downloads."""
+
+    def test_previews(self) -> None:
+        """Pictures, text, PDF and video appear in the panel; the last can be sought in."""
+        browser = self.open()
+        browser.click("button", "picture.png")
+        browser.node("image", "Preview of picture.png")
+        width = "return document.querySelector('.preview img').naturalWidth"
+        browser.until(lambda: browser.run(width) == 40, "the picture is loaded")
+        browser.press("Escape")
+        self.assertEqual(browser.focused(), "picture.png")
+
+        browser.click("button", "long.txt")
+        browser.node("region", "Preview of long.txt")
+        text = browser.run("return document.querySelector('.preview pre').textContent")
+        self.assertIn("The first 256 KB of", browser.run("return document.body.innerText"))
+        self.assertEqual(len(text) + text.count("e0"), 256 * 1024)
+        browser.click("button", "Close preview")
+
+        browser.click("button", "paper.pdf")
+        browser.until(lambda: _is_coloured(browser), "the PDF is shown")
+        browser.press("Escape")
+
+        browser.click("button", "video.mp4")
+        video = "document.querySelector('video')"
+        browser.until(lambda: browser.run(f"return {video}?.duration"), "the video is loaded")
+        browser.run(f"{video}.currentTime = 30; {video}.play()")
+        browser.until(lambda: browser.run(f"return {video}.currentTime > 30.1"), "it plays on")
+        self.assertIsNone(browser.run(f"return {video}.error"))
+        browser.press("Escape")
+        browser.gone("complementary", "Preview")
+
+    def test_download(self) -> None:
+        """Files and folders are downloaded by the browser; the page remains."""
+        browser = self.open()
+        browser.click("button", "Download hello.txt")
+        self.assertEqual(self.saved("hello.txt"), b"Hello!\n")
+        browser.click("button", "Download odd-\ufffd.txt")
+        self.assertEqual(self.saved("odd-\ufffd.txt"), b"odd")
+        browser.click("button", "Download src")
+        with zipfile.ZipFile(io.BytesIO(self.saved("src.zip"))) as archive:
+            self.assertEqual(archive.read("src/main.py"), b"print('hello')\n")
+        browser.click("checkbox", "Select hello.txt")
+        browser.click("checkbox", "Select page.html")
+        browser.click("button", "Download selected")
+        self.assertEqual(self.saved("hello.txt"), b"Hello!\n")
+        self.assertIn(b"<script>", self.saved("page.html"))
+        self.at("/workspace")
+
+    def test_refused_download(self) -> None:
+        """A file that has vanished is a sentence with the request id; the page remains."""
+        self.pair.write("workspace/vanishing", b"x")
+        browser = self.open()
+        browser.node("button", "Download vanishing")
+        os.unlink(self.pair.at("workspace", "vanishing"))
+        browser.click("button", "Download vanishing")
+        browser.status("vanishing: file not found. Request id: ")
+        self.at("/workspace")
+
+    def test_hostile(self) -> None:
+        """Names and contents that try to run something run nothing."""
+        name = "<img src=x onerror=document.title='executed'>.txt"
+        turned = "photo\u202egnp.html"
+        folder = "workspace/hostile"
+        script = b"<script>parent.document.title = document.title = 'executed'</script>"
+        self.pair.write(f"{folder}/{name}", script)
+        self.pair.write(f"{folder}/{turned}", script)
+        svg = b'<svg xmlns="http://www.w3.org/2000/svg">%b</svg>' % script
+        self.pair.write(f"{folder}/x.svg", svg)
+        # A viewer may run what is in a PDF, but only in its own sandbox.
+        attempt = b"app.launchURL('javascript:document.title=1'); top.document.title = 'executed'"
+        action = b"/Catalog /OpenAction << /S /JavaScript /JS <%b> >>" % attempt.hex().encode()
+        self.pair.write(f"{folder}/x.pdf", media.pdf().replace(b"/Catalog", action))
+        browser = self.open("/workspace/hostile")
+        browser.click("button", name)
+        browser.node("region", f"Preview of {name}")
+        browser.press("Escape")
+        self.assertIn("photo⟨202E⟩gnp.html", browser.run("return document.body.innerText"))
+        browser.click("button", turned)
+        browser.until(lambda: os.listdir(browser.downloads), "it is downloaded")
+        browser.click("button", "x.svg")
+        self.assertIn(b"<svg", self.saved("x.svg"))
+        browser.click("button", "x.pdf")
+        browser.node("Iframe", "Preview of x.pdf")
+        browser.until(lambda: _is_coloured(browser), "the PDF is shown")
+        self.assertTrue(self.title.startswith("hostile"), self.title)
+
+
+def _is_coloured(browser: PageBrowser) -> bool:
+    """:return: whether there is a page of the PDF in the panel."""
+    seen = [browser.colour(x, 400) for x in (900, 1100)]
+    return any(
+        all(abs(a - b) < 6 for a, b in zip(each, media.COLOUR, strict=True)) for each in seen
+    )
+
+
+class UploadTests(PageCase):
+    """Uploads."""
+
+    def test_upload(self) -> None:
+        """Of three files one is refused, and one is sent again; the page opens their folder."""
+        paths = [
+            self.sent("one.txt", b"1" * 5000),
+            self.sent("big.bin", b"2" * (1 << 20) + b"2"),
+            self.sent("three.md", b"3"),
+        ]
+        browser = self.open()
+        browser.run(BREAK % "three.md")
+        browser.choose("input[type=file]", paths)
+        browser.status("file stored, 2 failed.")
+        self.at(UPLOADS)
+        text = browser.run("return document.querySelector('.uploads').innerText")
+        self.assertRegex(text, r"big\.bin exceeds per-file limit .* · Request id: [0-9a-f]{32}")
+        self.assertIn("The connection was interrupted", text)
+        browser.click("button", "Retry three.md")
+        browser.status("1 file stored, 1 failed.")
+        browser.gone("button", "Retry three.md")
+        self.assertEqual(self.uploads(), {"one.txt": b"1" * 5000, "three.md": b"3"})
+        browser.click("button", "Clear finished uploads")
+        browser.gone("region", "Uploads")
+
+    def test_cancel(self) -> None:
+        """While a file is sent there is its progress; it can be cancelled, and leaves nothing."""
+        browser = self.open()
+        browser.devtools("Network.enable")
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        browser.devtools("Network.emulateNetworkConditions", **slow, uploadThroughput=20_000)
+        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(900_000))])
+        bar = browser.node("progressbar", "slow.bin")
+        self.assertIsNotNone(bar.get("value"), bar)
+        browser.click("button", "Cancel slow.bin")
+        browser.node("button", "Retry slow.bin")
+        browser.devtools("Network.emulateNetworkConditions", **slow, uploadThroughput=-1)
+        self.assertEqual(browser.all("progressbar"), [])
+        self.assertEqual(self.uploads(), {})
+        self.at("/workspace")
+
+    def test_drop(self) -> None:
+        """Files that are dropped anywhere are uploaded."""
+        browser = self.open()
+        browser.run(
+            "const data = new DataTransfer(); data.items.add(new File(['dropped'], 'd.txt'));"
+            "const how = {dataTransfer: data, bubbles: true, cancelable: true};"
+            "for (const type of ['dragover', 'drop'])"
+            " document.querySelector('table').dispatchEvent(new DragEvent(type, how))"
+        )
+        self.at(UPLOADS)
+        self.assertEqual(self.uploads(), {"d.txt": b"dropped"})
+
+
+class ShareTests(PageCase):
+    """Links."""
+
+    def test_share(self) -> None:
+        """The dialog makes a link that opens without a token; Escape returns the focus."""
+        browser = self.open()
+        browser.click("button", "Share picture.png")
+        browser.node("dialog", "Share")
+        self.assertEqual(browser.focused(), "Expires after")
+        script = "function() { return [...this.options].map(each => each.text) }"
+        expiries = browser.apply(script, "combobox", "Expires after")
+        self.assertEqual(expiries, ["1 hour", "1 day", "7 days"])
+        browser.click("button", "Create link")
+        link = browser.apply("function() { return this.value }", "textbox", "Link")
+        answer = self.fetch(link)
+        self.assertEqual((answer.status, answer.body), (200, media.png()))
+        self.assertTrue(answer["content-disposition"].startswith("attachment"))
+        browser.click("button", "Copy")
+        browser.status("copied")
+        browser.press("Escape")
+        browser.gone("dialog", "Share")
+        self.assertEqual(browser.focused(), "Share picture.png")
+
+    def test_choices(self) -> None:
+        """Expiry and disposition are those that were chosen; a folder is an archive."""
+        browser = self.open()
+        browser.click("button", "Share picture.png")
+        choose = "function() { this.selectedIndex = this.length - 1 }"
+        browser.apply(choose, "combobox", "Expires after")
+        browser.apply(choose, "combobox", "When it is opened")
+        browser.click("button", "Create link")
+        link = browser.apply("function() { return this.value }", "textbox", "Link")
+        values = dict(each.split("=") for each in link.partition("?")[2].split("&"))
+        self.assertEqual(int(values["e"]) - int(values["i"]), 604800)
+        self.assertTrue(self.fetch(link)["content-disposition"].startswith("inline"))
+        browser.press("Escape")
+        browser.click("button", "Share src")
+        browser.click("button", "Create link")
+        link = browser.apply("function() { return this.value }", "textbox", "Link")
+        self.assertEqual(self.fetch(link)["content-type"], "application/zip")
+
+    def test_request(self) -> None:
+        """Files that are sent with an upload link, from another profile, arrive."""
+        browser = self.open()
+        browser.click("button", "Request files")
+        browser.click("button", "Create link")
+        link = browser.apply("function() { return this.value }", "textbox", "Link")
+        browser.press("Escape")
+        with PageBrowser() as other:
+            other.go(link)
+            other.node("heading", "Send files")
+            self.assertEqual(other.names("button"), ["Upload files"])
+            paths = [self.sent("a.txt", b"a"), self.sent("b.txt", b"b")]
+            other.choose("input[type=file]", paths)
+            other.status("All files have arrived")
+            self.assertEqual(other.console(), [])
+        self.assertEqual(self.uploads(), {"a.txt": b"a", "b.txt": b"b"})
+
+
+class LookTests(PageCase):
+    """How it looks, and what assistive technology makes of it."""
+
+    def show(self, state: str) -> None:
+        """Bring the page into a state."""
+        browser = self.open()
+        if state == "sign-in":
+            browser.click("button", "Forget")
+            browser.node("textbox", "Token")
+        elif state == "roots":
+            self.go_to("")
+            browser.node("link", "/workspace")
+        elif state == "empty":
+            self.go_to("/workspace/empty")
+            browser.node("heading", "This folder is empty")
+        elif state == "error":
+            self.go_to("/workspace/nothing")
+            browser.node("heading", "file not found")
+        elif state == "preview":
+            browser.click("button", "hello.txt")
+            browser.node("region", "Preview of hello.txt")
+        elif state == "dialog":
+            browser.click("button", "Share picture.png")
+            browser.click("button", "Create link")
+            browser.node("textbox", "Link")
+        elif state == "uploads":
+            self.go_to("/workspace/src")
+            browser.choose("input[type=file]", [self.sent("big.bin", bytes((1 << 20) + 1))])
+            browser.node("button", "Retry big.bin")
+        elif state == "drop":
+            answer = self.pair.as_admin("POST", f"/workspaces/{self.pair.id}/links", _UPLOAD_LINK)
+            browser.go(self.pair.platform.url + answer.json["url"])
+            browser.node("button", "Upload files")
+
+    def test_accessible(self) -> None:
+        """axe-core finds nothing in any state, light or dark, wide or narrow."""
+        source = axe_source()
+        browser = self.browser
+        self.addCleanup(browser.look)
+        self.addCleanup(browser.devtools, "Emulation.clearDeviceMetricsOverride")
+        found = []
+        for state in STATES:
+            self.show(state)
+            for scheme, width in (("light", 1200), ("dark", 400)):
+                browser.look(prefers_color_scheme=scheme)
+                size = {"width": width, "height": 850, "deviceScaleFactor": 1, "mobile": False}
+                browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+                found += [f"{state} {scheme}: {fault}" for fault in faults(browser, source)]
+                wide = browser.run("return document.documentElement.scrollWidth - innerWidth")
+                self.assertLessEqual(wide, 0, (state, width))
+                self.keep(f"{state}-{scheme}-{width}")
+        self.assertEqual("\n".join(found), "")
+        browser.run("document.body.append(new Image())")
+        self.assertRegex("\n".join(faults(browser, source)), "image-alt")
+
+    def test_picture(self) -> None:
+        """
+        The picture in README.md shows the page.  To take it again: run this test with
+        ``CHATFILES_SCREENSHOTS=docs/images python -m twisted.trial``.
+        """
+        for name, content in (
+            ("src/main.py", b"print('hello')\n"),
+            ("tests/test_main.py", b""),
+            ("report.pdf", media.pdf() + bytes(482_130)),
+            ("chart.png", media.png(320, 200)),
+            ("walkthrough.mp4", media.video(40)),
+            ("measurements.csv", b"1,2,3\n" * 20_000),
+            ("notes.txt", b"All 214 tests pass.\n"),
+        ):
+            self.pair.write(f"workspace/build-7/{name}", content)
+        for name in ("src", "tests"):
+            os.utime(self.pair.at("workspace", "build-7", name), (LONG_AGO, LONG_AGO))
+        browser = self.open("/workspace/build-7")
+        browser.node("button", "notes.txt")
+        browser.run("document.activeElement.blur()")
+        size = {"width": 1200, "height": 640, "deviceScaleFactor": 1, "mobile": False}
+        browser.devtools("Emulation.setDeviceMetricsOverride", **size)
+        self.addCleanup(browser.devtools, "Emulation.clearDeviceMetricsOverride")
+        self.keep("page")
+        self.assertIn("](docs/images/page.png)", read("README.md"))
+        self.assertLess(os.path.getsize(os.path.join(ROOT, "docs/images/page.png")), 100_000)
+
+    def keep(self, name: str) -> None:
+        """Write a screenshot to the directory ``$CHATFILES_SCREENSHOTS``, if it is set."""
+        if (directory := os.environ.get("CHATFILES_SCREENSHOTS")) is not None:
+            with open(os.path.join(ROOT, directory, f"{name}.png"), "wb") as file:
+                file.write(self.browser.screenshot())
+
+
+STATES = ("sign-in", "roots", "list", "empty", "error", "preview", "dialog", "uploads", "drop")
+_UPLOAD_LINK = b'{"operation":"upload"}'
