@@ -13,7 +13,7 @@ import { formTransport } from "./transport.js";
 import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
 import { brand, problem, signInView, Workspaces } from "./views.js";
 
-const TOKEN = /^#token=([A-Za-z0-9._~+/=%-]+)$/;
+const TOKEN = /^#token=(.*)$/;
 const ADDRESS = /^#\/([^/]+)(\/.*)?$/;
 const BETWEEN_DOWNLOADS_MS = 1000;
 
@@ -52,7 +52,7 @@ class App {
     if (!found) return;
     history.replaceState(null, "", location.pathname);
     this.me = null;
-    this.api.remember(decodeURIComponent(found[1]));
+    this.api.remember(found[1]);
   }
 
   async enter(token) {
@@ -101,7 +101,7 @@ class App {
         this.me = await this.api.get("whoami", { asks: true });
       } catch (error) {
         if (error.status === 401) return this.signedOut(T.tokenInvalid);
-        return this.root.replaceChildren(h("main", {}, problem(error, () => this.route())));
+        return this.root.replaceChildren(this.header, h("main", {}, problem(error, () => this.route())));
       }
     }
     const [, workspace, ref] = ADDRESS.exec(location.hash) ?? [];
@@ -119,7 +119,7 @@ class App {
     const { signal } = this.turn;
     this.preview.close();
     this.place = place;
-    if (!this.header.isConnected) {
+    if (!this.main.isConnected) {
       this.root.replaceChildren(this.header, this.crumbs, this.main, this.preview.element, this.panels);
     }
     const view = place ? await this.view(place, signal) : new Workspaces(this.api, this.names);

@@ -86,7 +86,7 @@ export class Directory {
     const { workspace, ref } = this.place;
     try {
       const page = await this.api.get(
-        `workspaces/${workspace}/fs/entries?path=${ref}&after=${this.next}`, { signal: this.signal });
+        `workspaces/${workspace}/fs/entries?path=${ref}&after=${encodeURIComponent(this.next)}`, { signal: this.signal });
       this.next = page.next ?? null;
       this.grid.append(page.entries);
     } catch (error) {

@@ -24,7 +24,7 @@ export function size(bytes) {
 }
 
 /** A time of the server, which has nine digits: too many for some browsers. */
-export const date = (text) => new Date(text.replace(/(\.\d{3})\d*/, "$1"));
+export const date = (text = "") => new Date(text.replace(/(\.\d{3})\d*/, "$1"));
 
 export const time = (when) => (Number.isNaN(when.getTime()) ? "" : short.format(when));
 

@@ -107,7 +107,7 @@ export const T = {
   storedIn: (folder) => `Stored in ${folder}`,
   cancelled: "Cancelled",
   interrupted: "The connection was interrupted before the file was stored.",
-  clearUploads: "Clear finished uploads",
+  clearUploads: "Clear finished",
   openUploads: "Open folder",
   uploadsSummary: (done, all) => `${done} of ${all} stored`,
   uploadsEnded: (done, failed) =>

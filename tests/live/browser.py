@@ -111,6 +111,11 @@ class Browser:
         (element,) = self._ask("POST", "/element", using).values()
         self._ask("POST", f"/element/{element}/value", {"text": "\n".join(paths)})
 
+    @property
+    def pid(self) -> int:
+        """The id of the process whose children are those of the browser."""
+        return self._driver.pid
+
     def devtools(self, command: str, **parameters: Any) -> Any:
         """:return: the result of a command of the DevTools protocol."""
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})

@@ -5,7 +5,11 @@ A browser that finds the controls of a page as assistive technology does: by rol
 from __future__ import annotations
 
 import base64
+import contextlib
+import re
 from typing import Any
+
+import psutil
 
 from tests.live import media
 from tests.live.browser import Browser
@@ -123,6 +127,16 @@ class PageBrowser(Browser):
         clip = {"x": x, "y": y, "width": 4, "height": 4, "scale": 1}
         shot = self.devtools("Page.captureScreenshot", clip=clip)["data"]
         return media.png_pixel(base64.b64decode(shot), 0.5, 0.5)
+
+    def memory(self) -> int:
+        """:return: the most bytes that a process of a tab has had in memory."""
+        peaks = [0]
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "--type=renderer" in process.cmdline():
+                    with open(f"/proc/{process.pid}/status") as file:
+                        peaks += re.findall(r"VmHWM:\s+(\d+) kB", file.read())
+        return max(map(int, peaks)) * 1024
 
     def look(self, **features: str) -> None:
         """Emulate media features, such as ``prefers-color-scheme``; underscores become dashes."""

@@ -8,12 +8,14 @@ import io
 import os
 import zipfile
 
+from twisted.trial.unittest import SkipTest
+
 from tests.docs import ROOT, read
 from tests.live import media
 from tests.live.axe import axe_source, faults
 from tests.live.page_browser import PageBrowser
 from tests.live.page_case import MANY, PageCase
-from tests.live.processes import LONG_AGO
+from tests.live.processes import LONG_AGO, SOAK
 
 UPLOADS = "/workspace/.molecule/chat-uploads"
 #: Makes the next upload of a file with this name end like a lost connection.
@@ -226,6 +228,25 @@ class FileTests(PageCase):
         self.assertIn(b"<script>", self.saved("page.html"))
         self.at("/workspace")
 
+    def test_large_download(self) -> None:
+        """The browser's own manager downloads 2 GiB, and the memory of the tab does not grow."""
+        if not SOAK:
+            raise SkipTest("takes long: set CHATFILES_SOAK=1")
+        size = 2 << 30
+        path = self.pair.write("workspace/large.bin")
+        os.truncate(path, size)
+        self.addCleanup(os.unlink, path)
+        browser = self.open()
+        before = browser.memory()
+        browser.click("button", "Download large.bin")
+        saved = os.path.join(browser.downloads, "large.bin")
+        browser.until(
+            lambda: os.path.exists(saved) and os.path.getsize(saved) == size, "it is downloaded"
+        )
+        self.assertLess(browser.memory() - before, 64 << 20)
+        os.unlink(saved)
+        self.at("/workspace")
+
     def test_refused_download(self) -> None:
         """A file that has vanished is a sentence with the request id; the page remains."""
         self.pair.write("workspace/vanishing", b"x")
@@ -295,7 +316,7 @@ class UploadTests(PageCase):
         browser.status("1 file stored, 1 failed.")
         browser.gone("button", "Retry three.md")
         self.assertEqual(self.uploads(), {"one.txt": b"1" * 5000, "three.md": b"3"})
-        browser.click("button", "Clear finished uploads")
+        browser.click("button", "Clear finished")
         browser.gone("region", "Uploads")
 
     def test_cancel(self) -> None:
