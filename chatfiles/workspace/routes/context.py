@@ -22,8 +22,8 @@ from chatfiles.workspace.secret_file import SecretFile
 __all__ = ["MOST_STREAMS", "WorkspaceContext"]
 
 #: The most streams over several levels that a process sends at once.  Each has a descriptor open
-#: for every level that it is in, and a process often has 1024.
-MOST_STREAMS: Final = 8
+#: for every level that it is in; trees are seldom over 12 levels, and a process often has 1024.
+MOST_STREAMS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
