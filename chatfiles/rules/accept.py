@@ -51,7 +51,10 @@ def _is_preferred(media_type: bytes, values: Sequence[bytes]) -> bool:
 def _members(field: bytes) -> Iterator[tuple[bytes, float]]:
     """Yield each media range, without parameters and in lower case, with its weight."""
     for member in _MEMBER.findall(field):
-        essence, *parameters = (part.strip(b" \t") for part in _PARAMETER.findall(member))
+        parts = [part.strip(b" \t") for part in _PARAMETER.findall(member)]
+        if not parts:
+            continue  # only semicolons
+        essence, *parameters = parts
         weight = 1.0
         for parameter in parameters:
             if parameter[:2].lower() == b"q=":

@@ -25,6 +25,7 @@ LINES: tuple[bytes, ...] = (
     b"application/x-ndjson;q=0.5, application/*;q=0.1, */*;q=0.9",
     b"text/html, application/x-ndjson",
     b"application/json;q=bad, application/x-ndjson",
+    b";, application/x-ndjson, ;;q=1",
     b',,application/x-ndjson;a="x,;\\"y";q=1,',
 )
 JSON: tuple[bytes, ...] = (
@@ -34,6 +35,7 @@ JSON: tuple[bytes, ...] = (
     b"application/json",
     b"text/html",
     b"application/ndjson",
+    b";",
     b"x-application/x-ndjson",
     b"application/x-ndjson;q=0",
     b"application/x-ndjson;q=0.000",
