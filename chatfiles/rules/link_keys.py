@@ -45,6 +45,11 @@ class LinkKey:
         """:return: whether links that it has signed are valid."""
         return now < self.verifies_until
 
+    @property
+    def is_revoked(self) -> bool:
+        """Whether it ended when it was created, and so for clocks that are behind, too."""
+        return max(self.signs_until, self.verifies_until) <= self.created_at
+
 
 def new_link_key(now: datetime, entropy: Callable[[int], bytes] = os.urandom) -> LinkKey:
     """

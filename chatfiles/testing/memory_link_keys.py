@@ -57,7 +57,8 @@ class MemoryLinkKeys:
             now = self._now()
             for key in self._keys.values():
                 if key.signs(now):
-                    self._put(replace(key, signs_until=now, verifies_until=now + LINGERS))
+                    until = min(key.verifies_until, now + LINGERS)
+                    self._put(replace(key, signs_until=now, verifies_until=until))
             self._put(successor)
 
         return self._respond("rotate_link_keys", change)
@@ -66,9 +67,10 @@ class MemoryLinkKeys:
         """See `IWorkspaceRegistry`."""
 
         def change() -> bool:
-            key, now = self._keys.get(key_id), self._now()
-            if key is not None and key.verifies(now):
-                self._put(replace(key, signs_until=min(key.signs_until, now), verifies_until=now))
+            key = self._keys.get(key_id)
+            if key is not None and not key.is_revoked:
+                created = key.created_at
+                self._put(replace(key, signs_until=created, verifies_until=created))
             return key is not None
 
         return self._respond("revoke_link_key", change)

@@ -4,6 +4,7 @@ The contract of what signed links need: their keys, the tokens that made them, t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import gatherResults
@@ -87,25 +88,50 @@ class LinksContract(RegistryCase):
         self.assertEqual(list(await self.registry.link_keys()), [first])
 
     async def test_revoke_key(self):
-        """A revoked key neither signs nor verifies, and the next link gets another."""
+        """
+        A revoked key neither signs nor verifies, by no clock, and the next link gets another.
+        """
         first = await self.ensure()
         self.pass_time(DAY)
-        self.assertIs(await self.registry.revoke_link_key(first.id), True)
-        self.assert_until(await self.key(first.id), self.moment, self.moment)
-        self.pass_time()
-        self.assertIs(await self.registry.revoke_link_key(first.id), True)
-        before = self.moment - timedelta(seconds=1)
-        self.assert_until(await self.key(first.id), before, before)
+        for _ in range(2):
+            self.assertIs(await self.registry.revoke_link_key(first.id), True)
+            self.assert_until(await self.key(first.id), first.created_at, first.created_at)
+            self.pass_time()
         self.assertNotEqual((await self.ensure()).id, first.id)
 
     async def test_revoke_key_that_no_longer_signs(self):
-        """A revocation does not change when a key ended to sign."""
+        """A revocation ends a key that only verifies, and no other."""
         first = await self.ensure()
         self.pass_time(31 * DAY)
         second = await self.ensure()
         await self.registry.revoke_link_key(first.id)
-        self.assert_until(await self.key(first.id), first.signs_until, self.moment)
+        self.assert_until(await self.key(first.id), first.created_at, first.created_at)
         self.assertEqual(await self.key(second.id), second)
+
+    async def test_revoke_key_that_has_ended(self):
+        """A key that has ended by this clock is ended for those that are behind it, too."""
+        first = await self.ensure()
+        self.pass_time(40 * DAY)
+        await self.registry.revoke_link_key(first.id)
+        self.pass_time(-39 * DAY)
+        self.assert_until(await self.key(first.id), first.created_at, first.created_at)
+
+    async def test_rotate_after_revoke(self):
+        """A rotation by a clock that is behind does not make a revoked key valid again."""
+        first = await self.ensure()
+        self.pass_time(DAY)
+        await self.registry.revoke_link_key(first.id)
+        self.pass_time(-10)
+        await self.registry.rotate_link_keys(self.candidate())
+        self.assertFalse((await self.key(first.id)).verifies(self.moment))
+
+    async def test_rotate_never_prolongs(self):
+        """A rotation does not let a key verify longer than before."""
+        until = self.moment + timedelta(days=1)
+        first = replace(self.candidate(), verifies_until=until)
+        await self.registry.ensure_link_key(first)
+        await self.registry.rotate_link_keys(self.candidate())
+        self.assert_until(await self.key(first.id), self.moment, until)
 
     async def test_revoke_unknown_key(self):
         """A key that does not exist cannot be revoked."""

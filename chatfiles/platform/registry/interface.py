@@ -233,12 +233,13 @@ class IWorkspaceRegistry(Interface):
     def rotate_link_keys(successor: LinkKey) -> Awaitable[None]:
         """
         Store *successor*, and end the signing of all other keys.  They verify for as long as the
-        longest link.
+        longest link, and never longer than before.
         """
 
     def revoke_link_key(key_id: str) -> Awaitable[bool]:
         """
-        End a key: from now on it neither signs nor verifies.
+        End a key: from now on it neither signs nor verifies.  Its times become that of its
+        creation, so that a later change by a clock that is behind cannot prolong them.
 
         :return: whether there is such a key, ended or not.
         """

@@ -46,7 +46,7 @@ async def rotate_keys(db: Session, now: datetime) -> Change[LinkKey]:
 
 def revoke_key(key_id: str) -> KeyWork[bool]:
     """:return: revokes a key, and returns whether it exists."""
-    return lambda db, now: queries.revoke_link_key(db, now, key_id)
+    return lambda db, _: queries.revoke_link_key(db, key_id)
 
 
 def keys_in_sqlite(path: str, work: KeyWork[T]) -> T:

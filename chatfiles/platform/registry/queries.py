@@ -334,13 +334,13 @@ async def rotate_link_keys(db: Session, now: datetime, successor: LinkKey) -> Ch
     return None, [None]
 
 
-async def revoke_link_key(db: Session, now: datetime, key_id: str) -> Change[bool]:
+async def revoke_link_key(db: Session, key_id: str) -> Change[bool]:
     """See `IWorkspaceRegistry.revoke_link_key`."""
+    await db.rows(db.sql.keys_lock)
     found = next((key for key in await link_keys(db) if key.id == key_id), None)
-    if found is None or not found.verifies(now):  # PostgreSQL notifies of a change to no row, too
+    if found is None or found.is_revoked:  # PostgreSQL notifies of a change to no row, too
         return found is not None, []
-    values = {"purpose": LINKS, "id": key_id, "now": utc(now)}
-    await db.count(db.sql.key_revoke, values)
+    await db.count(db.sql.key_revoke, {"purpose": LINKS, "id": key_id})
     return True, [None]
 
 

@@ -263,5 +263,4 @@ class SQLRegistry:
 
     def revoke_link_key(self, key_id: str) -> Deferred[bool]:
         """See `IWorkspaceRegistry`."""
-        now = self._now()
-        return self._change("revoke_link_key", lambda db: queries.revoke_link_key(db, now, key_id))
+        return self._change("revoke_link_key", lambda db: queries.revoke_link_key(db, key_id))

@@ -95,9 +95,10 @@ class Statements:
     #: transaction itself ensures this.
     keys_lock: str
     key_create: str
-    #: Ends the signing of all keys that sign; they verify until a given time.
+    #: Ends the signing of all keys that sign; they verify until a given time at most.
     keys_retire: str
-    #: Ends the signing and the verifying of a key.
+    #: Ends the signing and the verifying of a key when it was created: a program whose clock is
+    #: behind must not take it for a key that still signs.
     key_revoke: str
 
 
@@ -215,13 +216,13 @@ SQLITE = Statements(
         VALUES (:id, :purpose, :key, :created_at, :signs_until, :verifies_until)""",
     keys_retire="""
         UPDATE chatfiles_keys
-        SET signs_until = :now, verifies_until = :until
+        SET signs_until = :now,
+            verifies_until = CASE WHEN verifies_until < :until THEN verifies_until ELSE :until END
         WHERE purpose = :purpose AND signs_until > :now""",
     key_revoke="""
         UPDATE chatfiles_keys
-        SET signs_until = CASE WHEN signs_until > :now THEN :now ELSE signs_until END,
-            verifies_until = :now
-        WHERE purpose = :purpose AND id = :id AND verifies_until > :now""",
+        SET signs_until = created_at, verifies_until = created_at
+        WHERE purpose = :purpose AND id = :id""",
 )
 
 
