@@ -130,6 +130,7 @@ def platform_service(
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        ui=settings.ui,
     )
     site = Site(
         platform_tree(context),

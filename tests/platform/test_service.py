@@ -60,6 +60,28 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor))
 
 
+class PageTests(SynchronousTestCase):
+    """``--ui``."""
+
+    def test_option(self) -> None:
+        """The routes of the page are served unless the option is ``off``."""
+        for given, expected in (("--ui=off", False), ("--ui=on", True)):
+            options = Options({})
+            options.parseOptions(["--role=platform", given])
+            settings: Any = options.settings
+            with mock.patch.object(service, "platform_tree", side_effect=KeyError) as tree:
+                self.assertRaises(
+                    KeyError,
+                    service.platform_service,
+                    reactor,
+                    settings,
+                    lambda: ADMIN,
+                    (),
+                    self.fail,
+                )
+            self.assertIs(tree.call_args.args[0].ui, expected, given)
+
+
 class LookupTests(TestCase):
     """Name servers that do not respond."""
 
