@@ -17,7 +17,8 @@ from chatfiles.rules.link_request import LinkRequest, scope_of
 from chatfiles.rules.signed_links import (
     LinkOperation,
     SignedLink,
-    check_link,
+    check_signature,
+    check_times,
     link_target,
     parse_link,
     revoked_link,
@@ -91,17 +92,24 @@ class Links:
 
     async def signed(self, operation: LinkOperation, query: bytes) -> SignedLink:
         """
-        Check the form, the signature and the times of a link.
+        Check the form and the signature of a link.
 
         :param query: of the request.
-        :return: the link, which may have been revoked.
+        :return: the link, which may have expired or been revoked.
         :raise chatfiles.errors.BadRequest: 400, it is malformed.
-        :raise chatfiles.errors.Forbidden: 403, it is not valid, or has expired.
+        :raise chatfiles.errors.Forbidden: 403, it is not valid.
         :raise RegistryUnavailable: this cannot be checked now.
         """
         presented = parse_link(operation, query)
         key = await self._key(presented.key_id)
-        return check_link(presented, key, self._now().timestamp())
+        return check_signature(presented, key)
+
+    def require_time(self, link: SignedLink) -> None:
+        """
+        :param link: a result of `signed`.
+        :raise chatfiles.errors.Forbidden: 403, it has expired, or was made in the future.
+        """
+        check_times(link, self._now().timestamp())
 
     async def require_live(self, link: SignedLink) -> None:
         """

@@ -30,7 +30,8 @@ __all__ = [
     "LinkOperation",
     "PresentedLink",
     "SignedLink",
-    "check_link",
+    "check_signature",
+    "check_times",
     "invalid_link",
     "join_options",
     "link_target",
@@ -168,26 +169,35 @@ def parse_link(operation: LinkOperation, query: bytes) -> PresentedLink:
     return PresentedLink(link, key_id, signed)
 
 
-def check_link(presented: PresentedLink, key: bytes | None, now: float) -> SignedLink:
+def check_signature(presented: PresentedLink, key: bytes | None) -> SignedLink:
     """
-    Check the signature and the times of a link.  Whether its token is still valid is not checked.
+    Check the signature of a link.
 
     :param key: the key that the link claims; ``None`` if there is no such key, which takes the
         same time.
-    :param now: unix seconds.
     :return: the link, whose values can be trusted.
-    :raise chatfiles.errors.Forbidden: 403, the link is not valid, or has expired.
+    :raise chatfiles.errors.Forbidden: 403, the link is not valid.
     """
     link = presented.link
     expected = signature(link, _NO_KEY if key is None else key)
     is_signed = hmac.compare_digest(expected, presented.signature)
     if key is None or not is_signed:
         raise invalid_link()
+    return link
+
+
+def check_times(link: SignedLink, now: float) -> None:
+    """
+    Check the times of a link.  Whether its token is still valid is not checked.
+
+    :param link: its signature is right.
+    :param now: unix seconds.
+    :raise chatfiles.errors.Forbidden: 403, the link has expired, or is not valid yet.
+    """
     if int(link.expires) <= now:
         raise Forbidden("link has expired", code="link_expired")
     if int(link.issued) > now + MAX_CLOCK_SKEW:
         raise invalid_link()
-    return link
 
 
 def join_options(options: Mapping[str, str]) -> bytes:

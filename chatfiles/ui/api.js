@@ -70,7 +70,8 @@ export class Api {
     const made = await this.call("POST", `workspaces/${workspace}/links`, { body });
     // The platform's public address may differ from the one that this page was opened at.  What
     // the page loads itself must be of its own origin.
-    const own = new URL(made.url.slice(made.url.indexOf("/links/") + 1), BASE);
+    const { pathname, search } = new URL(made.url, BASE);
+    const own = new URL(/links\/(file|archive|upload)$/.exec(pathname)[0] + search, BASE);
     const shown = made.url.startsWith("/") ? own.href : made.url;
     return { url: own, shown, expires: made.expires_at };
   }

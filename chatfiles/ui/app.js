@@ -14,7 +14,7 @@ import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
 import { brand, problem, signInView, Workspaces } from "./views.js";
 
 const TOKEN = /^#token=(.*)$/;
-const ADDRESS = /^#\/([^/]+)(\/.*)?$/;
+const ADDRESS = /^#\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(\/.*)?$/i;
 const BETWEEN_DOWNLOADS_MS = 1000;
 
 class App {
@@ -51,6 +51,11 @@ class App {
     const found = TOKEN.exec(location.hash);
     if (!found) return;
     history.replaceState(null, "", location.pathname);
+    const { token } = this.api;
+    if (token && token !== found[1]) {
+      if (!confirm(T.otherToken)) return; // anyone can write such a link
+      this.signedOut("");
+    }
     this.me = null;
     this.api.remember(found[1]);
   }
@@ -75,6 +80,7 @@ class App {
     document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
     this.queues.forEach(({ queue }) => queue.cancelAll());
     this.queues.clear();
+    this.names.clear();
     this.panels.replaceChildren();
     document.title = `${T.signInTitle} – ${T.product}`;
     this.root.replaceChildren(signInView((token) => this.enter(token), reason));
@@ -89,6 +95,10 @@ class App {
 
   can(scope) {
     return this.me.admin || this.me.scopes.includes(scope);
+  }
+
+  owns({ workspace }) {
+    return this.me.admin || workspace === this.me.workspace;
   }
 
   // -- what is shown
@@ -150,13 +160,13 @@ class App {
 
   async view(place, signal) {
     const { me } = this;
-    if (!me.admin && place.workspace !== me.workspace) {
+    if (!this.owns(place)) {
       const own = h("a", { href: addressOf(me.workspace), text: T.ownWorkspace });
       return { element: notice("warning", T.otherWorkspace, T.otherWorkspaceHint, own) };
     }
     if (me.admin && !this.names.has(place.workspace)) {
       try {
-        const found = await this.api.get(`workspaces/${encodeURIComponent(place.workspace)}`, { signal });
+        const found = await this.api.get(`workspaces/${place.workspace}`, { signal });
         this.names.set(place.workspace, found.name || found.id);
       } catch (error) {
         if (error.name === "AbortError") return null;
@@ -235,7 +245,7 @@ class App {
   // -- uploads
 
   adder(place = this.place) {
-    if (!place || !this.me || !this.can("write")) return null;
+    if (!place || !this.me || !this.can("write") || !this.owns(place)) return null;
     return (files) => this.queueOf(place.workspace).queue.add(files);
   }
 

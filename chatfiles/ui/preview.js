@@ -97,12 +97,28 @@ async function text(url, entry) {
   const response = await fetch(url, { headers: range, credentials: "omit" });
   if (response.status === 416) return [h("p", { class: "note", text: T.previewEmpty })];
   if (!response.ok) return [notice("warning", T.unexpected(response.status))];
-  const bytes = await response.arrayBuffer();
+  const bytes = await start(response.body);
   const note = bytes.byteLength < entry.size
     ? h("p", { class: "note", text: T.previewPart(size(bytes.byteLength), size(entry.size)) }) : null;
   const shown = h("pre", { tabindex: 0, "aria-label": T.previewOf(entry.name), role: "region" },
     ...blocks(new TextDecoder().decode(bytes)));
   return [note, bytes.byteLength ? shown : h("p", { class: "note", text: T.previewEmpty })].filter(Boolean);
+}
+
+/** The first bytes: a workspace may ignore the range. */
+async function start(body) {
+  const reader = body.getReader();
+  const bytes = new Uint8Array(TEXT_BYTES);
+  let length = 0;
+  while (length < TEXT_BYTES) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const piece = value.subarray(0, TEXT_BYTES - length);
+    bytes.set(piece, length);
+    length += piece.length;
+  }
+  reader.cancel().catch(() => {});
+  return bytes.subarray(0, length);
 }
 
 /** Blocks of lines: the browser skips those that are not in sight. */

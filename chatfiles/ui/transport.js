@@ -21,8 +21,9 @@ export function formTransport(url, headers = () => ({}), refused = () => {}) {
         request.upload.onprogress = (event) => progress(event.loaded);
         request.onload = () => {
           if (request.status === 401) refused();
-          if (request.status !== 200) reject(errorOf(request.status, request.responseText));
-          else resolve(JSON.parse(request.responseText).files[0]);
+          const stored = storedFile(request);
+          if (stored) resolve(stored);
+          else reject(errorOf(request.status, request.responseText));
         };
         request.onerror = () => reject(new ApiError(0, null, T.interrupted));
         request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
@@ -32,6 +33,16 @@ export function formTransport(url, headers = () => ({}), refused = () => {}) {
         request.send(form);
       }),
   };
+}
+
+/** The file that was stored, or null. */
+function storedFile({ status, responseText }) {
+  try {
+    const file = status === 200 && JSON.parse(responseText).files[0];
+    return typeof file.uri === "string" ? file : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The files of a drop, those in folders too, as `{file, name}` with the path as name. */

@@ -73,7 +73,7 @@ export class Workspaces {
 
   async open() {
     try {
-      const after = this.next ? `?after=${this.next}` : "";
+      const after = this.next ? `?after=${encodeURIComponent(this.next)}` : "";
       const page = await this.api.get(`workspaces${after}`);
       this.next = page.next;
       page.workspaces.forEach((each) => this.names.set(each.id, nameOf(each)));

@@ -140,6 +140,11 @@ class TimeTests(SynchronousTestCase):
         self.assertGreater(number(r"^ *send_timeout (\d+)s;", text), self.told.idle_timeout)
         self.assertLess(number(r"^    keepalive_timeout (\d+)s;", text), self.told.idle_timeout)
 
+    def test_error_lines_of_links(self) -> None:
+        """nginx writes no line that holds a signed link, however severe the error is."""
+        [links] = re.findall(r"location /links/ \{(.*?)\n    \}", text_of("nginx.conf"), re.DOTALL)
+        self.assertEqual(re.findall(r"^ +error_log \S+ (\w+);", links, re.MULTILINE), ["emerg"])
+
     def test_haproxy(self) -> None:
         """
         HAProxy's timeouts are longer than the platform's, and it stops sending requests to a

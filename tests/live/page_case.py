@@ -88,7 +88,8 @@ class PageCase(LiveCase):
 
     def open(self, path: str = "/workspace", token: str | None = None) -> PageBrowser:
         """:return: the browser, signed in, at a directory whose list is there."""
-        self.browser.go("about:blank")
+        self.browser.go(f"{self.page}style.css")
+        self.browser.run("sessionStorage.clear()")
         self.browser.go(f"{self.page}#token={token or self.pair.token}")
         self.browser.node("button", "Forget")
         if path:

@@ -29,8 +29,44 @@ XMLHttpRequest.prototype.send = function (form) {
 """
 
 
+#: Drops a file on the page.
+DROP = """
+const data = new DataTransfer(); data.items.add(new File(['dropped'], 'd.txt'));
+const how = {dataTransfer: data, bubbles: true, cancelable: true};
+for (const type of ['dragover', 'drop']) document.body.dispatchEvent(new DragEvent(type, how));
+"""
+#: Records where the page sends uploads, and sends none of them.
+RECORD = """
+window.opened = [];
+XMLHttpRequest.prototype.open = function (method, url) { opened.push(String(url)); };
+XMLHttpRequest.prototype.setRequestHeader = XMLHttpRequest.prototype.send = () => {};
+"""
+#: Responds to uploads with a text.
+RESPOND = """
+XMLHttpRequest.prototype.send = function () {
+  Object.defineProperty(this, "status", {value: 200});
+  Object.defineProperty(this, "responseText", {value: %r});
+  this.onload();
+};
+"""
+
+
 class SignInTests(PageCase):
     """Tokens."""
+
+    def test_other_token(self) -> None:
+        """A link with another token asks; what is refused changes nothing."""
+        other = self.token("write")[1]
+        browser = self.open()
+        hash_of = f"location.hash = '#token={other}'; return 1"
+        browser.run(f"window.asked = 0; window.confirm = () => {{ asked += 1; }}; {hash_of}")
+        browser.until(lambda: browser.run("return asked") == 1, "the page asks")
+        self.assertEqual(browser.run("return Object.values(sessionStorage)"), [self.pair.token])
+        self.assertNotIn(other, browser.run("return location.href"))
+        browser.node("link", "/workspace")
+        browser.run(f"window.confirm = () => true; {hash_of}")
+        browser.until(lambda: browser.names("button") == ["Forget", "Request files", "Upload"], "w")
+        self.assertEqual(browser.run("return Object.values(sessionStorage)"), [other])
 
     def test_sign_in(self) -> None:
         """A wrong token is refused with a sentence; the right one shows the asked address."""
@@ -257,6 +293,23 @@ class FileTests(PageCase):
         browser.status("vanishing: file not found. Request id: ")
         self.at("/workspace")
 
+    def test_ignored_range(self) -> None:
+        """Of a text only the beginning is read, though the workspace sends all of it."""
+        browser = self.open()
+        browser.run("""
+            window.pulled = 0;
+            const fetched = window.fetch;
+            window.fetch = async (url, options) => {
+              if (!options?.headers?.Range) return fetched(url, options);
+              return new Response(new ReadableStream({pull: (to) => {
+                if ((pulled += 1) > 100) return to.close();
+                to.enqueue(new TextEncoder().encode("0".repeat(65536)));
+              }}));
+            };""")
+        browser.click("button", "long.txt")
+        browser.node("region", "Preview of long.txt")
+        self.assertLess(browser.run("return pulled"), 10)
+
     def test_hostile(self) -> None:
         """Names and contents that try to run something run nothing."""
         name = "<img src=x onerror=document.title='executed'>.txt"
@@ -296,6 +349,30 @@ def _is_coloured(browser: PageBrowser) -> bool:
 
 class UploadTests(PageCase):
     """Uploads."""
+
+    def test_hostile_address(self) -> None:
+        """An address that names no workspace, or another one, takes no files."""
+        other, _ = self.pair.add(None)
+        browser = self.open()
+        browser.run(RECORD)
+        browser.run(f"location.hash = '#/{other}/workspace'")
+        browser.node("link", "Go to my workspace")
+        browser.run(DROP)
+        self.assertEqual(browser.run("return opened"), [])
+        browser.run(r"location.hash = '#/..\\links\\upload?w=x&p='")
+        browser.node("link", "/workspace")
+        browser.run(DROP)
+        own = f"{self.pair.platform.url}/workspaces/{self.pair.id}/chat/uploads"
+        self.assertEqual(browser.run("return opened"), [own])
+        self.at("")
+
+    def test_response_of_something_else(self) -> None:
+        """An upload fails whose response is none of chatfiles."""
+        for text in ("<html>", "{}", '{"files":[{}]}'):
+            browser = self.open()
+            browser.run(RESPOND % text)
+            browser.run(DROP)
+            browser.node("button", "Retry d.txt")
 
     def test_upload(self) -> None:
         """Of three files one is refused, and one is sent again; the page opens their folder."""
@@ -350,6 +427,20 @@ class UploadTests(PageCase):
 
 class ShareTests(PageCase):
     """Links."""
+
+    def test_prefix(self) -> None:
+        """The address of the platform may itself contain what links begin with."""
+        browser = self.open()
+        browser.run("""
+            const fetched = window.fetch;
+            window.fetch = async (url, options) => {
+              if (options?.method !== "POST") return fetched(url, options);
+              const made = await (await fetched(url, options)).json();
+              made.url = "https://files.example/links/" + made.url.replace(/^.*?\\/links/, "links");
+              return new Response(JSON.stringify(made));
+            };""")
+        browser.click("button", "hello.txt")
+        browser.until(lambda: "Hello!" in browser.run("return document.body.innerText"), "text")
 
     def test_share(self) -> None:
         """The dialog makes a link that opens without a token; Escape returns the focus."""

@@ -19,6 +19,10 @@ __all__ = ["RelayedError", "raise_for_people"]
 
 #: The most bytes of an error that are read, and the most characters of its text that are shown.
 MAX_ERROR_BYTES, MAX_TEXT = 64 * 1024, 200
+#: The longest time until the next attempt that a workspace may ask for: a day, in seconds.
+MAX_RETRY_AFTER = 86_400
+#: Control characters, and those that change the direction of text, which could turn a sentence.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _CODE = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 
@@ -65,11 +69,12 @@ def _error(status: int, body: bytes) -> RelayedError:
         error = None
     given = error if isinstance(error, dict) else {}
     text, code = given.get("error"), given.get("code")
-    if not isinstance(text, str) or not text:
+    text = _HIDDEN.sub("", text) if isinstance(text, str) else ""
+    if not text:
         text = reason_phrase(status).decode("ascii")
     text = text[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")  # JSON can name a surrogate
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         code = f"status_{status}"
     seconds = given.get("retry_after_seconds")
-    retry_after = seconds if type(seconds) is int and seconds >= 0 else None
+    retry_after = min(seconds, MAX_RETRY_AFTER) if type(seconds) is int and seconds >= 0 else None
     return RelayedError(status, text, code, retry_after)

@@ -71,7 +71,8 @@ async def open_upload(context: PlatformContext, request: Request) -> JSONRespons
     options = split_options(link.options)
     most = context.limits.per_request_bytes
     max_bytes = min(most, int(options.get("mb", most)))
-    max_files = int(options["mf"]) if "mf" in options else None
+    most_files = context.limits.max_files_per_request
+    max_files = min(most_files, int(options.get("mf", most_files)))
     await forward_upload(context, request, link.workspace_id, max_bytes, max_files)
     return None
 
@@ -89,6 +90,7 @@ async def _opened(
     link = await context.links.signed(operation, request.query)
     request.workspace = str(link.workspace_id)
     request.credential = f"link {link.token_id.decode('ascii')}"
+    context.links.require_time(link)
     await context.links.require_live(link)
     if not split_options(link.options).keys() <= _OPTIONS[operation]:
         raise invalid_link()  # a newer version made it, with a restriction that is not known here

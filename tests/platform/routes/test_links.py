@@ -80,6 +80,7 @@ class LinksCase(MemoryPlatformCase):
 
     async def _opened(self, operation: LinkOperation, query: bytes) -> SignedLink:
         link = await self.context.links.signed(operation, query)
+        self.context.links.require_time(link)
         await self.context.links.require_live(link)
         return link
 

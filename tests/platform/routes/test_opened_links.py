@@ -295,6 +295,16 @@ class UploadTests(OpenedCase):
         self.assertEqual(told, (413, "too_many_files", "too many files (limit 2)"))
         self.assertNotIn(b"--B--", wire.sent())
 
+    def test_too_many_files_for_the_platform(self) -> None:
+        """Without a limit of the link, and over it, the platform's limit holds."""
+        link, more = self.upload_link(), self.upload_link(max_files=3)
+        self.context = replace(self.context, limits=UploadLimits(10_000, 10_000, 2))
+        for each in (link, more):
+            caller, _ = self.begin(post(form("a", "b", "c"), FORM, path=each))
+            answer = caller.answer()
+            told = (answer.status, answer.json["code"], answer.json["error"])
+            self.assertEqual(told, (413, "too_many_files", "too many files (limit 2)"))
+
     def test_lower_limit_of_the_platform(self) -> None:
         """The limit of the platform holds for links that were made before it was lowered."""
         link = self.upload_link(max_bytes=10_000)
@@ -463,6 +473,15 @@ class PageTests(OpenedCase):
         self.assertEqual(answer.fields["retry-after"], "7")
         self.assertNotIn("content-range", answer.fields)
 
+    def test_relayed_values_of_a_hostile_workspace(self) -> None:
+        """A page shows no control or bidirectional characters, and waits a day at most."""
+        body = json.dumps(
+            {"error": "a\u202eb\x1b\x85\u2066c d", "retry_after_seconds": 10**30}
+        ).encode()
+        answer = self.page(get(self.make(), BROWSER), response(b"503 Busy", body=body))
+        self.assertIn(b"<h1>abc d</h1>", answer.body)
+        self.assertEqual(answer.fields["retry-after"], "86400")
+
     def test_relayed_upload(self) -> None:
         """So is the refusal of an upload."""
         error = b'{"error":"no space left","code":"no_space"}'
@@ -524,6 +543,16 @@ class LogTests(OpenedCase):
         (event,) = self.events()
         told = (event.workspace, event.operation, event.outcome, event.credential)
         self.assertEqual(told, ("-", "download", "invalid_link", ""))
+
+    def test_expired(self) -> None:
+        """A link that has expired names its workspace and token: its signature is right."""
+        link = self.make(expires_in=1)
+        self.moment += timedelta(seconds=2)
+        self.events()
+        self.assertEqual(self.told(get(link)), (403, "link_expired"))
+        (event,) = self.events()
+        self.assertEqual((event.outcome, event.workspace), ("link_expired", str(FIRST)))
+        self.assertTrue(event.credential.startswith("link "))
 
     def test_revoked(self) -> None:
         """A link that was revoked names its token."""
