@@ -4,7 +4,7 @@ export const T = {
   product: "chatfiles",
   forget: "Forget",
   forgetHint: "Forget the token and leave",
-  otherToken: "This link has another token. Use that one instead?",
+  otherToken: "This link has another token. Use that one?",
   forgotten: "The token was forgotten.",
   close: "Close",
   loading: "Loading…",
