@@ -78,7 +78,7 @@ class BodyTests(SynchronousTestCase):
             [path.raw for path in asked.paths],
             [b"/workspace/a", b"/home/\xff +", "/workspace/%FF+é".encode(), b"/workspace/a"],
         )
-        self.assertEqual((asked.format, asked.name), (ArchiveFormat.TAR_GZ, "a b"))
+        self.assertEqual((asked.format, asked.name), (ArchiveFormat.TAR_GZ, "a_b"))
 
     def test_defaults(self) -> None:
         """A member that is null counts as absent; an empty name is none."""
