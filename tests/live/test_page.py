@@ -415,6 +415,7 @@ class UploadTests(PageCase):
     def test_drop(self) -> None:
         """Files that are dropped anywhere are uploaded."""
         browser = self.open()
+        browser.node("table", "Files")  # the title is there before the list
         browser.run(
             "const data = new DataTransfer(); data.items.add(new File(['dropped'], 'd.txt'));"
             "const how = {dataTransfer: data, bubbles: true, cancelable: true};"
