@@ -218,13 +218,19 @@ def most_memory(role: Role) -> int:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read())[0]) * KIB
 
 
-def has_no_connection(role: Role) -> bool:
-    """:return: whether no client is connected, or waits to be accepted."""
-    return role.connections() == 0
+def has_at_most(count: int, role: Role) -> bool:
+    """:return: whether a role has so many connections, with those that it has not accepted yet."""
+    return role.connections() <= count
 
 
 class UploadCase(LiveCase):
     """Uploads to a pair, and the contents of its directory of uploads."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        roles = (self.pair.platform, self.pair.workspace)
+        #: What each role keeps for later requests.
+        self._kept = {role: role.connections() for role in roles}
 
     def ways(self) -> Iterator[Way]:
         """Yield both ways."""
@@ -251,9 +257,11 @@ class UploadCase(LiveCase):
         return in_the_making(self.pair)
 
     def wait_until_all_ended(self) -> None:
-        """Wait until no client is connected to a role, and the workspace holds no upload."""
-        for role in (self.pair.platform, self.pair.workspace):
-            until(partial(has_no_connection, role), f"the {role.name} has no connection")
+        """Wait until no client of this test is connected, and the workspace holds no upload."""
+        for role, kept in self._kept.items():
+            until(
+                partial(has_at_most, kept, role), f"the {role.name} has at most {kept} connections"
+            )
         until(self._is_released, "the workspace has released the directory of uploads")
 
     def _is_released(self) -> bool:
