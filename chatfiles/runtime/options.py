@@ -127,6 +127,22 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
+        "writable",
+        (WORKSPACE,),
+        "directory in which clients may write files, such as /workspace/out; may be given several "
+        "times. Default: none",
+        option_values.prefix,
+        many=True,
+    ),
+    Option(
+        "write-in-place",
+        (WORKSPACE,),
+        "like writable, for a file system on which a rename fails: files are not replaced "
+        "atomically; may be given several times",
+        option_values.prefix,
+        many=True,
+    ),
+    Option(
         "max-list-entries",
         (WORKSPACE,),
         "entries of one stream of a listing",
@@ -356,6 +372,13 @@ class Options(usage.Options):
     def _networks(self, name: str) -> tuple[str, ...]:
         return tuple(" ".join(self._many(name)).replace(",", " ").split())
 
+    def _prefixes(self, name: str, roots: Mapping[bytes, str]) -> tuple[bytes, ...]:
+        prefixes: tuple[bytes, ...] = tuple(self._many(name))
+        for prefix in prefixes:
+            if not any((prefix + b"/").startswith(root + b"/") for root in roots):
+                raise usage.UsageError(f"--{name} takes a directory in a root that --root names")
+        return prefixes
+
     def _shared(self, port: int) -> SharedSettings:
         return SharedSettings(
             listen=self._many("listen") or (f"tcp:{port}:interface=127.0.0.1",),
@@ -417,6 +440,8 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            writable=self._prefixes("writable", roots),
+            write_in_place=self._prefixes("write-in-place", roots),
         )
 
 

@@ -198,6 +198,17 @@ class Targets:
         if self.prefixes.include(path):
             raise not_writable()
 
+    def is_root(self, path: VirtualPath) -> bool:
+        """
+        :return: whether a path is a root, whose directory has been found.
+        :raise Forbidden: 403, it is below no prefix.
+        :raise chatfiles.errors.ChatfilesError: the root cannot be opened.
+        """
+        self.prefixes.require(path)
+        if not path.segments:
+            os.close(self._store.open_root_of(path))
+        return not path.segments
+
     def open(self, path: VirtualPath) -> Target:
         """
         Open the parent directory of a path.

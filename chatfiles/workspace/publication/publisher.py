@@ -97,11 +97,19 @@ class Publisher:
         """
         with self.locks.of(target.directory_fd):
             is_new = self._name(target, file, conditions, mode)
-            facts = FileFacts.of(os.fstat(file.fd))
-            published = Published(facts, self._versions.remember(facts), is_new)
+            published = self.published(FileFacts.of(os.fstat(file.fd)), is_new)
         target.sync()
         target.keep_directories()
         return published
+
+    def published(self, facts: FileFacts, is_new: bool) -> Published:
+        """
+        Remember a version that the role has written.
+
+        :param facts: of the file.
+        :return: the file.
+        """
+        return Published(facts, self._versions.remember(facts), is_new)
 
     def _name(
         self, target: Target, file: UnpublishedFile, conditions: WriteConditions, mode: int | None
