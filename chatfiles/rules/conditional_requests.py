@@ -20,6 +20,7 @@ from chatfiles.rules.header_fields import HeaderFields, HeaderValues
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
 __all__ = [
+    "ENTITY_TAG",
     "SETTLED_NS",
     "Decision",
     "WriteConditions",
@@ -38,6 +39,8 @@ SETTLED_NS = 1_000_000_000
 _SECOND_NS = 1_000_000_000
 _READS = (b"GET", b"HEAD")
 _OWS = b" \t"
+#: An entity tag (RFC 9110, 8.8.3).
+ENTITY_TAG = re.compile(rb'(?:W/)?"[^"\x00-\x20\x7f]*"')
 _LIST_MEMBER = re.compile(rb'[ \t]*(?:((?:W/)?"[^"\x00-\x20\x7f]*")[ \t]*)?(?:,|\Z)')
 
 

@@ -31,15 +31,20 @@ __all__ = ["forward"]
 
 
 async def forward(
-    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+    context: PlatformContext,
+    request: Request,
+    workspace_id: UUID,
+    operation: OperationRequest,
+    kind: str = "download",
 ) -> None:
     """
     :param operation: what the workspace is asked for.
+    :param kind: ``download`` or ``upload``, for the error texts.
     :raise ChatfilesError: the operation cannot be forwarded, or its response not be relayed.
     """
     if operation.form.is_stream:
         require_chunks(request)
-    response = await _response(context, request, workspace_id, operation)
+    response = await _response(context, request, workspace_id, operation, kind)
     try:
         require_provable(request, response)
     except VersionNotSupported:
@@ -51,14 +56,18 @@ async def forward(
 
 
 async def _response(
-    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+    context: PlatformContext,
+    request: Request,
+    workspace_id: UUID,
+    operation: OperationRequest,
+    kind: str,
 ) -> IResponse:
     """:return: the response of a workspace that has the operation."""
 
     def perform(target: WorkspaceAddress) -> Awaitable[IResponse]:
         return context.gateway.perform(target, operation)
 
-    target = await context.resolver.resolve(workspace_id, "download")
+    target = await context.resolver.resolve(workspace_id, kind)
     response = await accepted(context.resolver, target, perform(target), perform)
     timeout = request.site.header_timeout
     return await require_supported(request.method, response, context.clock, timeout)
