@@ -190,8 +190,7 @@ def _batch(names: Iterator[bytes]) -> list[bytes]:
     """:return: the next names; fewer than `BATCH` at the end, or if the directory has vanished."""
     batch: list[bytes] = []
     try:
-        for name in islice(names, BATCH):
-            batch.append(name)
+        batch.extend(islice(names, BATCH))  # keeps what came before an error
     except OSError as error:
         if error.errno not in _VANISHED:
             raise refusal(error) from error

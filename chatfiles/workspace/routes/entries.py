@@ -129,7 +129,8 @@ def _begin(
     asked = listing_query(query, accept)
     if asked.is_stream:
         require_stream()
-    body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
+    most = context.max_list_entries
+    body = listing_body(context.store, asked, most, context.now_ns, context.known_names)
     try:
         return _Begun(body, body.step(), asked.is_stream, asked.depth not in (0, 1))
     except BaseException:
