@@ -23,6 +23,7 @@ from chatfiles.errors import (
     Unavailable,
 )
 from chatfiles.rules.entries import Kind, ref_of
+from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.archive.layout import Layout, layout_of
 from chatfiles.workspace.files.interface import IFileStore
@@ -30,9 +31,6 @@ from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.open_file import OpenFile
 
 __all__ = ["Counter", "Folder", "Limits", "Plan"]
-
-#: The most directories below each other.
-MAX_DEPTH: Final = 64
 
 # The first byte of an entry that is not a directory: what it is, or why it cannot be added.
 FILE, SYMLINK, SPECIAL, DENIED = b"f", b"l", b"s", b"p"

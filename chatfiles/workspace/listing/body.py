@@ -43,7 +43,7 @@ def listing_body(
     directory = store.open_directory(asked.path)
     if not asked.is_stream:
         return _page(directory, asked, now_ns, known)
-    walk = Walk(directory, asked.depth or MAX_DEPTH, looks_behind=asked.depth is None)
+    walk = Walk(directory, asked.depth or MAX_DEPTH + 1)
     return SteppedBody(lines(walk, most, now_ns, with_parents=asked.depth != 1), walk.close)
 
 
