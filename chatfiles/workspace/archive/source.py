@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from chatfiles.errors import (
@@ -124,13 +125,18 @@ class ArchiveSource(Iterator[bytes]):
     def _all(self) -> Pieces:
         layout = self._plan.layout
         if layout.has_several:
-            top = self._plan.top_mtime_ns
-            yield self._directory(layout.top, self._now_ns() if top is None else top)
+            yield self._directory(layout.top, self._top_mtime_ns(layout.common))
         for placed in layout.placed:
             self.owner = placed.path.root
             yield b""  # what follows is another part if the owner is another one
             yield from self._placed(placed)
         yield from self._last()
+
+    def _top_mtime_ns(self, common: VirtualPath | None) -> int:
+        if common is not None:
+            with suppress(ChatfilesError), self._store.open_directory(common) as directory:
+                return os.fstat(directory.fd).st_mtime_ns
+        return self._now_ns()
 
     def _last(self) -> Pieces:
         now_ns = self._now_ns()
