@@ -10,7 +10,9 @@ import json
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -129,6 +131,14 @@ class ContentTests(SourceCase):
             found = self.archive(b"/workspace/d/c", b"/configs/x", archive_format=archive_format)
             expected = {b"files": None, b"files/configs/x": b"x", b"files/workspace/d/c": b"c"}
             self.assertEqual(list(found.members.items()), list(expected.items()))
+
+    def test_time_of_the_top(self) -> None:
+        """The directory above several paths keeps its time."""
+        self.build({b"/workspace/d/a": b"a", b"/workspace/d/b": b"b"})
+        os.utime(self.at(b"/workspace/d"), (1_500_000_000, 1_500_000_000))
+        plan = self.count(b"/workspace/d/a", b"/workspace/d/b")
+        with zipfile.ZipFile(BytesIO(self.rest(self.source(plan)))) as whole:
+            self.assertEqual(whole.getinfo("d/").date_time, (2017, 7, 14, 2, 40, 0))
 
     def test_names(self) -> None:
         """A tar has the bytes of each name.  A zip has names that can be shown, and none twice."""
