@@ -20,7 +20,6 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_name import (
     check_absolute,
@@ -28,6 +27,7 @@ from chatfiles.cli.transfers.output_name import (
     file_name,
     no_file_name,
 )
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]

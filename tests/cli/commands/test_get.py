@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from chatfiles.cli.errors import CliError
-from chatfiles.cli.transfers import download, output_file, output_name
+from chatfiles.cli.transfers import output_file, output_name, retries
 from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
@@ -536,7 +536,7 @@ class RetryTests(StubCase):
         """The pause that a server requests is bounded."""
         self.play(said("503 Busy", {"retry_after_seconds": 86400}), counted(BODY))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
-        self.assertEqual(self.pauses, [download.LONGEST_PAUSE])
+        self.assertEqual(self.pauses, [retries.LONGEST_PAUSE])
 
 
 class SinkTests(StubCase):

@@ -27,11 +27,11 @@ from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import Manifest, read_manifest
 from chatfiles.cli.transfers.archive.passing import passing_manifest
-from chatfiles.cli.transfers.download import LONGEST_PAUSE
 from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
+from chatfiles.cli.transfers.retries import pause_after
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 
@@ -152,7 +152,7 @@ class ArchiveTransfer:
                     if cut and self._form != "zip":
                         error.hint = _OF_A_TAR
                     raise
-                pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                pause = pause_after(error, failures)
                 bar.retrying(error, pause)
                 time.sleep(pause)
                 sink.restart()

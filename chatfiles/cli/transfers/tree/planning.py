@@ -15,7 +15,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.entry import Entry, visible
 from chatfiles.cli.listing.requests import EntryStream, list_directory
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES, LONGEST_PAUSE
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
 from chatfiles.cli.transfers.tree.plan import Plan
 from chatfiles.cli.transfers.tree.report import Report
 from chatfiles.rules.listing_query import MAX_DEPTH
@@ -86,7 +86,7 @@ class Planning:
                     may_retry = begun or error.exit_code == Exit.INCOMPLETE
                     if not (error.transient and may_retry and failures < most):
                         raise
-                    pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                    pause = pause_after(error, failures)
                     self._say(f"{error.message}; trying again in {pause} s")
                     self._pause(pause)
             raise AssertionError("the last attempt returns or raises")
