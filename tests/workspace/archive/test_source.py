@@ -21,8 +21,8 @@ from chatfiles.rules.archive_request import ArchiveFormat
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.archive.deflate import PIECE
+from chatfiles.workspace.archive.file_members import ATTEMPTS, WHOLE_FILE
 from chatfiles.workspace.archive.manifest import MOST_BYTES, MOST_NAMED, Manifest, Reason
-from chatfiles.workspace.archive.source import ATTEMPTS, WHOLE_FILE
 from chatfiles.workspace.files.open_beneath import refusal
 from chatfiles.workspace.files.open_file import OpenFile
 from tests.contract.file_store import NAMES, Kind, Symlink
