@@ -20,6 +20,7 @@ from chatfiles.errors import ChatfilesError, UnknownLength
 from chatfiles.rules.archive_request import ArchiveFormat
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
+from chatfiles.workspace.archive import source as source_module
 from chatfiles.workspace.archive.deflate import PIECE
 from chatfiles.workspace.archive.file_members import ATTEMPTS, WHOLE_FILE
 from chatfiles.workspace.archive.manifest import MOST_BYTES, MOST_NAMED, Manifest, Reason
@@ -131,6 +132,16 @@ class ContentTests(SourceCase):
             found = self.archive(b"/workspace/d/c", b"/configs/x", archive_format=archive_format)
             expected = {b"files": None, b"files/configs/x": b"x", b"files/workspace/d/c": b"c"}
             self.assertEqual(list(found.members.items()), list(expected.items()))
+
+    def test_left_out_step_by_step(self) -> None:
+        """A step may end at each file that is left out, so that many do not hold a thread."""
+        for name in (b"/workspace/d/%d" % number for number in range(20)):
+            self.build({name: b"x"})
+        source = self.source(self.count(b"/workspace/d"))
+        for number in range(20):
+            os.unlink(self.at(b"/workspace/d/%d" % number))
+        self.patch(source_module, "STEP_SECONDS", -1)
+        self.assertGreater(len(list(source)), 20)
 
     def test_time_of_the_top(self) -> None:
         """The directory above several paths keeps its time."""
