@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import click
 
+from chatfiles.cli.errors import EXIT_TABLE
 from chatfiles.cli.options import (
     ADMIN,
     Settings,
@@ -24,7 +25,7 @@ __all__ = ["token"]
 COLUMNS = ("id", "prefix", "scopes", "name", "created_at", "last_used_at")
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def token() -> None:
     """
     Create, list and revoke the tokens that open a workspace.

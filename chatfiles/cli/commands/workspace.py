@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from chatfiles.cli.errors import warn
+from chatfiles.cli.errors import EXIT_TABLE, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     ADMIN,
@@ -29,7 +29,7 @@ __all__ = ["workspace"]
 COLUMNS = ("id", "name", "status", "url", "delivery_mode", "last_heartbeat_at")
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def workspace() -> None:
     """
     Create, list, show and remove workspaces.
