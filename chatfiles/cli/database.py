@@ -20,7 +20,7 @@ from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES, has_password
 __all__ = ["database_option", "in_database"]
 
 DEFAULT_DATABASE = "sqlite:" + os.path.join("chatfiles-state", "registry.db")
-#: The hint for a file that does not exist, or is another user's: nobody else can enter its directory.
+#: The hint for a file that does not exist or is another user's, who alone can enter its directory.
 _WHERE = (
     "name the platform's database with --database URL or CHATFILES_DATABASE; a file needs the "
     "platform's machine, and its user"

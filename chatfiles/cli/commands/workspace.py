@@ -1,5 +1,5 @@
 """
-``chatfiles workspace``: creates, lists, shows and removes workspaces.
+``chatfiles workspace``: creates, lists, shows and removes workspaces, and revokes their links.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ COLUMNS = ("id", "name", "status", "url", "delivery_mode", "last_heartbeat_at")
 @click.group(epilog=EXIT_TABLE)
 def workspace() -> None:
     """
-    Create, list, show and remove workspaces.
+    Create, list, show and remove workspaces, and revoke their links.
 
     \b
     Examples:
       chatfiles workspace create --name build-7 --url http://10.1.2.3:8000
       chatfiles workspace list
+      chatfiles workspace revoke-links $ID
     """
 
 
@@ -184,3 +185,23 @@ def remove_workspace(
         click.confirm(question, abort=True, err=True)
     client.call("DELETE", f"/workspaces/{workspace_id}")
     click.echo(f"removed {workspace_id}", err=True)
+
+
+@workspace.command("revoke-links")
+@workspace_argument
+@administers
+@click.pass_obj
+def revoke_links(settings: Settings, reference: str, admin_token_file: str | None) -> None:
+    """
+    End all links of a workspace that exist now, of all tokens.
+
+    Links that are made afterwards are valid.  `chatfiles token revoke` ends the links of one token.
+
+    \b
+    Example:
+      chatfiles workspace revoke-links 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+    """
+    client = settings.client(ADMIN, admin_token_file)
+    workspace_id = find_workspace(client, reference, as_admin=True)
+    client.call("DELETE", f"/workspaces/{workspace_id}/links")
+    click.echo(f"revoked all links of {workspace_id}", err=True)
