@@ -90,7 +90,7 @@ OPTIONS: tuple[Option, ...] = (
         "public-url",
         (PLATFORM,),
         "URL at which clients reach the platform, such as https://files.example.com, with the "
-        "prefix that a proxy cuts off; signed links begin with it. Default: they begin with "
+        "prefix that a proxy removes; signed links begin with it. Default: they begin with "
         "/links/",
         option_values.public_url,
     ),

@@ -1,6 +1,6 @@
 """
-howto/several-nodes, "Share a host with other sites": a platform below a prefix that a balancer cuts
-off, as the manual configures it.
+howto/several-nodes, "Share a host with other sites": a platform below a prefix that a balancer
+removes, as the manual configures it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from chatfiles.rules.conditional_requests import is_cached
 __all__ = ["PAGE_FILES", "PAGE_ROUTES", "load_page", "show_page"]
 
 _ADDRESS: Final = b"/ui/"
-#: The same, relative to ``/`` and to ``/ui``: the proxy has cut off a prefix.
+#: The same, relative to ``/`` and to ``/ui``: a proxy has removed a prefix.
 _BELOW_PREFIX: Final = b"ui/"
 _DOCUMENT: Final = "index.html"
 _SCRIPT: Final = b"text/javascript; charset=utf-8"
