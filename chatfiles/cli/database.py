@@ -22,8 +22,8 @@ __all__ = ["database_option", "in_database"]
 DEFAULT_DATABASE = "sqlite:" + os.path.join("chatfiles-state", "registry.db")
 #: The hint for a file that does not exist or is another user's, who alone can enter its directory.
 _WHERE = (
-    "name the platform's database with --database URL or CHATFILES_DATABASE; a file needs the "
-    "platform's machine, and its user"
+    "name the platform's database with --database URL or CHATFILES_DATABASE; by default it is "
+    "registry.db in the platform's --state-dir.  Use a file on the platform's machine, as its user"
 )
 T = TypeVar("T")
 

@@ -45,7 +45,7 @@ def keys() -> None:
     """
 
 
-@keys.command("list")
+@keys.command("list", epilog=EXIT_TABLE)
 @database_option
 @json_option
 def list_keys(database: str, as_json: bool) -> None:
@@ -65,7 +65,7 @@ def list_keys(database: str, as_json: bool) -> None:
     show_rows(COLUMNS, rows, as_json=as_json, empty="no keys; the first link makes one")
 
 
-@keys.command("rotate")
+@keys.command("rotate", epilog=EXIT_TABLE)
 @database_option
 def rotate_keys(database: str) -> None:
     """
@@ -83,7 +83,7 @@ def rotate_keys(database: str) -> None:
     click.echo(f"links are signed with {new.id} from now on", err=True)
 
 
-@keys.command("revoke")
+@keys.command("revoke", epilog=EXIT_TABLE)
 @click.argument("key_id", metavar="ID")
 @database_option
 def revoke_key(key_id: str, database: str) -> None:

@@ -37,7 +37,7 @@ def registry() -> None:
     """
 
 
-@registry.command()
+@registry.command(epilog=EXIT_TABLE)
 @database_option
 @json_option
 def status(database: str, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def status(database: str, as_json: bool) -> None:
     _show(_visit(database, change=False), as_json=as_json)
 
 
-@registry.command(name="migrate")
+@registry.command(name="migrate", epilog=EXIT_TABLE)
 @database_option
 @json_option
 def migrate_command(database: str, as_json: bool) -> None:

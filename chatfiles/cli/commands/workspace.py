@@ -42,7 +42,7 @@ def workspace() -> None:
     """
 
 
-@workspace.command("create")
+@workspace.command("create", epilog=EXIT_TABLE)
 @click.option("--name", metavar="NAME", help="A name for people.")
 @click.option(
     "--url",
@@ -106,7 +106,7 @@ def _check_unique(client: Client, name: str) -> None:
         warn(f"workspace {ids[0]} is named {name!r} already; give ids in place of the name")
 
 
-@workspace.command("list")
+@workspace.command("list", epilog=EXIT_TABLE)
 @json_option
 @administers
 @click.pass_obj
@@ -127,7 +127,7 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
     )
 
 
-@workspace.command("show")
+@workspace.command("show", epilog=EXIT_TABLE)
 @workspace_argument
 @json_option
 @credential_option(USER)
@@ -161,7 +161,7 @@ def show_workspace(
         show_object(COLUMNS, answer)
 
 
-@workspace.command("remove")
+@workspace.command("remove", epilog=EXIT_TABLE)
 @workspace_argument
 @click.option("-y", "--yes", is_flag=True, help="Remove it without asking.")
 @administers
@@ -187,7 +187,7 @@ def remove_workspace(
     click.echo(f"removed {workspace_id}", err=True)
 
 
-@workspace.command("revoke-links")
+@workspace.command("revoke-links", epilog=EXIT_TABLE)
 @workspace_argument
 @administers
 @click.pass_obj
