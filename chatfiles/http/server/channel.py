@@ -37,14 +37,12 @@ class Channel(Protocol):
         self._pulled = False
         self._read_size = SMALL_READ
         self._reading = True
-
-    @property
-    def _transport(self) -> Any:
-        return self.transport
+        self._transport: Any = None
 
     def connectionMade(self) -> None:
         """The transport is connected."""
-        transport = self._transport
+        transport: Any = self.transport
+        self._transport = transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)

@@ -177,11 +177,13 @@ def _forwarded_headers(fields: HeaderFields) -> HeaderValues:
 
 def _checked(response: IResponse, method: bytes, asked: HeaderValues) -> IResponse:
     """:return: *response*, unless it is not valid."""
-    try:
-        _check_read(method, asked, response)
-    except UpstreamFailed:
-        discard(response)
-        raise
+    code = response.code
+    if code != 200:  # a 200 is a valid response to every request
+        try:
+            _check_read(method, asked, response, code)
+        except UpstreamFailed:
+            discard(response)
+            raise
     return response
 
 
@@ -194,12 +196,11 @@ def _fitting(response: IResponse, form: ResponseForm) -> IResponse:
     return response
 
 
-def _check_read(method: bytes, asked: HeaderValues, response: IResponse) -> None:
+def _check_read(method: bytes, asked: HeaderValues, response: IResponse, code: int) -> None:
     """
     :param asked: the headers that the workspace received.
     :raise UpstreamFailed: *response* is not a valid response to them.
     """
-    code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
         raise invalid_response(f"status {code}")
     if code == 304 and not any(name in asked for name in _ASKS_304):

@@ -278,8 +278,9 @@ class WorkspaceConnection(Protocol):
         if head is None:
             return b""
         assert self._request is not None
+        if self.state is State.SENDING:
+            self._request.stop()
         self._move(Event.HEAD)
-        self._request.stop()
         self._head = head
         response = self._response = UpstreamResponse(head, self._request, self)
         length = (head.length or 0) if head.has_body else 0
@@ -339,8 +340,8 @@ class WorkspaceConnection(Protocol):
         allows_more = head is not None and head.persistent
         if wants_more and allows_more and not rest and self.state is State.BODY:
             self._move(Event.END)
-            self.resumeProducing()  # otherwise the end of an idle connection is not noticed
-            self._stop_large_reads()
+            if self._paused:
+                self.resumeProducing()  # otherwise the end of an idle connection is not noticed
             self._pool.put(self)
         else:
             self._abort()
@@ -377,7 +378,8 @@ class WorkspaceConnection(Protocol):
             request.stop()
 
     def _end_response(self, reason: Failure) -> None:
-        self._stop_large_reads()
+        if self._is_large or self._read_size != FIRST_READ:
+            self._stop_large_reads()
         response, self._response = self._response, None
         if response is not None:
             response.body_ended(reason)

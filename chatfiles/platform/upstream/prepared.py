@@ -62,8 +62,8 @@ class PreparedHeaders(Headers):
         """Ignore a header."""
 
     def hasHeader(self, name: str | bytes) -> bool:
-        """:return: false: what the lines hold is not looked up."""
-        return False
+        """:return: true, so that treq does not look for cookies to add."""
+        return True
 
 
 class NoCookies(IndexableCookieJar):
