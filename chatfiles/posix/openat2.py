@@ -62,14 +62,9 @@ class WouldWait(Exception):
 
 @cache
 def _how(flags: int, resolve: int) -> Any:
-    """:return: a reference to a struct for `_openat2`."""
+    """:return: a reference to the struct of these values."""
     # Without O_NOFOLLOW: together with O_PATH it would yield the symlink itself.
     return ctypes.byref(_OpenHow(flags & ~os.O_NOFOLLOW, 0, resolve))
-
-
-def _openat2(root_fd: int, segments: Sequence[bytes], how: Any) -> int:
-    """:return: the descriptor, or -1; then ``ctypes.get_errno`` returns the error's number."""
-    return int(_syscall(_OPENAT2, root_fd, b"/".join(segments), how, _HOW_BYTES))
 
 
 def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
@@ -84,7 +79,7 @@ def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
     """
     how, races = _how(flags, _CONFINED), 0
     while races < RACES:
-        fd = _openat2(root_fd, segments, how)
+        fd = int(_syscall(_OPENAT2, root_fd, b"/".join(segments), how, _HOW_BYTES))
         if fd >= 0:
             return fd
         code = ctypes.get_errno()
@@ -111,7 +106,7 @@ def by_cache_across(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
 
 
 def _from_cache(root_fd: int, segments: Sequence[bytes], how: Any) -> int:
-    fd = _openat2(root_fd, segments, how)
+    fd = int(_syscall(_OPENAT2, root_fd, b"/".join(segments), how, _HOW_BYTES))
     if fd >= 0:
         return fd
     code = ctypes.get_errno()

@@ -51,7 +51,8 @@ def send_now(transport: Any, data: bytes) -> None:
     :param transport: a connection.
     :param data: is sent behind everything that was written before.
     """
-    if is_plain(transport) and not unsent_here(transport):
+    plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
+    if plain and not (transport.dataBuffer or transport._tempDataBuffer):
         try:
             sent = transport.socket.send(data)
         except OSError:  # the socket is full, or the transport will notice that it is gone

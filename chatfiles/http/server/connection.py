@@ -178,7 +178,12 @@ class ServerConnection(Channel):
 
     def _settle(self) -> None:
         """Make the transport and the deadline fit the state."""
-        if not self._working:
+        if self._working:
+            return
+        reads_as_idle = self._reading is not self.send_blocked
+        if self.state is State.IDLE and self._head.by is None and reads_as_idle:
+            self._deadline.set(self.site.idle_timeout)  # most often
+        else:
             self._update_reading()
             self._deadline.set(self._seconds())
 
@@ -205,7 +210,7 @@ class ServerConnection(Channel):
         self.persistent = request.headers.persistent
         self._request, self._received = request, b""
         self._become(Event.REQUEST)
-        self._head.skip()
+        self._head.by = None
         if fast.serve(request):
             return True
         self._request, self._received = None, received

@@ -250,8 +250,11 @@ class FastPath:
                 connection.usual_headers = block, headers
         if headers is None:
             return None
-        given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
-        request_id = connection.site.request_id(given)
+        if last_id is not None and not headers.request_id:
+            request_id = last_id[1].decode("ascii")
+        else:
+            given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
+            request_id = connection.site.request_id(given)
         return FastRequest(connection, received, line[1], line[2], headers, request_id)
 
     def serve(self, request: FastRequest) -> bool:

@@ -219,9 +219,11 @@ class _Exchange:
         return self._result
 
     def _new_request(self) -> UpstreamRequest:
-        lines = self._origin.lines + _header_lines(self._headers)
+        headers = self._headers
+        known = headers.lines if isinstance(headers, PreparedHeaders) else _header_lines(headers)
+        lines = self._origin.lines + known
         return UpstreamRequest(
-            self._method, self._target, lines, self._body, uri=self._uri, headers=self._headers
+            self._method, self._target, lines, self._body, uri=self._uri, headers=headers
         )
 
     def _send(self, request: UpstreamRequest, connection: WorkspaceConnection) -> None:
@@ -314,8 +316,6 @@ def _header_lines(given: Headers | None) -> bytes:
     """:return: the lines of the headers that may be forwarded."""
     if given is None:
         return b""
-    if isinstance(given, PreparedHeaders):
-        return given.lines
     dropped = _NOT_SENT
     if (options := given.getRawHeaders(b"connection")) is not None:
         dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))

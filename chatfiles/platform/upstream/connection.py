@@ -153,6 +153,7 @@ class WorkspaceConnection(Protocol):
         self._paused = False
         self._is_large = False
         self._read_size = SMALL_READ
+        self._wire: Any = None
         self._closed: list[Deferred[None]] = []
 
     @property
@@ -211,6 +212,7 @@ class WorkspaceConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._wire = self.transport
         self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
             self._wire.setTcpNoDelay(True)
@@ -385,10 +387,6 @@ class WorkspaceConnection(Protocol):
             response.body_ended(reason)
 
     # -- the size of reads
-
-    @property
-    def _wire(self) -> Any:
-        return self.transport
 
     def _stop_large_reads(self) -> None:
         if self._is_large:
