@@ -128,8 +128,8 @@ class WorkspaceGateway:
         # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
-            prepared.url,
-            headers=PreparedHeaders(lines, prepared.owner, once=once),
+            prepared.origin,
+            headers=PreparedHeaders(lines, prepared.owner, uri=prepared.uri, once=once),
             data=body,
             cookies=_NO_COOKIES,
             allow_redirects=False,
@@ -145,7 +145,8 @@ def _prepared(
     # Another program may have stored the secret: as in Twisted's headers, it remains one line.
     secret = b" ".join(target.secret.encode().splitlines())
     return PreparedRequest(
-        PreparedURL(target.url.join(path).decode("ascii")),
+        PreparedURL(target.url.origin.decode("ascii") + "/"),
+        target.url.join(path),
         b"%bAuthorization: Bearer %b\r\nVia: %b\r\n" % (lines, secret, VIA),
         target.workspace_id.hex.encode("ascii"),
         asked,

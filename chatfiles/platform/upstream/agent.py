@@ -116,7 +116,7 @@ class UpstreamAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        Request *uri*; see `twisted.web.iweb.IAgent.request`.
+        Request *uri*, or the URI of `PreparedHeaders`; see `twisted.web.iweb.IAgent.request`.
 
         A ``GET`` or ``HEAD`` may use a kept connection.  If that is dead, or silent for a third of
         *header_timeout*, the request is sent once more on a new one, and the first response is
@@ -133,6 +133,8 @@ class UpstreamAgent:
             - `UpstreamTimeout`: the headers were not complete in time;
             - the error with which *bodyProducer* failed.
         """
+        if isinstance(headers, PreparedHeaders) and headers.uri is not None:
+            uri = headers.uri
         try:
             origin, target = (self._located if len(uri) <= _SHORT else self._locate)(uri)
         except ValueError as error:
