@@ -137,7 +137,7 @@ class FastRequest:
         self.cancel: Callable[[], object] = _nothing
         self.started = connection.site.reactor.seconds()
 
-    def respond(self, status: int, start: bytes, fields: bytes, body: bytes) -> None:
+    def respond(self, status: int, start: bytes, fields: bytes, body: bytes | bytearray) -> None:
         """
         Send the response, which is complete.
 
@@ -154,8 +154,9 @@ class FastRequest:
         elif site.draining:
             connection.persistent, last = False, close
         connection.send_now(
-            b"HTTP/1.1 %b\r\n%bServer: chatfiles\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b\r\n%b"
-            % (start, first, site.http_date(), self.request_id.encode(), fields, last, body)
+            b"HTTP/1.1 %b\r\n%bServer: chatfiles\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+            % (start, first, site.http_date(), self.request_id.encode(), fields, last),
+            body,
         )
         self.outcome = self.outcome or Outcome.COMPLETE
         site.fast_path.served += 1

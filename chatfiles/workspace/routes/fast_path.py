@@ -74,12 +74,14 @@ class FastRead:
         start = _START.get(decision.status)
         if start is None:
             return False
-        body = b""
+        body: bytes | bytearray = b""
         if request.method != b"HEAD" and decision.length:
             content = small_content(fd, facts, os.RWF_NOWAIT)
             if content is None:
                 return False
-            body = content[decision.first : decision.first + decision.length]
+            body = content
+            if decision.length != len(content):
+                body = content[decision.first : decision.first + decision.length]
         lines = _header_lines(asked, facts, decision, now_ns)
         request.operation, request.via_proxy = OPERATION, request.headers.via
         request.respond(decision.status, start, lines, body)

@@ -83,7 +83,8 @@ def _find(
         return Found(path, file, None)
     try:
         flags = os.RWF_NOWAIT if at_once else 0
-        return Found(path, file, small_content(file.fd, file.facts, flags))
+        content = small_content(file.fd, file.facts, flags)
+        return Found(path, file, None if content is None else bytes(content))
     except BaseException:
         file.close()
         raise
@@ -96,7 +97,7 @@ def owner_of(query: Query) -> Hashable:
     return root if root in ROOTS else SECRET_OWNER  # such a request reads only the secret
 
 
-def small_content(fd: int, facts: FileFacts, flags: int) -> bytes | None:
+def small_content(fd: int, facts: FileFacts, flags: int) -> bytearray | None:
     """
     :param fd: an open file.
     :param facts: its `FileFacts` when it was opened.
@@ -117,4 +118,4 @@ def small_content(fd: int, facts: FileFacts, flags: int) -> bytes | None:
         raise ReadFailed from error
     # If the file is shorter, or its time has changed, it is being written.
     whole = count == size and FileFacts.of(os.fstat(fd)) == facts
-    return bytes(content) if whole else None
+    return content if whole else None
