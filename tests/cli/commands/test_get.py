@@ -537,11 +537,12 @@ class RetryTests(StubCase):
         down = said("503 Service Unavailable", {"error": "x"})
         own = said("200 OK", {"workspace": {"id": WORKSPACE, "name": "demo"}})
         words = ["get", "--token-file", "token", "demo", "/workspace/f", "-f"]
-        for more in ([], ["--archive", "zip", "-o", "-"]):
+        # The second body is no archive: that is an error of its own.
+        for more, status in ([], 0), (["--archive", "zip", "-o", "-"], 7):
             before = len(self.asked)
             self.play(down, down, own, counted(BODY))
             result = self.invoke(*words, *more, "--retries", "2")
-            self.ended(result, 0, "x (HTTP 503); trying again in 1 s", "trying again in 2 s")
+            self.ended(result, status, "x (HTTP 503); trying again in 1 s", "trying again in 2 s")
             targets = [asked.target for asked in self.asked[before:]]
             self.assertEqual(targets[:3], ["/token"] * 3)
         self.assertEqual(self.pauses, [1, 2] * 2)
