@@ -43,7 +43,10 @@ COMMANDS = {
     "mkdir": ("chatfiles.cli.commands.mkdir", "Create a directory in a workspace."),
     "mv": ("chatfiles.cli.commands.mv", "Rename or move something in a workspace."),
     "link": ("chatfiles.cli.commands.link", "Make a link that opens without a token."),
-    "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
+    "workspace": (
+        "chatfiles.cli.commands.workspace",
+        "Create, list, show and remove workspaces, and revoke their links.",
+    ),
     "token": (
         "chatfiles.cli.commands.token",
         "Create, list and revoke the tokens that open a workspace.",

@@ -66,15 +66,16 @@ class Writer(threading.Thread):
     """
     Puts one version after the other, until the workspace no longer responds.
 
-    :param first: the number of the first version.
+    :param begun: the number of the last version that was sent before.
+    :param stored: the number of the version that is there.
     :ivar stored: the number of the last version that was confirmed.
     :ivar begun: the number of the last version that was sent.
     """
 
-    def __init__(self, victim: WritableVictim, name: str, first: int) -> None:
+    def __init__(self, victim: WritableVictim, name: str, begun: int, stored: int) -> None:
         super().__init__()
         (self._direct, _), self._name = victim.ways(), name
-        self.begun = self.stored = first - 1
+        self.begun, self.stored = begun, stored
         self.responded = threading.Event()
 
     def run(self) -> None:
@@ -113,9 +114,9 @@ class KillTests(SynchronousTestCase):
         report(f"{KILLS} kills: {dict(outcomes)}")
 
     def kill_often(self, seed: int, victim: WritableVictim, outcomes: Counter[str]) -> None:
-        rng, last = random.Random(seed), {"a": 0, "d/b": 0, "c": 0}
+        rng, last = random.Random(seed), dict.fromkeys(("a", "d/b", "c"), (0, 0))
         for _ in range(KILLS // VICTIMS):
-            writers = {name: Writer(victim, name, number + 1) for name, number in last.items()}
+            writers = {name: Writer(victim, name, *numbers) for name, numbers in last.items()}
             for writer in writers.values():
                 writer.start()
             writers["a"].responded.wait(PATIENCE)
@@ -131,4 +132,4 @@ class KillTests(SynchronousTestCase):
                 found = 0 if content is None else number_of(content)
                 self.assertIn(found, (writer.stored, writer.begun), name)
                 outcomes["old" if found == writer.stored else "new"] += 1
-                last[name] = writer.begun
+                last[name] = writer.begun, found

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 from chatfiles.posix.filesystems import mount_points
 from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
@@ -89,8 +88,10 @@ class Root:
         :raise chatfiles.errors.ChatfilesError: it cannot be served.
         :raise WouldWait: it must be opened in a thread.
         """
-        with suppress(OSError):  # which name is missing, or a symlink, is seen below
+        try:
             return reopen_regular(self._directory.open_beneath_at_once(segments))
+        except OSError:
+            pass  # which name is missing, or a symlink, is seen below
         try:
             fd = self._directory.open_at_once()
         except OSError:

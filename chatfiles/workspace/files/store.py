@@ -134,9 +134,19 @@ class FileStore:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
+        fd, facts = self.open_descriptor_at_once(path)
+        return OpenFile(fd, facts, path.name, local=True)
+
+    def open_descriptor_at_once(self, path: VirtualPath) -> tuple[int, FileFacts]:
+        """See `IFileStore.open_descriptor_at_once`."""
         fd, facts = self._allowed_root(path).open_file_at_once(path.segments)
-        file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
-        return _unless(self._credentials.include_at_once, file, facts)
+        try:
+            if self._credentials.include_at_once(facts):
+                raise file_not_found()
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, FileFacts.of(facts)
 
     def open_directory(self, path: VirtualPath) -> OpenDirectory:
         """See `IFileStore.open_directory`."""
@@ -213,7 +223,7 @@ class FileStore:
     # -- for `OpenDirectory`
 
     def is_hidden(self, root: bytes, raw: bytes) -> bool:
-        """See `chatfiles.workspace.files.open_directory.Guard`, also for the next methods."""
+        """See `chatfiles.workspace.files.open_directory.StoreAccess`, also for the next methods."""
         return self._deny.hides(raw) or any(map(self._deny.hides, self._aliases.of(root, raw)))
 
     def may_hide_below(self, path: VirtualPath) -> bool:
