@@ -373,13 +373,6 @@ class Options(usage.Options):
     def _networks(self, name: str) -> tuple[str, ...]:
         return tuple(" ".join(self._many(name)).replace(",", " ").split())
 
-    def _prefixes(self, name: str, roots: Mapping[bytes, str]) -> tuple[bytes, ...]:
-        prefixes: tuple[bytes, ...] = tuple(self._many(name))
-        for prefix in prefixes:
-            if not any((prefix + b"/").startswith(root + b"/") for root in roots):
-                raise usage.UsageError(f"--{name} takes a directory in a root that --root names")
-        return prefixes
-
     def _shared(self, port: int) -> SharedSettings:
         return SharedSettings(
             listen=self._many("listen") or (f"tcp:{port}:interface=127.0.0.1",),
@@ -441,8 +434,8 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
-            writable=self._prefixes("writable", roots),
-            write_in_place=self._prefixes("write-in-place", roots),
+            writable=self._many("writable"),
+            write_in_place=self._many("write-in-place"),
         )
 
 

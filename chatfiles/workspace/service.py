@@ -197,7 +197,12 @@ def workspace_supervisor(
 
 
 def _prefixes(settings: WorkspaceSettings) -> WritablePrefixes:
-    return WritablePrefixes(settings.writable, settings.write_in_place)
+    prefixes = WritablePrefixes(settings.writable, settings.write_in_place)
+    for prefix in prefixes:
+        if check_form([prefix]).root not in settings.roots:
+            shown = os.fsdecode(prefix)
+            raise ValueError(f"--writable takes a directory in a root that is served, not {shown}")
+    return prefixes
 
 
 def _publisher(report: ReadyReport | None) -> Publisher:
