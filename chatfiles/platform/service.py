@@ -18,6 +18,7 @@ from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
@@ -25,6 +26,7 @@ from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.fast_path import FastDownload
 from chatfiles.platform.routes.tree import DOWNLOAD, platform_tree
+from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
@@ -117,7 +119,12 @@ def platform_service(
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     authenticator = Authenticator(
-        registry, admin_token(), uses.record, open_registration=settings.open_registration
+        registry,
+        admin_token(),
+        uses.record,
+        RefusedCredentials(settings.max_refusals_per_client, clock.seconds),
+        known=registry.cached_token,
+        open_registration=settings.open_registration,
     )
     context = PlatformContext(
         registry=registry,
@@ -130,6 +137,11 @@ def platform_service(
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        transfers=TransferLimits(
+            settings.max_transfers,
+            settings.max_transfers_per_workspace,
+            settings.max_transfers_per_token,
+        ),
         ui=settings.ui,
     )
     site = Site(

@@ -4,6 +4,7 @@ A platform for tests, with a registry in memory and without a connection to any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from chatfiles.model import token_hash
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.tree import platform_tree
@@ -46,7 +48,7 @@ class MemoryPlatformCase(SynchronousTestCase):
         )
         self.heartbeats.startService()
         unused: Any = None
-        authenticator = Authenticator(cache, ADMIN, lambda _: None)
+        authenticator = self.authenticator(cache)
         self.context = PlatformContext(
             registry=cache,
             authenticator=authenticator,
@@ -59,6 +61,17 @@ class MemoryPlatformCase(SynchronousTestCase):
             idle_timeout=60,
             limits=UploadLimits(1, 1),
         )
+
+    def authenticator(
+        self,
+        cache: CachedRegistry,
+        used: Callable[[UUID], object] = lambda _: None,
+        most_refusals: int = 0,
+        **more: Any,
+    ) -> Authenticator:
+        """:return: what checks the credentials of clients, by default without a limit."""
+        refused = RefusedCredentials(most_refusals, self.clock.seconds)
+        return Authenticator(cache, ADMIN, used, refused, known=cache.cached_token, **more)
 
     def add(self, workspace_id: UUID, secret: str = "secret", **given: Any) -> None:
         """Add a workspace whose token is its id."""

@@ -79,7 +79,7 @@ class LinksCase(MemoryPlatformCase):
         return self._opened(operation, parts.query.encode())
 
     async def _opened(self, operation: LinkOperation, query: bytes) -> SignedLink:
-        link = await self.context.links.signed(operation, query)
+        link = await self.context.links.signed(operation, query, "192.0.2.1")
         self.context.links.require_time(link)
         await self.context.links.require_live(link)
         return link
