@@ -46,8 +46,8 @@ class RefusedCredentials:
     """
     Looks credentials up, as long as not too many of the same client were wrong.
 
-    Of each client, no more look-ups run at once than may still be wrong.  Further ones wait for their
-    results, so that a client gains nothing by sending many credentials at once.
+    Of each client, no more look-ups run at once than may still be wrong.  Further ones wait for
+    their results, so that a client gains nothing by sending many credentials at once.
 
     :param most: wrong credentials of one client in a second; 0 for no limit.
     :param seconds: returns the time of a steady clock.

@@ -44,6 +44,7 @@ class RegisterTests(RegistrationCase):
                 "url": ADVERTISED,
                 "agent_card": {"name": "chatfiles workspace"},
                 "delivery_mode": "push",
+                "accepts_next_secret": True,
             },
         )
         self.assertTrue(enrolment.registered)
