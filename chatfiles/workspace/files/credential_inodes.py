@@ -131,7 +131,7 @@ class CredentialInodes:
     def _examine_all(self) -> None:
         examined_ns, self._examined_ns = self._now_ns(), 0
         self._settled.clear()
-        versions = {above: _version_of(above) for above in self._directories}
+        versions = {above: _version_of(cached) for above, cached in self._directories.items()}
         for cached in self._directories.values():
             cached.examine_path()
         for path in self._paths:
@@ -196,10 +196,10 @@ def _version(directory: int) -> _Version:
     return facts.st_dev, facts.st_ino, facts.st_ctime_ns
 
 
-def _version_of(directory: bytes) -> _Version | None:
+def _version_of(directory: CachedDirectory) -> _Version | None:
     """:return: as `_version`; ``None`` if the directory cannot be examined."""
     try:
-        facts = os.stat(directory)
+        facts = os.stat(directory.path)
     except OSError:
         return None
     return facts.st_dev, facts.st_ino, facts.st_ctime_ns

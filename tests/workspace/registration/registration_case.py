@@ -5,6 +5,7 @@ What the tests of registration share: a platform that is a script.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -71,7 +72,10 @@ class RegistrationCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.top = scratch(self)
-        self.secrets = InboundSecrets(self.top + b"/.platform_inbound_secret")
+        self.later_ns = 0
+        self.secrets = InboundSecrets(
+            self.top + b"/.platform_inbound_secret", lambda: time.time_ns() + self.later_ns
+        )
         self.secret_file = self.secrets.current
         self.token_file = SecretFile(self.top + b"/.auth_token")
         self.platform = Platform()

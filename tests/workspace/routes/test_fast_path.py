@@ -268,7 +268,7 @@ class FastReadTests(SynchronousTestCase):
         request = get(READ + b"f", AUTH)
         before = os.listdir("/proc/self/fd")
         for target, name, fake in (
-            (self.secret, "read_at_once", would_wait),
+            (self.secret.current, "read_at_once", would_wait),
             (self.store, "open_at_once", would_wait),
             (os, "preadv", blocked),
         ):
