@@ -15,6 +15,7 @@ from chatfiles.errors import Forbidden
 from chatfiles.http.server.request import Request
 from chatfiles.model import Scope, Token, parse_uuid, token_hash, token_prefix
 from chatfiles.platform import error_texts
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.transfer_limits import ADMIN_ID
@@ -89,7 +90,7 @@ class Authenticator:
     Checks the credentials of requests.
 
     :param registry: stores the auth tokens.
-    :param admin_token: valid for every workspace and route.
+    :param admin: the token that is valid for every workspace and route.
     :param used: called with the id of every auth token that was accepted.
     :param refused: limits the wrong credentials of each client.
     :param known: takes the `token_hash` of a token, and returns the token if it is in memory.
@@ -102,7 +103,7 @@ class Authenticator:
     def __init__(
         self,
         registry: IWorkspaceRegistry,
-        admin_token: str,
+        admin: AdminToken,
         used: Callable[[UUID], object],
         refused: RefusedCredentials,
         *,
@@ -110,7 +111,7 @@ class Authenticator:
         open_registration: bool = False,
     ) -> None:
         self._registry = registry
-        self._admin_digest = token_hash(admin_token)
+        self._admin_token = admin
         self.used = used
         self.refused = refused
         self._known = known
@@ -148,7 +149,7 @@ class Authenticator:
         :return: whether the token is admitted.  If so, call `used`; the result is the same for all
             requests.  If not, `admit` decides, and knows the error.
         """
-        if hmac.compare_digest(digest, self._admin_digest):
+        if hmac.compare_digest(digest, self._admin_token.digest):
             return False
         client = Client(token)
         return client.owns(workspace_id) and client.allows(*_SCOPES[access])
@@ -169,7 +170,7 @@ class Authenticator:
                 raise error_texts.invalid_token()
             return None
         digest = token_hash(presented)
-        if hmac.compare_digest(digest, self._admin_digest):
+        if hmac.compare_digest(digest, self._admin_token.digest):
             client = Client(None)
         else:
             client = Client(await self._token(request, digest))
@@ -214,7 +215,7 @@ class Authenticator:
             (reference/links, "Signature").
         """
         if client.token is None:
-            return ADMIN_ID + self._admin_digest.hex()[:ADMIN_DIGITS]
+            return ADMIN_ID + self._admin_token.digest.hex()[:ADMIN_DIGITS]
         return str(client.token.id)
 
     async def is_live(self, token_id: str, workspace_id: UUID, scope: Scope) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
+from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, INTERVAL, AdminToken
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
@@ -86,7 +88,7 @@ def _why_unusable(database: str, error: RegistryUnavailable) -> str:
 def platform_service(
     reactor: Any,
     settings: PlatformSettings,
-    admin_token: Callable[[], str],
+    admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
@@ -110,6 +112,9 @@ def platform_service(
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
+    # A file system that hangs must not delay look-ups either.
+    credentials = Threads(reactor, "chatfiles-credentials", 1, abandon=True)
+
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
@@ -118,9 +123,12 @@ def platform_service(
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
+    admin = admin_token()
+    looks = LoopingCall(credentials.run, admin.look)
+    looks.clock = clock
     authenticator = Authenticator(
         registry,
-        admin_token(),
+        admin,
         uses.record,
         RefusedCredentials(settings.max_refusals_per_client, clock.seconds),
         known=registry.cached_token,
@@ -157,6 +165,9 @@ def platform_service(
     async def begin() -> None:
         lookups.start()
         checks.start()
+        credentials.start()
+        if admin.path is not None:
+            looks.start(INTERVAL)
         await _start_registry(registry, settings.database)
         uses.startService()
         heartbeats.startService()
@@ -165,8 +176,10 @@ def platform_service(
         await gatherResults([uses.stopService(), heartbeats.stopService()])
         await agent.close()
         await registry.close()
-        lookups.stop()
-        checks.stop()
+        if looks.running:
+            looks.stop()
+        for threads in (lookups, checks, credentials):
+            threads.stop()
 
     return RoleService(
         "platform",
@@ -198,7 +211,7 @@ def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies
 def platform_supervisor(
     settings: PlatformSettings,
     pool: WorkerPool,
-    admin_token: Callable[[], str],
+    admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
 ) -> RoleService:
@@ -214,7 +227,8 @@ def platform_supervisor(
     """
     _networks(settings)
     registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
-    pool.command.environment["CHATFILES_ADMIN_TOKEN"] = admin_token()
+    admin = admin_token()
+    pool.command.environment[ADMIN_TOKEN if admin.path is None else FILE_TOKEN] = admin.text
 
     async def migrate() -> None:
         try:

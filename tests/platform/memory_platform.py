@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.model import token_hash
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
@@ -39,6 +40,7 @@ class MemoryPlatformCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.moment = START
+        self.admin = AdminToken(ADMIN)
         self.registry = self.registry_class(now=lambda: self.moment)
         self.clock = Clock()
         cache = CachedRegistry(self.registry, self.clock)
@@ -71,7 +73,7 @@ class MemoryPlatformCase(SynchronousTestCase):
     ) -> Authenticator:
         """:return: what checks the credentials of clients, by default without a limit."""
         refused = RefusedCredentials(most_refusals, self.clock.seconds)
-        return Authenticator(cache, ADMIN, used, refused, known=cache.cached_token, **more)
+        return Authenticator(cache, self.admin, used, refused, known=cache.cached_token, **more)
 
     def add(self, workspace_id: UUID, secret: str = "secret", **given: Any) -> None:
         """Add a workspace whose token is its id."""

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.model import ALL_SCOPES, Scope, Token, token_hash
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.authentication import Access, Authenticator
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.testing import MemoryRegistry
@@ -24,7 +25,8 @@ class AdmitsTokenTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         refused = RefusedCredentials(20, Clock().seconds)
-        self.authenticator = Authenticator(MemoryRegistry(), ADMIN, lambda _: None, refused)
+        admin = AdminToken(ADMIN)
+        self.authenticator = Authenticator(MemoryRegistry(), admin, lambda _: None, refused)
 
     def admits(
         self,
