@@ -130,30 +130,32 @@ class InboundSecrets:
                 return acknowledgement(secret)
         return None
 
-    def learn(self, told: str, following: str | None) -> Learned:
+    def learn(self, named: str, following: str | None) -> Learned:
         """
         Store what the platform says.
 
-        :param told: the secret that the platform presents.
+        :param named: the secret that the platform presents.
         :param following: the secret that it will present next; ``None`` if it offers none.
         :raise OSError: a file could not be changed; a later call repeats the rest.
         :raise Unavailable: see `SecretFile.read`.
         """
         current, upcoming, previous = self.current.read(), self.next.read(), self._previous()
-        if told != current:
+        if named != current:
             end = self._now_ns() // 1_000_000_000 + OVERLAP
             overlapping = f"{end}.{current}"
-            if current and told in (upcoming, previous) and is_secret(overlapping):
+            if current and named in (upcoming, previous) and is_secret(overlapping):
                 self.previous.write(overlapping)
             else:  # the first one, or one that was forced: those that were accepted may be known
                 self.previous.remove()
-            self.current.write(told)
-            if told != previous:
+            self.current.write(named)
+            if named != previous:
                 self.next.remove()
-        elif previous is None:
+        elif upcoming == current:  # it was killed before it removed this
+            self.next.remove()
+        elif previous is None and self.previous.read() is not None:
             self.previous.remove()  # its time is over
         is_new = following is not None and self.next.write(following)
-        return Learned(told != current, is_new)
+        return Learned(named != current, is_new)
 
     def _accepted(self, *, at_once: bool) -> tuple[str, ...]:
         current = self.current.read_at_once() if at_once else self.current.read()

@@ -273,6 +273,7 @@ class KilledTests(SecretsCase):
                 self.pass_seconds(SEEN_NS / SECOND_NS)
             self.assertEqual(platform.presented, following)
             self.assertIsNone(platform.following)
+            self.assertEqual(set(self.names()) - {"_previous"}, {""}, number)
         return was_killed
 
     def test_everywhere(self) -> None:
