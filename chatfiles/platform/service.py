@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -124,7 +125,8 @@ def platform_service(
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     admin = admin_token()
-    looks = LoopingCall(credentials.run, admin.look)
+    look = partial(credentials.run, admin.look)
+    looks = LoopingCall(look)
     looks.clock = clock
     authenticator = Authenticator(
         registry,
@@ -181,7 +183,7 @@ def platform_service(
         for threads in (lookups, checks, credentials):
             threads.stop()
 
-    return RoleService(
+    service = RoleService(
         "platform",
         site,
         listeners,
@@ -193,6 +195,8 @@ def platform_service(
         report=report,
         after=[end],
     )
+    service.reload.add(look)
+    return service
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
