@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.errors import TooManyRequests
+from chatfiles.errors import RegistryUnavailable, TooManyRequests
 from chatfiles.rules.client_network import client_network
 
 __all__ = ["RefusedCredentials"]
@@ -66,6 +66,7 @@ class RefusedCredentials:
         :param find: looks it up; ``None`` if it is wrong.
         :return: the result of *find*.
         :raise TooManyRequests: 429, *find* was not called.
+        :raise RegistryUnavailable: *find* raised it, or another look-up did while this one waited.
         """
         if not self._most:
             return await find()
@@ -82,6 +83,13 @@ class RefusedCredentials:
         try:
             found = await find()
             client.refused += found is None
+        except RegistryUnavailable:
+            # Those that wait must not wait for the registry one after the other.
+            waiting, client.waiting = client.waiting, deque()
+            for turn in waiting:
+                if not turn.called:
+                    turn.errback(RegistryUnavailable())
+            raise
         finally:
             client.running -= 1
             self._wake(client)

@@ -106,12 +106,24 @@ class RefusedCredentialsTests(SynchronousTestCase):
     def test_failures(self) -> None:
         """A look-up that fails was not refused; one that waits takes its place."""
         looked = [self.look_up() for _ in range(MOST + 1)]
-        self.asked.pop(0).errback(RegistryUnavailable())
-        self.failureResultOf(looked[0], RegistryUnavailable)
+        self.asked.pop(0).errback(ZeroDivisionError())
+        self.failureResultOf(looked[0], ZeroDivisionError)
         self.assertEqual(len(self.asked), MOST)
         for _ in range(MOST):
             self.respond("token")
         self.assertEqual([self.successResultOf(each) for each in looked[1:]], ["token"] * MOST)
+
+    def test_outage(self) -> None:
+        """While the registry is unavailable, those that wait hear of it with the first."""
+        looked = [self.look_up() for _ in range(10)]
+        looked[MOST].cancel()
+        self.failureResultOf(looked.pop(MOST), CancelledError)
+        self.asked.pop(0).errback(RegistryUnavailable())
+        for each in (looked[0], *looked[MOST:]):
+            self.failureResultOf(each, RegistryUnavailable)
+        self.assertEqual(len(self.asked), MOST - 1)
+        self.look_up()
+        self.assertEqual(len(self.asked), MOST)
 
     def test_client_leaves(self) -> None:
         """A client that leaves while it waits takes no place."""
