@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -153,6 +154,7 @@ def platform_service(
             settings.max_transfers_per_token,
         ),
         ui=settings.ui,
+        has_prefix=bool(urlsplit(settings.public_url).path),
     )
     site = Site(
         platform_tree(context),
