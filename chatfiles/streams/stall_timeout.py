@@ -22,6 +22,7 @@ __all__ = [
     "PROXY_STALL_FACTOR",
     "StallTimeout",
     "acknowledged",
+    "bytes_acknowledged",
     "socket_of",
     "stall_timeout_for",
     "unsent",
@@ -122,12 +123,24 @@ def socket_of(transport: Any) -> socket.socket | None:
     return handle if isinstance(handle, socket.socket) else None
 
 
-def _tcp_acknowledged(handle: socket.socket) -> int:
+def bytes_acknowledged(handle: socket.socket) -> int | None:
+    """
+    :param handle: a socket.
+    :return: the bytes that its peer has acknowledged since it was connected; ``None`` if the kernel
+        does not count them.
+    """
+    if handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
     try:
-        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
         return int(_BYTES_ACKED.unpack_from(fields, _BYTES_ACKED_AT)[0])
     except (OSError, struct.error):
-        return _unsent(handle)
+        return None
+
+
+def _tcp_acknowledged(handle: socket.socket) -> int:
+    count = bytes_acknowledged(handle)
+    return _unsent(handle) if count is None else count
 
 
 def _unsent(handle: socket.socket) -> int:

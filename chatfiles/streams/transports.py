@@ -8,7 +8,15 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now", "unsent_here"]
+__all__ = [
+    "SMALL_READ",
+    "TINY_READ",
+    "buffered",
+    "is_plain",
+    "read_at_most",
+    "send_now",
+    "unsent_here",
+]
 
 #: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
@@ -41,6 +49,18 @@ def unsent_here(transport: Any) -> bool:
     :return: whether bytes were written that its socket has not taken.
     """
     return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
+def buffered(transport: Any) -> int:
+    """
+    :param transport: a connection, TLS or not.
+    :return: the number of bytes that were written and that its socket has not taken.
+    """
+    while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
+        transport = transport.transport
+    if not isinstance(transport, Connection):
+        return 0
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 def send_now(transport: Any, data: bytes) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
+from chatfiles.streams.delivery import Delivery, delivery
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most, send_now
 
 __all__ = ["Channel"]
@@ -33,6 +34,7 @@ class Channel(Protocol):
 
     def __init__(self) -> None:
         self.send_blocked = False
+        self._last_delivery: Delivery | None = None
         self._producer: Any = None
         self._pulled = False
         self._read_size = SMALL_READ
@@ -134,6 +136,23 @@ class Channel(Protocol):
 
     # -- the producer of a response body
 
+    @property
+    def delivery(self) -> Delivery | None:
+        """
+        What the peer has taken; at its end if the connection was lost or reset.  ``None`` if it was
+        closed when everything had been sent, or has no socket.
+        """
+        return self._last_delivery or delivery(self._transport)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost or reset."""
+        return self._last_delivery is not None
+
+    def record_delivery(self) -> None:
+        """Remember what the peer has taken: the connection is about to close."""
+        self._last_delivery = self._last_delivery or delivery(self._transport)
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
         :param producer: produces the body of a response.
@@ -171,6 +190,7 @@ class Channel(Protocol):
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The connection is being closed."""
+        """The connection is lost; the transport calls this while it still has its socket."""
+        self.record_delivery()
         if self._producer is not None:
             self._producer.stopProducing()

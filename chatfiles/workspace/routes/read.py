@@ -23,6 +23,7 @@ from chatfiles.rules.digest_fields import (
     wants_sha256,
 )
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
 from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource
 from chatfiles.streams.in_flight import relayed_tail
@@ -43,6 +44,7 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     :return: the response if the requested part does not exist; else ``None``.
     """
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     presented = bearer(request.requestHeaders)
     wants_digest = wants_sha256(request.requestHeaders.getRawHeaders(WANT_REPR_DIGEST, ()))
     finding = _find_quiet if wants_digest else find
@@ -72,6 +74,8 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
         request.setHeader(b"Content-Length", b"%d" % decision.length)
     for name, value in (*fields, *decision.headers):
         request.setHeader(name, value)
+    if (known := digest or context.digests.known(file.facts)) is not None:
+        request.touched = {**request.touched, "sha256": known.hex()}
     if digest is not None:
         request.setHeader(REPR_DIGEST, repr_digest(digest))
     if request.method == b"HEAD" or not decision.length:
@@ -105,7 +109,7 @@ async def _digest(context: WorkspaceContext, found: Found, owner: Hashable) -> b
         return None  # it has changed again
     if found.content is not None:
         return hashlib.sha256(found.content).digest()
-    digest = digests.known(facts)
+    digest = digests.look_up(facts)
     if digest is None and facts.size <= digests.inline_bytes:
         digest = await digests.at_once(found.file, owner)
     return digest
