@@ -16,6 +16,7 @@ from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
+from chatfiles.rules.error_codes import ERROR_CODES
 from chatfiles.runtime import option_values
 from chatfiles.runtime.options import OPTIONS
 
@@ -59,6 +60,11 @@ class ReferenceTests(SynchronousTestCase):
         section = text[text.index("\nStatuses\n") : text.index("\nTexts\n")]
         listed = set(re.findall(r"``([a-z_]+)``", section))
         self.assertEqual(listed, codes_in_source())
+
+    def test_counted_codes(self) -> None:
+        """The metrics know all of them."""
+        self.assertEqual(set(ERROR_CODES), codes_in_source())
+        self.assertEqual(list(ERROR_CODES), sorted(ERROR_CODES))
 
     def test_statuses(self) -> None:
         """The listed statuses are exactly those of the errors."""

@@ -42,6 +42,7 @@ class Request(server.Request):
     :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
+    :ivar connection: on which it arrived; unlike ``channel``, also after the connection was lost.
     :ivar actor: the holder of its credential; ``None`` without a valid one.
     :ivar via: how its workspace is reached; empty before it is asked.
     :ivar rights: the change of rights that it asks for; empty without one.
@@ -55,6 +56,7 @@ class Request(server.Request):
     """
 
     channel: RequestConnection  # type: ignore[assignment]
+    connection: RequestConnection
     site: RequestSite  # type: ignore[assignment]
     query: bytes
     body: RequestBody
@@ -101,7 +103,7 @@ class Request(server.Request):
         """
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
-        self.site, self.fields = self.channel.site, {}
+        self.connection, self.site, self.fields = self.channel, self.channel.site, {}
         self.transfer = Transfer(self)
         self.peer = self.channel.peer
         self.started = self.site.reactor.seconds() if started is None else started

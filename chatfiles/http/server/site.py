@@ -219,7 +219,7 @@ class Site(TwistedSite):
             request.touched,
             request.fields,
             request.counted,
-            request.channel,
+            request.connection,
         )
 
     @property

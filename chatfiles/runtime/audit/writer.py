@@ -115,9 +115,9 @@ class AuditWriter:
         while not self._closing:
             self._wake.wait(RETRY if self._failed else None)
             self._wake.clear()
-            if self._reopen:
+            if self._reopen or self._failed:
+                self._open_again(is_wanted=self._reopen)
                 self._reopen = False
-                self._open_again()
             self._write_all()
         self._say_lost(len(self._lines))
         os.close(self._fd)
@@ -127,16 +127,21 @@ class AuditWriter:
         if not self._ended.called:
             self._ended.callback(None)
 
-    def _open_again(self) -> bool:
-        """:return: whether the path was opened.  If not, the old file stays in use."""
+    def _open_again(self, *, is_wanted: bool) -> None:
+        """
+        Open the path.  If that fails, the old file stays in use.
+
+        :param is_wanted: whether to log a failure.
+        """
         try:
             fd = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
-            _log.warn("audit log {path} cannot be opened: {why}", path=self._path, why=_why(error))
-            return False
+            if is_wanted:
+                why = _why(error)
+                _log.warn("audit log {path} cannot be opened: {why}", path=self._path, why=why)
+            return
         os.close(self._fd)
-        self._fd, self._is_torn = fd, False
-        return True
+        self._fd = fd
 
     def _write_all(self) -> None:
         try:
@@ -157,9 +162,9 @@ class AuditWriter:
         self._is_torn = False
 
     def _fail(self, why: str) -> None:
-        if why != self._failed:
+        before, self._failed = self._failed, why
+        if why != before:
             _log.error("audit log {path} cannot be written: {why}", path=self._path, why=why)
-        self._failed = why
 
     def _recovered(self) -> None:
         if self._failed:
