@@ -5,16 +5,19 @@ One line of JSON in a log.
 from __future__ import annotations
 
 import json
+import json.encoder
 from collections.abc import Mapping
 from functools import lru_cache
 from time import gmtime, strftime
 from typing import Any, Final
 
-__all__ = ["MOST", "json_line", "log_time", "short"]
+__all__ = ["MOST", "json_line", "log_time", "quoted", "short"]
 
 #: Bytes of the longest text in a line of a log.
 MOST: Final = 1024
 
+#: Takes a text; returns it as a string of JSON, in ASCII.
+quoted = json.encoder.encode_basestring_ascii
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from chatfiles.errors import ChatfilesError
@@ -14,6 +15,7 @@ from chatfiles.http.server.observers import TransferObserver
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.audit.log import AuditLog
 from chatfiles.runtime.audit.writer import AuditWriter
+from chatfiles.runtime.certificates import expiry, tls_names
 from chatfiles.runtime.json_access_log import JSONAccessLog
 from chatfiles.runtime.metrics.cells import Cells, reserve
 from chatfiles.runtime.metrics.families import Family, Layout
@@ -81,6 +83,10 @@ class Telemetry:
         cells = Cells(layout, settings.workers, fd)
         self.meter = Meter(role, layout, cells, number, reactor)
         self.observers.append(self.meter.transfers)
+        for name, description in tls_names(settings.listen).items():
+            expires = expiry(description)
+            if expires is not None:
+                self.meter.certificate(name, partial(float, expires))
         if listener is not None and report is None:
             write = page_writer(layout, cells)
             self.server = MetricsServer(reactor, listener, write, self.meter.update)
@@ -145,14 +151,8 @@ def node_name() -> str:
     return socket.gethostname()
 
 
-def tls_listeners(settings: SharedSettings) -> list[str]:
-    """:return: the names of the listeners with a certificate: their type and port."""
-    kinds = ("ssl:", "chatfiles-tls:")
-    return [":".join(each.split(":")[:2]) for each in settings.listen if each.startswith(kinds)]
-
-
 def _layout(role: str, settings: SharedSettings, families: Iterable[Family]) -> Layout:
-    return Layout([*process_families(role, tls_listeners(settings)), *families])
+    return Layout([*process_families(role, tls_names(settings.listen)), *families])
 
 
 def _served() -> None:

@@ -4,12 +4,13 @@ How many of the bytes that were written to a connection its peer has taken.
 
 from __future__ import annotations
 
+import socket
 from typing import Any, NamedTuple
 
-from chatfiles.streams.stall_timeout import bytes_acknowledged, socket_of, unsent
+from chatfiles.streams.stall_timeout import bytes_acknowledged, bytes_unacknowledged, socket_of
 from chatfiles.streams.transports import buffered
 
-__all__ = ["Delivery", "delivery"]
+__all__ = ["Delivery", "DeliveryMeter"]
 
 
 class Delivery(NamedTuple):
@@ -25,15 +26,56 @@ class Delivery(NamedTuple):
     pending: int
 
 
-def delivery(transport: Any) -> Delivery | None:
+class DeliveryMeter:
     """
+    Tells the state of one connection.
+
     :param transport: a connection of Twisted, TLS or not.
-    :return: its state; ``None`` if it has no socket, or is closed.
     """
-    try:
-        handle = socket_of(transport)
-    except AttributeError:  # a closed transport of Twisted has no socket any more
-        return None
-    if handle is None or handle.fileno() < 0:
-        return None
-    return Delivery(bytes_acknowledged(handle), unsent(transport) + buffered(transport))
+
+    __slots__ = ("_last", "_socket", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._socket: socket.socket | None = socket_of(transport)
+        self._last: Delivery | None = None
+
+    def record(self) -> None:
+        """Remember the state: the connection was lost, and its socket is about to be closed."""
+        if self._last is None:
+            self._last = self.state
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection was lost or reset."""
+        return self._last is not None
+
+    @property
+    def pending(self) -> int:
+        """See `Delivery`; 0 if the connection was closed after everything had been sent."""
+        if self._last is not None:
+            return self._last.pending
+        handle = self._socket
+        if handle is None or handle.fileno() < 0:
+            return 0
+        return bytes_unacknowledged(handle) + buffered(self._transport)
+
+    @property
+    def taken(self) -> int | None:
+        """See `Delivery`; ``None`` also if the connection is closed."""
+        if self._last is not None:
+            return self._last.taken
+        handle = self._socket
+        if handle is None or handle.fileno() < 0:
+            return None
+        return bytes_acknowledged(handle)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed after everything had been sent."""
+        return self._last is None and (self._socket is None or self._socket.fileno() < 0)
+
+    @property
+    def state(self) -> Delivery:
+        """The state."""
+        return Delivery(self.taken, self.pending)

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
-from chatfiles.streams.delivery import Delivery, delivery
+from chatfiles.streams.delivery import DeliveryMeter
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most, send_now
 
 __all__ = ["Channel"]
@@ -27,6 +27,7 @@ class Channel(Protocol):
     It is the transport's producer: the transport pauses it when the peer reads too slowly.
 
     :ivar peer: the address of the peer; ``None`` if it has none, as on a Unix socket.
+    :ivar delivery: tells what the peer has taken.
     :ivar send_blocked: the send buffer is full, because the peer reads too slowly.
     """
 
@@ -34,7 +35,6 @@ class Channel(Protocol):
 
     def __init__(self) -> None:
         self.send_blocked = False
-        self._last_delivery: Delivery | None = None
         self._producer: Any = None
         self._pulled = False
         self._read_size = SMALL_READ
@@ -47,6 +47,7 @@ class Channel(Protocol):
     def connectionMade(self) -> None:
         """The transport is connected."""
         transport = self._transport
+        self.delivery = DeliveryMeter(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
@@ -136,22 +137,9 @@ class Channel(Protocol):
 
     # -- the producer of a response body
 
-    @property
-    def delivery(self) -> Delivery | None:
-        """
-        What the peer has taken; at its end if the connection was lost or reset.  ``None`` if it was
-        closed when everything had been sent, or has no socket.
-        """
-        return self._last_delivery or delivery(self._transport)
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the connection was lost or reset."""
-        return self._last_delivery is not None
-
     def record_delivery(self) -> None:
-        """Remember what the peer has taken: the connection is about to close."""
-        self._last_delivery = self._last_delivery or delivery(self._transport)
+        """Remember what the peer has taken: the connection was lost."""
+        self.delivery.record()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """

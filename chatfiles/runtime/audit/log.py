@@ -17,7 +17,7 @@ from chatfiles.rules.operations import OPERATIONS
 from chatfiles.runtime.audit.lines import audit_line, refused_line
 from chatfiles.runtime.audit.refused_logins import RefusedLogins
 from chatfiles.runtime.audit.writer import AuditWriter
-from chatfiles.streams.delivery import Delivery
+from chatfiles.streams.delivery import DeliveryMeter
 
 __all__ = ["AuditLog"]
 
@@ -124,14 +124,13 @@ class AuditLog:
         """Nothing was touched."""
 
     def _await_client(self, event: TransferEnded, operation: str, moment: float) -> None:
-        connection = event.connection
-        state = connection.delivery if event.bytes_out and connection is not None else None
-        missing = 0 if state is None else min(state.pending, event.bytes_out)
-        is_over = missing and (connection.is_lost or len(self._sent) >= MOST_AWAITED)
-        if state is None or not missing or is_over:
+        delivery = event.connection.delivery if event.connection is not None else None
+        missing = min(delivery.pending, event.bytes_out) if delivery is not None else 0
+        if delivery is None or not missing or delivery.is_lost or len(self._sent) >= MOST_AWAITED:
             self._write(event, operation, moment, missing)
             return
-        target = None if state.taken is None else state.taken + state.pending
+        taken = delivery.taken
+        target = None if taken is None else taken + delivery.pending
         self._sent.append(_Sent(event, operation, moment, target, missing))
         if self._looking is None:
             self._looking = self._reactor.callLater(INTERVAL, self._look)
@@ -142,7 +141,7 @@ class AuditLog:
         sent, self._sent = self._sent, []
         for each in sent:
             missing = _missing(each)
-            if missing and not each.event.connection.is_lost:
+            if missing and not each.event.connection.delivery.is_lost:
                 self._sent.append(each)
             else:
                 self._write(each.event, each.operation, each.moment, missing)
@@ -163,9 +162,10 @@ class AuditLog:
 
 def _missing(sent: _Sent) -> int:
     """:return: bytes of the response that the client has not acknowledged."""
-    state: Delivery | None = sent.event.connection.delivery
-    if state is None:  # closed when everything had been sent
+    delivery: DeliveryMeter = sent.event.connection.delivery
+    if delivery.is_closed:
         return 0
-    if sent.target is None or state.taken is None:
-        return min(sent.missing, state.pending)
-    return min(sent.missing, max(0, sent.target - state.taken))
+    taken = delivery.taken
+    if sent.target is None or taken is None:
+        return min(sent.missing, delivery.pending)
+    return min(sent.missing, max(0, sent.target - taken))

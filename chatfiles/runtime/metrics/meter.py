@@ -35,6 +35,7 @@ def process_families(role: str, tls_listeners: Iterable[str] = ()) -> Sequence[F
     :param tls_listeners: the names of the listeners that have a certificate.
     :return: the families of every process of this role.
     """
+    names = [(name,) for name in tls_listeners]
     build = (__version__, platform.python_version(), twisted.__version__)
     return (
         *transfer_families(role),
@@ -50,8 +51,10 @@ def process_families(role: str, tls_listeners: Iterable[str] = ()) -> Sequence[F
             Kind.GAUGE,
             "Unix time at which the certificate of a listener expires.",
             ("listener",),
-            [(name,) for name in tls_listeners],
+            (),
             combine=Combine.LEAST,
+            rare=names,
+            most_rare=len(names),
         ),
         Family(
             _BUILD,

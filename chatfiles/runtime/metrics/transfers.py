@@ -127,8 +127,10 @@ class TransferMetrics:
         actor = event.actor
         numbers[self._ended_at(operation, outcome, "" if actor is None else actor.kind)] += 1
         at, before = self._moved[operation], event.counted
-        numbers[at[0]] += event.bytes_in - before[0]
-        numbers[at[1]] += event.bytes_out - before[1]
+        if event.bytes_in:
+            numbers[at[0]] += event.bytes_in - before[0]
+        if event.bytes_out:
+            numbers[at[1]] += event.bytes_out - before[1]
         observe(numbers, self._seconds[operation], SECONDS, event.seconds)
         if event.first_byte is not None:
             observe(numbers, self._first_byte[operation], SECONDS, event.first_byte)
