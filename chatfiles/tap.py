@@ -97,8 +97,9 @@ def _prepare_log(
             pool.write = log.write
     elif options.settings.shared.json_log:
         raise SystemExit("chatfiles: --log-format=json is not available with the system log")
-    on_hangup = partial(pool.signal_ready, signal.SIGHUP) if pool is not None else service.hang_up
-    LogSignals(reactor, str(service.name), file, on_hangup)
+    if pool is not None:
+        service.reload.add(partial(pool.signal_ready, signal.SIGHUP))
+    LogSignals(reactor, str(service.name), file, service.reload.run)
 
 
 def _log_observer(options: Options, out: Any, reactor: Any) -> TextLog | JSONLog:

@@ -187,7 +187,7 @@ def platform_service(
         checks.stop()
         await telemetry.stop()
 
-    return RoleService(
+    service = RoleService(
         "platform",
         site,
         listeners,
@@ -199,8 +199,9 @@ def platform_service(
         report=report,
         after=[end],
         metrics=telemetry.server,
-        hang_up=telemetry.hang_up,
     )
+    service.reload.add(telemetry.reload)
+    return service
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
+from chatfiles.runtime.reload import Reload
 
 __all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
 
@@ -129,11 +130,11 @@ class RoleService(Service):
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
     :param metrics: shows metrics on a listener of its own, from the start to the end.
-    :param hang_up: acts on SIGHUP.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
     :ivar log_observer: if it is set, ``twistd`` writes its log with it.
+    :ivar reload: what the role does after SIGHUP.
     """
 
     log = Logger()
@@ -155,7 +156,6 @@ class RoleService(Service):
         after: Sequence[Step] = (),
         drain_delay: float = 0.0,
         metrics: Shown | None = None,
-        hang_up: Callable[[], object] = lambda: None,
     ) -> None:
         self.setName(f"chatfiles {role}")
         self._role = role
@@ -172,9 +172,9 @@ class RoleService(Service):
         self._after = after
         self._metrics = metrics
         self._metrics_port: IListeningPort | None = None
-        self.hang_up = hang_up
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
+        self.reload = Reload()
         self._delay: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:

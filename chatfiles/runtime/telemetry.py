@@ -96,8 +96,8 @@ class Telemetry:
         """See `Site`."""
         return _served if self._audit is None else self._audit.refusal
 
-    def hang_up(self) -> None:
-        """Act on SIGHUP: open the audit log again."""
+    def reload(self) -> None:
+        """Open the audit log again, after SIGHUP."""
         if self._audit is not None:
             self._audit.reopen()
 

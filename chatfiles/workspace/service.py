@@ -129,7 +129,7 @@ def workspace_service(
         threads.settled().addCallback(lambda _: store.close())  # no thread uses it any more
         await telemetry.stop()
 
-    return RoleService(
+    service = RoleService(
         "workspace",
         site,
         listeners,
@@ -141,8 +141,9 @@ def workspace_service(
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
         metrics=telemetry.server,
-        hang_up=telemetry.hang_up,
     )
+    service.reload.add(telemetry.reload)
+    return service
 
 
 def workspace_supervisor(
