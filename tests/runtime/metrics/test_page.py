@@ -68,7 +68,12 @@ class PageTests(SynchronousTestCase):
         """Each name of the contract is there, on the roles that have it."""
         both = {family.name for family in process_families("platform")}
         for role, others in FAMILIES.items():
-            names = {name for name, _ in self.samples(self.page(role, "ssl:1")[0])}
+            page, meter = self.page(role, "ssl:1")
+            unknown = "chatfiles_certificate_not_after_seconds", (("listener", "ssl:1"),)
+            self.assertNotIn(unknown, self.samples(page))
+            meter.certificate("ssl:1", lambda: 2e9)
+            meter.update()
+            names = {name for name, _ in self.samples(page)}
             for name in both | {family.name for family in others}:
                 self.assertTrue(any(each.startswith(name) for each in names), (role, name))
             self.assertIn("process_resident_memory_bytes", names)
