@@ -20,6 +20,8 @@ class LibraryTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """Without it, one line says what to install."""
-        self.patch(sys, "modules", {**sys.modules, "prometheus_client": None})
+        name = "prometheus_client"
+        self.addCleanup(sys.modules.__setitem__, name, sys.modules[name])
+        sys.modules[name] = None  # type: ignore[assignment]
         with self.assertRaisesRegex(ValueError, r"^--metrics-listen needs .*chatfiles\[metrics\]"):
             require_library()

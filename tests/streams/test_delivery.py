@@ -73,7 +73,7 @@ class DeliveryTests(SynchronousTestCase):
         ours.close()
         self.assertTrue(meter.is_lost)
         self.assertTrue(0 < pending < sent)
-        self.assertAlmostEqual(taken + pending, sent, delta=1)  # the kernel may count the SYN
+        self.assertIn(taken + pending, (sent, sent + 1))  # the kernel may count the SYN
         meter.record()  # once
         self.assertEqual(meter.state, (taken, pending))
 
