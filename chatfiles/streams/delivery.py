@@ -33,10 +33,10 @@ class DeliveryMeter:
     :param transport: a connection of Twisted, TLS or not.
     """
 
-    __slots__ = ("_last", "_socket", "_transport")
+    __slots__ = ("_buffered", "_last", "_socket")
 
     def __init__(self, transport: Any) -> None:
-        self._transport = transport
+        self._buffered = buffered(transport)
         self._socket: socket.socket | None = socket_of(transport)
         self._last: Delivery | None = None
 
@@ -58,7 +58,7 @@ class DeliveryMeter:
         handle = self._socket
         if handle is None or handle.fileno() < 0:
             return 0
-        return bytes_unacknowledged(handle) + buffered(self._transport)
+        return bytes_unacknowledged(handle) + self._buffered()
 
     @property
     def taken(self) -> int | None:

@@ -4,6 +4,7 @@ Properties of the sockets below Twisted's connections.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.tcp import Connection
@@ -51,16 +52,17 @@ def unsent_here(transport: Any) -> bool:
     return bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
-def buffered(transport: Any) -> int:
+def buffered(transport: Any) -> Callable[[], int]:
     """
     :param transport: a connection, TLS or not.
-    :return: the number of bytes that were written and that its socket has not taken.
+    :return: returns the number of bytes that were written and that its socket has not taken.
     """
     while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
         transport = transport.transport
     if not isinstance(transport, Connection):
-        return 0
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return lambda: 0
+    below: Any = transport
+    return lambda: len(below.dataBuffer) - below.offset + below._tempDataLen
 
 
 def send_now(transport: Any, data: bytes) -> None:

@@ -149,14 +149,30 @@ class TelemetryTests(LiveCase):
             b"Content-Type: text/plain\r\n\r\nhello\r\n--b--\r\n"
         )
         fields = {**self.pair.bearer, "Content-Type": "multipart/form-data; boundary=b"}
+        fields["traceparent"] = TRACEPARENT
         target = f"/workspaces/{self.pair.id}/chat/uploads"
         answer = fetch(self.pair.platform.url, target, fields, method="POST", body=body)
         for _, log, audit in self.both(answer["x-request-id"]):
             self.assertEqual((log["operation"], log["bytes_in"]), ("upload", len(body)))
+            self.assertEqual(log["trace_id"], TRACE)
             self.assertEqual((audit["operation"], audit["bytes"]), ("upload", len(body)))
         (stored,) = answer.json["files"]
         self.assertEqual((audit["sha256"], audit["size"]), (stored["sha256"], 5))
         self.assertEqual(f"workspace:{audit['ref']}", stored["uri"])
+
+    def test_listing(self) -> None:
+        """A listing and an archive have their paths; a trace is passed on with both."""
+        fields = {**self.pair.bearer, "traceparent": TRACEPARENT}
+        for route, operation in (("entries", "list"), ("archive", "archive")):
+            target = f"/workspaces/{self.pair.id}/fs/{route}?path=/workspace/a.txt"
+            answer = fetch(self.pair.platform.url, target, fields)
+            for _, log, audit in self.both(answer["x-request-id"]):
+                self.assertEqual((log["operation"], log["trace_id"]), (operation, TRACE))
+                self.assertEqual(
+                    (audit["operation"], audit["ref"]), (operation, "/workspace/a.txt")
+                )
+                self.assertEqual(audit["bytes"], len(answer.body))
+        self.assertEqual((audit["members"], audit["skipped"]), (1, 0))
 
     def test_client_leaves(self) -> None:
         """

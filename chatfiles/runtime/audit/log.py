@@ -35,16 +35,16 @@ class _Sent(NamedTuple):
     A complete response, of which the client has not acknowledged all bytes yet.
 
     :param moment: when it ended.
-    :param target: bytes that the client will have acknowledged since the connection was made;
-        ``None`` if its socket does not count them.
     :param missing: bytes that were not acknowledged at the end of the response.
+    :param target: bytes that the client will have acknowledged since the connection was made;
+        ``None`` if its socket does not count them.  It is asked for only if the client is slow.
     """
 
     event: TransferEnded
     operation: str
     moment: float
-    target: int | None
     missing: int
+    target: int | None = None
 
 
 class AuditLog:
@@ -129,9 +129,7 @@ class AuditLog:
         if delivery is None or not missing or delivery.is_lost or len(self._sent) >= MOST_AWAITED:
             self._write(event, operation, moment, missing)
             return
-        taken = delivery.taken
-        target = None if taken is None else taken + delivery.pending
-        self._sent.append(_Sent(event, operation, moment, target, missing))
+        self._sent.append(_Sent(event, operation, moment, missing))
         if self._looking is None:
             self._looking = self._reactor.callLater(INTERVAL, self._look)
 
@@ -142,7 +140,7 @@ class AuditLog:
         for each in sent:
             missing = _missing(each)
             if missing and not each.event.connection.delivery.is_lost:
-                self._sent.append(each)
+                self._sent.append(each if each.target else _with_target(each))
             else:
                 self._write(each.event, each.operation, each.moment, missing)
         if self._sent:
@@ -160,12 +158,16 @@ class AuditLog:
         self._writer.write(refused_line(event, self._node, self._now(), client, count))
 
 
+def _with_target(sent: _Sent) -> _Sent:
+    taken, pending = sent.event.connection.delivery.state
+    return sent if taken is None else sent._replace(target=taken + pending)
+
+
 def _missing(sent: _Sent) -> int:
     """:return: bytes of the response that the client has not acknowledged."""
     delivery: DeliveryMeter = sent.event.connection.delivery
     if delivery.is_closed:
         return 0
-    taken = delivery.taken
-    if sent.target is None or taken is None:
+    if sent.target is None:
         return min(sent.missing, delivery.pending)
-    return min(sent.missing, max(0, sent.target - taken))
+    return min(sent.missing, max(0, sent.target - (delivery.taken or 0)))

@@ -16,6 +16,7 @@ from chatfiles.http.server.observers import Actor, RequestRefused, TransferEnded
 from chatfiles.runtime.audit import log
 from chatfiles.runtime.audit.log import INTERVAL, AuditLog
 from chatfiles.runtime.audit.writer import AuditWriter
+from chatfiles.streams.delivery import Delivery
 from chatfiles.streams.outcome import Outcome
 
 TOKEN = Actor("token", "token-id", "abc", "")
@@ -49,6 +50,11 @@ class Connection:
         self.taken = taken
         self.pending = pending
         self.is_lost = self.is_closed = False
+
+    @property
+    def state(self) -> Delivery:
+        """The state of the connection."""
+        return Delivery(self.taken, self.pending)
 
     @property
     def delivery(self) -> Connection:
@@ -186,6 +192,7 @@ class AuditLogTests(SynchronousTestCase):
         for taken, later, pending in ((500, 1500, 900), (None, None, 300)):
             connection = Connection(taken, 1300)
             self.audit.transfer_ended(ENDED._replace(connection=connection))
+            self.clock.advance(INTERVAL)
             connection.taken, connection.pending, connection.is_lost = later, pending, True
             self.clock.advance(INTERVAL)
             self.assertEqual(self.writer.lines.pop()["bytes"], 700)
