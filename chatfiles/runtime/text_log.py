@@ -38,12 +38,15 @@ class TextLog:
             self.flush()
             self._others(event)
             return
-        system = f"{event['log_namespace']}#{event['log_level'].name}"
-        line = event["line"].replace(
-            "\n", "\n\t"
-        )  # as Twisted does: it cannot look like two events
+        # A line end is replaced as Twisted does: one event cannot look like two.
+        line = event["line"].replace("\n", "\n\t")
         with self._lines.lock:
-            self._lines.add(f"{self._time(event['log_time'])} [{system}] {line}")
+            second = int(event["log_time"])
+            if second != self._second:
+                self._second, self._stamp = second, formatTime(event["log_time"])
+            self._lines.add(
+                f"{self._stamp} [{event['log_namespace']}#{event['log_level'].name}] {line}"
+            )
 
     def write(self, text: str) -> None:
         """:param text: complete lines, which are written as they are."""
@@ -52,12 +55,6 @@ class TextLog:
     def flush(self) -> None:
         """Write the lines that wait."""
         self._lines.flush()
-
-    def _time(self, moment: float) -> str:
-        second = int(moment)
-        if second != self._second:
-            self._second, self._stamp = second, formatTime(moment)
-        return self._stamp
 
 
 def _is_ready(event: LogEvent) -> bool:

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.server import access_log
 from chatfiles.http.server.access_log import READY_TEXT, AccessLog
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
+from chatfiles.runtime import text_log
 from chatfiles.runtime.line_buffer import FLUSH_AFTER
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 
@@ -190,7 +191,8 @@ class TextLogTests(SynchronousTestCase):
 
         threads: list[threading.Thread] = []
         self.log(ready("a"))
-        self.log._time = logs_in_a_thread  # type: ignore[method-assign]
+        self.log._second = 0  # so that the time is formatted again
+        self.patch(text_log, "formatTime", logs_in_a_thread)
         self.log(ready("b"))
         for thread in threads:
             thread.join()
