@@ -17,6 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
+METRICS = ["prometheus_client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 
 # Every lower bound is tested: tox -e lowest.
@@ -62,8 +63,10 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "metrics": METRICS,
         "postgres": POSTGRES,
         "test": [
+            *METRICS,
             *POSTGRES,
             "aiohttp>=3.12",
             "http-sfv>=0.9.9",

@@ -166,7 +166,7 @@ class BuiltTests(SynchronousTestCase):
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
-        self.assertEqual(metadata.get_all("Provides-Extra"), ["postgres", "test", "dev"])
+        self.assertEqual(metadata.get_all("Provides-Extra"), ["metrics", "postgres", "test", "dev"])
 
     def check_lower_bounds(self) -> None:
         """`tox -e lowest` tests the lowest versions that the metadata declares."""

@@ -22,6 +22,13 @@ from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.measurements import (
+    FAMILIES,
+    MeasuredRegistry,
+    UpstreamFailures,
+    count_lookups,
+    measure_upstream,
+)
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
@@ -36,9 +43,11 @@ from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 from chatfiles.rules.x_forwarded_for import TrustedProxies
+from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
+from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
 from chatfiles.runtime.threads import Threads
 from chatfiles.runtime.workers.pool import WorkerPool
 
@@ -49,26 +58,36 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_registry(database: str, timeout: float, reactor: Any) -> CachedRegistry:
+def open_registry(
+    database: str, timeout: float, reactor: Any, meter: Meter | None = None
+) -> CachedRegistry:
     """
     :param database: ``sqlite:PATH`` or ``postgresql://…``.
     :param timeout: seconds that a call of the registry may take.
     :param reactor: runs the registry's timers and connections.
+    :param meter: measures its statements.
     :return: the registry, not started yet.
     :raise ValueError: *database* has neither form.  The text never repeats it, for it may hold a
         password.
     """
+    inner: Any = _open_database(database, timeout, reactor)
+    if meter is None:
+        return CachedRegistry(inner, reactor)
+    registry = CachedRegistry(MeasuredRegistry(inner, meter, reactor), reactor)
+    count_lookups(meter, registry)
+    return registry
+
+
+def _open_database(database: str, timeout: float, reactor: Any) -> Any:
     if database.startswith(POSTGRES_SCHEMES):
-        postgres = open_postgres(database, reactor=reactor, now=_utc_now, timeout=timeout)
-        return CachedRegistry(postgres, reactor)
+        return open_postgres(database, reactor=reactor, now=_utc_now, timeout=timeout)
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(
             "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db, "
             "or postgresql://USER@HOST/NAME"
         )
-    sqlite = SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
-    return CachedRegistry(sqlite, reactor)
+    return SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
 
 
 async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
@@ -94,6 +113,7 @@ def platform_service(
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -103,13 +123,16 @@ def platform_service(
     :param listeners: where the platform will listen.
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
+    :param metrics_listener: where the metrics are shown.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
-    registry = open_registry(settings.database, settings.registry_timeout, reactor)
+    telemetry = Telemetry(reactor, "platform", shared, FAMILIES, report, metrics_listener)
+    meter = telemetry.meter
+    registry = open_registry(settings.database, settings.registry_timeout, reactor, meter)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
@@ -123,6 +146,10 @@ def platform_service(
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
+    if meter is not None:
+        measure_upstream(meter, agent)
+        telemetry.observers.append(UpstreamFailures(meter))
+        meter.threads(lambda: lookups.running + checks.running)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     admin = admin_token()
@@ -164,9 +191,12 @@ def platform_service(
         client_address=proxies.client_address if settings.trusted_proxy else None,
         is_relayed=proxies.trusts,
         fast_routes=FastDownload(context, registry, DOWNLOAD) if shared.fast_path else None,
+        observers=telemetry.observers,
+        refusal=telemetry.refusal,
     )
 
     async def begin() -> None:
+        telemetry.start(site)
         lookups.start()
         checks.start()
         credentials.start()
@@ -184,6 +214,7 @@ def platform_service(
             looks.stop()
         for threads in (lookups, checks, credentials):
             threads.stop()
+        await telemetry.stop()
 
     service = RoleService(
         "platform",
@@ -196,8 +227,10 @@ def platform_service(
         check=registry.check,
         report=report,
         after=[end],
+        metrics=telemetry.server,
     )
     service.reload.add(look)
+    service.reload.add(telemetry.reload)
     return service
 
 
@@ -220,6 +253,7 @@ def platform_supervisor(
     admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     The first process of a platform with workers.  It alone migrates the registry, and passes the
@@ -250,4 +284,5 @@ def platform_supervisor(
         cannot_start=cannot_start,
         before=[migrate],
         serve=pool.serve,
+        metrics=metrics_of_workers("platform", settings.shared, FAMILIES, pool, metrics_listener),
     )

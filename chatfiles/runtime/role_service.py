@@ -84,11 +84,23 @@ class Server(Protocol):
         """See `Site.stop_now`."""
 
 
+class Shown(Protocol):
+    """A site on a listener of its own."""
+
+    listener: Listener
+
+    @property
+    def site(self) -> Any:
+        """The site."""
+
+
 class ReadyReport(Protocol):
     """Receives the news of a role that does not log them itself: it has several processes."""
 
     #: A file that all processes of the role have open for writing.
     shared_fd: int
+    #: Of the process, from 1.
+    number: int
 
     def ready(self, missing: str) -> None:
         """
@@ -117,6 +129,7 @@ class RoleService(Service):
     :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
+    :param metrics: shows metrics on a listener of its own, from the start to the end.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
@@ -142,6 +155,7 @@ class RoleService(Service):
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         drain_delay: float = 0.0,
+        metrics: Shown | None = None,
     ) -> None:
         self.setName(f"chatfiles {role}")
         self._role = role
@@ -156,6 +170,8 @@ class RoleService(Service):
         self._report = report
         self._ready = ready
         self._after = after
+        self._metrics = metrics
+        self._metrics_port: IListeningPort | None = None
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.reload = Reload()
@@ -185,11 +201,14 @@ class RoleService(Service):
     async def _start(self) -> None:
         for step in self._before:
             await step()
+        if self._metrics is not None:
+            self._metrics_port = await _listen(
+                "--metrics-listen", self._metrics.listener, self._metrics.site
+            )
+            url = self._metrics.listener.url(self._metrics_port)
+            self.log.info("metrics of the {role} at {url}/metrics", role=self._role, url=url)
         for listener in self._listeners:
-            try:
-                self._ports.append(await listener.endpoint.listen(self._site))  # type: ignore[arg-type]
-            except Exception as error:
-                raise ValueError(f"--listen={listener.description}: {error}") from error
+            self._ports.append(await _listen("--listen", listener, self._site))
         missing = await self._serve()
         if self._report is not None:
             self._report.ready(missing)
@@ -248,6 +267,9 @@ class RoleService(Service):
         if self._site.fast_path is not None:
             count = self._site.fast_path.served
             self.log.info("{count} responses took the fast path", count=count)
+        if self._metrics is not None and self._metrics_port is not None:
+            await _maybe(self._metrics_port.stopListening())
+            await self._metrics.site.drain(0.0)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -265,6 +287,18 @@ class RoleService(Service):
         if self._delay is not None:
             self._delay.cancel()
         self._site.stop_now()
+
+
+async def _listen(option: str, listener: Listener, site: Any) -> IListeningPort:
+    """
+    :param option: of the listener, for the error.
+    :raise ValueError: it cannot listen.
+    """
+    try:
+        port: IListeningPort = await listener.endpoint.listen(site)
+    except Exception as error:
+        raise ValueError(f"{option}={listener.description}: {error}") from error
+    return port
 
 
 async def _maybe(result: Any) -> None:

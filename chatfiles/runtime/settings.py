@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["PlatformSettings", "SharedSettings", "WorkspaceSettings"]
 
@@ -23,6 +24,10 @@ class SharedSettings:
     drain_timeout: float
     fast_path: bool = True
     workers: int = 1
+    json_log: bool = False
+    metrics_listen: str | None = None
+    audit_log: str | None = None
+    audit_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class PlatformSettings:
     max_transfers_per_workspace: int = 512
     max_transfers_per_token: int = 64
     max_refusals_per_client: int = 20
+    role: ClassVar[str] = "platform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +68,4 @@ class WorkspaceSettings:
     archive_max_bytes: int = 1 << 40
     max_archives: int = 4
     max_list_entries: int = 1_000_000
+    role: ClassVar[str] = "workspace"

@@ -182,6 +182,10 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "idle-timeout", "60", "shared.idle_timeout", 60.0, "8"),
     ("workspace", "drain-timeout", "100", "shared.drain_timeout", 100.0, "8"),
     ("platform", "fast-path", "off", "shared.fast_path", False, "on"),
+    ("platform", "log-format", "json", "shared.json_log", True, "text"),
+    ("workspace", "metrics-listen", "tcp:9464", "shared.metrics_listen", "tcp:9464", "tcp:1"),
+    ("platform", "audit-log", "/a", "shared.audit_log", "/a", "/b"),
+    ("workspace", "audit-required", "", "shared.audit_required", True, "0"),
     ("platform", "workers", "4", "shared.workers", 4, "2"),
     ("workspace", "workers", "64", "shared.workers", 64, "2"),
 ]
@@ -196,6 +200,8 @@ class RowTests(SynchronousTestCase):
         return settings
 
     def extra(self, name: str) -> list[str]:
+        if name == "audit-required":
+            return ["--audit-log=/a"]
         return ENROL if name == "platform" else []
 
     def test_every_option_is_in_the_table(self) -> None:
@@ -259,7 +265,7 @@ class RowTests(SynchronousTestCase):
             argument = f"--{name}={text}" if text else f"--{name}"
             variable = "CHATFILES_" + name.upper().replace("-", "_")
             if name in both:
-                parsed(f"--role={other}", argument)
+                parsed(f"--role={other}", argument, *self.extra(name))
                 continue
             with self.assertRaises(SystemExit) as raised:
                 parsed(f"--role={other}", argument)
@@ -423,7 +429,9 @@ class WrongTests(SynchronousTestCase):
                 listed = re.findall(r"^  --([a-z-]+)(=[A-Z=]+)?", section, re.MULTILINE)
                 self.assertEqual([name for name, _ in listed], [each.name for each in expected])
                 for name, takes in listed:
-                    self.assertEqual(not takes, name == "open-registration", name)
+                    self.assertEqual(
+                        not takes, name in ("open-registration", "audit-required"), name
+                    )
             lines = text[text.index("Options of") :].splitlines()
             self.assertEqual([line for line in lines if len(line) > max(width, 66)], [])
 

@@ -128,6 +128,7 @@ def write_json(request: Request, response: JSONResponse) -> None:
 def write_no_route(request: Request) -> None:
     """Write the 404 response to *request*, whose path has no route."""
     error = NotFound("no such route", code="no_route")
+    request.transfer.refuse(error.code)
     write_json(request, error_response(error, request.request_id))
 
 

@@ -212,6 +212,7 @@ class WorkspaceConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._pool.open += 1
         self._wire = self.transport
         self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
@@ -232,6 +233,7 @@ class WorkspaceConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is closed: end the request and the response with an error."""
         before = self.state
+        self._pool.open -= 1
         self._pool.drop(self)
         self._move(Event.LOST)
         if before is State.WAITING and self._received:

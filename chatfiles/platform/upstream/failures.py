@@ -17,8 +17,9 @@ from chatfiles.platform import error_texts
 from chatfiles.platform.upstream.connection import NoResponse
 from chatfiles.platform.upstream.dialer import AddressRefused
 
-__all__ = ["connect_error", "request_error"]
+__all__ = ["connect_error", "failure_reason", "request_error"]
 
+_TOO_LONG = "connecting took too long"
 #: Errors of a connection attempt: of the network, or of the peer's certificate.
 _CONNECT_ERRORS = (
     OSError,
@@ -55,13 +56,26 @@ def request_error(failure: Failure) -> Failure:
     return failure
 
 
+def failure_reason(failure: Failure) -> str | None:
+    """
+    :param failure: why a request got no response: a result of `connect_error`, or of a connection.
+    :return: the reason for the metrics; ``None`` if it is not counted here.
+    """
+    if failure.check(NoResponse):
+        return "cut"
+    error = failure.value
+    if isinstance(error, UpstreamFailed) and error.code == UpstreamFailed.code:
+        return "timeout" if error.detail == _TOO_LONG else "refused"
+    return None
+
+
 def _why(error: BaseException | None) -> str:
     """:return: why no connection was made, for people; it shows nothing about this machine."""
     match error:
         case socket.gaierror():
             return "the host name could not be looked up"
         case net_error.TimeoutError():
-            return "connecting took too long"
+            return _TOO_LONG
         case net_error.ConnectionRefusedError():
             return "the connection was refused"
         case SSL.Error() | VerificationError():
