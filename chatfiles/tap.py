@@ -28,6 +28,7 @@ from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
+from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -38,11 +39,11 @@ __all__ = ["Options", "makeService"]
 #: Default for the number of connections that may wait to be accepted.  With Twisted's 50, some
 #: clients of a burst wait a second or more until they send their SYN again.
 BACKLOG = 511
-_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
+_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:", f"{PREFIX}:")
 
 
 _log = Logger()
-_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
+_PORT = re.compile(rf"(?:tcp6?|ssl|{PREFIX}):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
 
 
 def makeService(options: Options) -> IService:
@@ -220,7 +221,8 @@ def _listeners(
         port = _PORT.match(description)
         if port is not None and not 0 <= int(port[1]) <= 65535:
             raise ValueError(f"--listen takes a port from 0 to 65535, not {description!r}")
-        listeners.append(Listener(description, endpoint))
+        tls = endpoint if isinstance(endpoint, TLSEndpoint) else None
+        listeners.append(Listener(description, endpoint, tls))
     return listeners
 
 

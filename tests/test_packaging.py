@@ -87,6 +87,10 @@ def files_under(top: Path) -> set[str]:
     }
 
 
+#: What Twisted finds in its own package.
+PLUGINS = {f"twisted/plugins/chatfiles_{name}.py" for name in ("plugin", "endpoints")}
+
+
 class Environment:
     """A new virtual environment with Twisted, and with nothing of this checkout."""
 
@@ -159,7 +163,7 @@ class BuiltTests(SynchronousTestCase):
         expected = {f"chatfiles/{name}" for name in files_under(sources() / "chatfiles")}
         self.assertIn("chatfiles/platform/registry/schema/planted/1.sql", expected)
         self.assertIn("chatfiles/py.typed", expected)
-        self.assertEqual(held, expected | {"twisted/plugins/chatfiles_plugin.py"})
+        self.assertEqual(held, expected | PLUGINS)
 
     def check_metadata(self) -> None:
         """The metadata has our version, the oldest Python that is supported, and the extras."""

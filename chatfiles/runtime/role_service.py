@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
 from chatfiles.runtime.reload import Reload
+from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 
 __all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
 
@@ -29,17 +30,33 @@ Step = Callable[[], Awaitable[None]]
 READY_TIMEOUT = 2.0
 
 
+#: The kinds of endpoints with TLS.
+_SECURE = frozenset({"ssl", "tls", PREFIX})
+
+
 class Listener:
     """
     An endpoint to listen on.
 
     :param description: the endpoint string, as the operator wrote it.
     :param endpoint: the endpoint made from it.
+    :param tls: the same, if its certificates are renewed without a restart.
     """
 
-    def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(
+        self, description: str, endpoint: IStreamServerEndpoint, tls: TLSEndpoint | None = None
+    ) -> None:
         self.description = description
         self.endpoint = endpoint
+        self.tls = tls
+
+    @property
+    def certificate_not_after(self) -> float | None:
+        """
+        When the first of its certificates expires: seconds since the epoch; ``None`` if that is not
+        known, or there are none.
+        """
+        return None if self.tls is None else self.tls.certificates.not_after
 
     def url(self, port: IListeningPort) -> str:
         """
@@ -47,7 +64,7 @@ class Listener:
         :return: its URL, with the actual port number.
         """
         host = port.getHost()
-        scheme = "https" if self.description.split(":", 1)[0] in ("ssl", "tls") else "http"
+        scheme = "https" if self.description.split(":", 1)[0] in _SECURE else "http"
         if isinstance(host, UNIXAddress):
             return f"unix:{(host.name or b'').decode(errors='replace')}"
         if isinstance(host, IPv6Address):
@@ -159,6 +176,8 @@ class RoleService(Service):
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.reload = Reload()
+        for tls in filter(None, (listener.tls for listener in listeners)):
+            self.reload.add(tls.look_now)
         self._delay: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:

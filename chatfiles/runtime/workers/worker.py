@@ -109,6 +109,9 @@ class _InheritedSocket:
     :param fd: the socket.
     """
 
+    #: Tells the endpoint `chatfiles-tls:` that the first process reports what happens to files.
+    is_worker = True
+
     def __init__(self, reactor: Any, load: Load, fd: int) -> None:
         self._reactor = reactor
         self._load = load
