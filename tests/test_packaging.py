@@ -37,7 +37,7 @@ LISTED = re.compile(r"^ +chatfiles +\S", re.MULTILINE)
 TWISTD = "from twisted.scripts.twistd import run; run()"
 UNBUILT = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache", "*.egg-info")
 #: Twisted's own tests are half of it, and are not needed here.
-UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_plugin.py")
+UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_*.py")
 
 
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> str:

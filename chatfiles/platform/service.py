@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
@@ -34,6 +35,8 @@ from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLoo
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.files import SILENT
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 
 __all__ = ["open_registry", "platform_service", "platform_supervisor"]
@@ -103,6 +106,7 @@ def platform_service(
     shared = settings.shared
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
+    peers = _peers(settings, report)
     registry = open_registry(settings.database, settings.registry_timeout, reactor)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
@@ -110,7 +114,7 @@ def platform_service(
 
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
-        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
+        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
@@ -167,7 +171,13 @@ def platform_service(
         check=registry.check,
         report=report,
         after=[end],
+        looks=peers.looks,
     )
+
+
+def _peers(settings: PlatformSettings, report: ReadyReport | None) -> PeerVerification:
+    log = Logger() if report is None or report.is_first else SILENT
+    return peer_verification(settings.peers, "--upstream-ca", log)
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
@@ -201,6 +211,7 @@ def platform_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     _networks(settings)
+    _peers(settings, None)
     registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
     pool.command.environment["CHATFILES_ADMIN_TOKEN"] = admin_token()
 

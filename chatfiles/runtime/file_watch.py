@@ -40,8 +40,9 @@ class FileWatch:
 
     def stop(self) -> None:
         """Stop to look.  A look that hangs is abandoned."""
-        self._loop.stop()
-        self._threads.stop()
+        if self._loop.running:
+            self._loop.stop()
+            self._threads.stop()
 
     def look_now(self) -> Deferred[None]:
         """

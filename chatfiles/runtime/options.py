@@ -24,6 +24,7 @@ from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
+from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
 
 __all__ = ["Options"]
 
@@ -216,10 +217,11 @@ OPTIONS: tuple[Option, ...] = (
         option_values.switch,
         "0",
     ),
+    *PEER_OPTIONS,
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
-_FLAG = "open-registration"
+_FLAGS = [option.name for option in OPTIONS if option.parse is option_values.switch]
 
 
 def _refuse_abbreviations(words: Sequence[str]) -> None:
@@ -262,11 +264,11 @@ class Options(usage.Options):
     """
 
     synopsis = "--role=platform|workspace [options]"
-    optFlags: ClassVar[list[list[Any]]] = [[_FLAG, None, _BY_NAME[_FLAG].help]]
+    optFlags: ClassVar[list[list[Any]]] = [[name, None, _BY_NAME[name].help] for name in _FLAGS]
     optParameters: ClassVar[list[list[Any]]] = [
         [option.name, None, option.default, option.help, _Given]
         for option in OPTIONS
-        if not option.many and option.name != _FLAG
+        if not option.many and option.parse is not option_values.switch
     ]
     settings: PlatformSettings | WorkspaceSettings
     arguments: Sequence[str] = ()
@@ -306,7 +308,7 @@ class Options(usage.Options):
         :raise twisted.python.usage.UsageError: an option is missing or invalid.
         """
         for name, value in self.items():
-            if name == _FLAG and value:
+            if name in _FLAGS and value:
                 self.given[name] = ["1"]
             elif isinstance(value, _Given):
                 self.given[name] = [str(value)]
@@ -381,10 +383,11 @@ class Options(usage.Options):
             ),
             upstream_allow=self._networks("upstream-allow"),
             trusted_proxy=self._networks("trusted-proxy"),
-            open_registration=self._one(_FLAG, None),
+            open_registration=self._one("open-registration", None),
             drain_delay=self._one("drain-delay", None),
             ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
+            peers=peer_files(self._one, "upstream-ca", "upstream-ca-only"),
         )
 
     def _workspace(self) -> WorkspaceSettings:
@@ -417,6 +420,7 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            peers=peer_files(self._one, "platform-ca"),
         )
 
 

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
+from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.reload import Reload
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 
@@ -106,6 +107,8 @@ class ReadyReport(Protocol):
 
     #: A file that all processes of the role have open for writing.
     shared_fd: int
+    #: Whether it is the first worker, which logs what concerns all of them.
+    is_first: bool
 
     def ready(self, missing: str) -> None:
         """
@@ -134,6 +137,8 @@ class RoleService(Service):
     :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
+    :param looks: each looks at files that may have changed.  They are called in a thread, again
+        and again, and after SIGHUP.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
@@ -158,6 +163,7 @@ class RoleService(Service):
         report: ReadyReport | None = None,
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
+        looks: Sequence[Callable[[], object]] = (),
         drain_delay: float = 0.0,
     ) -> None:
         self.setName(f"chatfiles {role}")
@@ -178,6 +184,9 @@ class RoleService(Service):
         self.reload = Reload()
         for tls in filter(None, (listener.tls for listener in listeners)):
             self.reload.add(tls.look_now)
+        self._watches = [FileWatch(site.reactor, look) for look in looks]
+        for watch in self._watches:
+            self.reload.add(watch.look_now)
         self._delay: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -202,6 +211,8 @@ class RoleService(Service):
         return len(self._site.channels)
 
     async def _start(self) -> None:
+        for watch in self._watches:
+            watch.start()
         for step in self._before:
             await step()
         for listener in self._listeners:
@@ -264,6 +275,8 @@ class RoleService(Service):
         await self._site.drain(self._drain_timeout)
         for step in self._after:
             await step()
+        for watch in self._watches:
+            watch.stop()
         if self._site.fast_path is not None:
             count = self._site.fast_path.served
             self.log.info("{count} responses took the fast path", count=count)

@@ -7,7 +7,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+__all__ = ["PeerFiles", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """
+    Files in PEM format; an empty path for none.
+
+    :ivar authorities: certificate authorities to trust.
+    :ivar only: whether these replace those of the machine; else they are added.
+    :ivar certificate: presented to servers that want one, with its chain.
+    :ivar key: its private key; empty if *certificate* holds both.
+    """
+
+    authorities: str = ""
+    only: bool = False
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,7 @@ class PlatformSettings:
     drain_delay: float
     ui: bool = True
     public_url: str = ""
+    peers: PeerFiles = PeerFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +76,4 @@ class WorkspaceSettings:
     archive_max_bytes: int = 1 << 40
     max_archives: int = 4
     max_list_entries: int = 1_000_000
+    peers: PeerFiles = PeerFiles()

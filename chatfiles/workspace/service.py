@@ -20,6 +20,7 @@ from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, w
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
@@ -72,7 +73,8 @@ def workspace_service(
     store, threads = _store(settings), _threads(reactor)
     secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
     # Of several processes, the first one registers.
-    enrolment = None if report else _enrolment(reactor, settings, secret, threads)
+    peers = _peers(settings)
+    enrolment = None if report else _enrolment(reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     context = WorkspaceContext(
         store=store,
@@ -128,6 +130,7 @@ def workspace_service(
         report=report,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+        looks=peers.looks if enrolment is not None else (),
     )
 
 
@@ -150,7 +153,8 @@ def workspace_supervisor(
     """
     store, threads = _store(settings), _threads(pool.reactor)
     secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
-    enrolment = _enrolment(pool.reactor, settings, secret, threads)
+    peers = _peers(settings)
+    enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
 
     def sweep() -> defer.Deferred[None]:
@@ -176,7 +180,12 @@ def workspace_supervisor(
         serve=pool.serve,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+        looks=peers.looks if enrolment is not None else (),
     )
+
+
+def _peers(settings: WorkspaceSettings) -> PeerVerification:
+    return peer_verification(settings.peers, "--platform-ca", _log)
 
 
 def _archives(settings: WorkspaceSettings, report: ReadyReport | None) -> Archives:
@@ -249,11 +258,12 @@ def _enrolment(
     settings: WorkspaceSettings,
     secret: SecretFile,
     threads: Threads,
+    peers: PeerVerification,
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
     token = SecretFile(os.path.join(settings.configs_dir, TOKEN_FILE))
-    agent = platform_agent(reactor, settings.shared.connect_timeout)
+    agent = platform_agent(reactor, settings.shared.connect_timeout, peers)
     return RegistrationService(
         reactor,
         HTTPClient(agent),

@@ -4,6 +4,7 @@ The endpoint ``chatfiles-tls:`` (reference/tls, "Listeners").
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from chatfiles.runtime.file_watch import FileWatch
+from chatfiles.runtime.tls.files import SILENT
 from chatfiles.runtime.tls.server import ServerCertificates
 
 __all__ = ["PREFIX", "TLSEndpoint", "TLSEndpointParser"]
@@ -27,7 +29,6 @@ __all__ = ["PREFIX", "TLSEndpoint", "TLSEndpointParser"]
 PREFIX = "chatfiles-tls"
 
 _log = Logger()
-_SILENT = Logger(observer=lambda _: None)  # type: ignore[arg-type]
 
 
 @implementer(IStreamServerEndpoint)
@@ -112,8 +113,10 @@ class TLSEndpointParser:
         if not certificate:
             raise ValueError("certificate= names the file or directory of the certificate")
         # Of several processes, the first one reports.
-        log = _SILENT if getattr(reactor, "is_worker", False) else _log
-        certificates = ServerCertificates(certificate, key, client_ca, log)
+        log = SILENT if getattr(reactor, "is_worker", False) else _log
+        # twistd may change the directory later.
+        pem, key, ca = (path and os.path.abspath(path) for path in (certificate, key, client_ca))
+        certificates = ServerCertificates(pem, key, ca, log)
         return TLSEndpoint(
             reactor, int(port), certificates, backlog=int(backlog), interface=interface
         )

@@ -14,12 +14,17 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["KEPT", "BadFile", "File", "LoadedFiles", "Report"]
+from twisted.logger import Logger
+
+__all__ = ["KEPT", "SILENT", "BadFile", "File", "LoadedFiles", "Report"]
 
 T = TypeVar("T")
 
 #: Takes one line for the operator about files: that they are not valid, or were replaced.
 Report = Callable[[str], object]
+
+#: For the workers of a role, of which only one reports what happens to files.
+SILENT = Logger(observer=lambda _: None)  # type: ignore[arg-type]
 
 #: What a report says about files that were valid before.
 KEPT = "what was read before stays in use"
@@ -29,10 +34,15 @@ MAX_BYTES = 1 << 20
 
 
 class BadFile(ValueError):
-    """A file cannot be used; the text names it."""
+    """
+    A file cannot be used; the text names it.
+
+    :ivar path: of the file.
+    """
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
+        self.path = path
 
 
 class File(NamedTuple):

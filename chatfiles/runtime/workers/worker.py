@@ -44,6 +44,7 @@ class Supervisor(Protocol):
     :param number: of the worker.
     :ivar load: of the worker.
     :ivar shared_fd: a file that all workers have open.
+    :ivar is_first: whether it is the first of the workers.
     :ivar service: the role, which is stopped at the command of the first process, and if it ends.
     """
 
@@ -51,6 +52,7 @@ class Supervisor(Protocol):
     shared_fd = LOADS
 
     def __init__(self, reactor: Any, number: int) -> None:
+        self.is_first = number == 1
         self.load = Load(SharedLoads(LOADS), number, lambda: self.service.connections)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel: Any = StandardIO  # its stub has neither descriptors nor reactor
