@@ -91,7 +91,8 @@ def root_authority(name: str = "root") -> Issued:
 def write_certificates(directory: str) -> None:
     """
     Write the files that an operator has: ``root.pem`` (the private authority), ``chain.pem`` (two
-    intermediate certificates), ``cert.pem`` (for 127.0.0.1) and ``key.pem``.
+    intermediate certificates), ``cert.pem`` (for 127.0.0.1), ``fullchain.pem`` (the last two
+    together) and ``key.pem``.
 
     :param directory: where.
     """
@@ -103,6 +104,7 @@ def write_certificates(directory: str) -> None:
         "root.pem": root.pem,
         "chain.pem": lower.pem + upper.pem,
         "cert.pem": leaf.pem,
+        "fullchain.pem": leaf.pem + lower.pem + upper.pem,
         "key.pem": leaf.key,
     }.items():
         with open(os.path.join(directory, name), "wb") as file:
