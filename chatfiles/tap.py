@@ -25,6 +25,7 @@ from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES
 from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
@@ -55,6 +56,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     number = os.environ.pop(VARIABLE, None)
+    manager = ServiceManager.of_environment(os.environ, os.getpid(), reactor)
     pool = None
     try:
         if number is not None:
@@ -68,6 +70,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"chatfiles: {error}") from None
     if options.exposes_password and number is None:
         _log.warn(EXPOSED)
+    service.manager = manager
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
     _prepare_log(reactor, service, options, pool)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import gatherResults
@@ -172,7 +173,22 @@ def platform_service(
         report=report,
         after=[end],
         looks=peers.looks,
+        alive=partial(_registry_responds, registry, settings.database),
     )
+
+
+async def _registry_responds(registry: CachedRegistry, database: str) -> None:
+    """
+    :raise RegistryUnavailable: the thread of a registry file hangs.  A file that cannot be used is
+        no such failure, and neither is a server that is down.
+    """
+    if database.startswith(POSTGRES_SCHEMES):
+        return
+    try:
+        await registry.check()
+    except RegistryUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise
 
 
 def _peers(settings: PlatformSettings, report: ReadyReport | None) -> PeerVerification:

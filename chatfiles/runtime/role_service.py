@@ -21,6 +21,7 @@ from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
 from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.reload import Reload
+from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 
 __all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
@@ -139,15 +140,18 @@ class RoleService(Service):
     :param after: run in order after the last response.
     :param looks: each looks at files that may have changed.  They are called in a thread, again
         and again, and after SIGHUP.
+    :param alive: fires if the parts of the role respond, whether or not what they need is up.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
     :ivar log_observer: if it is set, ``twistd`` writes its log with it.
     :ivar reload: what the role does after SIGHUP.
+    :ivar manager: receives the news of the role, if it is set.
     """
 
     log = Logger()
     log_observer: ILogObserver | None = None
+    manager: ServiceManager | None = None
 
     def __init__(
         self,
@@ -164,6 +168,7 @@ class RoleService(Service):
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         looks: Sequence[Callable[[], object]] = (),
+        alive: Step = lambda: succeed(None),
         drain_delay: float = 0.0,
     ) -> None:
         self.setName(f"chatfiles {role}")
@@ -172,6 +177,7 @@ class RoleService(Service):
         self._listeners = listeners
         self._drain_timeout = drain_timeout
         self._drain_delay = drain_delay
+        self._alive = alive
         self._cannot_start = cannot_start
         self._before = before
         self._check = check
@@ -225,7 +231,15 @@ class RoleService(Service):
             self._report.ready(missing)
         else:
             self._log_ready(missing)
+            self._tell_manager(missing)
         self._ready()
+
+    def _tell_manager(self, missing: str) -> None:
+        if self.manager is not None:
+            places = zip(self._listeners, self._ports, strict=True)
+            urls = ", ".join(listener.url(port) for listener, port in places)
+            self.reload.begun, self.reload.done = self.manager.reloading, self.manager.reloaded
+            self.manager.ready(f"{missing}ready on {urls}", self._alive)
 
     def _log_ready(self, missing: str) -> None:
         for listener, port in zip(self._listeners, self._ports, strict=True):
@@ -264,6 +278,9 @@ class RoleService(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._site.draining = True
+        if self.manager is not None:
+            self.reload.begun = self.reload.done = lambda: None
+            self.manager.stopping()
         if self._drain_delay and self._ports:
             self._delay = deferLater(self._site.reactor, self._drain_delay)
             with suppress(CancelledError):  # `stop_now` was called

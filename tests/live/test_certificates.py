@@ -217,7 +217,7 @@ class HopTests(CertificatesCase):
         ]
         own = f"--upstream-certificate={self.files}/client.pem"
         key = f"--upstream-key={self.files}/client.key"
-        expected = (
+        expected: tuple[tuple[list[str], str], ...] = (
             ([], r"registry/register at \S+ no response \(certificate is not trusted"),
             ([f"--platform-ca={ca}"], r"registry/register at .*certificate required"),
             ([f"--platform-ca={ca}", own, key], "platform_inbound_secret stored"),
