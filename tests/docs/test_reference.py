@@ -16,6 +16,7 @@ from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
+from chatfiles.runtime import option_values
 from chatfiles.runtime.options import OPTIONS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
@@ -81,7 +82,7 @@ class ReferenceTests(SynchronousTestCase):
         listed = dict(re.findall(r"^   \* - ``--([a-z-]+)``\n     - (.*)$", text, re.MULTILINE))
         self.assertEqual(set(listed), {each.name for each in OPTIONS})
         for each in OPTIONS:
-            if each.default is not None and each.name != "open-registration":
+            if each.default is not None and each.parse is not option_values.switch:
                 self.assertEqual(listed[each.name].strip("`"), each.default, each.name)
 
     def test_limits(self) -> None:
