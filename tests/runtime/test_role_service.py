@@ -212,6 +212,31 @@ class ManagerTests(ServiceCase):
         self.assertNotIn("RELOADING", self.story[len(story) :])
 
 
+class LookTests(TestCase):
+    """Files that a role looks at."""
+
+    async def test_reload(self) -> None:
+        """They are looked at after SIGHUP, while the role runs."""
+        looks: list[str] = []
+        site = Site(Held(), reactor, header_timeout=30, idle_timeout=60)
+        service = RoleService(
+            "workspace",
+            site,
+            [],
+            drain_timeout=30,
+            cannot_start=lambda: None,
+            looks=[lambda: looks.append("first"), lambda: looks.append("second")],
+        )
+        await service.reload.run()
+        self.assertEqual(looks, [])
+        service.startService()
+        await service.reload.run()
+        self.assertEqual(sorted(looks), ["first", "second"])
+        await service.stopService()
+        await service.reload.run()
+        self.assertEqual(len(looks), 2)
+
+
 class StopTests(ServiceCase):
     """The end of a role (reference/limits-and-shutdown, "Shutdown")."""
 

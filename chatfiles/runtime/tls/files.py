@@ -118,14 +118,12 @@ class LoadedFiles(Generic[T]):
         :param report: takes a line about files that are not valid, once for each content.
         :return: whether there is a new value.
         """
-        before = self._seen
-        if _digest(_read(self.paths)) == before:
+        if _digest(_read(self.paths)) == self._seen:
             return False
         try:
             self.load()
         except BadFile as error:
-            if self._seen != before:
-                report(f"{error}; {'not used' if self.value is None else KEPT}")
+            report(f"{error}; {'not used' if self.value is None else KEPT}")
             return False
         return True
 

@@ -12,6 +12,7 @@ from chatfiles.errors import UpstreamFailed
 from chatfiles.platform.upstream.connection import NoResponse
 from chatfiles.platform.upstream.failures import connect_error, request_error
 from chatfiles.runtime.tls.peers import CertificateRefused
+from tests.platform.upstream.upstream_case import UpstreamTestCase
 
 ALERT = SSL.Error([("SSL routines", "", "tlsv13 alert certificate required")])
 
@@ -45,3 +46,14 @@ class CertificateTests(SynchronousTestCase):
             lost = NoResponse()
             lost.__cause__ = cause
             self.assert_reason(request_error(Failure(lost)), detail, reason)
+
+
+class LostTests(UpstreamTestCase):
+    """A connection that ends with an alert."""
+
+    def test_reason(self) -> None:
+        """The alert is the reason why there is no response."""
+        result = self.ask()
+        self.wire.lose(ALERT)
+        error = self.failed(result, "workspace_unreachable")
+        self.assertEqual(error.reason, "TLS: tlsv13 alert certificate required")
