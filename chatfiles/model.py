@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 __all__ = [
@@ -90,8 +91,7 @@ class Token:
     last_used_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """
     The values of ``fstat`` from which an open regular file's validators are computed
     (reference/downloads, "Headers").

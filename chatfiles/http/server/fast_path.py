@@ -137,7 +137,7 @@ class FastRequest:
         self.cancel: Callable[[], object] = _nothing
         self.started = connection.site.reactor.seconds()
 
-    def respond(self, status: int, start: bytes, fields: bytes, body: bytes) -> None:
+    def respond(self, status: int, start: bytes, fields: bytes, body: bytes | bytearray) -> None:
         """
         Send the response, which is complete.
 
@@ -154,8 +154,9 @@ class FastRequest:
         elif site.draining:
             connection.persistent, last = False, close
         connection.send_now(
-            b"HTTP/1.1 %b\r\n%bServer: chatfiles\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b\r\n%b"
-            % (start, first, site.http_date(), self.request_id.encode(), fields, last, body)
+            b"HTTP/1.1 %b\r\n%bServer: chatfiles\r\nDate: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+            % (start, first, site.http_date(), self.request_id.encode(), fields, last),
+            body,
         )
         self.outcome = self.outcome or Outcome.COMPLETE
         site.fast_path.served += 1
@@ -250,8 +251,11 @@ class FastPath:
                 connection.usual_headers = block, headers
         if headers is None:
             return None
-        given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
-        request_id = connection.site.request_id(given)
+        if last_id is not None and not headers.request_id:
+            request_id = last_id[1].decode("ascii")
+        else:
+            given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
+            request_id = connection.site.request_id(given)
         return FastRequest(connection, received, line[1], line[2], headers, request_id)
 
     def serve(self, request: FastRequest) -> bool:

@@ -117,8 +117,8 @@ class FastConnection(Protocol):
     def site(self) -> FastSite:
         """The site that serves the request."""
 
-    def send_now(self, data: bytes, /) -> None:
-        """Send *data*, as far as possible before this returns."""
+    def send_now(self, data: bytes, more: bytes | bytearray, /) -> None:
+        """Send *data* and *more*, as far as possible before this returns."""
 
     def requestDone(self, request: Any, /) -> None:
         """The response is complete."""

@@ -134,7 +134,8 @@ class FastDownload:
         return gateway.read(download.target, wanted)
 
     def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:
-        original, start = original_response(response), _RELAYED.get(response.code)
+        original = original_response(response)
+        start = _RELAYED.get(original.code) if original is not None else None
         if original is None or start is None:
             self._continue(response, request, download)
         elif (body := original.whole) is not None:
@@ -143,7 +144,7 @@ class FastDownload:
             except Exception:
                 self._continue(Failure(), request, download)
             else:
-                request.respond(response.code, start, lines, body)
+                request.respond(original.code, start, lines, body)
         elif original.is_coming(_SMALL):
             self._collect(original, response, request, download)
         else:

@@ -134,11 +134,13 @@ class SettledTests(SynchronousTestCase):
         version = inodes_module._version
         known = os.stat(self.top + b"/a")
         directory = self.inodes._directories[self.top + b"/a"]
+        there = directory._path, directory._segments
         directory._path = self.top + b"/b"  # as if it were mounted there
+        directory._segments = (*directory._segments[:-1], b"b")
         self.inodes._paths = [self.top + b"/b/.auth_token"]
         self.assertIsNone(self.includes(b"b/.auth_token"))
         self.inodes.refresh()
-        directory._path = self.top + b"/a"
+        directory._path, directory._segments = there
         fd = os.open(self.top + b"/a", os.O_PATH)
         self.addCleanup(os.close, fd)
         self.assertEqual(version(fd)[:2], (known.st_dev, known.st_ino))

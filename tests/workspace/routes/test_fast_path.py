@@ -248,7 +248,7 @@ class FastReadTests(SynchronousTestCase):
     def test_wrong_secret_learns_nothing(self) -> None:
         """Whether a file exists has no influence on a request with a wrong secret."""
         opened: list[object] = []
-        self.patch(self.store, "open_at_once", opened.append)
+        self.patch(self.store, "open_descriptor_at_once", opened.append)
         for name in (b"f", b"missing"):
             self.caller().send(get(READ + name, b"Authorization: Bearer no"))
         self.assertEqual(opened, [])
@@ -267,7 +267,7 @@ class FastReadTests(SynchronousTestCase):
         before = os.listdir("/proc/self/fd")
         for target, name, fake in (
             (self.secret, "read_at_once", would_wait),
-            (self.store, "open_at_once", would_wait),
+            (self.store, "open_descriptor_at_once", would_wait),
             (os, "preadv", blocked),
         ):
             patch = self.patch(target, name, fake)
