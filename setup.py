@@ -57,6 +57,7 @@ setup(
         "treq>=26.7",
         "zope.interface>=8.0",
         "pyopenssl>=25.3",
+        "cryptography>=45.0.7",
         "click>=8.2.1",
         "h11>=0.16",
         "multipart>=2.0.1",

@@ -27,10 +27,12 @@ from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.metrics.server import require_library
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
+from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
 from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
+from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -44,11 +46,11 @@ __all__ = ["Options", "makeService"]
 #: Default for the number of connections that may wait to be accepted.  With Twisted's 50, some
 #: clients of a burst wait a second or more until they send their SYN again.
 BACKLOG = 511
-_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
+_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:", f"{PREFIX}:")
 
 
 _log = Logger()
-_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
+_PORT = re.compile(rf"(?:tcp6?|ssl|{PREFIX}):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
 
 
 def makeService(options: Options) -> IService:
@@ -60,6 +62,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     number = os.environ.pop(VARIABLE, None)
+    manager = ServiceManager.of_environment(os.environ, os.getpid(), reactor)
     pool = None
     try:
         if number is not None:
@@ -73,6 +76,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"chatfiles: {error}") from None
     if options.exposes_password and number is None:
         _log.warn(EXPOSED)
+    service.manager = manager
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
     _prepare_log(reactor, service, options, pool)
@@ -270,7 +274,8 @@ def _listeners(
         port = _PORT.match(description)
         if port is not None and not 0 <= int(port[1]) <= 65535:
             raise ValueError(f"{option} takes a port from 0 to 65535, not {description!r}")
-        listeners.append(Listener(description, endpoint))
+        tls = endpoint if isinstance(endpoint, TLSEndpoint) else None
+        listeners.append(Listener(description, endpoint, tls))
     return listeners
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
@@ -49,6 +50,8 @@ from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.files import SILENT
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 
 __all__ = ["open_registry", "platform_service", "platform_supervisor"]
@@ -130,8 +133,11 @@ def platform_service(
     shared = settings.shared
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
-    telemetry = Telemetry(reactor, "platform", shared, FAMILIES, report, metrics_listener)
+    telemetry = Telemetry(
+        reactor, "platform", shared, FAMILIES, report, metrics_listener, listeners
+    )
     meter = telemetry.meter
+    peers = _peers(settings, report)
     registry = open_registry(settings.database, settings.registry_timeout, reactor, meter)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
@@ -142,7 +148,7 @@ def platform_service(
 
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
-        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
+        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
@@ -228,10 +234,31 @@ def platform_service(
         report=report,
         after=[end],
         metrics=telemetry.server,
+        looks=peers.looks,
+        alive=partial(_registry_responds, registry, settings.database),
     )
     service.reload.add(look)
     service.reload.add(telemetry.reload)
     return service
+
+
+async def _registry_responds(registry: CachedRegistry, database: str) -> None:
+    """
+    :raise RegistryUnavailable: the thread of a registry file hangs.  A file that cannot be used is
+        no such failure, and neither is a server that is down.
+    """
+    if database.startswith(POSTGRES_SCHEMES):
+        return
+    try:
+        await registry.check()
+    except RegistryUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise
+
+
+def _peers(settings: PlatformSettings, report: ReadyReport | None) -> PeerVerification:
+    log = Logger() if report is None or report.is_first else SILENT
+    return peer_verification(settings.peers, "--upstream-ca", log)
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
@@ -266,6 +293,7 @@ def platform_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     _networks(settings)
+    _peers(settings, None)
     registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
     admin = admin_token()
     pool.command.environment[ADMIN_TOKEN if admin.path is None else FILE_TOKEN] = admin.text

@@ -26,6 +26,7 @@ from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
+from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
 
 __all__ = ["Options"]
 
@@ -222,10 +223,11 @@ OPTIONS: tuple[Option, ...] = (
         option_values.switch,
         "0",
     ),
+    *PEER_OPTIONS,
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
-_FLAGS = (AUDIT_REQUIRED, _OPEN_REGISTRATION)
+_FLAGS = [option.name for option in OPTIONS if option.parse is option_values.switch]
 
 
 def _refuse_abbreviations(words: Sequence[str]) -> None:
@@ -268,11 +270,11 @@ class Options(usage.Options):
     """
 
     synopsis = "--role=platform|workspace [options]"
-    optFlags: ClassVar[list[list[Any]]] = [[flag, None, _BY_NAME[flag].help] for flag in _FLAGS]
+    optFlags: ClassVar[list[list[Any]]] = [[name, None, _BY_NAME[name].help] for name in _FLAGS]
     optParameters: ClassVar[list[list[Any]]] = [
         [option.name, None, option.default, option.help, _Given]
         for option in OPTIONS
-        if not option.many and option.name not in _FLAGS
+        if not option.many and option.parse is not option_values.switch
     ]
     settings: PlatformSettings | WorkspaceSettings
     arguments: Sequence[str] = ()
@@ -403,6 +405,7 @@ class Options(usage.Options):
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
             max_refusals_per_client=self._one("max-refusals-per-client", None),
+            peers=peer_files(self._one, "upstream-ca", "upstream-ca-only"),
         )
 
     def _workspace(self) -> WorkspaceSettings:
@@ -435,6 +438,7 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            peers=peer_files(self._one, "platform-ca"),
         )
 
 

@@ -8,7 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+__all__ = ["PeerFiles", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """
+    Files in PEM format; an empty path for none.
+
+    :ivar authorities: certificate authorities to trust.
+    :ivar only: whether these replace those of the machine; else they are added.
+    :ivar certificate: presented to servers that want one, with its chain.
+    :ivar key: its private key; empty if *certificate* holds both.
+    """
+
+    authorities: str = ""
+    only: bool = False
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,7 @@ class PlatformSettings:
     max_transfers_per_token: int = 64
     max_refusals_per_client: int = 20
     role: ClassVar[str] = "platform"
+    peers: PeerFiles = PeerFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +87,4 @@ class WorkspaceSettings:
     max_archives: int = 4
     max_list_entries: int = 1_000_000
     role: ClassVar[str] = "workspace"
+    peers: PeerFiles = PeerFiles()

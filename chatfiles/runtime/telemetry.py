@@ -5,7 +5,7 @@ What a process tells its operator: the access log, the metrics and the audit log
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from chatfiles.runtime.metrics.meter import Meter, process_families
 from chatfiles.runtime.metrics.server import MetricsServer, page_writer
 from chatfiles.runtime.role_service import Listener, ReadyReport
 from chatfiles.runtime.settings import SharedSettings
+from chatfiles.runtime.tls.endpoint import TLSEndpoint
 from chatfiles.runtime.workers.pool import WorkerPool
 
 __all__ = ["Telemetry", "metrics_of_workers", "node_name"]
@@ -39,6 +40,7 @@ class Telemetry:
     :param report: receives the news of a worker; ``None`` if there is one process.
     :param metrics_listener: where the metrics are shown; ``None`` if they are not, or the first
         process shows them.
+    :param listeners: of the role; their certificates are shown.
     :ivar meter: counts what the process does; ``None`` if metrics are not shown.
     :ivar server: shows the metrics; ``None`` if this process does not.
     """
@@ -51,6 +53,7 @@ class Telemetry:
         families: Iterable[Family],
         report: ReadyReport | None,
         metrics_listener: Listener | None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         node = node_name()
         access: TransferObserver = JSONAccessLog(role, node) if settings.json_log else AccessLog()
@@ -60,7 +63,7 @@ class Telemetry:
         self._path = settings.audit_log
         self._audit: AuditLog | None = None
         if settings.metrics_listen is not None:
-            self._measure(reactor, role, settings, families, report, metrics_listener)
+            self._measure(reactor, role, settings, families, report, metrics_listener, listeners)
         if self._path is not None:
             self._writer = AuditWriter(self._path, reactor)
             self._audit = AuditLog(
@@ -76,6 +79,7 @@ class Telemetry:
         families: Iterable[Family],
         report: ReadyReport | None,
         listener: Listener | None,
+        listeners: Sequence[Listener],
     ) -> None:
         layout = _layout(role, settings, families)
         number = 0 if report is None else report.number - 1
@@ -83,9 +87,11 @@ class Telemetry:
         cells = Cells(layout, settings.workers, fd)
         self.meter = Meter(role, layout, cells, number, reactor)
         self.observers.append(self.meter.transfers)
+        renewed = {each.description: each.tls for each in listeners if each.tls is not None}
         for name, description in tls_names(settings.listen).items():
-            expires = expiry(description)
-            if expires is not None:
+            if description in renewed:
+                self.meter.certificate(name, partial(_not_after, renewed[description]))
+            elif (expires := expiry(description)) is not None:
                 self.meter.certificate(name, partial(float, expires))
         if listener is not None and report is None:
             write = page_writer(layout, cells)
@@ -153,6 +159,10 @@ def node_name() -> str:
 
 def _layout(role: str, settings: SharedSettings, families: Iterable[Family]) -> Layout:
     return Layout([*process_families(role, tls_names(settings.listen)), *families])
+
+
+def _not_after(endpoint: TLSEndpoint) -> float:
+    return endpoint.certificates.not_after
 
 
 def _served() -> None:

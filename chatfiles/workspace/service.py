@@ -21,6 +21,7 @@ from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
@@ -73,12 +74,15 @@ def workspace_service(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
-    telemetry = Telemetry(reactor, "workspace", shared, FAMILIES, report, metrics_listener)
+    telemetry = Telemetry(
+        reactor, "workspace", shared, FAMILIES, report, metrics_listener, listeners
+    )
     clock: IReactorTime = reactor
     store, threads = _store(settings), _threads(reactor)
     secret = _secrets(settings)
     # Of several processes, the first one registers.
-    enrolment = None if report else _enrolment(reactor, settings, secret, threads)
+    peers = _peers(settings)
+    enrolment = None if report else _enrolment(reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     context = WorkspaceContext(
         store=store,
@@ -142,6 +146,7 @@ def workspace_service(
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
         metrics=telemetry.server,
+        looks=peers.looks if enrolment is not None else (),
     )
     service.reload.add(telemetry.reload)
     return service
@@ -166,8 +171,8 @@ def workspace_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     store, threads = _store(settings), _threads(pool.reactor)
-    secret = _secrets(settings)
-    enrolment = _enrolment(pool.reactor, settings, secret, threads)
+    secret, peers = _secrets(settings), _peers(settings)
+    enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
 
     def sweep() -> defer.Deferred[None]:
@@ -194,7 +199,12 @@ def workspace_supervisor(
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
         metrics=metrics_of_workers("workspace", settings.shared, FAMILIES, pool, metrics_listener),
+        looks=peers.looks if enrolment is not None else (),
     )
+
+
+def _peers(settings: WorkspaceSettings) -> PeerVerification:
+    return peer_verification(settings.peers, "--platform-ca", _log)
 
 
 def _archives(settings: WorkspaceSettings, report: ReadyReport | None) -> Archives:
@@ -272,11 +282,12 @@ def _enrolment(
     settings: WorkspaceSettings,
     secret: InboundSecrets,
     threads: Threads,
+    peers: PeerVerification,
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
     token = SecretFile(os.path.join(settings.configs_dir, TOKEN_FILE))
-    agent = platform_agent(reactor, settings.shared.connect_timeout)
+    agent = platform_agent(reactor, settings.shared.connect_timeout, peers)
     return RegistrationService(
         reactor,
         HTTPClient(agent),

@@ -179,7 +179,7 @@ def _failed(request: Request, error: Exception) -> JSONResponse | None:
     was_cancelled = request.disconnected and isinstance(error, CancelledError)
     if not (outcome or was_cancelled):
         _log.failure("{request_id} failed", request_id=request.request_id)
-    elif reported.status >= 500 and (why := _system_error(reported)):
+    elif reported.status >= 500 and (why := reported.reason or _system_error(reported)):
         # Not for the client: the operator can act on it.
         _log.warn(
             "{request_id} {code}: {why}", request_id=request.request_id, code=reported.code, why=why

@@ -239,7 +239,9 @@ class WorkspaceConnection(Protocol):
         if before is State.WAITING and self._received:
             self._end_request(Failure(BadResponse("interrupted within the headers")))
         else:
-            self._end_request(Failure(NoResponse()))
+            lost = NoResponse()
+            lost.__cause__ = reason.value
+            self._end_request(Failure(lost))
         self._end_response(Failure(ResponseFailed([reason])))
         closed, self._closed = self._closed, []
         for waiting in closed:

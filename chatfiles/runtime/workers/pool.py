@@ -106,7 +106,8 @@ class WorkerPool:
         :param listener: where the role listens.
         :return: a listener that leaves it to the workers to accept.
         """
-        return Listener(listener.description, _SharedEndpoint(self, listener.endpoint))
+        shared = _SharedEndpoint(self, listener.endpoint)
+        return Listener(listener.description, shared, listener.tls)
 
     def share(self, port: Any) -> IListeningPort:
         """

@@ -45,6 +45,7 @@ class Supervisor(Protocol):
     :ivar number: *number*.
     :ivar load: of the worker.
     :ivar shared_fd: a file that all workers have open.
+    :ivar is_first: whether it is the first of the workers.
     :ivar service: the role, which is stopped at the command of the first process, and if it ends.
     """
 
@@ -53,6 +54,7 @@ class Supervisor(Protocol):
 
     def __init__(self, reactor: Any, number: int) -> None:
         self.number = number
+        self.is_first = number == 1
         self.load = Load(SharedLoads(LOADS), number, lambda: self.service.connections)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel: Any = StandardIO  # its stub has neither descriptors nor reactor
@@ -110,6 +112,9 @@ class _InheritedSocket:
     :param load: of the worker.
     :param fd: the socket.
     """
+
+    #: Tells the endpoint `chatfiles-tls:` that the first process reports what happens to files.
+    is_worker = True
 
     def __init__(self, reactor: Any, load: Load, fd: int) -> None:
         self._reactor = reactor
