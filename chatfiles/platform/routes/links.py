@@ -13,6 +13,7 @@ from chatfiles.platform import error_texts
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules.entries import format_time, ref_of
 from chatfiles.rules.link_request import LinkLimits, link_operation, link_request, scope_of
+from chatfiles.rules.touched import touched_paths
 
 __all__ = ["create_link", "revoke_links"]
 
@@ -29,6 +30,8 @@ async def create_link(
     limits = context.limits
     most = LinkLimits(limits.per_request_bytes, limits.max_files_per_request)
     asked = link_request(body, operation, most)
+    if asked.path:
+        request.touched = touched_paths([asked.path])
     # Not from the cache: a link must be younger than a revocation at another node.
     workspace = await context.registry.fresh_workspace(workspace_id)
     if workspace is None:

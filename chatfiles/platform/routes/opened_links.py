@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from chatfiles.errors import MethodNotAllowed, PreconditionFailed
 from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.observers import Actor
 from chatfiles.http.server.request import Request
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, relay
@@ -23,6 +24,7 @@ from chatfiles.rules.signed_links import (
     invalid_link,
     split_options,
 )
+from chatfiles.rules.touched import touched_paths
 from chatfiles.rules.virtual_paths import check_form
 
 __all__ = ["open_archive", "open_file", "open_upload"]
@@ -45,7 +47,7 @@ async def open_file(context: PlatformContext, request: Request) -> JSONResponse 
         _require_version(request, asked.version)
     context.transfers.begin(request, link.workspace_id)
     target = await context.resolver.resolve(link.workspace_id, "download")
-    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id, request.trace)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
     return None
 
@@ -90,8 +92,9 @@ async def _opened(
     request.setHeader(b"X-Robots-Tag", b"noindex")
     link = await context.links.signed(operation, request.query, request.client_address)
     request.workspace = str(link.workspace_id)
-    request.token_id = link.token_id.decode("ascii")
-    request.credential = f"link {request.token_id}"
+    request.actor = Actor("link", link.token_id.decode("ascii"))
+    if link.path:
+        request.touched = touched_paths([link.path])
     context.links.require_time(link)
     await context.links.require_live(link)
     if not split_options(link.options).keys() <= _OPTIONS[operation]:

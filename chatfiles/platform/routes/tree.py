@@ -78,8 +78,12 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("POST", "/workspaces/{workspace_id}/fs/directories", WRITE, "mkdir", make_directory),
     forwarded("POST", "/workspaces/{workspace_id}/fs/move", WRITE, "move", move),
     # signed links
-    Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
-    Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
+    Route(
+        "POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link, rights="link.create"
+    ),
+    Route(
+        "DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links, rights="link.revoke"
+    ),
     # The link is checked before the method, so the handlers check both.
     forwarded(ANY, "/links/file", ANYONE, "download", open_file),
     forwarded(ANY, "/links/archive", ANYONE, "archive", open_archive),
@@ -91,13 +95,41 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
-    Route("POST", "/workspaces", ADMIN, "", create_workspace),
+    Route("POST", "/workspaces", ADMIN, "", create_workspace, rights="workspace.create"),
     Route("GET", "/workspaces/{workspace_id}", WORKSPACE, "", show_workspace),
-    Route("DELETE", "/workspaces/{workspace_id}", ADMIN, "", remove_workspace),
-    Route("POST", "/workspaces/{workspace_id}/secret/rotate", ADMIN, "", rotate_secret),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}",
+        ADMIN,
+        "",
+        remove_workspace,
+        rights="workspace.remove",
+    ),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/secret/rotate",
+        ADMIN,
+        "",
+        rotate_secret,
+        rights="secret.rotate",
+    ),
     Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
-    Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
-    Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/tokens",
+        ADMIN,
+        "",
+        create_token,
+        rights="token.create",
+    ),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}/tokens/{token_id}",
+        ADMIN,
+        "",
+        revoke_token,
+        rights="token.revoke",
+    ),
     # the web page
     *PAGE_ROUTES,
 )

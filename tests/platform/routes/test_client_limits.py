@@ -320,8 +320,8 @@ class RefusalTests(OperationCase):
             path = route.path.format(workspace_id=FIRST, token_id=FIRST).encode()
             make = get if route.method == "GET" else post
             request = make(path, WRONG) if make is get else post(b"{}", WRONG, path=path)
-            if route.method == "DELETE":
-                request = get(path, WRONG, method=b"DELETE")
+            if route.method in ("DELETE", "PUT"):
+                request = get(path, WRONG, method=route.method.encode())
             self.clock.advance(1)
             for _ in range(self.most):
                 self.assertEqual(self.ask(request).status, 401, route.path)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from twisted.internet.error import ConnectionLost
 
+from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import Scope, token_hash
 from chatfiles.platform.routes.context import UploadLimits
 from chatfiles.rules.link_request import LinkRequest
@@ -531,7 +532,7 @@ class LogTests(OpenedCase):
         self.events()
         self.exchange(get(link), response())
         self.exchange(post(form("a"), FORM, path=upload), response(body=STORED))
-        told = [(each.workspace, each.operation, each.credential) for each in self.events()]
+        told = [(each.workspace, each.operation, _credential(each)) for each in self.events()]
         by = f"link {token.id}"
         self.assertEqual(told, [(str(FIRST), "download", by), (str(FIRST), "upload", by)])
 
@@ -541,7 +542,7 @@ class LogTests(OpenedCase):
         self.events()
         self.told(get(link))
         (event,) = self.events()
-        told = (event.workspace, event.operation, event.outcome, event.credential)
+        told = (event.workspace, event.operation, event.outcome, _credential(event))
         self.assertEqual(told, ("-", "download", "invalid_link", ""))
 
     def test_expired(self) -> None:
@@ -552,7 +553,7 @@ class LogTests(OpenedCase):
         self.assertEqual(self.told(get(link)), (403, "link_expired"))
         (event,) = self.events()
         self.assertEqual((event.outcome, event.workspace), ("link_expired", str(FIRST)))
-        self.assertTrue(event.credential.startswith("link "))
+        self.assertTrue(_credential(event).startswith("link "))
 
     def test_revoked(self) -> None:
         """A link that was revoked names its token."""
@@ -562,12 +563,20 @@ class LogTests(OpenedCase):
         self.told(get(link))
         (event,) = self.events()
         self.assertEqual((event.outcome, event.workspace), ("link_revoked", str(FIRST)))
-        self.assertTrue(event.credential.startswith("link "))
+        self.assertTrue(_credential(event).startswith("link "))
 
     def test_bearer(self) -> None:
-        """A request with a bearer token names none."""
+        """A request with a bearer token names no link."""
         self.exchange(self.get("roots"), response(body=b"{}"))
-        self.assertEqual([each.credential for each in self.events()], [""])
+        self.assertEqual([_credential(each) for each in self.events()], ["token"])
+
+
+def _credential(event: TransferEnded) -> str:
+    """:return: the kind of the credential, and the id of the token that made a link."""
+    actor = event.actor
+    if actor is None:
+        return ""
+    return f"{actor.kind} {actor.token_id}" if actor.kind == "link" else actor.kind
 
 
 class OtherWorkspaceTests(OpenedCase):
