@@ -18,6 +18,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
+from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import etag
 from chatfiles.rules.writable_prefixes import WritablePrefixes
@@ -30,6 +31,7 @@ from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from tests.http.server.test_observers import Recorder
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.publication.writing_case import WritingCase
 
@@ -360,6 +362,31 @@ class PutTests(WriteRouteCase):
         self.assertEqual(
             roots, {"/configs": [], "/workspace": ["/workspace/out", "/workspace/fuse"]}
         )
+
+
+class TouchedTests(WriteRouteCase):
+    """What the audit log says of a request."""
+
+    def test_touched(self) -> None:
+        """Paths, and the size of what was written."""
+        out = {"ref": "/workspace/out/a%20b"}
+        move = b'{"from":{"path":"/workspace/out/a b"},"to":{"path":"/workspace/out/c"}}'
+        for method, target, body, expected in (
+            ("PUT", "file?path=/workspace/out/a+b", b"new", {**out, "size": 3}),
+            ("PUT", "file?path=/home/x", b"new", {"ref": "/home/x"}),
+            ("POST", "move", move, {**out, "ref_to": "/workspace/out/c"}),
+            ("DELETE", "file?path=/workspace/out/a+b", None, out),
+            ("POST", "directories?path=/workspace/out/a+b", b"", out),
+        ):
+            framing = [b"Content-Length: %d" % len(body)] if body is not None else []
+            recorder = Recorder()
+            caller = Caller(self.tree, observers=(recorder,))
+            whole = f"/internal/fs/{target}".encode()
+            request = get(whole, SECRET, *framing, method=method.encode())
+            caller.send(request, body or b"")
+            (event,) = recorder.events
+            assert isinstance(event, TransferEnded)
+            self.assertEqual(event.touched, expected)
 
 
 class DeleteTests(WriteRouteCase):
