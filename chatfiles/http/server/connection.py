@@ -208,9 +208,8 @@ class ServerConnection(Channel):
         if request is None:
             return False
         self.persistent = request.headers.persistent
-        self._request, self._received = request, b""
+        self._request, self._received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
-        self._head.by = None
         if fast.serve(request):
             return True
         self._request, self._received = None, received
