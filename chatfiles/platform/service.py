@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -131,6 +132,7 @@ def platform_service(
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
         ui=settings.ui,
+        has_prefix=bool(urlsplit(settings.public_url).path),
     )
     site = Site(
         platform_tree(context),

@@ -89,8 +89,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "public-url",
         (PLATFORM,),
-        "URL at which clients reach the platform, such as https://files.example.com; signed links "
-        "begin with it. Default: they begin with /links/",
+        "URL at which clients reach the platform, such as https://files.example.com, with the "
+        "prefix that a proxy removes; signed links begin with it. Default: they begin with "
+        "/links/",
         option_values.public_url,
     ),
     Option(

@@ -146,6 +146,14 @@ class Client:
                 raise self.refusal(response)
             return response.json(JSON_LIMIT)
 
+    def within(self, timeout: float) -> Client:
+        """
+        :param timeout: seconds without a byte.
+        :return: a client with the same credential that waits no longer than that.
+        """
+        shortest = min(timeout, self._timeout)
+        return Client(self.platform, self._token, timeout=shortest, on_401=self._on_401)
+
     def refusal(self, response: Response) -> CliError:
         """:return: the error for a response that is not a success (`error_responses.refusal`)."""
         return refusal(response, self._on_401)

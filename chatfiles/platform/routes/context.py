@@ -53,6 +53,7 @@ class PlatformContext:
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
     :param ui: whether the web page is served.
+    :param has_prefix: whether the URL of the platform for clients has a path.
     """
 
     registry: IWorkspaceRegistry
@@ -68,3 +69,4 @@ class PlatformContext:
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)
     ui: bool = True
+    has_prefix: bool = False

@@ -18,7 +18,7 @@ from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
-from chatfiles.platform.forwarding.response import relay_body, require_provable, write_headers
+from chatfiles.platform.forwarding.response import relay_body, require_detectable_end, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
@@ -121,7 +121,7 @@ async def relay(
         timeout = request.site.header_timeout
         response = await require_supported(request.method, response, context.clock, timeout)
     try:
-        require_provable(request, response)
+        require_detectable_end(request, response)
     except VersionNotSupported:
         discard(response)
         raise

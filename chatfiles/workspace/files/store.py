@@ -277,7 +277,7 @@ class FileStore:
     # -- for `OpenDirectory`
 
     def is_hidden(self, root: bytes, raw: bytes) -> bool:
-        """See `chatfiles.workspace.files.open_directory.Guard`, also for the next methods."""
+        """See `chatfiles.workspace.files.open_directory.StoreAccess`, also for the next methods."""
         return self._deny.hides(raw) or any(map(self._deny.hides, self._aliases.of(root, raw)))
 
     def may_hide_below(self, path: VirtualPath) -> bool:

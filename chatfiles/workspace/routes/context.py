@@ -17,6 +17,7 @@ from chatfiles.streams.in_flight import in_flight_limit
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
 from chatfiles.workspace.files.interface import IFileStore
+from chatfiles.workspace.listing.known_names import KnownNames
 from chatfiles.workspace.secret_file import SecretFile
 
 __all__ = ["MOST_STREAMS", "WorkspaceContext"]
@@ -42,6 +43,7 @@ class WorkspaceContext:
     :param digest_inline_bytes: see `Digests`.
     :param archives: the rules for archives.
     :param listings: one slot for each stream over several levels.
+    :param known_names: keeps the names of large directories for the next pages.
     :ivar digests: computes and remembers the digests of files.
     """
 
@@ -56,6 +58,7 @@ class WorkspaceContext:
     digest_inline_bytes: int = INLINE_BYTES
     archives: Archives = field(default_factory=Archives)
     listings: Slots = field(default_factory=lambda: Slots(MOST_STREAMS))
+    known_names: KnownNames = field(default_factory=KnownNames)
     digests: Digests = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -40,6 +40,17 @@ class AdminCase(StubCase):
 class WorkspaceTests(AdminCase):
     """``chatfiles workspace``."""
 
+    def test_revoke_links(self) -> None:
+        """All links of a workspace end with one request."""
+        self.play(answer("204 No Content"))
+        result = self.admin("workspace", "revoke-links", WORKSPACE)
+        self.ended(result, 0)
+        self.assertEqual(
+            (result.stdout, result.stderr), ("", f"revoked all links of {WORKSPACE}\n")
+        )
+        asked = self.asked[0]
+        self.assertEqual((asked.method, asked.target), ("DELETE", f"/workspaces/{WORKSPACE}/links"))
+
     def test_create(self) -> None:
         """Only the given options are sent; the id and the token are printed."""
         made = {"id": WORKSPACE, "name": "", "auth_token": NEW}

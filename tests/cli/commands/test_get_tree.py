@@ -18,6 +18,7 @@ from chatfiles.cli.errors import local_error
 from chatfiles.cli.transfers import output_file
 from chatfiles.cli.transfers.output_file import Attributes
 from chatfiles.cli.transfers.tree import plan, progress
+from chatfiles.cli.transfers.tree.transfer import TreeTransfer
 from chatfiles.posix import openat2
 from tests.cli.cli_stub import WORKSPACE, StubCase, counted, said
 from tests.cli.tree_server import TreeServer, etag
@@ -404,13 +405,14 @@ class InterruptedTests(TreeCase):
         self.assertLess(self.tree.count("download"), 10)
 
     def test_disk_full(self) -> None:
-        """A full disk ends the command."""
+        """A full disk ends the command; a thread does not wait until it is told to stop."""
 
         def write(*_: Any) -> None:
             error = OSError(errno.ENOSPC, "No space left on device")
             raise local_error("cannot write out/x", error) from error
 
         self.patch(output_file.FileSink, "write", write)
+        self.patch(TreeTransfer, "_break", lambda _: None)
         self.ended(self.fetch("-o", "out", "-j", "1"), 8, "No space left", "0 of 3 files")
         self.assertEqual(self.tree.count("download"), 1)
 

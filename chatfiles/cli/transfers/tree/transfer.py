@@ -196,7 +196,7 @@ class TreeTransfer:
 
 
 def _work(plan: Plan, fetch: Fetch, results: SimpleQueue[bool | BaseException | None]) -> None:
-    """Fetch files until there are no more, or the command ends."""
+    """Fetch files until there are no more, one fails as all would, or the command ends."""
     try:
         while (item := plan.next_file()) is not None:
             try:
@@ -205,6 +205,8 @@ def _work(plan: Plan, fetch: Fetch, results: SimpleQueue[bool | BaseException | 
                 return
             except CliError as error:
                 results.put(error)
+                if _is_fatal(error):
+                    return
     except BaseException as error:  # a fault of the program: the main thread raises it
         results.put(error)
     finally:
