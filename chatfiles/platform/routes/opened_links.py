@@ -90,7 +90,7 @@ async def _opened(
     link = await context.links.signed(operation, request.query)
     request.workspace = str(link.workspace_id)
     request.credential = f"link {link.token_id.decode('ascii')}"
-    context.links.require_time(link)
+    await context.links.require_time(link)
     await context.links.require_live(link)
     if not split_options(link.options).keys() <= _OPTIONS[operation]:
         raise invalid_link()  # a newer version made it, with a restriction that is not known here

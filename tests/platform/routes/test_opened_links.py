@@ -383,10 +383,7 @@ class RefusedTests(OpenedCase):
         """A link with an option that this version does not know is not opened without it."""
         self.make()
         asked = LinkRequest(LinkOperation.FILE, b"/home/a", b"x=1", 60)
-        workspace: Any = self.successResultOf(begun(self.registry.workspace(FIRST)))
-        made = self.successResultOf(
-            begun(self.context.links.make(workspace, asked, "admin-8c6976e5"))
-        )
+        made = self.successResultOf(begun(self.context.links.make(FIRST, asked, "admin-8c6976e5")))
         self.assertEqual(self.told(get(made.url.encode())), (403, "invalid_link"))
 
     def test_headers_of_refusals(self) -> None:
