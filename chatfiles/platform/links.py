@@ -124,8 +124,8 @@ class Links:
         :raise chatfiles.errors.Forbidden: 403, it was revoked.
         :raise RegistryUnavailable: this cannot be checked now.
         """
-        token_id, scope = link.token_id.decode("ascii"), scope_of(link.operation)
-        if not await self._authenticator.is_live(token_id, link.workspace_id, scope):
+        scope = scope_of(link.operation)
+        if not await self._authenticator.is_live(link.maker, link.workspace_id, scope):
             raise revoked_link()
         if int(link.issued) < await self._not_before(link.workspace_id):
             raise revoked_link()
