@@ -127,7 +127,7 @@ class App {
 		const who = this.me.admin ? T.administrator : visible(this.me.name || this.me.workspace);
 		// Anyone can write such a link: it may lead into a workspace of theirs.
 		this.who.textContent = this.byLink ? T.signedInByLink(who) : who;
-		const [, workspace, ref] = ADDRESS.exec(location.hash.slice(0, LONGEST)) ?? [];
+		const [, workspace, ref] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
 		if (!workspace && !this.me.admin) {
 			history.replaceState(null, "", addressOf(this.me.workspace));
 			return this.route({ first });

@@ -20,7 +20,7 @@ export function size(bytes) {
 		bytes /= 1024;
 		unit += 1;
 	}
-	return `${unit && bytes < 9.95 ? bytes.toFixed(1) : Math.round(bytes)} ${UNITS[unit]}`;
+	return `${bytes < 9.95 ? +bytes.toFixed(1) : Math.round(bytes)} ${UNITS[unit]}`;
 }
 
 /** A time of the server, which has nine digits: too many for some browsers. */

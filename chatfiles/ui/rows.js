@@ -3,8 +3,10 @@
 import { h } from "./dom.js";
 import { T } from "./strings.js";
 
-/** Rows of one `tbody`: the browser skips those that are not in sight. */
+/** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
 const CHUNK = 100;
+/** Rows that are built without a pause, so that the first ones are seen soon. */
+const AT_ONCE = 100;
 const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 /**
@@ -16,6 +18,8 @@ const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 export class Grid {
 	items = [];
 	shown = [];
+	waiting = []; // shown, and still without a row
+	timer = 0;
 	filter = "";
 	sort = null;
 	current = null;
@@ -65,12 +69,14 @@ export class Grid {
 		if (this.sort) this.shown = this.#sorted(this.shown);
 		this.element.querySelectorAll("tbody").forEach((body) => body.remove());
 		this.current = null;
+		this.waiting = [];
 		this.#add(this.shown);
 	}
 
 	/** Focuses the main control of the first row that matches, or of the first row. */
 	focus(matches = () => true) {
 		const item = this.shown.find(matches) ?? this.shown[0];
+		if (item && !item.row?.isConnected) this.#build(Infinity);
 		if (item) this.#enter(item.row);
 		return Boolean(item);
 	}
@@ -105,8 +111,14 @@ export class Grid {
 	}
 
 	#add(items) {
+		this.waiting = this.waiting.concat(items);
+		this.#build();
+	}
+
+	#build(count = AT_ONCE) {
+		clearTimeout(this.timer);
 		let body = this.element.lastElementChild;
-		for (const item of items) {
+		for (const item of this.waiting.splice(0, count)) {
 			if (body.tagName !== "TBODY" || body.childElementCount >= CHUNK) {
 				body = h("tbody", { role: "rowgroup" });
 				this.element.append(body);
@@ -115,6 +127,7 @@ export class Grid {
 			body.append(item.row);
 		}
 		if (!this.current && this.shown.length) this.#mark(this.shown[0].row);
+		if (this.waiting.length) this.timer = setTimeout(() => this.#build());
 	}
 
 	#row(item) {
@@ -152,6 +165,7 @@ export class Grid {
 	#key(event) {
 		if (event.altKey || event.ctrlKey || event.metaKey) return;
 		const row = event.target.closest("tbody tr");
+		this.#build(Infinity);
 		const target = row && this.#neighbour(row, event.key);
 		if (!target) return;
 		event.preventDefault();

@@ -6,7 +6,7 @@ export const T = {
 	forgetHint: "Forget the token and leave",
 	otherToken: "This link has another token. Use that one?",
 	administrator: "Administrator",
-	signedInByLink: (who) => `${who} · signed in by the link you opened`,
+	signedInByLink: (who) => `${who} · signed in by a link`,
 	forgotten: "The token was forgotten.",
 	close: "Close",
 	loading: "Loading…",

@@ -103,7 +103,7 @@ export class UploadPanel {
 		row.className = upload.state;
 		row.replaceChildren(...this.#content(upload, row));
 		if (focused) (row.querySelector("button") ?? this.element.querySelector("button")).focus();
-		if (upload.state === "failed") announce(T.uploadFailed(visible(upload.name), sentence(upload.error)));
+		if (upload.state === "failed") announce(T.uploadFailed(visible(upload.name), sentence(upload.error)), "unseen");
 		this.#summarize();
 	}
 
