@@ -8,7 +8,7 @@ const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 // change the direction of text, and blanks at the ends: a name could pretend to be another one.
 const HIDDEN = /(?![\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{DI}]|^\p{Zs}+|\p{Zs}+$/gu;
 // Text that browsers would save, but that is harmless as text.
-const TEXT = /^text\/(?!html)|^application\/(.+\+)?(json5?|sql|toml|x-ndjson|x-pem-file|xml|yaml)$/;
+const TEXT = /^text\/(?!html)|^application\/(?!xhtml)(.+\+)?(json5?|sql|toml|x-ndjson|x-pem-file|xml|yaml)$/;
 const VIEWABLE = new Set([
 	"application/pdf", "image/apng", "image/avif", "image/bmp", "image/gif", "image/heic", "image/heif",
 	"image/jpeg", "image/jxl", "image/png", "image/tiff", "image/vnd.microsoft.icon", "image/webp", "image/x-icon",
@@ -40,7 +40,7 @@ export function previewKind(mediaType = "") {
 	const family = essence.split("/")[0];
 	if (family === "audio" || family === "video") return family;
 	if (VIEWABLE.has(essence)) return family === "image" ? family : "pdf";
-	return TEXT.test(essence) && !/xhtml|svg/.test(essence) ? "text" : undefined;
+	return TEXT.test(essence) ? "text" : undefined;
 }
 
 /** A reference that is safe behind `path=`, whatever a person typed into the address. */

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 
 import chatfiles
+from chatfiles.platform.links import Links
 from chatfiles.platform.routes.page import PAGE_FILES
 from chatfiles.rules import media_types
 from tests.platform.memory_platform import MemoryPlatformCase
@@ -108,6 +109,14 @@ class FilesTests(PageCase):
             answer = self.page("/", *fields)
             self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"))
 
+    def test_prefix(self) -> None:
+        """Below a prefix, which ``--public-url`` names, browsers are sent there."""
+        registry, authenticator = self.context.registry, self.context.authenticator
+        url = "https://files.example.com/a/b"
+        links = Links(registry, authenticator, lambda: self.moment, url)
+        self.context = replace(self.context, links=links)
+        self.assertEqual(self.page("/", BROWSER).fields["location"], "/a/b/ui/")
+
     def test_off(self) -> None:
         """With ``--ui=off`` there is no page."""
         self.context = replace(self.context, ui=False)
@@ -137,10 +146,15 @@ class ContentTests(PageCase):
                 self.assertIn(other, PAGE_FILES, name)
 
     def test_viewable_types(self) -> None:
-        """The page previews the types that the platform shows, and no others."""
+        """The page previews the types that the platform shows; of others, it reads only text."""
         listed = set(
             re.findall(r'"((?:application|image|text)/[a-z0-9.+-]+)"', sources()["format.js"])
         )
         families = ("audio/", "video/")
         shown = {each for each in media_types._VIEWABLE if not each.startswith(families)}
-        self.assertEqual(listed, shown)
+        self.assertEqual(listed | {"text/plain"}, shown)
+        (text,) = re.findall(r"TEXT = /(.+)/;", sources()["format.js"])
+        kinds = {each for each in media_types._EXTENSIONS if re.search(text, each)}
+        for each in ("text/plain", "text/markdown", "text/csv", "application/json"):
+            self.assertIn(each, kinds)
+        self.assertFalse(kinds & {"text/html", "application/xhtml+xml", "image/svg+xml"})
