@@ -64,13 +64,6 @@ def in_database(
         if kind != "sqlite" or not path:
             raise ValueError("--database takes sqlite:PATH or postgresql://…")
         return sqlite(path)
-    except FileNotFoundError as error:
-        raise CliError(
-            f"cannot use {database}: {error}",
-            Exit.UNAVAILABLE,
-            hint="run it where the platform runs, with its --database or CHATFILES_DATABASE; "
-            "by default that is registry.db in the platform's --state-dir",
-        ) from None
     except ValueError as error:
         raise CliError(str(error), Exit.USAGE) from None
     except RegistryUnavailable as error:

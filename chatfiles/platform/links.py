@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from chatfiles.platform import error_texts
@@ -70,11 +69,6 @@ class Links:
         self._public_url = public_url
         self._entropy = entropy
         self._asked_at = 0.0
-
-    @property
-    def public_path(self) -> str:
-        """The path of the public URL, without a final slash: empty unless there is a prefix."""
-        return urlsplit(self._public_url).path
 
     async def make(self, workspace_id: UUID, asked: LinkRequest, token_id: str) -> MadeLink:
         """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chatfiles.cli.database import database_option, in_database
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
+from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.options import json_option
 from chatfiles.cli.terminal.tables import show_rows
 
@@ -27,7 +27,7 @@ COLUMNS = ("id", "created_at", "signs_until", "verifies_until", "state")
 T = TypeVar("T")
 
 
-@click.group(epilog=EXIT_TABLE)
+@click.group()
 def keys() -> None:
     """
     List, rotate and revoke the keys that sign links.
@@ -42,7 +42,7 @@ def keys() -> None:
     """
 
 
-@keys.command("list", epilog=EXIT_TABLE)
+@keys.command("list")
 @database_option
 @json_option
 def list_keys(database: str, as_json: bool) -> None:
@@ -62,7 +62,7 @@ def list_keys(database: str, as_json: bool) -> None:
     show_rows(COLUMNS, rows, as_json=as_json, empty="no keys; the first link makes one")
 
 
-@keys.command("rotate", epilog=EXIT_TABLE)
+@keys.command("rotate")
 @database_option
 def rotate_keys(database: str) -> None:
     """
@@ -80,7 +80,7 @@ def rotate_keys(database: str) -> None:
     click.echo(f"links are signed with {new.id} from now on", err=True)
 
 
-@keys.command("revoke", epilog=EXIT_TABLE)
+@keys.command("revoke")
 @click.argument("key_id", metavar="ID")
 @database_option
 def revoke_key(key_id: str, database: str) -> None:

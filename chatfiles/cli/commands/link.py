@@ -36,7 +36,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
     match = _LIFETIME.fullmatch(value)
     seconds = int(match[1]) * _UNITS[match[2] or "s"] if match is not None else 0
     if not 1 <= seconds <= MAX_LIFETIME:
-        text = f"{value!r} is not a time from 1s to 7d, like 30s, 10m or 1h"
+        text = f"{value!r} is not a time like 30s, 10m, 1h or 7d; the longest is 7d"
         raise click.BadParameter(text, ctx, param)
     return seconds
 

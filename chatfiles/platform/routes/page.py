@@ -124,10 +124,10 @@ def _handler(name: str) -> Callable[..., Coroutine[Any, Any, JSONResponse | None
     return send
 
 
-async def _go_to_page(context: PlatformContext, request: Request) -> None:
+async def _go_to_page(_context: PlatformContext, request: Request) -> None:
     """Redirect to the page."""
     request.setResponseCode(303, reason_phrase(303))
-    request.setHeader(b"Location", context.links.public_path.encode("ascii") + _ADDRESS)
+    request.setHeader(b"Location", _ADDRESS)
     request.setHeader(b"Content-Length", b"0")
     request.setHeader(b"Cache-Control", b"no-store")
 

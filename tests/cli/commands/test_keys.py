@@ -100,7 +100,6 @@ class SQLiteKeysTests(Cases):
         os.remove(self.path)
         done = self.keys("rotate", status=6)
         self.assertIn("there is no such file", done.stderr)
-        self.assertIn("by default that is registry.db in the platform's --state-dir", done.stderr)
         self.assertFalse(os.path.exists(self.path))
 
     def test_old_schema(self) -> None:

@@ -62,7 +62,7 @@ class LinkTests(StubCase):
             self.assertEqual(self.body("/home/a", "--expires", text)["expires_in"], seconds)
         for wrong in ("0", "", "-1", "never", "1.5h", "8d", "604801", "1y", "1H", "١"):
             result = self.link("/home/a", f"--expires={wrong}")
-            self.ended(result, 2, "is not a time from 1s to 7d")
+            self.ended(result, 2, "the longest is 7d")
 
     def test_contradictions(self) -> None:
         """What does not fit together is refused before a request is sent."""

@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 
 import chatfiles
-from chatfiles.platform.links import Links
 from chatfiles.platform.routes.page import PAGE_FILES
 from chatfiles.rules import media_types
 from tests.platform.memory_platform import MemoryPlatformCase
@@ -108,14 +107,6 @@ class FilesTests(PageCase):
         for fields in ((), ("Accept: */*",), ("Accept: application/json",)):
             answer = self.page("/", *fields)
             self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"))
-
-    def test_prefix(self) -> None:
-        """Below a prefix, which ``--public-url`` names, browsers are sent there."""
-        registry, authenticator = self.context.registry, self.context.authenticator
-        url = "https://files.example.com/a/b"
-        links = Links(registry, authenticator, lambda: self.moment, url)
-        self.context = replace(self.context, links=links)
-        self.assertEqual(self.page("/", BROWSER).fields["location"], "/a/b/ui/")
 
     def test_off(self) -> None:
         """With ``--ui=off`` there is no page."""
