@@ -92,8 +92,9 @@ def _prepare_log(
         reactor.addSystemEventTrigger("after", "shutdown", log.flush)
         if pool is not None:
             pool.write = log.write
-    pass_on = partial(pool.signal_ready, signal.SIGHUP) if pool is not None else lambda: None
-    LogSignals(reactor, str(service.name), file, pass_on)
+    if pool is not None:
+        service.reload.add(partial(pool.signal_ready, signal.SIGHUP))
+    LogSignals(reactor, str(service.name), file, service.reload.run)
 
 
 def _settle() -> None:

@@ -62,7 +62,7 @@ class LogSignals:
     :param reactor: acts on a signal; one that arrives before it runs has to wait.
     :param role: the name of the role in the log, such as "chatfiles platform".
     :param file: the log file; ``None`` if there is none.
-    :param passed_on: called after SIGHUP, on the reactor thread.
+    :param reload: called after SIGHUP, on the reactor thread (`chatfiles.runtime.reload.Reload`).
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class LogSignals:
         reactor: Any,
         role: str,
         file: ReopenableLogFile | None,
-        passed_on: Callable[[], object] = lambda: None,
+        reload: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._role = role
         self._file = file
-        self._passed_on = passed_on
+        self._reload = reload
         signal.signal(signal.SIGHUP, self._received)
         signal.signal(signal.SIGUSR1, self._received)
 
@@ -89,7 +89,7 @@ class LogSignals:
             done = f"cannot open {error.filename}: {error.strerror}; it continues"
         _log.info("{role} {done} after {signal}", role=self._role, done=done, signal=number.name)
         if number == signal.SIGHUP:
-            self._passed_on()
+            self._reload()
 
     def _renew_file(self, number: signal.Signals) -> str:
         """:return: what was done; the log has it as a message."""

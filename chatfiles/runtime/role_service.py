@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
+from chatfiles.runtime.reload import Reload
 
 __all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
 
@@ -120,6 +121,7 @@ class RoleService(Service):
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
     :ivar log_observer: if it is set, ``twistd`` writes its log with it.
+    :ivar reload: what the role does after SIGHUP.
     """
 
     log = Logger()
@@ -156,6 +158,7 @@ class RoleService(Service):
         self._after = after
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
+        self.reload = Reload()
         self._delay: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:

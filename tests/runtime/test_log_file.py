@@ -127,8 +127,8 @@ class SignalTests(FileCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         reactor = Reactor()
-        self.passed_on: list[int] = []
-        LogSignals(reactor, "chatfiles workspace", file, lambda: self.passed_on.append(number))
+        self.reloads: list[int] = []
+        LogSignals(reactor, "chatfiles workspace", file, lambda: self.reloads.append(number))
         signal.raise_signal(number)
         self.assertEqual(logged, [], "a signal handler may interrupt a write to the log")
         reactor.run()
@@ -163,8 +163,8 @@ class SignalTests(FileCase):
         self.assertEqual(logged, [f"chatfiles workspace rotated {self.path} after SIGUSR1"])
         self.assertEqual((self.content(".1"), self.content()), ("first\n", ""))
 
-    def test_passed_on(self) -> None:
-        """Only SIGHUP is passed on to workers: the first process alone has the log file."""
-        for number, passed_on in ((signal.SIGHUP, [signal.SIGHUP]), (signal.SIGUSR1, [])):
+    def test_reload(self) -> None:
+        """Only SIGHUP is for more than the log file."""
+        for number, reloads in ((signal.SIGHUP, [signal.SIGHUP]), (signal.SIGUSR1, [])):
             self.receive(number, self.open())
-            self.assertEqual(self.passed_on, passed_on)
+            self.assertEqual(self.reloads, reloads)

@@ -439,6 +439,7 @@ class PartTests(SourceCase):
         self.build({b"/workspace/long": NOISE, **small})
         for archive_format in (ZIP, TAR):
             source = self.source(self.count(b"/workspace"), archive_format)
+            source._seconds = lambda: 0.0  # a part also ends when it takes long
             sizes = list(map(len, source))
             self.assertLess(len(sizes), 20)
             self.assertLess(max(sizes), 2 * PIECE)
