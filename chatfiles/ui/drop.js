@@ -10,6 +10,7 @@ import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
 import { brand } from "./views.js";
 
 export function dropPage(root) {
+	document.body.className = "drop-page";
 	document.title = `${T.dropTitle} – ${T.product}`;
 	const query = new URLSearchParams(location.search);
 	const queue = new UploadQueue(formTransport(new URL(location.href)));

@@ -68,4 +68,4 @@ export const parentRef = (ref) => ref.slice(0, ref.lastIndexOf("/"));
 export const addressOf = (workspace, ref = "") => `#/${workspace}${ref}`;
 
 /** What an error says to a person: the server's own words. */
-export const sentence = (error) => visible(error.sentence ?? T.offline);
+export const sentence = (error) => visible(error.sentence ?? T.malformed);

@@ -5,8 +5,9 @@ import { T } from "./strings.js";
 
 /** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
 const CHUNK = 100;
-/** Rows that are built without a pause, so that the first ones are seen soon. */
+/** Rows that are built before the next frame, so that they are seen soon, and in each task later. */
 const AT_ONCE = 100;
+const LATER = 500;
 const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 /**
@@ -19,7 +20,7 @@ export class Grid {
 	items = [];
 	shown = [];
 	waiting = []; // shown, and still without a row
-	timer = 0;
+	scheduled = false;
 	filter = "";
 	sort = null;
 	current = null;
@@ -116,7 +117,6 @@ export class Grid {
 	}
 
 	#build(count = AT_ONCE) {
-		clearTimeout(this.timer);
 		let body = this.element.lastElementChild;
 		for (const item of this.waiting.splice(0, count)) {
 			if (body.tagName !== "TBODY" || body.childElementCount >= CHUNK) {
@@ -127,7 +127,13 @@ export class Grid {
 			body.append(item.row);
 		}
 		if (!this.current && this.shown.length) this.#mark(this.shown[0].row);
-		if (this.waiting.length) this.timer = setTimeout(() => this.#build());
+		if (!this.waiting.length || this.scheduled) return;
+		this.scheduled = true;
+		const more = () => {
+			this.scheduled = false;
+			this.#build(LATER);
+		};
+		requestAnimationFrame(() => setTimeout(more)); // these are seen first
 	}
 
 	#row(item) {

@@ -13,6 +13,7 @@ export const T = {
 	tryAgain: "Try again",
 	requestId: (id) => `Request id: ${id}`,
 	offline: "The server cannot be reached. Check the connection and try again.",
+	malformed: "The response of the server cannot be understood.",
 	unexpected: (status) => `The server responded with status ${status}.`,
 	hints: {
 		file_not_found: "It may have been moved or deleted.",

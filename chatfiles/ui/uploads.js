@@ -82,6 +82,7 @@ export class UploadPanel {
 		const done = uploads.filter((each) => each.state === "stored").length;
 		this.summary.textContent = T.uploadsSummary(done, uploads.length);
 		this.element.hidden = !uploads.length;
+		document.body.classList.toggle("covered", !this.element.hidden); // the list can be scrolled above it
 		this.opener.hidden = !done || !this.open;
 	}
 
