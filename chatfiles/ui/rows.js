@@ -5,9 +5,8 @@ import { T } from "./strings.js";
 
 /** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
 const CHUNK = 100;
-/** Rows that are built before the next frame, so that they are seen soon, and in each task later. */
+/** Rows that are built before the first frame, so that they are seen soon. */
 const AT_ONCE = 100;
-const LATER = 500;
 const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 /**
@@ -77,7 +76,7 @@ export class Grid {
 	/** Focuses the main control of the first row that matches, or of the first row. */
 	focus(matches = () => true) {
 		const item = this.shown.find(matches) ?? this.shown[0];
-		if (item && !item.row?.isConnected) this.#build(Infinity);
+		if (item && !item.row?.isConnected) this.#build();
 		if (item) this.#enter(item.row);
 		return Boolean(item);
 	}
@@ -113,10 +112,10 @@ export class Grid {
 
 	#add(items) {
 		this.waiting = this.waiting.concat(items);
-		this.#build();
+		this.#build(this.current ? Infinity : AT_ONCE);
 	}
 
-	#build(count = AT_ONCE) {
+	#build(count = Infinity) {
 		let body = this.element.lastElementChild;
 		for (const item of this.waiting.splice(0, count)) {
 			if (body.tagName !== "TBODY" || body.childElementCount >= CHUNK) {
@@ -131,7 +130,7 @@ export class Grid {
 		this.scheduled = true;
 		const more = () => {
 			this.scheduled = false;
-			this.#build(LATER);
+			this.#build();
 		};
 		requestAnimationFrame(() => setTimeout(more)); // these are seen first
 	}
@@ -171,7 +170,7 @@ export class Grid {
 	#key(event) {
 		if (event.altKey || event.ctrlKey || event.metaKey) return;
 		const row = event.target.closest("tbody tr");
-		this.#build(Infinity);
+		this.#build();
 		const target = row && this.#neighbour(row, event.key);
 		if (!target) return;
 		event.preventDefault();
