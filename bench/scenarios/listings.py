@@ -7,12 +7,14 @@ The directory is made when a scenario first needs it, which takes about half a m
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from statistics import median
+from itertools import islice
+from statistics import mean, median
 from typing import Final
 
 from bench import load
@@ -27,6 +29,11 @@ NAMES, _STEP = 1_000_000, 7919
 _DIRECTORY = "names"
 #: Clients that download small files beside the listings.
 _DOWNLOADS = 64
+#: Pages that are followed: the names that chatfiles reads at once are enough for 32.
+_FOLLOWED = 64
+#: Seconds without a change: more than the two after which chatfiles keeps names.
+_SETTLED = 2.1
+_NEXT = re.compile(rb'"next":"([^"]+)"')
 _LINES: Final = (("Accept", "application/x-ndjson"),)
 _PAGE = f"path=/workspace/{_DIRECTORY}"
 _ENTRY, _PAGES = CpuUnit("µs/entry", 1e6), CpuUnit("ms/page", 1e3)
@@ -62,16 +69,64 @@ def _fetch(target: Target) -> tuple[int, bytes]:
     return lines, last
 
 
-def _pages(system: System, seconds: float) -> Measured:
-    target = _listings(system).target(_PAGE)
-    _fetch(target)
+def _change(system: System) -> None:
+    """Change the directory, so that no server may use names that it has read before."""
+    os.utime(os.path.join(_listings(system).directory, _DIRECTORY))
+
+
+def _settle(system: System) -> None:
+    """Wait until chatfiles takes the directory for one that does not change."""
+    _listings(system)
+    time.sleep(_SETTLED)
+
+
+def _timed(target: Target) -> tuple[float, bytes]:
+    """:return: the milliseconds of a response, and its last bytes."""
+    began = time.monotonic()
+    _, last = _fetch(target)
+    return 1000 * (time.monotonic() - began), last
+
+
+def _repeated(once: Callable[[], float], seconds: float) -> Measured:
     times: list[float] = []
     end = time.monotonic() + seconds
     while not times or time.monotonic() < end:
-        began = time.monotonic()
-        _fetch(target)
-        times.append(1000 * (time.monotonic() - began))
+        times.append(once())
     return Measured(median(times), len(times), {"lowest ms": min(times)})
+
+
+def _pages(system: System, seconds: float) -> Measured:
+    target = _listings(system).target(_PAGE)
+
+    def once() -> float:
+        _change(system)
+        return _timed(target)[0]
+
+    once()
+    return _repeated(once, seconds)
+
+
+def _again(system: System, seconds: float) -> Measured:
+    target = _listings(system).target(_PAGE)
+    _settle(system)
+    _timed(target)
+    return _repeated(lambda: _timed(target)[0], seconds)
+
+
+def _following(system: System) -> Iterator[float]:
+    """Yield the milliseconds of each page, from the first one to the last, and so on."""
+    query = _PAGE
+    while True:
+        took, last = _timed(_listings(system).target(query))
+        yield took
+        found = _NEXT.search(last)
+        query = f"{_PAGE}&after={found[1].decode()}" if found else _PAGE
+
+
+def _paging(system: System, _: float) -> Measured:
+    _settle(system)
+    times = list(islice(_following(system), _FOLLOWED))
+    return Measured(mean(times), len(times), {"median ms": median(times), "highest ms": max(times)})
 
 
 def _stream(system: System, _: float) -> Measured:
@@ -109,12 +164,29 @@ def _peak(system: System) -> Iterator[dict[str, int]]:
 
 
 def _beside(system: System, seconds: float) -> Measured:
-    """Measure small downloads alone, and while one client lists pages all the time."""
-    target, ended = _listings(system).target(_PAGE), threading.Event()
+    """Measure small downloads alone, and while a client takes one page after the other."""
+    _settle(system)
+    return _added_p99(system, seconds, _following(system))
+
+
+def _beside_changes(system: System, seconds: float) -> Measured:
+    """As `_beside`, while the directory changes all the time, so that each page reads all names."""
+
+    def pages() -> Iterator[float]:
+        for took in _following(system):
+            _change(system)
+            yield took
+
+    _change(system)
+    return _added_p99(system, seconds, pages())
+
+
+def _added_p99(system: System, seconds: float, pages: Iterator[float]) -> Measured:
+    ended = threading.Event()
 
     def list_pages() -> None:
         while not ended.is_set():
-            _fetch(target)
+            next(pages)
 
     alone = load.run(system.file("1k"), _DOWNLOADS, seconds)
     listing = threading.Thread(target=list_pages)
@@ -136,10 +208,30 @@ SCENARIOS = (
     Scenario(
         "listing",
         "page",
-        "the first page of a million names",
+        "the first page of a million names that have just changed",
         "ms",
         _PAGES,
         _pages,
+        _offered,
+        lower_is_better=True,
+    ),
+    Scenario(
+        "listing",
+        "again",
+        "the first page again",
+        "ms",
+        _PAGES,
+        _again,
+        _offered,
+        lower_is_better=True,
+    ),
+    Scenario(
+        "listing",
+        "paging",
+        f"the mean of the first {_FOLLOWED} pages",
+        "ms",
+        _PAGES,
+        _paging,
         _offered,
         lower_is_better=True,
     ),
@@ -155,10 +247,21 @@ SCENARIOS = (
     Scenario(
         "listing",
         "beside",
-        f"how much the p99 of {_DOWNLOADS} clients of 1 KiB grows while pages are listed",
+        f"how much the p99 of {_DOWNLOADS} clients of 1 KiB grows while a client takes all pages",
         "ms",
         None,
         _beside,
+        _offered,
+        needs_wrk=True,
+        lower_is_better=True,
+    ),
+    Scenario(
+        "listing",
+        "beside-changes",
+        "the same while the directory changes",
+        "ms",
+        None,
+        _beside_changes,
         _offered,
         needs_wrk=True,
         lower_is_better=True,

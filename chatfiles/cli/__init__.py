@@ -37,10 +37,17 @@ COMMANDS = {
     "get": ("chatfiles.cli.commands.get", "Download files of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
     "link": ("chatfiles.cli.commands.link", "Make a link that opens without a token."),
-    "workspace": ("chatfiles.cli.commands.workspace", "Create, list, show and remove workspaces."),
+    "workspace": (
+        "chatfiles.cli.commands.workspace",
+        "Create, list, show and remove workspaces, and revoke their links.",
+    ),
     "token": (
         "chatfiles.cli.commands.token",
         "Create, list and revoke the tokens that open a workspace.",
+    ),
+    "secret": (
+        "chatfiles.cli.commands.secret",
+        "Replace the secret that the platform presents to a workspace.",
     ),
     "keys": ("chatfiles.cli.commands.keys", "List, rotate and revoke the keys that sign links."),
     "registry": (

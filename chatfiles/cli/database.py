@@ -20,6 +20,11 @@ from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES, has_password
 __all__ = ["database_option", "in_database"]
 
 DEFAULT_DATABASE = "sqlite:" + os.path.join("chatfiles-state", "registry.db")
+#: The hint for a file that does not exist or is another user's, who alone can enter its directory.
+_WHERE = (
+    "name the platform's database with --database URL or CHATFILES_DATABASE; by default it is "
+    "registry.db in the platform's --state-dir.  Use a file on the platform's machine, as its user"
+)
 T = TypeVar("T")
 
 
@@ -70,8 +75,11 @@ def in_database(
         raise CliError(f"cannot use the database: {error.__cause__}", Exit.UNAVAILABLE) from None
     except (OSError, sqlite3.Error) as error:
         # PostgreSQL's libraries raise OSError when the process has no free descriptor.
+        absent = isinstance(error, FileNotFoundError | PermissionError)
         raise CliError(
-            f"cannot use {without_password(database)}: {error}", Exit.UNAVAILABLE
+            f"cannot use {without_password(database)}: {error}",
+            Exit.LOCAL if absent else Exit.UNAVAILABLE,
+            hint=_WHERE if absent else None,
         ) from None
 
 

@@ -59,7 +59,7 @@ Exit status:
   0  done
   1  none of the below; declined; a demo that could not run
   2  wrong command line
-  3  no such workspace, file or token
+  3  no such workspace, file, token or key
   4  credentials are missing, were refused, or do not allow this
   5  the request was refused; sending it again will not help
   6  platform or workspace unavailable; try again later

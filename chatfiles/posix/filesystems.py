@@ -13,8 +13,10 @@ import errno
 import os
 import re
 
-__all__ = ["device", "is_local", "is_on_disk", "mount_points", "reads_without_waiting"]
+__all__ = ["TICK_NS", "device", "is_local", "is_on_disk", "mount_points", "reads_without_waiting"]
 
+#: Nanoseconds of the longest tick of the clock with which the kernel marks writes.
+TICK_NS = 10_000_000
 #: ``f_type`` (linux/magic.h) of ext2/3/4, XFS, Btrfs, F2FS, tmpfs and ramfs.
 _LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994, 0x858458F6})
 #: Also overlayfs (the root of most containers, whose layers are on disks), ZFS, bcachefs, SquashFS

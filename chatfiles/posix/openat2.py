@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from chatfiles.errors import NOT_NOW
 
@@ -49,6 +50,7 @@ class _OpenHow(ctypes.Structure):
 
 
 _INT, _HOW = ctypes.c_int, ctypes.POINTER(_OpenHow)
+_HOW_BYTES = ctypes.sizeof(_OpenHow)
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, _INT, ctypes.c_char_p, _HOW, ctypes.c_size_t)
@@ -59,16 +61,10 @@ class WouldWait(Exception):
 
 
 @cache
-def _how(flags: int, resolve: int) -> _OpenHow:
+def _how(flags: int, resolve: int) -> Any:
+    """:return: a reference to the struct of these values."""
     # Without O_NOFOLLOW: together with O_PATH it would yield the symlink itself.
-    return _OpenHow(flags & ~os.O_NOFOLLOW, 0, resolve)
-
-
-def _openat2(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> tuple[int, int]:
-    """:return: the descriptor, or -1 and the error's number."""
-    path = b"/".join(segments)
-    fd = int(_syscall(_OPENAT2, root_fd, path, ctypes.byref(how), ctypes.sizeof(how)))
-    return fd, (0 if fd >= 0 else ctypes.get_errno())
+    return ctypes.byref(_OpenHow(flags & ~os.O_NOFOLLOW, 0, resolve))
 
 
 def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
@@ -83,9 +79,10 @@ def by_openat2(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
     """
     how, races = _how(flags, _CONFINED), 0
     while races < RACES:
-        fd, code = _openat2(root_fd, segments, how)
+        fd = int(_syscall(_OPENAT2, root_fd, b"/".join(segments), how, _HOW_BYTES))
         if fd >= 0:
             return fd
+        code = ctypes.get_errno()
         races += code == errno.EAGAIN
         if code not in (errno.EAGAIN, errno.EINTR):
             raise _error(code)
@@ -108,10 +105,11 @@ def by_cache_across(root_fd: int, segments: Sequence[bytes], flags: int) -> int:
     return _from_cache(root_fd, segments, _how(flags, _CONFINED | _CACHED))
 
 
-def _from_cache(root_fd: int, segments: Sequence[bytes], how: _OpenHow) -> int:
-    fd, code = _openat2(root_fd, segments, how)
+def _from_cache(root_fd: int, segments: Sequence[bytes], how: Any) -> int:
+    fd = int(_syscall(_OPENAT2, root_fd, b"/".join(segments), how, _HOW_BYTES))
     if fd >= 0:
         return fd
+    code = ctypes.get_errno()
     if code in (errno.EAGAIN, errno.EINTR, errno.EXDEV):
         raise WouldWait
     raise _error(code)

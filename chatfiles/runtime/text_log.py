@@ -44,14 +44,17 @@ class TextLog:
             self.flush()
             self._others(event)
             return
-        system = f"{event['log_namespace']}#{event['log_level'].name}"
-        line = event["line"].replace(
-            "\n", "\n\t"
-        )  # as Twisted does: it cannot look like two events
+        # A line end is replaced as Twisted does: one event cannot look like two.
+        line = event["line"].replace("\n", "\n\t")
         with self._lock:
+            second = int(event["log_time"])
+            if second != self._second:
+                self._second, self._stamp = second, formatTime(event["log_time"])
             if not self._lines:
                 self._clock.callLater(FLUSH_AFTER, self.flush)
-            self._lines.append(f"{self._time(event['log_time'])} [{system}] {line}\n")
+            self._lines.append(
+                f"{self._stamp} [{event['log_namespace']}#{event['log_level'].name}] {line}\n"
+            )
 
     def write(self, text: str) -> None:
         """:param text: complete lines, which are written as they are."""
@@ -66,12 +69,6 @@ class TextLog:
                 lines, self._lines = self._lines, []
                 self._out.write("".join(lines))
                 self._out.flush()
-
-    def _time(self, moment: float) -> str:
-        second = int(moment)
-        if second != self._second:
-            self._second, self._stamp = second, formatTime(moment)
-        return self._stamp
 
 
 def _is_ready(event: LogEvent) -> bool:

@@ -92,6 +92,11 @@ class FileSender:
         return self._offset - self._first
 
     @property
+    def progress(self) -> int:
+        """A value that changes with the bytes that were sent."""
+        return self.sent
+
+    @property
     def stalled(self) -> Outcome:
         """Why a transfer makes no progress: its disk, or its client, does not respond."""
         return Outcome.FILE_STALLED if self._in_thread else Outcome.CLIENT_STALLED

@@ -14,6 +14,8 @@ __all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now", "u
 SMALL_READ = 64 * 1024
 #: Bytes of one read of a body in tiny chunks.  A larger read would block the reactor for too long.
 TINY_READ = 8 * 1024
+#: Bytes that are sooner copied than passed to the kernel beside others.
+_JOINED = 16 * 1024
 
 
 def is_plain(transport: Any) -> bool:
@@ -43,20 +45,25 @@ def unsent_here(transport: Any) -> bool:
     return bool(transport.dataBuffer or transport._tempDataBuffer)
 
 
-def send_now(transport: Any, data: bytes) -> None:
+def send_now(transport: Any, data: bytes, more: bytes | bytearray = b"") -> None:
     """
     Send bytes before this returns, as far as the socket takes them.  ``transport.write`` would wait
     for the reactor, which has to ask the kernel first whether the socket can take them.
 
     :param transport: a connection.
     :param data: is sent behind everything that was written before.
+    :param more: is sent behind *data*.
     """
-    if is_plain(transport) and not unsent_here(transport):
+    if len(more) <= _JOINED:
+        data, more = data + more, b""
+    plain = isinstance(transport, Connection) and not getattr(transport, "TLS", False)
+    if plain and not (transport.dataBuffer or transport._tempDataBuffer):
         try:
-            sent = transport.socket.send(data)
+            socket = transport.socket
+            sent = socket.sendmsg((data, more)) if more else socket.send(data)
         except OSError:  # the socket is full, or the transport will notice that it is gone
             sent = 0
-        if sent == len(data):
+        if sent == len(data) + len(more):
             return
-        data = data[sent:]
-    transport.write(data)
+        data, more = (data + more)[sent:], b""
+    transport.write(data + more)

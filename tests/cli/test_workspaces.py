@@ -30,6 +30,7 @@ USES = {
     "put": ("put", "token", "NAME"),
     "show": ("workspace", "show", "NAME"),
     "remove": ("workspace", "remove", "NAME"),
+    "revoke-links": ("workspace", "revoke-links", "NAME"),
     "create": ("token", "create", "NAME"),
     "list": ("token", "list", "NAME"),
     "revoke": ("token", "revoke", "NAME", OTHER),

@@ -1,4 +1,6 @@
-"""The examples of docs/reference/links.rst: functions that verify links, in other languages."""
+"""
+The examples of docs/reference/links.rst, "Verify a link in another language".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ __all__ = ["example"]
 
 
 def example(heading: str) -> str:
-    """:return: the code below the line *heading*."""
-    _, _, behind = read("docs", "reference", "links.rst").partition(f"\n{heading}::\n\n")
-    (block,) = re.findall(r"\A((?:    .*\n|\n)+)", behind)
+    """:return: the code below the line that ends with *heading*."""
+    text = read("docs", "reference", "links.rst")
+    (block,) = re.findall(rf"(?m)(?:^|\. ){heading}::\n\n((?:    .*\n|\n)+)", text)
     return textwrap.dedent(block)

@@ -45,7 +45,7 @@ def _children(pid: int) -> list[int]:
 
 
 class DemoTests(SynchronousTestCase):
-    """A demo that runs: one process per role, and three commands for a shell."""
+    """A demo that runs: one process per role, and commands for a shell."""
 
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="demo test ")
@@ -134,13 +134,16 @@ class DemoTests(SynchronousTestCase):
         with open(os.path.join(self.here, "readings.csv"), "rb") as file:
             self.assertEqual(file.read(), self.served("readings.csv"))
         [listing] = re.findall(r"^  (.* ls .*)$", text, re.MULTILINE)
-        self.assertEqual(self.paste(listing), b"hello.txt\nrandom.bin\nreadings.csv\n")
+        names = b"README.md hello.txt random.bin readings.csv readings.png report.pdf".split()
+        self.assertEqual(self.paste(listing).split(), names)
+        [link] = re.findall(r"^  (.* link .*)$", text, re.MULTILINE)
+        url = self.paste(link).decode().strip()
+        opened = fetch(page[0], url.removeprefix(page[0]))
+        self.assertEqual(opened.body, self.served("hello.txt"))
         [everything] = re.findall(r"^  (.* get .* -r .*)$", text, re.MULTILINE)
         self.paste(everything)
         everything = os.path.join(self.here, "demo-files")
-        self.assertEqual(
-            sorted(os.listdir(everything)), ["hello.txt", "random.bin", "readings.csv"]
-        )
+        self.assertEqual(sorted(os.listdir(everything.encode())), names)
         shutil.rmtree(everything)
         random = re.sub("/workspace/[^/]*$", "/workspace/random.bin", get)
         self.assertEqual(self.paste(f"{random} -o -"), self.served("random.bin"))
@@ -154,7 +157,7 @@ class DemoTests(SynchronousTestCase):
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=SECONDS)
         self.assertEqual((process.returncode, rest), (0, ""), errors)
-        self.assertEqual(errors, "\nStopped.\n")
+        self.assertEqual(errors, "starting a platform and a workspace ...\n\nStopped.\n")
         self.assertEqual([pid for pid in roles if _alive(pid)], [])
         self.assertEqual(self.state(), [])
         self.assertEqual(os.listdir(self.here), ["readings.csv"])

@@ -110,10 +110,10 @@ class DigestTests(DigestsCase):
     def test_large(self) -> None:
         """That of a larger file comes after a download, or the operation, has computed it."""
         content = os.urandom(17 * MIB)
-        self.pair.write("workspace/large", content)
-        self.assertIsNone(self.pair.file("/workspace/large", WANT)["direct"].get("repr-digest"))
-        self.assertEqual(self.known("/workspace/large"), hashlib.sha256(content).hexdigest())
-        for answer in self.pair.file("/workspace/large", WANT).values():
+        self.pair.write("workspace/large.bin", content)
+        self.assertIsNone(self.pair.file("/workspace/large.bin", WANT)["direct"].get("repr-digest"))
+        self.assertEqual(self.known("/workspace/large.bin"), hashlib.sha256(content).hexdigest())
+        for answer in self.pair.file("/workspace/large.bin", WANT).values():
             self.assertEqual(answer["repr-digest"], repr_digest(content))
 
     def test_operation(self) -> None:

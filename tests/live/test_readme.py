@@ -15,6 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.docs import ROOT, read
 from tests.live.processes import Role
+from tests.live.rawhttp import fetch
 from tests.live.role import environment
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
@@ -107,9 +108,9 @@ class ReadmeTests(SynchronousTestCase):
     def test_run_it(self) -> None:
         """
         A platform and a workspace start, the file arrives with ``chatfiles`` and with ``curl``, and
-        files are sent with both.
+        files are sent with both.  A link and the page open.
         """
-        platform, create, workspace, get, curl, folder, put, post = self.here(blocks())
+        platform, create, workspace, get, curl, folder, put, post, share = self.here(blocks())
         first = self.start("platform", platform)
         assert first.url, "it listens"
         created = self.execute(create)
@@ -123,8 +124,8 @@ class ReadmeTests(SynchronousTestCase):
         self.execute(setup)
         second = self.start("workspace", command)
         second.logged("platform_inbound_secret stored")
-        for fetch in (get, curl):
-            self.execute(fetch)
+        for command in (get, curl):
+            self.execute(command)
             self.assertEqual(self.read("copy.md"), read("README.md"))
             os.unlink(os.path.join(self.home, "copy.md"))
         self.assertEqual(self.execute(folder), "README.md\n")
@@ -132,6 +133,11 @@ class ReadmeTests(SynchronousTestCase):
         shutil.copy(os.path.join(self.home, "README.md"), os.path.join(self.home, "copy.md"))
         self.assertEqual(self.execute(put).count("/workspace/.molecule/chat-uploads/"), 2)
         self.assertIn('"name":"copy.md"', self.execute(post))
+        link = self.execute(share).strip()
+        self.assertTrue(link.startswith(first.url), link)
+        target = link.removeprefix(first.url)
+        self.assertEqual(fetch(first.url, target).body.decode(), read("README.md"))
+        self.assertEqual(fetch(first.url, "/ui/").status, 200)
         for role in (first, second):
             role.secrets |= {self.read("build-7.token").strip()}
             role.stop()

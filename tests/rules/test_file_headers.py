@@ -5,7 +5,6 @@ Headers that cross a hop, and those that describe a file.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from hypothesis import example, given
@@ -237,7 +236,7 @@ class RepresentationTests(SynchronousTestCase):
     @given(st.binary(), st.booleans(), st.integers(0, 2**63 - 1))
     def test_always_a_header(self, name: bytes, inline: bool, mtime_ns: int):
         """The headers are valid for any name and any time."""
-        facts = replace(FACTS, mtime_ns=mtime_ns)
+        facts = FACTS._replace(mtime_ns=mtime_ns)
         for field, value in representation_headers(facts, name, inline=inline, now_ns=NOW):
             self.assertTrue(re.fullmatch(rb"[A-Za-z-]+", field))
             self.assertTrue(re.fullmatch(rb"[!-~]([ -~]*[!-~])?", value), value)

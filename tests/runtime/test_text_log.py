@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from chatfiles.http.server import access_log
 from chatfiles.http.server.access_log import READY_TEXT, AccessLog
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
+from chatfiles.runtime import text_log
 from chatfiles.runtime.text_log import FLUSH_AFTER, TextLog, logs_to_stdout
 
 START = 1_700_000_000.0
@@ -189,7 +190,8 @@ class TextLogTests(SynchronousTestCase):
 
         threads: list[threading.Thread] = []
         self.log(ready("a"))
-        self.log._time = logs_in_a_thread  # type: ignore[method-assign]
+        self.log._second = 0  # so that the time is formatted again
+        self.patch(text_log, "formatTime", logs_in_a_thread)
         self.log(ready("b"))
         for thread in threads:
             thread.join()

@@ -277,8 +277,14 @@ class SocketTests(TestCase):
             go.wait()
             yield b"two"
 
-        body = SteppedBody(parts(), released.set)
-        sending = Sending(lambda: deferToThread(body.step))
+        body, returned = SteppedBody(parts(), released.set), list[bool]()
+
+        def step() -> bytes | None:
+            part = body.step()
+            returned.append(released.is_set())
+            return part
+
+        sending = Sending(lambda: deferToThread(step))
         caller = Loopback(self, reactor, sending)
         await caller.connected()
         await caller.send(get())
@@ -289,7 +295,8 @@ class SocketTests(TestCase):
         body.close()
         self.assertFalse(released.is_set())
         go.set()
-        await until(reactor, released.is_set)
+        await until(reactor, lambda: len(returned) == 2)
+        self.assertEqual(returned, [False, True])
         self.assertEqual(sending.requests[0].transfer.outcome, "client_left")
         self.assertEqual(sending.requests[0].transfer.sent, 3)
 

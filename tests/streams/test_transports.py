@@ -5,6 +5,7 @@ Sending bytes at once.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
@@ -14,6 +15,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.streams import transports
 from chatfiles.streams.transports import send_now
 
 
@@ -23,6 +25,7 @@ class _Socket:
     def __init__(self, *takes: int | Exception) -> None:
         self.takes = list(takes)
         self.sent = b""
+        self.together = 0
 
     def send(self, data: bytes) -> int:
         """Take a part of *data*."""
@@ -31,6 +34,10 @@ class _Socket:
             raise taken
         self.sent += data[:taken]
         return min(taken, len(data))
+
+    def sendmsg(self, pieces: Sequence[bytes | bytearray]) -> int:
+        self.together += 1
+        return self.send(b"".join(pieces))
 
 
 class SendNowTests(SynchronousTestCase):
@@ -95,6 +102,21 @@ class SendNowTests(SynchronousTestCase):
         transport = StringTransport()
         send_now(transport, b"abc")
         self.assertEqual(transport.value(), b"abc")
+
+    def test_two_parts(self) -> None:
+        """A large second part is not copied, unless the socket takes only a part of all."""
+        large = bytearray(b"x" * (transports._JOINED + 1))
+        whole = b"head" + large
+        for more, together in ((large, 1), (large[1:], 0), (bytes(large), 1), (b"", 0)):
+            for taken in (0, 3, 4, 5, len(whole)):
+                connection = self.connection(taken)
+                send_now(connection, b"head", more)
+                self.assertEqual(connection.socket.sent, (b"head" + more)[:taken])
+                self.assertEqual(self.waiting(connection), (b"head" + more)[taken:])
+                self.assertEqual(connection.socket.together, together)
+        transport = StringTransport()
+        send_now(transport, b"head", large)
+        self.assertEqual(transport.value(), whole)
 
     def test_closed(self) -> None:
         """A connection that is gone ignores the bytes, like ``write``."""

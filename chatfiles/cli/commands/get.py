@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE
+from chatfiles.cli.errors import EXIT_TABLE, CliError, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     LOCAL_PATH,
@@ -20,7 +21,6 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_name import (
     check_absolute,
@@ -28,6 +28,7 @@ from chatfiles.cli.transfers.output_name import (
     file_name,
     no_file_name,
 )
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
@@ -144,6 +145,26 @@ def get(
         _get_file(client, reference, paths[0], output, options)
 
 
+def _find(client: Client, reference: str, options: TransferOptions) -> str:
+    """
+    :return: the id of the workspace; as the transfer itself, the look-up of a name is retried if
+        ``--retries`` is given.
+    """
+    most = options.retries or 0
+    for failures in range(most + 1):
+        try:
+            return find_workspace(client, reference)
+        except CliError as error:
+            if not error.transient or failures == most:
+                raise
+            pause = pause_after(error, failures)
+            if not options.quiet:
+                text = f"{error.message}; trying again in {pause} s"
+                click.echo(printable(text, None), err=True)
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
 def _get_file(
     client: Client, reference: str, path: str, output: str | None, options: TransferOptions
 ) -> None:
@@ -151,7 +172,7 @@ def _get_file(
     if name is None and output:
         raise no_file_name()  # the platform would only say that the path is invalid
     target = None if output == "-" else choose_path(output, name)
-    workspace = find_workspace(client, reference)
+    workspace = _find(client, reference, options)
     transfer = FileTransfer(client, workspace, os.fsencode(path), name or path, options)
     if target is None:
         transfer.to_standard_output()
@@ -175,7 +196,7 @@ def _get_tree(
     target = output or file_name(path)
     if target is None:
         raise no_file_name()
-    workspace = find_workspace(client, reference)
+    workspace = _find(client, reference, options)
     TreeTransfer(client, workspace, os.fsencode(path), target, jobs, options).run()
 
 
@@ -197,7 +218,8 @@ def _get_archive(
         raise click.UsageError("--verify is not for --archive: no digest covers an archive")
     wanted = [os.fsencode(path.rstrip("/") or path) for path in paths]
     target = None if output == "-" else choose_path(output, archive_name(wanted, form))
-    transfer = ArchiveTransfer(client, find_workspace(client, reference), wanted, form, options)
+    workspace = _find(client, reference, options)
+    transfer = ArchiveTransfer(client, workspace, wanted, form, options)
     if target is None:
         transfer.to_standard_output()
     else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chatfiles.cli.database import database_option, in_database
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
 from chatfiles.cli.options import json_option
 from chatfiles.cli.terminal.tables import show_rows
 
@@ -27,10 +27,13 @@ COLUMNS = ("id", "created_at", "signs_until", "verifies_until", "state")
 T = TypeVar("T")
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def keys() -> None:
     """
     List, rotate and revoke the keys that sign links.
+
+    It uses the platform's database.  If that is a file, run it on the machine of the platform, as
+    its user, and name the file in its state directory with --database.
 
     A platform makes its first key with the first link, and a new one every 30 days.  It signs for
     30 days, and verifies for 7 days more.  Platforms that run notice changes within a second.
@@ -42,7 +45,7 @@ def keys() -> None:
     """
 
 
-@keys.command("list")
+@keys.command("list", epilog=EXIT_TABLE)
 @database_option
 @json_option
 def list_keys(database: str, as_json: bool) -> None:
@@ -53,7 +56,7 @@ def list_keys(database: str, as_json: bool) -> None:
 
     \b
     Example:
-      chatfiles keys list --json
+      chatfiles keys list --database sqlite:/var/lib/chatfiles/registry.db
     """
     from chatfiles.platform.registry import key_maintenance  # noqa: PLC0415 - loads Twisted
 
@@ -62,7 +65,7 @@ def list_keys(database: str, as_json: bool) -> None:
     show_rows(COLUMNS, rows, as_json=as_json, empty="no keys; the first link makes one")
 
 
-@keys.command("rotate")
+@keys.command("rotate", epilog=EXIT_TABLE)
 @database_option
 def rotate_keys(database: str) -> None:
     """
@@ -72,7 +75,7 @@ def rotate_keys(database: str) -> None:
 
     \b
     Example:
-      chatfiles keys rotate
+      chatfiles keys rotate --database sqlite:/var/lib/chatfiles/registry.db
     """
     from chatfiles.platform.registry import key_maintenance  # noqa: PLC0415 - loads Twisted
 
@@ -80,7 +83,7 @@ def rotate_keys(database: str) -> None:
     click.echo(f"links are signed with {new.id} from now on", err=True)
 
 
-@keys.command("revoke")
+@keys.command("revoke", epilog=EXIT_TABLE)
 @click.argument("key_id", metavar="ID")
 @database_option
 def revoke_key(key_id: str, database: str) -> None:
@@ -89,10 +92,11 @@ def revoke_key(key_id: str, database: str) -> None:
 
     \b
     Example:
-      chatfiles keys revoke 5eed0001
+      chatfiles keys revoke 5eed0001 --database sqlite:/var/lib/chatfiles/registry.db
     """
     from chatfiles.platform.registry import key_maintenance  # noqa: PLC0415 - loads Twisted
 
+    key_id = key_id.lower()
     if not _do(database, key_maintenance.revoke_key(key_id)):
         raise CliError(
             f"there is no key {key_id!r}",
@@ -113,7 +117,13 @@ def _do(database: str, work: KeyWork[T]) -> T:
 
 
 def _row(key: LinkKey, now: datetime) -> dict[str, Any]:
+    shown = {"id": key.id, "created_at": _time(key.created_at)}
+    if key.is_revoked:
+        return shown | {"signs_until": None, "verifies_until": None, "state": "revoked"}
     state = "signs" if key.signs(now) else "verifies" if key.verifies(now) else "ended"
-    times = (key.created_at, key.signs_until, key.verifies_until)
-    shown = (key.id, *(time.isoformat(timespec="seconds") for time in times), state)
-    return dict(zip(COLUMNS, shown, strict=True))
+    until = {"signs_until": _time(key.signs_until), "verifies_until": _time(key.verifies_until)}
+    return shown | until | {"state": state}
+
+
+def _time(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")

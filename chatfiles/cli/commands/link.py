@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, untrusted
+from chatfiles.cli.errors import EXIT_TABLE, CliError, untrusted, warn
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -25,8 +27,10 @@ from chatfiles.rules.signed_links import MAX_LIFETIME
 
 __all__ = ["link"]
 
+#: Seconds that the workspace has to tell what is at the path.
+LOOK_TIMEOUT = 5.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
-_LIFETIME = re.compile(r"([0-9]{1,6})([smhdw]?)", re.ASCII)
+_LIFETIME = re.compile(r"([0-9]{1,9})([smhdw]?)", re.ASCII)
 #: A URL on one line, or the path and query of one.
 _URL = re.compile(r"(?:https?:/)?/[!-~]+")
 
@@ -34,10 +38,16 @@ _URL = re.compile(r"(?:https?:/)?/[!-~]+")
 def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
     """:return: the lifetime in seconds."""
     match = _LIFETIME.fullmatch(value)
-    seconds = int(match[1]) * _UNITS[match[2] or "s"] if match is not None else 0
-    if not 1 <= seconds <= MAX_LIFETIME:
-        text = f"{value!r} is not a time like 30s, 10m, 1h or 7d; the longest is 7d"
+    if match is None:
+        text = f"{value!r} is not a time like 30s, 10m, 1h or 7d"
         raise click.BadParameter(text, ctx, param)
+    seconds = int(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > MAX_LIFETIME:
+        raise click.BadParameter(f"{value!r} is too long; the longest is 7d", ctx, param)
+    if seconds == 0:
+        raise click.BadParameter(
+            f"{value!r} is too short; every link is valid for a while", ctx, param
+        )
     return seconds
 
 
@@ -76,7 +86,9 @@ def link(
     Make a link that opens without a token.
 
     WORKSPACE is its id or its name; PATH is an absolute path there.  Every person who has the link
-    can use it until it expires, or the token that made it is revoked.  Only the URL is printed.
+    can use it until it expires, or the token that made it is revoked.  Only the URL is printed.  A
+    warning says if the link does not work now, because nothing is at PATH, or a directory is and
+    --archive is missing.  `chatfiles workspace revoke-links` ends all links of a workspace.
 
     \b
     Examples:
@@ -91,6 +103,8 @@ def link(
     workspace_id = find_workspace(client, reference)
     made = client.call("POST", f"/workspaces/{workspace_id}/links", body)
     click.echo(_url(as_object(made), settings.platform))
+    if path is not None:
+        _warn(client, workspace_id, os.fsencode(path), is_archive=archive is not None)
 
 
 def _body(path: str | None, inline: bool, archive: str | None, upload: bool) -> dict[str, Any]:
@@ -110,6 +124,22 @@ def _body(path: str | None, inline: bool, archive: str | None, upload: bool) -> 
     if archive is not None:
         return body | {"operation": "archive", "format": archive}
     return body | ({"disposition": "inline"} if inline else {})
+
+
+def _warn(client: Client, workspace: str, path: bytes, *, is_archive: bool) -> None:
+    """Print a warning if the link does not work now; nothing if it is not known."""
+    try:
+        kind = look_at(client.within(LOOK_TIMEOUT), workspace, path).kind
+    except CliError as error:
+        if error.code == "file_not_found":
+            warn("nothing is at this path now; the link works only when a file is there")
+        return
+    if is_archive or kind == "file":
+        return
+    if kind == "directory":
+        warn("this is a directory, so the link does not work; --archive zip makes one that does")
+    else:
+        warn("this is no regular file, so the link does not work")
 
 
 def _url(made: dict[str, Any], platform: str) -> str:

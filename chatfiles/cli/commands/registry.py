@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chatfiles.cli.database import database_option, in_database
-from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit
 from chatfiles.cli.options import json_option
 from chatfiles.cli.terminal.tables import show_json, show_object
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["registry"]
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def registry() -> None:
     """
     Show or update the schema of a platform's database.
@@ -37,7 +37,7 @@ def registry() -> None:
     """
 
 
-@registry.command()
+@registry.command(epilog=EXIT_TABLE)
 @database_option
 @json_option
 def status(database: str, as_json: bool) -> None:
@@ -51,7 +51,7 @@ def status(database: str, as_json: bool) -> None:
     _show(_visit(database, change=False), as_json=as_json)
 
 
-@registry.command(name="migrate")
+@registry.command(name="migrate", epilog=EXIT_TABLE)
 @database_option
 @json_option
 def migrate_command(database: str, as_json: bool) -> None:

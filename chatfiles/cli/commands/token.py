@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import click
 
+from chatfiles.cli.errors import EXIT_TABLE
 from chatfiles.cli.options import (
     ADMIN,
     Settings,
@@ -24,7 +25,7 @@ __all__ = ["token"]
 COLUMNS = ("id", "prefix", "scopes", "name", "created_at", "last_used_at")
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def token() -> None:
     """
     Create, list and revoke the tokens that open a workspace.
@@ -36,7 +37,7 @@ def token() -> None:
     """
 
 
-@token.command("create")
+@token.command("create", epilog=EXIT_TABLE)
 @workspace_argument
 @click.option(
     "--scope",
@@ -82,7 +83,7 @@ def create_token(
         new.show(response, ("id", "prefix", "scopes"), as_json=as_json)
 
 
-@token.command("list")
+@token.command("list", epilog=EXIT_TABLE)
 @workspace_argument
 @json_option
 @administers
@@ -105,7 +106,7 @@ def list_tokens(
     show_rows(COLUMNS, rows, as_json=as_json, empty="no tokens; `chatfiles token create` makes one")
 
 
-@token.command("revoke")
+@token.command("revoke", epilog=EXIT_TABLE)
 @workspace_argument
 @click.argument("token_id", callback=uuid, metavar="TOKEN_ID")
 @administers

@@ -1,5 +1,5 @@
 """
-``chatfiles workspace``: creates, lists, shows and removes workspaces.
+``chatfiles workspace``: creates, lists, shows and removes workspaces, and revokes their links.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from chatfiles.cli.errors import warn
+from chatfiles.cli.errors import EXIT_TABLE, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     ADMIN,
@@ -29,19 +29,20 @@ __all__ = ["workspace"]
 COLUMNS = ("id", "name", "status", "url", "delivery_mode", "last_heartbeat_at")
 
 
-@click.group()
+@click.group(epilog=EXIT_TABLE)
 def workspace() -> None:
     """
-    Create, list, show and remove workspaces.
+    Create, list, show and remove workspaces, and revoke their links.
 
     \b
     Examples:
       chatfiles workspace create --name build-7 --url http://10.1.2.3:8000
       chatfiles workspace list
+      chatfiles workspace revoke-links $ID
     """
 
 
-@workspace.command("create")
+@workspace.command("create", epilog=EXIT_TABLE)
 @click.option("--name", metavar="NAME", help="A name for people.")
 @click.option(
     "--url",
@@ -105,7 +106,7 @@ def _check_unique(client: Client, name: str) -> None:
         warn(f"workspace {ids[0]} is named {name!r} already; give ids in place of the name")
 
 
-@workspace.command("list")
+@workspace.command("list", epilog=EXIT_TABLE)
 @json_option
 @administers
 @click.pass_obj
@@ -126,7 +127,7 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
     )
 
 
-@workspace.command("show")
+@workspace.command("show", epilog=EXIT_TABLE)
 @workspace_argument
 @json_option
 @credential_option(USER)
@@ -160,7 +161,7 @@ def show_workspace(
         show_object(COLUMNS, answer)
 
 
-@workspace.command("remove")
+@workspace.command("remove", epilog=EXIT_TABLE)
 @workspace_argument
 @click.option("-y", "--yes", is_flag=True, help="Remove it without asking.")
 @administers
@@ -184,3 +185,23 @@ def remove_workspace(
         click.confirm(question, abort=True, err=True)
     client.call("DELETE", f"/workspaces/{workspace_id}")
     click.echo(f"removed {workspace_id}", err=True)
+
+
+@workspace.command("revoke-links", epilog=EXIT_TABLE)
+@workspace_argument
+@administers
+@click.pass_obj
+def revoke_links(settings: Settings, reference: str, admin_token_file: str | None) -> None:
+    """
+    End all links of a workspace that exist now, of all tokens.
+
+    Links that are made afterwards are valid.  `chatfiles token revoke` ends the links of one token.
+
+    \b
+    Example:
+      chatfiles workspace revoke-links 3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+    """
+    client = settings.client(ADMIN, admin_token_file)
+    workspace_id = find_workspace(client, reference, as_admin=True)
+    client.call("DELETE", f"/workspaces/{workspace_id}/links")
+    click.echo(f"revoked all links of {workspace_id}", err=True)

@@ -38,7 +38,8 @@ def demo(
     Run both roles here and say how to see, fetch and send files.
 
     Starts a platform and a workspace that only this machine can reach, with a few sample files.
-    Prints the address of the web page, and lines to paste into another terminal.  Uploads are
+    Prints the address of the web page, and lines to paste into another terminal.  They fetch, list
+    and send files, and make a link.  Uploads are
     stored below the served directory, in .molecule/chat-uploads.  Ctrl-C stops both roles and
     removes everything the demo made.  What a demo that was killed has left, the next one removes.
 
@@ -57,6 +58,7 @@ def demo(
 
     try:
         _say_removed(remove_leftovers())
+        click.echo("starting a platform and a workspace ...", err=True)
         with (
             ChildProcesses(_environment(os.environ), on_line) as processes,
             StateDirectory() as state,

@@ -169,7 +169,7 @@ A platform and a workspace are running on this machine.
   workspace  {self.workspace}  (what it calls)
   files      {self._directory}, served as /workspace
 
-Or fetch a file: paste either line into another terminal.
+Or use another terminal.  Either of these lines fetches a file:
 
   {self._curl(self.names[0])}
 
@@ -184,6 +184,10 @@ Send one: this line does, and prints the path under which it can be fetched.
 
   {self._put()}
 
+Make a link to a file, which opens in any browser without a token, for an hour:
+
+  {self._link(self.names[0])}
+
 Files: {", ".join(printable(f"/workspace/{name}") for name in self.names)}{more}
 
 Press Ctrl-C to stop; everything the demo made is removed then."""
@@ -197,6 +201,9 @@ Press Ctrl-C to stop; everything the demo made is removed then."""
 
     def _get(self, name: str) -> str:
         return self._command("get", NAME, f"/workspace/{name}")
+
+    def _link(self, name: str) -> str:
+        return self._command("link", NAME, f"/workspace/{name}")
 
     def _put(self) -> str:
         command = self._command("put", "--name", "note.txt", "-", NAME)

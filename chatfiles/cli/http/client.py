@@ -142,9 +142,17 @@ class Client:
         with self.open(method, route, headers=headers, send=send) as response:
             if response.status == 204:
                 return None
-            if response.status not in (200, 201):
+            if response.status not in (200, 201, 202):
                 raise self.refusal(response)
             return response.json(JSON_LIMIT)
+
+    def within(self, timeout: float) -> Client:
+        """
+        :param timeout: seconds without a byte.
+        :return: a client with the same credential that waits no longer than that.
+        """
+        shortest = min(timeout, self._timeout)
+        return Client(self.platform, self._token, timeout=shortest, on_401=self._on_401)
 
     def refusal(self, response: Response) -> CliError:
         """:return: the error for a response that is not a success (`error_responses.refusal`)."""

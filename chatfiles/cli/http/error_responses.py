@@ -71,6 +71,10 @@ _HINTS: dict[int | str, str] = {
 }
 
 
+#: The hint for an outage that no platform describes: its errors have a text.
+_OF_A_PROXY = "a proxy in front of the platform responds like this: is the platform itself running?"
+
+
 def exit_status(status: int, code: str = "") -> Exit:
     """
     :param status: an HTTP status that is not a success.
@@ -179,6 +183,8 @@ def _retry_after(said: dict[str, Any], response: Response) -> int | None:
 def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | None:
     if retry_after is not None:
         return f"try again in {retry_after} second{'s' * (retry_after != 1)}"
+    if status in (502, 503, 504) and not error:
+        return _OF_A_PROXY
     known = [word for word in (code, "_".join(error.split())) if word in _HINTS]
     if known:
         return _HINTS[known[0]]

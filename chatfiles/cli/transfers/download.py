@@ -19,13 +19,9 @@ from chatfiles.cli.http.response import Response
 from chatfiles.cli.transfers.digests import WANTED, digest_in
 from chatfiles.cli.transfers.output_file import Sink
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
 
-__all__ = ["DEFAULT_RETRIES", "Download", "Progress", "download_route"]
-
-#: Maximum number of retries in a row, unless the user sets another.
-DEFAULT_RETRIES = 3
-#: Longest pause in seconds between two attempts; each pause is twice as long as the last one.
-LONGEST_PAUSE = 30
+__all__ = ["Download", "Progress", "download_route"]
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
@@ -132,7 +128,7 @@ class Download:
                 may_retry = self._has_begun or retries is not None
                 if not (error.transient and may_retry and failures < most):
                     raise
-                pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                pause = pause_after(error, failures)
                 self._progress.retrying(error, pause)
                 self._pause(pause)
                 failures += 1

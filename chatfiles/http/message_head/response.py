@@ -136,7 +136,9 @@ class HeadScanner:
             source = self._buffer
         while (end := source.find(_END, max(0, self._searched - 3))) >= 0:
             end += len(_END)
-            self._spend(end)
+            self._spent += end
+            if self._spent > MAX_HEAD_BYTES:
+                raise BadResponse("headers too large")
             rest = bytes(source[end:])
             head = self._read(bytes(source[:end]), rest)
             if head is not None:
@@ -145,11 +147,6 @@ class HeadScanner:
             self._searched = 0
         self._keep(source)
         return None
-
-    def _spend(self, size: int) -> None:
-        self._spent += size
-        if self._spent > MAX_HEAD_BYTES:
-            raise BadResponse("headers too large")
 
     def _keep(self, source: bytes | bytearray) -> None:
         """Check the bytes of incomplete headers, and store them."""

@@ -37,14 +37,12 @@ class Channel(Protocol):
         self._pulled = False
         self._read_size = SMALL_READ
         self._reading = True
-
-    @property
-    def _transport(self) -> Any:
-        return self.transport
+        self._transport: Any = None
 
     def connectionMade(self) -> None:
         """The transport is connected."""
-        transport = self._transport
+        transport: Any = self.transport
+        self._transport = transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
@@ -76,11 +74,12 @@ class Channel(Protocol):
         """
         self._transport.writeSequence(pieces)
 
-    def send_now(self, data: bytes) -> None:
+    def send_now(self, data: bytes, more: bytes | bytearray = b"") -> None:
         """
         :param data: bytes to send, as far as possible before this returns.
+        :param more: bytes to send behind them.
         """
-        send_now(self._transport, data)
+        send_now(self._transport, data, more)
 
     def loseConnection(self) -> None:
         """Close the connection when everything written has been sent."""

@@ -161,10 +161,14 @@ class ServerConnection(Channel):
             self._working = False
         if self.peer_finished and self.state in HEADS:
             self._fin()
-        self._settle()
+        is_fast = self.state is State.SERVING and isinstance(self._request, FastRequest)
+        if self._received or not is_fast:
+            self._settle()  # else it is done soon, and until then the old deadline does no harm
 
     def _step(self) -> bool:
         """:return: whether there may be more to do."""
+        if self.state is State.IDLE and self._serve_fast():
+            return True
         if self.state in HEADS:
             return self._read_head()
         if self.state in BODIES:
@@ -174,13 +178,16 @@ class ServerConnection(Channel):
 
     def _settle(self) -> None:
         """Make the transport and the deadline fit the state."""
-        if not self._working:
+        if self._working:
+            return
+        reads_as_idle = self._reading is not self.send_blocked
+        if self.state is State.IDLE and self._head.by is None and reads_as_idle:
+            self._deadline.set(self.site.idle_timeout)  # most often
+        else:
             self._update_reading()
             self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
-        if self.state is State.IDLE and self._serve_fast():
-            return True
         if is_blank(self._received):
             return False
         if self.state is State.IDLE:
@@ -203,7 +210,7 @@ class ServerConnection(Channel):
         self.persistent = request.headers.persistent
         self._request, self._received = request, b""
         self._become(Event.REQUEST)
-        self._head.skip()
+        self._head.by = None
         if fast.serve(request):
             return True
         self._request, self._received = None, received
@@ -313,29 +320,29 @@ class ServerConnection(Channel):
         if not self._working and self.state is not State.CLOSED:
             reading = reads_in(
                 self.state,
-                eager=self._is_eager(),
+                eager=self.state is State.SERVING and self._is_eager,
                 blocked=self.send_blocked,
                 lingering=self._lingered <= LINGER_BYTES,
             )
-            self.set_reading(reading)
+            if reading is not self._reading:
+                self.set_reading(reading)
 
+    @property
     def _is_eager(self) -> bool:
-        """:return: whether the client has sent all that it may while its request is served."""
+        """Whether the client has sent all that it may while its request is served."""
         return self.peer_finished or len(self._received) > EAGER_BYTES
 
     def _seconds(self) -> float | None:
         """:return: after how many seconds `_late` has something to do in this state."""
-        if self.state in HEADS:
-            return self._seconds_for_head()
-        if self.state is State.SERVING:
-            return CHECK_INTERVAL if self._is_eager() else None
-        return SECONDS.get(self.state, self.site.idle_timeout)
-
-    def _seconds_for_head(self) -> float:
-        if self.state is State.HEAD:
-            self._head.begin()
-        left = self._head.seconds_left
-        return self.site.idle_timeout if left is None else min(self.site.idle_timeout, left)
+        state, idle_timeout = self.state, self.site.idle_timeout
+        if state in HEADS:
+            if state is State.HEAD:
+                self._head.begin()
+            left = self._head.seconds_left
+            return idle_timeout if left is None else min(idle_timeout, left)
+        if state is State.SERVING:
+            return CHECK_INTERVAL if self._is_eager else None
+        return SECONDS.get(state, idle_timeout)
 
     def _late(self) -> None:
         """The deadline of the state has passed."""

@@ -31,6 +31,7 @@ class Deadline:
         self._expired = expired
         self._at: float | None = None
         self._call: IDelayedCall | None = None
+        self._call_at = 0.0
         self._passed = False
 
     def set(self, seconds: float | None) -> None:
@@ -45,9 +46,14 @@ class Deadline:
         self._at = self._clock.seconds() + seconds
         self._passed = False
         if self._call is None:
-            self._call = self._clock.callLater(seconds, self._look)
-        elif self._call.getTime() > self._at:
+            self._start(seconds)
+        elif self._call_at > self._at:
+            self._call_at = self._at
             self._call.reset(seconds)
+
+    def _start(self, seconds: float) -> None:
+        self._call = self._clock.callLater(seconds, self._look)
+        self._call_at = self._call.getTime()
 
     def _look(self) -> None:
         self._call = None
@@ -55,10 +61,10 @@ class Deadline:
             return
         left = self._at - self._clock.seconds()
         if left > _SOON:
-            self._call = self._clock.callLater(left, self._look)
+            self._start(left)
         elif not self._passed:
             self._passed = True
-            self._call = self._clock.callLater(0, self._look)
+            self._start(0)
         else:
             self._at = None
             self._expired()

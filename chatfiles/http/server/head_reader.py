@@ -42,27 +42,24 @@ class HeadReader:
 
     :param clock: for the deadline.
     :param timeout: seconds in total for one request line and its headers.
+    :ivar by: the deadline, on *clock*; ``None`` if it has not been started.  The fast path ends it.
     """
 
     def __init__(self, clock: IReactorTime, timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
         self._partial = request_head.PartialHead()
-        self._by: float | None = None
+        self.by: float | None = None
 
     def begin(self) -> None:
         """Start the deadline; idempotent."""
-        if self._by is None:
-            self._by = self._clock.seconds() + self._timeout
+        if self.by is None:
+            self.by = self._clock.seconds() + self._timeout
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline; ``None`` if it has not been started."""
-        return None if self._by is None else self._by - self._clock.seconds()
-
-    def skip(self) -> None:
-        """The fast path has read the request line and headers: end their deadline."""
-        self._by = None
+        return None if self.by is None else self.by - self._clock.seconds()
 
     def read(self, received: bytes) -> tuple[RequestHead | None, bytes]:
         """
@@ -76,7 +73,7 @@ class HeadReader:
             raise HeadRefused(request_head.too_large(received), received)
         try:
             if end:
-                self._partial, self._by = request_head.PartialHead(), None
+                self._partial, self.by = request_head.PartialHead(), None
                 return request_head.read_head(part), rest
             self._partial.check(part)
         except ChatfilesError as error:

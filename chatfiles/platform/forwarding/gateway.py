@@ -128,8 +128,8 @@ class WorkspaceGateway:
         # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),
-            prepared.url,
-            headers=PreparedHeaders(lines, prepared.owner, once=once),
+            prepared.origin,
+            headers=PreparedHeaders(lines, prepared.owner, uri=prepared.uri, once=once),
             data=body,
             cookies=_NO_COOKIES,
             allow_redirects=False,
@@ -145,7 +145,8 @@ def _prepared(
     # Another program may have stored the secret: as in Twisted's headers, it remains one line.
     secret = b" ".join(target.secret.encode().splitlines())
     return PreparedRequest(
-        PreparedURL(target.url.join(path).decode("ascii")),
+        PreparedURL(target.url.origin.decode("ascii") + "/"),
+        target.url.join(path),
         b"%bAuthorization: Bearer %b\r\nVia: %b\r\n" % (lines, secret, VIA),
         target.workspace_id.hex.encode("ascii"),
         asked,
@@ -177,11 +178,13 @@ def _forwarded_headers(fields: HeaderFields) -> HeaderValues:
 
 def _checked(response: IResponse, method: bytes, asked: HeaderValues) -> IResponse:
     """:return: *response*, unless it is not valid."""
-    try:
-        _check_read(method, asked, response)
-    except UpstreamFailed:
-        discard(response)
-        raise
+    code = response.code
+    if code != 200:  # a 200 is a valid response to every request
+        try:
+            _check_read(method, asked, response, code)
+        except UpstreamFailed:
+            discard(response)
+            raise
     return response
 
 
@@ -194,12 +197,11 @@ def _fitting(response: IResponse, form: ResponseForm) -> IResponse:
     return response
 
 
-def _check_read(method: bytes, asked: HeaderValues, response: IResponse) -> None:
+def _check_read(method: bytes, asked: HeaderValues, response: IResponse, code: int) -> None:
     """
     :param asked: the headers that the workspace received.
     :raise UpstreamFailed: *response* is not a valid response to them.
     """
-    code = response.code
     if not 200 <= code < 600 or (300 <= code < 400 and code != 304):
         raise invalid_response(f"status {code}")
     if code == 304 and not any(name in asked for name in _ASKS_304):

@@ -42,13 +42,15 @@ class PreparedRequest:
     """
     A `DownloadRequest` for one workspace, as far as it is the same for each method and request id.
 
-    :param url: of the request.
+    :param origin: the URL of the workspace's origin, for treq.
+    :param uri: the URL of the request, for the agent.
     :param lines: its header lines, each with its CRLF, without the request id.
     :param owner: see `chatfiles.platform.upstream.prepared.PreparedHeaders`.
     :param asked: the client's headers that it forwards.
     """
 
-    url: PreparedURL
+    origin: PreparedURL
+    uri: bytes
     lines: bytes = field(repr=False)
     owner: bytes
     asked: HeaderValues = field(repr=False)

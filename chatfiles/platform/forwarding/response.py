@@ -25,7 +25,7 @@ __all__ = [
     "ATTACHMENT",
     "relay_body",
     "relayed_headers",
-    "require_provable",
+    "require_detectable_end",
     "write_form_headers",
     "write_headers",
 ]
@@ -58,7 +58,7 @@ _TEXTS = (b"application/json", b"application/problem+json", b"text/plain")
 ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
 
-def require_provable(request: Request, response: IResponse) -> None:
+def require_detectable_end(request: Request, response: IResponse) -> None:
     """
     Check that the client can distinguish a complete file from an interrupted one; see
     `Request.takes_chunks`.

@@ -18,7 +18,7 @@ from chatfiles.platform.forwarding.attempts import accepted
 from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
-from chatfiles.platform.forwarding.response import relay_body, require_provable, write_headers
+from chatfiles.platform.forwarding.response import relay_body, require_detectable_end, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
@@ -92,6 +92,7 @@ async def _download(
     context: PlatformContext, request: Request, workspace_id: UUID, route: bytes
 ) -> None:
     asked = asked_file(request.query, route)
+    context.transfers.begin(request, workspace_id)
     target = await context.resolver.resolve(workspace_id, "download")
     wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
@@ -121,7 +122,7 @@ async def relay(
         timeout = request.site.header_timeout
         response = await require_supported(request.method, response, context.clock, timeout)
     try:
-        require_provable(request, response)
+        require_detectable_end(request, response)
     except VersionNotSupported:
         discard(response)
         raise

@@ -28,6 +28,7 @@ from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, asked_file, relay
+from chatfiles.platform.transfer_limits import Allowance
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
 from chatfiles.streams.equal_timeouts import EqualTimeouts
@@ -49,6 +50,7 @@ class _Download(NamedTuple):
 
     workspace: str
     token_id: UUID
+    allowance: Allowance
     file: AskedFile
     target: WorkspaceAddress
     prepared: PreparedRequest
@@ -87,6 +89,10 @@ class FastDownload:
             download = self._admitted(version, request.headers.digest, request.target)
         except _Declined:
             return False
+        if request.method != b"HEAD":
+            if not download.allowance.begin():
+                return False  # the ordinary route says which limit is reached
+            request.release = download.allowance.end
         self._context.authenticator.used(download.token_id)
         request.operation = self._route.operation
         request.workspace = download.workspace
@@ -124,7 +130,8 @@ class FastDownload:
             raise _Declined from None
         wanted = file.wanted(b"GET", HeaderValues(), "")
         prepared = self._context.gateway.prepare(address, wanted)
-        return _Download(str(workspace_id), token.id, file, address, prepared)
+        allowance = self._context.transfers.allowance(workspace_id, str(token.id))
+        return _Download(str(workspace_id), token.id, allowance, file, address, prepared)
 
     def _ask(self, request: FastRequest, download: _Download) -> Deferred[IResponse]:
         gateway, conditions = self._context.gateway, request.headers.conditions
@@ -134,7 +141,8 @@ class FastDownload:
         return gateway.read(download.target, wanted)
 
     def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:
-        original, start = original_response(response), _RELAYED.get(response.code)
+        original = original_response(response)
+        start = _RELAYED.get(original.code) if original is not None else None
         if original is None or start is None:
             self._continue(response, request, download)
         elif (body := original.whole) is not None:
@@ -143,7 +151,7 @@ class FastDownload:
             except Exception:
                 self._continue(Failure(), request, download)
             else:
-                request.respond(response.code, start, lines, body)
+                request.respond(original.code, start, lines, body)
         elif original.is_coming(_SMALL):
             self._collect(original, response, request, download)
         else:

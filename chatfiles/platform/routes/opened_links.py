@@ -54,6 +54,7 @@ async def open_file(context: PlatformContext, request: Request) -> JSONResponse 
         request.setHeader(b"Cross-Origin-Resource-Policy", b"same-origin")
     if asked.version is not None:
         _require_version(request, asked.version)
+    context.transfers.begin(request, link.workspace_id)
     target = await context.resolver.resolve(link.workspace_id, "download")
     wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
@@ -95,9 +96,10 @@ async def _opened(
     :param methods: which the operation has.
     :return: the link that the request presents, which is valid.
     """
-    link = await context.links.signed(operation, request.query)
+    link = await context.links.signed(operation, request.query, request.client_address)
     request.workspace = str(link.workspace_id)
-    request.credential = f"link {link.maker}"
+    request.token_id = link.maker
+    request.credential = f"link {request.token_id}"
     await context.links.require_time(link)
     await context.links.require_live(link)
     _check_options(link)

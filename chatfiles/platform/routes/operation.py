@@ -20,7 +20,7 @@ from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
     relay_body,
-    require_provable,
+    require_detectable_end,
     write_form_headers,
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
@@ -41,7 +41,7 @@ async def forward(
         require_chunks(request)
     response = await _response(context, request, workspace_id, operation)
     try:
-        require_provable(request, response)
+        require_detectable_end(request, response)
     except VersionNotSupported:
         discard(response)
         raise

@@ -23,6 +23,8 @@ from chatfiles.rules.conditional_requests import is_cached
 __all__ = ["PAGE_FILES", "PAGE_ROUTES", "load_page", "show_page"]
 
 _ADDRESS: Final = b"/ui/"
+#: The same, relative to ``/`` and to ``/ui``: a proxy has removed a prefix.
+_BELOW_PREFIX: Final = b"ui/"
 _DOCUMENT: Final = "index.html"
 _SCRIPT: Final = b"text/javascript; charset=utf-8"
 
@@ -124,10 +126,10 @@ def _handler(name: str) -> Callable[..., Coroutine[Any, Any, JSONResponse | None
     return send
 
 
-async def _go_to_page(_context: PlatformContext, request: Request) -> None:
+async def _go_to_page(context: PlatformContext, request: Request) -> None:
     """Redirect to the page."""
     request.setResponseCode(303, reason_phrase(303))
-    request.setHeader(b"Location", _ADDRESS)
+    request.setHeader(b"Location", _BELOW_PREFIX if context.has_prefix else _ADDRESS)
     request.setHeader(b"Content-Length", b"0")
     request.setHeader(b"Cache-Control", b"no-store")
 

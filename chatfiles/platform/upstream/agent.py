@@ -116,7 +116,7 @@ class UpstreamAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        Request *uri*; see `twisted.web.iweb.IAgent.request`.
+        Request *uri*, or the URI of `PreparedHeaders`; see `twisted.web.iweb.IAgent.request`.
 
         A ``GET`` or ``HEAD`` may use a kept connection.  If that is dead, or silent for a third of
         *header_timeout*, the request is sent once more on a new one, and the first response is
@@ -133,6 +133,8 @@ class UpstreamAgent:
             - `UpstreamTimeout`: the headers were not complete in time;
             - the error with which *bodyProducer* failed.
         """
+        if isinstance(headers, PreparedHeaders) and headers.uri is not None:
+            uri = headers.uri
         try:
             origin, target = (self._located if len(uri) <= _SHORT else self._locate)(uri)
         except ValueError as error:
@@ -219,9 +221,11 @@ class _Exchange:
         return self._result
 
     def _new_request(self) -> UpstreamRequest:
-        lines = self._origin.lines + _header_lines(self._headers)
+        headers = self._headers
+        known = headers.lines if isinstance(headers, PreparedHeaders) else _header_lines(headers)
+        lines = self._origin.lines + known
         return UpstreamRequest(
-            self._method, self._target, lines, self._body, uri=self._uri, headers=self._headers
+            self._method, self._target, lines, self._body, uri=self._uri, headers=headers
         )
 
     def _send(self, request: UpstreamRequest, connection: WorkspaceConnection) -> None:
@@ -314,8 +318,6 @@ def _header_lines(given: Headers | None) -> bytes:
     """:return: the lines of the headers that may be forwarded."""
     if given is None:
         return b""
-    if isinstance(given, PreparedHeaders):
-        return given.lines
     dropped = _NOT_SENT
     if (options := given.getRawHeaders(b"connection")) is not None:
         dropped = dropped.union(name.strip() for name in b",".join(options).lower().split(b","))

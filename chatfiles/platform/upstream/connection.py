@@ -153,6 +153,7 @@ class WorkspaceConnection(Protocol):
         self._paused = False
         self._is_large = False
         self._read_size = SMALL_READ
+        self._wire: Any = None
         self._closed: list[Deferred[None]] = []
 
     @property
@@ -211,6 +212,7 @@ class WorkspaceConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._wire = self.transport
         self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
             self._wire.setTcpNoDelay(True)
@@ -278,8 +280,9 @@ class WorkspaceConnection(Protocol):
         if head is None:
             return b""
         assert self._request is not None
+        if self.state is State.SENDING:
+            self._request.stop()
         self._move(Event.HEAD)
-        self._request.stop()
         self._head = head
         response = self._response = UpstreamResponse(head, self._request, self)
         length = (head.length or 0) if head.has_body else 0
@@ -339,8 +342,8 @@ class WorkspaceConnection(Protocol):
         allows_more = head is not None and head.persistent
         if wants_more and allows_more and not rest and self.state is State.BODY:
             self._move(Event.END)
-            self.resumeProducing()  # otherwise the end of an idle connection is not noticed
-            self._stop_large_reads()
+            if self._paused:
+                self.resumeProducing()  # otherwise the end of an idle connection is not noticed
             self._pool.put(self)
         else:
             self._abort()
@@ -377,16 +380,13 @@ class WorkspaceConnection(Protocol):
             request.stop()
 
     def _end_response(self, reason: Failure) -> None:
-        self._stop_large_reads()
+        if self._is_large or self._read_size != FIRST_READ:
+            self._stop_large_reads()
         response, self._response = self._response, None
         if response is not None:
             response.body_ended(reason)
 
     # -- the size of reads
-
-    @property
-    def _wire(self) -> Any:
-        return self.transport
 
     def _stop_large_reads(self) -> None:
         if self._is_large:

@@ -64,10 +64,12 @@ class ConnectionPool(Generic[C]):
 
         :return: the usable connection of *key* that was put last; ``None`` if there is none.
         """
-        while (connections := self._by_key.get(key)) is not None:
-            connection = connections[-1]
-            fresh = self._clock.seconds() - self._since[connection] < self._timeout
-            self.drop(connection)
+        connections = self._by_key.get(key)
+        while connections:
+            connection = connections.pop()
+            if not connections:
+                del self._by_key[key]
+            fresh = self._clock.seconds() - self._since.pop(connection) < self._timeout
             if connection.usable and fresh:
                 return connection
             connection.disconnect()

@@ -44,14 +44,19 @@ class PreparedHeaders(Headers):
     :param lines: the header lines that are sent, each with its CRLF.
     :param owner: the id of the workspace.  The name look-ups of one workspace do not delay those of
         another.
+    :param uri: the URL to request, bytes; ``None`` if it is the one that treq is given.  Twisted
+        parses that one at each request, for cookies, so it may be short: that of the origin.
     :param once: whether the request must not be sent twice, even if its method allows that and the
         workspace does not respond for a while.
     """
 
-    def __init__(self, lines: bytes, owner: bytes, *, once: bool = False) -> None:
+    def __init__(
+        self, lines: bytes, owner: bytes, *, uri: bytes | None = None, once: bool = False
+    ) -> None:
         super().__init__()
         self.lines = lines
         self.owner = owner
+        self.uri = uri
         self.once = once
 
     def copy(self) -> PreparedHeaders:
@@ -62,8 +67,8 @@ class PreparedHeaders(Headers):
         """Ignore a header."""
 
     def hasHeader(self, name: str | bytes) -> bool:
-        """:return: false: what the lines hold is not looked up."""
-        return False
+        """:return: true, so that treq does not look for cookies to add."""
+        return True
 
 
 class NoCookies(IndexableCookieJar):

@@ -90,8 +90,8 @@ class UpstreamRequest:
         :param failed: called with the failure of the body.
         """
         self._transport, self._done, self._failed = transport, done, failed
-        start = b"%b %b HTTP/1.1\r\n" % (self.method, self._target)
-        send_now(transport, b"".join((start, self._framing_lines(), self._lines, b"\r\n")))
+        parts = self.method, self._target, self._framing_lines(), self._lines
+        send_now(transport, b"%b %b HTTP/1.1\r\n%b%b\r\n" % parts)
         if self._body is None:
             self._ended = True
             done()

@@ -57,9 +57,7 @@ class UpstreamResponse:
     """
 
     def __init__(self, head: ResponseHead, request: IClientRequest, transport: Any) -> None:
-        self.version = (b"HTTP", 1, int(head.version[-1:]))
         self.code = head.status
-        self.phrase = head.phrase
         self.request = request
         self.length: Any = _length(head)
         self.head = head
@@ -73,6 +71,16 @@ class UpstreamResponse:
         self._end: Failure | None = None
         self._ended: Callable[[], object] | None = None
         self._paused = False
+
+    @property
+    def version(self) -> tuple[bytes, int, int]:
+        """The version of HTTP, as in ``IResponse``."""
+        return b"HTTP", 1, int(self.head.version[-1:])
+
+    @property
+    def phrase(self) -> bytes:
+        """The reason phrase."""
+        return self.head.phrase
 
     def setPreviousResponse(self, response: IResponse) -> None:
         """Part of ``IResponse``: store the redirect that led here.  The platform follows none."""

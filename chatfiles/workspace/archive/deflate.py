@@ -12,7 +12,7 @@ import struct
 import zlib
 from typing import Final
 
-__all__ = ["PIECE", "DeflateStream", "GzipStream", "longest", "longest_stored"]
+__all__ = ["PIECE", "DeflateStream", "GzipStream", "longest"]
 
 #: Bytes at the beginning of a file that decide whether it is compressed.
 SAMPLE: Final = 64 * 1024
@@ -33,14 +33,10 @@ _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\x03"
 _GZIP_TRAILER: Final = struct.Struct("<II")
 
 
-def longest_stored(size: int) -> int:
-    """:return: the length of a stream that stores *size* bytes, `PIECE` by `PIECE`."""
-    return size + -(-size // STORED_BLOCK) * len(_FULL_BLOCK) + len(_LAST_BLOCK)
-
-
 def longest(size: int) -> int:
     """:return: at least the length of a stream of *size* bytes (``deflateBound`` of zlib)."""
-    return longest_stored(size) + (size >> 12) + (size >> 14) + (size >> 25) + 64
+    stored = size + -(-size // STORED_BLOCK) * len(_FULL_BLOCK) + len(_LAST_BLOCK)
+    return stored + (size >> 12) + (size >> 14) + (size >> 25) + 64
 
 
 class DeflateStream:

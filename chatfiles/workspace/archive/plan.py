@@ -4,7 +4,6 @@ Counts what an archive will contain, before its first byte is sent.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -23,6 +22,7 @@ from chatfiles.errors import (
     Unavailable,
 )
 from chatfiles.rules.entries import Kind, ref_of
+from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.archive.layout import Layout, layout_of
 from chatfiles.workspace.files.interface import IFileStore
@@ -30,9 +30,6 @@ from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.open_file import OpenFile
 
 __all__ = ["Counter", "Folder", "Limits", "Plan"]
-
-#: The most directories below each other.
-MAX_DEPTH: Final = 64
 
 # The first byte of an entry that is not a directory: what it is, or why it cannot be added.
 FILE, SYMLINK, SPECIAL, DENIED = b"f", b"l", b"s", b"p"
@@ -83,8 +80,6 @@ class Plan:
     :param paths: the paths of the request, each once.
     :param layout: their places.
     :param folders: the path of each directory in *layout* → what is in it.  All others are files.
-    :param top_mtime_ns: the modification time of the directory at the top, if it is not a path of
-        the request, in nanoseconds since the epoch; ``None`` if it is unknown.
     :param entries: number of files and directories.
     :param bytes: number of bytes in the files.
     """
@@ -92,7 +87,6 @@ class Plan:
     paths: tuple[VirtualPath, ...]
     layout: Layout
     folders: dict[VirtualPath, Folder]
-    top_mtime_ns: int | None
     entries: int
     bytes: int
 
@@ -113,7 +107,6 @@ class Counter:
         self._layout = layout_of(self._paths)
         self._placed = {each.path for each in self._layout.placed}
         self._folders: dict[VirtualPath, Folder] = {}
-        self._top_mtime_ns: int | None = None
         self._entries = self._bytes = 0
         self._stopped = False
 
@@ -129,15 +122,12 @@ class Counter:
         """
         if self._layout.has_several:
             self._add(0)
-        if (common := self._layout.common) is not None:
-            yield common.root, partial(self._look_at_top, common)
         for root, paths in groupby(self._paths, attrgetter("root")):
             yield root, partial(self._count, tuple(paths))
 
     def plan(self) -> Plan:
         """:return: what was counted, after all `calls`."""
-        top = self._top_mtime_ns
-        return Plan(self._paths, self._layout, self._folders, top, self._entries, self._bytes)
+        return Plan(self._paths, self._layout, self._folders, self._entries, self._bytes)
 
     def _count(self, paths: Iterable[VirtualPath]) -> None:
         for path in paths:
@@ -149,10 +139,6 @@ class Counter:
                 raise
             if folder is not None:
                 self._folders[path] = folder
-
-    def _look_at_top(self, path: VirtualPath) -> None:
-        with suppress(ChatfilesError), self._store.open_directory(path) as directory:
-            self._top_mtime_ns = os.fstat(directory.fd).st_mtime_ns
 
     def _at(self, path: VirtualPath, counts: bool) -> Folder | None:
         """:return: what is at *path*, if that is a directory that *counts*."""

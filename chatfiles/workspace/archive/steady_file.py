@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from chatfiles.posix.filesystems import TICK_NS
 from chatfiles.posix.leases import may_be_open_for_writing
 from chatfiles.streams.file_source import FileSource
 from chatfiles.workspace.files.open_file import OpenFile
 
 __all__ = ["SteadyFile"]
 
-#: Longer than a tick of the clock with which the kernel marks writes, in nanoseconds.
-TICK_NS: Final = 20_000_000
+#: Nanoseconds after a write within which another one could have the same time.
+YOUNG_NS: Final = 2 * TICK_NS
 #: Nanoseconds after a write for which a file is watched.
 SETTLED_NS: Final = 2_000_000_000
 #: Seconds between two looks meanwhile.
@@ -57,8 +58,8 @@ class SteadyFile:
 
     def begin(self) -> None:
         """Wait until a further write has another modification time.  Call it before `read`."""
-        if 0 <= (age := self._age_ns()) < TICK_NS:
-            self._sleep((TICK_NS - age) / 1e9)
+        if 0 <= (age := self._age_ns()) < YOUNG_NS:
+            self._sleep((YOUNG_NS - age) / 1e9)
             self._source.wait_until_stable()
         if self._is_new():
             self._is_watched = not self._file.local or may_be_open_for_writing(self._file.fd)

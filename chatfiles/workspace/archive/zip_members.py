@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from chatfiles.workspace.archive.deflate import DeflateStream, longest, longest_stored
+from chatfiles.workspace.archive.deflate import DeflateStream, longest
 from chatfiles.workspace.archive.member import Member
 from chatfiles.workspace.archive.spool import Spool
 
@@ -147,7 +147,6 @@ class ZipWriter:
         self._deflate = DeflateStream()
         self._entry: _Entry | None = None
         self._missing = 0
-        self._must_store = False
 
     def segment(self, name: bytes) -> bytes:
         """See `ArchiveWriter.segment`."""
@@ -169,25 +168,20 @@ class ZipWriter:
         size = member.size
         self._deflate = DeflateStream()
         self._missing = size
-        # Stored bytes have a known length; compressed ones could become too long for 32 bits.
-        self._must_store = longest_stored(size) < FULL_32 <= longest(size)
         self._entry = _Entry(
             name=member.name,
             mode=_EXECUTABLE if member.executable else _FILE,
             mtime=member.mtime_ns // 1_000_000_000,
             offset=self._offset,
             method=_DEFLATED,
-            zip64=longest_stored(size) >= FULL_32,
+            zip64=longest(size) >= FULL_32,
         )
         return self._sent(self._entry.local_header())
 
     def data(self, content: bytes) -> bytes:
         """See `ArchiveWriter.data`."""
         entry = self._begun
-        if entry.size:
-            add = self._deflate.add
-        else:
-            add = self._deflate.store if self._must_store else self._deflate.start
+        add = self._deflate.add if entry.size else self._deflate.start
         return self._deflated(content, add(content))
 
     def end(self) -> bytes:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from chatfiles.model import FileFacts
+from chatfiles.posix.filesystems import TICK_NS
 from chatfiles.rules.conditional_requests import SETTLED_NS
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.files.open_file import OpenFile
@@ -20,8 +21,6 @@ __all__ = ["FileHash", "quiet_ns"]
 STEP = 8 * 1024 * 1024
 #: Bytes of one read.
 _READ = 256 * 1024
-#: Nanoseconds of the longest tick of the kernel's clock for files.
-_TICK_NS = 10_000_000
 #: The longest time that one write may take, and the nanoseconds that each of its bytes may take.
 _LONGEST_NS, _BYTE_NS = 1_000_000_000, 1
 
@@ -34,7 +33,7 @@ def quiet_ns(size: int) -> int:
         nor by the transfer that follows.  And a write sets the times when it begins, so what it
         has not written yet could not be noticed.
     """
-    return _TICK_NS + min(size * _BYTE_NS, _LONGEST_NS)
+    return TICK_NS + min(size * _BYTE_NS, _LONGEST_NS)
 
 
 class FileHash:

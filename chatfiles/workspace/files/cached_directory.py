@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 
 from chatfiles.posix.filesystems import device, is_local, reads_without_waiting
-from chatfiles.posix.openat2 import WouldWait, by_cache_across, cache_answers
-from chatfiles.workspace.files.open_beneath import open_directory, top
+from chatfiles.posix.openat2 import HANDLE, WouldWait, by_cache_across, cache_answers
+from chatfiles.workspace.files.open_beneath import top
 
 __all__ = ["CachedDirectory"]
 
@@ -30,6 +30,11 @@ class CachedDirectory:
         self._path = path
         self._segments = tuple(filter(None, path.split(b"/")))
         self._device: bytes | None = None  # the local file system, if any
+
+    @property
+    def path(self) -> bytes:
+        """The path of the directory."""
+        return self._path
 
     def examine(self, fd: int, file_fd: int | None = None) -> None:
         """
@@ -69,7 +74,8 @@ class CachedDirectory:
         """
         if self._device is None:
             raise WouldWait
-        fd = open_directory(self._path, mechanism=by_cache_across)
+        segments = self._segments or (b".",)
+        fd = by_cache_across(top(), segments, HANDLE)
         if device(fd) != self._device:
             os.close(fd)
             raise WouldWait

@@ -50,6 +50,7 @@ __all__ = [
 PATH_MAX = 4096
 
 _READING = os.O_NONBLOCK | os.O_NOCTTY
+_REOPENING = os.O_RDONLY | os.O_CLOEXEC | _READING
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ALLOWED_FLAGS = HANDLE | _READING | os.O_NOFOLLOW
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
@@ -262,8 +263,9 @@ def reopen_regular(handle: int) -> tuple[int, os.stat_result]:
     """
     try:
         facts = os.fstat(handle)
-        _require_regular(facts)
-        return os.open(_proc_path(handle), os.O_RDONLY | os.O_CLOEXEC | _READING), facts
+        if not stat.S_ISREG(facts.st_mode):
+            _require_regular(facts)
+        return os.open(_proc_path(handle), _REOPENING), facts
     finally:
         os.close(handle)
 

@@ -55,8 +55,11 @@ class Found(NamedTuple):
         return Kind.OTHER if self.facts is None else kind_of(self.facts.st_mode)
 
 
-class Guard(Protocol):
-    """The store: it decides what clients may see, and opens what they may read."""
+class StoreAccess(Protocol):
+    """
+    What a directory needs of the store, which decides what clients may see, and opens what they may
+    read.
+    """
 
     def is_hidden(self, root: bytes, raw: bytes) -> bool:
         """:return: whether a rule hides this virtual path, or another path of the same file."""
@@ -86,16 +89,16 @@ class OpenDirectory(Descriptor):
 
     :param fd: its descriptor, open for reading.
     :param path: its virtual path.
-    :param guard: the store.
+    :param store: where it was opened.
     """
 
-    __slots__ = ("_guard", "_may_hide", "_reader", "path")
+    __slots__ = ("_may_hide", "_reader", "_store", "path")
 
-    def __init__(self, fd: int, path: VirtualPath, guard: Guard) -> None:
+    def __init__(self, fd: int, path: VirtualPath, store: StoreAccess) -> None:
         super().__init__(fd)
         self.path = path
-        self._guard = guard
-        self._may_hide = guard.may_hide_below(path)
+        self._store = store
+        self._may_hide = store.may_hide_below(path)
         self._reader = current_reader()
 
     def __enter__(self) -> OpenDirectory:
@@ -134,7 +137,7 @@ class OpenDirectory(Descriptor):
             return None
         try:
             facts = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-            if stat.S_ISREG(facts.st_mode) and self._guard.is_credential(facts):
+            if stat.S_ISREG(facts.st_mode) and self._store.is_credential(facts):
                 return None
         except OSError as error:
             return _not_found(name, error)
@@ -157,7 +160,7 @@ class OpenDirectory(Descriptor):
         """:return: whether a rule hides the name; `look` also hides inodes."""
         if not self._may_hide:
             return folded(name).startswith(PARTIAL)
-        return self._guard.is_hidden(self.path.root, self.path.raw + b"/" + name)
+        return self._store.is_hidden(self.path.root, self.path.raw + b"/" + name)
 
     def open_directory(self, name: bytes) -> OpenDirectory:
         """
@@ -165,7 +168,7 @@ class OpenDirectory(Descriptor):
         :return: the directory of this name, to be closed after use.
         :raise chatfiles.errors.ChatfilesError: as `IFileStore.open_directory`.
         """
-        return self._guard.open_directory_in(self.fd, self.path.child(name))
+        return self._store.open_directory_in(self.fd, self.path.child(name))
 
     def open_file(self, name: bytes) -> OpenFile:
         """
@@ -173,7 +176,7 @@ class OpenDirectory(Descriptor):
         :return: the regular file of this name, to be closed after use.
         :raise chatfiles.errors.ChatfilesError: as `IFileStore.open`.
         """
-        return self._guard.open_in(self.fd, self.path.child(name))
+        return self._store.open_in(self.fd, self.path.child(name))
 
 
 def _names(scan: Any, names: Iterator[bytes]) -> Generator[bytes, None, None]:
@@ -190,8 +193,7 @@ def _batch(names: Iterator[bytes]) -> list[bytes]:
     """:return: the next names; fewer than `BATCH` at the end, or if the directory has vanished."""
     batch: list[bytes] = []
     try:
-        for name in islice(names, BATCH):
-            batch.append(name)
+        batch.extend(islice(names, BATCH))  # keeps what came before an error
     except OSError as error:
         if error.errno not in _VANISHED:
             raise refusal(error) from error

@@ -8,7 +8,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 
 from zope.interface import implementer
@@ -124,8 +123,10 @@ class _Root:
         :raise chatfiles.errors.ChatfilesError: it cannot be served.
         :raise WouldWait: it must be opened in a thread.
         """
-        with suppress(OSError):  # which name is missing, or a symlink, is seen below
+        try:
             return reopen_regular(self._directory.open_beneath_at_once(segments))
+        except OSError:
+            pass  # which name is missing, or a symlink, is seen below
         try:
             fd = self._directory.open_at_once()
         except OSError:
@@ -221,9 +222,19 @@ class FileStore:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         """See `IFileStore.open_at_once`."""
+        fd, facts = self.open_descriptor_at_once(path)
+        return OpenFile(fd, facts, path.name, local=True)
+
+    def open_descriptor_at_once(self, path: VirtualPath) -> tuple[int, FileFacts]:
+        """See `IFileStore.open_descriptor_at_once`."""
         fd, facts = self._allowed_root(path).open_file_at_once(path.segments)
-        file = OpenFile(fd, FileFacts.of(facts), path.name, local=True)
-        return _unless(self._credentials.include_at_once, file, facts)
+        try:
+            if self._credentials.include_at_once(facts):
+                raise file_not_found()
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, FileFacts.of(facts)
 
     def open_directory(self, path: VirtualPath) -> OpenDirectory:
         """See `IFileStore.open_directory`."""
@@ -266,7 +277,7 @@ class FileStore:
     # -- for `OpenDirectory`
 
     def is_hidden(self, root: bytes, raw: bytes) -> bool:
-        """See `chatfiles.workspace.files.open_directory.Guard`, also for the next methods."""
+        """See `chatfiles.workspace.files.open_directory.StoreAccess`, also for the next methods."""
         return self._deny.hides(raw) or any(map(self._deny.hides, self._aliases.of(root, raw)))
 
     def may_hide_below(self, path: VirtualPath) -> bool:

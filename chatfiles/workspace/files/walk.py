@@ -8,16 +8,13 @@ it.  It keeps the directories open that it is in, and nothing else in memory.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from chatfiles.errors import Forbidden, NotADirectory, NotFound, ReadFailed
 from chatfiles.rules.entries import Kind
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 
-__all__ = ["MAX_DEPTH", "Visit", "Walk"]
-
-#: The deepest level that a walk reaches.  The entries of the directory where it begins are level 1.
-MAX_DEPTH: Final = 64
+__all__ = ["Visit", "Walk"]
 
 
 class Visit(NamedTuple):
@@ -26,10 +23,12 @@ class Visit(NamedTuple):
 
     :param directory: the directory that it is in, which is open until the walk continues.
     :param found: what it is.
+    :param level: how deep it is: 1 for what is in the directory where the walk begins.
     """
 
     directory: OpenDirectory
     found: Found
+    level: int
 
 
 class Walk(Iterator[Visit | None]):
@@ -44,15 +43,11 @@ class Walk(Iterator[Visit | None]):
     process lacks resources, and `ReadFailed` if a directory can no longer be read.
 
     :param directory: where it begins; the walk closes it.
-    :param depth: how many levels to visit, at most `MAX_DEPTH`.
-    :param looks_behind: whether to determine `reaches_deeper`.
-    :ivar reaches_deeper: whether a directory of the last level has entries.
+    :param depth: how many levels to visit.
     """
 
-    def __init__(self, directory: OpenDirectory, depth: int, *, looks_behind: bool = False) -> None:
-        self.reaches_deeper = False
+    def __init__(self, directory: OpenDirectory, depth: int) -> None:
         self._depth = depth
-        self._looks_behind = looks_behind
         self._levels: list[tuple[OpenDirectory, Generator[bytes, None, None]]] = []
         self._enter(directory)
 
@@ -71,13 +66,10 @@ class Walk(Iterator[Visit | None]):
             self._leave()
 
     def _visit(self, directory: OpenDirectory, name: bytes) -> Visit | None:
-        found = directory.look(name)
-        if found is not None and found.kind is Kind.DIRECTORY:
-            if len(self._levels) < self._depth:
-                found = self._descend(directory, found)
-            elif self._looks_behind and not self.reaches_deeper:
-                self.reaches_deeper = _has_entries(directory, name)
-        return None if found is None else Visit(directory, found)
+        found, level = directory.look(name), len(self._levels)
+        if found is not None and found.kind is Kind.DIRECTORY and level < self._depth:
+            found = self._descend(directory, found)
+        return None if found is None else Visit(directory, found, level)
 
     def _descend(self, directory: OpenDirectory, found: Found) -> Found | None:
         """:return: what is to be said of the directory, which has been entered if possible."""
@@ -100,15 +92,3 @@ class Walk(Iterator[Visit | None]):
         directory, names = self._levels.pop()
         names.close()
         directory.close()
-
-
-def _has_entries(directory: OpenDirectory, name: bytes) -> bool:
-    try:
-        with directory.open_directory(name) as child:
-            names = child.names()
-            try:
-                return any(child.look(each) for each in names)
-            finally:
-                names.close()
-    except (Forbidden, ReadFailed, NotFound, NotADirectory):
-        return False

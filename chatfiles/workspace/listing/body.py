@@ -15,6 +15,7 @@ from chatfiles.workspace.files.interface import IFileStore
 from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.walk import Walk
 from chatfiles.workspace.listing.entry import entry
+from chatfiles.workspace.listing.known_names import KnownNames
 from chatfiles.workspace.listing.lines import line_of_one, lines
 from chatfiles.workspace.listing.page import page
 
@@ -23,7 +24,9 @@ __all__ = ["listing_body"]
 _Now = Callable[[], int]
 
 
-def listing_body(store: IFileStore, asked: ListingQuery, most: int, now_ns: _Now) -> SteppedBody:
+def listing_body(
+    store: IFileStore, asked: ListingQuery, most: int, now_ns: _Now, known: KnownNames
+) -> SteppedBody:
     """
     Open what is listed.  Blocks, like the steps of the body.
 
@@ -31,6 +34,7 @@ def listing_body(store: IFileStore, asked: ListingQuery, most: int, now_ns: _Now
     :param asked: what to list.
     :param most: the most entries of a stream.
     :param now_ns: returns nanoseconds since the epoch.
+    :param known: keeps names for the next pages.
     :return: a stream of lines; or empty parts, and then one part that is a whole JSON text.
     :raise chatfiles.errors.ChatfilesError: it cannot be opened; see `IFileStore`.
     """
@@ -38,8 +42,8 @@ def listing_body(store: IFileStore, asked: ListingQuery, most: int, now_ns: _Now
         return _one(store, asked.path, asked.is_stream, now_ns())
     directory = store.open_directory(asked.path)
     if not asked.is_stream:
-        return _page(directory, asked, now_ns)
-    walk = Walk(directory, asked.depth or MAX_DEPTH, looks_behind=asked.depth is None)
+        return _page(directory, asked, now_ns, known)
+    walk = Walk(directory, asked.depth or MAX_DEPTH + 1)
     return SteppedBody(lines(walk, most, now_ns, with_parents=asked.depth != 1), walk.close)
 
 
@@ -53,8 +57,10 @@ def _one(store: IFileStore, path: VirtualPath, is_stream: bool, now_ns: int) -> 
     return SteppedBody(iter([text]), lambda: None)
 
 
-def _page(directory: OpenDirectory, asked: ListingQuery, now_ns: _Now) -> SteppedBody:
-    parts = page(directory, asked.limit, asked.after, now_ns)
+def _page(
+    directory: OpenDirectory, asked: ListingQuery, now_ns: _Now, known: KnownNames
+) -> SteppedBody:
+    parts = page(directory, asked.limit, asked.after, now_ns, known)
 
     def release() -> None:
         parts.close()

@@ -9,6 +9,7 @@ from typing import Final
 
 from chatfiles.http.server.json_text import json_text
 from chatfiles.rules.entries import ref_below, ref_of
+from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.walk import Walk
@@ -44,17 +45,20 @@ def lines(
     """
     Make the lines of a walk.  Blocks, so it is done in threads: one at a time.
 
-    :param walk: over the tree; it stays open.
+    :param walk: over the tree; it stays open.  One that reaches a level behind `MAX_DEPTH` shows
+        whether something is left out there.
     :param most: the most entries.
     :param now_ns: returns nanoseconds since the epoch.
     :param with_parents: whether each entry names its directory.
     :return: parts of the stream, some of which may be empty.
     :raise chatfiles.errors.ChatfilesError: the walk failed.
     """
-    part, count, reason = bytearray(), 0, ""
+    part, count, reason, is_too_deep = bytearray(), 0, "", False
     refs, turn, now = _Refs(), Turn(), now_ns()
     for visit in walk:
-        if visit is not None:
+        if visit is not None and visit.level > MAX_DEPTH:
+            is_too_deep = True
+        elif visit is not None:
             if count == most:
                 reason = "too_many_entries"
                 break
@@ -67,7 +71,7 @@ def lines(
             part.clear()
             turn.begin()
             now = now_ns()
-    yield bytes(part) + end_line(count, reason or ("too_deep" if walk.reaches_deeper else ""))
+    yield bytes(part) + end_line(count, reason or ("too_deep" if is_too_deep else ""))
 
 
 class _Refs:

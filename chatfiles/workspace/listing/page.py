@@ -2,8 +2,8 @@
 A page of a directory: the entries whose names are the smallest behind a cursor (reference/listing,
 "Pages").
 
-No order of the directory survives from one page to the next, and no state does: each page reads all
-names, and keeps those that it needs.
+A cursor is a name, so a page needs nothing from the page before.  It reads all names, unless
+`KnownNames` still has those that it needs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from chatfiles.http.server.json_text import json_text
 from chatfiles.rules.entries import encode_cursor, ref_below, ref_of, shown
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.listing.entry import entry
+from chatfiles.workspace.listing.known_names import (
+    READ_AHEAD,
+    KnownNames,
+    Names,
+    settled_version,
+)
 from chatfiles.workspace.listing.turns import Turn
 
 __all__ = ["page"]
@@ -24,6 +30,8 @@ _CHUNK = 1024
 #: The least names that one reading of the directory keeps, so that many hidden files do not need
 #: many readings.
 _KEPT = 1024
+#: Directories with fewer names are read faster than it is worth to remember them.
+_LARGE = 4096
 
 
 class _Smallest:
@@ -38,7 +46,9 @@ class _Smallest:
         self._most = most
         self._after = after
         self._kept: list[bytes] = []
-        self._limit: bytes | None = None  # of the names that are still of use, if any
+        self._limit: bytes | None = None  # of the names that are still of use, if any was dropped
+        # What is sorted already is only merged.  Few at once: no other thread runs meanwhile.
+        self._cut_at = most + max(most // 8, _CHUNK)
 
     def add(self, names: list[bytes], is_hidden: Callable[[bytes], bool]) -> None:
         """
@@ -51,18 +61,19 @@ class _Smallest:
         else:
             new = [name for name in names if after < name < limit]
         self._kept += [name for name in new if not is_hidden(name)]
-        if len(self._kept) >= 2 * self._most:
+        if len(self._kept) >= self._cut_at:
             self._cut()
 
     def _cut(self) -> None:
-        self._kept = sorted(set(self._kept))[: self._most]
-        if len(self._kept) == self._most:
+        self._kept.sort()
+        if len(self._kept) > self._most:
+            del self._kept[self._most :]
             self._limit = self._kept[-1]
 
-    def names(self) -> list[bytes]:
-        """:return: the smallest names, sorted."""
+    def found(self) -> Names:
+        """:return: the smallest names, each once."""
         self._cut()
-        return self._kept
+        return Names(self._after, list(dict.fromkeys(self._kept)), self._limit is None)
 
 
 class _Page:
@@ -71,18 +82,26 @@ class _Page:
 
     :param directory: to list.
     :param limit: the most entries.
+    :param after: the name behind which it begins; empty for the first page.
     :param now_ns: returns nanoseconds since the epoch.
+    :param known: keeps names for the next pages.
     :ivar texts: the entries, in JSON.
     :ivar last: the name of the last entry; before there is one, where the page begins.
     :ivar has_next: whether there is an entry behind the last one.
     """
 
     def __init__(
-        self, directory: OpenDirectory, limit: int, after: bytes, now_ns: Callable[[], int]
+        self,
+        directory: OpenDirectory,
+        limit: int,
+        after: bytes,
+        now_ns: Callable[[], int],
+        known: KnownNames,
     ) -> None:
         self._directory = directory
         self._limit = limit
         self._now_ns = now_ns
+        self._known = known
         self._ref = ref_of(directory.path.raw)
         self._turn = Turn()
         self.texts: list[bytes] = []
@@ -91,26 +110,40 @@ class _Page:
 
     def make(self) -> Iterator[None]:
         """Make the page; suspended at the end of each turn."""
-        after, has_ended = self.last, False
+        after, is_last = self.last, False
         # Names that have vanished, or whose files are hidden, are replaced by the next ones.
-        while not (has_ended or self.has_next):
-            most = max(self._limit - len(self.texts) + 1, _KEPT)
-            smallest = _Smallest(most, after)
-            yield from self._read(smallest)
-            names = smallest.names()
-            has_ended = len(names) < most
+        while not (is_last or self.has_next):
+            _, names, is_last = yield from self._names(after)
             yield from self._look(names)
             after = names[-1] if names else after
 
-    def _read(self, smallest: _Smallest) -> Iterator[None]:
-        names = self._directory.names()
+    def _names(self, after: bytes) -> Generator[None, None, Names]:
+        """:return: the next names behind *after*, at least one or all."""
+        version = settled_version(self._directory, self._now_ns())
+        if version is not None and (known := self._known.behind(version, after)) is not None:
+            return known
+        most = max(self._limit - len(self.texts) + 1, _KEPT)
+        if version is not None and after:  # who asks for a second page will ask for a third
+            most = max(most, READ_AHEAD)
+        smallest = _Smallest(most, after)
+        count = yield from self._read(smallest)
+        found = smallest.found()
+        if version is not None and count >= _LARGE:
+            self._known.keep(version, found)
+        return found
+
+    def _read(self, smallest: _Smallest) -> Generator[None, None, int]:
+        """:return: the number of names that the directory has."""
+        names, count = self._directory.names(), 0
         try:
             while chunk := list(islice(names, _CHUNK)):
+                count += len(chunk)
                 smallest.add(chunk, self._directory.hides)
                 if self._turn.is_over(len(chunk)):
                     yield from self._suspend()
         finally:
             names.close()
+        return count
 
     def _look(self, names: list[bytes]) -> Iterator[None]:
         now_ns = self._now_ns()
@@ -135,7 +168,11 @@ class _Page:
 
 
 def page(
-    directory: OpenDirectory, limit: int, after: bytes | None, now_ns: Callable[[], int]
+    directory: OpenDirectory,
+    limit: int,
+    after: bytes | None,
+    now_ns: Callable[[], int],
+    known: KnownNames,
 ) -> Generator[bytes, None, None]:
     """
     Make a page.  Blocks, so it is done in threads: one at a time.
@@ -144,10 +181,11 @@ def page(
     :param limit: the most entries.
     :param after: the name behind which the page begins; ``None`` for the first page.
     :param now_ns: returns nanoseconds since the epoch.
+    :param known: keeps names for the next pages.
     :return: empty bytes at the end of each turn, and then the JSON of the page.
     :raise chatfiles.errors.ChatfilesError: the directory cannot be read.
     """
-    making = _Page(directory, limit, after or b"", now_ns)
+    making = _Page(directory, limit, after or b"", now_ns, known)
     for _ in making.make():
         yield b""
     raw = directory.path.raw

@@ -31,6 +31,7 @@ from chatfiles.workspace.archive.tar_members import GzipTarWriter, TarWriter
 from chatfiles.workspace.archive.trickle import trickle
 from chatfiles.workspace.archive.zip_members import ZipWriter
 from chatfiles.workspace.routes.context import WorkspaceContext
+from chatfiles.workspace.routes.sending import send
 
 __all__ = ["OPERATION", "PATH", "archive", "archive_of_several"]
 
@@ -120,13 +121,4 @@ async def _send(context: WorkspaceContext, request: Request, source: ArchiveSour
 
     request.transfer.own(lambda: in_thread(body.close).addErrback(lambda _: None))
     request.write(b"")  # sends the headers
-    sender = StepSender(request, partial(in_thread, body.step))
-    request.transfer.begin_body(sender)
-    request.transfer.watch_client(
-        context.clock,
-        context.idle_timeout,
-        lambda taken: (sender.progress, taken),
-        lambda: sender.stalled,
-    )
-    sender.start()
-    await sender.done
+    await send(context, request, StepSender(request, partial(in_thread, body.step)))

@@ -17,7 +17,8 @@ from chatfiles.streams.in_flight import in_flight_limit
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
 from chatfiles.workspace.files.interface import IFileStore
-from chatfiles.workspace.secret_file import SecretFile
+from chatfiles.workspace.inbound_secrets import InboundSecrets
+from chatfiles.workspace.listing.known_names import KnownNames
 
 __all__ = ["MOST_STREAMS", "WorkspaceContext"]
 
@@ -32,7 +33,7 @@ class WorkspaceContext:
     The context of the workspace's routes.
 
     :param store: opens the files.
-    :param secret: the inbound secret, which the platform must present.
+    :param secret: the inbound secrets, of which the platform must present one.
     :param threads: run calls that may block.
     :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
@@ -42,11 +43,12 @@ class WorkspaceContext:
     :param digest_inline_bytes: see `Digests`.
     :param archives: the rules for archives.
     :param listings: one slot for each stream over several levels.
+    :param known_names: keeps the names of large directories for the next pages.
     :ivar digests: computes and remembers the digests of files.
     """
 
     store: IFileStore
-    secret: SecretFile
+    secret: InboundSecrets
     threads: Threads
     clock: IReactorTime
     idle_timeout: float
@@ -56,6 +58,7 @@ class WorkspaceContext:
     digest_inline_bytes: int = INLINE_BYTES
     archives: Archives = field(default_factory=Archives)
     listings: Slots = field(default_factory=lambda: Slots(MOST_STREAMS))
+    known_names: KnownNames = field(default_factory=KnownNames)
     digests: Digests = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -22,11 +22,12 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.listing_query import listing_query
 from chatfiles.rules.query import parse_query
 from chatfiles.streams.step_sender import SteppedBody, StepSender
+from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.listing.body import listing_body
 from chatfiles.workspace.listing.lines import PART_BYTES
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import owner_of
-from chatfiles.workspace.secret_file import require_secret
+from chatfiles.workspace.routes.sending import send
 
 __all__ = ["OPERATION", "PATH", "ROOTS_PATH", "entries", "roots"]
 
@@ -129,7 +130,8 @@ def _begin(
     asked = listing_query(query, accept)
     if asked.is_stream:
         require_stream()
-    body = listing_body(context.store, asked, context.max_list_entries, context.now_ns)
+    most = context.max_list_entries
+    body = listing_body(context.store, asked, most, context.now_ns, context.known_names)
     try:
         return _Begun(body, body.step(), asked.is_stream, asked.depth not in (0, 1))
     except BaseException:
@@ -159,13 +161,4 @@ async def _send(
     if request.method == b"HEAD":
         return
     request.write(first or b"")
-    sender = StepSender(request, step)
-    request.transfer.begin_body(sender)
-    request.transfer.watch_client(
-        context.clock,
-        context.idle_timeout,
-        lambda taken: (sender.progress, taken),
-        lambda: sender.stalled,
-    )
-    sender.start()
-    await sender.done
+    await send(context, request, StepSender(request, step))

@@ -20,7 +20,6 @@ from chatfiles.rules.digest_fields import WANT_REPR_DIGEST
 from chatfiles.rules.header_fields import header_lines
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
-from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import small_content
 from chatfiles.workspace.routes.read import OPERATION, PATHS
@@ -59,24 +58,31 @@ class FastRead:
         try:
             if not self._context.secret.has_digest_at_once(request.headers.digest):
                 return False
-            with self._context.store.open_at_once(asked.path) as file:
-                return self._respond(request, asked, file)
+            fd, facts = self._context.store.open_descriptor_at_once(asked.path)
+            try:
+                return self._respond(request, asked, fd, facts)
+            finally:
+                os.close(fd)
         except (WouldWait, ChatfilesError):
             return False  # the ordinary path waits for it, or reports it
 
-    def _respond(self, request: FastRequest, asked: _Asked, file: OpenFile) -> bool:
-        now_ns = self._context.now_ns()
-        decision = _decision(request, file.facts, now_ns)
+    def _respond(self, request: FastRequest, asked: _Asked, fd: int, facts: FileFacts) -> bool:
+        now_ns, conditions = self._context.now_ns(), request.headers.conditions
+        decision = Decision(200, 0, facts.size)  # as the general rule decides without conditions
+        if conditions:
+            decision = conditional_requests.decide(request.method, conditions, facts, now_ns)
         start = _START.get(decision.status)
         if start is None:
             return False
-        body = b""
+        body: bytes | bytearray = b""
         if request.method != b"HEAD" and decision.length:
-            content = small_content(file, os.RWF_NOWAIT)
+            content = small_content(fd, facts, os.RWF_NOWAIT)
             if content is None:
                 return False
-            body = content[decision.first : decision.first + decision.length]
-        lines = _header_lines(file, decision, asked.inline, now_ns)
+            body = content
+            if decision.length != len(content):
+                body = content[decision.first : decision.first + decision.length]
+        lines = _header_lines(asked, facts, decision, now_ns)
         request.operation, request.via_proxy = OPERATION, request.headers.via
         request.respond(decision.status, start, lines, body)
         return True
@@ -98,23 +104,16 @@ def _asked(target: bytes) -> _Asked | None:
         return None
 
 
-def _decision(request: FastRequest, facts: FileFacts, now_ns: int) -> Decision:
-    conditions = request.headers.conditions
-    if not conditions:  # most requests; the general rule would give the same
-        return Decision(200, 0, facts.size)
-    return conditional_requests.decide(request.method, conditions, facts, now_ns)
-
-
-def _header_lines(file: OpenFile, decision: Decision, inline: bool, now_ns: int) -> bytes:
+def _header_lines(asked: _Asked, facts: FileFacts, decision: Decision, now_ns: int) -> bytes:
     """:return: the headers of the file, in the order of the ordinary path."""
-    facts = file.facts
     if decision.status == 304:
         return header_lines(file_headers.validator_headers(facts, now_ns))
     settled = facts.mtime_ns + conditional_requests.SETTLED_NS
     # The headers of a version are the same at all times after that.
     make, at = (_cached_lines, settled) if settled <= now_ns else (_lines, now_ns)
-    length = b"Content-Length: %d\r\n" % decision.length
-    return length + make(facts, file.name, inline, at) + header_lines(decision.headers)
+    lines = make(facts, asked.path.name, asked.inline, at)
+    more = header_lines(decision.headers) if decision.headers else b""
+    return b"Content-Length: %d\r\n%b%b" % (decision.length, lines, more)
 
 
 def _lines(facts: FileFacts, name: bytes, inline: bool, now_ns: int) -> bytes:

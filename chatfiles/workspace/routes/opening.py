@@ -17,8 +17,9 @@ from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules import file_headers
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath, check_form
 from chatfiles.workspace.files.open_file import OpenFile
+from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
+from chatfiles.workspace.secret_file import SECRET_OWNER
 
 __all__ = ["SMALL_FILE", "Found", "Query", "find", "owner_of", "small_content"]
 
@@ -82,7 +83,9 @@ def _find(
     if not is_download:
         return Found(path, file, None)
     try:
-        return Found(path, file, small_content(file, os.RWF_NOWAIT if at_once else 0))
+        flags = os.RWF_NOWAIT if at_once else 0
+        content = small_content(file.fd, file.facts, flags)
+        return Found(path, file, None if content is None else bytes(content))
     except BaseException:
         file.close()
         raise
@@ -95,24 +98,25 @@ def owner_of(query: Query) -> Hashable:
     return root if root in ROOTS else SECRET_OWNER  # such a request reads only the secret
 
 
-def small_content(file: OpenFile, flags: int) -> bytes | None:
+def small_content(fd: int, facts: FileFacts, flags: int) -> bytearray | None:
     """
-    :param file: an open file.
+    :param fd: an open file.
+    :param facts: its `FileFacts` when it was opened.
     :param flags: flags of ``preadv2``.
     :return: all bytes of a small file, in one version; ``None`` if the file must be sent with a
         `FileSource`.
     :raise ReadFailed: an I/O error.
     """
-    size = file.facts.size
+    size = facts.size
     if size > SMALL_FILE:
         return None
     content = bytearray(size)
     try:
-        count = os.preadv(file.fd, [content], 0, flags)
+        count = os.preadv(fd, [content], 0, flags)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
             return None
         raise ReadFailed from error
     # If the file is shorter, or its time has changed, it is being written.
-    whole = count == size and FileFacts.of(os.fstat(file.fd)) == file.facts
-    return bytes(content) if whole else None
+    whole = count == size and FileFacts.of(os.fstat(fd)) == facts
+    return content if whole else None

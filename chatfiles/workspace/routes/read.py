@@ -16,6 +16,7 @@ from chatfiles.http.server.endpoint import Fields, JSONResponse, error_response
 from chatfiles.http.server.request import Request
 from chatfiles.rules import conditional_requests, file_headers
 from chatfiles.rules.bearer import bearer
+from chatfiles.rules.conditional_requests import Decision
 from chatfiles.rules.digest_fields import (
     REPR_DIGEST,
     WANT_REPR_DIGEST,
@@ -29,6 +30,7 @@ from chatfiles.streams.in_flight import relayed_tail
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import Found, Query, find, owner_of
+from chatfiles.workspace.routes.sending import send
 
 __all__ = ["OPERATION", "PATHS", "WorkspaceContext", "read"]
 
@@ -43,25 +45,40 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     :return: the response if the requested part does not exist; else ``None``.
     """
     query = parse_query(request.query)
-    presented = bearer(request.requestHeaders)
+    owner = owner_of(query)
     wants_digest = wants_sha256(request.requestHeaders.getRawHeaders(WANT_REPR_DIGEST, ()))
     finding = _find_quiet if wants_digest else find
-    found = await finding(context, presented, query)
+    found = await finding(context, bearer(request.requestHeaders), query)
     # Set only after the secret was checked: other clients must not get a platform's longer
     # timeouts.
     request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    file, owner = found.file, owner_of(query)
-    request.transfer.own(partial(file.release, context.threads.run, owner))
-    inline = file_headers.wants_inline(query.get(b"disposition", []))
+    request.transfer.own(partial(found.file.release, context.threads.run, owner))
     now_ns = context.now_ns()
     decision = conditional_requests.decide(
-        request.method, request.requestHeaders, file.facts, now_ns
+        request.method, request.requestHeaders, found.file.facts, now_ns
     )
     if decision.status == 412:
         raise PreconditionFailed
     if decision.status == 416:
         return _unsatisfiable(request, decision.headers)
     digest = await _digest(context, found, owner) if wants_digest else None
+    inline = file_headers.wants_inline(query.get(b"disposition", []))
+    _set_headers(request, found.file, decision, digest, inline=inline, now_ns=now_ns)
+    if request.method != b"HEAD" and decision.length:
+        is_missing = wants_digest and digest is None
+        await _send_part(context, request, found, owner, decision, is_missing)
+    return None
+
+
+def _set_headers(
+    request: Request,
+    file: OpenFile,
+    decision: Decision,
+    digest: bytes | None,
+    *,
+    inline: bool,
+    now_ns: int,
+) -> None:
     request.setResponseCode(decision.status)
     if decision.status == 304:
         fields = file_headers.validator_headers(file.facts, now_ns)
@@ -74,16 +91,6 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
         request.setHeader(name, value)
     if digest is not None:
         request.setHeader(REPR_DIGEST, repr_digest(digest))
-    if request.method == b"HEAD" or not decision.length:
-        return None
-    if found.content is not None:
-        end = decision.first + decision.length
-        request.write(found.content[decision.first : end])
-        return None
-    is_missing = wants_digest and digest is None
-    with _digest_beside(context, found, owner) if is_missing else nullcontext():
-        await _send(context, request, file, owner, decision.first, decision.length)
-    return None
 
 
 async def _find_quiet(context: WorkspaceContext, presented: str | None, query: Query) -> Found:
@@ -120,34 +127,32 @@ def _digest_beside(
     return context.digests.beside(found.path.raw, found.file, owner)
 
 
-async def _send(
+async def _send_part(
     context: WorkspaceContext,
     request: Request,
-    file: OpenFile,
+    found: Found,
     owner: Hashable,
-    first: int,
-    length: int,
+    decision: Decision,
+    digest_is_missing: bool,
 ) -> None:
+    """Send the bytes; if the digest is missing, it is computed meanwhile."""
+    first, length = decision.first, decision.length
+    if found.content is not None:
+        request.write(found.content[first : first + length])
+        return
     request.write(b"")  # sends the headers
     in_flight = context.in_flight
     sender = file_sender(
         request,
-        FileSource(file),
+        FileSource(found.file),
         first,
         length,
         # Never refused: the response has begun, and waits for one call at a time.
         partial(context.threads.run, owner=owner, refusable=False),
         relayed_tail(in_flight) if request.relayed else in_flight,
     )
-    request.transfer.begin_body(sender)
-    request.transfer.watch_client(
-        context.clock,
-        context.idle_timeout,
-        lambda taken: (sender.sent, taken),
-        lambda: sender.stalled,
-    )
-    sender.start()
-    await sender.done
+    with _digest_beside(context, found, owner) if digest_is_missing else nullcontext():
+        await send(context, request, sender)
 
 
 def _unsatisfiable(request: Request, fields: Fields) -> JSONResponse:

@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from chatfiles.cli.errors import CliError
-from chatfiles.cli.transfers import download, output_file, output_name
+from chatfiles.cli.transfers import output_file, output_name, retries
 from chatfiles.cli.transfers.place import Place
 from chatfiles.posix import rename_noreplace
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
@@ -532,11 +532,33 @@ class RetryTests(StubCase):
         self.ended(self.get("/workspace/f", "--retries", "9"), 0)
         self.assertEqual(self.pauses, [1])
 
+    def test_name(self) -> None:
+        """The look-up of a workspace's name is retried, too, if ``--retries`` is given."""
+        down = said("503 Service Unavailable", {"error": "x"})
+        own = said("200 OK", {"workspace": {"id": WORKSPACE, "name": "demo"}})
+        words = ["get", "--token-file", "token", "demo", "/workspace/f", "-f"]
+        # The second body is no archive: that is an error of its own.
+        for more, status in ([], 0), (["--archive", "zip", "-o", "-"], 7):
+            before = len(self.asked)
+            self.play(down, down, own, counted(BODY))
+            result = self.invoke(*words, *more, "--retries", "2")
+            self.ended(result, status, "x (HTTP 503); trying again in 1 s", "trying again in 2 s")
+            targets = [asked.target for asked in self.asked[before:]]
+            self.assertEqual(targets[:3], ["/token"] * 3)
+        self.assertEqual(self.pauses, [1, 2] * 2)
+        self.play(down)
+        self.ended(self.invoke(*words), 6, "x")
+        self.play(down, down)
+        self.ended(self.invoke(*words, "--retries", "1", "-q"), 6)
+        self.play(said("401 Unauthorized", {"error": "x"}))
+        self.ended(self.invoke(*words, "--retries", "1"), 4)
+        self.assertEqual(self.pauses, [1, 2] * 2 + [1])
+
     def test_longest_pause(self) -> None:
         """The pause that a server requests is bounded."""
         self.play(said("503 Busy", {"retry_after_seconds": 86400}), counted(BODY))
         self.ended(self.get("/workspace/f", "--retries", "1"), 0)
-        self.assertEqual(self.pauses, [download.LONGEST_PAUSE])
+        self.assertEqual(self.pauses, [retries.LONGEST_PAUSE])
 
 
 class SinkTests(StubCase):

@@ -118,12 +118,49 @@ class SavedTests(ArchiveCase):
         self.ended(self.archive("zip", "/workspace/d", "-o", "x", "-f"), 0)
 
     def test_standard_output(self) -> None:
-        """``-o -`` streams; where to read what was skipped is said."""
-        body = packed("tar", manifest(("/workspace/d/l", "symlink")))
-        self.play(sent(body))
-        result = self.archive("tar", "/workspace/d", "-o", "-")
-        self.ended(result, 0, "chatfiles-manifest.json, the last member, lists what was skipped")
-        self.assertEqual(result.stdout_bytes, body)
+        """``-o -`` streams; what was skipped is printed as for a file."""
+        for form in ("zip", "tar", "tar.gz"):
+            body = packed(form, manifest(("/workspace/d/l", "symlink")))
+            self.play(sent(body))
+            result = self.archive(form, "/workspace/d", "-o", "-")
+            self.ended(result, 0)
+            self.assertEqual(result.stderr, "skipped /workspace/d/l (symlink)\n")
+            self.assertEqual(result.stdout_bytes, body)
+
+    def test_standard_output_lacking(self) -> None:
+        """The status says that an archive on standard output lacks files."""
+        for form in ("zip", "tar", "tar.gz"):
+            body = packed(form, manifest(("/workspace/d/f", "changing")))
+            for words in ([], ["-q"]):
+                self.play(sent(body))
+                result = self.archive(form, "/workspace/d", "-o", "-", *words)
+                self.ended(result, 7, "the archive lacks 1 file or directory: changing 1")
+                self.assertEqual(result.stdout_bytes, body)
+
+    def test_standard_output_malformed(self) -> None:
+        """An archive on standard output that cannot be read passes whole, with status 7."""
+        for form in ("zip", "tar", "tar.gz"):
+            whole = packed(form, manifest())
+            half = whole[: len(whole) // 2]
+            bare = packed(form, manifest()).replace(b"manifest.json", b"manifest.jsom")
+            bodies = [b"", b"x" * 2000, b"x" * 300_000, half, packed(form, {"skipped": 1})]
+            for body in bodies if form == "tar.gz" else [*bodies, bare]:
+                self.play(sent(body))
+                result = self.archive(form, "/workspace/d", "-o", "-")
+                self.ended(result, 7, "has no manifest")
+                self.assertEqual(result.stdout_bytes, body)
+            self.play(sent(packed(form, manifest(members=3))))
+            result = self.archive(form, "/workspace/d", "-o", "-")
+            self.ended(result, 7, "the archive has 2 members, its manifest says 3")
+
+    def test_standard_output_cut(self) -> None:
+        """An archive on standard output that was interrupted is reported as that."""
+        for form in ("zip", "tar", "tar.gz"):
+            body = packed(form, manifest())
+            for end in (1, 10, 100, len(body) // 2, len(body) - 10, len(body)):
+                self.play(sent(body[:end], whole=False))
+                result = self.archive(form, "/workspace/d", "-o", "-")
+                self.ended(result, 7, "was interrupted")
 
     def test_skipped(self) -> None:
         """What was skipped is printed with its reference, and escaped."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.docs.link_examples import example
 from tests.support import fork_server
 from tests.support.patience import PATIENCE
 from tests.support.postgres_server import Database, server
@@ -28,6 +29,10 @@ class Cases(SynchronousTestCase):
 
     def count(self) -> int:
         """:return: how many keys are stored."""
+        raise NotImplementedError
+
+    def verifying(self) -> list[str]:
+        """:return: the ids of the keys that the manual's query for other programs finds."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -72,8 +77,12 @@ class Cases(SynchronousTestCase):
         done = self.keys("revoke", second["id"])
         self.assertEqual((done.stdout, done.stderr), ("", f"revoked {second['id']}\n"))
         self.keys("revoke", second["id"])
-        self.assertEqual([key["state"] for key in self.listed()], ["verifies", "ended"])
+        self.keys("revoke", second["id"].upper())
+        [before, after] = self.listed()
+        self.assertEqual((before["state"], after["state"]), ("verifies", "revoked"))
+        self.assertEqual((after["signs_until"], after["verifies_until"]), (None, None))
         self.assertEqual(self.count(), 2)
+        self.assertEqual(self.verifying(), [first["id"]])
 
     def test_unknown(self) -> None:
         """A key that does not exist cannot be revoked: status 3."""
@@ -95,11 +104,16 @@ class SQLiteKeysTests(Cases):
             ((number,),) = connection.execute("SELECT count(*) FROM chatfiles_keys").fetchall()
         return int(number)
 
+    def verifying(self) -> list[str]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [key for key, _ in connection.execute(example("SQLite"))]
+
     def test_no_database(self) -> None:
         """A database that does not exist is not created."""
         os.remove(self.path)
-        done = self.keys("rotate", status=6)
+        done = self.keys("rotate", status=8)
         self.assertIn("there is no such file", done.stderr)
+        self.assertIn("--database", done.stderr)
         self.assertFalse(os.path.exists(self.path))
 
     def test_old_schema(self) -> None:
@@ -125,6 +139,9 @@ class PostgresKeysTests(Cases):
     def count(self) -> int:
         ((number,),) = self.shared.execute("SELECT count(*) FROM chatfiles_keys")
         return int(number)
+
+    def verifying(self) -> list[str]:
+        return [str(key) for key, _ in self.shared.execute(example("PostgreSQL"))]
 
 
 del Cases

@@ -106,7 +106,7 @@ class RegistryCommandTests(SynchronousTestCase):
         path = os.path.abspath(self.mktemp())
         database = f"sqlite:{path}"
         done = run("status", database=database)
-        self.assertEqual(done.returncode, 6)
+        self.assertEqual(done.returncode, 8)
         self.assertFalse(os.path.exists(path))
         with open(path, "wb"):
             pass

@@ -9,11 +9,14 @@ import csv
 import errno
 import fcntl
 import os
+import re
 import shlex
 import signal
 import socket
+import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from unittest import mock
 
@@ -150,7 +153,9 @@ class FileTests(SynchronousTestCase):
         self.directory = directory.name
 
     def test_made(self) -> None:
-        """A greeting, a table and a mebibyte of random bytes are created; the greeting is first."""
+        """
+        A greeting, a table with a picture and a report, and a mebibyte of random bytes are created.
+        """
         names = sample_files.make_files(self.directory, lambda n: b"r" * n)
         self.assertEqual(names[0], "hello.txt")
         self.assertEqual(sorted(names), sorted(os.listdir(self.directory)))
@@ -160,6 +165,29 @@ class FileTests(SynchronousTestCase):
             rows = list(csv.DictReader(file))
         self.assertEqual(len(rows), 144)
         self.assertTrue(all(8 <= float(row["celsius"]) <= 20 for row in rows))
+
+    def test_media(self) -> None:
+        """The picture shows the curve; the report is a document with its parts where it says."""
+        sample_files.make_files(self.directory)
+        with open(os.path.join(self.directory, "readings.png"), "rb") as file:
+            picture = file.read()
+        width, height, depth, kind = struct.unpack(">IIBB", picture[16:26])
+        self.assertEqual((width, height, depth, kind), (576, 160, 8, 3))
+        at = picture.index(b"IDAT")
+        (length,) = struct.unpack(">I", picture[at - 4 : at])
+        pixels = zlib.decompress(picture[at + 4 : at + 4 + length])
+        lines = [pixels[start + 1 : start + 577] for start in range(0, len(pixels), 577)]
+        self.assertEqual(len(lines), 160)
+        # The lowest temperature is at three o'clock, the highest at three in the afternoon.
+        self.assertEqual([line[3 * 24 + 1] for line in lines], [0] * 159 + [1])
+        self.assertEqual([line[15 * 24 + 1] for line in lines], [1] * 160)
+        with open(os.path.join(self.directory, "report.pdf"), "rb") as file:
+            report = file.read()
+        (table,) = re.findall(rb"startxref\n(\d+)\n%%EOF\n\Z", report)
+        self.assertTrue(report[int(table) :].startswith(b"xref\n0 6\n"))
+        for number, place in enumerate(re.findall(rb"(\d{10}) 00000 n ", report), 1):
+            self.assertTrue(report[int(place) :].startswith(b"%d 0 obj\n" % number))
+        self.assertIn(b"(highest: 20.0 degrees Celsius) Tj", report)
 
     def test_found(self) -> None:
         """

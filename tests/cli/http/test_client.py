@@ -160,6 +160,7 @@ class ErrorTests(StubCase):
                 self.get("/workspace/f"),
                 6,
                 "chatfiles: the platform responded 502 Bad Gateway (request r9)\n",
+                "is the platform itself running?",
             )
 
     def test_endless_or_cut_error(self) -> None:
@@ -328,19 +329,23 @@ class HelpTests(StubCase):
         self.assertIn("put", result.output.replace("output", "").split())
 
     def test_every_command_has_an_example(self) -> None:
-        """The help of each command has an example."""
+        """The help of each command has an example, and all but the demo's have exit statuses."""
         for words in (
             ["demo"],
             ["get"],
             ["workspace"],
             ["token"],
-            *(["workspace", name] for name in ("create", "list", "show", "remove")),
+            ["link"],
+            ["keys"],
+            *(["workspace", name] for name in ("create", "list", "show", "remove", "revoke-links")),
             *(["token", name] for name in ("create", "list", "revoke")),
+            *(["keys", name] for name in ("list", "rotate", "revoke")),
         ):
             result = self.invoke(*words, "--help")
             self.ended(result, 0)
             self.assertIn("Example", result.output)
             self.assertIn(f"  chatfiles {' '.join(words)}", result.output)
+            self.assertEqual("Exit status:" in result.output, words != ["demo"], words)
 
     def test_exit_statuses(self) -> None:
         """The table of exit statuses names each status once."""

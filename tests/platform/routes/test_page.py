@@ -104,6 +104,10 @@ class FilesTests(PageCase):
         for path, field in (("/", BROWSER), ("/ui", "Accept: */*")):
             answer = self.page(path, field)
             self.assertEqual((answer.status, answer.fields["location"]), (303, "/ui/"))
+            self.context = replace(self.context, has_prefix=True)
+            # A client resolves it below the prefix: /files/ and /files/ui become /files/ui/.
+            self.assertEqual(self.page(path, field).fields["location"], "ui/")
+            self.context = replace(self.context, has_prefix=False)
         for fields in ((), ("Accept: */*",), ("Accept: application/json",)):
             answer = self.page("/", *fields)
             self.assertEqual((answer.status, answer.json["code"]), (404, "no_route"))

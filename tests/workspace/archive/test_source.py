@@ -10,7 +10,9 @@ import json
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,9 +20,10 @@ from chatfiles.errors import ChatfilesError, UnknownLength
 from chatfiles.rules.archive_request import ArchiveFormat
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
+from chatfiles.workspace.archive import source as source_module
 from chatfiles.workspace.archive.deflate import PIECE
+from chatfiles.workspace.archive.file_members import ATTEMPTS, WHOLE_FILE
 from chatfiles.workspace.archive.manifest import MOST_BYTES, MOST_NAMED, Manifest, Reason
-from chatfiles.workspace.archive.source import ATTEMPTS, WHOLE_FILE
 from chatfiles.workspace.files.open_beneath import refusal
 from chatfiles.workspace.files.open_file import OpenFile
 from tests.contract.file_store import NAMES, Kind, Symlink
@@ -129,6 +132,24 @@ class ContentTests(SourceCase):
             found = self.archive(b"/workspace/d/c", b"/configs/x", archive_format=archive_format)
             expected = {b"files": None, b"files/configs/x": b"x", b"files/workspace/d/c": b"c"}
             self.assertEqual(list(found.members.items()), list(expected.items()))
+
+    def test_left_out_step_by_step(self) -> None:
+        """A step may end at each file that is left out, so that many do not hold a thread."""
+        for name in (b"/workspace/d/%d" % number for number in range(20)):
+            self.build({name: b"x"})
+        source = self.source(self.count(b"/workspace/d"))
+        for number in range(20):
+            os.unlink(self.at(b"/workspace/d/%d" % number))
+        self.patch(source_module, "STEP_SECONDS", -1)
+        self.assertGreater(len(list(source)), 20)
+
+    def test_time_of_the_top(self) -> None:
+        """The directory above several paths keeps its time."""
+        self.build({b"/workspace/d/a": b"a", b"/workspace/d/b": b"b"})
+        os.utime(self.at(b"/workspace/d"), (1_500_000_000, 1_500_000_000))
+        plan = self.count(b"/workspace/d/a", b"/workspace/d/b")
+        with zipfile.ZipFile(BytesIO(self.rest(self.source(plan)))) as whole:
+            self.assertEqual(whole.getinfo("d/").date_time, (2017, 7, 14, 2, 40, 0))
 
     def test_names(self) -> None:
         """A tar has the bytes of each name.  A zip has names that can be shown, and none twice."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from chatfiles.model import FileFacts
 from chatfiles.streams.file_source import FileChanged
-from chatfiles.workspace.archive.steady_file import SETTLED_NS, TICK_NS, SteadyFile
+from chatfiles.workspace.archive.steady_file import SETTLED_NS, YOUNG_NS, SteadyFile
 from chatfiles.workspace.files.open_file import OpenFile
 from tests.contract.file_store import scratch
 
@@ -70,7 +70,7 @@ class SteadyFileTests(SynchronousTestCase):
         for local in (True, False):
             file = self.open(5_000_000, local=local)
             file.begin()
-            self.assertEqual(self.slept, [(TICK_NS - 5_000_000) / 1e9])
+            self.assertEqual(self.slept, [(YOUNG_NS - 5_000_000) / 1e9])
             file.read(0, 1000)
             file.finish()
             if local and len(self.slept) > 1:
@@ -86,11 +86,11 @@ class SteadyFileTests(SynchronousTestCase):
         file.read(0, 1000)
         file.finish()
         self.assertGreaterEqual(self.now, WRITTEN + SETTLED_NS)
-        self.assertLess(self.now, WRITTEN + SETTLED_NS + 2 * TICK_NS)
+        self.assertLess(self.now, WRITTEN + SETTLED_NS + 2 * YOUNG_NS)
 
     def test_not_quite_new(self) -> None:
         """After the tick, reading begins at once."""
-        file = self.open(TICK_NS)
+        file = self.open(YOUNG_NS)
         file.begin()
         self.assertEqual(self.slept, [])
 
@@ -103,7 +103,7 @@ class SteadyFileTests(SynchronousTestCase):
     def test_rewritten_at_the_end(self) -> None:
         """So has one that is written again after it was read."""
         self.keep_open()
-        file = self.open(TICK_NS)
+        file = self.open(YOUNG_NS)
         file.begin()
         file.read(0, 1000)
         self.meanwhile = self.rewrite
@@ -111,10 +111,10 @@ class SteadyFileTests(SynchronousTestCase):
 
     def test_truncated(self) -> None:
         """So has one that is shorter."""
-        file = self.open(TICK_NS)
+        file = self.open(YOUNG_NS)
         os.truncate(self.path, 999)
         self.assertRaises(FileChanged, file.read, 0, 10)
-        self.assertRaises(FileChanged, self.open(TICK_NS).read, 0, 1000)
+        self.assertRaises(FileChanged, self.open(YOUNG_NS).read, 0, 1000)
 
     def test_log(self) -> None:
         """A file that grows is not waited for any longer."""
@@ -124,7 +124,7 @@ class SteadyFileTests(SynchronousTestCase):
                 file.write(b"more")
 
         self.keep_open()
-        file = self.open(TICK_NS)
+        file = self.open(YOUNG_NS)
         file.begin()
         self.meanwhile = grow
         file.finish()

@@ -65,6 +65,22 @@ class SettledTests(SynchronousTestCase):
         self.assertIs(self.includes(b"b/.auth_token"), False)
         self.assertEqual(self.looked_up, 0)
 
+    def test_missing(self) -> None:
+        """
+        A name that is missing is settled by a thread: a tmpfs does not keep in memory that it is
+        missing.
+        """
+        os.unlink(self.path)
+        pass_tick(self.top + b"/elsewhere", os.stat(self.top + b"/a").st_ctime_ns)
+
+        def would_wait(directory: int, name: bytes) -> None:
+            raise WouldWait
+
+        self.patch(inodes_module, "_inode_at_once", would_wait)
+        self.assertIsNone(self.includes(b"b"))
+        self.inodes.refresh()
+        self.assertIs(self.includes(b"b"), False)
+
     def test_not_settled(self) -> None:
         """Within a second after a change, or if the clock was set back, names are looked up."""
         for later_ns in (inodes_module.SETTLED_NS // 2, -self.later_ns):
@@ -134,11 +150,13 @@ class SettledTests(SynchronousTestCase):
         version = inodes_module._version
         known = os.stat(self.top + b"/a")
         directory = self.inodes._directories[self.top + b"/a"]
+        there = directory._path, directory._segments
         directory._path = self.top + b"/b"  # as if it were mounted there
+        directory._segments = (*directory._segments[:-1], b"b")
         self.inodes._paths = [self.top + b"/b/.auth_token"]
         self.assertIsNone(self.includes(b"b/.auth_token"))
         self.inodes.refresh()
-        directory._path = self.top + b"/a"
+        directory._path, directory._segments = there
         fd = os.open(self.top + b"/a", os.O_PATH)
         self.addCleanup(os.close, fd)
         self.assertEqual(version(fd)[:2], (known.st_dev, known.st_ino))

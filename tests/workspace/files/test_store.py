@@ -22,6 +22,7 @@ from chatfiles.errors import (
     Unavailable,
     UnknownLength,
 )
+from chatfiles.model import FileFacts
 from chatfiles.posix import openat2
 from chatfiles.posix.openat2 import (
     Mechanism,
@@ -125,6 +126,9 @@ class _AtOnceFirst:
 
     def open_at_once(self, path: VirtualPath) -> OpenFile:
         return self._store.open_at_once(path)
+
+    def open_descriptor_at_once(self, path: VirtualPath) -> tuple[int, FileFacts]:
+        return self._store.open_descriptor_at_once(path)
 
     def open_directory(self, path: VirtualPath) -> OpenDirectory:
         return self._store.open_directory(path)
@@ -277,7 +281,7 @@ class AtOnceTests(SynchronousTestCase):
         """Files are left to a thread if the role's own secrets are on a network file system."""
         store = self.warm()
         configs = store._credentials._directories[self.top + b"/configs"]
-        configs._path = b"/proc"  # as if mounted there
+        configs._segments = (b"proc",)  # as if mounted there
         self.assertIsNone(self.at_once(store))
 
     def test_credential_behind_symlink(self) -> None:

@@ -17,7 +17,7 @@ from chatfiles.rules.entries import Kind
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.store import FileStore
-from chatfiles.workspace.files.walk import MAX_DEPTH, Walk
+from chatfiles.workspace.files.walk import Walk
 from tests.contract.file_store import Kind as Lies
 from tests.contract.file_store import Symlink, Tree, build, scratch, virtual
 from tests.workspace.files.test_open_beneath import as_nobody
@@ -36,17 +36,17 @@ class _Case(SynchronousTestCase):
     def setUp(self) -> None:
         self.top = scratch(self)
 
-    def walk(self, tree: Tree, depth: int = MAX_DEPTH, *, looks_behind: bool = False) -> Walk:
+    def walk(self, tree: Tree, depth: int = 64) -> Walk:
         """:return: a walk over *tree*, which is built below the root."""
         os.makedirs(self.top + b"/ws", exist_ok=True)
         build(self.top + b"/ws", tree)
-        return self.begin(depth, looks_behind=looks_behind)
+        return self.begin(depth)
 
-    def begin(self, depth: int = MAX_DEPTH, *, looks_behind: bool = False) -> Walk:
+    def begin(self, depth: int = 64) -> Walk:
         """:return: a walk over the root as it is."""
         store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules())
         self.addCleanup(store.close)
-        walk = Walk(store.open_directory(virtual(b"/workspace")), depth, looks_behind=looks_behind)
+        walk = Walk(store.open_directory(virtual(b"/workspace")), depth)
         self.addCleanup(walk.close)
         return walk
 
@@ -86,29 +86,11 @@ class WalkTests(_Case):
         self.assertEqual(visited(self.begin(3)), [b"a", b"a/b", b"a/b/c"])
         self.assertEqual(visited(self.begin(4)), [b"a", b"a/b", b"a/b/c", b"a/b/c/f"])
 
-    def test_reaches_deeper(self) -> None:
-        """Only a visible entry behind the last level counts, and only if that is asked for."""
-        for below, depth, deeper in (
-            (b"a/b/f", 1, True),
-            (b"a/b/f", 2, True),
-            (b"a/b/f", 3, False),
-            (b"a/.chatfiles-part-x", 1, False),
-            (b"a", 1, False),
-        ):
-            self.top = scratch(self)
-            walk = self.walk({below: b""}, depth, looks_behind=True)
-            visited(walk)
-            self.assertIs(walk.reaches_deeper, deeper, below)
-            walk = self.begin(depth)
-            visited(walk)
-            self.assertFalse(walk.reaches_deeper)
-
-    def test_deepest(self) -> None:
-        """Level 64 is the last."""
-        deep = b"/".join([b"d"] * (MAX_DEPTH + 2))
-        walk = self.walk({deep: b""}, looks_behind=True)
-        self.assertEqual(len(visited(walk)), MAX_DEPTH)
-        self.assertTrue(walk.reaches_deeper)
+    def test_levels(self) -> None:
+        """Each entry has its level, also a directory that has been entered."""
+        walk = self.walk({b"a/b/f": b"", b"g": b""})
+        levels = {visit.found.name: visit.level for visit in walk if visit is not None}
+        self.assertEqual(levels, {b"a": 1, b"b": 2, b"f": 3, b"g": 1})
 
     def test_descriptors(self) -> None:
         """One descriptor is open for each level, and one for the names of the last one."""

@@ -11,10 +11,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.errors import ReadFailed
+from chatfiles.rules.listing_query import MAX_DEPTH
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.store import FileStore
-from chatfiles.workspace.files.walk import MAX_DEPTH, Walk
+from chatfiles.workspace.files.walk import Walk
 from chatfiles.workspace.listing import lines as lines_module
 from chatfiles.workspace.listing import turns
 from chatfiles.workspace.listing.entry import entry
@@ -34,7 +35,7 @@ class _Case(SynchronousTestCase):
     def parts(self, most: int = 100, depth: int | None = None) -> list[bytes]:
         """:return: the parts of the stream of the root."""
         directory = self.store.open_directory(virtual(b"/workspace"))
-        walk = Walk(directory, depth or MAX_DEPTH, looks_behind=depth is None)
+        walk = Walk(directory, depth or MAX_DEPTH + 1)
         self.addCleanup(walk.close)
         return list(lines(walk, most, lambda: NOW, with_parents=depth != 1))
 
@@ -101,7 +102,9 @@ class LineTests(_Case):
         self.assertEqual(self.stream()[1]["reason"], "too_deep")
         self.assertEqual(self.stream(depth=MAX_DEPTH)[1]["complete"], True)
         self.assertEqual(self.stream(depth=3)[1], {"end": True, "entries": 3, "complete": True})
-        os.unlink(self.top + b"/" + deep + b"/f")
+        self.assertEqual(self.stream(MAX_DEPTH)[1]["reason"], "too_deep")
+        self.assertEqual(self.stream(MAX_DEPTH - 1)[1]["reason"], "too_many_entries")
+        os.rename(self.top + b"/" + deep + b"/f", self.top + b"/" + deep + b"/.chatfiles-part-f")
         self.assertEqual(self.stream()[1]["complete"], True)
 
     def test_parts(self) -> None:

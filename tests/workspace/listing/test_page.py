@@ -24,6 +24,7 @@ from chatfiles.workspace.files.open_directory import OpenDirectory
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.listing import page as page_module
 from chatfiles.workspace.listing import turns
+from chatfiles.workspace.listing.known_names import KnownNames, Version
 from chatfiles.workspace.listing.page import page
 from chatfiles.workspace.listing.turns import Turn
 from tests.contract.file_store import NAMES, build, scratch, virtual
@@ -45,11 +46,12 @@ class _Case(SynchronousTestCase):
             [self.top + b"/credential"],
         )
         self.addCleanup(self.store.close)
+        self.known = KnownNames()
 
     def page(self, limit: int = 1000, after: bytes | None = None) -> Any:
         """:return: a page of the root, parsed."""
         with self.store.open_directory(virtual(b"/workspace")) as directory:
-            *_, text = page(directory, limit, after, lambda: NOW)
+            *_, text = page(directory, limit, after, lambda: NOW, self.known)
         self.assertTrue(text.endswith(b"}\n"))
         return json.loads(text)
 
@@ -195,7 +197,8 @@ class PageTests(_Case):
             raise ReadFailed
 
         self.patch(OpenDirectory, "names", fails)
-        self.assertRaises(ReadFailed, list, page(directory, 1, None, lambda: NOW))
+        making = page(directory, 1, None, lambda: NOW, self.known)
+        self.assertRaises(ReadFailed, list, making)
         self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_turns(self) -> None:
@@ -204,7 +207,7 @@ class PageTests(_Case):
         self.patch(page_module, "_CHUNK", 4)
         self.patch(turns, "NAMES_PER_TURN", 8)
         with self.store.open_directory(virtual(b"/workspace")) as directory:
-            parts = list(page(directory, 20, None, lambda: NOW))
+            parts = list(page(directory, 20, None, lambda: NOW, self.known))
         self.assertEqual(parts[:-1], [b""] * ((30 + 20) // 8))
         self.assertEqual(len(json.loads(parts[-1])["entries"]), 20)
 
@@ -215,7 +218,7 @@ class PageTests(_Case):
         self.patch(turns, "NAMES_PER_TURN", 8)
         with self.store.open_directory(virtual(b"/workspace")) as directory:
             before = os.listdir("/proc/self/fd")
-            making = page(directory, 20, None, lambda: NOW)
+            making = page(directory, 20, None, lambda: NOW, self.known)
             next(making)
             making.close()
             self.assertEqual(os.listdir("/proc/self/fd"), before)
@@ -244,14 +247,105 @@ class PromiseTests(_Case):
         for got in self.pages(limit):
             seen += got
             for name in chance.sample(others, min(3, len(others))):
-                path = self.top + b"/ws/" + name
-                if os.path.exists(path):
-                    os.unlink(path)
-                else:
-                    open(path, "wb").close()
+                _toggle(self.top + b"/ws/" + name)
         self.assertEqual(len(seen), len(set(seen)))
         self.assertEqual(seen, sorted(seen))
         self.assertEqual({name for name in seen if name in names}, set(names))
+
+
+class KnownNamesTests(_Case):
+    """What a page keeps for the next one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(page_module, "_LARGE", 1)
+        self.patch(page_module, "_KEPT", 1)
+        self.patch(page_module, "READ_AHEAD", 5)
+        self.changes = 0
+        self.settled = True
+        self.patch(page_module, "settled_version", self.version)
+        self.readings = 0
+        names = OpenDirectory.names
+
+        def counted(directory: OpenDirectory) -> Any:
+            self.readings += 1
+            return names(directory)
+
+        self.patch(OpenDirectory, "names", counted)
+
+    def version(self, *_: object) -> Version | None:
+        """:return: as `settled_version`, but each change is certain to show."""
+        return Version(b"/workspace", 1, 2, self.changes, 4) if self.settled else None
+
+    def test_next_pages(self) -> None:
+        """A second page reads ahead: the next ones, and those before, read nothing."""
+        build(self.top, {b"ws/%02d" % number: b"" for number in range(20)})
+        readings = []
+        for _ in self.pages(2):
+            readings.append(self.readings)
+        # The first page keeps 3 names, later ones 5.  A page reads when it looks behind them.
+        self.assertEqual(readings, [1, 2, 2, 3, 3, 3, 4, 4, 5, 5])
+        before = self.readings
+        self.assertEqual(len([*self.pages(2)]), 10)
+        self.assertEqual(self.readings, before)
+
+    def test_small_or_changing(self) -> None:
+        """Nothing is kept of a small directory, nor of one that has just changed."""
+        build(self.top, {b"ws/%02d" % number: b"" for number in range(20)})
+        self.patch(page_module, "_LARGE", 21)
+        self.assertEqual((len([*self.pages(2)]), self.readings), (10, 10))
+        self.patch(page_module, "_LARGE", 1)
+        self.settled = False
+        self.assertEqual((len([*self.pages(2)]), self.readings), (10, 20))
+
+    def test_entries_are_fresh(self) -> None:
+        """What lies at a name is looked at again, and so is whether it is hidden."""
+        build(self.top, {b"ws/%02d" % number: b"" for number in range(4)})
+        first = self.page(9)
+        with open(self.top + b"/ws/01", "wb") as file:
+            file.write(b"more")
+        os.unlink(self.top + b"/ws/02")  # the version stays, as on no real file system
+        self.patch(self.store, "is_hidden", lambda _, raw: raw.endswith(b"03"))
+        again = self.page(9)
+        self.assertEqual(self.readings, 1)
+        self.assertEqual([len(first["entries"]), len(again["entries"])], [4, 2])
+        self.assertEqual(again["entries"][1]["size"], 4)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.sampled_from(["page", "change", "settle"]), max_size=20),
+        st.sets(FILE_NAMES, max_size=20),
+        st.randoms(use_true_random=False),
+    )
+    def test_like_plain_pages(
+        self, steps: list[str], names: set[bytes], chance: random.Random
+    ) -> None:
+        """A page is what it is without names that were kept, whatever has changed meanwhile."""
+        self.setUp()
+        build(self.top, {b"ws/" + name: b"" for name in names})
+        after = None
+        for step in steps:
+            if step == "settle":
+                self.settled = not self.settled
+            elif step == "change" and names:
+                self.changes += 1
+                _toggle(self.top + b"/ws/" + chance.choice(sorted(names)))
+            else:
+                limit = chance.randint(1, 6)
+                got = self.page(limit, after)
+                kept, self.known = self.known, KnownNames()
+                self.assertEqual(got, self.page(limit, after))
+                self.known = kept
+                after = chance.choice([None, *names, got.get("next", "").encode()])
+                after = decode_cursor(after) if after not in (None, *names) else after
+
+
+def _toggle(path: bytes) -> None:
+    """Delete a file, or make it."""
+    if os.path.exists(path):
+        os.unlink(path)
+    else:
+        open(path, "wb").close()
 
 
 class TurnTests(SynchronousTestCase):

@@ -8,13 +8,13 @@ import json
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
 
-__all__ = ["MANIFEST", "Manifest", "read_manifest"]
+__all__ = ["LIMIT", "MANIFEST", "Manifest", "checked_manifest", "read_manifest", "tar_member"]
 
 #: The name of the member.
 MANIFEST = "chatfiles-manifest.json"
@@ -73,8 +73,20 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     :return: its manifest.
     :raise CliError: there is none, it contradicts the archive, or the archive is malformed.
     """
+    return checked_manifest(
+        lambda: _zip_member(file) if form == "zip" else tar_member(file, form, "r:")
+    )
+
+
+def checked_manifest(find: Callable[[], tuple[bytes, int]]) -> Manifest:
+    """
+    :param find: returns the content of the manifest, and the number of other members; it may raise
+        anything.
+    :return: the manifest.
+    :raise CliError: see `read_manifest`.
+    """
     try:
-        text, members = _zip_member(file) if form == "zip" else _tar_member(file, form)
+        text, members = find()
         value = json.loads(text)
         manifest, promised = _manifest(value), int(value["members"])
     except Exception as error:  # the libraries raise many kinds for what is malformed
@@ -101,11 +113,16 @@ def _zip_member(file: BinaryIO) -> tuple[bytes, int]:
         return _read(member), len(archive.infolist()) - 1
 
 
-def _tar_member(file: BinaryIO, form: str) -> tuple[bytes, int]:
-    """:return: as `_zip_member`."""
+def tar_member(file: Any, form: str, mode: str) -> tuple[bytes, int]:
+    """
+    :param file: the archive; only its ``read`` is used for ``r|``.
+    :param form: ``tar`` or ``tar.gz``.
+    :param mode: of `tarfile.open`: ``r:``, or ``r|`` for a stream.
+    :return: the manifest, and the number of members before it.
+    """
     count = 0
-    mode: Any = "r:gz" if form == "tar.gz" else "r:"
-    with tarfile.open(fileobj=file, mode=mode) as archive:
+    packed: Any = mode + ("gz" if form == "tar.gz" else "")
+    with tarfile.open(fileobj=file, mode=packed) as archive:
         while (info := archive.next()) is not None:
             # Otherwise it keeps the header of every member.
             archive.members.clear()  # type: ignore[attr-defined]  # it is not in typeshed

@@ -11,7 +11,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 from urllib.parse import quote_from_bytes
 
 import click
@@ -23,12 +25,13 @@ from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.response import Response
 from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
-from chatfiles.cli.transfers.archive.manifest import MANIFEST, Manifest, read_manifest
-from chatfiles.cli.transfers.download import LONGEST_PAUSE
+from chatfiles.cli.transfers.archive.manifest import Manifest, read_manifest
+from chatfiles.cli.transfers.archive.passing import passing_manifest
 from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
+from chatfiles.cli.transfers.retries import pause_after
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 
@@ -36,6 +39,7 @@ _OF_A_TAR = (
     "run the command again.  A tar is also interrupted by a large file that changes while it is "
     "packed: --archive zip leaves it out, and -r gets the other files"
 )
+T = TypeVar("T")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -84,16 +88,16 @@ class ArchiveTransfer:
 
     def to_standard_output(self) -> None:
         """
-        Write the archive to standard output.
+        Write the archive to standard output, and report what it lacks.
 
-        :raise CliError: it could not be received or written completely.
+        :raise CliError: it could not be received or written completely, or it lacks files.
         """
         quiet = self._options.quiet
         shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
+        sink = PipeSink(sys.stdout.buffer)
         with ProgressBar(self._form, shown=shown, quiet=quiet) as bar:
-            self._run(PipeSink(sys.stdout.buffer), bar)
-        if not quiet:
-            click.echo(f"{MANIFEST}, the last member, lists what was skipped", err=True)
+            manifest = self._run(sink, bar, partial(passing_manifest, form=self._form))
+        self._report(manifest, "the archive")
 
     def to_file(self, target: str) -> None:
         """
@@ -108,7 +112,7 @@ class ArchiveTransfer:
             name = os.path.basename(target)
             with ProgressBar(name, shown=terminal, quiet=self._options.quiet) as bar:
                 try:
-                    size = self._run(sink, bar)
+                    size = self._run(sink, bar, _size)
                 except KeyboardInterrupt:
                     bar.say("nothing was kept: an archive that is interrupted cannot be continued")
                     raise
@@ -133,26 +137,28 @@ class ArchiveTransfer:
         if error := manifest.error(target):
             raise error
 
-    def _run(self, sink: Sink, bar: ProgressBar) -> int:
-        """:return: the bytes of the whole archive."""
+    def _run(self, sink: Sink, bar: ProgressBar, take: Callable[[Iterator[bytes]], T]) -> T:
+        """
+        :param take: takes all pieces of the archive, each of which has been written.
+        :return: what it has returned.
+        """
         most = self._options.retries or 0
         for failures in range(most + 1):
             try:
-                return self._attempt(sink, bar)
+                return take(self._attempt(sink, bar))
             except CliError as error:
                 if not error.transient or failures == most:
                     cut = error.transient and error.exit_code == Exit.INCOMPLETE
                     if cut and self._form != "zip":
                         error.hint = _OF_A_TAR
                     raise
-                pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                pause = pause_after(error, failures)
                 bar.retrying(error, pause)
                 time.sleep(pause)
                 sink.restart()
         raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self, sink: Sink, bar: ProgressBar) -> int:
-        received = 0
+    def _attempt(self, sink: Sink, bar: ProgressBar) -> Iterator[bytes]:
         with self._open() as response:
             if response.status != 200:
                 raise self._client.refusal(response)
@@ -161,9 +167,8 @@ class ArchiveTransfer:
             bar.begin(0, _estimate(response))
             for piece in response.body():
                 sink.write(piece)
-                received += len(piece)
                 bar.advance(len(piece))
-        return received
+                yield piece
 
     def _open(self) -> Response:
         if self._body is None:
@@ -171,6 +176,10 @@ class ArchiveTransfer:
         length = str(len(self._body))
         headers = {"Content-Type": "application/json", "Content-Length": length}
         return self._client.open("POST", self._route, headers=headers, send=_sender(self._body))
+
+
+def _size(pieces: Iterator[bytes]) -> int:
+    return sum(map(len, pieces))
 
 
 def _sender(body: bytes) -> Callable[[Connection], None]:

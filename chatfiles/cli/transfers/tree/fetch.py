@@ -14,10 +14,11 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import visible
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.transfers.digests import DigestQuery
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES, Download
+from chatfiles.cli.transfers.download import Download
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_file import Attributes
 from chatfiles.cli.transfers.place import Place
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES
 from chatfiles.cli.transfers.tree.local_tree import LocalTree
 from chatfiles.cli.transfers.tree.plan import Item
 from chatfiles.cli.transfers.tree.progress import FileProgress, TreeProgress, Unseen

@@ -15,14 +15,12 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.entry import Entry, visible
 from chatfiles.cli.listing.requests import EntryStream, list_directory
-from chatfiles.cli.transfers.download import DEFAULT_RETRIES, LONGEST_PAUSE
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
 from chatfiles.cli.transfers.tree.plan import Plan
 from chatfiles.cli.transfers.tree.report import Report
+from chatfiles.rules.listing_query import MAX_DEPTH
 
 __all__ = ["Planning"]
-
-#: Levels below the tree, as in a stream of a workspace.  A loop of mounts ends there.
-MAX_DEPTH = 64
 
 _TOO_MANY = "too_many_entries"
 _DEEP = f"not listed: more than {MAX_DEPTH} levels deep"
@@ -88,7 +86,7 @@ class Planning:
                     may_retry = begun or error.exit_code == Exit.INCOMPLETE
                     if not (error.transient and may_retry and failures < most):
                         raise
-                    pause = min(error.retry_after or 2**failures, LONGEST_PAUSE)
+                    pause = pause_after(error, failures)
                     self._say(f"{error.message}; trying again in {pause} s")
                     self._pause(pause)
             raise AssertionError("the last attempt returns or raises")
@@ -122,7 +120,7 @@ class Planning:
         self._directory(retry, b"", plan, report)
         for directory in plan.directories():
             try:
-                if len(directory.segments) >= MAX_DEPTH:
+                if len(directory.segments) >= MAX_DEPTH:  # a loop of mounts ends there
                     raise CliError(_DEEP, Exit.REFUSED)
                 self._directory(retry, directory.path + b"/", plan, report)
             except CliError as error:
