@@ -74,9 +74,8 @@ class ServerConnection(Channel):
         self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
-        self._working = False
         self._served = self._lingered = 0
-        self._stall_factor = 1
+        self._stall_factor, self._working = 1, False
         self._last_response: LastResponse | None = None
         self._deadline = Deadline(site.reactor, self._late)
 
