@@ -17,7 +17,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from chatfiles.errors import MethodNotAllowed
+from chatfiles.errors import ChatfilesError, MethodNotAllowed
 from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
 from chatfiles.http.server.request import Request
 
@@ -48,6 +48,8 @@ class Route(Generic[AccessT]):
     :param operation: the name of its requests in the access log; requests with an empty one are not
         logged.
     :param handler: serves its requests.
+    :param rights: the change of rights that its requests ask for, for the audit log; empty
+        without one.
     :param ends_with_client: whether a request is cancelled when the client closes its sending side,
         because another server works for the response.
     """
@@ -58,6 +60,7 @@ class Route(Generic[AccessT]):
     operation: str
     handler: Handler
     ends_with_client: bool = False
+    rights: str = ""
 
 
 #: Serves a request of a route: checks the access, then calls its handler.  The strings are the
@@ -110,13 +113,21 @@ class Router(Resource, Generic[AccessT]):
 
     :param routes: the table.
     :param dispatch: serves a request of a route.
+    :param prepare: is called with each request first, also if it has no route; it may set headers,
+        and how errors are written.
     """
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Route[AccessT]], dispatch: Dispatch[AccessT]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route[AccessT]],
+        dispatch: Dispatch[AccessT],
+        prepare: Callable[[Request], None] = lambda _: None,
+    ) -> None:
         super().__init__()
         self._dispatch = dispatch
+        self._prepare = prepare
         self._root: _Node[AccessT] = _Node()
         for route in routes:
             node = self._root
@@ -136,6 +147,7 @@ class Router(Resource, Generic[AccessT]):
                 "chatfiles resources can only be served by chatfiles.http.server.site.Site, not by "
                 "twisted.web.server.Site: use the former as the factory of your endpoint"
             )
+        self._prepare(request)
         values: list[bytes] = []
         node = self._find(request.postpath or (), values)
         if node is None or not node.routes:
@@ -144,9 +156,13 @@ class Router(Resource, Generic[AccessT]):
         route = node.routes.get(request.method) or node.routes.get(_ANY)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
-        request.ends_with_client = named.ends_with_client
+        request.ends_with_client, request.rights = named.ends_with_client, named.rights
         if route is None:
             return serve(request, _refuse_method(node.routes))
+        if route.operation or route.rights:
+            refusal = request.site.refusal()
+            if refusal is not None:
+                return serve(request, _refuse(refusal))
         return serve(request, self._dispatch(route, request, [_text(value) for value in values]))
 
     def _find(self, segments: Iterable[bytes], values: list[bytes]) -> _Node[AccessT] | None:
@@ -169,6 +185,10 @@ class Router(Resource, Generic[AccessT]):
 
 async def _refuse_method(methods: Iterable[bytes]) -> JSONResponse | None:
     raise MethodNotAllowed(sorted(method.decode("ascii") for method in methods))
+
+
+async def _refuse(error: ChatfilesError) -> JSONResponse | None:
+    raise error
 
 
 def _is_parameter(segment: str) -> bool:

@@ -12,6 +12,7 @@ from twisted.web.iweb import IBodyProducer
 from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.upstream.prepared import PreparedURL
 from chatfiles.rules.header_fields import HeaderFields, HeaderValues
+from chatfiles.rules.trace_context import TraceContext
 
 __all__ = ["DownloadRequest", "OperationRequest", "PreparedRequest", "UploadRequest"]
 
@@ -27,6 +28,7 @@ class DownloadRequest:
     :param fields: the client's headers; only some are forwarded.
     :param request_id: is forwarded.
     :param route: the workspace's route.
+    :param trace: is forwarded.
     """
 
     method: bytes
@@ -35,6 +37,7 @@ class DownloadRequest:
     fields: HeaderFields = field(repr=False)
     request_id: str
     route: bytes = b"/internal/file/read"
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,13 @@ class UploadRequest:
     :param content_type: the media type of the body, with its boundary.
     :param body: produces the body.
     :param request_id: is forwarded.
+    :param trace: is forwarded.
     """
 
     content_type: bytes
     body: IBodyProducer
     request_id: str
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class OperationRequest:
     :param body: a small body, bytes; ``None`` if there is none.
     :param once: whether the workspace must not receive it twice, not even if it does not respond
         for a while.
+    :param trace: is forwarded.
     """
 
     method: bytes
@@ -93,3 +99,4 @@ class OperationRequest:
     fields: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | None = None
     once: bool = False
+    trace: TraceContext | None = None

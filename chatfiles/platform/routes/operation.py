@@ -26,6 +26,7 @@ from chatfiles.platform.forwarding.response import (
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.download import DIAL
 
 __all__ = ["forward"]
 
@@ -59,6 +60,7 @@ async def _response(
         return context.gateway.perform(target, operation)
 
     target = await context.resolver.resolve(workspace_id, "download")
+    request.via = DIAL
     response = await accepted(context.resolver, target, perform(target), perform)
     timeout = request.site.header_timeout
     return await require_supported(request.method, response, context.clock, timeout)

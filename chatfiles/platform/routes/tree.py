@@ -22,7 +22,12 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
-from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
+from chatfiles.platform.routes.opened_links import (
+    open_archive,
+    open_file,
+    open_upload,
+    prepare_link,
+)
 from chatfiles.platform.routes.page import PAGE_ROUTES, load_page
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.secrets import rotate_secret
@@ -73,8 +78,12 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("POST", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive_of_paths),
     forwarded("GET", "/workspaces/{workspace_id}/fs/digest", READ, "digest", digest),
     # signed links
-    Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
-    Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
+    Route(
+        "POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link, rights="link.create"
+    ),
+    Route(
+        "DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links, rights="link.revoke"
+    ),
     # The link is checked before the method, so the handlers check both.
     forwarded(ANY, "/links/file", ANYONE, "download", open_file),
     forwarded(ANY, "/links/archive", ANYONE, "archive", open_archive),
@@ -86,13 +95,41 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
-    Route("POST", "/workspaces", ADMIN, "", create_workspace),
+    Route("POST", "/workspaces", ADMIN, "", create_workspace, rights="workspace.create"),
     Route("GET", "/workspaces/{workspace_id}", WORKSPACE, "", show_workspace),
-    Route("DELETE", "/workspaces/{workspace_id}", ADMIN, "", remove_workspace),
-    Route("POST", "/workspaces/{workspace_id}/secret/rotate", ADMIN, "", rotate_secret),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}",
+        ADMIN,
+        "",
+        remove_workspace,
+        rights="workspace.remove",
+    ),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/secret/rotate",
+        ADMIN,
+        "",
+        rotate_secret,
+        rights="secret.rotate",
+    ),
     Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
-    Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
-    Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/tokens",
+        ADMIN,
+        "",
+        create_token,
+        rights="token.create",
+    ),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}/tokens/{token_id}",
+        ADMIN,
+        "",
+        revoke_token,
+        rights="token.revoke",
+    ),
     # the web page
     *PAGE_ROUTES,
 )
@@ -106,7 +143,7 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     if context.ui:
         load_page()
     routes = ROUTES if context.ui else [route for route in ROUTES if route not in PAGE_ROUTES]
-    return Router(routes, partial(_dispatch, context))
+    return Router(routes, partial(_dispatch, context), prepare_link)
 
 
 async def _dispatch(

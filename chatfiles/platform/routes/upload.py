@@ -20,6 +20,7 @@ from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.download import DIAL
 from chatfiles.rules.file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
@@ -73,7 +74,8 @@ async def _forward(
     :raise Exception: the client's body ended early, or the workspace failed.
     """
     content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
-    forwarded = UploadRequest(content_type, body, request.request_id)
+    forwarded = UploadRequest(content_type, body, request.request_id, request.trace)
+    request.via = DIAL
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)
     try:
         response: IResponse = await context.gateway.store(target, forwarded)
