@@ -75,6 +75,8 @@ ERROR_CODES: Final = (
     "too_many_archives",
     "too_many_files",
     "too_many_listings",
+    "too_many_refusals",
+    "too_many_transfers",
     "unauthorized",
     "unavailable",
     "unsupported_media_type",

@@ -74,9 +74,8 @@ class ServerConnection(Channel):
         self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
-        self._working = False
         self._served = self._lingered = 0
-        self._stall_factor = 1
+        self._stall_factor, self._working = 1, False
         self._last_response: LastResponse | None = None
         self._deadline = Deadline(site.reactor, self._late)
 
@@ -209,9 +208,8 @@ class ServerConnection(Channel):
         if request is None:
             return False
         self.persistent = request.headers.persistent
-        self.request, self._received = request, b""
+        self.request, self._received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
-        self._head.by = None
         if fast.serve(request):
             return True
         self.request, self._received = None, received
@@ -321,17 +319,11 @@ class ServerConnection(Channel):
         if not self._working and self.state is not State.CLOSED:
             reading = reads_in(
                 self.state,
-                eager=self.state is State.SERVING and self._is_eager,
+                eager=self.peer_finished or len(self._received) > EAGER_BYTES,
                 blocked=self.send_blocked,
                 lingering=self._lingered <= LINGER_BYTES,
             )
-            if reading is not self._reading:
-                self.set_reading(reading)
-
-    @property
-    def _is_eager(self) -> bool:
-        """Whether the client has sent all that it may while its request is served."""
-        return self.peer_finished or len(self._received) > EAGER_BYTES
+            self.set_reading(reading)
 
     def _seconds(self) -> float | None:
         """:return: after how many seconds `_late` has something to do in this state."""
@@ -342,7 +334,8 @@ class ServerConnection(Channel):
             left = self._head.seconds_left
             return idle_timeout if left is None else min(idle_timeout, left)
         if state is State.SERVING:
-            return CHECK_INTERVAL if self._is_eager else None
+            has_sent_all = self.peer_finished or len(self._received) > EAGER_BYTES
+            return CHECK_INTERVAL if has_sent_all else None
         return SECONDS.get(state, idle_timeout)
 
     def _late(self) -> None:

@@ -129,7 +129,8 @@ def write_no_route(request: Request) -> None:
     """Write the 404 response to *request*, whose path has no route."""
     error = NotFound("no such route", code="no_route")
     request.transfer.refuse(error.code)
-    write_json(request, error_response(error, request.request_id))
+    write = request.write_error or write_json
+    write(request, error_response(error, request.request_id))
 
 
 def require_chunks(request: Request) -> None:

@@ -113,13 +113,21 @@ class Router(Resource, Generic[AccessT]):
 
     :param routes: the table.
     :param dispatch: serves a request of a route.
+    :param prepare: is called with each request first, also if it has no route; it may set headers,
+        and how errors are written.
     """
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Route[AccessT]], dispatch: Dispatch[AccessT]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route[AccessT]],
+        dispatch: Dispatch[AccessT],
+        prepare: Callable[[Request], None] = lambda _: None,
+    ) -> None:
         super().__init__()
         self._dispatch = dispatch
+        self._prepare = prepare
         self._root: _Node[AccessT] = _Node()
         for route in routes:
             node = self._root
@@ -139,6 +147,7 @@ class Router(Resource, Generic[AccessT]):
                 "chatfiles resources can only be served by chatfiles.http.server.site.Site, not by "
                 "twisted.web.server.Site: use the former as the factory of your endpoint"
             )
+        self._prepare(request)
         values: list[bytes] = []
         node = self._find(request.postpath or (), values)
         if node is None or not node.routes:

@@ -32,11 +32,7 @@ async def create_link(
     asked = link_request(body, operation, most)
     if asked.path:
         request.touched = touched_paths([asked.path])
-    # Not from the cache: a link must be younger than a revocation at another node.
-    workspace = await context.registry.fresh_workspace(workspace_id)
-    if workspace is None:
-        raise error_texts.no_workspace()
-    made = await context.links.make(workspace, asked, token_id)
+    made = await context.links.make(workspace_id, asked, token_id)
     shown: dict[str, Any] = {
         "url": made.url,
         "expires_at": format_time(made.expires * _SECOND_NS),

@@ -22,7 +22,12 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
-from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
+from chatfiles.platform.routes.opened_links import (
+    open_archive,
+    open_file,
+    open_upload,
+    prepare_link,
+)
 from chatfiles.platform.routes.page import PAGE_ROUTES, load_page
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.secrets import rotate_secret
@@ -143,7 +148,7 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     if context.ui:
         load_page()
     routes = ROUTES if context.ui else [route for route in ROUTES if route not in PAGE_ROUTES]
-    return Router(routes, partial(_dispatch, context))
+    return Router(routes, partial(_dispatch, context), prepare_link)
 
 
 async def _dispatch(

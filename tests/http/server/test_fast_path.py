@@ -16,6 +16,7 @@ from chatfiles.errors import Unavailable
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import fast_path
+from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.connection_state import (
     NEXT_STATES,
     SECONDS,
@@ -29,7 +30,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.model import token_hash
 from chatfiles.streams.outcome import Outcome
 from tests.http.server.test_observers import Failing, Recorder
-from tests.support.memory_client import HEADER_TIMEOUT, Caller, Echo, get, post
+from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, Caller, Echo, get, post
 from tests.support.resources import Endpoint
 
 AUTH = b"Authorization: Bearer abc"
@@ -437,6 +438,24 @@ class ServedTests(FastCase):
             self.assertEqual(len(caller.answers()), 1)
             caller.advance(1)
             self.assertEqual([answer.status for answer in caller.answers()], [200, 408])
+
+    def test_no_deadline(self) -> None:
+        """While a request is served, no deadline of its connection closes it."""
+        caller = self.caller(Serving(later)).send(USUAL)
+        caller.advance(2 * IDLE_TIMEOUT)
+        self.assertFalse(caller.lost)
+        answer(self.serving.requests[0])
+        caller.advance(IDLE_TIMEOUT - 1)
+        self.assertFalse(caller.lost)
+        caller.advance(1)
+        self.assertEqual((len(caller.answers()), caller.lost), (1, True))
+
+    def test_sent_ahead(self) -> None:
+        """A client that sends much more while its request is served is not read."""
+        caller = self.caller(Serving(later)).send(USUAL)
+        self.assertTrue(caller.reading)
+        caller.send(b"x" * (EAGER_BYTES + 1))
+        self.assertFalse(caller.reading)
 
     def test_declined(self) -> None:
         """A declined request takes the ordinary path, as if nothing had happened."""
