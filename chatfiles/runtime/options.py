@@ -27,6 +27,7 @@ from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
+from chatfiles.runtime.write_options import WRITE_OPTIONS
 
 __all__ = ["Options"]
 
@@ -132,22 +133,6 @@ OPTIONS: tuple[Option, ...] = (
         many=True,
     ),
     Option(
-        "writable",
-        (WORKSPACE,),
-        "directory in which clients may write files, such as /workspace/out; may be given several "
-        "times. Default: none",
-        option_values.prefix,
-        many=True,
-    ),
-    Option(
-        "write-in-place",
-        (WORKSPACE,),
-        "like writable, for a file system on which a rename fails: files are not replaced "
-        "atomically; may be given several times",
-        option_values.prefix,
-        many=True,
-    ),
-    Option(
         "max-list-entries",
         (WORKSPACE,),
         "entries of one stream of a listing",
@@ -183,20 +168,6 @@ OPTIONS: tuple[Option, ...] = (
         "4",
     ),
     Option(
-        "max-request-bytes",
-        _BOTH,
-        "bytes of one upload request, or with a unit: 100M, 1G",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
-        "max-file-bytes",
-        _BOTH,
-        "bytes of one uploaded file, or with a unit",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
         "connect-timeout", _BOTH, "seconds to connect to a workspace", option_values.seconds, "5"
     ),
     Option(
@@ -207,6 +178,7 @@ OPTIONS: tuple[Option, ...] = (
         "30",
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", option_values.seconds, "60"),
+    *WRITE_OPTIONS,
     *LOG_OPTIONS,
     Option("workers", _BOTH, "processes that serve requests", option_values.workers, "1"),
     Option(
