@@ -22,8 +22,9 @@ from chatfiles.streams.delivery import DeliveryMeter
 __all__ = ["AuditLog"]
 
 UNAVAILABLE: Final = "audit_unavailable"
-#: Outcomes besides those of status 401: a link with a wrong signature.
-_REFUSED_LOGINS: Final = frozenset({"invalid_link"})
+#: Outcomes besides those of status 401: a link with a wrong signature, and a client that has
+#: presented too many wrong credentials.
+_REFUSED_LOGINS: Final = frozenset({"invalid_link", "too_many_refusals"})
 #: Seconds between two looks at what clients have acknowledged of complete responses.
 INTERVAL: Final = 0.05
 #: Complete responses whose acknowledgement is awaited.

@@ -179,6 +179,7 @@ class AuditLogTests(SynchronousTestCase):
             {"status": 401, "outcome": "invalid_token"},
             {"status": 403, "outcome": "invalid_link", "actor": None},
             {"status": 401, "outcome": "missing_token", "operation": ""},
+            {"status": 429, "outcome": "too_many_refusals"},
         ):
             line = self.line(ENDED._replace(client=str(changes), **cast("Any", changes)))
             self.assertEqual((line["operation"], line["count"]), ("login.refused", 1))
