@@ -321,7 +321,12 @@ def _sweeps(
 
 async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) -> None:
     for name in await wait_for_steps(steps, START_TIMEOUT, clock):
-        _log.warn("{name}: the file system does not respond; starting without it", name=name)
+        _log.warn(
+            "{name}: not done after {seconds:g} s, because its file system is slow or does not "
+            "respond, or has very many files; starting meanwhile",
+            name=name,
+            seconds=START_TIMEOUT,
+        )
 
 
 def _sweep(uploads: UploadDirectory) -> None:
