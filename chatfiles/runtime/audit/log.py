@@ -22,8 +22,8 @@ from chatfiles.streams.delivery import DeliveryMeter
 __all__ = ["AuditLog"]
 
 UNAVAILABLE: Final = "audit_unavailable"
-#: Outcomes besides those of status 401: a link with a wrong signature, and credentials that were not
-#: looked up, because the client has presented too many wrong ones.
+#: Outcomes besides those of status 401: a link with a wrong signature, and a credential that was
+#: not looked up because the client has presented too many wrong ones.
 _REFUSED_LOGINS: Final = frozenset({"invalid_link", "too_many_refusals"})
 #: Outcomes of requests that have touched nothing, whoever has sent them.
 _NOTHING_TOUCHED: Final = frozenset({UNAVAILABLE, "method_not_allowed"})
