@@ -17,7 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
-METRICS = ["prometheus_client>=0.20"]
+METRICS = ["prometheus-client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 
 # Every lower bound is tested: tox -e lowest.

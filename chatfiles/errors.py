@@ -14,6 +14,7 @@ Every error that a response can report to a client, as one tree.
     ├── MethodNotAllowed 405
     ├── RequestTimeout 408
     ├── Conflict 409
+    ├── LengthRequired 411
     ├── ConstraintViolated 409    a constraint that a third party added to the registry's tables
     ├── PreconditionFailed 412
     ├── TooLarge 413
@@ -21,6 +22,7 @@ Every error that a response can report to a client, as one tree.
     ├── UnsupportedMediaType 415
     ├── RangeNotSatisfiable 416
     ├── ExpectationFailed 417
+    ├── DigestMismatch 422        the bytes are not those of the digest
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── TooManyRequests 429       a limit per client; says after how many seconds to retry
     ├── HeadTooLarge 431
@@ -52,11 +54,13 @@ __all__ = [
     "ChatfilesError",
     "Conflict",
     "ConstraintViolated",
+    "DigestMismatch",
     "ExpectationFailed",
     "FileBusy",
     "Forbidden",
     "HeadTooLarge",
     "InvalidPath",
+    "LengthRequired",
     "MethodNotAllowed",
     "Misconfigured",
     "NoSpace",
@@ -219,6 +223,14 @@ class ConstraintViolated(ChatfilesError):
     text = "the registry has a rule against this"
 
 
+class LengthRequired(ChatfilesError):
+    """The request has neither a length nor chunks, so its body could be incomplete."""
+
+    status = 411
+    code = "length_required"
+    text = "Content-Length or chunks required"
+
+
 class PreconditionFailed(ChatfilesError):
     """A condition of the request does not hold (RFC 9110, 13)."""
 
@@ -268,6 +280,22 @@ class ExpectationFailed(ChatfilesError):
     status = 417
     code = "expectation_failed"
     text = "only 100-continue can be expected"
+
+
+class DigestMismatch(ChatfilesError):
+    """
+    The bytes of an upload do not have the digest that the client sent.
+
+    :param expected: the SHA-256 that the client sent, bytes.
+    :param actual: the SHA-256 of the received bytes.
+    """
+
+    status = 422
+    code = "digest_mismatch"
+    text = "digest mismatch"
+
+    def __init__(self, expected: bytes, actual: bytes) -> None:
+        super().__init__(detail={"expected": expected.hex(), "actual": actual.hex()})
 
 
 class NotDeliverable(ChatfilesError):

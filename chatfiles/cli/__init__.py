@@ -36,6 +36,12 @@ COMMANDS = {
     "digest": ("chatfiles.cli.commands.digest", "Print the SHA-256 of files of a workspace."),
     "get": ("chatfiles.cli.commands.get", "Download files of a workspace."),
     "put": ("chatfiles.cli.commands.put", "Upload files to a workspace."),
+    "rm": (
+        "chatfiles.cli.commands.rm",
+        "Delete a file, a symlink or an empty directory of a workspace.",
+    ),
+    "mkdir": ("chatfiles.cli.commands.mkdir", "Create a directory in a workspace."),
+    "mv": ("chatfiles.cli.commands.mv", "Rename or move something in a workspace."),
     "link": ("chatfiles.cli.commands.link", "Make a link that opens without a token."),
     "workspace": (
         "chatfiles.cli.commands.workspace",

@@ -35,7 +35,9 @@ __all__ = [
     "connection_options",
     "credential_option",
     "directory_path",
+    "entity_tag",
     "json_option",
+    "place",
     "read_secret_file",
     "uuid",
     "workspace",
@@ -231,6 +233,31 @@ def directory_path(_: click.Context, __: click.Parameter, value: str | None) -> 
     :return: the path in bytes, without slashes at its end; ``None`` if none was given.
     """
     return None if value is None else os.fsencode(value.rstrip("/") or value)
+
+
+def place(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, bytes]:
+    """
+    Read an argument that names a path in a workspace, ``WORKSPACE:/path``; a callback of click.
+
+    :return: the id or name of the workspace, and the virtual path without slashes at its end.
+    :raise BadParameter: *value* has another form.
+    """
+    reference, colon, path = value.partition(":/")
+    if not colon:
+        text = f"{value!r} is not like WORKSPACE:/workspace/report.pdf"
+        raise click.BadParameter(text, ctx, param)
+    return workspace(ctx, param, reference), os.fsencode("/" + path.rstrip("/"))
+
+
+def entity_tag(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """
+    Read an option that is an entity tag, with or without its quotes; a callback of click.
+
+    :return: the value of ``If-Match``; ``None`` if none was given.
+    """
+    if value is None or value == "*" or value.endswith('"'):
+        return value
+    return f'"{value}"'
 
 
 def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

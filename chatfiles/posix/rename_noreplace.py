@@ -27,19 +27,23 @@ _RENAME_NOREPLACE = 1
 _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
-def rename_new(old: bytes, new: bytes, directory_fd: int = HERE) -> bool:
+def rename_new(
+    old: bytes, new: bytes, directory_fd: int = HERE, new_directory_fd: int | None = None
+) -> bool:
     """
     Rename atomically, without replacing anything.
 
     :param old: the present name.
     :param new: the new name.
     :param directory_fd: the directory for relative names.
+    :param new_directory_fd: the directory of *new*, if it is another one.
     :return: whether it was renamed; ``False`` if the kernel or the file system does not support it.
     :raise OSError: it failed; ``FileExistsError`` if *new* exists.
     """
     if _renameat2 is None:
         return False
-    if not _renameat2(directory_fd, old, directory_fd, new, _RENAME_NOREPLACE):
+    there = directory_fd if new_directory_fd is None else new_directory_fd
+    if not _renameat2(directory_fd, old, there, new, _RENAME_NOREPLACE):
         return True
     code = ctypes.get_errno()
     if code in _NO_FLAGS:

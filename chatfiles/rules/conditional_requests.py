@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 from chatfiles.model import FileFacts
 from chatfiles.rules.byte_ranges import requested_span
-from chatfiles.rules.header_fields import HeaderFields
+from chatfiles.rules.header_fields import HeaderFields, HeaderValues
 from chatfiles.rules.http_dates import format_http_date, parse_http_date
 
 __all__ = [
+    "ENTITY_TAG",
     "SETTLED_NS",
     "Decision",
+    "WriteConditions",
     "allows_version",
     "decide",
     "etag",
@@ -37,6 +39,8 @@ SETTLED_NS = 1_000_000_000
 _SECOND_NS = 1_000_000_000
 _READS = (b"GET", b"HEAD")
 _OWS = b" \t"
+#: An entity tag (RFC 9110, 8.8.3).
+ENTITY_TAG = re.compile(rb'(?:W/)?"[^"\x00-\x20\x7f]*"')
 _LIST_MEMBER = re.compile(rb'[ \t]*(?:((?:W/)?"[^"\x00-\x20\x7f]*")[ \t]*)?(?:,|\Z)')
 
 
@@ -124,6 +128,40 @@ def allows_version(values: Sequence[bytes], version: bytes) -> bool:
     :return: whether a file of that version may be sent.
     """
     return _names(values, version, _same_strongly)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteConditions:
+    """
+    The conditions of a request that changes something: the values of its headers, one for each
+    line (RFC 9110, 13.1).
+    """
+
+    if_match: tuple[bytes, ...] = ()
+    if_none_match: tuple[bytes, ...] = ()
+    if_unmodified_since: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, fields: HeaderFields) -> WriteConditions:
+        """:return: the conditions in the headers of a request."""
+        names = (b"If-Match", b"If-None-Match", b"If-Unmodified-Since")
+        return cls(*(tuple(fields.getRawHeaders(name, ())) for name in names))
+
+    def allow(self, facts: FileFacts | None, now_ns: int) -> bool:
+        """
+        :param facts: of what the request would change; ``None`` if nothing is there.
+        :param now_ns: nanoseconds since the epoch, as given to `etag`.
+        :return: whether all conditions hold.
+        """
+        if facts is None:
+            return not self.if_match
+        lines = {
+            b"if-match": list(self.if_match),
+            b"if-none-match": list(self.if_none_match),
+            b"if-unmodified-since": list(self.if_unmodified_since),
+        }
+        fields = HeaderValues({name: values for name, values in lines.items() if values})
+        return _failed_precondition(b"PUT", fields, facts, now_ns) is None
 
 
 def is_cached(fields: HeaderFields, tag: bytes) -> bool:

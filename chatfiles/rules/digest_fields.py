@@ -1,8 +1,8 @@
 """
-The headers ``Want-Repr-Digest`` and ``Repr-Digest`` (RFC 9530; reference/digests, "Request header"
-and "Response header").
+The headers ``Want-Repr-Digest``, ``Repr-Digest`` and ``Content-Digest`` (RFC 9530;
+reference/digests, "Request header" and "Response header").
 
-Both are dictionaries of structured fields (RFC 8941, 3.2).  Only the member ``sha-256`` counts, but
+All are dictionaries of structured fields (RFC 8941, 3.2).  Only the member ``sha-256`` counts, but
 a dictionary with a malformed member is malformed as a whole.
 """
 
@@ -12,9 +12,18 @@ import base64
 import re
 from collections.abc import Sequence
 
-__all__ = ["REPR_DIGEST", "WANT_REPR_DIGEST", "is_repr_digest", "repr_digest", "wants_sha256"]
+__all__ = [
+    "CONTENT_DIGEST",
+    "REPR_DIGEST",
+    "WANT_REPR_DIGEST",
+    "given_sha256",
+    "is_repr_digest",
+    "repr_digest",
+    "wants_sha256",
+]
 
 WANT_REPR_DIGEST, REPR_DIGEST = b"Want-Repr-Digest", b"Repr-Digest"
+CONTENT_DIGEST = b"Content-Digest"
 
 # The grammar of RFC 8941, 3.  No alternative begins like another one, so a match takes time
 # proportional to the length.
@@ -54,6 +63,16 @@ def is_repr_digest(values: Sequence[bytes]) -> bool:
     :return: whether there is one line, a dictionary whose member ``sha-256`` has 32 bytes.
     """
     return len(values) == 1 and _SHA256.fullmatch(_sha256_member(values)) is not None
+
+
+def given_sha256(values: Sequence[bytes]) -> bytes | None:
+    """
+    :param values: of the header ``Repr-Digest`` or ``Content-Digest`` of an upload, one for each
+        line; several are one dictionary.
+    :return: its SHA-256, 32 bytes; ``None`` if it has none, or is malformed.
+    """
+    member = _sha256_member(values)
+    return base64.b64decode(member[1:-1]) if _SHA256.fullmatch(member) else None
 
 
 def repr_digest(sha256: bytes) -> bytes:

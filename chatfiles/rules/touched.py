@@ -9,7 +9,7 @@ from typing import Any
 
 from chatfiles.rules.entries import ref_of
 
-__all__ = ["touched_path", "touched_paths"]
+__all__ = ["touched_move", "touched_path", "touched_paths"]
 
 
 def touched_path(query: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, Any]:
@@ -19,6 +19,11 @@ def touched_path(query: Mapping[bytes, Sequence[bytes]]) -> Mapping[str, Any]:
     """
     paths = query.get(b"path", ())
     return {"ref": ref_of(paths[0])} if len(paths) == 1 else {}
+
+
+def touched_move(origin: bytes, destination: bytes) -> Mapping[str, Any]:
+    """:return: both paths of a move."""
+    return {"ref": ref_of(origin), "ref_to": ref_of(destination)}
 
 
 def touched_paths(paths: Iterable[bytes]) -> Mapping[str, Any]:

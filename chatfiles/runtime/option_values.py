@@ -10,6 +10,7 @@ import os
 import re
 
 from chatfiles.model import parse_uuid
+from chatfiles.rules import writable_prefixes
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime.workers.load import MOST_WORKERS
@@ -23,6 +24,7 @@ __all__ = [
     "count_or_none",
     "log_format",
     "on_or_off",
+    "prefix",
     "public_url",
     "role",
     "root",
@@ -151,6 +153,14 @@ def on_or_off(value: str) -> bool:
     if value not in ("on", "off"):
         raise InvalidValue("on or off")
     return value == "on"
+
+
+def prefix(value: str) -> bytes:
+    """:return: the virtual path of a directory."""
+    try:
+        return writable_prefixes.prefix(os.fsencode(value))
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
 
 
 def root(value: str) -> tuple[bytes, str]:

@@ -27,6 +27,7 @@ from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
+from chatfiles.runtime.write_options import WRITE_OPTIONS
 
 __all__ = ["Options"]
 
@@ -167,20 +168,6 @@ OPTIONS: tuple[Option, ...] = (
         "4",
     ),
     Option(
-        "max-request-bytes",
-        _BOTH,
-        "bytes of one upload request, or with a unit: 100M, 1G",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
-        "max-file-bytes",
-        _BOTH,
-        "bytes of one uploaded file, or with a unit",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
         "connect-timeout", _BOTH, "seconds to connect to a workspace", option_values.seconds, "5"
     ),
     Option(
@@ -191,6 +178,7 @@ OPTIONS: tuple[Option, ...] = (
         "30",
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", option_values.seconds, "60"),
+    *WRITE_OPTIONS,
     *LOG_OPTIONS,
     Option("workers", _BOTH, "processes that serve requests", option_values.workers, "1"),
     Option(
@@ -438,6 +426,8 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            writable=self._many("writable"),
+            write_in_place=self._many("write-in-place"),
             peers=peer_files(self._one, "platform-ca"),
         )
 

@@ -58,6 +58,8 @@ TAKES: Final = {
     "workspace-id": "UUID",
     "advertise": "URL",
     "deny": "GLOB",
+    "writable": "PATH",
+    "write-in-place": "PATH",
     "max-list-entries": "N",
     "digest-inline-bytes": "SIZE",
     "archive-max-entries": "N",

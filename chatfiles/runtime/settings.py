@@ -86,5 +86,7 @@ class WorkspaceSettings:
     archive_max_bytes: int = 1 << 40
     max_archives: int = 4
     max_list_entries: int = 1_000_000
+    writable: tuple[bytes, ...] = ()
+    write_in_place: tuple[bytes, ...] = ()
     role: ClassVar[str] = "workspace"
     peers: PeerFiles = PeerFiles()

@@ -5,6 +5,7 @@ Builds a workspace from its parts.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,8 +15,10 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.site import Site
-from chatfiles.rules.virtual_paths import ROOTS
+from chatfiles.rules.virtual_paths import ROOTS, VirtualPath, check_form
+from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
@@ -27,14 +30,19 @@ from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.files.targets import Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.measurements import FAMILIES, count_digests
+from chatfiles.workspace.publication.file_write import FileWrites
+from chatfiles.workspace.publication.leftovers import sweep_below
+from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
+from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
@@ -84,6 +92,8 @@ def workspace_service(
     peers = _peers(settings)
     enrolment = None if report else _enrolment(reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
+    if report is None:
+        _warn_of_prefixes(settings)
     context = WorkspaceContext(
         store=store,
         secret=secret,
@@ -93,6 +103,12 @@ def workspace_service(
         max_list_entries=settings.max_list_entries,
         digest_inline_bytes=settings.digest_inline_bytes,
         archives=_archives(settings, report),
+        prefixes=_prefixes(settings),
+    )
+    writing = WriteContext(
+        FileWrites(Targets(store, context.prefixes), _publisher(report)),
+        shared.max_file_bytes,
+        threads,
     )
     ingest = IngestContext(
         directory=uploads,
@@ -101,7 +117,7 @@ def workspace_service(
         threads=threads,
     )
     site = Site(
-        workspace_tree(context, ingest),
+        workspace_tree(context, ingest, writing),
         clock,
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
@@ -175,12 +191,12 @@ def workspace_supervisor(
     enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
 
-    def sweep() -> defer.Deferred[None]:
-        return threads.run(partial(_sweep, uploads), owner=UPLOAD_OWNER)
+    def sweep() -> Mapping[str, defer.Deferred[None]]:
+        return _sweeps(threads, settings, store, uploads)
 
     async def begin() -> None:
         threads.start()
-        await _wait({_SWEEP: sweep()}, pool.reactor)
+        await _wait(sweep(), pool.reactor)
 
     async def end() -> None:
         if enrolment is not None and enrolment.running:
@@ -188,6 +204,7 @@ def workspace_supervisor(
         threads.stop()
 
     pool.replacing = sweep
+    _warn_of_prefixes(settings)
     return RoleService(
         "workspace",
         pool,
@@ -201,6 +218,29 @@ def workspace_supervisor(
         metrics=metrics_of_workers("workspace", settings.shared, FAMILIES, pool, metrics_listener),
         looks=peers.looks if enrolment is not None else (),
     )
+
+
+def _prefixes(settings: WorkspaceSettings) -> WritablePrefixes:
+    prefixes = WritablePrefixes(settings.writable, settings.write_in_place)
+    for prefix in prefixes:
+        if check_form([prefix]).root not in settings.roots:
+            shown = os.fsdecode(prefix)
+            raise ValueError(f"--writable takes a directory in a root that is served, not {shown}")
+    return prefixes
+
+
+def _publisher(report: ReadyReport | None) -> Publisher:
+    return Publisher(time.time_ns, None if report is None else report.shared_fd)
+
+
+def _warn_of_prefixes(settings: WorkspaceSettings) -> None:
+    """The files below some roots decide what an agent does, so few clients should change them."""
+    for prefix in _prefixes(settings):
+        if prefix.startswith((b"/configs", b"/plugins")):
+            _log.warn(
+                "{path} is writable: clients may change what configures the agent",
+                path=os.fsdecode(prefix),
+            )
 
 
 def _peers(settings: WorkspaceSettings) -> PeerVerification:
@@ -263,8 +303,20 @@ async def _prepare(
     configs = f"--configs-dir={settings.configs_dir}"
     looks[configs] = threads.run(store.find_credentials, owner=SECRET_OWNER)
     if uploads is not None:
-        looks[_SWEEP] = threads.run(_sweep, uploads, owner=UPLOAD_OWNER)
+        looks |= _sweeps(threads, settings, store, uploads)
     await _wait(looks, clock)
+
+
+def _sweeps(
+    threads: Threads, settings: WorkspaceSettings, store: FileStore, uploads: UploadDirectory
+) -> dict[str, defer.Deferred[None]]:
+    """:return: the sweeps of the uploads and of each writable prefix, which have begun."""
+    sweeps = {_SWEEP: threads.run(_sweep, uploads, owner=UPLOAD_OWNER)}
+    for prefix in _prefixes(settings):
+        path = check_form([prefix])
+        name = f"sweep of {os.fsdecode(prefix)}"
+        sweeps[name] = threads.run(_sweep_prefix, store, path, owner=path.root)
+    return sweeps
 
 
 async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) -> None:
@@ -275,6 +327,23 @@ async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) 
 def _sweep(uploads: UploadDirectory) -> None:
     if count := uploads.sweep():
         _log.info("removed {count} uploads that a killed process left", count=count)
+
+
+def _sweep_prefix(store: FileStore, path: VirtualPath) -> None:
+    try:
+        root_fd = store.open_root(path.root)
+    except ChatfilesError:
+        return  # a request for it reports the reason
+    try:
+        count = sweep_below(root_fd, path.segments)
+    finally:
+        os.close(root_fd)
+    if count:
+        _log.info(
+            "removed {count} unpublished files that a killed process left below {path}",
+            count=count,
+            path=os.fsdecode(path.raw),
+        )
 
 
 def _enrolment(

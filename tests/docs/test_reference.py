@@ -24,8 +24,8 @@ PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
 #: Codes of the console script's own errors, and codes that are only a class's default.
 NOT_SENT = {"bad_request", "not_found"}
-#: A call of `chatfiles.rules.parameters` that names a parameter.
-_PARAMETER = re.compile(r'\b(?:invalid\(|number\(\w+, )"([a-z]+)"')
+#: A call of `chatfiles.rules.parameters` or `write_request` that names a parameter.
+_PARAMETER = re.compile(r'\b(?:invalid\(|(?:number|flag)\(\w+, )"([a-z]+)"')
 
 
 def codes_in_source() -> set[str]:

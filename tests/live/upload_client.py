@@ -37,6 +37,7 @@ __all__ = [
     "form",
     "in_chunks",
     "in_the_making",
+    "is_asked",
     "most_memory",
     "pace",
     "part",
@@ -131,7 +132,7 @@ def push(connection: Connection, pieces: Iterable[bytes], most: int | None = Non
             view = memoryview(piece)
             while view and (most is None or sent < most):
                 readable, writable, _ = select.select([sock], [sock], [], PATIENCE)
-                if readable and not _is_asked(sock):
+                if readable and not is_asked(sock):
                     return sent
                 if not writable:
                     raise AssertionError(f"nothing happened for {PATIENCE} s after {sent} octets")
@@ -145,7 +146,7 @@ def push(connection: Connection, pieces: Iterable[bytes], most: int | None = Non
         sock.settimeout(PATIENCE)
 
 
-def _is_asked(sock: socket.socket) -> bool:
+def is_asked(sock: socket.socket) -> bool:
     """:return: whether only ``100 Continue`` has arrived yet; it is read then."""
     asked = b"HTTP/1.1 100 Continue\r\n\r\n"
     with contextlib.suppress(ConnectionError):

@@ -66,7 +66,7 @@ class RegistryTests(SynchronousTestCase):
                 (),
                 self.fail,
             )
-        self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor))
+        self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor, None))
 
 
 class Checked:

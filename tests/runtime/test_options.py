@@ -177,6 +177,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "writable", "/home/a/", "writable", (b"/home/a",), "/workspace"),
+    ("workspace", "write-in-place", "/home/é", "write_in_place", ("/home/é".encode(),), "/home"),
     ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
     ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
     ("workspace", "archive-max-entries", "7", "archive_max_entries", 7, "8"),
@@ -376,6 +378,13 @@ class WrongTests(SynchronousTestCase):
                 "ROOT=DIRECTORY",
                 ["/home", "/home=", "/etc=/etc", "home=/h", "=/h"],
             ),
+            (
+                "workspace",
+                "writable",
+                "a directory at or below a root",
+                ["/", "/tmp", "out", "/workspace/../x"],
+            ),
+            ("workspace", "write-in-place", "a directory at or below a root", ["", "/x"]),
             ("workspace", "workspace-id", "a UUID", ["1", "{" + ID + "}", ID.replace("-", "")]),
             (
                 "workspace",

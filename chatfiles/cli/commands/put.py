@@ -1,5 +1,5 @@
 """
-``chatfiles put``: uploads files to a workspace.
+``chatfiles put``: uploads files to a workspace, or writes a file at a path there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from chatfiles.cli.options import (
     Settings,
     connection_options,
     credential_option,
+    entity_tag,
     json_option,
+    place,
     workspace,
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import as_object, show_json
+from chatfiles.cli.transfers.file_put import FilePut, put_file
 from chatfiles.cli.transfers.input_file import STDIN, Source
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult
@@ -56,7 +59,7 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
 
 @click.command(epilog=EXIT_TABLE)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=LOCAL_PATH)
-@click.argument("reference", callback=_last_argument, metavar="WORKSPACE")
+@click.argument("reference", callback=_last_argument, metavar="WORKSPACE[:/PATH]")
 @click.option(
     "--name",
     metavar="NAME",
@@ -69,6 +72,15 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
     is_flag=True,
     help="Fail if no SHA-256 comes back.  One that comes back is always compared.",
 )
+@click.option("--if-absent", is_flag=True, help="With a PATH: only if nothing is there.")
+@click.option(
+    "--if-match",
+    metavar="ETAG",
+    callback=entity_tag,
+    help="With a PATH: only if the version there is this one, as `chatfiles stat` shows it.",
+)
+@click.option("--parents", is_flag=True, help="With a PATH: create missing directories.")
+@click.option("--mode", metavar="MODE", help="With a PATH: the permission bits, such as 644.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings, only errors.")
 @credential_option(USER)
 @connection_options()
@@ -80,6 +92,10 @@ def put(
     name: str | None,
     as_json: bool,
     verify: bool,
+    if_absent: bool,
+    if_match: str | None,
+    parents: bool,
+    mode: str | None,
     quiet: bool,
     token_file: str | None,
 ) -> None:
@@ -91,6 +107,9 @@ def put(
     are stored, or none.  Once the platform has confirmed the size and SHA-256 of every file, the
     command prints their paths, which `chatfiles get` takes.
 
+    With a PATH, one FILE is written there, in a directory that the workspace has made writable.  A
+    file that is there is replaced in one step.  A PATH that ends with a slash is the directory.
+
     \b
     Examples:
       export CHATFILES_PLATFORM=https://files.example.org
@@ -98,10 +117,22 @@ def put(
       chatfiles put --token-file ws.token report.pdf data.csv $ID
       tar -cz photos | chatfiles put --token-file ws.token - --name photos.tar.gz $ID
       chatfiles put --token-file ws.token --json report.pdf $ID | jq -r '.files[].sha256'
+      chatfiles put --token-file ws.token report.pdf $ID:/workspace/out/ --if-absent
     """
     names = _names(files, name)
-    client = settings.client(USER, token_file)
     terminal = sys.stderr.isatty() and not quiet
+    asked = FilePut(if_absent, if_match, parents, mode)
+    if ":/" in reference:
+        _check_single(files, name)
+        client = settings.client(USER, token_file)
+        with Source(files[0]) as source:
+            where = _destination(reference, files[0])
+            answer = put_file(client, *where, source, asked, shown=terminal)
+        show_json(answer) if as_json else click.echo(printable(os.fsdecode(where[1]), None))
+        return
+    if asked != FilePut():
+        raise click.UsageError("--if-absent, --if-match, --parents and --mode need a PATH")
+    client = settings.client(USER, token_file)
     started = time.monotonic()
     with ExitStack() as stack:
         sources = [
@@ -122,6 +153,24 @@ def put(
         size = format_size(sum(source.sent for source in sources))
         seconds = time.monotonic() - started
         click.echo(f"stored {_count(sources)} ({size} in {seconds:.1f} s)", err=True)
+
+
+def _check_single(files: Sequence[str], name: str | None) -> None:
+    """:raise UsageError: more than one file would be written at one path."""
+    if len(files) > 1 or name is not None:
+        raise click.UsageError("with a PATH there is one FILE, and PATH is its name")
+
+
+def _destination(reference: str, file: str) -> tuple[str, bytes]:
+    """:return: the workspace, and the path of the file in it."""
+    context = click.get_current_context()
+    parameter = next(each for each in context.command.params if each.name == "reference")
+    found, path = place(context, parameter, reference)
+    if not reference.endswith("/"):
+        return found, path
+    if file == STDIN:
+        raise click.UsageError("standard input has no name: give the whole PATH")
+    return found, path + b"/" + os.fsencode(os.path.basename(file))
 
 
 def _names(files: Sequence[str], name: str | None) -> list[str | None]:

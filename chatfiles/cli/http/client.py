@@ -125,15 +125,22 @@ class Client:
         else:
             connection.close()
 
-    def call(self, method: str, route: str, body: object = None) -> object:
+    def call(
+        self,
+        method: str,
+        route: str,
+        body: object = None,
+        conditions: Mapping[str, str] | None = None,
+    ) -> object:
         """
         Send one request with a JSON body, and read a JSON response.
 
         :param body: sent as JSON unless it is ``None``.
+        :param conditions: further headers, such as ``If-Match``.
         :return: the JSON value of the response; ``None`` for 204.
         :raise CliError: there was no response, it was an error, or it was not JSON.
         """
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **(conditions or {})}
         send = None
         if body is not None:
             data = json.dumps(body).encode()

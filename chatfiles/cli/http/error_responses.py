@@ -23,7 +23,7 @@ _TRANSIENT = (408, 429, 502, 503, 504)
 #: Codes that come with these statuses but are permanent: an administrator must act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
 #: Codes of other statuses that are permanent.
-_NOT_BY_ITSELF = frozenset({"write_failed", "operation_unsupported"})
+_NOT_BY_ITSELF = frozenset({"write_failed", "operation_unsupported", "not_writable"})
 #: Codes and texts that concern one file or path; the same request for another one may succeed.
 _OF_ONE_FILE = frozenset(
     {
@@ -60,7 +60,17 @@ _HINTS: dict[int | str, str] = {
     "every heartbeat; `chatfiles workspace show` shows the last one",
     "workspace_answered_badly": "is it a workspace that responds there, and nothing in between? "
     "`chatfiles workspace show` shows its URL",
-    "permission_denied": "the workspace itself may not read it",
+    "permission_denied": "the workspace itself may not read it, or not write there",
+    "not_writable": "clients may write below the directories that --writable of the workspace "
+    "names; without a path, `chatfiles put FILE WORKSPACE` uploads a file",
+    "precondition_failed": "it has changed, or it exists already or no longer; `chatfiles stat` "
+    "shows its etag now",
+    "parent_not_found": "`chatfiles mkdir --parents` creates it, and so does --parents of put",
+    "exists": "`chatfiles stat` shows what is there; --overwrite of mv replaces a file",
+    "directory_not_empty": "nothing is removed recursively: remove what is in it first",
+    "cross_device": "nothing is copied: get it, put it there, and remove it here",
+    "below_itself": "choose a destination that is not in it",
+    "digest_mismatch": "it was changed on the way; nothing is stored, send it again",
     "write_failed": "this is not the fault of your files, and trying again does not help: the "
     "operator of the workspace finds the reason in its log, under this request id",
     "insufficient_scope": "`chatfiles token create --scope` makes a token that does",

@@ -1,18 +1,19 @@
 """
-Uploads a form.  The upload asks the platform before it sends a large body, and an early response
-stops it.
+Uploads a form, or a file to a path.  The upload asks the platform before it sends a large body, and
+an early response stops it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import h11
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.connection import Connection
-from chatfiles.cli.http.multipart_form import Form
+from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.http.response import Response
 
 __all__ = ["Upload"]
@@ -23,40 +24,61 @@ EXPECT_CONTINUE_FROM = 1024 * 1024
 CONTINUE_TIMEOUT = 1.0
 
 
+class Body(Protocol):
+    """The body of an upload; see `chatfiles.cli.http.multipart_form.Form`."""
+
+    content_type: str
+    length: int | None
+    closing: bytes
+
+    def blocks(self, wait: Wait) -> Iterator[bytes]: ...
+
+
 class Upload:
     """
-    One request with a form as its body.
+    One request with a large body.
 
-    :param form: the form to send.
+    :param form: the body to send.
     :param advance: called with the number of bytes that have just been sent.
     :ivar complete: whether all bytes of the files have been sent.  A success before that is not
         credible.
     """
 
-    def __init__(self, form: Form, advance: Callable[[int], object]) -> None:
+    #: What to do if it is unknown whether the body was stored.
+    unknown_hint = "the files may have been stored; sending them again would store them twice"
+
+    def __init__(self, form: Body, advance: Callable[[int], object]) -> None:
         self.complete = False
         self._form = form
         self._advance = advance
         self._sent = 0
         self._asks = form.length is None or form.length >= EXPECT_CONTINUE_FROM
 
-    def post(self, client: Client, route: str) -> Response:
+    def post(
+        self,
+        client: Client,
+        route: str,
+        method: str = "POST",
+        conditions: Mapping[str, str] | None = None,
+    ) -> Response:
         """
-        Send the form.
+        Send the body.
 
         :param route: the path below the platform's base URL.
+        :param conditions: further headers, such as ``If-Match``.
         :return: the response, with any status, to be closed after use.  It may have come before the
             body was `complete`.
         :raise CliError: there was no response, or a file could not be sent.
         """
         headers = {"Accept": "application/json", "Content-Type": self._form.content_type}
+        headers |= conditions or {}
         if self._form.length is None:
             headers["Transfer-Encoding"] = "chunked"
         else:
             headers["Content-Length"] = str(self._form.length)
         if self._asks:
             headers["Expect"] = "100-continue"
-        return client.open("POST", route, headers=headers, send=self._send, failed=self._failed)
+        return client.open(method, route, headers=headers, send=self._send, failed=self._failed)
 
     def _send(self, connection: Connection) -> None:
         if self._asks:
@@ -79,7 +101,7 @@ class Upload:
             return CliError(
                 f"everything was sent, but {why}",
                 Exit.INCOMPLETE,
-                hint="the files may have been stored; sending them again would store them twice",
+                hint=self.unknown_hint,
             )
         of = "" if self._form.length is None else f" of {self._form.length}"
         return CliError(

@@ -112,9 +112,10 @@ class HeadScanner:
     Reads bytes until the headers of the final response to one request are complete.
 
     :param method: of the request; it determines whether a body follows.
+    :ivar continued: whether ``100 Continue`` has been received.
     """
 
-    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent")
+    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent", "continued")
 
     def __init__(self, method: bytes) -> None:
         self._is_head = method == b"HEAD"
@@ -122,6 +123,7 @@ class HeadScanner:
         self._searched = 0  # checked bytes of the buffer, in which no headers end
         self._spent = 0  # bytes of complete status lines and headers
         self._interims = 0
+        self.continued = False
 
     def feed(self, data: bytes) -> ResponseHead | None:
         """
@@ -181,6 +183,7 @@ class HeadScanner:
 
     def _check_interim(self, status: int, fields: Fields) -> None:
         self._interims += 1
+        self.continued |= status == 100
         if status == 101:
             raise BadResponse("unasked upgrade")
         if self._interims > MAX_INTERIM:

@@ -94,10 +94,12 @@ class WorkspaceGateway:
         :raise UpstreamFailed: the workspace is unreachable, or its response is not acceptable.
         :raise UpstreamTimeout: no response in time.
         """
-        path = b"/internal/chat/uploads/ingest"
-        lines = header_lines([(b"Content-Type", store.content_type)])
-        prepared = _prepared(target, path, lines, HeaderValues())
-        response = await self._ask(prepared, b"POST", store.request_id, store.trace, store.body)
+        prepared = _prepared(target, store.target, header_lines(store.fields), HeaderValues())
+        response = await self._ask(
+            prepared, store.method, store.request_id, store.trace, store.body
+        )
+        if store.form is not None:
+            return _fitting(response, store.form)
         code = response.code
         if not (200 <= code < 300 or 400 <= code < 600) or code in (204, 205, 206):
             discard(response)

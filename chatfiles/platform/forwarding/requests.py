@@ -64,16 +64,22 @@ class UploadRequest:
     """
     An upload request to a workspace.
 
-    :param content_type: the media type of the body, with its boundary.
+    :param fields: names and values of the headers that are forwarded.
     :param body: produces the body.
     :param request_id: is forwarded.
     :param trace: is forwarded.
+    :param method: of the request.
+    :param target: the workspace's route, with its query.
+    :param form: what the workspace may respond; ``None`` for an upload of a form.
     """
 
-    content_type: bytes
+    fields: Sequence[tuple[bytes, bytes]]
     body: IBodyProducer
     request_id: str
     trace: TraceContext | None = None
+    method: bytes = b"POST"
+    target: bytes = b"/internal/chat/uploads/ingest"
+    form: ResponseForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class OperationRequest:
     """
     A request of an operation below ``/internal/fs`` to a workspace.
 
-    :param method: ``GET``, ``HEAD`` or ``POST``.
+    :param method: its method.
     :param target: the workspace's route, with its query.
     :param form: what the workspace may respond.
     :param request_id: is forwarded.

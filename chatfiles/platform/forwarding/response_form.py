@@ -30,7 +30,7 @@ class ResponseForm:
     """
     The responses that an operation may have.
 
-    :param media_type: the only media type of a success, in lower case.
+    :param media_type: the only media type of a success with a body, in lower case.
     :param statuses: the statuses of a success.
     :param fields: headers of every success, with their values.
     :param relayed: headers of a workspace's success that are relayed if it sends them once and the
@@ -54,6 +54,8 @@ class ResponseForm:
             return None
         if code not in self.statuses:
             return f"status {code}"
+        if code == 204:
+            return None
         types = given.getRawHeaders(b"content-type", ())
         if [_essence(each) for each in types] != [self.media_type]:
             return f"the media type is not {self.media_type.decode('ascii')}"
@@ -76,9 +78,9 @@ class ResponseForm:
         headers: dict[bytes, bytes] = {}
         if method == b"HEAD":
             headers |= _valid({b"Content-Length": NUMBER}, given)
-        elif length is not None:
+        elif length is not None and code != 204:
             headers[b"Content-Length"] = b"%d" % length
-        if success:
+        if success and code != 204:
             headers |= {b"Content-Type": self.media_type, **self.fields}
         headers |= _valid(self.relayed if success else _OF_ERRORS, given)
         headers[b"Cache-Control"] = b"no-store"

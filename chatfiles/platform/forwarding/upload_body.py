@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime, ITransport
 from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
@@ -19,6 +19,9 @@ from chatfiles.streams.stall_timeout import acknowledged
 
 __all__ = ["UploadBody"]
 
+#: Seconds to wait for ``100 Continue`` of a workspace.
+CONTINUE_TIMEOUT = 5.0
+
 
 class BodyNotNeeded(Exception):
     """The client's body failed with an error that is not an `Exception`."""
@@ -29,19 +32,32 @@ class UploadBody:
     """
     The body of the request to the workspace, for treq.
 
-    The client's body is read only when the workspace is connected.
+    The client's body is read only when the workspace is connected.  With *waits_on*, it is read
+    when the workspace has sent ``100 Continue``: only then does the client receive it, too.
 
     :param body: the body that the client sends.
     :param limit: its maximum length in bytes.
+    :param waits_on: runs the timer that ends the wait for ``100 Continue``: some servers never send
+        it (RFC 9110, 10.1.1).
+    :param too_large: returns the error for a body of more bytes than the limit.
     :ivar length: its length in bytes, or ``UNKNOWN_LENGTH``.
     :ivar check: called with its bytes in order, before the workspace receives them; it raises the
         error that ends the body.
     :ivar error: why the body ended early; ``None`` if it did not, or the workspace ended it.
     """
 
-    def __init__(self, body: RequestBody, limit: int) -> None:
+    def __init__(
+        self,
+        body: RequestBody,
+        limit: int,
+        waits_on: IReactorTime | None = None,
+        too_large: Callable[[int], ChatfilesError] = request_too_large,
+    ) -> None:
         self._body = body
         self._limit = limit
+        self._waits_on = waits_on
+        self._wait: IDelayedCall | None = None
+        self._too_large = too_large
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] = Deferred()
         self._paused = False
@@ -64,8 +80,18 @@ class UploadBody:
         :return: fires when the whole body has been written; fails if the body ends early.
         """
         self._consumer = consumer
-        self._body.deliver(self)
+        if self._waits_on is None:
+            self._body.deliver(self)
+        else:
+            self._wait = self._waits_on.callLater(CONTINUE_TIMEOUT, self.continued)
         return self._done
+
+    def continued(self) -> None:
+        """The workspace is ready for the body: read it."""
+        if self._waits_on is not None:
+            self._waits_on = None
+            self._stop_waiting()
+            self._body.deliver(self)
 
     def pauseProducing(self) -> None:
         """Pause: the workspace takes no more for now."""
@@ -80,6 +106,7 @@ class UploadBody:
     def stopProducing(self) -> None:
         """Stop: the workspace takes no more.  The rest of the client's body is not sent to it."""
         self._consumer = None
+        self._stop_waiting()
 
     # -- for the client's body (BodyReceiver)
 
@@ -91,7 +118,7 @@ class UploadBody:
         self._passed += len(data)
         try:
             if self._passed > self._limit:
-                raise request_too_large(self._limit)
+                raise self._too_large(self._limit)
             self.check(data)
         except ChatfilesError as error:
             self._end(error)
@@ -122,8 +149,13 @@ class UploadBody:
         """End the body: the workspace has taken no byte for too long."""
         self._end(UpstreamTimeout("workspace stopped taking the upload"))
 
+    def _stop_waiting(self) -> None:
+        if self._wait is not None and self._wait.active():
+            self._wait.cancel()
+
     def _end(self, error: Exception) -> None:
         self.error = self.error or error
+        self._stop_waiting()
         if self._consumer is not None:
             self._consumer = None
             self._done.errback(error)

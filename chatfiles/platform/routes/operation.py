@@ -32,15 +32,20 @@ __all__ = ["forward"]
 
 
 async def forward(
-    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+    context: PlatformContext,
+    request: Request,
+    workspace_id: UUID,
+    operation: OperationRequest,
+    kind: str = "download",
 ) -> None:
     """
     :param operation: what the workspace is asked for.
+    :param kind: ``download`` or ``upload``, for the error texts.
     :raise ChatfilesError: the operation cannot be forwarded, or its response not be relayed.
     """
     if operation.form.is_stream:
         require_chunks(request)
-    response = await _response(context, request, workspace_id, operation)
+    response = await _response(context, request, workspace_id, operation, kind)
     try:
         require_detectable_end(request, response)
     except VersionNotSupported:
@@ -52,14 +57,18 @@ async def forward(
 
 
 async def _response(
-    context: PlatformContext, request: Request, workspace_id: UUID, operation: OperationRequest
+    context: PlatformContext,
+    request: Request,
+    workspace_id: UUID,
+    operation: OperationRequest,
+    kind: str,
 ) -> IResponse:
     """:return: the response of a workspace that has the operation."""
 
     def perform(target: WorkspaceAddress) -> Awaitable[IResponse]:
         return context.gateway.perform(target, operation)
 
-    target = await context.resolver.resolve(workspace_id, "download")
+    target = await context.resolver.resolve(workspace_id, kind)
     request.via = DIAL
     response = await accepted(context.resolver, target, perform(target), perform)
     timeout = request.site.header_timeout

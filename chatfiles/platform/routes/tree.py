@@ -45,6 +45,7 @@ from chatfiles.platform.routes.workspaces import (
     remove_workspace,
     show_workspace,
 )
+from chatfiles.platform.routes.writes import delete_file, make_directory, move, put_file
 
 __all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
@@ -77,6 +78,10 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("GET", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive),
     forwarded("POST", "/workspaces/{workspace_id}/fs/archive", READ, "archive", archive_of_paths),
     forwarded("GET", "/workspaces/{workspace_id}/fs/digest", READ, "digest", digest),
+    forwarded("PUT", "/workspaces/{workspace_id}/fs/file", WRITE, "write", put_file),
+    forwarded("DELETE", "/workspaces/{workspace_id}/fs/file", WRITE, "delete", delete_file),
+    forwarded("POST", "/workspaces/{workspace_id}/fs/directories", WRITE, "mkdir", make_directory),
+    forwarded("POST", "/workspaces/{workspace_id}/fs/move", WRITE, "move", move),
     # signed links
     Route(
         "POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link, rights="link.create"

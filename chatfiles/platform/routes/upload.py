@@ -25,7 +25,7 @@ from chatfiles.rules.file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
 
-__all__ = ["forward_upload", "upload", "upload_limits"]
+__all__ = ["forward_upload", "send_body", "upload", "upload_limits"]
 
 
 async def upload(
@@ -69,12 +69,27 @@ async def forward_upload(
 async def _forward(
     context: PlatformContext, request: Request, target: WorkspaceAddress, body: UploadBody
 ) -> IResponse:
+    content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
+    fields = [(b"Content-Type", content_type)]
+    forwarded = UploadRequest(fields, body, request.request_id, request.trace)
+    return await send_body(context, request, target, forwarded, body)
+
+
+async def send_body(
+    context: PlatformContext,
+    request: Request,
+    target: WorkspaceAddress,
+    forwarded: UploadRequest,
+    body: UploadBody,
+) -> IResponse:
     """
+    Send a request whose body is that of the client.
+
+    :param forwarded: the request to the workspace.
+    :param body: its body.
     :return: the workspace's response.
     :raise Exception: the client's body ended early, or the workspace failed.
     """
-    content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
-    forwarded = UploadRequest(content_type, body, request.request_id, request.trace)
     request.via = DIAL
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)
     try:

@@ -280,10 +280,12 @@ class WorkspaceConnection(Protocol):
         """:return: the bytes of *data* that belong to the body."""
         self._received = True
         assert self._scanner is not None
+        assert self._request is not None
         head = self._scanner.feed(data)
         if head is None:
+            if self._scanner.continued:
+                self._request.continued()
             return b""
-        assert self._request is not None
         if self.state is State.SENDING:
             self._request.stop()
         self._move(Event.HEAD)

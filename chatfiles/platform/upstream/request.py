@@ -35,6 +35,9 @@ class IWatchfulBody(IBodyProducer):
     def sending_to(transport: ITransport) -> None:  # noqa: N805 — zope.interface
         """:param transport: the connection to the workspace.  Called before ``startProducing``."""
 
+    def continued() -> None:
+        """The workspace has sent ``100 Continue``.  May be called several times."""
+
 
 @implementer(IClientRequest, IConsumer)
 class UpstreamRequest:
@@ -126,6 +129,11 @@ class UpstreamRequest:
         if not self._ended:  # otherwise the rest of the body is not needed
             self._end()
             self._failed(failure)
+
+    def continued(self) -> None:
+        """The workspace is ready for the body (``100 Continue``)."""
+        if not self._ended and IWatchfulBody.providedBy(self._body):
+            self._body.continued()
 
     def stop(self) -> None:
         """Stop writing the body; does nothing if the whole body has been written."""

@@ -16,6 +16,8 @@ from chatfiles.rules.log_json import json_line, log_time, quoted
 __all__ = ["audit_line", "refused_line", "version_of"]
 
 _OF_VERSION: Final = (200, 206, 304)
+#: Of a write; its ``Content-Length`` is that of the JSON in the response, not of the file.
+_WRITTEN, _NO_SIZE = (200, 201), 201
 _LINE: Final = re.compile(rb"(ETag|Content-Length|Content-Range|Repr-Digest): ([^\r]*)\r\n")
 _CONTENT_RANGE: Final = re.compile(rb"bytes ([0-9]+-[0-9]+)/([0-9]+)")
 _SHA256: Final = re.compile(rb"sha-256=:([A-Za-z0-9+/=]{44}):")
@@ -38,6 +40,8 @@ def audit_line(
     members = _members_of(event.touched)
     if event.status in _OF_VERSION and operation == "download":
         members += _version_members(event.fields, event.status)
+    elif event.status in _WRITTEN and operation == "write":
+        members += _version_members(event.fields, _NO_SIZE)
     beginning = _beginning(event, operation, node, moment)
     return f'{beginning},"actor":{actor}{members},"bytes":{moved},{_end(event)}'
 

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from chatfiles.errors import ChatfilesError, Unavailable
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
-from chatfiles.rules.operations import OPERATIONS
+from chatfiles.rules.operations import OPERATIONS, RECEIVED
 from chatfiles.runtime.audit.lines import audit_line, refused_line
 from chatfiles.runtime.audit.refused_logins import RefusedLogins
 from chatfiles.runtime.audit.writer import AuditWriter
@@ -118,7 +118,7 @@ class AuditLog:
         if operation is None or not self._has_touched(event):
             return
         moment = self._now()
-        if operation == "upload" or event.rights:
+        if operation in RECEIVED or event.rights:
             self._write(event, operation, moment, 0)
         else:
             self._await_client(event, operation, moment)
@@ -162,7 +162,7 @@ class AuditLog:
     # -- lines
 
     def _write(self, event: TransferEnded, operation: str, moment: float, missing: int) -> None:
-        moved = event.bytes_in if operation == "upload" else event.bytes_out - missing
+        moved = event.bytes_in if operation in RECEIVED else event.bytes_out - missing
         moved = 0 if event.rights else moved
         line = audit_line(event, operation, self._node, moment, moved, self._role)
         self._writer.write(line)

@@ -48,6 +48,12 @@ class Identity:
         return self.chain[0].not_valid_after_utc.timestamp()
 
     @property
+    def warning(self) -> str:
+        """What an operator should know about the key; empty if it is not exposed."""
+        text = f"the key in {self.exposed} may be read or written by any user; use chmod o-rw"
+        return text if self.exposed else ""
+
+    @property
     def options(self) -> dict[str, Any]:
         """What `CertificateOptions` takes."""
         return {

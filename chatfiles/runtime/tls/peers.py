@@ -76,6 +76,7 @@ class PeerVerification:
             self._roots.load()
         if files.certificate:
             self._own.load()
+            self._warn_of_key()
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
         """
@@ -110,7 +111,12 @@ class PeerVerification:
         ]
         if any(looked):
             self._context = self._make()
+            self._warn_of_key()
             self._log.info("certificates for connections to servers were read again")
+
+    def _warn_of_key(self) -> None:
+        if self._own.value is not None and self._own.value.warning:
+            self._warn(self._own.value.warning)
 
     def _warn(self, line: str) -> None:
         self._log.warn("{line}", line=line)

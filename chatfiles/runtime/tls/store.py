@@ -34,7 +34,7 @@ class CertificateStore:
         self._is_directory = os.path.isdir(certificate)
         self._report = report
         self._problem = ""
-        self._exposed: frozenset[str] = frozenset()
+        self._warnings: frozenset[str] = frozenset()
         self._files: dict[str, LoadedFiles[Identity]] = {}
         for name, paths in self._paths().items():
             self._files[name] = LoadedFiles(paths, read_identity)
@@ -93,7 +93,7 @@ class CertificateStore:
 
     def _warn(self) -> None:
         """Report keys that any user can read, once."""
-        exposed = frozenset(each.exposed for each in self.identities().values()) - {""}
-        for path in sorted(exposed - self._exposed):
-            self._report(f"the key in {path} may be read or written by any user; use chmod o-rw")
-        self._exposed = exposed
+        warnings = frozenset(each.warning for each in self.identities().values()) - {""}
+        for warning in sorted(warnings - self._warnings):
+            self._report(warning)
+        self._warnings = warnings

@@ -192,6 +192,15 @@ class DenyRules:
         """
         return any(glob.may_reach(directory) for glob in self.globs)
 
+    def concern_below(self, directory: bytes) -> bool:
+        """
+        :param directory: a virtual path.
+        :return: whether a rule that does not apply everywhere may deny a path below *directory*.
+        """
+        return any(
+            glob.may_reach(directory) for glob in self.globs if not glob.raw.startswith(b"/**/")
+        )
+
     def denies(self, raw: bytes) -> bool:
         """
         :param raw: a valid virtual path.

@@ -22,10 +22,9 @@ from chatfiles.errors import (
     UnknownLength,
 )
 from chatfiles.model import FileFacts
-from chatfiles.posix.filesystems import is_on_disk, mount_points
-from chatfiles.posix.openat2 import Mechanism, WouldWait, by_cache
+from chatfiles.posix.filesystems import is_on_disk
+from chatfiles.posix.openat2 import Mechanism
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath
-from chatfiles.workspace.files.cached_directory import CachedDirectory
 from chatfiles.workspace.files.credential_inodes import CredentialInodes
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.interface import IFileStore
@@ -33,15 +32,14 @@ from chatfiles.workspace.files.open_beneath import (
     file_not_found,
     is_a_directory,
     open_anything,
-    open_directory,
     open_for_listing,
     open_regular,
     refusal,
-    reopen_regular,
 )
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory, look_at
 from chatfiles.workspace.files.open_file import OpenFile
 from chatfiles.workspace.files.path_aliases import PathAliases
+from chatfiles.workspace.files.root import Root
 
 __all__ = ["FileStore"]
 
@@ -49,92 +47,6 @@ __all__ = ["FileStore"]
 _CREDENTIALS = b""
 #: Paths whose roots are remembered, after all rules allowed them; and the bytes of the longest.
 _PATHS, _SHORT = 2048, 256
-
-
-class _Root:
-    """
-    The directory of one root.  It is opened again for every file, because it may be replaced or
-    appear later.
-
-    If its path has a symlink when the role starts, the operator created it, and symlinks in the
-    path are followed from then on.  Otherwise no symlink is followed later: a user who can write
-    beside a root must not be able to redirect it.
-
-    :param root: its name.
-    :param directory: its directory.
-    :ivar path: its directory, absolute.
-    :ivar real_path: *path* without symlinks, as it was when the role started; ``None`` until `find`
-        has returned.
-    :ivar expected: whether the directory must exist: it existed before, or the operator configured
-        it.  If it is missing then, requests fail with 500.  A root that is not expected, such as
-        ``/plugins`` on a machine without plugins, has no files.
-    """
-
-    __slots__ = ("_directory", "_lock", "expected", "path", "real_path")
-
-    def __init__(self, root: bytes, directory: bytes) -> None:
-        self.path = os.path.abspath(directory)
-        self.real_path: bytes | None = None
-        self.expected = self.path != root
-        self._directory = CachedDirectory(self.path)
-        self._lock = threading.Lock()
-
-    def find(self) -> None:
-        """Determine `real_path`, the first time.  Blocks, unless the root is a mount point."""
-        with self._lock:
-            if self.real_path is None:
-                is_mounted = self.path in mount_points()
-                real_path = self.path if is_mounted else os.path.realpath(self.path)
-                self.expected |= is_mounted or os.path.isdir(self.path)
-                self.real_path = real_path
-
-    @property
-    def _plain(self) -> bool:
-        return self.real_path == self.path
-
-    def open(self, mechanism: Mechanism | None) -> int:
-        """
-        Open the directory.  Blocks.
-
-        :raise OSError: it is missing, or not a directory.
-        """
-        if self._plain:
-            fd = open_directory(self.path, mechanism=mechanism)
-        else:
-            fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.expected = True
-        return fd
-
-    def examine(self, fd: int, file_fd: int) -> None:
-        """
-        Determine whether the next file may be opened from the kernel's cache.  Blocks; never fails.
-
-        :param fd: the directory, open.
-        :param file_fd: a regular file beneath it, open.
-        """
-        if self._plain:
-            self._directory.examine(fd, file_fd)
-
-    def open_file_at_once(self, segments: Sequence[bytes]) -> tuple[int, os.stat_result]:
-        """
-        Open a regular file beneath the directory for reading, if the kernel has it in memory.
-
-        :return: a descriptor, to be closed after use, and its ``fstat`` result.
-        :raise chatfiles.errors.ChatfilesError: it cannot be served.
-        :raise WouldWait: it must be opened in a thread.
-        """
-        try:
-            return reopen_regular(self._directory.open_beneath_at_once(segments))
-        except OSError:
-            pass  # which name is missing, or a symlink, is seen below
-        try:
-            fd = self._directory.open_at_once()
-        except OSError:
-            raise WouldWait from None  # `open` reports it
-        try:
-            return open_regular(fd, segments, mechanism=by_cache)
-        finally:
-            os.close(fd)
 
 
 @implementer(IFileStore)
@@ -168,7 +80,7 @@ class FileStore:
         for root in roots:
             if root not in ROOTS:
                 raise ValueError(f"not a root: {root!r}")
-        self._roots = {root: _Root(root, os.fsencode(path)) for root, path in roots.items()}
+        self._roots = {root: Root(root, os.fsencode(path)) for root, path in roots.items()}
         self._deny = deny
         self._credentials = CredentialInodes(credentials)
         self._credential_places: list[bytes] | None = None
@@ -274,6 +186,40 @@ class FileStore:
             return False
         return True
 
+    # -- for `Targets`
+
+    def open_root_of(self, path: VirtualPath) -> int:
+        """
+        Open the root of a path that a client wants to change.  Blocks.
+
+        :return: a descriptor of its directory, to be closed after use.
+        :raise NotFound: the root is not configured, or a rule denies the path.
+        :raise chatfiles.errors.ChatfilesError: the root cannot be opened.
+        """
+        if path.root in self._roots:
+            self.find_root(path.root)
+        return self._open_root(self._root_unless(self._deny.denies, path))
+
+    def may_deny_below(self, path: VirtualPath) -> bool:
+        """
+        :return: whether a rule may deny something below *path* because of where it is.  A rule that
+            begins with ``/**/`` applies everywhere.
+        """
+        names = (path.raw, *self._aliases.of(path.root, path.raw))
+        below = self._aliases.lead_below(path.root, path.raw)
+        return below or any(map(self._deny.concern_below, names))
+
+    def require_no_credential(self, facts: os.stat_result) -> None:
+        """
+        :param facts: of something that a client wants to change.
+        :raise NotFound: it is one of the role's own credentials.
+        """
+        try:
+            if self._credentials.include(facts):
+                raise file_not_found()
+        except OSError as error:
+            raise refusal(error) from error
+
     # -- for `OpenDirectory`
 
     def is_hidden(self, root: bytes, raw: bytes) -> bool:
@@ -336,12 +282,12 @@ class FileStore:
 
     # -- which root a path is in
 
-    def _allowed_root(self, path: VirtualPath) -> _Root:
+    def _allowed_root(self, path: VirtualPath) -> Root:
         """As `_find_allowed_root`; what was found for a short path is remembered."""
         find = self._known_root if len(path.raw) <= _SHORT else self._find_allowed_root
         return find(path)
 
-    def _find_allowed_root(self, path: VirtualPath) -> _Root:
+    def _find_allowed_root(self, path: VirtualPath) -> Root:
         """
         :return: the root of the path, if no rule denies the path.
         :raise Unavailable: a directory is not known yet, so the path may lead to a hidden file.
@@ -351,13 +297,13 @@ class FileStore:
             raise is_a_directory()
         return root
 
-    def _visible_root(self, path: VirtualPath) -> _Root:
+    def _visible_root(self, path: VirtualPath) -> Root:
         """As `_find_allowed_root`, for a path that is listed.  Blocks."""
         if path.root in self._roots:
             self.find_root(path.root)
         return self._root_unless(self._deny.hides, path)
 
-    def _root_unless(self, is_hidden: Callable[[bytes], bool], path: VirtualPath) -> _Root:
+    def _root_unless(self, is_hidden: Callable[[bytes], bool], path: VirtualPath) -> Root:
         root = self._roots.get(path.root)
         if root is None or is_hidden(path.raw):
             raise file_not_found()
@@ -399,7 +345,7 @@ class FileStore:
         """Release what the store keeps open.  Opened files stay open.  Idempotent."""
         self._credentials.close()
 
-    def _open_root(self, root: _Root) -> int:
+    def _open_root(self, root: Root) -> int:
         try:
             return root.open(self._mechanism)
         except OSError as error:

@@ -11,6 +11,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.in_flight import in_flight_limit
@@ -42,6 +43,7 @@ class WorkspaceContext:
     :param max_list_entries: the most entries of one stream of a listing.
     :param digest_inline_bytes: see `Digests`.
     :param archives: the rules for archives.
+    :param prefixes: where clients may write.
     :param listings: one slot for each stream over several levels.
     :param known_names: keeps the names of large directories for the next pages.
     :ivar digests: computes and remembers the digests of files.
@@ -57,6 +59,7 @@ class WorkspaceContext:
     max_list_entries: int = 1_000_000
     digest_inline_bytes: int = INLINE_BYTES
     archives: Archives = field(default_factory=Archives)
+    prefixes: WritablePrefixes = field(default_factory=WritablePrefixes)
     listings: Slots = field(default_factory=lambda: Slots(MOST_STREAMS))
     known_names: KnownNames = field(default_factory=KnownNames)
     digests: Digests = field(init=False, repr=False)

@@ -19,6 +19,7 @@ from chatfiles.http.server.endpoint import JSONResponse, require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.rules.accept import JSON, NDJSON
 from chatfiles.rules.bearer import bearer
+from chatfiles.rules.entries import shown
 from chatfiles.rules.listing_query import listing_query
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.touched import touched_path
@@ -50,7 +51,11 @@ async def roots(context: WorkspaceContext, _: Request) -> JSONResponse:
     looking = {root: _is_available(context, root) for root in context.store.roots()}
     try:
         elements = [
-            {"path": root.decode("ascii"), "available": await is_available, "writable": []}
+            {
+                "path": root.decode("ascii"),
+                "available": await is_available,
+                "writable": [shown(prefix) for prefix in context.prefixes.of_root(root)],
+            }
             for root, is_available in looking.items()
         ]
     finally:

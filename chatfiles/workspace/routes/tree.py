@@ -19,8 +19,9 @@ from chatfiles.http.server.probes import health, ready
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
+from chatfiles.rules.writable_prefixes import not_writable
 from chatfiles.workspace.inbound_secrets import require_secret
-from chatfiles.workspace.routes import archive, digest, entries
+from chatfiles.workspace.routes import archive, digest, entries, write
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import OPERATION, PATHS, read
@@ -48,6 +49,12 @@ class Access(Enum):
 class _Contexts:
     reading: WorkspaceContext
     ingesting: IngestContext
+    writing: write.WriteContext | None
+
+    def require_writing(self) -> write.WriteContext:
+        if self.writing is None:
+            raise not_writable()
+        return self.writing
 
 
 async def check_secret(context: WorkspaceContext) -> None:
@@ -98,6 +105,22 @@ async def _ingest(contexts: _Contexts, request: Request) -> JSONResponse:
     return await ingest(contexts.ingesting, request)
 
 
+async def _put(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await write.put_file(contexts.require_writing(), request)
+
+
+async def _delete(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await write.delete_file(contexts.require_writing(), request)
+
+
+async def _make_directory(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await write.make_directory(contexts.require_writing(), request)
+
+
+async def _move(contexts: _Contexts, request: Request) -> JSONResponse:
+    return await write.move(contexts.require_writing(), request)
+
+
 _LATER = Access.PLATFORM_CHECKED_LATER
 
 #: Method, path, access, name in the access log, handler.
@@ -111,16 +134,23 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", entries.ROOTS_PATH, Access.PLATFORM, entries.OPERATION, _roots),
     Route("GET", entries.PATH, _LATER, entries.OPERATION, _entries),
     Route("POST", "/internal/chat/uploads/ingest", Access.PLATFORM, "ingest", _ingest),
+    Route("PUT", write.FILE, Access.PLATFORM, "write", _put),
+    Route("DELETE", write.FILE, Access.PLATFORM, "delete", _delete),
+    Route("POST", write.DIRECTORIES, Access.PLATFORM, "mkdir", _make_directory),
+    Route("POST", write.MOVE, Access.PLATFORM, "move", _move),
 )
 
 
-def workspace_tree(context: WorkspaceContext, ingest: IngestContext) -> Router[Access]:
+def workspace_tree(
+    context: WorkspaceContext, ingest: IngestContext, writing: write.WriteContext | None = None
+) -> Router[Access]:
     """
     :param context: passed to the handlers.
     :param ingest: passed to the handler of uploads.
+    :param writing: passed to the handlers that change files; ``None`` if no path is writable.
     :return: the workspace's resources; `Router` describes where they can be mounted.
     """
-    contexts = _Contexts(context, ingest)
+    contexts = _Contexts(context, ingest, writing)
     return Router(ROUTES, partial(_dispatch, contexts))
 
 

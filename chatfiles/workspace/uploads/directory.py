@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import stat
 import threading
 from collections.abc import Callable
 
@@ -22,13 +20,9 @@ from chatfiles.errors import (
     Unavailable,
     WriteFailed,
 )
+from chatfiles.workspace.publication.leftovers import PART, PREFIX, remove_unlocked
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, can_name_later
 from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
-from chatfiles.workspace.uploads.unpublished_file import (
-    PART,
-    PREFIX,
-    UnpublishedFile,
-    can_name_later,
-)
 
 __all__ = ["UPLOADS", "UPLOAD_OWNER", "UPLOAD_SEGMENTS", "UploadDirectory", "write_error"]
 
@@ -46,7 +40,8 @@ NO_PERMISSION = (
 )
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LEFTOVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+#: Prefixes of temporary names; the second one is that of older versions.
+_PREFIXES = (PREFIX, ".upload-")
 
 
 def write_error(error: OSError) -> ChatfilesError:
@@ -130,9 +125,9 @@ class UploadDirectory:
             leftovers = [
                 name
                 for name in os.listdir(fd)
-                if name.startswith(PREFIX) and name.endswith((PART, NOTE))
+                if name.startswith(_PREFIXES) and name.endswith((PART, NOTE))
             ]
-            return sum(_remove_unlocked(fd, name) for name in leftovers)
+            return sum(_remove(fd, name) for name in leftovers)
         finally:
             os.close(fd)
 
@@ -149,33 +144,7 @@ def _make(segment: bytes, directory_fd: int) -> None:
             os.close(fd)
 
 
-def _lock(fd: int) -> None:
-    """
-    Lock a file, if its file system has locks.
-
-    :raise BlockingIOError: another process has locked it.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno == errno.EWOULDBLOCK:
-            raise  # other errors: a file system without locks
-
-
-def _remove_unlocked(directory_fd: int, name: str) -> int:
-    """:return: how many files were removed: 0 if another process is writing it."""
-    try:
-        if not stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode):
-            return 0
-        fd = os.open(name, _LEFTOVER, dir_fd=directory_fd)
-    except OSError:
-        return 0
-    try:
-        _lock(fd)
-        removed = withdraw_noted(fd, directory_fd) if name.endswith(NOTE) else 1
-        os.unlink(name, dir_fd=directory_fd)
-    except OSError:
-        return 0
-    finally:
-        os.close(fd)
-    return removed
+def _remove(directory_fd: int, name: str) -> int:
+    also = withdraw_noted if name.endswith(NOTE) else None
+    # Files are only created when the sweep of this process has ended.
+    return remove_unlocked(directory_fd, name, also, without_locks=True)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from chatfiles.posix.atomic_file import write_all
-from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create_locked
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, create_locked
 
 __all__ = ["NOTE", "publish_all", "withdraw_all", "withdraw_noted"]
 

@@ -67,6 +67,7 @@ class TransfersCase(OperationCase):
             "download": get(DOWNLOAD_TARGET, AUTH),
             "file": self.get("file?path=/home/a"),
             "upload": post(form("a"), AUTH, FORM, path=UPLOAD_TARGET),
+            "write": self.get("file?path=/home/a", b"Content-Length: 1", method=b"PUT") + b"a",
             "archive": self.get("archive?path=/home/a"),
             "archive of paths": self.post("archive", ARCHIVE, JSON),
             "link to a file": get(file),
@@ -132,6 +133,8 @@ class TransferTests(TransfersCase):
             self.get("roots"),
             self.get("entries?path=/home"),
             self.get("digest?path=/home/a"),
+            self.get("file?path=/home/a", method=b"DELETE"),
+            self.get("directories?path=/home/a", method=b"POST"),
         ):
             self.begin(request)
             self.assertEqual(self.transfers.running, 1)
@@ -317,8 +320,8 @@ class RefusalTests(OperationCase):
             path = route.path.format(workspace_id=FIRST, token_id=FIRST).encode()
             make = get if route.method == "GET" else post
             request = make(path, WRONG) if make is get else post(b"{}", WRONG, path=path)
-            if route.method == "DELETE":
-                request = get(path, WRONG, method=b"DELETE")
+            if route.method in ("DELETE", "PUT"):
+                request = get(path, WRONG, method=route.method.encode())
             self.clock.advance(1)
             for _ in range(self.most):
                 self.assertEqual(self.ask(request).status, 401, route.path)

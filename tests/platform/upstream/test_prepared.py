@@ -211,7 +211,7 @@ class GatewayTests(UpstreamTestCase):
     def test_upload(self) -> None:
         """The content type of an upload is sent; treq adds none of its own."""
         body = Upload(3)
-        store = UploadRequest(b"multipart/form-data; boundary=x", body, "id")
+        store = UploadRequest([(b"Content-Type", b"multipart/form-data; boundary=x")], body, "id")
         Deferred.fromCoroutine(self.gateway.store(self.target, store))
         self.accept()
         sent = self.wire.sent()

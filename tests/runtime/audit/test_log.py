@@ -125,6 +125,14 @@ class AuditLogTests(SynchronousTestCase):
                 names = ("version", "size", "sha256", "range")
                 self.assertEqual({n: line[n] for n in names if n in line}, expected, status)
 
+    def test_written(self) -> None:
+        """A written file has its new version; the length is that of the response."""
+        fields = {b"ETag": b'"v"', b"Content-Length": b"99"}
+        for status, expected in ((201, '"v"'), (200, '"v"'), (412, None)):
+            event = ENDED._replace(status=status, fields=fields, operation="write")
+            line = self.line(event._replace(touched={"ref": "/x", "size": 3}))
+            self.assertEqual((line.get("version"), line["size"]), (expected, 3))
+
     def test_actors(self) -> None:
         """The actor is that of the credential; on a workspace always the platform."""
         for actor, expected in (
@@ -140,13 +148,17 @@ class AuditLogTests(SynchronousTestCase):
         for operation, rights, expected in (
             ("read", "", "download"),
             ("ingest", "", "upload"),
+            ("write", "", "write"),
+            ("delete", "", "delete"),
+            ("mkdir", "", "mkdir"),
+            ("move", "", "move"),
             ("list", "", "list"),
             ("link", "link.create", "link.create"),
             ("", "token.revoke", "token.revoke"),
             ("register", "token.create", "token.create"),
         ):
             line = self.line(ENDED._replace(operation=operation, rights=rights, bytes_in=7))
-            moved = {"upload": 7}.get(expected, 0 if rights else 1000)
+            moved = {"upload": 7, "write": 7}.get(expected, 0 if rights else 1000)
             self.assertEqual((line["operation"], line["bytes"]), (expected, moved))
 
     def test_nothing_touched(self) -> None:
@@ -187,6 +199,7 @@ class AuditLogTests(SynchronousTestCase):
             {"status": 403, "outcome": "invalid_link", "actor": None},
             {"status": 429, "outcome": "too_many_refusals", "actor": None},
             {"status": 401, "outcome": "missing_token", "operation": ""},
+            {"status": 429, "outcome": "too_many_refusals"},
         ):
             line = self.line(ENDED._replace(client=str(changes), **cast("Any", changes)))
             self.assertEqual((line["operation"], line["count"]), ("login.refused", 1))

@@ -241,6 +241,17 @@ class OwnTests(PeerCase):
         peers.look()
         self.assertEqual(await self.ask(peers, port), b"%d" % own.certificate.serial_number)
 
+    def test_exposed(self) -> None:
+        """A key that any user can read is reported."""
+        own = ROOT.issue("client.test")
+        path = self.write("own.pem", own.pem + own.key)
+        self.trusting(certificate=path)
+        self.assertEqual(self.log, [])
+        os.chmod(path, 0o644)
+        self.trusting(certificate=path)
+        self.assertEqual(len(self.log), 1)
+        self.assertIn(f"the key in {path} may be read or written by any user", self.log[0])
+
     async def test_missing(self) -> None:
         """A server that wants one refuses a client without one."""
         port = await self.serve(ROOT.issue(HOST), client_ca=self.write("clients.crt", ROOT.pem))

@@ -50,6 +50,22 @@ class DefaultTests(SynchronousTestCase):
         ):
             self.assertTrue(rules.denies(path), path)
 
+    def test_below(self) -> None:
+        """A directory is known in which a rule could deny something because of where it is."""
+        rules = DenyRules([b"/workspace/a/*/secret", b"/**/.env", b"/home/**/key"])
+        for path, expected in (
+            (b"/workspace", True),
+            (b"/workspace/a", True),
+            (b"/workspace/a/b", True),
+            (b"/workspace/a/b/secret", True),
+            (b"/workspace/a/b/c", False),
+            (b"/workspace/b", False),
+            (b"/home/me", True),
+            (b"/configs/.HERMES", True),
+            (b"/configs/x", False),
+        ):
+            self.assertEqual(rules.concern_below(path), expected, path)
+
     def test_served(self) -> None:
         """A file that no rule names is not denied."""
         rules = DenyRules()

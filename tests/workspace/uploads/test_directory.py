@@ -18,8 +18,8 @@ from chatfiles.errors import (
     Unavailable,
     WriteFailed,
 )
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, create_locked
 from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
-from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile, create_locked
 from tests.workspace.uploads.uploads_case import (
     HEX,
     KILLED,

@@ -260,7 +260,7 @@ class RefusalTests(Case):
         session.feed(part(b""))
         written = []
         with mock.patch(
-            "chatfiles.workspace.uploads.unpublished_file.UnpublishedFile.write",
+            "chatfiles.workspace.publication.unpublished_file.UnpublishedFile.write",
             lambda _, data: written.append(data),
         ):
             self.assertRaises(ChatfilesError, session.feed, b"x" * 1001)
@@ -438,4 +438,4 @@ class NamedEndTests(EndTests):
     unnamed = False
 
     def visible(self) -> dict[str, bytes]:
-        return {n: c for n, c in self.listed().items() if not n.startswith(".upload-")}
+        return {n: c for n, c in self.listed().items() if not n.startswith(".chatfiles-part-")}

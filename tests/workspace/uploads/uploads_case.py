@@ -11,8 +11,8 @@ from unittest import mock
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
-from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile
 
 __all__ = [
     "HEX",

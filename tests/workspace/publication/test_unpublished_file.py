@@ -1,5 +1,5 @@
 """
-Tests for `chatfiles.workspace.uploads.unpublished_file`, and that all files of a request are
+Tests for `chatfiles.workspace.publication.unpublished_file`, and that all files of a request are
 published or none (reference/uploads, "All or nothing").
 """
 
@@ -12,9 +12,9 @@ import stat
 from typing import Any
 from unittest import mock
 
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.publish import publish_all
-from chatfiles.workspace.uploads.unpublished_file import UnpublishedFile
 from tests.workspace.uploads.uploads_case import (
     HEX,
     KILLED,
@@ -231,10 +231,15 @@ class UnnamedFileTests(UploadsCase):
         A sweep removes the files of a request whose note still exists: its client has received no
         response.
         """
-        files, fd = self.several(), self.open_directory()
+        files, fd, real = self.several(), self.open_directory(), os.unlink
+
+        def unlink(name: str, **more: int) -> None:
+            if name.endswith(".note"):
+                os._exit(KILLED)
+            real(name, **more)
 
         def act() -> None:
-            with mock.patch("os.unlink", side_effect=lambda *_, **__: os._exit(KILLED)):
+            with mock.patch("os.unlink", unlink):
                 publish_all(files, fd)
 
         self.assertEqual(in_child(act), KILLED)
@@ -260,7 +265,7 @@ class NamedFileTests(UnnamedFileTests):
     def visible(self) -> dict[str, bytes]:
         listed = self.listed()
         for name in list(listed):
-            self.assertRegex(name, r"\A\.upload-[0-9a-f]{32}\.part\Z")
+            self.assertRegex(name, r"\A\.chatfiles-part-[0-9a-f]{32}\.part\Z")
             mode = os.stat(os.path.join(self.path, name)).st_mode
             self.assertEqual(stat.S_IMODE(mode), 0o600)
             del listed[name]

@@ -1,5 +1,8 @@
 """
 Files that are being written.  A file has no final name until it is published.
+
+Most file systems have files without any name (``O_TMPFILE``).  Elsewhere, and for the moment in
+which a file replaces another one, it has a temporary name that is hidden from clients.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 
 from chatfiles.posix.atomic_file import write_all
 from chatfiles.posix.rename_noreplace import NO_HARD_LINKS, rename_new
+from chatfiles.workspace.publication.leftovers import PART, PREFIX
 
-__all__ = ["PART", "PREFIX", "UnpublishedFile", "can_name_later", "create_locked"]
+__all__ = ["UnnamedFiles", "UnpublishedFile", "can_name_later", "create_locked"]
 
-#: Prefix of temporary names, which a sweep may remove, and suffix of a file's temporary name.
-PREFIX, PART = ".upload-", ".part"
+Name = str | bytes
 
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
 #: Errors of a file system without unnamed files.
@@ -42,12 +46,16 @@ def create_locked(directory_fd: int, suffix: str) -> tuple[int, str]:
     """
     flags = _WRITE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     for _ in range(_TRIES):
-        name = f"{PREFIX}{secrets.token_hex(16)}{suffix}"
+        name = _temporary_name(suffix)
         fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
         if _lock(fd):
             return fd, name
         os.close(fd)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _temporary_name(suffix: str) -> str:
+    return f"{PREFIX}{secrets.token_hex(16)}{suffix}"
 
 
 def _lock(fd: int) -> bool:
@@ -72,7 +80,7 @@ def can_name_later(directory_fd: int) -> bool:
     try:
         if file.has_name:
             return False
-        file.publish(f"{PREFIX}{secrets.token_hex(16)}{PART}")  # a sweep may remove it
+        file.publish(_temporary_name(PART))  # a sweep may remove it
         file.withdraw()
     except OSError as error:
         if error.errno not in NO_HARD_LINKS | {errno.ENOENT}:
@@ -81,6 +89,26 @@ def can_name_later(directory_fd: int) -> bool:
     finally:
         file.close()
     return True
+
+
+class UnnamedFiles:
+    """
+    Creates unpublished files in any directory, and remembers which file systems have files without
+    a name that can be published.  Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._devices: dict[int, bool] = {}
+
+    def new_file(self, directory_fd: int) -> UnpublishedFile:
+        """
+        :return: a new file in the directory that is not visible yet.
+        :raise OSError: it cannot be created.
+        """
+        device = os.fstat(directory_fd).st_dev
+        if device not in self._devices:
+            self._devices[device] = can_name_later(directory_fd)
+        return UnpublishedFile(directory_fd, self._devices[device])
 
 
 class UnpublishedFile:
@@ -95,11 +123,34 @@ class UnpublishedFile:
     def __init__(self, directory_fd: int, unnamed: bool = True) -> None:
         self._directory_fd = directory_fd
         self._temporary: str | None = None
-        self._published: str | None = None
+        self._published: Name | None = None
         self._written = self._flushed = 0
+        self._mode = 0o600
         self._fd = self._create_unnamed() if unnamed else -1
         if self._fd < 0:
             self._fd, self._temporary = create_locked(directory_fd, PART)
+
+    @classmethod
+    def existing(cls, directory_fd: int, fd: int, name: str, size: int) -> UnpublishedFile:
+        """
+        Take over a file that has a temporary name, such as that of a resumable upload.
+
+        :param directory_fd: the directory in which it is, and will be published.
+        :param fd: the file, open for writing at its end; `close` closes it.
+        :param name: its temporary name.  `close` removes it, unless `keep` was called.
+        :param size: its bytes.
+        :return: the file.
+        """
+        file = cls.__new__(cls)
+        file._directory_fd, file._fd, file._temporary = directory_fd, fd, name
+        file._published, file._mode = None, stat.S_IMODE(os.fstat(fd).st_mode)
+        file._written = file._flushed = size
+        return file
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 after `close`."""
+        return self._fd
 
     @property
     def has_name(self) -> bool:
@@ -139,7 +190,16 @@ class UnpublishedFile:
         os.fsync(self._fd)
         os.close(os.dup(self._fd))  # some file systems report errors only at close
 
-    def publish(self, name: str) -> None:
+    def set_mode(self, mode: int) -> None:
+        """
+        :param mode: its permission bits.
+        :raise OSError: they cannot be set.
+        """
+        if mode != self._mode:
+            os.fchmod(self._fd, mode)
+            self._mode = mode
+
+    def publish(self, name: Name) -> None:
         """
         Give the file its final name.  Never replaces another file.
 
@@ -152,7 +212,28 @@ class UnpublishedFile:
             self._link_or_move(self._temporary, name)
         self._published = name
 
-    def _link_or_move(self, temporary: str, name: str) -> None:
+    def replace(self, name: Name) -> None:
+        """
+        Give the file its final name, in place of the file that has it.  A reader sees the old file
+        or this one.
+
+        :param name: one segment.
+        :raise OSError: it could not be named; ``EISDIR`` if a directory has the name.
+        """
+        if self._temporary is None:
+            self._name_temporarily()
+        assert self._temporary is not None
+        there = self._directory_fd
+        os.rename(self._temporary, name, src_dir_fd=there, dst_dir_fd=there)
+        self._temporary, self._published = None, name
+
+    def _name_temporarily(self) -> None:
+        _lock(self._fd)  # before a sweep can see it
+        name = _temporary_name(PART)
+        os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=self._directory_fd)
+        self._temporary = name
+
+    def _link_or_move(self, temporary: str, name: Name) -> None:
         there = self._directory_fd
         try:
             os.link(temporary, name, src_dir_fd=there, dst_dir_fd=there, follow_symlinks=False)
@@ -161,6 +242,18 @@ class UnpublishedFile:
                 raise
             _move(there, temporary, name)
             self._temporary = None
+        else:
+            self._remove_temporary()  # now, because it changes the file's version
+
+    def _remove_temporary(self) -> None:
+        if self._temporary is not None:
+            name, self._temporary = self._temporary, None
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._directory_fd)
+
+    def keep(self) -> None:
+        """Keep the temporary name at `close`."""
+        self._temporary = None
 
     def withdraw(self) -> None:
         """Remove its final name."""
@@ -175,10 +268,7 @@ class UnpublishedFile:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):
                 os.close(fd)
-        if self._temporary is not None:
-            name, self._temporary = self._temporary, None
-            with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=self._directory_fd)
+        self._remove_temporary()
 
 
 def _start_writing(fd: int, offset: int, length: int) -> None:
@@ -188,7 +278,7 @@ def _start_writing(fd: int, offset: int, length: int) -> None:
     )
 
 
-def _move(directory_fd: int, old: str, new: str) -> None:
+def _move(directory_fd: int, old: Name, new: Name) -> None:
     """Rename without replacing."""
     if rename_new(os.fsencode(old), os.fsencode(new), directory_fd):
         return

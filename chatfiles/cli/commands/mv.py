@@ -1,0 +1,70 @@
+"""
+``chatfiles mv``: renames or moves something in a workspace.
+"""
+
+from __future__ import annotations
+
+import click
+
+from chatfiles.cli.errors import EXIT_TABLE
+from chatfiles.cli.http.routes import operation_route
+from chatfiles.cli.options import (
+    USER,
+    Settings,
+    connection_options,
+    credential_option,
+    entity_tag,
+    place,
+)
+from chatfiles.cli.transfers.file_put import conditions
+from chatfiles.cli.workspaces import find_workspace
+from chatfiles.rules.query import encode_query_value
+
+__all__ = ["mv"]
+
+
+@click.command(epilog=EXIT_TABLE)
+@click.argument("origin", callback=place, metavar="WORKSPACE:/FROM")
+@click.argument("destination", callback=place, metavar="WORKSPACE:/TO")
+@click.option("--overwrite", is_flag=True, help="A file may replace a file.")
+@click.option(
+    "--if-match",
+    metavar="ETAG",
+    callback=entity_tag,
+    help="Only if FROM is this version, as `chatfiles stat` shows it.",
+)
+@credential_option(USER)
+@connection_options()
+@click.pass_obj
+def mv(
+    settings: Settings,
+    origin: tuple[str, bytes],
+    destination: tuple[str, bytes],
+    overwrite: bool,
+    if_match: str | None,
+    token_file: str | None,
+) -> None:
+    """
+    Rename or move something in a workspace.
+
+    WORKSPACE is its id or its name, the same one twice; FROM and TO are absolute paths there, in
+    directories that the workspace has made writable.  TO is the new name itself, never a directory
+    to move into.  Nothing is copied to another file system.
+
+    \b
+    Examples:
+      export CHATFILES_PLATFORM=https://files.example.org
+      ID=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+      chatfiles mv --token-file ws.token $ID:/workspace/out/a.txt $ID:/workspace/out/b.txt
+      chatfiles mv --token-file ws.token --overwrite $ID:/workspace/new $ID:/workspace/old
+    """
+    if origin[0] != destination[0]:
+        raise click.UsageError("both paths are in the same workspace: nothing is copied")
+    client = settings.client(USER, token_file)
+    body = {
+        "from": {"ref": encode_query_value(origin[1])},
+        "to": {"ref": encode_query_value(destination[1])},
+        "overwrite": overwrite,
+    }
+    route = operation_route(find_workspace(client, origin[0]), "move")
+    client.call("POST", route, body, conditions(if_match))

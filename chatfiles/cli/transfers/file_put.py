@@ -1,0 +1,115 @@
+"""
+Writes one file at a path of a workspace (reference/writes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.http.client import Client
+from chatfiles.cli.http.multipart_form import Wait
+from chatfiles.cli.http.routes import operation_route
+from chatfiles.cli.terminal.progress_bar import ProgressBar
+from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.transfers.input_file import Source
+from chatfiles.cli.transfers.upload import Upload
+from chatfiles.cli.workspaces import find_workspace
+
+__all__ = ["FilePut", "conditions", "put_file"]
+
+#: Maximum bytes of a response.
+RESPONSE_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FilePut:
+    """
+    How a file is written.
+
+    :param if_absent: only if nothing is there.
+    :param if_match: the entity tag of the version that may be replaced; ``None`` for any.
+    :param parents: whether to create missing directories.
+    :param mode: permission bits in octal digits; ``None`` for the usual ones.
+    :raise UsageError: the conditions contradict each other.
+    """
+
+    if_absent: bool = False
+    if_match: str | None = None
+    parents: bool = False
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.if_absent and self.if_match is not None:
+            raise click.UsageError("--if-absent and --if-match exclude each other")
+
+
+def conditions(if_match: str | None, *, if_absent: bool = False) -> dict[str, str]:
+    """:return: the headers of a request's conditions."""
+    if if_absent:
+        return {"If-None-Match": "*"}
+    return {} if if_match is None else {"If-Match": if_match}
+
+
+class _FileBody:
+    """A file as the whole body of a request."""
+
+    content_type = "application/octet-stream"
+    closing = b""
+
+    def __init__(self, source: Source) -> None:
+        self.length = source.size
+        self._source = source
+
+    def blocks(self, wait: Wait) -> Iterator[bytes]:
+        return filter(None, self._source.pieces(wait))
+
+
+class _FileUpload(Upload):
+    unknown_hint = "it may have been stored; `chatfiles stat` shows what is there now"
+
+
+def put_file(
+    client: Client, reference: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
+) -> dict[str, Any]:
+    """
+    Write a file, and compare what was stored with what was sent.
+
+    :param reference: the id or name of the workspace.
+    :param path: the virtual path.
+    :param shown: whether to show the progress.
+    :return: the platform's response.
+    :raise CliError: the file was not stored, or the response differs from it.
+    """
+    workspace = find_workspace(client, reference)
+    parents = 1 if asked.parents else None
+    route = operation_route(workspace, "file", path, parents=parents, mode=asked.mode)
+    headers = conditions(asked.if_match, if_absent=asked.if_absent)
+    with ProgressBar(printable(os.path.basename(source.label)), shown=shown) as bar:
+        bar.begin(0, source.size)
+        upload = _FileUpload(_FileBody(source), bar.advance)
+        with upload.post(client, route, "PUT", headers) as response:
+            if response.status not in (200, 201):
+                raise client.refusal(response)
+            if not upload.complete:
+                raise untrusted("it came before the file had been sent")
+            answer = as_object(response.json(RESPONSE_LIMIT))
+    _compare(answer, source, path)
+    return answer
+
+
+def _compare(answer: dict[str, Any], source: Source, path: bytes) -> None:
+    sent = {"size": source.sent, "sha256": source.digest.hexdigest()}
+    for member, value in sent.items():
+        if answer.get(member) != value:
+            raise CliError(
+                f"{source.label} was not stored as it was sent: its {member} is {value}, "
+                f"not {answer.get(member)}",
+                Exit.INCOMPLETE,
+                hint=f"do not use {os.fsdecode(path)}; send the file again",
+            )
