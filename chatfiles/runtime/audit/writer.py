@@ -112,12 +112,15 @@ class AuditWriter:
     # -- on the thread of the log
 
     def _run(self) -> None:
-        while not self._closing:
+        is_last = False
+        while not is_last:
             self._wake.wait(RETRY if self._failed else None)
             self._wake.clear()
-            if self._reopen or self._failed:
-                self._open_again(is_wanted=self._reopen)
-                self._reopen = False
+            # What the reactor thread sets later is for the next round, also in `_write_all`.
+            is_last = self._closing
+            is_wanted, self._reopen = self._reopen, False
+            if is_wanted or self._failed:
+                self._open_again(is_wanted=is_wanted)
             self._write_all()
         self._say_lost(len(self._lines))
         os.close(self._fd)
