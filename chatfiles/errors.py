@@ -24,6 +24,7 @@ Every error that a response can report to a client, as one tree.
     ├── ExpectationFailed 417
     ├── DigestMismatch 422        the bytes are not those of the digest
     ├── NotDeliverable 422        the workspace cannot be reached by design
+    ├── TooManyRequests 429       a limit per client; says after how many seconds to retry
     ├── HeadTooLarge 431
     ├── ReadFailed 500            this machine failed, not the client
     │   └── UnknownLength         a file of procfs or FUSE does not announce its length
@@ -74,6 +75,7 @@ __all__ = [
     "RegistryUnavailable",
     "RequestTimeout",
     "TooLarge",
+    "TooManyRequests",
     "URITooLong",
     "Unauthorized",
     "Unavailable",
@@ -300,6 +302,14 @@ class NotDeliverable(ChatfilesError):
     status = 422
     code = "no_callback_url"
     text = "workspace has no callback URL"
+
+
+class TooManyRequests(ChatfilesError):
+    """A client, token, workspace or node is at a limit (reference/limits-and-shutdown)."""
+
+    status = 429
+    code = "too_many_transfers"
+    text = "too many transfers"
 
 
 class HeadTooLarge(ChatfilesError):

@@ -61,6 +61,8 @@ class Workspace:
     :param delivery_mode: ``push``, another word, or ``None``.
     :param inbound_secret: the secret that the platform presents to it; ``None`` or ``""`` before
         registration.
+    :param next_secret: the secret that the platform presents once the workspace has it; ``None`` or
+        ``""`` if none is pending.
     :param links_not_before: unix seconds; signed links that were issued earlier are revoked.
     """
 
@@ -72,6 +74,7 @@ class Workspace:
     inbound_secret: str | None = field(repr=False)
     last_heartbeat_at: datetime | None = None
     links_not_before: int = 0
+    next_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -32,6 +32,9 @@ from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.runtime.workers.worker import Supervisor, inherited_endpoint
+
+if TYPE_CHECKING:
+    from chatfiles.platform.admin_token import AdminToken
 
 __all__ = ["Options", "makeService"]
 
@@ -119,7 +122,7 @@ def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -
 
     token = partial(_admin_token, settings, _owner(options))
     if worker is not None:
-        token = partial(os.environ.__getitem__, "CHATFILES_ADMIN_TOKEN")
+        token = partial(_worker_admin_token, settings)
     return platform_service(reactor, settings, token, listeners, fail, worker)
 
 
@@ -150,7 +153,30 @@ def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
     return platform_supervisor(settings, pool, token, listeners, fail)
 
 
-def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> str:
+def _worker_admin_token(settings: PlatformSettings) -> AdminToken:
+    """:return: the admin token, as the first process passes it to this one."""
+    from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, AdminToken
+    from chatfiles.platform.state_directory import reread_admin_token
+
+    text = os.environ.get(FILE_TOKEN)
+    if text is None:
+        return AdminToken(os.environ[ADMIN_TOKEN])
+    return AdminToken(text, settings.admin_token_file, reread_admin_token)
+
+
+def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> AdminToken:
+    """
+    :return: the admin token, created if it does not exist and is needed.
+    :raise ValueError: see `_admin_token_text`.
+    """
+    from chatfiles.platform.admin_token import ADMIN_TOKEN, AdminToken
+    from chatfiles.platform.state_directory import reread_admin_token
+
+    path = settings.admin_token_file if os.environ.get(ADMIN_TOKEN) is None else None
+    return AdminToken(_admin_token_text(settings, owner), path, reread_admin_token)
+
+
+def _admin_token_text(settings: PlatformSettings, owner: tuple[int, int]) -> str:
     """
     :return: the admin token.  The token and the state directory are created if they do not exist
         and are needed.

@@ -51,6 +51,10 @@ COMMANDS = {
         "chatfiles.cli.commands.token",
         "Create, list and revoke the tokens that open a workspace.",
     ),
+    "secret": (
+        "chatfiles.cli.commands.secret",
+        "Replace the secret that the platform presents to a workspace.",
+    ),
     "keys": ("chatfiles.cli.commands.keys", "List, rotate and revoke the keys that sign links."),
     "registry": (
         "chatfiles.cli.commands.registry",

@@ -15,7 +15,10 @@ from chatfiles.errors import Forbidden
 from chatfiles.http.server.request import Request
 from chatfiles.model import Scope, Token, parse_uuid, token_hash, token_prefix
 from chatfiles.platform import error_texts
+from chatfiles.platform.admin_token import AdminToken
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.transfer_limits import ADMIN_ID
 from chatfiles.rules.bearer import bearer
 
 __all__ = ["Access", "Authenticator", "Client", "token_columns"]
@@ -87,24 +90,31 @@ class Authenticator:
     Checks the credentials of requests.
 
     :param registry: stores the auth tokens.
-    :param admin_token: valid for every workspace and route.
+    :param admin: the token that is valid for every workspace and route.
     :param used: called with the id of every auth token that was accepted.
+    :param refused: limits the wrong credentials of each client.
+    :param known: takes the `token_hash` of a token, and returns the token if it is in memory.
     :param open_registration: whether a workspace without a live token may register without a
         credential.
     :ivar used: *used*.
+    :ivar refused: *refused*.
     """
 
     def __init__(
         self,
         registry: IWorkspaceRegistry,
-        admin_token: str,
+        admin: AdminToken,
         used: Callable[[UUID], object],
+        refused: RefusedCredentials,
         *,
+        known: Callable[[bytes], Token | None] = lambda _: None,
         open_registration: bool = False,
     ) -> None:
         self._registry = registry
-        self._admin_digest = token_hash(admin_token)
+        self._admin_token = admin
         self.used = used
+        self.refused = refused
+        self._known = known
         self._open_registration = open_registration
 
     async def admit(
@@ -139,7 +149,7 @@ class Authenticator:
         :return: whether the token is admitted.  If so, call `used`; the result is the same for all
             requests.  If not, `admit` decides, and knows the error.
         """
-        if hmac.compare_digest(digest, self._admin_digest):
+        if hmac.compare_digest(digest, self._admin_token.digest):
             return False
         client = Client(token)
         return client.owns(workspace_id) and client.allows(*_SCOPES[access])
@@ -150,6 +160,8 @@ class Authenticator:
 
         :return: the holder; ``None`` if there is no credential.
         :raise chatfiles.errors.Unauthorized: the credential is not valid.
+        :raise chatfiles.errors.TooManyRequests: 429, it is not known, and the client has presented
+            too many that are not valid.
         :raise RegistryUnavailable: the credential cannot be checked now.
         """
         presented = bearer(request.requestHeaders)
@@ -158,13 +170,23 @@ class Authenticator:
                 raise error_texts.invalid_token()
             return None
         digest = token_hash(presented)
-        if hmac.compare_digest(digest, self._admin_digest):
-            return Client(None)
-        token = await self._registry.token(digest)
+        if hmac.compare_digest(digest, self._admin_token.digest):
+            client = Client(None)
+        else:
+            client = Client(await self._token(request, digest))
+        request.token_id = self.token_id(client)
+        return client
+
+    async def _token(self, request: Request, digest: bytes) -> Token:
+        token = self._known(digest)
+        if token is None:
+            token = await self.refused.look_up(
+                request.client_address, lambda: self._registry.token(digest)
+            )
         if token is None:
             raise error_texts.invalid_token()
         self.used(token.id)
-        return Client(token)
+        return token
 
     async def for_agent(self, request: Request, workspace_id: UUID) -> Client:
         """
@@ -193,7 +215,7 @@ class Authenticator:
             (reference/links, "Signature").
         """
         if client.token is None:
-            return f"admin-{self._admin_digest.hex()[:ADMIN_DIGITS]}"
+            return ADMIN_ID + self._admin_token.digest.hex()[:ADMIN_DIGITS]
         return str(client.token.id)
 
     async def is_live(self, token_id: str, workspace_id: UUID, scope: Scope) -> bool:

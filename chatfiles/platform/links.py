@@ -5,10 +5,11 @@ Makes signed links, and checks those that are presented (reference/links).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from chatfiles.errors import Forbidden
 from chatfiles.model import Workspace
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
@@ -16,9 +17,11 @@ from chatfiles.rules.link_keys import LinkKey, new_link_key, signing_key
 from chatfiles.rules.link_request import LinkRequest, scope_of
 from chatfiles.rules.signed_links import (
     LinkOperation,
+    PresentedLink,
     SignedLink,
     check_signature,
     check_times,
+    invalid_link,
     link_target,
     parse_link,
     revoked_link,
@@ -90,19 +93,30 @@ class Links:
         )
         return MadeLink(self._public_url + link_target(link, key.id, key.key), expires)
 
-    async def signed(self, operation: LinkOperation, query: bytes) -> SignedLink:
+    async def signed(self, operation: LinkOperation, query: bytes, client: str) -> SignedLink:
         """
         Check the form and the signature of a link.
 
         :param query: of the request.
+        :param client: the address of the client.
         :return: the link, which may have expired or been revoked.
         :raise chatfiles.errors.BadRequest: 400, it is malformed.
         :raise chatfiles.errors.Forbidden: 403, it is not valid.
+        :raise chatfiles.errors.TooManyRequests: 429, it may not be valid, and the client has
+            presented too many that are not.
         :raise RegistryUnavailable: this cannot be checked now.
         """
         presented = parse_link(operation, query)
-        key = await self._key(presented.key_id)
-        return check_signature(presented, key)
+        keys = await self._registry.link_keys()
+        try:
+            return check_signature(presented, self._key(presented.key_id, keys))
+        except Forbidden:
+            pass
+        look_up = self._authenticator.refused.look_up
+        link = await look_up(client, lambda: self._signed_elsewhere(presented, keys))
+        if link is None:
+            raise invalid_link()
+        return link
 
     def require_time(self, link: SignedLink) -> None:
         """
@@ -131,13 +145,22 @@ class Links:
             key = await self._registry.ensure_link_key(new_link_key(now, self._entropy))
         return key
 
-    async def _key(self, key_id: bytes) -> bytes | None:
+    async def _signed_elsewhere(
+        self, presented: PresentedLink, known: Sequence[LinkKey]
+    ) -> SignedLink | None:
+        """:return: the link, if its key is not *known*: another node may just have made it."""
+        is_known = any(each.id.encode() == presented.key_id for each in known)
+        if is_known or not self._may_ask(self._now()):
+            return None
+        keys = await self._registry.fresh_link_keys()
+        try:
+            return check_signature(presented, self._key(presented.key_id, keys))
+        except Forbidden:
+            return None
+
+    def _key(self, key_id: bytes, keys: Sequence[LinkKey]) -> bytes | None:
         """:return: the key with this id, if it verifies."""
-        keys = await self._registry.link_keys()
         now = self._now()
-        if not any(each.id.encode() == key_id for each in keys) and self._may_ask(now):
-            # Another node may have made it a moment ago.
-            keys = await self._registry.fresh_link_keys()
         for each in keys:
             if each.id.encode() == key_id and each.verifies(now):
                 return each.key

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
+from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, INTERVAL, AdminToken
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
@@ -26,6 +30,7 @@ from chatfiles.platform.registry.sqlite.registry import SQLiteRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.fast_path import FastDownload
 from chatfiles.platform.routes.tree import DOWNLOAD, platform_tree
+from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
@@ -85,7 +90,7 @@ def _why_unusable(database: str, error: RegistryUnavailable) -> str:
 def platform_service(
     reactor: Any,
     settings: PlatformSettings,
-    admin_token: Callable[[], str],
+    admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
@@ -109,6 +114,9 @@ def platform_service(
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
+    # A file system that hangs must not delay look-ups either.
+    credentials = Threads(reactor, "chatfiles-credentials", 1, abandon=True)
+
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
@@ -117,8 +125,17 @@ def platform_service(
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
+    admin = admin_token()
+    look = partial(credentials.run, admin.look)
+    looks = LoopingCall(look)
+    looks.clock = clock
     authenticator = Authenticator(
-        registry, admin_token(), uses.record, open_registration=settings.open_registration
+        registry,
+        admin,
+        uses.record,
+        RefusedCredentials(settings.max_refusals_per_client, clock.seconds),
+        known=registry.cached_token,
+        open_registration=settings.open_registration,
     )
     context = PlatformContext(
         registry=registry,
@@ -131,6 +148,11 @@ def platform_service(
         clock=clock,
         idle_timeout=shared.idle_timeout,
         limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        transfers=TransferLimits(
+            settings.max_transfers,
+            settings.max_transfers_per_workspace,
+            settings.max_transfers_per_token,
+        ),
         ui=settings.ui,
         has_prefix=bool(urlsplit(settings.public_url).path),
     )
@@ -147,6 +169,9 @@ def platform_service(
     async def begin() -> None:
         lookups.start()
         checks.start()
+        credentials.start()
+        if admin.path is not None:
+            looks.start(INTERVAL)
         await _start_registry(registry, settings.database)
         uses.startService()
         heartbeats.startService()
@@ -155,10 +180,12 @@ def platform_service(
         await gatherResults([uses.stopService(), heartbeats.stopService()])
         await agent.close()
         await registry.close()
-        lookups.stop()
-        checks.stop()
+        if looks.running:
+            looks.stop()
+        for threads in (lookups, checks, credentials):
+            threads.stop()
 
-    return RoleService(
+    service = RoleService(
         "platform",
         site,
         listeners,
@@ -170,6 +197,8 @@ def platform_service(
         report=report,
         after=[end],
     )
+    service.reload.add(look)
+    return service
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
@@ -188,7 +217,7 @@ def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies
 def platform_supervisor(
     settings: PlatformSettings,
     pool: WorkerPool,
-    admin_token: Callable[[], str],
+    admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
 ) -> RoleService:
@@ -204,7 +233,8 @@ def platform_supervisor(
     """
     _networks(settings)
     registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
-    pool.command.environment["CHATFILES_ADMIN_TOKEN"] = admin_token()
+    admin = admin_token()
+    pool.command.environment[ADMIN_TOKEN if admin.path is None else FILE_TOKEN] = admin.text
 
     async def migrate() -> None:
         try:

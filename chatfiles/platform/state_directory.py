@@ -20,6 +20,7 @@ __all__ = [
     "known_admin_token",
     "make_state_directory",
     "new_admin_token",
+    "reread_admin_token",
     "sweep_admin_token",
 ]
 
@@ -68,19 +69,29 @@ def known_admin_token(path: str, from_environment: str | None) -> str | None:
     """
     if from_environment is not None:
         return _judged(from_environment, "CHATFILES_ADMIN_TOKEN")
+    token, mode = _read(path)
+    if mode & 0o077:
+        _log.warn("admin token file {path} may be read or written by other users", path=path)
+    return token
+
+
+def reread_admin_token(path: str) -> str | None:
+    """:return: as `known_admin_token`, which has warned already."""
+    return _read(path)[0]
+
+
+def _read(path: str) -> tuple[str | None, int]:
+    """:return: the token in the file, and the mode of the file."""
     try:
         with open(path, encoding="utf-8", errors="replace", opener=_open_at_once) as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise ValueError(f"{path} is not a regular file")
-            token = _judged(file.read(), path)
+            return _judged(file.read(), path), mode
     except FileNotFoundError:
         if os.path.islink(path):  # the token is never created at a link's target
             raise ValueError(f"{path} is a link to a file that is not there") from None
-        return None
-    if mode & 0o077:
-        _log.warn("admin token file {path} may be read or written by other users", path=path)
-    return token
+        return None, 0
 
 
 def new_admin_token(

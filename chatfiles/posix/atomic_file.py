@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-__all__ = ["SELF", "Owner", "create_file", "replace_file", "sweep_temporary_files", "write_all"]
+__all__ = [
+    "SELF",
+    "Owner",
+    "create_file",
+    "remove_file",
+    "replace_file",
+    "sweep_temporary_files",
+    "write_all",
+]
 
 #: The user id and the group id that own a new file or directory; -1 leaves the default.
 Owner = tuple[int, int]
@@ -53,6 +61,17 @@ def create_file(path: bytes, content: bytes, owner: Owner = SELF) -> bool:
                 return False
         os.fsync(directory_fd)
     return True
+
+
+def remove_file(path: bytes) -> None:
+    """
+    Remove a file; it stays removed after a crash.
+
+    :raise OSError: it could not be removed, or does not exist.
+    """
+    with _open_parent(path) as (directory_fd, name):
+        os.unlink(name, dir_fd=directory_fd)
+        os.fsync(directory_fd)
 
 
 def sweep_temporary_files(path: bytes) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "InvalidValue",
     "base_url",
     "count",
+    "count_or_none",
     "on_or_off",
     "prefix",
     "public_url",
@@ -64,6 +65,13 @@ def count(value: str) -> int:
     """:return: a number, more than 0."""
     if not re.fullmatch(r"[0-9]{1,15}", value, re.ASCII) or not int(value):
         raise InvalidValue("a whole number greater than 0, such as 1000000")
+    return int(value)
+
+
+def count_or_none(value: str) -> int:
+    """:return: a number; 0 for no limit."""
+    if not re.fullmatch(r"[0-9]{1,15}", value, re.ASCII):
+        raise InvalidValue("a whole number, such as 20, or 0 for no limit")
     return int(value)
 
 

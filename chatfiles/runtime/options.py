@@ -20,6 +20,7 @@ from chatfiles import __version__
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime import option_values
+from chatfiles.runtime.client_limits import CLIENT_LIMITS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
@@ -225,6 +226,7 @@ OPTIONS: tuple[Option, ...] = (
         option_values.seconds_or_none,
         "0",
     ),
+    *CLIENT_LIMITS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
         "open-registration",
@@ -409,6 +411,10 @@ class Options(usage.Options):
             drain_delay=self._one("drain-delay", None),
             ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
+            max_transfers=self._one("max-transfers", None),
+            max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
+            max_transfers_per_token=self._one("max-transfers-per-token", None),
+            max_refusals_per_client=self._one("max-refusals-per-client", None),
         )
 
     def _workspace(self) -> WorkspaceSettings:

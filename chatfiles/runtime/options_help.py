@@ -68,6 +68,10 @@ TAKES: Final = {
     "workers": "N",
     "drain-timeout": "SECONDS",
     "drain-delay": "SECONDS",
+    "max-transfers": "N",
+    "max-transfers-per-workspace": "N",
+    "max-transfers-per-token": "N",
+    "max-refusals-per-client": "N",
     "ui": "SWITCH",
 }
 

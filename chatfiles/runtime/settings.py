@@ -40,6 +40,10 @@ class PlatformSettings:
     drain_delay: float
     ui: bool = True
     public_url: str = ""
+    max_transfers: int = 4096
+    max_transfers_per_workspace: int = 512
+    max_transfers_per_token: int = 64
+    max_refusals_per_client: int = 20
 
 
 @dataclass(frozen=True, slots=True)

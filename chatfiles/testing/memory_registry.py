@@ -222,6 +222,30 @@ class MemoryRegistry(MemoryLinkKeys):
 
         return self._respond("ensure_secret", change)
 
+    def rotate_secret(self, workspace_id: UUID, candidate: str, *, force: bool) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
+
+        def change() -> bool:
+            found = self._live(workspace_id)
+            if found is not None and force:
+                self._store(replace(found, inbound_secret=candidate, next_secret=None))
+            elif found is not None:
+                self._store(replace(found, next_secret=candidate))
+            return found is not None
+
+        return self._respond("rotate_secret", change)
+
+    def promote_secret(self, workspace_id: UUID, expected: str) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
+
+        def change() -> Workspace | None:
+            found = self._live(workspace_id)
+            if found is not None and found.next_secret == expected:
+                found = self._store(replace(found, inbound_secret=expected, next_secret=None))
+            return found
+
+        return self._respond("promote_secret", change)
+
     def touch_workspaces(self, last_seen: Mapping[UUID, datetime]) -> Deferred[None]:
         """See `IWorkspaceRegistry`."""
 

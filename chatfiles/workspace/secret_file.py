@@ -8,26 +8,23 @@ a short time: call them in a thread.
 from __future__ import annotations
 
 import errno
-import hmac
 import os
 import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from typing import Final, NamedTuple, TypeGuard
 
 from twisted.logger import Logger
 
-from chatfiles.errors import NOT_NOW, ChatfilesError, Unauthorized, Unavailable
-from chatfiles.model import token_hash
-from chatfiles.posix.atomic_file import replace_file, sweep_temporary_files
+from chatfiles.errors import NOT_NOW, ChatfilesError, Unavailable
+from chatfiles.posix.atomic_file import remove_file, replace_file, sweep_temporary_files
 from chatfiles.posix.openat2 import WouldWait
-from chatfiles.rules.bearer import is_token, same_secret
+from chatfiles.rules.bearer import is_token
 from chatfiles.workspace.files.cached_directory import CachedDirectory
 from chatfiles.workspace.files.open_beneath import reopen_regular
 
-__all__ = ["MAX_SECRET", "SECRET_OWNER", "SecretFile", "is_secret", "require_secret"]
+__all__ = ["MAX_SECRET", "SECRET_OWNER", "SecretFile", "is_secret"]
 
 #: The owner of calls for a thread that concern the secrets (`chatfiles.runtime.threads`).
 SECRET_OWNER: Final = "secret"  # noqa: S105
@@ -52,15 +49,26 @@ class SecretFile:
 
     :param path: the file; it need not exist yet.
     :param now_ns: returns nanoseconds since the epoch.
+    :param beside: a file in the same directory, beside which this one is usually missing; ``None``
+        if a missing file is worth a line in the log.
     """
 
     _log = Logger()
 
-    def __init__(self, path: str | bytes, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        path: str | bytes,
+        now_ns: Callable[[], int] = time.time_ns,
+        *,
+        beside: SecretFile | None = None,
+    ) -> None:
         self._now_ns = now_ns
         self.path = os.path.abspath(os.fsencode(path))
         directory, self._name = os.path.split(self.path)
-        self._directory = CachedDirectory(directory)
+        self._directory: CachedDirectory = (
+            CachedDirectory(directory) if beside is None else beside._directory
+        )
+        self._may_miss = beside is not None
         self._reported: str | None = None
         self._found = False
         self._kept: tuple[_Version, str | None] | None = None
@@ -87,7 +95,9 @@ class SecretFile:
         except OSError as error:
             if error.errno in NOT_NOW:
                 raise Unavailable(retry_after=1) from error
-            if error.errno == errno.ENOENT and not self._found:
+            if error.errno == errno.ENOENT and self._may_miss:
+                self._report(None)
+            elif error.errno == errno.ENOENT and not self._found:
                 self._report("does not exist yet", log=self._log.info)
             else:
                 self._report(f"cannot be read: {os.strerror(error.errno or 0)}")
@@ -106,7 +116,9 @@ class SecretFile:
                 os.close(handle)
                 return self._kept[1]
             mode, content = _content_at_once(handle)
-        except (OSError, ChatfilesError):
+        except (OSError, ChatfilesError) as error:
+            if self._may_miss and isinstance(error, FileNotFoundError):
+                return None
             raise WouldWait from None  # `read` reports it
         secret = self._checked(mode, content)
         # Two changes within one tick of the kernel's clock have the same time.
@@ -132,37 +144,6 @@ class SecretFile:
             return secret
         return None
 
-    def matches(self, presented: bytes, *, at_once: bool = False) -> bool:
-        """
-        Compare in constant time.
-
-        :param presented: the secret that a client presents.
-        :param at_once: do not block.
-        :return: whether *presented* is the secret; ``False`` if there is no secret.
-        :raise WouldWait: only with *at_once*: the file must be read in a thread.
-        :raise Unavailable: 503, see `read`.
-        """
-        secret = self.read_at_once() if at_once else self.read()
-        return same_secret(presented.decode("utf-8", "surrogateescape"), secret or "")
-
-    def has_digest_at_once(self, digest: bytes) -> bool:
-        """
-        Compare in constant time.
-
-        :param digest: the `chatfiles.model.token_hash` of the secret that a client presents.
-        :return: whether the secret has this hash; ``False`` if there is no secret.
-        :raise WouldWait: the file must be read in a thread.
-        """
-        secret = self.read_at_once()
-        return secret is not None and hmac.compare_digest(_digest(secret), digest)
-
-    def present(self) -> bool:
-        """
-        :return: whether the file holds a secret, so that requests can be accepted.
-        :raise Unavailable: 503, see `read`.
-        """
-        return self.read() is not None
-
     def write(self, secret: str) -> bool:
         """
         Store a secret with mode 0600.  A reader sees either the old file or the complete new one.
@@ -183,6 +164,15 @@ class SecretFile:
         replace_file(self.path, secret.encode("ascii"))
         return True
 
+    def remove(self) -> None:
+        """
+        Remove the file, if there is one.
+
+        :raise OSError: it could not be removed.
+        """
+        with suppress(FileNotFoundError):
+            remove_file(self.path)
+
     def _content(self) -> tuple[int, bytes]:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         fd = os.open(self.path, flags)
@@ -200,10 +190,6 @@ class SecretFile:
             log = log or self._log.warn
             log("secret file {path} {problem}", path=self.shown, problem=problem)
         self._reported = problem
-
-
-#: The hashes of the secrets that were read last.
-_digest = lru_cache(8)(token_hash)
 
 
 class _Version(NamedTuple):
@@ -239,19 +225,3 @@ def _content_at_once(handle: int) -> tuple[int, bytes]:
         return facts.st_mode, bytes(content[:count])
     finally:
         os.close(fd)
-
-
-def require_secret(file: SecretFile, presented: str | None, *, at_once: bool = False) -> None:
-    """
-    Check that a request comes from the platform.  Reads the file.
-
-    :param presented: the bearer token of the request, if it has one.
-    :param at_once: do not block.
-    :raise Unauthorized: *presented* is not the secret, or there is no secret.
-    :raise WouldWait: only with *at_once*: the file must be read in a thread.
-    :raise Unavailable: 503: there are no free descriptors, or no memory.
-    """
-    if presented is None:
-        raise Unauthorized
-    if not file.matches(presented.encode("utf-8", "surrogateescape"), at_once=at_once):
-        raise Unauthorized

@@ -29,6 +29,7 @@ from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import Publisher
@@ -78,7 +79,7 @@ def workspace_service(
     shared = settings.shared
     clock: IReactorTime = reactor
     store, threads = _store(settings), _threads(reactor)
-    secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
+    secret = _secrets(settings)
     # Of several processes, the first one registers.
     enrolment = None if report else _enrolment(reactor, settings, secret, threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
@@ -165,7 +166,7 @@ def workspace_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     store, threads = _store(settings), _threads(pool.reactor)
-    secret = SecretFile(os.path.join(settings.configs_dir, SECRET_FILE))
+    secret = _secrets(settings)
     enrolment = _enrolment(pool.reactor, settings, secret, threads)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
 
@@ -227,8 +228,13 @@ def _store(settings: WorkspaceSettings) -> FileStore:
         deny = DenyRules(settings.deny)
     except ValueError as error:
         raise ValueError(f"--deny takes globs of virtual paths: {error}") from None
-    credentials = [os.path.join(settings.configs_dir, name) for name in (SECRET_FILE, TOKEN_FILE)]
+    token = os.path.join(settings.configs_dir, TOKEN_FILE)
+    credentials = [*_secrets(settings).paths, os.fsencode(token)]
     return FileStore(settings.roots, deny, credentials, find=False)
+
+
+def _secrets(settings: WorkspaceSettings) -> InboundSecrets:
+    return InboundSecrets(os.path.join(settings.configs_dir, SECRET_FILE))
 
 
 def _threads(reactor: Any) -> Threads:
@@ -311,7 +317,7 @@ def _sweep_prefix(store: FileStore, path: VirtualPath) -> None:
 def _enrolment(
     reactor: Any,
     settings: WorkspaceSettings,
-    secret: SecretFile,
+    secret: InboundSecrets,
     threads: Threads,
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:

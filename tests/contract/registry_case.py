@@ -82,6 +82,8 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
             scopes=ALL_SCOPES,
             name=None,
         ),
+        "rotate_secret": lambda: registry.rotate_secret(FIRST, SECRET, force=False),
+        "promote_secret": lambda: registry.promote_secret(FIRST, SECRET),
         "ensure_secret": lambda: registry.ensure_secret(FIRST, SECRET),
         "touch_workspaces": lambda: registry.touch_workspaces({FIRST: datetime.now(UTC)}),
         "remove_workspace": lambda: registry.remove_workspace(FIRST),

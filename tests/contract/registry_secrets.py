@@ -58,6 +58,59 @@ class SecretsContract(RegistryCase):
         assert row is not None
         self.assertEqual({row.inbound_secret}, answers)
 
+    async def secrets(self):
+        """:return: the inbound secret and the next one of the first workspace."""
+        row = await self.registry.workspace(FIRST)
+        assert row is not None
+        return row.inbound_secret, row.next_secret
+
+    async def test_rotate_secret(self):
+        """A next secret is pending until it is promoted; a later one takes its place."""
+        await self.create()
+        self.assertEqual(await self.secrets(), (SECRET, None))
+        for candidate in ("first", "second"):
+            self.assertIs(await self.registry.rotate_secret(FIRST, candidate, force=False), True)
+            self.assertEqual(await self.secrets(), (SECRET, candidate))
+        row = await self.registry.promote_secret(FIRST, "first")
+        assert row is not None
+        self.assertEqual((row.inbound_secret, row.next_secret), (SECRET, "second"))
+        for _ in range(2):
+            row = await self.registry.promote_secret(FIRST, "second")
+            assert row is not None
+            self.assertEqual((row.inbound_secret, row.next_secret), ("second", None))
+            self.assertEqual(await self.secrets(), ("second", None))
+
+    async def test_force_secret(self):
+        """A forced rotation takes effect at once, and ends one that is pending."""
+        await self.create()
+        await self.registry.rotate_secret(FIRST, "next", force=False)
+        self.assertIs(await self.registry.rotate_secret(FIRST, "forced", force=True), True)
+        self.assertEqual(await self.secrets(), ("forced", None))
+        row = await self.registry.promote_secret(FIRST, "next")
+        assert row is not None
+        self.assertEqual(row.inbound_secret, "forced")
+
+    async def test_rotate_secret_of_nobody(self):
+        """A missing or removed workspace has no secrets."""
+        await self.create(SECOND)
+        await self.registry.remove_workspace(SECOND)
+        for workspace_id in (UNKNOWN, SECOND):
+            for force in (True, False):
+                rotated = await self.registry.rotate_secret(workspace_id, "new", force=force)
+                self.assertIs(rotated, False)
+            self.assertIsNone(await self.registry.promote_secret(workspace_id, "new"))
+
+    async def test_promoted_while_replaced(self):
+        """A promotion and a rotation at the same time leave one of their two outcomes."""
+        await self.create()
+        await self.registry.rotate_secret(FIRST, "next", force=False)
+        calls: list[Deferred[object]] = [
+            begun(self.registry.promote_secret(FIRST, "next")),
+            begun(self.registry.rotate_secret(FIRST, "later", force=False)),
+        ]
+        await gatherResults(calls)
+        self.assertIn(await self.secrets(), ((SECRET, "later"), ("next", "later")))
+
     async def test_remove(self):
         """No call finds a removed workspace or its tokens."""
         await self.create()

@@ -28,7 +28,7 @@ from tests.contract.registry_claims import try_claim
 #: The columns that lookups read, except keys and those that an index needs.
 LOOKED_UP = {
     "workspaces": "name url delivery_mode platform_inbound_secret last_heartbeat_at"
-    " links_not_before",
+    " links_not_before next_inbound_secret",
     "workspace_auth_tokens": "prefix created_at last_used_at revoked_at scopes name",
     "chatfiles_keys": "purpose key created_at signs_until verifies_until",
 }

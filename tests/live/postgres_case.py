@@ -112,7 +112,7 @@ class PostgresPair(Pair):
         self._released = False
         super().__init__(
             both=["--drain-timeout=5"],
-            platform=[f"--registry-timeout={DEADLINE}"],
+            platform=[f"--registry-timeout={DEADLINE}", "--max-transfers-per-token=1000"],
             told={"CHATFILES_DATABASE": self.url},
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])

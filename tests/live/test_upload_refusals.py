@@ -88,7 +88,8 @@ class RefusalTests(RefusalCase):
         yield other, admin, FLOOD, 400, "invalid workspace ID"
         missing = "00000000-0000-0000-0000-000000000000"
         other = through._replace(target=through.target.replace(self.pair.id, missing))
-        yield other, admin, FLOOD, 404, "workspace not found"
+        yield other, admin, FLOOD, 413, form_limit
+        yield other, admin, MIB, 404, "workspace not found"
 
     def test_refused(self) -> None:
         """

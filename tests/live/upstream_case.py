@@ -30,8 +30,7 @@ class UpstreamCase(LiveCase):
         workspace_id, token = self.pair.add(server.url)
         target = self.target(workspace_id)
         self.credentials[target] = {"Authorization": f"Bearer {token}"}
-        form = f"/workspaces/{workspace_id}/chat/uploads"
-        fetch(self.pair.platform.url, form, self.credentials[target], method="POST", body=b"")
+        fetch(self.pair.platform.url, "/whoami", self.credentials[target])
         return server, target
 
     def credential(self, target: str) -> dict[str, str]:

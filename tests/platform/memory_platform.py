@@ -4,6 +4,7 @@ A platform for tests, with a registry in memory and without a connection to any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,9 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.model import token_hash
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext, UploadLimits
 from chatfiles.platform.routes.tree import platform_tree
@@ -37,6 +40,7 @@ class MemoryPlatformCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.moment = START
+        self.admin = AdminToken(ADMIN)
         self.registry = self.registry_class(now=lambda: self.moment)
         self.clock = Clock()
         cache = CachedRegistry(self.registry, self.clock)
@@ -46,7 +50,7 @@ class MemoryPlatformCase(SynchronousTestCase):
         )
         self.heartbeats.startService()
         unused: Any = None
-        authenticator = Authenticator(cache, ADMIN, lambda _: None)
+        authenticator = self.authenticator(cache)
         self.context = PlatformContext(
             registry=cache,
             authenticator=authenticator,
@@ -59,6 +63,17 @@ class MemoryPlatformCase(SynchronousTestCase):
             idle_timeout=60,
             limits=UploadLimits(1, 1),
         )
+
+    def authenticator(
+        self,
+        cache: CachedRegistry,
+        used: Callable[[UUID], object] = lambda _: None,
+        most_refusals: int = 0,
+        **more: Any,
+    ) -> Authenticator:
+        """:return: what checks the credentials of clients, by default without a limit."""
+        refused = RefusedCredentials(most_refusals, self.clock.seconds)
+        return Authenticator(cache, self.admin, used, refused, known=cache.cached_token, **more)
 
     def add(self, workspace_id: UUID, secret: str = "secret", **given: Any) -> None:
         """Add a workspace whose token is its id."""

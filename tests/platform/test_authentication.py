@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.model import ALL_SCOPES, Scope, Token, token_hash
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.authentication import Access, Authenticator
+from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN
 
@@ -21,7 +24,9 @@ class AdmitsTokenTests(SynchronousTestCase):
     """`Authenticator.admits_token`."""
 
     def setUp(self) -> None:
-        self.authenticator = Authenticator(MemoryRegistry(), ADMIN, lambda _: None)
+        refused = RefusedCredentials(20, Clock().seconds)
+        admin = AdminToken(ADMIN)
+        self.authenticator = Authenticator(MemoryRegistry(), admin, lambda _: None, refused)
 
     def admits(
         self,

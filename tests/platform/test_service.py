@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 
 from chatfiles.errors import UpstreamFailed
 from chatfiles.platform import service
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.routes.context import PlatformContext
@@ -55,7 +56,13 @@ class RegistryTests(SynchronousTestCase):
         settings: Any = options.settings
         with mock.patch.object(service, "open_registry", side_effect=KeyError) as opened:
             self.assertRaises(
-                KeyError, service.platform_service, reactor, settings, lambda: ADMIN, (), self.fail
+                KeyError,
+                service.platform_service,
+                reactor,
+                settings,
+                lambda: AdminToken(ADMIN),
+                (),
+                self.fail,
             )
         self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor))
 
@@ -75,7 +82,7 @@ class PageTests(SynchronousTestCase):
                     service.platform_service,
                     reactor,
                     settings,
-                    lambda: ADMIN,
+                    lambda: AdminToken(ADMIN),
                     (),
                     self.fail,
                 )
@@ -188,7 +195,11 @@ class LookupTests(TestCase):
         )
         settings: Any = options.settings
         platform = service.platform_service(
-            reactor, settings, lambda: ADMIN, (), lambda: self.fail("the platform cannot start")
+            reactor,
+            settings,
+            lambda: AdminToken(ADMIN),
+            (),
+            lambda: self.fail("the platform cannot start"),
         )
         platform.startService()
         self.service = platform

@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from chatfiles.platform import last_seen, service
+from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.registry.sqlite.file import DatabaseFile
 from chatfiles.platform.service import open_registry, platform_service
 from chatfiles.runtime.options import Options
@@ -84,7 +85,7 @@ class WarmContract(TestCase):
         platform = parsed("--role=platform", state, allowed, CHATFILES_DATABASE=database)
         assert isinstance(platform, PlatformSettings)
         self.service = platform_service(
-            REACTOR, platform, lambda: ADMIN, [self.listener()], self.fail
+            REACTOR, platform, lambda: AdminToken(ADMIN), [self.listener()], self.fail
         )
         self.platform = await self.started(self.service)
 

@@ -25,10 +25,10 @@ from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import READY_TIMEOUT, workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.service import workspace_service
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
@@ -57,8 +57,10 @@ class _Workspace(TestCase):
         self.threads = Threads(reactor, "test", 2)
         self.threads.start()
         self.addCleanup(self.threads.stop)
-        secret = SecretFile(self.top + b"/configs/secret")
-        self.store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.path])
+        secret = InboundSecrets(self.top + b"/configs/secret")
+        self.store = FileStore(
+            {b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.current.path]
+        )
         self.addCleanup(self.store.close)
         uploads = UploadDirectory(lambda: self.store.open_root(b"/workspace"))
         tree = workspace_tree(

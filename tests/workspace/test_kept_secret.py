@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest
 from chatfiles.model import token_hash
 from chatfiles.posix.openat2 import WouldWait
 from chatfiles.workspace import secret_file
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.secret_file import MAX_SECRET, SETTLED_NS, SecretFile
 from tests.contract.file_store import answers_at_once
 from tests.support.ticks import pass_tick
@@ -28,7 +29,8 @@ class KeptTests(_FileCase):
         if not answers_at_once(self.top):
             raise SkipTest("the temporary directory is on no file system that answers at once")
         self.later_ns = 10 * SETTLED_NS
-        self.file = SecretFile(self.path, lambda: time.time_ns() + self.later_ns)
+        self.secrets = InboundSecrets(self.path, lambda: time.time_ns() + self.later_ns)
+        self.file = self.secrets.current
         self.put(b"abc")
         self.file.read()
         self.reads = 0
@@ -42,6 +44,7 @@ class KeptTests(_FileCase):
 
     def settle(self) -> None:
         """Let the secret be kept; the next change has another time."""
+        self.secrets.matches(b"")  # the kernel learns what is missing
         self.file.read_at_once()
         self.assertIsNotNone(self.file._kept)
         pass_tick(self.top, os.stat(self.path).st_ctime_ns)
@@ -52,8 +55,8 @@ class KeptTests(_FileCase):
         self.settle()
         for _ in range(3):
             self.assertEqual(self.file.read_at_once(), "abc")
-            self.assertTrue(self.file.has_digest_at_once(token_hash("abc")))
-            self.assertFalse(self.file.has_digest_at_once(token_hash("abd")))
+            self.assertTrue(self.secrets.has_digest_at_once(token_hash("abc")))
+            self.assertFalse(self.secrets.has_digest_at_once(token_hash("abd")))
         self.assertEqual(self.reads, 0)
 
     def test_no_secret(self) -> None:
@@ -61,7 +64,7 @@ class KeptTests(_FileCase):
         self.put(b"")
         self.settle()
         for presented in ("", "None", "abc"):
-            self.assertFalse(self.file.has_digest_at_once(token_hash(presented)), presented)
+            self.assertFalse(self.secrets.has_digest_at_once(token_hash(presented)), presented)
         self.assertEqual(self.reads, 0)
 
     def test_changes(self) -> None:
@@ -85,7 +88,7 @@ class KeptTests(_FileCase):
             change()
             os.utime(self.path, ns=(0, 0))
             self.assertEqual(self.file.read_at_once(), "xyz", change)
-            self.assertFalse(self.file.has_digest_at_once(token_hash("abc")))
+            self.assertFalse(self.secrets.has_digest_at_once(token_hash("abc")))
 
     def test_same_tick(self) -> None:
         """
@@ -123,7 +126,7 @@ class KeptTests(_FileCase):
         self.assertIsNone(self.file.read())
         os.symlink(b"real", self.path)
         self.assertRaises(WouldWait, self.file.read_at_once)
-        self.assertRaises(WouldWait, self.file.has_digest_at_once, token_hash("abc"))
+        self.assertRaises(WouldWait, self.secrets.has_digest_at_once, token_hash("abc"))
 
     def test_other_file(self) -> None:
         """Something else with the same name is not taken for the secret."""

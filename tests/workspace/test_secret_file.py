@@ -21,7 +21,8 @@ from chatfiles.workspace import secret_file as secret_module
 from chatfiles.workspace.files import credential_inodes as inodes_module
 from chatfiles.workspace.files.credential_inodes import CredentialInodes
 from chatfiles.workspace.files.deny_rules import DenyRules
-from chatfiles.workspace.secret_file import SecretFile, is_secret, require_secret
+from chatfiles.workspace.inbound_secrets import InboundSecrets, require_secret
+from chatfiles.workspace.secret_file import SecretFile, is_secret
 from tests.contract.file_store import answers_at_once, scratch
 
 SECRET = "s3cret-" + "x" * 36
@@ -35,7 +36,8 @@ class _FileCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.top = scratch(self)
         self.path = self.top + b"/.auth_token"
-        self.file = SecretFile(self.path)
+        self.secrets = InboundSecrets(self.path)
+        self.file = self.secrets.current
 
     def put(self, content: bytes, mode: int = 0o600) -> None:
         with open(self.path, "wb") as file:
@@ -72,7 +74,7 @@ class ReadTests(_FileCase):
         ):
             self.put(content)
             self.assertEqual(self.file.read(), secret, content[:20])
-            self.assertIs(self.file.present(), secret is not None)
+            self.assertIs(self.secrets.present(), secret is not None)
 
     def test_not_there(self) -> None:
         """
@@ -174,11 +176,12 @@ class AtOnceTests(_FileCase):
     def test_require(self) -> None:
         """A missing or wrong secret is refused while the right one is in memory."""
         self.warm()
-        require_secret(self.file, "abc", at_once=True)
+        self.assertTrue(self.secrets.matches(b"abc"))  # the kernel learns what is missing
+        require_secret(self.secrets, "abc", at_once=True)
         for wrong in (None, "", "abd"):
-            self.assertRaises(Unauthorized, require_secret, self.file, wrong, at_once=True)
+            self.assertRaises(Unauthorized, require_secret, self.secrets, wrong, at_once=True)
         os.unlink(self.path)
-        self.assertRaises(WouldWait, require_secret, self.file, "abc", at_once=True)
+        self.assertRaises(WouldWait, require_secret, self.secrets, "abc", at_once=True)
 
     def test_symlink(self) -> None:
         """
@@ -291,8 +294,9 @@ class LogTests(_FileCase):
         self.put(SECRET.encode())
         self.patch(os, "open", fail)
         with capturedLogs() as events:
-            for use in (self.file.read, self.file.present, lambda: self.file.matches(b"guess")):
+            for use in (self.file.read, self.secrets.present):
                 self.assertRaises(Unavailable, use)
+            self.assertRaises(Unavailable, self.secrets.matches, b"guess")
         self.assertEqual(texts(events), [])
 
     def test_never_the_secret(self) -> None:
@@ -300,7 +304,7 @@ class LogTests(_FileCase):
         with capturedLogs() as events:
             for mode in (0o600, 0o666):
                 self.put(SECRET.encode(), mode)
-                self.file.matches(b"guess")
+                self.secrets.matches(b"guess")
             self.put(SECRET.encode() + b" \xff")
             self.file.read()
             self.file.write(SECRET)
@@ -313,9 +317,9 @@ class MatchTests(_FileCase):
     def test_matches(self) -> None:
         """The right secret matches, and no other."""
         self.put(b"abc\n")
-        self.assertTrue(self.file.matches(b"abc"))
+        self.assertTrue(self.secrets.matches(b"abc"))
         for wrong in (b"", b"ab", b"abcd", b"ABC", b"abc\n", b"\xff", b"abd", b"a" * 10000):
-            self.assertFalse(self.file.matches(wrong), wrong)
+            self.assertFalse(self.secrets.matches(wrong), wrong)
 
     def test_no_secret(self) -> None:
         """A workspace without a secret refuses every presented one, an empty one included."""
@@ -323,17 +327,17 @@ class MatchTests(_FileCase):
             if content is not None:
                 self.put(content)
             for presented in (b"", b"None", b"a b", b"\xff", content or b""):
-                self.assertFalse(self.file.matches(presented))
+                self.assertFalse(self.secrets.matches(presented))
 
     def test_require(self) -> None:
         """
         `require_secret` accepts the platform's secret and raises `Unauthorized` for anything else.
         """
-        self.assertRaises(Unauthorized, require_secret, self.file, "")
+        self.assertRaises(Unauthorized, require_secret, self.secrets, "")
         self.put(b"abc")
-        require_secret(self.file, "abc")
+        require_secret(self.secrets, "abc")
         for wrong in (None, "", "abcd", "\udcff"):
-            self.assertRaises(Unauthorized, require_secret, self.file, wrong)
+            self.assertRaises(Unauthorized, require_secret, self.secrets, wrong)
 
 
 class WriteTests(_FileCase):

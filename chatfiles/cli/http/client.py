@@ -149,7 +149,7 @@ class Client:
         with self.open(method, route, headers=headers, send=send) as response:
             if response.status == 204:
                 return None
-            if response.status not in (200, 201):
+            if response.status not in (200, 201, 202):
                 raise self.refusal(response)
             return response.json(JSON_LIMIT)
 

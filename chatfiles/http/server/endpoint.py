@@ -25,6 +25,7 @@ from chatfiles.errors import (
     MethodNotAllowed,
     NotFound,
     RequestTimeout,
+    TooLarge,
     Unauthorized,
     UnsupportedMediaType,
     VersionNotSupported,
@@ -42,6 +43,7 @@ __all__ = [
     "read_json",
     "reason_phrase",
     "require_chunks",
+    "require_json_head",
     "serve",
     "write_json",
     "write_no_route",
@@ -201,6 +203,19 @@ def _system_error(error: BaseException) -> str:
     return ""
 
 
+def require_json_head(request: Request) -> None:
+    """
+    Check what the headers say of a body for `read_json`, before anything is read of it.
+
+    :raise UnsupportedMediaType: the body has a content coding.
+    :raise TooLarge: it declares more than `MAX_JSON_BYTES` bytes.
+    """
+    if is_coded(request.requestHeaders):
+        raise UnsupportedMediaType("a JSON body must not have a Content-Encoding")
+    if (request.body.length or 0) > MAX_JSON_BYTES:
+        raise TooLarge
+
+
 async def read_json(request: Request, *, optional: bool = False) -> dict[str, Any]:
     """
     Read a small JSON object from the body.  The whole body must arrive within the header timeout.
@@ -213,8 +228,7 @@ async def read_json(request: Request, *, optional: bool = False) -> dict[str, An
     :raise TooLarge: the body has more than `MAX_JSON_BYTES` bytes.
     :raise RequestTimeout: the body was not complete in time.
     """
-    if is_coded(request.requestHeaders):
-        raise UnsupportedMediaType("a JSON body must not have a Content-Encoding")
+    require_json_head(request)
     site = request.site
     error = RequestTimeout("request body was not received in time")
     deadline = Deadline(site.reactor, lambda: request.body.fail(error))

@@ -96,6 +96,8 @@ class FastRequest:
     :ivar via_proxy: as in `Request`.
     :ivar outcome: how it ended; empty while it is served.
     :ivar cancel: is called when the client disconnects, or the server stops.
+    :ivar release: is called once, when the request no longer needs what it has taken; see
+        `chatfiles.http.server.transfer.Transfer.own`.
     """
 
     __slots__ = (
@@ -107,6 +109,7 @@ class FastRequest:
         "method",
         "operation",
         "outcome",
+        "release",
         "request_id",
         "started",
         "target",
@@ -135,6 +138,7 @@ class FastRequest:
         self.ends_with_client = False
         self.via_proxy = False
         self.cancel: Callable[[], object] = _nothing
+        self.release: Callable[[], object] = _nothing
         self.started = connection.site.reactor.seconds()
 
     def respond(self, status: int, start: bytes, fields: bytes, body: bytes | bytearray) -> None:
@@ -173,6 +177,8 @@ class FastRequest:
         request.begin(self.head, request_id=self.request_id, started=self.started)
         request.operation, request.workspace = self.operation, self.workspace
         request.ends_with_client = self.ends_with_client
+        release, self.release = self.release, _nothing
+        request.transfer.own(release)
         return request
 
     @property
@@ -181,6 +187,11 @@ class FastRequest:
         return read_head(self._received.removesuffix(_END))
 
     # -- for the connection
+
+    def let_go(self) -> None:
+        """The request is not served any more."""
+        release, self.release = self.release, _nothing
+        release()
 
     @property
     def relayed(self) -> bool:
@@ -199,6 +210,7 @@ class FastRequest:
         self._end(0, 0)
 
     def _end(self, status: int, sent: int) -> None:
+        self.let_go()
         site = self.connection.site
         site.notify_ended(
             TransferEnded(
@@ -264,6 +276,7 @@ class FastPath:
             return self._routes.serve(request)
         except Exception:
             _log.failure("the fast path failed")
+            request.let_go()
             return request.outcome != ""  # the response was sent before
 
     def _meaning(self, block: bytes) -> UsualHeaders | None:

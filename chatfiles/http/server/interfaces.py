@@ -58,6 +58,12 @@ class RequestSite(Protocol):
     def is_relayed(self, peer: str | None, /) -> bool:
         """:return: whether *peer*, an address, is a proxy that the operator trusts."""
 
+    def client_of(self, peer: str | None, forwarded: Sequence[bytes], /) -> str:
+        """
+        :param forwarded: the values of the request's ``X-Forwarded-For``.
+        :return: the address of the client, or ``-``.
+        """
+
     def request_ended(self, request: Any, /) -> None:
         """The response to a request is complete, or was aborted."""
 
@@ -97,9 +103,6 @@ class FastSite(RequestSite, Protocol):
     workspace: str
     #: See `chatfiles.http.server.fast_path.FastPath`.
     fast_path: Any
-
-    def client_of(self, peer: str | None, forwarded: Sequence[bytes], /) -> str:
-        """:return: the address of the client for the log."""
 
     def notify_ended(self, event: Any, /) -> None:
         """Notify the observers of the end of a request."""

@@ -40,6 +40,7 @@ class Request(server.Request):
     :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
+    :ivar token_id: the id of the token that gives access to it; empty if there is none.
     :ivar credential: the kind and id of its credential for the log, if it is no bearer token.
     :ivar write_error: takes the request, and a `chatfiles.http.server.endpoint.JSONResponse` that
         reports an error, and writes it in another form; ``None`` for JSON.
@@ -58,6 +59,7 @@ class Request(server.Request):
     peer: str | None = None
     operation: str = ""
     workspace: str = ""
+    token_id: str = ""
     credential: str = ""
     write_error: Callable[[Any, Any], None] | None = None
     ends_with_client: bool = False
@@ -175,6 +177,12 @@ class Request(server.Request):
         if not self.disconnected:
             self.channel.check_client()
         return not self.disconnected
+
+    @property
+    def client_address(self) -> str:
+        """The address of its client; ``-`` if it has none."""
+        forwarded = self.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
+        return self.site.client_of(self.peer, forwarded)
 
     @property
     def relayed(self) -> bool:

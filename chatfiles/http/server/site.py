@@ -195,7 +195,6 @@ class Site(TwistedSite):
 
     def _end_of(self, request: Request) -> TransferEnded:
         transfer = request.transfer
-        forwarded = request.requestHeaders.getRawHeaders(b"x-forwarded-for", ())
         return TransferEnded(
             request.request_id,
             request.workspace or self.workspace,
@@ -204,7 +203,7 @@ class Site(TwistedSite):
             _moved(request),
             self.reactor.seconds() - request.started,
             transfer.outcome,
-            self.client_of(request.peer, forwarded),
+            request.client_address,
             request.credential,
         )
 

@@ -97,13 +97,13 @@ class Transfer:
     :ivar sent: number of bytes of the body that were sent; 0 until the sender has stopped.
     """
 
-    __slots__ = ("_close", "_request", "_sender", "_timers", "outcome", "sent", "state")
+    __slots__ = ("_owned", "_request", "_sender", "_timers", "outcome", "sent", "state")
 
     def __init__(self, request: _Request) -> None:
         self._request: _Request | None = request
         self._sender: Sender | None = None
         self._timers: tuple[StallTimeout, ...] = ()
-        self._close: Callable[[], object] | None = None
+        self._owned: tuple[Callable[[], object], ...] = ()
         self.state = State.OPEN
         self.outcome = ""
         self.sent = 0
@@ -112,7 +112,8 @@ class Transfer:
 
     def own(self, close: Callable[[], object]) -> None:
         """
-        Register a function that closes a resource of the transfer, such as its file.
+        Register a function that closes a resource of the transfer, such as its file.  A transfer
+        may have several.
 
         :param close: called once, when the transfer no longer needs the resource; at once if the
             transfer has ended.
@@ -121,7 +122,7 @@ class Transfer:
         if self.state in _FINAL:
             close()
             raise ClientLeft
-        self._close = close
+        self._owned += (close,)
 
     def begin_body(self, sender: Sender) -> None:
         """
@@ -242,8 +243,8 @@ class Transfer:
         if sender is not None:
             sender.stop()
             self.sent = sender.sent
-        close, self._close = self._close, None
-        if close is not None:
+        owned, self._owned = self._owned, ()
+        for close in owned:
             close()
 
     def _tell_end(self) -> None:

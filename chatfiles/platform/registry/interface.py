@@ -143,6 +143,21 @@ class IWorkspaceRegistry(Interface):
         :return: the secret of the row after this; ``None`` if there is no such workspace.
         """
 
+    def rotate_secret(workspace_id: UUID, candidate: str, *, force: bool) -> Awaitable[bool]:
+        """
+        Store *candidate* as the next secret, in place of one that is pending.
+
+        :param force: store it as the inbound secret at once; then no next secret is pending.
+        :return: whether there is such a workspace.
+        """
+
+    def promote_secret(workspace_id: UUID, expected: str) -> Awaitable[Workspace | None]:
+        """
+        Make the next secret the inbound secret, if it is *expected*; this is atomic.
+
+        :return: the workspace after this; ``None`` if it does not exist or has been removed.
+        """
+
     def touch_workspaces(last_seen: Mapping[UUID, datetime]) -> Awaitable[None]:
         """
         Record the last heartbeats of workspaces in one batch.  Never sets a time back, and does not

@@ -189,6 +189,25 @@ async def ensure_secret(
     return None if found is None else found.inbound_secret, [workspace_id] if changed else []
 
 
+async def rotate_secret(
+    db: Session, workspace_id: UUID, now: datetime, candidate: str, *, force: bool
+) -> Change[bool]:
+    """See `IWorkspaceRegistry.rotate_secret`."""
+    values = {"id": str(workspace_id), "candidate": candidate, "now": utc(now)}
+    sql = db.sql.workspace_replace_secret if force else db.sql.workspace_next_secret
+    changed = await db.count(sql, values) > 0
+    return changed, [workspace_id] if changed else []
+
+
+async def promote_secret(
+    db: Session, workspace_id: UUID, now: datetime, expected: str
+) -> Change[Workspace | None]:
+    """See `IWorkspaceRegistry.promote_secret`."""
+    values = {"id": str(workspace_id), "expected": expected, "now": utc(now)}
+    changed = await db.count(db.sql.workspace_promote_secret, values)
+    return await workspace(db, workspace_id), [workspace_id] if changed else []
+
+
 async def touch_workspaces(db: Session, last_seen: Mapping[UUID, datetime]) -> Change[None]:
     """See `IWorkspaceRegistry.touch_workspaces`."""
     await db.touch(db.sql.workspace_touch, last_seen)

@@ -34,7 +34,7 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
     :param row: a workspace row, in the order of `chatfiles.platform.registry.statements`.
     :return: the workspace, or ``None`` if the row's id is not a UUID.
     """
-    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at, not_before = row
+    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at, not_before, following = row
     workspace_id = stored_uuid(raw_id)
     if workspace_id is None:
         return None
@@ -47,6 +47,7 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
         inbound_secret=_text(secret),
         last_heartbeat_at=parse_time(last_heartbeat_at),
         links_not_before=not_before if isinstance(not_before, int) else 0,
+        next_secret=_text(following),
     )
 
 

@@ -167,6 +167,21 @@ class SQLRegistry:
             "ensure_secret", lambda db: queries.ensure_secret(db, workspace_id, now, candidate)
         )
 
+    def rotate_secret(self, workspace_id: UUID, candidate: str, *, force: bool) -> Deferred[bool]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change(
+            "rotate_secret",
+            lambda db: queries.rotate_secret(db, workspace_id, now, candidate, force=force),
+        )
+
+    def promote_secret(self, workspace_id: UUID, expected: str) -> Deferred[Workspace | None]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._change(
+            "promote_secret", lambda db: queries.promote_secret(db, workspace_id, now, expected)
+        )
+
     def touch_workspaces(self, last_seen: Mapping[UUID, datetime]) -> Deferred[None]:
         """See `IWorkspaceRegistry`."""
         batch = dict(last_seen)

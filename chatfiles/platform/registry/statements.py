@@ -6,7 +6,7 @@ own syntax.
 Parameters are named in the statements.  Results are described here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
-  last_heartbeat_at, links_not_before``;
+  last_heartbeat_at, links_not_before, next_inbound_secret``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
 - a *key row* is ``id, key, created_at, signs_until, verifies_until``;
 - a change returns only the number of changed rows.  The transaction reads them afterwards, so
@@ -62,6 +62,12 @@ class Statements:
     workspace_touch: str
     #: Sets the inbound secret of a live row that has none.
     workspace_secret: str
+    #: Sets the next secret of a live row.
+    workspace_next_secret: str
+    #: Sets the inbound secret of a live row, which has no next secret after that.
+    workspace_replace_secret: str
+    #: The same with the next secret, if it is a given one.
+    workspace_promote_secret: str
     workspace_remove: str
     #: Ends all links of a live workspace that were issued up to now.  Two calls in one second give
     #: two times.
@@ -106,7 +112,7 @@ _LIVE = "(status IS NULL OR CAST(status AS text) <> 'removed')"
 
 _WORKSPACE = f"""
     SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at,
-        links_not_before
+        links_not_before, next_inbound_secret
     FROM workspaces
     WHERE {_LIVE}"""
 
@@ -172,6 +178,20 @@ SQLITE = Statements(
         SET platform_inbound_secret = :candidate, updated_at = :now
         WHERE id = :id AND {_LIVE}
             AND (platform_inbound_secret IS NULL OR platform_inbound_secret = '')""",
+    workspace_next_secret=f"""
+        UPDATE workspaces
+        SET next_inbound_secret = :candidate, next_secret_since = :now, updated_at = :now
+        WHERE id = :id AND {_LIVE}""",
+    workspace_replace_secret=f"""
+        UPDATE workspaces
+        SET platform_inbound_secret = :candidate, next_inbound_secret = NULL,
+            next_secret_since = NULL, updated_at = :now
+        WHERE id = :id AND {_LIVE}""",
+    workspace_promote_secret=f"""
+        UPDATE workspaces
+        SET platform_inbound_secret = next_inbound_secret, next_inbound_secret = NULL,
+            next_secret_since = NULL, updated_at = :now
+        WHERE id = :id AND {_LIVE} AND next_inbound_secret = :expected""",
     workspace_remove=f"""
         UPDATE workspaces
         SET status = 'removed', updated_at = :now

@@ -16,6 +16,7 @@ from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.transfer_limits import TransferLimits
 from chatfiles.rules.upload_head import MAX_FILES
 from chatfiles.streams.splice import Splicer
 
@@ -50,6 +51,7 @@ class PlatformContext:
     :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param limits: the limits of one upload.
+    :param transfers: counts and limits the transfers that run.
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
     :param ui: whether the web page is served.
@@ -66,6 +68,7 @@ class PlatformContext:
     clock: IReactorTime
     idle_timeout: float
     limits: UploadLimits
+    transfers: TransferLimits = field(default_factory=TransferLimits)
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)
     ui: bool = True

@@ -92,6 +92,7 @@ async def _download(
     context: PlatformContext, request: Request, workspace_id: UUID, route: bytes
 ) -> None:
     asked = asked_file(request.query, route)
+    context.transfers.begin(request, workspace_id)
     target = await context.resolver.resolve(workspace_id, "download")
     wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))

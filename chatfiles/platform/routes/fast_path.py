@@ -28,6 +28,7 @@ from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, asked_file, relay
+from chatfiles.platform.transfer_limits import Allowance
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
 from chatfiles.streams.equal_timeouts import EqualTimeouts
@@ -49,6 +50,7 @@ class _Download(NamedTuple):
 
     workspace: str
     token_id: UUID
+    allowance: Allowance
     file: AskedFile
     target: WorkspaceAddress
     prepared: PreparedRequest
@@ -87,6 +89,10 @@ class FastDownload:
             download = self._admitted(version, request.headers.digest, request.target)
         except _Declined:
             return False
+        if request.method != b"HEAD":
+            if not download.allowance.begin():
+                return False  # the ordinary route says which limit is reached
+            request.release = download.allowance.end
         self._context.authenticator.used(download.token_id)
         request.operation = self._route.operation
         request.workspace = download.workspace
@@ -124,7 +130,8 @@ class FastDownload:
             raise _Declined from None
         wanted = file.wanted(b"GET", HeaderValues(), "")
         prepared = self._context.gateway.prepare(address, wanted)
-        return _Download(str(workspace_id), token.id, file, address, prepared)
+        allowance = self._context.transfers.allowance(workspace_id, str(token.id))
+        return _Download(str(workspace_id), token.id, allowance, file, address, prepared)
 
     def _ask(self, request: FastRequest, download: _Download) -> Deferred[IResponse]:
         gateway, conditions = self._context.gateway, request.headers.conditions

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from chatfiles.http.server.endpoint import JSONResponse, read_json
+from chatfiles.http.server.endpoint import JSONResponse, read_json, require_json_head
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.requests import OperationRequest
@@ -75,6 +75,7 @@ async def send_archive(
     context: PlatformContext, request: Request, workspace_id: UUID, asked: ArchiveRequest
 ) -> None:
     """Send an archive of one path."""
+    context.transfers.begin(request, workspace_id)
     target = _target(b"/internal/fs/archive", asked.paths[0], f"&format={asked.format}")
     forwarded = _request(request, target, _archive_form(asked), once=True)
     await forward(context, request, workspace_id, forwarded)
@@ -84,6 +85,8 @@ async def archive_of_paths(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Send several files and directories as one archive."""
+    require_json_head(request)
+    context.transfers.begin(request, workspace_id)
     asked = archive_body(await read_json(request))
     body = json_text(_archive_json(asked))
     fields = [(b"Content-Type", JSON)]

@@ -14,6 +14,7 @@ from chatfiles.model import ALL_SCOPES, Scope, parse_uuid
 from chatfiles.platform import error_texts
 
 __all__ = [
+    "optional_flag",
     "optional_text",
     "printable_part",
     "require_allowed",
@@ -41,6 +42,17 @@ def optional_text(body: dict[str, Any], name: str, limit: int = MAX_TEXT) -> str
         raise BadRequest(
             f"{name} must be a printable text of at most {limit} characters", code="invalid_field"
         )
+    return value
+
+
+def optional_flag(body: dict[str, Any], name: str) -> bool:
+    """
+    :return: the member of a JSON body; ``False`` if it is absent.
+    :raise BadRequest: the member is neither true nor false.
+    """
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name} must be true or false", code="invalid_field")
     return value
 
 

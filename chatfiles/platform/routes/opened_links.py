@@ -43,6 +43,7 @@ async def open_file(context: PlatformContext, request: Request) -> JSONResponse 
         request.setHeader(b"Cross-Origin-Resource-Policy", b"same-origin")
     if asked.version is not None:
         _require_version(request, asked.version)
+    context.transfers.begin(request, link.workspace_id)
     target = await context.resolver.resolve(link.workspace_id, "download")
     wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
@@ -87,9 +88,10 @@ async def _opened(
     show_error_pages(request)
     request.setHeader(b"Referrer-Policy", b"no-referrer")
     request.setHeader(b"X-Robots-Tag", b"noindex")
-    link = await context.links.signed(operation, request.query)
+    link = await context.links.signed(operation, request.query, request.client_address)
     request.workspace = str(link.workspace_id)
-    request.credential = f"link {link.token_id.decode('ascii')}"
+    request.token_id = link.token_id.decode("ascii")
+    request.credential = f"link {request.token_id}"
     context.links.require_time(link)
     await context.links.require_live(link)
     if not split_options(link.options).keys() <= _OPTIONS[operation]:

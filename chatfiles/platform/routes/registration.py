@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
+from twisted.logger import Logger
+
 from chatfiles.errors import BadRequest, Conflict, ConstraintViolated
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
@@ -17,10 +19,15 @@ from chatfiles.platform.authentication import token_columns
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.json_fields import printable_part, require_allowed, required_id
 from chatfiles.platform.routes.placement import Placement, placement
+from chatfiles.rules.next_secret import acknowledges
 
 __all__ = ["heartbeat", "register"]
 
+_log = Logger()
+
 T = TypeVar("T")
+#: The JSON body of a workspace.
+Said = dict[str, Any]
 
 #: The name of a token that a registration has created.
 FIRST_TOKEN = "first registration"  # noqa: S105 - no password
@@ -58,7 +65,7 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
         ),
     )
     token = await _first_token(context, workspace_id) if is_admin else None
-    return await _registered(context, workspace, token)
+    return await _registered(context, workspace, body, token)
 
 
 async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
@@ -67,7 +74,8 @@ async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
 
     :return: the response, with the inbound secret, which may have changed.
     """
-    workspace_id = required_id(await read_json(request), "workspace_id")
+    body = await read_json(request)
+    workspace_id = required_id(body, "workspace_id")
     # Check again: the token may have been revoked before the body arrived.
     await context.authenticator.for_agent(request, workspace_id)
     workspace = await context.registry.workspace(workspace_id)
@@ -79,12 +87,11 @@ async def heartbeat(context: PlatformContext, request: Request) -> JSONResponse:
         )
     else:
         context.heartbeats.record(workspace_id)
-    secret = await _secret(context, workspace)
-    return JSONResponse(200, {"status": "ok", "platform_inbound_secret": secret})
+    return JSONResponse(200, {"status": "ok", **await _secrets(context, workspace, body)})
 
 
 async def _claim(
-    context: PlatformContext, workspace_id: UUID, place: Placement, body: dict[str, Any]
+    context: PlatformContext, workspace_id: UUID, place: Placement, body: Said
 ) -> JSONResponse:
     """Register a workspace without a credential, if it still has no live token."""
     token = context.make_secret()
@@ -103,22 +110,47 @@ async def _claim(
         )
     except Conflict:  # another client was first
         raise error_texts.missing_token() from None
-    return await _registered(context, workspace, token)
+    return await _registered(context, workspace, body, token)
 
 
 async def _registered(
-    context: PlatformContext, workspace: Workspace | None, token: str | None
+    context: PlatformContext, workspace: Workspace | None, said: Said, token: str | None
 ) -> JSONResponse:
     if workspace is None:
         raise error_texts.no_workspace()
-    body: dict[str, object] = {
-        "status": "registered",
-        "platform_inbound_secret": await _secret(context, workspace),
-        "delivery_mode": workspace.delivery_mode,
-    }
+    secrets = await _secrets(context, workspace, said)
+    body = {"status": "registered", **secrets, "delivery_mode": workspace.delivery_mode}
     if token is not None:
         body["auth_token"] = token
     return JSONResponse(200, body)
+
+
+async def _secrets(
+    context: PlatformContext, workspace: Workspace, said: Said
+) -> dict[str, str | None]:
+    """
+    :param said: what the workspace sends.  It may say that it has the next secret, which then
+        becomes the inbound secret, and that it takes a next secret.
+    :return: the members of the response with the secrets.
+    """
+    if given := said.get("next_secret"):
+        workspace = await _promoted(context, workspace, given)
+    shown = {"platform_inbound_secret": await _secret(context, workspace)}
+    if said.get("accepts_next_secret") is True and workspace.next_secret:
+        shown["next_platform_inbound_secret"] = workspace.next_secret
+    return shown
+
+
+async def _promoted(context: PlatformContext, known: Workspace, given: object) -> Workspace:
+    """:return: the workspace, whose next secret has become the inbound secret if it has it."""
+    # Not from the cache: another node may just have promoted it, or replaced it.
+    workspace = await context.registry.fresh_workspace(known.id) or known
+    if not workspace.next_secret or not acknowledges(given, workspace.next_secret):
+        return workspace
+    promoted = await context.registry.promote_secret(workspace.id, workspace.next_secret)
+    if promoted is not None and promoted.inbound_secret == workspace.next_secret:
+        _log.info("the inbound secret of {workspace}: rotated", workspace=workspace.id)
+    return promoted or workspace
 
 
 async def _secret(context: PlatformContext, workspace: Workspace) -> str | None:
@@ -138,9 +170,7 @@ async def _first_token(context: PlatformContext, workspace_id: UUID) -> str | No
     return token if made is not None else None
 
 
-async def _with_name(
-    body: dict[str, Any], workspace_id: UUID, change: Callable[[str], Awaitable[T]]
-) -> T:
+async def _with_name(body: Said, workspace_id: UUID, change: Callable[[str], Awaitable[T]]) -> T:
     """
     Make *change* with the name in the agent's card.  If the tables belong to a third party and do
     not accept it, for example because names must be unique there, make it with the id as name: no
@@ -155,6 +185,6 @@ async def _with_name(
     return await change(without)
 
 
-def _card_name(body: dict[str, Any]) -> str:
+def _card_name(body: Said) -> str:
     card = body.get("agent_card")
     return printable_part(card.get("name")) if isinstance(card, dict) else ""

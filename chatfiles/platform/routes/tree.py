@@ -25,6 +25,7 @@ from chatfiles.platform.routes.links import create_link, revoke_links
 from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
 from chatfiles.platform.routes.page import PAGE_ROUTES, load_page
 from chatfiles.platform.routes.registration import heartbeat, register
+from chatfiles.platform.routes.secrets import rotate_secret
 from chatfiles.platform.routes.tokens import (
     create_token,
     list_tokens,
@@ -93,6 +94,7 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("POST", "/workspaces", ADMIN, "", create_workspace),
     Route("GET", "/workspaces/{workspace_id}", WORKSPACE, "", show_workspace),
     Route("DELETE", "/workspaces/{workspace_id}", ADMIN, "", remove_workspace),
+    Route("POST", "/workspaces/{workspace_id}/secret/rotate", ADMIN, "", rotate_secret),
     Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
     Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
     Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),

@@ -48,8 +48,9 @@ async def forward_upload(
     :param max_bytes: the most bytes of the body.
     :param max_files: the most files in it; ``None`` if only the workspace counts them.
     """
-    target = await context.resolver.resolve(workspace_id, "upload")
     boundary = check_upload_head(request.requestHeaders, request.body.length, max_bytes)
+    context.transfers.begin(request, workspace_id)
+    target = await context.resolver.resolve(workspace_id, "upload")
     body = UploadBody(request.body, max_bytes)
     if max_files is not None:
         body.check = FileCounter(boundary, max_files).feed

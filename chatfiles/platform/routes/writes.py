@@ -65,6 +65,7 @@ async def put_file(
     path, options = path_of(query), write_options(query)
     limit = context.limits.per_file_bytes
     check_write_head(fields, request.body.length, limit)
+    context.transfers.begin(request, workspace_id)
     target = await context.resolver.resolve(workspace_id, "upload")
     response = await _put(context, request, target, path, options)
     write_form_headers(request, response, _WRITTEN)

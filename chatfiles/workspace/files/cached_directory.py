@@ -31,6 +31,11 @@ class CachedDirectory:
         self._segments = tuple(filter(None, path.split(b"/")))
         self._device: bytes | None = None  # the local file system, if any
 
+    @property
+    def path(self) -> bytes:
+        """The path of the directory."""
+        return self._path
+
     def examine(self, fd: int, file_fd: int | None = None) -> None:
         """
         Determine whether the directory can be opened without blocking.  Blocks; never fails.

@@ -131,10 +131,15 @@ class CredentialInodes:
     def _examine_all(self) -> None:
         examined_ns, self._examined_ns = self._now_ns(), 0
         self._settled.clear()
+        versions = {above: _version_of(cached) for above, cached in self._directories.items()}
         for cached in self._directories.values():
             cached.examine_path()
         for path in self._paths:
             self._examine(path)
+        # A tmpfs does not remember that a name is missing, so `_compare_at_once` cannot find out.
+        for above, version in versions.items():
+            if version is not None and examined_ns - version[-1] > SETTLED_NS:
+                self._settled[above] = version
         self._examined_ns = examined_ns
 
     def _examine(self, path: bytes) -> None:
@@ -188,6 +193,15 @@ _Version = tuple[int, int, int]
 def _version(directory: int) -> _Version:
     """:return: device, inode and ctime in nanoseconds, which changes with the names in it."""
     facts = os.fstat(directory)
+    return facts.st_dev, facts.st_ino, facts.st_ctime_ns
+
+
+def _version_of(directory: CachedDirectory) -> _Version | None:
+    """:return: as `_version`; ``None`` if the directory cannot be examined."""
+    try:
+        facts = os.stat(directory.path)
+    except OSError:
+        return None
     return facts.st_dev, facts.st_ino, facts.st_ctime_ns
 
 

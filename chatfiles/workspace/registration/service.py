@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.registration.client import (
     HTTPClient,
     RegistryClient,
@@ -29,6 +30,8 @@ __all__ = ["InThread", "RegistrationService"]
 
 #: Seconds between heartbeats.
 INTERVAL: Final = 30.0
+#: Seconds after which a next secret is acknowledged: all processes have seen it then.
+ACKNOWLEDGE_AFTER: Final = 2.0
 #: Seconds before registration is retried: after the first failure, and at most.
 FIRST_RETRY: Final = 1.0
 LAST_RETRY: Final = 60.0
@@ -45,7 +48,8 @@ class RegistrationService(Service):
     Registers this workspace with its platform and keeps it registered.
 
     It stores the secrets that the platform sends: the inbound secret whenever it differs from the
-    file, and the auth token when the platform creates one.  Neither is ever logged.  The token is
+    file, the next one when the platform offers it, and the auth token when the platform creates
+    one.  Neither is ever logged.  The token is
     read from its file for every request, so an operator can provide one at any time.
 
     A failed registration is retried after 1 to 60 seconds, or later if the platform demands it.
@@ -57,7 +61,7 @@ class RegistrationService(Service):
     :param platform_url: base URL, ``http`` or ``https``; it may have a path, but no query.
     :param workspace_id: UUID, as text.
     :param advertise_url: the URL at which the platform reaches this workspace.
-    :param secret_file: stores the inbound secret.
+    :param secrets: store the inbound secrets.
     :param token_file: holds or stores the auth token.
     :param interval: seconds between heartbeats.
     :param card_name: the name on the agent card; the Go platform refuses a registration without a
@@ -77,7 +81,7 @@ class RegistrationService(Service):
         platform_url: str,
         workspace_id: str,
         advertise_url: str,
-        secret_file: SecretFile,
+        secrets: InboundSecrets,
         token_file: SecretFile,
         interval: float = INTERVAL,
         *,
@@ -92,9 +96,14 @@ class RegistrationService(Service):
             "url": advertise_url,
             "agent_card": {"name": card_name},
             "delivery_mode": "push",
+            "accepts_next_secret": True,
         }
-        self._heartbeat: Mapping[str, object] = {"workspace_id": workspace_id}
-        self._secret_file = secret_file
+        self._heartbeat: Mapping[str, object] = {
+            "workspace_id": workspace_id,
+            "accepts_next_secret": True,
+        }
+        self._secrets = secrets
+        self._must_acknowledge = False
         self._token_file = token_file
         self._interval = interval
         self._in_thread = in_thread
@@ -154,6 +163,7 @@ class RegistrationService(Service):
         response = await self._ask(REGISTER, self._registration)
         if response is not None and response.good:
             self._failures, self._register_at = 0, None
+            self._heartbeat_at = min(self._heartbeat_at, self._clock.seconds() + self._wait)
             return
         backoff = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 16))
         asked = response.retry_after if response is not None else 0
@@ -167,9 +177,14 @@ class RegistrationService(Service):
         began = self._clock.seconds()
         response = await self._ask(HEARTBEAT, self._heartbeat)
         asked = response.retry_after if response is not None else 0
-        self._heartbeat_at = began + max(self._interval, asked)
+        self._heartbeat_at = began + max(self._wait, asked)
         if response is not None and response.status == 404 and self._register_at is None:
             self._register_at = self._clock.seconds()
+
+    @property
+    def _wait(self) -> float:
+        """Seconds until the next heartbeat."""
+        return ACKNOWLEDGE_AFTER if self._must_acknowledge else self._interval
 
     async def _ask(self, route: str, body: Mapping[str, object]) -> RegistryResponse | None:
         """
@@ -177,8 +192,12 @@ class RegistrationService(Service):
 
         :return: the response; ``None`` if no complete response arrived.
         """
+        self._must_acknowledge = False
         try:
             token = await self._token()
+            given = await self._in_thread(self._secrets.acknowledgement)
+            if given is not None:
+                body = {**body, "next_secret": given}
             response = await self._registry.post(route, body, token)
         except Exception as error:
             if self.running:
@@ -186,8 +205,8 @@ class RegistrationService(Service):
             return None
         if response.good and response.fields is not None:
             self._say(route, "accepted", good=True)
-            await self._keep("auth_token", self._token_file, response.fields)
-            await self._keep("platform_inbound_secret", self._secret_file, response.fields)
+            await self._keep_token(response.fields)
+            await self._keep_secrets(response.fields, given)
             return response
         problem = response.complaint()
         if response.status == 401:
@@ -205,33 +224,59 @@ class RegistrationService(Service):
         token = cast("str | None", await self._in_thread(self._token_file.read))
         if token is None and self._unsaved_token is not None:
             token = self._unsaved_token
-            await self._store("auth_token", self._token_file, token)
+            await self._save_token(token)
         return token
 
-    async def _keep(self, key: str, file: SecretFile, fields: Mapping[str, object]) -> None:
-        value = fields.get(key)
+    async def _keep_token(self, fields: Mapping[str, object]) -> None:
+        value = self._valid(fields, "auth_token")
+        if value is not None:
+            self._unsaved_token = value
+            await self._save_token(value)
+
+    async def _save_token(self, value: str) -> None:
+        file = self._token_file
+        written = await self._store("auth_token", file, partial(file.write, value))
+        if written is not None:
+            self._unsaved_token = None
+        if written:
+            self._log.info("auth_token stored in {path}", path=file.shown)
+
+    async def _keep_secrets(self, fields: Mapping[str, object], given: str | None) -> None:
+        """:param given: the acknowledgement in the request."""
+        value = self._valid(fields, "platform_inbound_secret")
         if value is None:
             return
-        if not is_secret(value):
-            self._say(key, "is not a secret that can be used; it was not stored")
+        following = self._valid(fields, "next_platform_inbound_secret")
+        learn = partial(self._secrets.learn, value, following)
+        file = self._secrets.current
+        learned = await self._store("platform_inbound_secret", file, learn)
+        if learned is None:
             return
-        if file is self._token_file:
-            self._unsaved_token = value
-        await self._store(key, file, value)
+        if learned.current:
+            what = "platform_inbound_secret stored in {path}; the workspace is ready"
+            self._log.info(what, path=file.shown)
+        if learned.following:
+            what = "next_platform_inbound_secret stored in {path}"
+            self._log.info(what, path=self._secrets.next.shown)
+        self._must_acknowledge = following is not None and (learned.following or given is None)
 
-    async def _store(self, key: str, file: SecretFile, value: str) -> None:
+    def _valid(self, fields: Mapping[str, object], key: str) -> str | None:
+        value = fields.get(key)
+        if value is None or is_secret(value):
+            return value
+        self._say(key, "is not a secret that can be used; it was not stored")
+        return None
+
+    async def _store(self, key: str, file: SecretFile, work: Callable[[], Any]) -> Any:
+        """:return: the result of *work*; ``None`` if it failed, which is logged."""
         try:
-            written = await self._in_thread(partial(file.write, value))
+            result = await self._in_thread(work)
         except (OSError, ChatfilesError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             self._say(key, f"could not be stored in {file.shown}: {why}")
-            return
-        if file is self._token_file:
-            self._unsaved_token = None
+            return None
         self._reported.pop(key, None)
-        if written:
-            ready = "; the workspace is ready" if file is self._secret_file else ""
-            self._log.info("{key} stored in {path}{ready}", key=key, path=file.shown, ready=ready)
+        return result
 
     def _say(self, about: str, text: str, *, good: bool = False) -> None:
         """Log a result, unless it equals the last one about *about*."""

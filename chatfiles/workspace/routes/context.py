@@ -18,8 +18,8 @@ from chatfiles.streams.in_flight import in_flight_limit
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.digests.digests import INLINE_BYTES, Digests
 from chatfiles.workspace.files.interface import IFileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.listing.known_names import KnownNames
-from chatfiles.workspace.secret_file import SecretFile
 
 __all__ = ["MOST_STREAMS", "WorkspaceContext"]
 
@@ -34,7 +34,7 @@ class WorkspaceContext:
     The context of the workspace's routes.
 
     :param store: opens the files.
-    :param secret: the inbound secret, which the platform must present.
+    :param secret: the inbound secrets, of which the platform must present one.
     :param threads: run calls that may block.
     :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
@@ -50,7 +50,7 @@ class WorkspaceContext:
     """
 
     store: IFileStore
-    secret: SecretFile
+    secret: InboundSecrets
     threads: Threads
     clock: IReactorTime
     idle_timeout: float

@@ -23,12 +23,12 @@ from chatfiles.rules.entries import shown
 from chatfiles.rules.listing_query import listing_query
 from chatfiles.rules.query import parse_query
 from chatfiles.streams.step_sender import SteppedBody, StepSender
+from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.listing.body import listing_body
 from chatfiles.workspace.listing.lines import PART_BYTES
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import owner_of
 from chatfiles.workspace.routes.sending import send
-from chatfiles.workspace.secret_file import require_secret
 
 __all__ = ["OPERATION", "PATH", "ROOTS_PATH", "entries", "roots"]
 

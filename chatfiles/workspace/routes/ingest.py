@@ -13,7 +13,7 @@ from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
 from chatfiles.streams.body_sink import SinkFeeder
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.workspace.secret_file import SecretFile
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import Ingestion, IngestLimits, StoredFile
 
@@ -27,14 +27,14 @@ class IngestContext:
 
     :param directory: stores the files.
     :param limits: the limits of one upload.
-    :param secret: the inbound secret, which the platform must present.
+    :param secret: the inbound secrets, of which the platform must present one.
     :param threads: run calls that may block.
     :param budget: the memory that all uploads share.
     """
 
     directory: UploadDirectory
     limits: IngestLimits
-    secret: SecretFile
+    secret: InboundSecrets
     threads: Threads
     budget: MemoryBudget = field(default_factory=MemoryBudget)
 

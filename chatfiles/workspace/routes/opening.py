@@ -17,8 +17,9 @@ from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules import file_headers
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath, check_form
 from chatfiles.workspace.files.open_file import OpenFile
+from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.routes.context import WorkspaceContext
-from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
+from chatfiles.workspace.secret_file import SECRET_OWNER
 
 __all__ = ["SMALL_FILE", "Found", "Query", "find", "owner_of", "small_content"]
 

@@ -20,11 +20,12 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.writable_prefixes import not_writable
+from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.routes import archive, digest, entries, write
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import OPERATION, PATHS, read
-from chatfiles.workspace.secret_file import SECRET_OWNER, require_secret
+from chatfiles.workspace.secret_file import SECRET_OWNER
 
 __all__ = ["ROUTES", "Access", "check_secret", "workspace_tree"]
 
@@ -58,7 +59,7 @@ class _Contexts:
 
 async def check_secret(context: WorkspaceContext) -> None:
     """
-    :param context: has the file of the inbound secret.
+    :param context: has the inbound secrets.
     :raise Unavailable: there is no secret that the platform could present.
     """
     looked = context.threads.run(context.secret.present, owner=SECRET_OWNER)

@@ -1,5 +1,6 @@
 """
-``chatfiles workspace`` and ``chatfiles token``: the requests they send and what they print.
+``chatfiles workspace``, ``chatfiles token`` and ``chatfiles secret``: the requests they send, and
+what they print.
 """
 
 from __future__ import annotations
@@ -220,6 +221,33 @@ class TokenTests(AdminCase):
         asked = self.asked[0]
         self.assertEqual(asked.method, "DELETE")
         self.assertEqual(asked.target, f"/workspaces/{WORKSPACE}/tokens/{TOKEN_ID}")
+
+
+class SecretTests(AdminCase):
+    """``chatfiles secret``."""
+
+    def rotate(self, response: dict[str, object], *options: str) -> Any:
+        """:return: the result; the request is checked."""
+        self.play(said("202 Accepted", response))
+        result = self.admin("secret", "rotate", WORKSPACE, *options)
+        (asked,) = self.asked
+        self.assertEqual(asked.method, "POST")
+        self.assertEqual(asked.target, f"/workspaces/{WORKSPACE}/secret/rotate")
+        self.assertEqual(asked.json, {"force": "--force" in options})
+        return result
+
+    def test_rotate(self) -> None:
+        """It prints that the secret is pending, and its first characters."""
+        result = self.rotate({"state": "pending", "next_prefix": "abcdefgh"})
+        self.ended(result, 0)
+        self.assertEqual(result.stdout, "state        pending\nnext_prefix  abcdefgh\n")
+
+    def test_force(self) -> None:
+        """``--force`` replaces it at once; ``--json`` prints the response."""
+        response: dict[str, object] = {"state": "rotated", "prefix": "abcdefgh"}
+        result = self.rotate(response, "--force", "--json")
+        self.ended(result, 0)
+        self.assertEqual(json.loads(result.stdout), response)
 
 
 class OddAnswerTests(AdminCase):

@@ -97,6 +97,17 @@ class TableTests(SynchronousTestCase):
             recorded.happen(event)
             self.assertIs(recorded.transfer.state, table.get((state, event), state), (state, event))
 
+    def test_several(self) -> None:
+        """A transfer closes all that it owns, each once."""
+        recorded = Recorded()
+        for _ in range(3):
+            recorded.transfer.own(recorded.close)
+        recorded.transfer.head_sent()
+        self.assertEqual(recorded.closed, 0)
+        for _ in range(2):
+            recorded.transfer.last_byte()
+            self.assertEqual(recorded.closed, 3)
+
     def test_final(self) -> None:
         """Nothing happens after a final state; every other state can end."""
         leaves = {state for state, _, then in TRANSITIONS if state is not then}

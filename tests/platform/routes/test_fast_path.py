@@ -17,7 +17,6 @@ from twisted.internet.testing import MemoryReactorClock
 from chatfiles.http.server.fast_path import FastRequest
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import Scope, token_hash
-from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.registry.cache import CachedRegistry
@@ -80,7 +79,7 @@ class FastDownloadTests(MemoryPlatformCase):
         self.addCleanup(self.agent.close)
         self.context = replace(
             self.context,
-            authenticator=Authenticator(self.cache, ADMIN, self.used.append),
+            authenticator=self.authenticator(self.cache, self.used.append),
             resolver=Resolver(self.cache, AddressPolicy()),
             gateway=WorkspaceGateway(self.agent, self.reactor),
         )

@@ -79,7 +79,7 @@ class LinksCase(MemoryPlatformCase):
         return self._opened(operation, parts.query.encode())
 
     async def _opened(self, operation: LinkOperation, query: bytes) -> SignedLink:
-        link = await self.context.links.signed(operation, query)
+        link = await self.context.links.signed(operation, query, "192.0.2.1")
         self.context.links.require_time(link)
         await self.context.links.require_live(link)
         return link
@@ -247,8 +247,7 @@ class ValidityTests(LinksCase):
     def test_other_admin_token(self) -> None:
         """The links of an administrator end with the admin token."""
         url = self.make(ADMIN)
-        authenticator = self.context.authenticator
-        self.patch(authenticator, "_admin_digest", token_hash("another"))
+        self.admin.digest = token_hash("another")
         self.assertEqual(self.code_of(url), "link_revoked")
 
     def test_revoked_links(self) -> None:

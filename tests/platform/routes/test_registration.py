@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, fail
 
 from chatfiles.errors import BadRequest, ConstraintViolated
 from chatfiles.model import Workspace
-from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.routes.tree import platform_tree
 from chatfiles.testing import MemoryRegistry
 from tests.contract.registry_case import FIRST, SECOND, SECRET, THIRD
@@ -34,9 +33,8 @@ class EnrolmentCase(MemoryPlatformCase):
     def setUp(self) -> None:
         super().setUp()
         self.lookups: list[Deferred[None]] = []
-        authenticator = Authenticator(
-            self.context.registry, ADMIN, lambda _: None, open_registration=self.open_registration
-        )
+        cache: Any = self.context.registry
+        authenticator = self.authenticator(cache, open_registration=self.open_registration)
         self.context = replace(self.context, check_url=self.check_url, authenticator=authenticator)
 
     def check_url(self, url: str) -> Deferred[None]:

@@ -65,6 +65,22 @@ class SettledTests(SynchronousTestCase):
         self.assertIs(self.includes(b"b/.auth_token"), False)
         self.assertEqual(self.looked_up, 0)
 
+    def test_missing(self) -> None:
+        """
+        A name that is missing is settled by a thread: a tmpfs does not keep in memory that it is
+        missing.
+        """
+        os.unlink(self.path)
+        pass_tick(self.top + b"/elsewhere", os.stat(self.top + b"/a").st_ctime_ns)
+
+        def would_wait(directory: int, name: bytes) -> None:
+            raise WouldWait
+
+        self.patch(inodes_module, "_inode_at_once", would_wait)
+        self.assertIsNone(self.includes(b"b"))
+        self.inodes.refresh()
+        self.assertIs(self.includes(b"b"), False)
+
     def test_not_settled(self) -> None:
         """Within a second after a change, or if the clock was set back, names are looked up."""
         for later_ns in (inodes_module.SETTLED_NS // 2, -self.later_ns):

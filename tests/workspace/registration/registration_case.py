@@ -5,6 +5,7 @@ What the tests of registration share: a platform that is a script.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.secret_file import SecretFile
 from tests.contract.file_store import scratch
@@ -70,7 +72,11 @@ class RegistrationCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.top = scratch(self)
-        self.secret_file = SecretFile(self.top + b"/.platform_inbound_secret")
+        self.later_ns = 0
+        self.secrets = InboundSecrets(
+            self.top + b"/.platform_inbound_secret", lambda: time.time_ns() + self.later_ns
+        )
+        self.secret_file = self.secrets.current
         self.token_file = SecretFile(self.top + b"/.auth_token")
         self.platform = Platform()
         self.jitter = 1.0
@@ -84,7 +90,7 @@ class RegistrationCase(SynchronousTestCase):
             self.platform.base if base is None else base,
             WORKSPACE,
             ADVERTISED,
-            self.secret_file,
+            self.secrets,
             self.token_file,
             in_thread=more.pop("in_thread", at_once),
             jitter=lambda: self.jitter,

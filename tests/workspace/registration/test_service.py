@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import succeed
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
+from chatfiles.rules.next_secret import acknowledgement
+from chatfiles.workspace.registration.service import ACKNOWLEDGE_AFTER
 from chatfiles.workspace.secret_file import SecretFile
 from tests.workspace.registration.registration_case import (
     ADVERTISED,
@@ -23,6 +25,8 @@ from tests.workspace.registration.registration_case import (
     RegistrationCase,
     Reply,
 )
+
+NEXT = "next-" + "n" * 38
 
 
 class RegisterTests(RegistrationCase):
@@ -44,6 +48,7 @@ class RegisterTests(RegistrationCase):
                 "url": ADVERTISED,
                 "agent_card": {"name": "chatfiles workspace"},
                 "delivery_mode": "push",
+                "accepts_next_secret": True,
             },
         )
         self.assertTrue(enrolment.registered)
@@ -72,8 +77,8 @@ class RegisterTests(RegistrationCase):
         with capturedLogs() as events:
             self.start()
         stored = [event for event in events if "stored in" in event["log_format"]]
-        endings = ["", "; the workspace is ready"]
-        self.assertEqual([event["ready"] for event in stored], endings)
+        ready = [formatEvent(event).endswith("; the workspace is ready") for event in stored]
+        self.assertEqual(ready, [False, True])
         self.assertEqual((self.secret_file.read(), self.token_file.read()), (SECRET, TOKEN))
         for file in (self.secret_file, self.token_file):
             self.assertEqual(os.stat(file.path).st_mode & 0o777, 0o600)
@@ -214,7 +219,7 @@ class HeartbeatTests(RegistrationCase):
         self.assertEqual([self.next_request() for _ in range(3)], [30, 30, 30])
         method, url, _, body = self.platform.asked[0]
         self.assertEqual((method, url), (b"POST", "https://platform.example/registry/heartbeat"))
-        self.assertEqual(body, {"workspace_id": WORKSPACE})
+        self.assertEqual(body, {"workspace_id": WORKSPACE, "accepts_next_secret": True})
         self.assertEqual(self.platform.routes(), ["heartbeat"] * 3)
 
     def test_new_secret(self) -> None:
@@ -333,3 +338,91 @@ class FileTests(RegistrationCase):
         self.start(in_thread=in_thread)
         self.advance(30)
         self.assertEqual(self.platform.routes(), ["register", "heartbeat"])
+
+
+class RotationTests(RegistrationCase):
+    """A platform that changes the inbound secret."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.offers = {"platform_inbound_secret": SECRET, "next_platform_inbound_secret": NEXT}
+
+    def acknowledged(self) -> list[str | None]:
+        """:return: the acknowledgement in each request since the last call."""
+        asked, self.platform.asked[:] = list(self.platform.asked), []
+        return [body.get("next_secret") for *_, body in asked]
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.later_ns += int(seconds * 1e9)
+        self.advance(seconds)
+
+    def test_rotation(self) -> None:
+        """
+        The next secret is stored, and acknowledged by a heartbeat that follows soon; the promoted
+        one is stored, and the heartbeats are as usual again.
+        """
+        self.start()
+        self.platform.replies[HEARTBEAT] = [
+            (200, {}, self.offers),
+            (200, {}, {"platform_inbound_secret": NEXT}),
+        ]
+        self.acknowledged()
+        with capturedLogs() as events:
+            self.pass_seconds(30)
+            self.assertEqual((self.secret_file.read(), self.secrets.next.read()), (SECRET, NEXT))
+            self.pass_seconds(ACKNOWLEDGE_AFTER)
+        self.assertEqual(self.acknowledged(), [None, acknowledgement(NEXT)])
+        self.assertEqual((self.secret_file.read(), self.secrets.next.read()), (NEXT, None))
+        self.assertTrue(self.secrets.matches(SECRET.encode()))
+        self.pass_seconds(29)
+        self.assertEqual(self.acknowledged(), [])
+        self.pass_seconds(1)
+        self.assertEqual(self.acknowledged(), [None])
+        texts = [formatEvent(event) for event in events]
+        self.assertEqual(sum("stored in" in text for text in texts), 2)
+        self.assertNotIn(NEXT, repr(texts))
+
+    def test_registration(self) -> None:
+        """A registration offers and acknowledges as a heartbeat does."""
+        self.platform.replies[REGISTER] = [(200, {}, self.offers)]
+        self.platform.replies[HEARTBEAT] = [(200, {}, self.offers)]
+        first = self.start()
+        self.assertEqual(self.acknowledged(), [None])
+        self.successResultOf(first.stopService())
+        self.later_ns = 10**10
+        self.start()
+        self.assertEqual(self.acknowledged(), [acknowledgement(NEXT)])
+
+    def test_not_promoted(self) -> None:
+        """A platform that does not promote it hears of it with each heartbeat, every 30 seconds."""
+        self.platform.replies[REGISTER] = [(200, {}, self.offers)]
+        self.platform.replies[HEARTBEAT] = [(200, {}, self.offers)]
+        self.start()
+        self.pass_seconds(ACKNOWLEDGE_AFTER)
+        self.assertEqual(self.acknowledged(), [None, acknowledgement(NEXT)])
+        self.pass_seconds(29)
+        self.assertEqual(self.acknowledged(), [])
+        self.pass_seconds(1)
+        self.assertEqual(self.acknowledged(), [acknowledgement(NEXT)])
+
+    def test_not_usable(self) -> None:
+        """A next secret that cannot be used is not stored; the current one is kept."""
+        wrong: tuple[object, ...] = ("", "a b", 1, [], None)
+        for given in wrong:
+            self.platform.replies[REGISTER] = [
+                (200, {}, self.offers | {"next_platform_inbound_secret": given})
+            ]
+            self.start()
+            self.assertEqual((self.secret_file.read(), self.secrets.next.read()), (SECRET, None))
+
+    def test_cannot_be_stored(self) -> None:
+        """A next secret that cannot be stored is not acknowledged."""
+        self.platform.replies[REGISTER] = [(200, {}, self.offers)]
+        os.mkdir(self.secrets.next.path)
+        with capturedLogs() as events:
+            self.start()
+            self.pass_seconds(30)
+        self.assertEqual(self.acknowledged(), [None, None])
+        text = "".join(formatEvent(event) for event in events)
+        self.assertIn("could not be stored", text)
+        self.assertNotIn(NEXT, text)

@@ -266,7 +266,7 @@ class RealClientTests(RegistrationCase):
             "http://192.0.2.7:8080",
             WORKSPACE,
             ADVERTISED,
-            self.secret_file,
+            self.secrets,
             self.token_file,
             in_thread=at_once,
         )

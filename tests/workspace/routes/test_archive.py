@@ -19,11 +19,11 @@ from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.archive import COUNT_TIMEOUT, PATH
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Symlink, build, scratch
@@ -64,9 +64,9 @@ class ArchiveCase(SynchronousTestCase):
         self.top = scratch(self)
         build(self.top, FILES)
         self.clock = Clock()
-        secret = SecretFile(self.top + b"/configs/secret")
+        secret = InboundSecrets(self.top + b"/configs/secret")
         roots = {b"/workspace": self.top + b"/ws", b"/configs": self.top + b"/configs"}
-        store = FileStore(roots, DenyRules(), [secret.path])
+        store = FileStore(roots, DenyRules(), [secret.current.path])
         self.addCleanup(store.close)
         threads = self.make_threads()
         context = WorkspaceContext(

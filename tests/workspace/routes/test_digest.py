@@ -14,12 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.opening import SMALL_FILE
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Symlink, build, scratch
@@ -64,9 +64,9 @@ class DigestCase(SynchronousTestCase):
         os.chmod(self.top + b"/configs/secret", 0o600)
         self.clock = Clock()
         self.now_ns = NOW_NS
-        secret = SecretFile(self.top + b"/configs/secret")
+        secret = InboundSecrets(self.top + b"/configs/secret")
         deny = DenyRules([b"/workspace/*.key"])
-        self.store = FileStore({b"/workspace": self.top + b"/ws"}, deny, [secret.path])
+        self.store = FileStore({b"/workspace": self.top + b"/ws"}, deny, [secret.current.path])
         self.addCleanup(self.store.close)
         threads = self.make_threads()
         self.context = WorkspaceContext(

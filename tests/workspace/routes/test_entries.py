@@ -29,13 +29,13 @@ from chatfiles.streams.peer_state import PeerState, peer_state
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.open_directory import Found, OpenDirectory
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.listing import lines as lines_module
 from chatfiles.workspace.routes import entries as entries_module
 from chatfiles.workspace.routes.context import MOST_STREAMS
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.read import WorkspaceContext
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Kind, Symlink, build, scratch
@@ -68,11 +68,11 @@ class _Case(TestCase):
         self.threads.start()
         self.addCleanup(self.threads.stop)
         self.addCleanup(self.threads.settled)
-        secret = SecretFile(self.top + b"/configs/secret")
+        secret = InboundSecrets(self.top + b"/configs/secret")
         self.store = FileStore(
             {b"/workspace": self.top + b"/ws", b"/configs": self.top + b"/configs"},
             DenyRules(),
-            [secret.path],
+            [secret.current.path],
         )
         self.addCleanup(self.store.close)
         uploads = UploadDirectory(lambda: self.store.open_root(b"/workspace"))

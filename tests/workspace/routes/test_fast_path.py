@@ -18,13 +18,13 @@ from chatfiles.rules.conditional_requests import SETTLED_NS
 from chatfiles.rules.http_dates import format_http_date
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes import fast_path
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.opening import SMALL_FILE
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Symlink, answers_at_once, build, scratch
@@ -64,8 +64,10 @@ class FastReadTests(SynchronousTestCase):
             for file in files:
                 os.utime(os.path.join(name, file), ns=(0, MTIME_NS), follow_symlinks=False)
         self.now_ns = NOW_NS
-        self.secret = SecretFile(self.top + b"/configs/secret")
-        self.store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [self.secret.path])
+        self.secret = InboundSecrets(self.top + b"/configs/secret")
+        self.store = FileStore(
+            {b"/workspace": self.top + b"/ws"}, DenyRules(), [self.secret.current.path]
+        )
         self.addCleanup(self.store.close)
         self.recorder = Recorder()
         self.make(self.store)
@@ -266,7 +268,7 @@ class FastReadTests(SynchronousTestCase):
         request = get(READ + b"f", AUTH)
         before = os.listdir("/proc/self/fd")
         for target, name, fake in (
-            (self.secret, "read_at_once", would_wait),
+            (self.secret.current, "read_at_once", would_wait),
             (self.store, "open_descriptor_at_once", would_wait),
             (os, "preadv", blocked),
         ):
@@ -292,7 +294,7 @@ class FastReadTests(SynchronousTestCase):
         caller = self.caller()
         connection: Any = caller.channel
         request = caller.site.fast_path.recognise(connection, get(READ + b"f", AUTH))
-        self.secret.read_at_once()
+        self.secret.current.read_at_once()
         self.patch(os, "preadv", meanwhile)
         self.assertFalse(FastRead(self.context).serve(request))
 

@@ -18,10 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import build, scratch
@@ -104,7 +104,7 @@ class PropertyTests(SynchronousTestCase):
         store = FileStore({b"/workspace": top + b"/ws"}, DenyRules(), [])
         self.addCleanup(store.close)
         uploads = UploadDirectory(lambda: store.open_root(b"/workspace"))
-        secret, threads = SecretFile(top + b"/configs/secret"), _AtOnce()
+        secret, threads = InboundSecrets(top + b"/configs/secret"), _AtOnce()
         self.root = workspace_tree(
             WorkspaceContext(store, secret, threads, Clock(), 60.0),  # type: ignore[arg-type]
             IngestContext(uploads, LIMITS, secret, threads),  # type: ignore[arg-type]

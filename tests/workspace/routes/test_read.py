@@ -20,11 +20,11 @@ from chatfiles.workspace.files import cached_directory
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.routes import read as read_module
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import workspace_tree
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import build, scratch
@@ -92,8 +92,8 @@ class DescriptorTests(TestCase):
         self.threads.start()
         self.addCleanup(self.threads.stop)
         self.addCleanup(self.threads.settled)
-        secret = SecretFile(self.top + b"/configs/secret")
-        store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.path])
+        secret = InboundSecrets(self.top + b"/configs/secret")
+        store = FileStore({b"/workspace": self.top + b"/ws"}, DenyRules(), [secret.current.path])
         self.addCleanup(store.close)
         uploads = UploadDirectory(lambda: store.open_root(b"/workspace"))
         self.caller = Loopback(

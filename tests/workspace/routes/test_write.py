@@ -22,12 +22,12 @@ from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import etag
 from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
-from chatfiles.workspace.secret_file import SecretFile
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
@@ -59,7 +59,7 @@ class WriteRouteCase(WritingCase):
         threads: Any = _AtOnce()
         self.prefixes = WritablePrefixes([b"/workspace/out"], [b"/workspace/fuse"])
         self.targets = Targets(self.store, self.prefixes)
-        secret, uploads = SecretFile(self.at("configs/secret")), UploadDirectory(lambda: -1)
+        secret, uploads = InboundSecrets(self.at("configs/secret")), UploadDirectory(lambda: -1)
         self.tree = workspace_tree(
             WorkspaceContext(self.store, secret, threads, Clock(), 60.0, prefixes=self.prefixes),
             IngestContext(uploads, IngestLimits(1, 1), secret, threads),

@@ -342,7 +342,8 @@ class VersionTests(PostgresTestCase):
         await self.start()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
-            " last_heartbeat_at created_at updated_at links_not_before",
+            " last_heartbeat_at created_at updated_at links_not_before"
+            " next_inbound_secret next_secret_since",
             "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
             " revoked_at scopes name",
             "chatfiles_keys": "id purpose key created_at signs_until verifies_until",
@@ -457,6 +458,8 @@ class ToldTests(PostgresTestCase):
             ),
             (f"UPDATE workspaces SET links_not_before = 1 WHERE id = '{FIRST}'", [FIRST]),
             (f"UPDATE workspaces SET links_not_before = 1 WHERE id = '{FIRST}'", []),
+            (f"UPDATE workspaces SET next_inbound_secret = 'n' WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET next_secret_since = now() WHERE id = '{FIRST}'", []),
             (
                 "INSERT INTO chatfiles_keys VALUES ('5eed0001', 'link', 'x', now(), now(), now())",
                 [None],
@@ -526,5 +529,6 @@ class PackageTests(SynchronousTestCase):
                 "live_pages",
                 "third_party_status",
                 "links",
+                "next_secret",
             ],
         )

@@ -98,7 +98,8 @@ class SchemaTests(SQLiteTestCase):
         await (await self.start()).close()
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
-            " last_heartbeat_at created_at updated_at links_not_before",
+            " last_heartbeat_at created_at updated_at links_not_before"
+            " next_inbound_secret next_secret_since",
             "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
             " revoked_at scopes name",
             "chatfiles_keys": "id purpose key created_at signs_until verifies_until",

@@ -1,0 +1,113 @@
+"""
+A workspace that registers itself, with short intervals, and that may be killed while it changes its
+secrets.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.live.pair import Pair
+from tests.live.role import Role, listen_on
+from tests.support.ports import free_port
+
+__all__ = ["SecretWorkspace"]
+
+#: Instead of 30 seconds between heartbeats, and two before an acknowledgement.
+_FASTER = """
+from chatfiles.workspace import inbound_secrets
+from chatfiles.workspace.registration import service
+service.ACKNOWLEDGE_AFTER = 0.4
+service.RegistrationService.__init__.__defaults__ = (0.5,)
+inbound_secrets.KEPT_NS, inbound_secrets.SEEN_NS = 100_000_000, 300_000_000
+"""
+
+#: Ends the process before it changes the name of a secret's file for the so-manieth time.
+_KILLED = """
+import os, signal
+left = {changes}
+
+def killing(change):
+    def changing(name, *arguments, **more):
+        global left
+        raw = os.fsencode(name)
+        is_temporary = b".tmp-" in raw
+        if b".platform_inbound_secret" in raw and is_temporary == (change is rename):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return change(name, *arguments, **more)
+    return changing
+
+rename = os.rename
+os.rename, os.unlink = killing(os.rename), killing(os.unlink)
+"""
+
+
+class SecretWorkspace:
+    """
+    A workspace of a platform.
+
+    :ivar id: its id.
+    :ivar token: its token.
+    :ivar role: its process, or the last one.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._port = free_port()
+        self.id, self.token = pair.add(None)
+        self.configs = pair.at(f"configs-{self.id}")
+        os.mkdir(self.configs, 0o700)
+        path = os.path.join(self.configs, ".auth_token")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(self.token)
+        pair.write("workspace/a.txt", b"hello a\n")
+
+    def start(self, changes: int | None = None, platform: str = "") -> Role:
+        """
+        :param changes: after how many changes of the names of its secrets' files it is killed.
+        :param platform: the URL of its platform.
+        :return: its process.
+        """
+        killed = "" if changes is None else _KILLED.format(changes=changes)
+        self.role = Role(
+            "workspace",
+            listen_on(self._port),
+            f"--root=/workspace={self._pair.at('workspace')}",
+            f"--configs-dir={self.configs}",
+            f"--platform={platform or self._pair.platform.url}",
+            f"--workspace-id={self.id}",
+            f"--advertise=http://127.0.0.1:{self._port}",
+            first=_FASTER + killed,
+        )
+        self._pair.roles.append(self.role)
+        return self.role
+
+    def stop(self) -> None:
+        """Kill its process, if it runs."""
+        self._pair.roles.remove(self.role)
+        self.role.kill()
+
+    def files(self) -> set[str]:
+        """:return: the ends of the names of its secrets' files."""
+        start = ".platform_inbound_secret"
+        names = os.listdir(self.configs)
+        return {name[len(start) :] for name in names if name.startswith(start)}
+
+    def current(self) -> str:
+        """:return: its current secret."""
+        with open(os.path.join(self.configs, ".platform_inbound_secret")) as file:
+            secret = file.read()
+        self._pair.hide(secret)
+        return secret
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """A client's credential."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def target(self) -> str:
+        """The download of a small file."""
+        return f"/workspaces/{self.id}/chat/download?path=/workspace/a.txt"
