@@ -24,6 +24,7 @@ from chatfiles.runtime.client_limits import CLIENT_LIMITS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
+from chatfiles.runtime.resumable_options import RESUMABLE_OPTIONS
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
 __all__ = ["Options"]
@@ -226,6 +227,7 @@ OPTIONS: tuple[Option, ...] = (
         option_values.seconds_or_none,
         "0",
     ),
+    *RESUMABLE_OPTIONS,
     *CLIENT_LIMITS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
@@ -391,6 +393,7 @@ class Options(usage.Options):
             header_timeout=self._one("header-timeout", None),
             idle_timeout=self._one("idle-timeout", None),
             drain_timeout=self._one("drain-timeout", None),
+            max_resumable_bytes=self._one("max-resumable-bytes", None),
             fast_path=self._one("fast-path", None),
             workers=self._one("workers", None),
         )
@@ -411,6 +414,7 @@ class Options(usage.Options):
             drain_delay=self._one("drain-delay", None),
             ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
+            allow_origin=self._many("allow-origin"),
             max_transfers=self._one("max-transfers", None),
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
@@ -447,6 +451,8 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            upload_expiry=self._one("upload-expiry", None),
+            max_unfinished_uploads=self._one("max-unfinished-uploads", None),
             writable=self._prefixes("writable", roots),
             write_in_place=self._prefixes("write-in-place", roots),
         )

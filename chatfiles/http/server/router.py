@@ -48,6 +48,8 @@ class Route(Generic[AccessT]):
     :param operation: the name of its requests in the access log; requests with an empty one are not
         logged.
     :param handler: serves its requests.
+    :param overrides: whether a ``POST`` with ``X-HTTP-Method-Override`` counts as this method, on a
+        path that has no ``POST``.
     :param ends_with_client: whether a request is cancelled when the client closes its sending side,
         because another server works for the response.
     """
@@ -58,7 +60,12 @@ class Route(Generic[AccessT]):
     operation: str
     handler: Handler
     ends_with_client: bool = False
+    overrides: bool = False
 
+
+#: Sees a request of a path, and one of its routes, before everything else, such as to set headers
+#: that every response of the path has.
+Prepare = Callable[[Route[AccessT], Request], object]
 
 #: Serves a request of a route: checks the access, then calls its handler.  The strings are the
 #: values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.
@@ -99,7 +106,16 @@ class _Node(Generic[AccessT]):
             raise ValueError(f"two routes for {route.method} {route.path}")
         self.routes[method] = route
         if route.method == "GET":
-            self.routes[b"HEAD"] = route
+            self.routes.setdefault(b"HEAD", route)
+
+    def route_for(self, request: Request) -> Route[AccessT] | None:
+        """:return: the route for the method of *request*; ``None`` if the path has none."""
+        route = self.routes.get(request.method) or self.routes.get(_ANY)
+        if route is not None or request.method != b"POST":
+            return route
+        given = request.requestHeaders.getRawHeaders(b"x-http-method-override", ())
+        meant = self.routes.get(given[0]) if len(given) == 1 else None
+        return meant if meant is not None and meant.overrides else None
 
 
 class Router(Resource, Generic[AccessT]):
@@ -110,13 +126,20 @@ class Router(Resource, Generic[AccessT]):
 
     :param routes: the table.
     :param dispatch: serves a request of a route.
+    :param prepare: see `Prepare`.
     """
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Route[AccessT]], dispatch: Dispatch[AccessT]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route[AccessT]],
+        dispatch: Dispatch[AccessT],
+        prepare: Prepare[AccessT] = lambda _route, _request: None,
+    ) -> None:
         super().__init__()
         self._dispatch = dispatch
+        self._prepare = prepare
         self._root: _Node[AccessT] = _Node()
         for route in routes:
             node = self._root
@@ -141,10 +164,11 @@ class Router(Resource, Generic[AccessT]):
         if node is None or not node.routes:
             write_no_route(request)
             return NOT_DONE_YET
-        route = node.routes.get(request.method) or node.routes.get(_ANY)
+        route = node.route_for(request)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
         request.ends_with_client = named.ends_with_client
+        self._prepare(named, request)
         if route is None:
             return serve(request, _refuse_method(node.routes))
         return serve(request, self._dispatch(route, request, [_text(value) for value in values]))
