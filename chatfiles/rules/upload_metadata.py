@@ -15,7 +15,7 @@ from chatfiles.errors import BadRequest
 from chatfiles.rules.header_fields import TOKEN
 from chatfiles.rules.media_types import media_type_essence
 
-__all__ = ["MAX_METADATA", "Metadata", "encode_metadata", "parse_metadata"]
+__all__ = ["MAX_METADATA", "Metadata", "encode_metadata", "is_metadata", "parse_metadata"]
 
 #: The most bytes of the header.
 MAX_METADATA: Final = 8 * 1024
@@ -77,6 +77,15 @@ def parse_metadata(lines: Sequence[bytes]) -> Metadata:
     if not _SHA256.fullmatch(values.get(b"sha256", b"0" * 64)):
         raise _invalid("sha256 must have 64 hexadecimal digits")
     return Metadata(values)
+
+
+def is_metadata(value: bytes) -> bool:
+    """:return: whether a value of the header is well-formed."""
+    try:
+        parse_metadata([value])
+    except BadRequest:
+        return False
+    return True
 
 
 def encode_metadata(values: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -24,8 +24,8 @@ from chatfiles.runtime.client_limits import CLIENT_LIMITS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
-from chatfiles.runtime.resumable_options import RESUMABLE_OPTIONS
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
+from chatfiles.runtime.writing_options import WRITING_OPTIONS
 
 __all__ = ["Options"]
 
@@ -129,22 +129,7 @@ OPTIONS: tuple[Option, ...] = (
         option_values.text,
         many=True,
     ),
-    Option(
-        "writable",
-        (WORKSPACE,),
-        "directory in which clients may write files, such as /workspace/out; may be given several "
-        "times. Default: none",
-        option_values.prefix,
-        many=True,
-    ),
-    Option(
-        "write-in-place",
-        (WORKSPACE,),
-        "like writable, for a file system on which a rename fails: files are not replaced "
-        "atomically; may be given several times",
-        option_values.prefix,
-        many=True,
-    ),
+    *WRITING_OPTIONS,
     Option(
         "max-list-entries",
         (WORKSPACE,),
@@ -227,7 +212,6 @@ OPTIONS: tuple[Option, ...] = (
         option_values.seconds_or_none,
         "0",
     ),
-    *RESUMABLE_OPTIONS,
     *CLIENT_LIMITS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(

@@ -18,6 +18,7 @@ from chatfiles.http.server.router import ANY, Route, Router
 from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
+from chatfiles.platform.routes import resumable
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
@@ -56,6 +57,22 @@ async def _check(platform: PlatformContext) -> None:
 #: A route whose requests are forwarded to a workspace.
 forwarded = partial(Route[Access], ends_with_client=True)
 
+#: A route of one resumable upload.
+_UPLOADS = "/workspaces/{workspace_id}/uploads"
+_UPLOAD = _UPLOADS + "/{upload_id}"
+_tus = partial(forwarded, overrides=True)
+
+#: The routes of resumable uploads, which an option switches off.
+RESUMABLE: tuple[Route[Access], ...] = (
+    forwarded("POST", _UPLOADS, WRITE, "tus-create", resumable.create),
+    Route("OPTIONS", _UPLOADS, ANYONE, "", resumable.describe),
+    _tus("PATCH", _UPLOAD, WRITE, "tus-append", resumable.append),
+    _tus("HEAD", _UPLOAD, WRITE, "tus-state", resumable.state),
+    _tus("DELETE", _UPLOAD, WRITE, "tus-remove", resumable.remove),
+    forwarded("GET", _UPLOAD, WRITE, "tus-state", resumable.files),
+    Route("OPTIONS", _UPLOAD, ANYONE, "", resumable.describe_upload),
+)
+
 #: Also served on the fast path.
 DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "download", download)
 
@@ -77,6 +94,7 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("DELETE", "/workspaces/{workspace_id}/fs/file", WRITE, "delete", delete_file),
     forwarded("POST", "/workspaces/{workspace_id}/fs/directories", WRITE, "mkdir", make_directory),
     forwarded("POST", "/workspaces/{workspace_id}/fs/move", WRITE, "move", move),
+    *RESUMABLE,
     # signed links
     Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
     Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
@@ -110,8 +128,16 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     """
     if context.ui:
         load_page()
-    routes = ROUTES if context.ui else [route for route in ROUTES if route not in PAGE_ROUTES]
-    return Router(routes, partial(_dispatch, context))
+    without = set[Route[Access]]() if context.ui else set(PAGE_ROUTES)
+    if not context.limits.resumable_bytes:
+        without |= set(RESUMABLE)
+    routes = [route for route in ROUTES if route not in without]
+    return Router(routes, partial(_dispatch, context), partial(_prepare, context))
+
+
+def _prepare(context: PlatformContext, route: Route[Access], request: Request) -> None:
+    if route.path.startswith(_UPLOADS):
+        resumable.prepare(context, request)
 
 
 async def _dispatch(

@@ -207,7 +207,7 @@ def workspace_tree(
 
 
 def _prepare(route: Route[Access], request: Request) -> None:
-    if route in RESUMABLE:
+    if route.path.startswith(resumable.PATH):
         resumable.prepare(request)
 
 

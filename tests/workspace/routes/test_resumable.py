@@ -466,8 +466,8 @@ class OtherMethodsTests(ResumableCase):
         self.assertEqual(self.ask("POST", target, *lines, body=b"ab").status, 204)
         answer = self.ask("POST", target, b"X-HTTP-Method-Override: HEAD", body=b"")
         self.assertEqual((answer.status, answer.fields["upload-offset"]), (200, "2"))
-        for lines in ((), (b"X-HTTP-Method-Override: GET",), (b"X-HTTP-Method-Override: x",)):
-            answer = self.ask("POST", target, *lines, body=b"")
+        for other in ((), (b"X-HTTP-Method-Override: GET",), (b"X-HTTP-Method-Override: x",)):
+            answer = self.ask("POST", target, *other, body=b"")
             self.assertEqual(self.refused(answer), (405, "method_not_allowed"))
             self.assertEqual(answer.fields["allow"], "DELETE, GET, HEAD, OPTIONS, PATCH")
             self.assertEqual(answer.fields["tus-resumable"], "1.0.0")
