@@ -5,12 +5,12 @@ Resumable uploads on real processes, directly and through the platform (referenc
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import random
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -165,7 +165,7 @@ class ResumableTests(LiveCase):
             last = None
             while last is None or last.status == 409:
                 offset = way.offset(target)
-                with suppress(OSError, Incomplete):
+                with contextlib.suppress(OSError, Incomplete):
                     last = way.patch(target, offset, content[offset:])
             self.assertEqual((last.status, last["repr-digest"]), (204, repr_digest(content)))
             self.assertEqual(self.stored(last), content)
@@ -184,7 +184,7 @@ class ResumableTests(LiveCase):
                         continue
                     offset = int(head["upload-offset"])
                     part = content[offset : offset + 100_000]
-                    with suppress(OSError, Incomplete):  # the other one ends it
+                    with contextlib.suppress(OSError, Incomplete):  # the other one ends it
                         way.patch(target, offset, part)
 
             writers = [threading.Thread(target=write) for _ in range(2)]
