@@ -17,6 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
+METRICS = ["prometheus-client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 
 # Every lower bound is tested: tox -e lowest.
@@ -56,14 +57,17 @@ setup(
         "treq>=26.7",
         "zope.interface>=8.0",
         "pyopenssl>=25.3",
+        "cryptography>=45.0.7",
         "click>=8.2.1",
         "h11>=0.16",
         "multipart>=2.0.1",
         "tqdm>=4.66",
     ],
     extras_require={
+        "metrics": METRICS,
         "postgres": POSTGRES,
         "test": [
+            *METRICS,
             *POSTGRES,
             "aiohttp>=3.12",
             "http-sfv>=0.9.9",

@@ -6,7 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench.scenarios import archives, large, latency, listings, memory, small, uploads, workers
+from bench.scenarios import (
+    archives,
+    large,
+    latency,
+    listings,
+    memory,
+    small,
+    telemetry,
+    uploads,
+    workers,
+)
 from bench.scenarios.base import Scenario
 from bench.systems.base import Start
 from bench.systems.chatfiles import chatfiles
@@ -23,6 +33,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *archives.SCENARIOS,
     *memory.SCENARIOS,
     *workers.SCENARIOS,
+    *telemetry.SCENARIOS,
     *listings.SCENARIOS,
 )
 #: By the names that ``--systems`` knows.

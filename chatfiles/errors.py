@@ -104,12 +104,14 @@ class ChatfilesError(Exception):
     :param detail: a longer explanation, for ``detail`` in the response: a text, or an object.
     :param retry_after: whole seconds after which the client may retry.
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
+    :ivar reason: what an operator can act on, such as a certificate.  It is only for the log.
     """
 
     status: int = 500
     code: str = "internal"
     text: str = "internal error"
     place: str = ""
+    reason: str = ""
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ __all__ = [
     "ALL_SCOPES",
     "ONLINE",
     "FileFacts",
+    "LinkClock",
     "Scope",
     "Token",
     "Workspace",
@@ -75,6 +76,24 @@ class Workspace:
     last_heartbeat_at: datetime | None = None
     links_not_before: int = 0
     next_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClock:
+    """
+    What the times of a link that is made now depend on.
+
+    :param now: the time of the registry, in unix seconds.
+    :param not_before: `Workspace.links_not_before`.
+    """
+
+    now: int
+    not_before: int
+
+    @property
+    def issued(self) -> int:
+        """When a link that is made now is issued: it must not be older than a revocation."""
+        return max(self.now, self.not_before)
 
 
 @dataclass(frozen=True, slots=True)

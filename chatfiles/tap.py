@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -22,12 +22,17 @@ from twisted.logger import Logger
 
 from chatfiles.posix.freed_memory import keep_freed_memory
 from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES
+from chatfiles.runtime.json_log import JSONLog
 from chatfiles.runtime.log_file import LogSignals, open_log_file
+from chatfiles.runtime.metrics.server import require_library
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
-from chatfiles.runtime.settings import PlatformSettings, WorkspaceSettings
+from chatfiles.runtime.service_manager import ServiceManager
+from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
+from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
+from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -41,11 +46,11 @@ __all__ = ["Options", "makeService"]
 #: Default for the number of connections that may wait to be accepted.  With Twisted's 50, some
 #: clients of a burst wait a second or more until they send their SYN again.
 BACKLOG = 511
-_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:")
+_QUEUED = ("tcp:", "tcp6:", "ssl:", "unix:", f"{PREFIX}:")
 
 
 _log = Logger()
-_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
+_PORT = re.compile(rf"(?:tcp6?|ssl|{PREFIX}):(?:(?:.*:)?port=)?([+-]?[0-9]+)(?::|\Z)")
 
 
 def makeService(options: Options) -> IService:
@@ -57,6 +62,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     number = os.environ.pop(VARIABLE, None)
+    manager = ServiceManager.of_environment(os.environ, os.getpid(), reactor)
     pool = None
     try:
         if number is not None:
@@ -70,6 +76,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"chatfiles: {error}") from None
     if options.exposes_password and number is None:
         _log.warn(EXPOSED)
+    service.manager = manager
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
     _prepare_log(reactor, service, options, pool)
@@ -91,13 +98,21 @@ def _prepare_log(
     except OSError as error:
         raise SystemExit(f"chatfiles: --logfile: {error.filename}: {error.strerror}") from None
     if file is not None or logs_to_stdout(twistd):
-        service.log_observer = log = TextLog(cast("TextIO", file or sys.stdout), reactor)
+        service.log_observer = log = _log_observer(options, file or sys.stdout, reactor)
         reactor.addSystemEventTrigger("after", "shutdown", log.flush)
         if pool is not None:
             pool.write = log.write
+    elif options.settings.shared.json_log:
+        raise SystemExit("chatfiles: --log-format=json is not available with the system log")
     if pool is not None:
         service.reload.add(partial(pool.signal_ready, signal.SIGHUP))
     LogSignals(reactor, str(service.name), file, service.reload.run)
+
+
+def _log_observer(options: Options, out: Any, reactor: Any) -> TextLog | JSONLog:
+    if options.settings.shared.json_log:
+        return JSONLog(out, reactor, options.settings.role, node_name())
+    return TextLog(out, reactor)
 
 
 def _settle() -> None:
@@ -113,17 +128,18 @@ def _settle() -> None:
 def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -> RoleService:
     settings = options.settings
     listeners = _listeners(reactor, settings.shared.listen, worker)
+    metrics = None if worker is not None else _metrics_listener(reactor, settings.shared)
     fail = partial(_fail, reactor)
     if isinstance(settings, WorkspaceSettings):
         from chatfiles.workspace.service import workspace_service
 
-        return workspace_service(reactor, settings, listeners, fail, worker)
+        return workspace_service(reactor, settings, listeners, fail, worker, metrics)
     from chatfiles.platform.service import platform_service
 
     token = partial(_admin_token, settings, _owner(options))
     if worker is not None:
         token = partial(_worker_admin_token, settings)
-    return platform_service(reactor, settings, token, listeners, fail, worker)
+    return platform_service(reactor, settings, token, listeners, fail, worker, metrics)
 
 
 def _worker(reactor: Any, number: int, options: Options) -> RoleService:
@@ -142,15 +158,16 @@ def _pool(reactor: Any, options: Options) -> WorkerPool:
 def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
     settings = options.settings
     listeners = _listeners(pool.reactor, settings.shared.listen)
+    metrics = _metrics_listener(pool.reactor, settings.shared)
     fail = partial(_fail, pool.reactor)
     if isinstance(settings, WorkspaceSettings):
         from chatfiles.workspace.service import workspace_supervisor
 
-        return workspace_supervisor(settings, pool, listeners, fail)
+        return workspace_supervisor(settings, pool, listeners, fail, metrics)
     from chatfiles.platform.service import platform_supervisor
 
     token = partial(_admin_token, settings, _owner(options))
-    return platform_supervisor(settings, pool, token, listeners, fail)
+    return platform_supervisor(settings, pool, token, listeners, fail, metrics)
 
 
 def _worker_admin_token(settings: PlatformSettings) -> AdminToken:
@@ -228,8 +245,19 @@ def _naming(option: str, path: str) -> Iterator[None]:
         raise ValueError(f"{option}: {error}") from None
 
 
+def _metrics_listener(reactor: Any, settings: SharedSettings) -> Listener | None:
+    if settings.metrics_listen is None:
+        return None
+    require_library()
+    (listener,) = _listeners(reactor, [settings.metrics_listen], option="--metrics-listen")
+    return listener
+
+
 def _listeners(
-    reactor: Any, descriptions: Sequence[str], worker: Supervisor | None = None
+    reactor: Any,
+    descriptions: Sequence[str],
+    worker: Supervisor | None = None,
+    option: str = "--listen",
 ) -> list[Listener]:
     listeners = []
     for index, description in enumerate(descriptions):
@@ -240,13 +268,14 @@ def _listeners(
                 endpoint = _endpoint(reactor, description)
         except Exception as error:
             raise ValueError(
-                "--listen takes a Twisted server endpoint, such as "
+                f"{option} takes a Twisted server endpoint, such as "
                 f"tcp:8080:interface=127.0.0.1, not {description!r}: {error}"
             ) from None
         port = _PORT.match(description)
         if port is not None and not 0 <= int(port[1]) <= 65535:
-            raise ValueError(f"--listen takes a port from 0 to 65535, not {description!r}")
-        listeners.append(Listener(description, endpoint))
+            raise ValueError(f"{option} takes a port from 0 to 65535, not {description!r}")
+        tls = endpoint if isinstance(endpoint, TLSEndpoint) else None
+        listeners.append(Listener(description, endpoint, tls))
     return listeners
 
 

@@ -37,7 +37,7 @@ LISTED = re.compile(r"^ +chatfiles +\S", re.MULTILINE)
 TWISTD = "from twisted.scripts.twistd import run; run()"
 UNBUILT = shutil.ignore_patterns("__pycache__", "*.pyc", "dropin.cache", "*.egg-info")
 #: Twisted's own tests are half of it, and are not needed here.
-UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_plugin.py")
+UNNEEDED = shutil.ignore_patterns("__pycache__", "test", "dropin.cache", "chatfiles_*.py")
 
 
 def run(command: Sequence[str | Path], cwd: Path, **environment: str) -> str:
@@ -85,6 +85,10 @@ def files_under(top: Path) -> set[str]:
     return {
         str(name) for name in names if "__pycache__" not in name.parts and name.suffix != ".cache"
     }
+
+
+#: What Twisted finds in its own package.
+PLUGINS = {f"twisted/plugins/chatfiles_{name}.py" for name in ("plugin", "endpoints")}
 
 
 class Environment:
@@ -159,14 +163,14 @@ class BuiltTests(SynchronousTestCase):
         expected = {f"chatfiles/{name}" for name in files_under(sources() / "chatfiles")}
         self.assertIn("chatfiles/platform/registry/schema/planted/1.sql", expected)
         self.assertIn("chatfiles/py.typed", expected)
-        self.assertEqual(held, expected | {"twisted/plugins/chatfiles_plugin.py"})
+        self.assertEqual(held, expected | PLUGINS)
 
     def check_metadata(self) -> None:
         """The metadata has our version, the oldest Python that is supported, and the extras."""
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
-        self.assertEqual(metadata.get_all("Provides-Extra"), ["postgres", "test", "dev"])
+        self.assertEqual(metadata.get_all("Provides-Extra"), ["metrics", "postgres", "test", "dev"])
 
     def check_lower_bounds(self) -> None:
         """`tox -e lowest` tests the lowest versions that the metadata declares."""

@@ -1,8 +1,9 @@
 """
 The options that commands share: the platform's address, and the credential to send.
 
-``--platform`` and ``--timeout`` may stand before or after the command's name.  A credential comes
-from a file or the environment, never from the command line, which other users can read.
+``--platform``, ``--ca`` and ``--timeout`` may stand before or after the command's name.  A
+credential comes from a file or the environment, never from the command line, which other users can
+read.
 """
 
 from __future__ import annotations
@@ -155,11 +156,13 @@ class Settings:
 
     :ivar platform: the platform's base URL.
     :ivar timeout: seconds without a byte after which a request fails.
+    :ivar ca: a file of certificate authorities to trust besides the machine's; empty for none.
     :ivar environ: the environment variables.
     """
 
     platform: str = DEFAULT_PLATFORM
     timeout: float = DEFAULT_TIMEOUT
+    ca: str = ""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def client(self, credential: Credential, file: str | None) -> Client:
@@ -172,7 +175,8 @@ class Settings:
         from chatfiles.cli.http.client import Client  # noqa: PLC0415 - `--help` needs no TLS
 
         token = credential.find(file, self.environ)
-        return Client(self.platform, token, timeout=self.timeout, on_401=credential.if_refused)
+        on_401 = credential.if_refused
+        return Client(self.platform, token, timeout=self.timeout, on_401=on_401, ca=self.ca)
 
 
 class WholeNumber(click.IntRange):
@@ -273,6 +277,19 @@ def _timeout(ctx: click.Context, param: click.Parameter, value: float | None) ->
     _settings(ctx).timeout = value
 
 
+def _ca(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    import ssl  # noqa: PLC0415 - `--help` needs no TLS
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError as error:
+        text = f"{value!r} is no file of certificates in PEM format ({error.strerror or error})"
+        raise click.BadParameter(text, ctx, param) from error
+    _settings(ctx).ca = value
+
+
 def _settings(ctx: click.Context) -> Settings:
     return ctx.ensure_object(Settings)
 
@@ -294,6 +311,16 @@ def connection_options(*, top: bool = False) -> Callable[[_Command], _Command]:
             callback=_timeout,
             expose_value=False,
             help=f"Give up after this time without a byte.  [default: {DEFAULT_TIMEOUT:g}]",
+        )(command)
+        command = click.option(
+            "--ca",
+            type=LOCAL_PATH,
+            metavar="FILE",
+            envvar="CHATFILES_CA" if top else None,
+            callback=_ca,
+            expose_value=False,
+            help="Certificate authorities to trust besides those of the machine, in PEM format; "
+            "also from CHATFILES_CA.",
         )(command)
         return click.option(
             "--platform",

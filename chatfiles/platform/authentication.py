@@ -12,6 +12,7 @@ from typing import TypedDict
 from uuid import UUID
 
 from chatfiles.errors import Forbidden
+from chatfiles.http.server.observers import Actor
 from chatfiles.http.server.request import Request
 from chatfiles.model import Scope, Token, parse_uuid, token_hash, token_prefix
 from chatfiles.platform import error_texts
@@ -21,8 +22,10 @@ from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.transfer_limits import ADMIN_ID
 from chatfiles.rules.bearer import bearer
 
-__all__ = ["Access", "Authenticator", "Client", "token_columns"]
+__all__ = ["Access", "Authenticator", "Client", "actor_of", "token_columns"]
 
+#: The holder of the admin token, for the logs.
+ADMIN = Actor("admin")
 #: Digits of the admin token's hash that its id has.
 ADMIN_DIGITS = 8
 
@@ -171,11 +174,11 @@ class Authenticator:
             return None
         digest = token_hash(presented)
         if hmac.compare_digest(digest, self._admin_token.digest):
-            client = Client(None)
-        else:
-            client = Client(await self._token(request, digest))
-        request.token_id = self.token_id(client)
-        return client
+            request.actor = ADMIN
+            return Client(None)
+        token = await self._token(request, digest)
+        request.actor = actor_of(token)
+        return Client(token)
 
     async def _token(self, request: Request, digest: bytes) -> Token:
         token = self._known(digest)
@@ -274,6 +277,11 @@ def _checked(client: Client, workspace_id: UUID | None, *scopes: Scope) -> Clien
     if not client.allows(*scopes):
         raise error_texts.out_of_scope()
     return client
+
+
+def actor_of(token: Token) -> Actor:
+    """:return: the holder of *token*, for the logs."""
+    return Actor("token", str(token.id), token.prefix, token.name or "")
 
 
 class TokenColumns(TypedDict):

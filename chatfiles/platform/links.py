@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from chatfiles.errors import Forbidden
-from chatfiles.model import Workspace
+from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.link_keys import LinkKey, new_link_key, signing_key
@@ -72,23 +73,25 @@ class Links:
         self._entropy = entropy
         self._asked_at = 0.0
 
-    async def make(self, workspace: Workspace, asked: LinkRequest, token_id: str) -> MadeLink:
+    async def make(self, workspace_id: UUID, asked: LinkRequest, token_id: str) -> MadeLink:
         """
-        :param workspace: as it is in the registry now.
         :param token_id: the id of the token that asks, and to which the link is bound.
         :return: the link.
+        :raise chatfiles.errors.NotFound: 404, there is no such workspace.
         :raise RegistryUnavailable: there is no key, and none can be stored now.
         """
+        clock = await self._registry.link_clock(workspace_id)
+        if clock is None:
+            raise error_texts.no_workspace()
         key = await self._signing_key()
-        now = int(self._now().timestamp())
-        expires = now + asked.expires_in
+        expires = clock.now + asked.expires_in
         link = SignedLink(
             asked.operation,
-            workspace.id,
+            workspace_id,
             asked.path,
             asked.options,
             token_id.encode("ascii"),
-            b"%d" % max(now, workspace.links_not_before),
+            b"%d" % clock.issued,
             b"%d" % expires,
         )
         return MadeLink(self._public_url + link_target(link, key.id, key.key), expires)
@@ -118,12 +121,16 @@ class Links:
             raise invalid_link()
         return link
 
-    def require_time(self, link: SignedLink) -> None:
+    async def require_time(self, link: SignedLink) -> None:
         """
         :param link: a result of `signed`.
         :raise chatfiles.errors.Forbidden: 403, it has expired, or was made in the future.
+        :raise RegistryUnavailable: this cannot be checked now.
         """
-        check_times(link, self._now().timestamp())
+        now, not_before = self._now().timestamp(), 0
+        if int(link.issued) > now:  # seldom: the workspace is read only for those
+            not_before = await self._not_before(link.workspace_id)
+        check_times(link, now, not_before)
 
     async def require_live(self, link: SignedLink) -> None:
         """
@@ -131,12 +138,15 @@ class Links:
         :raise chatfiles.errors.Forbidden: 403, it was revoked.
         :raise RegistryUnavailable: this cannot be checked now.
         """
-        token_id, scope = link.token_id.decode("ascii"), scope_of(link.operation)
-        if not await self._authenticator.is_live(token_id, link.workspace_id, scope):
+        scope = scope_of(link.operation)
+        if not await self._authenticator.is_live(link.maker, link.workspace_id, scope):
             raise revoked_link()
-        workspace = await self._registry.workspace(link.workspace_id)
-        if workspace is not None and int(link.issued) < workspace.links_not_before:
+        if int(link.issued) < await self._not_before(link.workspace_id):
             raise revoked_link()
+
+    async def _not_before(self, workspace_id: UUID) -> int:
+        workspace = await self._registry.workspace(workspace_id)
+        return workspace.links_not_before if workspace is not None else 0
 
     async def _signing_key(self) -> LinkKey:
         now = self._now()

@@ -34,11 +34,12 @@ class _Client:
     :ivar waiting: look-ups that wait for the results of those that run.
     """
 
-    __slots__ = ("began", "refused", "running", "waiting")
+    __slots__ = ("began", "is_waking", "refused", "running", "waiting")
 
     def __init__(self, now: float) -> None:
         self.began = now
         self.refused = self.running = 0
+        self.is_waking = False
         self.waiting: deque[Deferred[None]] = deque()
 
 
@@ -119,9 +120,13 @@ class RefusedCredentials:
 
     def _wake(self, client: _Client) -> None:
         """Continue look-ups that have a place now, or all if none of them will have one."""
+        if client.is_waking:  # a look-up has ended at once: the loop below continues
+            return
+        client.is_waking = True
         while client.waiting and (
             client.refused >= self._most or client.refused + client.running < self._most
         ):
             turn = client.waiting.popleft()
             if not turn.called:  # else its client has left
                 turn.callback(None)
+        client.is_waking = False

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
@@ -22,6 +22,13 @@ from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
 from chatfiles.platform.links import Links
+from chatfiles.platform.measurements import (
+    FAMILIES,
+    MeasuredRegistry,
+    UpstreamFailures,
+    count_lookups,
+    measure_upstream,
+)
 from chatfiles.platform.refused_credentials import RefusedCredentials
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
@@ -36,10 +43,15 @@ from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 from chatfiles.rules.x_forwarded_for import TrustedProxies
+from chatfiles.runtime.file_watch import FileWatch
+from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
+from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.files import SILENT
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 
 __all__ = ["open_registry", "platform_service", "platform_supervisor"]
@@ -49,26 +61,36 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_registry(database: str, timeout: float, reactor: Any) -> CachedRegistry:
+def open_registry(
+    database: str, timeout: float, reactor: Any, meter: Meter | None = None
+) -> CachedRegistry:
     """
     :param database: ``sqlite:PATH`` or ``postgresql://…``.
     :param timeout: seconds that a call of the registry may take.
     :param reactor: runs the registry's timers and connections.
+    :param meter: measures its statements.
     :return: the registry, not started yet.
     :raise ValueError: *database* has neither form.  The text never repeats it, for it may hold a
         password.
     """
+    inner: Any = _open_database(database, timeout, reactor)
+    if meter is None:
+        return CachedRegistry(inner, reactor)
+    registry = CachedRegistry(MeasuredRegistry(inner, meter, reactor), reactor)
+    count_lookups(meter, registry)
+    return registry
+
+
+def _open_database(database: str, timeout: float, reactor: Any) -> Any:
     if database.startswith(POSTGRES_SCHEMES):
-        postgres = open_postgres(database, reactor=reactor, now=_utc_now, timeout=timeout)
-        return CachedRegistry(postgres, reactor)
+        return open_postgres(database, reactor=reactor, now=_utc_now, timeout=timeout)
     kind, _, path = database.partition(":")
     if kind != "sqlite" or not path:
         raise ValueError(
             "--database takes sqlite:PATH, such as sqlite:/var/lib/chatfiles/registry.db, "
             "or postgresql://USER@HOST/NAME"
         )
-    sqlite = SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
-    return CachedRegistry(sqlite, reactor)
+    return SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
 
 
 async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
@@ -94,6 +116,7 @@ def platform_service(
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -103,32 +126,37 @@ def platform_service(
     :param listeners: where the platform will listen.
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
+    :param metrics_listener: where the metrics are shown.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
-    registry = open_registry(settings.database, settings.registry_timeout, reactor)
+    telemetry = Telemetry(
+        reactor, "platform", shared, FAMILIES, report, metrics_listener, listeners
+    )
+    meter = telemetry.meter
+    peers = _peers(settings, report)
+    registry = open_registry(settings.database, settings.registry_timeout, reactor, meter)
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
-    # A file system that hangs must not delay look-ups either.
-    credentials = Threads(reactor, "chatfiles-credentials", 1, abandon=True)
-
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
-        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout)
+        return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
+    if meter is not None:
+        measure_upstream(meter, agent)
+        telemetry.observers.append(UpstreamFailures(meter))
+        meter.threads(lambda: lookups.running + checks.running)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     admin = admin_token()
-    look = partial(credentials.run, admin.look)
-    looks = LoopingCall(look)
-    looks.clock = clock
+    admin_watch = FileWatch(reactor, admin.look, INTERVAL)
     authenticator = Authenticator(
         registry,
         admin,
@@ -169,14 +197,17 @@ def platform_service(
         client_address=proxies.client_address if settings.trusted_proxy else None,
         is_relayed=proxies.trusts,
         fast_routes=FastDownload(context, registry, DOWNLOAD) if shared.fast_path else None,
+        observers=telemetry.observers,
+        refusal=telemetry.refusal,
     )
 
     async def begin() -> None:
+        telemetry.start(site)
         lookups.start()
         checks.start()
-        credentials.start()
         if admin.path is not None:
-            looks.start(INTERVAL)
+            admin_watch.start()
+            admin_watch.look_now()
         await _start_registry(registry, settings.database)
         uses.startService()
         heartbeats.startService()
@@ -185,10 +216,10 @@ def platform_service(
         await gatherResults([uses.stopService(), heartbeats.stopService()])
         await agent.close()
         await registry.close()
-        if looks.running:
-            looks.stop()
-        for threads in (lookups, checks, credentials):
+        admin_watch.stop()
+        for threads in (lookups, checks):
             threads.stop()
+        await telemetry.stop()
 
     service = RoleService(
         "platform",
@@ -201,9 +232,32 @@ def platform_service(
         check=registry.check,
         report=report,
         after=[end],
+        metrics=telemetry.server,
+        looks=peers.looks,
+        alive=partial(_registry_responds, registry, settings.database),
     )
-    service.reload.add(look)
+    service.reload.add(admin_watch.look_now)
+    service.reload.add(telemetry.reload)
     return service
+
+
+async def _registry_responds(registry: CachedRegistry, database: str) -> None:
+    """
+    :raise RegistryUnavailable: the thread of a registry file hangs.  A file that cannot be used is
+        no such failure, and neither is a server that is down.
+    """
+    if database.startswith(POSTGRES_SCHEMES):
+        return
+    try:
+        await registry.check()
+    except RegistryUnavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise
+
+
+def _peers(settings: PlatformSettings, report: ReadyReport | None) -> PeerVerification:
+    log = Logger() if report is None or report.is_first else SILENT
+    return peer_verification(settings.peers, "--upstream-ca", log)
 
 
 def _networks(settings: PlatformSettings) -> tuple[AddressPolicy, TrustedProxies]:
@@ -225,6 +279,7 @@ def platform_supervisor(
     admin_token: Callable[[], AdminToken],
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     The first process of a platform with workers.  It alone migrates the registry, and passes the
@@ -237,6 +292,7 @@ def platform_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     _networks(settings)
+    _peers(settings, None)
     registry = open_registry(settings.database, settings.registry_timeout, pool.reactor)
     admin = admin_token()
     pool.command.environment[ADMIN_TOKEN if admin.path is None else FILE_TOKEN] = admin.text
@@ -255,4 +311,5 @@ def platform_supervisor(
         cannot_start=cannot_start,
         before=[migrate],
         serve=pool.serve,
+        metrics=metrics_of_workers("platform", settings.shared, FAMILIES, pool, metrics_listener),
     )

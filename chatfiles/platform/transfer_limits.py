@@ -96,14 +96,15 @@ class TransferLimits:
 
     def allowance(self, workspace_id: UUID, token_id: str) -> Allowance:
         """
-        :param token_id: a result of `chatfiles.platform.authentication.Authenticator.token_id`.
+        :param token_id: of an auth token, or of what made a link: a result of
+            `chatfiles.platform.authentication.Authenticator.token_id`; empty for the admin.
         :return: what this token may do in this workspace.
         """
         workspace = self._workspaces.get(workspace_id)
         if workspace is None:
             workspace = _Count(self._per_workspace, "workspace", "max-transfers-per-workspace")
             self._workspaces[workspace_id] = workspace
-        if token_id.startswith(ADMIN_ID):
+        if not token_id or token_id.startswith(ADMIN_ID):
             return Allowance((self._node, workspace))
         token = self._tokens.get(token_id)
         if token is None:
@@ -120,7 +121,8 @@ class TransferLimits:
         """
         if request.method == b"HEAD":
             return
-        allowance = self.allowance(workspace_id, request.token_id)
+        actor = request.actor
+        allowance = self.allowance(workspace_id, actor.token_id if actor is not None else "")
         if not allowance.begin():
             raise allowance.refusal()
         request.transfer.own(allowance.end)

@@ -37,7 +37,8 @@ _ADVICE: Final = {
     "link_revoked": "Ask the person who sent it for a new one.",
     "file_not_found": "It may have been moved or deleted since the link was made.",
     "precondition_failed": "The file has changed since the link was made.",
-    "method_not_allowed": "This link is for sending files.",
+    "method_not_allowed": "This link is for something else: to get a file, or to send files.",
+    "no_route": "Some of the link is missing. Copy all of it.",
 }
 
 

@@ -52,6 +52,7 @@ MAX_CLOCK_SKEW: Final = 300
 _VERSION: Final = b"chatfiles-link-1"
 #: The parameters of a link, in the order in which a URL has them.
 _PARAMETERS: Final = (b"w", b"p", b"o", b"t", b"i", b"e", b"k", b"s")
+_TOKEN_ID = re.compile(rb"[0-9A-Za-z-]{1,36}")
 _SECONDS = re.compile(rb"[0-9]{1,12}")
 # 43 characters hold 258 bits, and an HMAC has 256.  The last character must not use the other two
 # bits: else four spellings of a signature would be valid.
@@ -86,6 +87,11 @@ class SignedLink:
     token_id: bytes
     issued: bytes
     expires: bytes
+
+    @property
+    def maker(self) -> str:
+        """The id of the token as text; ``?`` if it is none: it may have been signed elsewhere."""
+        return self.token_id.decode("ascii") if _TOKEN_ID.fullmatch(self.token_id) else "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +192,19 @@ def check_signature(presented: PresentedLink, key: bytes | None) -> SignedLink:
     return link
 
 
-def check_times(link: SignedLink, now: float) -> None:
+def check_times(link: SignedLink, now: float, not_before: int = 0) -> None:
     """
-    Check the times of a link.  Whether its token is still valid is not checked.
+    Check the times of a link.  Whether it has been revoked is not checked.
 
     :param link: its signature is right.
     :param now: unix seconds.
+    :param not_before: what the registry has as the earliest `issued` of the workspace's links.
+        Many revocations in one second move it ahead of the clock, and new links with it.
     :raise chatfiles.errors.Forbidden: 403, the link has expired, or is not valid yet.
     """
     if int(link.expires) <= now:
         raise Forbidden("link has expired", code="link_expired")
-    if int(link.issued) > now + MAX_CLOCK_SKEW:
+    if int(link.issued) > max(now + MAX_CLOCK_SKEW, not_before):
         raise invalid_link()
 
 

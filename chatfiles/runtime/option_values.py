@@ -22,6 +22,7 @@ __all__ = [
     "base_url",
     "count",
     "count_or_none",
+    "log_format",
     "on_or_off",
     "origin",
     "prefix",
@@ -152,6 +153,13 @@ def workspace_url(value: str) -> str:
         parse_workspace_url(value)
     except ValueError as error:
         raise InvalidValue(f"a URL, such as http://10.0.0.7:8000: {error}") from None
+    return value
+
+
+def log_format(value: str) -> str:
+    """:return: the format of the log."""
+    if value not in ("text", "json"):
+        raise InvalidValue("text or json")
     return value
 
 

@@ -21,11 +21,14 @@ from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime import option_values
 from chatfiles.runtime.client_limits import CLIENT_LIMITS
+from chatfiles.runtime.log_options import AUDIT_REQUIRED, LOG_OPTIONS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
+from chatfiles.runtime.resumable_options import RESUMABLE_OPTIONS
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
-from chatfiles.runtime.writing_options import WRITING_OPTIONS
+from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
+from chatfiles.runtime.write_options import WRITE_OPTIONS
 
 __all__ = ["Options"]
 
@@ -35,6 +38,7 @@ WIDEST = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _BOTH = (PLATFORM, WORKSPACE)
+_OPEN_REGISTRATION = "open-registration"
 _LISTEN_HELP = "Twisted server endpoint to listen on; may be given several times. Default: "
 
 OPTIONS: tuple[Option, ...] = (
@@ -129,7 +133,6 @@ OPTIONS: tuple[Option, ...] = (
         option_values.text,
         many=True,
     ),
-    *WRITING_OPTIONS,
     Option(
         "max-list-entries",
         (WORKSPACE,),
@@ -166,20 +169,6 @@ OPTIONS: tuple[Option, ...] = (
         "4",
     ),
     Option(
-        "max-request-bytes",
-        _BOTH,
-        "bytes of one upload request, or with a unit: 100M, 1G",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
-        "max-file-bytes",
-        _BOTH,
-        "bytes of one uploaded file, or with a unit",
-        option_values.size,
-        "104857600",
-    ),
-    Option(
         "connect-timeout", _BOTH, "seconds to connect to a workspace", option_values.seconds, "5"
     ),
     Option(
@@ -190,6 +179,9 @@ OPTIONS: tuple[Option, ...] = (
         "30",
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", option_values.seconds, "60"),
+    *WRITE_OPTIONS,
+    *RESUMABLE_OPTIONS,
+    *LOG_OPTIONS,
     Option("workers", _BOTH, "processes that serve requests", option_values.workers, "1"),
     Option(
         "drain-timeout",
@@ -215,16 +207,17 @@ OPTIONS: tuple[Option, ...] = (
     *CLIENT_LIMITS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
-        "open-registration",
+        _OPEN_REGISTRATION,
         (PLATFORM,),
         "let a workspace without any live token register without a credential",
         option_values.switch,
         "0",
     ),
+    *PEER_OPTIONS,
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
-_FLAG = "open-registration"
+_FLAGS = [option.name for option in OPTIONS if option.parse is option_values.switch]
 
 
 def _refuse_abbreviations(words: Sequence[str]) -> None:
@@ -267,11 +260,11 @@ class Options(usage.Options):
     """
 
     synopsis = "--role=platform|workspace [options]"
-    optFlags: ClassVar[list[list[Any]]] = [[_FLAG, None, _BY_NAME[_FLAG].help]]
+    optFlags: ClassVar[list[list[Any]]] = [[name, None, _BY_NAME[name].help] for name in _FLAGS]
     optParameters: ClassVar[list[list[Any]]] = [
         [option.name, None, option.default, option.help, _Given]
         for option in OPTIONS
-        if not option.many and option.name != _FLAG
+        if not option.many and option.parse is not option_values.switch
     ]
     settings: PlatformSettings | WorkspaceSettings
     arguments: Sequence[str] = ()
@@ -311,7 +304,7 @@ class Options(usage.Options):
         :raise twisted.python.usage.UsageError: an option is missing or invalid.
         """
         for name, value in self.items():
-            if name == _FLAG and value:
+            if name in _FLAGS and value:
                 self.given[name] = ["1"]
             elif isinstance(value, _Given):
                 self.given[name] = [str(value)]
@@ -361,14 +354,11 @@ class Options(usage.Options):
     def _networks(self, name: str) -> tuple[str, ...]:
         return tuple(" ".join(self._many(name)).replace(",", " ").split())
 
-    def _prefixes(self, name: str, roots: Mapping[bytes, str]) -> tuple[bytes, ...]:
-        prefixes: tuple[bytes, ...] = tuple(self._many(name))
-        for prefix in prefixes:
-            if not any((prefix + b"/").startswith(root + b"/") for root in roots):
-                raise usage.UsageError(f"--{name} takes a directory in a root that --root names")
-        return prefixes
-
     def _shared(self, port: int) -> SharedSettings:
+        audit_log = self._one("audit-log", None)
+        if self._one(AUDIT_REQUIRED, None) and audit_log is None:
+            given = self._source_of(AUDIT_REQUIRED)
+            raise usage.UsageError(f"--audit-log is required with {given}: the path of a file")
         return SharedSettings(
             listen=self._many("listen") or (f"tcp:{port}:interface=127.0.0.1",),
             max_request_bytes=self._one("max-request-bytes", None),
@@ -380,6 +370,10 @@ class Options(usage.Options):
             max_resumable_bytes=self._one("max-resumable-bytes", None),
             fast_path=self._one("fast-path", None),
             workers=self._one("workers", None),
+            json_log=self._one("log-format", None) == "json",
+            metrics_listen=self._one("metrics-listen", None),
+            audit_log=None if audit_log is None else os.path.abspath(audit_log),
+            audit_required=self._one(AUDIT_REQUIRED, None),
         )
 
     def _platform(self) -> PlatformSettings:
@@ -394,7 +388,7 @@ class Options(usage.Options):
             ),
             upstream_allow=self._networks("upstream-allow"),
             trusted_proxy=self._networks("trusted-proxy"),
-            open_registration=self._one(_FLAG, None),
+            open_registration=self._one(_OPEN_REGISTRATION, None),
             drain_delay=self._one("drain-delay", None),
             ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
@@ -403,6 +397,7 @@ class Options(usage.Options):
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
             max_refusals_per_client=self._one("max-refusals-per-client", None),
+            peers=peer_files(self._one, "upstream-ca", "upstream-ca-only"),
         )
 
     def _workspace(self) -> WorkspaceSettings:
@@ -437,8 +432,9 @@ class Options(usage.Options):
             max_list_entries=self._one("max-list-entries", None),
             upload_expiry=self._one("upload-expiry", None),
             max_unfinished_uploads=self._one("max-unfinished-uploads", None),
-            writable=self._prefixes("writable", roots),
-            write_in_place=self._prefixes("write-in-place", roots),
+            writable=self._many("writable"),
+            write_in_place=self._many("write-in-place"),
+            peers=peer_files(self._one, "platform-ca"),
         )
 
 

@@ -19,7 +19,10 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.fast_path import FastPath
+from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.reload import Reload
+from chatfiles.runtime.service_manager import ServiceManager
+from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 
 __all__ = ["READY_TIMEOUT", "Listener", "ReadyReport", "RoleService", "Server", "wait_for_steps"]
 
@@ -29,17 +32,25 @@ Step = Callable[[], Awaitable[None]]
 READY_TIMEOUT = 2.0
 
 
+#: The kinds of endpoints with TLS.
+_SECURE = frozenset({"ssl", "tls", PREFIX})
+
+
 class Listener:
     """
     An endpoint to listen on.
 
     :param description: the endpoint string, as the operator wrote it.
     :param endpoint: the endpoint made from it.
+    :param tls: the same, if its certificates are renewed without a restart.
     """
 
-    def __init__(self, description: str, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(
+        self, description: str, endpoint: IStreamServerEndpoint, tls: TLSEndpoint | None = None
+    ) -> None:
         self.description = description
         self.endpoint = endpoint
+        self.tls = tls
 
     def url(self, port: IListeningPort) -> str:
         """
@@ -47,7 +58,7 @@ class Listener:
         :return: its URL, with the actual port number.
         """
         host = port.getHost()
-        scheme = "https" if self.description.split(":", 1)[0] in ("ssl", "tls") else "http"
+        scheme = "https" if self.description.split(":", 1)[0] in _SECURE else "http"
         if isinstance(host, UNIXAddress):
             return f"unix:{(host.name or b'').decode(errors='replace')}"
         if isinstance(host, IPv6Address):
@@ -84,11 +95,25 @@ class Server(Protocol):
         """See `Site.stop_now`."""
 
 
+class Shown(Protocol):
+    """A site on a listener of its own."""
+
+    listener: Listener
+
+    @property
+    def site(self) -> Any:
+        """The site."""
+
+
 class ReadyReport(Protocol):
     """Receives the news of a role that does not log them itself: it has several processes."""
 
     #: A file that all processes of the role have open for writing.
     shared_fd: int
+    #: Of the process, from 1.
+    number: int
+    #: Whether it is the first worker, which logs what concerns all of them.
+    is_first: bool
 
     def ready(self, missing: str) -> None:
         """
@@ -117,15 +142,21 @@ class RoleService(Service):
     :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
     :param after: run in order after the last response.
+    :param metrics: shows metrics on a listener of its own, from the start to the end.
+    :param looks: each looks at files that may have changed.  They are called in a thread, again
+        and again, and after SIGHUP.
+    :param alive: fires if the parts of the role respond, whether or not what they need is up.
     :param drain_delay: seconds at the beginning of shutdown in which the role still accepts
         connections.  Meanwhile ``/ready`` is 503, and every response is the last one on its
         connection, so that load balancers send no more requests.
     :ivar log_observer: if it is set, ``twistd`` writes its log with it.
     :ivar reload: what the role does after SIGHUP.
+    :ivar manager: receives the news of the role, if it is set.
     """
 
     log = Logger()
     log_observer: ILogObserver | None = None
+    manager: ServiceManager | None = None
 
     def __init__(
         self,
@@ -141,7 +172,10 @@ class RoleService(Service):
         report: ReadyReport | None = None,
         ready: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
+        looks: Sequence[Callable[[], object]] = (),
+        alive: Step = lambda: succeed(None),
         drain_delay: float = 0.0,
+        metrics: Shown | None = None,
     ) -> None:
         self.setName(f"chatfiles {role}")
         self._role = role
@@ -149,6 +183,7 @@ class RoleService(Service):
         self._listeners = listeners
         self._drain_timeout = drain_timeout
         self._drain_delay = drain_delay
+        self._alive = alive
         self._cannot_start = cannot_start
         self._before = before
         self._check = check
@@ -156,9 +191,16 @@ class RoleService(Service):
         self._report = report
         self._ready = ready
         self._after = after
+        self._metrics = metrics
+        self._metrics_port: IListeningPort | None = None
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.reload = Reload()
+        for tls in filter(None, (listener.tls for listener in listeners)):
+            self.reload.add(tls.look_now)
+        self._watches = [FileWatch(site.reactor, look) for look in looks]
+        for watch in self._watches:
+            self.reload.add(watch.look_now)
         self._delay: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -183,19 +225,32 @@ class RoleService(Service):
         return len(self._site.channels)
 
     async def _start(self) -> None:
+        for watch in self._watches:
+            watch.start()
         for step in self._before:
             await step()
+        if self._metrics is not None:
+            self._metrics_port = await _listen(
+                "--metrics-listen", self._metrics.listener, self._metrics.site
+            )
+            url = self._metrics.listener.url(self._metrics_port)
+            self.log.info("metrics of the {role} at {url}/metrics", role=self._role, url=url)
         for listener in self._listeners:
-            try:
-                self._ports.append(await listener.endpoint.listen(self._site))  # type: ignore[arg-type]
-            except Exception as error:
-                raise ValueError(f"--listen={listener.description}: {error}") from error
+            self._ports.append(await _listen("--listen", listener, self._site))
         missing = await self._serve()
         if self._report is not None:
             self._report.ready(missing)
         else:
             self._log_ready(missing)
+            self._tell_manager(missing)
         self._ready()
+
+    def _tell_manager(self, missing: str) -> None:
+        if self.manager is not None:
+            places = zip(self._listeners, self._ports, strict=True)
+            urls = ", ".join(listener.url(port) for listener, port in places)
+            self.reload.begun, self.reload.done = self.manager.reloading, self.manager.reloaded
+            self.manager.ready(f"{missing}ready on {urls}", self._alive)
 
     def _log_ready(self, missing: str) -> None:
         for listener, port in zip(self._listeners, self._ports, strict=True):
@@ -234,6 +289,9 @@ class RoleService(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._site.draining = True
+        if self.manager is not None:
+            self.reload.begun = self.reload.done = lambda: None
+            self.manager.stopping()
         if self._drain_delay and self._ports:
             self._delay = deferLater(self._site.reactor, self._drain_delay)
             with suppress(CancelledError):  # `stop_now` was called
@@ -245,9 +303,14 @@ class RoleService(Service):
         await self._site.drain(self._drain_timeout)
         for step in self._after:
             await step()
+        for watch in self._watches:
+            watch.stop()
         if self._site.fast_path is not None:
             count = self._site.fast_path.served
             self.log.info("{count} responses took the fast path", count=count)
+        if self._metrics is not None and self._metrics_port is not None:
+            await _maybe(self._metrics_port.stopListening())
+            await self._metrics.site.drain(0.0)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -265,6 +328,18 @@ class RoleService(Service):
         if self._delay is not None:
             self._delay.cancel()
         self._site.stop_now()
+
+
+async def _listen(option: str, listener: Listener, site: Any) -> IListeningPort:
+    """
+    :param option: of the listener, for the error.
+    :raise ValueError: it cannot listen.
+    """
+    try:
+        port: IListeningPort = await listener.endpoint.listen(site)
+    except Exception as error:
+        raise ValueError(f"{option}={listener.description}: {error}") from error
+    return port
 
 
 async def _maybe(result: Any) -> None:

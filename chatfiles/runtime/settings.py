@@ -6,8 +6,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-__all__ = ["PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+__all__ = ["PeerFiles", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """
+    Files in PEM format; an empty path for none.
+
+    :ivar authorities: certificate authorities to trust.
+    :ivar only: whether these replace those of the machine; else they are added.
+    :ivar certificate: presented to servers that want one, with its chain.
+    :ivar key: its private key; empty if *certificate* holds both.
+    """
+
+    authorities: str = ""
+    only: bool = False
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +42,10 @@ class SharedSettings:
     max_resumable_bytes: int = 10 << 30
     fast_path: bool = True
     workers: int = 1
+    json_log: bool = False
+    metrics_listen: str | None = None
+    audit_log: str | None = None
+    audit_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,8 @@ class PlatformSettings:
     max_transfers_per_workspace: int = 512
     max_transfers_per_token: int = 64
     max_refusals_per_client: int = 20
+    role: ClassVar[str] = "platform"
+    peers: PeerFiles = PeerFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +92,5 @@ class WorkspaceSettings:
     max_unfinished_uploads: int = 64
     writable: tuple[bytes, ...] = ()
     write_in_place: tuple[bytes, ...] = ()
+    role: ClassVar[str] = "workspace"
+    peers: PeerFiles = PeerFiles()

@@ -6,7 +6,6 @@ role logs most are transfers, and Twisted formats and flushes each line on its o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import RLock
 from typing import Any, TextIO
 
 from twisted.internet.interfaces import IReactorTime
@@ -14,28 +13,23 @@ from twisted.logger import ILogObserver, LogEvent, formatTime, textFileLogObserv
 from zope.interface import implementer
 
 from chatfiles.http.server.access_log import READY_TEXT
+from chatfiles.runtime.line_buffer import LineBuffer
 
 __all__ = ["TextLog", "logs_to_stdout"]
-
-#: Seconds that a line may wait for more lines.  A longer time would gain little.
-FLUSH_AFTER = 0.01
 
 
 @implementer(ILogObserver)
 class TextLog:
     """
-    Writes the ready lines of `FLUSH_AFTER` seconds together, and all other events at once.
+    Writes the ready lines of some milliseconds together, and all other events at once.
 
     :param out: where they are written.
     :param clock: for the timer.
     """
 
     def __init__(self, out: TextIO, clock: IReactorTime) -> None:
-        self._out = out
-        self._clock = clock
+        self._lines = LineBuffer(out, clock)
         self._others = textFileLogObserver(out)
-        self._lines: list[str] = []
-        self._lock = RLock()  # threads log, too
         self._second, self._stamp = 0, ""
 
     def __call__(self, event: LogEvent) -> None:
@@ -46,29 +40,21 @@ class TextLog:
             return
         # A line end is replaced as Twisted does: one event cannot look like two.
         line = event["line"].replace("\n", "\n\t")
-        with self._lock:
+        with self._lines.lock:
             second = int(event["log_time"])
             if second != self._second:
                 self._second, self._stamp = second, formatTime(event["log_time"])
-            if not self._lines:
-                self._clock.callLater(FLUSH_AFTER, self.flush)
-            self._lines.append(
-                f"{self._stamp} [{event['log_namespace']}#{event['log_level'].name}] {line}\n"
+            self._lines.add(
+                f"{self._stamp} [{event['log_namespace']}#{event['log_level'].name}] {line}"
             )
 
     def write(self, text: str) -> None:
         """:param text: complete lines, which are written as they are."""
-        self.flush()
-        self._out.write(text)
-        self._out.flush()
+        self._lines.write(text)
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        with self._lock:
-            if self._lines:
-                lines, self._lines = self._lines, []
-                self._out.write("".join(lines))
-                self._out.flush()
+        self._lines.flush()
 
 
 def _is_ready(event: LogEvent) -> bool:

@@ -166,6 +166,11 @@ class SocketSender(FileSender):
         self._registered = True
         self._transport.startWriting()
 
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self._request.channel.record_delivery()
+        super().stopProducing()
+
     def _unregister(self) -> None:
         transport = self._transport
         if transport.producer is self:

@@ -5,8 +5,9 @@ The ways in which a transfer ends.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["ClientLeft", "Outcome"]
+__all__ = ["OUTCOMES", "ClientLeft", "Outcome"]
 
 
 class Outcome(StrEnum):
@@ -22,6 +23,10 @@ class Outcome(StrEnum):
     FILE_STALLED = "file_stalled"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
+
+
+#: All of them.
+OUTCOMES: Final = frozenset(Outcome)
 
 
 class ClientLeft(Exception):

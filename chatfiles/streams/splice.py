@@ -144,6 +144,7 @@ class Splice:
 
     def stopProducing(self) -> None:
         """It is closed, which also ends the transfer."""
+        self._channel.record_delivery()
         self.stop()
 
     # -- moving

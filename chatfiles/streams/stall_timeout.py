@@ -22,6 +22,8 @@ __all__ = [
     "PROXY_STALL_FACTOR",
     "StallTimeout",
     "acknowledged",
+    "bytes_acknowledged",
+    "bytes_unacknowledged",
     "socket_of",
     "stall_timeout_for",
     "unsent",
@@ -59,7 +61,7 @@ def acknowledged(transport: Any) -> Callable[[], Hashable]:
         return lambda: 0
     if handle.family in (socket.AF_INET, socket.AF_INET6):
         return lambda: _tcp_acknowledged(handle)
-    return lambda: _unsent(handle)
+    return lambda: bytes_unacknowledged(handle)
 
 
 def stall_timeout_for(transport: Any, timeout: float) -> Callable[[], float]:
@@ -108,7 +110,7 @@ def unsent(transport: Any) -> int:
     :return: the number of bytes in its socket that the peer has not taken; 0 without a socket.
     """
     handle = socket_of(transport)
-    return 0 if handle is None else _unsent(handle)
+    return 0 if handle is None else bytes_unacknowledged(handle)
 
 
 def socket_of(transport: Any) -> socket.socket | None:
@@ -122,15 +124,31 @@ def socket_of(transport: Any) -> socket.socket | None:
     return handle if isinstance(handle, socket.socket) else None
 
 
-def _tcp_acknowledged(handle: socket.socket) -> int:
+def bytes_acknowledged(handle: socket.socket) -> int | None:
+    """
+    :param handle: a socket.
+    :return: the bytes that its peer has acknowledged since it was connected; ``None`` if the kernel
+        does not count them.
+    """
+    if handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
     try:
-        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
         return int(_BYTES_ACKED.unpack_from(fields, _BYTES_ACKED_AT)[0])
     except (OSError, struct.error):
-        return _unsent(handle)
+        return None
 
 
-def _unsent(handle: socket.socket) -> int:
+def _tcp_acknowledged(handle: socket.socket) -> int:
+    count = bytes_acknowledged(handle)
+    return bytes_unacknowledged(handle) if count is None else count
+
+
+def bytes_unacknowledged(handle: socket.socket) -> int:
+    """
+    :param handle: a socket.
+    :return: the bytes in it that its peer has not acknowledged, or, of a Unix socket, not read.
+    """
     try:
         # SIOCOUTQ has the number of TIOCOUTQ.
         pending = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, b"\0" * 4)

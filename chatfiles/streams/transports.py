@@ -4,11 +4,20 @@ Properties of the sockets below Twisted's connections.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.tcp import Connection
 
-__all__ = ["SMALL_READ", "TINY_READ", "is_plain", "read_at_most", "send_now", "unsent_here"]
+__all__ = [
+    "SMALL_READ",
+    "TINY_READ",
+    "buffered",
+    "is_plain",
+    "read_at_most",
+    "send_now",
+    "unsent_here",
+]
 
 #: Bytes of one read; Twisted's own default.
 SMALL_READ = 64 * 1024
@@ -43,6 +52,19 @@ def unsent_here(transport: Any) -> bool:
     :return: whether bytes were written that its socket has not taken.
     """
     return bool(transport.dataBuffer or transport._tempDataBuffer)
+
+
+def buffered(transport: Any) -> Callable[[], int]:
+    """
+    :param transport: a connection, TLS or not.
+    :return: returns the number of bytes that were written and that its socket has not taken.
+    """
+    while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
+        transport = transport.transport
+    if not isinstance(transport, Connection):
+        return lambda: 0
+    below: Any = transport
+    return lambda: len(below.dataBuffer) - below.offset + below._tempDataLen
 
 
 def send_now(transport: Any, data: bytes, more: bytes | bytearray = b"") -> None:

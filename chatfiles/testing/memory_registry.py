@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from chatfiles.errors import ChatfilesError, RegistryUnavailable
-from chatfiles.model import ONLINE, Scope, Token, Workspace
+from chatfiles.model import ONLINE, LinkClock, Scope, Token, Workspace
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.queries import (
     already_claimed,
@@ -272,6 +272,17 @@ class MemoryRegistry(MemoryLinkKeys):
 
         return self._respond("remove_workspace", change)
 
+    def link_clock(self, workspace_id: UUID) -> Deferred[LinkClock | None]:
+        """See `IWorkspaceRegistry`."""
+
+        def read() -> LinkClock | None:
+            found = self._live(workspace_id)
+            if found is None:
+                return None
+            return LinkClock(int(self._now().timestamp()), found.links_not_before)
+
+        return self._respond("link_clock", read)
+
     def revoke_links(self, workspace_id: UUID) -> Deferred[bool]:
         """See `IWorkspaceRegistry`."""
 
@@ -279,8 +290,8 @@ class MemoryRegistry(MemoryLinkKeys):
             found = self._live(workspace_id)
             if found is None:
                 return False
-            latest = max(int(self._now().timestamp()), found.links_not_before)
-            self._store(replace(found, links_not_before=latest + 1))
+            clock = LinkClock(int(self._now().timestamp()), found.links_not_before)
+            self._store(replace(found, links_not_before=clock.issued + 1))
             return True
 
         return self._respond("revoke_links", change)

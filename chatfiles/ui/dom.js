@@ -14,48 +14,56 @@ let loud = -Infinity;
  * @param {...(Node|string|null)} children
  */
 export function h(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (value === false || value === null || value === undefined) continue;
-    if (name === "text") element.textContent = value;
-    else if (name === "on") {
-      for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
-    } else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null));
-  return element;
+	const element = document.createElement(tag);
+	for (const [name, value] of Object.entries(properties)) {
+		if (value === false || value === null || value === undefined) continue;
+		if (name === "text") element.textContent = value;
+		else if (name === "on") {
+			for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
+		} else element.setAttribute(name, value === true ? "" : value);
+	}
+	element.append(...children.filter((child) => child !== null));
+	return element;
 }
+
+export const div = (kind, ...children) => h("div", { class: kind || null }, ...children);
+
+export const note = (text) => h("p", { class: "note", text });
 
 /** An icon of icons.svg, which assistive technology ignores. */
 export const icon = (name) => h("span", { class: `icon ${name}`, "aria-hidden": "true" });
 
 /** A button with an icon; `label` is its accessible name, `text` its visible text. */
 export function button(label, click, { text = label, icon: symbol, ...more } = {}) {
-  return h(
-    "button",
-    { type: "button", "aria-label": text === label ? null : label, title: text ? null : label,
-      on: { click }, ...more },
-    symbol ? icon(symbol) : null,
-    text || null,
-  );
+	return h(
+		"button",
+		{ type: "button", "aria-label": text === label ? null : label, title: text ? null : label,
+			on: { click }, ...more },
+		symbol ? icon(symbol) : null,
+		text || null,
+	);
 }
 
-/**
- * Says what has happened, in the one live region of the page.  A quiet message is not visible, and
- * does not replace a loud one that is new.
- */
-export function announce(text, { quiet = false } = {}) {
-  const now = performance.now();
-  if (quiet && now - loud < LOUD_MS) return;
-  if (!quiet) loud = now;
-  clearTimeout(clearing);
-  status.className = quiet ? "unseen" : "";
-  status.textContent = text;
-  clearing = setTimeout(() => (status.textContent = ""), SHOWN_MS);
+/** A button that only has an icon. */
+export const iconButton = (label, symbol, click) =>
+	button(label, click, { icon: symbol, text: "", class: "plain" });
+
+/** Says what has happened, in the one live region of the page. */
+export function announce(text, kind = "") {
+	if (!kind) loud = performance.now();
+	clearTimeout(clearing);
+	status.className = kind;
+	status.textContent = text;
+	clearing = setTimeout(() => (status.textContent = ""), SHOWN_MS);
+}
+
+/** Says it only to assistive technology, and not in place of what has just been announced. */
+export function whisper(text) {
+	if (performance.now() - loud >= LOUD_MS) announce(text, "unseen");
 }
 
 /** A block in place of content: a title, a hint, and buttons. */
 export function notice(symbol, title, hint, ...more) {
-  return h("div", { class: `notice ${symbol}` }, icon(symbol), h("h2", { text: title }),
-    hint ? h("p", { text: hint }) : null, ...more);
+	return h("div", { class: `notice ${symbol}` }, icon(symbol), h("h2", { text: title }),
+		hint ? h("p", { text: hint }) : null, ...more);
 }

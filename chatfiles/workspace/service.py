@@ -22,7 +22,9 @@ from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
+from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
 from chatfiles.runtime.threads import Threads
+from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
@@ -30,6 +32,7 @@ from chatfiles.workspace.files.deny_rules import DenyRules
 from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.files.targets import Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
+from chatfiles.workspace.measurements import FAMILIES, count_digests
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import Publisher
@@ -70,6 +73,7 @@ def workspace_service(
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -77,15 +81,20 @@ def workspace_service(
     :param listeners: where the workspace will listen.
     :param cannot_start: ends the process; called if the workspace cannot start.
     :param report: receives the news of a worker.
+    :param metrics_listener: where the metrics are shown.
     :return: the workspace, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
     shared = settings.shared
+    telemetry = Telemetry(
+        reactor, "workspace", shared, FAMILIES, report, metrics_listener, listeners
+    )
     clock: IReactorTime = reactor
     store, threads = _store(settings), _threads(reactor)
     secret = _secrets(settings)
     # Of several processes, the first one registers.
-    enrolment = None if report else _enrolment(reactor, settings, secret, threads)
+    peers = _peers(settings)
+    enrolment = None if report else _enrolment(reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     if report is None:
         _warn_of_prefixes(settings)
@@ -120,9 +129,15 @@ def workspace_service(
         idle_timeout=shared.idle_timeout,
         workspace=settings.workspace_id or "-",
         fast_routes=FastRead(context) if shared.fast_path else None,
+        observers=telemetry.observers,
+        refusal=telemetry.refusal,
     )
+    if telemetry.meter is not None:
+        telemetry.meter.threads(lambda: threads.running)
+        count_digests(telemetry.meter, context.digests)
 
     async def begin() -> None:
+        telemetry.start(site)
         threads.start()
         await _prepare(clock, threads, settings, store, None if report else uploads)
         if report is None:
@@ -142,8 +157,9 @@ def workspace_service(
             _log.warn("ending without file operations that do not return")
         threads.stop()
         threads.settled().addCallback(lambda _: store.close())  # no thread uses it any more
+        await telemetry.stop()
 
-    return RoleService(
+    service = RoleService(
         "workspace",
         site,
         listeners,
@@ -154,7 +170,11 @@ def workspace_service(
         report=report,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+        metrics=telemetry.server,
+        looks=peers.looks if enrolment is not None else (),
     )
+    service.reload.add(telemetry.reload)
+    return service
 
 
 def workspace_supervisor(
@@ -162,6 +182,7 @@ def workspace_supervisor(
     pool: WorkerPool,
     listeners: Sequence[Listener],
     cannot_start: Callable[[], object],
+    metrics_listener: Listener | None = None,
 ) -> RoleService:
     """
     The first process of a workspace with workers.  It alone registers, sends heartbeats, and
@@ -175,8 +196,8 @@ def workspace_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     store, threads = _store(settings), _threads(pool.reactor)
-    secret = _secrets(settings)
-    enrolment = _enrolment(pool.reactor, settings, secret, threads)
+    secret, peers = _secrets(settings), _peers(settings)
+    enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None))
     sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
@@ -207,11 +228,18 @@ def workspace_supervisor(
         serve=pool.serve,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
+        metrics=metrics_of_workers("workspace", settings.shared, FAMILIES, pool, metrics_listener),
+        looks=peers.looks if enrolment is not None else (),
     )
 
 
 def _prefixes(settings: WorkspaceSettings) -> WritablePrefixes:
-    return WritablePrefixes(settings.writable, settings.write_in_place)
+    prefixes = WritablePrefixes(settings.writable, settings.write_in_place)
+    for prefix in prefixes:
+        if check_form([prefix]).root not in settings.roots:
+            shown = os.fsdecode(prefix)
+            raise ValueError(f"--writable takes a directory in a root that is served, not {shown}")
+    return prefixes
 
 
 def _publisher(report: ReadyReport | None) -> Publisher:
@@ -248,6 +276,10 @@ def _warn_of_prefixes(settings: WorkspaceSettings) -> None:
                 "{path} is writable: clients may change what configures the agent",
                 path=os.fsdecode(prefix),
             )
+
+
+def _peers(settings: WorkspaceSettings) -> PeerVerification:
+    return peer_verification(settings.peers, "--platform-ca", _log)
 
 
 def _archives(settings: WorkspaceSettings, report: ReadyReport | None) -> Archives:
@@ -324,7 +356,12 @@ def _sweeps(
 
 async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) -> None:
     for name in await wait_for_steps(steps, START_TIMEOUT, clock):
-        _log.warn("{name}: the file system does not respond; starting without it", name=name)
+        _log.warn(
+            "{name}: not done after {seconds:g} s, because its file system is slow or does not "
+            "respond, or has very many files; starting meanwhile",
+            name=name,
+            seconds=START_TIMEOUT,
+        )
 
 
 def _sweep(uploads: UploadDirectory) -> None:
@@ -354,11 +391,12 @@ def _enrolment(
     settings: WorkspaceSettings,
     secret: InboundSecrets,
     threads: Threads,
+    peers: PeerVerification,
 ) -> RegistrationService | None:
     if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
         return None
     token = SecretFile(os.path.join(settings.configs_dir, TOKEN_FILE))
-    agent = platform_agent(reactor, settings.shared.connect_timeout)
+    agent = platform_agent(reactor, settings.shared.connect_timeout, peers)
     return RegistrationService(
         reactor,
         HTTPClient(agent),

@@ -94,6 +94,7 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "has_live_token": lambda: registry.has_live_token(FIRST),
         "tokens": lambda: registry.tokens(FIRST),
         "revoke_token": lambda: registry.revoke_token(FIRST, UNKNOWN),
+        "link_clock": lambda: registry.link_clock(FIRST),
         "revoke_links": lambda: registry.revoke_links(FIRST),
         "token_by_id": lambda: registry.token_by_id(UNKNOWN),
         "link_keys": registry.link_keys,
@@ -134,6 +135,10 @@ class RegistryCase(Base):
 
     async def settle(self) -> None:
         """Return when subscribers have been notified of every change made so far."""
+
+    def shared_seconds(self) -> int:
+        """:return: the time of the clock that the nodes share, in unix seconds."""
+        return int(self.moment.timestamp())
 
     # Helpers
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from twisted.internet.defer import gatherResults
 
+from chatfiles.model import LinkClock
 from chatfiles.rules.link_keys import LINGERS, SIGNS, LinkKey, new_link_key
 from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, RegistryCase, begun
 
@@ -169,17 +170,46 @@ class LinksContract(RegistryCase):
         self.assertIsNone(await self.registry.token_by_id(token.id))
         self.assertIsNone(await self.registry.token_by_id(other.id))
 
+    async def clock(self) -> LinkClock:
+        found = await self.registry.link_clock(FIRST)
+        assert found is not None
+        return found
+
+    async def test_link_clock(self):
+        """A new link is issued now, by the clock that all nodes share."""
+        await self.create()
+        before = self.shared_seconds()
+        clock = await self.clock()
+        self.assertEqual((clock.issued, clock.not_before), (clock.now, 0))
+        self.assertTrue(before <= clock.now <= self.shared_seconds(), clock)
+
     async def test_revoke_links(self):
-        """Links of this second are revoked, too, and each call revokes a second more."""
+        """
+        Links of this second are revoked, too, each call revokes a second more, and a link that is
+        made afterwards is not revoked.
+        """
         await self.create()
         self.assertEqual(await self.not_before(), 0)
-        now = int(self.moment.timestamp())
-        for more in (1, 2, 3):
+        issued = (await self.clock()).issued
+        for _ in range(3):
+            before = self.shared_seconds()
             self.assertIs(await self.registry.revoke_links(FIRST), True)
-            self.assertEqual(await self.not_before(), now + more)
-        self.pass_time(DAY)
+            revoked = await self.not_before()
+            self.assertGreaterEqual(revoked, max(before, issued) + 1)
+            self.assertLessEqual(revoked, max(self.shared_seconds(), issued) + 1)
+            clock = await self.clock()
+            self.assertEqual(clock.not_before, revoked)
+            issued = clock.issued
+            self.assertGreaterEqual(issued, revoked)
+
+    async def test_revoke_links_later(self):
+        """A revocation is never one of the past."""
+        await self.create()
         await self.registry.revoke_links(FIRST)
-        self.assertEqual(await self.not_before(), now + DAY + 1)
+        self.pass_time(DAY)
+        before = self.shared_seconds()
+        await self.registry.revoke_links(FIRST)
+        self.assertGreater(await self.not_before(), before)
 
     async def test_revoke_links_of_nobody(self):
         """A missing or removed workspace has no links, and another's remain."""
@@ -188,4 +218,6 @@ class LinksContract(RegistryCase):
         await self.registry.remove_workspace(SECOND)
         self.assertIs(await self.registry.revoke_links(UNKNOWN), False)
         self.assertIs(await self.registry.revoke_links(SECOND), False)
+        self.assertIsNone(await self.registry.link_clock(UNKNOWN))
+        self.assertIsNone(await self.registry.link_clock(SECOND))
         self.assertEqual(await self.not_before(), 0)

@@ -16,14 +16,16 @@ from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
 from chatfiles.rules import file_headers
+from chatfiles.rules.error_codes import ERROR_CODES
+from chatfiles.runtime import option_values
 from chatfiles.runtime.options import OPTIONS
 
 PACKAGE = os.path.dirname(os.path.abspath(chatfiles.__file__))
 REFERENCE = os.path.join(os.path.dirname(PACKAGE), "docs", "reference")
 #: Codes of the console script's own errors, and codes that are only a class's default.
 NOT_SENT = {"bad_request", "not_found"}
-#: A call of `chatfiles.rules.parameters` that names a parameter.
-_PARAMETER = re.compile(r'\b(?:invalid\(|number\(\w+, )"([a-z]+)"')
+#: A call of `chatfiles.rules.parameters` or `write_request` that names a parameter.
+_PARAMETER = re.compile(r'\b(?:invalid\(|(?:number|flag)\(\w+, )"([a-z]+)"')
 
 
 def codes_in_source() -> set[str]:
@@ -59,6 +61,11 @@ class ReferenceTests(SynchronousTestCase):
         listed = set(re.findall(r"``([a-z_]+)``", section))
         self.assertEqual(listed, codes_in_source())
 
+    def test_counted_codes(self) -> None:
+        """The metrics know all of them."""
+        self.assertEqual(set(ERROR_CODES), codes_in_source())
+        self.assertEqual(list(ERROR_CODES), sorted(ERROR_CODES))
+
     def test_statuses(self) -> None:
         """The listed statuses are exactly those of the errors."""
         listed = set(map(int, re.findall(r"^   \* - (\d{3})$", page("errors"), re.MULTILINE)))
@@ -81,7 +88,7 @@ class ReferenceTests(SynchronousTestCase):
         listed = dict(re.findall(r"^   \* - ``--([a-z-]+)``\n     - (.*)$", text, re.MULTILINE))
         self.assertEqual(set(listed), {each.name for each in OPTIONS})
         for each in OPTIONS:
-            if each.default is not None and each.name != "open-registration":
+            if each.default is not None and each.parse is not option_values.switch:
                 self.assertEqual(listed[each.name].strip("`"), each.default, each.name)
 
     def test_limits(self) -> None:

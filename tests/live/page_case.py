@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
+from tests.docs import ROOT
 from tests.live import media
 from tests.live.browser import missing_program
 from tests.live.page_browser import PageBrowser
@@ -60,6 +61,7 @@ class PageCase(LiveCase):
     def prepare(cls, pair: Pair) -> None:
         for name, content in (
             ("hello.txt", b"Hello!\n"),
+            ("data.csv", b"a,b\n1,2\n"),
             ("long.txt", b"0123456789abcde\n" * 20_000),
             ("page.html", b"<script>document.title = 'executed'</script>"),
             ("paper.pdf", media.pdf()),
@@ -76,6 +78,7 @@ class PageCase(LiveCase):
             raise SkipTest(missing)
         super().setUp()
         self.browser = self.pair.browser
+        self.url = self.pair.platform.url
         self.page = f"{self.pair.platform.url}/ui/"
         self.browser.console()
         self.addCleanup(self.assert_no_reports)
@@ -157,6 +160,12 @@ class PageCase(LiveCase):
                 found[name.partition("-")[2]] = file.read()
             os.unlink(os.path.join(directory, name))
         return found
+
+    def keep(self, name: str) -> None:
+        """Write a screenshot to the directory ``$CHATFILES_SCREENSHOTS``, if it is set."""
+        if (directory := os.environ.get("CHATFILES_SCREENSHOTS")) is not None:
+            with open(os.path.join(ROOT, directory, f"{name}.png"), "wb") as file:
+                file.write(self.browser.screenshot())
 
     def fetch(self, url: str, **fields: str) -> Any:
         """:return: the response to a request without a credential."""

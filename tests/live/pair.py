@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
+from tests.live.audit_file import AuditFile
 from tests.live.rawhttp import Fields, Response, fetch
 from tests.live.role import Role
 
@@ -59,15 +60,21 @@ class Pair:
         for root in ("workspace", "configs", "home", "plugins"):
             os.mkdir(self.at(root))
             roots.append(f"--root=/{root}={self.at(root)}")
+        self._audits = {
+            name: AuditFile(self.at(f"{name}.audit")) for name in ("platform", "workspace")
+        }
         self.platform = Role(
             "platform",
             f"--state-dir={self.state}",
+            self._audits["platform"].option,
             "--upstream-allow=127.0.0.0/8",
             *both,
             *platform,
             told=told,
             first=first,
         )
+        if uid is None:  # another user cannot make files here
+            roots.append(self._audits["workspace"].option)
         twistd = [] if uid is None else [f"--uid={uid}", f"--gid={uid}"]
         self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd, first=first)
         self.roles = [self.platform, self.workspace]
@@ -208,9 +215,15 @@ class Pair:
             self.discard()
 
     def check_logs(self) -> None:
-        """See `Role.check_log`."""
+        """See `Role.check_log`.  The audit logs have no secrets either."""
         for role in self.roles:
             role.check_log()
+            if role.name in self._audits:
+                self._audits[role.name].check(role.secrets)
+
+    def audit(self, name: str) -> AuditFile:
+        """:return: the audit log of a role."""
+        return self._audits[name]
 
     def discard(self) -> None:
         """Leave nothing."""

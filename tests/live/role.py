@@ -27,7 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
 #: Seconds; a machine that is busy with other tests may stand still for longer than the two of the
 #: default, and what a test finds must not depend on that.
 REGISTRY_TIMEOUT = 15.0
-_READY = re.compile(r"chatfiles (?:platform|workspace) ready on (\S+)")
+_READY = re.compile(r"chatfiles (?:platform|workspace) ready on ([^\s\"]+)")
 #: What no role may ever write: the signs of an unexpected error, query strings, and what Twisted
 #: would log about each connection.
 _NEVER_LOGGED = ("Traceback", "Unhandled", "#critical]", "path=", "ing factory ")

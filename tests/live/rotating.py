@@ -81,13 +81,13 @@ class SecretWorkspace:
             f"--advertise=http://127.0.0.1:{self._port}",
             first=_FASTER + killed,
         )
-        self._pair.roles.append(self.role)
+        self.role.secrets |= self._pair.platform.secrets
         return self.role
 
     def stop(self) -> None:
         """Kill its process, if it runs."""
-        self._pair.roles.remove(self.role)
         self.role.kill()
+        self.role.check_log()
 
     def files(self) -> set[str]:
         """:return: the ends of the names of its secrets' files."""
@@ -100,6 +100,7 @@ class SecretWorkspace:
         with open(os.path.join(self.configs, ".platform_inbound_secret")) as file:
             secret = file.read()
         self._pair.hide(secret)
+        self.role.secrets.add(secret)
         return secret
 
     @property

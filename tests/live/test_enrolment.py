@@ -379,6 +379,7 @@ class OtherPlatformTests(SynchronousTestCase):
                 "url": "http://127.0.0.1:8000",
                 "agent_card": {"name": "chatfiles workspace"},
                 "delivery_mode": "push",
+                "accepts_next_secret": True,
             },
         )
         role.stop()

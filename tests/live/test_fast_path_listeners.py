@@ -51,15 +51,8 @@ class TLSTests(UpstreamCase):
         """Processes of its own, because `test_same` counts."""
         cls.base = tempfile.mkdtemp(prefix="chatfiles-live-")
         write_certificates(cls.base)
-        files = [
-            f"{name}={cls.base}/{file}.pem"
-            for name, file in (
-                ("privateKey", "key"),
-                ("certKey", "cert"),
-                ("extraCertChain", "chain"),
-            )
-        ]
-        listen = ":".join(["--listen=ssl:0:interface=127.0.0.1", *files])
+        pair = f"certificate={cls.base}/fullchain.pem:key={cls.base}/key.pem"
+        listen = f"--listen=chatfiles-tls:0:interface=127.0.0.1:{pair}"
         trust = {"SSL_CERT_FILE": os.path.join(cls.base, "root.pem")}
         return Pair(both=[PLAIN, listen, "--drain-timeout=5"], told=trust)
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
 from tests.docs import ROOT, read
 from tests.live import media
 from tests.live.axe import axe_source, faults
+from tests.live.links import make_link
 from tests.live.page_browser import PageBrowser
 from tests.live.page_case import MANY, PageCase
 from tests.live.processes import LONG_AGO, SOAK
 
+UPLOAD: dict[str, Any] = {"operation": "upload"}
 UPLOADS = "/workspace/.molecule/chat-uploads"
 #: Makes the next upload of a file with this name end like a lost connection.
 BREAK = """
@@ -79,16 +82,24 @@ class SignInTests(PageCase):
         browser.enter("wrong", "textbox", "Token")
         browser.click("button", "Sign in")
         browser.status("This token is not valid")
+        browser.devtools("Input.insertText", text="\u201cquoted\u201d")
+        browser.run("document.querySelector('[role=status]').textContent = ''")
+        browser.press("Enter")
+        browser.status("This token is not valid")
+        value = browser.apply("function() { return this.value }", "textbox", "Token")
+        self.assertEqual(value, "\u201cquoted\u201d")
         browser.enter(self.pair.token, "textbox", "Token")
         browser.press("Enter")
         browser.node("button", "main.py")
         self.at("/workspace/src")
+        self.assertNotIn("by a link", browser.run("return document.body.innerText"))
 
     def test_address(self) -> None:
         """A token in the address is removed from it; it survives a reload, and not *Forget*."""
         browser = self.open("")
         browser.node("link", "/workspace")
         self.assertNotIn(self.pair.token, browser.run("return location.href"))
+        self.assertIn("live · signed in by a link", browser.run("return document.body.innerText"))
         self.assertEqual(browser.run("return document.cookie + localStorage.length"), "0")
         browser.run("location.reload()")
         browser.node("link", "/workspace")
@@ -189,7 +200,10 @@ class BrowseTests(PageCase):
         self.at("/workspace/src")
 
     def test_many(self) -> None:
-        """Each page of 10 000 entries is loaded once; what is not in sight is not laid out."""
+        """
+        Each page of 10 000 entries is loaded once.  Assistive technology finds the first 1000 at
+        once; of the others, what is not in sight is not laid out.
+        """
         directory = self.pair.at("workspace", "many")
         os.mkdir(directory)
         for number in range(MANY):
@@ -199,13 +213,23 @@ class BrowseTests(PageCase):
         rows = "document.querySelectorAll('tbody tr').length"
         browser.until(lambda: browser.run(f"return {rows}"), "the first page")
         self.assertLess(browser.run(f"return {rows}"), MANY)
+        browser.node("button", "file-00999")
         scrolled = f"scrollTo(0, document.body.scrollHeight); return {rows} >= {MANY}"
         browser.until(lambda: browser.run(scrolled), "all pages are loaded")
         asked = "performance.getEntriesByType('resource').filter(e => /fs.entries/.test(e.name))"
         found = browser.run(f"return [{rows}, {asked}.length]")
         self.assertEqual(found, [MANY, MANY // 1000])
-        style = "return getComputedStyle(document.querySelector('tbody')).contentVisibility"
-        self.assertEqual(browser.run(style), "auto")
+        style = "return getComputedStyle(document.querySelector('tbody:last-child'))"
+        self.assertEqual(browser.run(f"{style}.contentVisibility"), "auto")
+        self.keep("many")
+        browser.apply("function() { this.focus(); }", "button", "file-00500")
+        covered = """
+            const top = document.activeElement.getBoundingClientRect().top;
+            return top < document.querySelector('.top').getBoundingClientRect().bottom"""
+        for _ in range(20):
+            browser.press("ArrowUp")
+            self.assertFalse(browser.run(covered), "the focus is below the header")
+        self.assertEqual(browser.run("return document.activeElement.innerText"), "file-00480")
         browser.run(
             "const filter = document.querySelector('[type=search]'); filter.value = '09999';"
             "filter.dispatchEvent(new Event('input'))"
@@ -226,6 +250,12 @@ class FileTests(PageCase):
         browser.until(lambda: browser.run(width) == 40, "the picture is loaded")
         browser.press("Escape")
         self.assertEqual(browser.focused(), "picture.png")
+
+        browser.click("button", "data.csv")
+        browser.node("region", "Preview of data.csv")
+        text = browser.run("return document.querySelector('.preview pre').textContent")
+        self.assertEqual(text, "a,b\n1,2\n")
+        browser.press("Escape")
 
         browser.click("button", "long.txt")
         browser.node("region", "Preview of long.txt")
@@ -318,6 +348,8 @@ class FileTests(PageCase):
         script = b"<script>parent.document.title = document.title = 'executed'</script>"
         self.pair.write(f"{folder}/{name}", script)
         self.pair.write(f"{folder}/{turned}", script)
+        self.pair.write(f"{folder}/\U000e0061tag ", b"")
+        self.pair.write(f"{folder}/ \u3164", b"")
         svg = b'<svg xmlns="http://www.w3.org/2000/svg">%b</svg>' % script
         self.pair.write(f"{folder}/x.svg", svg)
         # A viewer may run what is in a PDF, but only in its own sandbox.
@@ -328,7 +360,9 @@ class FileTests(PageCase):
         browser.click("button", name)
         browser.node("region", f"Preview of {name}")
         browser.press("Escape")
-        self.assertIn("photo⟨202E⟩gnp.html", browser.run("return document.body.innerText"))
+        shown = browser.run("return document.body.innerText")
+        for text in ("photo⟨202E⟩gnp.html", "⟨E0061⟩tag⟨0020⟩", "⟨0020⟩⟨3164⟩"):
+            self.assertIn(text, shown)
         browser.click("button", turned)
         browser.until(lambda: os.listdir(browser.downloads), "it is downloaded")
         browser.click("button", "x.svg")
@@ -459,6 +493,9 @@ class ShareTests(PageCase):
         self.assertTrue(answer["content-disposition"].startswith("attachment"))
         browser.click("button", "Copy")
         browser.status("copied")
+        change = "function() { this.selectedIndex = 1; this.dispatchEvent(new Event('change', "
+        browser.apply(f"{change}{{bubbles: true}})) }}", "combobox", "Expires after")
+        browser.gone("textbox", "Link")  # it would have another expiry
         browser.press("Escape")
         browser.gone("dialog", "Share")
         self.assertEqual(browser.focused(), "Share picture.png")
@@ -498,6 +535,21 @@ class ShareTests(PageCase):
             self.assertEqual(other.console(), [])
         self.assertEqual(self.uploads(), {"a.txt": b"a", "b.txt": b"b"})
 
+    def test_expired(self) -> None:
+        """A drop page says when its link has expired, and what to do about one that was revoked."""
+        token_id, token = self.token("write")
+        link = make_link(self.pair, self.url, {"Authorization": f"Bearer {token}"}, **UPLOAD)
+        late = "const now = Date.now(); Date.now = () => now + 3600_000"
+        with PageBrowser() as other:
+            other.devtools("Page.addScriptToEvaluateOnNewDocument", source=late)
+            other.go(self.url + link)
+            text = "return document.body.innerText"
+            other.until(lambda: "The link has expired" in other.run(text), "it says so")
+            self.revoke(token_id)
+            other.choose("input[type=file]", [self.sent("a.txt", b"a")])
+            other.node("button", "Retry a.txt")
+            self.assertIn("revoked · Ask the person who sent it", other.run(text))
+
 
 class LookTests(PageCase):
     """How it looks, and what assistive technology makes of it."""
@@ -511,6 +563,9 @@ class LookTests(PageCase):
         elif state == "roots":
             self.go_to("")
             browser.node("link", "/workspace")
+        elif state == "workspaces":
+            browser = self.open("", self.pair.admin)
+            browser.node("link", "live")
         elif state == "empty":
             self.go_to("/workspace/empty")
             browser.node("heading", "This folder is empty")
@@ -529,8 +584,7 @@ class LookTests(PageCase):
             browser.choose("input[type=file]", [self.sent("big.bin", bytes((1 << 20) + 1))])
             browser.node("button", "Retry big.bin")
         elif state == "drop":
-            answer = self.pair.as_admin("POST", f"/workspaces/{self.pair.id}/links", _UPLOAD_LINK)
-            browser.go(self.pair.platform.url + answer.json["url"])
+            browser.go(self.url + make_link(self.pair, self.url, **UPLOAD))
             browser.node("button", "Upload files")
 
     def test_accessible(self) -> None:
@@ -581,12 +635,16 @@ class LookTests(PageCase):
         self.assertIn("](docs/images/page.png)", read("README.md"))
         self.assertLess(os.path.getsize(os.path.join(ROOT, "docs/images/page.png")), 100_000)
 
-    def keep(self, name: str) -> None:
-        """Write a screenshot to the directory ``$CHATFILES_SCREENSHOTS``, if it is set."""
-        if (directory := os.environ.get("CHATFILES_SCREENSHOTS")) is not None:
-            with open(os.path.join(ROOT, directory, f"{name}.png"), "wb") as file:
-                file.write(self.browser.screenshot())
 
-
-STATES = ("sign-in", "roots", "list", "empty", "error", "preview", "dialog", "uploads", "drop")
-_UPLOAD_LINK = b'{"operation":"upload"}'
+STATES = (
+    "sign-in",
+    "workspaces",
+    "roots",
+    "list",
+    "empty",
+    "error",
+    "preview",
+    "dialog",
+    "uploads",
+    "drop",
+)

@@ -7,24 +7,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 from tests.docs import ROOT, read
-from tests.live.processes import Role
+from tests.live.manual_case import ManualCase
 from tests.live.rawhttp import fetch
-from tests.live.role import environment
-from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 _BLOCK = re.compile(r"(?m)(?:^    .*\n)+")
-_SCRIPT = """\
-#!/bin/sh
-exec {python} -P -c 'from {module} import {function}; {function}()' "$@"
-"""
 
 
 def blocks() -> list[str]:
@@ -35,22 +26,14 @@ def blocks() -> list[str]:
     return rest
 
 
-class ReadmeTests(SynchronousTestCase):
+class ReadmeTests(ManualCase):
     """Both roles and all commands on one machine, at ports that are free."""
 
     def setUp(self) -> None:
         if shutil.which("curl") is None:
             raise SkipTest("curl is not installed: apt install curl")
-        self.home = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
-        self.addCleanup(shutil.rmtree, self.home)
+        super().setUp()
         shutil.copy(os.path.join(ROOT, "README.md"), self.home)
-        programs = (
-            ("twistd", "twisted.scripts.twistd", "run"),
-            ("chatfiles", "chatfiles.cli", "main"),
-        )
-        for name, module, function in programs:
-            content = _SCRIPT.format(python=sys.executable, module=module, function=function)
-            self.write(f"bin/{name}", content)
         ports = {"8080": free_port(), "8000": free_port()}
         self.places = {
             **{f"=tcp:{old}": f"=tcp:{new}:interface=127.0.0.1" for old, new in ports.items()},
@@ -58,52 +41,7 @@ class ReadmeTests(SynchronousTestCase):
             "10.0.0.7:8000": f"127.0.0.1:{ports['8000']}",
             "10.0.0.0/8": "127.0.0.0/8",
         }
-        self.told = {
-            "HOME": self.home,
-            "PATH": f"{self.home}/bin:{os.environ['PATH']}",
-            "CHATFILES_PLATFORM": f"http://127.0.0.1:{ports['8080']}",
-        }
-
-    def here(self, commands: list[str]) -> list[str]:
-        """:return: the commands with the addresses of this test."""
-        text = "\0".join(commands)
-        for place, here in self.places.items():
-            self.assertIn(place, text)
-            text = text.replace(place, here)
-        return text.split("\0")
-
-    def write(self, name: str, content: str) -> None:
-        """Create a program below the home directory."""
-        path = os.path.join(self.home, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o755), "w") as file:
-            file.write(content)
-
-    def execute(self, commands: str) -> str:
-        """Run commands of a shell.  :return: what they print."""
-        done = subprocess.run(
-            ["sh", "-euc", commands],
-            cwd=self.home,
-            env=environment(self.told),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
-
-    def start(self, name: str, command: str) -> Role:
-        """:return: a role that a command starts."""
-        launch = ["sh", "-euc", f"exec {command.lstrip()}"]
-        role = Role(name, launch=launch, told=self.told, directory=self.home)
-        self.addCleanup(role.kill)
-        return role
-
-    def read(self, name: str) -> str:
-        """:return: the content of a file in the home directory."""
-        with open(os.path.join(self.home, name), encoding="utf-8") as file:
-            return file.read()
+        self.told["CHATFILES_PLATFORM"] = f"http://127.0.0.1:{ports['8080']}"
 
     def test_run_it(self) -> None:
         """

@@ -1,5 +1,5 @@
 """
-howto/operate, "TLS": the manual's ``ssl:`` endpoint sends the whole chain of certificates, and
+howto/operate, "TLS": the manual's endpoints send the whole chain of certificates, and
 ``SSL_CERT_FILE`` lets roles trust a private certificate authority.
 """
 
@@ -27,12 +27,13 @@ from tests.support.ports import free_port
 
 #: Every page that shows an endpoint with TLS.
 PAGES = (("README.md",), ("docs", "howto", "operate.rst"))
+_ENDPOINT = re.compile(r"--listen=((?:ssl|chatfiles-tls):[^\s`]+)")
 CHAIN = ":extraCertChain=chain.pem"
 
 
 def shown_endpoints() -> list[str]:
-    """:return: the ``ssl:`` endpoints that README.md and the manual show."""
-    return [each for page in PAGES for each in re.findall(r"--listen=(ssl:[^\s`]+)", read(*page))]
+    """:return: the endpoints with TLS that README.md and the manual show."""
+    return [each for page in PAGES for each in _ENDPOINT.findall(read(*page))]
 
 
 def trust(file: str) -> dict[str, str]:
@@ -59,7 +60,7 @@ class TLSTests(SynchronousTestCase):
         :param told: the value of ``SSL_CERT_FILE``.
         :return: a role that listens at this endpoint of 127.0.0.1, by default on a free port.
         """
-        listen = endpoint.replace("ssl:8443:", f"ssl:{port}:interface=127.0.0.1:")
+        listen = endpoint.replace(":8443:", f":{port}:interface=127.0.0.1:")
         listen = re.sub(r"=(\w+\.pem)", rf"={self.base}/\1", listen)
         role = Role(name, f"--listen={listen}", *options, told=trust(told))
         self.addCleanup(role.kill)
@@ -93,7 +94,8 @@ class TLSTests(SynchronousTestCase):
     def test_shown_endpoints(self) -> None:
         """A client that trusts only the root verifies a role at each endpoint that is shown."""
         endpoints = shown_endpoints()
-        self.assertEqual(len(endpoints), len(PAGES))
+        kinds = [each.partition(":")[0] for each in endpoints]
+        self.assertEqual(kinds, ["chatfiles-tls", "chatfiles-tls", "ssl"])
         for endpoint in endpoints:
             role = self.workspace(endpoint)
             self.assertIn(b'"ok"', self.fetch(role, "/health"))
@@ -101,7 +103,7 @@ class TLSTests(SynchronousTestCase):
 
     def test_without_chain(self) -> None:
         """Without the chain such a client refuses the role, so the chain has to be there."""
-        role = self.workspace(shown_endpoints()[0].replace(CHAIN, ""))
+        role = self.workspace(shown_endpoints()[-1].replace(CHAIN, ""))
         with self.assertRaisesRegex(OSError, "CERTIFICATE_VERIFY_FAILED"):
             self.fetch(role, "/health")
 

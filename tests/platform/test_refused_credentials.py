@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -102,6 +102,20 @@ class RefusedCredentialsTests(SynchronousTestCase):
             self.assertLessEqual(len(self.asked), MOST)
             self.respond("token")
         self.assertEqual([self.successResultOf(each) for each in looked], ["token"] * 10)
+
+    def test_found_at_once(self) -> None:
+        """Many that wait, and whose look-up then ends at once, do not exhaust the stack."""
+        looked = [self.look_up() for _ in range(MOST)]
+
+        def find() -> Deferred[Any]:
+            return succeed("token")
+
+        looked += [
+            Deferred.fromCoroutine(self.limit.look_up("192.0.2.1", find)) for _ in range(5000)
+        ]
+        self.respond("token")
+        for each in looked[MOST:]:
+            self.assertEqual(self.successResultOf(each), "token")
 
     def test_failures(self) -> None:
         """A look-up that fails was not refused; one that waits takes its place."""

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from sqlite3 import OperationalError
 from typing import Any
 from unittest import mock
 from uuid import UUID
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.http_headers import Headers
 
-from chatfiles.errors import UpstreamFailed
+from chatfiles.errors import RegistryUnavailable, UpstreamFailed
 from chatfiles.platform import service
 from chatfiles.platform.admin_token import AdminToken
 from chatfiles.platform.forwarding.requests import DownloadRequest
@@ -64,7 +66,42 @@ class RegistryTests(SynchronousTestCase):
                 (),
                 self.fail,
             )
-        self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor))
+        self.assertEqual(opened.call_args.args, (settings.database, 7.5, reactor, None))
+
+
+class Checked:
+    """A registry whose check fails with an error, or does not."""
+
+    def __init__(self, error: Exception | None = None, cause: Exception | None = None) -> None:
+        self._error = error
+        if error is not None:
+            error.__cause__ = cause
+
+    async def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class AliveTests(SynchronousTestCase):
+    """What the watchdog of systemd looks at."""
+
+    def alive(self, registry: Checked, database: str = "sqlite:/x") -> Deferred[None]:
+        """:return: the result of the check."""
+        checked: Any = registry
+        return Deferred.fromCoroutine(service._registry_responds(checked, database))
+
+    def test_thread_hangs(self) -> None:
+        """A thread of a registry file that does not respond is no sign of life."""
+        hanging = Checked(RegistryUnavailable(), TimeoutError())
+        self.failureResultOf(self.alive(hanging), RegistryUnavailable)
+
+    def test_registry_is_down(self) -> None:
+        """A registry that is down is no reason to restart the platform."""
+        locked = Checked(RegistryUnavailable(), OperationalError("database is locked"))
+        late = Checked(RegistryUnavailable(), TimeoutError())
+        self.successResultOf(self.alive(Checked()))
+        self.successResultOf(self.alive(locked))
+        self.successResultOf(self.alive(late, "postgresql://h/d"))
 
 
 class PageTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.errors import ChatfilesError
+from chatfiles.errors import ChatfilesError, Forbidden
 from chatfiles.rules.signed_links import (
     LinkOperation,
     PresentedLink,
@@ -190,6 +190,16 @@ class CheckTests(SynchronousTestCase):
             (NOW - 300.001, "invalid_link"),
         ):
             self.assertEqual(self.code_of(self.presented(), now=now), code, now)
+
+    def test_many_revocations(self) -> None:
+        """Revocations may move new links ahead of the clock; nothing else may."""
+        checked = check_signature(self.presented(), KEY)
+        early = NOW - 1000
+        check_times(checked, early, NOW)
+        for not_before in (0, early, NOW - 1):
+            with self.assertRaises(Forbidden) as caught:
+                check_times(checked, early, not_before)
+            self.assertEqual(caught.exception.code, "invalid_link")
 
     def test_keys(self) -> None:
         """Another key, or none, makes a link invalid, also one that has expired."""

@@ -107,6 +107,8 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(settings.state_dir, here)
         self.assertEqual(settings.database, f"sqlite:{here}/r.db")
         self.assertEqual(settings.admin_token_file, f"{here}/t")
+        peers = platform("--upstream-certificate=s/c").peers
+        self.assertEqual((peers.certificate, peers.key), (f"{here}/c", ""))
         for kept in ("postgresql://h/d", "sqlite:", "sqlite:/a/b", "other:a"):
             self.assertEqual(platform(f"--database={kept}").database, kept)
 
@@ -163,6 +165,11 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "max-transfers-per-token", "7", "max_transfers_per_token", 7, "8"),
     ("platform", "max-refusals-per-client", "0", "max_refusals_per_client", 0, "8"),
     ("platform", "ui", "off", "ui", False, "on"),
+    ("platform", "upstream-ca", "/c", "peers.authorities", "/c", "/other"),
+    ("platform", "upstream-ca-only", "", "peers.only", True, "0"),
+    ("workspace", "platform-ca", "/c", "peers.authorities", "/c", "/other"),
+    ("workspace", "upstream-certificate", "/c", "peers.certificate", "/c", "/other"),
+    ("platform", "upstream-key", "/k", "peers.key", "/k", "/other"),
     ("platform", "open-registration", "", "open_registration", True, "0"),
     ("workspace", "root", "/home=/h", "roots", {b"/home": "/h"}, "/plugins=/p"),
     ("workspace", "configs-dir", "/c", "configs_dir", "/c", "/other"),
@@ -170,6 +177,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "workspace-id", ID.upper(), "workspace_id", ID, ID[::-1]),
     ("workspace", "advertise", "http://[::1]:8", "advertise", "http://[::1]:8", "http://other"),
     ("workspace", "deny", "/home/é/**", "deny", ("/home/é/**".encode(),), "/x"),
+    ("workspace", "writable", "/home/a/", "writable", (b"/home/a",), "/workspace"),
+    ("workspace", "write-in-place", "/home/é", "write_in_place", ("/home/é".encode(),), "/home"),
     ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
     ("workspace", "writable", "/workspace/o/", "writable", (b"/workspace/o",), "/home"),
     ("workspace", "write-in-place", "/home/f", "write_in_place", (b"/home/f",), "/home"),
@@ -188,6 +197,10 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "idle-timeout", "60", "shared.idle_timeout", 60.0, "8"),
     ("workspace", "drain-timeout", "100", "shared.drain_timeout", 100.0, "8"),
     ("platform", "fast-path", "off", "shared.fast_path", False, "on"),
+    ("platform", "log-format", "json", "shared.json_log", True, "text"),
+    ("workspace", "metrics-listen", "tcp:9464", "shared.metrics_listen", "tcp:9464", "tcp:1"),
+    ("platform", "audit-log", "/a", "shared.audit_log", "/a", "/b"),
+    ("workspace", "audit-required", "", "shared.audit_required", True, "0"),
     ("platform", "workers", "4", "shared.workers", 4, "2"),
     ("workspace", "workers", "64", "shared.workers", 64, "2"),
 ]
@@ -202,7 +215,13 @@ class RowTests(SynchronousTestCase):
         return settings
 
     def extra(self, name: str) -> list[str]:
-        return ENROL if name == "platform" else []
+        needed = {
+            "platform": ENROL,
+            "audit-required": ["--audit-log=/a"],
+            "upstream-ca-only": ["--upstream-ca=/c"],
+            "upstream-key": ["--upstream-certificate=/c"],
+        }
+        return needed.get(name, [])
 
     def test_every_option_is_in_the_table(self) -> None:
         """Every option has a row, and so a test."""
@@ -259,13 +278,13 @@ class RowTests(SynchronousTestCase):
         An option of the other role is refused; its variable is ignored, so that one environment can
         serve both roles.
         """
-        both = {"listen"} | {row[1] for row in ROWS if row[3].startswith("shared.")}
+        both = {option.name for option in OPTIONS if len(option.roles) == 2}
         for role, name, text, *_ in ROWS:
             other = "workspace" if role == "platform" else "platform"
             argument = f"--{name}={text}" if text else f"--{name}"
             variable = "CHATFILES_" + name.upper().replace("-", "_")
             if name in both:
-                parsed(f"--role={other}", argument)
+                parsed(f"--role={other}", argument, *self.extra(name))
                 continue
             with self.assertRaises(SystemExit) as raised:
                 parsed(f"--role={other}", argument)
@@ -367,6 +386,13 @@ class WrongTests(SynchronousTestCase):
                 "ROOT=DIRECTORY",
                 ["/home", "/home=", "/etc=/etc", "home=/h", "=/h"],
             ),
+            (
+                "workspace",
+                "writable",
+                "a directory at or below a root",
+                ["/", "/tmp", "out", "/workspace/../x"],
+            ),
+            ("workspace", "write-in-place", "a directory at or below a root", ["", "/x"]),
             ("workspace", "workspace-id", "a UUID", ["1", "{" + ID + "}", ID.replace("-", "")]),
             (
                 "workspace",
@@ -416,6 +442,14 @@ class WrongTests(SynchronousTestCase):
         self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
         self.assert_wrong("option --open-registration must not", "--open-registration=1")
 
+    def test_certificates(self) -> None:
+        """An option about certificates that lacks another one is refused."""
+        for option, missing in (
+            ("--upstream-ca-only", "--upstream-ca is required with --upstream-ca-only"),
+            ("--upstream-key=/k", "--upstream-certificate is required with --upstream-key"),
+        ):
+            self.assert_wrong(missing, "--role=platform", option)
+
     def test_help(self) -> None:
         """
         The help lists each option once, below the roles that have it, with what it takes; its
@@ -431,7 +465,8 @@ class WrongTests(SynchronousTestCase):
                 listed = re.findall(r"^  --([a-z-]+)(=[A-Z=]+)?", section, re.MULTILINE)
                 self.assertEqual([name for name, _ in listed], [each.name for each in expected])
                 for name, takes in listed:
-                    self.assertEqual(not takes, name == "open-registration", name)
+                    flag = name in ("open-registration", "audit-required", "upstream-ca-only")
+                    self.assertEqual(not takes, flag, name)
             lines = text[text.index("Options of") :].splitlines()
             self.assertEqual([line for line in lines if len(line) > max(width, 66)], [])
 

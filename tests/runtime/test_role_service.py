@@ -174,6 +174,69 @@ class ReadyLineTests(ServiceCase):
         self.assertEqual(self.story, ["listen", "stop listening"])
 
 
+class Manager:
+    """A service manager that writes down what it is told."""
+
+    def __init__(self, story: list[str]) -> None:
+        self._write = story.append
+
+    def ready(self, status: str, _alive: object) -> None:
+        self._write(f"READY {status}")
+
+    def reloading(self) -> None:
+        self._write("RELOADING")
+
+    def reloaded(self) -> None:
+        self._write("RELOADED")
+
+    def stopping(self) -> None:
+        self._write("STOPPING")
+
+
+class ManagerTests(ServiceCase):
+    """What the service manager learns, and when."""
+
+    def test_order(self) -> None:
+        """It learns of each change after the log has it, and of no reload while the role stops."""
+        service = self.service(Endpoint(self.story), before=(), after=())
+        service.manager = Manager(self.story)  # type: ignore[assignment]
+        self.successResultOf(service.reload.run())
+        service.startService()
+        self.successResultOf(service.reload.run())
+        stopped = service.stopService()
+        self.successResultOf(service.reload.run())
+        self.successResultOf(stopped)
+        ready = "READY ready on http://127.0.0.1:8000"
+        story = ["listen", READY, ready, "ready", "RELOADING", "RELOADED", "STOPPING"]
+        self.assertEqual(self.story[: len(story)], story)
+        self.assertNotIn("RELOADING", self.story[len(story) :])
+
+
+class LookTests(TestCase):
+    """Files that a role looks at."""
+
+    async def test_reload(self) -> None:
+        """They are looked at after SIGHUP, while the role runs."""
+        looks: list[str] = []
+        site = Site(Held(), reactor, header_timeout=30, idle_timeout=60)
+        service = RoleService(
+            "workspace",
+            site,
+            [],
+            drain_timeout=30,
+            cannot_start=lambda: None,
+            looks=[lambda: looks.append("first"), lambda: looks.append("second")],
+        )
+        await service.reload.run()
+        self.assertEqual(looks, [])
+        service.startService()
+        await service.reload.run()
+        self.assertEqual(sorted(looks), ["first", "second"])
+        await service.stopService()
+        await service.reload.run()
+        self.assertEqual(len(looks), 2)
+
+
 class StopTests(ServiceCase):
     """The end of a role (reference/limits-and-shutdown, "Shutdown")."""
 

@@ -19,7 +19,8 @@ from chatfiles.http.server import access_log
 from chatfiles.http.server.access_log import READY_TEXT, AccessLog
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.runtime import text_log
-from chatfiles.runtime.text_log import FLUSH_AFTER, TextLog, logs_to_stdout
+from chatfiles.runtime.line_buffer import FLUSH_AFTER
+from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 
 START = 1_700_000_000.0
 ENDED = TransferEnded("id-1", "-", "read", 200, 5, 0.25, "complete", "127.0.0.1")

@@ -9,11 +9,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.http.server import connection, lingering_close
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.options import Options
+from chatfiles.runtime.role_service import RoleService
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR
 from chatfiles.workspace import service as service_module
@@ -35,6 +37,31 @@ class AtOnce:
         self, call: Any, *arguments: Any, owner: object, discard: object = None
     ) -> Deferred[Any]:
         return maybeDeferred(call, *arguments)
+
+
+class PrefixTests(SynchronousTestCase):
+    """``--writable`` and ``--write-in-place``."""
+
+    def made(self, *arguments: str) -> RoleService:
+        options = Options({})
+        options.parseOptions(["--role=workspace", "--root=/configs=/c", *arguments])
+        assert isinstance(options.settings, WorkspaceSettings)
+        return workspace_service(Clock(), options.settings, [], self.fail)
+
+    def test_without_a_root(self) -> None:
+        """A prefix in a root that is not served is an error."""
+        for name in ("writable", "write-in-place"):
+            error = self.assertRaises(ValueError, self.made, f"--{name}=/workspace/out")
+            self.assertIn("--writable takes a directory in a root", str(error))
+
+    def test_warning(self) -> None:
+        """A prefix with files that configure the agent is in the log at each start."""
+        for arguments, count in (([], 0), (["--writable=/configs/skills"], 1)):
+            with capturedLogs() as events:
+                self.made(*arguments)
+            self.assertEqual(
+                len([e for e in events if "configures the agent" in formatEvent(e)]), count
+            )
 
 
 class ViaTests(SynchronousTestCase):

@@ -44,13 +44,13 @@ class Client:
     """
 
     def __init__(
-        self, platform: str, token: str, *, timeout: float, on_401: str | None = None
+        self, platform: str, token: str, *, timeout: float, on_401: str | None = None, ca: str = ""
     ) -> None:
         self.platform = platform
         self._token = token
         self._timeout = timeout
         self._on_401 = on_401
-        self._endpoint = Endpoint(platform, timeout)
+        self._endpoint = Endpoint(platform, timeout, ca)
         self.keeps_connections = False
         self._kept: list[Connection] = []
         self._connections: WeakSet[Connection] = WeakSet()
@@ -218,7 +218,7 @@ class Client:
             return CliError(
                 f"the certificate of {self.platform} is not trusted: {error.verify_message}",
                 Exit.UNAVAILABLE,
-                hint="SSL_CERT_FILE can name a file with the certificate authority to trust",
+                hint="--ca FILE or CHATFILES_CA names a file of authorities to trust",
             )
         hint = "is it running, and is this its address? Give it with --platform URL or "
         hint += "CHATFILES_PLATFORM"

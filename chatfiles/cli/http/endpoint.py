@@ -32,13 +32,15 @@ class Endpoint:
 
     :param url: the platform's base URL, as `chatfiles.rules.urls.parse_base_url` returns it.
     :param timeout: seconds to connect, and seconds without progress on a connection.
+    :param ca: a file of certificate authorities to trust besides the machine's; empty for none.
     :ivar prefix: the text before a route in a request line; a proxy for ``http`` needs the whole
         URL there (RFC 9112, 3.2.2).
     :ivar headers: the headers that each request needs to reach the platform.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, ca: str = "") -> None:
         self._url = urlsplit(url)
+        self._ca = ca
         self._timeout = timeout
         self._proxy = _find_proxy(self._url)
         self.prefix = self._url.path
@@ -79,7 +81,10 @@ class Endpoint:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Made once, because reading the certificate authorities takes some time."""
-        return ssl.create_default_context()
+        context = ssl.create_default_context()
+        if self._ca:
+            context.load_verify_locations(self._ca)
+        return context
 
     def _tunnel(self, sock: socket.socket, proxy: SplitResult) -> None:
         """Ask the proxy for a connection to the platform (RFC 9110, 9.3.6)."""

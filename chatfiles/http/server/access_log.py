@@ -11,14 +11,15 @@ from twisted.logger import Logger, LogLevel
 
 from chatfiles.http.server.observers import RequestRefused, TransferEnded
 
-__all__ = ["READY_TEXT", "AccessLog"]
+__all__ = ["NAMESPACE", "READY_TEXT", "AccessLog"]
 
 #: The format of events whose text is ready: it is the value of their key ``line``, without line
 #: ends.
 READY_TEXT = "{line}"
 
-# Operators filter by this name, so it must not change.
-_log = Logger("chatfiles.http.server.site.Site")
+#: Operators filter by this name, so it must not change.
+NAMESPACE = "chatfiles.http.server.site.Site"
+_log = Logger(NAMESPACE)
 
 
 class AccessLog:
@@ -27,7 +28,10 @@ class AccessLog:
     def transfer_ended(self, event: TransferEnded) -> None:
         """Log the end of a request, unless its operation is empty."""
         if event.operation:
-            request_id, workspace, operation, status, count, seconds, outcome, client, by = event
+            request_id, workspace, operation, status, count, seconds, outcome, client, actor = (
+                event[:9]
+            )
+            by = f" by link {actor.token_id}" if actor is not None and actor.kind == "link" else ""
             # Formatted here: the logger's formatting costs as much as the rest of a request.
             # The observer is called directly: `Logger.info` costs several times as much.
             _log.observer(
@@ -39,7 +43,7 @@ class AccessLog:
                     "log_format": READY_TEXT,
                     "log_time": time.time(),
                     "line": f"{request_id} {workspace} {operation} {status} {count} bytes"
-                    f" {seconds:.3f} s {outcome} from {client}{f' by {by}' if by else ''}",
+                    f" {seconds:.3f} s {outcome} from {client}{by}",
                     "request_id": request_id,
                     "workspace": workspace,
                     "operation": operation,
@@ -48,7 +52,6 @@ class AccessLog:
                     "seconds": seconds,
                     "outcome": outcome,
                     "client": client,
-                    "credential": by,
                 }
             )
 

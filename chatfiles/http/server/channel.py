@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, 
 from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
+from chatfiles.streams.delivery import DeliveryMeter
 from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most, send_now
 
 __all__ = ["Channel"]
@@ -26,6 +27,7 @@ class Channel(Protocol):
     It is the transport's producer: the transport pauses it when the peer reads too slowly.
 
     :ivar peer: the address of the peer; ``None`` if it has none, as on a Unix socket.
+    :ivar delivery: tells what the peer has taken.
     :ivar send_blocked: the send buffer is full, because the peer reads too slowly.
     """
 
@@ -43,6 +45,7 @@ class Channel(Protocol):
         """The transport is connected."""
         transport: Any = self.transport
         self._transport = transport
+        self.delivery = DeliveryMeter(transport)
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
@@ -133,6 +136,10 @@ class Channel(Protocol):
 
     # -- the producer of a response body
 
+    def record_delivery(self) -> None:
+        """Remember what the peer has taken: the connection was lost."""
+        self.delivery.record()
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
         :param producer: produces the body of a response.
@@ -170,6 +177,7 @@ class Channel(Protocol):
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The connection is being closed."""
+        """The connection is lost; the transport calls this while it still has its socket."""
+        self.record_delivery()
         if self._producer is not None:
             self._producer.stopProducing()

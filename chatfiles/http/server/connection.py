@@ -56,6 +56,7 @@ class ServerConnection(Channel):
     :ivar state: see `connection_state`.
     :ivar persistent: another request may follow the one that is served.
     :ivar peer_finished: the client sends no more.
+    :ivar request: the request that is served; ``None`` between requests.
     :ivar usual_headers: see `chatfiles.http.server.interfaces.FastConnection`.
     """
 
@@ -69,13 +70,12 @@ class ServerConnection(Channel):
         self.peer_finished = False
         self.usual_headers: tuple[bytes, UsualHeaders | None] = (b"", None)
         self._request_factory = request_factory
-        self._request: Request | FastRequest | None = None
+        self.request: Request | FastRequest | None = None
         self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
-        self._working = False
         self._served = self._lingered = 0
-        self._stall_factor = 1
+        self._stall_factor, self._working = 1, False
         self._last_response: LastResponse | None = None
         self._deadline = Deadline(site.reactor, self._late)
 
@@ -132,7 +132,7 @@ class ServerConnection(Channel):
         self._deadline.stop()
         self._decoder = None  # it refers to the request, which refers to this
         self.site.channels.discard(self)
-        request, self._request = self._request, None
+        request, self.request = self.request, None
         if request is not None:
             request.connectionLost(reason)
 
@@ -161,7 +161,7 @@ class ServerConnection(Channel):
             self._working = False
         if self.peer_finished and self.state in HEADS:
             self._fin()
-        is_fast = self.state is State.SERVING and isinstance(self._request, FastRequest)
+        is_fast = self.state is State.SERVING and isinstance(self.request, FastRequest)
         if self._received or not is_fast:
             self._settle()  # else it is done soon, and until then the old deadline does no harm
 
@@ -208,18 +208,17 @@ class ServerConnection(Channel):
         if request is None:
             return False
         self.persistent = request.headers.persistent
-        self._request, self._received = request, b""
+        self.request, self._received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
-        self._head.by = None
         if fast.serve(request):
             return True
-        self._request, self._received = None, received
+        self.request, self._received = None, received
         self._become(Event.DECLINED)
         return False
 
     def new_request(self) -> Request:
         """:return: a new request, in place of one on the fast path, if there is one."""
-        self._request = request = self._request_factory(self)
+        self.request = request = self._request_factory(self)
         return request
 
     def _serve(self, head: RequestHead) -> None:
@@ -234,18 +233,18 @@ class ServerConnection(Channel):
 
     def _read_body(self) -> None:
         data, self._received = self._received, b""
-        assert self._request is not None
+        assert self.request is not None
         assert self._decoder is not None
-        feed_body(self._decoder, data, self._request.body)
+        feed_body(self._decoder, data, self.request.body)
 
     def _body_ended(self, rest: bytes) -> None:
         """The body is complete; *rest* follows it."""
         if self.state in BODIES:
-            assert isinstance(self._request, Request)
+            assert isinstance(self.request, Request)
             self._received, self._decoder = rest, None
             self.resize_reads(SMALL_READ)
             self._become(Event.BODY_END)
-            self._request.body_received()
+            self.request.body_received()
 
     # -- the request's side: its body
 
@@ -268,7 +267,7 @@ class ServerConnection(Channel):
 
     def check_client(self) -> None:
         """Reset the connection if its client has left, although nothing was read that says so."""
-        request = self._request
+        request = self.request
         if request is not None and self._check.has_left(request, after_fin=self.peer_finished):
             self.cut(Outcome.CLIENT_LEFT)
 
@@ -276,8 +275,8 @@ class ServerConnection(Channel):
 
     def response_before_body(self) -> None:
         """The response is complete, and the request's body is not."""
-        assert self._request is not None
-        if self.persistent and not self._request.body.failed:
+        assert self.request is not None
+        if self.persistent and not self.request.body.failed:
             self._become(Event.ANSWERED)
             self._settle()
         else:
@@ -285,7 +284,7 @@ class ServerConnection(Channel):
 
     def requestDone(self, request: Request | FastRequest) -> None:
         """The response is complete, and so is *request*."""
-        self._request = self._last_response = None
+        self.request = self._last_response = None
         self._stall_factor = PROXY_STALL_FACTOR if request.relayed else 1
         self._served += 1
         if self.persistent:
@@ -320,17 +319,11 @@ class ServerConnection(Channel):
         if not self._working and self.state is not State.CLOSED:
             reading = reads_in(
                 self.state,
-                eager=self.state is State.SERVING and self._is_eager,
+                eager=self.peer_finished or len(self._received) > EAGER_BYTES,
                 blocked=self.send_blocked,
                 lingering=self._lingered <= LINGER_BYTES,
             )
-            if reading is not self._reading:
-                self.set_reading(reading)
-
-    @property
-    def _is_eager(self) -> bool:
-        """Whether the client has sent all that it may while its request is served."""
-        return self.peer_finished or len(self._received) > EAGER_BYTES
+            self.set_reading(reading)
 
     def _seconds(self) -> float | None:
         """:return: after how many seconds `_late` has something to do in this state."""
@@ -341,7 +334,8 @@ class ServerConnection(Channel):
             left = self._head.seconds_left
             return idle_timeout if left is None else min(idle_timeout, left)
         if state is State.SERVING:
-            return CHECK_INTERVAL if self._is_eager else None
+            has_sent_all = self.peer_finished or len(self._received) > EAGER_BYTES
+            return CHECK_INTERVAL if has_sent_all else None
         return SECONDS.get(state, idle_timeout)
 
     def _late(self) -> None:
@@ -351,8 +345,8 @@ class ServerConnection(Channel):
 
     def _body_late(self) -> None:
         # A body that is not claimed has not been asked for yet.
-        if self._request is not None and self._request.body.claimed:
-            self._request.body.fail(RequestTimeout("request body was not received in time"))
+        if self.request is not None and self.request.body.claimed:
+            self.request.body.fail(RequestTimeout("request body was not received in time"))
 
     def _turn(self) -> None:
         self._become(Event.TURN)
@@ -410,8 +404,8 @@ class ServerConnection(Channel):
 
         :param outcome: why, for the log.
         """
-        if self._request is not None:
-            self._request.abort(outcome)
+        if self.request is not None:
+            self.request.abort(outcome)
         self.abort()
 
     # -- when the site stops
@@ -437,8 +431,8 @@ class ServerConnection(Channel):
             self.refuse(error, self._received)
         elif self.state is State.DRAINING:
             self._linger(Event.SILENT)
-        elif self.state in BODIES and self._request is not None and self._request.body.small:
-            self._request.body.fail(error)
+        elif self.state in BODIES and self.request is not None and self.request.body.small:
+            self.request.body.fail(error)
 
 
 _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {

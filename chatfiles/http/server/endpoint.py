@@ -128,7 +128,9 @@ def write_json(request: Request, response: JSONResponse) -> None:
 def write_no_route(request: Request) -> None:
     """Write the 404 response to *request*, whose path has no route."""
     error = NotFound("no such route", code="no_route")
-    write_json(request, error_response(error, request.request_id))
+    request.transfer.refuse(error.code)
+    write = request.write_error or write_json
+    write(request, error_response(error, request.request_id))
 
 
 def require_chunks(request: Request) -> None:
@@ -178,7 +180,7 @@ def _failed(request: Request, error: Exception) -> JSONResponse | None:
     was_cancelled = request.disconnected and isinstance(error, CancelledError)
     if not (outcome or was_cancelled):
         _log.failure("{request_id} failed", request_id=request.request_id)
-    elif reported.status >= 500 and (why := _system_error(reported)):
+    elif reported.status >= 500 and (why := reported.reason or _system_error(reported)):
         # Not for the client: the operator can act on it.
         _log.warn(
             "{request_id} {code}: {why}", request_id=request.request_id, code=reported.code, why=why

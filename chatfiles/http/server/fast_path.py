@@ -9,7 +9,7 @@ response was sent.  Both paths give the same bytes: the ordinary one decides wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -20,13 +20,14 @@ from chatfiles.errors import ChatfilesError
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES, RequestHead, read_head
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server.interfaces import FastConnection
-from chatfiles.http.server.observers import TransferEnded
+from chatfiles.http.server.observers import NOTHING, Actor, TransferEnded
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.model import token_hash
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.file_headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.rules.header_fields import HeaderValues
+from chatfiles.rules.trace_context import TraceContext, trace_context
 from chatfiles.streams.outcome import Outcome
 
 __all__ = ["FastPath", "FastRequest", "FastRoutes", "UsualHeaders"]
@@ -42,6 +43,8 @@ _LINE = re.compile(rb"(GET|HEAD) (/[!\"$-~]*) HTTP/1\.1\r\n")
 _ID = b"\r\nX-Request-Id: "
 _LAST_ID = re.compile(_ID + rb"([A-Za-z0-9._-]{1,64})\r\n\Z")
 _END = b"\r\n\r\n"
+_FIRST_LINE = b"GET / HTTP/1.1\r\n"
+_TRACE = re.compile(rb"(?:(?<=\r\n)|\A)(?:traceparent|tracestate):[ -~]*\r\n", re.IGNORECASE)
 #: Headers that are kept: those about versions and parts of the file.
 _CONDITIONS = frozenset(name.lower() for name in FORWARDED_REQUEST_HEADERS)
 
@@ -56,6 +59,7 @@ class UsualHeaders(NamedTuple):
     :param via: whether there is a ``Via``.
     :param persistent: whether another request may follow.
     :param conditions: the headers about versions and parts of the file; empty without any.
+    :param trace: the trace that the request belongs to.
     """
 
     digest: bytes
@@ -64,6 +68,7 @@ class UsualHeaders(NamedTuple):
     via: bool
     persistent: bool
     conditions: HeaderValues
+    trace: TraceContext | None = None
 
 
 class FastRoutes(Protocol):
@@ -94,6 +99,7 @@ class FastRequest:
     :ivar operation: its name in the log.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
     :ivar via_proxy: as in `Request`.
+    :ivar actor: as in `Request`; so are *via* and *touched*.
     :ivar outcome: how it ended; empty while it is served.
     :ivar cancel: is called when the client disconnects, or the server stops.
     :ivar release: is called once, when the request no longer needs what it has taken; see
@@ -102,6 +108,7 @@ class FastRequest:
 
     __slots__ = (
         "_received",
+        "actor",
         "cancel",
         "connection",
         "ends_with_client",
@@ -113,11 +120,14 @@ class FastRequest:
         "request_id",
         "started",
         "target",
+        "touched",
+        "via",
         "via_proxy",
         "workspace",
     )
 
     body = _NO_BODY
+    bytes_out, counted = 0, (0, 0)  # all bytes are sent when it ends
 
     def __init__(
         self,
@@ -134,7 +144,9 @@ class FastRequest:
         self.target = target
         self.headers = headers
         self.request_id = request_id
-        self.operation = self.workspace = self.outcome = ""
+        self.operation = self.workspace = self.outcome = self.via = ""
+        self.actor: Actor | None = None
+        self.touched: Mapping[str, Any] = NOTHING
         self.ends_with_client = False
         self.via_proxy = False
         self.cancel: Callable[[], object] = _nothing
@@ -164,7 +176,7 @@ class FastRequest:
         )
         self.outcome = self.outcome or Outcome.COMPLETE
         site.fast_path.served += 1
-        self._end(status, len(body))
+        self._end(status, len(body), fields)
         connection.requestDone(self)
 
     def hand_over(self) -> Request:
@@ -176,6 +188,7 @@ class FastRequest:
         request: Request = self.connection.new_request()
         request.begin(self.head, request_id=self.request_id, started=self.started)
         request.operation, request.workspace = self.operation, self.workspace
+        request.actor, request.touched = self.actor, self.touched
         request.ends_with_client = self.ends_with_client
         release, self.release = self.release, _nothing
         request.transfer.own(release)
@@ -194,6 +207,11 @@ class FastRequest:
         release()
 
     @property
+    def has_ended(self) -> bool:
+        """As in `Request`."""
+        return self.outcome != ""
+
+    @property
     def relayed(self) -> bool:
         """As in `Request`."""
         return self.via_proxy or self.connection.site.is_relayed(self.connection.peer)
@@ -207,11 +225,12 @@ class FastRequest:
     def connectionLost(self, reason: object) -> None:
         """The client disconnected, or the server reset the connection."""
         self.abort(Outcome.CLIENT_LEFT)
-        self._end(0, 0)
+        self._end(0, 0, b"")
 
-    def _end(self, status: int, sent: int) -> None:
+    def _end(self, status: int, sent: int, fields: bytes) -> None:
         self.let_go()
-        site = self.connection.site
+        site, trace = self.connection.site, self.headers.trace
+        seconds = site.reactor.seconds() - self.started
         site.notify_ended(
             TransferEnded(
                 self.request_id,
@@ -219,9 +238,20 @@ class FastRequest:
                 self.operation,
                 status,
                 sent,
-                site.reactor.seconds() - self.started,
+                seconds,
                 self.outcome,
                 site.client_of(self.connection.peer, self.headers.forwarded_for),
+                self.actor,
+                trace.trace_id if trace is not None else "",
+                0,
+                sent,
+                seconds if status else None,
+                self.via,
+                "",
+                self.touched,
+                fields,
+                (0, 0),
+                self.connection,
             )
         )
 
@@ -249,7 +279,8 @@ class FastPath:
         end = len(received) - len(_END)
         if line is None or received.find(_END, line.end() - 2) != end or end > MAX_HEAD_BYTES:
             return None
-        if len(line[2]) > MAX_TARGET or connection.site.draining:
+        site = connection.site
+        if len(line[2]) > MAX_TARGET or site.draining or site.refusal() is not None:
             return None
         block = received[line.end() : -2]
         id_at = block.rfind(_ID)
@@ -258,7 +289,7 @@ class FastPath:
             block = block[: id_at + 2]
         last_block, headers = connection.usual_headers
         if block != last_block:
-            headers = self._meaning(block)
+            headers = self._meaning_with_trace(block)
             if len(block) <= _LONGEST:
                 connection.usual_headers = block, headers
         if headers is None:
@@ -267,7 +298,7 @@ class FastPath:
             request_id = last_id[1].decode("ascii")
         else:
             given = headers.request_id if last_id is None else (*headers.request_id, last_id[1])
-            request_id = connection.site.request_id(given)
+            request_id = site.request_id(given)
         return FastRequest(connection, received, line[1], line[2], headers, request_id)
 
     def serve(self, request: FastRequest) -> bool:
@@ -278,6 +309,24 @@ class FastPath:
             _log.failure("the fast path failed")
             request.let_go()
             return request.outcome != ""  # the response was sent before
+
+    def _meaning_with_trace(self, block: bytes) -> UsualHeaders | None:
+        """As `_meaning`.  The lines of the trace, which often change, are not remembered."""
+        rest, count = _TRACE.subn(b"", block)
+        headers = self._meaning(rest)
+        if not count or headers is None:
+            return headers
+        try:
+            fields = read_head(_FIRST_LINE + block.removesuffix(b"\r\n")).fields
+        except ChatfilesError:
+            return None
+        if len(fields) >= MAX_HEADER_LINES:
+            return None
+        given: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            given.setdefault(name, []).append(value)
+        trace = trace_context(given.get(b"traceparent", ()), given.get(b"tracestate", ()))
+        return headers._replace(trace=trace)
 
     def _meaning(self, block: bytes) -> UsualHeaders | None:
         """:return: as `_usual`; what a short block means is remembered."""
@@ -295,7 +344,7 @@ class FastPath:
 def _usual(block: bytes) -> UsualHeaders | None:
     """:return: what the header lines of *block* say; ``None`` if something in them is not usual."""
     try:
-        head = read_head(b"GET / HTTP/1.1\r\n" + block.removesuffix(b"\r\n"))
+        head = read_head(_FIRST_LINE + block.removesuffix(b"\r\n"))
     except ChatfilesError:
         return None
     if len(head.fields) >= MAX_HEADER_LINES:  # the id is one more

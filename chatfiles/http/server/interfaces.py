@@ -7,7 +7,7 @@ it.  What it needs of a later one is declared here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -42,6 +42,9 @@ class RequestSite(Protocol):
     reactor: IReactorTime
     header_timeout: float
     draining: bool
+
+    #: Returns the error with which operations are refused now; ``None`` if they are served.
+    refusal: Callable[[], ChatfilesError | None]
 
     def getResourceFor(self, request: Any, /) -> IResource:
         """:return: the resource for the path of *request*."""

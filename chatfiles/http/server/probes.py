@@ -43,6 +43,9 @@ def ready(role: str, check: Callable[[ContextT], Awaitable[None]]) -> Handler:
     async def handler(context: ContextT, request: Request) -> JSONResponse:
         if request.site.draining:
             raise Unavailable("draining", code="draining")
+        refusal = request.site.refusal()
+        if refusal is not None:
+            raise refusal
         await check(context)
         return JSONResponse(200, {"status": "ready", "role": role})
 

@@ -7,7 +7,7 @@ https://github.com/twisted/twisted/issues/4688.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -19,8 +19,10 @@ from twisted.web.http import NO_BODY_CODES, toChunk
 
 from chatfiles.http.message_head.request import RequestHead
 from chatfiles.http.server.interfaces import RequestConnection, RequestSite
+from chatfiles.http.server.observers import NOTHING, Actor
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.http.server.transfer import State, Transfer
+from chatfiles.rules.trace_context import TraceContext, trace_context
 from chatfiles.streams.outcome import ClientLeft, Outcome
 
 __all__ = ["KEEP_ALIVE_DRAIN", "Request"]
@@ -40,8 +42,12 @@ class Request(server.Request):
     :ivar peer: the address of the connection's peer; ``None`` if it has none.
     :ivar operation: its name in the log; empty for requests that are not logged.
     :ivar workspace: the id of its workspace for the log, if that is not the site's.
-    :ivar token_id: the id of the token that gives access to it; empty if there is none.
-    :ivar credential: the kind and id of its credential for the log, if it is no bearer token.
+    :ivar connection: on which it arrived; unlike ``channel``, also after the connection was lost.
+    :ivar actor: the holder of its credential; ``None`` without a valid one.
+    :ivar via: how its workspace is reached; empty before it is asked.
+    :ivar rights: the change of rights that it asks for; empty without one.
+    :ivar touched: what it touches, as fields of the audit log.
+    :ivar counted: bytes of its bodies, in and out, that the metrics have counted already.
     :ivar write_error: takes the request, and a `chatfiles.http.server.endpoint.JSONResponse` that
         reports an error, and writes it in another form; ``None`` for JSON.
     :ivar ends_with_client: whether it is cancelled when the client closes its sending side (FIN).
@@ -50,6 +56,7 @@ class Request(server.Request):
     """
 
     channel: RequestConnection  # type: ignore[assignment]
+    connection: RequestConnection
     site: RequestSite  # type: ignore[assignment]
     query: bytes
     body: RequestBody
@@ -59,12 +66,16 @@ class Request(server.Request):
     peer: str | None = None
     operation: str = ""
     workspace: str = ""
-    token_id: str = ""
-    credential: str = ""
+    actor: Actor | None = None
+    via: str = ""
+    rights: str = ""
+    touched: Mapping[str, Any] = NOTHING
+    counted: tuple[int, int] = (0, 0)
     write_error: Callable[[Any, Any], None] | None = None
     ends_with_client: bool = False
     via_proxy: bool = False
     started: float = 0.0
+    first_byte: float | None = None
 
     _logger = Logger()
     _bodiless = False
@@ -92,7 +103,7 @@ class Request(server.Request):
         """
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.path, _, self.query = head.target.partition(b"?")
-        self.site, self.fields = self.channel.site, {}
+        self.connection, self.site, self.fields = self.channel, self.channel.site, {}
         self.transfer = Transfer(self)
         self.peer = self.channel.peer
         self.started = self.site.reactor.seconds() if started is None else started
@@ -164,6 +175,25 @@ class Request(server.Request):
         return self.method == b"HEAD" or self.clientproto != b"HTTP/1.0"
 
     @property
+    def trace(self) -> TraceContext | None:
+        """The trace that it belongs to; ``None`` if it names none."""
+        headers = self.requestHeaders
+        parents = headers.getRawHeaders(b"traceparent")
+        if parents is None:
+            return None
+        return trace_context(parents, headers.getRawHeaders(b"tracestate", ()))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the observers were notified of its end."""
+        return self.transfer.has_ended
+
+    @property
+    def bytes_out(self) -> int:
+        """Number of bytes of the response's body that have been sent."""
+        return max(self.sentLength, self.transfer.moved)
+
+    @property
     def disconnected(self) -> bool:
         """Whether the client is known to have disconnected, or the server has aborted."""
         return self._lost or self.transfer.state is State.ABORTED
@@ -226,6 +256,7 @@ class Request(server.Request):
 
     def _head(self) -> bytes:
         self.startedWriting = 1
+        self.first_byte = self.site.reactor.seconds() - self.started
         self.transfer.head_sent()
         fields = self.fields
         # The next bytes may be the rest of a body that will not be read.  A 408, also one of a

@@ -17,7 +17,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from chatfiles.errors import MethodNotAllowed
+from chatfiles.errors import ChatfilesError, MethodNotAllowed
 from chatfiles.http.server.endpoint import JSONResponse, serve, write_no_route
 from chatfiles.http.server.request import Request
 
@@ -50,6 +50,8 @@ class Route(Generic[AccessT]):
     :param handler: serves its requests.
     :param overrides: whether a ``POST`` with ``X-HTTP-Method-Override`` counts as this method, on a
         path that has no ``POST``.
+    :param rights: the change of rights that its requests ask for, for the audit log; empty
+        without one.
     :param ends_with_client: whether a request is cancelled when the client closes its sending side,
         because another server works for the response.
     """
@@ -61,11 +63,8 @@ class Route(Generic[AccessT]):
     handler: Handler
     ends_with_client: bool = False
     overrides: bool = False
+    rights: str = ""
 
-
-#: Sees a request of a path, and one of its routes, before everything else, such as to set headers
-#: that every response of the path has.
-Prepare = Callable[[Route[AccessT], Request], object]
 
 #: Serves a request of a route: checks the access, then calls its handler.  The strings are the
 #: values of the path's parameters, percent-decoded; bytes that are not UTF-8 become U+FFFD.
@@ -126,7 +125,8 @@ class Router(Resource, Generic[AccessT]):
 
     :param routes: the table.
     :param dispatch: serves a request of a route.
-    :param prepare: see `Prepare`.
+    :param prepare: is called with each request first, also if it has no route; it may set headers,
+        and how errors are written.
     """
 
     isLeaf = True
@@ -135,7 +135,7 @@ class Router(Resource, Generic[AccessT]):
         self,
         routes: Iterable[Route[AccessT]],
         dispatch: Dispatch[AccessT],
-        prepare: Prepare[AccessT] = lambda _route, _request: None,
+        prepare: Callable[[Request], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._dispatch = dispatch
@@ -159,6 +159,7 @@ class Router(Resource, Generic[AccessT]):
                 "chatfiles resources can only be served by chatfiles.http.server.site.Site, not by "
                 "twisted.web.server.Site: use the former as the factory of your endpoint"
             )
+        self._prepare(request)
         values: list[bytes] = []
         node = self._find(request.postpath or (), values)
         if node is None or not node.routes:
@@ -167,10 +168,13 @@ class Router(Resource, Generic[AccessT]):
         route = node.route_for(request)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
-        request.ends_with_client = named.ends_with_client
-        self._prepare(named, request)
+        request.ends_with_client, request.rights = named.ends_with_client, named.rights
         if route is None:
             return serve(request, _refuse_method(node.routes))
+        if route.operation or route.rights:
+            refusal = request.site.refusal()
+            if refusal is not None:
+                return serve(request, _refuse(refusal))
         return serve(request, self._dispatch(route, request, [_text(value) for value in values]))
 
     def _find(self, segments: Iterable[bytes], values: list[bytes]) -> _Node[AccessT] | None:
@@ -193,6 +197,10 @@ class Router(Resource, Generic[AccessT]):
 
 async def _refuse_method(methods: Iterable[bytes]) -> JSONResponse | None:
     raise MethodNotAllowed(sorted(method.decode("ascii") for method in methods))
+
+
+async def _refuse(error: ChatfilesError) -> JSONResponse | None:
+    raise error
 
 
 def _is_parameter(segment: str) -> bool:

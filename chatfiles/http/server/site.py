@@ -74,6 +74,8 @@ class Site(TwistedSite):
     :param workspace: the id of the workspace for the log, unless a request names another.
     :param observers: are notified of the end of each request.
     :param fast_routes: serve usual requests; ``None`` if all take the ordinary path.
+    :param refusal: returns the error with which operations are refused now; ``None`` if they are
+        served.
     """
 
     requestFactory = Request
@@ -94,6 +96,7 @@ class Site(TwistedSite):
         workspace: str = "-",
         observers: Sequence[TransferObserver] = (AccessLog(),),
         fast_routes: FastRoutes | None = None,
+        refusal: Callable[[], ChatfilesError | None] = lambda: None,
     ) -> None:
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
@@ -107,6 +110,7 @@ class Site(TwistedSite):
         self._is_relayed = lru_cache(_PEERS)(is_relayed) if is_relayed is not None else None
         self.workspace = workspace
         self._observers = tuple(observers)
+        self.refusal = refusal
         self.fast_path = FastPath(fast_routes) if fast_routes is not None else None
         self._date_at, self._date = 0, b""
 
@@ -194,7 +198,7 @@ class Site(TwistedSite):
                 self._logger.failure(_OBSERVER_FAILED)
 
     def _end_of(self, request: Request) -> TransferEnded:
-        transfer = request.transfer
+        transfer, trace = request.transfer, request.trace
         return TransferEnded(
             request.request_id,
             request.workspace or self.workspace,
@@ -204,7 +208,17 @@ class Site(TwistedSite):
             self.reactor.seconds() - request.started,
             transfer.outcome,
             request.client_address,
-            request.credential,
+            request.actor,
+            trace.trace_id if trace is not None else "",
+            request.body.seen,
+            request.bytes_out,
+            request.first_byte,
+            request.via,
+            request.rights,
+            request.touched,
+            request.fields,
+            request.counted,
+            request.connection,
         )
 
     @property
@@ -254,5 +268,5 @@ def _moved(request: Request) -> int:
         sent.  A small body only says what to send.
     """
     received = request.body.seen
-    sent = max(request.sentLength, request.transfer.sent)
+    sent = request.bytes_out
     return sent or received if request.body.small else received or sent

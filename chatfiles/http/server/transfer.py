@@ -108,6 +108,16 @@ class Transfer:
         self.outcome = ""
         self.sent = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its request was notified of the end."""
+        return self._request is None
+
+    @property
+    def moved(self) -> int:
+        """Number of bytes of the body that a sender has sent until now."""
+        return self.sent if self._sender is None else self._sender.sent
+
     # -- its file, sender and timers
 
     def own(self, close: Callable[[], object]) -> None:

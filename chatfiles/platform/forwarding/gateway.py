@@ -32,6 +32,7 @@ from chatfiles.rules.byte_ranges import Part, forwarded_range, parse_content_ran
 from chatfiles.rules.file_headers import FORWARDED_REQUEST_HEADERS
 from chatfiles.rules.header_fields import HeaderFields, HeaderValues, header_lines
 from chatfiles.rules.query import encode_query_value
+from chatfiles.rules.trace_context import TraceContext
 
 __all__ = ["WorkspaceGateway", "discard", "original_response", "part_of"]
 
@@ -65,7 +66,7 @@ class WorkspaceGateway:
             - `UpstreamFailed`: the workspace is unreachable, or its response is not acceptable;
             - `UpstreamTimeout`: no response in time.
         """
-        return self.send(self.prepare(target, read), read.method, read.request_id)
+        return self.send(self.prepare(target, read), read.method, read.request_id, read.trace)
 
     def prepare(self, target: WorkspaceAddress, read: DownloadRequest) -> PreparedRequest:
         """See `IWorkspaceGateway.prepare`."""
@@ -74,10 +75,14 @@ class WorkspaceGateway:
         return _prepared(target, _path(read.route, read.path, read.disposition), lines, asked)
 
     def send(
-        self, prepared: PreparedRequest, method: bytes, request_id: str
+        self,
+        prepared: PreparedRequest,
+        method: bytes,
+        request_id: str,
+        trace: TraceContext | None = None,
     ) -> Deferred[IResponse]:
         """See `IWorkspaceGateway.send`."""
-        asking = self._ask(prepared, method, request_id)
+        asking = self._ask(prepared, method, request_id, trace)
         return asking.addCallback(_checked, method, prepared.asked)
 
     async def store(self, target: WorkspaceAddress, store: UploadRequest) -> IResponse:
@@ -90,7 +95,9 @@ class WorkspaceGateway:
         :raise UpstreamTimeout: no response in time.
         """
         prepared = _prepared(target, store.target, header_lines(store.fields), HeaderValues())
-        response = await self._ask(prepared, store.method, store.request_id, store.body)
+        response = await self._ask(
+            prepared, store.method, store.request_id, store.trace, store.body
+        )
         if store.form is not None:
             return _fitting(response, store.form)
         code = response.code
@@ -110,7 +117,12 @@ class WorkspaceGateway:
         lines = header_lines(operation.fields)
         prepared = _prepared(target, operation.target, lines, HeaderValues())
         asking = self._ask(
-            prepared, operation.method, operation.request_id, body, once=operation.once
+            prepared,
+            operation.method,
+            operation.request_id,
+            operation.trace,
+            body,
+            once=operation.once,
         )
         return asking.addCallback(_fitting, operation.form)
 
@@ -119,12 +131,14 @@ class WorkspaceGateway:
         prepared: PreparedRequest,
         method: bytes,
         request_id: str,
+        trace: TraceContext | None,
         body: IBodyProducer | None = None,
         *,
         once: bool = False,
     ) -> Deferred[IResponse]:
         # The id is the last line: a workspace remembers what the lines before it mean.
-        lines = b"%bX-Request-Id: %b\r\n" % (prepared.lines, request_id.encode("ascii"))
+        given = prepared.lines if trace is None else prepared.lines + trace.lines
+        lines = b"%bX-Request-Id: %b\r\n" % (given, request_id.encode("ascii"))
         # treq must not add behaviour of its own: no redirects, no buffering, no cookies.
         asking: Deferred[Any] = self._client.request(
             method.decode("ascii"),

@@ -17,6 +17,7 @@ from chatfiles.platform.forwarding.requests import (
     UploadRequest,
 )
 from chatfiles.platform.forwarding.target import WorkspaceAddress
+from chatfiles.rules.trace_context import TraceContext
 
 __all__ = ["IWorkspaceGateway"]
 
@@ -45,12 +46,18 @@ class IWorkspaceGateway(Interface):
         :return: all of it that is the same for each method and id.
         """
 
-    def send(prepared: PreparedRequest, method: bytes, request_id: str) -> Deferred[IResponse]:
+    def send(
+        prepared: PreparedRequest,
+        method: bytes,
+        request_id: str,
+        trace: TraceContext | None = None,
+    ) -> Deferred[IResponse]:
         """
         Send a prepared request.
 
         :param method: ``GET`` or ``HEAD``.
         :param request_id: is forwarded.
+        :param trace: is forwarded.
         :return: as for `read`.
         """
 

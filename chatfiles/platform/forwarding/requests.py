@@ -12,6 +12,7 @@ from twisted.web.iweb import IBodyProducer
 from chatfiles.platform.forwarding.response_form import ResponseForm
 from chatfiles.platform.upstream.prepared import PreparedURL
 from chatfiles.rules.header_fields import HeaderFields, HeaderValues
+from chatfiles.rules.trace_context import TraceContext
 
 __all__ = ["DownloadRequest", "OperationRequest", "PreparedRequest", "UploadRequest"]
 
@@ -27,6 +28,7 @@ class DownloadRequest:
     :param fields: the client's headers; only some are forwarded.
     :param request_id: is forwarded.
     :param route: the workspace's route.
+    :param trace: is forwarded.
     """
 
     method: bytes
@@ -35,6 +37,7 @@ class DownloadRequest:
     fields: HeaderFields = field(repr=False)
     request_id: str
     route: bytes = b"/internal/file/read"
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class UploadRequest:
     :param fields: names and values of the headers that are forwarded.
     :param body: produces the body.
     :param request_id: is forwarded.
+    :param trace: is forwarded.
     :param method: of the request.
     :param target: the workspace's route, with its query.
     :param form: what the workspace may respond; ``None`` for an upload of a form.
@@ -72,6 +76,7 @@ class UploadRequest:
     fields: Sequence[tuple[bytes, bytes]]
     body: IBodyProducer
     request_id: str
+    trace: TraceContext | None = None
     method: bytes = b"POST"
     target: bytes = b"/internal/chat/uploads/ingest"
     form: ResponseForm | None = None
@@ -90,6 +95,7 @@ class OperationRequest:
     :param body: a small body, bytes; ``None`` if there is none.
     :param once: whether the workspace must not receive it twice, not even if it does not respond
         for a while.
+    :param trace: is forwarded.
     """
 
     method: bytes
@@ -99,3 +105,4 @@ class OperationRequest:
     fields: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | None = None
     once: bool = False
+    trace: TraceContext | None = None

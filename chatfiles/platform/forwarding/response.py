@@ -52,6 +52,8 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
 _PARAMETERS = rb"(?:[ \t]*;[ \t]*%b[ \t]*=[ \t]*(?:%b|%b))+" % (_TOKEN, _TOKEN, _QUOTED)
 _DISPOSITION = re.compile(rb"(attachment|inline)" + _PARAMETERS, re.IGNORECASE)
+#: The media types of errors and results that a browser shows, but not as a page.
+_TEXTS = (b"application/json", b"application/problem+json", b"text/plain")
 #: A well-formed ``Content-Disposition`` of a file that is not shown.
 ATTACHMENT = re.compile(rb"attachment" + _PARAMETERS, re.IGNORECASE)
 
@@ -149,6 +151,8 @@ def _sanitize(headers: dict[bytes, bytes], code: int, name: bytes | None, inline
         headers[b"Content-Type"] = media_type
         if disposition is None or (disposition[1].lower() == b"inline" and not shown):
             headers[b"Content-Disposition"] = file_headers.content_disposition(name, inline=shown)
+    if code != 304 and b"Content-Type" in headers and not _is_text(match):
+        headers.setdefault(b"Content-Disposition", b"attachment")
     kept = code in (200, 206, 304)
     headers[b"Cache-Control"] = b"private, no-cache" if kept else b"no-store"
     if code == 304:  # more headers would change the client's stored response
@@ -157,6 +161,11 @@ def _sanitize(headers: dict[bytes, bytes], code: int, name: bytes | None, inline
     headers[b"Content-Security-Policy"] = (
         file_headers.CSP_INLINE if shown else file_headers.CSP_ATTACHMENT
     )
+
+
+def _is_text(media_type: re.Match[bytes] | None) -> bool:
+    """:return: whether a browser shows what no file has as text, and not as a page."""
+    return media_type is not None and media_type[1].lower() in _TEXTS
 
 
 async def relay_body(

@@ -40,7 +40,10 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     :param inner: the registry that is read.
     :param clock: the reactor.
     :param most: how many workspaces, and how many tokens, are cached.
+    :ivar looked_up: called for each look-up, with whether the value was in memory.
     """
+
+    looked_up: Callable[[bool], object] = staticmethod(lambda _: None)
 
     def __init__(
         self, inner: IWorkspaceRegistry, clock: IReactorTime, *, most: int = MAX_ENTRIES
@@ -84,12 +87,14 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     def workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
         """See `IWorkspaceRegistry`."""
         cached = self.cached_workspace(workspace_id)
+        self.looked_up(cached is not None)
         if cached is not None:
             return succeed(cached)
         return self._workspace_reads.read(workspace_id, lambda: self._inner.workspace(workspace_id))
 
     def fresh_workspace(self, workspace_id: UUID) -> Awaitable[Workspace | None]:
         """See `IWorkspaceRegistry`."""
+        self.looked_up(False)
         return self._workspace_reads.read_fresh(
             workspace_id, lambda: self._inner.fresh_workspace(workspace_id)
         )
@@ -97,6 +102,7 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     def token(self, digest: bytes) -> Awaitable[Token | None]:
         """See `IWorkspaceRegistry`."""
         cached = self.cached_token(digest)
+        self.looked_up(cached is not None)
         if cached is not None:
             return succeed(cached)
         return self._token_reads.read(digest, lambda: self._inner.token(digest))
@@ -104,18 +110,22 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     def token_by_id(self, token_id: UUID) -> Awaitable[Token | None]:
         """See `IWorkspaceRegistry`."""
         cached = self._tokens_by_id.get(token_id) if self._inner.watching else None
+        self.looked_up(cached is not None)
         if cached is not None:
             return succeed(cached)
         return self._id_reads.read(token_id, lambda: self._inner.token_by_id(token_id))
 
     def link_keys(self) -> Awaitable[Sequence[LinkKey]]:
         """See `IWorkspaceRegistry`."""
-        if self._link_keys is not None and self._inner.watching:
+        is_cached = self._link_keys is not None and self._inner.watching
+        self.looked_up(is_cached)
+        if self._link_keys is not None and is_cached:
             return succeed(self._link_keys)
         return self._key_reads.read(None, self._inner.link_keys)
 
     def fresh_link_keys(self) -> Awaitable[Sequence[LinkKey]]:
         """See `IWorkspaceRegistry`."""
+        self.looked_up(False)
         return self._key_reads.read_fresh(None, self._inner.fresh_link_keys)
 
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:

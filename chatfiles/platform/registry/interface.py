@@ -10,7 +10,7 @@ from uuid import UUID
 
 from zope.interface import Attribute, Interface
 
-from chatfiles.model import Scope, Token, Workspace
+from chatfiles.model import LinkClock, Scope, Token, Workspace
 from chatfiles.rules.link_keys import LinkKey
 
 __all__ = ["IWorkspaceRegistry"]
@@ -173,10 +173,17 @@ class IWorkspaceRegistry(Interface):
         :return: whether there was such a workspace.
         """
 
+    def link_clock(workspace_id: UUID) -> Awaitable[LinkClock | None]:
+        """
+        :return: what a new link of the workspace needs, from the database and not from a cache:
+            the clocks of two nodes may differ, and a link must not seem younger than a revocation
+            at another node; ``None`` if there is no such workspace.
+        """
+
     def revoke_links(workspace_id: UUID) -> Awaitable[bool]:
         """
         Revoke all signed links of a workspace that were issued before now or in this second: set
-        its ``links_not_before`` to the greater of now and its value, plus 1.
+        its ``links_not_before`` to `LinkClock.issued` plus 1.
 
         :return: whether there is such a workspace.
         """

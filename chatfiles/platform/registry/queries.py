@@ -13,9 +13,10 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from chatfiles.errors import BadRequest, Conflict
-from chatfiles.model import ONLINE, Token, Workspace
+from chatfiles.model import ONLINE, LinkClock, Token, Workspace
 from chatfiles.platform.registry.rows import (
     format_scopes,
+    link_clock_from_row,
     link_key_from_row,
     token_from_row,
     utc,
@@ -221,6 +222,13 @@ async def remove_workspace(db: Session, workspace_id: UUID, now: datetime) -> Ch
         return False, []
     await db.count(db.sql.token_revoke_all, values)
     return True, [workspace_id]
+
+
+async def link_clock(db: Session, workspace_id: UUID, now: datetime) -> LinkClock | None:
+    """See `IWorkspaceRegistry.link_clock`."""
+    values = {"id": str(workspace_id), "seconds": int(now.timestamp())}
+    rows = await db.rows(db.sql.workspace_link_clock, values)
+    return link_clock_from_row(rows[0]) if rows else None
 
 
 async def revoke_links(db: Session, workspace_id: UUID, now: datetime) -> Change[bool]:

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chatfiles.model import ALL_SCOPES, Scope, Token, Workspace, parse_uuid
+from chatfiles.model import ALL_SCOPES, LinkClock, Scope, Token, Workspace, parse_uuid
 from chatfiles.rules.link_keys import LinkKey
 from chatfiles.rules.signed_links import KEY_BYTES
 
 __all__ = [
     "format_scopes",
     "format_time",
+    "link_clock_from_row",
     "link_key_from_row",
     "parse_scopes",
     "parse_time",
@@ -49,6 +50,15 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
         links_not_before=not_before if isinstance(not_before, int) else 0,
         next_secret=_text(following),
     )
+
+
+def link_clock_from_row(row: Sequence[object]) -> LinkClock:
+    """
+    :param row: of `chatfiles.platform.registry.statements.Statements.workspace_link_clock`.
+    :return: its values, which are integers in both databases.
+    """
+    now, not_before = (value if isinstance(value, int) else 0 for value in row)
+    return LinkClock(now, not_before)
 
 
 def token_from_row(row: Sequence[object]) -> Token | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred
 
-from chatfiles.model import Scope, Token, Workspace
+from chatfiles.model import LinkClock, Scope, Token, Workspace
 from chatfiles.platform.registry import queries
 from chatfiles.platform.registry.queries import Change, Session
 from chatfiles.platform.registry.rows import utc
@@ -193,6 +193,11 @@ class SQLRegistry:
         return self._change(
             "remove_workspace", lambda db: queries.remove_workspace(db, workspace_id, now)
         )
+
+    def link_clock(self, workspace_id: UUID) -> Deferred[LinkClock | None]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._read("link_clock", lambda db: queries.link_clock(db, workspace_id, now))
 
     def revoke_links(self, workspace_id: UUID) -> Deferred[bool]:
         """See `IWorkspaceRegistry`."""

@@ -69,6 +69,9 @@ class Statements:
     #: The same with the next secret, if it is a given one.
     workspace_promote_secret: str
     workspace_remove: str
+    #: → for a live workspace: the time in unix seconds, and ``links_not_before`` or 0.  A database
+    #: that several machines share has the time; SQLite is given it.
+    workspace_link_clock: str
     #: Ends all links of a live workspace that were issued up to now.  Two calls in one second give
     #: two times.
     workspace_revoke_links: str
@@ -120,6 +123,21 @@ _TOKEN = """
     SELECT t.id, t.workspace_id, t.prefix, t.scopes, t.name, t.created_at, t.last_used_at
     FROM workspace_auth_tokens AS t JOIN workspaces AS w ON w.id = t.workspace_id
     WHERE t.revoked_at IS NULL AND (w.status IS NULL OR CAST(w.status AS text) <> 'removed')"""
+
+_LINK_CLOCK = (
+    """
+    SELECT {seconds}, coalesce(links_not_before, 0) FROM workspaces WHERE id = :id AND """
+    + _LIVE
+)
+
+_REVOKE_LINKS = (
+    """
+    UPDATE workspaces
+    SET links_not_before = 1 + {greatest}({seconds}, coalesce(links_not_before, 0)),
+        updated_at = :now
+    WHERE id = :id AND """
+    + _LIVE
+)
 
 _CREATE_WORKSPACE = """
     INSERT INTO workspaces (id, name, url, status, platform_inbound_secret, last_heartbeat_at,
@@ -196,12 +214,8 @@ SQLITE = Statements(
         UPDATE workspaces
         SET status = 'removed', updated_at = :now
         WHERE id = :id AND {_LIVE}""",
-    workspace_revoke_links=f"""
-        UPDATE workspaces
-        SET links_not_before = 1 +
-                CASE WHEN links_not_before > :seconds THEN links_not_before ELSE :seconds END,
-            updated_at = :now
-        WHERE id = :id AND {_LIVE}""",
+    workspace_link_clock=_LINK_CLOCK.format(seconds=":seconds"),
+    workspace_revoke_links=_REVOKE_LINKS.format(seconds=":seconds", greatest="max"),
     token=f"{_TOKEN} AND t.token_hash = :digest",
     token_by_id=f"{_TOKEN} AND t.id = :id",
     tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id ORDER BY t.created_at, t.id",
@@ -262,6 +276,9 @@ _BATCH = """
     WHERE t.id = latest.id"""
 
 
+_POSTGRES_SECONDS = "CAST(floor(extract(epoch FROM clock_timestamp())) AS bigint)"
+
+
 def _of_psycopg2(statements: Statements) -> Statements:
     """:return: the same statements with parameters in the syntax of psycopg2."""
     named = re.compile(r"(?<!:):(?=[a-z])(\w+)")
@@ -279,6 +296,8 @@ POSTGRES = _of_psycopg2(
         lock=" FOR NO KEY UPDATE",
         workspaces=f"{_WORKSPACE} {_IN_ORDER}",
         workspaces_after=f"{_WORKSPACE} AND {_AFTER} {_IN_ORDER}",
+        workspace_link_clock=_LINK_CLOCK.format(seconds=_POSTGRES_SECONDS),
+        workspace_revoke_links=_REVOKE_LINKS.format(seconds=_POSTGRES_SECONDS, greatest="greatest"),
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
         token_has_kind="""

@@ -25,10 +25,14 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules import file_headers
 from chatfiles.rules.header_fields import HeaderFields
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
+from chatfiles.rules.trace_context import TraceContext
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-__all__ = ["FILE", "READ", "AskedFile", "asked_file", "download", "file", "relay"]
+__all__ = ["DIAL", "FILE", "READ", "AskedFile", "asked_file", "download", "file", "relay"]
 
+#: How a workspace is reached, for the logs: over a connection that the platform makes.
+DIAL = "dial"
 #: The workspace's route for downloads, which every workspace has, and its newer name.
 READ, FILE = b"/internal/file/read", b"/internal/fs/file"
 
@@ -49,15 +53,24 @@ class AskedFile:
     route: bytes = READ
     version: bytes | None = None
 
-    def wanted(self, method: bytes, fields: HeaderFields, request_id: str) -> DownloadRequest:
+    def wanted(
+        self,
+        method: bytes,
+        fields: HeaderFields,
+        request_id: str,
+        trace: TraceContext | None = None,
+    ) -> DownloadRequest:
         """
         :param method: of the client's request.
         :param fields: its headers.
         :param request_id: its id.
+        :param trace: its trace.
         :return: the request to the workspace.
         """
         disposition = "inline" if self.inline else None
-        return DownloadRequest(method, self.path.raw, disposition, fields, request_id, self.route)
+        return DownloadRequest(
+            method, self.path.raw, disposition, fields, request_id, self.route, trace
+        )
 
 
 def asked_file(query: bytes, route: bytes = READ) -> AskedFile:
@@ -91,10 +104,11 @@ async def file(
 async def _download(
     context: PlatformContext, request: Request, workspace_id: UUID, route: bytes
 ) -> None:
+    request.touched = touched_path(parse_query(request.query))
     asked = asked_file(request.query, route)
     context.transfers.begin(request, workspace_id)
     target = await context.resolver.resolve(workspace_id, "download")
-    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id, request.trace)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
 
 
@@ -113,8 +127,12 @@ async def relay(
     :param reading: the first attempt to read it there.
     """
 
+    request.via = DIAL
+
     def repeat(fresh: WorkspaceAddress) -> Awaitable[IResponse]:
-        wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+        wanted = asked.wanted(
+            request.method, request.requestHeaders, request.request_id, request.trace
+        )
         return context.gateway.read(fresh, wanted)
 
     response = await accepted(context.resolver, target, reading, repeat)

@@ -26,7 +26,8 @@ def _write_page(request: Request, response: JSONResponse) -> None:
     request.setResponseCode(response.status, reason_phrase(response.status))
     for field in (*response.fields, *ERROR_PAGE_HEADERS):
         request.setHeader(*field)
-    request.setHeader(b"Content-Length", b"%d" % len(page))
+    if request.method != b"HEAD":  # the text of a workspace's error is in the body of a GET only
+        request.setHeader(b"Content-Length", b"%d" % len(page))
     request.setHeader(b"Cache-Control", b"no-store")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
     request.write(page)

@@ -7,6 +7,7 @@ route, which takes it from there.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,19 +19,21 @@ from twisted.web.iweb import IResponse
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.endpoint import reason_phrase, serve
 from chatfiles.http.server.fast_path import FastRequest
+from chatfiles.http.server.observers import Actor
 from chatfiles.http.server.router import Route
 from chatfiles.model import parse_uuid
-from chatfiles.platform.authentication import Access
+from chatfiles.platform.authentication import Access, actor_of
 from chatfiles.platform.forwarding.gateway import original_response
 from chatfiles.platform.forwarding.requests import PreparedRequest
 from chatfiles.platform.forwarding.response import relayed_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import AskedFile, asked_file, relay
+from chatfiles.platform.routes.download import DIAL, AskedFile, asked_file, relay
 from chatfiles.platform.transfer_limits import Allowance
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
+from chatfiles.rules.touched import touched_paths
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 
 __all__ = ["FastDownload"]
@@ -51,6 +54,8 @@ class _Download(NamedTuple):
     workspace: str
     token_id: UUID
     allowance: Allowance
+    actor: Actor
+    touched: Mapping[str, Any]
     file: AskedFile
     target: WorkspaceAddress
     prepared: PreparedRequest
@@ -93,9 +98,12 @@ class FastDownload:
             if not download.allowance.begin():
                 return False  # the ordinary route says which limit is reached
             request.release = download.allowance.end
+        for _ in ("token", "workspace"):
+            self._registry.looked_up(True)
         self._context.authenticator.used(download.token_id)
         request.operation = self._route.operation
-        request.workspace = download.workspace
+        request.workspace, request.via = download.workspace, DIAL
+        request.actor, request.touched = download.actor, download.touched
         request.ends_with_client = self._route.ends_with_client
         reading = self._ask(request, download)
         request.cancel = reading.cancel
@@ -131,13 +139,19 @@ class FastDownload:
         wanted = file.wanted(b"GET", HeaderValues(), "")
         prepared = self._context.gateway.prepare(address, wanted)
         allowance = self._context.transfers.allowance(workspace_id, str(token.id))
-        return _Download(str(workspace_id), token.id, allowance, file, address, prepared)
+        touched, actor = touched_paths([file.path.raw]), actor_of(token)
+        return _Download(
+            str(workspace_id), token.id, allowance, actor, touched, file, address, prepared
+        )
 
     def _ask(self, request: FastRequest, download: _Download) -> Deferred[IResponse]:
         gateway, conditions = self._context.gateway, request.headers.conditions
         if not conditions:
-            return gateway.send(download.prepared, request.method, request.request_id)
-        wanted = download.file.wanted(request.method, conditions, request.request_id)
+            trace = request.headers.trace
+            return gateway.send(download.prepared, request.method, request.request_id, trace)
+        wanted = download.file.wanted(
+            request.method, conditions, request.request_id, request.headers.trace
+        )
         return gateway.read(download.target, wanted)
 
     def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:

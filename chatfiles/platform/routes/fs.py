@@ -28,6 +28,7 @@ from chatfiles.rules.listing_query import (
     listing_query,
 )
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path, touched_paths
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
 __all__ = ["archive", "archive_of_paths", "digest", "entries", "roots", "send_archive"]
@@ -54,6 +55,7 @@ async def entries(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """List a directory, or describe the entry at a path."""
+    request.touched = touched_path(parse_query(request.query))
     accept = request.requestHeaders.getRawHeaders(b"accept", ())
     asked = listing_query(request.query, accept)
     form = _STREAM if asked.is_stream else _PAGE
@@ -67,6 +69,7 @@ async def archive(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Send a file or directory as one archive."""
+    request.touched = touched_path(parse_query(request.query))
     await send_archive(context, request, workspace_id, archive_query(request.query))
     return None
 
@@ -88,6 +91,7 @@ async def archive_of_paths(
     require_json_head(request)
     context.transfers.begin(request, workspace_id)
     asked = archive_body(await read_json(request))
+    request.touched = touched_paths(path.raw for path in asked.paths)
     body = json_text(_archive_json(asked))
     fields = [(b"Content-Type", JSON)]
     form = _archive_form(asked)
@@ -100,7 +104,9 @@ async def digest(
     context: PlatformContext, request: Request, workspace_id: UUID
 ) -> JSONResponse | None:
     """Tell the digest of a file."""
-    path = check_form(parse_query(request.query).get(b"path", []))
+    query = parse_query(request.query)
+    request.touched = touched_path(query)
+    path = check_form(query.get(b"path", []))
     conditions = request.requestHeaders.getRawHeaders(b"if-match", ())
     fields = [(b"If-Match", value) for value in conditions]
     target = _target(b"/internal/fs/digest", path)
@@ -110,7 +116,9 @@ async def digest(
 
 
 def _request(request: Request, target: bytes, form: ResponseForm, **more: Any) -> OperationRequest:
-    return OperationRequest(request.method, target, form, request.request_id, **more)
+    return OperationRequest(
+        request.method, target, form, request.request_id, trace=request.trace, **more
+    )
 
 
 def _target(route: bytes, path: VirtualPath, more: str = "") -> bytes:

@@ -13,6 +13,7 @@ from chatfiles.platform import error_texts
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.rules.entries import format_time, ref_of
 from chatfiles.rules.link_request import LinkLimits, link_operation, link_request, scope_of
+from chatfiles.rules.touched import touched_paths
 
 __all__ = ["create_link", "revoke_links"]
 
@@ -29,11 +30,9 @@ async def create_link(
     limits = context.limits
     most = LinkLimits(limits.per_request_bytes, limits.max_files_per_request)
     asked = link_request(body, operation, most)
-    # Not from the cache: a link must be younger than a revocation at another node.
-    workspace = await context.registry.fresh_workspace(workspace_id)
-    if workspace is None:
-        raise error_texts.no_workspace()
-    made = await context.links.make(workspace, asked, token_id)
+    if asked.path:
+        request.touched = touched_paths([asked.path])
+    made = await context.links.make(workspace_id, asked, token_id)
     shown: dict[str, Any] = {
         "url": made.url,
         "expires_at": format_time(made.expires * _SECOND_NS),

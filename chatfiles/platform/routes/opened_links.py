@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import re
+
 from chatfiles.errors import MethodNotAllowed, PreconditionFailed
 from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.observers import Actor
 from chatfiles.http.server.request import Request
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import AskedFile, relay
@@ -23,16 +26,26 @@ from chatfiles.rules.signed_links import (
     invalid_link,
     split_options,
 )
+from chatfiles.rules.touched import touched_paths
 from chatfiles.rules.virtual_paths import check_form
 
-__all__ = ["open_archive", "open_file", "open_upload"]
+__all__ = ["open_archive", "open_file", "open_upload", "prepare_link"]
 
-#: The options that a link may have.
+_NUMBER = "[0-9]{1,18}"
+#: The options that a link may have, and the form of their values.
 _OPTIONS = {
-    LinkOperation.FILE: {"d", "v"},
-    LinkOperation.ARCHIVE: {"f"},
-    LinkOperation.UPLOAD: {"mb", "mf"},
+    LinkOperation.FILE: {"d": "inline", "v": "[!#-:<-~]*"},
+    LinkOperation.ARCHIVE: {"f": "[a-z.]+"},
+    LinkOperation.UPLOAD: {"mb": _NUMBER, "mf": _NUMBER},
 }
+
+
+def prepare_link(request: Request) -> None:
+    """Set what every response below ``/links`` has, also where there is no route."""
+    if list(request.postpath or ())[:1] == [b"links"]:
+        show_error_pages(request)
+        request.setHeader(b"Referrer-Policy", b"no-referrer")
+        request.setHeader(b"X-Robots-Tag", b"noindex")
 
 
 async def open_file(context: PlatformContext, request: Request) -> JSONResponse | None:
@@ -45,7 +58,7 @@ async def open_file(context: PlatformContext, request: Request) -> JSONResponse 
         _require_version(request, asked.version)
     context.transfers.begin(request, link.workspace_id)
     target = await context.resolver.resolve(link.workspace_id, "download")
-    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id)
+    wanted = asked.wanted(request.method, request.requestHeaders, request.request_id, request.trace)
     await relay(context, request, asked, target, context.gateway.read(target, wanted))
     return None
 
@@ -85,20 +98,25 @@ async def _opened(
     :param methods: which the operation has.
     :return: the link that the request presents, which is valid.
     """
-    show_error_pages(request)
-    request.setHeader(b"Referrer-Policy", b"no-referrer")
-    request.setHeader(b"X-Robots-Tag", b"noindex")
     link = await context.links.signed(operation, request.query, request.client_address)
     request.workspace = str(link.workspace_id)
-    request.token_id = link.token_id.decode("ascii")
-    request.credential = f"link {request.token_id}"
-    context.links.require_time(link)
+    request.actor = Actor("link", link.maker)
+    if link.path:
+        request.touched = touched_paths([link.path])
+    await context.links.require_time(link)
     await context.links.require_live(link)
-    if not split_options(link.options).keys() <= _OPTIONS[operation]:
-        raise invalid_link()  # a newer version made it, with a restriction that is not known here
+    _check_options(link)
     if request.method.decode("latin-1") not in methods:
         raise MethodNotAllowed(methods)
     return link
+
+
+def _check_options(link: SignedLink) -> None:
+    """:raise Forbidden: 403, a newer version made it, with a restriction that is not known here."""
+    forms = _OPTIONS[link.operation]
+    for name, value in split_options(link.options).items():
+        if name not in forms or not re.fullmatch(forms[name], value):
+            raise invalid_link()
 
 
 def _asked_file(link: SignedLink) -> AskedFile:
@@ -118,4 +136,6 @@ def _require_version(request: Request, version: bytes) -> None:
     given = fields.getRawHeaders(b"if-match", ())
     if given and not allows_version(given, version):
         raise PreconditionFailed
+    if not given and fields.hasHeader(b"if-unmodified-since"):
+        return  # counts only without If-Match (RFC 9110, 13.2.2); `relay` compares the version
     fields.setRawHeaders(b"if-match", [version])

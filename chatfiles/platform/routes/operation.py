@@ -26,6 +26,7 @@ from chatfiles.platform.forwarding.response import (
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.download import DIAL
 
 __all__ = ["ask", "forward"]
 
@@ -73,6 +74,7 @@ async def ask(
         return context.gateway.perform(target, operation)
 
     target = await context.resolver.resolve(workspace_id, kind)
+    request.via = DIAL
     response = await accepted(context.resolver, target, perform(target), perform)
     timeout = request.site.header_timeout
     return await require_supported(operation.method, response, context.clock, timeout)

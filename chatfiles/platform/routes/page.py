@@ -36,6 +36,7 @@ PAGE_FILES: Final = {
     "dom.js": _SCRIPT,
     "drop.js": _SCRIPT,
     "format.js": _SCRIPT,
+    "listing.js": _SCRIPT,
     "preview.js": _SCRIPT,
     "queue.js": _SCRIPT,
     "rows.js": _SCRIPT,

@@ -29,6 +29,8 @@ T = TypeVar("T")
 #: The JSON body of a workspace.
 Said = dict[str, Any]
 
+#: Changes of rights, for the audit log.  That of a workspace includes its first token.
+WORKSPACE_CREATE, TOKEN_CREATE = "workspace.create", "token.create"
 #: The name of a token that a registration has created.
 FIRST_TOKEN = "first registration"  # noqa: S105 - no password
 #: A heartbeat changes these statuses to ``online``.
@@ -46,13 +48,16 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
     request.workspace = str(workspace_id)
     may_register = context.authenticator.for_registration
     await may_register(request, workspace_id)
-    place = placement(body, await context.registry.workspace(workspace_id))
+    known = await context.registry.workspace(workspace_id)
+    place = placement(body, known)
     if place.check is not None:
         await require_allowed(place.check, context.check_url)
     # Check again: the look-up of the host name may have taken seconds.
     client = await may_register(request, workspace_id)
     if client is None:
-        return await _claim(context, workspace_id, place, body)
+        response = await _claim(context, workspace_id, place, body)
+        request.rights = TOKEN_CREATE if known else WORKSPACE_CREATE
+        return response
     is_admin = client.is_admin
     workspace = await _with_name(
         body,
@@ -64,7 +69,11 @@ async def register(context: PlatformContext, request: Request) -> JSONResponse:
             create_name=name if is_admin else None,
         ),
     )
+    if known is None and workspace is not None:
+        request.rights = WORKSPACE_CREATE
     token = await _first_token(context, workspace_id) if is_admin else None
+    if token is not None:
+        request.rights = request.rights or TOKEN_CREATE
     return await _registered(context, workspace, body, token)
 
 

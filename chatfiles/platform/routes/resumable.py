@@ -40,6 +40,7 @@ from chatfiles.rules.resumable_upload import (
     patch_of,
     upload_too_large,
 )
+from chatfiles.rules.touched import touched_path
 from chatfiles.rules.upload_metadata import is_metadata
 from chatfiles.rules.virtual_paths import check_form
 
@@ -81,8 +82,10 @@ _FILES = ResponseForm(JSON, on_errors=_ON_ERRORS)
 
 
 def prepare(context: PlatformContext, request: Request) -> None:
-    """Set the headers that every response of these routes has."""
-    prepare_tus(request, context.allowed_origins)
+    """If a request is for one of these routes, set the headers that every response has."""
+    match request.postpath:
+        case [b"workspaces", _, b"uploads"] | [b"workspaces", _, b"uploads", _]:
+            prepare_tus(request, context.allowed_origins)
 
 
 async def describe(
@@ -106,13 +109,14 @@ async def describe_upload(
 
 async def create(context: PlatformContext, request: Request, workspace_id: UUID) -> None:
     """Create an upload, and forward the body if there is one."""
-    given = parse_query(request.query).get(b"path", [])
-    query = "?path=" + ref_of(check_form(list(given)).raw) if given else ""
+    query = parse_query(request.query)
+    request.touched, given = touched_path(query), query.get(b"path", [])
+    place = "?path=" + ref_of(check_form(list(given)).raw) if given else ""
     require_tus(request)
     fields, declared = request.requestHeaders, request.body.length
     creation = creation_of(fields, context.limits.resumable_bytes)
     check_body(fields, declared, creation.length)
-    target = _UPLOADS + query.encode("ascii")
+    target = _UPLOADS + place.encode("ascii")
     response = await _send(context, request, workspace_id, target, _OF_CREATIONS, _CREATED)
     location = b""
     if response.code == 201:
@@ -160,8 +164,8 @@ async def _send(
     waits_on = context.clock if expects else None
     body = UploadBody(request.body, sys.maxsize, waits_on, upload_too_large)
     fields = [*_fields(request, names), *([(b"Expect", b"100-continue")] if expects else ())]
-    forwarded = UploadRequest(fields, body, request.request_id, method, target, form)
-    response = await send_body(context, address, forwarded, body)
+    forwarded = UploadRequest(fields, body, request.request_id, request.trace, method, target, form)
+    response = await send_body(context, request, address, forwarded, body)
     if response.code == 401:
         # The body cannot be sent twice, but the next request will use the new secret.
         discard(response)
@@ -201,7 +205,9 @@ def _operation(
 ) -> OperationRequest:
     require_tus(request)
     target, fields = _target(upload_id), _fields(request, _TUS)
-    return OperationRequest(method, target, form, request.request_id, fields=fields)
+    return OperationRequest(
+        method, target, form, request.request_id, fields=fields, trace=request.trace
+    )
 
 
 async def _relay(

@@ -97,14 +97,17 @@ async def create_token(
     if token is None:
         raise error_texts.no_workspace()
     shown = {"prefix": token.prefix, "scopes": sorted(token.scopes)}
+    request.touched = {"subject": str(token.id)}
     return JSONResponse(201, {"id": str(token.id), "token": text, **shown})
 
 
 async def revoke_token(
-    context: PlatformContext, _request: Request, workspace_id: UUID, token_id: str
+    context: PlatformContext, request: Request, workspace_id: UUID, token_id: str
 ) -> JSONResponse:
     """Revoke a token.  Running transfers continue."""
     token_uuid = parse_uuid(token_id)
+    if token_uuid is not None:
+        request.touched = {"subject": str(token_uuid)}
     if token_uuid is None or not await context.registry.revoke_token(workspace_id, token_uuid):
         raise NotFound("token not found", code="token_not_found")
     return JSONResponse(204)

@@ -23,7 +23,12 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
-from chatfiles.platform.routes.opened_links import open_archive, open_file, open_upload
+from chatfiles.platform.routes.opened_links import (
+    open_archive,
+    open_file,
+    open_upload,
+    prepare_link,
+)
 from chatfiles.platform.routes.page import PAGE_ROUTES, load_page
 from chatfiles.platform.routes.registration import heartbeat, register
 from chatfiles.platform.routes.secrets import rotate_secret
@@ -64,12 +69,12 @@ _tus = partial(forwarded, overrides=True)
 
 #: The routes of resumable uploads, which an option switches off.
 RESUMABLE: tuple[Route[Access], ...] = (
-    forwarded("POST", _UPLOADS, WRITE, "tus-create", resumable.create),
+    forwarded("POST", _UPLOADS, WRITE, "upload", resumable.create),
     Route("OPTIONS", _UPLOADS, ANYONE, "", resumable.describe),
-    _tus("PATCH", _UPLOAD, WRITE, "tus-append", resumable.append),
-    _tus("HEAD", _UPLOAD, WRITE, "tus-state", resumable.state),
-    _tus("DELETE", _UPLOAD, WRITE, "tus-remove", resumable.remove),
-    forwarded("GET", _UPLOAD, WRITE, "tus-state", resumable.files),
+    _tus("PATCH", _UPLOAD, WRITE, "upload", resumable.append),
+    _tus("HEAD", _UPLOAD, WRITE, "upload-state", resumable.state),
+    _tus("DELETE", _UPLOAD, WRITE, "upload-remove", resumable.remove),
+    forwarded("GET", _UPLOAD, WRITE, "upload-state", resumable.files),
     Route("OPTIONS", _UPLOAD, ANYONE, "", resumable.describe_upload),
 )
 
@@ -96,8 +101,12 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("POST", "/workspaces/{workspace_id}/fs/move", WRITE, "move", move),
     *RESUMABLE,
     # signed links
-    Route("POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link),
-    Route("DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links),
+    Route(
+        "POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link, rights="link.create"
+    ),
+    Route(
+        "DELETE", "/workspaces/{workspace_id}/links", ADMIN, "", revoke_links, rights="link.revoke"
+    ),
     # The link is checked before the method, so the handlers check both.
     forwarded(ANY, "/links/file", ANYONE, "download", open_file),
     forwarded(ANY, "/links/archive", ANYONE, "archive", open_archive),
@@ -109,13 +118,41 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
     Route("GET", "/workspaces", ADMIN, "", list_workspaces),
-    Route("POST", "/workspaces", ADMIN, "", create_workspace),
+    Route("POST", "/workspaces", ADMIN, "", create_workspace, rights="workspace.create"),
     Route("GET", "/workspaces/{workspace_id}", WORKSPACE, "", show_workspace),
-    Route("DELETE", "/workspaces/{workspace_id}", ADMIN, "", remove_workspace),
-    Route("POST", "/workspaces/{workspace_id}/secret/rotate", ADMIN, "", rotate_secret),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}",
+        ADMIN,
+        "",
+        remove_workspace,
+        rights="workspace.remove",
+    ),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/secret/rotate",
+        ADMIN,
+        "",
+        rotate_secret,
+        rights="secret.rotate",
+    ),
     Route("GET", "/workspaces/{workspace_id}/tokens", ADMIN, "", list_tokens),
-    Route("POST", "/workspaces/{workspace_id}/tokens", ADMIN, "", create_token),
-    Route("DELETE", "/workspaces/{workspace_id}/tokens/{token_id}", ADMIN, "", revoke_token),
+    Route(
+        "POST",
+        "/workspaces/{workspace_id}/tokens",
+        ADMIN,
+        "",
+        create_token,
+        rights="token.create",
+    ),
+    Route(
+        "DELETE",
+        "/workspaces/{workspace_id}/tokens/{token_id}",
+        ADMIN,
+        "",
+        revoke_token,
+        rights="token.revoke",
+    ),
     # the web page
     *PAGE_ROUTES,
 )
@@ -135,8 +172,9 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     return Router(routes, partial(_dispatch, context), partial(_prepare, context))
 
 
-def _prepare(context: PlatformContext, route: Route[Access], request: Request) -> None:
-    if route.path.startswith(_UPLOADS):
+def _prepare(context: PlatformContext, request: Request) -> None:
+    prepare_link(request)
+    if context.limits.resumable_bytes:
         resumable.prepare(context, request)
 
 

@@ -20,6 +20,7 @@ from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.download import DIAL
 from chatfiles.rules.file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
@@ -70,20 +71,26 @@ async def _forward(
 ) -> IResponse:
     content_type = (request.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
     fields = [(b"Content-Type", content_type)]
-    return await send_body(context, target, UploadRequest(fields, body, request.request_id), body)
+    forwarded = UploadRequest(fields, body, request.request_id, request.trace)
+    return await send_body(context, request, target, forwarded, body)
 
 
 async def send_body(
-    context: PlatformContext, target: WorkspaceAddress, forwarded: UploadRequest, body: UploadBody
+    context: PlatformContext,
+    request: Request,
+    target: WorkspaceAddress,
+    forwarded: UploadRequest,
+    body: UploadBody,
 ) -> IResponse:
     """
     Send a request whose body is that of the client.
 
-    :param forwarded: the request.
+    :param forwarded: the request to the workspace.
     :param body: its body.
     :return: the workspace's response.
     :raise Exception: the client's body ended early, or the workspace failed.
     """
+    request.via = DIAL
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)
     try:
         response: IResponse = await context.gateway.store(target, forwarded)

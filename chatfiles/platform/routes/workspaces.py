@@ -102,6 +102,7 @@ async def create_workspace(context: PlatformContext, request: Request) -> JSONRe
     """
     body = await read_json(request, optional=True)
     workspace_id = required_id(body, "id") if body.get("id") is not None else uuid4()
+    request.workspace = str(workspace_id)
     url = optional_text(body, "url", MAX_URL_LENGTH) or None
     if url is not None:
         await require_allowed(url, context.check_url)

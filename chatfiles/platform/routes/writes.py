@@ -28,6 +28,7 @@ from chatfiles.rules.conditional_requests import ENTITY_TAG
 from chatfiles.rules.digest_fields import CONTENT_DIGEST, REPR_DIGEST, is_repr_digest
 from chatfiles.rules.entries import ref_of
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_move, touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import (
     WriteOptions,
@@ -62,6 +63,7 @@ async def put_file(
 ) -> JSONResponse | None:
     """Forward a file to the workspace while it arrives, and relay the workspace's response."""
     query, fields = parse_query(request.query), request.requestHeaders
+    request.touched = touched_path(query)
     path, options = path_of(query), write_options(query)
     limit = context.limits.per_file_bytes
     check_write_head(fields, request.body.length, limit)
@@ -94,11 +96,12 @@ async def _put(
         [*_fields(request, _OF_FILES), *([(b"Expect", b"100-continue")] if expects else ())],
         body,
         request.request_id,
+        request.trace,
         b"PUT",
         _file_target(path, options),
         _WRITTEN,
     )
-    response = await send_body(context, target, forwarded, body)
+    response = await send_body(context, request, target, forwarded, body)
     if response.code == 401:
         # The body cannot be sent twice, but the next request will use the new secret.
         discard(response)
@@ -113,6 +116,7 @@ async def delete_file(
 ) -> JSONResponse | None:
     """Delete a file, a symlink or an empty directory of the workspace."""
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     path, directory = path_of(query), flag(query, "directory")
     target = _target(b"file", path, "&directory=1" if directory else "")
     await _forward(context, request, workspace_id, target, _DELETED)
@@ -124,6 +128,7 @@ async def make_directory(
 ) -> JSONResponse | None:
     """Create a directory in the workspace."""
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     path, parents = path_of(query), flag(query, "parents")
     target = _target(b"directories", path, "&parents=1" if parents else "")
     await _forward(context, request, workspace_id, target, _MADE)
@@ -135,6 +140,7 @@ async def move(
 ) -> JSONResponse | None:
     """Rename a file, symlink or directory of the workspace."""
     asked = move_body(await read_json(request))
+    request.touched = touched_move(asked.origin.raw, asked.destination.raw)
     body = {
         "from": {"ref": ref_of(asked.origin.raw)},
         "to": {"ref": ref_of(asked.destination.raw)},
@@ -156,7 +162,14 @@ async def _forward(
     if body is not None:
         fields.append((b"Content-Type", JSON))
     operation = OperationRequest(
-        request.method, target, form, request.request_id, fields=fields, body=body, once=True
+        request.method,
+        target,
+        form,
+        request.request_id,
+        fields=fields,
+        body=body,
+        once=True,
+        trace=request.trace,
     )
     await forward(context, request, workspace_id, operation, "upload")
 

@@ -24,7 +24,7 @@ from chatfiles.errors import UpstreamTimeout
 from chatfiles.platform.error_texts import url_not_allowed
 from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnection
 from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
-from chatfiles.platform.upstream.failures import connect_error, request_error
+from chatfiles.platform.upstream.failures import connect_error, failure_reason, request_error
 from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.prepared import PreparedHeaders
 from chatfiles.platform.upstream.request import UpstreamRequest
@@ -88,6 +88,8 @@ class UpstreamAgent:
     :param header_timeout: seconds from the end of the request, when the workspace has taken its
         last byte, to the end of the response's headers.
     :param idle_timeout: seconds for which an idle connection is kept.
+    :ivar failed: called with the reason of each request that gets no connection or no response:
+        ``refused``, ``timeout`` or ``cut``.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class UpstreamAgent:
         self.idle: ConnectionPool[WorkspaceConnection] = ConnectionPool(
             self.clock, timeout=idle_timeout
         )
+        self.failed: Callable[[str], object] = lambda _: None
         self._dialer = dialer
         self._budget = MemoryBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
@@ -279,6 +282,9 @@ class _Exchange:
             self._try_new_connection()
         elif not self._attempts:
             self._end()
+            reason = failure_reason(failure)
+            if reason is not None:
+                self._agent.failed(reason)
             self._result.errback(request_error(failure))
 
     # -- time, and the end

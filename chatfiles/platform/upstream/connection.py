@@ -212,6 +212,7 @@ class WorkspaceConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Turn off Nagle's algorithm, so that small requests are sent at once."""
+        self._pool.open += 1
         self._wire = self.transport
         self._resize_reads(FIRST_READ)
         if ITCPTransport.providedBy(self.transport):
@@ -232,12 +233,15 @@ class WorkspaceConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is closed: end the request and the response with an error."""
         before = self.state
+        self._pool.open -= 1
         self._pool.drop(self)
         self._move(Event.LOST)
         if before is State.WAITING and self._received:
             self._end_request(Failure(BadResponse("interrupted within the headers")))
         else:
-            self._end_request(Failure(NoResponse()))
+            lost = NoResponse()
+            lost.__cause__ = reason.value
+            self._end_request(Failure(lost))
         self._end_response(Failure(ResponseFailed([reason])))
         closed, self._closed = self._closed, []
         for waiting in closed:

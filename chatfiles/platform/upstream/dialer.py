@@ -27,7 +27,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.client import BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -35,13 +34,12 @@ from chatfiles.errors import Unavailable
 from chatfiles.rules.address_policy import AddressPolicy, IPAddress
 from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup, Owner
+from chatfiles.runtime.tls.peers import PeerVerification
 
 __all__ = ["AddressRefused", "CheckedEndpoint", "Dialer", "QuietFactory"]
 
 #: Maximum number of a name's addresses that are tried within one connect timeout.
 MAX_ATTEMPTS = 8
-#: Host names whose TLS settings are cached; to build them reads the system's certificates.
-_TLS_HOSTS = 256
 
 #: The system's errors for a name that does not exist, or has no address.
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
@@ -91,7 +89,7 @@ class Dialer:
         self.connect_timeout = connect_timeout
         self._policy = policy
         self._lookups = lookups
-        self._tls = tls or HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS(), _TLS_HOSTS)
+        self._tls = tls or PeerVerification()
 
     def endpoint(self, url: WorkspaceURL) -> CheckedEndpoint:
         """:return: an endpoint that connects to the host and port of *url*."""

@@ -44,6 +44,7 @@ class ConnectionPool(Generic[C]):
         half of that later.
     :param per_key: maximum number of connections of one key; the oldest is closed first.
     :param in_all: maximum number of all connections.
+    :ivar open: number of connections that exist, whether idle or not.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class ConnectionPool(Generic[C]):
         self._by_key: dict[Hashable, list[C]] = {}  # each oldest first
         self._sweep: IDelayedCall | None = None
         self._closed = False
+        self.open = 0
+
+    def __len__(self) -> int:
+        """:return: the number of connections that are kept."""
+        return len(self._since)
 
     def take(self, key: Hashable) -> C | None:
         """

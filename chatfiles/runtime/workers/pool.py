@@ -55,6 +55,7 @@ class WorkerPool:
     :param drain_delay: seconds for which they continue to accept during shutdown.
     :ivar command: what they execute.
     :ivar write: takes complete lines of their logs; by default, they are logged.
+    :ivar ended: called with the number of each worker that has ended.
     :ivar replacing: called when a worker has ended that will be replaced.
     """
 
@@ -70,6 +71,7 @@ class WorkerPool:
     ) -> None:
         self.reactor = reactor
         self.replacing: Callable[[], object] = lambda: None
+        self.ended: Callable[[int], object] = lambda _: None
         self.write: Callable[[str], object] = _log_lines
         self.command = command
         self._close_timeout = drain_delay + CLOSE_TIMEOUT
@@ -87,6 +89,16 @@ class WorkerPool:
         self._drained: Deferred[None] | None = None
         self._kill: Any = None
 
+    @property
+    def shared_fd(self) -> int:
+        """A file that all processes of the role have open for writing."""
+        return self._loads_fd
+
+    def pids(self) -> list[int]:
+        """:return: the ids of the processes of the role, that of this one first."""
+        pids = [worker.pid for worker in self._workers.values()]
+        return [os.getpid(), *filter(None, pids)]
+
     # -- the start
 
     def shared(self, listener: Listener) -> Listener:
@@ -94,7 +106,8 @@ class WorkerPool:
         :param listener: where the role listens.
         :return: a listener that leaves it to the workers to accept.
         """
-        return Listener(listener.description, _SharedEndpoint(self, listener.endpoint))
+        shared = _SharedEndpoint(self, listener.endpoint)
+        return Listener(listener.description, shared, listener.tls)
 
     def share(self, port: Any) -> IListeningPort:
         """
@@ -164,6 +177,7 @@ class WorkerPool:
     def _ended(self, worker: WorkerProcess, reason: Any) -> None:
         del self._workers[worker.number]
         self._loads.forget(worker.number)
+        self.ended(worker.number)
         text = f"worker {worker.number} {how_it_ended(reason)}"
         if self._draining:
             self._changed()

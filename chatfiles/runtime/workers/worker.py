@@ -42,8 +42,10 @@ class Supervisor(Protocol):
 
     :param reactor: provides ``IReactorFDSet``.
     :param number: of the worker.
+    :ivar number: *number*.
     :ivar load: of the worker.
     :ivar shared_fd: a file that all workers have open.
+    :ivar is_first: whether it is the first of the workers.
     :ivar service: the role, which is stopped at the command of the first process, and if it ends.
     """
 
@@ -51,6 +53,8 @@ class Supervisor(Protocol):
     shared_fd = LOADS
 
     def __init__(self, reactor: Any, number: int) -> None:
+        self.number = number
+        self.is_first = number == 1
         self.load = Load(SharedLoads(LOADS), number, lambda: self.service.connections)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel: Any = StandardIO  # its stub has neither descriptors nor reactor
@@ -108,6 +112,9 @@ class _InheritedSocket:
     :param load: of the worker.
     :param fd: the socket.
     """
+
+    #: Tells the endpoint `chatfiles-tls:` that the first process reports what happens to files.
+    is_worker = True
 
     def __init__(self, reactor: Any, load: Load, fd: int) -> None:
         self._reactor = reactor

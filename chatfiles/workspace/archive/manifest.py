@@ -69,6 +69,11 @@ class Manifest:
         self._skipped: Counter[str] = Counter()
         self.members = self.bytes = 0
 
+    @property
+    def skipped(self) -> int:
+        """Number of files and directories that were left out."""
+        return self._skipped.total()
+
     def add(self, size: int = 0) -> None:
         """:param size: the bytes of a file that was added; 0 for a directory."""
         self.members += 1
@@ -104,7 +109,7 @@ class Manifest:
             "finished": format_time(finished_ns),
             "members": self.members,
             "bytes": self.bytes,
-            "skipped_total": self._skipped.total(),
+            "skipped_total": self.skipped,
             "skipped_by_reason": self._skipped,
             "skipped": self._first_skipped(),
             "renamed": self._renamed.items,

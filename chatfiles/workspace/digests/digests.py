@@ -64,7 +64,10 @@ class Digests:
     :param inline_bytes: the size of the largest file whose digest a download waits for.
     :param now_ns: returns the time of day in nanoseconds.
     :param sleep: waits in a thread for the given seconds.
+    :ivar looked_up: called for each `look_up`, with whether the digest was known.
     """
+
+    looked_up: Callable[[bool], object] = staticmethod(lambda _: None)
 
     def __init__(
         self,
@@ -89,6 +92,12 @@ class Digests:
     def known(self, facts: FileFacts) -> bytes | None:
         """:return: the digest of this version, 32 bytes; ``None`` if it must be computed."""
         return self._cache.get(facts) or self._left.get(facts)
+
+    def look_up(self, facts: FileFacts) -> bytes | None:
+        """As `known`, for a request that wants the digest."""
+        digest = self.known(facts)
+        self.looked_up(digest is not None)
+        return digest
 
     def seconds_until_quiet(self, facts: FileFacts) -> float:
         """

@@ -9,29 +9,30 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 __all__ = ["platform_agent"]
 
 
-def platform_agent(reactor: Any, connect_timeout: float) -> IAgent:
+def platform_agent(reactor: Any, connect_timeout: float, tls: IPolicyForHTTPS) -> IAgent:
     """
     :param reactor: makes the connections.
     :param connect_timeout: seconds to connect.
+    :param tls: verifies the platform.
     :return: an agent like Twisted's own, which does not log each connection.
     """
-    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, connect_timeout))
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, connect_timeout, tls))
     return agent
 
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    def __init__(self, reactor: Any, connect_timeout: float) -> None:
+    def __init__(self, reactor: Any, connect_timeout: float, tls: IPolicyForHTTPS) -> None:
         self._reactor = reactor
         self._connect_timeout = connect_timeout
-        self._policy = BrowserLikePolicyForHTTPS()
+        self._policy = tls
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")

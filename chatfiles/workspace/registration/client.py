@@ -22,6 +22,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from chatfiles.rules.urls import parse_base_url
+from chatfiles.runtime.tls.peers import CertificateRefused
 
 __all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"]
 
@@ -183,7 +184,9 @@ def why_no_response(error: BaseException) -> str:
     if isinstance(inner, (CancelledError, DeadlineError)):
         return f"none within {REQUEST_TIMEOUT:g} seconds"
     is_our_text = isinstance(inner, (ConnectError, DNSLookupError))
-    if is_our_text or type(inner).__module__.split(".")[0] in ("OpenSSL", "service_identity"):
+    if isinstance(inner, CertificateRefused):
+        return str(inner)
+    if is_our_text or type(inner).__module__.split(".")[0] == "OpenSSL":
         return f"{qual(type(inner))}: {inner}"
     return qual(type(inner))
 

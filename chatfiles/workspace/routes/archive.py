@@ -22,6 +22,7 @@ from chatfiles.rules.archive_request import (
     archive_query,
 )
 from chatfiles.rules.file_headers import CSP_ATTACHMENT, content_disposition
+from chatfiles.rules.touched import touched_paths
 from chatfiles.streams.step_sender import SteppedBody, StepSender
 from chatfiles.workspace.archive.manifest import Manifest
 from chatfiles.workspace.archive.member import ArchiveWriter
@@ -62,6 +63,7 @@ async def archive_of_several(context: WorkspaceContext, request: Request) -> Non
 async def _respond(context: WorkspaceContext, request: Request, wanted: ArchiveRequest) -> None:
     # A platform that closes its side of the connection has given up (see `ingest`).
     request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    request.touched = touched = dict(touched_paths(path.raw for path in wanted.paths))
     require_chunks(request)
     with context.archives.slots.one(_too_many()):
         started_ns = context.now_ns()
@@ -72,7 +74,10 @@ async def _respond(context: WorkspaceContext, request: Request, wanted: ArchiveR
             manifest = Manifest(context.archives.workspace, paths, started_ns)
             writer = WRITERS[wanted.format]()
             source = ArchiveSource(context.store, plan, writer, manifest, context.now_ns)
-            await _send(context, request, source)
+            try:
+                await _send(context, request, source)
+            finally:
+                touched |= {"members": manifest.members, "skipped": manifest.skipped}
 
 
 def _too_many() -> Unavailable:

@@ -13,6 +13,7 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
 from chatfiles.rules.entries import ref_of
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.streams.file_source import FileChanged
 from chatfiles.workspace.digests.digests import Progress
@@ -47,6 +48,7 @@ async def _of_this_version(
     context: WorkspaceContext, request: Request, until: float
 ) -> JSONResponse:
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     # If a platform closes its side of the connection, its own client has disconnected.
     request.ends_with_client = request.requestHeaders.hasHeader(b"via")
     found = await find(context, bearer(request.requestHeaders), query, is_download=False)
@@ -55,18 +57,21 @@ async def _of_this_version(
     if not conditional_requests.matches(request.requestHeaders, file.facts, now_ns):
         file.release(context.threads.run, owner)
         raise PreconditionFailed
-    known = context.digests.known(file.facts)
+    known = context.digests.look_up(file.facts)
     if known is not None:
         file.release(context.threads.run, owner)
-        return _complete(found.path, file.facts, known, now_ns)
+        return _complete(request, found.path, file.facts, known, now_ns)
     seconds = max(0.0, until - context.clock.seconds())
     result = await context.digests.within(seconds, found.path.raw, file, owner)
     if isinstance(result, Progress):
         return _computing(result)
-    return _complete(found.path, file.facts, result, now_ns)
+    return _complete(request, found.path, file.facts, result, now_ns)
 
 
-def _complete(path: VirtualPath, facts: FileFacts, sha256: bytes, now_ns: int) -> JSONResponse:
+def _complete(
+    request: Request, path: VirtualPath, facts: FileFacts, sha256: bytes, now_ns: int
+) -> JSONResponse:
+    request.touched = {**request.touched, "size": facts.size, "sha256": sha256.hex()}
     body = {
         "ref": ref_of(path.raw),
         "size": facts.size,

@@ -22,6 +22,7 @@ from chatfiles.rules.bearer import bearer
 from chatfiles.rules.entries import shown
 from chatfiles.rules.listing_query import listing_query
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
 from chatfiles.streams.step_sender import SteppedBody, StepSender
 from chatfiles.workspace.inbound_secrets import require_secret
 from chatfiles.workspace.listing.body import listing_body
@@ -79,7 +80,9 @@ async def entries(context: WorkspaceContext, request: Request) -> None:
     # A platform that closes its side of the connection has given up (see `ingest`).
     is_proxy = request.requestHeaders.hasHeader(b"via")
     request.ends_with_client = is_proxy
-    owner = owner_of(parse_query(request.query))
+    query = parse_query(request.query)
+    request.touched = touched_path(query)
+    owner = owner_of(query)
     # Never refused: once it is open, the request waits for one call at a time.
     run = partial(context.threads.run, owner=owner, refusable=False)
 

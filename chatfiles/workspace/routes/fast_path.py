@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.endpoint import reason_phrase
@@ -19,6 +19,7 @@ from chatfiles.rules.conditional_requests import Decision
 from chatfiles.rules.digest_fields import WANT_REPR_DIGEST
 from chatfiles.rules.header_fields import header_lines
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.opening import small_content
@@ -38,6 +39,7 @@ class _Asked(NamedTuple):
 
     path: VirtualPath
     inline: bool
+    touched: dict[str, Any]
 
 
 class FastRead:
@@ -84,6 +86,8 @@ class FastRead:
                 body = content[decision.first : decision.first + decision.length]
         lines = _header_lines(asked, facts, decision, now_ns)
         request.operation, request.via_proxy = OPERATION, request.headers.via
+        known = self._context.digests.known(facts)
+        request.touched = asked.touched | {"sha256": known.hex()} if known else asked.touched
         request.respond(decision.status, start, lines, body)
         return True
 
@@ -99,6 +103,7 @@ def _asked(target: bytes) -> _Asked | None:
         return _Asked(
             check_form(values.get(b"path", [])),
             file_headers.wants_inline(values.get(b"disposition", [])),
+            dict(touched_path(values)),
         )
     except ChatfilesError:
         return None

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
@@ -60,4 +62,14 @@ async def ingest(context: IngestContext, request: Request) -> JSONResponse:
     )
     request.body.deliver(feeder)
     stored = await feeder.done
+    request.touched = _touched(stored)
     return JSONResponse(200, {"files": [file.view() for file in stored]})
+
+
+def _touched(stored: Sequence[StoredFile]) -> Mapping[str, Any]:
+    """:return: the files that were stored, as fields of the audit log."""
+    files = [
+        {"ref": file.uri.removeprefix("workspace:"), "size": file.size, "sha256": file.sha256}
+        for file in stored
+    ]
+    return files[0] if len(files) == 1 else {"files": files}

@@ -24,6 +24,7 @@ from chatfiles.rules.digest_fields import (
     wants_sha256,
 )
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_path
 from chatfiles.streams.file_sender import file_sender
 from chatfiles.streams.file_source import FileSource
 from chatfiles.streams.in_flight import relayed_tail
@@ -45,6 +46,7 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     :return: the response if the requested part does not exist; else ``None``.
     """
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     owner = owner_of(query)
     wants_digest = wants_sha256(request.requestHeaders.getRawHeaders(WANT_REPR_DIGEST, ()))
     finding = _find_quiet if wants_digest else find
@@ -64,6 +66,8 @@ async def read(context: WorkspaceContext, request: Request) -> JSONResponse | No
     digest = await _digest(context, found, owner) if wants_digest else None
     inline = file_headers.wants_inline(query.get(b"disposition", []))
     _set_headers(request, found.file, decision, digest, inline=inline, now_ns=now_ns)
+    if (known := digest or context.digests.known(found.file.facts)) is not None:
+        request.touched = {**request.touched, "sha256": known.hex()}
     if request.method != b"HEAD" and decision.length:
         is_missing = wants_digest and digest is None
         await _send_part(context, request, found, owner, decision, is_missing)
@@ -112,7 +116,7 @@ async def _digest(context: WorkspaceContext, found: Found, owner: Hashable) -> b
         return None  # it has changed again
     if found.content is not None:
         return hashlib.sha256(found.content).digest()
-    digest = digests.known(facts)
+    digest = digests.look_up(facts)
     if digest is None and facts.size <= digests.inline_bytes:
         digest = await digests.at_once(found.file, owner)
     return digest

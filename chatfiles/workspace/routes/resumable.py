@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from chatfiles.errors import ChatfilesError, Conflict
 from chatfiles.http.server.endpoint import JSONResponse
@@ -15,7 +15,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.tus import describe_service, prepare_tus, require_tus, write_empty
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
-from chatfiles.rules.entries import shown
+from chatfiles.rules.entries import ref_of, shown
 from chatfiles.rules.http_dates import format_http_date
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.resumable_upload import (
@@ -25,6 +25,7 @@ from chatfiles.rules.resumable_upload import (
     creation_of,
     patch_of,
 )
+from chatfiles.rules.touched import touched_path
 from chatfiles.rules.upload_metadata import encode_metadata
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.runtime.threads import Threads
@@ -76,10 +77,10 @@ class ResumableContext:
 
 
 def prepare(request: Request) -> None:
-    """Set the headers that every response of these routes has."""
-    prepare_tus(request)
-    # A platform that closes its side of the connection has given up (see `ingest`).
-    request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
+    """If a request is for one of these routes, set the headers that every response has."""
+    match request.postpath:
+        case [b"internal", b"uploads"] | [b"internal", b"uploads", _]:
+            prepare_tus(request)
 
 
 async def options(context: ResumableContext, request: Request, *_upload_id: str) -> None:
@@ -90,7 +91,8 @@ async def options(context: ResumableContext, request: Request, *_upload_id: str)
 async def create(context: ResumableContext, request: Request) -> None:
     """Create an upload, and store the body if there is one."""
     fields, declared = request.requestHeaders, request.body.length
-    given = parse_query(request.query).get(b"path", [])
+    query = parse_query(request.query)
+    request.touched, given = touched_path(query), query.get(b"path", [])
     path = check_form(list(given)) if given else None
     require_tus(request)
     creation = creation_of(fields, context.uploads.limits.file_bytes)
@@ -130,6 +132,8 @@ async def append(context: ResumableContext, request: Request, upload_id: str) ->
 async def _append(
     context: ResumableContext, request: Request, upload_id: str, chunk: Chunk
 ) -> UploadState:
+    # A platform that closes its side of the connection has given up (see `ingest`).
+    request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
     lock = await context.locks.acquire(upload_id, partial(request.abort, Outcome.EVICTED))
     try:
         begin = partial(context.uploads.begin, upload_id, chunk)
@@ -139,7 +143,9 @@ async def _append(
         )
         request.body.deliver(feeder)
         await feeder.done
-        return await lock.run(context.uploads.state, upload_id)
+        now = await lock.run(context.uploads.state, upload_id)
+        request.touched = _touched(now.record)
+        return now
     finally:
         lock.release()
 
@@ -207,6 +213,14 @@ def _progress(found: UploadState) -> _Fields:
         fields.append((b"Chatfiles-Uri", uri_of(record).encode("ascii")))
         fields.append((REPR_DIGEST, repr_digest(bytes.fromhex(record.sha256 or ""))))
     return fields
+
+
+def _touched(record: Record) -> Mapping[str, Any]:
+    """:return: what the audit log says of an upload."""
+    if not record.finished:
+        return {} if record.path is None else {"ref": ref_of(record.path.raw)}
+    ref = uri_of(record).removeprefix("workspace:")
+    return {"ref": ref, "size": record.length, "sha256": record.sha256}
 
 
 def _view(record: Record) -> dict[str, object]:

@@ -158,12 +158,12 @@ _SERVICE, _TUS = Access.ANYONE, Access.PLATFORM
 
 #: The routes of resumable uploads, which need an option.
 RESUMABLE: tuple[Route[Access], ...] = (
-    Route("POST", resumable.PATH, _TUS, "tus-create", _create_upload),
+    Route("POST", resumable.PATH, _TUS, "ingest", _create_upload),
     Route("OPTIONS", resumable.PATH, _SERVICE, "", _describe_uploads),
-    _tus("PATCH", _UPLOAD, _TUS, "tus-append", _append),
-    _tus("HEAD", _UPLOAD, _TUS, "tus-state", _upload_state),
-    _tus("DELETE", _UPLOAD, _TUS, "tus-remove", _remove_upload),
-    Route("GET", _UPLOAD, _TUS, "tus-state", _uploaded),
+    _tus("PATCH", _UPLOAD, _TUS, "ingest", _append),
+    _tus("HEAD", _UPLOAD, _TUS, "upload-state", _upload_state),
+    _tus("DELETE", _UPLOAD, _TUS, "upload-remove", _remove_upload),
+    Route("GET", _UPLOAD, _TUS, "upload-state", _uploaded),
     Route("OPTIONS", _UPLOAD, _SERVICE, "", _describe_uploads),
 )
 
@@ -203,12 +203,13 @@ def workspace_tree(
     routes = ROUTES
     if uploading is None:
         routes = tuple(route for route in ROUTES if route not in RESUMABLE)
-    return Router(routes, partial(_dispatch, contexts), _prepare)
+    return Router(
+        routes, partial(_dispatch, contexts), resumable.prepare if uploading else _nothing
+    )
 
 
-def _prepare(route: Route[Access], request: Request) -> None:
-    if route.path.startswith(resumable.PATH):
-        resumable.prepare(request)
+def _nothing(_: Request) -> None:
+    pass
 
 
 async def _dispatch(

@@ -15,6 +15,7 @@ from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.digest_fields import REPR_DIGEST, repr_digest
 from chatfiles.rules.entries import format_time, ref_of
 from chatfiles.rules.query import parse_query
+from chatfiles.rules.touched import touched_move, touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import (
     check_write_head,
@@ -88,11 +89,14 @@ async def put_file(context: WriteContext, request: Request) -> JSONResponse:
         request.body, write, run, context.budget, request.is_awaited
     )
     request.body.deliver(feeder)
-    return _written(asked.path, await feeder.done)
+    written = await feeder.done
+    request.touched = {**request.touched, "size": written.published.facts.size}
+    return _written(asked.path, written)
 
 
 def _asked(context: WriteContext, request: Request) -> AskedWrite:
     query, fields = parse_query(request.query), request.requestHeaders
+    request.touched = touched_path(query)
     path, prefixes = path_of(query), context.writes.targets.prefixes
     prefixes.require(path)
     if prefixes.include(path):
@@ -125,6 +129,7 @@ async def delete_file(context: WriteContext, request: Request) -> JSONResponse:
     :return: the response, without a body.
     """
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     path = path_of(query)
     context.writes.targets.require_below(path)
     directory, conditions = flag(query, "directory"), WriteConditions.of(request.requestHeaders)
@@ -140,6 +145,7 @@ async def make_directory(context: WriteContext, request: Request) -> JSONRespons
     :return: the response: 201, or 200 if it exists.
     """
     query = parse_query(request.query)
+    request.touched = touched_path(query)
     path = path_of(query)
     context.writes.targets.prefixes.require(path)
     make = partial(context.changes.make_directory, path, flag(query, "parents"))
@@ -154,6 +160,7 @@ async def move(context: WriteContext, request: Request) -> JSONResponse:
     :return: the response.
     """
     asked = move_body(await read_json(request))
+    request.touched = touched_move(asked.origin.raw, asked.destination.raw)
     conditions = WriteConditions.of(request.requestHeaders)
     moving = partial(context.changes.move, asked, conditions)
     await context.threads.run(moving, owner=asked.origin.root)

@@ -67,7 +67,19 @@ class TlsTests(PutCase):
 
         with contextlib.suppress(ssl.SSLError), self.serving(script):
             result = self.put("f")
-        self.ended(result, 6, "is not trusted", "SSL_CERT_FILE")
+        self.ended(result, 6, "is not trusted", "--ca FILE or CHATFILES_CA")
+
+    def test_ca(self) -> None:
+        """``--ca`` names authorities to trust; a file that holds none is refused."""
+        content = self.fill("f", b"content")
+        self.fill("empty.pem", b"")
+        authority = self.path("authority.pem")
+        self.ended(self.against(self.take(stored(content)), "--ca", authority, "f"), 0)
+        given = {"CHATFILES_CA": authority}
+        self.ended(self.against(self.take(stored(content)), "f", env=given), 0)
+        for name in ("empty.pem", "none.pem"):
+            result = self.put("--ca", self.path(name), "f")
+            self.ended(result, 2, f"{name}' is no file of certificates in PEM format")
 
 
 class TerminalTests(test_terminal.TerminalCase, PutCase):

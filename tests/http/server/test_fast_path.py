@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
+from chatfiles.errors import Unavailable
 from chatfiles.http.message_head.request import MAX_HEAD_BYTES
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import fast_path
+from chatfiles.http.server.connection import EAGER_BYTES
 from chatfiles.http.server.connection_state import (
     NEXT_STATES,
     SECONDS,
@@ -28,7 +30,7 @@ from chatfiles.http.server.request import Request
 from chatfiles.model import token_hash
 from chatfiles.streams.outcome import Outcome
 from tests.http.server.test_observers import Failing, Recorder
-from tests.support.memory_client import HEADER_TIMEOUT, Caller, Echo, get, post
+from tests.support.memory_client import HEADER_TIMEOUT, IDLE_TIMEOUT, Caller, Echo, get, post
 from tests.support.resources import Endpoint
 
 AUTH = b"Authorization: Bearer abc"
@@ -350,10 +352,42 @@ class ServedTests(FastCase):
             b"X-Request-Id: new-1\r\nContent-Length: 2\r\n\r\nok",
         )
         self.assertEqual(
-            self.ended(), TransferEnded("new-1", "-", "fast", 200, 2, 0.0, Outcome.COMPLETE, PEER)
+            self.ended()[:8], ("new-1", "-", "fast", 200, 2, 0.0, Outcome.COMPLETE, PEER)
         )
         self.assertEqual((caller.site.fast_path.served, self.ordinary.requests), (1, []))
         self.assertFalse(caller.lost)
+
+    def test_trace(self) -> None:
+        """A trace is known on the fast path, also when that of the next request is another."""
+        paths = []
+        caller = self.caller()
+        for digit, name in ((b"1", b"traceparent"), (b"2", b"TraceParent"), (b"2", b"traceparent")):
+            trace = b"00-%b-%b-01" % (digit * 32, digit * 16)
+            lines = (b"%b: %b" % (name, trace), b"tracestate: a=b", AUTH)
+            caller.send(get(b"/p", *lines), get(b"/p", *reversed(lines)))
+            paths += [digit.decode() * 32] * 2
+        caller.send(USUAL)
+        ended = [event for event in self.recorder.events if isinstance(event, TransferEnded)]
+        self.assertEqual([event.trace_id for event in ended], [*paths, ""])
+        first = self.serving.requests[0].headers.trace
+        assert first is not None
+        self.assertEqual(
+            first.lines,
+            b"traceparent: 00-%b-%b-01\r\ntracestate: a=b\r\n" % (b"1" * 32, b"1" * 16),
+        )
+        self.assertEqual(self.ordinary.requests, [])
+
+    def test_many_trace_lines(self) -> None:
+        """Lines of a trace are header lines like all others: too many are refused."""
+        lines = [b"tracestate: a=b"] * MAX_HEADER_LINES
+        self.caller().send(get(b"/p", AUTH, *lines))
+        self.assertEqual(self.serving.requests, [])
+
+    def test_unavailable(self) -> None:
+        """While operations are refused, all requests take the ordinary path."""
+        caller = self.caller(refusal=Unavailable)
+        caller.send(USUAL)
+        self.assertEqual(len(self.ordinary.requests), 1)
 
     def test_as_the_ordinary_path(self) -> None:
         """Both paths send the same bytes, and keep or close the connection alike."""
@@ -404,6 +438,24 @@ class ServedTests(FastCase):
             self.assertEqual(len(caller.answers()), 1)
             caller.advance(1)
             self.assertEqual([answer.status for answer in caller.answers()], [200, 408])
+
+    def test_no_deadline(self) -> None:
+        """While a request is served, no deadline of its connection closes it."""
+        caller = self.caller(Serving(later)).send(USUAL)
+        caller.advance(2 * IDLE_TIMEOUT)
+        self.assertFalse(caller.lost)
+        answer(self.serving.requests[0])
+        caller.advance(IDLE_TIMEOUT - 1)
+        self.assertFalse(caller.lost)
+        caller.advance(1)
+        self.assertEqual((len(caller.answers()), caller.lost), (1, True))
+
+    def test_sent_ahead(self) -> None:
+        """A client that sends much more while its request is served is not read."""
+        caller = self.caller(Serving(later)).send(USUAL)
+        self.assertTrue(caller.reading)
+        caller.send(b"x" * (EAGER_BYTES + 1))
+        self.assertFalse(caller.reading)
 
     def test_declined(self) -> None:
         """A declined request takes the ordinary path, as if nothing had happened."""
@@ -525,7 +577,7 @@ class AbortedTests(FastCase):
         caller.leave(ConnectionLost())
         self.assertEqual(self.cancelled, 1)
         self.assertEqual(
-            self.ended(), TransferEnded("new-1", "-", "fast", 0, 0, 2.0, Outcome.CLIENT_LEFT, PEER)
+            self.ended()[:8], ("new-1", "-", "fast", 0, 0, 2.0, Outcome.CLIENT_LEFT, PEER)
         )
 
     def test_shutdown(self) -> None:

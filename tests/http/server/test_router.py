@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site as StockSite
 
-from chatfiles.errors import Forbidden
+from chatfiles.errors import Forbidden, Unavailable
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import ANY, Route, Router
@@ -115,6 +115,19 @@ class RouterTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """An error that the role's check raises becomes the response."""
         self.assertEqual(answer_to(Router(ROUTES, dispatch), b"/locked", b"PUT").status, 403)
+
+    def test_unavailable(self) -> None:
+        """While operations are refused, those without an operation are served."""
+        rows = (
+            Route("GET", "/probe", "", "", given),
+            Route("GET", "/files", "", "read", given),
+            Route("GET", "/rights", "", "", given, rights="token.create"),
+        )
+        statuses = []
+        for path in (b"/probe", b"/files", b"/rights"):
+            caller = Caller(Router(rows, dispatch), refusal=Unavailable).send(get(path))
+            statuses.append(caller.answer().status)
+        self.assertEqual(statuses, [200, 503, 503])
 
     def test_request(self) -> None:
         """

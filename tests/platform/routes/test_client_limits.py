@@ -67,6 +67,7 @@ class TransfersCase(OperationCase):
             "download": get(DOWNLOAD_TARGET, AUTH),
             "file": self.get("file?path=/home/a"),
             "upload": post(form("a"), AUTH, FORM, path=UPLOAD_TARGET),
+            "write": self.get("file?path=/home/a", b"Content-Length: 1", method=b"PUT") + b"a",
             "archive": self.get("archive?path=/home/a"),
             "archive of paths": self.post("archive", ARCHIVE, JSON),
             "link to a file": get(file),
@@ -132,6 +133,8 @@ class TransferTests(TransfersCase):
             self.get("roots"),
             self.get("entries?path=/home"),
             self.get("digest?path=/home/a"),
+            self.get("file?path=/home/a", method=b"DELETE"),
+            self.get("directories?path=/home/a", method=b"POST"),
         ):
             self.begin(request)
             self.assertEqual(self.transfers.running, 1)

@@ -31,6 +31,7 @@ from tests.contract.registry_case import FIRST, SECOND, UNKNOWN, begun
 from tests.http.server.test_observers import Recorder
 from tests.platform.memory_platform import ADMIN, MemoryPlatformCase
 from tests.platform.upstream.upstream_case import Wire
+from tests.support.ended import comparable
 from tests.support.memory_client import Caller, get
 
 ORIGIN = "http://8.8.8.8:8000"
@@ -107,7 +108,7 @@ class FastDownloadTests(MemoryPlatformCase):
 
     def events(self) -> list[TransferEnded]:
         events, self.recorder.events = self.recorder.events, []
-        return [event for event in events if isinstance(event, TransferEnded)]
+        return [comparable(event) for event in events if isinstance(event, TransferEnded)]
 
     def exchange(self, request: bytes, *pieces: bytes, is_fast: bool) -> tuple[Any, ...]:
         """

@@ -13,10 +13,11 @@ from uuid import UUID
 
 from twisted.internet.error import ConnectionLost
 
+from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import Scope, token_hash
 from chatfiles.platform.routes.context import UploadLimits
 from chatfiles.rules.link_request import LinkRequest
-from chatfiles.rules.signed_links import LinkOperation
+from chatfiles.rules.signed_links import LinkOperation, link_target, parse_link
 from tests.contract.registry_case import FIRST, SECOND, begun
 from tests.platform.routes.operation_case import AUTH, OperationCase, response, stream
 from tests.support.memory_client import CHUNKED, Received, chunked, get, post
@@ -198,6 +199,19 @@ class VersionTests(OpenedCase):
         _, answer = self.exchange(get(self.link()), response(b"404 Not Found", body=ERROR))
         self.assertEqual(answer.status, 404)
 
+    def test_unmodified_since(self) -> None:
+        """
+        The workspace checks ``If-Unmodified-Since``, which would be ignored beside ``If-Match``,
+        and the platform checks the version.
+        """
+        since = b"If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT"
+        for version, status in ((ETAG, 200), (OTHER_ETAG, 412)):
+            answered = response(b"200 OK", b"ETag: " + version)
+            sent, answer = self.exchange(get(self.link(), since), answered)
+            self.assertIn(since, self.lines(sent))
+            self.assertNotIn(b"If-Match", sent)
+            self.assertEqual(answer.status, status)
+
     def test_clients_condition(self) -> None:
         """A client that wants another version gets none."""
         for condition in (b'"v2"', b'W/"v1"', b"v1", b""):
@@ -325,6 +339,24 @@ class UploadTests(OpenedCase):
         self.assertEqual((answer.status, answer.json["code"]), (400, "invalid_multipart"))
 
 
+class HostileTests(OpenedCase):
+    """A workspace that sends pages of its own: the browser saves what is no file, and no error."""
+
+    def test_page_of_a_workspace(self) -> None:
+        """No status makes a browser show its HTML."""
+        html, plain = b"Content-Type: text/html", b"Content-Type: application/json"
+        for status in (b"200 OK", b"203 Other", b"299 Odd", b"404 Not Found"):
+            answered = response(status, html)
+            for request in (get(self.make()), post(form("a"), FORM, path=self.upload_link())):
+                _, answer = self.exchange(request, answered)
+                self.assertRegex(answer.fields["content-disposition"], r"\Aattachment\b")
+            _, answer = self.exchange(request, response(status, plain, body=STORED))
+            self.assertNotIn("content-disposition", answer.fields)
+        for status in (b"204 No Content", b"304 Not Modified"):
+            _, answer = self.exchange(get(self.make()), b"HTTP/1.1 %b\r\n\r\n" % status)
+            self.assertNotIn("content-disposition", answer.fields)
+
+
 class RefusedTests(OpenedCase):
     """What is refused, and in which order."""
 
@@ -383,11 +415,37 @@ class RefusedTests(OpenedCase):
         """A link with an option that this version does not know is not opened without it."""
         self.make()
         asked = LinkRequest(LinkOperation.FILE, b"/home/a", b"x=1", 60)
-        workspace: Any = self.successResultOf(begun(self.registry.workspace(FIRST)))
-        made = self.successResultOf(
-            begun(self.context.links.make(workspace, asked, "admin-8c6976e5"))
-        )
+        made = self.successResultOf(begun(self.context.links.make(FIRST, asked, "admin-8c6976e5")))
         self.assertEqual(self.told(get(made.url.encode())), (403, "invalid_link"))
+
+    def signed(self, operation: LinkOperation, **values: Any) -> bytes:
+        """:return: the target of a link that another program has signed with the key."""
+        self.make()
+        (key,) = self.successResultOf(begun(self.registry.link_keys()))
+        parsed = parse_link(operation, self.make(operation=operation).partition(b"?")[2])
+        return link_target(replace(parsed.link, **values), key.id, key.key).encode()
+
+    def test_values_that_are_not_ours(self) -> None:
+        """Values that this platform does not sign are refused, and not logged."""
+        for token_id in (b"\xff", b"admin-\xff", b"a\0", b"a\nb", b"", b"?", b"x" * 400):
+            link = self.signed(LinkOperation.FILE, token_id=token_id)
+            self.events()
+            self.assertEqual(self.told(get(link)), (403, "link_revoked"))
+            actors = [
+                (each.actor.kind, each.actor.token_id) for each in self.events() if each.actor
+            ]
+            self.assertEqual(actors, [("link", "?")])
+        file, upload = LinkOperation.FILE, LinkOperation.UPLOAD
+        for operation, options in (
+            (file, b"v=\xff"),
+            (file, b"v=a\0b"),
+            (file, b"d=x"),
+            (LinkOperation.ARCHIVE, b"f=\xff"),
+            *((upload, b"mb=" + text) for text in (b"1e3", b"", b"-1", "５".encode(), b"9" * 5000)),
+        ):
+            link = self.signed(operation, options=options)
+            request = get(link, method=b"POST" if operation is upload else b"GET")
+            self.assertEqual(self.told(request), (403, "invalid_link"), options)
 
     def test_headers_of_refusals(self) -> None:
         """Errors have the headers of links, too, and no challenge."""
@@ -443,6 +501,18 @@ class PageTests(OpenedCase):
         for accept in (b"*/*", b"application/json", b"text/html;q=0.5, application/json", b""):
             answer = self.caller().send(get(b"/links/file", b"Accept: " + accept)).answer()
             self.assertEqual(answer.json["code"], "malformed_link")
+
+    def test_no_route(self) -> None:
+        """So is a link whose path was changed."""
+        for path in (b"/links", b"/links/", b"/links/fil", b"/links/file/", b"/links/file/a?w=x"):
+            answer = self.page(get(path, BROWSER))
+            self.assertEqual(answer.status, 404)
+            self.assertIn(b"Copy all of it", answer.body)
+            self.assertEqual(answer.fields["referrer-policy"], "no-referrer")
+        for path in (b"/link/file", b"/x/links/file"):
+            answer = self.caller().send(get(path, BROWSER)).answer()
+            self.assertEqual(answer.json["code"], "no_route")
+            self.assertNotIn("x-robots-tag", answer.fields)
 
     def test_only_for_links(self) -> None:
         """The errors of other routes are JSON."""
@@ -520,6 +590,14 @@ class PageTests(OpenedCase):
         answer = caller.answer(head=True)
         self.assertEqual(answer.fields["content-type"], "text/html; charset=utf-8")
 
+    def test_relayed_head(self) -> None:
+        """``HEAD`` does not announce the length of a page whose text only ``GET`` receives."""
+        request = get(self.make(), BROWSER, method=b"HEAD")
+        _, answer = self.exchange(request, b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n")
+        self.assertEqual((answer.status, answer.body), (404, b""))
+        self.assertNotIn("content-length", answer.fields)
+        self.assertNotIn("transfer-encoding", answer.fields)
+
 
 class LogTests(OpenedCase):
     """What observers are notified of."""
@@ -531,7 +609,7 @@ class LogTests(OpenedCase):
         self.events()
         self.exchange(get(link), response())
         self.exchange(post(form("a"), FORM, path=upload), response(body=STORED))
-        told = [(each.workspace, each.operation, each.credential) for each in self.events()]
+        told = [(each.workspace, each.operation, _credential(each)) for each in self.events()]
         by = f"link {token.id}"
         self.assertEqual(told, [(str(FIRST), "download", by), (str(FIRST), "upload", by)])
 
@@ -541,7 +619,7 @@ class LogTests(OpenedCase):
         self.events()
         self.told(get(link))
         (event,) = self.events()
-        told = (event.workspace, event.operation, event.outcome, event.credential)
+        told = (event.workspace, event.operation, event.outcome, _credential(event))
         self.assertEqual(told, ("-", "download", "invalid_link", ""))
 
     def test_expired(self) -> None:
@@ -552,7 +630,7 @@ class LogTests(OpenedCase):
         self.assertEqual(self.told(get(link)), (403, "link_expired"))
         (event,) = self.events()
         self.assertEqual((event.outcome, event.workspace), ("link_expired", str(FIRST)))
-        self.assertTrue(event.credential.startswith("link "))
+        self.assertTrue(_credential(event).startswith("link "))
 
     def test_revoked(self) -> None:
         """A link that was revoked names its token."""
@@ -562,12 +640,20 @@ class LogTests(OpenedCase):
         self.told(get(link))
         (event,) = self.events()
         self.assertEqual((event.outcome, event.workspace), ("link_revoked", str(FIRST)))
-        self.assertTrue(event.credential.startswith("link "))
+        self.assertTrue(_credential(event).startswith("link "))
 
     def test_bearer(self) -> None:
-        """A request with a bearer token names none."""
+        """A request with a bearer token names no link."""
         self.exchange(self.get("roots"), response(body=b"{}"))
-        self.assertEqual([each.credential for each in self.events()], [""])
+        self.assertEqual([_credential(each) for each in self.events()], ["token"])
+
+
+def _credential(event: TransferEnded) -> str:
+    """:return: the kind of the credential, and the id of the token that made a link."""
+    actor = event.actor
+    if actor is None:
+        return ""
+    return f"{actor.kind} {actor.token_id}" if actor.kind == "link" else actor.kind
 
 
 class OtherWorkspaceTests(OpenedCase):

@@ -141,10 +141,15 @@ class ContentTests(PageCase):
                 self.assertIn(other, PAGE_FILES, name)
 
     def test_viewable_types(self) -> None:
-        """The page previews the types that the platform shows, and no others."""
+        """The page previews the types that the platform shows; of others, it reads only text."""
         listed = set(
             re.findall(r'"((?:application|image|text)/[a-z0-9.+-]+)"', sources()["format.js"])
         )
         families = ("audio/", "video/")
         shown = {each for each in media_types._VIEWABLE if not each.startswith(families)}
-        self.assertEqual(listed, shown)
+        self.assertEqual(listed | {"text/plain"}, shown)
+        (text,) = re.findall(r"TEXT = /(.+)/;", sources()["format.js"])
+        kinds = {each for each in media_types._EXTENSIONS if re.search(text, each)}
+        for each in ("text/plain", "text/markdown", "text/csv", "application/json"):
+            self.assertIn(each, kinds)
+        self.assertFalse(kinds & {"text/html", "application/xhtml+xml", "image/svg+xml"})

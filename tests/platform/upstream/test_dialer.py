@@ -14,24 +14,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet import error, reactor
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from chatfiles.errors import Unavailable
 from chatfiles.platform.upstream.dialer import MAX_ATTEMPTS, AddressRefused, Dialer
 from chatfiles.rules.address_policy import AddressPolicy, IPAddress, parse_networks
 from chatfiles.rules.urls import parse_workspace_url
 from chatfiles.runtime.name_lookup import MAX_ADDRESSES, NameLookup
+from chatfiles.runtime.settings import PeerFiles
+from chatfiles.runtime.tls.peers import CertificateRefused, PeerVerification
 
 Answer = Sequence[IPAddress] | Failure | Deferred[Any]
 
@@ -373,6 +372,13 @@ def make_certificate(authority: Any, authority_key: Any, *names: x509.GeneralNam
     return builder.sign(authority_key or key, SHA256()), key
 
 
+def trusting(path: str, authority: Any) -> PeerVerification:
+    """:return: a verification by *authority*, which is written to *path*."""
+    with open(path, "wb") as file:
+        file.write(authority.public_bytes(Encoding.PEM))
+    return PeerVerification(PeerFiles(path))
+
+
 class Greeter(Protocol):
     """Sends a greeting, and records the server name that the client asked for."""
 
@@ -428,7 +434,7 @@ class TLSTests(TestCase):
     async def serve(self, *names: x509.GeneralName) -> None:
         """Listen with a certificate for *names*."""
         authority, key = make_certificate(None, None)
-        self.authority = Certificate.loadPEM(authority.public_bytes(Encoding.PEM))
+        self.peers = trusting(self.mktemp(), authority)
         certificate, own_key = make_certificate(authority, key, *names)
         pem = certificate.public_bytes(Encoding.PEM) + own_key.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
@@ -447,7 +453,7 @@ class TLSTests(TestCase):
             reactor,
             AddressPolicy(parse_networks(["127.0.0.0/8"])),
             names.lookups(),
-            tls=BrowserLikePolicyForHTTPS(self.authority) if trusting else None,
+            tls=self.peers if trusting else None,
         )
         url = parse_workspace_url(f"https://{host}:{self.port}")
         return dialer.endpoint(url).connect(Factory.forProtocol(Listener))
@@ -472,12 +478,12 @@ class TLSTests(TestCase):
     async def test_bad_name(self):
         """A certificate for another name, or only for the address, is refused."""
         await self.serve(x509.DNSName("other.test"), x509.IPAddress(ip_address("127.0.0.1")))
-        await self.assertFailure(self.connect("ws.test"), VerificationError, SSL.Error)
+        await self.assertFailure(self.connect("ws.test"), CertificateRefused)
 
     async def test_unknown_authority(self):
         """A certificate of an unknown authority is refused."""
         await self.serve(x509.DNSName("ws.test"))
-        await self.assertFailure(self.connect("ws.test", trusting=False), SSL.Error)
+        await self.assertFailure(self.connect("ws.test", trusting=False), CertificateRefused)
 
     async def test_impossible_name(self):
         """A name that no certificate can be issued for is refused, without an internal error."""

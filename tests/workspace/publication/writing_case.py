@@ -38,7 +38,9 @@ class WritingCase(SynchronousTestCase):
             b"/workspace": self.root,
             b"/configs": self.at("configs"),
         }
-        deny = DenyRules([b"/workspace/out/secret/**"])
+        deny = DenyRules(
+            [b"/workspace/out/secret/**", b"/workspace/out/holder/*/key", b"/**/.never"]
+        )
         self.store = FileStore(roots, deny, [self.at("configs/.auth_token")])
         self.addCleanup(self.store.close)
         self.prefixes = WritablePrefixes([b"/workspace/out"])

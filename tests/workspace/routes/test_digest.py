@@ -340,7 +340,7 @@ class DownloadTests(DigestCase):
     def test_not_wanted(self) -> None:
         """Without the header, or with another one, there is none, and nothing is computed."""
         self.ask(DIGEST + b"large")
-        for name in ("known", "at_once", "beside"):
+        for name in ("look_up", "at_once", "beside"):
             self.patch(self.context.digests, name, None)
         for lines in ((), (b"Want-Repr-Digest: sha-256=0",), (b"Want-Repr-Digest: SHA-256=1",)):
             for path in (b"small", b"medium", b"large"):

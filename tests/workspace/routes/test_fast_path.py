@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from chatfiles.http.server.observers import TransferEnded
 from chatfiles.posix.openat2 import WouldWait
 from chatfiles.rules.conditional_requests import SETTLED_NS
 from chatfiles.rules.http_dates import format_http_date
@@ -29,6 +30,7 @@ from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 from tests.contract.file_store import Symlink, answers_at_once, build, scratch
 from tests.http.server.test_observers import Recorder
+from tests.support.ended import comparable
 from tests.support.memory_client import Caller, get
 from tests.workspace.routes.test_ingest import _AtOnce
 
@@ -101,7 +103,9 @@ class FastReadTests(SynchronousTestCase):
         self.assertEqual(fast.wire.value(), slow.wire.value(), request)
         self.assertEqual(fast.channel._stall_factor, slow.channel._stall_factor, request)
         first, second = self.recorder.events
-        self.assertEqual(first, second, request)
+        assert isinstance(first, TransferEnded)
+        assert isinstance(second, TransferEnded)
+        self.assertEqual(comparable(first), comparable(second), request)
         self.recorder.events.clear()
         served: int = fast.site.fast_path.served
         return bool(served)

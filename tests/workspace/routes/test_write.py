@@ -18,6 +18,7 @@ from unittest import mock
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
+from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import etag
 from chatfiles.rules.writable_prefixes import WritablePrefixes
@@ -30,6 +31,7 @@ from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.uploads.directory import UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
+from tests.http.server.test_observers import Recorder
 from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.publication.writing_case import WritingCase
 
@@ -341,6 +343,16 @@ class PutTests(WriteRouteCase):
         self.assertEqual(self.put("/workspace/fuse/x", digest(b"other")).status, 422)
         self.assertEqual(self.names("fuse"), [])
 
+    def test_in_place_judged_again(self) -> None:
+        """In place, the conditions are checked again when the first byte arrives."""
+        self.write("fuse/x", b"old")
+        head = (SECRET, b"Content-Length: 3", b"If-Match: " + self.tag("fuse/x"))
+        target = b"/internal/fs/file?path=/workspace/fuse/x"
+        caller = Caller(self.tree).send(get(target, *head, method=b"PUT"))
+        self.write("fuse/x", b"other")
+        self.assertEqual(caller.send(b"new").answer().status, 412)
+        self.assertEqual(self.read("fuse/x"), b"other")
+
     def test_in_place_something_else(self) -> None:
         """In place, too, nothing is written through a symlink, or to what is no file."""
         for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(self.at("out/y"), path)):
@@ -360,6 +372,31 @@ class PutTests(WriteRouteCase):
         self.assertEqual(
             roots, {"/configs": [], "/workspace": ["/workspace/out", "/workspace/fuse"]}
         )
+
+
+class TouchedTests(WriteRouteCase):
+    """What the audit log says of a request."""
+
+    def test_touched(self) -> None:
+        """Paths, and the size of what was written."""
+        out = {"ref": "/workspace/out/a%20b"}
+        move = b'{"from":{"path":"/workspace/out/a b"},"to":{"path":"/workspace/out/c"}}'
+        for method, target, body, expected in (
+            ("PUT", "file?path=/workspace/out/a+b", b"new", {**out, "size": 3}),
+            ("PUT", "file?path=/home/x", b"new", {"ref": "/home/x"}),
+            ("POST", "move", move, {**out, "ref_to": "/workspace/out/c"}),
+            ("DELETE", "file?path=/workspace/out/a+b", None, out),
+            ("POST", "directories?path=/workspace/out/a+b", b"", out),
+        ):
+            framing = [b"Content-Length: %d" % len(body)] if body is not None else []
+            recorder = Recorder()
+            caller = Caller(self.tree, observers=(recorder,))
+            whole = f"/internal/fs/{target}".encode()
+            request = get(whole, SECRET, *framing, method=method.encode())
+            caller.send(request, body or b"")
+            (event,) = recorder.events
+            assert isinstance(event, TransferEnded)
+            self.assertEqual(event.touched, expected)
 
 
 class DeleteTests(WriteRouteCase):
@@ -515,6 +552,24 @@ class MoveTests(WriteRouteCase):
             self.assertEqual(self.refused(answer), expected, (origin, to))
         self.assertEqual(self.names(), before)
         self.assertEqual((self.read("out/file"), self.read("out/other")), (b"file", b"other"))
+
+    def test_denied_below(self) -> None:
+        """
+        A directory that could hold a denied file stays where it is, and none gets to where one
+        could be denied; a rule for every place does not count.
+        """
+        self.write("out/holder/a/key", b"secret")
+        self.write("out/plain/file", b"x")
+        missing = (404, "file_not_found")
+        for origin, to in (
+            ("out/holder", "out/new"),
+            ("out/holder/a", "out/new"),
+            ("out/plain", "out/holder/b"),
+        ):
+            self.assertEqual(self.refused(self.move(origin, to)), missing, (origin, to))
+        self.assertEqual(self.read("out/holder/a/key"), b"secret")
+        self.assertEqual(self.move("out/plain/file", "out/holder/a/file").status, 200)
+        self.assertEqual(self.move("out/plain", "out/moved").status, 200)
 
     def test_overwrite(self) -> None:
         """A file replaces a file when the client says so."""

@@ -17,6 +17,8 @@ from chatfiles.model import ALL_SCOPES
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.postgres import open_postgres
+from chatfiles.platform.registry.statements import POSTGRES
+from chatfiles.rules.link_keys import new_link_key
 from tests.contract.registry_case import FIRST, SECOND, add_workspace, begun
 from tests.contract.registry_claims import claim
 from tests.contract.registry_third_party import ThirdPartyRegistryContract
@@ -57,6 +59,10 @@ class PostgresRegistryTests(ThirdPartyRegistryContract, TestCase):
 
     def make_registry(self) -> IWorkspaceRegistry:
         return self.make_postgres()
+
+    def shared_seconds(self) -> int:
+        ((seconds,),) = self.database.execute("SELECT floor(extract(epoch FROM clock_timestamp()))")
+        return int(seconds)
 
     async def settle(self) -> None:
         mark = uuid4()
@@ -201,6 +207,43 @@ class RaceTests(PostgresTestCase):
                 [node.touch_tokens(used) for node, used in zip(nodes, batches, strict=True)]
             )
         self.assertEqual({token.last_used_at for token in await nodes[1].tokens(FIRST)}, {at})
+
+    async def test_first_key(self) -> None:
+        """Of two nodes that make the first key at once, one waits and takes the other's."""
+        nodes = [await self.start(), await self.start()]
+        with self.database.connect() as other, other.cursor() as cursor:
+            cursor.execute(f"BEGIN; {POSTGRES.keys_lock}")
+            calls = [begun(node.ensure_link_key(new_link_key(self.moment))) for node in nodes]
+            await self.waiting(2)
+        first, second = await gatherResults(calls)
+        self.assertEqual(first, second)
+        self.assertEqual(list(await nodes[0].link_keys()), [first])
+
+    async def test_changes_of_keys(self) -> None:
+        """A rotation and a revocation wait, too."""
+        node = await self.start()
+        key = await node.ensure_link_key(new_link_key(self.moment))
+        for change in (
+            lambda: node.rotate_link_keys(new_link_key(self.moment)),
+            lambda: node.revoke_link_key(key.id),
+        ):
+            with self.database.connect() as other, other.cursor() as cursor:
+                cursor.execute(f"BEGIN; {POSTGRES.keys_lock}")
+                call = begun(change())
+                await self.waiting(1)
+            await call
+
+    async def test_clocks_of_nodes(self) -> None:
+        """A node whose clock is slow revokes the links of one whose clock is fast."""
+        fast = await self.start(now=lambda: self.moment + timedelta(days=10_000))
+        slow = await self.start()
+        await add_workspace(slow)
+        made = await fast.link_clock(FIRST)
+        await slow.revoke_links(FIRST)
+        found = await fast.workspace(FIRST)
+        assert made is not None
+        assert found is not None
+        self.assertLess(made.issued, found.links_not_before)
 
     async def test_text_that_cannot_be_stored(self) -> None:
         """

@@ -1,5 +1,5 @@
 """
-The options of writes and of resumable uploads (reference/writes; reference/resumable, "Limits").
+The options of resumable uploads (reference/resumable, "Limits").
 """
 
 from __future__ import annotations
@@ -8,25 +8,9 @@ from chatfiles.runtime import option_values
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 
-__all__ = ["WRITING_OPTIONS"]
+__all__ = ["RESUMABLE_OPTIONS"]
 
-WRITING_OPTIONS: tuple[Option, ...] = (
-    Option(
-        "writable",
-        (WORKSPACE,),
-        "directory in which clients may write files, such as /workspace/out; may be given several "
-        "times. Default: none",
-        option_values.prefix,
-        many=True,
-    ),
-    Option(
-        "write-in-place",
-        (WORKSPACE,),
-        "like writable, for a file system on which a rename fails: files are not replaced "
-        "atomically; may be given several times",
-        option_values.prefix,
-        many=True,
-    ),
+RESUMABLE_OPTIONS: tuple[Option, ...] = (
     Option(
         "max-resumable-bytes",
         (PLATFORM, WORKSPACE),

@@ -1,0 +1,3 @@
+"""
+The audit log: who did what with files and rights (reference/audit).
+"""

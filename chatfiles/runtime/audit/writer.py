@@ -1,0 +1,185 @@
+"""
+Appends lines to a file, in a thread: a disk that hangs must not block the reactor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from threading import Event, Thread
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+__all__ = ["AuditWriter"]
+
+#: Lines that may wait for the disk.
+MOST_WAITING: Final = 10_000
+#: Seconds that a line may wait for more lines: to wake the thread for each one costs more.
+FLUSH_AFTER: Final = 0.01
+#: Seconds between two attempts to write, once one has failed.
+RETRY: Final = 1.0
+#: Seconds that the last lines may take when the role ends.
+CLOSE_TIMEOUT: Final = 5.0
+# A FIFO without a reader would block: O_NONBLOCK.  Other processes append to the same file.
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+_log = Logger()
+
+
+class AuditWriter:
+    """
+    Appends lines to a file, each with one ``write``.
+
+    :param path: of the file; created 0600 if it does not exist.
+    :param reactor: provides ``IReactorTime`` and ``IReactorFromThreads``.
+    """
+
+    def __init__(self, path: str, reactor: Any) -> None:
+        self._path = path
+        self._reactor = reactor
+        self._lines: deque[bytes] = deque()
+        self._lost = 0
+        self._fd = -1
+        self._is_torn = False
+        self._reopen = self._closing = False
+        self._failed = ""
+        self._wake = Event()
+        self._waking: IDelayedCall | None = None
+        self._ended: Deferred[None] = Deferred()
+        self._thread = Thread(target=self._run, name="chatfiles-audit", daemon=True)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last attempt to write a line has failed, or too many lines wait."""
+        return self._failed != "" or len(self._lines) >= MOST_WAITING
+
+    # -- on the reactor thread
+
+    def open(self) -> None:
+        """
+        Open the file, and start the thread.
+
+        :raise OSError: the file cannot be opened.
+        """
+        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """
+        Append a line soon.  If too many wait already, it is lost; the log then says how many were.
+
+        :param line: ASCII without a line end.
+        """
+        if len(self._lines) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._lines.append(line.encode("ascii") + b"\n")
+        if self._waking is None:
+            self._waking = self._reactor.callLater(FLUSH_AFTER, self._flush)
+
+    def reopen(self) -> None:
+        """Open the path again soon: another program has renamed the file."""
+        self._reopen = True
+        self._wake.set()
+
+    def close(self) -> Deferred[None]:
+        """
+        Write the lines that wait, and end the thread.
+
+        :return: fires when this is done, or takes too long.
+        """
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
+        if not self._thread.is_alive():
+            return succeed(None)
+        self._closing = True
+        self._wake.set()
+        self._ended.addTimeout(CLOSE_TIMEOUT, self._reactor)
+        return self._ended.addErrback(self._hangs)
+
+    def _hangs(self, _: object) -> None:
+        _log.warn("audit log {path} does not respond; lines are lost", path=self._path)
+
+    def _flush(self) -> None:
+        self._waking = None
+        self._wake.set()
+
+    # -- on the thread of the log
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            self._wake.wait(RETRY if self._failed else None)
+            self._wake.clear()
+            # What the reactor thread sets later is for the next round, also in `_write_all`.
+            is_last = self._closing
+            is_wanted, self._reopen = self._reopen, False
+            if is_wanted or self._failed:
+                self._open_again(is_wanted=is_wanted)
+            self._write_all()
+        self._say_lost(len(self._lines))
+        os.close(self._fd)
+        self._reactor.callFromThread(self._end)
+
+    def _end(self) -> None:
+        if not self._ended.called:
+            self._ended.callback(None)
+
+    def _open_again(self, *, is_wanted: bool) -> None:
+        """
+        Open the path.  If that fails, the old file stays in use.
+
+        :param is_wanted: whether to log a failure.
+        """
+        try:
+            fd = os.open(self._path, _FLAGS, 0o600)
+        except OSError as error:
+            if is_wanted:
+                why = _why(error)
+                _log.warn("audit log {path} cannot be opened: {why}", path=self._path, why=why)
+            return
+        os.close(self._fd)
+        self._fd = fd
+
+    def _write_all(self) -> None:
+        try:
+            while self._lines:
+                self._write(self._lines[0])
+                self._lines.popleft()
+        except OSError as error:
+            self._fail(_why(error))
+        else:
+            self._recovered()
+
+    def _write(self, line: bytes) -> None:
+        if self._is_torn:  # a part of an earlier line is in the file
+            line = b"\n" + line
+        if os.write(self._fd, line) < len(line):
+            self._is_torn = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._is_torn = False
+
+    def _fail(self, why: str) -> None:
+        before, self._failed = self._failed, why
+        if why != before:
+            _log.error("audit log {path} cannot be written: {why}", path=self._path, why=why)
+
+    def _recovered(self) -> None:
+        if self._failed:
+            _log.info("audit log {path} is written again", path=self._path)
+            self._failed = ""
+        lost, self._lost = self._lost, 0
+        self._say_lost(lost)
+
+    def _say_lost(self, count: int) -> None:
+        if count:
+            _log.error("audit log {path} lost {count} lines", path=self._path, count=count)
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno or 0)

@@ -1,0 +1,99 @@
+// A table with a title, a filter, and further pages as one scrolls.
+
+import { announce, button, div, h, note, notice, whisper } from "./dom.js";
+import { sentence } from "./format.js";
+import { filterBox } from "./rows.js";
+import { T } from "./strings.js";
+import { problem } from "./views.js";
+
+/** Items that are loaded without being asked for; after that, a button loads more. */
+const UNASKED = 100_000;
+const SLOW_MS = 200;
+
+export class Listing {
+	next = null; // where the next page begins
+	loading = false;
+
+	/**
+	 * @param {string} title
+	 * @param {import("./rows.js").Grid} grid
+	 * @param {{signal: AbortSignal, empty: string[], tools: Node[], beside?: Node[]}} options
+	 *   `empty` has the title and hint where there is nothing; `tools` are beside the title, and
+	 *   `beside` beside the filter.
+	 */
+	constructor(title, grid, { signal, empty, tools, beside = [] }) {
+		Object.assign(this, { grid, signal, empty });
+		this.filter = filterBox((text) => this.#filter(text));
+		this.count = h("span", { class: "note" });
+		this.title = h("h1", { tabindex: -1, text: title });
+		this.body = div("list");
+		this.more = h("div", { class: "more", hidden: true },
+			button(T.loadMore, () => this.#load()), note(T.moreNote));
+		this.element = div("",
+			div("bar", this.title, div("buttons", ...tools)),
+			div("bar search", this.filter, this.count, ...beside),
+			this.body, this.more);
+		this.watcher = new IntersectionObserver((seen) => {
+			if (seen.at(-1).isIntersecting && this.grid.items.length < UNASKED) this.#load();
+		}, { rootMargin: "1500px" });
+		signal.addEventListener("abort", () => this.watcher.disconnect());
+	}
+
+	/** Loads the first page.  Throws `ApiError` where the place is not a directory. */
+	async open() {
+		const slow = setTimeout(() => this.body.replaceChildren(note(T.loading)), SLOW_MS);
+		try {
+			const { items, next } = await this.page(null);
+			this.element.classList.remove("failed");
+			this.next = next;
+			this.grid.set(items);
+			this.#show();
+			whisper(T.opened(this.title.textContent, items.length, next));
+		} catch (error) {
+			if (error.name === "AbortError" || error.code === "not_a_directory") throw error;
+			this.element.classList.add("failed");
+			this.body.replaceChildren(problem(error, () => this.open()));
+			whisper(sentence(error));
+		} finally {
+			clearTimeout(slow);
+		}
+	}
+
+	/** Focuses the item that is wanted, or the first one. */
+	focus(wanted) {
+		if (!this.grid.focus(wanted)) this.title.focus();
+	}
+
+	async #load() {
+		if (this.loading || !this.next) return;
+		this.loading = true;
+		try {
+			const { items, next } = await this.page(this.next);
+			this.next = next;
+			this.grid.append(items);
+			this.#show();
+		} catch (error) {
+			if (error.name !== "AbortError") announce(sentence(error)); // the button tries again
+		} finally {
+			this.loading = false;
+		}
+	}
+
+	#show() {
+		const { items, shown, filter, element } = this.grid;
+		this.count.textContent = filter
+			? T.entriesShown(shown.length, items.length, this.next) : T.entries(items.length, this.next);
+		this.more.hidden = !this.next;
+		const nothing = items.length ? [T.noMatch(this.filter.value)] : this.empty;
+		this.body.replaceChildren(shown.length ? element : notice("empty", ...nothing));
+		this.watcher.unobserve(this.more);
+		if (this.next) this.watcher.observe(this.more); // responds at once where it is in sight
+	}
+
+	#filter(text) {
+		this.grid.filter = text;
+		this.grid.render();
+		this.#show();
+		whisper(this.count.textContent);
+	}
+}

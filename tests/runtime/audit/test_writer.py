@@ -1,0 +1,237 @@
+"""
+The file of the audit log, and the thread that writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, eventAsText, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from chatfiles.runtime.audit import writer
+from chatfiles.runtime.audit.writer import CLOSE_TIMEOUT, FLUSH_AFTER, MOST_WAITING, AuditWriter
+from tests.support.patience import PATIENCE
+
+
+class Reactor(Clock):
+    """A clock that runs at once what a thread passes to it."""
+
+    def callFromThread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        function(*arguments)
+
+
+class WriterTests(SynchronousTestCase):
+    """Lines, from `write` to the file."""
+
+    def setUp(self) -> None:
+        self.base = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.base)
+        self.path = os.path.join(self.base, "audit.log")
+        self.reactor = Reactor()
+        self.events: list[LogEvent] = []
+        remember: Any = self.events.append
+        globalLogPublisher.addObserver(remember)
+        self.addCleanup(globalLogPublisher.removeObserver, remember)
+        self.patch(writer, "RETRY", 0.01)
+
+    def open(self) -> AuditWriter:
+        """:return: a writer, which is closed at the end."""
+        opened = AuditWriter(self.path, self.reactor)
+        opened.open()
+        self.addCleanup(self.close, opened)
+        return opened
+
+    def close(self, opened: AuditWriter) -> None:
+        """Close it, and wait for its thread."""
+        opened.close()
+        opened._thread.join(PATIENCE)
+        self.assertFalse(opened._thread.is_alive())
+
+    def write(self, opened: AuditWriter, *lines: str) -> None:
+        """Write lines, and let the thread begin."""
+        for line in lines:
+            opened.write(line)
+        self.reactor.advance(FLUSH_AFTER)
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait for the thread."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.001)
+
+    def read(self, path: str) -> list[str]:
+        """:return: the lines of a file."""
+        with open(path) as file:
+            return file.read().splitlines()
+
+    def said(self, text: str) -> int:
+        """:return: how many lines of the log have this text."""
+        return sum(text in eventAsText(event) for event in self.events)
+
+    def test_lines(self) -> None:
+        """Lines are appended in order, to a file that only its owner can read."""
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        opened = self.open()
+        self.write(opened, "a", "b")
+        self.until(lambda: self.read(self.path) == ["a", "b"])
+        self.close(opened)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+        again = self.open()
+        again.write("c")
+        self.close(again)  # writes what waits
+        self.assertEqual(self.read(self.path), ["a", "b", "c"])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_one_write(self) -> None:
+        """Each line is one ``write``."""
+        written: list[bytes] = []
+        real = os.write
+
+        def write(fd: int, data: bytes) -> int:
+            written.append(data)
+            return real(fd, data)
+
+        self.patch(os, "write", write)
+        opened = self.open()
+        self.write(opened, *"abc")
+        self.until(lambda: len(written) == 3)
+        self.assertEqual(written, [b"a\n", b"b\n", b"c\n"])
+
+    def test_reopened(self) -> None:
+        """After a rotation, lines go to a new file."""
+        opened = self.open()
+        self.write(opened, "a")
+        self.until(lambda: self.read(self.path) == ["a"])
+        os.rename(self.path, self.path + ".1")
+        opened.reopen()
+        self.until(lambda: os.path.exists(self.path))
+        self.write(opened, "b")
+        self.until(lambda: self.read(self.path) == ["b"])
+        self.assertEqual(self.read(self.path + ".1"), ["a"])
+
+    def test_reopened_twice(self) -> None:
+        """A rotation while the file is being opened counts as well."""
+        opened = self.open()
+        real = opened._open_again
+
+        def open_again(**arguments: bool) -> None:
+            real(**arguments)
+            if not os.path.exists(self.path + ".1"):
+                os.rename(self.path, self.path + ".1")
+                opened.reopen()
+
+        self.patch(opened, "_open_again", open_again)
+        opened.reopen()
+        self.until(lambda: os.path.exists(self.path + ".1"))
+        self.until(lambda: os.path.exists(self.path))
+
+    def test_not_reopened(self) -> None:
+        """If the path cannot be opened again, the old file stays in use."""
+        opened = self.open()
+        moved = self.path + ".1"
+        os.rename(self.path, moved)
+        os.mkdir(self.path)
+        opened.reopen()
+        self.until(lambda: self.said("cannot be opened: Is a directory"))
+        self.write(opened, "a")
+        self.until(lambda: self.read(moved) == ["a"])
+        self.assertFalse(opened.failed)
+
+    def test_cannot_open(self) -> None:
+        """A path that cannot be opened is an error, also a FIFO without a reader."""
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, AuditWriter(self.path, self.reactor).open)
+        self.assertRaises(FileNotFoundError, AuditWriter("/no/such/x", self.reactor).open)
+
+    def test_full(self) -> None:
+        """A line that cannot be written is kept, and written when that is possible again."""
+        os.symlink("/dev/full", self.path)
+        opened = self.open()
+        self.assertFalse(opened.failed)
+        self.write(opened, "a", "b")
+        self.until(lambda: opened.failed)
+        good = os.path.join(self.base, "good")
+        os.symlink(good, self.path + ".new")
+        os.rename(self.path + ".new", self.path)
+        self.until(lambda: not opened.failed)
+        self.assertEqual(self.read(good), ["a", "b"])
+        self.assertEqual(self.said("cannot be written: No space left on device"), 1)
+        self.assertEqual(self.said("is written again"), 1)
+
+    def test_torn(self) -> None:
+        """A line of which only a part was written is repeated, on a line of its own."""
+        real, short = os.write, [2]
+
+        def write(fd: int, data: bytes) -> int:
+            return real(fd, data[: short.pop()] if short else data)
+
+        self.patch(os, "write", write)
+        opened = self.open()
+        self.write(opened, "abcd", "e")
+        self.until(lambda: self.read(self.path) == ["ab", "abcd", "e"])
+        self.until(lambda: not opened.failed)
+
+    def test_too_many(self) -> None:
+        """No more than a number of lines waits; the log says how many are lost."""
+        os.symlink("/dev/full", self.path)
+        opened = self.open()
+        for _ in range(MOST_WAITING + 3):
+            opened.write("a")
+        self.assertTrue(opened.failed)
+        os.unlink(self.path)
+        self.reactor.advance(FLUSH_AFTER)
+        self.until(lambda: self.said("lost 3 lines"))
+        self.assertEqual(len(self.read(self.path)), MOST_WAITING)
+
+    def test_lost_at_the_end(self) -> None:
+        """What cannot be written at the end is lost, and the log says so."""
+        os.symlink("/dev/full", self.path)
+        opened = self.open()
+        self.write(opened, "a", "b")
+        self.close(opened)
+        self.assertEqual(self.said("lost 2 lines"), 1)
+
+    def test_closed_while_writing(self) -> None:
+        """A line that is added while the thread ends another round is written before the end."""
+        opened = self.open()
+        real, has_written, goes_on = opened._write_all, Event(), Event()
+
+        def write_all() -> None:
+            real()
+            has_written.set()
+            goes_on.wait(PATIENCE)
+
+        self.patch(opened, "_write_all", write_all)
+        self.write(opened, "a")
+        self.assertTrue(has_written.wait(PATIENCE))
+        opened.write("b")
+        opened.close()
+        goes_on.set()
+        self.close(opened)
+        self.assertEqual(self.read(self.path), ["a", "b"])
+
+    def test_hangs(self) -> None:
+        """The end of the role does not wait for a disk that hangs."""
+        opened = AuditWriter(self.path, self.reactor)
+        opened.open()
+        self.patch(opened, "_write_all", lambda: self.until(lambda: closed.called))
+        closed = opened.close()
+        self.reactor.advance(CLOSE_TIMEOUT)
+        self.successResultOf(closed)
+        self.assertEqual(self.said("does not respond"), 1)
+        opened._thread.join(PATIENCE)
+
+    def test_never_opened(self) -> None:
+        """A role that did not start has nothing to close."""
+        self.successResultOf(AuditWriter(self.path, self.reactor).close())
