@@ -175,13 +175,18 @@ def platform_service(
         check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
-        limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        limits=UploadLimits(
+            shared.max_file_bytes,
+            shared.max_request_bytes,
+            resumable_bytes=shared.max_resumable_bytes,
+        ),
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
             settings.max_transfers_per_token,
         ),
         ui=settings.ui,
+        allowed_origins=frozenset(settings.allow_origin),
         has_prefix=bool(urlsplit(settings.public_url).path),
     )
     site = Site(
