@@ -13,42 +13,20 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families as parse
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.audit_file import AuditFile
+from tests.live.metrics_page import METRICS, metric, page_of
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Response, fetch
 
 SIZE = 64 << 20
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
-METRICS = "--metrics-listen=tcp:0:interface=127.0.0.1"
 #: Bytes of the receive buffer of a client that leaves.
 BUFFER = 64 * 1024
-Labels = Mapping[str, str]
-
-
-def page_of(role: Role) -> str:
-    """:return: the metrics of a role."""
-    url = role.logged(r"metrics of the \w+ at (http://[\d.:]+)/metrics")[1]
-    answer = fetch(url, "/metrics")
-    if answer.status != 200:
-        raise AssertionError(answer)
-    return answer.body.decode()
-
-
-def metric(role: Role, name: str, /, **labels: str) -> float:
-    """:return: the sum of all samples with these labels."""
-    return sum(
-        sample.value
-        for family in parse(page_of(role))
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 class TelemetryTests(LiveCase):
