@@ -120,6 +120,17 @@ class TelemetryTests(LiveCase):
         for line in (audit, inner_audit):
             self.assertEqual((line["bytes"], line["ref"]), (len(answer.body), "/workspace/missing"))
 
+    def test_token_of_another(self) -> None:
+        """A token that is not valid for a workspace is no credential there."""
+        other, token = self.pair.add(None)
+        self.pair.hide(token)
+        for workspace in (other, "no-uuid"):
+            target = f"/workspaces/{workspace}/chat/download?path=/workspace/a.txt"
+            answer = fetch(self.pair.platform.url, target, self.pair.bearer)
+            self.assertEqual(answer.status, 401)
+            log = self.logged(self.pair.platform, answer["x-request-id"])
+            self.assertEqual((log["credential"], log.get("token_id")), (None, None))
+
     def test_upload(self) -> None:
         """An upload has what was received; the workspace knows what was stored."""
         body = (

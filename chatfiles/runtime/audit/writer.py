@@ -46,7 +46,7 @@ class AuditWriter:
         self._fd = -1
         self._is_torn = False
         self._reopen = self._closing = False
-        self._failed = ""
+        self._failed = self._not_opened = ""
         self._wake = Event()
         self._waking: IDelayedCall | None = None
         self._ended: Deferred[None] = Deferred()
@@ -54,8 +54,11 @@ class AuditWriter:
 
     @property
     def failed(self) -> bool:
-        """Whether the last attempt to write a line has failed, or too many lines wait."""
-        return self._failed != "" or len(self._lines) >= MOST_WAITING
+        """
+        Whether the last attempt to write a line has failed, or to open the path after a rotation,
+        or too many lines wait.
+        """
+        return bool(self._failed or self._not_opened) or len(self._lines) >= MOST_WAITING
 
     # -- on the reactor thread
 
@@ -113,11 +116,10 @@ class AuditWriter:
 
     def _run(self) -> None:
         while not self._closing:
-            self._wake.wait(RETRY if self._failed else None)
+            self._wake.wait(RETRY if self._failed or self._not_opened else None)
             self._wake.clear()
-            if self._reopen or self._failed:
-                self._open_again(is_wanted=self._reopen)
-                self._reopen = False
+            if self._reopen or self._failed or self._not_opened:
+                self._open_again()
             self._write_all()
         self._say_lost(len(self._lines))
         os.close(self._fd)
@@ -127,21 +129,28 @@ class AuditWriter:
         if not self._ended.called:
             self._ended.callback(None)
 
-    def _open_again(self, *, is_wanted: bool) -> None:
+    def _open_again(self) -> None:
         """
-        Open the path.  If that fails, the old file stays in use.
-
-        :param is_wanted: whether to log a failure.
+        Open the path.  If that fails, the old file stays in use; after a rotation it is the wrong
+        one.
         """
+        is_rotated, self._reopen = self._reopen or self._not_opened != "", False
         try:
             fd = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
-            if is_wanted:
-                why = _why(error)
-                _log.warn("audit log {path} cannot be opened: {why}", path=self._path, why=why)
+            if is_rotated:
+                self._fail_to_open(_why(error))
             return
         os.close(self._fd)
         self._fd = fd
+        if self._not_opened:
+            _log.info("audit log {path} is opened again", path=self._path)
+            self._not_opened = ""
+
+    def _fail_to_open(self, why: str) -> None:
+        before, self._not_opened = self._not_opened, why
+        if why != before:
+            _log.error("audit log {path} cannot be opened: {why}", path=self._path, why=why)
 
     def _write_all(self) -> None:
         try:
