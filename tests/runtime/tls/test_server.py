@@ -8,11 +8,12 @@ import os
 import ssl
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.logger import Logger, eventAsText
 
 from chatfiles.runtime.tls.files import BadFile
 from chatfiles.runtime.tls.server import LOOKS_PER_KEY, ServerCertificates
-from tests.runtime.tls.handshake import Client, context
+from tests.runtime.tls.handshake import Client, OldClient, context
 from tests.runtime.tls.test_files import FileCase
 from tests.support.certificates import EXPIRED, Issued, root_authority
 
@@ -133,6 +134,14 @@ class ProtocolTests(ServerCase):
         chosen = self.client(server, protocols=["h2", "http/1.1"]).selected_alpn_protocol()
         self.assertEqual(chosen, "http/1.1")
         self.assertIsNone(self.client(server).selected_alpn_protocol())
+
+    def test_renegotiation(self) -> None:
+        """A client cannot renegotiate; the connection goes on."""
+        client = OldClient(self.server(), b"a.test")
+        client.echo(b"before")
+        client.tls.renegotiate()
+        with self.assertRaisesRegex(SSL.Error, "no renegotiation"):
+            client.echo(b"after")
 
     def test_tickets(self) -> None:
         """A session can be resumed, until its ticket is too old, or certificates have changed."""
