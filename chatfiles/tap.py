@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from chatfiles.posix.freed_memory import keep_freed_memory
@@ -309,7 +310,11 @@ def _fail(reactor: Any) -> None:
         os._exit(1)
 
     atexit.register(leave)
-    if reactor.running:
-        reactor.stop()
-    else:
-        reactor.callWhenRunning(reactor.stop)
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # a signal has stopped it
+            reactor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # they would stop the reactor again
+        signal.signal(number, signal.SIG_IGN)
+    reactor.callFromThread(stop)

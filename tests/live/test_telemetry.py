@@ -352,10 +352,14 @@ class OwnRolesTests(SynchronousTestCase):
         role.stop()
 
     def test_cannot_start(self) -> None:
-        """A path that cannot be opened ends the role, with one line."""
-        role = self.workspace("--audit-log=/no/such/directory/audit.log")
-        self.assertEqual(role.wait(), 1)
-        self.assertIn("--audit-log=/no/such/directory/audit.log: No such file", role.log)
+        """A path that cannot be opened ends the role, with one line, before it listens."""
+        for workers in (1, 2):
+            path = "/no/such/directory/audit.log"
+            role = self.workspace(f"--audit-log={path}", f"--workers={workers}")
+            self.assertEqual(role.wait(), 1)
+            self.assertEqual(role.log.count(f"cannot start: --audit-log={path}: No such file"), 1)
+            for text in ("worker 1 is process", "Traceback"):
+                self.assertNotIn(text, role.log)
 
     def test_system_log(self) -> None:
         """JSON needs an output of the role itself."""

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-__all__ = ["AuditWriter"]
+__all__ = ["AuditWriter", "open_log"]
 
 #: Lines that may wait for the disk.
 MOST_WAITING: Final = 10_000
@@ -68,7 +68,7 @@ class AuditWriter:
 
         :raise OSError: the file cannot be opened.
         """
-        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self._fd = open_log(self._path)
         self._thread.start()
 
     def write(self, line: str) -> None:
@@ -136,7 +136,7 @@ class AuditWriter:
         """
         is_rotated, self._reopen = self._reopen or self._not_opened != "", False
         try:
-            fd = os.open(self._path, _FLAGS, 0o600)
+            fd = open_log(self._path)
         except OSError as error:
             if is_rotated:
                 self._fail_to_open(_why(error))
@@ -185,6 +185,15 @@ class AuditWriter:
     def _say_lost(self, count: int) -> None:
         if count:
             _log.error("audit log {path} lost {count} lines", path=self._path, count=count)
+
+
+def open_log(path: str) -> int:
+    """
+    :param path: of the audit log; created 0600 if it does not exist.
+    :return: a descriptor to append to it.
+    :raise OSError: it cannot be opened.
+    """
+    return os.open(path, _FLAGS, 0o600)
 
 
 def _why(error: OSError) -> str:

@@ -62,7 +62,7 @@ class Server:
         if sent:
             self._protocol.dataReceived(sent)
             self._clock.advance(0)  # Twisted sends small writes together
-        answer = self._transport.value()
+        answer: bytes = self._transport.value()
         self._transport.clear()
         return answer
 

@@ -184,7 +184,7 @@ class RenewalTests(ServerCase):
         self.assertIn(f"{self.base}/a.test.pem: does not hold certificates", line)
 
     def test_not_after(self) -> None:
-        """The earliest end of all certificates is known."""
+        """The earliest end of all certificates is known, and told if it is over."""
         server = self.server()
         expected = min(each.certificate.not_valid_after_utc for each in self.issued.values())
         self.assertEqual(server.not_after, expected.timestamp())
@@ -192,6 +192,9 @@ class RenewalTests(ServerCase):
         early.write(f"{self.base}/a.test")
         server.look()
         self.assertEqual(server.not_after, early.certificate.not_valid_after_utc.timestamp())
+        expiry = early.certificate.not_valid_after_utc
+        text = f"{self.base}: read again; a certificate expired on {expiry:%Y-%m-%d %H:%M:%S} UTC"
+        self.assertEqual(self.log, [text])
 
 
 class ClientTests(ServerCase):
@@ -234,6 +237,7 @@ class ClientTests(ServerCase):
         theirs = root_authority("theirs")
         self.write("clients.crt", theirs.pem)
         self.certificates.look()
+        self.assertEqual(self.log[-1], f"{self.authorities}: read again")
         with self.assertRaises(ssl.SSLError):
             Client(self.certificates, settings, "a.test", session)
         self.connect(theirs.issue("client"))
