@@ -31,6 +31,7 @@ from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
+from chatfiles.runtime.systemd_endpoint import SYSTEMD, initial_environment, systemd_endpoint
 from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
@@ -281,6 +282,8 @@ def _listeners(
 
 
 def _endpoint(reactor: Any, description: str) -> Any:
+    if description.startswith(SYSTEMD):
+        return systemd_endpoint(reactor, description, initial_environment(), os.getpid())
     if description.startswith(_QUEUED) and "backlog=" not in description:
         try:
             return serverFromString(reactor, f"{description}:backlog={BACKLOG}")
