@@ -15,6 +15,7 @@ ERROR_CODES: Final = (
     "archive_too_large",
     "audit_unavailable",
     "below_itself",
+    "busy",
     "checksum_mismatch",
     "conflict",
     "constraint_violated",

@@ -25,7 +25,7 @@ UNAVAILABLE: Final = "audit_unavailable"
 #: Outcomes besides those of status 401: a link with a wrong signature, and a credential that was
 #: not looked up because the client has presented too many wrong ones.
 _REFUSED_LOGINS: Final = frozenset({"invalid_link", "too_many_refusals"})
-#: Outcomes of requests that have touched nothing, whoever has sent them.
+#: Outcomes of requests that have touched nothing, even with a valid credential.
 _NOTHING_TOUCHED: Final = frozenset({UNAVAILABLE, "method_not_allowed"})
 #: Seconds between two looks at what clients have acknowledged of complete responses.
 INTERVAL: Final = 0.05

@@ -45,6 +45,7 @@ class WritingCase(SynchronousTestCase):
         self.addCleanup(self.store.close)
         self.prefixes = WritablePrefixes([b"/workspace/out"])
         self.targets = Targets(self.store, self.prefixes)
+        self.store.is_available(b"/workspace")  # opens what stays open
         self.publisher = Publisher(lambda: self.now_ns)
         self.files = UnnamedFiles()
 
