@@ -4,11 +4,15 @@ Handshakes with the certificates of a listener.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 from typing import Any
 
+from OpenSSL import SSL
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, eventAsText
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from chatfiles.runtime.tls.files import BadFile
 from chatfiles.runtime.tls.server import LOOKS_PER_KEY, ServerCertificates
@@ -84,6 +88,38 @@ class NameTests(ServerCase):
         os.unlink(f"{self.base}/{name}.key")
 
 
+class Handshake:
+    """
+    A client of pyOpenSSL, which can do more than that of ``ssl``, with TLS 1.2.
+
+    :param certificates: those of the server.
+    """
+
+    def __init__(self, certificates: ServerCertificates) -> None:
+        factory: Any = TLSMemoryBIOFactory(certificates, False, Factory.forProtocol(Protocol))
+        self.server = certificates.serverConnectionForTLS(factory.buildProtocol(None))
+        self.server.set_accept_state()
+        settings = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        settings.set_max_proto_version(SSL.TLS1_2_VERSION)
+        self.tls = SSL.Connection(settings)
+        self.tls.set_connect_state()
+
+    def go_on(self) -> None:
+        """
+        Exchange what both have to say.
+
+        :raise SSL.Error: the client gives up.
+        """
+        ends = (self.tls, self.server)
+        for _ in range(4):
+            for end, other in (ends, ends[::-1]):
+                with contextlib.suppress(SSL.WantReadError):
+                    end.do_handshake()
+                    end.recv(1)
+                with contextlib.suppress(SSL.WantReadError):
+                    other.bio_write(end.bio_read(1 << 16))
+
+
 class ProtocolTests(ServerCase):
     """What is negotiated."""
 
@@ -133,6 +169,14 @@ class ProtocolTests(ServerCase):
         chosen = self.client(server, protocols=["h2", "http/1.1"]).selected_alpn_protocol()
         self.assertEqual(chosen, "http/1.1")
         self.assertIsNone(self.client(server).selected_alpn_protocol())
+
+    def test_no_renegotiation(self) -> None:
+        """A client cannot begin another handshake on its connection."""
+        handshake = Handshake(self.server())
+        handshake.go_on()
+        self.assertTrue(handshake.tls.renegotiate())
+        with self.assertRaisesRegex(SSL.Error, "no renegotiation"):
+            handshake.go_on()
 
     def test_tickets(self) -> None:
         """A session can be resumed, until its ticket is too old, or certificates have changed."""
@@ -215,6 +259,11 @@ class ClientTests(ServerCase):
         ):
             with self.assertRaises(ssl.SSLError):
                 self.connect(refused)
+
+    def test_named(self) -> None:
+        """The server names its authorities, so that a client can choose among its certificates."""
+        names = Handshake(self.certificates).server.get_client_ca_list()
+        self.assertEqual([name.commonName for name in names], ["ours"])
 
     def test_renewed(self) -> None:
         """When the authorities change, sessions of the old ones are not resumed."""
