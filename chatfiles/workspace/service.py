@@ -22,7 +22,7 @@ from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
-from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
+from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
 from chatfiles.runtime.threads import Threads
 from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -225,7 +225,7 @@ def workspace_supervisor(
         [pool.shared(listener) for listener in listeners],
         drain_timeout=settings.shared.drain_timeout,
         cannot_start=cannot_start,
-        before=[begin],
+        before=[partial(check_audit_log, settings.shared.audit_log), begin],
         serve=pool.serve,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],

@@ -448,9 +448,10 @@ class WrongTests(SynchronousTestCase):
         self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
         self.assert_wrong("option --open-registration must not", "--open-registration=1")
 
-    def test_certificates(self) -> None:
-        """An option about certificates that lacks another one is refused."""
+    def test_alone(self) -> None:
+        """An option that lacks another one is refused."""
         for option, missing in (
+            ("--audit-required", "--audit-log is required with --audit-required"),
             ("--upstream-ca-only", "--upstream-ca is required with --upstream-ca-only"),
             ("--upstream-key=/k", "--upstream-certificate is required with --upstream-key"),
         ):

@@ -31,7 +31,7 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 _LONGEST: Final = 256 * 1024
 #: The name of a record that was not completely written.
 _UNFINISHED = re.compile(re.escape(PREFIX) + r"[0-9a-f]{32}\.json\.tmp-[0-9a-f]+")
-#: Seconds after which nobody writes such a file any more.
+#: Seconds after which no process writes such a file any more.
 _ABANDONED: Final = 60.0
 
 

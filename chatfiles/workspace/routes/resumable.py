@@ -109,7 +109,7 @@ async def create(context: ResumableContext, request: Request) -> None:
     try:
         now = await _append(context, request, made.record.id, chunk or _NOTHING)
     except ChatfilesError:
-        request.fields.pop(b"Location", None)  # nobody can use the upload
+        request.fields.pop(b"Location", None)  # the client cannot use the upload
         run(context.uploads.remove, made.record.id).addErrback(lambda _: None)
         raise
     write_empty(request, 201, _progress(now))

@@ -8,11 +8,12 @@ import os
 import ssl
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.logger import Logger, eventAsText
 
 from chatfiles.runtime.tls.files import BadFile
 from chatfiles.runtime.tls.server import LOOKS_PER_KEY, ServerCertificates
-from tests.runtime.tls.handshake import Client, context
+from tests.runtime.tls.handshake import Client, OldClient, context
 from tests.runtime.tls.test_files import FileCase
 from tests.support.certificates import EXPIRED, Issued, root_authority
 
@@ -134,6 +135,14 @@ class ProtocolTests(ServerCase):
         self.assertEqual(chosen, "http/1.1")
         self.assertIsNone(self.client(server).selected_alpn_protocol())
 
+    def test_renegotiation(self) -> None:
+        """A client cannot renegotiate; the connection goes on."""
+        client = OldClient(self.server(), b"a.test")
+        client.echo(b"before")
+        client.tls.renegotiate()
+        with self.assertRaisesRegex(SSL.Error, "no renegotiation"):
+            client.echo(b"after")
+
     def test_tickets(self) -> None:
         """A session can be resumed, until its ticket is too old, or certificates have changed."""
         server = self.server()
@@ -175,7 +184,7 @@ class RenewalTests(ServerCase):
         self.assertIn(f"{self.base}/a.test.pem: does not hold certificates", line)
 
     def test_not_after(self) -> None:
-        """The earliest end of all certificates is known."""
+        """The earliest end of all certificates is known, and told if it is over."""
         server = self.server()
         expected = min(each.certificate.not_valid_after_utc for each in self.issued.values())
         self.assertEqual(server.not_after, expected.timestamp())
@@ -183,6 +192,9 @@ class RenewalTests(ServerCase):
         early.write(f"{self.base}/a.test")
         server.look()
         self.assertEqual(server.not_after, early.certificate.not_valid_after_utc.timestamp())
+        expiry = early.certificate.not_valid_after_utc
+        text = f"{self.base}: read again; a certificate expired on {expiry:%Y-%m-%d %H:%M:%S} UTC"
+        self.assertEqual(self.log, [text])
 
 
 class ClientTests(ServerCase):
@@ -225,6 +237,7 @@ class ClientTests(ServerCase):
         theirs = root_authority("theirs")
         self.write("clients.crt", theirs.pem)
         self.certificates.look()
+        self.assertEqual(self.log[-1], f"{self.authorities}: read again")
         with self.assertRaises(ssl.SSLError):
             Client(self.certificates, settings, "a.test", session)
         self.connect(theirs.issue("client"))
