@@ -35,6 +35,7 @@ from chatfiles.runtime.systemd_endpoint import SYSTEMD, initial_environment, sys
 from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
+from chatfiles.runtime.tls.files import SILENT
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -140,7 +141,7 @@ def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -
 
     token = partial(_admin_token, settings, _owner(options))
     if worker is not None:
-        token = partial(_worker_admin_token, settings)
+        token = partial(_worker_admin_token, settings, worker)
     return platform_service(reactor, settings, token, listeners, fail, worker, metrics)
 
 
@@ -172,15 +173,18 @@ def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
     return platform_supervisor(settings, pool, token, listeners, fail, metrics)
 
 
-def _worker_admin_token(settings: PlatformSettings) -> AdminToken:
-    """:return: the admin token, as the first process passes it to this one."""
+def _worker_admin_token(settings: PlatformSettings, worker: Supervisor) -> AdminToken:
+    """:return: the admin token, as the first process passes it to this one.  One worker logs."""
     from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, AdminToken
     from chatfiles.platform.state_directory import reread_admin_token
 
     text = os.environ.get(FILE_TOKEN)
     if text is None:
         return AdminToken(os.environ[ADMIN_TOKEN])
-    return AdminToken(text, settings.admin_token_file, reread_admin_token)
+    token = AdminToken(text, settings.admin_token_file, reread_admin_token)
+    if not worker.is_first:
+        token.log = SILENT
+    return token
 
 
 def _admin_token(settings: PlatformSettings, owner: tuple[int, int]) -> AdminToken:

@@ -37,9 +37,10 @@ class AdminToken:
     :ivar text: the token.
     :ivar digest: its `token_hash`.
     :ivar path: *path*.
+    :ivar log: says when the token was changed, and what is wrong with the file.
     """
 
-    _log = Logger()
+    log = Logger()
 
     def __init__(
         self,
@@ -81,12 +82,12 @@ class AdminToken:
         self._problem = None
         if text != self.text:
             self.text, self.digest = text, token_hash(text)
-            self._log.info("the admin token was changed in {path}", path=self.path)
+            self.log.info("the admin token was changed in {path}", path=self.path)
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
             self._problem = problem
-            self._log.warn("admin token file {path}: {problem}", path=self.path, problem=problem)
+            self.log.warn("admin token file {path}: {problem}", path=self.path, problem=problem)
 
 
 def _version(path: str) -> tuple[int, ...]:

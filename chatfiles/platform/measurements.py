@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
@@ -134,8 +134,9 @@ class MeasuredRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type
 
         def ended(result: Any) -> Any:
             timer(self._clock.seconds() - started)
-            failed = isinstance(result, Failure)
-            self._is_up = not (failed and result.check(RegistryUnavailable))
+            error = result.value if isinstance(result, Failure) else None
+            if not isinstance(error, CancelledError):  # its client has left: this tells nothing
+                self._is_up = not isinstance(error, RegistryUnavailable)
             return result
 
         return method(*args, **kwargs).addBoth(ended)

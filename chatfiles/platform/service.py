@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from chatfiles.errors import RegistryUnavailable
@@ -44,6 +43,7 @@ from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
 from chatfiles.rules.database_url import POSTGRES_SCHEMES
 from chatfiles.rules.x_forwarded_for import TrustedProxies
+from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
@@ -143,9 +143,6 @@ def platform_service(
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
 
-    # A file system that hangs must not delay look-ups either.
-    credentials = Threads(reactor, "chatfiles-credentials", 1, abandon=True)
-
     def dialer_with(threads: Threads, most: int) -> Dialer:
         names = NameLookup(threads.run, clock=clock, threads=most)
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
@@ -159,9 +156,7 @@ def platform_service(
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
     heartbeats = LastSeenBuffer("heartbeats", registry.touch_workspaces, clock, _utc_now)
     admin = admin_token()
-    look = partial(credentials.run, admin.look)
-    looks = LoopingCall(look)
-    looks.clock = clock
+    admin_watch = FileWatch(reactor, admin.look, INTERVAL)
     authenticator = Authenticator(
         registry,
         admin,
@@ -180,13 +175,18 @@ def platform_service(
         check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
-        limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        limits=UploadLimits(
+            shared.max_file_bytes,
+            shared.max_request_bytes,
+            resumable_bytes=shared.max_resumable_bytes,
+        ),
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
             settings.max_transfers_per_token,
         ),
         ui=settings.ui,
+        allowed_origins=frozenset(settings.allow_origin),
         has_prefix=bool(urlsplit(settings.public_url).path),
     )
     site = Site(
@@ -205,9 +205,9 @@ def platform_service(
         telemetry.start(site)
         lookups.start()
         checks.start()
-        credentials.start()
         if admin.path is not None:
-            looks.start(INTERVAL)
+            admin_watch.start()
+            admin_watch.look_now()
         await _start_registry(registry, settings.database)
         uses.startService()
         heartbeats.startService()
@@ -216,9 +216,8 @@ def platform_service(
         await gatherResults([uses.stopService(), heartbeats.stopService()])
         await agent.close()
         await registry.close()
-        if looks.running:
-            looks.stop()
-        for threads in (lookups, checks, credentials):
+        admin_watch.stop()
+        for threads in (lookups, checks):
             threads.stop()
         await telemetry.stop()
 
@@ -237,7 +236,7 @@ def platform_service(
         looks=peers.looks,
         alive=partial(_registry_responds, registry, settings.database),
     )
-    service.reload.add(look)
+    service.reload.add(admin_watch.look_now)
     service.reload.add(telemetry.reload)
     return service
 

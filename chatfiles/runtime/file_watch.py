@@ -15,7 +15,7 @@ from chatfiles.runtime.threads import Threads
 
 __all__ = ["INTERVAL", "FileWatch"]
 
-#: Seconds between two looks.
+#: Seconds between two looks, by default.
 INTERVAL: Final = 10.0
 
 
@@ -23,20 +23,24 @@ class FileWatch:
     """
     :param reactor: provides ``IReactorTime`` and ``IReactorFromThreads``.
     :param look: reads the files, in a thread.
+    :param interval: seconds between two looks.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, look: Callable[[], object]) -> None:
+    def __init__(
+        self, reactor: Any, look: Callable[[], object], interval: float = INTERVAL
+    ) -> None:
         self._threads = Threads(reactor, "chatfiles-watch", 1, abandon=True)
         self._look = look
+        self._interval = interval
         self._loop = LoopingCall(self.look_now)
         self._loop.clock = reactor
 
     def start(self) -> None:
-        """Look every `INTERVAL` seconds; the first time after that many."""
+        """Look again and again; the first time after one interval."""
         self._threads.start()
-        self._loop.start(INTERVAL, now=False)
+        self._loop.start(self._interval, now=False)
 
     def stop(self) -> None:
         """Stop to look.  A look that hangs is abandoned."""

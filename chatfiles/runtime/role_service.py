@@ -52,14 +52,6 @@ class Listener:
         self.endpoint = endpoint
         self.tls = tls
 
-    @property
-    def certificate_not_after(self) -> float | None:
-        """
-        When the first of its certificates expires: seconds since the epoch; ``None`` if that is not
-        known, or there are none.
-        """
-        return None if self.tls is None else self.tls.certificates.not_after
-
     def url(self, port: IListeningPort) -> str:
         """
         :param port: the port that the endpoint has opened.

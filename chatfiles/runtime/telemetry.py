@@ -17,7 +17,7 @@ from chatfiles.http.server.observers import TransferObserver
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.audit.log import AuditLog
 from chatfiles.runtime.audit.writer import AuditWriter, open_log
-from chatfiles.runtime.certificates import expiry, tls_names
+from chatfiles.runtime.certificates import first_expiry, tls_names
 from chatfiles.runtime.json_access_log import JSONAccessLog
 from chatfiles.runtime.metrics.cells import Cells, reserve
 from chatfiles.runtime.metrics.families import Family, Layout
@@ -89,12 +89,12 @@ class Telemetry:
         cells = Cells(layout, settings.workers, fd)
         self.meter = Meter(role, layout, cells, number, reactor)
         self.observers.append(self.meter.transfers)
-        renewed = {each.description: each.tls for each in listeners if each.tls is not None}
-        for name, description in tls_names(settings.listen).items():
-            if description in renewed:
-                self.meter.certificate(name, partial(_not_after, renewed[description]))
-            elif (expires := expiry(description)) is not None:
-                self.meter.certificate(name, partial(float, expires))
+        renewed = {
+            each.description: partial(_not_after, each.tls) for each in listeners if each.tls
+        }
+        for name, descriptions in tls_names(settings.listen).items():
+            if (expiry := first_expiry(descriptions, renewed)) is not None:
+                self.meter.certificate(name, expiry)
         if listener is not None and report is None:
             write = page_writer(layout, cells)
             self.server = MetricsServer(reactor, listener, write, self.meter.update)

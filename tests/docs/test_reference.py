@@ -15,8 +15,10 @@ from chatfiles.http.message_head.response import MAX_INTERIM
 from chatfiles.http.message_head.rules import MAX_HEADER_LINES
 from chatfiles.http.server import request
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS
+from chatfiles.platform.routes.tree import ROUTES
 from chatfiles.rules import file_headers
 from chatfiles.rules.error_codes import ERROR_CODES
+from chatfiles.rules.operations import TRANSFERS
 from chatfiles.runtime import option_values
 from chatfiles.runtime.options import OPTIONS
 
@@ -65,6 +67,16 @@ class ReferenceTests(SynchronousTestCase):
         """The metrics know all of them."""
         self.assertEqual(set(ERROR_CODES), codes_in_source())
         self.assertEqual(list(ERROR_CODES), sorted(ERROR_CODES))
+
+    def test_audited(self) -> None:
+        """Every operation that has a line in the audit log is documented, and no other one."""
+        text = page("audit")
+        section = text[text.index("\nOperations\n") : text.index("\nRotation\n")]
+        rows = re.findall(r"^   \* - (.*)$", section, re.MULTILINE)
+        listed = {name for row in rows for name in re.findall(r"``([a-z.]+)``", row)}
+        rights = {route.rights for route in ROUTES} - {""}
+        files = set(TRANSFERS) - {"link"}  # of which the rights have a line
+        self.assertEqual(listed, rights | files | {"login.refused"})
 
     def test_statuses(self) -> None:
         """The listed statuses are exactly those of the errors."""

@@ -353,6 +353,23 @@ class StartTests(WorkersCase):
         self.assertEqual(role.log.count("removed 3 uploads"), 1)
         self.assertEqual(pair.platform.log.count("created an admin token"), 1)
         self.assertNotIn(pair.admin, " ".join(map(command_line, self.workers(pair.platform))))
+        self.check_admin_token(pair)
+
+    def check_admin_token(self, pair: Pair) -> None:
+        """Each worker takes a new admin token from the file, and one of them logs that."""
+        new, path = "a-new-admin-token-of-the-operator", os.path.join(pair.state, "admin-token")
+        pair.hide(new)
+        Path(path).write_text(new)
+        for worker in self.workers(pair.platform):
+            until(lambda: self.opens(pair.platform, worker, new), "it is taken")  # noqa: B023
+        pair.platform.logged("the admin token was changed")
+        self.assertEqual(pair.platform.log.count("the admin token was changed"), 1)
+
+    def opens(self, role: Role, worker: int, token: str) -> bool:
+        """:return: whether *worker* accepts an admin token."""
+        connection = self.connect_to(role, worker)
+        bearer = {"Authorization": f"Bearer {token}"}
+        return connection.exchange("GET", "/workspaces", bearer).status == 200
 
     def test_cannot_start(self) -> None:
         """A role that cannot start ends with status 1 and the reason, and leaves no process."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -85,8 +85,11 @@ class MeasurementsTests(SynchronousTestCase):
             self.clock.advance(0.2)
             slow.waiting.errback(RegistryUnavailable())
             self.failureResultOf(asking, RegistryUnavailable)
+        asking = registry.workspace(uuid4())
+        asking.cancel()  # its client has left
+        self.failureResultOf(asking, CancelledError)
         self.meter.update()
-        self.assertEqual(self.value("chatfiles_registry_seconds", "workspace"), 2)
+        self.assertEqual(self.value("chatfiles_registry_seconds", "workspace"), 3)
         self.assertEqual(self.value("chatfiles_registry_up"), 0)
         self.clock.advance(CHECK_INTERVAL)  # it checks by itself
         self.meter.update()

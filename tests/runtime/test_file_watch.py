@@ -18,21 +18,26 @@ class ClockTests(SynchronousTestCase):
     """When it looks."""
 
     def test_interval(self) -> None:
-        """It looks every ten seconds from its start to its stop; never two times at once."""
+        """It looks in its interval from its start to its stop; by default every ten seconds."""
+        for interval, arguments in ((INTERVAL, ()), (1.5, (1.5,))):
+            self.check_interval(interval, *arguments)
+
+    def check_interval(self, interval: float, *arguments: float) -> None:
+        """Start and stop a watch."""
         clock = Clock()
         looks: list[float] = []
-        watch = FileWatch(clock, lambda: looks.append(clock.seconds()))
+        watch = FileWatch(clock, lambda: looks.append(clock.seconds()), *arguments)
         self.patch(watch, "_threads", Inline())
         self.successResultOf(watch.look_now())
         self.assertEqual(looks, [], "before the start")
         watch.start()
         self.assertEqual(looks, [], "the files have just been read")
-        clock.pump([INTERVAL] * 3)
-        self.assertEqual(looks, [INTERVAL, 2 * INTERVAL, 3 * INTERVAL])
+        clock.pump([interval] * 3)
+        self.assertEqual(looks, [interval, 2 * interval, 3 * interval])
         self.successResultOf(watch.look_now())
         watch.stop()
         self.successResultOf(watch.look_now())
-        clock.pump([INTERVAL] * 3)
+        clock.pump([interval] * 3)
         self.assertEqual(len(looks), 4)
         self.assertEqual(clock.getDelayedCalls(), [])
 

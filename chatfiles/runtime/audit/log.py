@@ -22,9 +22,11 @@ from chatfiles.streams.delivery import DeliveryMeter
 __all__ = ["AuditLog"]
 
 UNAVAILABLE: Final = "audit_unavailable"
-#: Outcomes besides those of status 401: a link with a wrong signature, and a client that has
-#: presented too many wrong credentials.
+#: Outcomes besides those of status 401: a link with a wrong signature, and a credential that was
+#: not looked up because the client has presented too many wrong ones.
 _REFUSED_LOGINS: Final = frozenset({"invalid_link", "too_many_refusals"})
+#: Outcomes of requests that have touched nothing, even with a valid credential.
+_NOTHING_TOUCHED: Final = frozenset({UNAVAILABLE, "method_not_allowed"})
 #: Seconds between two looks at what clients have acknowledged of complete responses.
 INTERVAL: Final = 0.05
 #: Complete responses whose acknowledgement is awaited.
@@ -113,7 +115,7 @@ class AuditLog:
             self._logins.refused(event)
             return
         operation = event.rights or OPERATIONS.get(event.operation)
-        if operation is None or event.outcome == UNAVAILABLE:
+        if operation is None or not self._has_touched(event):
             return
         moment = self._now()
         if operation in RECEIVED or event.rights:
@@ -123,6 +125,16 @@ class AuditLog:
 
     def request_refused(self, event: RequestRefused) -> None:
         """Nothing was touched."""
+
+    def _has_touched(self, event: TransferEnded) -> bool:
+        """
+        :return: whether files or rights may have been touched.  A client without a valid credential
+            can touch nothing, and must not fill the log; but a registration may be open.
+        """
+        if event.outcome in _NOTHING_TOUCHED:
+            return False
+        is_known = event.actor is not None or self._role == "workspace"
+        return is_known or event.operation == "register"
 
     def _await_client(self, event: TransferEnded, operation: str, moment: float) -> None:
         delivery = event.connection.delivery if event.connection is not None else None

@@ -115,9 +115,12 @@ class AuditWriter:
     # -- on the thread of the log
 
     def _run(self) -> None:
-        while not self._closing:
+        is_last = False
+        while not is_last:
             self._wake.wait(RETRY if self._failed or self._not_opened else None)
             self._wake.clear()
+            # What the reactor thread sets later is for the next round, also in `_write_all`.
+            is_last = self._closing
             if self._reopen or self._failed or self._not_opened:
                 self._open_again()
             self._write_all()

@@ -65,6 +65,8 @@ class CertificateStore:
             for name, pair in paths.items()
         }
         changed = [each.look(self._report) for each in files.values()]
+        if not any(each.value for each in files.values()):  # the last ones stay
+            files = {**before, **files}
         self._files = files
         self._warn()
         return any(changed) or bool(before.keys() - files.keys())

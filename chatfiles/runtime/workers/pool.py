@@ -204,13 +204,12 @@ class WorkerPool:
 
     def signal_ready(self, number: int) -> None:
         """
-        Send a signal to the workers that are ready.  One that starts might end.
+        Send a signal to the workers, to each of them when it is ready.
 
         :param number: of the signal.
         """
         for worker in self._workers.values():
-            if worker.missing is not None:
-                worker.signal(number)
+            worker.signal_ready(number)
 
     @property
     def draining(self) -> bool:

@@ -73,6 +73,14 @@ class WorkerProcess(ProcessProtocol):
         self._changed = changed
         self._ended = ended
         self._partial: dict[int, bytes] = {}
+        self._pending: set[int] = set()
+
+    def signal_ready(self, number: int) -> None:
+        """Send a signal; if the worker still starts, when it is ready, because it might end."""
+        if self.missing is None:
+            self._pending.add(number)
+        else:
+            self.signal(number)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
@@ -106,6 +114,8 @@ class WorkerProcess(ProcessProtocol):
             self.listens = False
         else:
             self.missing = line.decode()
+            while self._pending:
+                self.signal(self._pending.pop())
         self._changed()
 
     def _log(self, lines: bytes) -> None:

@@ -136,7 +136,6 @@ class AuditLogTests(SynchronousTestCase):
     def test_actors(self) -> None:
         """The actor is that of the credential; on a workspace always the platform."""
         for actor, expected in (
-            (None, None),
             (Actor("admin"), {"kind": "admin", "token_id": None, "prefix": None, "name": None}),
             (Actor("link", "t"), {"kind": "link", "token_id": "t", "prefix": None, "name": None}),
         ):
@@ -168,9 +167,29 @@ class AuditLogTests(SynchronousTestCase):
             ENDED._replace(operation=""),
             ENDED._replace(operation="register"),
             ENDED._replace(status=503, outcome="audit_unavailable"),
+            ENDED._replace(status=405, outcome="method_not_allowed"),
         ):
             self.audit.transfer_ended(event)
         self.audit.request_refused(RequestRefused("id", "w", 400, "malformed_request", "c"))
+        self.assertEqual(self.writer.lines, [])
+
+    def test_unknown_client(self) -> None:
+        """
+        A client without a valid credential touches nothing, so it cannot fill the log.  An open
+        registration needs none.
+        """
+        unknown = ENDED._replace(actor=None)
+        for changes in (
+            {"status": 400, "outcome": "malformed_link"},
+            {"status": 503, "outcome": "platform_unavailable", "rights": "token.create"},
+            {"status": 0, "outcome": Outcome.CLIENT_LEFT},
+        ):
+            self.audit.transfer_ended(unknown._replace(**cast("Any", changes)))
+        self.assertEqual(self.writer.lines, [])
+        line = self.line(unknown._replace(operation="register", rights="workspace.create"))
+        self.assertIsNone(line["actor"])
+        self.audit = self.log("workspace")
+        self.audit.transfer_ended(unknown._replace(status=405, outcome="method_not_allowed"))
         self.assertEqual(self.writer.lines, [])
 
     def test_refused_logins(self) -> None:
@@ -178,6 +197,7 @@ class AuditLogTests(SynchronousTestCase):
         for changes in (
             {"status": 401, "outcome": "invalid_token"},
             {"status": 403, "outcome": "invalid_link", "actor": None},
+            {"status": 429, "outcome": "too_many_refusals", "actor": None},
             {"status": 401, "outcome": "missing_token", "operation": ""},
             {"status": 429, "outcome": "too_many_refusals"},
         ):

@@ -10,6 +10,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -119,6 +120,22 @@ class WriterTests(SynchronousTestCase):
         self.until(lambda: self.read(self.path) == ["b"])
         self.assertEqual(self.read(self.path + ".1"), ["a"])
 
+    def test_reopened_twice(self) -> None:
+        """A rotation while the file is being opened counts as well."""
+        opened = self.open()
+        real = opened._open_again
+
+        def open_again(**arguments: bool) -> None:
+            real(**arguments)
+            if not os.path.exists(self.path + ".1"):
+                os.rename(self.path, self.path + ".1")
+                opened.reopen()
+
+        self.patch(opened, "_open_again", open_again)
+        opened.reopen()
+        self.until(lambda: os.path.exists(self.path + ".1"))
+        self.until(lambda: os.path.exists(self.path))
+
     def test_not_reopened(self) -> None:
         """
         If the path cannot be opened again, the old file stays in use, and the path is tried until
@@ -193,6 +210,25 @@ class WriterTests(SynchronousTestCase):
         self.write(opened, "a", "b")
         self.close(opened)
         self.assertEqual(self.said("lost 2 lines"), 1)
+
+    def test_closed_while_writing(self) -> None:
+        """A line that is added while the thread ends another round is written before the end."""
+        opened = self.open()
+        real, has_written, goes_on = opened._write_all, Event(), Event()
+
+        def write_all() -> None:
+            real()
+            has_written.set()
+            goes_on.wait(PATIENCE)
+
+        self.patch(opened, "_write_all", write_all)
+        self.write(opened, "a")
+        self.assertTrue(has_written.wait(PATIENCE))
+        opened.write("b")
+        opened.close()
+        goes_on.set()
+        self.close(opened)
+        self.assertEqual(self.read(self.path), ["a", "b"])
 
     def test_hangs(self) -> None:
         """The end of the role does not wait for a disk that hangs."""

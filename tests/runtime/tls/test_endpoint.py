@@ -16,8 +16,6 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from chatfiles.runtime.role_service import Listener
-from chatfiles.runtime.tls.endpoint import TLSEndpoint
 from tests.support.certificates import root_authority
 
 ROOT = root_authority()
@@ -58,14 +56,6 @@ class StringTests(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(ValueError, why):
                 self.endpoint(f"chatfiles-tls:0:{rest}")
-
-    def test_not_after(self) -> None:
-        """A listener says when its certificate expires; one of another kind does not know."""
-        endpoint = self.endpoint(f"chatfiles-tls:0:{self.pair}")
-        self.assertIsInstance(endpoint, TLSEndpoint)
-        expiry = Listener("chatfiles-tls:", endpoint, endpoint).certificate_not_after
-        self.assertEqual(expiry, endpoint.certificates.not_after)
-        self.assertIsNone(Listener("tcp:0", endpoint).certificate_not_after)
 
 
 class Hello(Protocol):

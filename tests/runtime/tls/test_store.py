@@ -167,6 +167,22 @@ class DirectoryTests(StoreCase):
         self.assertTrue(store.look())
         self.assertEqual(self.served(store), {"one.test": one})
 
+    def test_last(self) -> None:
+        """The last certificate stays until another one is valid."""
+        one = self.issue("one.test").certificate
+        store = self.store(self.base)
+        for end in (".pem", ".key"):
+            os.rename(self.at(f"one.test{end}"), self.at(f"two.test{end}"))
+        self.write("two.test.pem", b"half")
+        for _ in range(2):
+            self.assertFalse(store.look())
+            self.assertEqual(self.served(store), {"one.test": one})
+        [report] = self.reports
+        self.assertIn(self.at("two.test.pem"), report)
+        two = self.issue("two.test").certificate
+        self.assertTrue(store.look())
+        self.assertEqual(self.served(store), {"two.test": two})
+
     def test_refused(self) -> None:
         """At the start, each pair has to be valid, and there has to be one."""
         error = self.assertRaises(BadFile, self.store, self.base)

@@ -71,6 +71,19 @@ class WorkerProcessTests(SynchronousTestCase):
         self.worker.childDataReceived(REPORTS, b"\n")
         self.assertEqual(self.story, [("", True)])
 
+    def test_signal(self) -> None:
+        """A worker that starts receives a signal when it is ready; it may have opened files."""
+        sent: list[int] = []
+        self.patch(self.worker, "signal", sent.append)
+        for _ in range(2):
+            self.worker.signal_ready(1)
+        self.assertEqual(sent, [])
+        self.worker.childDataReceived(REPORTS, b"\n")
+        self.assertEqual(sent, [1])
+        self.worker.signal_ready(1)
+        self.worker.childDataReceived(REPORTS, b"stopped listening\n")
+        self.assertEqual(sent, [1, 1])
+
     def test_how(self) -> None:
         """The log says how a worker has ended."""
         for reason, text in (

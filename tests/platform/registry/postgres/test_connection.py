@@ -58,10 +58,9 @@ class Libpq:
 
     def fileno(self) -> int:
         """See psycopg2."""
-        number: int = self._socket.fileno()
-        return number
+        return self._socket.fileno()
 
-    def poll(self) -> int:
+    def poll(self) -> Any:
         """Succeed once; after that, the server has ended."""
         if self._socket.fileno() < 0:
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
