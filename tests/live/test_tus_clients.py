@@ -65,6 +65,7 @@ class BreakingLine:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+            each.close()  # a client that still sends gets a reset
 
 
 class TuspyTests(LiveCase):
