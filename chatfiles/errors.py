@@ -24,8 +24,10 @@ Every error that a response can report to a client, as one tree.
     ├── ExpectationFailed 417
     ├── DigestMismatch 422        the bytes are not those of the digest
     ├── NotDeliverable 422        the workspace cannot be reached by design
+    ├── Locked 423                another request uses the upload
     ├── TooManyRequests 429       a limit per client; says after how many seconds to retry
     ├── HeadTooLarge 431
+    ├── ChecksumMismatch 460      the bytes of one chunk are not those of its checksum (tus)
     ├── ReadFailed 500            this machine failed, not the client
     │   └── UnknownLength         a file of procfs or FUSE does not announce its length
     ├── WriteFailed 500
@@ -52,6 +54,7 @@ __all__ = [
     "NOT_NOW",
     "BadRequest",
     "ChatfilesError",
+    "ChecksumMismatch",
     "Conflict",
     "ConstraintViolated",
     "DigestMismatch",
@@ -61,6 +64,7 @@ __all__ = [
     "HeadTooLarge",
     "InvalidPath",
     "LengthRequired",
+    "Locked",
     "MethodNotAllowed",
     "Misconfigured",
     "NoSpace",
@@ -296,6 +300,25 @@ class DigestMismatch(ChatfilesError):
 
     def __init__(self, expected: bytes, actual: bytes) -> None:
         super().__init__(detail={"expected": expected.hex(), "actual": actual.hex()})
+
+
+class Locked(ChatfilesError):
+    """Another request uses the upload, and does not end."""
+
+    status = 423
+    code = "upload_locked"
+    text = "upload is locked"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
+class ChecksumMismatch(ChatfilesError):
+    """A chunk of an upload does not have its checksum (tus 1.0.0, "Checksum")."""
+
+    status = 460
+    code = "checksum_mismatch"
+    text = "checksum mismatch"
 
 
 class NotDeliverable(ChatfilesError):

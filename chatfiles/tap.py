@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from chatfiles.posix.freed_memory import keep_freed_memory
@@ -30,6 +31,7 @@ from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.signals import StopSignals
+from chatfiles.runtime.systemd_endpoint import SYSTEMD, initial_environment, systemd_endpoint
 from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
@@ -284,6 +286,8 @@ def _listeners(
 
 
 def _endpoint(reactor: Any, description: str) -> Any:
+    if description.startswith(SYSTEMD):
+        return systemd_endpoint(reactor, description, initial_environment(), os.getpid())
     if description.startswith(_QUEUED) and "backlog=" not in description:
         try:
             return serverFromString(reactor, f"{description}:backlog={BACKLOG}")
@@ -313,7 +317,11 @@ def _fail(reactor: Any) -> None:
         os._exit(1)
 
     atexit.register(leave)
-    if reactor.running:
-        reactor.stop()
-    else:
-        reactor.callWhenRunning(reactor.stop)
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):  # a signal has stopped it
+            reactor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # they would stop the reactor again
+        signal.signal(number, signal.SIG_IGN)
+    reactor.callFromThread(stop)

@@ -248,7 +248,7 @@ class Authenticator:
         """
         client = await self.client(request)
         if client is not None:
-            return _checked(client, workspace_id, Scope.AGENT)
+            return _checked(request, client, workspace_id, Scope.AGENT)
         # If the registry fails, a live token may still exist: the error propagates.
         if not self._open_registration or await self._registry.has_live_token(workspace_id):
             raise error_texts.missing_token()
@@ -267,12 +267,13 @@ class Authenticator:
     async def _for_workspace(
         self, request: Request, workspace_id: UUID | None, *scopes: Scope
     ) -> Client:
-        return _checked(await self._authenticate(request), workspace_id, *scopes)
+        return _checked(request, await self._authenticate(request), workspace_id, *scopes)
 
 
-def _checked(client: Client, workspace_id: UUID | None, *scopes: Scope) -> Client:
+def _checked(request: Request, client: Client, workspace_id: UUID | None, *scopes: Scope) -> Client:
     """:return: *client*, if it may use that workspace and has one of *scopes*."""
     if not client.owns(workspace_id):
+        request.actor = None
         raise error_texts.invalid_token()
     if not client.allows(*scopes):
         raise error_texts.out_of_scope()

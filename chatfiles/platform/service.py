@@ -48,7 +48,7 @@ from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
-from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
+from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
 from chatfiles.runtime.threads import Threads
 from chatfiles.runtime.tls.files import SILENT
 from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
@@ -175,13 +175,18 @@ def platform_service(
         check_url=checker.check_url,
         clock=clock,
         idle_timeout=shared.idle_timeout,
-        limits=UploadLimits(shared.max_file_bytes, shared.max_request_bytes),
+        limits=UploadLimits(
+            shared.max_file_bytes,
+            shared.max_request_bytes,
+            resumable_bytes=shared.max_resumable_bytes,
+        ),
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
             settings.max_transfers_per_token,
         ),
         ui=settings.ui,
+        allowed_origins=frozenset(settings.allow_origin),
         has_prefix=bool(urlsplit(settings.public_url).path),
     )
     site = Site(
@@ -304,7 +309,7 @@ def platform_supervisor(
         [pool.shared(listener) for listener in listeners],
         drain_timeout=settings.shared.drain_timeout,
         cannot_start=cannot_start,
-        before=[migrate],
+        before=[partial(check_audit_log, settings.shared.audit_log), migrate],
         serve=pool.serve,
         metrics=metrics_of_workers("platform", settings.shared, FAMILIES, pool, metrics_listener),
     )

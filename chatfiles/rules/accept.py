@@ -1,5 +1,5 @@
 """
-Chooses between JSON and another type by the ``Accept`` of a request (RFC 9110, 12.5.1).
+Chooses between two media types by the ``Accept`` of a request (RFC 9110, 12.5.1).
 """
 
 from __future__ import annotations
@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["JSON", "NDJSON", "wants_html", "wants_ndjson"]
+__all__ = ["JSON", "NDJSON", "wants_html", "wants_ndjson", "wants_openmetrics"]
 
 #: The media types of a response in one piece, and of one with a line for each entry.
 JSON: Final = b"application/json"
 NDJSON: Final = b"application/x-ndjson"
 _HTML: Final = b"text/html"
+_OPENMETRICS: Final = b"application/openmetrics-text"
 
-#: The ranges that match JSON, the most specific first.
+#: The ranges that match JSON and text, the most specific first.
 _JSON_RANGES: Final = (JSON, b"application/*", b"*/*")
+_TEXT_RANGES: Final = (b"text/plain", b"text/*", b"*/*")
 # A quoted string may contain commas and semicolons (RFC 9110, 5.6.4).
 _QUOTED = rb'"(?:[^"\\]|\\.)*"?'
 _MEMBER = re.compile(rb"(?:[^,\"]|" + _QUOTED + rb")++", re.DOTALL)
@@ -29,7 +31,8 @@ def wants_ndjson(values: Sequence[bytes]) -> bool:
     :param values: the values of all ``Accept`` headers of a request.
     :return: whether they name JSON lines, with a higher weight than JSON.
     """
-    return _is_preferred(NDJSON, values)
+    own, json = _weights(values, NDJSON, _JSON_RANGES)
+    return own > json
 
 
 def wants_html(values: Sequence[bytes]) -> bool:
@@ -37,15 +40,28 @@ def wants_html(values: Sequence[bytes]) -> bool:
     :param values: the values of all ``Accept`` headers of a request.
     :return: whether they name HTML, with a higher weight than JSON.
     """
-    return _is_preferred(_HTML, values)
+    own, json = _weights(values, _HTML, _JSON_RANGES)
+    return own > json
 
 
-def _is_preferred(media_type: bytes, values: Sequence[bytes]) -> bool:
+def wants_openmetrics(values: Sequence[bytes]) -> bool:
+    """
+    :param values: the values of all ``Accept`` headers of a request.
+    :return: whether they name OpenMetrics, with no lower weight than plain text.
+    """
+    own, text = _weights(values, _OPENMETRICS, _TEXT_RANGES)
+    return own > 0.0 and own >= text
+
+
+def _weights(
+    values: Sequence[bytes], media_type: bytes, others: Sequence[bytes]
+) -> tuple[float, float]:
+    """:return: the weight of a media type by its name, and of the first of *others* there is."""
     weights: dict[bytes, float] = {}
     for media_range, weight in _members(b",".join(values)):
         weights[media_range] = max(weight, weights.get(media_range, 0.0))
-    json = next((weights[each] for each in _JSON_RANGES if each in weights), 0.0)
-    return weights.get(media_type, 0.0) > json
+    other = next((weights[each] for each in others if each in weights), 0.0)
+    return weights.get(media_type, 0.0), other
 
 
 def _members(field: bytes) -> Iterator[tuple[bytes, float]]:

@@ -10,7 +10,7 @@ import os
 import re
 
 from chatfiles.model import parse_uuid
-from chatfiles.rules import writable_prefixes
+from chatfiles.rules import cross_origin, writable_prefixes
 from chatfiles.rules.urls import parse_base_url, parse_workspace_url
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime.workers.load import MOST_WORKERS
@@ -24,6 +24,7 @@ __all__ = [
     "count_or_none",
     "log_format",
     "on_or_off",
+    "origin",
     "prefix",
     "public_url",
     "role",
@@ -31,6 +32,7 @@ __all__ = [
     "seconds",
     "seconds_or_none",
     "size",
+    "size_or_none",
     "switch",
     "text",
     "uuid",
@@ -60,6 +62,19 @@ def size(value: str) -> int:
     if match is None or not int(match[1]):
         raise InvalidValue("a whole number of bytes, such as 104857600, or 100M")
     return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+
+
+def size_or_none(value: str) -> int:
+    """:return: bytes as `size`; 0 switches something off."""
+    return 0 if value == "0" else size(value)
+
+
+def origin(value: str) -> bytes:
+    """:return: an origin, as browsers send it."""
+    try:
+        return cross_origin.origin(value)
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
 
 
 def count(value: str) -> int:

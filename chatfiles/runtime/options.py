@@ -25,6 +25,7 @@ from chatfiles.runtime.log_options import AUDIT_REQUIRED, LOG_OPTIONS
 from chatfiles.runtime.option import Option
 from chatfiles.runtime.option_values import PLATFORM, WORKSPACE
 from chatfiles.runtime.options_help import help_text
+from chatfiles.runtime.resumable_options import RESUMABLE_OPTIONS
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
 from chatfiles.runtime.write_options import WRITE_OPTIONS
@@ -179,6 +180,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("idle-timeout", _BOTH, "seconds without progress", option_values.seconds, "60"),
     *WRITE_OPTIONS,
+    *RESUMABLE_OPTIONS,
     *LOG_OPTIONS,
     Option("workers", _BOTH, "processes that serve requests", option_values.workers, "1"),
     Option(
@@ -365,6 +367,7 @@ class Options(usage.Options):
             header_timeout=self._one("header-timeout", None),
             idle_timeout=self._one("idle-timeout", None),
             drain_timeout=self._one("drain-timeout", None),
+            max_resumable_bytes=self._one("max-resumable-bytes", None),
             fast_path=self._one("fast-path", None),
             workers=self._one("workers", None),
             json_log=self._one("log-format", None) == "json",
@@ -389,6 +392,7 @@ class Options(usage.Options):
             drain_delay=self._one("drain-delay", None),
             ui=self._one("ui", None),
             public_url=self._one("public-url", ""),
+            allow_origin=self._many("allow-origin"),
             max_transfers=self._one("max-transfers", None),
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
@@ -426,6 +430,8 @@ class Options(usage.Options):
             archive_max_bytes=self._one("archive-max-bytes", None),
             max_archives=self._one("max-archives", None),
             max_list_entries=self._one("max-list-entries", None),
+            upload_expiry=self._one("upload-expiry", None),
+            max_unfinished_uploads=self._one("max-unfinished-uploads", None),
             writable=self._many("writable"),
             write_in_place=self._many("write-in-place"),
             peers=peer_files(self._one, "platform-ca"),

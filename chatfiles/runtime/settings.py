@@ -39,6 +39,7 @@ class SharedSettings:
     header_timeout: float
     idle_timeout: float
     drain_timeout: float
+    max_resumable_bytes: int = 10 << 30
     fast_path: bool = True
     workers: int = 1
     json_log: bool = False
@@ -62,6 +63,7 @@ class PlatformSettings:
     drain_delay: float
     ui: bool = True
     public_url: str = ""
+    allow_origin: tuple[bytes, ...] = ()
     max_transfers: int = 4096
     max_transfers_per_workspace: int = 512
     max_transfers_per_token: int = 64
@@ -86,6 +88,8 @@ class WorkspaceSettings:
     archive_max_bytes: int = 1 << 40
     max_archives: int = 4
     max_list_entries: int = 1_000_000
+    upload_expiry: float = 86400.0
+    max_unfinished_uploads: int = 64
     writable: tuple[bytes, ...] = ()
     write_in_place: tuple[bytes, ...] = ()
     role: ClassVar[str] = "workspace"

@@ -4,8 +4,10 @@ What a process tells its operator: the access log, the metrics and the audit log
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ from chatfiles.http.server.access_log import AccessLog
 from chatfiles.http.server.observers import TransferObserver
 from chatfiles.http.server.site import Site
 from chatfiles.runtime.audit.log import AuditLog
-from chatfiles.runtime.audit.writer import AuditWriter
+from chatfiles.runtime.audit.writer import AuditWriter, open_log
 from chatfiles.runtime.certificates import first_expiry, tls_names
 from chatfiles.runtime.json_access_log import JSONAccessLog
 from chatfiles.runtime.metrics.cells import Cells, reserve
@@ -26,7 +28,7 @@ from chatfiles.runtime.settings import SharedSettings
 from chatfiles.runtime.tls.endpoint import TLSEndpoint
 from chatfiles.runtime.workers.pool import WorkerPool
 
-__all__ = ["Telemetry", "metrics_of_workers", "node_name"]
+__all__ = ["Telemetry", "check_audit_log", "metrics_of_workers", "node_name"]
 
 
 class Telemetry:
@@ -115,10 +117,8 @@ class Telemetry:
         :raise ValueError: the audit log cannot be opened.
         """
         if self._audit is not None:
-            try:
+            with _naming(self._path):
                 self._writer.open()
-            except OSError as error:
-                raise ValueError(f"--audit-log={self._path}: {error.strerror}") from None
         if self.meter is not None:
             self.meter.start(site.channels)
 
@@ -128,6 +128,27 @@ class Telemetry:
             self.meter.stop()
         if self._audit is not None:
             await self._audit.close()
+
+
+async def check_audit_log(path: str | None) -> None:
+    """
+    A step of the first process of several, before it listens.
+
+    :param path: of the audit log; ``None`` if there is none.
+    :raise ValueError: the audit log cannot be opened.
+    """
+    if path is not None:
+        with _naming(path):
+            os.close(open_log(path))
+
+
+@contextmanager
+def _naming(path: str | None) -> Iterator[None]:
+    """:raise ValueError: the audit log could not be opened in the context."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"--audit-log={path}: {error.strerror}") from None
 
 
 def metrics_of_workers(

@@ -6,6 +6,7 @@ to the client.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -76,6 +77,7 @@ class SinkFeeder(Generic[T]):
     :param run_in_thread: calls a function in a thread; its Deferred fires when that has returned.
     :param budget: the memory that all bodies share.
     :param wanted: called after publication; returns whether the client still waits for a response.
+    :param feeds_rest: whether the sink receives all bytes that arrived before a body ended early.
     :ivar done: fires with the result of ``finish``, in the same turn of the reactor in which
         *wanted* returned true.  If the response is sent at once, the client cannot disconnect in
         between.  Fails with the error of the sink, with the error that ended the body, or with
@@ -89,6 +91,8 @@ class SinkFeeder(Generic[T]):
         run_in_thread: RunInThread,
         budget: MemoryBudget,
         wanted: Callable[[], bool] = lambda: True,
+        *,
+        feeds_rest: bool = False,
     ) -> None:
         self._body = body
         self._sink = sink
@@ -96,12 +100,15 @@ class SinkFeeder(Generic[T]):
         self._wanted = wanted
         self._budget = budget
         budget.change(1)
+        self._feeds_rest = feeds_rest
+        self._pieces: list[bytes] = []
+        self._rest: list[bytes] | None = None
         self._waiting: list[bytes] = []
         self._size = 0
         self._busy = False
         self._complete = False
         self._closing = False
-        self.done: Deferred[T] = Deferred(lambda _: self._close(Failure(ConnectionError())))
+        self.done: Deferred[T] = Deferred(lambda _: self.failed(ConnectionError()))
 
     def received(self, data: bytes) -> None:
         """
@@ -127,16 +134,18 @@ class SinkFeeder(Generic[T]):
 
         :param error: the reason; *done* fails with it.
         """
+        if self._feeds_rest and not self._closing:
+            self._rest, self._waiting = self._waiting, []
         self._close(Failure(error))
 
     def _next(self) -> None:
         if self._busy or self._closing:
             return
         if self._waiting or self._complete:
-            pieces, self._waiting, self._size = self._waiting, [], 0
+            self._pieces, self._waiting, self._size = self._waiting, [], 0
             self._busy = True
             self._body.resume()
-            self._run_in_thread(self._work, pieces, self._complete).addBoth(
+            self._run_in_thread(self._work, self._pieces, self._complete).addBoth(
                 self._ran, self._complete
             )
 
@@ -186,9 +195,17 @@ class SinkFeeder(Generic[T]):
         self._budget.change(-1)
 
     def _close_sink(self) -> None:
-        closing = self._run_in_thread(self._sink.close)
+        closing = self._run_in_thread(self._end_sink)
         closing.addErrback(lambda _: self._sink.close())  # without a thread, close it here
         closing.addBoth(self._closed)
+
+    def _end_sink(self) -> None:
+        """In a thread: feed the rest if it is wanted, and close the sink."""
+        rest = (*self._pieces, *self._rest) if self._rest is not None else ()
+        with suppress(Exception):  # the body is not complete, whatever the sink says
+            for piece in rest:
+                self._sink.feed(piece)
+        self._sink.close()
 
     def _closed(self, _: object) -> None:
         if not self.done.called:

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     COMPLETE = "complete"
     CLIENT_LEFT = "client_left"
     CLIENT_STALLED = "client_stalled"
+    EVICTED = "evicted"
     UPSTREAM_INTERRUPTED = "upstream_cut"
     UPSTREAM_STALLED = "upstream_stalled"
     FILE_CHANGED = "file_changed"

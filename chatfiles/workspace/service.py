@@ -22,7 +22,7 @@ from chatfiles.rules.writable_prefixes import WritablePrefixes
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService, wait_for_steps
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
-from chatfiles.runtime.telemetry import Telemetry, metrics_of_workers
+from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
 from chatfiles.runtime.threads import Threads
 from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -38,9 +38,13 @@ from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.registration.agent import platform_agent
 from chatfiles.workspace.registration.service import RegistrationService
+from chatfiles.workspace.resumable.locks import UploadLocks
+from chatfiles.workspace.resumable.sweep import HourlySweep
+from chatfiles.workspace.resumable.uploads import ResumableLimits, ResumableUploads
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.fast_path import FastRead
 from chatfiles.workspace.routes.ingest import IngestContext
+from chatfiles.workspace.routes.resumable import ResumableContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
 from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
@@ -58,7 +62,8 @@ THREADS_PER_OWNER = 16
 START_TIMEOUT = 5.0
 #: Minimum seconds for interrupted uploads to remove their files when the role stops.
 RELEASE_TIMEOUT = 5.0
-_SWEEP = f"sweep of {UPLOADS}"
+_SWEEP_OF = "sweep of "
+_SWEEP = _SWEEP_OF + UPLOADS
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
 TOKEN_FILE = ".auth_token"  # noqa: S105
 
@@ -110,6 +115,8 @@ def workspace_service(
         shared.max_file_bytes,
         threads,
     )
+    resumable = _resumable(settings, writing.writes, uploads)
+    sweeping = HourlySweep(resumable, threads, clock)
     ingest = IngestContext(
         directory=uploads,
         limits=IngestLimits(shared.max_file_bytes, shared.max_request_bytes),
@@ -117,7 +124,7 @@ def workspace_service(
         threads=threads,
     )
     site = Site(
-        workspace_tree(context, ingest, writing),
+        workspace_tree(context, ingest, writing, _uploading(resumable, threads, clock, report)),
         clock,
         header_timeout=shared.header_timeout,
         idle_timeout=shared.idle_timeout,
@@ -134,8 +141,11 @@ def workspace_service(
         telemetry.start(site)
         threads.start()
         await _prepare(clock, threads, settings, store, None if report else uploads)
+        if report is None:
+            sweeping.start()
 
     async def end() -> None:
+        sweeping.stop()
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
         context.digests.stop()
@@ -190,6 +200,8 @@ def workspace_supervisor(
     secret, peers = _secrets(settings), _peers(settings)
     enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
+    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None))
+    sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
 
     def sweep() -> Mapping[str, defer.Deferred[None]]:
         return _sweeps(threads, settings, store, uploads)
@@ -197,8 +209,10 @@ def workspace_supervisor(
     async def begin() -> None:
         threads.start()
         await _wait(sweep(), pool.reactor)
+        sweeping.start()
 
     async def end() -> None:
+        sweeping.stop()
         if enrolment is not None and enrolment.running:
             await enrolment.stopService()
         threads.stop()
@@ -211,7 +225,7 @@ def workspace_supervisor(
         [pool.shared(listener) for listener in listeners],
         drain_timeout=settings.shared.drain_timeout,
         cannot_start=cannot_start,
-        before=[begin],
+        before=[partial(check_audit_log, settings.shared.audit_log), begin],
         serve=pool.serve,
         ready=enrolment.startService if enrolment is not None else lambda: None,
         after=[end],
@@ -231,6 +245,28 @@ def _prefixes(settings: WorkspaceSettings) -> WritablePrefixes:
 
 def _publisher(report: ReadyReport | None) -> Publisher:
     return Publisher(time.time_ns, None if report is None else report.shared_fd)
+
+
+def _resumable(
+    settings: WorkspaceSettings, writes: FileWrites, uploads: UploadDirectory
+) -> ResumableUploads:
+    limits = ResumableLimits(
+        settings.shared.max_resumable_bytes,
+        settings.upload_expiry,
+        settings.max_unfinished_uploads,
+    )
+    return ResumableUploads(uploads, writes.targets, writes.publisher, limits, time.time)
+
+
+def _uploading(
+    uploads: ResumableUploads, threads: Threads, clock: IReactorTime, report: ReadyReport | None
+) -> ResumableContext | None:
+    if not uploads.limits.file_bytes:
+        return None
+    # Never refused: an upload waits for only one call at a time, and must not stay half done.
+    run = partial(threads.run, owner=UPLOAD_OWNER, refusable=False)
+    locks = UploadLocks(run, clock, None if report is None else report.shared_fd)
+    return ResumableContext(uploads, locks, threads)
 
 
 def _warn_of_prefixes(settings: WorkspaceSettings) -> None:
@@ -314,14 +350,17 @@ def _sweeps(
     sweeps = {_SWEEP: threads.run(_sweep, uploads, owner=UPLOAD_OWNER)}
     for prefix in _prefixes(settings):
         path = check_form([prefix])
-        name = f"sweep of {os.fsdecode(prefix)}"
+        name = _SWEEP_OF + os.fsdecode(prefix)
         sweeps[name] = threads.run(_sweep_prefix, store, path, owner=path.root)
     return sweeps
 
 
 async def _wait(steps: Mapping[str, defer.Deferred[None]], clock: IReactorTime) -> None:
     for name in await wait_for_steps(steps, START_TIMEOUT, clock):
-        _log.warn("{name}: the file system does not respond; starting without it", name=name)
+        if name.startswith(_SWEEP_OF) and name != _SWEEP:
+            _log.warn("{name}: not complete yet; starting meanwhile", name=name)
+        else:
+            _log.warn("{name}: the file system does not respond; starting without it", name=name)
 
 
 def _sweep(uploads: UploadDirectory) -> None:

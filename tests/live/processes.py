@@ -105,12 +105,15 @@ class LiveCase(SynchronousTestCase):
         self, answer: Response, status: int, text: str, about: object = "", code: str | None = None
     ) -> dict[str, Any]:
         """
-        The response is an error of the form in reference/errors, "Form".
+        The response is an error of the form in reference/errors, "Form", without any secret.
 
         :return: its JSON.
         """
         self.assertEqual((answer.status, answer.json.get("error")), (status, text), about)
         body: dict[str, Any] = answer.json
+        text = answer.body.decode()
+        shown = [each for role in self.pair.roles for each in role.secrets if each in text]
+        self.assertEqual(shown, [], about)
         self.assertRegex(body["code"], r"\A[a-z0-9_]+\Z", about)
         if code is not None:
             self.assertEqual(body["code"], code, about)

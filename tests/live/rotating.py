@@ -6,6 +6,7 @@ secrets.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from tests.live.pair import Pair
 from tests.live.role import Role, listen_on
@@ -48,13 +49,16 @@ class SecretWorkspace:
     """
     A workspace of a platform.
 
+    :param root: the directory of its files, below that of the pair.
+    :param options: more of them.
     :ivar id: its id.
     :ivar token: its token.
     :ivar role: its process, or the last one.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, root: str = "workspace", options: Sequence[str] = ()) -> None:
         self._pair = pair
+        self._options = (f"--root=/workspace={pair.at(root)}", *options)
         self._port = free_port()
         self.id, self.token = pair.add(None)
         self.configs = pair.at(f"configs-{self.id}")
@@ -74,7 +78,7 @@ class SecretWorkspace:
         self.role = Role(
             "workspace",
             listen_on(self._port),
-            f"--root=/workspace={self._pair.at('workspace')}",
+            *self._options,
             f"--configs-dir={self.configs}",
             f"--platform={platform or self._pair.platform.url}",
             f"--workspace-id={self.id}",

@@ -219,7 +219,10 @@ class HopTests(CertificatesCase):
         key = f"--upstream-key={self.files}/client.key"
         expected: tuple[tuple[list[str], str], ...] = (
             ([], r"registry/register at \S+ no response \(certificate is not trusted"),
-            ([f"--platform-ca={ca}"], r"registry/register at .*certificate required"),
+            (
+                [f"--platform-ca={ca}"],
+                r"registry/register at \S+ no response \(TLS: tlsv13 alert certificate required\)",
+            ),
             ([f"--platform-ca={ca}", own, key], "platform_inbound_secret stored"),
         )
         roles = [Role("workspace", *common, *options) for options, _ in expected]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import ExitStack
 from functools import partial
 
@@ -17,7 +18,7 @@ from tests.live.rawhttp import Response, fetch
 from tests.live.role import listen_on
 from tests.live.rotating import SecretWorkspace
 from tests.live.several_nodes import Hammer
-from tests.live.upload_client import Way, file, form
+from tests.live.upload_client import Way, file, form, report
 from tests.support.ports import free_port
 
 #: A rotation changes the names of so many files: the next, the previous and the current one, and
@@ -178,6 +179,7 @@ class ClusterTests(LiveCase):
 
         for url in nodes:
             until(partial(served, url), "it is served")
+        began = time.monotonic()
         with ExitStack() as stack:
             hammers = [
                 stack.enter_context(Hammer(partial(ask, url)))
@@ -191,4 +193,6 @@ class ClusterTests(LiveCase):
                 until(partial(rotated, before), "it is rotated")
                 for hammer in hammers:
                     hammer.go_on(10)
+        rate = sum(hammer.done for hammer in hammers) / (time.monotonic() - began)
+        report(f"three rotations under {rate:.0f} requests a second")
         self.assertEqual([hammer.wrong for hammer in hammers], [[]] * len(hammers))

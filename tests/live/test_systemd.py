@@ -19,13 +19,13 @@ from tests.live.rawhttp import Connection
 from tests.live.role import arguments, environment
 from tests.support.patience import PATIENCE
 
-#: Takes the socket whose number is the first argument as systemd gives it.
+#: Passes on the socket whose number is the first argument, as systemd does.
 ACTIVATED = """
 import os, sys
-os.dup2(int(sys.argv.pop(1)), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="a")
-from twisted.scripts.twistd import run
-run()
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+program = "from twisted.scripts.twistd import run; run()"
+os.execv(sys.executable, [sys.executable, "-P", "-c", program, *sys.argv[2:]])
 """
 
 
@@ -70,13 +70,14 @@ class SystemdTests(SynchronousTestCase):
     def test_restart(self) -> None:
         """
         A connection that is made while the role does not run waits, and is served by the next
-        process.  systemd learns of each change, and gets signs of life.
+        process.  systemd learns of each change, and gets signs of life.  The socket has a name
+        or none.
         """
-        for workers in ("--workers=1", "--workers=2"):
+        for workers, names in (("--workers=1", "a"), ("--workers=2", "")):
             waiting = Connection(self.url)
             self.addCleanup(waiting.close)
             waiting.ask("GET", "/health", {})
-            process = self.start(workers, told={"WATCHDOG_USEC": "200000"})
+            process = self.start(workers, told={"WATCHDOG_USEC": "200000", "LISTEN_FDNAMES": names})
             self.message(rf"\AREADY=1\nSTATUS=ready on {self.url}\Z")
             self.assertEqual(waiting.response().status, 200)
             while self.manager.recv(1000) != b"WATCHDOG=1":

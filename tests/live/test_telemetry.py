@@ -13,42 +13,20 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families as parse
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.audit_file import AuditFile
+from tests.live.metrics_page import METRICS, metric, page_of
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Response, fetch
 
 SIZE = 64 << 20
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
-METRICS = "--metrics-listen=tcp:0:interface=127.0.0.1"
 #: Bytes of the receive buffer of a client that leaves.
 BUFFER = 64 * 1024
-Labels = Mapping[str, str]
-
-
-def page_of(role: Role) -> str:
-    """:return: the metrics of a role."""
-    url = role.logged(r"metrics of the \w+ at (http://[\d.:]+)/metrics")[1]
-    answer = fetch(url, "/metrics")
-    if answer.status != 200:
-        raise AssertionError(answer)
-    return answer.body.decode()
-
-
-def metric(role: Role, name: str, /, **labels: str) -> float:
-    """:return: the sum of all samples with these labels."""
-    return sum(
-        sample.value
-        for family in parse(page_of(role))
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 class TelemetryTests(LiveCase):
@@ -141,6 +119,17 @@ class TelemetryTests(LiveCase):
         self.assertEqual((inner["code"], inner["outcome"]), ("file_not_found", "file_not_found"))
         for line in (audit, inner_audit):
             self.assertEqual((line["bytes"], line["ref"]), (len(answer.body), "/workspace/missing"))
+
+    def test_token_of_another(self) -> None:
+        """A token that is not valid for a workspace is no credential there."""
+        other, token = self.pair.add(None)
+        self.pair.hide(token)
+        for workspace in (other, "no-uuid"):
+            target = f"/workspaces/{workspace}/chat/download?path=/workspace/a.txt"
+            answer = fetch(self.pair.platform.url, target, self.pair.bearer)
+            self.assertEqual(answer.status, 401)
+            log = self.logged(self.pair.platform, answer["x-request-id"])
+            self.assertEqual((log["credential"], log.get("token_id")), (None, None))
 
     def test_upload(self) -> None:
         """An upload has what was received; the workspace knows what was stored."""
@@ -363,10 +352,14 @@ class OwnRolesTests(SynchronousTestCase):
         role.stop()
 
     def test_cannot_start(self) -> None:
-        """A path that cannot be opened ends the role, with one line."""
-        role = self.workspace("--audit-log=/no/such/directory/audit.log")
-        self.assertEqual(role.wait(), 1)
-        self.assertIn("--audit-log=/no/such/directory/audit.log: No such file", role.log)
+        """A path that cannot be opened ends the role, with one line, before it listens."""
+        for workers in (1, 2):
+            path = "/no/such/directory/audit.log"
+            role = self.workspace(f"--audit-log={path}", f"--workers={workers}")
+            self.assertEqual(role.wait(), 1)
+            self.assertEqual(role.log.count(f"cannot start: --audit-log={path}: No such file"), 1)
+            for text in ("worker 1 is process", "Traceback"):
+                self.assertNotIn(text, role.log)
 
     def test_system_log(self) -> None:
         """JSON needs an output of the role itself."""

@@ -20,6 +20,7 @@ from tests.live.upload_client import (
     MIB,
     Way,
     at_once,
+    connections,
     consumed,
     file,
     form,
@@ -361,10 +362,10 @@ class UpstreamTests(ScriptedCase):
                         sent += sock.send(piece)
                 time.sleep(0.005)
                 if time.monotonic() - began > 0.5:  # before that too much is in motion to measure
-                    at = time.monotonic()
-                    on_the_way = queued(int(self.scripted.url.rpartition(":")[2]))
-                    now_held = consumed(connection, sent) - passed[0] - on_the_way
-                    if time.monotonic() - at < 0.1:  # else the counts are not of one moment
+                    at, read, rows = time.monotonic(), passed[0], connections()
+                    on_the_way = queued(int(self.scripted.url.rpartition(":")[2]), rows)
+                    now_held = consumed(connection, sent, rows) - read - on_the_way
+                    if time.monotonic() - at < 0.5:  # else the counts are not of one moment
                         held, measured = max(held, now_held), measured + 1
             grown = most_memory(self.pair.platform) - before
             over.set()

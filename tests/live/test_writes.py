@@ -11,16 +11,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from tests.live.processes import SOAK, LiveCase, Pair, until
+from tests.live.processes import SOAK, LiveCase, Pair, environment, until
 from tests.live.rawhttp import Connection, Response, fetch
 from tests.live.test_workspace_hostile import SWAPPER
 from tests.live.upload_client import is_asked
+from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
 
 #: Rounds of a race.
@@ -196,6 +198,41 @@ class WriteTests(WritesCase):
         return subprocess.run(
             ["curl", *words], input=given, capture_output=True, timeout=PATIENCE, check=False
         )
+
+    def test_commands(self) -> None:
+        """The command line writes, replaces a version, moves and deletes, as the manual says."""
+        here = tempfile.mkdtemp(prefix="chatfiles-writes-")
+        self.addCleanup(shutil.rmtree, here)
+        with open(os.path.join(here, "plan.md"), "w") as file:
+            file.write("first")
+        out = f"{self.pair.id}:/workspace/out"
+
+        def command(*words: str, given: bytes = b"") -> tuple[int, bytes]:
+            told = {
+                "CHATFILES_PLATFORM": self.pair.platform.url,
+                "CHATFILES_TOKEN": self.pair.token,
+            }
+            env = environment(told)
+            done = run(["chatfiles", *words], cwd=here, env=env, stdin=given, timeout=PATIENCE)
+            return done.returncode, done.stdout
+
+        self.assertEqual(command("put", "plan.md", f"{out}/"), (0, b"/workspace/out/plan.md\n"))
+        self.assertEqual(command("put", "plan.md", f"{out}/plan.md", "--if-absent")[0], 5)
+        shown = command("stat", "--json", self.pair.id, "/workspace/out/plan.md")[1]
+        stale = json.loads(shown)["etag"].removeprefix("W/") + "x"
+        self.assertEqual(command("put", "plan.md", f"{out}/plan.md", "--if-match", stale)[0], 5)
+        status, shown = command("put", "-", f"{out}/a/b", "--parents", "--json", given=b"now")
+        self.assertEqual(status, 0)
+        tag = json.loads(shown)["etag"]
+        self.assertEqual(command("put", "plan.md", f"{out}/a/b", "--if-match", tag)[0], 0)
+        self.assertEqual(self.read("a/b"), b"first")
+        self.assertEqual(command("mkdir", f"{out}/d")[0], 0)
+        self.assertEqual(command("mv", f"{out}/a/b", f"{out}/d/c")[0], 0)
+        self.assertEqual(command("rm", f"{out}/d")[0], 5)
+        self.assertEqual(command("rm", f"{out}/d/c")[0], 0)
+        self.assertEqual(command("rm", "--dir", f"{out}/d")[0], 0)
+        self.assertEqual(command("rm", f"{self.pair.id}:/workspace/x")[0], 5)
+        self.assertEqual(command("rm", f"{out}/none")[0], 3)
 
     def test_interrupted(self) -> None:
         """A client that disconnects in the middle leaves the old file, and nothing else."""

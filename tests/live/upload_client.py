@@ -165,16 +165,21 @@ def take(peer: ServerConnection, octets: int) -> int:
     return len(peer._socket.recv(octets))
 
 
-def consumed(connection: Connection, sent: int) -> int:
+#: Rows of the kernel's TCP connections: ports here and there, bytes unacknowledged and unread.
+Rows = list[list[int]]
+
+
+def consumed(connection: Connection, sent: int, rows: Rows | None = None) -> int:
     """
     To be called before the other end has closed.
 
     :param sent: bytes that our kernel has accepted.
+    :param rows: a result of `connections`; read now if not given.
     :return: how many of them the *process* at the other end has read: neither what is still in our
         kernel's buffer nor what is in its own.
     """
     here, there = connection.socket.getsockname()[1], connection.socket.getpeername()[1]
-    for local, remote, unacknowledged, unread in _connections():
+    for local, remote, unacknowledged, unread in connections() if rows is None else rows:
         if (local, remote) == (here, there):
             sent -= unacknowledged
         elif (local, remote) == (there, here):
@@ -182,16 +187,20 @@ def consumed(connection: Connection, sent: int) -> int:
     return sent
 
 
-def queued(port: int) -> int:
-    """:return: bytes in the kernel that are on their way to the process that listens there."""
+def queued(port: int, rows: Rows) -> int:
+    """
+    :param rows: a result of `connections`.
+    :return: bytes in the kernel that are on their way to the process that listens there.
+    """
     return sum(
         unacknowledged if remote == port else unread
-        for local, remote, unacknowledged, unread in _connections()
+        for local, remote, unacknowledged, unread in rows
         if port in (local, remote)
     )
 
 
-def _connections() -> list[list[int]]:
+def connections() -> Rows:
+    """:return: all connections of this machine, as they are now."""
     with open("/proc/net/tcp") as table:
         found = _CONNECTION.findall(table.read())
     return [[int(number, 16) for number in row] for row in found]

@@ -1,5 +1,5 @@
 """
-``Accept``: JSON, or JSON lines.
+``Accept``: which of two media types is sent.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.rules.accept import wants_html, wants_ndjson
+from chatfiles.rules.accept import wants_html, wants_ndjson, wants_openmetrics
 
 LINES: tuple[bytes, ...] = (
     b"application/x-ndjson",
@@ -86,6 +86,35 @@ class HTMLTests(SynchronousTestCase):
         for value in PROGRAMS:
             self.assertFalse(wants_html([value]), value)
         self.assertFalse(wants_html([]))
+
+
+class OpenMetricsTests(SynchronousTestCase):
+    """`wants_openmetrics`."""
+
+    def test_openmetrics(self) -> None:
+        """OpenMetrics is sent if it is named, and weighs no less than text."""
+        for value in (
+            b"application/openmetrics-text",
+            b"application/openmetrics-text;version=1.0.0, */*",
+            b"application/openmetrics-text;version=1.0.0;q=0.5,"
+            b"application/openmetrics-text;version=0.0.1;q=0.4,"
+            b"text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        ):
+            self.assertTrue(wants_openmetrics([value]), value)
+
+    def test_text(self) -> None:
+        """Anything else gets text."""
+        for value in (
+            b"",
+            b"*/*",
+            b"application/*",
+            b"text/plain",
+            b"application/openmetrics-text;q=0",
+            b"application/openmetrics-text;q=0, text/plain",
+            b"application/openmetrics-text;q=0.1, text/plain;q=0.9",
+            b"application/openmetrics-text;q=0.1, text/*",
+        ):
+            self.assertFalse(wants_openmetrics([value]), value)
 
 
 class AcceptTests(SynchronousTestCase):

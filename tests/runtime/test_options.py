@@ -180,6 +180,12 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("workspace", "writable", "/home/a/", "writable", (b"/home/a",), "/workspace"),
     ("workspace", "write-in-place", "/home/é", "write_in_place", ("/home/é".encode(),), "/home"),
     ("workspace", "max-list-entries", "7", "max_list_entries", 7, "8"),
+    ("workspace", "writable", "/workspace/o/", "writable", (b"/workspace/o",), "/home"),
+    ("workspace", "write-in-place", "/home/f", "write_in_place", (b"/home/f",), "/home"),
+    ("workspace", "max-resumable-bytes", "0", "shared.max_resumable_bytes", 0, "8"),
+    ("workspace", "upload-expiry", "7", "upload_expiry", 7.0, "8"),
+    ("workspace", "max-unfinished-uploads", "7", "max_unfinished_uploads", 7, "8"),
+    ("platform", "allow-origin", "https://a.b", "allow_origin", (b"https://a.b",), "http://c"),
     ("workspace", "digest-inline-bytes", "1M", "digest_inline_bytes", 1 << 20, "8"),
     ("workspace", "archive-max-entries", "7", "archive_max_entries", 7, "8"),
     ("workspace", "archive-max-bytes", "2G", "archive_max_bytes", 2 << 30, "8"),
@@ -371,6 +377,8 @@ class WrongTests(SynchronousTestCase):
                 ["", "0", "65", "-1", "1.5", "\u0661"],
             ),
             ("platform", "drain-delay", "a number of seconds", ["", "-1", "5s", "1e3"]),
+            ("platform", "max-resumable-bytes", "a whole number", ["", "x", "-1"]),
+            ("platform", "allow-origin", "an origin", ["*", "null", "https://a/b", "https://A"]),
             ("platform", "registry-timeout", "a number of seconds", ["", "0", "-1", "5s"]),
             (
                 "workspace",
@@ -434,9 +442,10 @@ class WrongTests(SynchronousTestCase):
         self.assert_wrong("Wrong number of arguments", "--role=platform", "more")
         self.assert_wrong("option --open-registration must not", "--open-registration=1")
 
-    def test_certificates(self) -> None:
-        """An option about certificates that lacks another one is refused."""
+    def test_alone(self) -> None:
+        """An option that lacks another one is refused."""
         for option, missing in (
+            ("--audit-required", "--audit-log is required with --audit-required"),
             ("--upstream-ca-only", "--upstream-ca is required with --upstream-ca-only"),
             ("--upstream-key=/k", "--upstream-certificate is required with --upstream-key"),
         ):

@@ -20,6 +20,7 @@ from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import RoleService
 from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.workspace import service as service_module
+from chatfiles.workspace.files import root as root_module
 from chatfiles.workspace.files import store as store_module
 from chatfiles.workspace.files.open_beneath import open_regular
 from chatfiles.workspace.routes.tree import workspace_tree
@@ -217,7 +218,7 @@ class StartTests(_Workspace):
         is.
         """
         self.patch(service_module, "START_TIMEOUT", 0.05)
-        self.patch(store_module, "mount_points", lambda: {self.top + b"/home"})
+        self.patch(root_module, "mount_points", lambda: {self.top + b"/home"})
         self.hang("realpath", b"/home")
         self.hang("isdir", b"/home")
         await self.start("--deny=/home/key")

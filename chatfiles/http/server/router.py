@@ -48,6 +48,8 @@ class Route(Generic[AccessT]):
     :param operation: the name of its requests in the access log; requests with an empty one are not
         logged.
     :param handler: serves its requests.
+    :param overrides: whether a ``POST`` with ``X-HTTP-Method-Override`` counts as this method, on a
+        path that has no ``POST``.
     :param rights: the change of rights that its requests ask for, for the audit log; empty
         without one.
     :param ends_with_client: whether a request is cancelled when the client closes its sending side,
@@ -60,6 +62,7 @@ class Route(Generic[AccessT]):
     operation: str
     handler: Handler
     ends_with_client: bool = False
+    overrides: bool = False
     rights: str = ""
 
 
@@ -102,7 +105,16 @@ class _Node(Generic[AccessT]):
             raise ValueError(f"two routes for {route.method} {route.path}")
         self.routes[method] = route
         if route.method == "GET":
-            self.routes[b"HEAD"] = route
+            self.routes.setdefault(b"HEAD", route)
+
+    def route_for(self, request: Request) -> Route[AccessT] | None:
+        """:return: the route for the method of *request*; ``None`` if the path has none."""
+        route = self.routes.get(request.method) or self.routes.get(_ANY)
+        if route is not None or request.method != b"POST":
+            return route
+        given = request.requestHeaders.getRawHeaders(b"x-http-method-override", ())
+        meant = self.routes.get(given[0]) if len(given) == 1 else None
+        return meant if meant is not None and meant.overrides else None
 
 
 class Router(Resource, Generic[AccessT]):
@@ -153,7 +165,7 @@ class Router(Resource, Generic[AccessT]):
         if node is None or not node.routes:
             write_no_route(request)
             return NOT_DONE_YET
-        route = node.routes.get(request.method) or node.routes.get(_ANY)
+        route = node.route_for(request)
         named = route or next(iter(node.routes.values()))  # a 405 is logged with an operation, too
         request.operation = named.operation
         request.ends_with_client, request.rights = named.ends_with_client, named.rights

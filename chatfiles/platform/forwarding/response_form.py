@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 
 from chatfiles.rules.file_headers import CSP_ATTACHMENT
 
-__all__ = ["NUMBER", "ResponseForm"]
+__all__ = ["NUMBER", "IsValid", "ResponseForm"]
 
 #: Whether the value of a header has its form.
 IsValid = Callable[[bytes], object]
@@ -30,11 +30,13 @@ class ResponseForm:
     """
     The responses that an operation may have.
 
-    :param media_type: the only media type of a success with a body, in lower case.
+    :param media_type: the only media type of a success with a body, in lower case; empty if a
+        success has no body.
     :param statuses: the statuses of a success.
     :param fields: headers of every success, with their values.
     :param relayed: headers of a workspace's success that are relayed if it sends them once and the
         value has this form.  They replace `fields`.
+    :param on_errors: headers of an error that are relayed as well, in the same way.
     :param is_stream: whether the length of a success is not known in advance.
     """
 
@@ -42,6 +44,7 @@ class ResponseForm:
     statuses: tuple[int, ...] = (200,)
     fields: Mapping[bytes, bytes] = field(default_factory=dict)
     relayed: Mapping[bytes, IsValid] = field(default_factory=dict)
+    on_errors: Mapping[bytes, IsValid] = field(default_factory=dict)
     is_stream: bool = False
 
     def fault(self, code: int, given: Headers) -> str | None:
@@ -54,7 +57,7 @@ class ResponseForm:
             return None
         if code not in self.statuses:
             return f"status {code}"
-        if code == 204:
+        if code == 204 or not self.media_type:
             return None
         types = given.getRawHeaders(b"content-type", ())
         if [_essence(each) for each in types] != [self.media_type]:
@@ -80,9 +83,10 @@ class ResponseForm:
             headers |= _valid({b"Content-Length": NUMBER}, given)
         elif length is not None and code != 204:
             headers[b"Content-Length"] = b"%d" % length
-        if success and code != 204:
+        if success and code != 204 and self.media_type:
             headers |= {b"Content-Type": self.media_type, **self.fields}
-        headers |= _valid(self.relayed if success else _OF_ERRORS, given)
+        relayed = self.relayed if success else {**_OF_ERRORS, **self.on_errors}
+        headers |= _valid(relayed, given)
         headers[b"Cache-Control"] = b"no-store"
         headers[b"X-Content-Type-Options"] = b"nosniff"
         headers[b"Content-Security-Policy"] = CSP_ATTACHMENT

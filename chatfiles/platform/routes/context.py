@@ -33,6 +33,7 @@ class UploadLimits:
     per_request_bytes: int
     max_files_per_request: int = MAX_FILES
     max_attachments_per_message: int = 10
+    resumable_bytes: int = 10 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class PlatformContext:
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
     :param ui: whether the web page is served.
+    :param allowed_origins: the origins whose pages may use resumable uploads.
     :param has_prefix: whether the URL of the platform for clients has a path.
     """
 
@@ -72,4 +74,5 @@ class PlatformContext:
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)
     ui: bool = True
+    allowed_origins: frozenset[bytes] = frozenset()
     has_prefix: bool = False

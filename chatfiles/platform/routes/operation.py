@@ -28,7 +28,7 @@ from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import DIAL
 
-__all__ = ["forward"]
+__all__ = ["ask", "forward"]
 
 
 async def forward(
@@ -45,7 +45,7 @@ async def forward(
     """
     if operation.form.is_stream:
         require_chunks(request)
-    response = await _response(context, request, workspace_id, operation, kind)
+    response = await ask(context, request, workspace_id, operation, kind)
     try:
         require_detectable_end(request, response)
     except VersionNotSupported:
@@ -56,14 +56,19 @@ async def forward(
     await relay_body(request, response, context.clock, context.idle_timeout, context.splicer)
 
 
-async def _response(
+async def ask(
     context: PlatformContext,
     request: Request,
     workspace_id: UUID,
     operation: OperationRequest,
     kind: str,
 ) -> IResponse:
-    """:return: the response of a workspace that has the operation."""
+    """
+    :param operation: what the workspace is asked for.
+    :param kind: ``download`` or ``upload``, for the error texts.
+    :return: the response of a workspace that has the operation.
+    :raise ChatfilesError: the operation cannot be forwarded.
+    """
 
     def perform(target: WorkspaceAddress) -> Awaitable[IResponse]:
         return context.gateway.perform(target, operation)
@@ -72,4 +77,4 @@ async def _response(
     request.via = DIAL
     response = await accepted(context.resolver, target, perform(target), perform)
     timeout = request.site.header_timeout
-    return await require_supported(request.method, response, context.clock, timeout)
+    return await require_supported(operation.method, response, context.clock, timeout)

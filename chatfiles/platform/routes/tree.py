@@ -18,6 +18,7 @@ from chatfiles.http.server.router import ANY, Route, Router
 from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
+from chatfiles.platform.routes import resumable
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
@@ -61,6 +62,22 @@ async def _check(platform: PlatformContext) -> None:
 #: A route whose requests are forwarded to a workspace.
 forwarded = partial(Route[Access], ends_with_client=True)
 
+#: A route of one resumable upload.
+_UPLOADS = "/workspaces/{workspace_id}/uploads"
+_UPLOAD = _UPLOADS + "/{upload_id}"
+_tus = partial(forwarded, overrides=True)
+
+#: The routes of resumable uploads, which an option switches off.
+RESUMABLE: tuple[Route[Access], ...] = (
+    forwarded("POST", _UPLOADS, WRITE, "upload", resumable.create),
+    Route("OPTIONS", _UPLOADS, ANYONE, "", resumable.describe),
+    _tus("PATCH", _UPLOAD, WRITE, "upload", resumable.append),
+    _tus("HEAD", _UPLOAD, WRITE, "upload-state", resumable.state),
+    _tus("DELETE", _UPLOAD, WRITE, "upload-remove", resumable.remove),
+    forwarded("GET", _UPLOAD, WRITE, "upload-state", resumable.files),
+    Route("OPTIONS", _UPLOAD, ANYONE, "", resumable.describe_upload),
+)
+
 #: Also served on the fast path.
 DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "download", download)
 
@@ -82,6 +99,7 @@ ROUTES: tuple[Route[Access], ...] = (
     forwarded("DELETE", "/workspaces/{workspace_id}/fs/file", WRITE, "delete", delete_file),
     forwarded("POST", "/workspaces/{workspace_id}/fs/directories", WRITE, "mkdir", make_directory),
     forwarded("POST", "/workspaces/{workspace_id}/fs/move", WRITE, "move", move),
+    *RESUMABLE,
     # signed links
     Route(
         "POST", "/workspaces/{workspace_id}/links", LINK, "link", create_link, rights="link.create"
@@ -147,8 +165,17 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     """
     if context.ui:
         load_page()
-    routes = ROUTES if context.ui else [route for route in ROUTES if route not in PAGE_ROUTES]
-    return Router(routes, partial(_dispatch, context), prepare_link)
+    without = set[Route[Access]]() if context.ui else set(PAGE_ROUTES)
+    if not context.limits.resumable_bytes:
+        without |= set(RESUMABLE)
+    routes = [route for route in ROUTES if route not in without]
+    return Router(routes, partial(_dispatch, context), partial(_prepare, context))
+
+
+def _prepare(context: PlatformContext, request: Request) -> None:
+    prepare_link(request)
+    if context.limits.resumable_bytes:
+        resumable.prepare(context, request)
 
 
 async def _dispatch(

@@ -16,6 +16,7 @@ from chatfiles.platform import error_texts
 from chatfiles.platform.upstream.connection import NoResponse
 from chatfiles.platform.upstream.dialer import AddressRefused
 from chatfiles.runtime.tls.peers import CertificateRefused
+from chatfiles.runtime.tls.problems import tls_problem
 
 __all__ = ["connect_error", "failure_reason", "request_error"]
 
@@ -78,8 +79,8 @@ def _unreachable(detail: str, error: BaseException | None) -> UpstreamFailed:
     unreachable = UpstreamFailed(detail=detail)
     if isinstance(error, CertificateRefused):
         unreachable.reason = str(error)
-    elif isinstance(error, SSL.Error) and error.args and error.args[0]:
-        unreachable.reason = f"TLS: {error.args[0][0][-1]}"  # such as an alert of the workspace
+    elif isinstance(error, SSL.Error):
+        unreachable.reason = tls_problem(error)
     return unreachable
 
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-__all__ = ["AuditWriter"]
+__all__ = ["AuditWriter", "open_log"]
 
 #: Lines that may wait for the disk.
 MOST_WAITING: Final = 10_000
@@ -46,7 +46,7 @@ class AuditWriter:
         self._fd = -1
         self._is_torn = False
         self._reopen = self._closing = False
-        self._failed = ""
+        self._failed = self._not_opened = ""
         self._wake = Event()
         self._waking: IDelayedCall | None = None
         self._ended: Deferred[None] = Deferred()
@@ -54,8 +54,11 @@ class AuditWriter:
 
     @property
     def failed(self) -> bool:
-        """Whether the last attempt to write a line has failed, or too many lines wait."""
-        return self._failed != "" or len(self._lines) >= MOST_WAITING
+        """
+        Whether the last attempt to write a line has failed, or to open the path after a rotation,
+        or too many lines wait.
+        """
+        return bool(self._failed or self._not_opened) or len(self._lines) >= MOST_WAITING
 
     # -- on the reactor thread
 
@@ -65,7 +68,7 @@ class AuditWriter:
 
         :raise OSError: the file cannot be opened.
         """
-        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self._fd = open_log(self._path)
         self._thread.start()
 
     def write(self, line: str) -> None:
@@ -114,13 +117,13 @@ class AuditWriter:
     def _run(self) -> None:
         is_last = False
         while not is_last:
-            self._wake.wait(RETRY if self._failed else None)
+            self._wake.wait(RETRY if self._failed or self._not_opened else None)
             self._wake.clear()
             # What the reactor thread sets later is for the next round, also in `_write_all`.
             is_last = self._closing
             is_wanted, self._reopen = self._reopen, False
-            if is_wanted or self._failed:
-                self._open_again(is_wanted=is_wanted)
+            if is_wanted or self._failed or self._not_opened:
+                self._open_again(is_rotated=is_wanted or self._not_opened != "")
             self._write_all()
         self._say_lost(len(self._lines))
         os.close(self._fd)
@@ -130,21 +133,27 @@ class AuditWriter:
         if not self._ended.called:
             self._ended.callback(None)
 
-    def _open_again(self, *, is_wanted: bool) -> None:
+    def _open_again(self, *, is_rotated: bool) -> None:
         """
-        Open the path.  If that fails, the old file stays in use.
-
-        :param is_wanted: whether to log a failure.
+        Open the path.  If that fails, the old file stays in use; after a rotation it is the wrong
+        one.
         """
         try:
-            fd = os.open(self._path, _FLAGS, 0o600)
+            fd = open_log(self._path)
         except OSError as error:
-            if is_wanted:
-                why = _why(error)
-                _log.warn("audit log {path} cannot be opened: {why}", path=self._path, why=why)
+            if is_rotated:
+                self._fail_to_open(_why(error))
             return
         os.close(self._fd)
         self._fd = fd
+        if self._not_opened:
+            _log.info("audit log {path} is opened again", path=self._path)
+            self._not_opened = ""
+
+    def _fail_to_open(self, why: str) -> None:
+        before, self._not_opened = self._not_opened, why
+        if why != before:
+            _log.error("audit log {path} cannot be opened: {why}", path=self._path, why=why)
 
     def _write_all(self) -> None:
         try:
@@ -179,6 +188,15 @@ class AuditWriter:
     def _say_lost(self, count: int) -> None:
         if count:
             _log.error("audit log {path} lost {count} lines", path=self._path, count=count)
+
+
+def open_log(path: str) -> int:
+    """
+    :param path: of the audit log; created 0600 if it does not exist.
+    :return: a descriptor to append to it.
+    :raise OSError: it cannot be opened.
+    """
+    return os.open(path, _FLAGS, 0o600)
 
 
 def _why(error: OSError) -> str:

@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from chatfiles.rules.accept import wants_openmetrics
 from chatfiles.runtime.metrics.cells import Cells
 from chatfiles.runtime.metrics.families import Family, Kind, Labels, Layout
 
@@ -44,13 +45,13 @@ class Page:
         self._registry.register(_Counted(layout, cells))
         self._registry.register(_Processes(pids))
 
-    def write(self, accept: str) -> tuple[bytes, str]:
+    def write(self, accept: Sequence[bytes]) -> tuple[bytes, str]:
         """
-        :param accept: the header ``Accept`` of the request; empty without one.
+        :param accept: the values of all ``Accept`` headers of the request.
         :return: the page, and its media type.
         """
         # Only these two forms: the rest of the header is a client's.
-        wanted = _OPENMETRICS if _OPENMETRICS in accept else ""
+        wanted = _OPENMETRICS if wants_openmetrics(accept) else ""
         encode, media_type = choose_encoder(wanted)
         return encode(self._registry), media_type
 

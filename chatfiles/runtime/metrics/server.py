@@ -21,8 +21,8 @@ __all__ = ["MetricsServer", "page_writer", "require_library"]
 _MISSING = "--metrics-listen needs prometheus_client: pip install 'chatfiles[metrics]'"
 _HEADER_TIMEOUT, _IDLE_TIMEOUT = 10.0, 60.0
 
-#: Takes ``Accept``; returns the page, and its media type.
-WritePage = Callable[[str], tuple[bytes, str]]
+#: Takes the values of ``Accept``; returns the page, and its media type.
+WritePage = Callable[[Sequence[bytes]], tuple[bytes, str]]
 
 
 def require_library() -> None:
@@ -73,8 +73,7 @@ class MetricsServer:
 
     async def _page(self, request: Request) -> None:
         self._update()
-        accept = b",".join(request.requestHeaders.getRawHeaders(b"accept", ()))
-        page, media_type = self._write(accept.decode("latin-1"))
+        page, media_type = self._write(request.requestHeaders.getRawHeaders(b"accept", ()))
         request.setHeader(b"Content-Type", media_type.encode("ascii"))
         request.setHeader(b"Content-Length", b"%d" % len(page))
         request.setHeader(b"Cache-Control", b"no-store")

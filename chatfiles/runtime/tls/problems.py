@@ -1,14 +1,15 @@
 """
-What a failed verification of a certificate means, for the log of an operator.
+What a failed handshake means, for the log of an operator.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from OpenSSL.SSL import Error
 from OpenSSL.SSL import X509VerificationCodes as Codes
 
-__all__ = ["certificate_problem"]
+__all__ = ["certificate_problem", "tls_problem"]
 
 _INCOMPLETE: Final = (
     "is not trusted: its authority is unknown here, or an intermediate certificate is missing"
@@ -32,3 +33,12 @@ def certificate_problem(code: int) -> str:
     :return: what is wrong, as the rest of a sentence about the certificate.
     """
     return _PROBLEMS.get(code, f"is not accepted: OpenSSL's error {code}")
+
+
+def tls_problem(error: Error) -> str:
+    """
+    :param error: of a connection with TLS.
+    :return: what OpenSSL says, such as an alert of the peer; empty if it says nothing.
+    """
+    queue = error.args[0] if error.args else ()
+    return f"TLS: {queue[0][-1]}" if queue else ""

@@ -4,7 +4,8 @@ TLS of one listener: which certificate serves a client, and how certificates are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -44,11 +45,20 @@ class ServerCertificates:
     :param client_ca: a file of authorities.  Clients need a certificate of one of them; empty if
         they need none.
     :param log: says which files are not valid, and when certificates were renewed.
+    :param now: returns the time of day, in seconds since the epoch.
     :raise BadFile: a file is not valid.
     """
 
-    def __init__(self, certificate: str, key: str, client_ca: str, log: Logger) -> None:
+    def __init__(
+        self,
+        certificate: str,
+        key: str,
+        client_ca: str,
+        log: Logger,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._log = log
+        self._now = now
         self._where = certificate
         self._client_ca = LoadedFiles([client_ca], read_authorities) if client_ca else None
         if self._client_ca is not None:
@@ -72,19 +82,26 @@ class ServerCertificates:
         Look at the files, and use those that are new and valid for all handshakes from now on.
         Connections continue.  Blocks; may be called in a thread.
         """
-        changed = self._store.look()
-        if self._client_ca is not None:
-            changed |= self._client_ca.look(self._warn)
+        is_renewed = self._store.look()
+        has_authorities = self._client_ca is not None and self._client_ca.look(self._warn)
         self._looks += 1
-        if changed:
-            expiry = datetime.fromtimestamp(self.not_after, UTC)
-            self._log.info(
-                "{path}: read again; valid until {expiry:%Y-%m-%d %H:%M:%S} UTC",
-                path=self._where,
-                expiry=expiry,
-            )
-        if changed or self._looks % LOOKS_PER_KEY == 0:
+        if is_renewed:
+            self._tell_renewed()
+        if self._client_ca is not None and has_authorities:
+            self._log.info("{path}: read again", path=self._client_ca.paths[0])
+        if is_renewed or has_authorities or self._looks % LOOKS_PER_KEY == 0:
             self._use()
+
+    def _tell_renewed(self) -> None:
+        expiry = datetime.fromtimestamp(self.not_after, UTC)
+        has_expired = self.not_after < self._now()
+        tell = self._log.warn if has_expired else self._log.info
+        tell(
+            "{path}: read again; {verb} {expiry:%Y-%m-%d %H:%M:%S} UTC",
+            path=self._where,
+            verb="a certificate expired on" if has_expired else "valid until",
+            expiry=expiry,
+        )
 
     def _warn(self, line: str) -> None:
         self._log.warn("{line}", line=line)

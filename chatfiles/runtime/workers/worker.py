@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from chatfiles.runtime.role_service import RoleService
+from chatfiles.runtime.systemd_endpoint import SYSTEMD
 from chatfiles.runtime.workers.descriptors import (
     COMMANDS,
     FIRST_LISTENER,
@@ -98,7 +99,7 @@ def inherited_endpoint(
     :raise Exception: Twisted does not accept the string.
     """
     opener = _InheritedSocket(reactor, load, FIRST_LISTENER + index)
-    if description.startswith("systemd:"):  # only the first process has the descriptors of systemd
+    if description.startswith(SYSTEMD):  # only the first process has the descriptors of systemd
         return _InheritedEndpoint(opener)
     endpoint: IStreamServerEndpoint = serverFromString(opener, description)
     return endpoint

@@ -17,6 +17,7 @@ from typing import Final
 from chatfiles.errors import (
     NOT_NOW,
     ChatfilesError,
+    Conflict,
     Forbidden,
     InvalidPath,
     NoSpace,
@@ -55,6 +56,9 @@ _REFUSALS: Final[dict[int, Callable[[], ChatfilesError]]] = {
     errno.EISDIR: NotARegularFile,
     errno.ELOOP: NotARegularFile,
     errno.ENXIO: NotARegularFile,
+    # a mount point, or a program that runs
+    errno.EBUSY: lambda: Conflict("it is in use by the system", code="busy"),
+    errno.ETXTBSY: lambda: Conflict("it is in use by the system", code="busy"),
     # the file system has no such names, or no such large files
     errno.ENAMETOOLONG: InvalidPath,
     errno.EILSEQ: InvalidPath,

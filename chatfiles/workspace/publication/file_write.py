@@ -164,7 +164,6 @@ class FileWrites:
         except type(missing) as error:
             if error.code != missing.code or not asked.options.parents:
                 raise
-        self.publisher.require(asked.conditions, None)  # before directories are created
         return self.targets.make(asked.path)
 
     def _file_write(self, asked: AskedWrite, target: Target) -> FileWrite:

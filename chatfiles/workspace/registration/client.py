@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol as BodyProtocol
 from twisted.internet.protocol import connectionDone
@@ -23,6 +24,7 @@ from twisted.web.http_headers import Headers
 
 from chatfiles.rules.urls import parse_base_url
 from chatfiles.runtime.tls.peers import CertificateRefused
+from chatfiles.runtime.tls.problems import tls_problem
 
 __all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"]
 
@@ -183,10 +185,13 @@ def why_no_response(error: BaseException) -> str:
     inner = reasons[0].value if reasons else error
     if isinstance(inner, (CancelledError, DeadlineError)):
         return f"none within {REQUEST_TIMEOUT:g} seconds"
-    is_our_text = isinstance(inner, (ConnectError, DNSLookupError))
     if isinstance(inner, CertificateRefused):
         return str(inner)
-    if is_our_text or type(inner).__module__.split(".")[0] == "OpenSSL":
+    if isinstance(inner, SSL.Error):
+        return tls_problem(inner) or "no secure connection could be made"
+    if isinstance(inner, (ConnectionDone, ConnectionLost)):
+        return "the connection was closed before a response came"
+    if isinstance(inner, (ConnectError, DNSLookupError)):
         return f"{qual(type(inner))}: {inner}"
     return qual(type(inner))
 

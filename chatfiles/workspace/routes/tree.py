@@ -21,7 +21,7 @@ from chatfiles.http.server.router import Route, Router
 from chatfiles.rules.bearer import bearer
 from chatfiles.rules.writable_prefixes import not_writable
 from chatfiles.workspace.inbound_secrets import require_secret
-from chatfiles.workspace.routes import archive, digest, entries, write
+from chatfiles.workspace.routes import archive, digest, entries, resumable, write
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext, ingest
 from chatfiles.workspace.routes.read import OPERATION, PATHS, read
@@ -50,11 +50,16 @@ class _Contexts:
     reading: WorkspaceContext
     ingesting: IngestContext
     writing: write.WriteContext | None
+    uploading: resumable.ResumableContext | None
 
     def require_writing(self) -> write.WriteContext:
         if self.writing is None:
             raise not_writable()
         return self.writing
+
+    def require_uploading(self) -> resumable.ResumableContext:
+        assert self.uploading is not None  # else there are no routes
+        return self.uploading
 
 
 async def check_secret(context: WorkspaceContext) -> None:
@@ -121,7 +126,46 @@ async def _move(contexts: _Contexts, request: Request) -> JSONResponse:
     return await write.move(contexts.require_writing(), request)
 
 
+async def _describe_uploads(contexts: _Contexts, request: Request, *_: str) -> None:
+    await resumable.options(contexts.require_uploading(), request)
+
+
+async def _create_upload(contexts: _Contexts, request: Request) -> None:
+    await resumable.create(contexts.require_uploading(), request)
+
+
+async def _upload_state(contexts: _Contexts, request: Request, upload_id: str) -> None:
+    await resumable.state(contexts.require_uploading(), request, upload_id)
+
+
+async def _uploaded(contexts: _Contexts, request: Request, upload_id: str) -> JSONResponse:
+    return await resumable.files(contexts.require_uploading(), request, upload_id)
+
+
+async def _append(contexts: _Contexts, request: Request, upload_id: str) -> None:
+    await resumable.append(contexts.require_uploading(), request, upload_id)
+
+
+async def _remove_upload(contexts: _Contexts, request: Request, upload_id: str) -> JSONResponse:
+    return await resumable.remove(contexts.require_uploading(), request, upload_id)
+
+
 _LATER = Access.PLATFORM_CHECKED_LATER
+
+_tus = partial(Route[Access], overrides=True)
+_UPLOAD = resumable.UPLOAD_PATH
+_SERVICE, _TUS = Access.ANYONE, Access.PLATFORM
+
+#: The routes of resumable uploads, which need an option.
+RESUMABLE: tuple[Route[Access], ...] = (
+    Route("POST", resumable.PATH, _TUS, "ingest", _create_upload),
+    Route("OPTIONS", resumable.PATH, _SERVICE, "", _describe_uploads),
+    _tus("PATCH", _UPLOAD, _TUS, "ingest", _append),
+    _tus("HEAD", _UPLOAD, _TUS, "upload-state", _upload_state),
+    _tus("DELETE", _UPLOAD, _TUS, "upload-remove", _remove_upload),
+    Route("GET", _UPLOAD, _TUS, "upload-state", _uploaded),
+    Route("OPTIONS", _UPLOAD, _SERVICE, "", _describe_uploads),
+)
 
 #: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
@@ -138,20 +182,34 @@ ROUTES: tuple[Route[Access], ...] = (
     Route("DELETE", write.FILE, Access.PLATFORM, "delete", _delete),
     Route("POST", write.DIRECTORIES, Access.PLATFORM, "mkdir", _make_directory),
     Route("POST", write.MOVE, Access.PLATFORM, "move", _move),
+    *RESUMABLE,
 )
 
 
 def workspace_tree(
-    context: WorkspaceContext, ingest: IngestContext, writing: write.WriteContext | None = None
+    context: WorkspaceContext,
+    ingest: IngestContext,
+    writing: write.WriteContext | None = None,
+    uploading: resumable.ResumableContext | None = None,
 ) -> Router[Access]:
     """
     :param context: passed to the handlers.
     :param ingest: passed to the handler of uploads.
     :param writing: passed to the handlers that change files; ``None`` if no path is writable.
+    :param uploading: passed to the handlers of resumable uploads; ``None`` for no such routes.
     :return: the workspace's resources; `Router` describes where they can be mounted.
     """
-    contexts = _Contexts(context, ingest, writing)
-    return Router(ROUTES, partial(_dispatch, contexts))
+    contexts = _Contexts(context, ingest, writing, uploading)
+    routes = ROUTES
+    if uploading is None:
+        routes = tuple(route for route in ROUTES if route not in RESUMABLE)
+    return Router(
+        routes, partial(_dispatch, contexts), resumable.prepare if uploading else _nothing
+    )
+
+
+def _nothing(_: Request) -> None:
+    pass
 
 
 async def _dispatch(

@@ -86,6 +86,14 @@ class UploadDirectory:
         with self._sweeping:
             return self._open(create=True)
 
+    def open_existing(self) -> int:
+        """
+        As `open`, but do not create the directory.
+
+        :raise OSError: it cannot be opened, or is missing.
+        """
+        return self._open(create=False)
+
     def _open(self, *, create: bool) -> int:
         try:
             fd = self._open_root()

@@ -25,9 +25,10 @@ from chatfiles.workspace.uploads.directory import UPLOAD_SEGMENTS, UploadDirecto
 from chatfiles.workspace.uploads.publish import publish_all, withdraw_all
 from chatfiles.workspace.uploads.safe_names import safe_name
 
-__all__ = ["IngestLimits", "Ingestion", "StoredFile"]
+__all__ = ["URI_PREFIX", "IngestLimits", "Ingestion", "StoredFile"]
 
-_URI_PREFIX = "workspace:/workspace/" + "/".join(s.decode() for s in UPLOAD_SEGMENTS) + "/"
+#: Begins the URIs of uploaded files.
+URI_PREFIX = "workspace:/workspace/" + "/".join(s.decode() for s in UPLOAD_SEGMENTS) + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class _Part:
 
     def stored(self) -> StoredFile:
         return StoredFile(
-            uri=_URI_PREFIX + self.stored_name,
+            uri=URI_PREFIX + self.stored_name,
             name=self.name,
             media_type=self.media_type,
             size=self.size,

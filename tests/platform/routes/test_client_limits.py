@@ -317,11 +317,13 @@ class RefusalTests(OperationCase):
         for route in ROUTES:
             if route.access is Access.ANYONE:
                 continue
-            path = route.path.format(workspace_id=FIRST, token_id=FIRST).encode()
-            make = get if route.method == "GET" else post
-            request = make(path, WRONG) if make is get else post(b"{}", WRONG, path=path)
-            if route.method in ("DELETE", "PUT"):
-                request = get(path, WRONG, method=route.method.encode())
+            names = {"token_id": FIRST, "upload_id": "0" * 32}
+            path = route.path.format(workspace_id=FIRST, **names).encode()
+            request = get(path, WRONG, method=route.method.encode())
+            if route.method == "POST":
+                request = post(b"{}", WRONG, path=path)
+            elif route.method == "HEAD":
+                continue  # an error has no body
             self.clock.advance(1)
             for _ in range(self.most):
                 self.assertEqual(self.ask(request).status, 401, route.path)

@@ -139,7 +139,10 @@ class WriterTests(SynchronousTestCase):
         self.until(lambda: os.path.exists(self.path))
 
     def test_not_reopened(self) -> None:
-        """If the path cannot be opened again, the old file stays in use."""
+        """
+        If the path cannot be opened again, the old file stays in use, and the path is tried until
+        it can be opened.
+        """
         opened = self.open()
         moved = self.path + ".1"
         os.rename(self.path, moved)
@@ -148,7 +151,13 @@ class WriterTests(SynchronousTestCase):
         self.until(lambda: self.said("cannot be opened: Is a directory"))
         self.write(opened, "a")
         self.until(lambda: self.read(moved) == ["a"])
-        self.assertFalse(opened.failed)
+        self.assertTrue(opened.failed)
+        os.rmdir(self.path)
+        self.until(lambda: not opened.failed)
+        self.write(opened, "b")
+        self.until(lambda: self.read(self.path) == ["b"])
+        for text in ("cannot be opened", "is opened again"):
+            self.assertEqual(self.said(text), 1)
 
     def test_cannot_open(self) -> None:
         """A path that cannot be opened is an error, also a FIFO without a reader."""

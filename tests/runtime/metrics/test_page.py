@@ -46,7 +46,7 @@ class PageTests(SynchronousTestCase):
 
     def samples(self, page: Page) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """:return: all samples of the page."""
-        text = page.write("")[0].decode()
+        text = page.write([])[0].decode()
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in parse(text)
@@ -57,8 +57,9 @@ class PageTests(SynchronousTestCase):
         """Both forms are valid, and have the same families; ``Accept`` selects one of them."""
         for role in FAMILIES:
             page, _ = self.page(role)
-            plain, plain_type = page.write("text/html, */*;q=0.1")
-            other, other_type = page.write("application/openmetrics-text; version=x; escaping=y")
+            plain, plain_type = page.write([b"text/html, */*;q=0.1"])
+            wanted = b"application/openmetrics-text; version=x; escaping=y"
+            other, other_type = page.write([wanted])
             self.assertTrue(plain_type.startswith("text/plain; version=0.0.4"), plain_type)
             self.assertTrue(other_type.startswith("application/openmetrics-text; version=1.0.0"))
             names = {family.name for family in parse_open(other.decode())}

@@ -5,8 +5,10 @@ Handshakes in memory: OpenSSL of Twisted is the server, and that of Python is th
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -14,7 +16,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.support.certificates import Issued
 
-__all__ = ["Client", "context"]
+__all__ = ["Client", "OldClient", "context"]
 
 
 def context(*roots: Issued, own: tuple[str, str] | None = None) -> ssl.SSLContext:
@@ -40,6 +42,31 @@ class Echo(Protocol):
         self.transport.write(data)
 
 
+class Server:
+    """
+    A server that echoes.
+
+    :param certificates: its certificates.
+    """
+
+    def __init__(self, certificates: Any) -> None:
+        self._clock = Clock()
+        echoes = Factory.forProtocol(Echo)
+        factory: Any = TLSMemoryBIOFactory(certificates, False, echoes, self._clock)
+        self._protocol = factory.buildProtocol(None)
+        self._transport = StringTransport()
+        self._protocol.makeConnection(self._transport)
+
+    def exchange(self, sent: bytes) -> bytes:
+        """:return: what the server has sent, after it got *sent*."""
+        if sent:
+            self._protocol.dataReceived(sent)
+            self._clock.advance(0)  # Twisted sends small writes together
+        answer: bytes = self._transport.value()
+        self._transport.clear()
+        return answer
+
+
 class Client:
     """
     A client that has made a handshake, and received what it sent.
@@ -58,12 +85,7 @@ class Client:
         name: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
-        self._clock = Clock()
-        echoes = Factory.forProtocol(Echo)
-        factory: Any = TLSMemoryBIOFactory(certificates, False, echoes, self._clock)
-        self._server = factory.buildProtocol(None)
-        self._transport = StringTransport()
-        self._server.makeConnection(self._transport)
+        self._server = Server(certificates)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = settings.wrap_bio(
             self._incoming, self._outgoing, server_hostname=name, session=session
@@ -96,10 +118,38 @@ class Client:
 
     def _exchange(self) -> bool:
         """:return: whether the server has sent something, after it got what the client sent."""
-        if sent := self._outgoing.read():
-            self._server.dataReceived(sent)
-            self._clock.advance(0)  # Twisted sends small writes together
-        answer = self._transport.value()
-        self._transport.clear()
+        answer = self._server.exchange(self._outgoing.read())
         self._incoming.write(answer)
         return bool(answer)
+
+
+class OldClient:
+    """
+    A client with TLS 1.2 that can ask for another handshake, which Python's cannot.
+
+    :param certificates: those of the server.
+    :param name: the server name to send.
+    """
+
+    def __init__(self, certificates: Any, name: bytes) -> None:
+        settings = SSL.Context(SSL.TLS_METHOD)
+        settings.set_max_proto_version(SSL.TLS1_2_VERSION)
+        self.tls = SSL.Connection(settings)
+        self.tls.set_tlsext_host_name(name)
+        self.tls.set_connect_state()
+        self._server = Server(certificates)
+        self._until(self.tls.do_handshake)
+
+    def echo(self, data: bytes) -> None:
+        """Send *data*, and receive it."""
+        self._until(lambda: self.tls.send(data))
+        received = self._until(lambda: self.tls.recv(len(data)))
+        assert received == data, received
+
+    def _until(self, step: Callable[[], Any]) -> Any:
+        """:return: the result of *step*, which is repeated while data arrives from the server."""
+        while True:
+            try:
+                return step()
+            except SSL.WantReadError:
+                self.tls.bio_write(self._server.exchange(self.tls.bio_read(1 << 16)))

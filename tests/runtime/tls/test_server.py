@@ -4,7 +4,6 @@ Handshakes with the certificates of a listener.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import ssl
 from typing import Any
@@ -16,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from chatfiles.runtime.tls.files import BadFile
 from chatfiles.runtime.tls.server import LOOKS_PER_KEY, ServerCertificates
-from tests.runtime.tls.handshake import Client, context
+from tests.runtime.tls.handshake import Client, OldClient, context
 from tests.runtime.tls.test_files import FileCase
 from tests.support.certificates import EXPIRED, Issued, root_authority
 
@@ -88,38 +87,6 @@ class NameTests(ServerCase):
         os.unlink(f"{self.base}/{name}.key")
 
 
-class Handshake:
-    """
-    A client of pyOpenSSL, which can do more than that of ``ssl``, with TLS 1.2.
-
-    :param certificates: those of the server.
-    """
-
-    def __init__(self, certificates: ServerCertificates) -> None:
-        factory: Any = TLSMemoryBIOFactory(certificates, False, Factory.forProtocol(Protocol))
-        self.server = certificates.serverConnectionForTLS(factory.buildProtocol(None))
-        self.server.set_accept_state()
-        settings = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        settings.set_max_proto_version(SSL.TLS1_2_VERSION)
-        self.tls = SSL.Connection(settings)
-        self.tls.set_connect_state()
-
-    def go_on(self) -> None:
-        """
-        Exchange what both have to say.
-
-        :raise SSL.Error: the client gives up.
-        """
-        ends = (self.tls, self.server)
-        for _ in range(4):
-            for end, other in (ends, ends[::-1]):
-                with contextlib.suppress(SSL.WantReadError):
-                    end.do_handshake()
-                    end.recv(1)
-                with contextlib.suppress(SSL.WantReadError):
-                    other.bio_write(end.bio_read(1 << 16))
-
-
 class ProtocolTests(ServerCase):
     """What is negotiated."""
 
@@ -170,13 +137,13 @@ class ProtocolTests(ServerCase):
         self.assertEqual(chosen, "http/1.1")
         self.assertIsNone(self.client(server).selected_alpn_protocol())
 
-    def test_no_renegotiation(self) -> None:
-        """A client cannot begin another handshake on its connection."""
-        handshake = Handshake(self.server())
-        handshake.go_on()
-        self.assertTrue(handshake.tls.renegotiate())
+    def test_renegotiation(self) -> None:
+        """A client cannot renegotiate; the connection goes on."""
+        client = OldClient(self.server(), b"a.test")
+        client.echo(b"before")
+        client.tls.renegotiate()
         with self.assertRaisesRegex(SSL.Error, "no renegotiation"):
-            handshake.go_on()
+            client.echo(b"after")
 
     def test_tickets(self) -> None:
         """A session can be resumed, until its ticket is too old, or certificates have changed."""
@@ -219,7 +186,7 @@ class RenewalTests(ServerCase):
         self.assertIn(f"{self.base}/a.test.pem: does not hold certificates", line)
 
     def test_not_after(self) -> None:
-        """The earliest end of all certificates is known."""
+        """The earliest end of all certificates is known, and told if it is over."""
         server = self.server()
         expected = min(each.certificate.not_valid_after_utc for each in self.issued.values())
         self.assertEqual(server.not_after, expected.timestamp())
@@ -227,6 +194,9 @@ class RenewalTests(ServerCase):
         early.write(f"{self.base}/a.test")
         server.look()
         self.assertEqual(server.not_after, early.certificate.not_valid_after_utc.timestamp())
+        expiry = early.certificate.not_valid_after_utc
+        text = f"{self.base}: read again; a certificate expired on {expiry:%Y-%m-%d %H:%M:%S} UTC"
+        self.assertEqual(self.log, [text])
 
 
 class ClientTests(ServerCase):
@@ -262,8 +232,11 @@ class ClientTests(ServerCase):
 
     def test_named(self) -> None:
         """The server names its authorities, so that a client can choose among its certificates."""
-        names = Handshake(self.certificates).server.get_client_ca_list()
-        self.assertEqual([name.commonName for name in names], ["ours"])
+        clear: Any = Factory.forProtocol(Protocol)
+        factory: Any = TLSMemoryBIOFactory(self.certificates, False, clear)
+        connection = self.certificates.serverConnectionForTLS(factory.buildProtocol(None))
+        names = [name.commonName for name in connection.get_client_ca_list()]
+        self.assertEqual(names, ["ours"])
 
     def test_renewed(self) -> None:
         """When the authorities change, sessions of the old ones are not resumed."""
@@ -274,6 +247,7 @@ class ClientTests(ServerCase):
         theirs = root_authority("theirs")
         self.write("clients.crt", theirs.pem)
         self.certificates.look()
+        self.assertEqual(self.log[-1], f"{self.authorities}: read again")
         with self.assertRaises(ssl.SSLError):
             Client(self.certificates, settings, "a.test", session)
         self.connect(theirs.issue("client"))

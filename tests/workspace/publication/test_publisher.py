@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, PreconditionFailed
 from chatfiles.model import FileFacts
 from chatfiles.rules.conditional_requests import SETTLED_NS, WriteConditions, etag
+from chatfiles.workspace.files.targets import Target
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import usual_mode
 from chatfiles.workspace.publication.unpublished_file import (
@@ -68,6 +71,7 @@ class PublisherTests(WritingCase):
 
         def rename(old: str, new: bytes, **more: int) -> None:
             seen.append(old)
+            self.assertEqual(self.sweep(), 0, "it is locked")
             self.assertEqual(self.mode("out/" + old) & 0o077, self.mode("out/x") & 0o077)
             real(old, new, **more)
 
@@ -201,10 +205,48 @@ class PublisherTests(WritingCase):
 
         self.assertEqual(in_child(act), KILLED)
         self.assertEqual((self.read("out/x"), len(os.listdir(self.at("out")))), (b"old", 2))
-        root_fd = os.open(self.root, os.O_PATH)
-        self.addCleanup(os.close, root_fd)
-        self.assertEqual(sweep_below(root_fd, (b"out",)), 1)
+        self.assertEqual(self.sweep(), 1)
         self.assertEqual(os.listdir(self.at("out")), ["x"])
+
+    def sweep(self) -> int:
+        """:return: how many leftovers were removed."""
+        root_fd = os.open(self.root, os.O_PATH)
+        try:
+            return sweep_below(root_fd, (b"out",))
+        finally:
+            os.close(root_fd)
+
+    def test_in_the_lock(self) -> None:
+        """What has the name is looked at, and changed, in one hold of the directory's lock."""
+        self.publish("out/y", b"")  # tries what the file system has
+        held: list[int] = []
+        seen: list[tuple[str, int]] = []
+        real = self.publisher.locks.of
+
+        @contextmanager
+        def of(*directories: int) -> Iterator[None]:
+            with real(*directories):
+                held.append(len(directories))
+                yield
+                held.pop()
+
+        def watch(owner: type, name: str) -> None:
+            original = getattr(owner, name)
+
+            def call(this: object, *given: object) -> object:
+                seen.append((name, len(held)))
+                return original(this, *given)
+
+            self.patch(owner, name, call)
+
+        self.patch(self.publisher.locks, "of", of)
+        watch(Target, "look_at_file")
+        watch(UnpublishedFile, "publish")
+        watch(UnpublishedFile, "replace")
+        for _ in range(2):
+            self.publish("out/x", b"new")
+        expected = [("look_at_file", 1), ("publish", 1), ("look_at_file", 1), ("replace", 1)]
+        self.assertEqual(seen, expected)
 
     def test_usual_mode(self) -> None:
         """A new file has no permission that the umask withholds."""

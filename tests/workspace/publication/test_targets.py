@@ -143,6 +143,8 @@ class TargetTests(WritingCase):
             errno.EISDIR: 400,
             errno.ENAMETOOLONG: 400,
             errno.EFBIG: 413,
+            errno.EBUSY: 409,
+            errno.ETXTBSY: 409,
             errno.EXDEV: 500,
             errno.EIO: 500,
         }

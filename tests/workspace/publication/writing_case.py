@@ -38,11 +38,14 @@ class WritingCase(SynchronousTestCase):
             b"/workspace": self.root,
             b"/configs": self.at("configs"),
         }
-        deny = DenyRules([b"/workspace/out/secret/**"])
+        deny = DenyRules(
+            [b"/workspace/out/secret/**", b"/workspace/out/holder/*/key", b"/**/.never"]
+        )
         self.store = FileStore(roots, deny, [self.at("configs/.auth_token")])
         self.addCleanup(self.store.close)
         self.prefixes = WritablePrefixes([b"/workspace/out"])
         self.targets = Targets(self.store, self.prefixes)
+        self.store.is_available(b"/workspace")  # opens what stays open
         self.publisher = Publisher(lambda: self.now_ns)
         self.files = UnnamedFiles()
 

@@ -10,8 +10,8 @@ from typing import Any
 from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -145,7 +145,12 @@ class TroubleTests(RegistrationCase):
         for error, told in (
             (Refused(), "ConnectionRefusedError"),
             (DNSLookupError("no such host"), "no such host"),
-            (ResponseNeverReceived([Failure(TLSError("certificate verify failed"))]), "verify"),
+            (
+                ResponseNeverReceived([Failure(TLSError([("SSL", "", "alert 116")]))]),
+                "no response (TLS: alert 116)",
+            ),
+            (ResponseNeverReceived([Failure(TLSError())]), "no secure connection"),
+            (ResponseNeverReceived([Failure(ConnectionDone())]), "the connection was closed"),
             (ResponseFailed([Failure(ValueError(f"bad line {SECRET}"))]), "ValueError"),
         ):
             with capturedLogs() as events:

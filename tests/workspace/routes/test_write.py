@@ -343,6 +343,16 @@ class PutTests(WriteRouteCase):
         self.assertEqual(self.put("/workspace/fuse/x", digest(b"other")).status, 422)
         self.assertEqual(self.names("fuse"), [])
 
+    def test_in_place_judged_again(self) -> None:
+        """In place, the conditions are checked again when the first byte arrives."""
+        self.write("fuse/x", b"old")
+        head = (SECRET, b"Content-Length: 3", b"If-Match: " + self.tag("fuse/x"))
+        target = b"/internal/fs/file?path=/workspace/fuse/x"
+        caller = Caller(self.tree).send(get(target, *head, method=b"PUT"))
+        self.write("fuse/x", b"other")
+        self.assertEqual(caller.send(b"new").answer().status, 412)
+        self.assertEqual(self.read("fuse/x"), b"other")
+
     def test_in_place_something_else(self) -> None:
         """In place, too, nothing is written through a symlink, or to what is no file."""
         for make in (os.mkfifo, os.mkdir, lambda path: os.symlink(self.at("out/y"), path)):
@@ -542,6 +552,24 @@ class MoveTests(WriteRouteCase):
             self.assertEqual(self.refused(answer), expected, (origin, to))
         self.assertEqual(self.names(), before)
         self.assertEqual((self.read("out/file"), self.read("out/other")), (b"file", b"other"))
+
+    def test_denied_below(self) -> None:
+        """
+        A directory that could hold a denied file stays where it is, and none gets to where one
+        could be denied; a rule for every place does not count.
+        """
+        self.write("out/holder/a/key", b"secret")
+        self.write("out/plain/file", b"x")
+        missing = (404, "file_not_found")
+        for origin, to in (
+            ("out/holder", "out/new"),
+            ("out/holder/a", "out/new"),
+            ("out/plain", "out/holder/b"),
+        ):
+            self.assertEqual(self.refused(self.move(origin, to)), missing, (origin, to))
+        self.assertEqual(self.read("out/holder/a/key"), b"secret")
+        self.assertEqual(self.move("out/plain/file", "out/holder/a/file").status, 200)
+        self.assertEqual(self.move("out/plain", "out/moved").status, 200)
 
     def test_overwrite(self) -> None:
         """A file replaces a file when the client says so."""
