@@ -35,7 +35,7 @@ from chatfiles.runtime.systemd_endpoint import SYSTEMD, initial_environment, sys
 from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
-from chatfiles.runtime.tls.files import SILENT
+from chatfiles.runtime.tls.files import SILENT, BadFile
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -272,10 +272,13 @@ def _listeners(
                 endpoint = inherited_endpoint(reactor, worker.load, description, index)
             else:
                 endpoint = _endpoint(reactor, description)
+        except BadFile as error:
+            raise ValueError(f"{option}={description}: {error}") from None
         except Exception as error:
+            what = "a parameter is missing or unknown" if isinstance(error, TypeError) else error
             raise ValueError(
                 f"{option} takes a Twisted server endpoint, such as "
-                f"tcp:8080:interface=127.0.0.1, not {description!r}: {error}"
+                f"tcp:8080:interface=127.0.0.1, not {description!r}: {what}"
             ) from None
         port = _PORT.match(description)
         if port is not None and not 0 <= int(port[1]) <= 65535:

@@ -67,8 +67,8 @@ class Allowance:
         """:return: the error that says which limit is reached."""
         full = next((each for each in self._counts if each.running >= each.most), self._counts[0])
         return TooManyRequests(
-            detail=f"{full.running} transfers of this {full.whose} are running, and --{full.option}"
-            " allows no more",
+            detail=f"{full.running} transfers of this {full.whose} are running, and the platform's"
+            f" --{full.option} allows no more: wait until one has ended",
             retry_after=1,
         )
 

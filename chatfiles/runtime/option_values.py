@@ -80,7 +80,7 @@ def origin(value: str) -> bytes:
 def count(value: str) -> int:
     """:return: a number, more than 0."""
     if not re.fullmatch(r"[0-9]{1,15}", value, re.ASCII) or not int(value):
-        raise InvalidValue("a whole number greater than 0, such as 1000000")
+        raise InvalidValue("a whole number greater than 0, such as 100")
     return int(value)
 
 

@@ -338,14 +338,15 @@ class Options(usage.Options):
 
     def _source_of(self, name: str) -> str:
         """:return: the source of an option's value: the option itself, or its variable."""
-        return f"--{name}" if name in self.given else f"the {_variable(name)} of the environment"
+        return f"--{name}" if name in self.given else f"{_variable(name)} in the environment"
 
     def _many(self, name: str) -> tuple[Any, ...]:
         option = _BY_NAME[name]
         try:
             return tuple(option.parse(text) for text in self._texts(option))
         except option_values.InvalidValue as error:
-            raise usage.UsageError(f"--{name} takes {error}") from None
+            source = "" if name in self.given else f"; the value is from {_variable(name)}"
+            raise usage.UsageError(f"--{name} takes {error}{source}") from None
 
     def _one(self, name: str, default: Any) -> Any:
         values = self._many(name)

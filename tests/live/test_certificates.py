@@ -346,7 +346,10 @@ class StartTests(CertificatesCase):
         files = tempfile.mkdtemp(prefix="chatfiles-live-")
         self.addCleanup(shutil.rmtree, files)
         for options, text in (
-            ([f"--listen=chatfiles-tls:0:certificate={files}/none.pem"], "none.pem: No such file"),
+            (
+                [f"--listen=chatfiles-tls:0:certificate={files}/none.pem"],
+                f"--listen=chatfiles-tls:0:certificate={files}/none.pem: {files}/none.pem: No such file",
+            ),
             (["--listen=chatfiles-tls:0"], "certificate= names the file"),
             (
                 [f"--upstream-certificate={files}/none.pem"],

@@ -43,6 +43,7 @@ class Wrong:
 WRONG = (
     Wrong(BOTH, (), ("--role", "platform or workspace")),
     Wrong(PLATFORM, ("--listen=tcp:http",), ("--listen", "tcp:8080")),
+    Wrong(PLATFORM, ("--listen=tcp:0:port_=1",), ("--listen", "a parameter is missing or unknown")),
     Wrong(PLATFORM, ("--listen=tcp:0", "--listen=tcp:99999"), ("--listen", "65535")),
     Wrong(PLATFORM, ("--listen=tcp:0", "--listen=tcp:-1"), ("--listen", "65535")),
     Wrong(

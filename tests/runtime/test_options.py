@@ -417,6 +417,12 @@ class WrongTests(SynchronousTestCase):
                     variable = "CHATFILES_" + name.upper().replace("-", "_")
                     self.assert_wrong(line, f"--role={role}", **{variable: value})
         self.assert_wrong(
+            "--max-transfers takes a whole number greater than 0, such as 100; the value is from"
+            " CHATFILES_MAX_TRANSFERS",
+            "--role=platform",
+            CHATFILES_MAX_TRANSFERS="all",
+        )
+        self.assert_wrong(
             "--open-registration takes", "--role=platform", CHATFILES_OPEN_REGISTRATION="maybe"
         )
 
@@ -428,7 +434,7 @@ class WrongTests(SynchronousTestCase):
                 f"{missing} is required with --platform", "--role=workspace", url, given
             )
             self.assert_wrong(
-                f"{missing} is required with the CHATFILES_PLATFORM of the environment",
+                f"{missing} is required with CHATFILES_PLATFORM in the environment",
                 "--role=workspace",
                 given,
                 CHATFILES_PLATFORM="http://h",

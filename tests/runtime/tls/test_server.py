@@ -232,11 +232,10 @@ class ClientTests(ServerCase):
 
     def test_named(self) -> None:
         """The server names its authorities, so that a client can choose among its certificates."""
-        clear: Any = Factory.forProtocol(Protocol)
-        factory: Any = TLSMemoryBIOFactory(self.certificates, False, clear)
+        factory: Any = TLSMemoryBIOFactory(self.certificates, False, Factory.forProtocol(Protocol))
         connection = self.certificates.serverConnectionForTLS(factory.buildProtocol(None))
-        names = [name.commonName for name in connection.get_client_ca_list()]
-        self.assertEqual(names, ["ours"])
+        names = connection.get_client_ca_list()
+        self.assertEqual([name.commonName for name in names], ["ours"])
 
     def test_renewed(self) -> None:
         """When the authorities change, sessions of the old ones are not resumed."""
