@@ -88,8 +88,7 @@ class RefusedCredentials:
             # Those that wait must not wait for the registry one after the other.
             waiting, client.waiting = client.waiting, deque()
             for turn in waiting:
-                if not turn.called:
-                    turn.errback(RegistryUnavailable())
+                turn.errback(RegistryUnavailable())
             raise
         finally:
             client.running -= 1
@@ -126,7 +125,5 @@ class RefusedCredentials:
         while client.waiting and (
             client.refused >= self._most or client.refused + client.running < self._most
         ):
-            turn = client.waiting.popleft()
-            if not turn.called:  # else its client has left
-                turn.callback(None)
+            client.waiting.popleft().callback(None)  # without effect if its client has left
         client.is_waking = False

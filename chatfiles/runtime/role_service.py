@@ -196,7 +196,8 @@ class RoleService(Service):
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
         self.reload = Reload()
-        for tls in filter(None, (listener.tls for listener in listeners)):
+        shown = () if metrics is None else (metrics.listener,)
+        for tls in filter(None, (listener.tls for listener in (*listeners, *shown))):
             self.reload.add(tls.look_now)
         self._watches = [FileWatch(site.reactor, look) for look in looks]
         for watch in self._watches:

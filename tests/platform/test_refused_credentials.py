@@ -159,3 +159,13 @@ class RefusedCredentialsTests(SynchronousTestCase):
         self.clock.advance(0.5)
         self.refuse(1, "192.0.2.10")
         self.assertEqual(list(self.limit._clients), ["192.0.2.9", "192.0.2.10"])
+
+    def test_youngest(self) -> None:
+        """A client whose second begins again is not the next one to be forgotten."""
+        self.patch(refused_credentials, "MOST_CLIENTS", 2)
+        self.refuse(1)
+        self.refuse(1, "192.0.2.2")
+        self.clock.advance(refused_credentials.WINDOW)
+        self.refuse(MOST)
+        self.refuse(1, "192.0.2.3")
+        self.assert_limited(self.look_up())

@@ -19,7 +19,7 @@ from chatfiles.http.server.observers import Actor, RequestRefused, TransferEnded
 from chatfiles.rules.log_json import MOST
 from chatfiles.runtime.json_access_log import JSONAccessLog
 from chatfiles.runtime.json_log import JSONLog
-from chatfiles.runtime.line_buffer import FLUSH_AFTER
+from chatfiles.runtime.line_buffer import FLUSH_AFTER, LineBuffer
 
 ENDED = TransferEnded("id", "w", "read", 200, 5, 0.25, "complete", "1.2.3.4", None, "", 1, 5, 0.125)
 
@@ -42,6 +42,21 @@ class JSONCase(SynchronousTestCase):
         text = self.out.getvalue()[self.written :]
         self.written += len(text)
         return [json.loads(line) for line in text.splitlines()]
+
+
+class BufferTests(SynchronousTestCase):
+    """Lines reach a pipe, whose writer has a buffer."""
+
+    def test_flushed(self) -> None:
+        """They are not kept in that buffer: lines of now, and those that have waited."""
+        pipe, clock = io.BytesIO(), Clock()
+        buffer = LineBuffer(io.TextIOWrapper(pipe), clock)
+        buffer.write("a\n")
+        self.assertEqual(pipe.getvalue(), b"a\n")
+        buffer.add("b")
+        self.assertEqual(pipe.getvalue(), b"a\n")
+        clock.advance(FLUSH_AFTER)
+        self.assertEqual(pipe.getvalue(), b"a\nb\n")
 
 
 class JSONLogTests(JSONCase):

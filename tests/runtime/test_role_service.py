@@ -5,7 +5,9 @@ The life of a role: prepare, listen, drain and clean up, in this order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -235,6 +237,27 @@ class LookTests(TestCase):
         await service.stopService()
         await service.reload.run()
         self.assertEqual(len(looks), 2)
+
+
+class CertificateLookTests(ServiceCase):
+    """Certificates that a role looks at."""
+
+    def test_reload(self) -> None:
+        """After SIGHUP, those of all listeners are looked at, that of the metrics too."""
+        names = ("first", "second", "metrics")
+        tls: list[Any] = [SimpleNamespace(look_now=partial(self.story.append, n)) for n in names]
+        unused: Any = None
+        *listeners, metrics = (Listener("chatfiles-tls:1", unused, each) for each in tls)
+        service = RoleService(
+            "workspace",
+            self.site,
+            listeners,
+            drain_timeout=30,
+            cannot_start=self.fail,
+            metrics=cast("Any", SimpleNamespace(listener=metrics)),
+        )
+        self.successResultOf(service.reload.run())
+        self.assertEqual(self.story, list(names))
 
 
 class StopTests(ServiceCase):

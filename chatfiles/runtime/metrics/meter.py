@@ -149,7 +149,6 @@ class Meter:
 
     def stop(self) -> None:
         """Sample no more; idempotent."""
-        self.update()
         if self._next is not None:
             self._next.cancel()
             self._next = None

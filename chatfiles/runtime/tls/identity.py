@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -24,6 +25,7 @@ __all__ = ["Identity", "read_authorities", "read_identity"]
 
 #: The permissions of users that are neither the owner of a file nor in its group.
 _OTHERS = 0o006
+_UNSUPPORTED = "its kind of key is not supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,11 @@ def read_identity(files: Sequence[File]) -> Identity:
     certificate, key_file = files[0], files[-1]
     chain = _certificates(certificate)
     key = _private_key(key_file)
-    if _public(key.public_key()) != _public(chain[0].public_key()):
+    try:
+        certified = chain[0].public_key()
+    except UnsupportedAlgorithm:
+        raise BadFile(certificate.path, _UNSUPPORTED) from None
+    if _public(key.public_key()) != _public(certified):
         raise BadFile(
             key_file.path, f"the key does not belong to the first certificate in {certificate.path}"
         )
@@ -106,6 +112,8 @@ def _private_key(file: File) -> Any:
         return load_pem_private_key(file.content, None)
     except TypeError:
         raise BadFile(file.path, "the key has a password; keep it without one") from None
+    except UnsupportedAlgorithm:
+        raise BadFile(file.path, _UNSUPPORTED) from None
     except ValueError:
         raise BadFile(file.path, "does not hold a private key in PEM format") from None
 

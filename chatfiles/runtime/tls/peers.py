@@ -134,7 +134,7 @@ class PeerVerification:
             assert store is not None, "a context has a store"
             for root in roots:
                 store.add_cert(root.original)
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+        context.set_verify(SSL.VERIFY_PEER, _verify)
         return context
 
 

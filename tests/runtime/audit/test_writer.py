@@ -119,6 +119,8 @@ class WriterTests(SynchronousTestCase):
         self.write(opened, "b")
         self.until(lambda: self.read(self.path) == ["b"])
         self.assertEqual(self.read(self.path + ".1"), ["a"])
+        open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        self.assertNotIn(os.path.realpath(self.path + ".1"), open_files)
 
     def test_reopened_twice(self) -> None:
         """A rotation while the file is being opened counts as well."""

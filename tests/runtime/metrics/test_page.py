@@ -5,6 +5,7 @@ The page of metrics.
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -143,3 +144,9 @@ class PageTests(SynchronousTestCase):
         for name, factor in (("resident_memory_bytes", 2), ("start_time_seconds", 1)):
             key = (f"process_{name}", ())
             self.assertAlmostEqual(two[key] / one[key], factor, delta=0.2)
+
+    def test_ended_processes(self) -> None:
+        """The time of processors that ended workers have taken still counts."""
+        page, _ = self.page("workspace")
+        self.patch(os, "times", lambda: SimpleNamespace(children_user=1e6, children_system=2e6))
+        self.assertGreaterEqual(self.samples(page)["process_cpu_seconds_total", ()], 3e6)

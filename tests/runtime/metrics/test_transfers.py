@@ -133,13 +133,15 @@ class TransferMetricsTests(SynchronousTestCase):
         self.metrics.update(connections)
         self.assertEqual(self.value("chatfiles_transfers_in_progress", "download"), [1])
         self.assertEqual(self.value("chatfiles_archives_in_progress"), [1])
-        running.bytes_out = 150
+        running.bytes_out, running.body.seen = 150, 20
         for _ in range(2):
             self.metrics.update(connections)
         self.assertEqual(self.value("chatfiles_transfer_bytes_total", "download", "out"), [150])
-        end = ENDED._replace(bytes_in=0, bytes_out=170, counted=running.counted)
+        self.assertEqual(self.value("chatfiles_transfer_bytes_total", "download", "in"), [20])
+        end = ENDED._replace(bytes_in=21, bytes_out=170, counted=running.counted)
         self.metrics.transfer_ended(end)
         self.assertEqual(self.value("chatfiles_transfer_bytes_total", "download", "out"), [170])
+        self.assertEqual(self.value("chatfiles_transfer_bytes_total", "download", "in"), [21])
         running.has_ended = True
         self.metrics.update(connections)
         self.assertEqual(self.value("chatfiles_transfers_in_progress", "download"), [0])

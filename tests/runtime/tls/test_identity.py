@@ -87,6 +87,22 @@ class IdentityTests(SynchronousTestCase):
         self.assertIn("/etc/cert: ", str(error))
         self.assertIn("key too small", str(error))
 
+    def test_unsupported(self) -> None:
+        """A kind of key that is not supported is refused, in the key and in the certificate."""
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp224k1"]
+        both = subprocess.run(
+            ["openssl", "req", "-x509", *curve, "-nodes", "-subj", "/CN=a", "-keyout", "-"],
+            capture_output=True,
+            check=True,
+        ).stdout
+        at = both.index(b"-----BEGIN CERT")
+        for files, path in (
+            ([file("both", both)], "/etc/both"),
+            ([file("cert", both[at:]), file("key", LEAF.key)], "/etc/cert"),
+        ):
+            error = self.assertRaises(BadFile, read_identity, files)
+            self.assertEqual(str(error), f"{path}: its kind of key is not supported")
+
     def test_keys_of_openssl(self) -> None:
         """Keys in the forms of ``openssl`` are read: RSA, EC with its parameters, Ed25519."""
         for words in (["rsa:2048"], ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], ["ed25519"]):

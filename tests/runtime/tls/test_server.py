@@ -9,7 +9,9 @@ import ssl
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger, eventAsText
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from chatfiles.runtime.tls.files import BadFile
 from chatfiles.runtime.tls.server import LOOKS_PER_KEY, ServerCertificates
@@ -227,6 +229,13 @@ class ClientTests(ServerCase):
         ):
             with self.assertRaises(ssl.SSLError):
                 self.connect(refused)
+
+    def test_named(self) -> None:
+        """The server names its authorities, so that a client can choose among its certificates."""
+        factory: Any = TLSMemoryBIOFactory(self.certificates, False, Factory.forProtocol(Protocol))
+        connection = self.certificates.serverConnectionForTLS(factory.buildProtocol(None))
+        names = connection.get_client_ca_list()
+        self.assertEqual([name.commonName for name in names], ["ours"])
 
     def test_renewed(self) -> None:
         """When the authorities change, sessions of the old ones are not resumed."""
