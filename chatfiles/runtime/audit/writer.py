@@ -144,6 +144,8 @@ class AuditWriter:
             if is_rotated:
                 self._fail_to_open(_why(error))
             return
+        if not os.path.samestat(os.fstat(self._fd), os.fstat(fd)):
+            self._is_torn = False
         os.close(self._fd)
         self._fd = fd
         if self._not_opened:

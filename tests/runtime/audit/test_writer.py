@@ -193,6 +193,24 @@ class WriterTests(SynchronousTestCase):
         self.until(lambda: self.read(self.path) == ["ab", "abcd", "e"])
         self.until(lambda: not opened.failed)
 
+    def test_torn_and_rotated(self) -> None:
+        """After a part of a line, a new file begins with the whole line."""
+        real, short = os.write, [2]
+
+        def write(fd: int, data: bytes) -> int:
+            count = real(fd, data[: short.pop()] if short else data)
+            if count == 2:
+                os.rename(self.path, self.path + ".1")
+            return count
+
+        self.patch(os, "write", write)
+        opened = self.open()
+        self.write(opened, "abcd")
+        self.until(lambda: os.path.exists(self.path + ".1") and os.path.exists(self.path))
+        self.until(lambda: self.read(self.path))
+        self.assertEqual(self.read(self.path), ["abcd"])
+        self.assertEqual(self.read(self.path + ".1"), ["ab"])
+
     def test_too_many(self) -> None:
         """No more than a number of lines waits; the log says how many are lost."""
         os.symlink("/dev/full", self.path)
