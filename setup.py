@@ -79,6 +79,7 @@ setup(
             "requests>=2.32.4",
             "setuptools>=77.0.3",
             "sphinx>=9.0.4",
+            "tuspy>=1.1.0",
             "werkzeug>=3.1",
         ],
         "dev": [

@@ -348,7 +348,7 @@ class StartTests(CertificatesCase):
         for options, text in (
             (
                 [f"--listen=chatfiles-tls:0:certificate={files}/none.pem"],
-                f"--listen=chatfiles-tls:0:certificate={files}/none.pem: {files}/none.pem: No such file",
+                f"={files}/none.pem: {files}/none.pem: No such file",
             ),
             (["--listen=chatfiles-tls:0"], "certificate= names the file"),
             (

@@ -32,8 +32,11 @@ CHAIN = ":extraCertChain=chain.pem"
 
 
 def shown_endpoints() -> list[str]:
-    """:return: the endpoints with TLS that README.md and the manual show."""
-    return [each for page in PAGES for each in _ENDPOINT.findall(read(*page))]
+    """
+    :return: the endpoints with TLS that README.md and the manual show with files of this directory.
+    """
+    shown = [each for page in PAGES for each in _ENDPOINT.findall(read(*page))]
+    return [each for each in shown if "=/" not in each]
 
 
 def trust(file: str) -> dict[str, str]:

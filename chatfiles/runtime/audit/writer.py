@@ -121,9 +121,8 @@ class AuditWriter:
             self._wake.clear()
             # What the reactor thread sets later is for the next round, also in `_write_all`.
             is_last = self._closing
-            is_wanted, self._reopen = self._reopen, False
-            if is_wanted or self._failed or self._not_opened:
-                self._open_again(is_rotated=is_wanted or self._not_opened != "")
+            if self._reopen or self._failed or self._not_opened:
+                self._open_again()
             self._write_all()
         self._say_lost(len(self._lines))
         os.close(self._fd)
@@ -133,11 +132,12 @@ class AuditWriter:
         if not self._ended.called:
             self._ended.callback(None)
 
-    def _open_again(self, *, is_rotated: bool) -> None:
+    def _open_again(self) -> None:
         """
         Open the path.  If that fails, the old file stays in use; after a rotation it is the wrong
         one.
         """
+        is_rotated, self._reopen = self._reopen or self._not_opened != "", False
         try:
             fd = open_log(self._path)
         except OSError as error:

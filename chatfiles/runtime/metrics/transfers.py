@@ -21,7 +21,7 @@ OTHER: Final = "other"
 #: The credentials of requests; empty without a valid one, and on a workspace.
 _CREDENTIALS: Final = {"platform": ("token", "admin", "link", ""), "workspace": ("",)}
 #: The most children of ``chatfiles_transfers_total`` whose outcome is an error code.
-MOST_REFUSED: Final = 440
+MOST_REFUSED: Final = 340
 #: As many of these are kept for the outcome `OTHER`, and for processes that count at the same time.
 _RESERVED: Final = 100
 _MOVED: Final = "chatfiles_transfer_bytes_total"

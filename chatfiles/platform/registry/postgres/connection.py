@@ -124,12 +124,30 @@ class PostgresConnection(Connection):  # type: ignore[misc]
         :param sql: one or several statements.
         :return: a cursor with the result of the last one; fails with one of `CONNECTION_ERRORS`.
         """
+        # If it cannot send, libpq closes the socket, which the reactor must not know then.
+        self.reactor.removeReader(self)
         try:
             result: Deferred[Any] = self.cursor().execute(sql, values)
         except psycopg2.Error:
             result = Deferred()
             result.errback(Failure())
-        return result
+        return result.addErrback(self._not_executed)
+
+    def _not_executed(self, failure: Failure) -> Failure:
+        if self._has_socket:
+            self.reactor.addReader(self)
+        return failure
+
+    @property
+    def _has_socket(self) -> bool:
+        return not self.is_closed and self.fileno() >= 0
+
+    def cursorFinished(self, cursor: object) -> None:
+        """A statement has ended; if libpq has closed the socket, it is not added to the reactor."""
+        if self._has_socket:
+            super().cursorFinished(cursor)
+        else:
+            self._cursors.discard(cursor)
 
     def rows(self, sql: str, values: Values | None = None) -> Deferred[list[tuple[object, ...]]]:
         """:return: fires with the result rows of *sql*; fails as `execute`."""
