@@ -28,6 +28,7 @@ from chatfiles.workspace.publication.publisher import Publisher
 
 __all__ = ["Changes"]
 
+_READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: ``ENOTEMPTY`` on some file systems.
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
@@ -107,6 +108,8 @@ class Changes:
                 _require_replaceable(there, taken, move.overwrite)
             try:
                 _rename(origin, destination, replaces=taken is not None)
+                if taken is not None and os.path.samestat(there, taken):
+                    _remove_other_name(origin)
                 destination.sync()
                 origin.sync()
             except OSError as error:
@@ -172,6 +175,20 @@ def _rename(origin: Target, destination: Target, *, replaces: bool) -> None:
         if destination.look() is not None:  # without the kernel, another process can be faster
             raise _exists()
         _rename(origin, destination, replaces=True)
+
+
+def _remove_other_name(origin: Target) -> None:
+    """
+    Remove the old name if it is left: ``rename`` does nothing between two hard links of one file.
+
+    The directory is read, because where case does not count, the old name also finds the new one.
+    """
+    readable_fd = os.open(".", _READ_DIRECTORY, dir_fd=origin.directory_fd)
+    try:
+        if origin.name in map(os.fsencode, os.listdir(readable_fd)):
+            os.unlink(origin.name, dir_fd=readable_fd)
+    finally:
+        os.close(readable_fd)
 
 
 def _exists() -> Conflict:

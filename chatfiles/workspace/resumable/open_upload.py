@@ -4,6 +4,7 @@ The files of one resumable upload, open for one request.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,17 +12,26 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from chatfiles.errors import ChatfilesError, NotFound
+from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound
 from chatfiles.workspace.files.targets import Target, Targets, write_refusal
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.resumable.record import Record, chat_name, partial_name
 from chatfiles.workspace.resumable.records import remove_record, write_record
 from chatfiles.workspace.uploads.directory import write_error
 
-__all__ = ["OpenUpload", "create_partial", "digest_of", "open_upload", "upload_not_found"]
+__all__ = [
+    "OpenUpload",
+    "create_partial",
+    "digest_of",
+    "has_partial",
+    "open_upload",
+    "upload_not_found",
+]
 
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE: Final = _OPEN | os.O_CREAT | os.O_EXCL
+#: Another process removed the partial file, or put a symlink, directory or socket in its place.
+_NOT_OURS: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 #: The most bytes of one read, to compute a digest.
 _READ: Final = 1 << 20
 
@@ -115,8 +125,10 @@ class OpenUpload:
         name = partial_name(self.record.id)
         try:
             fd = os.open(name, _OPEN, dir_fd=self.directory_fd)
-        except FileNotFoundError:
-            raise upload_not_found() from None
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                raise upload_not_found() from None
+            raise
         facts = os.fstat(fd)
         # A hard link could name a file that the client must not write.
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
@@ -207,9 +219,32 @@ def open_upload(record: Record, uploads_fd: int, targets: Targets, now: float) -
     return upload
 
 
+def has_partial(record: Record, uploads_fd: int, targets: Targets) -> bool:
+    """
+    :param record: of an unfinished upload.
+    :param uploads_fd: the directory of uploads.
+    :param targets: opens the directory of a file with a path.
+    :return: whether its partial file is still there, as far as can be seen; nothing is changed,
+        because another request may use the upload.
+    """
+    upload = OpenUpload(record, os.dup(uploads_fd), None)
+    try:
+        if record.path is not None:
+            upload.target = _open_target(record, targets)
+        name = partial_name(record.id)
+        facts = os.stat(name, dir_fd=upload.directory_fd, follow_symlinks=False)
+        return stat.S_ISREG(facts.st_mode)
+    except (NotFound, FileNotFoundError):
+        return False
+    except (ChatfilesError, OSError):
+        return True
+    finally:
+        upload.close()
+
+
 def _open_target(record: Record, targets: Targets) -> Target:
     assert record.path is not None
     try:
         return targets.open(record.path)
-    except NotFound:
-        raise upload_not_found() from None  # its directory was removed, and the partial file too
+    except (NotFound, NotARegularFile):
+        raise upload_not_found() from None  # its directory was removed, or is a symlink now

@@ -38,6 +38,7 @@ from chatfiles.workspace.resumable.hashes import RunningHashes
 from chatfiles.workspace.resumable.open_upload import (
     OpenUpload,
     create_partial,
+    has_partial,
     open_upload,
     upload_not_found,
 )
@@ -173,19 +174,27 @@ class ResumableUploads:
             upload.close()
 
     def _require_few(self, uploads_fd: int) -> None:
+        unfinished = self._unfinished(uploads_fd)
+        if len(unfinished) < self.limits.unfinished:
+            return
+        # What another process removed with its directory cannot be ended by its client.
+        left = sum(has_partial(each, uploads_fd, self._targets) for each in unfinished)
+        if left >= self.limits.unfinished:
+            raise TooManyRequests(
+                "too many unfinished uploads", code="too_many_uploads", retry_after=60
+            )
+
+    def _unfinished(self, uploads_fd: int) -> list[Record]:
         ids = set(record_ids(uploads_fd))
         self._finished &= ids
-        unfinished = 0
+        unfinished = []
         for upload_id in ids - self._finished:
             found = read_record(uploads_fd, upload_id)
             if found is not None and found[0].finished:
                 self._finished.add(upload_id)
             elif found is not None and not self._is_expired(*found):
-                unfinished += 1
-        if unfinished >= self.limits.unfinished:
-            raise TooManyRequests(
-                "too many unfinished uploads", code="too_many_uploads", retry_after=60
-            )
+                unfinished.append(found[0])
+        return unfinished
 
     def begin(self, upload_id: str, chunk: Chunk) -> ChunkWriter:
         """

@@ -10,6 +10,8 @@ import errno
 import hashlib
 import itertools
 import os
+import shutil
+import socket
 import stat
 from functools import partial
 from unittest import mock
@@ -547,6 +549,39 @@ class PathTests(ResumableCase):
             replace(self.at("out/other"), self.partial(target, "out"))
             self.assertNotEqual(self.patch(target, 0, b"abc").status, 204)
             self.assertEqual(self.read("out/other"), b"secret")
+
+    def test_other_kinds(self) -> None:
+        """What is no file any more is an upload that does not exist."""
+
+        def listen(path: str) -> None:
+            directory_fd = os.open(os.path.dirname(path), os.O_PATH)
+            with socket.socket(socket.AF_UNIX) as unix:  # its names are short
+                unix.bind(f"/proc/self/fd/{directory_fd}/{os.path.basename(path)}")
+            os.close(directory_fd)
+
+        for replace in (partial(os.symlink, self.at("out")), os.mkdir, os.mkfifo, listen):
+            target = self.created(3, query=OUT)
+            os.unlink(self.partial(target, "out"))
+            replace(self.partial(target, "out"))
+            for answer in (self.patch(target, 0, b"abc"), self.ask("DELETE", target)):
+                self.assertEqual(self.refused(answer), (404, "upload_not_found"), replace)
+
+    def test_lost_uploads(self) -> None:
+        """An upload whose partial file is gone does not count, so it locks nobody out."""
+        os.makedirs(self.at("out/a"))
+        for _ in range(3):
+            lost = self.created(3, query="?path=/workspace/out/a/new")
+        self.assertEqual(self.post(b"Upload-Length: 1").status, 429)
+        shutil.move(self.at("out/a"), self.at("out/b"))
+        os.symlink("b", self.at("out/a"))
+        self.assertEqual(self.refused(self.ask("DELETE", lost)), (404, "upload_not_found"))
+        kept = self.created(1)
+        os.unlink(self.at("out/a"))
+        for _ in range(2):
+            self.created(1, query=OUT)
+        self.assertEqual(self.post(b"Upload-Length: 1").status, 429)
+        os.unlink(self.partial(kept))
+        self.created(1)
 
     def test_broken_records(self) -> None:
         """Whatever an agent writes into a record, requests are answered."""

@@ -578,6 +578,17 @@ class MoveTests(WriteRouteCase):
         self.assertEqual(self.move("out/x", "out/y", overwrite=True).status, 200)
         self.assertEqual((self.names(), self.read("out/y")), (["y"], b"new"))
 
+    def test_hard_links(self) -> None:
+        """The old name is gone, also where both are names of one file."""
+        self.write("out/x", b"same")
+        os.makedirs(self.at("out/d"))
+        for other in ("out/y", "out/d/x"):
+            os.link(self.at("out/x"), self.at(other))
+            self.assertEqual(self.move("out/x", other, overwrite=True).status, 200)
+            self.assertFalse(os.path.exists(self.at("out/x")))
+            self.assertEqual(self.read(other), b"same")
+            os.rename(self.at(other), self.at("out/x"))
+
     def test_onto_itself(self) -> None:
         """Onto itself is done already, if it exists."""
         self.write("out/x", b"x")
