@@ -96,7 +96,6 @@ class Authenticator:
     :param admin: the token that is valid for every workspace and route.
     :param used: called with the id of every auth token that was accepted.
     :param refused: limits the wrong credentials of each client.
-    :param known: takes the `token_hash` of a token, and returns the token if it is in memory.
     :param open_registration: whether a workspace without a live token may register without a
         credential.
     :ivar used: *used*.
@@ -110,14 +109,12 @@ class Authenticator:
         used: Callable[[UUID], object],
         refused: RefusedCredentials,
         *,
-        known: Callable[[bytes], Token | None] = lambda _: None,
         open_registration: bool = False,
     ) -> None:
         self._registry = registry
         self._admin_token = admin
         self.used = used
         self.refused = refused
-        self._known = known
         self._open_registration = open_registration
 
     async def admit(
@@ -181,11 +178,9 @@ class Authenticator:
         return Client(token)
 
     async def _token(self, request: Request, digest: bytes) -> Token:
-        token = self._known(digest)
-        if token is None:
-            token = await self.refused.look_up(
-                request.client_address, lambda: self._registry.token(digest)
-            )
+        token = await self.refused.look_up(
+            request.client_address, lambda: self._registry.token(digest), digest
+        )
         if token is None:
             raise error_texts.invalid_token()
         self.used(token.id)

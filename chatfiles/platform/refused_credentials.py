@@ -20,6 +20,8 @@ __all__ = ["RefusedCredentials"]
 WINDOW = 1.0
 #: Clients that are remembered; the oldest is forgotten first.
 MOST_CLIENTS = 10_000
+#: Credentials that were valid and are remembered; the oldest is forgotten first.
+MOST_VALID = 10_000
 
 T = TypeVar("T")
 
@@ -48,7 +50,8 @@ class RefusedCredentials:
     Looks credentials up, as long as not too many of the same client were wrong.
 
     Of each client, no more look-ups run at once than may still be wrong.  Further ones wait for
-    their results, so that a client gains nothing by sending many credentials at once.
+    their results, so that a client gains nothing by sending many credentials at once.  A credential
+    that was valid when it was last looked up has no limit.
 
     :param most: wrong credentials of one client in a second; 0 for no limit.
     :param seconds: returns the time of a steady clock.
@@ -58,19 +61,25 @@ class RefusedCredentials:
         self._most = most
         self._seconds = seconds
         self._clients: dict[str, _Client] = {}
+        self._valid: dict[bytes, None] = {}
 
-    async def look_up(self, address: str, find: Callable[[], Awaitable[T | None]]) -> T | None:
+    async def look_up(
+        self, address: str, find: Callable[[], Awaitable[T | None]], key: bytes | None = None
+    ) -> T | None:
         """
-        Look up a credential that is not known to be valid.
+        Look up a credential.
 
         :param address: of the client.
         :param find: looks it up; ``None`` if it is wrong.
+        :param key: identifies the credential, such as a hash; ``None`` if it is not remembered.
         :return: the result of *find*.
         :raise TooManyRequests: 429, *find* was not called.
         :raise RegistryUnavailable: *find* raised it, or another look-up did while this one waited.
         """
         if not self._most:
             return await find()
+        if key in self._valid:
+            return await self._look_up_again(address, find, key)
         client = self._client(client_network(address))
         while client.refused + client.running >= self._most:
             if client.refused >= self._most:
@@ -93,7 +102,23 @@ class RefusedCredentials:
         finally:
             client.running -= 1
             self._wake(client)
+        if found is not None and key is not None:
+            self._remember(key)
         return found
+
+    async def _look_up_again(
+        self, address: str, find: Callable[[], Awaitable[T | None]], key: bytes
+    ) -> T | None:
+        found = await find()
+        if found is None and key in self._valid:  # it has been revoked
+            del self._valid[key]
+            self._client(client_network(address)).refused += 1
+        return found
+
+    def _remember(self, key: bytes) -> None:
+        while len(self._valid) >= MOST_VALID:
+            del self._valid[next(iter(self._valid))]
+        self._valid[key] = None
 
     def _client(self, key: str) -> _Client:
         now = self._seconds()

@@ -162,7 +162,6 @@ def platform_service(
         admin,
         uses.record,
         RefusedCredentials(settings.max_refusals_per_client, clock.seconds),
-        known=registry.cached_token,
         open_registration=settings.open_registration,
     )
     context = PlatformContext(

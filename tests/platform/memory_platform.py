@@ -73,7 +73,7 @@ class MemoryPlatformCase(SynchronousTestCase):
     ) -> Authenticator:
         """:return: what checks the credentials of clients, by default without a limit."""
         refused = RefusedCredentials(most_refusals, self.clock.seconds)
-        return Authenticator(cache, self.admin, used, refused, known=cache.cached_token, **more)
+        return Authenticator(cache, self.admin, used, refused, **more)
 
     def add(self, workspace_id: UUID, secret: str = "secret", **given: Any) -> None:
         """Add a workspace whose token is its id."""

@@ -29,12 +29,12 @@ class RefusedCredentialsTests(SynchronousTestCase):
         self.limit = RefusedCredentials(MOST, self.clock.seconds)
         self.asked: list[Deferred[Any]] = []
 
-    def look_up(self, address: str = "192.0.2.1") -> Deferred[Any]:
+    def look_up(self, address: str = "192.0.2.1", key: bytes | None = None) -> Deferred[Any]:
         def find() -> Deferred[Any]:
             self.asked.append(Deferred())
             return self.asked[-1]
 
-        return Deferred.fromCoroutine(self.limit.look_up(address, find))
+        return Deferred.fromCoroutine(self.limit.look_up(address, find, key))
 
     def respond(self, result: object) -> None:
         self.asked.pop(0).callback(result)
@@ -50,6 +50,37 @@ class RefusedCredentialsTests(SynchronousTestCase):
         self.assertEqual((error.status, error.code), (429, "too_many_refusals"))
         self.assertEqual((error.text, error.retry_after), ("too many refused credentials", 1))
         self.assertEqual(self.asked, [])
+
+    def test_valid_before(self) -> None:
+        """What was valid before is looked up all the same; after it has been refused, no more."""
+        looked = self.look_up(key=b"known")
+        self.respond("token")
+        self.assertEqual(self.successResultOf(looked), "token")
+        self.refuse(MOST)
+        looked = self.look_up(key=b"known")
+        self.respond("token")
+        self.assertEqual(self.successResultOf(looked), "token")
+        self.assert_limited(self.look_up(key=b"other"))
+        self.clock.advance(refused_credentials.WINDOW)
+        for _ in range(MOST):
+            looked = self.look_up(key=b"known")
+            self.respond(None)
+            self.assertIsNone(self.successResultOf(looked))
+        self.assert_limited(self.look_up(key=b"known"))
+
+    def test_few_are_remembered(self) -> None:
+        """Of many valid credentials, the oldest is forgotten."""
+        self.patch(refused_credentials, "MOST_VALID", 2)
+        for key in (b"1", b"2", b"3"):
+            looked = self.look_up(key=key)
+            self.respond("token")
+            self.successResultOf(looked)
+        self.refuse(MOST)
+        self.assert_limited(self.look_up(key=b"1"))
+        for key in (b"2", b"3"):
+            looked = self.look_up(key=key)
+            self.respond("token")
+            self.successResultOf(looked)
 
     def test_limit(self) -> None:
         """After as many wrong credentials as are allowed, nothing is looked up for a second."""
