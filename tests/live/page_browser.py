@@ -93,13 +93,21 @@ class PageBrowser(Browser):
     # -- acting
 
     def click(self, role: str, name: str | None = None) -> None:
-        """Click with the mouse."""
+        """Click with the mouse, once the element stays where it is."""
         node = self.node(role, name)["backendDOMNodeId"]
         self.devtools("DOM.scrollIntoViewIfNeeded", backendNodeId=node)
-        quad = self.devtools("DOM.getContentQuads", backendNodeId=node)["quads"][0]
+        quad, before = self._quad(node), None
+        while quad != before:
+            frame = "new Promise(requestAnimationFrame)"
+            self.devtools("Runtime.evaluate", expression=frame, awaitPromise=True)
+            quad, before = self._quad(node), quad
         place = {"x": sum(quad[::2]) / 4, "y": sum(quad[1::2]) / 4, "button": "left"}
         for kind in ("mousePressed", "mouseReleased"):
             self.devtools("Input.dispatchMouseEvent", type=kind, clickCount=1, **place)
+
+    def _quad(self, node: int) -> list[float]:
+        quads: list[list[float]] = self.devtools("DOM.getContentQuads", backendNodeId=node)["quads"]
+        return quads[0]
 
     def press(self, key: str) -> None:
         """Press a key, where the focus is."""

@@ -68,6 +68,8 @@ class Pair:
             f"--state-dir={self.state}",
             self._audits["platform"].option,
             "--upstream-allow=127.0.0.0/8",
+            # Tests that share a pair present many wrong credentials within a second.
+            "--max-refusals-per-client=0",
             *both,
             *platform,
             told=told,

@@ -248,7 +248,7 @@ class StartTests(_Workspace):
         self.disk.go.set()
         await client.read(lambda got: [each.complete for each in parse(got)] == [True])
         self.assertEqual(client.answers()[0].status, 200)
-        self.assertEqual(self.disk.began, [False])
+        self.assertEqual(set(self.disk.began), {False})  # of several sweeps
 
 
 del _Workspace
