@@ -20,7 +20,7 @@ __all__ = ["RefusedCredentials"]
 WINDOW = 1.0
 #: Clients that are remembered; the oldest is forgotten first.
 MOST_CLIENTS = 10_000
-#: Credentials that were valid and are remembered; the oldest is forgotten first.
+#: Valid credentials that are remembered; the one that was not used for longest is forgotten first.
 MOST_VALID = 10_000
 
 T = TypeVar("T")
@@ -110,13 +110,16 @@ class RefusedCredentials:
         self, address: str, find: Callable[[], Awaitable[T | None]], key: bytes
     ) -> T | None:
         found = await find()
-        if found is None and key in self._valid:  # it has been revoked
+        if found is not None:
+            self._remember(key)
+        elif key in self._valid:  # it has been revoked
             del self._valid[key]
             self._client(client_network(address)).refused += 1
         return found
 
     def _remember(self, key: bytes) -> None:
-        while len(self._valid) >= MOST_VALID:
+        self._valid.pop(key, None)  # it becomes the youngest
+        if len(self._valid) >= MOST_VALID:
             del self._valid[next(iter(self._valid))]
         self._valid[key] = None
 

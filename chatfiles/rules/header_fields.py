@@ -17,12 +17,13 @@ __all__ = [
     "Fields",
     "HeaderFields",
     "HeaderValues",
+    "fields_of",
     "header_lines",
     "is_coded",
     "read_fields",
 ]
 
-#: Names in lower case, and values without surrounding white space, in the order of the lines.
+#: Names, in lower case if they were parsed, and values without surrounding white space.
 Fields = list[tuple[bytes, bytes]]
 
 
@@ -67,6 +68,14 @@ def is_coded(fields: HeaderFields) -> bool:
     """:return: whether the body has a content coding (RFC 9110, 8.4), such as ``gzip``."""
     codings = fields.getRawHeaders(b"content-encoding", ())
     return any(coding.strip().lower() not in (b"", b"identity") for coding in codings)
+
+
+def fields_of(fields: HeaderFields, names: Iterable[bytes]) -> Fields:
+    """
+    :param names: of the headers that are wanted, as they are forwarded.
+    :return: these names and their values, one for each line.
+    """
+    return [(name, value) for name in names for value in fields.getRawHeaders(name, ())]
 
 
 def header_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

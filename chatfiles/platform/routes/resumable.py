@@ -31,6 +31,7 @@ from chatfiles.platform.routes.upload import send_body
 from chatfiles.rules.accept import JSON
 from chatfiles.rules.digest_fields import REPR_DIGEST, is_repr_digest
 from chatfiles.rules.entries import ref_of
+from chatfiles.rules.header_fields import fields_of
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.resumable_upload import (
     UPLOAD_ID,
@@ -163,14 +164,12 @@ async def _send(
     # The workspace knows the length of the file, and refuses more.
     waits_on = context.clock if expects else None
     body = UploadBody(request.body, sys.maxsize, waits_on, upload_too_large)
-    fields = [*_fields(request, names), *([(b"Expect", b"100-continue")] if expects else ())]
+    fields = [
+        *fields_of(request.requestHeaders, names),
+        *([(b"Expect", b"100-continue")] if expects else ()),
+    ]
     forwarded = UploadRequest(fields, body, request.request_id, request.trace, method, target, form)
     response = await send_body(context, request, address, forwarded, body)
-    if response.code == 401:
-        # The body cannot be sent twice, but the next request will use the new secret.
-        discard(response)
-        await context.resolver.again(address)
-        raise error_texts.credentials_refused()
     timeout = request.site.header_timeout
     return await require_supported(method, response, context.clock, timeout)
 
@@ -204,7 +203,7 @@ def _operation(
     request: Request, upload_id: str, method: bytes, form: ResponseForm
 ) -> OperationRequest:
     require_tus(request)
-    target, fields = _target(upload_id), _fields(request, _TUS)
+    target, fields = _target(upload_id), fields_of(request.requestHeaders, _TUS)
     return OperationRequest(
         method, target, form, request.request_id, fields=fields, trace=request.trace
     )
@@ -235,8 +234,3 @@ def _target(upload_id: str) -> bytes:
     if not UPLOAD_ID.fullmatch(upload_id):
         raise NotFound("upload not found", code="upload_not_found")
     return b"%b/%b" % (_UPLOADS, upload_id.encode("ascii"))
-
-
-def _fields(request: Request, names: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
-    given = request.requestHeaders
-    return [(name, value) for name in names for value in given.getRawHeaders(name, ())]

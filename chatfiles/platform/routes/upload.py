@@ -56,11 +56,6 @@ async def forward_upload(
     if max_files is not None:
         body.check = FileCounter(boundary, max_files).feed
     response = await _forward(context, request, target, body)
-    if response.code == 401:
-        # The body cannot be sent twice, but the next upload will use the new secret.
-        discard(response)
-        await context.resolver.again(target)
-        raise error_texts.credentials_refused()
     await raise_for_people(request, response, context.clock)
     write_headers(request, response, None)
     await relay_body(request, response, context.clock, context.idle_timeout)
@@ -87,8 +82,8 @@ async def send_body(
 
     :param forwarded: the request to the workspace.
     :param body: its body.
-    :return: the workspace's response.
-    :raise Exception: the client's body ended early, or the workspace failed.
+    :return: the workspace's response; never 401.
+    :raise Exception: the client's body ended early, or the workspace failed or refused its secret.
     """
     request.via = DIAL
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)
@@ -101,6 +96,11 @@ async def send_body(
     if body.error is not None:
         discard(response)
         raise body.error
+    if response.code == 401:
+        # The body cannot be sent twice, but the next upload will use the new secret.
+        discard(response)
+        await context.resolver.again(target)
+        raise error_texts.credentials_refused()
     return response
 
 

@@ -12,8 +12,6 @@ from twisted.web.iweb import IResponse
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.json_text import json_text
 from chatfiles.http.server.request import Request
-from chatfiles.platform import error_texts
-from chatfiles.platform.forwarding.gateway import discard
 from chatfiles.platform.forwarding.requests import OperationRequest, UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_form_headers
 from chatfiles.platform.forwarding.response_form import ResponseForm
@@ -27,6 +25,7 @@ from chatfiles.rules.accept import JSON
 from chatfiles.rules.conditional_requests import ENTITY_TAG
 from chatfiles.rules.digest_fields import CONTENT_DIGEST, REPR_DIGEST, is_repr_digest
 from chatfiles.rules.entries import ref_of
+from chatfiles.rules.header_fields import fields_of
 from chatfiles.rules.query import parse_query
 from chatfiles.rules.touched import touched_move, touched_path
 from chatfiles.rules.virtual_paths import VirtualPath
@@ -93,7 +92,10 @@ async def _put(
         file_too_large,
     )
     forwarded = UploadRequest(
-        [*_fields(request, _OF_FILES), *([(b"Expect", b"100-continue")] if expects else ())],
+        [
+            *fields_of(request.requestHeaders, _OF_FILES),
+            *([(b"Expect", b"100-continue")] if expects else ()),
+        ],
         body,
         request.request_id,
         request.trace,
@@ -102,11 +104,6 @@ async def _put(
         _WRITTEN,
     )
     response = await send_body(context, request, target, forwarded, body)
-    if response.code == 401:
-        # The body cannot be sent twice, but the next request will use the new secret.
-        discard(response)
-        await context.resolver.again(target)
-        raise error_texts.credentials_refused()
     timeout = request.site.header_timeout
     return await require_supported(request.method, response, context.clock, timeout)
 
@@ -158,7 +155,7 @@ async def _forward(
     form: ResponseForm,
     body: bytes | None = None,
 ) -> None:
-    fields = _fields(request, _CONDITIONS)
+    fields = fields_of(request.requestHeaders, _CONDITIONS)
     if body is not None:
         fields.append((b"Content-Type", JSON))
     operation = OperationRequest(
@@ -172,11 +169,6 @@ async def _forward(
         trace=request.trace,
     )
     await forward(context, request, workspace_id, operation, "upload")
-
-
-def _fields(request: Request, names: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
-    given = request.requestHeaders
-    return [(name, value) for name in names for value in given.getRawHeaders(name, ())]
 
 
 def _file_target(path: VirtualPath, options: WriteOptions) -> bytes:
