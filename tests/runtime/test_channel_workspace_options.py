@@ -49,7 +49,7 @@ class ChannelTests(SynchronousTestCase):
 
     def test_without_it(self) -> None:
         """A workspace that is dialled has no channel, whatever the numbers are."""
-        self.assertIsNone(workspace("--channel-idle=99").channel)
+        self.assertIsNone(workspace("--channel-idle=9").channel)
         self.assertIsNone(workspace(*REACHED, "--advertise=http://ws:8000").channel)
 
     def test_exactly_one(self) -> None:
