@@ -26,6 +26,7 @@ Every error that a response can report to a client, as one tree.
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── Locked 423                another request uses the upload
     ├── TooManyRequests 429       a limit per client; says after how many seconds to retry
+    ├── UpgradeRequired 426       see `chatfiles.http.server.upgrade`
     ├── HeadTooLarge 431
     ├── ChecksumMismatch 460      the bytes of one chunk are not those of its checksum (tus)
     ├── ReadFailed 500            this machine failed, not the client
@@ -104,6 +105,7 @@ class ChatfilesError(Exception):
     :param detail: a longer explanation, for ``detail`` in the response: a text, or an object.
     :param retry_after: whole seconds after which the client may retry.
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
+    :ivar fields: further headers of the response.
     :ivar reason: what an operator can act on, such as a certificate.  It is only for the log.
     """
 
@@ -112,6 +114,7 @@ class ChatfilesError(Exception):
     text: str = "internal error"
     place: str = ""
     reason: str = ""
+    fields: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
 from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, INTERVAL, AdminToken
 from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.channel.setup import ChannelParts
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
@@ -148,9 +149,10 @@ def platform_service(
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
-    agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
+    parts = ChannelParts(reactor, registry, shared.connect_timeout)
+    agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout, channels=parts.channels)
     if meter is not None:
-        measure_upstream(meter, agent)
+        measure_upstream(meter, agent, parts.channels, parts.relays)
         telemetry.observers.append(UpstreamFailures(meter))
         meter.threads(lambda: lookups.running + checks.running)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
@@ -168,7 +170,7 @@ def platform_service(
         registry=registry,
         authenticator=authenticator,
         heartbeats=heartbeats,
-        resolver=Resolver(registry, policy),
+        resolver=Resolver(registry, policy, parts.channels),
         gateway=WorkspaceGateway(agent, reactor),
         links=Links(registry, authenticator, _utc_now, settings.public_url),
         check_url=checker.check_url,
@@ -179,6 +181,8 @@ def platform_service(
             shared.max_request_bytes,
             resumable_bytes=shared.max_resumable_bytes,
         ),
+        channels=parts.channels,
+        node_id=parts.node.node_id,
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
@@ -208,11 +212,13 @@ def platform_service(
             admin_watch.start()
             admin_watch.look_now()
         await _start_registry(registry, settings.database)
+        parts.start()
         uses.startService()
         heartbeats.startService()
 
     async def end() -> None:
         await gatherResults([uses.stopService(), heartbeats.stopService()])
+        await parts.stop()
         await agent.close()
         await registry.close()
         admin_watch.stop()
@@ -228,6 +234,7 @@ def platform_service(
         drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
+        stopping=parts.channels.drain,
         check=registry.check,
         report=report,
         after=[end],

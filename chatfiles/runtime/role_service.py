@@ -141,6 +141,7 @@ class RoleService(Service):
         before the rest of a line; empty if it is.
     :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
+    :param stopping: called when shutdown begins.
     :param after: run in order after the last response.
     :param metrics: shows metrics on a listener of its own, from the start to the end.
     :param looks: each looks at files that may have changed.  They are called in a thread, again
@@ -171,6 +172,7 @@ class RoleService(Service):
         serve: Callable[[], Awaitable[str]] | None = None,
         report: ReadyReport | None = None,
         ready: Callable[[], object] = lambda: None,
+        stopping: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         looks: Sequence[Callable[[], object]] = (),
         alive: Step = lambda: succeed(None),
@@ -190,6 +192,7 @@ class RoleService(Service):
         self._serve = serve or self._missing
         self._report = report
         self._ready = ready
+        self._stopping = stopping
         self._after = after
         self._metrics = metrics
         self._metrics_port: IListeningPort | None = None
@@ -297,6 +300,7 @@ class RoleService(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._site.draining = True
+        self._stopping()
         if self.manager is not None:
             self.reload.begun = self.reload.done = lambda: None
             self.manager.stopping()

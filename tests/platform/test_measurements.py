@@ -131,13 +131,13 @@ class MeasurementsTests(SynchronousTestCase):
         failures = UpstreamFailures(self.meter)
         dialer = Dialer(self.clock, AddressPolicy(()), None, connect_timeout=1)  # type: ignore[arg-type]
         agent = UpstreamAgent(dialer)
-        measure_upstream(self.meter, agent)
+        measure_upstream(self.meter, agent, agent.idle, agent.idle)
         for outcome in ("upstream_cut", "upstream_stalled", "workspace_answered_badly"):
             failures.transfer_ended(ENDED._replace(outcome=outcome))
         for outcome in ("complete", "workspace_unreachable", "not_found"):
             failures.transfer_ended(ENDED._replace(outcome=outcome))
         failures.transfer_ended(ENDED._replace(via=""))
-        agent.failed("refused")
+        agent.failed("dial", "refused")
         for reason in ("cut", "timeout", "answered_badly", "refused"):
             name = "chatfiles_upstream_failures_total"
             self.assertEqual(self.value(name, "dialled", reason), 1, reason)
@@ -146,7 +146,7 @@ class MeasurementsTests(SynchronousTestCase):
         """Connections to workspaces are idle or busy."""
         dialer = Dialer(self.clock, AddressPolicy(()), None, connect_timeout=1)  # type: ignore[arg-type]
         agent = UpstreamAgent(dialer)
-        measure_upstream(self.meter, agent)
+        measure_upstream(self.meter, agent, agent.idle, agent.idle)
         agent.idle.open = 3
         self.meter.update()
         for state, count in (("idle", 0), ("busy", 3)):

@@ -74,7 +74,6 @@ class ServerConnection(Channel):
         self._request_factory = request_factory
         self._policy = idle_policy
         self.request: Request | FastRequest | None = None
-        self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
         self._served = self._lingered = 0
@@ -104,7 +103,7 @@ class ServerConnection(Channel):
             self._lingered += len(data)
             self._update_reading()
         elif self.state not in ENDED:  # TLS continues to read until the client agrees to the end
-            self._received = self._received + data if self._received else data
+            self.received = self.received + data if self.received else data
             self._work()
 
     def readConnectionLost(self) -> None:
@@ -160,14 +159,14 @@ class ServerConnection(Channel):
             return
         self._working, self._served = True, 0
         try:
-            while self._received and self._step():
+            while self.received and self._step():
                 pass
         finally:
             self._working = False
         if self.peer_finished and self.state in HEADS:
             self._fin()
         is_fast = self.state is State.SERVING and isinstance(self.request, FastRequest)
-        if self._received or not is_fast:
+        if self.received or not is_fast:
             self._settle()  # else it is done soon, and until then the old deadline does no harm
 
     def _step(self) -> bool:
@@ -193,12 +192,12 @@ class ServerConnection(Channel):
             self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
-        if is_blank(self._received):
+        if is_blank(self.received):
             return False
         if self.state is State.IDLE:
             self._become(Event.BYTES)
         try:
-            head, self._received = self._head.read(self._received)
+            head, self.received = self._head.read(self.received)
         except HeadRefused as refused:
             self.refuse(refused.error, refused.part, whole=refused.whole)
             return False
@@ -208,16 +207,16 @@ class ServerConnection(Channel):
 
     def _serve_fast(self) -> bool:
         """:return: whether the fast path serves what has been received."""
-        fast, received = self.site.fast_path, self._received
+        fast, received = self.site.fast_path, self.received
         request = fast.recognise(self, received) if fast is not None else None
         if request is None:
             return False
         self.persistent = self._policy.request_begins(request.target) and request.headers.persistent
-        self.request, self._received, self._head.by = request, b"", None
+        self.request, self.received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
         if fast.serve(request):
             return True
-        self.request, self._received = None, received
+        self.request, self.received = None, received
         self._become(Event.DECLINED)
         return False
 
@@ -238,7 +237,7 @@ class ServerConnection(Channel):
         request.head_received(head)
 
     def _read_body(self) -> None:
-        data, self._received = self._received, b""
+        data, self.received = self.received, b""
         assert self.request is not None
         assert self._decoder is not None
         feed_body(self._decoder, data, self.request.body)
@@ -247,7 +246,7 @@ class ServerConnection(Channel):
         """The body is complete; *rest* follows it."""
         if self.state in BODIES:
             assert isinstance(self.request, Request)
-            self._received, self._decoder = rest, None
+            self.received, self._decoder = rest, None
             self.resize_reads(SMALL_READ)
             self._become(Event.BODY_END)
             self.request.body_received()
@@ -312,7 +311,7 @@ class ServerConnection(Channel):
         """
         if self.state is not State.FLUSHING or self.send_blocked:
             return False
-        if self._working and self._received and self._served >= REQUESTS_PER_TURN:
+        if self._working and self.received and self._served >= REQUESTS_PER_TURN:
             self._become(Event.YIELD)
             return False
         self._become(Event.FLUSHED)
@@ -325,7 +324,7 @@ class ServerConnection(Channel):
         if not self._working and self.state is not State.CLOSED:
             reading = reads_in(
                 self.state,
-                eager=self.peer_finished or len(self._received) > EAGER_BYTES,
+                eager=self.peer_finished or len(self.received) > EAGER_BYTES,
                 blocked=self.send_blocked,
                 lingering=self._lingered <= LINGER_BYTES,
             )
@@ -342,7 +341,7 @@ class ServerConnection(Channel):
             left = self._head.seconds_left
             return idle_timeout if left is None else min(idle_timeout, left)
         if state is State.SERVING:
-            has_sent_all = self.peer_finished or len(self._received) > EAGER_BYTES
+            has_sent_all = self.peer_finished or len(self.received) > EAGER_BYTES
             return CHECK_INTERVAL if has_sent_all else None
         return SECONDS.get(state, idle_timeout)
 
@@ -386,7 +385,7 @@ class ServerConnection(Channel):
     def _linger(self, event: Event) -> None:
         """Stop sending, and let the client read the last response."""
         self._become(event)
-        self._received = b""
+        self.received = b""
         self.persistent = False
         self._settle()
         self.stop_sending()
@@ -427,7 +426,7 @@ class ServerConnection(Channel):
         """Wait no longer for headers, for a small body, or for one that has its response."""
         error = Unavailable("draining", code="draining")
         if self.state is State.HEAD:
-            self.refuse(error, self._received)
+            self.refuse(error, self.received)
         elif self.state is State.DRAINING:
             self._linger(Event.SILENT)
         elif self.state in BODIES and self.request is not None and self.request.body.small:
@@ -436,7 +435,7 @@ class ServerConnection(Channel):
 
 _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.IDLE: ServerConnection._silent,
-    State.HEAD: lambda connection: connection.refuse(RequestTimeout(), connection._received),
+    State.HEAD: lambda connection: connection.refuse(RequestTimeout(), connection.received),
     State.BODY: ServerConnection._body_late,
     State.HELD: ServerConnection.check_client,
     State.SERVING: ServerConnection.check_client,

@@ -19,6 +19,7 @@ from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes import resumable
+from chatfiles.platform.routes.channel import open_channel
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
@@ -47,6 +48,7 @@ from chatfiles.platform.routes.workspaces import (
     show_workspace,
 )
 from chatfiles.platform.routes.writes import delete_file, make_directory, move, put_file
+from chatfiles.rules.channel_upgrade import CHANNEL_PATH
 
 __all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
@@ -114,6 +116,7 @@ ROUTES: tuple[Route[Access], ...] = (
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
+    Route("GET", CHANNEL_PATH, Access.CHANNEL, "", open_channel),
     Route("GET", "/token", ANY_TOKEN, "", show_token),
     Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration
