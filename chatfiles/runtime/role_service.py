@@ -125,6 +125,15 @@ class ReadyReport(Protocol):
     def stopped_listening(self) -> None:
         """The role accepts no more connections."""
 
+    def register(self) -> None:
+        """Another registration of the role is needed."""
+
+    def when_registered(self, call: Callable[[], object], /) -> None:
+        """
+        :param call: called when the role is registered: if it is already, also now; and when it is
+            seen to be registered still.
+        """
+
 
 class RoleService(Service):
     """
