@@ -19,12 +19,11 @@ class Backoff:
     Random delays, so that not all workspaces come at once when a platform is back ("full jitter").
 
     :param random: returns a number from 0 up to 1.
-    :ivar failures: attempts that have failed since the last success.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
-        self.failures = 0
+        self._failures = 0
 
     def next(self) -> float:
         """
@@ -32,10 +31,10 @@ class Backoff:
 
         :return: seconds to wait.
         """
-        longest = min(LAST, FIRST * 2.0 ** min(self.failures, 16))
-        self.failures += 1
+        longest = min(LAST, FIRST * 2.0 ** min(self._failures, 16))
+        self._failures += 1
         return longest * self._random()
 
     def reset(self) -> None:
-        """An attempt has succeeded, or may succeed now."""
-        self.failures = 0
+        """The platform can be reached: the next delay is a short one again."""
+        self._failures = 0

@@ -101,6 +101,7 @@ class ChannelService(Service):
             self.startService()
         refusal = self._refusal
         if refusal is not None and refusal.wait is BACK_OFF and not refusal.registers:
+            self._backoff.reset()
             self._hope()
         self._fill()
 
@@ -123,8 +124,9 @@ class ChannelService(Service):
 
     def _lost(self, connection: PooledConnection) -> None:
         self._log.debug("channel closed after {age:.3f} s", age=connection.age)
-        was_of_use = connection.has_served or connection.leaves or connection.age >= TOO_SOON
-        if self._serves and not was_of_use:
+        if connection.has_served or connection.leaves or connection.age >= TOO_SOON:
+            self._backoff.reset()
+        elif self._serves:
             self._failed(Refusal("the platform has closed a connection that it had accepted"))
         self._changed()
 
@@ -140,7 +142,6 @@ class ChannelService(Service):
 
     def _hope(self) -> None:
         self._refusal = None
-        self._backoff.reset()
         self._end_wait()
 
     def _end_wait(self) -> None:
