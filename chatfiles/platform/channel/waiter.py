@@ -83,14 +83,14 @@ class Waiter:
         self._timeout: Timeout | None = None
         self._elsewhere = elsewhere
         self._looking: Deferred[None] | None = None
-        self._checking = False
+        self._checking = self._ended = False
         self._result: Deferred[WorkspaceConnection] = Deferred(lambda _: self._stop())
 
     def start(self) -> Deferred[WorkspaceConnection]:
         """:return: the connection, or the error for the client; it may be cancelled."""
         self._here.wait(self)
         self._take_idle()
-        if not self._result.called:
+        if not self._ended:
             self._timeout = self._timeouts.start(self._late)
             self._look_elsewhere()
         return self._result
@@ -100,7 +100,7 @@ class Waiter:
         :param connection: an idle connection on which the workspace has just responded.
         :return: whether it is taken.
         """
-        if self._result.called:
+        if self._ended:
             return False
         self._finish(connection)
         return True
@@ -118,38 +118,41 @@ class Waiter:
 
     def _is_dead(self) -> None:
         self._checking = False
-        if not self._result.called:
+        if not self._ended:
             self._take_idle()
             self._look_elsewhere()
 
     def _look_elsewhere(self) -> None:
-        if not (self._result.called or self._checking):
+        if not (self._ended or self._checking):
             looking = self._elsewhere.start()
             self._looking = looking.addCallbacks(self._found, self._failed)
 
     def _late(self) -> None:
-        self._failed(Failure(self._elsewhere.error))
+        if not self._ended:
+            self._fail(Failure(self._elsewhere.error))
 
     def _found(self, connection: WorkspaceConnection) -> None:
-        if self._result.called:  # there is one here, too
+        if self._ended:  # there is one here, too
             connection.disconnect()
         else:
             self._finish(connection)
 
     def _failed(self, failure: Failure) -> None:
-        if not self._result.called:
-            self._stop()
-            self._result.errback(failure)
-        else:
+        if self._ended:
             failure.trap(CancelledError)
+        else:
+            self._fail(failure)
+
+    def _fail(self, failure: Failure) -> None:
+        self._stop()
+        self._result.errback(failure)
 
     def _finish(self, connection: WorkspaceConnection) -> None:
-        result = self._result
-        self._here.leave(self)
-        result.callback(connection)
         self._stop()
+        self._result.callback(connection)
 
     def _stop(self) -> None:
+        self._ended = True
         self._here.leave(self)
         if self._timeout is not None:
             self._timeout.stop()

@@ -33,7 +33,7 @@ from tests.support.patience import PATIENCE
 COLUMNS = (
     *("name", "url", "status", "delivery_mode", "platform_inbound_secret"),
     *("last_heartbeat_at", "created_at", "updated_at", "links_not_before"),
-    *("next_inbound_secret", "next_secret_since"),
+    *("next_inbound_secret", "next_secret_since", "channel_seen_at"),
 )
 
 
