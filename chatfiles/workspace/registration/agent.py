@@ -4,6 +4,8 @@ The HTTP client with which a workspace calls its platform.
 
 from __future__ import annotations
 
+# ``getaddrinfo`` needs it: loaded later, the user of ``twistd --uid`` might not be able to read it.
+import encodings.idna  # noqa: F401
 from typing import Any
 
 from twisted.internet.defer import Deferred
