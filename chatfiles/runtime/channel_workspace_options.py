@@ -1,5 +1,5 @@
 """
-The options that say how a workspace is reached (reference/channel, "Options of the workspace").
+The options that say how a workspace is reached (reference/channel-workspace, "Options").
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-A platform to which workspaces connect by themselves, written from reference/channel alone: bare
+A platform to which workspaces connect by themselves, written from the manual alone: bare
 sockets, threads, and nothing of chatfiles.
 """
 

@@ -1,5 +1,5 @@
 """
-reference/channel: a workspace that connects to its platform, as a platform sees it that was written
+reference/channel-workspace: a workspace that connects to its platform, as a platform sees it that was written
 from the manual alone.
 """
 

@@ -1,4 +1,4 @@
 """
 Connections that a workspace makes to its platform, so that it can be reached behind NAT
-(reference/channel).  After an upgrade, the platform sends its requests on them.
+(reference/channel-workspace).  After an upgrade, the platform sends its requests on them.
 """

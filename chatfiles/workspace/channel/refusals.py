@@ -1,6 +1,6 @@
 """
-Pure: what a workspace does when the platform does not accept its connection (reference/channel,
-"Refusals").
+Pure: what a workspace does when the platform does not accept its connection
+(reference/channel-workspace, "Refusals").
 """
 
 from __future__ import annotations

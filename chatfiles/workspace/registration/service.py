@@ -60,7 +60,7 @@ class RegistrationService(Service):
     :param platform_url: base URL, ``http`` or ``https``; it may have a path, but no query.
     :param workspace_id: UUID, as text.
     :param advertise_url: the URL at which the platform reaches this workspace; ``None`` if the
-        workspace connects to the platform (reference/channel, "Registration").
+        workspace connects to the platform (reference/channel-workspace, "Registration").
     :param secrets: store the inbound secrets.
     :param token_file: holds or stores the auth token.
     :param interval: seconds between heartbeats.

@@ -12,7 +12,7 @@ from chatfiles.workspace.registration.client import RegistryResponse
 
 
 class RefusalTests(SynchronousTestCase):
-    """The table of reference/channel, "Refusals"."""
+    """The table of reference/channel-workspace, "Refusals"."""
 
     def test_rows(self) -> None:
         """Each status has its wait, and some make the workspace register."""
