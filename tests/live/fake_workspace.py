@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,13 +62,16 @@ class FakeWorkspace:
     :param files: path → content.
     :ivar requests: what it was asked for, except ``/health``.
     :ivar checks: how often it was asked for ``/health``.
+    :ivar keeps: how many connections it has at least, until it is closed.
+    :ivar elsewhere: another URL of the platform, for when this one takes no connections.
     :ivar serve: responds to a request; returns all of the response, or nothing for silence.
     """
 
     def __init__(self, url: str, workspace_id: str, token: str, files: dict[str, bytes]) -> None:
         self.url, self.id, self.token, self.files = url, workspace_id, token, files
         self.requests: list[Request] = []
-        self.checks = 0
+        self.checks = self.keeps = 0
+        self.elsewhere = url
         self.secret = ""
         self.serve: Callable[[Request], bytes] = self.respond
         self.connections: set[socket.socket] = set()
@@ -121,10 +125,23 @@ class FakeWorkspace:
                 else:
                     self.requests.append(request)
                     if self._replaces:
-                        self.park()
+                        self._replace()
                     reply = self.serve(request)
                 connection.sendall(reply)
         self.connections.discard(connection)
+        if self._replaces and len(self.connections) < self.keeps:
+            self._replace()
+
+    def _replace(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self._replaces and time.monotonic() < deadline:
+            try:
+                self.park()
+            except (AssertionError, OSError):
+                self.url, self.elsewhere = self.elsewhere, self.url
+                time.sleep(0.02)
+            else:
+                return
 
 
 def _rest(line: bytes, read_line: Callable[[], bytes], read: Callable[[int], bytes]) -> Request:
