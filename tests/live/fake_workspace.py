@@ -21,6 +21,8 @@ __all__ = ["FakeWorkspace", "Request", "answer", "upgrade"]
 #: The request line and headers of a request, and its body.
 Request = tuple[list[str], dict[str, str], bytes]
 JSON = "Content-Type: application/json"
+#: It makes another connection when a request arrives, if it has fewer that are parked.
+PARKED = 4
 UPGRADE = {"Connection": "upgrade", "Upgrade": "ptth", "ALPN": "http%2F1.1"}
 
 
@@ -51,6 +53,8 @@ def upgrade(
         if not data:
             break
         received += data
+    if b" 101 " not in received:
+        connection.close()
     return connection, received
 
 
@@ -75,6 +79,7 @@ class FakeWorkspace:
         self.secret = ""
         self.serve: Callable[[Request], bytes] = self.respond
         self.connections: set[socket.socket] = set()
+        self._busy: set[socket.socket] = set()
         self._replaces = True
 
     def register(self) -> Response:
@@ -124,11 +129,14 @@ class FakeWorkspace:
                     reply = answer("200 OK", b'{"status":"ok"}', JSON)
                 else:
                     self.requests.append(request)
-                    if self._replaces:
+                    self._busy.add(connection)
+                    if self._replaces and len(self.connections - self._busy) < PARKED:
                         self._replace()
                     reply = self.serve(request)
+                    self._busy.discard(connection)
                 connection.sendall(reply)
         self.connections.discard(connection)
+        self._busy.discard(connection)
         if self._replaces and len(self.connections) < self.keeps:
             self._replace()
 
@@ -137,7 +145,9 @@ class FakeWorkspace:
         while self._replaces and time.monotonic() < deadline:
             try:
                 self.park()
-            except (AssertionError, OSError):
+            except (AssertionError, OSError) as error:
+                if " 429 " in str(error):
+                    return  # there are enough
                 self.url, self.elsewhere = self.elsewhere, self.url
                 time.sleep(0.02)
             else:

@@ -108,6 +108,9 @@ class WorkspaceChannel:
         """A connection has become idle: give it to whom it was meant for, or to who waits."""
         if not connection.usable:
             return
+        if connection.retired:
+            connection.disconnect()
+            return
         claim, connection.claim = connection.claim, None
         if claim is not None and claim(connection):
             return
