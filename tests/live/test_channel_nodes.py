@@ -84,13 +84,17 @@ class RelayTests(NodesCase):
         """A node without a connection asks the one that has some, and the log says so."""
         fake, since = self.fake(0), self.nodes[1].mark()
         self.told(1)
-        self.nodes[1].logged(rf"{self.workspace_id} download 200 10 bytes .* via relay$", since=since)
+        self.nodes[1].logged(
+            rf"{self.workspace_id} download 200 10 bytes .* via relay$", since=since
+        )
         self.assertEqual(self.get(1, "/workspace/large").body, self.files["/workspace/large"])
         self.assertEqual(self.get(1, "/workspace/none").status, 404)
         self.assertEqual(fake.requests[-1][1]["host"], "workspace.invalid")
         since = self.nodes[0].mark()
         self.assertEqual(self.get(0).status, 200)
-        self.nodes[0].logged(rf"{self.workspace_id} download 200 10 bytes .* via channel$", since=since)
+        self.nodes[0].logged(
+            rf"{self.workspace_id} download 200 10 bytes .* via channel$", since=since
+        )
 
     def test_upload(self) -> None:
         """An upload goes through another node as it arrives."""

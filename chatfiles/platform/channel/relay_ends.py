@@ -42,7 +42,7 @@ class RelayEnd(Protocol):
     def link(self, other: RelayEnd, lent: ParkedConnection | None = None) -> None:
         """
         :param other: the other end.
-        :param lent: is told when this end ends.
+        :param lent: is notified when this end ends.
         """
         self._other, self._lent = other, lent
         wire: Any = other.transport

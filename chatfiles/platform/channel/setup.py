@@ -69,7 +69,7 @@ class ChannelParts:
         """
         Begin, after the registry has.
 
-        :raise ValueError: this node cannot listen for others.
+        :raise ValueError: this node cannot listen for other nodes.
         """
         if self._place is not None:
             listener = self._place.listener
