@@ -84,7 +84,7 @@ class Workspace:
 
     @property
     def connects(self) -> bool:
-        """Whether it connects to the platform by itself, and is not dialled."""
+        """Whether it connects to the platform by itself."""
         return self.delivery_mode == "poll" and not self.url
 
 

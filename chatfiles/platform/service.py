@@ -47,6 +47,7 @@ from chatfiles.rules.x_forwarded_for import TrustedProxies
 from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
+from chatfiles.runtime.node_listener import NodeListener
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
@@ -118,6 +119,7 @@ def platform_service(
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
     metrics_listener: Listener | None = None,
+    node: NodeListener | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -128,6 +130,7 @@ def platform_service(
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
     :param metrics_listener: where the metrics are shown.
+    :param node: where it listens for other nodes; ``None`` if they do not reach it.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
@@ -149,7 +152,7 @@ def platform_service(
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
-    parts = ChannelParts(reactor, registry, shared.connect_timeout)
+    parts = ChannelParts(reactor, registry, shared, node)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout, channels=parts.channels)
     if meter is not None:
         measure_upstream(meter, agent, parts.channels, parts.relays)
@@ -182,7 +185,7 @@ def platform_service(
             resumable_bytes=shared.max_resumable_bytes,
         ),
         channels=parts.channels,
-        node_id=parts.node.node_id,
+        node=parts.node,
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
@@ -212,11 +215,12 @@ def platform_service(
             admin_watch.start()
             admin_watch.look_now()
         await _start_registry(registry, settings.database)
-        parts.start()
+        await parts.start()
         uses.startService()
         heartbeats.startService()
 
     async def end() -> None:
+        await parts.finish(site.time_to_drain)
         await gatherResults([uses.stopService(), heartbeats.stopService()])
         await parts.stop()
         await agent.close()

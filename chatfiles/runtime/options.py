@@ -21,6 +21,7 @@ from chatfiles import __version__
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime import option_values
+from chatfiles.runtime.channel_options import NODE_OPTIONS, node_settings
 from chatfiles.runtime.channel_workspace_options import (
     CHANNEL_OPTIONS,
     workspace_listen,
@@ -206,6 +207,7 @@ OPTIONS: tuple[Option, ...] = (
         "0",
     ),
     *CLIENT_LIMITS,
+    *NODE_OPTIONS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
         _OPEN_REGISTRATION,
@@ -399,6 +401,7 @@ class Options(usage.Options):
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
             max_refusals_per_client=self._one("max-refusals-per-client", None),
+            **node_settings(self._one),
             peers=peer_files(self._one, "upstream-ca", "upstream-ca-only"),
         )
 

@@ -92,6 +92,8 @@ TAKES: Final = {
     "max-transfers-per-workspace": "N",
     "max-transfers-per-token": "N",
     "max-refusals-per-client": "N",
+    "node-url": "URL",
+    "node-listen": "ENDPOINT",
     "ui": "SWITCH",
 }
 

@@ -74,6 +74,8 @@ class PlatformSettings:
     max_transfers_per_workspace: int = 512
     max_transfers_per_token: int = 64
     max_refusals_per_client: int = 20
+    node_url: str | None = None
+    node_listen: str | None = None
     role: ClassVar[str] = "platform"
     peers: PeerFiles = PeerFiles()
 

@@ -92,6 +92,17 @@ class MemoryChannels(MemoryLinkKeys):
 
         return self._respond("close_channel", change)
 
+    def connected_workspaces(self) -> Deferred[frozenset[UUID]]:
+        """See `IWorkspaceRegistry`."""
+        return self._respond(
+            "connected_workspaces",
+            lambda: frozenset(
+                workspace_id
+                for workspace_id, node in self._channels
+                if node in self._nodes and self._age(self._nodes[node][1]) < NODE_ALIVE
+            ),
+        )
+
     def channel_places(self, workspace_id: UUID) -> Deferred[ChannelPlaces]:
         """See `IWorkspaceRegistry`."""
         return self._respond("channel_places", lambda: self._places(workspace_id))

@@ -107,6 +107,7 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "leave_node": lambda: registry.leave_node(UNKNOWN),
         "open_channel": lambda: registry.open_channel(FIRST, UNKNOWN),
         "close_channel": lambda: registry.close_channel(FIRST, UNKNOWN),
+        "connected_workspaces": registry.connected_workspaces,
         "channel_places": lambda: registry.channel_places(FIRST),
         "fresh_channel_places": lambda: registry.fresh_channel_places(FIRST),
         "touch_tokens": lambda: registry.touch_tokens({UNKNOWN: datetime.now(UTC)}),

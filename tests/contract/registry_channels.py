@@ -37,6 +37,7 @@ class ChannelsContract(RegistryCase):
         for node in (NODE, NODE, OTHER_NODE):
             self.assertIs(await self.registry.open_channel(FIRST, node), True)
         self.assertEqual(await self.places(), [(NODE, URL), (OTHER_NODE, None)])
+        self.assertEqual(await self.registry.connected_workspaces(), {FIRST})
         self.assertEqual(await self.places(SECOND), [])
         await self.registry.close_channel(FIRST, NODE)
         self.assertEqual(await self.places(), [(OTHER_NODE, None)])
@@ -48,10 +49,13 @@ class ChannelsContract(RegistryCase):
         await self.registry.enter_node(NODE, URL)
         await self.registry.open_channel(FIRST, NODE)
         found = await self.registry.fresh_workspace(FIRST)
-        self.assertIsNotNone(found.channel_seen_at)
+        assert found is not None
+        assert found.channel_seen_at is not None
         await self.registry.close_channel(FIRST, NODE)
         places = await self.registry.fresh_channel_places(FIRST)
         self.assertEqual(places.nodes, ())
+        assert places.seen_at is not None
+        assert places.unseen is not None
         self.assertGreaterEqual(places.seen_at, found.channel_seen_at)
         self.assertGreaterEqual(places.unseen, 0.0)
         self.assertLess(places.unseen, 30.0)
@@ -106,6 +110,7 @@ class ChannelsContract(RegistryCase):
         await self.create(url="http://8.8.8.8")
         await self.registry.register(FIRST, url="", delivery_mode="poll", create_name=None)
         found = await self.registry.fresh_workspace(FIRST)
+        assert found is not None
         self.assertIsNone(found.url)
         self.assertTrue(found.connects)
 
@@ -117,7 +122,7 @@ class ChannelsContract(RegistryCase):
         self.moment += timedelta(seconds=31)
         (place,) = (await self.registry.fresh_channel_places(FIRST)).nodes
         if self.is_told_time:
-            self.assertAlmostEqual(place.silent, 31.0, delta=0.1)
+            self.assertAlmostEqual(place.silent, 31.0, places=1)
         else:
             self.assertTrue(0.0 <= place.silent < 30.0, place)
 

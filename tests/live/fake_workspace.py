@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,8 @@ __all__ = ["FakeWorkspace", "Request", "answer", "upgrade"]
 #: The request line and headers of a request, and its body.
 Request = tuple[list[str], dict[str, str], bytes]
 JSON = "Content-Type: application/json"
+#: It makes another connection when a request arrives, if it has fewer that are parked.
+PARKED = 4
 UPGRADE = {"Connection": "upgrade", "Upgrade": "ptth", "ALPN": "http%2F1.1"}
 
 
@@ -50,6 +53,8 @@ def upgrade(
         if not data:
             break
         received += data
+    if b" 101 " not in received:
+        connection.close()
     return connection, received
 
 
@@ -61,16 +66,20 @@ class FakeWorkspace:
     :param files: path → content.
     :ivar requests: what it was asked for, except ``/health``.
     :ivar checks: how often it was asked for ``/health``.
+    :ivar keeps: how many connections it has at least, until it is closed.
+    :ivar elsewhere: another URL of the platform, for when this one takes no connections.
     :ivar serve: responds to a request; returns all of the response, or nothing for silence.
     """
 
     def __init__(self, url: str, workspace_id: str, token: str, files: dict[str, bytes]) -> None:
         self.url, self.id, self.token, self.files = url, workspace_id, token, files
         self.requests: list[Request] = []
-        self.checks = 0
+        self.checks = self.keeps = 0
+        self.elsewhere = url
         self.secret = ""
         self.serve: Callable[[Request], bytes] = self.respond
         self.connections: set[socket.socket] = set()
+        self._busy: set[socket.socket] = set()
         self._replaces = True
 
     def register(self) -> Response:
@@ -120,11 +129,29 @@ class FakeWorkspace:
                     reply = answer("200 OK", b'{"status":"ok"}', JSON)
                 else:
                     self.requests.append(request)
-                    if self._replaces:
-                        self.park()
+                    self._busy.add(connection)
+                    if self._replaces and len(self.connections - self._busy) < PARKED:
+                        self._replace()
                     reply = self.serve(request)
+                    self._busy.discard(connection)
                 connection.sendall(reply)
         self.connections.discard(connection)
+        self._busy.discard(connection)
+        if self._replaces and len(self.connections) < self.keeps:
+            self._replace()
+
+    def _replace(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self._replaces and time.monotonic() < deadline:
+            try:
+                self.park()
+            except (AssertionError, OSError) as error:
+                if " 429 " in str(error):
+                    return  # there are enough
+                self.url, self.elsewhere = self.elsewhere, self.url
+                time.sleep(0.02)
+            else:
+                return
 
 
 def _rest(line: bytes, read_line: Callable[[], bytes], read: Callable[[int], bytes]) -> Request:

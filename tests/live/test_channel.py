@@ -165,7 +165,7 @@ class UpgradeTests(ChannelCase):
     def test_upgrade_required(self) -> None:
         """Anything but exactly this upgrade is 426, with the name of the protocol."""
         self.fake.register()
-        for changes, version in [
+        cases: list[tuple[dict[str, str | None], str]] = [
             ({"Upgrade": None}, "1.1"),
             ({"Connection": None}, "1.1"),
             ({"Connection": "close"}, "1.1"),
@@ -174,7 +174,8 @@ class UpgradeTests(ChannelCase):
             ({"Upgrade": "ptth-relay"}, "1.1"),
             ({"Upgrade": "ptth/1"}, "1.1"),
             ({}, "1.0"),
-        ]:
+        ]
+        for changes, version in cases:
             response = self.ask_for(self.fake.token, changes, version)
             self.assert_error(response, 426, "upgrade required", changes, "upgrade_required")
             self.assertEqual(response["upgrade"], "ptth", changes)
@@ -304,7 +305,12 @@ class ConnectionTests(ChannelCase):
         fake = self.parked(1)
         fake._replaces = False
         dying = self.upgraded()  # the newest one
-        served = threading.Thread(target=lambda: (dying.recv(4096), dying.close()))
+
+        def die() -> None:
+            dying.recv(4096)
+            dying.close()
+
+        served = threading.Thread(target=die)
         served.start()
         self.assertEqual(self.get().status, 200)
         served.join()

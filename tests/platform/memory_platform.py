@@ -63,7 +63,7 @@ class MemoryPlatformCase(SynchronousTestCase):
             idle_timeout=60,
             limits=UploadLimits(1, 1),
             channels=unused,
-            node_id=unused,
+            node=unused,
         )
 
     def authenticator(

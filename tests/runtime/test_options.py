@@ -167,6 +167,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "max-transfers-per-workspace", "7", "max_transfers_per_workspace", 7, "8"),
     ("platform", "max-transfers-per-token", "7", "max_transfers_per_token", 7, "8"),
     ("platform", "max-refusals-per-client", "0", "max_refusals_per_client", 0, "8"),
+    ("platform", "node-url", "http://10.0.0.3:1/", "node_url", "http://10.0.0.3:1", "unix:/a"),
+    ("platform", "node-listen", "tcp:8081", "node_listen", "tcp:8081", "tcp:1"),
     ("platform", "ui", "off", "ui", False, "on"),
     ("platform", "upstream-ca", "/c", "peers.authorities", "/c", "/other"),
     ("platform", "upstream-ca-only", "", "peers.only", True, "0"),
@@ -220,6 +222,8 @@ class RowTests(SynchronousTestCase):
     def extra(self, name: str) -> list[str]:
         needed = {
             "platform": ENROL,
+            "node-url": ["--node-listen=tcp:1"],
+            "node-listen": ["--node-url=http://10.0.0.3:1"],
             "audit-required": ["--audit-log=/a"],
             "upstream-ca-only": ["--upstream-ca=/c"],
             "upstream-key": ["--upstream-certificate=/c"],

@@ -4,28 +4,11 @@ What a route for an upgrade needs (RFC 9110, 7.8).
 
 from __future__ import annotations
 
-from chatfiles.errors import BadRequest, ChatfilesError
+from chatfiles.errors import BadRequest, UpgradeRequired
 from chatfiles.http.server.request import Request
 from chatfiles.rules.channel_upgrade import PROTOCOL, UpgradeFault, request_fault
 
-__all__ = ["UpgradeRequired", "require_upgrade"]
-
-
-class UpgradeRequired(ChatfilesError):
-    """
-    The request does not ask for the upgrade that the route is for.
-
-    :param protocol: the protocol to upgrade to, for ``Upgrade`` in the response.
-    :param detail: why the request is not accepted.
-    """
-
-    status = 426
-    code = "upgrade_required"
-    text = "upgrade required"
-
-    def __init__(self, protocol: bytes, detail: str) -> None:
-        super().__init__(detail=detail)
-        self.fields = (b"Connection", b"upgrade"), (b"Upgrade", protocol)
+__all__ = ["require_upgrade"]
 
 
 def require_upgrade(request: Request, protocol: bytes = PROTOCOL) -> None:
@@ -42,4 +25,6 @@ def require_upgrade(request: Request, protocol: bytes = PROTOCOL) -> None:
     if fault is UpgradeFault.BODY or request.channel.received or request.channel.peer_finished:
         raise BadRequest("nothing may follow a request for an upgrade", code="malformed_request")
     if fault is not None:
-        raise UpgradeRequired(protocol, fault.value)
+        error = UpgradeRequired(detail=fault.value)
+        error.fields = (b"Connection", b"upgrade"), (b"Upgrade", protocol)
+        raise error

@@ -10,13 +10,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from chatfiles.platform.channel.health import HealthCheck
 from chatfiles.platform.channel.liveness import Liveness
 from chatfiles.platform.channel.parked import ParkedConnection
-from chatfiles.platform.channel.waiter import Elsewhere, Waiter
+from chatfiles.platform.channel.waiter import Elsewhere, Nowhere, Waiter
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 from chatfiles.streams.memory_budget import MemoryBudget
@@ -107,6 +108,9 @@ class WorkspaceChannel:
         """A connection has become idle: give it to whom it was meant for, or to who waits."""
         if not connection.usable:
             return
+        if connection.retired:
+            connection.disconnect()
+            return
         claim, connection.claim = connection.claim, None
         if claim is not None and claim(connection):
             return
@@ -162,6 +166,7 @@ class Channels:
         self._timeouts = EqualTimeouts(clock, PATIENCE)
         self._liveness = Liveness(clock, uniform, self._ask)
         self._by_workspace: dict[UUID, WorkspaceChannel] = {}
+        self._finished: Deferred[None] | None = None
 
     # -- what there is
 
@@ -228,6 +233,7 @@ class Channels:
         if not channel.connections:
             self._closed(connection.workspace_id)
         self.forget_unneeded(channel)
+        self._finish_if_empty()
 
     def _offer_soon(self, connection: ParkedConnection) -> None:
         # The connection is not yet ready for the next request.
@@ -258,6 +264,13 @@ class Channels:
         search = self._search(workspace_id, partial(self.has, workspace_id))
         return Waiter(channel, self._clock, within, self._waits, search).start()
 
+    async def connect_here(self, workspace_id: UUID, within: float) -> ParkedConnection:
+        """As `connect`, but only to this node.  The workspace has connections here."""
+        channel = self._channel(workspace_id)
+        found = await Waiter(channel, self._clock, within, self._waits, Nowhere()).start()
+        assert isinstance(found, ParkedConnection)
+        return found
+
     # -- their life
 
     def _ask(self, connection: ParkedConnection) -> None:
@@ -282,6 +295,23 @@ class Channels:
         self.draining = True
         for channel in list(self._by_workspace.values()):
             self.retire(channel.connections)
+
+    def finished(self, seconds: float) -> Deferred[Any]:
+        """
+        Wait for the ends of all requests, those of other nodes too.
+
+        :param seconds: how long at most.
+        :return: fires when no connection is left, or the time is over.  `drain` was called.
+        """
+        finished = self._finished = Deferred()
+        finished.addTimeout(seconds, self._clock)
+        finished.addErrback(lambda failure: failure.trap(NotInTime) and None)
+        self._finish_if_empty()
+        return finished
+
+    def _finish_if_empty(self) -> None:
+        if self._finished is not None and not self._finished.called and not self.open:
+            self._finished.callback(None)
 
     def close(self) -> Deferred[Any]:
         """

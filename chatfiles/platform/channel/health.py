@@ -28,7 +28,7 @@ class HealthCheck(Protocol):
     One ``GET /health`` on a connection.  A complete response of any status tells that the workspace
     is alive; the connection then returns to its holder by itself.
 
-    :param connection: it must be idle, and held by nobody.
+    :param connection: it must be idle, and must not be in the holder.
     :param timeouts: starts the timeout, after which the connection is closed.
     :param failed: called if there is no complete response.
     """

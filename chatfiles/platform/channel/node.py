@@ -4,7 +4,8 @@ This node of the platform, as the registry knows it, and what it hears of the ot
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,11 @@ __all__ = ["Node"]
 
 #: Seconds between two reports that the node is alive, and between two attempts to record a channel.
 INTERVAL, RETRY_DELAY = 10.0, 1.0
+
+_NOT_REACHED: Final = (
+    "another node shares the database, and this one has no --node-url: workspaces that connect to "
+    "one of them are not reached through the other"
+)
 
 _log = Logger()
 
@@ -89,9 +95,9 @@ class Node:
                 _log.debug("the registry could not be told that this node stops")
 
     @property
-    def is_alone(self) -> bool:
-        """Whether no other node shares the registry, or the others reach this one."""
-        return self.url is not None or not self.others
+    def warnings(self) -> Sequence[str]:
+        """What is wrong, for operators."""
+        return () if self.url is not None or not self.others else (_NOT_REACHED,)
 
     # -- that it is alive
 

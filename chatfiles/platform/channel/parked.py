@@ -5,21 +5,21 @@ A connection that a workspace has made to the platform, and that is parked until
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol as Interface
 from uuid import UUID
 
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from chatfiles.platform.upstream.channels import CHANNEL
-from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
+from chatfiles.platform.upstream.connection import Event, Keeper, WorkspaceConnection
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import is_plain
+from chatfiles.streams.transports import hand_over, is_plain
 
 __all__ = ["Holder", "ParkedConnection"]
 
 
-class Holder(Keeper, Protocol):
+class Holder(Keeper, Interface):
     """Holds parked connections."""
 
     def parked(self, connection: ParkedConnection, /) -> object:
@@ -70,6 +70,13 @@ class ParkedConnection(WorkspaceConnection):
         self._plain = is_plain(self.transport)
         super().connectionMade()
         self._holder.parked(self)
+
+    def lend(self, protocol: Protocol) -> None:
+        """
+        Let another protocol use the transport.  It must call `connectionLost` when that is closed.
+        """
+        self._move(Event.REQUEST)
+        hand_over(self._wire, protocol)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is closed."""

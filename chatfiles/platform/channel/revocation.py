@@ -69,7 +69,7 @@ class Revocation:
             workspace = await self._registry.workspace(channel.workspace_id)
             tokens = {connection.token_id for connection in channel.connections}
             live = {each for each in tokens if await self._is_live(each, channel.workspace_id)}
-        except ChatfilesError:  # as for callers: what is connected stays so while this is unknown
+        except ChatfilesError:  # what is connected stays so while this is unknown
             return
         is_wanted = workspace is not None and workspace.connects
         self._channels.retire(

@@ -49,7 +49,7 @@ class Search:
     :param registry: knows where workspaces are connected.
     :param nodes: the way to the other nodes.
     :param clock: for timers.
-    :param patience: seconds for which a workspace is waited for after it was connected.
+    :param timeout: seconds for which a workspace is waited for after it was connected.
     :param workspace_id: the workspace.
     :param is_here: returns whether the workspace has connections here.  They are busy.
     :ivar error: see `chatfiles.platform.channel.waiter.Elsewhere`.
@@ -60,7 +60,7 @@ class Search:
         registry: IWorkspaceRegistry,
         nodes: OtherNodes,
         clock: IReactorTime,
-        patience: float,
+        timeout: float,
         workspace_id: UUID,
         is_here: Callable[[], bool],
     ) -> None:
@@ -68,7 +68,7 @@ class Search:
         self._registry = registry
         self._nodes = nodes
         self._clock = clock
-        self._patience = patience
+        self._timeout = timeout
         self._id = workspace_id
         self._is_here = is_here
         self._had_lost = False
@@ -111,9 +111,9 @@ class Search:
             await changed
             return
         self.error = workspace_offline(places.seen_at, self._elsewhere(places))
-        left = self._patience
+        left = self._timeout
         if not self._had_lost:
-            left -= self._patience if places.unseen is None else places.unseen
+            left -= self._timeout if places.unseen is None else places.unseen
         try:
             await changed.addTimeout(max(0.0, left), self._clock)
         except NotInTime:

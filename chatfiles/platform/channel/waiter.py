@@ -13,10 +13,11 @@ from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.error_texts import workspace_busy
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
 
-__all__ = ["Elsewhere", "Here", "Waiter"]
+__all__ = ["Elsewhere", "Here", "Nowhere", "Waiter"]
 
 
 class Elsewhere(Protocol):
@@ -33,6 +34,17 @@ class Elsewhere(Protocol):
         :return: the connection.  Fails with the error for the client, if it is useless to wait
             longer.  It may be cancelled.
         """
+
+
+class Nowhere:
+    """Finds nothing, and waits for ever."""
+
+    def __init__(self) -> None:
+        self.error: ChatfilesError = workspace_busy()
+
+    def start(self) -> Deferred[WorkspaceConnection]:
+        """See `Elsewhere`."""
+        return Deferred()
 
 
 class Here(Protocol):

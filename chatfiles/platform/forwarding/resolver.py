@@ -96,7 +96,7 @@ class Resolver:
         return None
 
     def can_take(self, target: WorkspaceAddress) -> bool:
-        """:return: whether a request to *target* can begin at once, without waiting for others."""
+        """:return: whether a request to *target* can begin at once."""
         if not isinstance(target.url, ChannelURL) or self._connections is None:
             return True
         return self._connections.has_idle(target.workspace_id)

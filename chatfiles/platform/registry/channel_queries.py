@@ -10,11 +10,12 @@ from uuid import UUID
 from chatfiles.model import ChannelPlaces
 from chatfiles.platform.registry.interface import NODE_ALIVE
 from chatfiles.platform.registry.queries import Change, Session, Values
-from chatfiles.platform.registry.rows import channel_place_from_row, parse_time, utc
+from chatfiles.platform.registry.rows import channel_place_from_row, parse_time, stored_uuid, utc
 
 __all__ = [
     "channel_places",
     "close_channel",
+    "connected_workspaces",
     "enter_node",
     "leave_node",
     "open_channel",
@@ -87,6 +88,12 @@ async def close_channel(
     await db.count(db.sql.channel_touch, values)
     await db.count(db.sql.channel_close, values)
     return None, [workspace_id]
+
+
+async def connected_workspaces(db: Session, now: datetime) -> frozenset[UUID]:
+    """See `IWorkspaceRegistry.connected_workspaces`."""
+    rows = await db.rows(db.sql.channel_connected, _node_values(UUID(int=0), None, now))
+    return frozenset(found for (value,) in rows if (found := stored_uuid(value)) is not None)
 
 
 async def channel_places(db: Session, workspace_id: UUID, now: datetime) -> ChannelPlaces:

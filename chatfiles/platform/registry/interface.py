@@ -220,6 +220,9 @@ class IWorkspaceRegistry(Interface):
     def close_channel(workspace_id: UUID, node_id: UUID) -> Awaitable[None]:
         """Record that a workspace is no longer connected to a node, and was until now."""
 
+    def connected_workspaces() -> Awaitable[frozenset[UUID]]:
+        """:return: all workspaces that are connected to a node that is alive."""
+
     def channel_places(workspace_id: UUID) -> Awaitable[ChannelPlaces]:
         """
         :return: where a workspace is connected.  The seconds in it may be older than the call.

@@ -75,6 +75,11 @@ class SQLChannels:
             "close_channel", lambda db: queries.close_channel(db, workspace_id, node_id, now)
         )
 
+    def connected_workspaces(self) -> Deferred[frozenset[UUID]]:
+        """See `IWorkspaceRegistry`."""
+        now = self._now()
+        return self._read("connected_workspaces", lambda db: queries.connected_workspaces(db, now))
+
     def channel_places(self, workspace_id: UUID) -> Deferred[ChannelPlaces]:
         """See `IWorkspaceRegistry`."""
         now = self._now()

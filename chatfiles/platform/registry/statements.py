@@ -92,6 +92,8 @@ class Statements:
     channel_touch: str
     #: → ``node_id, url, seconds since the node was seen`` for each node.
     channel_nodes: str
+    #: → the ids of all workspaces that are connected to a node that was seen after a time.
+    channel_connected: str
     #: → ``channel_seen_at, seconds since then`` of a live workspace.
     channel_seen: str
 
@@ -196,6 +198,11 @@ _CHANNEL_NODES = """
     WHERE c.workspace_id = :workspace_id
     ORDER BY c.since DESC, c.node_id"""
 
+_CONNECTED = """
+    SELECT DISTINCT c.workspace_id
+    FROM workspace_channels AS c JOIN platform_nodes AS n ON n.id = c.node_id
+    WHERE n.seen_at > {alive}"""
+
 _CHANNEL_SEEN = (
     """
     SELECT channel_seen_at, {unseen} FROM workspaces WHERE id = :workspace_id AND """
@@ -277,6 +284,7 @@ SQLITE = Statements(
         DELETE FROM workspace_channels WHERE workspace_id = :workspace_id AND node_id = :node_id""",
     channel_touch=_TOUCH_CHANNEL.format(now=":now"),
     channel_nodes=_CHANNEL_NODES.format(silent=_SQLITE_AGE.format(column="n.seen_at")),
+    channel_connected=_CONNECTED.format(alive=":alive"),
     channel_seen=_CHANNEL_SEEN.format(unseen=_SQLITE_AGE.format(column="channel_seen_at")),
     token=f"{_TOKEN} AND t.token_hash = :digest",
     token_by_id=f"{_TOKEN} AND t.id = :id",
@@ -339,6 +347,7 @@ _BATCH = """
 
 
 _POSTGRES_NOW = "clock_timestamp()"
+_POSTGRES_ALIVE = f"{_POSTGRES_NOW} - CAST(:alive_for AS interval)"
 _POSTGRES_SECONDS = "CAST(floor(extract(epoch FROM clock_timestamp())) AS bigint)"
 
 
@@ -363,12 +372,13 @@ POSTGRES = _of_psycopg2(
         workspace_revoke_links=_REVOKE_LINKS.format(seconds=_POSTGRES_SECONDS, greatest="greatest"),
         node_touch=_TOUCH_NODE.format(now=_POSTGRES_NOW),
         node_others="SELECT count(*) FROM platform_nodes WHERE id <> :id"
-        f" AND seen_at > {_POSTGRES_NOW} - CAST(:alive_for AS interval)",
+        f" AND seen_at > {_POSTGRES_ALIVE}",
         node_sweep="DELETE FROM platform_nodes"
         f" WHERE seen_at < {_POSTGRES_NOW} - CAST(:forgotten_after AS interval)",
         channel_open=_OPEN_CHANNEL.format(now=_POSTGRES_NOW),
         channel_touch=_TOUCH_CHANNEL.format(now=_POSTGRES_NOW),
         channel_nodes=_CHANNEL_NODES.format(silent=_POSTGRES_AGE.format(column="n.seen_at")),
+        channel_connected=_CONNECTED.format(alive=_POSTGRES_ALIVE),
         channel_seen=_CHANNEL_SEEN.format(unseen=_POSTGRES_AGE.format(column="channel_seen_at")),
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",

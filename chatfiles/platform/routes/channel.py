@@ -38,6 +38,6 @@ async def open_channel(context: PlatformContext, request: Request) -> None:
     token = await context.authenticator.for_channel(request)
     require_upgrade(request)
     connection = context.channels.new_connection(workspace.id, token.id, request.client_address)
-    node = str(context.node_id).encode("ascii")
+    node = str(context.node.node_id).encode("ascii")
     upgrade = (b"Connection", b"upgrade"), (b"Upgrade", PROTOCOL)
     request.switch_protocols((*upgrade, APPLICATION, (NODE, node)), connection)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.model import new_secret
 from chatfiles.platform.authentication import Authenticator
 from chatfiles.platform.channel.channels import Channels
+from chatfiles.platform.channel.node import Node
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
@@ -55,7 +55,7 @@ class PlatformContext:
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param limits: the limits of one upload.
     :param channels: holds the connections that workspaces have made.
-    :param node_id: the id of this node of the platform.
+    :param node: this node of the platform.
     :param transfers: counts and limits the transfers that run.
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
@@ -75,7 +75,7 @@ class PlatformContext:
     idle_timeout: float
     limits: UploadLimits
     channels: Channels
-    node_id: UUID
+    node: Node
     transfers: TransferLimits = field(default_factory=TransferLimits)
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)

@@ -86,7 +86,13 @@ DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "d
 #: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", ANYONE, "", health("platform")),
-    Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
+    Route(
+        "GET",
+        "/ready",
+        ANYONE,
+        "",
+        ready("platform", _check, lambda context: context.node.warnings),
+    ),
     # files
     DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),

@@ -50,7 +50,7 @@ class ChannelURL:
         return cls(UUID(name.decode("ascii"))) if scheme == cls.scheme.encode("ascii") else None
 
 
-#: Where a workspace is: it is dialled, or it has connected.
+#: Where a workspace is: at an address, or connected to the platform.
 WorkspacePlace = WorkspaceURL | ChannelURL
 
 

@@ -308,6 +308,8 @@ class TroubleTests(SQLiteTestCase):
             "DROP TABLE workspace_auth_tokens",
             "DROP TABLE workspaces",
             "DROP TABLE chatfiles_keys",
+            "DROP TABLE platform_nodes",
+            "DROP TABLE workspace_channels",
             f"CREATE TABLE workspaces (id text PRIMARY KEY CHECK (id <> '{THIRD}'))",
         )
         calls = every_call(registry)
