@@ -351,7 +351,7 @@ def _sweeps(
     for prefix in _prefixes(settings):
         path = check_form([prefix])
         name = _SWEEP_OF + os.fsdecode(prefix)
-        sweeps[name] = threads.run(_sweep_prefix, store, path, owner=path.root)
+        sweeps[name] = threads.run(_sweep_prefix, store, path, uploads, owner=path.root)
     return sweeps
 
 
@@ -368,15 +368,18 @@ def _sweep(uploads: UploadDirectory) -> None:
         _log.info("removed {count} uploads that a killed process left", count=count)
 
 
-def _sweep_prefix(store: FileStore, path: VirtualPath) -> None:
+def _sweep_prefix(store: FileStore, path: VirtualPath, uploads: UploadDirectory) -> None:
     try:
         root_fd = store.open_root(path.root)
     except ChatfilesError:
         return  # a request for it reports the reason
+    records_fd = uploads.existing_or_none()
     try:
-        count = sweep_below(root_fd, path.segments)
+        count = sweep_below(root_fd, path.segments, records_fd)
     finally:
         os.close(root_fd)
+        if records_fd is not None:
+            os.close(records_fd)
     if count:
         _log.info(
             "removed {count} unpublished files that a killed process left below {path}",

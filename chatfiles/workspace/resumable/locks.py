@@ -132,14 +132,19 @@ class UploadLocks:
         self._looks.clock = clock
 
     async def acquire(
-        self, upload_id: str, evict: Callable[[], object] | None = None
+        self,
+        upload_id: str,
+        evict: Callable[[], object] | None = None,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> UploadLock:
         """
         End the request that uses an upload, and wait until it has ended.
 
         :param evict: see `UploadLock`.
+        :param is_awaited: whether the client of the new request still waits for it; if not, it came
+            late, and does not end another request.
         :return: the lock, to be released after use.
-        :raise Locked: 423, the other request has not ended in time.
+        :raise Locked: 423, the other request has not ended in time, or need not end.
         """
         until = self._clock.seconds() + WAIT
         try:
@@ -148,7 +153,7 @@ class UploadLocks:
                 if holder is None and self._lock(_USED_AT, upload_id):
                     return self._hold(upload_id, evict)
                 left = until - self._clock.seconds()
-                if left <= 0:
+                if left <= 0 or not is_awaited():
                     raise Locked
                 await self._wait(upload_id, holder, left)
         finally:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from chatfiles.errors import (
     Conflict,
     NoSpace,
     NotARegularFile,
+    NotFound,
     TooManyRequests,
 )
 from chatfiles.rules.conditional_requests import WriteConditions
@@ -39,6 +40,7 @@ from chatfiles.workspace.resumable.open_upload import (
     OpenUpload,
     create_partial,
     has_partial,
+    look_at,
     open_upload,
     upload_not_found,
 )
@@ -47,7 +49,6 @@ from chatfiles.workspace.resumable.records import (
     read_record,
     record_ids,
     remove_record,
-    sweep_unfinished,
     write_record,
 )
 from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
@@ -56,6 +57,9 @@ __all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState
 
 #: Seconds for which a finished upload is remembered.
 FINISHED_FOR: Final = 24 * 3600.0
+#: How often the time of the last progress is written while a chunk arrives: at most once in so many
+#: seconds, but so often while the upload would otherwise expire.
+_PROGRESS_SECONDS, _PROGRESS_TIMES = 60.0, 4
 
 
 class OffsetMismatch(Conflict):
@@ -208,7 +212,13 @@ class ResumableUploads:
         try:
             self._check(upload, chunk)
             return ChunkWriter(
-                upload, chunk, self.limits.file_bytes, self._publisher, self._hashes, self._now
+                upload,
+                chunk,
+                self.limits.file_bytes,
+                self._publisher,
+                self._hashes,
+                self._now,
+                min(_PROGRESS_SECONDS, self.limits.expiry / _PROGRESS_TIMES),
             )
         except BaseException as error:
             upload.close()
@@ -264,6 +274,23 @@ class ResumableUploads:
         except ChatfilesError:
             return self._state(upload_id)
 
+    def look(self, upload_id: str) -> UploadState:
+        """
+        As `state`, but change nothing, so that another request may use the upload.
+
+        :return: the upload.
+        """
+        with self._opened() as uploads_fd:
+            found = self._read(uploads_fd, upload_id)
+            try:
+                record, offset = look_at(found[0], uploads_fd, self._targets)
+            except NotFound:
+                before, found = found, self._read(uploads_fd, upload_id)
+                if found[0] == before[0]:
+                    raise
+                record, offset = look_at(found[0], uploads_fd, self._targets)  # it was published
+            return UploadState(record, offset, self._expires(record, found[1]))
+
     def _state(self, upload_id: str) -> UploadState:
         upload = self._open(upload_id)
         try:
@@ -294,12 +321,10 @@ class ResumableUploads:
 
         :return: how many unfinished ones were removed.
         """
-        try:
-            uploads_fd = self._directory.open_existing()
-        except (OSError, ChatfilesError):
+        uploads_fd = self._directory.existing_or_none()
+        if uploads_fd is None:
             return 0
         try:
-            sweep_unfinished(uploads_fd, self._now())
             return sum(self._sweep(uploads_fd, each) for each in record_ids(uploads_fd))
         finally:
             os.close(uploads_fd)
@@ -322,8 +347,13 @@ class ResumableUploads:
         remove_record(uploads_fd, record.id)
 
     def _open(self, upload_id: str) -> OpenUpload:
-        if not UPLOAD_ID.fullmatch(upload_id):
-            raise upload_not_found()
+        with self._opened() as uploads_fd:
+            record = self._read(uploads_fd, upload_id)[0]
+            return open_upload(record, os.dup(uploads_fd), self._targets, self._now())
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """:return: the directory of uploads; errors of the system in the block are reported."""
         try:
             uploads_fd = self._directory.open_existing()
         except FileNotFoundError:
@@ -331,15 +361,18 @@ class ResumableUploads:
         except OSError as error:
             raise write_error(error) from error
         try:
-            try:
-                found = read_record(uploads_fd, upload_id)
-                if found is None or self._is_expired(*found):
-                    raise upload_not_found()
-                return open_upload(found[0], os.dup(uploads_fd), self._targets, self._now())
-            finally:
-                os.close(uploads_fd)
+            yield uploads_fd
         except OSError as error:
             raise write_error(error) from error
+        finally:
+            os.close(uploads_fd)
+
+    def _read(self, uploads_fd: int, upload_id: str) -> tuple[Record, float]:
+        """:return: the record of an upload, and the time of its last progress."""
+        found = read_record(uploads_fd, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        if found is None or self._is_expired(*found):
+            raise upload_not_found()
+        return found
 
     def _is_expired(self, record: Record, progressed: float) -> bool:
         return self._now() >= self._expires(record, progressed)

@@ -134,7 +134,9 @@ async def _append(
 ) -> UploadState:
     # A platform that closes its side of the connection has given up (see `ingest`).
     request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    lock = await context.locks.acquire(upload_id, partial(request.abort, Outcome.EVICTED))
+    lock = await context.locks.acquire(
+        upload_id, partial(request.abort, Outcome.EVICTED), request.is_awaited
+    )
     try:
         begin = partial(context.uploads.begin, upload_id, chunk)
         writer = await lock.run(begin, discard=ChunkWriter.close)
@@ -171,7 +173,7 @@ async def files(context: ResumableContext, request: Request, upload_id: str) -> 
     """:return: the file of a finished upload."""
     require_tus(request)
     _require_id(upload_id)
-    found = await context.threads.run(context.uploads.state, upload_id, owner=UPLOAD_OWNER)
+    found = await context.threads.run(context.uploads.look, upload_id, owner=UPLOAD_OWNER)
     if not found.record.finished:
         request.setHeader(b"Upload-Offset", b"%d" % found.offset)
         raise Conflict(

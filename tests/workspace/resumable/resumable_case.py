@@ -70,6 +70,7 @@ class ResumableCase(WritingCase):
         threads: Any = AtOnce()
         secret = InboundSecrets(self.at("configs/secret"))
         directory = UploadDirectory(partial(self.store.open_root, b"/workspace"))
+        self.directory = directory
         limits = ResumableLimits(LIMIT, EXPIRY, 3)
         writes = FileWrites(self.targets, self.publisher)
         self.uploads = ResumableUploads(
