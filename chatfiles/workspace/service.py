@@ -264,7 +264,7 @@ def _uploading(
     if not uploads.limits.file_bytes:
         return None
     # Never refused: an upload waits for only one call at a time, and must not stay half done.
-    run = partial(threads.run, owner=UPLOAD_OWNER, refusable=False)
+    run = partial(threads.run, refusable=False)
     locks = UploadLocks(run, clock, None if report is None else report.shared_fd)
     return ResumableContext(uploads, locks, threads)
 

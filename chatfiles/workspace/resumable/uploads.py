@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -51,9 +51,9 @@ from chatfiles.workspace.resumable.records import (
     remove_record,
     write_record,
 )
-from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
+from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory, write_error
 
-__all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState"]
+__all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState", "owner_of"]
 
 #: Seconds for which a finished upload is remembered.
 FINISHED_FOR: Final = 24 * 3600.0
@@ -99,6 +99,15 @@ class UploadState:
     expires: int
 
 
+def owner_of(path: VirtualPath | None) -> Hashable:
+    """
+    :param path: where a file will be; ``None`` for an upload to the chat.
+    :return: the owner of calls for a thread (`chatfiles.runtime.threads`): a root that hangs must
+        not hold up uploads elsewhere.
+    """
+    return UPLOAD_OWNER if path is None else path.root
+
+
 class ResumableUploads:
     """
     :param directory: of uploads; it has the records.
@@ -123,6 +132,14 @@ class ResumableUploads:
         self._now = now
         self._hashes = RunningHashes()
         self._finished: set[str] = set()
+
+    def owner_of(self, upload_id: str) -> Hashable:
+        """
+        :return: the owner of calls for an upload, see `owner_of`.
+        :raise NotFound: 404, there is no such upload.
+        """
+        with self._opened() as uploads_fd:
+            return owner_of(self._read(uploads_fd, upload_id)[0].path)
 
     def check_target(self, path: VirtualPath, conditions: WriteConditions) -> None:
         """
@@ -154,9 +171,7 @@ class ResumableUploads:
         try:
             uploads_fd = self._directory.open()
             try:
-                with self._publisher.locks.of(uploads_fd):
-                    self._require_few(uploads_fd)
-                    self._create(uploads_fd, record)
+                self._create(uploads_fd, record)
             finally:
                 os.close(uploads_fd)
         except OSError as error:
@@ -168,7 +183,7 @@ class ResumableUploads:
         upload = OpenUpload(record, os.dup(uploads_fd), target)
         try:
             _require_space(upload.directory_fd, record.length or 0)
-            write_record(uploads_fd, record, self._now())
+            self._add_record(uploads_fd, record)
             try:
                 create_partial(upload.directory_fd, record.id)
             except BaseException:
@@ -177,16 +192,25 @@ class ResumableUploads:
         finally:
             upload.close()
 
-    def _require_few(self, uploads_fd: int) -> None:
+    def _add_record(self, uploads_fd: int, record: Record) -> None:
+        """:raise TooManyRequests: 429, there are too many."""
+        lost = self._lost(uploads_fd)
+        with self._publisher.locks.of(uploads_fd):
+            if len(self._unfinished(uploads_fd)) >= self.limits.unfinished + lost:
+                raise TooManyRequests(
+                    "too many unfinished uploads", code="too_many_uploads", retry_after=60
+                )
+            write_record(uploads_fd, record, self._now())
+
+    def _lost(self, uploads_fd: int) -> int:
+        """
+        :return: how many of too many uploads have lost their files: what another process removed
+            with its directory cannot be ended by its client.
+        """
         unfinished = self._unfinished(uploads_fd)
         if len(unfinished) < self.limits.unfinished:
-            return
-        # What another process removed with its directory cannot be ended by its client.
-        left = sum(has_partial(each, uploads_fd, self._targets) for each in unfinished)
-        if left >= self.limits.unfinished:
-            raise TooManyRequests(
-                "too many unfinished uploads", code="too_many_uploads", retry_after=60
-            )
+            return 0
+        return sum(not has_partial(each, uploads_fd, self._targets) for each in unfinished)
 
     def _unfinished(self, uploads_fd: int) -> list[Record]:
         ids = set(record_ids(uploads_fd))

@@ -24,7 +24,7 @@ class Threads:
     def __init__(self) -> None:
         self.calls: list[tuple[Deferred[Any], Callable[[], Any]]] = []
 
-    def run(self, function: Callable[..., Any], /, *args: Any) -> Deferred[Any]:
+    def run(self, function: Callable[..., Any], /, *args: Any, owner: object) -> Deferred[Any]:
         called: Deferred[Any] = Deferred()
         self.calls.append((called, lambda: function(*args)))
         return called
@@ -46,7 +46,7 @@ class LocksTests(SynchronousTestCase):
     def asking(
         self, upload_id: str = ONE, evict: Any = None, *, is_awaited: bool = True
     ) -> Deferred[UploadLock]:
-        asked = self.locks.acquire(upload_id, evict, lambda: is_awaited)
+        asked = self.locks.acquire(upload_id, None, evict, lambda: is_awaited)
         return Deferred.fromCoroutine(asked)
 
     def acquired(self, upload_id: str = ONE, evict: Any = None) -> UploadLock:

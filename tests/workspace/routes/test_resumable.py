@@ -445,7 +445,7 @@ class AppendingTests(ResumableCase):
     def test_locked(self) -> None:
         """If the other request does not end in time, the new one is refused."""
         target = self.created(6)
-        lock = self.successResultOf(Deferred.fromCoroutine(self.locks.acquire(target[-32:])))
+        lock = self.successResultOf(Deferred.fromCoroutine(self.locks.acquire(target[-32:], None)))
         caller = self.caller("GET", target, VERSION)
         self.assertEqual(caller.answer().status, 409)
         caller = self.caller("DELETE", target, VERSION)
