@@ -111,7 +111,7 @@ def workspace_service(
         prefixes=_prefixes(settings),
     )
     writing = WriteContext(
-        FileWrites(Targets(store, context.prefixes), _publisher(report)),
+        FileWrites(Targets(store, context.prefixes), _publisher(report), uploads.open),
         shared.max_file_bytes,
         threads,
     )
@@ -200,7 +200,7 @@ def workspace_supervisor(
     secret, peers = _secrets(settings), _peers(settings)
     enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
-    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None))
+    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None), uploads.open)
     sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
 
     def sweep() -> Mapping[str, defer.Deferred[None]]:

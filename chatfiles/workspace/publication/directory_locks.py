@@ -9,10 +9,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock
 from typing import Final
 from weakref import WeakValueDictionary
+from zlib import crc32
 
 __all__ = ["DirectoryLocks"]
 
@@ -48,8 +49,20 @@ class DirectoryLocks:
         numbers = {hash(_inode(fd)) % _LOCKS for fd in directories}
         with ExitStack() as stack:
             for number in sorted(numbers):  # in this order, two changes never wait for each other
-                stack.enter_context(self._of_threads(number))
-                stack.enter_context(self._of_processes(number))
+                stack.enter_context(self._of(number))
+            yield
+
+    def of_name(self, directory_fd: int, name: bytes) -> AbstractContextManager[None]:
+        """
+        Lock one name of a directory meanwhile, for a change that takes long.  Blocks.
+
+        :param name: one segment.
+        """
+        return self._of(hash((*_inode(directory_fd), crc32(name))) % _LOCKS)
+
+    @contextmanager
+    def _of(self, number: int) -> Iterator[None]:
+        with self._of_threads(number), self._of_processes(number):
             yield
 
     def _of_threads(self, number: int) -> Lock:
