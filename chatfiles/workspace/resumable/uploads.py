@@ -19,7 +19,6 @@ from chatfiles.errors import (
     ChatfilesError,
     Conflict,
     NoSpace,
-    NotARegularFile,
     NotFound,
     TooManyRequests,
 )
@@ -148,9 +147,7 @@ class ResumableUploads:
         :param conditions: of the request.
         :raise ChatfilesError: it may not.
         """
-        self._targets.prefixes.require(path)
-        if self._targets.prefixes.include(path):
-            raise NotARegularFile(detail="it is a directory in which files can be written")
+        self._targets.require_file(path)
         with self._targets.open(path) as target:
             self._publisher.require(conditions, target.look_at_file())
 
