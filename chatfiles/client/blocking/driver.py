@@ -57,6 +57,7 @@ class Driver:
     :param connect_timeout: seconds to connect.
     :param idle_timeout: seconds without progress after which a request fails.
     :param trust_env: whether the environment may name a proxy.
+    :ivar pause: waits for a number of seconds, or until `close`.
     :raise OSError: the file of certificate authorities cannot be read.
     """
 
@@ -75,6 +76,7 @@ class Driver:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._sockets: WeakSet[socket.socket] = WeakSet()
+        self.pause: Callable[[float], object] = self._closed.wait
         self._kept: list[Connection] = []
         self._process = os.getpid()
         self._endpoint = Endpoint(
@@ -144,7 +146,7 @@ class Driver:
         if isinstance(step, Send):
             return self._send(step.request)
         if isinstance(step, Sleep):
-            self._closed.wait(step.seconds)
+            self.pause(step.seconds)
             return None
         assert isinstance(step, Pull)
         return next(cast("Iterator[bytes]", step.iterator), None)

@@ -12,7 +12,7 @@ from chatfiles.client.core.errors import Changed, ClientError, Incomplete
 from chatfiles.client.core.progress import Progress
 from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Receive, Request, Response, Send, Steps
-from chatfiles.client.core.versions import OtherPart, Versions
+from chatfiles.client.core.versions import NothingFollows, OtherPart, Versions
 
 __all__ = ["Fetch", "Sink"]
 
@@ -77,6 +77,8 @@ class Fetch:
             try:
                 return (yield from self._attempt())
             except OtherPart as error:
+                if isinstance(error, NothingFollows) and (yield from self._has_everything()):
+                    return None
                 if not self._versions.may_restart:
                     raise Changed(str(error)) from error
                 yield from self._restart()
@@ -92,7 +94,8 @@ class Fetch:
         request = Request("GET", self._route, {**versions.headers(), **self._headers})
         with (yield Send(request)) as response:
             if response.status not in (200, 206):
-                raise versions.refused((yield from refusal(response, self._now())))
+                error = yield from refusal(response, self._now())
+                raise versions.refused(response, error)
             if versions.accept(response):
                 yield from self._restart()
             yield from self._sink.begin(versions, response)
@@ -102,6 +105,18 @@ class Fetch:
                 versions.received += len(piece)
                 self._progress.at(versions.received, versions.size)
             versions.check_end()
+
+    def _has_everything(self) -> Steps[bool]:
+        """
+        :return: whether an earlier transfer ended behind the last byte.  A 416 alone does not prove
+            it: not every server knows ``If-Range``.
+        """
+        request = Request("HEAD", self._route, {"If-Match": str(self._versions.etag)})
+        with (yield Send(request)) as response:
+            is_whole = self._versions.is_whole(response)
+            if is_whole:
+                yield from self._sink.begin(self._versions, response)
+            return is_whole
 
     def _restart(self) -> Steps[None]:
         yield from self._sink.restart()

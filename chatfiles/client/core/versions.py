@@ -19,7 +19,7 @@ from chatfiles.client.core.errors import (
 from chatfiles.client.core.steps import Response
 from chatfiles.rules.byte_ranges import Part, parse_content_range, part_fault
 
-__all__ = ["OtherPart", "Span", "Versions", "is_strong"]
+__all__ = ["NothingFollows", "OtherPart", "Span", "Versions", "is_strong"]
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
 
@@ -31,6 +31,10 @@ def is_strong(etag: str | None) -> bool:
 
 class OtherPart(Changed):
     """A response cannot continue what was received; a request from the start may help."""
+
+
+class NothingFollows(OtherPart):
+    """There are no bytes behind those that were received: perhaps they are the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +142,30 @@ class Versions:
         self._begun = True
         return discards
 
-    def refused(self, error: ClientError) -> ClientError:
+    def refused(self, response: Response, error: ClientError) -> ClientError:
         """
-        :param error: what a response says that is neither 200 nor 206.
+        :param response: is neither 200 nor 206.
+        :param error: what it says.
         :return: the error to raise.
         """
         if isinstance(error, PreconditionFailed) and self._begun:
             return Changed("the file has changed since the transfer began")
-        if getattr(error, "status", 0) == 416 and self._continues:
-            return OtherPart("the file has become shorter since the transfer began")
-        return error
+        if getattr(error, "status", 0) != 416 or not self._continues:
+            return error
+        is_end = header(response, "Content-Range") == f"bytes */{self.received}"
+        text = "the file has become shorter since the transfer began"
+        return (NothingFollows if is_end else OtherPart)(text)
+
+    def is_whole(self, response: Response) -> bool:
+        """
+        :param response: to a ``HEAD``.
+        :return: whether what was received is the whole file, in the version that it describes.
+        """
+        length = header(response, "Content-Length")
+        if response.status != 200 or header(response, "ETag") != self.etag:
+            return False
+        self.size = self.received
+        return length == str(self.received)
 
     @property
     def may_restart(self) -> bool:

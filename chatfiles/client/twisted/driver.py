@@ -8,6 +8,7 @@ runs in a thread of the reactor's pool.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -164,20 +165,21 @@ class Driver:
         """
         if not IReactorThreads.providedBy(self._reactor):
             return function()
-        running = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
+        running = deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), partial(_outcome, function)
+        )
         cancelled: CancelledError | None = None
-        while True:
-            waiting: Deferred[None] = Deferred()
-            running.addBoth(_notify, waiting)
+        outcome: tuple[Any, Exception | None] | None = None
+        while outcome is None:
+            waiting: Deferred[tuple[Any, Exception | None]] = Deferred()
+            running.addCallback(_notify, waiting)
             try:
-                await waiting
-                break
+                outcome = await waiting
             except CancelledError as error:
                 cancelled = error
-        if cancelled is not None:
-            running.addErrback(lambda _: None)
-            raise cancelled
-        return await running
+        if failed := cancelled or outcome[1]:
+            raise failed
+        return outcome[0]
 
     # -- requests
 
@@ -293,7 +295,8 @@ class Driver:
             return piece
         if reader.is_unframed:
             raise Incomplete("the response may have been interrupted: it has no length")
-        if isinstance(_cause(cast("Failure", reader.ended).value), ValueError):
+        cause = _cause(cast("Failure", reader.ended).value)
+        if not isinstance(cause, errors.ConnectionClosed | SSL.Error):
             raise BadAnswer("the response has a malformed chunk")
         raise response.interrupted("was interrupted")
 
@@ -355,9 +358,17 @@ class _IdleTimer:
         waiting.cancel()
 
 
-def _notify(result: T, waiting: Deferred[None]) -> T:
+def _outcome(function: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """:return: the result of *function*, or its error."""
+    try:
+        return function(), None
+    except Exception as error:
+        return None, error
+
+
+def _notify(result: T, waiting: Deferred[T]) -> T:
     if not waiting.called:
-        waiting.callback(None)
+        waiting.callback(result)
     return result
 
 
