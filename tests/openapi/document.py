@@ -101,6 +101,21 @@ class Document:
         codes = {*(response or {}).get("x-codes", ()), *_default_codes(operation)}
         return seen.code in codes
 
+    def unlisted(self, value: object, schema: Mapping[str, Any]) -> list[str]:
+        """:return: the members of objects in *value*, of JSON, that *schema* does not name."""
+        if "$ref" in schema:
+            schema = self.content["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        if isinstance(value, list):
+            items = schema.get("items", {})
+            return [name for each in value for name in self.unlisted(each, items)]
+        known = schema.get("properties")
+        if not isinstance(value, dict) or known is None:
+            return []
+        found = [name for name in value if name not in known]
+        for name in value.keys() & known.keys():
+            found += self.unlisted(value[name], known[name])
+        return found
+
     def _codes_of(self, route: str) -> set[str]:
         """:return: all codes of a path: a link is checked before the method."""
         return {
