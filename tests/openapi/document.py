@@ -78,7 +78,7 @@ class Document:
         """Yield each response that is documented, with each of its codes."""
         for (method, path), operation in self.operations.items():
             for status, response in operation["responses"].items():
-                if status != "default":
+                if status.isdigit():
                     for code in response.get("x-codes", [""]):
                         yield Seen(method, path, int(status), code)
 
@@ -95,11 +95,12 @@ class Document:
             return seen.code in self._codes_of(route)
         if seen.status >= 400 and seen.code not in ERROR_CODES:
             return True
-        response = operation["responses"].get(str(seen.status))
+        responses = operation["responses"]
+        response = responses.get(str(seen.status)) or responses.get(f"{seen.status // 100}XX")
         if seen.status < 400:
             return response is not None
-        codes = {*(response or {}).get("x-codes", ()), *_default_codes(operation)}
-        return seen.code in codes
+        listed = [*(response or {}).get("x-codes", ()), *responses["default"]["x-codes"]]
+        return seen.code in listed
 
     def unlisted(self, value: object, schema: Mapping[str, Any]) -> list[str]:
         """:return: the members of objects in *value*, of JSON, that *schema* does not name."""
@@ -125,11 +126,6 @@ class Document:
             for response in operation["responses"].values()
             for code in response.get("x-codes", ())
         }
-
-
-def _default_codes(operation: Mapping[str, Any]) -> list[str]:
-    codes: list[str] = operation["responses"]["default"]["x-codes"]
-    return codes
 
 
 @cache

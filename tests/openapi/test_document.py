@@ -96,7 +96,7 @@ class DocumentTests(SynchronousTestCase):
         for key, operation in self.document.operations.items():
             self.assertIn("default", operation["responses"], key)
             for status, response in operation["responses"].items():
-                is_error = not status.isdigit() or int(status) >= 400
+                is_error = status == "default" or status >= "4"
                 self.assertEqual("x-codes" in response, is_error, (key, status))
                 if is_error:
                     self.assertEqual(response["content"]["application/json"], error, (key, status))
@@ -118,6 +118,7 @@ class DocumentTests(SynchronousTestCase):
         for seen, allowed in (
             (Seen("GET", path, 200), True),
             (Seen("GET", path, 206), False),
+            (Seen("GET", path.replace("digest", "file"), 299), True),  # of a third party
             (Seen("GET", path, 404, "file_not_found"), True),
             (Seen("GET", path, 404, "upload_not_found"), False),
             (Seen("GET", path, 410, "file_not_found"), False),
