@@ -15,13 +15,13 @@ from tests.docs import ROOT
 from tests.live import media
 from tests.live.browser import missing_program
 from tests.live.page_browser import PageBrowser
-from tests.live.processes import LiveCase, Pair
+from tests.live.processes import SOAK, LiveCase, Pair
 from tests.live.rawhttp import fetch
 
 __all__ = ["MANY", "PageCase"]
 
-#: Files of the large folder.
-MANY = 10_000
+#: Files of the large folder: several pages.
+MANY = 10_000 if SOAK else 4_000
 #: What a browser logs that refuses something because of a policy.
 _REPORTS = re.compile(r"Content.Security.Policy|Refused to|Trusted(?:HTML|Script)|violat", re.I)
 
