@@ -1,5 +1,6 @@
 // Requests to the platform.  The token is in `sessionStorage` and travels only in `Authorization`.
 
+import { segmentName } from "./format.js";
 import { T } from "./strings.js";
 
 const KEY = "chatfiles-token";
@@ -32,6 +33,7 @@ export class Api {
 	/** @param {() => void} refused called when the token is not valid any more. */
 	constructor(refused) {
 		this.refused = refused;
+		this.writable = {};
 		this.token = sessionStorage.getItem(KEY) ?? "";
 	}
 
@@ -42,17 +44,17 @@ export class Api {
 	}
 
 	get headers() {
-		return { Authorization: `Bearer ${this.token}` };
+		return this.token ? { Authorization: `Bearer ${this.token}` } : {};
 	}
 
 	/** @returns what the platform responds; throws `ApiError`. */
-	async call(method, path, { body, signal, asks = false } = {}) {
+	async call(method, path, { body, signal, headers, asks = false } = {}) {
 		// Typographic quotes around a token, for example: no request can have them.
 		if (/[^!-~]/.test(this.token)) throw new ApiError(401, null, T.tokenInvalid);
-		const headers = { ...this.headers, Accept: "application/json" };
-		if (body) headers["Content-Type"] = "application/json";
+		const all = { ...this.headers, Accept: "application/json", ...headers };
+		if (body) all["Content-Type"] = "application/json";
 		const response = await send(new URL(path, BASE), {
-			method, headers, signal, body: body && JSON.stringify(body), cache: "no-store",
+			method, headers: all, signal, body: body && JSON.stringify(body), cache: "no-store",
 		});
 		const text = await response.text();
 		if (response.ok) return text ? JSON.parse(text) : null;
@@ -65,6 +67,20 @@ export class Api {
 
 	get(path, more) {
 		return this.call("GET", path, more);
+	}
+
+	/** @returns the roots of a workspace.  Which of their directories can be changed is kept. */
+	async roots(workspace, more) {
+		const { roots } = await this.get(`workspaces/${workspace}/fs/roots`, more);
+		this.writable[workspace] = roots.flatMap((root) => root.writable ?? []);
+		return roots;
+	}
+
+	/** @returns whether entries of a directory can be changed. */
+	async changes(workspace, ref) {
+		if (!this.writable[workspace]) await this.roots(workspace).catch(() => {});
+		const directory = `${segmentName(ref)}/`;
+		return (this.writable[workspace] ?? []).some((prefix) => directory.startsWith(`${prefix}/`));
 	}
 
 	/** Makes a link.  @returns {{url: URL, shown: string, expires: string}} */

@@ -4,12 +4,13 @@ import { Api, BASE } from "./api.js";
 import { addressAbove, breadcrumbs, Directory, Workspaces } from "./browse.js";
 import { announce, button, div, h, notice } from "./dom.js";
 import { dropPage } from "./drop.js";
-import { addressOf, cleanRef, parentRef, sentence, visible } from "./format.js";
+import { addressOf, cleanRef, parentRef, reason, visible } from "./format.js";
 import { Preview } from "./preview.js";
 import { UploadQueue } from "./queue.js";
 import { share } from "./share.js";
 import { T } from "./strings.js";
 import { formTransport } from "./transport.js";
+import { TusTransport } from "./tus.js";
 import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
 import { brand, problem, signInView } from "./views.js";
 
@@ -99,6 +100,7 @@ class App {
 
 	forget() {
 		history.replaceState(null, "", location.pathname);
+		this.queues.forEach(({ queue }) => queue.cancelAll());
 		this.signedOut("");
 		announce(T.forgotten);
 	}
@@ -187,9 +189,9 @@ class App {
 			}
 		}
 		const tools = this.tools(place);
+		const { fresh } = this.queueOf(place.workspace);
 		if (this.can("read")) {
-			const { fresh } = this.queueOf(place.workspace);
-			return new Directory(this.api, place, this.actions, { signal, tools, fresh });
+			return new Directory(this.api, place, this.actions, { signal, tools, fresh, write: this.can("write") });
 		}
 		const text = this.can("write") ? T.noRead : T.noAccess;
 		return { element: div("", div("bar", h("h1", { tabindex: -1, text: T.files }),
@@ -222,8 +224,7 @@ class App {
 			save(url);
 			announce(entry.type === "directory" ? T.downloadingFolder(name) : T.downloading(name));
 		} catch (error) {
-			const id = error.requestId ? ` ${T.requestId(error.requestId)}` : "";
-			announce(`${name}: ${sentence(error)}.${id}`);
+			announce(`${name}: ${reason(error)}`);
 		}
 	}
 
@@ -250,13 +251,17 @@ class App {
 
 	queueOf(workspace) {
 		if (!this.queues.has(workspace)) {
-			const url = new URL(`workspaces/${workspace}/chat/uploads`, BASE);
-			const queue = new UploadQueue(formTransport(url, () => this.api.headers, () => this.signedOut()));
+			const url = (path) => new URL(`workspaces/${workspace}/${path}`, BASE);
+			const credential = [() => this.api.headers, () => this.signedOut()];
+			const form = formTransport(url("chat/uploads"), ...credential);
+			const transport = new TusTransport(url("uploads"), ...credential, form);
+			const queue = new UploadQueue(transport);
 			const open = this.can("read") ? (upload) => this.openUpload(workspace, upload) : null;
 			const panel = new UploadPanel(queue, { open });
 			this.panels.append(panel.element);
 			this.queues.set(workspace, { queue, fresh: new Set() });
 			queue.addEventListener("idle", () => this.uploaded(workspace, queue));
+			queue.restore(transport.unfinished());
 		}
 		return this.queues.get(workspace);
 	}
@@ -268,7 +273,7 @@ class App {
 		if (added.length) fresh.clear();
 		added.forEach((each) => {
 			each.noticed = true;
-			fresh.add(refOf(each));
+			fresh.add(each.result.ref);
 		});
 		const failed = queue.uploads.filter((each) => each.state === "failed").length;
 		if (added.length) announce(T.uploadsEnded(added.length, failed));
@@ -278,16 +283,10 @@ class App {
 	}
 
 	openUpload(workspace, upload) {
-		const address = addressOf(workspace, parentRef(refOf(upload)));
+		const address = addressOf(workspace, parentRef(upload.result.ref));
 		if (location.hash === address) this.route();
 		else location.hash = address;
 	}
-}
-
-/** Where an upload is. */
-function refOf(upload) {
-	const path = upload.result.uri.replace(/^workspace:/, "");
-	return path.split("/").map(encodeURIComponent).join("/");
 }
 
 const root = document.getElementById("app");

@@ -1,5 +1,6 @@
 // What is listed: a directory of a workspace, its roots, or the workspaces.
 
+import { changesOf } from "./changes.js";
 import { announce, button, h, iconButton, note, whisper } from "./dom.js";
 import { addressOf, date, parentRef, previewKind, segmentName, size, time, visible } from "./format.js";
 import { Listing } from "./listing.js";
@@ -11,32 +12,54 @@ export class Directory extends Listing {
 	 * @param {import("./api.js").Api} api
 	 * @param {{workspace: string, ref: string}} place `ref` is empty for the roots.
 	 * @param {Object<string, (entry) => void>} actions download, downloadAll, share and preview.
-	 * @param {{signal: AbortSignal, tools: Node[], fresh: Set<string>}} options `tools` are further
-	 *   buttons; `fresh` has the refs of files that have just been uploaded.
+	 * @param {{signal: AbortSignal, tools: Node[], fresh: Set<string>, write: boolean}} options
+	 *   `tools` are further buttons; `fresh` has the refs of files that have just been uploaded;
+	 *   `write`: whether the token has that scope.
 	 */
-	constructor(api, place, actions, { signal, tools, fresh }) {
+	constructor(api, place, actions, { signal, tools, fresh, write }) {
 		const { ref } = place;
 		const name = segmentName(ref.split("/").at(-1));
 		const folder = () => actions.download({ name, ref, type: "directory" });
 		const chosen = h("div", { class: "chosen", hidden: true });
+		const create = button(T.newFolder, () => this.changes.create(), { icon: "add", hidden: true });
 		super(ref ? visible(name) : T.roots, new Grid(T.files), {
 			signal, beside: [chosen], empty: ref ? [T.emptyTitle, T.emptyHint] : [T.noRoots],
-			tools: ref ? [button(T.downloadFolder, folder, { icon: "download", class: "folder" }), ...tools] : tools,
+			tools: [ref ? button(T.downloadFolder, folder, { icon: "download", class: "folder" }) : "", create, ...tools],
 		});
-		Object.assign(this, { api, place, actions, fresh, chosen });
+		Object.assign(this, { api, place, actions, fresh, write, chosen, create });
+		this.changes = null; // where entries can be changed: what does it
 		this.selected = new Set();
 		if (ref) this.#files();
 		else this.#roots();
 	}
 
 	async page(after) {
-		const { workspace, ref } = this.place;
-		const path = `workspaces/${workspace}/fs/`;
+		const { api, place: { workspace, ref }, signal } = this;
+		if (!ref) return { items: (await api.roots(workspace, { signal })).map(rootEntry), next: null };
 		const from = after ? `&after=${encodeURIComponent(after)}` : "";
-		const found = await this.api.get(ref ? `${path}entries?path=${ref}${from}` : `${path}roots`, { signal: this.signal });
-		const items = ref ? found.entries : found.roots.map(rootEntry);
-		const next = found.next ?? null;
-		return { items: after || next ? items : foldersFirst(items), next };
+		const [{ entries, next = null }, writable] = await Promise.all([
+			api.get(`workspaces/${workspace}/fs/entries?path=${ref}${from}`, { signal }),
+			this.write && !after && api.changes(workspace, ref),
+		]);
+		if (writable) this.#allowChanges();
+		return { items: after || next ? entries : foldersFirst(entries), next };
+	}
+
+	#allowChanges() {
+		this.changes = changesOf(this.api, this.place, (removed, added) => {
+			removed.forEach((entry) => this.selected.delete(entry));
+			this.#choose();
+			const { items } = this.grid;
+			// A folder that was created may have been listed.
+			const old = removed.length ? removed : items.filter(({ ref }) => ref === added[0].ref);
+			this.change(old, added);
+		});
+		this.create.hidden = false;
+		this.grid.element.classList.add("writable");
+		this.grid.options.keys = {
+			F2: (entry) => changeable(entry) && this.changes.rename(entry),
+			Delete: (entry) => changeable(entry) && this.changes.remove([entry]),
+		};
 	}
 
 	/** Focuses the entry with this ref, a new upload, or the first entry. */
@@ -87,15 +110,20 @@ export class Directory extends Listing {
 	}
 
 	#buttons(entry) {
-		if (!movable(entry)) return [];
-		return [
-			iconButton(T.download(entry.name), "download", () => this.actions.download(entry)),
-			iconButton(T.share(entry.name), "share", () => this.actions.share(entry)),
-		];
+		const { name } = entry;
+		const { download, share } = this.actions;
+		const open = sendable(entry) ? [
+			iconButton(T.download(name), "download", () => download(entry)),
+			iconButton(T.share(name), "share", () => share(entry)),
+		] : [];
+		return this.changes && changeable(entry) ? [...open,
+			iconButton(T.rename(name), "edit", () => this.changes.rename(entry)),
+			iconButton(T.remove(name), "delete", () => this.changes.remove([entry])),
+		] : open;
 	}
 
 	#pick(entry) {
-		if (!movable(entry)) return [];
+		if (!sendable(entry)) return [];
 		const change = (event) => {
 			if (event.target.checked) this.selected.add(entry);
 			else this.selected.delete(entry);
@@ -116,12 +144,14 @@ export class Directory extends Listing {
 		};
 		this.chosen.replaceChildren(note(T.selected(count)),
 			button(T.downloadSelected, () => this.actions.downloadAll([...this.selected]), { icon: "download" }),
+			this.changes ? button(T.deleteSelected, () => this.changes.remove([...this.selected]), { icon: "delete" }) : "",
 			iconButton(T.clearSelection, "close", clear));
 		whisper(T.selected(count));
 	}
 }
 
-const movable = (entry) => !entry.error && (entry.type === "file" || entry.type === "directory");
+const sendable = (entry) => !entry.error && (entry.type === "file" || entry.type === "directory");
+const changeable = (entry) => sendable(entry) || (!entry.error && entry.type === "symlink");
 
 /** The accessible name where the visible text is another one. */
 const exact = (name) => (visible(name) === name ? null : name);

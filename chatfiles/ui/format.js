@@ -69,3 +69,7 @@ export const addressOf = (workspace, ref = "") => `#/${workspace}${ref}`;
 
 /** What an error says to a person: the server's own words. */
 export const sentence = (error) => visible(error.sentence ?? T.malformed);
+
+/** The same with a hint and the request id. */
+export const reason = (error) =>
+	[sentence(error), T.hints[error.code], error.requestId && T.requestId(error.requestId)].filter(Boolean).join(" · ");

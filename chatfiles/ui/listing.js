@@ -64,6 +64,13 @@ export class Listing {
 		if (!this.grid.focus(wanted)) this.title.focus();
 	}
 
+	/** Shows `added` in place of `removed`. */
+	change(removed, added) {
+		const isFocused = this.grid.replace(removed, added);
+		this.#show();
+		if (!isFocused) this.title.focus();
+	}
+
 	async #load() {
 		if (this.loading || !this.next) return;
 		this.loading = true;

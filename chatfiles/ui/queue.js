@@ -1,8 +1,11 @@
 // The queue of uploads.  It knows nothing of HTTP: a transport sends one file.
 
 /**
- * @typedef {{send: (file: File, events: {progress: (sent: number) => void, signal: AbortSignal}) =>
- *   Promise<object>}} Transport resolves to what was stored; rejects with the reason.
+ * @typedef {object} Transport
+ * @property {(upload: Upload, events: {progress: (sent: number, again?: boolean) => void,
+ *   waits: (error: Error) => void, signal: AbortSignal}) => Promise<{ref: string}>} send
+ *   resolves to where the file is; rejects with the reason. `again`: it continues at `sent`.
+ * @property {(upload: Upload) => void} [discard] removes what was sent of an upload that is not running.
  */
 
 /** Weight of the newest measurement in the speed. */
@@ -10,13 +13,17 @@ const WEIGHT = 0.3;
 const MEASURED_MS = 500;
 
 export class Upload {
-	state = "waiting"; // → sending → stored | failed | cancelled; a failed one can wait again
+	// → sending → stored | failed | cancelled; a failed one can wait again.  An interrupted one
+	// needs its file: the page was loaded again.
+	state = "waiting";
 	sent = 0;
 	speed = 0;
-	error = null;
+	error = null; // the reason of a failure, or of a wait
 	result = null;
 	aborter = null;
 	noticed = false; // whether the person has been told where it is
+	url = null; // for the transport, as the next one
+	offset = 0;
 
 	constructor(file, name = file.name) {
 		this.file = file;
@@ -30,6 +37,10 @@ export class Upload {
 	get active() {
 		return this.state === "waiting" || this.state === "sending";
 	}
+
+	get cancellable() {
+		return this.active || this.state === "interrupted";
+	}
 }
 
 export class UploadQueue extends EventTarget {
@@ -39,9 +50,7 @@ export class UploadQueue extends EventTarget {
 	 */
 	constructor(transport, { parallel = 3, now = () => performance.now() } = {}) {
 		super();
-		this.transport = transport;
-		this.parallel = parallel;
-		this.now = now;
+		Object.assign(this, { transport, parallel, now });
 		this.uploads = [];
 	}
 
@@ -49,21 +58,37 @@ export class UploadQueue extends EventTarget {
 		return this.uploads.some((each) => each.active);
 	}
 
+	/** Lists uploads that need their file again. */
+	restore(unfinished) {
+		for (const { url, ...file } of unfinished) {
+			const upload = Object.assign(new Upload(file), { url, state: "interrupted" });
+			this.uploads.push(upload);
+			this.#changed(upload);
+		}
+	}
+
 	add(files) {
-		const added = files.map(({ file, name }) => new Upload(file, name));
-		this.uploads.push(...added);
-		added.forEach((each) => this.#changed(each));
+		for (const { file, name } of files) {
+			const { size, lastModified } = file;
+			const same = (each) => each.state === "interrupted" && each.name === name &&
+				each.size === size && each.file.lastModified === lastModified;
+			let upload = this.uploads.find(same);
+			if (upload) Object.assign(upload, { file, state: "waiting" });
+			else this.uploads.push((upload = new Upload(file, name)));
+			this.#changed(upload);
+		}
 		this.#next();
-		return added;
 	}
 
 	cancel(upload) {
-		if (!upload.active) return;
+		if (!upload.cancellable) return;
 		const { aborter } = upload;
+		if (!upload.active) this.#remove(upload); // it has no file, so it cannot be tried again
 		upload.state = "cancelled";
 		this.#changed(upload);
-		if (aborter) aborter.abort();
-		else this.#next();
+		if (aborter) return aborter.abort();
+		this.transport.discard?.(upload);
+		this.#next();
 	}
 
 	retry(upload) {
@@ -75,11 +100,16 @@ export class UploadQueue extends EventTarget {
 
 	/** Forgets what has ended. */
 	clear() {
-		this.uploads = this.uploads.filter((each) => each.active);
+		this.uploads.filter((each) => !each.cancellable).forEach((each) => this.#remove(each));
 	}
 
 	cancelAll() {
 		this.uploads.forEach((each) => this.cancel(each));
+	}
+
+	#remove(upload) {
+		this.uploads = this.uploads.filter((each) => each !== upload);
+		this.#changed(upload);
 	}
 
 	#next() {
@@ -93,10 +123,14 @@ export class UploadQueue extends EventTarget {
 		const aborter = new AbortController();
 		Object.assign(upload, { state: "sending", aborter });
 		this.#changed(upload);
+		const waits = (error) => {
+			Object.assign(upload, { error, speed: 0 });
+			this.#changed(upload);
+		};
 		try {
-			const progress = this.#meter(upload);
-			upload.result = await this.transport.send(upload.file, { progress, signal: aborter.signal });
-			Object.assign(upload, { state: "stored", sent: upload.size });
+			const events = { progress: this.#meter(upload), waits, signal: aborter.signal };
+			upload.result = await this.transport.send(upload, events);
+			Object.assign(upload, { state: "stored", sent: upload.size, error: null });
 		} catch (error) {
 			if (upload.state === "sending") Object.assign(upload, { state: "failed", error });
 		}
@@ -108,9 +142,10 @@ export class UploadQueue extends EventTarget {
 	#meter(upload) {
 		let at = this.now();
 		let before = 0;
-		return (sent) => {
+		return (sent, again = false) => {
+			if (again) [at, before] = [this.now(), sent];
 			const passed = this.now() - at;
-			upload.sent = Math.min(sent, upload.size);
+			Object.assign(upload, { sent: Math.min(sent, upload.size), error: null });
 			if (passed >= MEASURED_MS) {
 				const speed = ((sent - before) * 1000) / passed;
 				upload.speed = upload.speed ? upload.speed + WEIGHT * (speed - upload.speed) : speed;

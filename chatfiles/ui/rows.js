@@ -5,8 +5,8 @@ import { T } from "./strings.js";
 
 /** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
 const CHUNK = 100;
-/** Rows that are built before the first frame, so that they are seen soon. */
-const AT_ONCE = 100;
+/** Rows that are built before the first frame: a large window full. */
+const AT_ONCE = 50;
 const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 /**
@@ -37,7 +37,8 @@ export class Grid {
 	/**
 	 * @param {string} kind the CSS class of the table.
 	 * @param {Object<string, Column>} columns by their CSS classes.
-	 * @param {{nameOf: (item) => string, rowClass: (item) => string}} options
+	 * @param {{nameOf: (item) => string, rowClass: (item) => string,
+	 *   keys?: Object<string, (item) => void>}} options `keys`: what a key does in a row.
 	 */
 	define(kind, columns, options) {
 		Object.assign(this, { columns, options });
@@ -71,6 +72,18 @@ export class Grid {
 		this.current = null;
 		this.waiting = [];
 		this.#add(this.shown);
+	}
+
+	/** Shows `added` in place of `removed`, or first, and focuses the place. */
+	replace(removed, added) {
+		const [first] = removed;
+		const shown = this.shown.indexOf(first);
+		const at = Math.max(0, this.items.indexOf(first));
+		this.items.splice(at, 0, ...added);
+		this.items = this.items.filter((item) => !removed.includes(item));
+		this.render();
+		const next = added[0] ?? this.shown[Math.min(shown, this.shown.length - 1)];
+		return this.focus((item) => item === next);
 	}
 
 	/** Focuses the main control of the first row that matches, or of the first row. */
@@ -171,10 +184,11 @@ export class Grid {
 		if (event.altKey || event.ctrlKey || event.metaKey) return;
 		const row = event.target.closest("tbody tr");
 		this.#build();
+		const act = row && this.options.keys?.[event.key];
 		const target = row && this.#neighbour(row, event.key);
-		if (!target) return;
-		event.preventDefault();
-		this.#enter(target, controls(row).indexOf(event.target));
+		if (act || target) event.preventDefault();
+		if (act) act(this.shown.find((item) => item.row === row));
+		else if (target) this.#enter(target, controls(row).indexOf(event.target));
 	}
 
 	#neighbour(row, key) {

@@ -1,12 +1,11 @@
 // The list of uploads, the button that adds to it, and the area that files are dropped on.
 
-import { announce, button, h, icon, iconButton, note } from "./dom.js";
-import { sentence, size, visible } from "./format.js";
+import { announce, button, h, iconButton, note } from "./dom.js";
+import { parentRef, reason, segmentName, size, visible } from "./format.js";
 import { T } from "./strings.js";
-import { droppedFiles } from "./transport.js";
 
 /** A button that opens the file dialog, beside its hidden input. */
-export function uploadButton(label, add, more = {}) {
+export function uploadButton(label, add) {
 	const input = h("input", {
 		type: "file", multiple: true, hidden: true, tabindex: -1, "aria-label": label,
 		on: {
@@ -16,13 +15,12 @@ export function uploadButton(label, add, more = {}) {
 			},
 		},
 	});
-	return [button(label, () => input.click(), { icon: "upload", class: "primary", ...more }), input];
+	return [button(label, () => input.click(), { icon: "upload", class: "primary" }), input];
 }
 
 /** Lets files be dropped anywhere on the page.  `adder` returns what takes them, or null. */
 export function acceptDrops(adder) {
-	const veil = h("div", { class: "veil", hidden: true, "aria-hidden": "true" },
-		icon("upload"), T.dropHere);
+	const veil = h("div", { class: "veil icon upload", hidden: true, "aria-hidden": "true", text: T.dropHere });
 	document.body.append(veil);
 	let leaving = 0;
 	const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -44,6 +42,34 @@ export function acceptDrops(adder) {
 	});
 }
 
+/** The files of a drop, those in folders too, as `{file, name}` with the path as name. */
+async function droppedFiles(transfer) {
+	// The entries must be taken before the first wait: the list is empty afterwards.
+	const items = [...(transfer.items ?? [])].filter((item) => item.kind === "file");
+	const entries = items.map((item) => item.webkitGetAsEntry?.() ?? null);
+	const plain = [...transfer.files].map((file) => ({ file, name: file.name }));
+	if (!entries.some((entry) => entry?.isDirectory)) return plain;
+	const found = [];
+	for (const entry of entries) if (entry) await collect(entry, "", found);
+	return found;
+}
+
+async function collect(entry, above, found) {
+	const name = above + entry.name;
+	if (entry.isFile) {
+		const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
+		if (file) found.push({ file, name });
+		return;
+	}
+	const reader = entry.createReader();
+	for (;;) {
+		// Entries come in batches of about a hundred, until there are none.
+		const batch = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
+		if (!batch.length) return;
+		for (const each of batch) await collect(each, `${name}/`, found);
+	}
+}
+
 export class UploadPanel {
 	/**
 	 * @param {import("./queue.js").UploadQueue} queue
@@ -54,27 +80,14 @@ export class UploadPanel {
 		this.open = open;
 		this.rows = new Map();
 		this.list = h("ul");
-		this.opener = button(T.openUploads, () => this.#open());
-		this.summary = h("span", { class: "note" });
+		this.opener = button(T.openUploads, () =>
+			this.open(this.queue.uploads.findLast((each) => each.state === "stored")));
+		this.summary = note("");
 		this.element = h("section", { class: "uploads", "aria-label": T.uploads, hidden: true },
 			h("header", {}, h("h2", { text: T.uploads }), this.summary,
-				this.opener, iconButton(T.clearUploads, "close", () => this.#clear())),
+				this.opener, iconButton(T.clearUploads, "close", () => queue.clear())),
 			this.list);
 		queue.addEventListener("change", ({ detail }) => this.#update(detail));
-	}
-
-	#open() {
-		this.open(this.queue.uploads.findLast((each) => each.state === "stored"));
-	}
-
-	#clear() {
-		this.queue.clear();
-		for (const [upload, row] of this.rows) {
-			if (this.queue.uploads.includes(upload)) continue;
-			row.remove();
-			this.rows.delete(upload);
-		}
-		this.#summarize();
 	}
 
 	#summarize() {
@@ -87,57 +100,51 @@ export class UploadPanel {
 	}
 
 	#update(upload) {
-		let row = this.rows.get(upload);
-		if (!row) {
-			row = h("li");
-			this.rows.set(upload, row);
-			this.list.append(row);
+		const row = this.rows.get(upload) ?? h("li");
+		if (!this.queue.uploads.includes(upload)) {
+			row.remove();
+			this.rows.delete(upload);
+			return this.#summarize();
 		}
-		if (row.state === upload.state && upload.state === "sending") {
+		if (!this.rows.has(upload)) this.list.append(row);
+		this.rows.set(upload, row);
+		const { state, error } = upload;
+		if (row.state === state && state === "sending") {
 			row.bar.value = upload.sent;
-			row.bar.max = upload.size || 1;
 			row.facts.textContent = this.#facts(upload);
-			return;
+		} else {
+			const focused = row.contains(document.activeElement);
+			row.state = row.className = state;
+			row.replaceChildren(...this.#content(upload, row));
+			if (focused) (row.querySelector("button") ?? this.element.querySelector("button")).focus();
+			this.#summarize();
 		}
-		const focused = row.contains(document.activeElement);
-		row.state = upload.state;
-		row.className = upload.state;
-		row.replaceChildren(...this.#content(upload, row));
-		if (focused) (row.querySelector("button") ?? this.element.querySelector("button")).focus();
-		if (upload.state === "failed") announce(T.uploadFailed(visible(upload.name), sentence(upload.error)), "unseen");
-		this.#summarize();
+		if (error && row.error !== error) announce(T.uploadFailed(visible(upload.name), row.facts.textContent), "unseen");
+		row.error = error;
 	}
 
 	#content(upload, row) {
-		const symbols = { stored: "done", failed: "warning", cancelled: "close" };
 		row.facts = note(this.#facts(upload));
-		row.bar = null;
-		const content = [icon(symbols[upload.state] ?? "file"),
-			h("p", { class: "subject", text: visible(upload.name) }), row.facts];
+		const content = [h("p", { class: "subject", text: visible(upload.name) }), row.facts];
+		if (upload.cancellable) content.push(iconButton(T.cancel(upload.name), "close", () => this.queue.cancel(upload)));
+		else if (upload.state !== "stored") content.push(iconButton(T.retry(upload.name), "again", () => this.queue.retry(upload)));
 		if (upload.active) {
 			row.bar = h("progress", { "aria-label": upload.name, max: upload.size || 1, value: upload.sent });
-			content.push(iconButton(T.cancel(upload.name), "close", () => this.queue.cancel(upload)));
 			content.push(row.bar);
-		} else if (upload.state !== "stored") {
-			content.push(iconButton(T.retry(upload.name), "again", () => this.queue.retry(upload)));
 		}
 		return content;
 	}
 
 	#facts(upload) {
 		const { state, error } = upload;
-		if (state === "failed") {
-			return [sentence(error), T.hints[error.code], error.requestId && T.requestId(error.requestId)].filter(Boolean).join(" · ");
-		}
+		if (state === "failed") return reason(error);
+		if (state === "sending" && error) return `${reason(error)} · ${T.again}`;
 		if (state === "sending" && upload.sent >= upload.size) return T.storing;
 		if (state === "sending") {
-			const speed = upload.speed ? size(upload.speed) : "";
+			const speed = upload.speed > 0 ? size(upload.speed) : "";
 			return T.sending(size(upload.sent), size(upload.size), speed);
 		}
-		if (state === "stored") {
-			const path = upload.result.uri.replace(/^workspace:/, "");
-			return this.open ? T.storedIn(path.slice(0, path.lastIndexOf("/"))) : T.stored;
-		}
+		if (state === "stored" && this.open) return T.storedIn(segmentName(parentRef(upload.result.ref)));
 		return T[state];
 	}
 }
