@@ -2,7 +2,7 @@
 
 import { Api, BASE } from "./api.js";
 import { addressAbove, breadcrumbs, Directory, Workspaces } from "./browse.js";
-import { announce, button, div, h, notice } from "./dom.js";
+import { announce, button, div, h, note, notice } from "./dom.js";
 import { dropPage } from "./drop.js";
 import { addressOf, cleanRef, parentRef, reason, visible } from "./format.js";
 import { Preview } from "./preview.js";
@@ -10,7 +10,7 @@ import { UploadQueue } from "./queue.js";
 import { share } from "./share.js";
 import { T } from "./strings.js";
 import { formTransport } from "./transport.js";
-import { TusTransport } from "./tus.js";
+import { tusTransport } from "./tus.js";
 import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
 import { brand, problem, signInView } from "./views.js";
 
@@ -21,23 +21,22 @@ const ADDRESS = /^#\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(\/.*)?$/i;
 const BETWEEN_DOWNLOADS_MS = 1000;
 
 class App {
+	me = null;
+	place = null;
+	names = new Map();
+	queues = new Map();
+	turn = new AbortController();
+
 	constructor(root) {
 		this.root = root;
 		this.api = new Api(() => this.signedOut());
-		this.me = null;
-		this.place = null;
-		this.names = new Map();
-		this.queues = new Map();
-		this.turn = new AbortController();
-		this.leaving = 0;
 		this.actions = {
-			download: (entry) => this.download(entry),
-			downloadAll: (entries) => this.downloadAll(entries),
+			download: (...entries) => this.download(entries),
 			share: (entry) => share(this.api, this.place.workspace, entry),
 			preview: (entry) => this.preview.open(this.place.workspace, entry),
 		};
 		this.preview = new Preview(this.api, this.actions);
-		this.who = h("span", { class: "note" });
+		this.who = note("");
 		this.panels = div("panels");
 		this.header = h("header", { class: "top" }, h("a", { href: "#/", "aria-label": T.product }, brand()),
 			this.who, button(T.forget, () => this.forget(), { title: T.forgetHint }));
@@ -57,24 +56,23 @@ class App {
 
 	/** Takes a token from the address, before anything is requested. */
 	takeToken() {
-		const found = TOKEN.exec(location.hash);
-		if (!found) return;
+		const [, token] = TOKEN.exec(location.hash) ?? [];
+		if (token === undefined) return;
 		history.replaceState(null, "", location.pathname);
-		const { token } = this.api;
-		if (token && token !== found[1]) {
+		if (this.api.token && this.api.token !== token) {
 			if (!confirm(T.otherToken)) return; // anyone can write such a link
 			this.signedOut("");
 		}
 		this.me = null;
 		this.byLink = true;
-		this.api.remember(found[1]);
+		this.api.remember(token);
 	}
 
 	async enter(token) {
 		this.byLink = false;
 		this.api.remember(token);
 		try {
-			this.me = await this.api.get("whoami", { asks: true });
+			await this.identify();
 		} catch (error) {
 			this.api.remember("");
 			throw error;
@@ -82,7 +80,11 @@ class App {
 		await this.route();
 	}
 
-	signedOut(reason = T.tokenEnded) {
+	async identify() {
+		this.me ??= await this.api.get("whoami", { asks: true });
+	}
+
+	signedOut(why = T.tokenEnded) {
 		this.turn.abort();
 		this.api.remember("");
 		this.me = null;
@@ -94,13 +96,13 @@ class App {
 		this.names.clear();
 		this.panels.replaceChildren();
 		document.title = `${T.signInTitle} – ${T.product}`;
-		this.root.replaceChildren(signInView((token) => this.enter(token), reason));
+		this.root.replaceChildren(signInView((token) => this.enter(token), why));
 		document.getElementById("token").focus();
 	}
 
 	forget() {
 		history.replaceState(null, "", location.pathname);
-		this.queues.forEach(({ queue }) => queue.cancelAll());
+		this.queues.forEach(({ queue }) => queue.cancelAll()); // with the token, so that they are removed
 		this.signedOut("");
 		announce(T.forgotten);
 	}
@@ -118,23 +120,22 @@ class App {
 	async route({ first = false } = {}) {
 		this.takeToken();
 		if (!this.api.token) return this.signedOut("");
-		if (!this.me) {
-			try {
-				this.me = await this.api.get("whoami", { asks: true });
-			} catch (error) {
-				if (error.status === 401) return this.signedOut(T.tokenInvalid);
-				return this.root.replaceChildren(this.header, h("main", {}, problem(error, () => this.route())));
-			}
+		try {
+			await this.identify();
+		} catch (error) {
+			if (error.status === 401) return this.signedOut(T.tokenInvalid);
+			return this.root.replaceChildren(this.header, h("main", {}, problem(error, () => this.route())));
 		}
-		const who = this.me.admin ? T.administrator : visible(this.me.name || this.me.workspace);
+		const { me } = this;
+		const who = me.admin ? T.administrator : visible(me.name || me.workspace);
 		// Anyone can write such a link: it may lead into a workspace of theirs.
 		this.who.textContent = this.byLink ? T.signedInByLink(who) : who;
-		const [, workspace, ref] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
-		if (!workspace && !this.me.admin) {
-			history.replaceState(null, "", addressOf(this.me.workspace));
+		const [, workspace, ref = ""] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
+		if (!workspace && !me.admin) {
+			history.replaceState(null, "", addressOf(me.workspace));
 			return this.route({ first });
 		}
-		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref ?? "") } : null, first);
+		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref) } : null, first);
 	}
 
 	async show(place, first) {
@@ -168,45 +169,39 @@ class App {
 	frame() {
 		const { place, me } = this;
 		const name = place ? visible(this.names.get(place.workspace) ?? me.name ?? place.workspace) : "";
-		this.crumbs.replaceChildren(breadcrumbs(place, name, me.admin ? [[T.workspaces, "#/"]] : []));
-		const titles = [...this.crumbs.querySelectorAll("a")].map((each) => each.textContent);
-		document.title = [...titles.reverse().slice(0, 2), T.product].join(" – ");
+		const crumbs = breadcrumbs(place, name, me.admin ? [[T.workspaces, "#/"]] : []);
+		this.crumbs.replaceChildren(crumbs.element);
+		document.title = [...crumbs.titles.reverse().slice(0, 2), T.product].join(" – ");
 	}
 
 	async view(place, signal) {
-		const { me } = this;
+		const { api, me, names } = this;
 		if (!this.owns(place)) {
 			const own = h("a", { href: addressOf(me.workspace), text: T.ownWorkspace });
 			return { element: notice("warning", T.otherWorkspace, T.otherWorkspaceHint, own) };
 		}
-		if (me.admin && !this.names.has(place.workspace)) {
+		if (me.admin && !names.has(place.workspace)) {
 			try {
-				const found = await this.api.get(`workspaces/${place.workspace}`, { signal });
-				this.names.set(place.workspace, found.name || found.id);
+				const found = await api.get(`workspaces/${place.workspace}`, { signal });
+				names.set(place.workspace, found.name || found.id);
 			} catch (error) {
-				if (error.name === "AbortError") return null;
-				return { element: problem(error, () => this.route()) };
+				return error.name === "AbortError" ? null : { element: problem(error, () => this.route()) };
 			}
 		}
-		const tools = this.tools(place);
+		const write = this.can("write");
+		const tools = write ? [button(T.requestFiles, () => this.actions.share(null), { icon: "inbox" }),
+			...uploadButton(T.upload, this.adder(place))] : [];
 		const { fresh } = this.queueOf(place.workspace);
-		if (this.can("read")) {
-			return new Directory(this.api, place, this.actions, { signal, tools, fresh, write: this.can("write") });
-		}
-		const text = this.can("write") ? T.noRead : T.noAccess;
+		if (this.can("read")) return new Directory(api, place, this.actions, { signal, tools, fresh, write });
 		return { element: div("", div("bar", h("h1", { tabindex: -1, text: T.files }),
-			div("buttons", ...tools)), notice("empty", text)) };
-	}
-
-	tools(place) {
-		if (!this.can("write")) return [];
-		return [button(T.requestFiles, () => this.actions.share(null), { icon: "inbox" }), ...uploadButton(T.upload, this.adder(place))];
+			div("buttons", ...tools)), notice("empty", write ? T.noRead : T.noAccess)) };
 	}
 
 	key(event) {
 		const { target } = event;
-		const typing = target.closest?.("dialog, textarea, select, input:not([type=checkbox])");
-		if (event.key === "Escape" && !target.closest?.("dialog")) this.preview.close();
+		const inDialog = target.closest?.("dialog");
+		if (event.key === "Escape" && !inDialog) this.preview.close();
+		const typing = inDialog || target.closest?.("input:not([type=checkbox])");
 		if (event.key !== "Backspace" || typing || event.altKey || event.ctrlKey || event.metaKey) return;
 		const above = this.me && addressAbove(this.place, this.me.admin);
 		if (!above) return;
@@ -216,30 +211,24 @@ class App {
 
 	// -- what is done
 
-	async download(entry, save = (url) => location.assign(url)) {
-		const name = visible(entry.name);
-		try {
-			const url = await this.api.downloadLink(this.place.workspace, entry);
-			this.leaving = performance.now();
-			save(url);
-			announce(entry.type === "directory" ? T.downloadingFolder(name) : T.downloading(name));
-		} catch (error) {
-			announce(`${name}: ${reason(error)}`);
-		}
-	}
-
-	/** One after the other: a second navigation would end the first. */
-	async downloadAll(entries) {
+	/** By the browser itself, one after the other. */
+	async download(entries) {
 		for (const entry of entries) {
-			await this.download(entry, (url) => h("a", { href: url, download: "" }).click());
+			const name = visible(entry.name);
+			try {
+				const href = await this.api.downloadLink(this.place.workspace, entry);
+				h("a", { href, download: true }).click(); // not a navigation: uploads would end with the page
+				announce(T.downloading(name));
+			} catch (error) {
+				announce(`${name}: ${reason(error)}`);
+			}
 			await new Promise((resolve) => setTimeout(resolve, BETWEEN_DOWNLOADS_MS));
 		}
 	}
 
-	/** Asks before uploads end with the page.  A download begins like leaving the page. */
+	/** Asks before uploads end with the page. */
 	unload(event) {
-		const downloads = performance.now() - this.leaving < 3000;
-		if (!downloads && [...this.queues.values()].some(({ queue }) => queue.active)) event.preventDefault();
+		if ([...this.queues.values()].some(({ queue }) => queue.active)) event.preventDefault();
 	}
 
 	// -- uploads
@@ -252,13 +241,10 @@ class App {
 	queueOf(workspace) {
 		if (!this.queues.has(workspace)) {
 			const url = (path) => new URL(`workspaces/${workspace}/${path}`, BASE);
-			const credential = [() => this.api.headers, () => this.signedOut()];
-			const form = formTransport(url("chat/uploads"), ...credential);
-			const transport = new TusTransport(url("uploads"), ...credential, form);
+			const form = formTransport(url("chat/uploads"), this.api.ask);
+			const transport = tusTransport(url("uploads"), this.api, form);
 			const queue = new UploadQueue(transport);
-			const open = this.can("read") ? (upload) => this.openUpload(workspace, upload) : null;
-			const panel = new UploadPanel(queue, { open });
-			this.panels.append(panel.element);
+			this.panels.append(new UploadPanel(queue, this.can("read")).element);
 			this.queues.set(workspace, { queue, fresh: new Set() });
 			queue.addEventListener("idle", () => this.uploaded(workspace, queue));
 			queue.restore(transport.unfinished());
@@ -270,20 +256,15 @@ class App {
 	uploaded(workspace, queue) {
 		const { fresh } = this.queueOf(workspace);
 		const added = queue.uploads.filter((each) => each.state === "stored" && !each.noticed);
-		if (added.length) fresh.clear();
+		if (!added.length) return;
+		fresh.clear();
 		added.forEach((each) => {
 			each.noticed = true;
 			fresh.add(each.result.ref);
 		});
-		const failed = queue.uploads.filter((each) => each.state === "failed").length;
-		if (added.length) announce(T.uploadsEnded(added.length, failed));
-		if (added.length && this.me && this.can("read") && this.place?.workspace === workspace) {
-			this.openUpload(workspace, added[0]);
-		}
-	}
-
-	openUpload(workspace, upload) {
-		const address = addressOf(workspace, parentRef(upload.result.ref));
+		announce(T.uploadsEnded(added.length, queue.uploads.filter((each) => each.state === "failed").length));
+		if (!this.me || !this.can("read") || this.place?.workspace !== workspace) return;
+		const address = addressOf(workspace, parentRef(added[0].result.ref));
 		if (location.hash === address) this.route();
 		else location.hash = address;
 	}

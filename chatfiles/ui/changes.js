@@ -5,40 +5,30 @@ import { parentRef, visible } from "./format.js";
 import { T } from "./strings.js";
 import { form, labelled } from "./views.js";
 
-/**
- * @param {import("./api.js").Api} api
- * @param {{workspace: string, ref: string}} place the folder.
- * @param {(removed: object[], added: object[]) => void} changed called with entries afterwards.
- */
+/** For a folder; `changed(removed, added)` is called with entries afterwards. */
 export function changesOf(api, { workspace, ref }, changed) {
 	const at = `workspaces/${workspace}/fs/`;
 	const look = async (path) => (await api.get(`${at}entries?depth=0&path=${path}`)).entry;
 
 	function create() {
 		const field = nameField("");
-		ask(T.newFolder, T.create, [field], async () => {
+		ask(T.newFolder, T.create, labelled(T.newName, "name", field), async () => {
 			const path = below(ref, field.value);
 			await api.call("POST", `${at}directories?path=${path}`);
 			const made = await look(path);
-			return () => {
-				changed([], [made]);
-				announce(T.created(visible(made.name)));
-			};
+			return () => changed([], [made], T.created(visible(made.name)));
 		});
 	}
 
 	function rename(entry) {
 		const field = nameField(entry.name);
-		ask(T.renameTitle, T.renameTitle, [field], async () => {
+		ask(T.renameTitle, T.renameTitle, labelled(T.newName, "name", field), async () => {
 			if (field.value === entry.name) return () => {};
-			const to = { ref: below(parentRef(entry.ref), field.value) };
-			const body = { from: { ref: entry.ref }, to };
+			const to = below(parentRef(entry.ref), field.value);
+			const body = { from: { ref: entry.ref }, to: { ref: to } };
 			await api.call("POST", `${at}move`, { body, headers: condition(entry) });
-			const made = await look(to.ref);
-			return () => {
-				changed([entry], [made]);
-				announce(T.renamed(visible(entry.name), visible(made.name)));
-			};
+			const made = await look(to);
+			return () => changed([entry], [made], T.renamed(visible(entry.name), visible(made.name)));
 		});
 		const stem = entry.type === "file" ? entry.name.lastIndexOf(".") : 0;
 		field.setSelectionRange(0, stem > 0 ? stem : entry.name.length);
@@ -48,13 +38,15 @@ export function changesOf(api, { workspace, ref }, changed) {
 	function remove(entries) {
 		const left = [...entries];
 		const gone = [];
-		const [{ name, type }] = entries;
-		const lead = h("p", { text: T.deleteLead(left.length, visible(name), type === "directory") });
-		const dialog = ask(T.deleteTitle, T.deleteTitle, [lead], async () => {
+		const what = left.length > 1 ? T.entries(left.length) : visible(left[0].name);
+		const lead = h("p", { text: T.deleteLead(what, left[0].type === "directory" && left.length === 1) });
+		const act = async () => {
 			for (; left.length; gone.push(left.shift())) await discard(left[0]);
-			return () => announce(T.deleted(gone.length, visible(name)));
+			return () => {};
+		};
+		ask(T.deleteTitle, T.deleteTitle, [lead], act).addEventListener("close", () => {
+			if (gone.length) changed(gone, [], T.deleted(left.length ? T.entries(gone.length) : what));
 		});
-		dialog.addEventListener("close", () => gone.length && changed(gone, []));
 	}
 
 	async function discard(entry) {
@@ -62,8 +54,7 @@ export function changesOf(api, { workspace, ref }, changed) {
 		try {
 			await api.call("DELETE", `${at}file?path=${entry.ref}${folder}`, { headers: condition(entry) });
 		} catch (error) {
-			error.sentence &&= `${entry.name}: ${error.sentence}`;
-			throw error;
+			throw Object.assign(error, { sentence: `${entry.name}: ${error.sentence ?? T.malformed}` });
 		}
 	}
 
@@ -77,16 +68,14 @@ const below = (ref, name) => `${ref}/${encodeURIComponent(name)}`;
 
 const nameField = (value) => h("input", { value, autocomplete: "off", spellcheck: "false", required: true, autofocus: true });
 
-/** A dialog with a form.  `act` returns what is done when the dialog is closed. */
-function ask(title, verb, [first], act) {
-	const isField = first.tagName === "INPUT";
-	const cancel = button(T.cancelShort, () => dialog.close(), { autofocus: !isField });
+/** Opens a form.  `act` returns what is done when the dialog is closed. */
+function ask(title, verb, content, act) {
 	const submit = async () => {
 		const after = await act();
 		dialog.close();
 		after();
 	};
-	const content = isField ? labelled(T.newName, "name", first) : [first];
+	const cancel = button(T.cancelShort, () => dialog.close(), { autofocus: true });
 	const dialog = openDialog(title, form(verb, submit, content, [cancel]));
 	return dialog;
 }

@@ -9,12 +9,7 @@ export const status = document.getElementById("status");
 let clearing = 0;
 let loud = -Infinity;
 
-/**
- * @param {string} tag
- * @param {object} properties attributes; `on` with listeners; `text`. False, null and undefined
- *   attributes are left out, and true is an empty value.
- * @param {...(Node|string|null)} children
- */
+/** `properties`: attributes, but for `on` with listeners, and `text`.  Null children are left out. */
 export function h(tag, properties = {}, ...children) {
 	const element = document.createElement(tag);
 	for (const [name, value] of Object.entries(properties)) {

@@ -14,10 +14,10 @@ export function dropPage(root) {
 	document.title = `${T.dropTitle} – ${T.product}`;
 	const query = new URLSearchParams(location.search);
 	const queue = new UploadQueue(formTransport(new URL(location.href)));
-	const panel = new UploadPanel(queue);
+	const panel = new UploadPanel(queue, false);
 	const add = (files) => queue.add(files);
 	const expires = new Date(query.get("e") * 1000);
-	const until = note(T.dropExpires(time(expires)));
+	const until = note(T.dropExpires(time(expires.toISOString())));
 	setTimeout(() => (until.textContent = T.dropExpired), expires - Date.now());
 	root.replaceChildren(h("main", { class: "drop" },
 		brand(), h("h1", { text: T.dropTitle }),

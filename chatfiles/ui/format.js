@@ -24,9 +24,10 @@ export function size(bytes) {
 }
 
 /** A time of the server, which has nine digits: too many for some browsers. */
-export const date = (text = "") => new Date(text.replace(/(\.\d{3})\d*/, "$1"));
-
-export const time = (when) => (Number.isNaN(when.getTime()) ? "" : short.format(when));
+export function time(text = "") {
+	const date = new Date((text ?? "").replace(/(\.\d{3})\d*/, "$1"));
+	return Number.isNaN(date.getTime()) ? "" : short.format(date);
+}
 
 /** A name in which nothing is invisible. */
 export function visible(name) {
@@ -51,15 +52,10 @@ export function cleanRef(text) {
 		.replace(/(?<=.)\/+$/, "");
 }
 
-/** The text of one segment of a reference; bytes that are not UTF-8 become U+FFFD. */
-export function segmentName(segment) {
-	const bytes = [];
-	for (let at = 0; at < segment.length; at += 1) {
-		const escaped = segment[at] === "%";
-		bytes.push(escaped ? parseInt(segment.slice(at + 1, at + 3), 16) : segment.charCodeAt(at));
-		if (escaped) at += 2;
-	}
-	return new TextDecoder().decode(new Uint8Array(bytes));
+/** The text of a reference; bytes that are not UTF-8 become U+FFFD. */
+export function segmentName(ref) {
+	const bytes = ref.replace(/%(..)/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+	return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 }
 
 /** The directory above, or "" above a root. */

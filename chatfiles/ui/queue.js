@@ -1,19 +1,10 @@
 // The queue of uploads.  It knows nothing of HTTP: a transport sends one file.
 
-/**
- * @typedef {object} Transport
- * @property {(upload: Upload, events: {progress: (sent: number, again?: boolean) => void,
- *   waits: (error: Error) => void, signal: AbortSignal}) => Promise<{ref: string}>} send
- *   resolves to where the file is; rejects with the reason. `again`: it continues at `sent`.
- * @property {(upload: Upload) => void} [discard] removes what was sent of an upload that is not running.
- */
+const PARALLEL = 3;
+const MEASURED_MS = 1000;
 
-/** Weight of the newest measurement in the speed. */
-const WEIGHT = 0.3;
-const MEASURED_MS = 500;
-
-export class Upload {
-	// → sending → stored | failed | cancelled; a failed one can wait again.  An interrupted one
+class Upload {
+	// → sending → stored | failed | cancelled; the last two can wait again.  An interrupted one
 	// needs its file: the page was loaded again.
 	state = "waiting";
 	sent = 0;
@@ -22,12 +13,11 @@ export class Upload {
 	result = null;
 	aborter = null;
 	noticed = false; // whether the person has been told where it is
-	url = null; // for the transport, as the next one
+	url = null; // for the transport
 	offset = 0;
 
 	constructor(file, name = file.name) {
-		this.file = file;
-		this.name = name;
+		Object.assign(this, { file, name });
 	}
 
 	get size() {
@@ -38,20 +28,26 @@ export class Upload {
 		return this.state === "waiting" || this.state === "sending";
 	}
 
-	get cancellable() {
-		return this.active || this.state === "interrupted";
+	get ended() {
+		return !this.active && this.state !== "interrupted";
+	}
+
+	is({ size, lastModified }, name) {
+		return this.name === name && this.size === size && this.file.lastModified === lastModified;
 	}
 }
 
+/**
+ * Fires `change` with an upload as `detail`, and `idle` when none is left to send.  Its transport
+ * has `send(upload, {progress, waits, signal})`, which resolves to `{ref}`, where the file is; it may
+ * have `discard(upload)`, which removes what was sent.
+ */
 export class UploadQueue extends EventTarget {
-	/**
-	 * Fires `change` with an upload as `detail`, and `idle` when none is left to send.
-	 * @param {Transport} transport
-	 */
-	constructor(transport, { parallel = 3, now = () => performance.now() } = {}) {
+	uploads = [];
+
+	constructor(transport) {
 		super();
-		Object.assign(this, { transport, parallel, now });
-		this.uploads = [];
+		this.transport = transport;
 	}
 
 	get active() {
@@ -60,103 +56,91 @@ export class UploadQueue extends EventTarget {
 
 	/** Lists uploads that need their file again. */
 	restore(unfinished) {
-		for (const { url, ...file } of unfinished) {
-			const upload = Object.assign(new Upload(file), { url, state: "interrupted" });
-			this.uploads.push(upload);
-			this.#changed(upload);
-		}
+		for (const { url, ...file } of unfinished) this.#add(Object.assign(new Upload(file), { url, state: "interrupted" }));
 	}
 
+	/** Sends files.  One that is already being sent is not sent twice. */
 	add(files) {
 		for (const { file, name } of files) {
-			const { size, lastModified } = file;
-			const same = (each) => each.state === "interrupted" && each.name === name &&
-				each.size === size && each.file.lastModified === lastModified;
-			let upload = this.uploads.find(same);
-			if (upload) Object.assign(upload, { file, state: "waiting" });
-			else this.uploads.push((upload = new Upload(file, name)));
-			this.#changed(upload);
+			const same = this.uploads.find((each) => each.state !== "stored" && each.is(file, name));
+			if (!same) this.#add(new Upload(file, name));
+			else if (!same.active) this.#change(same, { file, state: "waiting", error: null });
 		}
 		this.#next();
+	}
+
+	retry({ file, name }) {
+		this.add([{ file, name }]);
 	}
 
 	cancel(upload) {
-		if (!upload.cancellable) return;
-		const { aborter } = upload;
-		if (!upload.active) this.#remove(upload); // it has no file, so it cannot be tried again
-		upload.state = "cancelled";
-		this.#changed(upload);
-		if (aborter) return aborter.abort();
+		if (upload.ended) return;
+		if (!upload.active) this.#remove(upload); // without a file it cannot be tried again
+		this.#change(upload, { state: "cancelled" });
+		if (upload.aborter) return upload.aborter.abort();
 		this.transport.discard?.(upload);
 		this.#next();
-	}
-
-	retry(upload) {
-		if (upload.active || upload.state === "stored") return;
-		Object.assign(upload, { state: "waiting", sent: 0, speed: 0, error: null });
-		this.#changed(upload);
-		this.#next();
-	}
-
-	/** Forgets what has ended. */
-	clear() {
-		this.uploads.filter((each) => !each.cancellable).forEach((each) => this.#remove(each));
 	}
 
 	cancelAll() {
 		this.uploads.forEach((each) => this.cancel(each));
 	}
 
+	/** Forgets what has ended. */
+	clear() {
+		this.uploads.filter((each) => each.ended).forEach((each) => this.#remove(each));
+	}
+
+	#add(upload) {
+		this.uploads.push(upload);
+		this.#change(upload);
+	}
+
 	#remove(upload) {
 		this.uploads = this.uploads.filter((each) => each !== upload);
-		this.#changed(upload);
+		this.#change(upload);
 	}
 
 	#next() {
 		const running = this.uploads.filter((each) => each.aborter).length;
 		const waiting = this.uploads.filter((each) => each.state === "waiting" && !each.aborter);
-		waiting.slice(0, Math.max(0, this.parallel - running)).forEach((each) => this.#send(each));
+		waiting.slice(0, Math.max(0, PARALLEL - running)).forEach((each) => this.#send(each));
 		if (!this.active) this.dispatchEvent(new Event("idle"));
 	}
 
 	async #send(upload) {
 		const aborter = new AbortController();
-		Object.assign(upload, { state: "sending", aborter });
-		this.#changed(upload);
-		const waits = (error) => {
-			Object.assign(upload, { error, speed: 0 });
-			this.#changed(upload);
-		};
+		this.#change(upload, { state: "sending", sent: 0, speed: 0, aborter });
+		const waits = (error) => this.#change(upload, { error, speed: 0 });
 		try {
 			const events = { progress: this.#meter(upload), waits, signal: aborter.signal };
-			upload.result = await this.transport.send(upload, events);
-			Object.assign(upload, { state: "stored", sent: upload.size, error: null });
+			const result = await this.transport.send(upload, events);
+			Object.assign(upload, { result, state: "stored", error: null });
 		} catch (error) {
 			if (upload.state === "sending") Object.assign(upload, { state: "failed", error });
 		}
-		upload.aborter = null;
-		this.#changed(upload);
+		this.#change(upload, { aborter: null });
 		this.#next();
 	}
 
+	/** What a transport calls with the bytes that were sent; `again`: it continues there. */
 	#meter(upload) {
-		let at = this.now();
+		let at = performance.now();
 		let before = 0;
 		return (sent, again = false) => {
-			if (again) [at, before] = [this.now(), sent];
-			const passed = this.now() - at;
-			Object.assign(upload, { sent: Math.min(sent, upload.size), error: null });
-			if (passed >= MEASURED_MS) {
-				const speed = ((sent - before) * 1000) / passed;
-				upload.speed = upload.speed ? upload.speed + WEIGHT * (speed - upload.speed) : speed;
+			const passed = performance.now() - at;
+			let { speed } = upload;
+			if (passed >= MEASURED_MS || again) {
+				if (!again) speed = ((sent - before) * 1000) / passed;
 				at += passed;
 				before = sent;
 			}
-			this.#changed(upload);
+			this.#change(upload, { sent, speed, error: null });
 		};
 	}
 
-	#changed(upload) {
+	#change(upload, facts = {}) {
+		Object.assign(upload, facts);
 		this.dispatchEvent(new CustomEvent("change", { detail: upload }));
 	}
 }

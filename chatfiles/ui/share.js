@@ -1,7 +1,7 @@
 // The dialog that makes a link.
 
 import { announce, button, div, h, note, openDialog, whisper } from "./dom.js";
-import { date, previewKind, time, visible } from "./format.js";
+import { previewKind, time, visible } from "./format.js";
 import { T } from "./strings.js";
 import { form, labelled } from "./views.js";
 
@@ -30,7 +30,7 @@ export function share(api, workspace, entry) {
 		};
 		const [label] = labelled(T.link, "link", field);
 		result.replaceChildren(label, div("copy", field, button(T.copy, copy, { class: "primary" })),
-			note(T.linkExpires(time(date(expires)))));
+			note(T.linkExpires(time(expires))));
 		whisper(T.linkMade);
 		field.focus();
 	}
@@ -38,7 +38,7 @@ export function share(api, workspace, entry) {
 	const made = form(T.createLink, create, [
 		entry && h("p", { class: "subject", text: visible(entry.name) }),
 		h("p", { text: T.shareLeads[operation] }),
-		div("choices", ...labelled(T.expiresAfter, "expires", expiry), ...(opens ? labelled(T.opensAs, "opens", opens) : [])),
+		...labelled(T.expiresAfter, "expires", expiry), ...(opens ? labelled(T.opensAs, "opens", opens) : []),
 		result]);
 	made.addEventListener("change", () => result.replaceChildren()); // the link has the choices before
 	openDialog(T.shareTitle, made);

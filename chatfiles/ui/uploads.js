@@ -71,21 +71,16 @@ async function collect(entry, above, found) {
 }
 
 export class UploadPanel {
-	/**
-	 * @param {import("./queue.js").UploadQueue} queue
-	 * @param {{open?: (upload) => void}} options `open` shows where a file is.
-	 */
-	constructor(queue, { open = null } = {}) {
-		this.queue = queue;
-		this.open = open;
-		this.rows = new Map();
-		this.list = h("ul");
-		this.opener = button(T.openUploads, () =>
-			this.open(this.queue.uploads.findLast((each) => each.state === "stored")));
+	rows = new Map();
+	list = h("ul");
+
+	/** `names` says where files are; false where the person cannot see that. */
+	constructor(queue, names) {
+		Object.assign(this, { queue, names });
 		this.summary = note("");
 		this.element = h("section", { class: "uploads", "aria-label": T.uploads, hidden: true },
 			h("header", {}, h("h2", { text: T.uploads }), this.summary,
-				this.opener, iconButton(T.clearUploads, "close", () => queue.clear())),
+				iconButton(T.clearUploads, "close", () => queue.clear())),
 			this.list);
 		queue.addEventListener("change", ({ detail }) => this.#update(detail));
 	}
@@ -96,7 +91,6 @@ export class UploadPanel {
 		this.summary.textContent = T.uploadsSummary(done, uploads.length);
 		this.element.hidden = !uploads.length;
 		document.body.classList.toggle("covered", !this.element.hidden); // the list can be scrolled above it
-		this.opener.hidden = !done || !this.open;
 	}
 
 	#update(upload) {
@@ -119,14 +113,14 @@ export class UploadPanel {
 			if (focused) (row.querySelector("button") ?? this.element.querySelector("button")).focus();
 			this.#summarize();
 		}
-		if (error && row.error !== error) announce(T.uploadFailed(visible(upload.name), row.facts.textContent), "unseen");
+		if (error && row.error !== error) announce(`${visible(upload.name)}: ${row.facts.textContent}`, "unseen");
 		row.error = error;
 	}
 
 	#content(upload, row) {
 		row.facts = note(this.#facts(upload));
 		const content = [h("p", { class: "subject", text: visible(upload.name) }), row.facts];
-		if (upload.cancellable) content.push(iconButton(T.cancel(upload.name), "close", () => this.queue.cancel(upload)));
+		if (!upload.ended) content.push(iconButton(T.cancel(upload.name), "close", () => this.queue.cancel(upload)));
 		else if (upload.state !== "stored") content.push(iconButton(T.retry(upload.name), "again", () => this.queue.retry(upload)));
 		if (upload.active) {
 			row.bar = h("progress", { "aria-label": upload.name, max: upload.size || 1, value: upload.sent });
@@ -144,7 +138,7 @@ export class UploadPanel {
 			const speed = upload.speed > 0 ? size(upload.speed) : "";
 			return T.sending(size(upload.sent), size(upload.size), speed);
 		}
-		if (state === "stored" && this.open) return T.storedIn(segmentName(parentRef(upload.result.ref)));
+		if (state === "stored" && this.names) return T.storedIn(segmentName(parentRef(upload.result.ref)));
 		return T[state];
 	}
 }
