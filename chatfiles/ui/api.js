@@ -1,4 +1,4 @@
-// Requests to the platform.  The token is in `sessionStorage` and travels only in `Authorization`.
+// Requests to the platform.  The token is kept in `sessionStorage`.
 
 import { segmentName } from "./format.js";
 import { T } from "./strings.js";
@@ -64,7 +64,7 @@ export class Api {
 	/** As `exchange`, with the token.  `asks`: whether it is valid. */
 	ask = async (method, url, { headers, asks = false, ...more } = {}) => {
 		try {
-			// Typographic quotes around a token, for example: no request can have them.
+			// No request can have typographic quotes, for example.
 			if (/[^!-~]/.test(this.token)) throw failure(401, T.tokenInvalid);
 			const all = { Authorization: `Bearer ${this.token}`, ...headers };
 			return await exchange(method, url, { headers: all, ...more });
@@ -95,20 +95,18 @@ export class Api {
 	/** Whether entries of a directory can be changed. */
 	async changes(workspace, ref) {
 		if (!this.writable[workspace]) await this.roots(workspace).catch(() => {});
-		const directory = `${segmentName(ref)}/`;
-		return (this.writable[workspace] ?? []).some((prefix) => directory.startsWith(`${prefix}/`));
+		return this.writable[workspace]?.some((prefix) => `${segmentName(ref)}/`.startsWith(`${prefix}/`));
 	}
 
 	async link(workspace, body) {
 		const made = await this.call("POST", `workspaces/${workspace}/links`, { body });
-		// The platform's public address may differ from the one that this page was opened at.  What
-		// the page loads itself must be of its own origin.
+		// What the page loads itself must be of its own origin, which is not always the public one.
 		const { pathname, search } = new URL(made.url, BASE);
 		const own = new URL(/links\/(file|archive|upload)$/.exec(pathname)[0] + search, BASE);
 		return { url: own, shown: made.url.startsWith("/") ? own.href : made.url, expires: made.expires_at };
 	}
 
-	/** Makes a link to download a file or folder, and checks that it works. */
+	/** A link to download a file or folder, which works. */
 	async downloadLink(workspace, entry) {
 		const operation = entry.type === "directory" ? "archive" : "file";
 		const { url } = await this.link(workspace, { operation, ref: entry.ref, expires_in: 3600 });

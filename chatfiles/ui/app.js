@@ -11,7 +11,7 @@ import { share } from "./share.js";
 import { T } from "./strings.js";
 import { formTransport } from "./transport.js";
 import { tusTransport } from "./tus.js";
-import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
+import { acceptDrops, uploadButton, uploadPanel } from "./uploads.js";
 import { brand, problem, signInView } from "./views.js";
 
 /** Longer ones name nothing: a path has 4096 bytes, each of which is up to three characters. */
@@ -49,10 +49,8 @@ class App {
 		addEventListener("keydown", (event) => this.key(event));
 		addEventListener("beforeunload", (event) => this.unload(event));
 		acceptDrops(() => this.adder());
-		await this.route({ first: true });
+		await this.route();
 	}
-
-	// -- who it is
 
 	/** Takes a token from the address, before anything is requested. */
 	takeToken() {
@@ -91,7 +89,7 @@ class App {
 		this.place = null;
 		this.preview.close();
 		document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
-		this.queues.forEach(({ queue }) => queue.cancelAll());
+		this.cancelUploads();
 		this.queues.clear();
 		this.names.clear();
 		this.panels.replaceChildren();
@@ -102,7 +100,7 @@ class App {
 
 	forget() {
 		history.replaceState(null, "", location.pathname);
-		this.queues.forEach(({ queue }) => queue.cancelAll()); // with the token, so that they are removed
+		this.cancelUploads(); // with the token, so that they are removed
 		this.signedOut("");
 		announce(T.forgotten);
 	}
@@ -115,9 +113,7 @@ class App {
 		return this.me.admin || workspace === this.me.workspace;
 	}
 
-	// -- what is shown
-
-	async route({ first = false } = {}) {
+	async route() {
 		this.takeToken();
 		if (!this.api.token) return this.signedOut("");
 		try {
@@ -133,12 +129,12 @@ class App {
 		const [, workspace, ref = ""] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
 		if (!workspace && !me.admin) {
 			history.replaceState(null, "", addressOf(me.workspace));
-			return this.route({ first });
+			return this.route();
 		}
-		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref) } : null, first);
+		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref) } : null);
 	}
 
-	async show(place, first) {
+	async show(place) {
 		const before = this.place;
 		this.turn.abort();
 		this.turn = new AbortController();
@@ -148,8 +144,7 @@ class App {
 		if (!this.main.isConnected) {
 			this.root.replaceChildren(this.header, this.crumbs, this.main, this.preview.element, this.panels);
 		}
-		const view = place ? await this.view(place, signal) : new Workspaces(this.api, this.names, signal);
-		if (!view || signal.aborted) return;
+		const view = place ? this.view(place, signal) : new Workspaces(this.api, this.names, signal);
 		this.frame();
 		this.main.replaceChildren(view.element);
 		if (!view.open) return;
@@ -157,15 +152,13 @@ class App {
 			await view.open();
 		} catch (error) {
 			if (error.name === "AbortError") return;
-			location.replace(addressOf(place.workspace, parentRef(place.ref))); // a file: show it in its folder
-			return;
+			return location.replace(addressOf(place.workspace, parentRef(place.ref))); // a file: show its folder
 		}
-		if (signal.aborted || first) return;
+		if (signal.aborted) return;
 		const from = before?.workspace === place?.workspace ? before?.ref : "";
 		view.focus(place && from && parentRef(from) === place.ref ? from : "");
 	}
 
-	/** The title and the way to it. */
 	frame() {
 		const { place, me } = this;
 		const name = place ? visible(this.names.get(place.workspace) ?? me.name ?? place.workspace) : "";
@@ -174,19 +167,17 @@ class App {
 		document.title = [...crumbs.titles.reverse().slice(0, 2), T.product].join(" – ");
 	}
 
-	async view(place, signal) {
+	view(place, signal) {
 		const { api, me, names } = this;
 		if (!this.owns(place)) {
 			const own = h("a", { href: addressOf(me.workspace), text: T.ownWorkspace });
 			return { element: notice("warning", T.otherWorkspace, T.otherWorkspaceHint, own) };
 		}
 		if (me.admin && !names.has(place.workspace)) {
-			try {
-				const found = await api.get(`workspaces/${place.workspace}`, { signal });
-				names.set(place.workspace, found.name || found.id);
-			} catch (error) {
-				return error.name === "AbortError" ? null : { element: problem(error, () => this.route()) };
-			}
+			api.get(`workspaces/${place.workspace}`, { signal }).then(({ id, name }) => {
+				names.set(id, name || id);
+				this.frame();
+			}, () => {}); // the list says why
 		}
 		const write = this.can("write");
 		const tools = write ? [button(T.requestFiles, () => this.actions.share(null), { icon: "inbox" }),
@@ -209,15 +200,13 @@ class App {
 		location.hash = above;
 	}
 
-	// -- what is done
-
 	/** By the browser itself, one after the other. */
 	async download(entries) {
 		for (const entry of entries) {
 			const name = visible(entry.name);
 			try {
 				const href = await this.api.downloadLink(this.place.workspace, entry);
-				h("a", { href, download: true }).click(); // not a navigation: uploads would end with the page
+				h("a", { href, download: true }).click(); // not a navigation, for uploads that run
 				announce(T.downloading(name));
 			} catch (error) {
 				announce(`${name}: ${reason(error)}`);
@@ -226,16 +215,17 @@ class App {
 		}
 	}
 
-	/** Asks before uploads end with the page. */
 	unload(event) {
-		if ([...this.queues.values()].some(({ queue }) => queue.active)) event.preventDefault();
+		if ([...this.queues.values()].some((queue) => queue.active)) event.preventDefault();
 	}
 
-	// -- uploads
+	cancelUploads() {
+		this.queues.forEach((queue) => queue.uploads.forEach((each) => queue.cancel(each)));
+	}
 
 	adder(place = this.place) {
 		if (!place || !this.me || !this.can("write") || !this.owns(place)) return null;
-		return (files) => this.queueOf(place.workspace).queue.add(files);
+		return (files) => this.queueOf(place.workspace).add(files);
 	}
 
 	queueOf(workspace) {
@@ -244,8 +234,8 @@ class App {
 			const form = formTransport(url("chat/uploads"), this.api.ask);
 			const transport = tusTransport(url("uploads"), this.api, form);
 			const queue = new UploadQueue(transport);
-			this.panels.append(new UploadPanel(queue, this.can("read")).element);
-			this.queues.set(workspace, { queue, fresh: new Set() });
+			this.panels.append(uploadPanel(queue, this.can("read")));
+			this.queues.set(workspace, queue);
 			queue.addEventListener("idle", () => this.uploaded(workspace, queue));
 			queue.restore(transport.unfinished());
 		}
@@ -254,7 +244,7 @@ class App {
 
 	/** Nothing is left to send: say so, and show where the files are. */
 	uploaded(workspace, queue) {
-		const { fresh } = this.queueOf(workspace);
+		const { fresh } = queue;
 		const added = queue.uploads.filter((each) => each.state === "stored" && !each.noticed);
 		if (!added.length) return;
 		fresh.clear();
@@ -262,7 +252,7 @@ class App {
 			each.noticed = true;
 			fresh.add(each.result.ref);
 		});
-		announce(T.uploadsEnded(added.length, queue.uploads.filter((each) => each.state === "failed").length));
+		announce(T.uploadsEnded(added.length, queue.count("failed")));
 		if (!this.me || !this.can("read") || this.place?.workspace !== workspace) return;
 		const address = addressOf(workspace, parentRef(added[0].result.ref));
 		if (location.hash === address) this.route();

@@ -2,7 +2,7 @@
 
 import { changesOf } from "./changes.js";
 import { announce, button, h, iconButton, note, whisper } from "./dom.js";
-import { addressOf, date, parentRef, previewKind, segmentName, size, time, visible } from "./format.js";
+import { addressOf, parentRef, previewKind, segmentName, size, time, visible } from "./format.js";
 import { Listing } from "./listing.js";
 import { Grid } from "./rows.js";
 import { T } from "./strings.js";
@@ -44,7 +44,6 @@ export class Directory extends Listing {
 		return { items: entries, next };
 	}
 
-	/** Focuses the entry with this ref, a new upload, or the first entry. */
 	focus(ref) {
 		super.focus((entry) => (ref ? entry.ref === ref : this.fresh.has(entry.ref)));
 	}
@@ -78,27 +77,28 @@ export class Directory extends Listing {
 			pick: { label: T.selection, unseen: true, cell: (entry) => this.#pick(entry) },
 			name: { label: T.name, value: nameOf, cell: (entry) => this.#name(entry) },
 			size: { label: T.size, value: (entry) => entry.size ?? -1, cell: (entry) => [
-				entry.size === undefined ? T.kinds[entry.type] ?? "" : size(entry.size)] },
+				entry.size === undefined ? T.kinds[entry.type] : size(entry.size)] },
 			time: { label: T.modified, value: (entry) => entry.mtime ?? "", cell: (entry) => [time(entry.mtime)] },
 			actions: { label: T.actions, unseen: true, cell: (entry) => this.#buttons(entry) },
 		}, (entry) => `${entry.type}${this.fresh.has(entry.ref) ? " fresh" : ""}`);
 	}
 
 	#name(entry) {
-		const tag = entry.readable === false ? [h("span", { class: "tag", text: T.unreadable })] : [];
+		const tag = entry.readable === false ? [h("span", { class: "note", text: T.unreadable })] : [];
 		if (entry.type === "directory" && !entry.error) return [this.#link(entry), ...tag];
-		const closed = entry.error ? "error" : entry.type in T.closedKinds ? entry.type : null;
+		const closed = entry.error ?? T.kinds[entry.type];
 		const open = () => {
-			if (closed) announce(T.closedKinds[closed](visible(entry.name), entry.error));
+			if (closed) announce(T.closed(visible(entry.name), closed));
 			else if (previewKind(entry.media_type)) this.actions.preview(entry);
 			else this.actions.download(entry);
 		};
-		return [h("button", { type: "button", class: "main", "aria-disabled": closed ? "true" : null,
-			...named(entry), on: { click: open } }), ...tag];
+		return [button(entry.name, open, { text: visible(entry.name), class: "main", "aria-disabled": closed && "true" }), ...tag];
 	}
 
-	#link(entry) {
-		return h("a", { class: "main", href: addressOf(this.place.workspace, entry.ref), ...named(entry) });
+	#link({ name, ref }) {
+		// The accessible name is the exact one.
+		const label = visible(name) === name ? null : name;
+		return h("a", { class: "main", href: addressOf(this.place.workspace, ref), text: visible(name), "aria-label": label });
 	}
 
 	#buttons(entry) {
@@ -146,9 +146,6 @@ export class Directory extends Listing {
 const nameOf = ({ name }) => name;
 const sendable = (entry) => !entry.error && (entry.type === "file" || entry.type === "directory");
 const changeable = (entry) => sendable(entry) || (!entry.error && entry.type === "symlink");
-
-/** The visible text of a name, and the exact one as accessible name where it differs. */
-const named = ({ name }) => ({ text: visible(name), "aria-label": visible(name) === name ? null : name });
 
 const rootEntry = (root) => ({ ...root, name: root.path, ref: root.path, type: "directory" });
 

@@ -1,6 +1,6 @@
 // Renames, deletes and creates, in the folders that the workspace allows to change.
 
-import { announce, button, h, openDialog } from "./dom.js";
+import { button, h, openDialog } from "./dom.js";
 import { parentRef, visible } from "./format.js";
 import { T } from "./strings.js";
 import { form, labelled } from "./views.js";
@@ -39,9 +39,14 @@ export function changesOf(api, { workspace, ref }, changed) {
 		const left = [...entries];
 		const gone = [];
 		const what = left.length > 1 ? T.entries(left.length) : visible(left[0].name);
-		const lead = h("p", { text: T.deleteLead(what, left[0].type === "directory" && left.length === 1) });
+		const lead = h("p", { text: T.deleteLead(what) });
 		const act = async () => {
-			for (; left.length; gone.push(left.shift())) await discard(left[0]);
+			for (; left.length; gone.push(left.shift())) {
+				const [{ name, ref: path, type }] = left;
+				lead.textContent = T.deleteLead(visible(name)); // the one that fails is named
+				const folder = type === "directory" ? "&directory=1" : "";
+				await api.call("DELETE", `${at}file?path=${path}${folder}`, { headers: condition(left[0]) });
+			}
 			return () => {};
 		};
 		ask(T.deleteTitle, T.deleteTitle, [lead], act).addEventListener("close", () => {
@@ -49,26 +54,16 @@ export function changesOf(api, { workspace, ref }, changed) {
 		});
 	}
 
-	async function discard(entry) {
-		const folder = entry.type === "directory" ? "&directory=1" : "";
-		try {
-			await api.call("DELETE", `${at}file?path=${entry.ref}${folder}`, { headers: condition(entry) });
-		} catch (error) {
-			throw Object.assign(error, { sentence: `${entry.name}: ${error.sentence ?? T.malformed}` });
-		}
-	}
-
 	return { create, rename, remove };
 }
 
-/** Only the version that is listed.  The tag of a file that was a moment old is weak, and never matches. */
+/** Only the version that is listed.  The tag of a file that was just written is weak: it never matches. */
 const condition = ({ etag }) => (etag ? { "If-Match": etag.replace("W/", "") } : {});
 
 const below = (ref, name) => `${ref}/${encodeURIComponent(name)}`;
 
 const nameField = (value) => h("input", { value, autocomplete: "off", spellcheck: "false", required: true, autofocus: true });
 
-/** Opens a form.  `act` returns what is done when the dialog is closed. */
 function ask(title, verb, content, act) {
 	const submit = async () => {
 		const after = await act();

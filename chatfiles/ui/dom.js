@@ -5,7 +5,7 @@ import { T } from "./strings.js";
 const LOUD_MS = 3000;
 const SHOWN_MS = 10_000;
 
-export const status = document.getElementById("status");
+const status = document.getElementById("status");
 let clearing = 0;
 let loud = -Infinity;
 
@@ -33,16 +33,15 @@ export function button(label, click, { text = label, icon, class: kind = "", ...
 		"aria-label": text === label ? null : label, title: text ? null : label, text, on: { click }, ...more });
 }
 
-/** A button that only has an icon. */
 export const iconButton = (label, icon, click) => button(label, click, { icon, text: "", class: "plain" });
 
 /** Says what has happened, in the one live region of the page. */
 export function announce(text, kind = "") {
 	if (!kind) loud = performance.now();
 	clearTimeout(clearing);
-	status.className = kind;
+	status.className = text && (kind || "toast");
 	status.textContent = text;
-	clearing = setTimeout(() => (status.textContent = ""), SHOWN_MS);
+	clearing = setTimeout(() => (status.textContent = status.className = ""), SHOWN_MS);
 }
 
 /** Says it only to assistive technology, and not in place of what has just been announced. */
@@ -50,7 +49,6 @@ export function whisper(text) {
 	if (performance.now() - loud >= LOUD_MS) announce(text, "unseen");
 }
 
-/** A block in place of content: a title, a hint, and buttons. */
 export function notice(icon, title, hint, ...more) {
 	return div(`notice icon ${icon}`, h("h2", { text: title }), hint ? h("p", { text: hint }) : null, ...more);
 }

@@ -4,8 +4,7 @@ import { T } from "./strings.js";
 
 const UNITS = ["B", "KB", "MB", "GB", "TB", "PB"];
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-// Control characters, those that are invisible (but for what chooses between forms of an emoji) or
-// change the direction of text, and blanks at the ends: a name could pretend to be another one.
+// What is invisible, but for what chooses between forms of an emoji: a name could pretend to be another.
 const HIDDEN = /(?![\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{DI}]|^\p{Zs}+|\p{Zs}+$/gu;
 // Text that browsers would save, but that is harmless as text.
 const TEXT = /^text\/(?!html)|^application\/(?!xhtml)(.+\+)?(json5?|sql|toml|x-ndjson|x-pem-file|xml|yaml)$/;
@@ -23,19 +22,18 @@ export function size(bytes) {
 	return `${bytes < 9.95 ? +bytes.toFixed(1) : Math.round(bytes)} ${UNITS[unit]}`;
 }
 
-/** A time of the server, which has nine digits: too many for some browsers. */
-export function time(text = "") {
+/** A time of the server has nine digits: too many for some browsers. */
+export function time(text) {
 	const date = new Date((text ?? "").replace(/(\.\d{3})\d*/, "$1"));
 	return Number.isNaN(date.getTime()) ? "" : short.format(date);
 }
 
-/** A name in which nothing is invisible. */
 export function visible(name) {
 	const code = (c) => `⟨${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 	return name.replace(HIDDEN, (found) => Array.from(found, code).join(""));
 }
 
-/** The kind of preview of a media type: image, pdf, text, audio, video, or undefined. */
+/** How a media type is shown: image, pdf, text, audio, video, or not at all. */
 export function previewKind(mediaType = "") {
 	const essence = mediaType.split(";")[0].trim().toLowerCase();
 	const family = essence.split("/")[0];
@@ -44,7 +42,7 @@ export function previewKind(mediaType = "") {
 	return TEXT.test(essence) ? "text" : undefined;
 }
 
-/** A reference that is safe behind `path=`, whatever a person typed into the address. */
+/** What a person typed into the address, safe behind `path=`. */
 export function cleanRef(text) {
 	return text
 		.replace(/%(?![0-9A-Fa-f]{2})/g, "%25")

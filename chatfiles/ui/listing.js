@@ -5,7 +5,7 @@ import { reason, sentence } from "./format.js";
 import { T } from "./strings.js";
 import { problem } from "./views.js";
 
-/** Items that are loaded without being asked for; after that, a button loads more. */
+/** Items that are loaded unasked; after that, a button loads more. */
 const UNASKED = 100_000;
 const SLOW_MS = 200;
 const TYPING_MS = 120;
@@ -42,7 +42,7 @@ export class Listing {
 			this.next = next;
 			this.grid.set(items);
 			this.#show();
-			whisper(T.opened(this.title.textContent, items.length, next));
+			whisper(`${this.title.textContent}: ${T.entries(items.length, next)}`);
 		} catch (error) {
 			if (error.name === "AbortError" || error.code === "not_a_directory") throw error;
 			this.element.classList.add("failed");
@@ -53,16 +53,14 @@ export class Listing {
 		}
 	}
 
-	/** Focuses the item that is wanted, or the first one. */
 	focus(wanted) {
 		if (!this.grid.focus(wanted)) this.title.focus();
 	}
 
-	/** Shows `added` in place of `removed`. */
 	change(removed, added) {
 		const next = this.grid.replace(removed, added);
 		this.#show();
-		this.focus((item) => item === next);
+		if (!this.grid.focus((item) => item === next)) this.title.focus();
 	}
 
 	async #load() {
@@ -99,7 +97,7 @@ export class Listing {
 	}
 }
 
-/** The search box above a table; it waits until the person pauses. */
+/** It waits until the person pauses. */
 function filterBox(changed) {
 	let waiting = 0;
 	const input = () => {

@@ -61,31 +61,24 @@ export class Preview {
 		if (kind === "text") return text(url, entry, label);
 		if (kind === "pdf") return [h("iframe", { src: `${url}#navpanes=0`, title: label })];
 		if (kind === "image") return [failing(h("img", { src: url, alt: label }))];
-		return [renewed(h(kind, { src: url, controls: true, preload: "metadata", "aria-label": label }), make)];
+		return [failing(h(kind, { src: url, controls: true, preload: "metadata", "aria-label": label }), make)];
 	}
 }
 
-/** Replaces an element that cannot load by a sentence. */
-function failing(element) {
-	element.addEventListener("error", () => {
-		element.replaceWith(notice("warning", T.previewFailed));
-		whisper(T.previewFailed);
+/** Where an element cannot load: a sentence.  A player whose link has expired continues with a new one. */
+function failing(element, make) {
+	let made = performance.now();
+	element.addEventListener("error", async () => {
+		const { currentTime } = element;
+		if (currentTime === undefined || performance.now() - made < SECONDS * 1000) {
+			element.replaceWith(notice("warning", T.previewFailed));
+			return whisper(T.previewFailed);
+		}
+		made = performance.now();
+		element.src = await make().catch(() => element.src);
+		element.currentTime = currentTime;
 	});
 	return element;
-}
-
-/** A player whose link has expired continues with a new one, where it was. */
-function renewed(player, make) {
-	let made = performance.now();
-	player.addEventListener("error", async (event) => {
-		if (performance.now() - made < SECONDS * 1000) return;
-		event.stopImmediatePropagation();
-		const at = player.currentTime;
-		made = performance.now();
-		player.src = await make().catch(() => player.src);
-		player.currentTime = at;
-	});
-	return failing(player);
 }
 
 async function text(url, entry, label) {

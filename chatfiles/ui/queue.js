@@ -17,11 +17,8 @@ class Upload {
 	offset = 0;
 
 	constructor(file, name = file.name) {
-		Object.assign(this, { file, name });
-	}
-
-	get size() {
-		return this.file.size;
+		const { size, lastModified } = file;
+		Object.assign(this, { file, name, size, lastModified });
 	}
 
 	get active() {
@@ -33,17 +30,14 @@ class Upload {
 	}
 
 	is({ size, lastModified }, name) {
-		return this.name === name && this.size === size && this.file.lastModified === lastModified;
+		return this.name === name && this.size === size && this.lastModified === lastModified;
 	}
 }
 
-/**
- * Fires `change` with an upload as `detail`, and `idle` when none is left to send.  Its transport
- * has `send(upload, {progress, waits, signal})`, which resolves to `{ref}`, where the file is; it may
- * have `discard(upload)`, which removes what was sent.
- */
+/** Fires `change` with an upload as `detail`, and `idle` when none is left to send. */
 export class UploadQueue extends EventTarget {
 	uploads = [];
+	fresh = new Set(); // the refs of the newest files
 
 	constructor(transport) {
 		super();
@@ -52,6 +46,10 @@ export class UploadQueue extends EventTarget {
 
 	get active() {
 		return this.uploads.some((each) => each.active);
+	}
+
+	count(state) {
+		return this.uploads.filter((each) => each.state === state).length;
 	}
 
 	/** Lists uploads that need their file again. */
@@ -82,11 +80,6 @@ export class UploadQueue extends EventTarget {
 		this.#next();
 	}
 
-	cancelAll() {
-		this.uploads.forEach((each) => this.cancel(each));
-	}
-
-	/** Forgets what has ended. */
 	clear() {
 		this.uploads.filter((each) => each.ended).forEach((each) => this.#remove(each));
 	}
@@ -102,9 +95,10 @@ export class UploadQueue extends EventTarget {
 	}
 
 	#next() {
-		const running = this.uploads.filter((each) => each.aborter).length;
-		const waiting = this.uploads.filter((each) => each.state === "waiting" && !each.aborter);
-		waiting.slice(0, Math.max(0, PARALLEL - running)).forEach((each) => this.#send(each));
+		for (const each of this.uploads) {
+			const free = this.uploads.filter(({ aborter }) => aborter).length < PARALLEL;
+			if (free && each.state === "waiting" && !each.aborter) this.#send(each);
+		}
 		if (!this.active) this.dispatchEvent(new Event("idle"));
 	}
 
@@ -123,7 +117,7 @@ export class UploadQueue extends EventTarget {
 		this.#next();
 	}
 
-	/** What a transport calls with the bytes that were sent; `again`: it continues there. */
+	/** A transport calls it with the bytes that were sent; `again`: it continues there. */
 	#meter(upload) {
 		let at = performance.now();
 		let before = 0;

@@ -1,8 +1,8 @@
 // A table of many rows: sorted, filtered, and walked with the keyboard.
 
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 
-/** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
+/** Rows of one `tbody`: style.css lets the browser skip those that are not in sight. */
 const CHUNK = 100;
 /** Rows that are built before the first frame: a large window full. */
 const AT_ONCE = 50;
@@ -27,7 +27,7 @@ export class Grid {
 		}, h("thead", { role: "rowgroup" }, this.head));
 	}
 
-	/** Columns, by their CSS classes, have `label`, `cell(item)`, and `value(item)` to sort by. */
+	/** Columns, by their CSS classes, have a `label`, a `cell`, and a `value` to sort by. */
 	define(kind, columns, rowClass) {
 		Object.assign(this, { columns, rowClass });
 		this.element.className = `grid ${kind}`;
@@ -78,7 +78,7 @@ export class Grid {
 
 	#header(key, { label, value, unseen }) {
 		const content = value
-			? h("button", { type: "button", class: "sort", text: label, on: { click: () => this.#sortBy(key) } })
+			? button(label, () => this.#sortBy(key), { class: "sort" })
 			: h("span", { class: unseen ? "unseen" : null, text: label });
 		return (this.headers[key] = h("th", { role: "columnheader", scope: "col", class: key }, content));
 	}
@@ -116,11 +116,10 @@ export class Grid {
 		if (!this.current && this.shown.length) this.#mark(this.shown[0].row);
 		if (!this.waiting.length || this.scheduled) return;
 		this.scheduled = true;
-		const more = () => {
+		requestAnimationFrame(() => setTimeout(() => { // these are seen first
 			this.scheduled = false;
 			this.#build();
-		};
-		requestAnimationFrame(() => setTimeout(more)); // these are seen first
+		}));
 	}
 
 	#row(item) {

@@ -26,7 +26,7 @@ export function share(api, workspace, entry) {
 		const copy = () => {
 			field.focus();
 			// Not `navigator.clipboard`: that exists only over HTTPS, and the page allows itself nothing.
-			announce(document.execCommand("copy") ? T.copied : T.copyManually);
+			if (document.execCommand("copy")) announce(T.copied);
 		};
 		const [label] = labelled(T.link, "link", field);
 		result.replaceChildren(label, div("copy", field, button(T.copy, copy, { class: "primary" })),

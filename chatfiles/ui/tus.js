@@ -12,7 +12,7 @@ const LONGEST_WAIT_S = 30;
 export function tusTransport(url, api, form) {
 	// What is unfinished is recorded in this tab, so that it can continue after a reload.
 	const prefix = `chatfiles-upload ${url}`;
-	const keyOf = ({ name, file: { size, lastModified } }) => prefix + JSON.stringify({ name, size, lastModified });
+	const keyOf = ({ name, size, lastModified }) => prefix + JSON.stringify({ name, size, lastModified });
 	const ask = (method, address, { headers, ...more } = {}) =>
 		api.ask(method, address, { headers: { "Tus-Resumable": "1.0.0", ...headers }, ...more });
 

@@ -41,13 +41,11 @@ export function form(verb, act, content, buttons = []) {
 	return Object.assign(element, { refuse });
 }
 
-/** A label and its field. */
 export function labelled(label, id, field) {
 	field.id = id;
 	return [h("label", { for: id, text: label }), field];
 }
 
-/** The form for the token.  `enter` resolves once the token is known to be valid. */
 export function signInView(enter, refused = "") {
 	const field = h("input", { type: "password", autocomplete: "off", spellcheck: "false",
 		autocapitalize: "off" });
