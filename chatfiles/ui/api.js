@@ -12,13 +12,13 @@ export const BASE = new URL("../", location.href);
 const failure = (status, sentence, more = {}) => Object.assign(new Error(sentence), { status, sentence, ...more });
 
 /** The error in a response; `wait` are seconds. */
-export function errorOf(response) {
+function errorOf(response) {
 	const { status, responseText } = response;
 	let body = {};
 	try {
 		body = JSON.parse(responseText);
 	} catch {
-		// a proxy between us and the platform may respond with anything
+		// a proxy may respond with anything
 	}
 	const { error, code, request_id: requestId } = body ?? {};
 	const wait = Number(response.getResponseHeader("Retry-After"));
@@ -64,7 +64,7 @@ export class Api {
 	/** As `exchange`, with the token.  `asks`: whether it is valid. */
 	ask = async (method, url, { headers, asks = false, ...more } = {}) => {
 		try {
-			// No request can have typographic quotes, for example.
+			// Typographic quotes, for example.
 			if (/[^!-~]/.test(this.token)) throw failure(401, T.tokenInvalid);
 			const all = { Authorization: `Bearer ${this.token}`, ...headers };
 			return await exchange(method, url, { headers: all, ...more });

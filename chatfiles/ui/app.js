@@ -14,7 +14,7 @@ import { tusTransport } from "./tus.js";
 import { acceptDrops, uploadButton, uploadPanel } from "./uploads.js";
 import { brand, problem, signInView } from "./views.js";
 
-/** Longer ones name nothing: a path has 4096 bytes, each of which is up to three characters. */
+/** Characters that a path of 4096 bytes has at most. */
 const LONGEST = 13_000;
 const TOKEN = /^#token=(.*)$/;
 const ADDRESS = /^#\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(\/.*)?$/i;
@@ -52,7 +52,6 @@ class App {
 		await this.route();
 	}
 
-	/** Takes a token from the address, before anything is requested. */
 	takeToken() {
 		const [, token] = TOKEN.exec(location.hash) ?? [];
 		if (token === undefined) return;
@@ -69,12 +68,10 @@ class App {
 	async enter(token) {
 		this.byLink = false;
 		this.api.remember(token);
-		try {
-			await this.identify();
-		} catch (error) {
+		await this.identify().catch((error) => {
 			this.api.remember("");
 			throw error;
-		}
+		});
 		await this.route();
 	}
 
@@ -124,7 +121,7 @@ class App {
 		}
 		const { me } = this;
 		const who = me.admin ? T.administrator : visible(me.name || me.workspace);
-		// Anyone can write such a link: it may lead into a workspace of theirs.
+		// It may lead into a workspace of theirs.
 		this.who.textContent = this.byLink ? T.signedInByLink(who) : who;
 		const [, workspace, ref = ""] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
 		if (!workspace && !me.admin) {
@@ -242,7 +239,7 @@ class App {
 		return this.queues.get(workspace);
 	}
 
-	/** Nothing is left to send: say so, and show where the files are. */
+	/** Shows where the files are. */
 	uploaded(workspace, queue) {
 		const { fresh } = queue;
 		const added = queue.uploads.filter((each) => each.state === "stored" && !each.noticed);

@@ -53,7 +53,7 @@ export class Directory extends Listing {
 			removed.forEach((entry) => this.selected.delete(entry));
 			this.#choose();
 			announce(text);
-			// A folder that was created may have been listed.
+			// It may have been there.
 			const old = removed.length ? removed : this.grid.items.filter(({ ref }) => ref === added[0].ref);
 			this.change(old, added);
 		});

@@ -57,7 +57,7 @@ export function changesOf(api, { workspace, ref }, changed) {
 	return { create, rename, remove };
 }
 
-/** Only the version that is listed.  The tag of a file that was just written is weak: it never matches. */
+/** Only the version that is listed; its tag was weak, and would not match, if it had just been written. */
 const condition = ({ etag }) => (etag ? { "If-Match": etag.replace("W/", "") } : {});
 
 const below = (ref, name) => `${ref}/${encodeURIComponent(name)}`;

@@ -9,7 +9,7 @@ const status = document.getElementById("status");
 let clearing = 0;
 let loud = -Infinity;
 
-/** `properties`: attributes, but for `on` with listeners, and `text`.  Null children are left out. */
+/** `properties` are attributes, but for `on`, which has listeners, and `text`. */
 export function h(tag, properties = {}, ...children) {
 	const element = document.createElement(tag);
 	for (const [name, value] of Object.entries(properties)) {
@@ -44,7 +44,7 @@ export function announce(text, kind = "") {
 	clearing = setTimeout(() => (status.textContent = status.className = ""), SHOWN_MS);
 }
 
-/** Says it only to assistive technology, and not in place of what has just been announced. */
+/** Says it only to assistive technology, and not just after something else. */
 export function whisper(text) {
 	if (performance.now() - loud >= LOUD_MS) announce(text, "unseen");
 }

@@ -46,7 +46,7 @@ export function previewKind(mediaType = "") {
 export function cleanRef(text) {
 	return text
 		.replace(/%(?![0-9A-Fa-f]{2})/g, "%25")
-		.replace(/[^A-Za-z0-9\-._~/%]/gu, (c) => encodeURIComponent(c.toWellFormed?.() ?? c))
+		.replace(/[^\w\-.~/%]/g, encodeURIComponent)
 		.replace(/(?<=.)\/+$/, "");
 }
 

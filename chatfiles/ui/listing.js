@@ -97,7 +97,6 @@ export class Listing {
 	}
 }
 
-/** It waits until the person pauses. */
 function filterBox(changed) {
 	let waiting = 0;
 	const input = () => {

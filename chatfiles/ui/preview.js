@@ -65,7 +65,7 @@ export class Preview {
 	}
 }
 
-/** Where an element cannot load: a sentence.  A player whose link has expired continues with a new one. */
+/** With a sentence where it cannot load.  A player whose link has expired gets a new one. */
 function failing(element, make) {
 	let made = performance.now();
 	element.addEventListener("error", async () => {

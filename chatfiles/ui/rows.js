@@ -68,7 +68,7 @@ export class Grid {
 		this.#add(this.shown);
 	}
 
-	/** Focuses the main control of the first row that matches, or of the first row. */
+	/** Or the first row. */
 	focus(matches = () => true) {
 		const item = this.shown.find(matches) ?? this.shown[0];
 		if (item && !item.row?.isConnected) this.#build();

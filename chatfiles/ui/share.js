@@ -1,6 +1,6 @@
 // The dialog that makes a link.
 
-import { announce, button, div, h, note, openDialog, whisper } from "./dom.js";
+import { announce, button, div, h, note, openDialog } from "./dom.js";
 import { previewKind, time, visible } from "./format.js";
 import { T } from "./strings.js";
 import { form, labelled } from "./views.js";
@@ -25,13 +25,12 @@ export function share(api, workspace, entry) {
 			on: { focus: () => field.select() } });
 		const copy = () => {
 			field.focus();
-			// Not `navigator.clipboard`: that exists only over HTTPS, and the page allows itself nothing.
+			// Not `navigator.clipboard`: that needs HTTPS.
 			if (document.execCommand("copy")) announce(T.copied);
 		};
 		const [label] = labelled(T.link, "link", field);
 		result.replaceChildren(label, div("copy", field, button(T.copy, copy, { class: "primary" })),
 			note(T.linkExpires(time(expires))));
-		whisper(T.linkMade);
 		field.focus();
 	}
 

@@ -29,12 +29,12 @@ export const T = {
 	},
 
 	signInTitle: "Sign in",
-	signInLead: "Paste the token of your workspace to see its files, or the admin token.",
+	signInLead: "Paste the token of your workspace, or the admin token.",
 	token: "Token",
 	signIn: "Sign in",
 	signInNote: "The token stays in this browser tab, and ends with it.",
 	tokenEmpty: "Paste a token first.",
-	tokenInvalid: "This token is not valid. It may have been copied incompletely, or revoked.",
+	tokenInvalid: "This token is not valid. It may be incomplete, or revoked.",
 	tokenEnded: "The token is no longer valid. Sign in with another one.",
 
 	workspaces: "Workspaces",
@@ -141,7 +141,6 @@ export const T = {
 	link: "Link",
 	copy: "Copy",
 	copied: "The link was copied.",
-	linkMade: "The link is ready.",
 	linkExpires: (time) => `It expires on ${time}, or when your token is revoked.`,
 
 	dropTitle: "Send files",

@@ -1,6 +1,6 @@
 // Sends a file so that it continues where it was interrupted: tus 1.0.0 (reference/resumable).
 
-import { errorOf } from "./api.js";
+import { T } from "./strings.js";
 
 /** What may pass: no response, another request for the same upload, a limit, a restart. */
 const PASSING = [0, 409, 423, 429, 502, 503, 504];
@@ -62,7 +62,7 @@ export function tusTransport(url, api, form) {
 			});
 		}
 		const ref = refOf(answer);
-		if (!ref) throw errorOf(answer);
+		if (!ref) throw new Error("no Chatfiles-Uri");
 		forget(upload);
 		return { ref };
 	}
@@ -79,7 +79,7 @@ export function tusTransport(url, api, form) {
 				if (upload.offset > furthest) [failures, furthest] = [0, upload.offset];
 				const passes = PASSING.includes(status) || code === "upload_not_found";
 				if (!passes || failures === MOST_FAILURES) throw error;
-				waits(error);
+				waits(status === 409 ? { sentence: T.offline } : error); // the browser has sent it again
 				await pause(wait || Math.min(2 ** failures, LONGEST_WAIT_S), signal);
 			}
 		}

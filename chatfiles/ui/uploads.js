@@ -1,13 +1,12 @@
 // The list of uploads, and how files get into it.
 
 import { announce, button, h, iconButton, note } from "./dom.js";
-import { parentRef, reason, segmentName, size, visible } from "./format.js";
+import { parentRef, reason, segmentName, sentence, size, visible } from "./format.js";
 import { T } from "./strings.js";
 
 export function uploadButton(label, add) {
 	const input = h("input", {
-		type: "file", multiple: true, hidden: true, tabindex: -1, "aria-label": label,
-		on: {
+		type: "file", multiple: true, hidden: true, on: {
 			change: () => {
 				add([...input.files].map((file) => ({ file, name: file.name })));
 				input.value = "";
@@ -81,7 +80,7 @@ export function uploadPanel(queue, names) {
 		if (state === "failed") return reason(error);
 		if (state === "stored" && names) return T.storedIn(segmentName(parentRef(result.ref)));
 		if (state !== "sending") return T[state];
-		if (error) return `${reason(error)} · ${T.again}`;
+		if (error) return `${sentence(error)} · ${T.again}`;
 		return sent >= all ? T.storing : T.sending(size(sent), size(all), speed && size(speed));
 	}
 

@@ -19,7 +19,6 @@ export function form(verb, act, content, buttons = []) {
 	const go = h("button", { class: "primary", text: verb });
 	const submit = async (event) => {
 		event.preventDefault();
-		if (go.disabled) return;
 		go.disabled = true;
 		try {
 			await act();
