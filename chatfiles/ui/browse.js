@@ -13,7 +13,7 @@ export class Directory extends Listing {
 	selected = new Set();
 	changes = null; // what changes entries, where that is allowed
 
-	/** `place.ref` is empty for the roots; `fresh` has the refs of new uploads. */
+	/** `place.ref` is empty for the roots. */
 	constructor(api, place, actions, { signal, tools, fresh, write }) {
 		const { ref } = place;
 		const name = segmentName(ref.split("/").at(-1));

@@ -5,8 +5,7 @@ import { reason, sentence } from "./format.js";
 import { T } from "./strings.js";
 import { problem } from "./views.js";
 
-/** Items that are loaded unasked; after that, a button loads more. */
-const UNASKED = 100_000;
+const UNASKED = 100_000; // then a button loads more
 const SLOW_MS = 200;
 const TYPING_MS = 120;
 

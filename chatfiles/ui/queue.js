@@ -57,7 +57,7 @@ export class UploadQueue extends EventTarget {
 		for (const { url, ...file } of unfinished) this.#add(Object.assign(new Upload(file), { url, state: "interrupted" }));
 	}
 
-	/** Sends files.  One that is already being sent is not sent twice. */
+	/** What is being sent already is not sent twice. */
 	add(files) {
 		for (const { file, name } of files) {
 			const same = this.uploads.find((each) => each.state !== "stored" && each.is(file, name));

@@ -28,7 +28,7 @@ export function tusTransport(url, api, form) {
 		forget(upload);
 	}
 
-	/** Null if there is no such upload, or no longer. */
+	/** Null if there is none. */
 	async function look(upload, signal) {
 		upload.url ??= sessionStorage.getItem(keyOf(upload));
 		if (!upload.url) return null;

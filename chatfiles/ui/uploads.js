@@ -68,7 +68,7 @@ async function collect(entry, above, found) {
 	}
 }
 
-/** The list of a queue; `names` is false where the person cannot see where files are. */
+/** The list of a queue; `names`: whether it says where files are. */
 export function uploadPanel(queue, names) {
 	const summary = note("");
 	const list = h("ul");
