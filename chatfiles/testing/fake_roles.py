@@ -72,8 +72,8 @@ class FakeWorkspace(_FakeRole):
     A workspace that serves a directory.
 
     :param reactor: the reactor of the test.
-    :param directory: the roots are ``configs``, ``workspace``, ``home`` and ``plugins`` in it, which
-        are made.
+    :param directory: the roots are ``configs``, ``workspace``, ``home`` and ``plugins`` in it,
+        which are made.
     :param options: further options of ``twistd chatfiles``, such as ``--writable=/workspace``.
     :ivar secret: the inbound secret.
     """
