@@ -16,7 +16,7 @@ class Reports:
 
     def __init__(self, url: str, workspace: str, token: str) -> None:
         self._base = f"{url}/workspaces/{workspace}/fs/file?path=/workspace/reports/"
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._headers: dict[bytes | str, bytes | str] = {"Authorization": f"Bearer {token}"}
 
     async def store(self, name: str, text: str) -> None:
         """:raise RuntimeError: it is not stored."""

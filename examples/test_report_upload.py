@@ -12,7 +12,7 @@ from examples.report_upload import Reports
 class ReportsTests(TestCase):
     """`Reports`, with a fake platform and a fake workspace."""
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         self.workspace = FakeWorkspace(reactor, self.mktemp(), ["--writable=/workspace"])
         self.platform = FakePlatform(reactor)
         for role in (self.workspace, self.platform):

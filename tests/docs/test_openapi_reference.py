@@ -18,7 +18,7 @@ class RenderedTests(SynchronousTestCase):
     def test_routes(self) -> None:
         """The table has each method and path once, with its scope."""
         rows = "\n".join(openapi.routes_lines()).split("\n   * - ")[2:]
-        listed = {}
+        listed: dict[tuple[str, str], str] = {}
         for row in rows:
             title, scope, _ = row.split("\n     - ")
             *methods, path = re.findall(r"``([^`]+)``", title)
