@@ -39,7 +39,7 @@ CHUNK_TYPE: Final = "application/offset+octet-stream"
 Header = Callable[[str], str]
 
 #: Statuses after which the same request may succeed: tus locks, overload, and an unavailable role.
-_TRANSIENT: Final = frozenset({408, 423, 425, 429, 502, 503, 504})
+_TRANSIENT: Final = frozenset({408, 423, 429, 502, 503, 504})
 #: Statuses of an upload that does not exist, or not any more.
 _GONE: Final = frozenset({404, 410})
 #: Statuses of a creation that say that there are no such uploads here.
@@ -191,6 +191,7 @@ class ResumableUpload:
     failures: int = 0
     _sent: UploadRequest | None = field(default=None, init=False, repr=False)
     _most: int = field(default=0, init=False, repr=False)
+    _is_new: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.url is not None and not self._is_below(self.url):
@@ -235,6 +236,15 @@ class ResumableUpload:
     def interrupted(self) -> Verdict:
         """The connection of the last request broke: the server has to be asked what it has."""
         return self._again()
+
+    def is_stuck(self, retries: int) -> bool:
+        """
+        :param retries: the most failures in a row without progress.
+        :return: whether there were more.  After a chunk was interrupted, the server is asked first,
+            because there may be progress; but not if there are no retries.
+        """
+        asks = self._sent is not None and self._sent.method == "PATCH" and self.offset is None
+        return self.failures > retries and not (asks and retries)
 
     def removal(self) -> UploadRequest | None:
         """:return: the request that removes an unfinished upload; ``None`` if there is none."""
@@ -286,7 +296,9 @@ class ResumableUpload:
         if found is None:
             raise UntrustedResponse("does not say where the upload is")
         self.url = self._uploads + found[1]
-        self.offset, self._most = 0, 0
+        if not self._is_new:  # otherwise a server that forgets all uploads is never given up
+            self.failures = 0
+        self.offset, self._most, self._is_new = 0, 0, True
         if header("Chatfiles-Uri"):  # an empty file
             self._finish(header)
         return Verdict.PROCEED
@@ -340,7 +352,7 @@ class ResumableUpload:
         return Verdict.AGAIN
 
     def _restart(self) -> Verdict:
-        self.failures += 1
+        self.failures += self._is_new  # that of an earlier run may have expired
         self.url = self.offset = None
         return Verdict.RESTARTED
 

@@ -270,6 +270,47 @@ class ChunkTests(SynchronousTestCase):
             upload.interrupted()
             upload.next()
 
+    def test_forgotten(self) -> None:
+        """
+        A server that forgets what it has created fails; an upload of an earlier run may be gone.
+        """
+        upload = begun(None)
+        answer(upload, 404)
+        self.assertEqual(upload.failures, 0)
+        for failures in (1, 2):
+            upload.next()
+            answer(upload, 201, {"Location": URL})
+            upload.next()
+            answer(upload, 404)
+            self.assertEqual(upload.failures, failures)
+
+    def test_stuck(self) -> None:
+        """It gives up when it knows that there is no progress."""
+        upload = begun(0)
+        upload.interrupted()
+        self.assertEqual([upload.is_stuck(retries) for retries in (0, 1)], [True, False])
+        for offset, stuck in ((10, False), (10, False), (10, True)):
+            upload.next()
+            answer(upload, 200, {"Upload-Offset": str(offset), **OURS})
+            self.assertEqual(upload.is_stuck(1), stuck)
+            upload.next()
+            upload.interrupted()
+            self.assertFalse(upload.is_stuck(1))
+        upload = begun(None)
+        upload.interrupted()
+        upload.next()
+        upload.interrupted()
+        self.assertTrue(upload.is_stuck(1))
+
+    def test_created_after_failures(self) -> None:
+        """Failures before the creation do not count later."""
+        upload = ResumableUpload(CREATE, 5)
+        upload.next()
+        upload.interrupted()
+        upload.next()
+        answer(upload, 201, {"Location": URL})
+        self.assertEqual(upload.failures, 0)
+
     def test_removal(self) -> None:
         """An upload can be removed as long as there is one."""
         upload = begun(60)
