@@ -194,7 +194,7 @@ class BrowseTests(PageCase):
     def test_keyboard(self) -> None:
         """Arrow keys choose, Enter opens, Backspace goes up, and the focus is where one was."""
         browser = self.open()
-        browser.apply("function() { this.focus(); }", "link", "empty")
+        browser.apply("function() { this.focus(); }", "link", "out")
         browser.press("ArrowDown")
         self.assertEqual(browser.focused(), "src")
         browser.press("Enter")
@@ -360,7 +360,7 @@ class FileTests(PageCase):
         browser.node("button", "Download vanishing")
         os.unlink(self.pair.at("workspace", "vanishing"))
         browser.click("button", "Download vanishing")
-        browser.status("vanishing: file not found. Request id: ")
+        browser.status("vanishing: file not found · It may have been moved or deleted. · Request id: ")
         self.at("/workspace")
 
     def test_ignored_range(self) -> None:
