@@ -113,6 +113,10 @@ class FilesTests(SchemathesisCase):
 class AdministrationTests(SchemathesisCase):
     """With the admin token.  Workspaces are removed, and their secrets rotated."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.take_pair()
+
     def test_administration(self) -> None:
         """Operations on workspaces and tokens, and those of agents, with the admin token."""
         self.run_schemathesis(self.pair.admin, "", "administration", "agents")
