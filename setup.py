@@ -17,6 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
+FSSPEC = ["fsspec>=2025.2"]
 METRICS = ["prometheus-client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 
@@ -51,7 +52,10 @@ setup(
     exclude_package_data={"chatfiles": ["*.py[cod]"]},
     include_package_data=False,
     zip_safe=False,
-    entry_points={"console_scripts": ["chatfiles = chatfiles.cli:main"]},
+    entry_points={
+        "console_scripts": ["chatfiles = chatfiles.cli:main"],
+        "fsspec.specs": ["chatfiles = chatfiles.client.fsspec:ChatfilesFileSystem"],
+    },
     install_requires=[
         "twisted[tls]>=26.10",
         "treq>=26.7",
@@ -64,9 +68,11 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "fsspec": FSSPEC,
         "metrics": METRICS,
         "postgres": POSTGRES,
         "test": [
+            *FSSPEC,
             *METRICS,
             *POSTGRES,
             "aiohttp>=3.12",
@@ -84,6 +90,8 @@ setup(
             "tuspy>=1.1.0",
             "werkzeug>=3.1",
         ],
+        # Programs that read from workspaces; their tests are skipped without them.
+        "dataframes": [*FSSPEC, "duckdb>=1.1", "pandas>=2.2", "pyarrow>=18"],
         "dev": [
             "build",
             "import-linter>=2.1",

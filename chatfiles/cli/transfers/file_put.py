@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import click
 
@@ -15,9 +16,17 @@ from chatfiles.cli.errors import CliError, Exit, printable, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.http.routes import operation_route
+from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object
 from chatfiles.cli.transfers.input_file import Source
+from chatfiles.cli.transfers.resumable_upload import (
+    ResumableTransfer,
+    ResumeOptions,
+    is_large,
+    is_offered,
+    uploads_route,
+)
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.workspaces import find_workspace
 
@@ -75,18 +84,39 @@ class _FileUpload(Upload):
 
 
 def put_file(
-    client: Client, reference: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
+    client: Client,
+    reference: str,
+    path: bytes,
+    source: Source,
+    asked: FilePut,
+    options: ResumeOptions,
+    *,
+    describes: bool,
 ) -> dict[str, Any]:
     """
     Write a file, and compare what was stored with what was sent.
 
     :param reference: the id or name of the workspace.
     :param path: the virtual path.
-    :param shown: whether to show the progress.
-    :return: the platform's response.
+    :param options: for a large file, whose upload can be continued.
+    :param describes: whether the result is shown.
+    :return: what the platform says of the file.
     :raise CliError: the file was not stored, or the response differs from it.
     """
     workspace = find_workspace(client, reference)
+    answer = None
+    # No header of a resumable upload says a mode.
+    if is_large(source) and asked.mode is None:
+        answer = _put_large(client, workspace, path, source, asked, options, describes)
+    if answer is None:
+        answer = _put_at_once(client, workspace, path, source, asked, shown=options.shown)
+    _compare(answer, source, path)
+    return answer
+
+
+def _put_at_once(
+    client: Client, workspace: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
+) -> dict[str, Any]:
     parents = 1 if asked.parents else None
     route = operation_route(workspace, "file", path, parents=parents, mode=asked.mode)
     headers = conditions(asked.if_match, if_absent=asked.if_absent)
@@ -98,8 +128,34 @@ def put_file(
                 raise client.refusal(response)
             if not upload.complete:
                 raise untrusted("it came before the file had been sent")
-            answer = as_object(response.json(RESPONSE_LIMIT))
-    _compare(answer, source, path)
+            return as_object(response.json(RESPONSE_LIMIT))
+
+
+def _put_large(
+    client: Client,
+    workspace: str,
+    path: bytes,
+    source: Source,
+    asked: FilePut,
+    options: ResumeOptions,
+    describes: bool,
+) -> dict[str, Any] | None:
+    """:return: as `put_file`; ``None`` if there are no resumable uploads for this file."""
+    if not is_offered(client, uploads_route(workspace), source.size or 0):
+        return None
+    if asked.parents:
+        parent = os.path.dirname(path)
+        client.call("POST", operation_route(workspace, "directories", parent, parents=1))
+    headers = conditions(asked.if_match, if_absent=asked.if_absent)
+    transfer = ResumableTransfer(client, workspace, source, path, headers, options)
+    stored = transfer.run()
+    if stored is None:
+        return None
+    transfer.forget()
+    answer = {"ref": quote_from_bytes(path), "size": source.size, "sha256": stored.sha256}
+    if describes and stored.sha256 == source.digest.hexdigest():
+        entry = look_at(client, workspace, path).received
+        answer |= {key: entry[key] for key in ("etag", "mtime") if key in entry}
     return answer
 
 
