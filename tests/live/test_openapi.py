@@ -113,9 +113,9 @@ class FilesTests(SchemathesisCase):
 class AdministrationTests(SchemathesisCase):
     """With the admin token.  Workspaces are removed, and their secrets rotated."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.take_pair()
+    @classmethod
+    def make_pair(cls) -> Pair:  # not that of other tests
+        return Pair()
 
     def test_administration(self) -> None:
         """Operations on workspaces and tokens, and those of agents, with the admin token."""
