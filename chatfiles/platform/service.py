@@ -216,7 +216,10 @@ def platform_service(
         if admin.path is not None:
             admin_watch.start()
             admin_watch.look_now()
-        await _start_registry(registry, settings.database)
+        if own_registry is None:
+            await _start_registry(registry, settings.database)
+        else:
+            await registry.start()
         uses.startService()
         heartbeats.startService()
 

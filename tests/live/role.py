@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import chatfiles
+from tests.openapi.document import Seen
 from tests.openapi.record import Record
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
@@ -245,6 +246,12 @@ class Role:
         wrong = [sign for sign in (*_NEVER_LOGGED, *self.secrets) if sign in text]
         if wrong or re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text):
             raise AssertionError(f"{wrong} in the log of the {self.name}:\n{text}")
+
+    @property
+    def responses(self) -> list[Seen]:
+        """Of a platform: each kind of response that it has sent."""
+        assert self._record is not None
+        return self._record.seen()
 
     # -- how it ends
 
