@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import chatfiles
+from tests.openapi.record import Record
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
 
@@ -108,13 +109,14 @@ class Role:
             options = (listen_on(0), *options)
         if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
             options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
+        self._record = Record() if name == "platform" and not launch else None
+        if self._record is not None:
+            first = self._record.first + first
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
-            start: Callable[..., subprocess.Popen[bytes] | Forked] = Forked
             command: Sequence[str] = arguments(name, *options, twistd=twistd)
+            start: Callable[..., subprocess.Popen[bytes] | Forked] = partial(Forked, first=first)
             if launch:
                 start, command = subprocess.Popen, list(launch)
-            elif first:
-                start = partial(Forked, first=first)
             self._process = start(
                 command,
                 cwd=directory,
@@ -232,8 +234,11 @@ class Role:
 
     def check_log(self) -> None:
         """
-        :raise AssertionError: what was written since the last time is not fit to be read.
+        :raise AssertionError: what was written since the last time is not fit to be read, or a
+            response of a platform is not in its OpenAPI document.
         """
+        if self._record is not None:
+            self._record.check()
         with self._news:
             lines, self._checked = self._lines[self._checked :], len(self._lines)
         text = "".join(lines)

@@ -23,6 +23,7 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
+from chatfiles.platform.routes.openapi import load_document, show_document
 from chatfiles.platform.routes.opened_links import (
     open_archive,
     open_file,
@@ -85,6 +86,7 @@ DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "d
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", ANYONE, "", health("platform")),
     Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
+    Route("GET", "/openapi.json", ANYONE, "", show_document),
     # files
     DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
@@ -163,6 +165,7 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     :param context: passed to the handlers.
     :return: the platform's resources; `Router` describes where they can be mounted.
     """
+    load_document()
     if context.ui:
         load_page()
     without = set[Route[Access]]() if context.ui else set(PAGE_ROUTES)
