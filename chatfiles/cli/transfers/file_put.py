@@ -19,6 +19,7 @@ from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.transfers.chat_upload import hinted
 from chatfiles.cli.transfers.input_file import Source
 from chatfiles.cli.transfers.resumable_upload import (
     ResumableTransfer,
@@ -125,7 +126,7 @@ def _put_at_once(
         upload = _FileUpload(_FileBody(source), bar.advance)
         with upload.post(client, route, "PUT", headers) as response:
             if response.status not in (200, 201):
-                raise client.refusal(response)
+                raise hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the file had been sent")
             return as_object(response.json(RESPONSE_LIMIT))
