@@ -5,6 +5,7 @@ Writes one file at a path of a workspace (reference/writes).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ __all__ = ["FilePut", "conditions", "put_file"]
 
 #: Maximum bytes of a response.
 RESPONSE_LIMIT = 64 * 1024
+#: Seconds after which the entity tag of a file is strong, so that it can be a condition.
+SETTLED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +158,19 @@ def _put_large(
     transfer.forget()
     answer = {"ref": quote_from_bytes(path), "size": source.size, "sha256": stored.sha256}
     if describes and stored.sha256 == source.digest.hexdigest():
-        entry = look_at(client, workspace, path).received
-        answer |= {key: entry[key] for key in ("etag", "mtime") if key in entry}
+        answer |= _describe(client, workspace, path)
     return answer
+
+
+def _describe(client: Client, workspace: str, path: bytes) -> dict[str, Any]:
+    """:return: the entity tag and the time of a file that has just been written."""
+    entry = look_at(client, workspace, path)
+    if (entry.etag or "").startswith("W/"):  # until the file is older than a second
+        time.sleep(SETTLED)
+        before, entry = entry, look_at(client, workspace, path)
+        if entry.mtime_ns != before.mtime_ns:
+            return {}  # another program has written it
+    return {key: entry.received[key] for key in ("etag", "mtime") if key in entry.received}
 
 
 def _compare(answer: dict[str, Any], source: Source, path: bytes) -> None:
