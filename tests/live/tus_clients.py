@@ -11,10 +11,9 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +28,8 @@ from tests.live.cluster import Cluster
 from tests.live.processes import SOAK, LiveCase, Pair
 from tests.live.role import ROOT, environment
 from tests.live.tus_js import tus_js
+from tests.live.tus_senders import with_aiotus, with_tuspy
+from tests.support.fork_server import run
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
@@ -114,7 +115,7 @@ class Cases(LiveCase):
             file.write(self.content)
 
     def job(self, chunk: int = SIZE // CUTS) -> dict[str, Any]:
-        """:return: what the programs read."""
+        """:return: what a client does; see `tests.live.tus_senders`."""
         sha256 = hashlib.sha256(self.content).hexdigest()
         return {
             "url": f"{self.line.url}/workspaces/{self.pair.id}/uploads",
@@ -123,25 +124,6 @@ class Cases(LiveCase):
             "path": self.path,
             "chunk": chunk,
         }
-
-    def run_program(self, *words: str, status: int = 0, told: Mapping[str, str] = {}) -> None:
-        """
-        Run a program that reads a job.
-
-        :param status: its exit status.
-        :param told: more environment variables.
-        """
-        env = {k: v for k, v in environment().items() if not k.lower().endswith("_proxy")}
-        done = subprocess.run(
-            words,
-            input=json.dumps(self.job()).encode(),
-            capture_output=True,
-            cwd=ROOT,
-            env={**env, **told},
-            timeout=PATIENCE,
-            check=False,
-        )
-        self.assertEqual(done.returncode, status, (done.stdout + done.stderr).decode())
 
     def check(self) -> None:
         """
@@ -157,20 +139,26 @@ class Cases(LiveCase):
 
     def test_tuspy(self) -> None:
         """tuspy sends a checksum with each chunk."""
-        self.run_program(sys.executable, "-m", "tests.live.tus_senders", "tuspy")
+        with_tuspy(self.job())
         self.check()
 
     def test_aiotus(self) -> None:
         """aiotus sends chunks."""
-        self.run_program(sys.executable, "-m", "tests.live.tus_senders", "aiotus")
+        with_aiotus(self.job())
         self.check()
 
     def test_node(self) -> None:
         """tus-js-client in Node sends the rest of the file at once."""
         if shutil.which("node") is None:
             raise SkipTest("node is not installed")
-        script = os.path.join(ROOT, "tests", "live", "tus_sender.cjs")
-        self.run_program("node", script, tus_js())
+        done = subprocess.run(
+            ["node", os.path.join(ROOT, "tests", "live", "tus_sender.cjs"), tus_js()],
+            input=json.dumps(self.job()).encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
         self.check()
 
     def test_chromium(self) -> None:
@@ -195,7 +183,8 @@ class Cases(LiveCase):
             "CHATFILES_TOKEN": self.pair.token,
             "XDG_STATE_HOME": self.here,
         }
-        put = partial(self.run_program, sys.executable, "-m", "chatfiles.cli", "put", self.path)
-        put(self.pair.id, "--retries=0", status=7, told=told)
-        put(self.pair.id, "--continue", told=told)
+        for option, status in (("--retries=0", 7), ("--continue", 0)):
+            words = ["chatfiles", "put", self.path, self.pair.id, option]
+            done = run(words, cwd=self.here, env=environment(told), timeout=PATIENCE)
+            self.assertEqual(done.returncode, status, done.stderr.decode())
         self.check()

@@ -1,4 +1,4 @@
-// A resumable upload with tus-js-client in Node; the job is described in tus_senders.py.
+// A resumable upload with tus-js-client in Node.  The job of tus_senders.py comes in JSON.
 // The first argument is the directory of the package.
 const fs = require("node:fs");
 const tus = require(process.argv[2]);

@@ -1,35 +1,30 @@
 """
-Resumable uploads with Python's clients of tus: ``python -m tests.live.tus_senders CLIENT``.
+Resumable uploads with Python's clients of tus.
 
-A job comes from standard input, in JSON: ``url`` of the creation, ``headers``, ``metadata``,
-``path`` of the file, ``chunk`` bytes of a chunk.  The program ends well when the file is uploaded.
+A job has ``url`` of the creation, ``headers``, ``metadata``, ``path`` of the file, and ``chunk``,
+the bytes of a chunk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CLIENTS", "main"]
+import aiohttp
+import yarl
+from aiotus import core, creation
+from requests.exceptions import ConnectionError as Disconnected
+from tusclient.client import TusClient
+from tusclient.exceptions import TusCommunicationError, TusUploadFailed
+
+__all__ = ["with_aiotus", "with_tuspy"]
 
 #: How often a client tries again.
 TRIES = 40
 
 
-def main() -> None:
-    """Do one job."""
-    CLIENTS[sys.argv[1]](json.load(sys.stdin))
-
-
-def tuspy(job: dict[str, Any]) -> None:
+def with_tuspy(job: dict[str, Any]) -> None:
     """Upload with a checksum of each chunk."""
-    from requests.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
-    from tusclient.client import TusClient  # noqa: PLC0415
-    from tusclient.exceptions import TusCommunicationError, TusUploadFailed  # noqa: PLC0415
-
     uploader = TusClient(job["url"], job["headers"]).uploader(
         job["path"], chunk_size=job["chunk"], upload_checksum=True, metadata=job["metadata"]
     )
@@ -39,19 +34,15 @@ def tuspy(job: dict[str, Any]) -> None:
             return
         except (TusCommunicationError, TusUploadFailed, Disconnected):
             uploader.offset = uploader.get_offset()
-    raise SystemExit("too many failures")
+    raise AssertionError("too many failures")
 
 
-def aiotus(job: dict[str, Any]) -> None:
+def with_aiotus(job: dict[str, Any]) -> None:
     """Upload with aiohttp."""
-    asyncio.run(_aiotus(job))
+    asyncio.run(_with_aiotus(job))
 
 
-async def _aiotus(job: dict[str, Any]) -> None:
-    import aiohttp  # noqa: PLC0415
-    import yarl  # noqa: PLC0415
-    from aiotus import core, creation  # noqa: PLC0415
-
+async def _with_aiotus(job: dict[str, Any]) -> None:
     url, headers = yarl.URL(job["url"]), job["headers"]
     metadata = {key: value.encode() for key, value in job["metadata"].items()}
     async with aiohttp.ClientSession() as session:
@@ -66,10 +57,4 @@ async def _aiotus(job: dict[str, Any]) -> None:
                     return
                 except aiohttp.ClientError:
                     continue
-    raise SystemExit("too many failures")
-
-
-CLIENTS: dict[str, Callable[[dict[str, Any]], None]] = {"tuspy": tuspy, "aiotus": aiotus}
-
-if __name__ == "__main__":
-    main()
+    raise AssertionError("too many failures")
