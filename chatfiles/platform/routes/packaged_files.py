@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from chatfiles.errors import PreconditionFailed
 from chatfiles.http.server.endpoint import Fields, reason_phrase
 from chatfiles.http.server.request import Request
-from chatfiles.rules.conditional_requests import is_cached
+from chatfiles.rules.conditional_requests import allows_version, is_cached
 
 __all__ = ["PackagedFile", "packaged_file", "write_file"]
 
@@ -50,7 +51,11 @@ def write_file(request: Request, file: PackagedFile, fields: Fields) -> None:
 
     :param request: with the method ``GET`` or ``HEAD``.
     :param fields: headers, besides those of the content.
+    :raise PreconditionFailed: ``If-Match`` names other versions only (RFC 9110, 13.1.1).
     """
+    wanted = request.requestHeaders.getRawHeaders(b"if-match", ())
+    if wanted and not allows_version(wanted, file.tag):
+        raise PreconditionFailed
     for name, value in fields:
         request.setHeader(name, value)
     request.setHeader(b"ETag", file.tag)
