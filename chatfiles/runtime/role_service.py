@@ -125,6 +125,15 @@ class ReadyReport(Protocol):
     def stopped_listening(self) -> None:
         """The role accepts no more connections."""
 
+    def register(self) -> None:
+        """Another registration of the role is needed."""
+
+    def when_registered(self, call: Callable[[], object], /) -> None:
+        """
+        :param call: called when the role is registered: if it is already, also now; and when it is
+            seen to be registered still.
+        """
+
 
 class RoleService(Service):
     """
@@ -132,7 +141,7 @@ class RoleService(Service):
 
     :param role: its name.
     :param site: serves the requests.
-    :param listeners: the endpoints to listen on.
+    :param listeners: the endpoints to listen on; none if its peers cannot connect to it.
     :param drain_timeout: seconds that running transfers may take during shutdown.
     :param cannot_start: called if the start fails, after the reason was logged; ends the process.
     :param before: run in order before the role listens.
@@ -254,9 +263,16 @@ class RoleService(Service):
             places = zip(self._listeners, self._ports, strict=True)
             urls = ", ".join(listener.url(port) for listener, port in places)
             self.reload.begun, self.reload.done = self.manager.reloading, self.manager.reloaded
-            self.manager.ready(f"{missing}ready on {urls}", self._alive)
+            text = f"ready on {urls}" if urls else "ready"
+            self.manager.ready(f"{missing}{text}", self._alive)
 
     def _log_ready(self, missing: str) -> None:
+        if not self._listeners:
+            self.log.info(
+                "{missing}chatfiles {role} ready, without a listener",
+                missing=missing,
+                role=self._role,
+            )
         for listener, port in zip(self._listeners, self._ports, strict=True):
             # Programs take everything after "ready on" for the URL.
             self.log.info(

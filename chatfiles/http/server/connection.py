@@ -30,12 +30,13 @@ from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import CHECK_INTERVAL, DisconnectCheck
 from chatfiles.http.server.fast_path import FastRequest, UsualHeaders
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
+from chatfiles.http.server.idle_policy import IdlePolicy
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
 from chatfiles.http.server.refusal import refusal_of
 from chatfiles.http.server.request import Request
 from chatfiles.streams.outcome import Outcome
-from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
+from chatfiles.streams.stall_timeout import unsent
 from chatfiles.streams.transports import SMALL_READ, is_plain
 
 __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
@@ -44,6 +45,7 @@ __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 EAGER_BYTES = 16 * 1024
 #: Requests of one connection that are served in a row before other connections have their turn.
 REQUESTS_PER_TURN = 50
+RequestFactory = Callable[["ServerConnection"], Request]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -53,6 +55,7 @@ class ServerConnection(Channel):
 
     :param site: what it belongs to.
     :param request_factory: makes a request from its connection.
+    :param idle_policy: says how long it waits for requests.
     :ivar state: see `connection_state`.
     :ivar persistent: another request may follow the one that is served.
     :ivar peer_finished: the client sends no more.
@@ -61,21 +64,20 @@ class ServerConnection(Channel):
     """
 
     def __init__(
-        self, site: ConnectionSite, request_factory: Callable[[ServerConnection], Request]
+        self, site: ConnectionSite, request_factory: RequestFactory, idle_policy: IdlePolicy
     ) -> None:
         super().__init__()
         self.site = site
         self.state = State.IDLE
-        self.persistent = True
-        self.peer_finished = False
+        self.persistent, self.peer_finished = True, False
         self.usual_headers: tuple[bytes, UsualHeaders | None] = (b"", None)
         self._request_factory = request_factory
+        self._policy = idle_policy
         self.request: Request | FastRequest | None = None
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
         self._served = self._lingered = 0
-        self._stall_factor, self._working = 1, False
-        self._last_response: LastResponse | None = None
+        self._working = False
         self._deadline = Deadline(site.reactor, self._late)
 
     def _become(self, event: Event) -> None:
@@ -87,8 +89,10 @@ class ServerConnection(Channel):
         """Begin to wait for a request."""
         super().connectionMade()
         self._check = DisconnectCheck(self.transport)
+        self._last = LastResponse(self.transport, self.site.idle_timeout)
         self.site.channels.add(self)
-        self._head.begin()
+        if self._policy.first_is_due:
+            self._head.begin()
         self._settle()
 
     def dataReceived(self, data: bytes) -> None:
@@ -131,6 +135,7 @@ class ServerConnection(Channel):
         self._deadline.stop()
         self._decoder = None  # it refers to the request, which refers to this
         self.site.channels.discard(self)
+        self._policy.connection_lost()
         request, self.request = self.request, None
         if request is not None:
             request.connectionLost(reason)
@@ -181,7 +186,7 @@ class ServerConnection(Channel):
             return
         reads_as_idle = self._reading is not self.send_blocked
         if self.state is State.IDLE and self._head.by is None and reads_as_idle:
-            self._deadline.set(self.site.idle_timeout)  # most often
+            self._deadline.set(self._policy.request_awaited())  # most often
         else:
             self._update_reading()
             self._deadline.set(self._seconds())
@@ -206,7 +211,7 @@ class ServerConnection(Channel):
         request = fast.recognise(self, received) if fast is not None else None
         if request is None:
             return False
-        self.persistent = request.headers.persistent
+        self.persistent = self._policy.request_begins(request.target) and request.headers.persistent
         self.request, self.received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
         if fast.serve(request):
@@ -221,7 +226,8 @@ class ServerConnection(Channel):
         return request
 
     def _serve(self, head: RequestHead) -> None:
-        self.persistent = head.persistent and not self.site.draining
+        keeps = self._policy.request_begins(head.target) and not self.site.draining
+        self.persistent = head.persistent and keeps
         request = self.new_request()
         if head.length != 0:
             self._decoder = body_decoder(
@@ -283,8 +289,8 @@ class ServerConnection(Channel):
 
     def requestDone(self, request: Request | FastRequest) -> None:
         """The response is complete, and so is *request*."""
-        self.request = self._last_response = None
-        self._stall_factor = PROXY_STALL_FACTOR if request.relayed else 1
+        self.request = None
+        self._last.begin(relayed=request.relayed)
         self._served += 1
         if self.persistent:
             if self.state is State.SERVING:
@@ -328,7 +334,9 @@ class ServerConnection(Channel):
         """:return: after how many seconds `_late` has something to do in this state."""
         state, idle_timeout = self.state, self.site.idle_timeout
         if state in HEADS:
-            if state is State.HEAD:
+            if state is State.IDLE:
+                idle_timeout = self._policy.request_awaited()
+            else:
                 self._head.begin()
             left = self._head.seconds_left
             return idle_timeout if left is None else min(idle_timeout, left)
@@ -354,21 +362,12 @@ class ServerConnection(Channel):
     def _silent(self) -> None:
         left = self._head.seconds_left
         never_asked = left is not None and left <= 0
-        if never_asked or (unsent(self.transport) and not self._is_awaited(self.site.idle_timeout)):
+        waited = self.site.idle_timeout
+        if never_asked or (unsent(self.transport) and not self._last.is_awaited(waited)):
             self.abort()
         elif not unsent(self.transport):
             self._become(Event.SILENT)
             self.loseConnection()  # not a reset: it may destroy what has not been read
-
-    def _linger_late(self) -> None:
-        if not self._is_awaited(LINGER_SECONDS):
-            self.abort()
-
-    def _is_awaited(self, waited: float) -> bool:
-        if self._last_response is None:
-            timeout = self.site.idle_timeout * self._stall_factor
-            self._last_response = LastResponse(self.transport, timeout)
-        return self._last_response.is_awaited(waited)
 
     # -- the end
 
@@ -444,6 +443,6 @@ _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.FLUSHING: ServerConnection._silent,
     State.YIELDING: ServerConnection._turn,
     State.ENDING: ServerConnection._silent,
-    State.LINGERING: ServerConnection._linger_late,
+    State.LINGERING: lambda it: None if it._last.is_awaited(LINGER_SECONDS) else it.abort(),
     State.CLOSING: ServerConnection.abort,
 }
