@@ -95,7 +95,7 @@ class ChannelSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """The settings of a workspace: sizes in bytes; without *channel* the platform connects to it."""
+    """The settings of a workspace: sizes in bytes.  With *channel*, it connects to the platform."""
 
     shared: SharedSettings
     roots: Mapping[bytes, str]
