@@ -113,6 +113,8 @@ class ServingTests(ChannelCase):
             self.assertEqual((response.status, response.body), (status, body))
         self.assertEqual(first.ask(READ + "none", BEARER).status, 404)
         platform.take()  # in place of the one that served
+        workspace.stop()
+        workspace.logged(r"[1-9]\d* responses took the fast path")
 
     def test_replacement(self) -> None:
         """While requests are served, others are parked; a surplus leaves with an answer."""

@@ -263,7 +263,7 @@ class LongTests(DigestsCase):
 
     def test_shutdown(self) -> None:
         """When the workspace stops, it does not wait for digests without clients."""
-        pair = Pair()
+        pair = Pair(via="url")  # connections are counted
         self.addCleanup(pair.discard)
         with open(pair.write("workspace/long"), "wb") as file:
             file.truncate(self.SIZE)

@@ -57,7 +57,10 @@ class Twins(Pair):
         self._numbers = count()
         trusted = "--trusted-proxy=127.0.0.0/8"
         super().__init__(
-            ["--fast-path=on", "--drain-timeout=5"], [trusted], ["--deny=/workspace/**/*.key"]
+            ["--fast-path=on", "--drain-timeout=5"],
+            [trusted],
+            ["--deny=/workspace/**/*.key"],
+            via="url",
         )
 
     def _enrol(self) -> None:
