@@ -42,7 +42,9 @@ class Cluster(Pair):
         urls = [shared.url, shared.server.url_of(shared.name, self.way.address)]
         self._told = [{"CHATFILES_DATABASE": url} for url in urls]
         super().__init__(
-            both=[LIMIT], platform=[DELAY, TRUSTING, listen_on(free_port())], told=self._told[0]
+            both=[LIMIT],
+            platform=[DELAY, TRUSTING, listen_on(free_port()), *self.options(0)],
+            told=self._told[0],
         )
         self.nodes = [self.platform]
         try:
@@ -50,6 +52,10 @@ class Cluster(Pair):
         except BaseException:
             self.discard()
             raise
+
+    def options(self, number: int) -> list[str]:
+        """:return: further options of a node."""
+        return []
 
     def addresses(self) -> list[str]:
         """:return: ``HOST:PORT`` of each node."""
@@ -72,6 +78,7 @@ class Cluster(Pair):
             "--upstream-allow=127.0.0.0/8",
             DELAY,
             LIMIT,
+            *self.options(number),
             *options,
             told=self._told[number],
         )

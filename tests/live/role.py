@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,10 @@ def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, **changes}
 
 
+#: ``twistd``, as a command of any environment.
+PYTHON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+
 class Role:
     """
     The process of a role.
@@ -87,6 +92,7 @@ class Role:
     :param directory: where it runs.
     :param launch: a command that starts it, instead of all that.
     :param first: Python that its process executes before ``twistd``.
+    :param within: what the command line begins with, to run it elsewhere.
     :ivar secrets: what must not be in its log.
     """
 
@@ -99,6 +105,7 @@ class Role:
         directory: str = "/",
         launch: Sequence[str] = (),
         first: str = "",
+        within: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.secrets: set[str] = set()
@@ -118,6 +125,8 @@ class Role:
             start: Callable[..., subprocess.Popen[bytes] | Forked] = partial(Forked, first=first)
             if launch:
                 start, command = subprocess.Popen, list(launch)
+            elif within:
+                start, command = subprocess.Popen, [*within, *PYTHON, *command[1:]]
             self._process = start(
                 command,
                 cwd=directory,
