@@ -122,8 +122,8 @@ def platform_service(
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
     metrics_listener: Listener | None = None,
-    own_registry: IWorkspaceRegistry | None = None,
     node: NodeListener | None = None,
+    own_registry: IWorkspaceRegistry | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -134,8 +134,8 @@ def platform_service(
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
     :param metrics_listener: where the metrics are shown.
-    :param own_registry: is used in place of the one that the settings name.
     :param node: where it listens for other nodes; ``None`` if they do not reach it.
+    :param own_registry: is used in place of the one that the settings name.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
