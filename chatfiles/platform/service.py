@@ -98,10 +98,12 @@ def _open_database(database: str, timeout: float, reactor: Any) -> Any:
     return SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
 
 
-async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
+async def _start_registry(registry: IWorkspaceRegistry, database: str | None) -> None:
     try:
         await registry.start()
     except RegistryUnavailable as error:
+        if database is None:
+            raise
         # A file that cannot be opened stays so.  A server may only be late: the registry retries.
         if not database.startswith(POSTGRES_SCHEMES):
             raise ValueError(f"--database: {_why_unusable(database, error)}") from error
@@ -223,10 +225,7 @@ def platform_service(
         if admin.path is not None:
             admin_watch.start()
             admin_watch.look_now()
-        if own_registry is None:
-            await _start_registry(registry, settings.database)
-        else:
-            await registry.start()
+        await _start_registry(registry, settings.database if own_registry is None else None)
         await parts.start()
         uses.startService()
         heartbeats.startService()

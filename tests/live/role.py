@@ -117,7 +117,7 @@ class Role:
             options = (listen_on(0), *options)
         if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
             options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
-        self._record = Record() if name == "platform" and not launch else None
+        self._record = Record() if name == "platform" and not (launch or within) else None
         if self._record is not None:
             first = self._record.first + first
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:

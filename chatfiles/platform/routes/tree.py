@@ -201,6 +201,6 @@ async def _dispatch(
     workspace_id = parse_uuid(parameters[0])
     request.workspace = str(workspace_id or "")
     await admit(request, route.access, workspace_id)
-    if workspace_id is None:
+    if workspace_id is None and route.access is not ANYONE:  # which asks no workspace
         raise error_texts.invalid_id()
     return await route.handler(context, request, workspace_id, *parameters[1:])
