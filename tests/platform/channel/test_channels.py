@@ -26,8 +26,8 @@ class TakingTests(ChannelCase):
         """A workspace gets its own connections only."""
         self.park()
         self.assertIsNone(self.channels.take(SECOND))
-        self.assertFalse(self.channels.has_idle(SECOND))
-        self.assertTrue(self.channels.has_idle(FIRST))
+        self.assertFalse(self.channels.has(SECOND))
+        self.assertTrue(self.channels.has(FIRST))
 
     def test_dead(self) -> None:
         """A connection that was lost is not taken."""
