@@ -75,7 +75,10 @@ def open_registry(
     :raise ValueError: *database* has neither form.  The text never repeats it, for it may hold a
         password.
     """
-    inner: Any = _open_database(database, timeout, reactor)
+    return _cached(_open_database(database, timeout, reactor), reactor, meter)
+
+
+def _cached(inner: Any, reactor: Any, meter: Meter | None) -> CachedRegistry:
     if meter is None:
         return CachedRegistry(inner, reactor)
     registry = CachedRegistry(MeasuredRegistry(inner, meter, reactor), reactor)
@@ -119,6 +122,7 @@ def platform_service(
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
     metrics_listener: Listener | None = None,
+    own_registry: IWorkspaceRegistry | None = None,
     node: NodeListener | None = None,
 ) -> RoleService:
     """
@@ -130,6 +134,7 @@ def platform_service(
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
     :param metrics_listener: where the metrics are shown.
+    :param own_registry: is used in place of the one that the settings name.
     :param node: where it listens for other nodes; ``None`` if they do not reach it.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
@@ -142,7 +147,11 @@ def platform_service(
     )
     meter = telemetry.meter
     peers = _peers(settings, report)
-    registry = open_registry(settings.database, settings.registry_timeout, reactor, meter)
+    registry = (
+        open_registry(settings.database, settings.registry_timeout, reactor, meter)
+        if own_registry is None
+        else _cached(own_registry, reactor, meter)
+    )
     lookups = Threads(reactor, "chatfiles-lookup", LOOKUP_THREADS, abandon=True)
     # Look-ups for registrations must not delay look-ups for connections.
     checks = Threads(reactor, "chatfiles-check", CHECK_THREADS, abandon=True)
@@ -216,7 +225,10 @@ def platform_service(
         if admin.path is not None:
             admin_watch.start()
             admin_watch.look_now()
-        await _start_registry(registry, settings.database)
+        if own_registry is None:
+            await _start_registry(registry, settings.database)
+        else:
+            await registry.start()
         await parts.start()
         uses.startService()
         heartbeats.startService()

@@ -3,7 +3,7 @@ The upgrade that turns a connection round: after it, the side that has accepted 
 the requests, and the side that has made it responds (transposed HTTP, draft-unknown-ptth-ptth).
 
 A workspace makes such a connection to its platform, and a platform node to another node, which
-passes the bytes on.  Both sides build and judge the messages with this module.
+passes the bytes on.  Both sides build and check the messages with this module.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RELAY_PROTOCOL = b"ptth-relay"
 APPLICATION = (b"ALPN", b"http%2F1.1")
 #: The header with the id of the platform node that has accepted.
 NODE = b"Chatfiles-Node"
-#: ``Host`` of the requests after the upgrade: a workspace that was not dialled has no name.
+#: ``Host`` of the requests after the upgrade: a workspace that has connected by itself has no name.
 HOST = b"workspace.invalid"
 
 _NODE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -236,6 +236,24 @@ class RoleService(Service):
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
 
+    async def begin(self) -> None:
+        """
+        Start the role as a part of another program, in place of `startService`.
+
+        :raise Exception: it cannot start.
+        """
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        await self._starting
+
+    @property
+    def resource(self) -> Any:
+        """
+        The routes of the role, to mount in a `chatfiles.http.server.site.Site` of another program.
+        They can be served from `begin` until `stopService`.
+        """
+        return getattr(self._site, "resource", None)
+
     @property
     def connections(self) -> int:
         """The number of connections of this process."""

@@ -105,7 +105,7 @@ def workspace_service(
         prefixes=_prefixes(settings),
     )
     writing = WriteContext(
-        FileWrites(Targets(store, context.prefixes), _publisher(report)),
+        FileWrites(Targets(store, context.prefixes), _publisher(report), uploads.open),
         shared.max_file_bytes,
         threads,
     )
@@ -194,7 +194,7 @@ def workspace_supervisor(
     link = PlatformLink(pool.reactor, settings, _secrets(settings), threads)
     link.serve_in(pool)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
-    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None))
+    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None), uploads.open)
     sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
 
     def sweep() -> Mapping[str, defer.Deferred[None]]:
@@ -257,7 +257,7 @@ def _uploading(
     if not uploads.limits.file_bytes:
         return None
     # Never refused: an upload waits for only one call at a time, and must not stay half done.
-    run = partial(threads.run, owner=UPLOAD_OWNER, refusable=False)
+    run = partial(threads.run, refusable=False)
     locks = UploadLocks(run, clock, None if report is None else report.shared_fd)
     return ResumableContext(uploads, locks, threads)
 
@@ -340,7 +340,7 @@ def _sweeps(
     for prefix in _prefixes(settings):
         path = check_form([prefix])
         name = _SWEEP_OF + os.fsdecode(prefix)
-        sweeps[name] = threads.run(_sweep_prefix, store, path, owner=path.root)
+        sweeps[name] = threads.run(_sweep_prefix, store, path, uploads, owner=path.root)
     return sweeps
 
 
@@ -357,15 +357,18 @@ def _sweep(uploads: UploadDirectory) -> None:
         _log.info("removed {count} uploads that a killed process left", count=count)
 
 
-def _sweep_prefix(store: FileStore, path: VirtualPath) -> None:
+def _sweep_prefix(store: FileStore, path: VirtualPath, uploads: UploadDirectory) -> None:
     try:
         root_fd = store.open_root(path.root)
     except ChatfilesError:
         return  # a request for it reports the reason
+    records_fd = uploads.existing_or_none()
     try:
-        count = sweep_below(root_fd, path.segments)
+        count = sweep_below(root_fd, path.segments, records_fd)
     finally:
         os.close(root_fd)
+        if records_fd is not None:
+            os.close(records_fd)
     if count:
         _log.info(
             "removed {count} unpublished files that a killed process left below {path}",

@@ -4,6 +4,7 @@ A service of several nodes: platforms that share a PostgreSQL, and a workspace.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest
@@ -28,11 +29,13 @@ class Cluster(Pair):
     They share one admin token, in a file.  Only the first trusts proxies, and only the second's
     connections to its registry can be interrupted.
 
+    :param options: of both platforms.
     :ivar nodes: the platforms; the first one is also `platform`.
     :ivar way: the proxy between the second and PostgreSQL.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        self._options = options
         shared = Database(server())
         parts = urlsplit(shared.url)
         if not parts.hostname:
@@ -55,7 +58,7 @@ class Cluster(Pair):
 
     def options(self, number: int) -> list[str]:
         """:return: further options of a node."""
-        return []
+        return list(self._options)
 
     def addresses(self) -> list[str]:
         """:return: ``HOST:PORT`` of each node."""

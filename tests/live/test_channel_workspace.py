@@ -1,6 +1,6 @@
 """
-reference/channel-workspace: a workspace that connects to its platform, as a platform sees it that was written
-from the manual alone.
+reference/channel-workspace: a workspace that connects to its platform, as a platform sees it that
+was written from the manual alone.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
 from chatfiles.platform.routes.links import create_link, revoke_links
+from chatfiles.platform.routes.openapi import load_document, show_document
 from chatfiles.platform.routes.opened_links import (
     open_archive,
     open_file,
@@ -93,6 +94,7 @@ ROUTES: tuple[Route[Access], ...] = (
         "",
         ready("platform", _check, lambda context: context.node.warnings),
     ),
+    Route("GET", "/openapi.json", ANYONE, "", show_document),
     # files
     DOWNLOAD,
     forwarded("POST", "/workspaces/{workspace_id}/chat/uploads", WRITE, "upload", upload),
@@ -172,6 +174,7 @@ def platform_tree(context: PlatformContext) -> Router[Access]:
     :param context: passed to the handlers.
     :return: the platform's resources; `Router` describes where they can be mounted.
     """
+    load_document()
     if context.ui:
         load_page()
     without = set[Route[Access]]() if context.ui else set(PAGE_ROUTES)
@@ -198,6 +201,6 @@ async def _dispatch(
     workspace_id = parse_uuid(parameters[0])
     request.workspace = str(workspace_id or "")
     await admit(request, route.access, workspace_id)
-    if workspace_id is None:
+    if workspace_id is None and route.access is not ANYONE:  # which asks no workspace
         raise error_texts.invalid_id()
     return await route.handler(context, request, workspace_id, *parameters[1:])

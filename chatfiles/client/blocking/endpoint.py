@@ -9,13 +9,15 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import cached_property
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h11
 
-from chatfiles.cli.http.connection import Connection, ResponseBegun
+from chatfiles.client.blocking.connection import Connection, ResponseBegun
 
 __all__ = ["Endpoint", "UnusableProxy"]
 
@@ -31,18 +33,36 @@ class Endpoint:
     Connects to one platform.
 
     :param url: the platform's base URL, as `chatfiles.rules.urls.parse_base_url` returns it.
-    :param timeout: seconds to connect, and seconds without progress on a connection.
+    :param timeout: seconds without progress on a connection.
     :param ca: a file of certificate authorities to trust besides the machine's; empty for none.
+    :param connect_timeout: seconds to connect; ``None`` for *timeout*.
+    :param trust_env: whether the environment may name a proxy.
+    :param proxies_loopback: whether also for a loopback address, which for a proxy means the
+        proxy's own machine.
+    :param opened: is called with each socket before it is used.
     :ivar prefix: the text before a route in a request line; a proxy for ``http`` needs the whole
         URL there (RFC 9112, 3.2.2).
     :ivar headers: the headers that each request needs to reach the platform.
     """
 
-    def __init__(self, url: str, timeout: float, ca: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        ca: str = "",
+        *,
+        connect_timeout: float | None = None,
+        trust_env: bool = True,
+        proxies_loopback: bool = False,
+        opened: Callable[[socket.socket], object] = lambda _: None,
+    ) -> None:
         self._url = urlsplit(url)
         self._ca = ca
         self._timeout = timeout
-        self._proxy = _find_proxy(self._url)
+        self._connect_timeout = connect_timeout or timeout
+        self._opened = opened
+        is_exempt = not proxies_loopback and _is_loopback(self._url.hostname or "")
+        self._proxy = _find_proxy(self._url) if trust_env and not is_exempt else None
         self.prefix = self._url.path
         self.headers = {"Host": self._url.netloc}
         if self._proxy is not None and self._url.scheme == "http":
@@ -71,12 +91,41 @@ class Endpoint:
     def _open(self, url: SplitResult) -> socket.socket:
         # As in urllib, a proxy for https without a port uses port 443.
         port = url.port or max(_PORTS[url.scheme], _PORTS[self._url.scheme])
-        sock = socket.create_connection((url.hostname or "", port), self._timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        failed: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            url.hostname, port, type=socket.SOCK_STREAM
+        ):
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address)
+            except OSError as error:
+                failed = error
+        raise failed or OSError("the name has no address")
+
+    def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
+        with ExitStack() as stack:
+            stack.enter_context(sock)
+            self._opened(sock)
+            sock.settimeout(self._connect_timeout)
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stack.pop_all()
         return sock
 
     def _secured(self, sock: socket.socket, url: SplitResult) -> ssl.SSLSocket:
-        return self._tls.wrap_socket(sock, server_hostname=url.hostname)
+        with ExitStack() as stack:
+            secured = stack.enter_context(
+                self._tls.wrap_socket(
+                    sock, server_hostname=url.hostname, do_handshake_on_connect=False
+                )
+            )
+            self._opened(secured)
+            secured.do_handshake()
+            stack.pop_all()
+        return secured
+
+    def load_authorities(self) -> None:
+        """:raise OSError: the file of certificate authorities cannot be read."""
+        _ = self._tls
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -102,13 +151,8 @@ class Endpoint:
 
 
 def _find_proxy(url: SplitResult) -> SplitResult | None:
-    """
-    :return: the proxy for *url*; ``None`` for a loopback address, which for a proxy would mean the
-        proxy's own machine.
-    """
-    if _is_loopback(url.hostname or "") or not any(
-        name.lower().endswith("_proxy") for name in os.environ
-    ):
+    """:return: the proxy for *url* that the environment names."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # urllib knows the variables, their precedence and no_proxy, but is slow to import.
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.endpoint import Endpoint
+from chatfiles.client.blocking.endpoint import Endpoint
 from chatfiles.testing import ScriptedServer, ServerConnection, respond
 from tests.cli.cli_stub import TOKEN
 from tests.support.patience import PATIENCE

@@ -24,6 +24,8 @@ __all__ = ["Connection", "ResponseBegun"]
 BLOCK = 256 * 1024
 #: Maximum bytes of a response's headers, of one chunk-size line, or of a trailer section.
 HEAD_LIMIT = 64 * 1024
+#: The most interim responses (1xx) before a response.
+INTERIM_LIMIT = 1000
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1")
@@ -54,6 +56,8 @@ class Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self._head = b""  # the part of a response's headers that has arrived
         self._response: h11.Response | None = None
+        self._interim = 0
+        self._expects = False
         self._continued = False
         sock.settimeout(0)
 
@@ -63,6 +67,9 @@ class Connection:
 
         :raise ResponseBegun: the server has responded before the end of the request.
         """
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            self._expects = not names.isdisjoint({b"content-length", b"transfer-encoding"})
         rest = memoryview(self._http.send(event) or b"")
         while rest:
             ready = self._poll(select.POLLIN | select.POLLOUT, self._timeout)
@@ -127,7 +134,7 @@ class Connection:
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
-        self._response, self._head, self._continued = None, b"", False
+        self._response, self._head, self._continued, self._interim = None, b"", False, 0
         self._socket.settimeout(0)
         return not self._http.trailing_data[0]
 
@@ -181,6 +188,9 @@ class Connection:
 
         :param data: empty if the server has closed its side.
         """
+        # A request with a body may get ``100 Continue``.
+        if not data and self._interim > self._expects:
+            raise h11.RemoteProtocolError("only interim responses came")
         if not data:
             raise ConnectionResetError("the connection was closed before the response")
         self._head += data
@@ -195,6 +205,9 @@ class Connection:
                 return
             self._continued = self._continued or event.status_code == 100
             self._head = rest
+            self._interim += 1
+            if self._interim > INTERIM_LIMIT:
+                raise h11.RemoteProtocolError("too many interim responses")
         if b"\n" in self._head and not _STATUS_LINE.match(self._head):
             raise h11.RemoteProtocolError("not a status line")
 
