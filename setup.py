@@ -76,6 +76,7 @@ setup(
             *METRICS,
             *POSTGRES,
             "aiohttp>=3.12",
+            "aiotus>=1.1",
             "http-sfv>=0.9.9",
             "httpx>=0.28",
             "hypothesis>=6.130.12",
