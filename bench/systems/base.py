@@ -51,11 +51,13 @@ class Uploads:
 
     :param wrap: makes an upload of so many bytes.
     :param directory: where the files are then.
+    :param resumable: makes a resumable upload of so many bytes, if the system offers it.
     """
 
     port: int
     wrap: Callable[[int], Upload]
     directory: str
+    resumable: Callable[[int], Upload] | None = None
 
 
 @dataclass(frozen=True, slots=True)

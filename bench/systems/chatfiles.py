@@ -21,7 +21,7 @@ from bench.sender import Upload
 from bench.systems.base import Listings, Place, Start, System, Uploads
 from bench.target import Target
 
-__all__ = ["CHECKOUT", "chatfiles", "form", "split_options", "supports"]
+__all__ = ["CHECKOUT", "chatfiles", "form", "resumable", "split_options", "supports"]
 
 #: The checkout that this module is in.
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -112,7 +112,8 @@ def _start(
 
     servers = {"platform": platform, "workspace": workspace}
     stored = os.path.join(place.files, ".molecule", "chat-uploads")
-    uploads = Uploads(ports["http"], partial(form, workspace_id, token), stored)
+    ways = partial(form, workspace_id, token), partial(resumable, workspace_id, token)
+    uploads = Uploads(ports["http"], ways[0], stored, ways[1])
     return System(
         name,
         servers,
@@ -138,6 +139,17 @@ def form(workspace_id: str, token: str, size: int) -> Upload:
         f"Content-Length: {len(begin) + size + len(end)}\r\n\r\n"
     )
     return Upload(headers.encode("ascii"), begin, end)
+
+
+def resumable(workspace_id: str, token: str, size: int) -> Upload:
+    """:return: a resumable upload (tus), which is created together with its bytes."""
+    headers = (
+        f"POST /workspaces/{workspace_id}/uploads HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {token}\r\nTus-Resumable: 1.0.0\r\nUpload-Length: {size}\r\n"
+        "Content-Type: application/offset+octet-stream\r\n"
+        f"Content-Length: {size}\r\n\r\n"
+    )
+    return Upload(headers.encode("ascii"))
 
 
 def supports(option: str, checkout: str = CHECKOUT) -> bool:

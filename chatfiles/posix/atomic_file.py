@@ -20,7 +20,6 @@ __all__ = [
     "create_file",
     "remove_file",
     "replace_file",
-    "replace_file_in",
     "sweep_temporary_files",
     "write_all",
 ]
@@ -40,19 +39,9 @@ def replace_file(path: bytes, content: bytes) -> None:
     :raise OSError: it could not be written; a file of this name is unchanged.
     """
     with _open_parent(path) as (directory_fd, name):
-        replace_file_in(directory_fd, name, content)
-
-
-def replace_file_in(directory_fd: int, name: bytes, content: bytes) -> None:
-    """
-    As `replace_file`.
-
-    :param directory_fd: the directory of the file.
-    :param name: of the file, one segment.
-    """
-    with _temporary_file(directory_fd, name, content, SELF) as temporary:
-        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-    os.fsync(directory_fd)
+        with _temporary_file(directory_fd, name, content, SELF) as temporary:
+            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        os.fsync(directory_fd)
 
 
 def create_file(path: bytes, content: bytes, owner: Owner = SELF) -> bool:

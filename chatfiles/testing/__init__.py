@@ -6,6 +6,8 @@ The tests of chatfiles use the same fakes.  No other part of the package imports
 :mod:`chatfiles.testing.memory_registry`
     `MemoryRegistry`, a registry in memory that can also fail or be slow.  It passes the same
     contract tests as the real registries.
+:mod:`chatfiles.testing.fake_roles`
+    `FakePlatform` and `FakeWorkspace`, both roles in the process of a test, on free ports.
 :mod:`chatfiles.testing.broken_upstreams`
     `ScriptedServer`, an HTTP server that interrupts, stalls or breaks the rules of HTTP, as a test
     scripts it.
@@ -23,9 +25,13 @@ from chatfiles.testing.broken_upstreams import (
     ServerConnection,
     respond,
 )
+from chatfiles.testing.fake_roles import FakePlatform, FakeWorkspace, KnownWorkspace
 from chatfiles.testing.memory_registry import MemoryRegistry
 
 __all__ = [
+    "FakePlatform",
+    "FakeWorkspace",
+    "KnownWorkspace",
     "MemoryRegistry",
     "ReceivedRequest",
     "Script",

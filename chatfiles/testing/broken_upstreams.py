@@ -98,14 +98,33 @@ class ServerConnection:
         :return: its body.
         :raise ConnectionError: the client closed before the body was complete.
         """
-        length = int(request.header("content-length") or 0)
-        while len(self._buffer) < length:
-            data = self._socket.recv(BLOCK)
-            if not data:
-                raise ConnectionError("the request body was interrupted")
-            self._buffer += data
-        body, self._buffer = self._buffer[:length], self._buffer[length:]
-        return body
+        return self.exactly(int(request.header("content-length") or 0))
+
+    def exactly(self, size: int) -> bytes:
+        """
+        :return: the next *size* bytes.
+        :raise ConnectionError: the client closed before that.
+        """
+        while len(self._buffer) < size:
+            self._fill()
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def line(self) -> bytes:
+        """
+        :return: the bytes up to the next CRLF, without it.
+        :raise ConnectionError: the client closed before that.
+        """
+        while b"\r\n" not in self._buffer:
+            self._fill()
+        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        return line
+
+    def _fill(self) -> None:
+        data = self._socket.recv(BLOCK)
+        if not data:
+            raise ConnectionError("the request body was interrupted")
+        self._buffer += data
 
     def send(self, data: bytes) -> None:
         """Send exactly these bytes."""

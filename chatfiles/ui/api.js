@@ -1,5 +1,6 @@
-// Requests to the platform.  The token is in `sessionStorage` and travels only in `Authorization`.
+// Requests to the platform.  The token is kept in `sessionStorage`.
 
+import { segmentName } from "./format.js";
 import { T } from "./strings.js";
 
 const KEY = "chatfiles-token";
@@ -7,32 +8,51 @@ const KEY = "chatfiles-token";
 /** The platform, also where it is mounted below a prefix: this page is at ui/ or links/upload. */
 export const BASE = new URL("../", location.href);
 
-export class ApiError extends Error {
-	constructor(status, body, fallback) {
-		super(body?.error ?? fallback ?? T.unexpected(status));
-		this.status = status;
-		this.sentence = this.message;
-		this.code = body?.code ?? "";
-		this.requestId = body?.request_id ?? "";
+/** What is thrown for a request that fails; `sentence` is for people. */
+const failure = (status, sentence, more = {}) => Object.assign(new Error(sentence), { status, sentence, ...more });
+
+/** The error in a response; `wait` are seconds. */
+function errorOf(response) {
+	const { status, responseText } = response;
+	let body = {};
+	try {
+		body = JSON.parse(responseText);
+	} catch {
+		// a proxy may respond with anything
 	}
+	const { error, code, request_id: requestId } = body ?? {};
+	const wait = Number(response.getResponseHeader("Retry-After"));
+	return failure(status, typeof error === "string" ? error : T.unexpected(status), { code, requestId, wait });
 }
 
-/** The error in a response, of which `text` is the body. */
-export function errorOf(status, text) {
-	let body = null;
-	try {
-		body = JSON.parse(text);
-	} catch {
-		// a proxy between us and the platform may respond with anything
-	}
-	return new ApiError(status, typeof body?.error === "string" ? body : null);
+/** Sends a request.  Not `fetch`: only this tells how much has been sent. */
+export function exchange(method, url, { headers, body = null, progress, signal } = {}) {
+	return new Promise((resolve, reject) => {
+		signal?.throwIfAborted();
+		const request = new XMLHttpRequest();
+		request.open(method, url);
+		for (const [name, value] of Object.entries({ Accept: "application/json", ...headers })) {
+			request.setRequestHeader(name, value);
+		}
+		if (progress) request.upload.onprogress = (event) => progress(event.loaded);
+		request.onload = () => {
+			if (request.status >= 200 && request.status < 300) resolve(request);
+			else reject(errorOf(request));
+		};
+		request.onerror = () => reject(failure(0, T.offline));
+		request.onabort = () => reject(signal.reason);
+		signal?.addEventListener("abort", () => request.abort());
+		request.send(body);
+	});
 }
 
 export class Api {
-	/** @param {() => void} refused called when the token is not valid any more. */
+	token = sessionStorage.getItem(KEY) ?? "";
+	writable = {}; // which directories of a workspace can be changed
+
+	/** `refused` is called when the token is not valid any more. */
 	constructor(refused) {
 		this.refused = refused;
-		this.token = sessionStorage.getItem(KEY) ?? "";
 	}
 
 	remember(token) {
@@ -41,61 +61,58 @@ export class Api {
 		else sessionStorage.removeItem(KEY);
 	}
 
-	get headers() {
-		return { Authorization: `Bearer ${this.token}` };
-	}
-
-	/** @returns what the platform responds; throws `ApiError`. */
-	async call(method, path, { body, signal, asks = false } = {}) {
-		// Typographic quotes around a token, for example: no request can have them.
-		if (/[^!-~]/.test(this.token)) throw new ApiError(401, null, T.tokenInvalid);
-		const headers = { ...this.headers, Accept: "application/json" };
-		if (body) headers["Content-Type"] = "application/json";
-		const response = await send(new URL(path, BASE), {
-			method, headers, signal, body: body && JSON.stringify(body), cache: "no-store",
-		});
-		const text = await response.text();
-		if (response.ok) return text ? JSON.parse(text) : null;
-		if (response.status === 401 && !asks) {
+	/** As `exchange`, with the token.  `asks`: whether it is valid. */
+	ask = async (method, url, { headers, asks = false, ...more } = {}) => {
+		try {
+			// Typographic quotes, for example.
+			if (/[^!-~]/.test(this.token)) throw failure(401, T.tokenInvalid);
+			const all = { Authorization: `Bearer ${this.token}`, ...headers };
+			return await exchange(method, url, { headers: all, ...more });
+		} catch (error) {
+			if (error.status !== 401 || asks) throw error;
 			this.refused();
 			return new Promise(() => {}); // what waits for this is no longer on the page
 		}
-		throw errorOf(response.status, text);
+	};
+
+	async call(method, path, { body, headers, ...more } = {}) {
+		const all = body ? { "Content-Type": "application/json", ...headers } : headers;
+		const options = { ...more, headers: all, body: body && JSON.stringify(body) };
+		const { responseText } = await this.ask(method, new URL(path, BASE), options);
+		return responseText ? JSON.parse(responseText) : null;
 	}
 
 	get(path, more) {
 		return this.call("GET", path, more);
 	}
 
-	/** Makes a link.  @returns {{url: URL, shown: string, expires: string}} */
-	async link(workspace, body) {
-		const made = await this.call("POST", `workspaces/${workspace}/links`, { body });
-		// The platform's public address may differ from the one that this page was opened at.  What
-		// the page loads itself must be of its own origin.
-		const { pathname, search } = new URL(made.url, BASE);
-		const own = new URL(/links\/(file|archive|upload)$/.exec(pathname)[0] + search, BASE);
-		const shown = made.url.startsWith("/") ? own.href : made.url;
-		return { url: own, shown, expires: made.expires_at };
+	async roots(workspace, more) {
+		const { roots } = await this.get(`workspaces/${workspace}/fs/roots`, more);
+		this.writable[workspace] = roots.flatMap((root) => root.writable ?? []);
+		return roots;
 	}
 
-	/** Makes a link to download a file or folder, and checks that it works. */
+	/** Whether entries of a directory can be changed. */
+	async changes(workspace, ref) {
+		if (!this.writable[workspace]) await this.roots(workspace).catch(() => {});
+		return this.writable[workspace]?.some((prefix) => `${segmentName(ref)}/`.startsWith(`${prefix}/`));
+	}
+
+	async link(workspace, body) {
+		const made = await this.call("POST", `workspaces/${workspace}/links`, { body });
+		// What the page loads itself must be of its own origin, which is not always the public one.
+		const { pathname, search } = new URL(made.url, BASE);
+		const own = new URL(/links\/(file|archive|upload)$/.exec(pathname)[0] + search, BASE);
+		return { url: own, shown: made.url.startsWith("/") ? own.href : made.url, expires: made.expires_at };
+	}
+
+	/** A link to download a file or folder, which works. */
 	async downloadLink(workspace, entry) {
 		const operation = entry.type === "directory" ? "archive" : "file";
 		const { url } = await this.link(workspace, { operation, ref: entry.ref, expires_in: 3600 });
-		const headers = { Accept: "application/json" };
-		if ((await send(url, { method: "HEAD", headers })).ok) return url;
-		const refusal = await send(url, { headers }); // a response to HEAD has no sentence
-		if (!refusal.ok) throw errorOf(refusal.status, await refusal.text());
-		refusal.body?.cancel();
+		// A response to HEAD has no sentence.
+		const again = () => exchange("GET", url, { headers: { Range: "bytes=0-0" }, signal: AbortSignal.timeout(5000) });
+		await exchange("HEAD", url).catch(again);
 		return url;
-	}
-}
-
-async function send(url, options) {
-	try {
-		return await fetch(url, { credentials: "omit", ...options });
-	} catch (error) {
-		if (error.name === "AbortError") throw error;
-		throw new ApiError(0, null, T.offline);
 	}
 }

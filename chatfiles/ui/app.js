@@ -2,41 +2,41 @@
 
 import { Api, BASE } from "./api.js";
 import { addressAbove, breadcrumbs, Directory, Workspaces } from "./browse.js";
-import { announce, button, div, h, notice } from "./dom.js";
+import { announce, button, div, h, note, notice } from "./dom.js";
 import { dropPage } from "./drop.js";
-import { addressOf, cleanRef, parentRef, sentence, visible } from "./format.js";
+import { addressOf, cleanRef, parentRef, reason, visible } from "./format.js";
 import { Preview } from "./preview.js";
 import { UploadQueue } from "./queue.js";
 import { share } from "./share.js";
 import { T } from "./strings.js";
 import { formTransport } from "./transport.js";
-import { acceptDrops, uploadButton, UploadPanel } from "./uploads.js";
+import { tusTransport } from "./tus.js";
+import { acceptDrops, uploadButton, uploadPanel } from "./uploads.js";
 import { brand, problem, signInView } from "./views.js";
 
-/** Longer ones name nothing: a path has 4096 bytes, each of which is up to three characters. */
+/** Characters that a path of 4096 bytes has at most. */
 const LONGEST = 13_000;
 const TOKEN = /^#token=(.*)$/;
 const ADDRESS = /^#\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(\/.*)?$/i;
 const BETWEEN_DOWNLOADS_MS = 1000;
 
 class App {
+	me = null;
+	place = null;
+	names = new Map();
+	queues = new Map();
+	turn = new AbortController();
+
 	constructor(root) {
 		this.root = root;
 		this.api = new Api(() => this.signedOut());
-		this.me = null;
-		this.place = null;
-		this.names = new Map();
-		this.queues = new Map();
-		this.turn = new AbortController();
-		this.leaving = 0;
 		this.actions = {
-			download: (entry) => this.download(entry),
-			downloadAll: (entries) => this.downloadAll(entries),
+			download: (...entries) => this.download(entries),
 			share: (entry) => share(this.api, this.place.workspace, entry),
 			preview: (entry) => this.preview.open(this.place.workspace, entry),
 		};
 		this.preview = new Preview(this.api, this.actions);
-		this.who = h("span", { class: "note" });
+		this.who = note("");
 		this.panels = div("panels");
 		this.header = h("header", { class: "top" }, h("a", { href: "#/", "aria-label": T.product }, brand()),
 			this.who, button(T.forget, () => this.forget(), { title: T.forgetHint }));
@@ -49,56 +49,55 @@ class App {
 		addEventListener("keydown", (event) => this.key(event));
 		addEventListener("beforeunload", (event) => this.unload(event));
 		acceptDrops(() => this.adder());
-		await this.route({ first: true });
+		await this.route();
 	}
 
-	// -- who it is
-
-	/** Takes a token from the address, before anything is requested. */
 	takeToken() {
-		const found = TOKEN.exec(location.hash);
-		if (!found) return;
+		const [, token] = TOKEN.exec(location.hash) ?? [];
+		if (token === undefined) return;
 		history.replaceState(null, "", location.pathname);
-		const { token } = this.api;
-		if (token && token !== found[1]) {
+		if (this.api.token && this.api.token !== token) {
 			if (!confirm(T.otherToken)) return; // anyone can write such a link
 			this.signedOut("");
 		}
 		this.me = null;
 		this.byLink = true;
-		this.api.remember(found[1]);
+		this.api.remember(token);
 	}
 
 	async enter(token) {
 		this.byLink = false;
 		this.api.remember(token);
-		try {
-			this.me = await this.api.get("whoami", { asks: true });
-		} catch (error) {
+		await this.identify().catch((error) => {
 			this.api.remember("");
 			throw error;
-		}
+		});
 		await this.route();
 	}
 
-	signedOut(reason = T.tokenEnded) {
+	async identify() {
+		this.me ??= await this.api.get("whoami", { asks: true });
+	}
+
+	signedOut(why = T.tokenEnded) {
 		this.turn.abort();
 		this.api.remember("");
 		this.me = null;
 		this.place = null;
 		this.preview.close();
 		document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
-		this.queues.forEach(({ queue }) => queue.cancelAll());
+		this.cancelUploads();
 		this.queues.clear();
 		this.names.clear();
 		this.panels.replaceChildren();
 		document.title = `${T.signInTitle} – ${T.product}`;
-		this.root.replaceChildren(signInView((token) => this.enter(token), reason));
+		this.root.replaceChildren(signInView((token) => this.enter(token), why));
 		document.getElementById("token").focus();
 	}
 
 	forget() {
 		history.replaceState(null, "", location.pathname);
+		this.cancelUploads(); // with the token, so that they are removed
 		this.signedOut("");
 		announce(T.forgotten);
 	}
@@ -111,31 +110,28 @@ class App {
 		return this.me.admin || workspace === this.me.workspace;
 	}
 
-	// -- what is shown
-
-	async route({ first = false } = {}) {
+	async route() {
 		this.takeToken();
 		if (!this.api.token) return this.signedOut("");
-		if (!this.me) {
-			try {
-				this.me = await this.api.get("whoami", { asks: true });
-			} catch (error) {
-				if (error.status === 401) return this.signedOut(T.tokenInvalid);
-				return this.root.replaceChildren(this.header, h("main", {}, problem(error, () => this.route())));
-			}
+		try {
+			await this.identify();
+		} catch (error) {
+			if (error.status === 401) return this.signedOut(T.tokenInvalid);
+			return this.root.replaceChildren(this.header, h("main", {}, problem(error, () => this.route())));
 		}
-		const who = this.me.admin ? T.administrator : visible(this.me.name || this.me.workspace);
-		// Anyone can write such a link: it may lead into a workspace of theirs.
+		const { me } = this;
+		const who = me.admin ? T.administrator : visible(me.name || me.workspace);
+		// It may lead into a workspace of theirs.
 		this.who.textContent = this.byLink ? T.signedInByLink(who) : who;
-		const [, workspace, ref] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
-		if (!workspace && !this.me.admin) {
-			history.replaceState(null, "", addressOf(this.me.workspace));
-			return this.route({ first });
+		const [, workspace, ref = ""] = (location.hash.length < LONGEST && ADDRESS.exec(location.hash)) || [];
+		if (!workspace && !me.admin) {
+			history.replaceState(null, "", addressOf(me.workspace));
+			return this.route();
 		}
-		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref ?? "") } : null, first);
+		return this.show(workspace ? { workspace: workspace.toLowerCase(), ref: cleanRef(ref) } : null);
 	}
 
-	async show(place, first) {
+	async show(place) {
 		const before = this.place;
 		this.turn.abort();
 		this.turn = new AbortController();
@@ -145,8 +141,7 @@ class App {
 		if (!this.main.isConnected) {
 			this.root.replaceChildren(this.header, this.crumbs, this.main, this.preview.element, this.panels);
 		}
-		const view = place ? await this.view(place, signal) : new Workspaces(this.api, this.names, signal);
-		if (!view || signal.aborted) return;
+		const view = place ? this.view(place, signal) : new Workspaces(this.api, this.names, signal);
 		this.frame();
 		this.main.replaceChildren(view.element);
 		if (!view.open) return;
@@ -154,57 +149,47 @@ class App {
 			await view.open();
 		} catch (error) {
 			if (error.name === "AbortError") return;
-			location.replace(addressOf(place.workspace, parentRef(place.ref))); // a file: show it in its folder
-			return;
+			return location.replace(addressOf(place.workspace, parentRef(place.ref))); // a file: show its folder
 		}
-		if (signal.aborted || first) return;
+		if (signal.aborted) return;
 		const from = before?.workspace === place?.workspace ? before?.ref : "";
 		view.focus(place && from && parentRef(from) === place.ref ? from : "");
 	}
 
-	/** The title and the way to it. */
 	frame() {
 		const { place, me } = this;
 		const name = place ? visible(this.names.get(place.workspace) ?? me.name ?? place.workspace) : "";
-		this.crumbs.replaceChildren(breadcrumbs(place, name, me.admin ? [[T.workspaces, "#/"]] : []));
-		const titles = [...this.crumbs.querySelectorAll("a")].map((each) => each.textContent);
-		document.title = [...titles.reverse().slice(0, 2), T.product].join(" – ");
+		const crumbs = breadcrumbs(place, name, me.admin ? [[T.workspaces, "#/"]] : []);
+		this.crumbs.replaceChildren(crumbs.element);
+		document.title = [...crumbs.titles.reverse().slice(0, 2), T.product].join(" – ");
 	}
 
-	async view(place, signal) {
-		const { me } = this;
+	view(place, signal) {
+		const { api, me, names } = this;
 		if (!this.owns(place)) {
 			const own = h("a", { href: addressOf(me.workspace), text: T.ownWorkspace });
 			return { element: notice("warning", T.otherWorkspace, T.otherWorkspaceHint, own) };
 		}
-		if (me.admin && !this.names.has(place.workspace)) {
-			try {
-				const found = await this.api.get(`workspaces/${place.workspace}`, { signal });
-				this.names.set(place.workspace, found.name || found.id);
-			} catch (error) {
-				if (error.name === "AbortError") return null;
-				return { element: problem(error, () => this.route()) };
-			}
+		if (me.admin && !names.has(place.workspace)) {
+			api.get(`workspaces/${place.workspace}`, { signal }).then(({ id, name }) => {
+				names.set(id, name || id);
+				this.frame();
+			}, () => {}); // the list says why
 		}
-		const tools = this.tools(place);
-		if (this.can("read")) {
-			const { fresh } = this.queueOf(place.workspace);
-			return new Directory(this.api, place, this.actions, { signal, tools, fresh });
-		}
-		const text = this.can("write") ? T.noRead : T.noAccess;
+		const write = this.can("write");
+		const tools = write ? [button(T.requestFiles, () => this.actions.share(null), { icon: "inbox" }),
+			...uploadButton(T.upload, this.adder(place))] : [];
+		const { fresh } = this.queueOf(place.workspace);
+		if (this.can("read")) return new Directory(api, place, this.actions, { signal, tools, fresh, write });
 		return { element: div("", div("bar", h("h1", { tabindex: -1, text: T.files }),
-			div("buttons", ...tools)), notice("empty", text)) };
-	}
-
-	tools(place) {
-		if (!this.can("write")) return [];
-		return [button(T.requestFiles, () => this.actions.share(null), { icon: "inbox" }), ...uploadButton(T.upload, this.adder(place))];
+			div("buttons", ...tools)), notice("empty", write ? T.noRead : T.noAccess)) };
 	}
 
 	key(event) {
 		const { target } = event;
-		const typing = target.closest?.("dialog, textarea, select, input:not([type=checkbox])");
-		if (event.key === "Escape" && !target.closest?.("dialog")) this.preview.close();
+		const inDialog = target.closest?.("dialog");
+		if (event.key === "Escape" && !inDialog) this.preview.close();
+		const typing = inDialog || target.closest?.("input:not([type=checkbox])");
 		if (event.key !== "Backspace" || typing || event.altKey || event.ctrlKey || event.metaKey) return;
 		const above = this.me && addressAbove(this.place, this.me.admin);
 		if (!above) return;
@@ -212,82 +197,64 @@ class App {
 		location.hash = above;
 	}
 
-	// -- what is done
-
-	async download(entry, save = (url) => location.assign(url)) {
-		const name = visible(entry.name);
-		try {
-			const url = await this.api.downloadLink(this.place.workspace, entry);
-			this.leaving = performance.now();
-			save(url);
-			announce(entry.type === "directory" ? T.downloadingFolder(name) : T.downloading(name));
-		} catch (error) {
-			const id = error.requestId ? ` ${T.requestId(error.requestId)}` : "";
-			announce(`${name}: ${sentence(error)}.${id}`);
-		}
-	}
-
-	/** One after the other: a second navigation would end the first. */
-	async downloadAll(entries) {
+	/** By the browser itself, one after the other. */
+	async download(entries) {
 		for (const entry of entries) {
-			await this.download(entry, (url) => h("a", { href: url, download: "" }).click());
+			const name = visible(entry.name);
+			try {
+				const href = await this.api.downloadLink(this.place.workspace, entry);
+				h("a", { href, download: true }).click(); // not a navigation, for uploads that run
+				announce(T.downloading(name));
+			} catch (error) {
+				announce(`${name}: ${reason(error)}`);
+			}
 			await new Promise((resolve) => setTimeout(resolve, BETWEEN_DOWNLOADS_MS));
 		}
 	}
 
-	/** Asks before uploads end with the page.  A download begins like leaving the page. */
 	unload(event) {
-		const downloads = performance.now() - this.leaving < 3000;
-		if (!downloads && [...this.queues.values()].some(({ queue }) => queue.active)) event.preventDefault();
+		if ([...this.queues.values()].some((queue) => queue.active)) event.preventDefault();
 	}
 
-	// -- uploads
+	cancelUploads() {
+		this.queues.forEach((queue) => queue.uploads.forEach((each) => queue.cancel(each)));
+	}
 
 	adder(place = this.place) {
 		if (!place || !this.me || !this.can("write") || !this.owns(place)) return null;
-		return (files) => this.queueOf(place.workspace).queue.add(files);
+		return (files) => this.queueOf(place.workspace).add(files);
 	}
 
 	queueOf(workspace) {
 		if (!this.queues.has(workspace)) {
-			const url = new URL(`workspaces/${workspace}/chat/uploads`, BASE);
-			const queue = new UploadQueue(formTransport(url, () => this.api.headers, () => this.signedOut()));
-			const open = this.can("read") ? (upload) => this.openUpload(workspace, upload) : null;
-			const panel = new UploadPanel(queue, { open });
-			this.panels.append(panel.element);
-			this.queues.set(workspace, { queue, fresh: new Set() });
+			const url = (path) => new URL(`workspaces/${workspace}/${path}`, BASE);
+			const form = formTransport(url("chat/uploads"), this.api.ask);
+			const transport = tusTransport(url("uploads"), this.api, form);
+			const queue = new UploadQueue(transport);
+			this.panels.append(uploadPanel(queue, this.can("read")));
+			this.queues.set(workspace, queue);
 			queue.addEventListener("idle", () => this.uploaded(workspace, queue));
+			queue.restore(transport.unfinished());
 		}
 		return this.queues.get(workspace);
 	}
 
-	/** Nothing is left to send: say so, and show where the files are. */
+	/** Shows where the files are. */
 	uploaded(workspace, queue) {
-		const { fresh } = this.queueOf(workspace);
+		const { fresh } = queue;
 		const added = queue.uploads.filter((each) => each.state === "stored" && !each.noticed);
-		if (added.length) fresh.clear();
+		if (!added.length) return;
+		fresh.clear();
 		added.forEach((each) => {
 			each.noticed = true;
-			fresh.add(refOf(each));
+			fresh.add(each.result.ref);
 		});
-		const failed = queue.uploads.filter((each) => each.state === "failed").length;
-		if (added.length) announce(T.uploadsEnded(added.length, failed));
-		if (added.length && this.me && this.can("read") && this.place?.workspace === workspace) {
-			this.openUpload(workspace, added[0]);
-		}
-	}
-
-	openUpload(workspace, upload) {
-		const address = addressOf(workspace, parentRef(refOf(upload)));
+		announce(T.uploadsEnded(added.length, queue.count("failed")));
+		if (!this.me || !this.can("read") || this.place?.workspace !== workspace) return;
+		const address = addressOf(workspace, parentRef(added[0].result.ref));
 		if (location.hash === address) this.route();
 		else location.hash = address;
 	}
-}
-
-/** Where an upload is. */
-function refOf(upload) {
-	const path = upload.result.uri.replace(/^workspace:/, "");
-	return path.split("/").map(encodeURIComponent).join("/");
 }
 
 const root = document.getElementById("app");

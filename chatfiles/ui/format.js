@@ -4,8 +4,7 @@ import { T } from "./strings.js";
 
 const UNITS = ["B", "KB", "MB", "GB", "TB", "PB"];
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-// Control characters, those that are invisible (but for what chooses between forms of an emoji) or
-// change the direction of text, and blanks at the ends: a name could pretend to be another one.
+// What is invisible, but for what chooses between forms of an emoji: a name could pretend to be another.
 const HIDDEN = /(?![\ufe00-\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{DI}]|^\p{Zs}+|\p{Zs}+$/gu;
 // Text that browsers would save, but that is harmless as text.
 const TEXT = /^text\/(?!html)|^application\/(?!xhtml)(.+\+)?(json5?|sql|toml|x-ndjson|x-pem-file|xml|yaml)$/;
@@ -23,18 +22,18 @@ export function size(bytes) {
 	return `${bytes < 9.95 ? +bytes.toFixed(1) : Math.round(bytes)} ${UNITS[unit]}`;
 }
 
-/** A time of the server, which has nine digits: too many for some browsers. */
-export const date = (text = "") => new Date(text.replace(/(\.\d{3})\d*/, "$1"));
+/** A time of the server has nine digits: too many for some browsers. */
+export function time(text) {
+	const date = new Date((text ?? "").replace(/(\.\d{3})\d*/, "$1"));
+	return Number.isNaN(date.getTime()) ? "" : short.format(date);
+}
 
-export const time = (when) => (Number.isNaN(when.getTime()) ? "" : short.format(when));
-
-/** A name in which nothing is invisible. */
 export function visible(name) {
 	const code = (c) => `⟨${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 	return name.replace(HIDDEN, (found) => Array.from(found, code).join(""));
 }
 
-/** The kind of preview of a media type: image, pdf, text, audio, video, or undefined. */
+/** How a media type is shown: image, pdf, text, audio, video, or not at all. */
 export function previewKind(mediaType = "") {
 	const essence = mediaType.split(";")[0].trim().toLowerCase();
 	const family = essence.split("/")[0];
@@ -43,23 +42,18 @@ export function previewKind(mediaType = "") {
 	return TEXT.test(essence) ? "text" : undefined;
 }
 
-/** A reference that is safe behind `path=`, whatever a person typed into the address. */
+/** What a person typed into the address, safe behind `path=`. */
 export function cleanRef(text) {
 	return text
 		.replace(/%(?![0-9A-Fa-f]{2})/g, "%25")
-		.replace(/[^A-Za-z0-9\-._~/%]/gu, (c) => encodeURIComponent(c.toWellFormed?.() ?? c))
+		.replace(/[^\w\-.~/%]/g, encodeURIComponent)
 		.replace(/(?<=.)\/+$/, "");
 }
 
-/** The text of one segment of a reference; bytes that are not UTF-8 become U+FFFD. */
-export function segmentName(segment) {
-	const bytes = [];
-	for (let at = 0; at < segment.length; at += 1) {
-		const escaped = segment[at] === "%";
-		bytes.push(escaped ? parseInt(segment.slice(at + 1, at + 3), 16) : segment.charCodeAt(at));
-		if (escaped) at += 2;
-	}
-	return new TextDecoder().decode(new Uint8Array(bytes));
+/** The text of a reference; bytes that are not UTF-8 become U+FFFD. */
+export function segmentName(ref) {
+	const bytes = ref.replace(/%(..)/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+	return new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
 }
 
 /** The directory above, or "" above a root. */
@@ -69,3 +63,7 @@ export const addressOf = (workspace, ref = "") => `#/${workspace}${ref}`;
 
 /** What an error says to a person: the server's own words. */
 export const sentence = (error) => visible(error.sentence ?? T.malformed);
+
+/** The same with a hint and the request id. */
+export const reason = (error) =>
+	[sentence(error), T.hints[error.code], error.requestId && T.requestId(error.requestId)].filter(Boolean).join(" · ");

@@ -1,30 +1,23 @@
 // A table with a title, a filter, and further pages as one scrolls.
 
 import { announce, button, div, h, note, notice, whisper } from "./dom.js";
-import { sentence } from "./format.js";
-import { filterBox } from "./rows.js";
+import { reason, sentence } from "./format.js";
 import { T } from "./strings.js";
 import { problem } from "./views.js";
 
-/** Items that are loaded without being asked for; after that, a button loads more. */
-const UNASKED = 100_000;
+const UNASKED = 100_000; // then a button loads more
 const SLOW_MS = 200;
+const TYPING_MS = 120;
 
 export class Listing {
 	next = null; // where the next page begins
 	loading = false;
 
-	/**
-	 * @param {string} title
-	 * @param {import("./rows.js").Grid} grid
-	 * @param {{signal: AbortSignal, empty: string[], tools: Node[], beside?: Node[]}} options
-	 *   `empty` has the title and hint where there is nothing; `tools` are beside the title, and
-	 *   `beside` beside the filter.
-	 */
+	/** `empty`: title and hint where there is nothing; `beside`: nodes beside the filter. */
 	constructor(title, grid, { signal, empty, tools, beside = [] }) {
 		Object.assign(this, { grid, signal, empty });
 		this.filter = filterBox((text) => this.#filter(text));
-		this.count = h("span", { class: "note" });
+		this.count = note("");
 		this.title = h("h1", { tabindex: -1, text: title });
 		this.body = div("list");
 		this.more = h("div", { class: "more", hidden: true },
@@ -39,7 +32,7 @@ export class Listing {
 		signal.addEventListener("abort", () => this.watcher.disconnect());
 	}
 
-	/** Loads the first page.  Throws `ApiError` where the place is not a directory. */
+	/** Loads the first page.  Throws where the place is not a directory. */
 	async open() {
 		const slow = setTimeout(() => this.body.replaceChildren(note(T.loading)), SLOW_MS);
 		try {
@@ -48,7 +41,7 @@ export class Listing {
 			this.next = next;
 			this.grid.set(items);
 			this.#show();
-			whisper(T.opened(this.title.textContent, items.length, next));
+			whisper(`${this.title.textContent}: ${T.entries(items.length, next)}`);
 		} catch (error) {
 			if (error.name === "AbortError" || error.code === "not_a_directory") throw error;
 			this.element.classList.add("failed");
@@ -59,9 +52,14 @@ export class Listing {
 		}
 	}
 
-	/** Focuses the item that is wanted, or the first one. */
 	focus(wanted) {
 		if (!this.grid.focus(wanted)) this.title.focus();
+	}
+
+	change(removed, added) {
+		const next = this.grid.replace(removed, added);
+		this.#show();
+		if (!this.grid.focus((item) => item === next)) this.title.focus();
 	}
 
 	async #load() {
@@ -73,7 +71,7 @@ export class Listing {
 			this.grid.append(items);
 			this.#show();
 		} catch (error) {
-			if (error.name !== "AbortError") announce(sentence(error)); // the button tries again
+			if (error.name !== "AbortError") announce(reason(error)); // the button tries again
 		} finally {
 			this.loading = false;
 		}
@@ -96,4 +94,15 @@ export class Listing {
 		this.#show();
 		whisper(this.count.textContent);
 	}
+}
+
+function filterBox(changed) {
+	let waiting = 0;
+	const input = () => {
+		clearTimeout(waiting);
+		waiting = setTimeout(() => changed(box.value), TYPING_MS);
+	};
+	const box = h("input", { type: "search", "aria-label": T.filter, placeholder: T.filterHint,
+		autocomplete: "off", spellcheck: "false", on: { input } });
+	return box;
 }

@@ -1,7 +1,7 @@
 // The panel that shows a file.  The browser loads what it shows by a link of five minutes.
 
 import { button, div, h, iconButton, note, notice, whisper } from "./dom.js";
-import { date, previewKind, sentence, size, time, visible } from "./format.js";
+import { previewKind, sentence, size, time, visible } from "./format.js";
 import { T } from "./strings.js";
 
 const SECONDS = 300;
@@ -9,13 +9,12 @@ const TEXT_BYTES = 256 * 1024;
 const BLOCK_LINES = 100;
 
 export class Preview {
-	/** @param {Object<string, (entry) => void>} actions download and share. */
+	opened = 0;
+	from = null;
+
 	constructor(api, actions) {
-		this.api = api;
-		this.actions = actions;
+		Object.assign(this, { api, actions });
 		this.element = h("aside", { class: "preview", "aria-label": T.preview, hidden: true });
-		this.opened = 0;
-		this.from = null;
 	}
 
 	close() {
@@ -43,13 +42,12 @@ export class Preview {
 	}
 
 	#header(entry) {
-		const facts = [size(entry.size), time(date(entry.mtime))].filter(Boolean).join(" · ");
+		const { download, share } = this.actions;
 		return h("header", {},
-			div("", h("h2", { tabindex: -1, text: visible(entry.name) }),
-				note(facts)),
+			div("", h("h2", { tabindex: -1, text: visible(entry.name) }), note(`${size(entry.size)} · ${time(entry.mtime)}`)),
 			div("buttons",
-				button(T.downloadShort, () => this.actions.download(entry), { icon: "download" }),
-				button(T.shareShort, () => this.actions.share(entry), { icon: "share" }),
+				button(T.downloadShort, () => download(entry), { icon: "download" }),
+				button(T.shareTitle, () => share(entry), { icon: "share" }),
 				iconButton(T.closePreview, "close", () => this.close())));
 	}
 
@@ -59,66 +57,51 @@ export class Preview {
 			ref: entry.ref, expires_in: SECONDS, disposition: "inline",
 		})).url;
 		const url = await make();
-		if (kind === "text") return text(url, entry);
-		if (kind === "pdf") return [h("iframe", { src: `${url}#navpanes=0`, title: T.previewOf(entry.name) })];
-		if (kind === "image") return [failing(h("img", { src: url, alt: T.previewOf(entry.name) }))];
-		const player = h(kind, { src: url, controls: true, preload: "metadata",
-			"aria-label": T.previewOf(entry.name) });
-		return [renewed(player, make)];
+		const label = T.previewOf(entry.name);
+		if (kind === "text") return text(url, entry, label);
+		if (kind === "pdf") return [h("iframe", { src: `${url}#navpanes=0`, title: label })];
+		if (kind === "image") return [failing(h("img", { src: url, alt: label }))];
+		return [failing(h(kind, { src: url, controls: true, preload: "metadata", "aria-label": label }), make)];
 	}
 }
 
-/** Replaces an element that cannot load by a sentence. */
-function failing(element) {
-	element.addEventListener("error", () => {
-		element.replaceWith(notice("warning", T.previewFailed));
-		whisper(T.previewFailed);
+/** With a sentence where it cannot load.  A player whose link has expired gets a new one. */
+function failing(element, make) {
+	let made = performance.now();
+	element.addEventListener("error", async () => {
+		const { currentTime } = element;
+		if (currentTime === undefined || performance.now() - made < SECONDS * 1000) {
+			element.replaceWith(notice("warning", T.previewFailed));
+			return whisper(T.previewFailed);
+		}
+		made = performance.now();
+		element.src = await make().catch(() => element.src);
+		element.currentTime = currentTime;
 	});
 	return element;
 }
 
-/** A player whose link has expired continues with a new one, where it was. */
-function renewed(player, make) {
-	let made = performance.now();
-	const retry = async (event) => {
-		if (performance.now() - made < SECONDS * 1000) return;
-		event.stopImmediatePropagation();
-		const at = player.currentTime;
-		made = performance.now();
-		player.src = await make().catch(() => player.src);
-		player.currentTime = at;
-	};
-	player.addEventListener("error", retry);
-	return failing(player);
-}
-
-async function text(url, entry) {
+async function text(url, entry, label) {
 	const range = { Range: `bytes=0-${TEXT_BYTES - 1}`, Accept: "text/plain, application/json;q=0.9" };
 	const response = await fetch(url, { headers: range, credentials: "omit" });
 	if (response.status === 416) return [note(T.previewEmpty)];
 	if (!response.ok) return [notice("warning", T.unexpected(response.status))];
 	const bytes = await start(response.body);
-	const part = bytes.byteLength < entry.size
-		? note(T.previewPart(size(bytes.byteLength), size(entry.size))) : null;
-	const shown = h("pre", { tabindex: 0, "aria-label": T.previewOf(entry.name), role: "region" },
+	if (!bytes.byteLength) return [note(T.previewEmpty)];
+	const shown = h("pre", { tabindex: 0, "aria-label": label, role: "region" },
 		...blocks(new TextDecoder().decode(bytes)));
-	return [part, bytes.byteLength ? shown : note(T.previewEmpty)].filter(Boolean);
+	return bytes.byteLength < entry.size ? [note(T.previewPart(size(bytes.byteLength), size(entry.size))), shown] : [shown];
 }
 
 /** The first bytes: a workspace may ignore the range. */
 async function start(body) {
-	const reader = body.getReader();
-	const bytes = new Uint8Array(TEXT_BYTES);
-	let length = 0;
-	while (length < TEXT_BYTES) {
-		const { done, value } = await reader.read();
-		if (done) break;
-		const piece = value.subarray(0, TEXT_BYTES - length);
-		bytes.set(piece, length);
-		length += piece.length;
-	}
-	reader.cancel().catch(() => {});
-	return bytes.subarray(0, length);
+	let left = TEXT_BYTES;
+	const transform = (piece, to) => {
+		to.enqueue(piece.subarray(0, left));
+		left -= piece.length;
+		if (left <= 0) to.terminate();
+	};
+	return new Response(body.pipeThrough(new TransformStream({ transform }))).arrayBuffer();
 }
 
 /** Blocks of lines: the browser skips those that are not in sight. */

@@ -1,127 +1,140 @@
 // The queue of uploads.  It knows nothing of HTTP: a transport sends one file.
 
-/**
- * @typedef {{send: (file: File, events: {progress: (sent: number) => void, signal: AbortSignal}) =>
- *   Promise<object>}} Transport resolves to what was stored; rejects with the reason.
- */
+const PARALLEL = 3;
+const MEASURED_MS = 1000;
 
-/** Weight of the newest measurement in the speed. */
-const WEIGHT = 0.3;
-const MEASURED_MS = 500;
-
-export class Upload {
-	state = "waiting"; // → sending → stored | failed | cancelled; a failed one can wait again
+class Upload {
+	// → sending → stored | failed | cancelled; the last two can wait again.  An interrupted one
+	// needs its file: the page was loaded again.
+	state = "waiting";
 	sent = 0;
 	speed = 0;
-	error = null;
+	error = null; // the reason of a failure, or of a wait
 	result = null;
 	aborter = null;
 	noticed = false; // whether the person has been told where it is
+	url = null; // for the transport
+	offset = 0;
 
 	constructor(file, name = file.name) {
-		this.file = file;
-		this.name = name;
-	}
-
-	get size() {
-		return this.file.size;
+		const { size, lastModified } = file;
+		Object.assign(this, { file, name, size, lastModified });
 	}
 
 	get active() {
 		return this.state === "waiting" || this.state === "sending";
 	}
+
+	get ended() {
+		return !this.active && this.state !== "interrupted";
+	}
+
+	is({ size, lastModified }, name) {
+		return this.name === name && this.size === size && this.lastModified === lastModified;
+	}
 }
 
+/** Fires `change` with an upload as `detail`, and `idle` when none is left to send. */
 export class UploadQueue extends EventTarget {
-	/**
-	 * Fires `change` with an upload as `detail`, and `idle` when none is left to send.
-	 * @param {Transport} transport
-	 */
-	constructor(transport, { parallel = 3, now = () => performance.now() } = {}) {
+	uploads = [];
+	fresh = new Set(); // the refs of the newest files
+
+	constructor(transport) {
 		super();
 		this.transport = transport;
-		this.parallel = parallel;
-		this.now = now;
-		this.uploads = [];
 	}
 
 	get active() {
 		return this.uploads.some((each) => each.active);
 	}
 
+	count(state) {
+		return this.uploads.filter((each) => each.state === state).length;
+	}
+
+	/** Lists uploads that need their file again. */
+	restore(unfinished) {
+		for (const { url, ...file } of unfinished) this.#add(Object.assign(new Upload(file), { url, state: "interrupted" }));
+	}
+
+	/** What is being sent already is not sent twice. */
 	add(files) {
-		const added = files.map(({ file, name }) => new Upload(file, name));
-		this.uploads.push(...added);
-		added.forEach((each) => this.#changed(each));
+		for (const { file, name } of files) {
+			const same = this.uploads.find((each) => each.state !== "stored" && each.is(file, name));
+			if (!same) this.#add(new Upload(file, name));
+			else if (!same.active) this.#change(same, { file, state: "waiting", error: null });
+		}
 		this.#next();
-		return added;
+	}
+
+	retry({ file, name }) {
+		this.add([{ file, name }]);
 	}
 
 	cancel(upload) {
-		if (!upload.active) return;
-		const { aborter } = upload;
-		upload.state = "cancelled";
-		this.#changed(upload);
-		if (aborter) aborter.abort();
-		else this.#next();
-	}
-
-	retry(upload) {
-		if (upload.active || upload.state === "stored") return;
-		Object.assign(upload, { state: "waiting", sent: 0, speed: 0, error: null });
-		this.#changed(upload);
+		if (upload.ended) return;
+		if (!upload.active) this.#remove(upload); // without a file it cannot be tried again
+		this.#change(upload, { state: "cancelled" });
+		if (upload.aborter) return upload.aborter.abort();
+		this.transport.discard?.(upload);
 		this.#next();
 	}
 
-	/** Forgets what has ended. */
 	clear() {
-		this.uploads = this.uploads.filter((each) => each.active);
+		this.uploads.filter((each) => each.ended).forEach((each) => this.#remove(each));
 	}
 
-	cancelAll() {
-		this.uploads.forEach((each) => this.cancel(each));
+	#add(upload) {
+		this.uploads.push(upload);
+		this.#change(upload);
+	}
+
+	#remove(upload) {
+		this.uploads = this.uploads.filter((each) => each !== upload);
+		this.#change(upload);
 	}
 
 	#next() {
-		const running = this.uploads.filter((each) => each.aborter).length;
-		const waiting = this.uploads.filter((each) => each.state === "waiting" && !each.aborter);
-		waiting.slice(0, Math.max(0, this.parallel - running)).forEach((each) => this.#send(each));
+		for (const each of this.uploads) {
+			const free = this.uploads.filter(({ aborter }) => aborter).length < PARALLEL;
+			if (free && each.state === "waiting" && !each.aborter) this.#send(each);
+		}
 		if (!this.active) this.dispatchEvent(new Event("idle"));
 	}
 
 	async #send(upload) {
 		const aborter = new AbortController();
-		Object.assign(upload, { state: "sending", aborter });
-		this.#changed(upload);
+		this.#change(upload, { state: "sending", sent: 0, speed: 0, aborter });
+		const waits = (error) => this.#change(upload, { error, speed: 0 });
 		try {
-			const progress = this.#meter(upload);
-			upload.result = await this.transport.send(upload.file, { progress, signal: aborter.signal });
-			Object.assign(upload, { state: "stored", sent: upload.size });
+			const events = { progress: this.#meter(upload), waits, signal: aborter.signal };
+			const result = await this.transport.send(upload, events);
+			Object.assign(upload, { result, state: "stored", error: null });
 		} catch (error) {
 			if (upload.state === "sending") Object.assign(upload, { state: "failed", error });
 		}
-		upload.aborter = null;
-		this.#changed(upload);
+		this.#change(upload, { aborter: null });
 		this.#next();
 	}
 
+	/** A transport calls it with the bytes that were sent; `again`: it continues there. */
 	#meter(upload) {
-		let at = this.now();
+		let at = performance.now();
 		let before = 0;
-		return (sent) => {
-			const passed = this.now() - at;
-			upload.sent = Math.min(sent, upload.size);
-			if (passed >= MEASURED_MS) {
-				const speed = ((sent - before) * 1000) / passed;
-				upload.speed = upload.speed ? upload.speed + WEIGHT * (speed - upload.speed) : speed;
+		return (sent, again = false) => {
+			const passed = performance.now() - at;
+			let { speed } = upload;
+			if (passed >= MEASURED_MS || again) {
+				if (!again) speed = ((sent - before) * 1000) / passed;
 				at += passed;
 				before = sent;
 			}
-			this.#changed(upload);
+			this.#change(upload, { sent, speed, error: null });
 		};
 	}
 
-	#changed(upload) {
+	#change(upload, facts = {}) {
+		Object.assign(upload, facts);
 		this.dispatchEvent(new CustomEvent("change", { detail: upload }));
 	}
 }

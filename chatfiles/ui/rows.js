@@ -1,22 +1,15 @@
 // A table of many rows: sorted, filtered, and walked with the keyboard.
 
-import { h } from "./dom.js";
-import { T } from "./strings.js";
+import { button, h } from "./dom.js";
 
-/** Rows of one `tbody`: the browser skips those that are not in sight, after the first ten. */
+/** Rows of one `tbody`: style.css lets the browser skip those that are not in sight. */
 const CHUNK = 100;
-/** Rows that are built before the first frame, so that they are seen soon. */
-const AT_ONCE = 100;
+/** Rows that are built before the first frame: a large window full. */
+const AT_ONCE = 50;
 const natural = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
-/**
- * @typedef {{label: string, unseen?: boolean, value?: (item) => (number|string),
- *   cell: (item) => (Node|string)[]}} Column `value` is what it is sorted by; an `unseen` label is
- *   for assistive technology only.
- */
-
 export class Grid {
-	items = [];
+	items = []; // have names
 	shown = [];
 	waiting = []; // shown, and still without a row
 	scheduled = false;
@@ -24,8 +17,8 @@ export class Grid {
 	sort = null;
 	current = null;
 	headers = {};
+	keys = {}; // what a key does with the item of a row
 
-	/** @param {string} label the table's accessible name. */
 	constructor(label) {
 		this.head = h("tr", { role: "row" });
 		this.element = h("table", {
@@ -34,18 +27,13 @@ export class Grid {
 		}, h("thead", { role: "rowgroup" }, this.head));
 	}
 
-	/**
-	 * @param {string} kind the CSS class of the table.
-	 * @param {Object<string, Column>} columns by their CSS classes.
-	 * @param {{nameOf: (item) => string, rowClass: (item) => string}} options
-	 */
-	define(kind, columns, options) {
-		Object.assign(this, { columns, options });
+	/** Columns, by their CSS classes, have a `label`, a `cell`, and a `value` to sort by. */
+	define(kind, columns, rowClass) {
+		Object.assign(this, { columns, rowClass });
 		this.element.className = `grid ${kind}`;
 		for (const [key, column] of Object.entries(columns)) this.head.append(this.#header(key, column));
 	}
 
-	/** Shows these items, in this order unless the person has sorted them. */
 	set(items) {
 		this.items = items;
 		this.render();
@@ -60,12 +48,19 @@ export class Grid {
 		}
 	}
 
+	/** Shows `added` in place of `removed`, or first.  @returns what is there now. */
+	replace(removed, added) {
+		const [first] = removed;
+		const place = this.shown.indexOf(first);
+		const items = [...this.items];
+		items.splice(Math.max(0, items.indexOf(first)), 0, ...added);
+		this.set(items.filter((item) => !removed.includes(item)));
+		return added[0] ?? this.shown[Math.min(place, this.shown.length - 1)];
+	}
+
 	render() {
 		const wanted = this.filter.toLowerCase();
-		const { nameOf } = this.options;
-		this.shown = wanted
-			? this.items.filter((item) => nameOf(item).toLowerCase().includes(wanted))
-			: this.items;
+		this.shown = wanted ? this.items.filter(({ name }) => name.toLowerCase().includes(wanted)) : this.items;
 		if (this.sort) this.shown = this.#sorted(this.shown);
 		this.element.querySelectorAll("tbody").forEach((body) => body.remove());
 		this.current = null;
@@ -73,7 +68,7 @@ export class Grid {
 		this.#add(this.shown);
 	}
 
-	/** Focuses the main control of the first row that matches, or of the first row. */
+	/** Or the first row. */
 	focus(matches = () => true) {
 		const item = this.shown.find(matches) ?? this.shown[0];
 		if (item && !item.row?.isConnected) this.#build();
@@ -81,22 +76,17 @@ export class Grid {
 		return Boolean(item);
 	}
 
-	#header(key, column) {
-		const cell = h("th", { role: "columnheader", scope: "col", class: key });
-		this.headers[key] = cell;
-		if (column.value) {
-			const sort = () => this.#sortBy(key);
-			cell.append(h("button", { type: "button", class: "sort", text: column.label, on: { click: sort } }));
-		} else cell.append(h("span", { class: column.unseen ? "unseen" : null, text: column.label }));
-		return cell;
+	#header(key, { label, value, unseen }) {
+		const content = value
+			? button(label, () => this.#sortBy(key), { class: "sort" })
+			: h("span", { class: unseen ? "unseen" : null, text: label });
+		return (this.headers[key] = h("th", { role: "columnheader", scope: "col", class: key }, content));
 	}
 
 	#sortBy(key) {
 		const descending = this.sort?.key === key && !this.sort.descending;
 		this.sort = { key, descending };
-		for (const [each, cell] of Object.entries(this.headers)) {
-			if (each !== key) cell.removeAttribute("aria-sort");
-		}
+		Object.values(this.headers).forEach((cell) => cell.removeAttribute("aria-sort"));
 		this.headers[key].setAttribute("aria-sort", descending ? "descending" : "ascending");
 		this.render();
 	}
@@ -104,10 +94,8 @@ export class Grid {
 	#sorted(items) {
 		const { value } = this.columns[this.sort.key];
 		const sign = this.sort.descending ? -1 : 1;
-		const keyed = items.map((item) => [value(item), item]);
-		const compare = ([a], [b]) =>
-			typeof a === "string" ? natural.compare(a, b) : a - b;
-		return keyed.sort((a, b) => sign * compare(a, b)).map(([, item]) => item);
+		const compare = ([a], [b]) => sign * (typeof a === "string" ? natural.compare(a, b) : a - b);
+		return items.map((item) => [value(item), item]).sort(compare).map(([, item]) => item);
 	}
 
 	#add(items) {
@@ -128,19 +116,16 @@ export class Grid {
 		if (!this.current && this.shown.length) this.#mark(this.shown[0].row);
 		if (!this.waiting.length || this.scheduled) return;
 		this.scheduled = true;
-		const more = () => {
+		requestAnimationFrame(() => setTimeout(() => { // these are seen first
 			this.scheduled = false;
 			this.#build();
-		};
-		requestAnimationFrame(() => setTimeout(more)); // these are seen first
+		}));
 	}
 
 	#row(item) {
-		const row = h("tr", { role: "row", class: this.options.rowClass(item) });
-		for (const [key, column] of Object.entries(this.columns)) {
-			const cell = h("td", { role: "cell", class: key });
-			cell.append(...column.cell(item));
-			row.append(cell);
+		const row = h("tr", { role: "row", class: this.rowClass(item) });
+		for (const [key, { cell }] of Object.entries(this.columns)) {
+			row.append(h("td", { role: "cell", class: key }, ...cell(item)));
 		}
 		controls(row).forEach((control) => (control.tabIndex = -1));
 		return row;
@@ -155,54 +140,37 @@ export class Grid {
 		controls(row).forEach((control) => (control.tabIndex = 0));
 	}
 
-	#enter(row, place = null) {
+	#enter(row, place) {
 		this.#mark(row);
 		const all = controls(row);
 		(all[place] ?? all.find((each) => each.matches(".main")) ?? all[0])?.focus();
 		row.scrollIntoView({ block: "nearest" });
 	}
 
-	#focused(event) {
-		const row = event.target.closest("tbody tr");
+	#focused({ target }) {
+		const row = target.closest("tbody tr");
 		if (row) this.#mark(row);
 	}
 
 	#key(event) {
-		if (event.altKey || event.ctrlKey || event.metaKey) return;
-		const row = event.target.closest("tbody tr");
+		const { key, target } = event;
+		const row = target.closest("tbody tr");
+		if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
 		this.#build();
-		const target = row && this.#neighbour(row, event.key);
-		if (!target) return;
-		event.preventDefault();
-		this.#enter(target, controls(row).indexOf(event.target));
+		const act = this.keys[key];
+		const next = this.#neighbour(row, key);
+		if (act || next) event.preventDefault();
+		if (act) act(this.shown.find((item) => item.row === row));
+		else if (next) this.#enter(next, controls(row).indexOf(target));
 	}
 
 	#neighbour(row, key) {
-		const rows = () => [...this.element.querySelectorAll("tbody tr")];
-		if (key === "ArrowDown") return row.nextElementSibling ?? row.parentNode.nextElementSibling?.firstElementChild;
-		if (key === "ArrowUp") {
-			const above = row.parentNode.previousElementSibling;
-			return row.previousElementSibling ?? (above?.tagName === "TBODY" ? above.lastElementChild : null);
-		}
-		if (key === "Home") return rows()[0];
-		return key === "End" ? rows().at(-1) : null;
+		const { shown } = this;
+		const at = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }[key];
+		if (!at) return null;
+		const place = shown.findIndex((item) => item.row === row) + at;
+		return shown[Math.min(shown.length - 1, Math.max(0, place))].row;
 	}
 }
 
 const controls = (row) => [...row.querySelectorAll("a, button, input")];
-
-/** The search box above a table; it waits until the person pauses. */
-export function filterBox(changed) {
-	let waiting = 0;
-	const input = h("input", {
-		type: "search", "aria-label": T.filter, placeholder: T.filterHint, autocomplete: "off",
-		spellcheck: "false",
-		on: {
-			input: () => {
-				clearTimeout(waiting);
-				waiting = setTimeout(() => changed(input.value), 120);
-			},
-		},
-	});
-	return input;
-}

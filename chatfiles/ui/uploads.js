@@ -1,31 +1,27 @@
-// The list of uploads, the button that adds to it, and the area that files are dropped on.
+// The list of uploads, and how files get into it.
 
-import { announce, button, h, icon, iconButton, note } from "./dom.js";
-import { sentence, size, visible } from "./format.js";
+import { announce, button, h, iconButton, note } from "./dom.js";
+import { parentRef, reason, segmentName, sentence, size, visible } from "./format.js";
 import { T } from "./strings.js";
-import { droppedFiles } from "./transport.js";
 
-/** A button that opens the file dialog, beside its hidden input. */
-export function uploadButton(label, add, more = {}) {
+export function uploadButton(label, add) {
 	const input = h("input", {
-		type: "file", multiple: true, hidden: true, tabindex: -1, "aria-label": label,
-		on: {
+		type: "file", multiple: true, hidden: true, on: {
 			change: () => {
 				add([...input.files].map((file) => ({ file, name: file.name })));
 				input.value = "";
 			},
 		},
 	});
-	return [button(label, () => input.click(), { icon: "upload", class: "primary", ...more }), input];
+	return [button(label, () => input.click(), { icon: "upload", class: "primary" }), input];
 }
 
 /** Lets files be dropped anywhere on the page.  `adder` returns what takes them, or null. */
 export function acceptDrops(adder) {
-	const veil = h("div", { class: "veil", hidden: true, "aria-hidden": "true" },
-		icon("upload"), T.dropHere);
+	const veil = h("div", { class: "veil icon upload", hidden: true, "aria-hidden": "true", text: T.dropHere });
 	document.body.append(veil);
 	let leaving = 0;
-	const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+	const carries = (event) => event.dataTransfer?.types.includes("Files");
 	document.addEventListener("dragover", (event) => {
 		if (!carries(event)) return;
 		event.preventDefault(); // otherwise the browser leaves the page for the file
@@ -44,100 +40,77 @@ export function acceptDrops(adder) {
 	});
 }
 
-export class UploadPanel {
-	/**
-	 * @param {import("./queue.js").UploadQueue} queue
-	 * @param {{open?: (upload) => void}} options `open` shows where a file is.
-	 */
-	constructor(queue, { open = null } = {}) {
-		this.queue = queue;
-		this.open = open;
-		this.rows = new Map();
-		this.list = h("ul");
-		this.opener = button(T.openUploads, () => this.#open());
-		this.summary = h("span", { class: "note" });
-		this.element = h("section", { class: "uploads", "aria-label": T.uploads, hidden: true },
-			h("header", {}, h("h2", { text: T.uploads }), this.summary,
-				this.opener, iconButton(T.clearUploads, "close", () => this.#clear())),
-			this.list);
-		queue.addEventListener("change", ({ detail }) => this.#update(detail));
+/** The files of a drop, those in folders too, as `{file, name}` with the path as name. */
+async function droppedFiles(transfer) {
+	// The entries must be taken before the first wait: the list is empty afterwards.
+	const items = [...transfer.items].filter((item) => item.kind === "file");
+	const entries = items.map((item) => item.webkitGetAsEntry());
+	const plain = [...transfer.files].map((file) => ({ file, name: file.name }));
+	if (!entries.some((entry) => entry?.isDirectory)) return plain;
+	const found = [];
+	for (const entry of entries) if (entry) await collect(entry, "", found);
+	return found;
+}
+
+async function collect(entry, above, found) {
+	const name = above + entry.name;
+	if (entry.isFile) {
+		const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
+		if (file) found.push({ file, name });
+		return;
+	}
+	const reader = entry.createReader();
+	for (;;) {
+		// Entries come in batches, until there are none.
+		const batch = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
+		if (!batch.length) return;
+		for (const each of batch) await collect(each, `${name}/`, found);
+	}
+}
+
+/** The list of a queue; `names`: whether it says where files are. */
+export function uploadPanel(queue, names) {
+	const summary = note("");
+	const list = h("ul");
+	const panel = h("section", { class: "uploads", "aria-label": T.uploads, hidden: true },
+		h("header", {}, h("h2", { text: T.uploads }), summary,
+			iconButton(T.clearUploads, "close", () => queue.clear())), list);
+
+	function facts({ state, error, sent, size: all, speed, result }) {
+		if (state === "failed") return reason(error);
+		if (state === "stored" && names) return T.storedIn(segmentName(parentRef(result.ref)));
+		if (state !== "sending") return T[state];
+		if (error) return `${sentence(error)} · ${T.again}`;
+		return sent >= all ? T.storing : T.sending(size(sent), size(all), speed && size(speed));
 	}
 
-	#open() {
-		this.open(this.queue.uploads.findLast((each) => each.state === "stored"));
+	function content(upload) {
+		const { name, state, row } = upload;
+		row.facts = note("");
+		row.bar = h("progress", { "aria-label": name, max: upload.size || 1 });
+		return [h("p", { class: "subject", text: visible(name) }), row.facts,
+			!upload.ended ? iconButton(T.cancel(name), "close", () => queue.cancel(upload))
+			: state !== "stored" ? iconButton(T.retry(name), "again", () => queue.retry(upload)) : "",
+			upload.active ? row.bar : ""];
 	}
 
-	#clear() {
-		this.queue.clear();
-		for (const [upload, row] of this.rows) {
-			if (this.queue.uploads.includes(upload)) continue;
-			row.remove();
-			this.rows.delete(upload);
+	queue.addEventListener("change", ({ detail: upload }) => {
+		const { uploads } = queue;
+		summary.textContent = T.uploadsSummary(queue.count("stored"), uploads.length);
+		panel.hidden = !uploads.length;
+		const row = (upload.row ??= h("li"));
+		if (!uploads.includes(upload)) return row.remove();
+		if (!row.isConnected) list.append(row);
+		if (row.className !== upload.state) {
+			const focused = row.contains(document.activeElement);
+			row.className = upload.state;
+			row.replaceChildren(...content(upload));
+			if (focused) (row.querySelector("button") ?? panel.querySelector("button")).focus();
 		}
-		this.#summarize();
-	}
-
-	#summarize() {
-		const { uploads } = this.queue;
-		const done = uploads.filter((each) => each.state === "stored").length;
-		this.summary.textContent = T.uploadsSummary(done, uploads.length);
-		this.element.hidden = !uploads.length;
-		document.body.classList.toggle("covered", !this.element.hidden); // the list can be scrolled above it
-		this.opener.hidden = !done || !this.open;
-	}
-
-	#update(upload) {
-		let row = this.rows.get(upload);
-		if (!row) {
-			row = h("li");
-			this.rows.set(upload, row);
-			this.list.append(row);
-		}
-		if (row.state === upload.state && upload.state === "sending") {
-			row.bar.value = upload.sent;
-			row.bar.max = upload.size || 1;
-			row.facts.textContent = this.#facts(upload);
-			return;
-		}
-		const focused = row.contains(document.activeElement);
-		row.state = upload.state;
-		row.className = upload.state;
-		row.replaceChildren(...this.#content(upload, row));
-		if (focused) (row.querySelector("button") ?? this.element.querySelector("button")).focus();
-		if (upload.state === "failed") announce(T.uploadFailed(visible(upload.name), sentence(upload.error)), "unseen");
-		this.#summarize();
-	}
-
-	#content(upload, row) {
-		const symbols = { stored: "done", failed: "warning", cancelled: "close" };
-		row.facts = note(this.#facts(upload));
-		row.bar = null;
-		const content = [icon(symbols[upload.state] ?? "file"),
-			h("p", { class: "subject", text: visible(upload.name) }), row.facts];
-		if (upload.active) {
-			row.bar = h("progress", { "aria-label": upload.name, max: upload.size || 1, value: upload.sent });
-			content.push(iconButton(T.cancel(upload.name), "close", () => this.queue.cancel(upload)));
-			content.push(row.bar);
-		} else if (upload.state !== "stored") {
-			content.push(iconButton(T.retry(upload.name), "again", () => this.queue.retry(upload)));
-		}
-		return content;
-	}
-
-	#facts(upload) {
-		const { state, error } = upload;
-		if (state === "failed") {
-			return [sentence(error), T.hints[error.code], error.requestId && T.requestId(error.requestId)].filter(Boolean).join(" · ");
-		}
-		if (state === "sending" && upload.sent >= upload.size) return T.storing;
-		if (state === "sending") {
-			const speed = upload.speed ? size(upload.speed) : "";
-			return T.sending(size(upload.sent), size(upload.size), speed);
-		}
-		if (state === "stored") {
-			const path = upload.result.uri.replace(/^workspace:/, "");
-			return this.open ? T.storedIn(path.slice(0, path.lastIndexOf("/"))) : T.stored;
-		}
-		return T[state];
-	}
+		row.bar.value = upload.sent;
+		row.facts.textContent = facts(upload);
+		if (upload.error && row.error !== upload.error) announce(`${visible(upload.name)}: ${row.facts.textContent}`, "unseen");
+		row.error = upload.error;
+	});
+	return panel;
 }

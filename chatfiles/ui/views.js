@@ -1,7 +1,7 @@
-// Signing in, and what is shown where something failed.
+// Forms, and what is shown where something failed.
 
 import { button, h, note, notice, whisper } from "./dom.js";
-import { sentence } from "./format.js";
+import { reason, sentence } from "./format.js";
 import { T } from "./strings.js";
 
 export function problem(error, again) {
@@ -13,34 +13,51 @@ export function problem(error, again) {
 export const brand = () =>
 	h("span", { class: "brand" }, h("img", { src: "../ui/logo.svg", alt: "", width: 24, height: 24 }), T.product);
 
-/** The form for the token.  `enter` resolves once the token is known to be valid. */
-export function signInView(enter, reason = "") {
-	const field = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false",
-		autocapitalize: "off", "aria-describedby": "token-note token-problem" });
-	const complaint = h("p", { id: "token-problem", class: "problem", text: reason });
-	const go = h("button", { type: "submit", class: "primary", text: T.signIn });
-	const refuse = (text) => {
-		complaint.textContent = text;
-		field.setAttribute("aria-invalid", "true");
-		whisper(text);
-		field.select(); // what is pasted now replaces it
-	};
+/** A form that shows what `act` throws.  `buttons` are beside the one that submits it. */
+export function form(verb, act, content, buttons = []) {
+	const complaint = h("p", { id: "problem", class: "problem" });
+	const go = h("button", { class: "primary", text: verb });
 	const submit = async (event) => {
 		event.preventDefault();
-		const token = field.value.trim();
-		if (!token) return refuse(T.tokenEmpty);
 		go.disabled = true;
 		try {
-			return await enter(token);
+			await act();
+			complaint.textContent = "";
 		} catch (error) {
-			return refuse(error.status === 401 ? T.tokenInvalid : sentence(error));
-		} finally {
-			go.disabled = false;
+			refuse(reason(error));
 		}
+		go.disabled = false;
 	};
-	if (reason) whisper(reason);
-	return h("main", { class: "sign-in" },
-		h("form", { on: { submit } }, brand(), h("h1", { text: T.signInTitle }), h("p", { text: T.signInLead }),
-			h("label", { for: "token", text: T.token }), field, complaint, go,
-			h("p", { id: "token-note", class: "note", text: T.signInNote })));
+	const element = h("form", { on: { submit } }, ...content, complaint, h("footer", {}, ...buttons, go));
+	const field = element.querySelector("input");
+	field?.setAttribute("aria-describedby", "note problem");
+	const refuse = (text) => {
+		complaint.textContent = text;
+		whisper(text);
+		field?.setAttribute("aria-invalid", "true");
+		field?.select(); // what is typed now replaces it
+	};
+	return Object.assign(element, { refuse });
+}
+
+export function labelled(label, id, field) {
+	field.id = id;
+	return [h("label", { for: id, text: label }), field];
+}
+
+export function signInView(enter, refused = "") {
+	const field = h("input", { type: "password", autocomplete: "off", spellcheck: "false",
+		autocapitalize: "off" });
+	const submit = async () => {
+		const token = field.value.trim();
+		if (!token) throw { sentence: T.tokenEmpty };
+		await enter(token).catch((error) => {
+			throw error.status === 401 ? { sentence: T.tokenInvalid } : error;
+		});
+	};
+	const view = form(T.signIn, submit, [brand(), h("h1", { text: T.signInTitle }),
+		h("p", { text: T.signInLead }), ...labelled(T.token, "token", field)]);
+	view.append(h("p", { id: "note", class: "note", text: T.signInNote }));
+	if (refused) view.refuse(refused);
+	return h("main", { class: "sign-in" }, view);
 }

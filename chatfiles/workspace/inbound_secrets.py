@@ -41,7 +41,7 @@ class _Kept(NamedTuple):
     accepted: tuple[str, ...]
     read_ns: int
 
-    def is_fresh(self, current: str, now_ns: int) -> bool:
+    def is_fresh(self, current: str | None, now_ns: int) -> bool:
         """:return: whether the same is accepted now, while *current* is the current secret."""
         return self.current == current and 0 <= now_ns - self.read_ns < KEPT_NS
 
@@ -158,26 +158,31 @@ class InboundSecrets:
         return Learned(named != current, is_new)
 
     def _accepted(self, *, at_once: bool) -> tuple[str, ...]:
-        current = self.current.read_at_once() if at_once else self.current.read()
+        kept, now_ns = self._kept, self._now_ns()
+        if at_once and kept is not None and kept.is_fresh(self.current.read_at_once(), now_ns):
+            return kept.accepted
+        # In this order: `learn` may make the next secret the current one meanwhile.
+        upcoming = _read(self.next, at_once)
+        current = _read(self.current, at_once)
+        previous = self._previous(at_once=at_once)
         if current is None:
             return ()
-        kept, now_ns = self._kept, self._now_ns()
-        if at_once and kept is not None and kept.is_fresh(current, now_ns):
-            return kept.accepted
-        upcoming = self.next.read_at_once() if at_once else self.next.read()
-        others = (upcoming, self._previous(at_once=at_once))
-        accepted = (current, *(secret for secret in others if secret))
+        accepted = (current, *(secret for secret in (upcoming, previous) if secret))
         self._kept = _Kept(current, accepted, now_ns)
         return accepted
 
     def _previous(self, *, at_once: bool = False) -> str | None:
         """:return: the previous secret, if it is still accepted."""
-        stored = self.previous.read_at_once() if at_once else self.previous.read()
+        stored = _read(self.previous, at_once)
         end, _, secret = (stored or "").partition(".")
         if not end.isdecimal():
             return None
         left = int(end) - self._now_ns() // 1_000_000_000
         return secret if 0 < left <= OVERLAP else None
+
+
+def _read(file: SecretFile, at_once: bool) -> str | None:
+    return file.read_at_once() if at_once else file.read()
 
 
 #: The hashes of the secrets that were read last.

@@ -129,7 +129,8 @@ class StubCase(SynchronousTestCase):
     def invoke(self, *words: str, env: dict[str, str] | None = None, **more: Any) -> Result:
         """Run ``chatfiles`` with *words* in the test's directory."""
         clean = {name: None for name in os.environ if name.startswith("CHATFILES_")}
-        environment = {**clean, "CHATFILES_PLATFORM": self.url, **(env or {})}
+        state = {"XDG_STATE_HOME": self.path(".state")}
+        environment = {**clean, **state, "CHATFILES_PLATFORM": self.url, **(env or {})}
         with chdir(self.directory):
             return CliRunner().invoke(cli, words, env=environment, **more)
 

@@ -22,8 +22,8 @@ from tests.support.patience import PATIENCE
 __all__ = ["CONTINUE", "KEPT", "LARGE", "CutShort", "Peer", "PutCase", "stored"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: More bytes than the socket buffers of both ends hold.
-LARGE = 24 * 1024 * 1024
+#: More bytes than the socket buffers of both ends hold, yet sent in one request.
+LARGE = 16 * 1024 * 1024
 KEPT = "/workspace/.molecule/chat-uploads"
 #: Bytes that the kernel buffers for us.  It is small so that the sender blocks if we do not read.
 SMALL_BUFFER = 64 * 1024

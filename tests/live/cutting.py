@@ -58,11 +58,15 @@ class BadLine:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def cut(self) -> None:
+        """Close all connections."""
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(PATIENCE)
 
     def _start(self, target: Callable[..., object], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)

@@ -19,6 +19,8 @@ __all__ = ["PageBrowser"]
 _KEYS = {
     "Enter": (13, "\r"),
     "Escape": (27, ""),
+    "Delete": (46, ""),
+    "F2": (113, ""),
     "Backspace": (8, ""),
     "Tab": (9, ""),
     "Home": (36, ""),

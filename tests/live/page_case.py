@@ -15,13 +15,17 @@ from tests.docs import ROOT
 from tests.live import media
 from tests.live.browser import missing_program
 from tests.live.page_browser import PageBrowser
-from tests.live.processes import SOAK, LiveCase, Pair
+from tests.live.processes import LONG_AGO, SOAK, LiveCase, Pair
 from tests.live.rawhttp import fetch
 
-__all__ = ["MANY", "PageCase"]
+__all__ = ["MANY", "MOST", "PageCase"]
 
-#: Files of the large folder: several pages.
-MANY = 10_000 if SOAK else 4_000
+#: Files of the large folder: several pages of 1000.
+MANY = 10_000 if SOAK else 3000
+#: Bytes of the largest upload.
+MOST = 8 << 20
+#: How the names of unfinished uploads begin.
+PARTIAL = ".chatfiles-part-"
 #: What a browser logs that refuses something because of a policy.
 _REPORTS = re.compile(r"Content.Security.Policy|Refused to|Trusted(?:HTML|Script)|violat", re.I)
 
@@ -30,7 +34,10 @@ class PagePair(Pair):
     """Both roles, and a browser that all tests of the page share."""
 
     def __init__(self) -> None:
-        super().__init__(both=["--max-file-bytes=1M", "--drain-timeout=1"])
+        super().__init__(
+            both=["--max-file-bytes=1M", f"--max-resumable-bytes={MOST}", "--drain-timeout=1"],
+            workspace=["--writable=/workspace/out"],
+        )
         try:
             self.browser = PageBrowser()
         except BaseException:
@@ -72,6 +79,7 @@ class PageCase(LiveCase):
         ):
             pair.write(os.fsencode(f"workspace/{name}"), content)
         os.makedirs(pair.at("workspace", "empty"), exist_ok=True)
+        os.makedirs(pair.at("workspace", "out"), exist_ok=True)
 
     def setUp(self) -> None:
         if (missing := missing_program()) is not None:
@@ -110,6 +118,11 @@ class PageCase(LiveCase):
     def title(self) -> str:
         """The title of the document."""
         return str(self.browser.run("return document.title"))
+
+    @property
+    def text(self) -> str:
+        """What the page shows."""
+        return str(self.browser.run("return document.body.innerText"))
 
     @property
     def address(self) -> str:
@@ -151,15 +164,36 @@ class PageCase(LiveCase):
         """:return: the path of a file outside of the workspace, to upload."""
         return os.fsdecode(self.pair.write(f"sent/{name}", content))
 
+    def large(self, name: str) -> str:
+        """:return: the path of a file that is too large to upload."""
+        path = self.sent(name, b"")
+        os.truncate(path, MOST + 1)
+        return path
+
     def uploads(self) -> dict[str, bytes]:
-        """:return: the files that were uploaded, by their names without the prefix."""
-        directory = self.pair.at("workspace", ".molecule", "chat-uploads")
+        """
+        :return: the files that were uploaded, by their names without the prefix; they are removed.
+        """
         found = {}
-        for name in os.listdir(directory) if os.path.isdir(directory) else ():
-            with open(os.path.join(directory, name), "rb") as file:
-                found[name.partition("-")[2]] = file.read()
-            os.unlink(os.path.join(directory, name))
+        for name in self.uploading(""):
+            path = self.pair.at("workspace", ".molecule", "chat-uploads", name)
+            if not name.startswith(PARTIAL):
+                with open(path, "rb") as file:
+                    found[name.partition("-")[2]] = file.read()
+                os.unlink(path)
         return found
+
+    def uploading(self, prefix: str = PARTIAL) -> list[str]:
+        """:return: the names of unfinished files and of records, or others that begin so."""
+        directory = self.pair.at("workspace", ".molecule", "chat-uploads")
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        return [name for name in names if name.startswith(prefix)]
+
+    def written(self, name: str, content: bytes = b"content") -> str:
+        """:return: the path of a file below ``/workspace/out``, which has a strong entity tag."""
+        path = os.fsdecode(self.pair.write(f"workspace/out/{name}", content))
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        return path
 
     def keep(self, name: str) -> None:
         """Write a screenshot to the directory ``$CHATFILES_SCREENSHOTS``, if it is set."""

@@ -1,6 +1,6 @@
 """
 A workspace that registers itself, with short intervals, and that may be killed while it changes its
-secrets.
+secrets.  A platform that is killed while it changes them in its registry.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.live.pair import Pair
 from tests.live.role import Role, listen_on
 from tests.support.ports import free_port
 
-__all__ = ["SecretWorkspace"]
+__all__ = ["SecretWorkspace", "killed_at_commit"]
 
 #: Instead of 30 seconds between heartbeats, and two before an acknowledgement.
 _FASTER = """
@@ -43,6 +43,44 @@ def killing(change):
 rename = os.rename
 os.rename, os.unlink = killing(os.rename), killing(os.unlink)
 """
+
+#: Ends the process before or after it commits a change of a pending rotation.
+_KILLED_AT_COMMIT = """
+import os, signal, sqlite3
+left = {moment}
+
+def pass_moment():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Connection(sqlite3.Connection):
+    is_rotation = False
+
+    def execute(self, statement, *parameters):
+        if "UPDATE" in statement and "next_inbound_secret" in statement:
+            self.is_rotation = True
+        if statement != "COMMIT" or not self.is_rotation:
+            return super().execute(statement, *parameters)
+        self.is_rotation = False
+        pass_moment()
+        result = super().execute(statement)
+        pass_moment()
+        return result
+
+connect = sqlite3.connect
+sqlite3.connect = lambda *arguments, **more: connect(*arguments, factory=Connection, **more)
+"""
+
+
+def killed_at_commit(moment: int) -> str:
+    """
+    :param moment: 0 is before the first change of a rotation is committed, 1 after it, 2 before the
+        second one, and so on.
+    :return: Python that a platform with SQLite executes before ``twistd``, to be killed then.
+    """
+    return _KILLED_AT_COMMIT.format(moment=moment)
 
 
 class SecretWorkspace:

@@ -1,7 +1,7 @@
 """
 reference/downloads, "One version" with nginx or HAProxy before the platform: clients get the same
 responses from the balancer as from the platform, with the configuration that the documentation
-shows.
+shows; uploads are not buffered.
 """
 
 from __future__ import annotations
@@ -53,5 +53,17 @@ class HAProxyContentTests(balanced.Contents):
 
 class HAProxyPaceTests(balanced.Paces):
     """Fast and slow clients through HAProxy."""
+
+    kind = "haproxy"
+
+
+class NginxUploadTests(balanced.Uploads):
+    """Uploads through nginx."""
+
+    kind = "nginx"
+
+
+class HAProxyUploadTests(balanced.Uploads):
+    """Uploads through HAProxy."""
 
     kind = "haproxy"

@@ -4,8 +4,11 @@ The web page in Chromium, found by roles and names (reference/page, "Roles and n
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 import os
+import shutil
 import zipfile
 from typing import Any
 
@@ -14,24 +17,62 @@ from twisted.trial.unittest import SkipTest
 from tests.docs import ROOT, read
 from tests.live import media
 from tests.live.axe import axe_source, faults
+from tests.live.cutting import BadLine
 from tests.live.links import make_link
 from tests.live.page_browser import PageBrowser
-from tests.live.page_case import MANY, PageCase
+from tests.live.page_case import MANY, MOST, PageCase
 from tests.live.processes import LONG_AGO, SOAK
 
 UPLOAD: dict[str, Any] = {"operation": "upload"}
 UPLOADS = "/workspace/.molecule/chat-uploads"
-#: Makes the next upload of a file with this name end like a lost connection.
-BREAK = """
-const send = XMLHttpRequest.prototype.send;
-XMLHttpRequest.prototype.send = function (form) {
-  if (form.get("files").name !== %r) return send.call(this, form);
-  XMLHttpRequest.prototype.send = send;
-  this.onerror();
+KEYS = "return Object.keys(sessionStorage)"
+#: Lets a test replace requests: `replaced(request, method, url)` says whether it has responded.
+REPLACE = """
+const {open, send} = XMLHttpRequest.prototype;
+XMLHttpRequest.prototype.open = function (method, url) {
+  this.what = [method, String(url)];
+  return open.call(this, method, url);
+};
+XMLHttpRequest.prototype.send = function (body) {
+  if (!replaced(this, ...this.what)) return send.call(this, body);
+};
+function respond(request, status, text = "") {
+  Object.defineProperty(request, "status", {value: status});
+  Object.defineProperty(request, "responseText", {value: text});
+  request.onload();
+  return true;
+}
+"""
+#: Refuses the content of one file, once.
+BREAK = (
+    REPLACE
+    + """
+let left = 1;
+window.replaced = (request, method) => method === "PATCH" && left-- === 1 && respond(request, 507);
+"""
+)
+#: Workspaces without resumable uploads.
+OLDER = (
+    REPLACE
+    + """
+window.replaced = (request, method, url) => method === "POST" && url.endsWith("/uploads") &&
+  !url.endsWith("/chat/uploads") && respond(request, 501);
+"""
+)
+#: What the page asks about uploads: method and offset.
+LISTEN = """
+window.asked = [];
+const {open, setRequestHeader} = XMLHttpRequest.prototype;
+XMLHttpRequest.prototype.open = function (method, url) {
+  this.method = method;
+  if (method === "HEAD") asked.push(method);
+  return open.call(this, method, url);
+};
+XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+  if (name === "Upload-Offset") asked.push(`${this.method} ${value}`);
+  return setRequestHeader.call(this, name, value);
 };
 """
-
-
 #: Drops a file on the page.
 DROP = """
 const data = new DataTransfer(); data.items.add(new File(['dropped'], 'd.txt'));
@@ -39,19 +80,18 @@ const how = {dataTransfer: data, bubbles: true, cancelable: true};
 for (const type of ['dragover', 'drop']) document.body.dispatchEvent(new DragEvent(type, how));
 """
 #: Records where the page sends uploads, and sends none of them.
-RECORD = """
+RECORD = (
+    REPLACE
+    + """
 window.opened = [];
-XMLHttpRequest.prototype.open = function (method, url) { opened.push(String(url)); };
-XMLHttpRequest.prototype.setRequestHeader = XMLHttpRequest.prototype.send = () => {};
+window.replaced = (request, method, url) => method === "POST" && Boolean(opened.push(url));
 """
+)
 #: Responds to uploads with a text.
-RESPOND = """
-XMLHttpRequest.prototype.send = function () {
-  Object.defineProperty(this, "status", {value: 200});
-  Object.defineProperty(this, "responseText", {value: %r});
-  this.onload();
-};
-"""
+RESPOND = (
+    REPLACE
+    + "window.replaced = (request, method) => method === 'POST' && respond(request, 200, %r);"
+)
 
 
 class SignInTests(PageCase):
@@ -141,7 +181,7 @@ class SignInTests(PageCase):
         browser.click("link", "/workspace")
         browser.node("button", "hello.txt")
         self.assertEqual(browser.names("link")[1:4], ["Workspaces", "live", "workspace"])
-        other, _ = self.pair.add(None)
+        other, _ = self.pair.add(None, name="other")
         browser = self.open()
         browser.run(f"location.hash = '#/{other}/workspace'")
         browser.click("link", "Go to my workspace")
@@ -154,7 +194,7 @@ class BrowseTests(PageCase):
     def test_keyboard(self) -> None:
         """Arrow keys choose, Enter opens, Backspace goes up, and the focus is where one was."""
         browser = self.open()
-        browser.apply("function() { this.focus(); }", "link", "empty")
+        browser.apply("function() { this.focus(); }", "link", "out")
         browser.press("ArrowDown")
         self.assertEqual(browser.focused(), "src")
         browser.press("Enter")
@@ -199,21 +239,32 @@ class BrowseTests(PageCase):
         browser.node("button", "main.py")
         self.at("/workspace/src")
 
+    def make_many(self, name: str, number: int) -> None:
+        """Make a directory with so many files."""
+        directory = self.pair.at("workspace", name)
+        os.mkdir(directory)
+        for each in range(number):
+            os.close(os.open(f"{directory}/file-{each:05}", os.O_CREAT))
+
+    def test_accessible(self) -> None:
+        """Assistive technology finds all of the first 1000 entries, also out of sight."""
+        self.make_many("thousand", 1000)
+        self.open("/workspace/thousand").node("button", "file-00999")
+
     def test_many(self) -> None:
         """
-        Each page of a large directory is loaded once.  Assistive technology finds the first 1000 at
-        once; of the others, what is not in sight is not laid out.
+        Each page of a large folder is loaded once; after the first one, what is not in sight is not
+        laid out.
         """
-        directory = self.pair.at("workspace", "many")
-        os.mkdir(directory)
-        for number in range(MANY):
-            os.close(os.open(f"{directory}/file-{number:05}", os.O_CREAT))
+        self.make_many("many", MANY)
         browser = self.open("")
+        # A new document, in which nothing is found by its role: an accessibility tree is slow.
+        browser.run("location.reload()")
+        browser.until(lambda: browser.run("return document.querySelector('a.main')"), "the roots")
         self.go_to("/workspace/many")
         rows = "document.querySelectorAll('tbody tr').length"
         browser.until(lambda: browser.run(f"return {rows}"), "the first page")
         self.assertLess(browser.run(f"return {rows}"), MANY)
-        browser.node("button", "file-00999")
         scrolled = f"scrollTo(0, document.body.scrollHeight); return {rows} >= {MANY}"
         browser.until(lambda: browser.run(scrolled), "all pages are loaded")
         asked = "performance.getEntriesByType('resource').filter(e => /fs.entries/.test(e.name))"
@@ -222,7 +273,7 @@ class BrowseTests(PageCase):
         style = "return getComputedStyle(document.querySelector('tbody:last-child'))"
         self.assertEqual(browser.run(f"{style}.contentVisibility"), "auto")
         self.keep("many")
-        browser.apply("function() { this.focus(); }", "button", "file-00500")
+        browser.run("document.querySelectorAll('button.main')[500].focus()")
         covered = """
             const top = document.activeElement.getBoundingClientRect().top;
             return top < document.querySelector('.top').getBoundingClientRect().bottom"""
@@ -231,11 +282,24 @@ class BrowseTests(PageCase):
             self.assertFalse(browser.run(covered), "the focus is below the header")
         self.assertEqual(browser.run("return document.activeElement.innerText"), "file-00480")
         browser.run(
-            "const filter = document.querySelector('[type=search]'); filter.value = '03999';"
+            f"const filter = document.querySelector('[type=search]'); filter.value = '{MANY - 1}';"
             "filter.dispatchEvent(new Event('input'))"
         )
         browser.until(lambda: browser.run(f"return {rows} === 1"), "the filter is applied")
-        self.assertIn("file-03999", browser.run("return document.querySelector('tbody').innerText"))
+        left = browser.run("return document.querySelector('tbody').innerText")
+        self.assertIn(f"file-{MANY - 1:05}", left)
+
+    def test_deep(self) -> None:
+        """A path of thousands of segments is shown as its beginning and end."""
+        browser = self.open("")
+        deep = "/a" * 6000
+        browser.run(f"location.hash = '#/{self.pair.id}/workspace{deep}'")
+        browser.node("heading", "invalid path")
+        crumbs = browser.run("return [...document.querySelectorAll('nav a')].map(a => a.innerText)")
+        self.assertEqual(crumbs[:4], ["live", "workspace", "a", "…"])
+        self.assertLess(len(crumbs), 30)
+        hidden = browser.run("return document.querySelectorAll('nav a')[3].hash.length")
+        self.assertGreater(hidden, 10_000)
 
 
 class FileTests(PageCase):
@@ -320,7 +384,9 @@ class FileTests(PageCase):
         browser.node("button", "Download vanishing")
         os.unlink(self.pair.at("workspace", "vanishing"))
         browser.click("button", "Download vanishing")
-        browser.status("vanishing: file not found. Request id: ")
+        browser.status(
+            "vanishing: file not found · It may have been moved or deleted. · Request id: "
+        )
         self.at("/workspace")
 
     def test_ignored_range(self) -> None:
@@ -386,7 +452,7 @@ class UploadTests(PageCase):
 
     def test_hostile_address(self) -> None:
         """An address that names no workspace, or another one, takes no files."""
-        other, _ = self.pair.add(None)
+        other, _ = self.pair.add(None, name="other")
         browser = self.open()
         browser.run(RECORD)
         browser.run(f"location.hash = '#/{other}/workspace'")
@@ -396,7 +462,7 @@ class UploadTests(PageCase):
         browser.run(r"location.hash = '#/..\\links\\upload?w=x&p='")
         browser.node("link", "/workspace")
         browser.run(DROP)
-        own = f"{self.pair.platform.url}/workspaces/{self.pair.id}/chat/uploads"
+        own = f"{self.pair.platform.url}/workspaces/{self.pair.id}/uploads"
         self.assertEqual(browser.run("return opened"), [own])
         self.at("")
 
@@ -412,20 +478,22 @@ class UploadTests(PageCase):
         """Of three files one is refused, and one is sent again; the page opens their folder."""
         paths = [
             self.sent("one.txt", b"1" * 5000),
-            self.sent("big.bin", b"2" * (1 << 20) + b"2"),
+            self.large("big.bin"),
             self.sent("three.md", b"3"),
         ]
         browser = self.open()
-        browser.run(BREAK % "three.md")
+        browser.run(BREAK)
         browser.choose("input[type=file]", paths)
         browser.status("file stored, 2 failed.")
         self.at(UPLOADS)
         text = browser.run("return document.querySelector('.uploads').innerText")
-        self.assertRegex(text, r"big\.bin exceeds per-file limit .* · Request id: [0-9a-f]{32}")
-        self.assertIn("The connection was interrupted", text)
-        browser.click("button", "Retry three.md")
+        self.assertRegex(text, r"upload exceeds limit \(\d+ bytes\) · Request id: [0-9a-f]{32}")
+        self.assertIn("The server responded with status 507", text)
+        names = ["one.txt", "three.md"]
+        (broken,) = [each for each in names if browser.all("button", f"Retry {each}")]
+        browser.click("button", f"Retry {broken}")
         browser.status("1 file stored, 1 failed.")
-        browser.gone("button", "Retry three.md")
+        browser.gone("button", f"Retry {broken}")
         self.assertEqual(self.uploads(), {"one.txt": b"1" * 5000, "three.md": b"3"})
         browser.click("button", "Clear finished")
         browser.gone("region", "Uploads")
@@ -436,6 +504,7 @@ class UploadTests(PageCase):
         browser.devtools("Network.enable")
         slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
         browser.devtools("Network.emulateNetworkConditions", **slow, uploadThroughput=20_000)
+        before = self.uploading()
         browser.choose("input[type=file]", [self.sent("slow.bin", bytes(900_000))])
         bar = browser.node("progressbar", "slow.bin")
         self.assertIsNotNone(bar.get("value"), bar)
@@ -443,7 +512,9 @@ class UploadTests(PageCase):
         browser.node("button", "Retry slow.bin")
         browser.devtools("Network.emulateNetworkConditions", **slow, uploadThroughput=-1)
         self.assertEqual(browser.all("progressbar"), [])
+        browser.until(lambda: self.uploading() == before, "nothing is left of it")
         self.assertEqual(self.uploads(), {})
+        self.assertEqual(browser.run(KEYS), ["chatfiles-token"])
         self.at("/workspace")
 
     def test_drop(self) -> None:
@@ -459,6 +530,188 @@ class UploadTests(PageCase):
         self.at(UPLOADS)
         self.assertEqual(self.uploads(), {"d.txt": b"dropped"})
 
+    def test_form(self) -> None:
+        """A workspace without resumable uploads gets a form."""
+        browser = self.open()
+        browser.run(OLDER)
+        browser.run(DROP)
+        self.at(UPLOADS)
+        self.assertEqual(self.uploads(), {"d.txt": b"dropped"})
+
+    def test_twice(self) -> None:
+        """A file that is being sent is not sent twice."""
+        browser = self.open()
+        path = self.sent("same.txt", b"same")
+        browser.choose("input[type=file]", [path, path])
+        browser.status("1 file stored.")
+        self.assertEqual(self.uploads(), {"same.txt": b"same"})
+
+    def test_resume(self) -> None:
+        """
+        An upload continues where its connection was lost, and after a reload where it was, when
+        its file is chosen again.
+        """
+        content = os.urandom(MOST)
+        path = self.sent("large.bin", content)
+        browser = self.browser
+        sent = "return document.querySelector('progress')?.value ?? 0"
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        limit = functools.partial(browser.devtools, "Network.emulateNetworkConditions", **slow)
+        with BadLine(self.pair.platform.port, []) as line:
+            browser.go(f"{line.url}/ui/style.css")
+            browser.run("sessionStorage.clear()")
+            browser.go(f"{line.url}/ui/#token={self.pair.token}")
+            browser.node("link", "/workspace")
+            browser.run(LISTEN)
+            browser.devtools("Network.enable")
+            self.addCleanup(limit, uploadThroughput=-1)
+            limit(uploadThroughput=1_000_000)
+            browser.choose("input[type=file]", [path])
+            browser.until(lambda: browser.run(sent) > MOST / 4, "a quarter is sent")
+            line.cut()
+            browser.until(lambda: "Trying again" in self.text, "the page says so")
+            browser.until(lambda: browser.run(sent) > MOST / 2, "it continues")
+            asked = browser.run("return asked")
+            self.assertEqual((asked[:2], len(asked)), (["PATCH 0", "HEAD"], 3))
+            self.assertGreater(int(asked[2].removeprefix("PATCH ")), 0)
+
+            unasked = "addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)"
+            browser.run(f"{unasked}; location.reload()")
+            browser.until(lambda: "Choose this file again" in self.text, "it is listed")
+            kept = browser.run("return JSON.stringify(sessionStorage)")
+            self.assertEqual(kept.count(self.pair.token), 1, "only as the token")
+            limit(uploadThroughput=-1)
+            browser.run(LISTEN)
+            browser.choose("input[type=file]", [path])
+            browser.status("1 file stored.")
+            asked = browser.run("return asked")
+            self.assertEqual((asked[0], len(asked)), ("HEAD", 2))
+            self.assertGreater(int(asked[1].removeprefix("PATCH ")), MOST / 4)
+            self.assertEqual(self.uploads(), {"large.bin": content})
+            self.assertEqual(browser.run(KEYS), ["chatfiles-token"])
+
+    def test_forget(self) -> None:
+        """*Forget* ends uploads, and nothing of them is left."""
+        browser = self.open()
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+        browser.devtools("Network.enable")
+        limit = functools.partial(browser.devtools, "Network.emulateNetworkConditions", **slow)
+        self.addCleanup(limit, uploadThroughput=-1)
+        limit(uploadThroughput=20_000)
+        before = self.uploading()
+        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(900_000))])
+        kept = "return Object.keys(sessionStorage).length"
+        browser.until(lambda: browser.run(kept) == 2, "the upload has begun")
+        browser.click("button", "Forget")
+        browser.node("textbox", "Token")
+        self.assertEqual(browser.run(kept), 0)
+        browser.until(lambda: self.uploading() == before, "nothing is left of it")
+
+
+class ChangeTests(PageCase):
+    """Renaming, deleting and creating, in ``/workspace/out``."""
+
+    def names(self) -> set[str]:
+        """:return: what is in the directory."""
+        return set(os.listdir(self.pair.at("workspace", "out")))
+
+    def setUp(self) -> None:
+        super().setUp()
+        shutil.rmtree(self.pair.at("workspace", "out"))
+        os.mkdir(self.pair.at("workspace", "out"))
+
+    def test_keyboard(self) -> None:
+        """Rename, delete after one question, and create: by keyboard; the focus follows."""
+        for name in ("a.txt", "b.txt"):
+            self.written(name)
+        browser = self.open("/workspace/out")
+        browser.apply("function() { this.focus(); }", "button", "a.txt")
+        browser.press("F2")
+        browser.node("dialog", "Rename")
+        self.assertEqual(browser.focused(), "Name")
+        browser.devtools("Input.insertText", text="c")  # in place of what is selected
+        browser.press("Enter")
+        browser.status("a.txt is now c.txt.")
+        self.assertEqual((self.names(), browser.focused()), ({"b.txt", "c.txt"}, "c.txt"))
+        browser.press("Delete")
+        browser.node("dialog", "Delete")
+        self.assertEqual(browser.focused(), "Cancel")
+        browser.press("Enter")
+        browser.gone("dialog", "Delete")
+        self.assertEqual((self.names(), browser.focused()), ({"b.txt", "c.txt"}, "c.txt"))
+        browser.press("Delete")
+        browser.node("dialog", "Delete")
+        browser.press("Tab")
+        browser.press("Enter")
+        browser.status("Deleted: c.txt.")
+        browser.until(lambda: browser.focused() == "b.txt", "the next file has the focus")
+        self.assertEqual(self.names(), {"b.txt"})
+        browser.click("button", "New folder")
+        browser.node("dialog", "New folder")
+        browser.devtools("Input.insertText", text="späti 100%")
+        browser.press("Enter")
+        browser.status("späti 100% was created.")
+        self.assertEqual((self.names(), browser.focused()), ({"b.txt", "späti 100%"}, "späti 100%"))
+
+    def test_selected(self) -> None:
+        """Several things are deleted after one question; a link, and not what it leads to."""
+        for name in ("a.txt", "b.txt", "c.txt"):
+            self.written(name)
+        os.symlink("c.txt", self.pair.at("workspace", "out", "link"))
+        browser = self.open("/workspace/out")
+        browser.click("button", "Delete link")
+        browser.click("button", "Delete")
+        browser.status("Deleted: link.")
+        browser.click("checkbox", "Select a.txt")
+        browser.click("checkbox", "Select b.txt")
+        browser.click("button", "Delete selected")
+        browser.click("button", "Delete")
+        browser.status("Deleted: 2 items.")
+        self.assertEqual(self.names(), {"c.txt"})
+        self.assertEqual(browser.all("button", "Delete selected"), [])
+
+    def test_refused(self) -> None:
+        """A file that has changed since is kept, and a folder with files; the dialog says why."""
+        path = self.written("a.txt")
+        self.pair.write("workspace/out/full/x", b"")
+        browser = self.open("/workspace/out")
+        browser.node("button", "Delete a.txt")
+        with open(path, "wb") as file:
+            file.write(b"changed")
+        os.utime(path, (LONG_AGO + 1, LONG_AGO + 1))
+        for name, reason in (
+            ("a.txt", "precondition failed · It has changed."),
+            ("full", "directory is not empty · Delete what is in it first."),
+        ):
+            browser.click("button", f"Delete {name}")
+            browser.click("button", "Delete")
+            browser.until(lambda reason=reason: reason in self.text, f"the reason is {reason!r}")
+            self.assertRegex(self.text, reason + r".* · Request id: [0-9a-f]{32}")
+            browser.press("Escape")
+            browser.gone("dialog", "Delete")
+            self.assertEqual(browser.focused(), f"Delete {name}")
+        browser.click("button", "Rename a.txt")
+        browser.enter("full", "textbox", "Name")
+        browser.press("Enter")
+        browser.until(lambda: "Request id:" in self.text, "the reason is shown")
+        self.assertEqual(self.names(), {"a.txt", "full"})
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"changed")
+
+    def test_not_writable(self) -> None:
+        """Where the workspace or the token allows no change, none is offered."""
+        self.written("a.txt")
+        browser = self.open("/workspace")
+        browser.node("button", "hello.txt")
+        changes = {"New folder", "Rename hello.txt", "Delete hello.txt"}
+        self.assertFalse(changes & set(browser.names("button")))
+        browser.apply("function() { this.focus(); }", "button", "hello.txt")
+        browser.press("Delete")
+        self.assertEqual(browser.all("dialog"), [])
+        browser = self.open("/workspace/out", self.token("read")[1])
+        browser.node("button", "Download a.txt")
+        self.assertFalse({"New folder", "Delete a.txt"} & set(browser.names("button")))
+
 
 class ShareTests(PageCase):
     """Links."""
@@ -467,13 +720,10 @@ class ShareTests(PageCase):
         """The address of the platform may itself contain what links begin with."""
         browser = self.open()
         browser.run("""
-            const fetched = window.fetch;
-            window.fetch = async (url, options) => {
-              if (options?.method !== "POST") return fetched(url, options);
-              const made = await (await fetched(url, options)).json();
-              made.url = "https://files.example/links/" + made.url.replace(/^.*?\\/links/, "links");
-              return new Response(JSON.stringify(made));
-            };""")
+            const {get} = Object.getOwnPropertyDescriptor(XMLHttpRequest.prototype, "responseText");
+            Object.defineProperty(XMLHttpRequest.prototype, "responseText", {get() {
+              return get.call(this).replace(/"url": *"[^"]*?links/, '"url":"https://a.example/links/links');
+            }});""")
         browser.click("button", "hello.txt")
         browser.until(lambda: "Hello!" in browser.run("return document.body.innerText"), "text")
 
@@ -581,8 +831,26 @@ class LookTests(PageCase):
             browser.node("textbox", "Link")
         elif state == "uploads":
             self.go_to("/workspace/src")
-            browser.choose("input[type=file]", [self.sent("big.bin", bytes((1 << 20) + 1))])
+            browser.choose("input[type=file]", [self.large("big.bin")])
             browser.node("button", "Retry big.bin")
+        elif state in ("writable", "rename", "delete"):
+            self.written("notes.txt")
+            self.pair.write("workspace/out/full/x", b"")
+            self.go_to("/workspace/out")
+            browser.node("button", "Rename notes.txt")
+            if state == "rename":
+                browser.click("button", "Rename notes.txt")
+                browser.node("dialog", "Rename")
+            elif state == "delete":
+                browser.click("button", "Delete full")
+                browser.click("button", "Delete")
+                browser.until(lambda: "not empty" in self.text, "the reason is shown")
+        elif state == "interrupted":
+            key = {"name": "data.bin", "size": 9, "lastModified": 9}
+            url = f"{self.url}/workspaces/{self.pair.id}/uploads"
+            name = json.dumps(f"chatfiles-upload {url}{json.dumps(key, separators=(',', ':'))}")
+            browser.run(f"sessionStorage.setItem({name}, 'x'); location.reload()")
+            browser.node("button", "Cancel data.bin")
         elif state == "drop":
             browser.go(self.url + make_link(self.pair, self.url, **UPLOAD))
             browser.node("button", "Upload files")
@@ -646,5 +914,9 @@ STATES = (
     "preview",
     "dialog",
     "uploads",
+    "interrupted",
+    "writable",
+    "rename",
+    "delete",
     "drop",
 )

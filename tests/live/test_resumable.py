@@ -15,12 +15,14 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.live.processes import LiveCase, Pair, until
+from tests.live.processes import SOAK, LiveCase, Pair, until
 from tests.live.rawhttp import Connection, Incomplete, Response, fetch
 
 TUS = {"Tus-Resumable": "1.0.0"}
 NONE: Mapping[str, str] = {}
 MIB = 1 << 20
+#: Rounds of two writers, on each way.
+ROUNDS = 50 if SOAK else 1
 
 
 class Way(NamedTuple):
@@ -56,10 +58,13 @@ class Way(NamedTuple):
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         return self.ask("PATCH", target, {**chunk(offset), **named}, body)
 
-    def begin(self, target: str, offset: int, length: int, part: bytes) -> Connection:
+    def begin(
+        self, target: str, offset: int, length: int, part: bytes, more: Mapping[str, str] = NONE
+    ) -> Connection:
         """:return: a connection on which a chunk has begun, with its first bytes."""
         connection = Connection(self.url)
-        fields = {**TUS, **self.credential, **chunk(offset), "Content-Length": str(length)}
+        given = {**TUS, **self.credential, **chunk(offset), **more}
+        fields = {**given, "Content-Length": str(length)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         host = urlsplit(self.url).netloc
         head = f"PATCH {target} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n"
@@ -175,7 +180,7 @@ class ResumableTests(LiveCase):
     def test_one_writer(self) -> None:
         """Two clients that write the same upload in turns store each byte once."""
         content = random.Random(2).randbytes(2 * MIB)
-        for way in self.ways():
+        for way in self.ways() * ROUNDS:
             target = way.create(len(content))
 
             def write(way: Way = way, target: str = target) -> None:
@@ -197,6 +202,7 @@ class ResumableTests(LiveCase):
             last = way.ask("HEAD", target)
             self.assertEqual(last["repr-digest"], repr_digest(content))
             self.assertEqual(self.stored(last), content)
+            self.assertEqual(way.ask("DELETE", target).status, 204)
 
     def test_eviction(self) -> None:
         """A new request ends a chunk that does not come to its end, in whichever process."""

@@ -5,6 +5,7 @@ token", with processes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -14,9 +15,9 @@ from functools import partial
 from tests.live.cluster import Cluster
 from tests.live.platform_case import PlatformCase
 from tests.live.processes import LiveCase, Pair, until
-from tests.live.rawhttp import Response, fetch
-from tests.live.role import listen_on
-from tests.live.rotating import SecretWorkspace
+from tests.live.rawhttp import Incomplete, Response, fetch
+from tests.live.role import Role, listen_on
+from tests.live.rotating import SecretWorkspace, killed_at_commit
 from tests.live.several_nodes import Hammer
 from tests.live.upload_client import Way, file, form, report
 from tests.support.ports import free_port
@@ -24,6 +25,8 @@ from tests.support.ports import free_port
 #: A rotation changes the names of so many files: the next, the previous and the current one, and
 #: the next one again.
 CHANGES = 4
+#: A rotation is committed twice, when it begins and when the workspace has acknowledged it.
+MOMENTS = 4
 
 
 class RotationTests(PlatformCase):
@@ -81,6 +84,51 @@ class RotationTests(PlatformCase):
             self.assertEqual(self.served().status, 200, changes)
             self.assertNotEqual(self.workspace.current(), before)
         self.pair.platform.logged(f"the inbound secret of {self.workspace.id}: rotated")
+
+    def second_platform(self, port: int, first: str = "") -> Role:
+        """:return: another platform with the same registry."""
+        role = Role(
+            "platform",
+            listen_on(port),
+            f"--state-dir={self.pair.state}",
+            "--upstream-allow=127.0.0.0/8",
+            first=first,
+        )
+        role.secrets |= self.pair.platform.secrets
+        self.addCleanup(role.kill)
+        return role
+
+    def test_platform_killed_anywhere(self) -> None:
+        """
+        A platform that is killed before or after any commit of a rotation shares a secret with the
+        workspace when it is started again, as do other platforms, and the rotation ends.
+        """
+        port = free_port()
+        target = f"/workspaces/{self.workspace.id}/secret/rotate"
+        admin = {"Authorization": f"Bearer {self.pair.admin}"}
+        for moment in range(MOMENTS):
+            platform = self.second_platform(port, killed_at_commit(moment))
+            self.addCleanup(self.workspace.start(platform=platform.url).kill)
+            until(lambda: self.served().status == 200, "it is served")
+            before = self.workspace.current()
+            with contextlib.suppress(OSError, Incomplete):  # it is killed
+                fetch(platform.url, target, admin, method="POST")
+            platform.wait()
+            self.assertEqual(self.served().status, 200, moment)
+            self.assertEqual(self.pending(), moment in (1, 2))
+            platform = self.second_platform(port)
+            answer = fetch(platform.url, self.workspace.target, self.workspace.bearer)
+            self.assertEqual(answer.status, 200, moment)
+            if not moment:  # nothing has begun
+                self.assertEqual(fetch(platform.url, target, admin, method="POST").status, 202)
+            until(lambda: not self.pending(), "the rotation ends")
+            until(partial(self.rotated, before), "it is stored")
+            self.assertEqual(self.served().status, 200, moment)
+            self.workspace.stop()
+            platform.kill()
+
+    def rotated(self, before: str) -> bool:
+        return self.workspace.current() != before and "_next" not in self.workspace.files()
 
     def test_forced(self) -> None:
         """A leaked secret is refused as soon as the workspace has heard of the new one."""

@@ -42,6 +42,7 @@ while count < number if number else not enough.is_set():
     count += 1
     if count == 1000:
         print("1000 swaps", flush=True)
+print(count)
 """
 
 

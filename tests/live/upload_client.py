@@ -211,13 +211,16 @@ def directory_of(pair: Pair) -> str:
     return pair.at("workspace", ".molecule", "chat-uploads")
 
 
-def in_the_making(pair: Pair) -> dict[str, int]:
-    """:return: the files that the workspace is writing, and their sizes."""
+def in_the_making(pair: Pair, directory: str = "") -> dict[str, int]:
+    """
+    :param directory: of the files; that of uploads by default.
+    :return: the files that the workspace is writing, and their sizes.
+    """
     found, root = {}, f"/proc/{pair.workspace.pid}/fd"
     for fd in os.listdir(root):
         with contextlib.suppress(FileNotFoundError):
             name = os.readlink(f"{root}/{fd}")
-            if name.startswith(directory_of(pair) + "/"):
+            if name.startswith((directory or directory_of(pair)) + "/"):
                 found[f"{fd} {name}"] = os.stat(f"{root}/{fd}").st_size
     return found
 

@@ -22,6 +22,7 @@ from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.workspace import service as service_module
 from chatfiles.workspace.files import root as root_module
 from chatfiles.workspace.files import store as store_module
+from chatfiles.workspace.files import targets as targets_module
 from chatfiles.workspace.files.open_beneath import open_regular
 from chatfiles.workspace.routes.tree import workspace_tree
 from chatfiles.workspace.service import workspace_service
@@ -32,6 +33,7 @@ from tests.support.patience import PATIENCE
 
 #: More requests than a root has threads.
 MANY = 20
+LENGTH = "Upload-Length: 3"
 UPLOAD = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nx\r\n--b--\r\n'
 
 
@@ -118,6 +120,11 @@ class _Workspace(TestCase):
         return response.status, response.body
 
 
+def tus(target: str, method: str, *more: str) -> bytes:
+    lines = (f"{method} {target} HTTP/1.1", "Host: x", "Authorization: Bearer abc")
+    return "\r\n".join([*lines, "Tus-Resumable: 1.0.0", *more, "", ""]).encode()
+
+
 def request(target: str, method: str = "GET", body: bytes = b"") -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: x", "Authorization: Bearer abc"]
     if body:
@@ -159,6 +166,38 @@ class HangsTests(_Workspace):
         self.disk.go.set()
         self.assertEqual((await self.read("/home/none"))[0], 404)
         self.assertEqual(self.disk.began, [False] * 16)
+
+    async def test_resumable_uploads(self) -> None:
+        """Resumable uploads to a root that hangs hold up no upload elsewhere."""
+        await self.start("--writable=/home")
+        locations = [await self.created("?path=/home/x") for _ in range(MANY)]
+        look = targets_module.Targets.open
+
+        def opened(targets: Any, path: Any) -> Any:
+            if path.root == b"/home":
+                self.disk.hang()
+            return look(targets, path)
+
+        self.patch(targets_module.Targets, "open", opened)
+        clients = [self.connect() for _ in range(2 * MANY)]
+        for client, location in zip(clients, locations, strict=False):
+            await client.send(tus(location, "HEAD"))
+        for client in clients[MANY:]:
+            await client.send(tus("/internal/uploads?path=/home/y", "POST", LENGTH))
+        await until(reactor, lambda: len(self.disk.began) == 16)
+        stored = await self.ask("/internal/chat/uploads/ingest", "POST", UPLOAD)
+        self.assertEqual(stored.status, 200)
+        await self.created("")
+        self.assertEqual(self.disk.began, [False] * 16)
+
+    async def created(self, query: str) -> str:
+        """:return: the target of a new upload."""
+        client = self.connect()
+        await client.send(tus(f"/internal/uploads{query}", "POST", LENGTH))
+        await client.read(lambda got: [each.complete for each in parse(got)] == [True])
+        (response,) = client.answers()
+        self.assertEqual(response.status, 201)
+        return response.fields["location"]
 
 
 class StartTests(_Workspace):

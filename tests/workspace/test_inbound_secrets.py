@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from chatfiles.model import token_hash
 from chatfiles.rules.next_secret import acknowledgement, acknowledges
 from chatfiles.workspace.inbound_secrets import KEPT_NS, OVERLAP, SEEN_NS, InboundSecrets, Learned
+from chatfiles.workspace.secret_file import SecretFile
 from tests.contract.file_store import answers_at_once, scratch
 
 ONE, TWO, THREE = "secret-one", "secret-two", "secret-three"
@@ -83,6 +84,32 @@ class LearnTests(SecretsCase):
             self.assertEqual(self.accepted(secrets), {TWO})
         self.secrets.learn(TWO, None)
         self.assertEqual(self.names(), [""])
+
+    def test_rotated_meanwhile(self) -> None:
+        """Both secrets are accepted while one becomes the other, whichever file is read then."""
+        for presented in (ONE, TWO):
+            for name in ("current", "next", "previous"):
+                for method in ("read", "read_at_once"):
+                    self.secrets = self.restarted()
+                    self.secrets.learn(THREE, None)
+                    self.secrets.learn(ONE, TWO)
+                    self.learn_after(getattr(self.secrets, name), method)
+                    found = self.secrets.matches(
+                        presented.encode(), at_once=method == "read_at_once"
+                    )
+                    self.assertTrue(found, (presented, name, method))
+
+    def learn_after(self, file: SecretFile, method: str) -> None:
+        """Let the platform promote the next secret, in another thread, after the next read."""
+        read = getattr(file, method)
+
+        def reading() -> str | None:
+            delattr(file, method)
+            secret: str | None = read()
+            self.restarted().learn(TWO, None)
+            return secret
+
+        setattr(file, method, reading)
 
     def test_replaced(self) -> None:
         """Another next secret takes the place of one that was never promoted."""

@@ -12,13 +12,12 @@ from contextlib import ExitStack
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable, untrusted, warn
-from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.multipart_form import Form, new_boundary
+from chatfiles.cli.errors import EXIT_TABLE, CliError, Exit, printable, warn
 from chatfiles.cli.options import (
     LOCAL_PATH,
     USER,
     Settings,
+    WholeNumber,
     connection_options,
     credential_option,
     entity_tag,
@@ -26,26 +25,19 @@ from chatfiles.cli.options import (
     place,
     workspace,
 )
-from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
-from chatfiles.cli.terminal.tables import as_object, show_json
+from chatfiles.cli.terminal.progress_bar import format_size
+from chatfiles.cli.terminal.tables import show_json
+from chatfiles.cli.transfers.chat_upload import ChatUpload, count
 from chatfiles.cli.transfers.file_put import FilePut, put_file
 from chatfiles.cli.transfers.input_file import STDIN, Source
-from chatfiles.cli.transfers.upload import Upload
+from chatfiles.cli.transfers.resumable_upload import ResumeOptions
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES
+from chatfiles.cli.transfers.upload_records import records_directory
 from chatfiles.cli.transfers.upload_result import UploadResult
 from chatfiles.cli.workspaces import find_workspace
 from chatfiles.model import parse_uuid
 
 __all__ = ["put"]
-
-#: Maximum bytes of a response: 64 files need some 40 KiB.
-RESPONSE_LIMIT = 1024 * 1024
-#: Hints for statuses that only an upload receives.
-_HINTS = {
-    413: "`curl {platform}/uploads/limits` shows what may be sent at once; --max-request-bytes and "
-    "--max-file-bytes of both roles set it",
-    415: "is --platform the platform's own address? Something on the way does not know uploads",
-    507: "free some space where the workspace keeps its files",
-}
 
 
 def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -81,6 +73,19 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
 )
 @click.option("--parents", is_flag=True, help="With a PATH: create missing directories.")
 @click.option("--mode", metavar="MODE", help="With a PATH: the permission bits, such as 644.")
+@click.option(
+    "--continue",
+    "resume",
+    is_flag=True,
+    help="Send only what an interrupted command has not sent.  For files above 16 MiB.",
+)
+@click.option(
+    "--retries",
+    type=WholeNumber(min=0),
+    metavar="N",
+    help="For files above 16 MiB: try again up to N times in a row when the transfer is "
+    f"interrupted.  [default: {DEFAULT_RETRIES}]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings, only errors.")
 @credential_option(USER)
 @connection_options()
@@ -96,6 +101,8 @@ def put(
     if_match: str | None,
     parents: bool,
     mode: str | None,
+    resume: bool,
+    retries: int | None,
     quiet: bool,
     token_file: str | None,
 ) -> None:
@@ -103,9 +110,12 @@ def put(
     Upload files to a workspace.
 
     FILE is a file or a pipe, or - for standard input; WORKSPACE is the workspace's id or its
-    name.  All files
-    are stored, or none.  Once the platform has confirmed the size and SHA-256 of every file, the
-    command prints their paths, which `chatfiles get` takes.
+    name.  All files up to 16 MiB are stored, or none.  Once the platform has confirmed the size and
+    SHA-256 of every file, the command prints their paths, which `chatfiles get` takes.
+
+    A larger file continues where its transfer was interrupted, if the platform can do that; its
+    SHA-256 is computed first.  After the end of the command, even by Ctrl-C, the same command with
+    --continue sends the rest.
 
     With a PATH, one FILE is written there, in a directory that the workspace has made writable.  A
     file that is there is replaced in one step.  A PATH that ends with a slash is the directory.
@@ -118,16 +128,19 @@ def put(
       tar -cz photos | chatfiles put --token-file ws.token - --name photos.tar.gz $ID
       chatfiles put --token-file ws.token --json report.pdf $ID | jq -r '.files[].sha256'
       chatfiles put --token-file ws.token report.pdf $ID:/workspace/out/ --if-absent
+      chatfiles put --token-file ws.token --continue dataset.tar $ID
     """
     names = _names(files, name)
     terminal = sys.stderr.isatty() and not quiet
     asked = FilePut(if_absent, if_match, parents, mode)
+    records = records_directory(settings.environ)
+    options = ResumeOptions(records, resume, retries, shown=terminal, quiet=quiet)
     if ":/" in reference:
         _check_single(files, name)
         client = settings.client(USER, token_file)
         with Source(files[0]) as source:
             where = _destination(reference, files[0])
-            answer = put_file(client, *where, source, asked, shown=terminal)
+            answer = put_file(client, *where, source, asked, options, describes=as_json)
         show_json(answer) if as_json else click.echo(printable(os.fsdecode(where[1]), None))
         return
     if asked != FilePut():
@@ -139,8 +152,8 @@ def put(
             stack.enter_context(Source(file, given))
             for file, given in zip(files, names, strict=True)
         ]
-        route = f"/workspaces/{find_workspace(client, reference)}/chat/uploads"
-        stored = _send(client, route, sources, shown=terminal)
+        found = find_workspace(client, reference)
+        stored = ChatUpload(client, found, sources, options, describes=as_json).run()
     if not stored.proven and verify:
         raise _not_verified(stored)
     if not stored.proven and not quiet:
@@ -152,7 +165,7 @@ def put(
     if terminal:
         size = format_size(sum(source.sent for source in sources))
         seconds = time.monotonic() - started
-        click.echo(f"stored {_count(sources)} ({size} in {seconds:.1f} s)", err=True)
+        click.echo(f"stored {count(sources)} ({size} in {seconds:.1f} s)", err=True)
 
 
 def _check_single(files: Sequence[str], name: str | None) -> None:
@@ -190,35 +203,9 @@ def _names(files: Sequence[str], name: str | None) -> list[str | None]:
     return [name if file == STDIN or len(files) == 1 else None for file in files]
 
 
-def _send(client: Client, route: str, sources: list[Source], *, shown: bool) -> UploadResult:
-    """:raise CliError: the platform has not stored the files, or has stored them wrongly."""
-    form = Form(sources, new_boundary())
-    with ProgressBar(_count(sources), shown=shown) as bar:
-        bar.begin(0, form.length)
-        upload = Upload(form, bar.advance)
-        with upload.post(client, route) as response:
-            if response.status != 200:
-                raise _hinted(client.refusal(response), response.status, client.platform)
-            if not upload.complete:
-                raise untrusted("it came before the files had been sent")
-            return UploadResult(as_object(response.json(RESPONSE_LIMIT)), sources)
-
-
 def _not_verified(stored: UploadResult) -> CliError:
     return CliError(
         "no SHA-256 came back; only the sizes of the files were compared",
         Exit.INCOMPLETE,
         hint=f"the files are stored as {', '.join(stored.paths)}",
     )
-
-
-def _hinted(error: CliError, status: int, platform: str) -> CliError:
-    if error.hint is None and status in _HINTS:
-        error.hint = _HINTS[status].format(platform=platform)
-    return error
-
-
-def _count(sources: Sequence[Source]) -> str:
-    if len(sources) > 1:
-        return f"{len(sources)} files"
-    return printable(os.path.basename(sources[0].label))

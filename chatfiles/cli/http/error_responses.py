@@ -19,7 +19,7 @@ ARCHIVE_LEVELS = 64
 
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
-_TRANSIENT = (408, 429, 502, 503, 504)
+_TRANSIENT = (408, 423, 429, 502, 503, 504)
 #: Codes that come with these statuses but are permanent: an administrator must act.
 _LASTING = frozenset({"workspace_url_not_allowed"})
 #: Codes of other statuses that are permanent.
@@ -70,6 +70,18 @@ _HINTS: dict[int | str, str] = {
     "directory_not_empty": "nothing is removed recursively: remove what is in it first",
     "cross_device": "nothing is copied: get it, put it there, and remove it here",
     "below_itself": "choose a destination that is not in it",
+    "busy": "a directory in which something is mounted, or that a process needs, stays where it is",
+    "invalid_mode": "three octal digits, such as 644; the owner keeps the right to read (4 to 7)",
+    "no_space": "free some space where the workspace keeps its files",
+    "upload_too_large": "--max-resumable-bytes of both roles sets the limit",
+    "too_many_uploads": "unfinished uploads expire, after a day by default; "
+    "--max-unfinished-uploads of the workspace sets how many there may be",
+    "upload_locked": "another program sends the same upload",
+    "offset_mismatch": "another program sends the same upload",
+    "too_many_transfers": "other transfers must end first; --max-transfers of the platform, and "
+    "those per workspace and token, set the limits",
+    "too_many_refusals": "wrong tokens were sent from your address; is a program still using one?",
+    "audit_unavailable": "the operator has to make room for the audit log",
     "digest_mismatch": "it was changed on the way; nothing is stored, send it again",
     "write_failed": "this is not the fault of your files, and trying again does not help: the "
     "operator of the workspace finds the reason in its log, under this request id",
@@ -191,11 +203,13 @@ def _retry_after(said: dict[str, Any], response: Response) -> int | None:
 
 
 def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | None:
+    words = (code, "_".join(error.split()))
+    known = next((_HINTS[word] for word in words if word in _HINTS), None)
     if retry_after is not None:
-        return f"try again in {retry_after} second{'s' * (retry_after != 1)}"
+        later = f"try again in {retry_after} second{'s' * (retry_after != 1)}"
+        return later if known is None else f"{later}; {known}"
     if status in (502, 503, 504) and not error:
         return _OF_A_PROXY
-    known = [word for word in (code, "_".join(error.split())) if word in _HINTS]
-    if known:
-        return _HINTS[known[0]]
+    if known is not None:
+        return known
     return PATH_HINT if status == 400 and "path" in code + error else _HINTS.get(status)

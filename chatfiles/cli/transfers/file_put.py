@@ -5,9 +5,11 @@ Writes one file at a path of a workspace (reference/writes).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import click
 
@@ -15,9 +17,18 @@ from chatfiles.cli.errors import CliError, Exit, printable, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.http.routes import operation_route
+from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.transfers.chat_upload import hinted
 from chatfiles.cli.transfers.input_file import Source
+from chatfiles.cli.transfers.resumable_upload import (
+    ResumableTransfer,
+    ResumeOptions,
+    is_large,
+    is_offered,
+    uploads_route,
+)
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.workspaces import find_workspace
 
@@ -25,6 +36,8 @@ __all__ = ["FilePut", "conditions", "put_file"]
 
 #: Maximum bytes of a response.
 RESPONSE_LIMIT = 64 * 1024
+#: Seconds after which the entity tag of a file is strong, so that it can be a condition.
+SETTLED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +88,39 @@ class _FileUpload(Upload):
 
 
 def put_file(
-    client: Client, reference: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
+    client: Client,
+    reference: str,
+    path: bytes,
+    source: Source,
+    asked: FilePut,
+    options: ResumeOptions,
+    *,
+    describes: bool,
 ) -> dict[str, Any]:
     """
     Write a file, and compare what was stored with what was sent.
 
     :param reference: the id or name of the workspace.
     :param path: the virtual path.
-    :param shown: whether to show the progress.
-    :return: the platform's response.
+    :param options: for a large file, whose upload can be continued.
+    :param describes: whether the result is shown.
+    :return: what the platform says of the file.
     :raise CliError: the file was not stored, or the response differs from it.
     """
     workspace = find_workspace(client, reference)
+    answer = None
+    # No header of a resumable upload says a mode.
+    if is_large(source) and asked.mode is None:
+        answer = _put_large(client, workspace, path, source, asked, options, describes)
+    if answer is None:
+        answer = _put_at_once(client, workspace, path, source, asked, shown=options.shown)
+    _compare(answer, source, path)
+    return answer
+
+
+def _put_at_once(
+    client: Client, workspace: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
+) -> dict[str, Any]:
     parents = 1 if asked.parents else None
     route = operation_route(workspace, "file", path, parents=parents, mode=asked.mode)
     headers = conditions(asked.if_match, if_absent=asked.if_absent)
@@ -95,12 +129,48 @@ def put_file(
         upload = _FileUpload(_FileBody(source), bar.advance)
         with upload.post(client, route, "PUT", headers) as response:
             if response.status not in (200, 201):
-                raise client.refusal(response)
+                raise hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the file had been sent")
-            answer = as_object(response.json(RESPONSE_LIMIT))
-    _compare(answer, source, path)
+            return as_object(response.json(RESPONSE_LIMIT))
+
+
+def _put_large(
+    client: Client,
+    workspace: str,
+    path: bytes,
+    source: Source,
+    asked: FilePut,
+    options: ResumeOptions,
+    describes: bool,
+) -> dict[str, Any] | None:
+    """:return: as `put_file`; ``None`` if there are no resumable uploads for this file."""
+    if not is_offered(client, uploads_route(workspace), source.size or 0):
+        return None
+    if asked.parents:
+        parent = os.path.dirname(path)
+        client.call("POST", operation_route(workspace, "directories", parent, parents=1))
+    headers = conditions(asked.if_match, if_absent=asked.if_absent)
+    transfer = ResumableTransfer(client, workspace, source, path, headers, options)
+    stored = transfer.run()
+    if stored is None:
+        return None
+    transfer.forget()
+    answer = {"ref": quote_from_bytes(path), "size": source.size, "sha256": stored.sha256}
+    if describes and stored.sha256 == source.digest.hexdigest():
+        answer |= _describe(client, workspace, path)
     return answer
+
+
+def _describe(client: Client, workspace: str, path: bytes) -> dict[str, Any]:
+    """:return: the entity tag and the time of a file that has just been written."""
+    entry = look_at(client, workspace, path)
+    if (entry.etag or "").startswith("W/"):  # until the file is older than a second
+        time.sleep(SETTLED)
+        before, entry = entry, look_at(client, workspace, path)
+        if entry.mtime_ns != before.mtime_ns:
+            return {}  # another program has written it
+    return {key: entry.received[key] for key in ("etag", "mtime") if key in entry.received}
 
 
 def _compare(answer: dict[str, Any], source: Source, path: bytes) -> None:

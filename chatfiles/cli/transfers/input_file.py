@@ -7,18 +7,22 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from chatfiles.cli.errors import CliError, Exit, local_error
 from chatfiles.cli.http.multipart_form import Wait
 
-__all__ = ["STDIN", "Source"]
+__all__ = ["STDIN", "Source", "SourceChanged"]
 
 #: The name of standard input on the command line.
 STDIN = "-"
 #: Maximum bytes of one read.
 BLOCK = 256 * 1024
+
+
+class SourceChanged(CliError):
+    """The file changed while it was being sent."""
 
 
 class Source:
@@ -27,20 +31,21 @@ class Source:
 
     :param path: a file, a pipe, a device, or ``-``.
     :param name: its name in the form; by default the last segment of *path*.
+    :ivar path: as it was given.
     :ivar label: its name in messages.
     :ivar name: its name in the form, in bytes.
     :ivar size: bytes of a regular file after its current position; otherwise ``None``.
-    :ivar sent: how many bytes have been read.
+    :ivar sent: how many bytes have been read, in their order.
     :ivar digest: the SHA-256 of these bytes.
     :raise CliError: it cannot be read.
     """
 
     def __init__(self, path: str, name: str | None = None) -> None:
+        self.path = path
         self.label = "standard input" if path == STDIN else path or "''"
         shown = name or ("stdin" if path == STDIN else os.path.basename(path))
         self.name = os.fsencode(shown)
-        self.sent = 0
-        self.digest = hashlib.sha256()
+        self._forget()
         try:
             if path == STDIN:
                 self._file = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
@@ -48,6 +53,7 @@ class Source:
                 self._file = open(path, "rb", buffering=0)  # noqa: SIM115
             self._begins = os.fstat(self._file.fileno())
             self.size = self._size()
+            self._start = 0 if self.size is None else self._file.tell()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -57,14 +63,51 @@ class Source:
 
         :raise CliError: the file cannot be read, or has changed since it was opened.
         """
-        source = self._until_end(wait) if self.size is None else self._counted(self.size)
+        self._forget()
+        source = self._until_end(wait) if self.size is None else self.rest(0)
         try:
             for piece in source:
-                self.sent += len(piece)
-                self.digest.update(piece)
+                self._count(piece)
                 yield piece
         except OSError as error:
             raise self._failed(error) from error
+
+    @property
+    def facts(self) -> tuple[int, int, int]:
+        """The size in bytes, the time of modification in nanoseconds, and the inode of a file."""
+        begins = self._begins
+        return self.size or 0, begins.st_mtime_ns, begins.st_ino
+
+    def compute_digest(self, advance: Callable[[int], object]) -> None:
+        """
+        Read a regular file to its end, to know its `digest` before it is sent.
+
+        :param advance: called with the number of bytes that have just been read.
+        :raise CliError: as `pieces`.
+        """
+        self._forget()
+        for piece in self.rest(0):
+            self._count(piece)
+            advance(len(piece))
+
+    def rest(self, offset: int) -> Iterator[bytes]:
+        """
+        :param offset: in bytes.
+        :return: the bytes of a regular file from there to its end.
+        :raise CliError: as `pieces`.
+        """
+        try:
+            self._file.seek(self._start + offset)
+            yield from self._counted((self.size or 0) - offset)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _forget(self) -> None:
+        self.sent, self.digest = 0, hashlib.sha256()
+
+    def _count(self, piece: bytes) -> None:
+        self.sent += len(piece)
+        self.digest.update(piece)
 
     def _size(self) -> int | None:
         if not stat.S_ISREG(self._begins.st_mode):
@@ -88,7 +131,13 @@ class Source:
             if not piece:
                 raise self._changed("it has become shorter")
             left -= len(piece)
+            if not left:  # before the last piece is sent, which completes the file
+                self._check_unchanged()
             yield piece
+        if not size:
+            self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
         now = os.fstat(self._file.fileno())
         if now.st_size < self._begins.st_size:
             raise self._changed("it has become shorter")
@@ -97,8 +146,8 @@ class Source:
         if now.st_mtime_ns != self._begins.st_mtime_ns:
             raise self._changed("it has been written to")
 
-    def _changed(self, how: str) -> CliError:
-        return CliError(
+    def _changed(self, how: str) -> SourceChanged:
+        return SourceChanged(
             f"{self.label} changed while it was being sent: {how}",
             Exit.LOCAL,
             hint="the upload was stopped; a file that changes all the time can be sent through a "

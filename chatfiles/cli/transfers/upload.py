@@ -12,9 +12,9 @@ import h11
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.http.response import Response
+from chatfiles.client.blocking.connection import Connection
 
 __all__ = ["Upload"]
 
@@ -42,6 +42,7 @@ class Upload:
     :param advance: called with the number of bytes that have just been sent.
     :ivar complete: whether all bytes of the files have been sent.  A success before that is not
         credible.
+    :ivar sent: bytes of the body that have been sent.
     """
 
     #: What to do if it is unknown whether the body was stored.
@@ -51,7 +52,7 @@ class Upload:
         self.complete = False
         self._form = form
         self._advance = advance
-        self._sent = 0
+        self.sent = 0
         self._asks = form.length is None or form.length >= EXPECT_CONTINUE_FROM
 
     def post(
@@ -90,7 +91,7 @@ class Upload:
 
     def _send_block(self, connection: Connection, block: bytes) -> None:
         connection.send(h11.Data(data=block))
-        self._sent += len(block)
+        self.sent += len(block)
         self._advance(len(block))
 
     def _failed(self, error: OSError) -> CliError:
@@ -105,8 +106,7 @@ class Upload:
             )
         of = "" if self._form.length is None else f" of {self._form.length}"
         return CliError(
-            f"the upload {'stalled' if stalled else 'was interrupted'} after {self._sent}{of}"
-            " bytes",
+            f"the upload {'stalled' if stalled else 'was interrupted'} after {self.sent}{of} bytes",
             Exit.INCOMPLETE,
             hint="a connection broke, or the platform or workspace went away; "
             "run the command again",

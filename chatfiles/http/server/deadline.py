@@ -38,11 +38,12 @@ class Deadline:
         """
         Set or replace the deadline.
 
-        :param seconds: from now; ``None`` for no deadline.
+        :param seconds: from now; ``None`` for no deadline.  A deadline that has passed is one now.
         """
         if seconds is None:
             self._at = None
             return
+        seconds = max(seconds, 0.0)  # the reactor refuses less
         self._at = self._clock.seconds() + seconds
         self._passed = False
         if self._call is None:

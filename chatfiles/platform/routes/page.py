@@ -4,11 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 from chatfiles.errors import NotFound
@@ -17,8 +13,8 @@ from chatfiles.http.server.request import Request
 from chatfiles.http.server.router import Route
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes.context import PlatformContext
+from chatfiles.platform.routes.packaged_files import PackagedFile, packaged_file, write_file
 from chatfiles.rules.accept import wants_html
-from chatfiles.rules.conditional_requests import is_cached
 
 __all__ = ["PAGE_FILES", "PAGE_ROUTES", "load_page", "show_page"]
 
@@ -33,6 +29,7 @@ PAGE_FILES: Final = {
     "app.js": _SCRIPT,
     "api.js": _SCRIPT,
     "browse.js": _SCRIPT,
+    "changes.js": _SCRIPT,
     "dom.js": _SCRIPT,
     "drop.js": _SCRIPT,
     "format.js": _SCRIPT,
@@ -43,6 +40,7 @@ PAGE_FILES: Final = {
     "share.js": _SCRIPT,
     "strings.js": _SCRIPT,
     "transport.js": _SCRIPT,
+    "tus.js": _SCRIPT,
     "uploads.js": _SCRIPT,
     "views.js": _SCRIPT,
     "style.css": b"text/css; charset=utf-8",
@@ -76,18 +74,8 @@ _FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    content: bytes
-    media_type: bytes
-    tag: bytes
-
-
-@cache
-def _read(name: str) -> _File:
-    content = (resources.files("chatfiles") / "ui" / name).read_bytes()
-    tag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
-    return _File(content, PAGE_FILES.get(name, b"text/html; charset=utf-8"), tag)
+def _read(name: str) -> PackagedFile:
+    return packaged_file(f"ui/{name}", PAGE_FILES.get(name, b"text/html; charset=utf-8"))
 
 
 def load_page() -> None:
@@ -104,24 +92,12 @@ def show_page(request: Request) -> None:
 
     :param request: with the method ``GET`` or ``HEAD``.
     """
-    _write(request, _read(_DOCUMENT))
-
-
-def _write(request: Request, file: _File) -> None:
-    for name, value in _FIELDS:
-        request.setHeader(name, value)
-    request.setHeader(b"ETag", file.tag)
-    if is_cached(request.requestHeaders, file.tag):
-        request.setResponseCode(304, reason_phrase(304))
-        return
-    request.setHeader(b"Content-Type", file.media_type)
-    request.setHeader(b"Content-Length", b"%d" % len(file.content))
-    request.write(file.content)
+    write_file(request, _read(_DOCUMENT), _FIELDS)
 
 
 def _handler(name: str) -> Callable[..., Coroutine[Any, Any, JSONResponse | None]]:
     async def send(_context: PlatformContext, request: Request) -> None:
-        _write(request, _read(name))
+        write_file(request, _read(name), _FIELDS)
 
     return send
 

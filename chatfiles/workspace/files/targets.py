@@ -182,7 +182,8 @@ class Target:
 
 class Targets:
     """
-    Opens targets.  All methods but `require` block.
+    Opens targets.  All methods block, but those that only look at a path: `require_below`,
+    `require_file` and `may_deny_below`.
 
     :param store: opens the roots, and knows the deny rules and the credentials.
     :param prefixes: below which clients may write.
@@ -201,6 +202,16 @@ class Targets:
         self.prefixes.require(path)
         if self.prefixes.include(path):
             raise not_writable()
+
+    def require_file(self, path: VirtualPath) -> None:
+        """
+        As `require_below`, for a path at which a file is to be written.
+
+        :raise NotARegularFile: 400, it is a prefix itself.
+        """
+        self.prefixes.require(path)
+        if self.prefixes.include(path):
+            raise NotARegularFile(detail="it is a directory in which files can be written")
 
     def is_root(self, path: VirtualPath) -> bool:
         """

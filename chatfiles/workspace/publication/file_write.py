@@ -5,18 +5,19 @@ One ``PUT``: the body is hashed and written while it arrives, then the file is p
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from chatfiles.errors import DigestMismatch
 from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.rules.virtual_paths import VirtualPath
 from chatfiles.rules.write_request import WriteOptions, file_too_large
 from chatfiles.workspace.files.targets import Target, Targets, parent_not_found, write_refusal
-from chatfiles.workspace.publication.in_place_file import InPlaceFile
+from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.publication.publisher import Published, Publisher
-from chatfiles.workspace.publication.unpublished_file import UnnamedFiles
+from chatfiles.workspace.publication.unpublished_file import UnnamedFiles, UnpublishedFile
 
 __all__ = ["AskedWrite", "FileWrite", "FileWrites", "Written"]
 
@@ -44,12 +45,6 @@ class Written(NamedTuple):
     sha256: bytes
 
 
-class _NewFile(Protocol):
-    def write(self, data: bytes) -> None: ...
-    def complete(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class FileWrite:
     """
     Stores a file (a `chatfiles.streams.body_sink.BlockingSink`).
@@ -57,20 +52,23 @@ class FileWrite:
     :param asked: what the client asks for.
     :param target: the place of the file; it is closed at the end.
     :param file: the file that is written; it is closed at the end.
-    :param publish: gives it its name.
+    :param publisher: gives it its name.
+    :param spool_fd: the directory of *file*, if it is copied to its place; it is closed at the end.
     """
 
     def __init__(
         self,
         asked: AskedWrite,
         target: Target,
-        file: _NewFile,
-        publish: Callable[[], Published],
+        file: UnpublishedFile,
+        publisher: Publisher,
+        spool_fd: int = -1,
     ) -> None:
         self._asked = asked
         self._target = target
         self._file = file
-        self._publish = publish
+        self._publisher = publisher
+        self._spool_fd = spool_fd
         self._size = 0
         self._digest = hashlib.sha256()
 
@@ -78,7 +76,7 @@ class FileWrite:
         """
         Hash and write the next bytes of the file.
 
-        :raise ChatfilesError: 413, 500 or 507; in place also what `Target.look_at_file` raises.
+        :raise ChatfilesError: 413, 500 or 507.
         """
         self._size += len(data)
         if self._size > self._asked.limit:
@@ -109,7 +107,8 @@ class FileWrite:
         Publish the file.
 
         :return: the file.
-        :raise ChatfilesError: 412 or another refusal; an old file is unchanged.
+        :raise ChatfilesError: 412 or another refusal; an old file is unchanged, but for a copy in
+            place that failed.
         """
         try:
             published = self._publish()
@@ -118,6 +117,13 @@ class FileWrite:
         self.close()
         return Written(published, self._digest.digest())
 
+    def _publish(self) -> Published:
+        asked, target, file = self._asked, self._target, self._file
+        mode = asked.options.mode
+        if self._spool_fd >= 0:
+            return copy_in_place(self._publisher, target, file.fd, asked.conditions, mode)
+        return self._publisher.publish(target, file, asked.conditions, mode)
+
     def keep(self) -> None:
         """Do nothing: a published file remains."""
 
@@ -125,6 +131,9 @@ class FileWrite:
         """Close the file and its directory; nothing remains that was not published.  Idempotent."""
         self._file.close()
         self._target.close()
+        if self._spool_fd >= 0:
+            os.close(self._spool_fd)
+            self._spool_fd = -1
 
 
 class FileWrites:
@@ -133,11 +142,16 @@ class FileWrites:
 
     :param targets: decides where.
     :param publisher: publishes them.
+    :param open_spool: opens the directory of files that are then copied to their place, and returns
+        a descriptor to close.
     """
 
-    def __init__(self, targets: Targets, publisher: Publisher) -> None:
+    def __init__(
+        self, targets: Targets, publisher: Publisher, open_spool: Callable[[], int]
+    ) -> None:
         self.targets = targets
         self.publisher = publisher
+        self._open_spool = open_spool
         self._files = UnnamedFiles()
 
     def begin(self, asked: AskedWrite) -> FileWrite:
@@ -167,13 +181,18 @@ class FileWrites:
         return self.targets.make(asked.path)
 
     def _file_write(self, asked: AskedWrite, target: Target) -> FileWrite:
-        conditions, mode = asked.conditions, asked.options.mode
-        if self.targets.prefixes.write_in_place(asked.path):
-            in_place = InPlaceFile(target, self.publisher, conditions, mode)
-            return FileWrite(asked, target, in_place, in_place.publish)
-        file = self._files.new_file(target.directory_fd)
+        if not self.targets.prefixes.write_in_place(asked.path):
+            return FileWrite(asked, target, self._new_file(asked, target), self.publisher)
+        spool_fd = self._open_spool()
+        try:
+            file = self._files.new_file(spool_fd)
+        except BaseException:
+            os.close(spool_fd)
+            raise
+        return FileWrite(asked, target, file, self.publisher, spool_fd)
 
-        def publish() -> Published:
-            return self.publisher.publish(target, file, conditions, mode)
-
-        return FileWrite(asked, target, file, publish)
+    def _new_file(self, asked: AskedWrite, target: Target) -> UnpublishedFile:
+        if asked.options.parents:
+            # Its name keeps the directory, if a request that has created it is interrupted.
+            return UnpublishedFile(target.directory_fd, unnamed=False)
+        return self._files.new_file(target.directory_fd)

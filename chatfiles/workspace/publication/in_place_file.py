@@ -1,16 +1,16 @@
 """
-Files that are written in place, for file systems on which a rename fails (``--write-in-place``).
+Writes files in place, for file systems on which a rename fails (``--write-in-place``).
 
-This is not atomic: a reader may see a part of the new file, and the old one is gone when the first
-byte arrives (reference/writes, "Writing in place").
+The file is complete elsewhere, and copied.  This is not atomic: a reader may see a part of the new
+file, and the old one is gone if the copy fails (reference/writes, "Writing in place").
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from chatfiles.errors import NotARegularFile
 from chatfiles.model import FileFacts
@@ -19,94 +19,85 @@ from chatfiles.rules.conditional_requests import WriteConditions
 from chatfiles.workspace.files.targets import Target
 from chatfiles.workspace.publication.publisher import Published, Publisher
 
-__all__ = ["InPlaceFile"]
+__all__ = ["copy_in_place"]
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: Errors of ``fsync`` on a file system that has none.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_READ = 1 << 20
 
 
-class InPlaceFile:
+def copy_in_place(
+    publisher: Publisher,
+    target: Target,
+    source_fd: int,
+    conditions: WriteConditions,
+    mode: int | None = None,
+) -> Published:
     """
-    A file that is written under its final name.
+    Copy a complete file to the name of a target.  The role's copies to one name wait for each
+    other.  Blocks.
 
-    :param target: its place.
-    :param publisher: checks the conditions, when the file is opened.
+    :param publisher: checks the conditions.
+    :param source_fd: the file, open for reading.
     :param conditions: of the request.
     :param mode: see `Publisher.mode_for`.
+    :return: the file.
+    :raise PreconditionFailed: a condition does not hold.
+    :raise NotARegularFile: something else has the name, or another process has replaced the file.
+    :raise OSError: a byte could not be stored; some file systems say so only at ``close``.  The
+        file is removed.
     """
-
-    def __init__(
-        self, target: Target, publisher: Publisher, conditions: WriteConditions, mode: int | None
-    ) -> None:
-        self._target = target
-        self._publisher = publisher
-        self._conditions = conditions
-        self._mode = mode
-        self._fd = -1
-        self._is_new = self._is_begun = self._is_complete = False
-
-    def write(self, data: bytes) -> None:
-        """
-        Append *data*.  The first call empties the file.
-
-        :raise OSError: it cannot be written.
-        :raise chatfiles.errors.ChatfilesError: the target may not be written any more.
-        """
-        self._begin()
-        write_all(self._fd, data)
-
-    def complete(self) -> None:
-        """
-        Flush and close the file.
-
-        :raise OSError: a byte could not be stored; some file systems say so only now.
-        """
-        self._begin()
+    with publisher.locks.of_name(target.directory_fd, target.name):
+        there = target.look_at_file()
+        publisher.require(conditions, there)
+        bits = publisher.mode_for(mode, there)
+        how = os.O_EXCL if there is None else os.O_TRUNC
+        fd = os.open(target.name, _FLAGS | how, bits, dir_fd=target.directory_fd)
+        _require_regular(fd)
         try:
-            os.fsync(self._fd)
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                raise
-        fd, self._fd = self._fd, -1
-        os.close(fd)
-        self._is_complete = True
-
-    def publish(self) -> Published:
-        """
-        :return: the complete file.
-        :raise NotARegularFile: another process has replaced it.
-        """
-        facts = self._target.look_at_file()
+            _fill(fd, source_fd, None if mode is None else bits)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(target.name, dir_fd=target.directory_fd)
+            raise
+        facts = target.look_at_file()
         if facts is None:
             raise NotARegularFile
-        self._target.keep_directories()
-        return self._publisher.published(FileFacts.of(facts), self._is_new)
+        target.keep_directories()
+        return publisher.published(FileFacts.of(facts), there is None)
 
-    def close(self) -> None:
-        """Close the file; it is removed if it was begun and is not complete.  Idempotent."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            with contextlib.suppress(OSError):
-                os.close(fd)
-        if self._is_begun and not self._is_complete:
-            self._is_begun = False
-            with contextlib.suppress(OSError):
-                os.unlink(self._target.name, dir_fd=self._target.directory_fd)
 
-    def _begin(self) -> None:
-        if self._is_begun:
-            return
-        target = self._target
-        with self._publisher.locks.of(target.directory_fd):
-            there = target.look_at_file()
-            self._publisher.require(self._conditions, there)
-            mode = self._publisher.mode_for(self._mode, there)
-            how = os.O_EXCL if there is None else os.O_TRUNC
-            self._fd = os.open(target.name, _FLAGS | how, mode, dir_fd=target.directory_fd)
-            self._is_new, self._is_begun = there is None, True
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            self._is_begun = False  # it is not ours to remove
-            raise NotARegularFile
-        if self._mode is not None:
-            os.fchmod(self._fd, mode)
+def _require_regular(fd: int) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotARegularFile
+
+
+def _fill(fd: int, source_fd: int, mode: int | None) -> None:
+    """
+    Copy the content, flush it, and close the file, also after an error.
+
+    :raise OSError: a byte could not be stored.
+    """
+    try:
+        if mode is not None:
+            os.fchmod(fd, mode)
+        offset = 0
+        while data := os.pread(source_fd, _READ, offset):
+            write_all(fd, data)
+            offset += len(data)
+        _sync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.close(fd)
+        raise
+    os.close(fd)
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise

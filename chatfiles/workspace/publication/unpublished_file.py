@@ -23,7 +23,8 @@ __all__ = ["UnnamedFiles", "UnpublishedFile", "can_name_later", "create_locked"]
 
 Name = str | bytes
 
-_WRITE = os.O_WRONLY | os.O_CLOEXEC
+#: Files written in place are read again.
+_WRITE = os.O_RDWR | os.O_CLOEXEC
 #: Errors of a file system without unnamed files.
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM})
 #: Bytes after which the kernel is asked to start writing.  Otherwise it collects up to a tenth of

@@ -23,8 +23,6 @@ __all__ = ["ChunkWriter"]
 
 #: Bytes after which what was written is flushed to the disk, so that it counts.
 FLUSH_BYTES: Final = 8 << 20
-#: Seconds after which the time of the last progress is written again.
-PROGRESS: Final = 60.0
 
 
 class ChunkWriter:
@@ -37,6 +35,7 @@ class ChunkWriter:
     :param publisher: publishes the complete file.
     :param hashes: the SHA-256 of each upload as far as it has come.
     :param now: returns seconds since the epoch.
+    :param progress_interval: seconds after which the time of the last progress is written again.
     """
 
     def __init__(
@@ -47,12 +46,14 @@ class ChunkWriter:
         publisher: Publisher,
         hashes: RunningHashes,
         now: Callable[[], float],
+        progress_interval: float,
     ) -> None:
         self._upload = upload
         self._limit = limit
         self._publisher = publisher
         self._hashes = hashes
         self._now = now
+        self._progress_interval = progress_interval
         self._start = self._flushed = upload.offset
         self._progressed = now()
         self._hash = hashes.take(upload.record.id, upload.offset)
@@ -104,7 +105,7 @@ class ChunkWriter:
             self._chunk_hash.update(data)
         if upload.offset - self._flushed >= FLUSH_BYTES:
             self._flush()
-        if self._now() - self._progressed > PROGRESS:
+        if self._now() - self._progressed > self._progress_interval:
             self._note_progress()
 
     def prepare(self) -> None:
@@ -182,16 +183,13 @@ class ChunkWriter:
                 upload.truncate(self._start)
                 self._hash = self._hash_before
                 upload.save(self._now(), verified=None)
-        elif self._is_usable:
+        else:
             with suppress(ChatfilesError, OSError):
                 self._flush()
                 self._note_progress()
-                if self.is_complete and upload.record.sha256 is None:
+                if self._is_usable and self.is_complete and upload.record.sha256 is None:
                     self._prepare_file()
                     publish(upload, self._publisher, self._now())
-        else:
-            with suppress(OSError):
-                os.fdatasync(upload.file.fd)
 
     def _flush(self) -> None:
         """

@@ -11,14 +11,12 @@ import os
 from contextlib import suppress
 
 from chatfiles.errors import DigestMismatch
-from chatfiles.workspace.publication.in_place_file import InPlaceFile
+from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.resumable.open_upload import OpenUpload
 from chatfiles.workspace.resumable.record import chat_name, partial_name
 
 __all__ = ["prepare", "publish"]
-
-_READ = 1 << 20
 
 
 def prepare(upload: OpenUpload, sha256: bytes, now: float) -> None:
@@ -54,24 +52,10 @@ def publish(upload: OpenUpload, publisher: Publisher, now: float) -> None:
         upload.file.publish(chat_name(upload.record))
         os.fsync(upload.uploads_fd)
     elif upload.record.in_place:
-        _copy(upload, publisher)
+        copy_in_place(publisher, upload.target, upload.file.fd, upload.record.conditions)
     else:
         publisher.publish(upload.target, upload.file, upload.record.conditions)
     upload.save(now, finished=True)
     if upload.record.in_place:
         with suppress(FileNotFoundError):
             os.unlink(partial_name(upload.record.id), dir_fd=upload.uploads_fd)
-
-
-def _copy(upload: OpenUpload, publisher: Publisher) -> None:
-    assert upload.target is not None
-    assert upload.file is not None
-    copy, offset = InPlaceFile(upload.target, publisher, upload.record.conditions, None), 0
-    try:
-        while data := os.pread(upload.file.fd, _READ, offset):
-            copy.write(data)
-            offset += len(data)
-        copy.complete()
-        copy.publish()
-    finally:
-        copy.close()

@@ -6,7 +6,7 @@ often lost the connection without a notice, and comes back.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
@@ -34,9 +34,9 @@ _DIGITS: Final = 12
 
 
 class RunInThread(Protocol):
-    """Calls a function in a thread."""
+    """Calls a function in a thread (`chatfiles.runtime.threads.Threads.run`)."""
 
-    def __call__(self, function: Callable[..., T], /, *args: Any) -> Deferred[T]:
+    def __call__(self, function: Callable[..., T], /, *args: Any, owner: Hashable) -> Deferred[T]:
         """:return: fires when the function has returned."""
 
 
@@ -45,6 +45,7 @@ class UploadLock:
     The right to use an upload.  It ends when it was released and the last call has returned.
 
     :param run: calls a function in a thread.
+    :param owner: of the calls.
     :param evict: ends the request that has it; ``None`` if it ends by itself soon.
     :param ended: called at the end.
     """
@@ -52,10 +53,12 @@ class UploadLock:
     def __init__(
         self,
         run: RunInThread,
+        owner: Hashable,
         evict: Callable[[], object] | None,
         ended: Callable[[], object],
     ) -> None:
         self._run = run
+        self._owner = owner
         self._evict = evict
         self._ended = ended
         self._calls = 0
@@ -86,7 +89,7 @@ class UploadLock:
             self._calls -= 1
             self._end()
 
-        self._run(function, *args).addBoth(returned)
+        self._run(function, *args, owner=self._owner).addBoth(returned)
         return result
 
     def release(self) -> None:
@@ -132,23 +135,30 @@ class UploadLocks:
         self._looks.clock = clock
 
     async def acquire(
-        self, upload_id: str, evict: Callable[[], object] | None = None
+        self,
+        upload_id: str,
+        owner: Hashable,
+        evict: Callable[[], object] | None = None,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> UploadLock:
         """
         End the request that uses an upload, and wait until it has ended.
 
+        :param owner: see `UploadLock`.
         :param evict: see `UploadLock`.
+        :param is_awaited: whether the client of the new request still waits for it; if not, it came
+            late, and does not end another request.
         :return: the lock, to be released after use.
-        :raise Locked: 423, the other request has not ended in time.
+        :raise Locked: 423, the other request has not ended in time, or need not end.
         """
         until = self._clock.seconds() + WAIT
         try:
             while True:
                 holder = self._held.get(upload_id)
                 if holder is None and self._lock(_USED_AT, upload_id):
-                    return self._hold(upload_id, evict)
+                    return self._hold(upload_id, owner, evict)
                 left = until - self._clock.seconds()
-                if left <= 0:
+                if left <= 0 or not is_awaited():
                     raise Locked
                 await self._wait(upload_id, holder, left)
         finally:
@@ -165,7 +175,9 @@ class UploadLocks:
         with suppress(defer.TimeoutError):
             await waiting.addTimeout(seconds, self._clock)
 
-    def _hold(self, upload_id: str, evict: Callable[[], object] | None) -> UploadLock:
+    def _hold(
+        self, upload_id: str, owner: Hashable, evict: Callable[[], object] | None
+    ) -> UploadLock:
         def ended() -> None:
             if self._held.get(upload_id) is lock:
                 del self._held[upload_id]
@@ -173,7 +185,7 @@ class UploadLocks:
             if not self._held and self._looks.running:
                 self._looks.stop()
 
-        lock = self._held[upload_id] = UploadLock(self._run, evict, ended)
+        lock = self._held[upload_id] = UploadLock(self._run, owner, evict, ended)
         if self._fd is not None and not self._looks.running:
             self._looks.start(POLL)
         return lock

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from chatfiles.errors import ChatfilesError, NotARegularFile, NotFound
-from chatfiles.workspace.files.targets import Target, Targets, write_refusal
+from chatfiles.workspace.files.targets import Target, Targets, sync_directory, write_refusal
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.resumable.record import Record, chat_name, partial_name
 from chatfiles.workspace.resumable.records import remove_record, write_record
@@ -24,6 +24,7 @@ __all__ = [
     "create_partial",
     "digest_of",
     "has_partial",
+    "look_at",
     "open_upload",
     "upload_not_found",
 ]
@@ -52,6 +53,7 @@ def create_partial(directory_fd: int, upload_id: str) -> None:
         os.fchmod(fd, 0o600)  # whatever the umask is
     finally:
         os.close(fd)
+    sync_directory(directory_fd)  # chunks are flushed, so the name must be, too
 
 
 def digest_of(fd: int) -> hashlib._Hash:
@@ -141,6 +143,36 @@ class OpenUpload:
             if self.offset > self.record.verified:
                 self.truncate(self.record.verified)
             self.save(now, verified=None)
+        self._require_fitting()
+
+    def _require_fitting(self) -> None:
+        """
+        :raise NotFound: 404, another process has made the partial file longer than the file.
+        """
+        if not _fits(self.record, self.offset):
+            raise upload_not_found()
+
+    def look(self) -> None:
+        """
+        Find the offset, and whether the file has its name, and change no file.
+
+        :raise NotFound: 404, the partial file is not there.
+        :raise OSError: it cannot be examined.
+        """
+        name = partial_name(self.record.id)
+        try:
+            facts = os.stat(name, dir_fd=self.directory_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            if not self.was_published():
+                raise upload_not_found() from None
+            self.record = replace(self.record, finished=True)
+            self.offset = self.record.length or 0
+            return
+        if not stat.S_ISREG(facts.st_mode):
+            raise upload_not_found()
+        verified = self.record.verified
+        self.offset = facts.st_size if verified is None else min(facts.st_size, verified)
+        self._require_fitting()
 
     def was_published(self) -> bool:
         """
@@ -219,27 +251,46 @@ def open_upload(record: Record, uploads_fd: int, targets: Targets, now: float) -
     return upload
 
 
-def has_partial(record: Record, uploads_fd: int, targets: Targets) -> bool:
+def look_at(record: Record, uploads_fd: int, targets: Targets) -> tuple[Record, int]:
     """
-    :param record: of an unfinished upload.
+    Look at an upload that another request may use: nothing is changed.
+
+    :param record: of the upload.
     :param uploads_fd: the directory of uploads.
     :param targets: opens the directory of a file with a path.
-    :return: whether its partial file is still there, as far as can be seen; nothing is changed,
-        because another request may use the upload.
+    :return: the record, which says so if the file has its name, and how many bytes count.
+    :raise NotFound: 404, the partial file is not there.
+    :raise ChatfilesError: its directory cannot be opened.
+    :raise OSError: its files cannot be examined.
     """
     upload = OpenUpload(record, os.dup(uploads_fd), None)
     try:
-        if record.path is not None:
-            upload.target = _open_target(record, targets)
-        name = partial_name(record.id)
-        facts = os.stat(name, dir_fd=upload.directory_fd, follow_symlinks=False)
-        return stat.S_ISREG(facts.st_mode)
-    except (NotFound, FileNotFoundError):
+        if not record.finished:
+            if record.path is not None:
+                upload.target = _open_target(record, targets)
+            upload.look()
+        return upload.record, upload.offset
+    finally:
+        upload.close()
+
+
+def has_partial(record: Record, uploads_fd: int, targets: Targets) -> bool:
+    """
+    As `look_at`, for an unfinished upload.
+
+    :return: whether its partial file is still there, as far as can be seen.
+    """
+    try:
+        return not look_at(record, uploads_fd, targets)[0].finished
+    except NotFound:
         return False
     except (ChatfilesError, OSError):
         return True
-    finally:
-        upload.close()
+
+
+def _fits(record: Record, size: int) -> bool:
+    """:return: whether the workspace itself can have written so many bytes."""
+    return record.length is None or size <= record.length
 
 
 def _open_target(record: Record, targets: Targets) -> Target:

@@ -14,14 +14,14 @@ from chatfiles.rules.entries import ref_of
 from chatfiles.rules.query import decode_query_value
 from chatfiles.rules.upload_metadata import Metadata, encode_metadata, parse_metadata
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
-from chatfiles.workspace.publication.leftovers import PREFIX
+from chatfiles.workspace.publication.leftovers import PREFIX, RECORD
 from chatfiles.workspace.uploads.ingestion import URI_PREFIX
 from chatfiles.workspace.uploads.safe_names import safe_name
 
 __all__ = ["RECORD_NAME", "Record", "chat_name", "partial_name", "record_name", "uri_of"]
 
 #: The name of a record; the group is the id of its upload.
-RECORD_NAME = re.compile(re.escape(PREFIX) + r"([0-9a-f]{32})\.json")
+RECORD_NAME = re.compile(re.escape(PREFIX) + "([0-9a-f]{32})" + re.escape(RECORD))
 
 
 def partial_name(upload_id: str) -> str:
@@ -31,7 +31,7 @@ def partial_name(upload_id: str) -> str:
 
 def record_name(upload_id: str) -> str:
     """:return: the name of the record."""
-    return f"{PREFIX}{upload_id}.json"
+    return f"{PREFIX}{upload_id}{RECORD}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,11 @@ some time after it.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from contextlib import suppress
 from typing import Final
 
-from chatfiles.posix.atomic_file import replace_file_in
-from chatfiles.workspace.publication.leftovers import PREFIX
+from chatfiles.workspace.publication.unpublished_file import UnpublishedFile
 from chatfiles.workspace.resumable.record import RECORD_NAME, Record, record_name
 
 __all__ = [
@@ -22,17 +20,12 @@ __all__ = [
     "read_record",
     "record_ids",
     "remove_record",
-    "sweep_unfinished",
     "write_record",
 ]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: The most bytes of a record.
 _LONGEST: Final = 256 * 1024
-#: The name of a record that was not completely written.
-_UNFINISHED = re.compile(re.escape(PREFIX) + r"[0-9a-f]{32}\.json\.tmp-[0-9a-f]+")
-#: Seconds after which no process writes such a file any more.
-_ABANDONED: Final = 60.0
 
 
 def write_record(directory_fd: int, record: Record, now: float) -> None:
@@ -40,7 +33,14 @@ def write_record(directory_fd: int, record: Record, now: float) -> None:
     :param now: seconds since the epoch.
     :raise OSError: it could not be written; the old record is unchanged.
     """
-    replace_file_in(directory_fd, os.fsencode(record_name(record.id)), record.encode())
+    file = UnpublishedFile(directory_fd, unnamed=False)
+    try:
+        file.write(record.encode())
+        file.complete()
+        file.replace(record_name(record.id))
+    finally:
+        file.close()
+    os.fsync(directory_fd)
     progressed(directory_fd, record.id, now)
 
 
@@ -83,16 +83,3 @@ def record_ids(directory_fd: int) -> list[str]:
     """:return: the ids of all uploads that have a record."""
     found = map(RECORD_NAME.fullmatch, os.listdir(directory_fd))
     return [match[1] for match in found if match is not None]
-
-
-def sweep_unfinished(directory_fd: int, now: float) -> None:
-    """
-    Remove the records that a killed process did not write completely.
-
-    :param now: seconds since the epoch.
-    """
-    for name in filter(_UNFINISHED.fullmatch, os.listdir(directory_fd)):
-        with suppress(OSError):
-            facts = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-            if now - facts.st_mtime > _ABANDONED:
-                os.unlink(name, dir_fd=directory_fd)

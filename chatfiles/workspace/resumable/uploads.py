@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ from chatfiles.errors import (
     ChatfilesError,
     Conflict,
     NoSpace,
-    NotARegularFile,
+    NotFound,
     TooManyRequests,
 )
 from chatfiles.rules.conditional_requests import WriteConditions
@@ -39,6 +39,7 @@ from chatfiles.workspace.resumable.open_upload import (
     OpenUpload,
     create_partial,
     has_partial,
+    look_at,
     open_upload,
     upload_not_found,
 )
@@ -47,15 +48,17 @@ from chatfiles.workspace.resumable.records import (
     read_record,
     record_ids,
     remove_record,
-    sweep_unfinished,
     write_record,
 )
-from chatfiles.workspace.uploads.directory import UploadDirectory, write_error
+from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory, write_error
 
-__all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState"]
+__all__ = ["OffsetMismatch", "ResumableLimits", "ResumableUploads", "UploadState", "owner_of"]
 
 #: Seconds for which a finished upload is remembered.
 FINISHED_FOR: Final = 24 * 3600.0
+#: How often the time of the last progress is written while a chunk arrives: at most once in so many
+#: seconds, but so often while the upload would otherwise expire.
+_PROGRESS_SECONDS, _PROGRESS_TIMES = 60.0, 4
 
 
 class OffsetMismatch(Conflict):
@@ -95,6 +98,15 @@ class UploadState:
     expires: int
 
 
+def owner_of(path: VirtualPath | None) -> Hashable:
+    """
+    :param path: where a file will be; ``None`` for an upload to the chat.
+    :return: the owner of calls for a thread (`chatfiles.runtime.threads`): a root that hangs must
+        not hold up uploads elsewhere.
+    """
+    return UPLOAD_OWNER if path is None else path.root
+
+
 class ResumableUploads:
     """
     :param directory: of uploads; it has the records.
@@ -120,6 +132,14 @@ class ResumableUploads:
         self._hashes = RunningHashes()
         self._finished: set[str] = set()
 
+    def owner_of(self, upload_id: str) -> Hashable:
+        """
+        :return: the owner of calls for an upload, see `owner_of`.
+        :raise NotFound: 404, there is no such upload.
+        """
+        with self._opened() as uploads_fd:
+            return owner_of(self._read(uploads_fd, upload_id)[0].path)
+
     def check_target(self, path: VirtualPath, conditions: WriteConditions) -> None:
         """
         Check whether a file may be written, as far as can be known now.
@@ -127,9 +147,7 @@ class ResumableUploads:
         :param conditions: of the request.
         :raise ChatfilesError: it may not.
         """
-        self._targets.prefixes.require(path)
-        if self._targets.prefixes.include(path):
-            raise NotARegularFile(detail="it is a directory in which files can be written")
+        self._targets.require_file(path)
         with self._targets.open(path) as target:
             self._publisher.require(conditions, target.look_at_file())
 
@@ -150,9 +168,7 @@ class ResumableUploads:
         try:
             uploads_fd = self._directory.open()
             try:
-                with self._publisher.locks.of(uploads_fd):
-                    self._require_few(uploads_fd)
-                    self._create(uploads_fd, record)
+                self._create(uploads_fd, record)
             finally:
                 os.close(uploads_fd)
         except OSError as error:
@@ -164,7 +180,7 @@ class ResumableUploads:
         upload = OpenUpload(record, os.dup(uploads_fd), target)
         try:
             _require_space(upload.directory_fd, record.length or 0)
-            write_record(uploads_fd, record, self._now())
+            self._add_record(uploads_fd, record)
             try:
                 create_partial(upload.directory_fd, record.id)
             except BaseException:
@@ -173,16 +189,27 @@ class ResumableUploads:
         finally:
             upload.close()
 
-    def _require_few(self, uploads_fd: int) -> None:
-        unfinished = self._unfinished(uploads_fd)
-        if len(unfinished) < self.limits.unfinished:
-            return
-        # What another process removed with its directory cannot be ended by its client.
-        left = sum(has_partial(each, uploads_fd, self._targets) for each in unfinished)
-        if left >= self.limits.unfinished:
-            raise TooManyRequests(
-                "too many unfinished uploads", code="too_many_uploads", retry_after=60
-            )
+    def _add_record(self, uploads_fd: int, record: Record) -> None:
+        """:raise TooManyRequests: 429, there are too many."""
+        if not self._is_added(uploads_fd, record, 0):
+            # What another process removed with its directory cannot be ended by its client.
+            unfinished = self._unfinished(uploads_fd)
+            lost = sum(not has_partial(each, uploads_fd, self._targets) for each in unfinished)
+            if not self._is_added(uploads_fd, record, lost):
+                raise TooManyRequests(
+                    "too many unfinished uploads", code="too_many_uploads", retry_after=60
+                )
+
+    def _is_added(self, uploads_fd: int, record: Record, lost: int) -> bool:
+        """
+        :param lost: how many unfinished uploads do not count.
+        :return: whether there was room for the upload, so that its record is written.
+        """
+        with self._publisher.locks.of(uploads_fd):
+            has_room = len(self._unfinished(uploads_fd)) < self.limits.unfinished + lost
+            if has_room:
+                write_record(uploads_fd, record, self._now())
+            return has_room
 
     def _unfinished(self, uploads_fd: int) -> list[Record]:
         ids = set(record_ids(uploads_fd))
@@ -208,7 +235,13 @@ class ResumableUploads:
         try:
             self._check(upload, chunk)
             return ChunkWriter(
-                upload, chunk, self.limits.file_bytes, self._publisher, self._hashes, self._now
+                upload,
+                chunk,
+                self.limits.file_bytes,
+                self._publisher,
+                self._hashes,
+                self._now,
+                min(_PROGRESS_SECONDS, self.limits.expiry / _PROGRESS_TIMES),
             )
         except BaseException as error:
             upload.close()
@@ -264,6 +297,23 @@ class ResumableUploads:
         except ChatfilesError:
             return self._state(upload_id)
 
+    def look(self, upload_id: str) -> UploadState:
+        """
+        As `state`, but change nothing, so that another request may use the upload.
+
+        :return: the upload.
+        """
+        with self._opened() as uploads_fd:
+            found = self._read(uploads_fd, upload_id)
+            try:
+                record, offset = look_at(found[0], uploads_fd, self._targets)
+            except NotFound:
+                before, found = found, self._read(uploads_fd, upload_id)
+                if found[0] == before[0]:
+                    raise
+                record, offset = look_at(found[0], uploads_fd, self._targets)  # it was published
+            return UploadState(record, offset, self._expires(record, found[1]))
+
     def _state(self, upload_id: str) -> UploadState:
         upload = self._open(upload_id)
         try:
@@ -294,12 +344,10 @@ class ResumableUploads:
 
         :return: how many unfinished ones were removed.
         """
-        try:
-            uploads_fd = self._directory.open_existing()
-        except (OSError, ChatfilesError):
+        uploads_fd = self._directory.existing_or_none()
+        if uploads_fd is None:
             return 0
         try:
-            sweep_unfinished(uploads_fd, self._now())
             return sum(self._sweep(uploads_fd, each) for each in record_ids(uploads_fd))
         finally:
             os.close(uploads_fd)
@@ -322,8 +370,13 @@ class ResumableUploads:
         remove_record(uploads_fd, record.id)
 
     def _open(self, upload_id: str) -> OpenUpload:
-        if not UPLOAD_ID.fullmatch(upload_id):
-            raise upload_not_found()
+        with self._opened() as uploads_fd:
+            record = self._read(uploads_fd, upload_id)[0]
+            return open_upload(record, os.dup(uploads_fd), self._targets, self._now())
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """:return: the directory of uploads; errors of the system in the block are reported."""
         try:
             uploads_fd = self._directory.open_existing()
         except FileNotFoundError:
@@ -331,15 +384,18 @@ class ResumableUploads:
         except OSError as error:
             raise write_error(error) from error
         try:
-            try:
-                found = read_record(uploads_fd, upload_id)
-                if found is None or self._is_expired(*found):
-                    raise upload_not_found()
-                return open_upload(found[0], os.dup(uploads_fd), self._targets, self._now())
-            finally:
-                os.close(uploads_fd)
+            yield uploads_fd
         except OSError as error:
             raise write_error(error) from error
+        finally:
+            os.close(uploads_fd)
+
+    def _read(self, uploads_fd: int, upload_id: str) -> tuple[Record, float]:
+        """:return: the record of an upload, and the time of its last progress."""
+        found = read_record(uploads_fd, upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        if found is None or self._is_expired(*found):
+            raise upload_not_found()
+        return found
 
     def _is_expired(self, record: Record, progressed: float) -> bool:
         return self._now() >= self._expires(record, progressed)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -36,7 +36,12 @@ from chatfiles.workspace.resumable.chunk_writer import ChunkWriter
 from chatfiles.workspace.resumable.locks import UploadLock, UploadLocks
 from chatfiles.workspace.resumable.open_upload import upload_not_found
 from chatfiles.workspace.resumable.record import Record, chat_name, uri_of
-from chatfiles.workspace.resumable.uploads import OffsetMismatch, ResumableUploads, UploadState
+from chatfiles.workspace.resumable.uploads import (
+    OffsetMismatch,
+    ResumableUploads,
+    UploadState,
+    owner_of,
+)
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER
 from chatfiles.workspace.uploads.safe_names import safe_name
 
@@ -97,7 +102,7 @@ async def create(context: ResumableContext, request: Request) -> None:
     require_tus(request)
     creation = creation_of(fields, context.uploads.limits.file_bytes)
     conditions = WriteConditions() if path is None else WriteConditions.of(fields)
-    run = partial(context.threads.run, owner=UPLOAD_OWNER)
+    run = partial(context.threads.run, owner=owner_of(path))
     if path is not None:
         await run(context.uploads.check_target, path, conditions)
     chunk = check_body(fields, declared, creation.length)
@@ -134,7 +139,8 @@ async def _append(
 ) -> UploadState:
     # A platform that closes its side of the connection has given up (see `ingest`).
     request.ends_with_client = request.via_proxy = request.requestHeaders.hasHeader(b"via")
-    lock = await context.locks.acquire(upload_id, partial(request.abort, Outcome.EVICTED))
+    owner, evict = await _owner(context, upload_id), partial(request.abort, Outcome.EVICTED)
+    lock = await context.locks.acquire(upload_id, owner, evict, request.is_awaited)
     try:
         begin = partial(context.uploads.begin, upload_id, chunk)
         writer = await lock.run(begin, discard=ChunkWriter.close)
@@ -171,7 +177,8 @@ async def files(context: ResumableContext, request: Request, upload_id: str) -> 
     """:return: the file of a finished upload."""
     require_tus(request)
     _require_id(upload_id)
-    found = await context.threads.run(context.uploads.state, upload_id, owner=UPLOAD_OWNER)
+    owner = await _owner(context, upload_id)
+    found = await context.threads.run(context.uploads.look, upload_id, owner=owner)
     if not found.record.finished:
         request.setHeader(b"Upload-Offset", b"%d" % found.offset)
         raise Conflict(
@@ -191,11 +198,16 @@ async def remove(context: ResumableContext, request: Request, upload_id: str) ->
 
 async def _with_lock(context: ResumableContext, upload_id: str, call: Callable[[], T]) -> T:
     _require_id(upload_id)
-    lock: UploadLock = await context.locks.acquire(upload_id)
+    owner = await _owner(context, upload_id)
+    lock: UploadLock = await context.locks.acquire(upload_id, owner)
     try:
         return await lock.run(call)
     finally:
         lock.release()
+
+
+async def _owner(context: ResumableContext, upload_id: str) -> Hashable:
+    return await context.threads.run(context.uploads.owner_of, upload_id, owner=UPLOAD_OWNER)
 
 
 def _require_id(upload_id: str) -> None:

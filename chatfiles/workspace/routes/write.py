@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from chatfiles.errors import NotARegularFile
 from chatfiles.http.server.endpoint import JSONResponse, read_json
 from chatfiles.http.server.request import Request
 from chatfiles.rules.conditional_requests import WriteConditions
@@ -97,10 +96,8 @@ async def put_file(context: WriteContext, request: Request) -> JSONResponse:
 def _asked(context: WriteContext, request: Request) -> AskedWrite:
     query, fields = parse_query(request.query), request.requestHeaders
     request.touched = touched_path(query)
-    path, prefixes = path_of(query), context.writes.targets.prefixes
-    prefixes.require(path)
-    if prefixes.include(path):
-        raise NotARegularFile(detail="it is a directory in which files can be written")
+    path = path_of(query)
+    context.writes.targets.require_file(path)
     options = write_options(query)
     check_write_head(fields, request.body.length, context.max_file_bytes)
     conditions, digests = WriteConditions.of(fields), given_digests(fields)

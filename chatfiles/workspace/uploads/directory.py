@@ -20,7 +20,7 @@ from chatfiles.errors import (
     Unavailable,
     WriteFailed,
 )
-from chatfiles.workspace.publication.leftovers import PART, PREFIX, remove_unlocked
+from chatfiles.workspace.publication.leftovers import PART, PREFIX, remove_lost, remove_unlocked
 from chatfiles.workspace.publication.unpublished_file import UnpublishedFile, can_name_later
 from chatfiles.workspace.uploads.publish import NOTE, withdraw_noted
 
@@ -94,6 +94,13 @@ class UploadDirectory:
         """
         return self._open(create=False)
 
+    def existing_or_none(self) -> int | None:
+        """:return: as `open_existing`, but ``None`` if it cannot be opened."""
+        try:
+            return self._open(create=False)
+        except (OSError, ChatfilesError):
+            return None
+
     def _open(self, *, create: bool) -> int:
         try:
             fd = self._open_root()
@@ -125,17 +132,12 @@ class UploadDirectory:
             return self._sweep()
 
     def _sweep(self) -> int:
-        try:
-            fd = self._open(create=False)
-        except (OSError, ChatfilesError):
+        fd = self.existing_or_none()
+        if fd is None:
             return 0
         try:
-            leftovers = [
-                name
-                for name in os.listdir(fd)
-                if name.startswith(_PREFIXES) and name.endswith((PART, NOTE))
-            ]
-            return sum(_remove(fd, name) for name in leftovers)
+            names = [name for name in os.listdir(fd) if name.startswith(_PREFIXES)]
+            return sum(_remove(fd, name) for name in names)
         finally:
             os.close(fd)
 
@@ -153,6 +155,8 @@ def _make(segment: bytes, directory_fd: int) -> None:
 
 
 def _remove(directory_fd: int, name: str) -> int:
+    if not name.endswith((PART, NOTE)):
+        return remove_lost(directory_fd, name, directory_fd)
     also = withdraw_noted if name.endswith(NOTE) else None
     # Files are only created when the sweep of this process has ended.
     return remove_unlocked(directory_fd, name, also, without_locks=True)

@@ -335,7 +335,7 @@ class CutTests(PutCase):
             for script in (leave, hang_up):
                 result = self.against(script, "large")
                 self.ended(result, 7, "chatfiles: the upload was interrupted after ")
-                self.assertRegex(result.stderr, r"after \d+ of 251660\d\d bytes\nhint: ")
+                self.assertRegex(result.stderr, r"after \d+ of 16777\d\d\d bytes\nhint: ")
 
     def test_stalled(self) -> None:
         """An upload to a server that stops reading is aborted after the timeout."""

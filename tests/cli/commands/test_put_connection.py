@@ -148,7 +148,9 @@ class MemoryTests(PutCase):
         taken: list[int] = []
 
         def script(peer: Peer) -> None:
-            peer.read_head()
+            if peer.read_head().startswith("OPTIONS"):
+                peer.send(said("404 Not Found", {}))
+                return
             peer.send(CONTINUE)
             left = int(peer.field("Content-Length") or 0)
             while left:
@@ -157,7 +159,7 @@ class MemoryTests(PutCase):
             peer.send(said("200 OK", {"files": []}))
 
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CHATFILES_")}
-        with self.serving(script):
+        with self.serving(script), self.serving(script):
             done = subprocess.run(
                 [sys.executable, "-c", code, "put", "--token-file", "token", "sparse", WORKSPACE],
                 cwd=self.directory,

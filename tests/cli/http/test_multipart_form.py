@@ -200,16 +200,21 @@ class SourceTests(SynchronousTestCase):
             self.assertIn("a.txt changed while it was being sent", error.message)
             self.assertIn(how, error.message)
 
-    def test_changes_behind_the_last_byte(self) -> None:
-        """
-        A file that shrinks after all of it has been read is an error: it no longer has the
-        announced length.
-        """
-        source = self.open(b"0123456789")
+    def test_changes_before_the_last_byte(self) -> None:
+        """The last bytes of a file that has changed are not sent: they would complete it."""
+        source = self.open(bytes(input_file.BLOCK + 1))
         pieces = source.pieces(ready)
         next(pieces)
-        os.truncate(self.path, 5)
+        os.utime(self.path, (0, 0))
         self.assertRaises(CliError, next, pieces)
+
+    def test_changes_behind_the_last_byte(self) -> None:
+        """A file that shrinks after all of it has been read was sent whole."""
+        source = self.open(b"0123456789")
+        pieces = source.pieces(ready)
+        sent = next(pieces)
+        os.truncate(self.path, 5)
+        self.assertEqual((sent, list(pieces)), (b"0123456789", []))
 
     def test_replaced(self) -> None:
         """A file that is replaced or removed is sent as it was, because it is open."""

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,11 +18,26 @@ from tests.support.reading_clock import ReadingClock
 SECONDS = st.none() | st.integers(0, 20).map(lambda quarter: quarter / 4)
 
 
+class StrictClock(Clock):
+    """Refuses a time that has passed, as the reactor does."""
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., object],  # noqa: A002
+        *args: object,
+        **kw: object,
+    ) -> IDelayedCall:
+        """:raise AssertionError: *delay* is negative."""
+        assert delay >= 0, delay
+        return super().callLater(delay, callable, *args, **kw)
+
+
 class DeadlineTests(SynchronousTestCase):
     """When a deadline expires, and what it costs."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = StrictClock()
         self.expired: list[float] = []
         self.deadline = Deadline(self.clock, lambda: self.expired.append(self.clock.seconds()))
 
@@ -28,6 +46,12 @@ class DeadlineTests(SynchronousTestCase):
         self.deadline.set(2)
         self.clock.pump([1] * 5)
         self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([2], []))
+
+    def test_passed(self) -> None:
+        """A process that stood still may set a deadline that has passed: it expires soon."""
+        self.deadline.set(-1)
+        self.clock.pump([0, 0])
+        self.assertEqual((self.expired, self.clock.getDelayedCalls()), ([0], []))
 
     def test_costs_nothing(self) -> None:
         """Moving the deadline does not create a timer each time."""

@@ -85,6 +85,13 @@ class FilesTests(PageCase):
             again = self.page(path, f"If-None-Match: W/{tag}")
             self.assertEqual((again.status, again.body, again.fields["etag"]), (304, b"", tag))
             self.assertEqual(self.page(path, 'If-None-Match: "other"').status, 200)
+            for field in (f"If-Match: {tag}", "If-Match: *"):
+                self.assertEqual(self.page(path, field).status, 200, path)
+            for field in ('If-Match: "other"', f"If-Match: W/{tag}"):
+                refused = self.page(path, field, f"If-None-Match: {tag}")
+                self.assertEqual(
+                    (refused.status, refused.json["code"]), (412, "precondition_failed")
+                )
             for each in (answer, again):
                 policy = each.fields["permissions-policy"].split(", ")
                 self.assertTrue(all(feature.endswith("=()") for feature in policy))
@@ -135,10 +142,27 @@ class ContentTests(PageCase):
         self.assertEqual(re.findall(r"<script[^>]*>[^<]", document), [])
 
     def test_modules(self) -> None:
-        """Each module that another one imports exists."""
+        """What a module imports exists and is used, and what it exports is imported."""
+        imported, exported = set(), set()
         for name, content in sources().items():
-            for other in re.findall(r'from "\./([^"]+)"', content):
+            for names, other in re.findall(r'import \{ (.*) \} from "\./([^"]+)"', content):
                 self.assertIn(other, PAGE_FILES, name)
+                for each in names.split(", "):
+                    self.assertGreater(len(re.findall(rf"\b{each}\b", content)), 1, (name, each))
+                    imported.add((other, each))
+            for each in re.findall(r"^export (?:async )?\w+ (\w+)", content, re.M):
+                exported.add((name, each))
+        self.assertEqual(imported, exported)
+
+    def test_strings(self) -> None:
+        """Each text that is shown exists, and each that exists is shown."""
+        files = sources()
+        texts = files["strings.js"]
+        defined = set(re.findall(r"^\t(\w+):", texts, re.M))
+        used = set(re.findall(r"\bT\.(\w+)", "".join(files.values())))
+        self.assertEqual(used - defined, set())
+        states = {"waiting", "interrupted", "stored", "cancelled"}  # of uploads: T[state]
+        self.assertEqual(defined - used, states)
 
     def test_viewable_types(self) -> None:
         """The page previews the types that the platform shows; of others, it reads only text."""

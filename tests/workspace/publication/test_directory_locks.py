@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +15,7 @@ from chatfiles.workspace.publication.directory_locks import DirectoryLocks
 from tests.workspace.uploads.uploads_case import in_child
 
 #: The bytes of the shared file that are locked.
-FIRST, COUNT = 2 << 20, 64
+FIRST, COUNT = 1 << 52, 1 << 48
 
 
 class DirectoryLocksTests(SynchronousTestCase):
@@ -75,6 +76,40 @@ class DirectoryLocksTests(SynchronousTestCase):
         """A move within a directory needs its lock once."""
         with self.locks.of(self.directories[0], os.dup(self.directories[0])):
             self.assertFalse(self.is_free())
+
+    def test_threads_of_processes(self) -> None:
+        """
+        Threads of two processes wait for each other's locks; the kernel, which takes a process for
+        one owner, sees a cycle there.
+        """
+
+        failed = threading.Event()
+
+        def turn(locks: DirectoryLocks, number: int) -> None:
+            try:
+                for _ in range(500):
+                    with locks.of(self.directories[number]):
+                        time.sleep(0)
+            except OSError:
+                failed.set()
+
+        def run() -> None:
+            locks = DirectoryLocks(self.fd)  # those of a process
+            threads = [threading.Thread(target=turn, args=(locks, n % 3)) for n in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        def run_and_tell() -> None:
+            run()
+            os._exit(failed.is_set())
+
+        other = threading.Thread(target=run)
+        other.start()
+        self.assertEqual(in_child(run_and_tell), 0)
+        other.join()
+        self.assertFalse(failed.is_set())
 
     def test_order(self) -> None:
         """Two moves in opposite directions do not wait for each other."""

@@ -70,8 +70,9 @@ class ResumableCase(WritingCase):
         threads: Any = AtOnce()
         secret = InboundSecrets(self.at("configs/secret"))
         directory = UploadDirectory(partial(self.store.open_root, b"/workspace"))
+        self.directory = directory
         limits = ResumableLimits(LIMIT, EXPIRY, 3)
-        writes = FileWrites(self.targets, self.publisher)
+        writes = FileWrites(self.targets, self.publisher, directory.open)
         self.uploads = ResumableUploads(
             directory, self.targets, self.publisher, limits, lambda: self.seconds
         )

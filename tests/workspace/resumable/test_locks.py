@@ -24,7 +24,7 @@ class Threads:
     def __init__(self) -> None:
         self.calls: list[tuple[Deferred[Any], Callable[[], Any]]] = []
 
-    def run(self, function: Callable[..., Any], /, *args: Any) -> Deferred[Any]:
+    def run(self, function: Callable[..., Any], /, *args: Any, owner: object) -> Deferred[Any]:
         called: Deferred[Any] = Deferred()
         self.calls.append((called, lambda: function(*args)))
         return called
@@ -43,8 +43,11 @@ class LocksTests(SynchronousTestCase):
         self.clock, self.threads = Clock(), Threads()
         self.locks = UploadLocks(self.threads.run, self.clock, self.fd)
 
-    def asking(self, upload_id: str = ONE, evict: Any = None) -> Deferred[UploadLock]:
-        return Deferred.fromCoroutine(self.locks.acquire(upload_id, evict))
+    def asking(
+        self, upload_id: str = ONE, evict: Any = None, *, is_awaited: bool = True
+    ) -> Deferred[UploadLock]:
+        asked = self.locks.acquire(upload_id, None, evict, lambda: is_awaited)
+        return Deferred.fromCoroutine(asked)
 
     def acquired(self, upload_id: str = ONE, evict: Any = None) -> UploadLock:
         return self.successResultOf(self.asking(upload_id, evict))
@@ -101,6 +104,16 @@ class LocksTests(SynchronousTestCase):
         first.release()
         self.acquired()
 
+    def test_late(self) -> None:
+        """A request whose client has left ends no other, but has a lock that is free."""
+        late = self.asking(is_awaited=False)
+        evicted: list[int] = []
+        self.successResultOf(late).release()
+        first = self.acquired(evict=lambda: evicted.append(1))
+        self.failureResultOf(self.asking(is_awaited=False), Locked)
+        self.assertEqual(evicted, [])
+        first.release()
+
     def test_leaving(self) -> None:
         """A client that leaves while it waits does not keep it."""
         first, second = self.acquired(), self.asking()
@@ -147,6 +160,12 @@ class SharedTests(LocksTests):
         self.end(other)
         self.clock.advance(POLL)
         self.successResultOf(waiting)
+
+    def test_late_elsewhere(self) -> None:
+        """Nor does it end one of another process."""
+        other = self.other_process(wants=False)
+        self.failureResultOf(self.asking(is_awaited=False), Locked)
+        self.end(other)
 
     def test_wanted(self) -> None:
         """A request ends when another process wants its upload."""

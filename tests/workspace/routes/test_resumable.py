@@ -19,6 +19,8 @@ from unittest import mock
 from twisted.internet.defer import Deferred
 
 from chatfiles.rules.http_dates import parse_http_date
+from chatfiles.streams.peer_state import PeerState
+from chatfiles.workspace.publication.leftovers import sweep_below
 from tests.workspace.resumable.resumable_case import (
     EXPIRY,
     LIMIT,
@@ -317,6 +319,19 @@ class AppendingTests(ResumableCase):
         self.uploads.sweep()
         self.assertEqual(len(self.names()), 1)
 
+    def test_expiry_while_a_chunk_runs(self) -> None:
+        """Bytes that arrive keep an upload, also those of a chunk that takes long."""
+        target = self.created(6)
+        lines = (VERSION, TYPE, b"Content-Length: 6", b"Upload-Offset: 0")
+        caller = self.caller("PATCH", target, *lines).send(b"a")
+        self.seconds += EXPIRY / 2
+        caller.send(b"b")
+        self.seconds += EXPIRY - 1
+        self.assertEqual(self.uploads.sweep(), 0)
+        self.assertEqual(self.ask("GET", target).status, 409)
+        answer = caller.send(b"cdef").answers()[-1]
+        self.assertEqual(answer.fields["repr-digest"], digest(b"abcdef"))
+
     def test_metadata(self) -> None:
         """All metadata is given back, also a key without a value, in a form of ours."""
         target = self.created(1, b"Upload-Metadata: a  ,  filename eA==,is_\x7e")
@@ -379,9 +394,7 @@ class AppendingTests(ResumableCase):
                 self.assertEqual(self.read(uri), b"abc")
                 self.ask("DELETE", target)
                 os.unlink(self.at(uri))
-                for each in filter(lambda each: ".json.tmp-" in each, self.names()):
-                    os.utime(self.at(f"{UPLOADS}/{each}"), (0, 0))
-                self.uploads.sweep()
+                self.directory.sweep()
                 self.assertEqual((self.names(), self.names("out")), ([], []))
 
     def killed(self, target: str, name: str, call: int) -> None:
@@ -417,10 +430,22 @@ class AppendingTests(ResumableCase):
                 self.assertEqual(answer.fields["repr-digest"], digest(b"abcdef"))
             self.ask("DELETE", target)
 
+    def test_late(self) -> None:
+        """A chunk whose client has left before it is served ends no other."""
+        target = self.created(6)
+        lines = (VERSION, TYPE, b"Upload-Offset: 0")
+        first = self.caller("PATCH", target, *lines, b"Content-Length: 6").send(b"abc")
+        peer = "chatfiles.http.server.disconnect.peer_state"
+        with mock.patch(peer, return_value=PeerState.HALF_CLOSED):
+            late = self.caller("PATCH", target, *lines, b"Content-Length: 3").send(b"a")
+        self.assertTrue(late.wire.aborted)
+        answer = first.send(b"def").answers()[-1]
+        self.assertEqual(answer.fields["repr-digest"], digest(b"abcdef"))
+
     def test_locked(self) -> None:
         """If the other request does not end in time, the new one is refused."""
         target = self.created(6)
-        lock = self.successResultOf(Deferred.fromCoroutine(self.locks.acquire(target[-32:])))
+        lock = self.successResultOf(Deferred.fromCoroutine(self.locks.acquire(target[-32:], None)))
         caller = self.caller("GET", target, VERSION)
         self.assertEqual(caller.answer().status, 409)
         caller = self.caller("DELETE", target, VERSION)
@@ -460,6 +485,19 @@ class OtherMethodsTests(ResumableCase):
         self.assertEqual(self.refused(answer), (409, "upload_incomplete"))
         self.assertEqual(answer.fields["upload-offset"], "2")
         self.assertEqual(answer.json["detail"], {"offset": 2, "length": 3})
+
+    def test_get_while_a_chunk_runs(self) -> None:
+        """``GET`` does not end a chunk, so it changes nothing: a checksum is not verified yet."""
+        target = self.created(6)
+        self.patch(target, 0, b"ab")
+        lines = (VERSION, TYPE, b"Content-Length: 4", b"Upload-Offset: 2", checksum(b"cdef"))
+        caller = self.caller("PATCH", target, *lines).send(b"cd")
+        answer = self.ask("GET", target)
+        self.assertEqual(answer.fields["upload-offset"], "2")
+        answer = caller.send(b"ef").answers()[-1]
+        self.assertEqual(answer.status, 204)
+        (uri,) = [each for each in self.names() if each.endswith("-file")]
+        self.assertEqual(self.read(f"{UPLOADS}/{uri}"), b"abcdef")
 
     def test_override(self) -> None:
         """A ``POST`` can stand for a method that a client cannot send."""
@@ -550,6 +588,22 @@ class PathTests(ResumableCase):
             self.assertNotEqual(self.patch(target, 0, b"abc").status, 204)
             self.assertEqual(self.read("out/other"), b"secret")
 
+    def test_lengthened_partial(self) -> None:
+        """If another process has made the file too long, the upload is gone, and does not count."""
+        for query, path in (("", UPLOADS), (OUT, "out")):
+            for _ in range(3):
+                target = self.created(3, query=query)
+                self.patch(target, 0, b"ab")
+                with open(self.partial(target, path), "ab") as file:
+                    file.write(b"cd")
+                for answer in (self.ask("GET", target), self.patch(target, 2, b"c")):
+                    self.assertEqual(self.refused(answer), (404, "upload_not_found"))
+                self.assertEqual(self.head(target).status, 404)
+            self.assertEqual(self.post(b"Upload-Length: 3").status, 201)
+            self.seconds += 1000
+            self.uploads.sweep()
+            self.assertEqual(self.names(path), [])
+
     def test_other_kinds(self) -> None:
         """What is no file any more is an upload that does not exist."""
 
@@ -582,6 +636,28 @@ class PathTests(ResumableCase):
         self.assertEqual(self.post(b"Upload-Length: 1").status, 429)
         os.unlink(self.partial(kept))
         self.created(1)
+
+    def test_lost_files(self) -> None:
+        """A start removes unfinished files that no record knows, wherever they are now."""
+        os.makedirs(self.at("out/a"))
+        lost, kept = (self.created(3, query=f"?path=/workspace/out/{d}x") for d in ("a/", ""))
+        chat = self.created(1)
+        shutil.move(self.at("out/a"), self.at("out/b"))
+        for target in (lost, chat):
+            os.unlink(self.at(f"{UPLOADS}/.chatfiles-part-{target[-32:]}.json"))
+        self.assertEqual((self.directory.sweep(), self.sweep_out()), (1, 1))
+        self.assertEqual((self.offset(kept), os.listdir(self.at("out/b"))), (0, []))
+        self.assertEqual(self.names(), [f".chatfiles-part-{kept[-32:]}.json"])
+        shutil.rmtree(self.at(UPLOADS))  # such as a file system that is not mounted yet
+        self.assertEqual(self.sweep_out(), 0)
+
+    def sweep_out(self) -> int:
+        root_fd, records = self.store.open_root(b"/workspace"), self.directory.existing_or_none()
+        try:
+            return sweep_below(root_fd, (b"out",), records)
+        finally:
+            for fd in filter(None, (root_fd, records)):
+                os.close(fd)
 
     def test_broken_records(self) -> None:
         """Whatever an agent writes into a record, requests are answered."""

@@ -11,7 +11,10 @@ import hashlib
 import itertools
 import json
 import os
+import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -20,11 +23,13 @@ from twisted.internet.task import Clock
 
 from chatfiles.http.server.observers import TransferEnded
 from chatfiles.model import FileFacts
-from chatfiles.rules.conditional_requests import etag
+from chatfiles.rules.conditional_requests import WriteConditions, etag
+from chatfiles.rules.virtual_paths import check_form
 from chatfiles.rules.writable_prefixes import WritablePrefixes
-from chatfiles.workspace.files.targets import Targets
+from chatfiles.workspace.files.targets import Target, Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.publication.file_write import FileWrites
+from chatfiles.workspace.publication.in_place_file import copy_in_place
 from chatfiles.workspace.routes.context import WorkspaceContext
 from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.tree import workspace_tree
@@ -36,6 +41,7 @@ from tests.support.memory_client import CHUNKED, Caller, Received, chunked, get
 from tests.workspace.publication.writing_case import WritingCase
 
 LIMIT = 1000
+UPLOADS = ".molecule/chat-uploads"
 SECRET = b"Authorization: Bearer abc"
 
 
@@ -61,11 +67,13 @@ class WriteRouteCase(WritingCase):
         threads: Any = _AtOnce()
         self.prefixes = WritablePrefixes([b"/workspace/out"], [b"/workspace/fuse"])
         self.targets = Targets(self.store, self.prefixes)
-        secret, uploads = InboundSecrets(self.at("configs/secret")), UploadDirectory(lambda: -1)
+        secret = InboundSecrets(self.at("configs/secret"))
+        uploads = UploadDirectory(partial(self.store.open_root, b"/workspace"))
+        writes = FileWrites(self.targets, self.publisher, uploads.open)
         self.tree = workspace_tree(
             WorkspaceContext(self.store, secret, threads, Clock(), 60.0, prefixes=self.prefixes),
             IngestContext(uploads, IngestLimits(1, 1), secret, threads),
-            WriteContext(FileWrites(self.targets, self.publisher), LIMIT, threads),
+            WriteContext(writes, LIMIT, threads),
         )
 
     def ask(self, method: str, target: str, *lines: bytes, body: bytes | None = None) -> Received:
@@ -206,6 +214,16 @@ class PutTests(WriteRouteCase):
         self.assertEqual(self.put(path, more="&parents=1").status, 201)
         self.assertEqual(self.read("out/a/b/x"), b"new")
 
+    def test_parents_of_several(self) -> None:
+        """A client that leaves does not take its directory away from another one's file."""
+        target = b"/internal/fs/file?parents=1&path=/workspace/out/a/b/"
+        head = (SECRET, b"Content-Length: 3")
+        first = Caller(self.tree).send(get(target + b"x", *head, method=b"PUT"), b"ne")
+        second = Caller(self.tree).send(get(target + b"y", *head, method=b"PUT"), b"ne")
+        first.leave()
+        self.assertEqual(second.send(b"w").answer().status, 201)
+        self.assertEqual(self.names("out/a/b"), ["y"])
+
     def test_mode(self) -> None:
         """The mode has three octal digits, and the owner can always read."""
         for mode, status in (("640", 201), ("777", 200), ("400", 200)):
@@ -318,7 +336,7 @@ class PutTests(WriteRouteCase):
         self.assertEqual(self.names(), [])
 
     def test_in_place(self) -> None:
-        """In place, the inode stays; a failure removes the file."""
+        """In place, the inode stays; a copy that fails removes the file."""
         self.assertEqual(self.put("/workspace/fuse/x", body=b"first").status, 201)
         inode = os.stat(self.at("fuse/x")).st_ino
         answer = self.put("/workspace/fuse/x", more="&mode=600")
@@ -340,11 +358,39 @@ class PutTests(WriteRouteCase):
         with mock.patch("os.close", close):
             self.assertEqual(self.put("/workspace/fuse/x").status, 507)
         self.assertEqual(self.names("fuse"), [])
+        self.assertEqual(self.names(UPLOADS), [])
+
+    def test_in_place_refused(self) -> None:
+        """In place, too, a body that is cut or refused leaves the old file, and nothing else."""
+        self.write("fuse/x", b"old")
         self.assertEqual(self.put("/workspace/fuse/x", digest(b"other")).status, 422)
-        self.assertEqual(self.names("fuse"), [])
+        head = (SECRET, b"Content-Length: 3")
+        for path in (b"x", b"d/y&parents=1"):
+            target = b"/internal/fs/file?path=/workspace/fuse/" + path
+            Caller(self.tree).send(get(target, *head, method=b"PUT"), b"ne").leave()
+        self.assertEqual((self.read("fuse/x"), self.names("fuse")), (b"old", ["x"]))
+        self.assertEqual(self.names(UPLOADS), [])
+
+    def test_in_place_in_turn(self) -> None:
+        """In place, a file is that of one writer, not of two at once."""
+        contents = [bytes([65 + n]) * (4 << 20) for n in range(4)]
+        targets = [self.targets.open(check_form([b"/workspace/fuse/x"])) for _ in contents]
+
+        def copy(target: Target, content: bytes) -> None:
+            with tempfile.TemporaryFile() as source:
+                source.write(content)
+                source.flush()
+                copy_in_place(self.publisher, target, source.fileno(), WriteConditions())
+
+        for _ in range(3):
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(copy, targets, contents))
+            self.assertIn(self.read("fuse/x"), contents)
+        for target in targets:
+            target.close()
 
     def test_in_place_judged_again(self) -> None:
-        """In place, the conditions are checked again when the first byte arrives."""
+        """In place, the conditions are checked again when the body is complete."""
         self.write("fuse/x", b"old")
         head = (SECRET, b"Content-Length: 3", b"If-Match: " + self.tag("fuse/x"))
         target = b"/internal/fs/file?path=/workspace/fuse/x"
