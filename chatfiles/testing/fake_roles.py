@@ -22,8 +22,6 @@ from chatfiles.testing.memory_registry import MemoryRegistry
 __all__ = ["FakePlatform", "FakeWorkspace", "KnownWorkspace"]
 
 _ROOTS = ("configs", "workspace", "home", "plugins")
-#: Seconds.
-_TIMEOUTS = {"header_timeout": 30.0, "idle_timeout": 60.0}
 
 
 class KnownWorkspace(NamedTuple):
@@ -50,7 +48,9 @@ class _FakeRole:
     def __init__(self, reactor: Any, service: RoleService) -> None:
         self._reactor = reactor
         self._service = service
-        self._site = Site(service.resource, reactor, observers=(), **_TIMEOUTS)
+        self._site = Site(
+            service.resource, reactor, header_timeout=30.0, idle_timeout=60.0, observers=()
+        )
         self._port: Any = None
 
     async def start(self) -> None:
@@ -72,8 +72,8 @@ class FakeWorkspace(_FakeRole):
     A workspace that serves a directory.
 
     :param reactor: the reactor of the test.
-    :param directory: the roots are ``configs``, ``workspace``, ``home`` and ``plugins`` in it, which
-        are made.
+    :param directory: the roots are ``configs``, ``workspace``, ``home`` and ``plugins`` in it,
+        which are made.
     :param options: further options of ``twistd chatfiles``, such as ``--writable=/workspace``.
     :ivar secret: the inbound secret.
     """

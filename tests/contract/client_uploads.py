@@ -25,7 +25,7 @@ from chatfiles.client import (
 )
 from chatfiles.testing import ReceivedRequest, ServerConnection
 from tests.contract.client_case import TOKEN, WORKSPACE, ClientCase
-from tests.support.scripted_file import counted, play, refused, said
+from tests.support.scripted_file import Answer, counted, play, refused, said
 
 DATA = bytes(range(256)) * 1000
 HEX = "0123456789abcdef" * 2
@@ -130,7 +130,7 @@ class Platform:
             assert int(request.header("Upload-Offset") or "") == len(self.partial)
             if (length := request.header("Upload-Length")) is not None:
                 self.length = int(length)
-            body = connection.body(request)
+            body = self.body(connection, request)
             if self.cuts:
                 self.partial += body[: self.cuts.pop(0)]
                 return
@@ -236,7 +236,7 @@ class UploadCases(ClientCase):
     async def test_once(self) -> None:
         """An upload is never sent twice."""
         for answer, kind in (
-            (refused("503 No", "no", "Retry-After: 1"), Unavailable),
+            (unread(refused("503 No", "no", "Retry-After: 1")), Unavailable),
             (lambda connection, _: connection.reset(), Unreachable),
         ):
             client = self.client(play(answer))
@@ -347,12 +347,12 @@ class UploadCases(ClientCase):
         client = self.client(Platform(cuts=[0] * 9), retries=2)
         await self.fails(Unreachable, client.upload(io.BytesIO(DATA), resumable=True))
         self.assertEqual(self.pauses, [0.25, 0.5])
-        client = self.client(play(refused("503 No", "no")))
+        client = self.client(play(unread(refused("503 No", "no"))))
         await self.fails(Unavailable, client.upload(io.BytesIO(DATA), resumable=True))
         self.assertEqual(self.server.connections, 1)
-        client = self.client(play(refused("412 No", "precondition_failed")))
+        client = self.client(play(unread(refused("412 No", "precondition_failed"))))
         await self.fails(PreconditionFailed, client.upload([DATA], resumable=True))
-        client = self.client(play(refused("404 No", "no_route")))
+        client = self.client(play(unread(refused("404 No", "no_route"))))
         await self.fails(NotFound, client.upload([DATA], resumable=True))
 
 
@@ -378,6 +378,16 @@ def pieces(count: int, taken: list[int] | None = None) -> Iterator[bytes]:
         if taken is not None:
             taken.append(number)
         yield bytes(1 << 20)
+
+
+def unread(answer: Answer) -> Answer:
+    """:return: as *answer*; the body of the request is discarded, so that nothing is reset."""
+
+    def hang(connection: ServerConnection, request: ReceivedRequest) -> None:
+        answer(connection, request)
+        connection.hang()
+
+    return hang
 
 
 def early(

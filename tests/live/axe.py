@@ -68,7 +68,8 @@ def _fetch(path: str) -> None:
 
 def faults(browser: PageBrowser, source: str) -> list[str]:
     """:return: the faults of what the browser shows; empty if there are none."""
-    browser.devtools("Runtime.evaluate", expression=source)
+    if not browser.run("return 'axe' in window"):  # it stays until another page is opened
+        browser.devtools("Runtime.evaluate", expression=source)
     result = browser.devtools(
         "Runtime.evaluate", expression=_RUN % _TAGS, awaitPromise=True, returnByValue=True
     )

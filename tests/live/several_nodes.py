@@ -19,7 +19,7 @@ from chatfiles.testing.broken_upstreams import ScriptedServer, ServerConnection
 from tests.live.balancer import Balancer
 from tests.live.cluster import Cluster
 from tests.live.links import make_link, status_of
-from tests.live.processes import LONG_AGO, SLACK, LiveCase, Pair, until
+from tests.live.processes import LONG_AGO, SLACK, SOAK, LiveCase, Pair, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, Malformed, Response, fetch
 from tests.live.upload_client import Way, file, form, in_chunks, in_the_making, report
 from tests.support.patience import PATIENCE
@@ -33,6 +33,8 @@ LARGE = 48 * MIB
 CLIENT = "127.0.0.9"
 #: How many requests have to succeed before, during and after an event.
 ENOUGH = 25
+#: Seconds that a client waits between two requests, so that it does not keep a processor busy.
+PACE = 0.0 if SOAK else 0.01
 
 
 class Hammer:
@@ -65,7 +67,7 @@ class Hammer:
         until(lambda: self.done >= goal or self.wrong, "it asks on")
 
     def _run(self) -> None:
-        while not self._left.is_set():
+        while not self._left.wait(PACE):
             try:
                 wrong = self._ask()
             except (OSError, Incomplete, Malformed) as error:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import os
 import random
 import subprocess
 from collections.abc import Mapping
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
-from tests.live.processes import Pair
+from tests.live.processes import LiveCase
 from tests.live.rawhttp import Response
 from tests.live.test_resumable import MIB, Way, chunk, repr_digest
 from tests.live.test_write_kill import WritableVictim
@@ -24,6 +25,8 @@ from tests.live.upload_client import file, form
 
 #: Bytes of the disk, of each file, and of what others leave for it.
 DISK, SIZE, LEFT = 8 * MIB, 3 * MIB, MIB
+#: Numbers of workspaces of one platform.
+NUMBERS = itertools.count(100)
 
 
 class SmallDisk(WritableVictim):
@@ -59,13 +62,12 @@ class SmallDisk(WritableVictim):
         return os.path.join(self.disk, "ballast")
 
 
-class FullDiskTests(SynchronousTestCase):
+class FullDiskTests(LiveCase):
     """Everything that writes, on both ways."""
 
     def setUp(self) -> None:
-        self.pair = Pair()
-        self.addCleanup(self.pair.discard)
-        self.victim = SmallDisk(self.pair, 0, unnamed=True)
+        super().setUp()
+        self.victim = SmallDisk(self.pair, next(NUMBERS), unnamed=True)
         self.addCleanup(self.victim.discard)
         self.content = random.Random(4).randbytes(SIZE)
 

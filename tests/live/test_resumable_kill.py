@@ -1,5 +1,6 @@
 """
-reference/resumable, "Chunks": a workspace that is killed in the middle of resumable uploads.
+reference/resumable, "Chunks": a workspace that is killed, or stands still, in the middle of
+resumable uploads.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import contextlib
 import hashlib
 import os
 import random
+import signal
 import time
 from collections import Counter
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.processes import SOAK, Pair
+from tests.live.processes import SOAK, Pair, until
 from tests.live.rawhttp import Connection
 from tests.live.test_resumable import MIB, Way, repr_digest
 from tests.live.test_resumable import chunk as at
@@ -99,7 +102,7 @@ class Upload:
 
 
 class KillTests(SynchronousTestCase):
-    """A workspace that is killed again and again while four uploads arrive."""
+    """A workspace of its own for each test."""
 
     def setUp(self) -> None:
         self.pair = Pair()
@@ -126,6 +129,26 @@ class KillTests(SynchronousTestCase):
             self.kill_often(way, outcomes)
         report(f"resumable uploads of {SIZE // MIB} MiB: {dict(outcomes)}")
         self.pair.check_logs()
+
+    def test_late(self) -> None:
+        """A chunk that reaches the workspace after its client has left ends no other."""
+        way = self.ways()[0]
+        target = way.create(6)
+        with way.begin(target, 0, 6, b"abc") as first:
+            until(partial(self.has, target, b"abc"), "the chunk arrives")
+            self.victim.role.signal(signal.SIGSTOP)
+            way.begin(target, 0, 6, b"abc", {"X-Request-Id": "late"}).close()
+            self.victim.role.signal(signal.SIGCONT)
+            self.victim.role.logged("late .* client_left")
+            first.send(b"def")
+            answer = first.response("PATCH")
+        self.assertEqual((answer.status, answer["repr-digest"]), (204, repr_digest(b"abcdef")))
+
+    def has(self, target: str, content: bytes) -> bool:
+        """:return: whether the workspace has just this of an upload."""
+        name = f".chatfiles-part-{target[-32:]}"
+        with open(os.path.join(self.victim.directory, name), "rb") as file:
+            return file.read() == content
 
     def kill_often(self, way: Way, outcomes: Counter[str]) -> None:
         out = os.path.join(self.victim.base, "workspace", "out")

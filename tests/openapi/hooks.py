@@ -14,7 +14,9 @@ from tests.openapi.document import Seen, document
 
 @schemathesis.check
 def documented(
-    _context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    _context: schemathesis.CheckContext,
+    response: schemathesis.Response,
+    case: schemathesis.Case[Any],
 ) -> None:
     """The status and the error code of the response stand in the document."""
     method = case.method.upper()
@@ -25,7 +27,9 @@ def documented(
 
 @schemathesis.check
 def no_other_members(
-    _context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    _context: schemathesis.CheckContext,
+    response: schemathesis.Response,
+    case: schemathesis.Case[Any],
 ) -> None:
     """The objects of a JSON response have no member that the document does not have."""
     operation = document().operations.get((case.method.upper(), case.operation.path), {})

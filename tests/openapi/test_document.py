@@ -42,7 +42,7 @@ PAGE = "/ui/"
 
 def routes() -> dict[tuple[str, str], str]:
     """:return: the scope of each method and path of the resource tree, in the document's words."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for route in ROUTES:
         path = route.path.replace("{workspace_id}", "{id}")
         path = PAGE if path.startswith("/ui") else path

@@ -5,6 +5,7 @@ Timeouts of transfers: any byte that the peer takes, however slowly, is progress
 from __future__ import annotations
 
 import socket
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,6 +169,15 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(self.stalls, [TIMEOUT])
 
 
+def in_flight(sender: socket.socket) -> int:
+    """:return: the number of segments that the peer has not acknowledged (``tcpi_unacked``)."""
+    if sender.family == socket.AF_UNIX:
+        return 0
+    info = sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    segments: int = struct.unpack_from("I", info, 24)[0]
+    return segments
+
+
 class SocketTests(TestCase):
     """Progress as the kernel reports it."""
 
@@ -216,6 +226,7 @@ class SocketTests(TestCase):
                 state = acknowledged(transport)
                 self.assertEqual(unsent(transport), 0)
                 sent = self.fill(ours)
+                await until(reactor, lambda: not in_flight(ours))  # noqa: B023
                 self.assertGreater(unsent(transport), 0)
                 stuck = state()
                 self.assertEqual({state() for _ in range(100)}, {stuck})

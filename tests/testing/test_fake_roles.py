@@ -7,6 +7,7 @@ from __future__ import annotations
 import treq
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
+from twisted.web.http_headers import Headers
 
 from chatfiles.model import Scope
 from chatfiles.testing import FakePlatform, FakeWorkspace, KnownWorkspace
@@ -15,7 +16,7 @@ from chatfiles.testing import FakePlatform, FakeWorkspace, KnownWorkspace
 class FakeRolesTests(TestCase):
     """A request through both."""
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         self.workspace = FakeWorkspace(reactor, self.mktemp(), ["--writable=/workspace/out"])
         self.platform = FakePlatform(reactor)
         for role in (self.workspace, self.platform):
@@ -27,7 +28,7 @@ class FakeRolesTests(TestCase):
         response = await treq.request(
             method,
             f"{self.platform.url}/workspaces/{known.id}/{path}",
-            headers={"Authorization": f"Bearer {known.token}"},
+            headers=Headers({b"Authorization": [f"Bearer {known.token}".encode()]}),
             persistent=False,
             **more,
         )

@@ -20,9 +20,9 @@ import h11
 
 from chatfiles import __version__
 from chatfiles.cli.errors import CliError, Exit, untrusted
-from chatfiles.cli.http.connection import Connection, ResponseBegun
 from chatfiles.cli.http.error_responses import refusal
 from chatfiles.cli.http.response import Response
+from chatfiles.client.blocking.connection import Connection, ResponseBegun
 from chatfiles.client.blocking.endpoint import Endpoint, UnusableProxy
 
 __all__ = ["JSON_LIMIT", "Client"]

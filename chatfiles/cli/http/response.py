@@ -11,7 +11,7 @@ from typing import Self
 import h11
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
-from chatfiles.cli.http.connection import Connection
+from chatfiles.client.blocking.connection import Connection
 
 __all__ = ["Response"]
 

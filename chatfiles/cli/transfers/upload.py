@@ -12,9 +12,9 @@ import h11
 
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.multipart_form import Wait
 from chatfiles.cli.http.response import Response
+from chatfiles.client.blocking.connection import Connection
 
 __all__ = ["Upload"]
 

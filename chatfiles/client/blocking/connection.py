@@ -25,7 +25,7 @@ BLOCK = 256 * 1024
 #: Maximum bytes of a response's headers, of one chunk-size line, or of a trailer section.
 HEAD_LIMIT = 64 * 1024
 #: The most interim responses (1xx) before a response.
-INTERIM_LIMIT = 64
+INTERIM_LIMIT = 1000
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1")
@@ -57,6 +57,7 @@ class Connection:
         self._head = b""  # the part of a response's headers that has arrived
         self._response: h11.Response | None = None
         self._interim = 0
+        self._expects = False
         self._continued = False
         sock.settimeout(0)
 
@@ -66,6 +67,9 @@ class Connection:
 
         :raise ResponseBegun: the server has responded before the end of the request.
         """
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            self._expects = not names.isdisjoint({b"content-length", b"transfer-encoding"})
         rest = memoryview(self._http.send(event) or b"")
         while rest:
             ready = self._poll(select.POLLIN | select.POLLOUT, self._timeout)
@@ -184,7 +188,8 @@ class Connection:
 
         :param data: empty if the server has closed its side.
         """
-        if not data and self._interim:
+        # A request with a body may get ``100 Continue``.
+        if not data and self._interim > self._expects:
             raise h11.RemoteProtocolError("only interim responses came")
         if not data:
             raise ConnectionResetError("the connection was closed before the response")

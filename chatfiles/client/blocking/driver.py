@@ -22,7 +22,7 @@ from chatfiles import __version__
 from chatfiles.client.blocking.connection import Connection, ResponseBegun
 from chatfiles.client.blocking.endpoint import Endpoint, UnusableProxy
 from chatfiles.client.blocking.response import BlockingResponse
-from chatfiles.client.core.errors import BadAnswer, Unreachable
+from chatfiles.client.core.errors import BadAnswer, ClientError, Unreachable
 from chatfiles.client.core.steps import (
     Body,
     Emit,
@@ -85,6 +85,7 @@ class Driver:
             ca,
             connect_timeout=connect_timeout,
             trust_env=trust_env,
+            proxies_loopback=True,
             opened=self._opened,
         )
         if ca:
@@ -118,6 +119,11 @@ class Driver:
                     advance = lambda: steps.send(None)  # noqa: E731
                     continue
                 advance = self._take(steps, step)
+        except ClientError:
+            raise
+        except BaseException:  # cancelled
+            self._drop_kept()
+            raise
         finally:
             steps.close()
 
@@ -222,9 +228,13 @@ class Driver:
         with self._lock:
             for sock in self._sockets:
                 _shut(sock)
-            for connection in self._kept:
-                connection.close()
-            self._kept.clear()
+        self._drop_kept()
+
+    def _drop_kept(self) -> None:
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for connection in kept:
+            connection.close()
 
     def check_open(self) -> None:
         """:raise RuntimeError: the client was closed."""

@@ -13,6 +13,7 @@ from chatfiles.client.core.answers import (
     parse_entry,
     parse_json,
     refusal,
+    text,
 )
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import BadAnswer, ClientError, Incomplete
@@ -20,7 +21,7 @@ from chatfiles.client.core.names import VirtualPath, path_bytes
 from chatfiles.client.core.steps import Emit, Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
 
-__all__ = ["MAX_DEPTH", "MAX_PAGE", "list_directory", "stat", "walk"]
+__all__ = ["MAX_DEPTH", "MAX_PAGE", "list_directory", "roots", "stat", "walk"]
 
 #: The most entries of a page, and the most levels of a stream (reference/listing).
 MAX_PAGE, MAX_DEPTH = 10_000, 64
@@ -41,6 +42,15 @@ def _stat(context: Context, path: bytes) -> Steps[Entry]:
     request = Request("GET", context.route("fs/entries", path, depth=0))
     _, value = yield from context.ask(request, (200,))
     return parse_entry(as_object(value).get("entry"))
+
+
+def roots(context: Context) -> Steps[list[str]]:
+    """:return: the operation that finds the roots that the workspace serves."""
+    _, value = yield from context.ask(Request("GET", context.route("fs/roots")), (200,))
+    found = as_object(value).get("roots")
+    if not isinstance(found, list):
+        raise BadAnswer("the response has no list of roots")
+    return [text(as_object(each), "path") for each in found]
 
 
 def list_directory(context: Context, path: VirtualPath, page_size: int) -> Steps[None]:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 __all__ = ["ATTRIBUTE", "PartFile"]
 
@@ -22,8 +22,6 @@ __all__ = ["ATTRIBUTE", "PartFile"]
 ATTRIBUTE = "user.chatfiles.etag"
 #: Maximum bytes of a validator, and of one read.
 ETAG_LIMIT, BLOCK = 8 * 1024, 1024 * 1024
-
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class PartFile:
@@ -50,7 +48,7 @@ class PartFile:
         :return: its length, and the validator of its version; 0 and ``None`` without such a file.
         """
         try:
-            self._file = _open(self.path, _FLAGS)
+            self._file = _open(self.path)
         except FileNotFoundError:
             return 0, None
         return os.fstat(self._file.fileno()).st_size, self._tag(self._file)
@@ -70,7 +68,7 @@ class PartFile:
         :param continues: whether the bytes that are there are the beginning of this version.
         """
         if self._file is None:
-            self._file = _open(self.path, _FLAGS | os.O_CREAT)
+            self._file = _open(self.path, create=True)
         if continues:
             self._file.seek(0, os.SEEK_END)
             return
@@ -153,28 +151,47 @@ class PartFile:
             os.unlink(path)
 
 
-def _open(path: str, flags: int) -> BinaryIO:
+def _open(path: str, *, create: bool = False) -> BinaryIO:
     """
+    Open a file, without a moment at which a signal would leave a descriptor behind.
+
     :return: the file, locked, so that two downloads never write to one file.
     :raise BlockingIOError: another download writes to it.
     :raise FileExistsError: it is not a regular file.
     """
     while True:
-        file = open(path, "r+b", 0, opener=lambda name, _: os.open(name, flags, 0o666))  # noqa: SIM115
+        file = _open_regular(path, create=create)
         try:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileExistsError(errno.EEXIST, "it is not a regular file", path)
-            _lock(file, path)
-            if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):
-                return file
+            if file is not None:
+                _lock(file, path)
+                if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):
+                    return file
         except FileNotFoundError:  # the download that had locked it has just renamed it
-            if not flags & os.O_CREAT:
-                file.close()
-                raise
+            pass
         except BaseException:
-            file.close()
+            cast("BinaryIO", file).close()
             raise
-        file.close()
+        if file is not None:
+            file.close()
+
+
+def _open_regular(path: str, *, create: bool) -> BinaryIO | None:
+    """:return: the file; ``None`` if it was replaced meanwhile."""
+    try:
+        is_regular = stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        if not create:
+            raise
+        try:
+            return open(path, "x+b", 0)
+        except FileExistsError:
+            return None
+    if not is_regular:
+        raise FileExistsError(errno.EEXIST, "it is not a regular file", path)
+    try:
+        return open(path, "r+b", 0)
+    except FileNotFoundError:
+        return None
 
 
 def _lock(file: BinaryIO, path: str) -> None:

@@ -219,16 +219,16 @@ class Driver:
         if not isinstance(producer, PieceProducer):
             exchange.sent()
         either: list[Deferred[Any]] = [sending, exchange.early]
-        first = DeferredList(either, fireOnOneCallback=True, fireOnOneErrback=True)
+        first = DeferredList(
+            either, fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True
+        )
         timer.start(sending)
         try:
-            result, index = cast("Any", await self._wait(first))
+            result, index = cast("Any", await self._wait(_gate(first, exchange)))
         except BaseException as error:
-            sending.addErrback(lambda _: None)
             sending.cancel()
             raise self._failed(_first(error), exchange, producer, timer) from error
         if index == 1:
-            sending.addErrback(lambda _: None)
             exchange.abort()
             return early_response(result)
         return response_of(result, exchange)
@@ -262,8 +262,8 @@ class Driver:
             return producer.failure
         if exchange.fault is not None:
             return exchange.fault
-        if isinstance(error, CancelledError) and not timer.expired:
-            return error
+        if exchange.cancelled:
+            return CancelledError()
         cause = _cause(error)
         if isinstance(cause, ClientError) or not (timer.expired or isinstance(error, _NETWORK)):
             return cause or error
@@ -370,6 +370,21 @@ def _notify(result: T, waiting: Deferred[T]) -> T:
     if not waiting.called:
         waiting.callback(result)
     return result
+
+
+def _gate(waiting: Deferred[Any], exchange: Exchange) -> Deferred[Any]:
+    """
+    :return: as *waiting*; *exchange* learns if it is cancelled.  Not each error of Twisted says
+        that it is due to that.
+    """
+
+    def cancel(_: Deferred[Any]) -> None:
+        exchange.cancelled = True
+        waiting.cancel()
+
+    gate: Deferred[Any] = Deferred(cancel)
+    waiting.chainDeferred(gate)
+    return gate
 
 
 def _first(error: BaseException) -> BaseException:

@@ -24,7 +24,7 @@ __all__ = ["EarlyResponse", "Exchange", "Watched"]
 #: Maximum bytes of a response's headers, and of the body of an early one.
 HEAD_LIMIT, BODY_LIMIT = 64 * 1024, 64 * 1024
 #: The most interim responses (1xx) before a response.
-INTERIM_LIMIT = 64
+INTERIM_LIMIT = 1000
 
 
 class EarlyResponse:
@@ -46,6 +46,7 @@ class Exchange:
 
     :param method: of the request.
     :ivar early: is called with an `EarlyResponse`, if there is one.
+    :ivar cancelled: whether the caller has cancelled it.
     :ivar fault: what is wrong with the response.
     :ivar framed: whether the end of the response can be told from an interruption.
     """
@@ -54,6 +55,7 @@ class Exchange:
         self.early: Deferred[EarlyResponse] = Deferred()
         self._ended: Deferred[None] = Deferred()
         self.fault: BadAnswer | None = None
+        self.cancelled = False
         self.framed = True
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         # h11 only needs the method: it determines whether a response has a body.
@@ -61,6 +63,7 @@ class Exchange:
         self._head: h11.Response | None = None
         self._interim = 0
         self._sending = True
+        self._is_early = False
         self._withheld = b""
         self._body = bytearray()
         self._connection: _Connection | None = None
@@ -71,7 +74,7 @@ class Exchange:
         """The request was sent completely."""
         self._sending = False
         withheld, self._withheld = self._withheld, b""
-        if withheld and self._head is None and self._connection is not None:
+        if withheld and not self._is_early and self._connection is not None:
             self._connection.inner.dataReceived(withheld)
 
     def abort(self) -> bool:
@@ -101,7 +104,7 @@ class Exchange:
 
         :return: the bytes to pass on.
         """
-        if self._head is not None and not self._sending:
+        if self._head is not None and not self._is_early:
             return data
         try:
             self._parse(data)
@@ -110,21 +113,21 @@ class Exchange:
             return b""
         if not self._sending:
             return data
-        self._withheld += data
+        self._withheld += b"" if self._is_early else data
         return b""
 
     def lost(self) -> None:
         """The connection has ended."""
         if self._head is None and self._interim and self.fault is None:
             self.fault = BadAnswer("only interim responses came")
-        if self._head is not None and self._sending:
+        if self._is_early:
             self._deliver()
         self._connection = None
         self._ended.callback(None)
 
     def _parse(self, data: bytes) -> None:
         self._http.receive_data(data)
-        while self._head is None or self._sending:
+        while self._head is None or self._is_early:
             event = self._http.next_event()
             if isinstance(event, h11.InformationalResponse):
                 self._interim += 1
@@ -144,6 +147,7 @@ class Exchange:
 
     def _begin(self, head: h11.Response) -> None:
         self._head = head
+        self._is_early = self._sending
         names = [bytes(name) for name, _ in head.headers]
         counted, coded = b"content-length" in names, b"transfer-encoding" in names
         if counted and coded:

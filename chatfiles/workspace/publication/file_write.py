@@ -182,8 +182,7 @@ class FileWrites:
 
     def _file_write(self, asked: AskedWrite, target: Target) -> FileWrite:
         if not self.targets.prefixes.write_in_place(asked.path):
-            file = self._files.new_file(target.directory_fd)
-            return FileWrite(asked, target, file, self.publisher)
+            return FileWrite(asked, target, self._new_file(asked, target), self.publisher)
         spool_fd = self._open_spool()
         try:
             file = self._files.new_file(spool_fd)
@@ -191,3 +190,9 @@ class FileWrites:
             os.close(spool_fd)
             raise
         return FileWrite(asked, target, file, self.publisher, spool_fd)
+
+    def _new_file(self, asked: AskedWrite, target: Target) -> UnpublishedFile:
+        if asked.options.parents:
+            # Its name keeps the directory, if a request that has created it is interrupted.
+            return UnpublishedFile(target.directory_fd, unnamed=False)
+        return self._files.new_file(target.directory_fd)

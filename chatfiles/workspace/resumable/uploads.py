@@ -191,23 +191,25 @@ class ResumableUploads:
 
     def _add_record(self, uploads_fd: int, record: Record) -> None:
         """:raise TooManyRequests: 429, there are too many."""
-        lost = self._lost(uploads_fd)
-        with self._publisher.locks.of(uploads_fd):
-            if len(self._unfinished(uploads_fd)) >= self.limits.unfinished + lost:
+        if not self._is_added(uploads_fd, record, 0):
+            # What another process removed with its directory cannot be ended by its client.
+            unfinished = self._unfinished(uploads_fd)
+            lost = sum(not has_partial(each, uploads_fd, self._targets) for each in unfinished)
+            if not self._is_added(uploads_fd, record, lost):
                 raise TooManyRequests(
                     "too many unfinished uploads", code="too_many_uploads", retry_after=60
                 )
-            write_record(uploads_fd, record, self._now())
 
-    def _lost(self, uploads_fd: int) -> int:
+    def _is_added(self, uploads_fd: int, record: Record, lost: int) -> bool:
         """
-        :return: how many of too many uploads have lost their files: what another process removed
-            with its directory cannot be ended by its client.
+        :param lost: how many unfinished uploads do not count.
+        :return: whether there was room for the upload, so that its record is written.
         """
-        unfinished = self._unfinished(uploads_fd)
-        if len(unfinished) < self.limits.unfinished:
-            return 0
-        return sum(not has_partial(each, uploads_fd, self._targets) for each in unfinished)
+        with self._publisher.locks.of(uploads_fd):
+            has_room = len(self._unfinished(uploads_fd)) < self.limits.unfinished + lost
+            if has_room:
+                write_record(uploads_fd, record, self._now())
+            return has_room
 
     def _unfinished(self, uploads_fd: int) -> list[Record]:
         ids = set(record_ids(uploads_fd))

@@ -214,6 +214,16 @@ class PutTests(WriteRouteCase):
         self.assertEqual(self.put(path, more="&parents=1").status, 201)
         self.assertEqual(self.read("out/a/b/x"), b"new")
 
+    def test_parents_of_several(self) -> None:
+        """A client that leaves does not take its directory away from another one's file."""
+        target = b"/internal/fs/file?parents=1&path=/workspace/out/a/b/"
+        head = (SECRET, b"Content-Length: 3")
+        first = Caller(self.tree).send(get(target + b"x", *head, method=b"PUT"), b"ne")
+        second = Caller(self.tree).send(get(target + b"y", *head, method=b"PUT"), b"ne")
+        first.leave()
+        self.assertEqual(second.send(b"w").answer().status, 201)
+        self.assertEqual(self.names("out/a/b"), ["y"])
+
     def test_mode(self) -> None:
         """The mode has three octal digits, and the owner can always read."""
         for mode, status in (("640", 201), ("777", 200), ("400", 200)):

@@ -21,7 +21,6 @@ import h11
 
 from chatfiles.cli.errors import CliError, Exit, printable, untrusted
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.connection import Connection
 from chatfiles.cli.http.response import Response
 from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
@@ -32,6 +31,7 @@ from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
 from chatfiles.cli.transfers.retries import pause_after
+from chatfiles.client.blocking.connection import Connection
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 

@@ -169,6 +169,15 @@ class PostgresConnection(Connection):  # type: ignore[misc]
             # txpostgres regards a broken connection as closed, but its socket is still open.
             self._connection.close()
 
+    def continuePolling(self, swallowErrors: bool = False) -> None:
+        """
+        Let libpq continue.  It may close the socket, and open another one with the same number, so
+        the reactor does not know the socket meanwhile.
+        """
+        self.reactor.removeReader(self)
+        self.reactor.removeWriter(self)
+        super().continuePolling(swallowErrors)
+
     # txpostgres lets these errors propagate to the reactor.
 
     def doRead(self) -> None:

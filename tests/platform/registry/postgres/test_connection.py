@@ -4,12 +4,13 @@ Tests for `chatfiles.platform.registry.postgres.connection` that need no server.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 from typing import Any
 from unittest import mock
 
 import psycopg2
-from psycopg2.extensions import POLL_OK
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
@@ -53,6 +54,7 @@ class Libpq:
         self.closed = 0
         self.notifies: list[object] = []
         self.sends = True
+        self.polls: list[int] = [POLL_OK]
         self._reports = reports
         self._socket, self._server = socket.socketpair()
 
@@ -61,10 +63,12 @@ class Libpq:
         return self._socket.fileno()
 
     def poll(self) -> Any:
-        """Succeed once; after that, the server has ended."""
-        if self._socket.fileno() < 0:
+        """Return what is in `polls`; after that, the server has ended."""
+        if not self.polls:
+            self.close()
+            self.closed = 0
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
-        return POLL_OK
+        return self.polls.pop(0)
 
     def cursor(self) -> Any:
         """:return: a cursor."""
@@ -106,9 +110,38 @@ class SocketTests(SynchronousTestCase):
         self.failureResultOf(executed, psycopg2.OperationalError)
         connection.discard()
         self.assertNotIn(connection, reactor.getReaders())
-        following, other = socket.socketpair()
-        self.addCleanup(following.close)
-        self.addCleanup(other.close)
-        self.assertEqual(following.fileno(), before)
+        following = self.socket_with(before)
         reactor.addReader(following)
+        self.assertIn(following, reactor.getReaders())
+
+    def socket_with(self, number: int) -> socket.socket:
+        """:return: a socket with this number."""
+        found, other = socket.socketpair()
+        self.addCleanup(other.close)
+        if found.fileno() != number:  # a lower one is free
+            with found:
+                found = socket.socket(fileno=fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, number))
+        self.addCleanup(found.close)
+        self.assertEqual(found.fileno(), number)
+        return found
+
+    def test_closed_during_connect(self) -> None:
+        """
+        If the server ends while libpq connects, the reactor serves the next socket with the same
+        number, and still does when the connection is discarded.
+        """
+        libpq, reactor = Libpq(reports=False), EPollReactor()
+        connection = PostgresConnection(reactor)
+        connection.connectionFactory = lambda *_, **__: libpq
+        libpq.polls = [POLL_READ, POLL_WRITE]
+        connected = connection.connect()
+        connection.doRead()
+        self.assertIn(connection, reactor.getWriters())
+        number = libpq.fileno()
+        connection.doWrite()
+        following = self.socket_with(number)
+        reactor.addReader(following)
+        reactor.runUntilCurrent()
+        self.failureResultOf(connected, psycopg2.OperationalError)
+        connection.discard()
         self.assertIn(following, reactor.getReaders())

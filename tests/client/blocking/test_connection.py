@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from chatfiles.cli.http import connection
-from chatfiles.cli.http.connection import Connection, ResponseBegun
+from chatfiles.client.blocking import connection
+from chatfiles.client.blocking.connection import Connection, ResponseBegun
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nLink: </y>\r\n\r\n"

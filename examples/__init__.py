@@ -1,0 +1,1 @@
+"""Programs that use chatfiles.  The tests run them, and the manual shows them."""
