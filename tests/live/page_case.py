@@ -124,6 +124,10 @@ class PageCase(LiveCase):
         """What the page shows."""
         return str(self.browser.run("return document.body.innerText"))
 
+    def shown(self, text: str) -> None:
+        """Wait until the page shows this."""
+        self.browser.until(lambda: text in self.text, f"{text!r} is shown")
+
     @property
     def address(self) -> str:
         """The fragment of the page's address."""

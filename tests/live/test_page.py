@@ -569,7 +569,7 @@ class UploadTests(PageCase):
             browser.choose("input[type=file]", [path])
             browser.until(lambda: browser.run(sent) > MOST / 4, "a quarter is sent")
             line.cut()
-            browser.until(lambda: "Trying again" in self.text, "the page says so")
+            self.shown("Trying again")
             browser.until(lambda: browser.run(sent) > MOST / 2, "it continues")
             asked = browser.run("return asked")
             self.assertEqual((asked[:2], len(asked)), (["PATCH 0", "HEAD"], 3))
@@ -577,7 +577,7 @@ class UploadTests(PageCase):
 
             unasked = "addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)"
             browser.run(f"{unasked}; location.reload()")
-            browser.until(lambda: "Choose this file again" in self.text, "it is listed")
+            self.shown("Choose this file again")
             kept = browser.run("return JSON.stringify(sessionStorage)")
             self.assertEqual(kept.count(self.pair.token), 1, "only as the token")
             limit(uploadThroughput=-1)
@@ -685,7 +685,7 @@ class ChangeTests(PageCase):
         ):
             browser.click("button", f"Delete {name}")
             browser.click("button", "Delete")
-            browser.until(lambda reason=reason: reason in self.text, f"the reason is {reason!r}")
+            self.shown(reason)
             self.assertRegex(self.text, reason + r".* · Request id: [0-9a-f]{32}")
             browser.press("Escape")
             browser.gone("dialog", "Delete")
@@ -693,7 +693,7 @@ class ChangeTests(PageCase):
         browser.click("button", "Rename a.txt")
         browser.enter("full", "textbox", "Name")
         browser.press("Enter")
-        browser.until(lambda: "Request id:" in self.text, "the reason is shown")
+        self.shown("Request id:")
         self.assertEqual(self.names(), {"a.txt", "full"})
         with open(path, "rb") as file:
             self.assertEqual(file.read(), b"changed")
@@ -844,7 +844,7 @@ class LookTests(PageCase):
             elif state == "delete":
                 browser.click("button", "Delete full")
                 browser.click("button", "Delete")
-                browser.until(lambda: "not empty" in self.text, "the reason is shown")
+                self.shown("not empty")
         elif state == "interrupted":
             key = {"name": "data.bin", "size": 9, "lastModified": 9}
             url = f"{self.url}/workspaces/{self.pair.id}/uploads"
