@@ -35,7 +35,7 @@ class PagePair(Pair):
 
     def __init__(self) -> None:
         super().__init__(
-            both=["--max-file-bytes=1M", f"--max-resumable-bytes={MOST}", "--drain-timeout=1"],
+            both=["--max-file-bytes=2M", f"--max-resumable-bytes={MOST}", "--drain-timeout=1"],
             workspace=["--writable=/workspace/out"],
         )
         try:

@@ -48,7 +48,7 @@ BREAK = (
     REPLACE
     + """
 let left = 1;
-window.replaced = (request, method) => method === "PATCH" && left-- === 1 && respond(request, 507);
+window.replaced = (request, method) => method === "POST" && left-- === 1 && respond(request, 507);
 """
 )
 #: Workspaces without resumable uploads.
@@ -462,7 +462,7 @@ class UploadTests(PageCase):
         browser.run(r"location.hash = '#/..\\links\\upload?w=x&p='")
         browser.node("link", "/workspace")
         browser.run(DROP)
-        own = f"{self.pair.platform.url}/workspaces/{self.pair.id}/uploads"
+        own = f"{self.pair.platform.url}/workspaces/{self.pair.id}/chat/uploads"
         self.assertEqual(browser.run("return opened"), [own])
         self.at("")
 
@@ -505,7 +505,7 @@ class UploadTests(PageCase):
         slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
         browser.devtools("Network.emulateNetworkConditions", **slow, uploadThroughput=20_000)
         before = self.uploading()
-        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(900_000))])
+        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(1_200_000))])
         bar = browser.node("progressbar", "slow.bin")
         self.assertIsNotNone(bar.get("value"), bar)
         browser.click("button", "Cancel slow.bin")
@@ -531,12 +531,14 @@ class UploadTests(PageCase):
         self.assertEqual(self.uploads(), {"d.txt": b"dropped"})
 
     def test_form(self) -> None:
-        """A workspace without resumable uploads gets a form."""
-        browser = self.open()
-        browser.run(OLDER)
-        browser.run(DROP)
-        self.at(UPLOADS)
-        self.assertEqual(self.uploads(), {"d.txt": b"dropped"})
+        """A small file is sent as a form, and a large one where there are no resumable uploads."""
+        for script, size in ((LISTEN, 1 << 20), (OLDER, (1 << 20) + 1)):
+            browser = self.open()
+            browser.run(script)
+            browser.choose("input[type=file]", [self.sent("file.bin", bytes(size))])
+            browser.status("1 file stored.")
+            self.assertEqual(self.uploads(), {"file.bin": bytes(size)})
+            self.assertEqual(browser.run("return window.asked ?? []"), [])
 
     def test_twice(self) -> None:
         """A file that is being sent is not sent twice."""
@@ -599,7 +601,7 @@ class UploadTests(PageCase):
         self.addCleanup(limit, uploadThroughput=-1)
         limit(uploadThroughput=20_000)
         before = self.uploading()
-        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(900_000))])
+        browser.choose("input[type=file]", [self.sent("slow.bin", bytes(1_200_000))])
         kept = "return Object.keys(sessionStorage).length"
         browser.until(lambda: browser.run(kept) == 2, "the upload has begun")
         browser.click("button", "Forget")
