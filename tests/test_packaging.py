@@ -170,7 +170,7 @@ class BuiltTests(SynchronousTestCase):
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
-        extras = ["fsspec", "metrics", "postgres", "test", "dataframes", "dev"]
+        extras = ["fsspec", "metrics", "postgres", "test", "dev"]
         self.assertEqual(metadata.get_all("Provides-Extra"), extras)
 
     def check_lower_bounds(self) -> None:

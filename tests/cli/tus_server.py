@@ -80,6 +80,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def tell(self, value: object) -> None:
+        """Respond in JSON."""
+        self.say(200, json.dumps(value).encode())
+
     def reset(self) -> None:
         """End the connection with a reset."""
         linger = struct.pack("ii", 1, 0)
@@ -141,9 +145,9 @@ class Handler(BaseHTTPRequestHandler):
             if upload := self.upload():
                 digest = hashlib.sha256(upload.content).hexdigest()
                 row = {"uri": self.uri(upload), "size": upload.length, "sha256": digest}
-                self.say(200, json.dumps({"files": [row | {"mimeType": "a/b"}]}).encode())
+                self.tell({"files": [row | {"mimeType": "a/b"}]})
         else:
-            self.say(200, json.dumps(self.server.case.answer).encode())
+            self.tell(self.server.case.answer)
 
     def do_PUT(self) -> None:
         content = self.body()

@@ -4,6 +4,7 @@ A service of several nodes: platforms that share a PostgreSQL, and a workspace.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SkipTest
@@ -28,11 +29,13 @@ class Cluster(Pair):
     They share one admin token, in a file.  Only the first trusts proxies, and only the second's
     connections to its registry can be interrupted.
 
+    :param options: of both platforms.
     :ivar nodes: the platforms; the first one is also `platform`.
     :ivar way: the proxy between the second and PostgreSQL.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        self._options = options
         shared = Database(server())
         parts = urlsplit(shared.url)
         if not parts.hostname:
@@ -42,7 +45,9 @@ class Cluster(Pair):
         urls = [shared.url, shared.server.url_of(shared.name, self.way.address)]
         self._told = [{"CHATFILES_DATABASE": url} for url in urls]
         super().__init__(
-            both=[LIMIT], platform=[DELAY, TRUSTING, listen_on(free_port())], told=self._told[0]
+            both=[LIMIT],
+            platform=[DELAY, TRUSTING, listen_on(free_port()), *self.options(0)],
+            told=self._told[0],
         )
         self.nodes = [self.platform]
         try:
@@ -50,6 +55,10 @@ class Cluster(Pair):
         except BaseException:
             self.discard()
             raise
+
+    def options(self, number: int) -> list[str]:
+        """:return: further options of a node."""
+        return list(self._options)
 
     def addresses(self) -> list[str]:
         """:return: ``HOST:PORT`` of each node."""
@@ -72,6 +81,7 @@ class Cluster(Pair):
             "--upstream-allow=127.0.0.0/8",
             DELAY,
             LIMIT,
+            *self.options(number),
             *options,
             told=self._told[number],
         )

@@ -27,11 +27,11 @@ from chatfiles.cli.transfers.resumable_upload import (
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult
 
-__all__ = ["ChatUpload", "count"]
+__all__ = ["ChatUpload", "count", "hinted"]
 
 #: Maximum bytes of a response: 64 files need some 40 KiB.
 RESPONSE_LIMIT = 1024 * 1024
-#: Hints for statuses that only a form receives.
+#: Hints for statuses that only a request with a large body receives.
 _HINTS = {
     413: "`curl {platform}/uploads/limits` shows what may be sent at once; --max-request-bytes and "
     "--max-file-bytes of both roles set it",
@@ -113,7 +113,7 @@ class ChatUpload:
             upload = Upload(form, bar.advance)
             with upload.post(client, f"/workspaces/{self._workspace}/chat/uploads") as response:
                 if response.status != 200:
-                    raise _hinted(client.refusal(response), response.status, client.platform)
+                    raise hinted(client.refusal(response), response.status, client.platform)
                 if not upload.complete:
                     raise untrusted("it came before the files had been sent")
                 return as_object(response.json(RESPONSE_LIMIT))
@@ -133,7 +133,8 @@ def _rows(answer: dict[str, Any], expected: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _hinted(error: CliError, status: int, platform: str) -> CliError:
+def hinted(error: CliError, status: int, platform: str) -> CliError:
+    """:return: the error of an upload that was refused, with a hint if it had none."""
     if error.hint is None and status in _HINTS:
         error.hint = _HINTS[status].format(platform=platform)
     return error

@@ -5,6 +5,7 @@ Writes one file at a path of a workspace (reference/writes).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object
+from chatfiles.cli.transfers.chat_upload import hinted
 from chatfiles.cli.transfers.input_file import Source
 from chatfiles.cli.transfers.resumable_upload import (
     ResumableTransfer,
@@ -34,6 +36,8 @@ __all__ = ["FilePut", "conditions", "put_file"]
 
 #: Maximum bytes of a response.
 RESPONSE_LIMIT = 64 * 1024
+#: Seconds after which the entity tag of a file is strong, so that it can be a condition.
+SETTLED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def _put_at_once(
         upload = _FileUpload(_FileBody(source), bar.advance)
         with upload.post(client, route, "PUT", headers) as response:
             if response.status not in (200, 201):
-                raise client.refusal(response)
+                raise hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the file had been sent")
             return as_object(response.json(RESPONSE_LIMIT))
@@ -154,9 +158,19 @@ def _put_large(
     transfer.forget()
     answer = {"ref": quote_from_bytes(path), "size": source.size, "sha256": stored.sha256}
     if describes and stored.sha256 == source.digest.hexdigest():
-        entry = look_at(client, workspace, path).received
-        answer |= {key: entry[key] for key in ("etag", "mtime") if key in entry}
+        answer |= _describe(client, workspace, path)
     return answer
+
+
+def _describe(client: Client, workspace: str, path: bytes) -> dict[str, Any]:
+    """:return: the entity tag and the time of a file that has just been written."""
+    entry = look_at(client, workspace, path)
+    if (entry.etag or "").startswith("W/"):  # until the file is older than a second
+        time.sleep(SETTLED)
+        before, entry = entry, look_at(client, workspace, path)
+        if entry.mtime_ns != before.mtime_ns:
+            return {}  # another program has written it
+    return {key: entry.received[key] for key in ("etag", "mtime") if key in entry.received}
 
 
 def _compare(answer: dict[str, Any], source: Source, path: bytes) -> None:

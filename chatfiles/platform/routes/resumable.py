@@ -92,7 +92,7 @@ def prepare(context: PlatformContext, request: Request) -> None:
 async def describe(
     context: PlatformContext,
     request: Request,
-    workspace_id: UUID,  # noqa: ARG001 — nothing is said of the workspace
+    workspace_id: UUID | None,  # noqa: ARG001 — nothing is said of the workspace
 ) -> None:
     """Describe what the service can do, without a credential."""
     describe_service(request, context.limits.resumable_bytes)
@@ -101,7 +101,7 @@ async def describe(
 async def describe_upload(
     context: PlatformContext,
     request: Request,
-    workspace_id: UUID,  # noqa: ARG001 — nor of the upload
+    workspace_id: UUID | None,  # noqa: ARG001 — nor of the upload
     upload_id: str,  # noqa: ARG001
 ) -> None:
     """As `describe`: browsers ask for permission before they use an upload."""

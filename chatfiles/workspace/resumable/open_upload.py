@@ -143,6 +143,14 @@ class OpenUpload:
             if self.offset > self.record.verified:
                 self.truncate(self.record.verified)
             self.save(now, verified=None)
+        self._require_fitting()
+
+    def _require_fitting(self) -> None:
+        """
+        :raise NotFound: 404, another process has made the partial file longer than the file.
+        """
+        if not _fits(self.record, self.offset):
+            raise upload_not_found()
 
     def look(self) -> None:
         """
@@ -164,6 +172,7 @@ class OpenUpload:
             raise upload_not_found()
         verified = self.record.verified
         self.offset = facts.st_size if verified is None else min(facts.st_size, verified)
+        self._require_fitting()
 
     def was_published(self) -> bool:
         """
@@ -277,6 +286,11 @@ def has_partial(record: Record, uploads_fd: int, targets: Targets) -> bool:
         return False
     except (ChatfilesError, OSError):
         return True
+
+
+def _fits(record: Record, size: int) -> bool:
+    """:return: whether the workspace itself can have written so many bytes."""
+    return record.length is None or size <= record.length
 
 
 def _open_target(record: Record, targets: Targets) -> Target:

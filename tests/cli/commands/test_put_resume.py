@@ -455,14 +455,28 @@ class PathTests(LargeCase):
         self.assertEqual(self.requests[1][1], expected)
 
     def test_json(self) -> None:
-        """``--json`` has the entity tag, as that of a small file."""
+        """
+        ``--json`` has the entity tag, as that of a small file.  It waits until the tag is strong.
+        """
+        now = "2026-11-30T12:00:00.000000000Z"
+        for tag, later, expected in (
+            ('"v"', now, '"v"'),
+            ('W/"v"', now, '"w"'),
+            ('W/"v"', now[:-2] + "1Z", None),
+        ):
+            entries = [self.entry('"w"', later), self.entry(tag, now)]
+            self.patch(Handler, "do_GET", lambda handler, to=entries: handler.tell(to.pop()))
+            result = self.put("big", "--json", to=self.PLACE)
+            self.ended(result, 0)
+            answer = json.loads(result.stdout)
+            self.assertEqual(
+                (answer["ref"], answer.get("etag")), ("/workspace/out/a%20b", expected)
+            )
+
+    def entry(self, etag: str, mtime: str) -> object:
+        """:return: the response of a listing."""
         entry = {"name": "a b", "ref": "/workspace/out/a%20b", "type": "file", "size": self.LARGE}
-        self.answer = {"entry": {**entry, "etag": '"v"', "mtime": "2026-11-30T12:00:00.000000000Z"}}
-        result = self.put("big", "--json", to=self.PLACE)
-        self.ended(result, 0)
-        answer = json.loads(result.stdout)
-        self.assertEqual(set(answer), {"ref", "size", "sha256", "etag", "mtime"})
-        self.assertEqual((answer["ref"], answer["etag"]), ("/workspace/out/a%20b", '"v"'))
+        return {"entry": {**entry, "etag": etag, "mtime": mtime}}
 
     def test_changed_meanwhile(self) -> None:
         """A version that was replaced meanwhile is status 5."""

@@ -73,12 +73,23 @@ class PutTests(WriteCase):
             ("403 Forbidden", "not_writable", 5, "--writable"),
             ("404 Not Found", "parent_not_found", 3, "--parents"),
             ("422 Unprocessable Content", "digest_mismatch", 5, "send it again"),
-            ("413 Content Too Large", "file_too_large", 5, ""),
+            ("413 Content Too Large", "file_too_large", 5, "/uploads/limits"),
+            ("400 Bad Request", "invalid_mode", 5, "three octal digits"),
+            ("429 Too Many Requests", "too_many_transfers", 6, "--max-transfers"),
+            ("429 Too Many Requests", "too_many_refusals", 6, "wrong tokens"),
+            ("503 Service Unavailable", "audit_unavailable", 6, "audit log"),
             ("501 Not Implemented", "operation_unsupported", 5, "older"),
-            ("507 Insufficient Storage", "no_space", 6, ""),
+            ("507 Insufficient Storage", "no_space", 6, "free some space"),
         ):
             self.play(said(status, {"error": "x", "code": code}))
             self.ended(self.command("put", "a", PLACE), expected, hint)
+
+    def test_later(self) -> None:
+        """A time to wait and a hint are both shown."""
+        error = {"error": "x", "code": "too_many_transfers", "retry_after_seconds": 5}
+        self.play(said("429 Too Many Requests", error))
+        hint = "hint: try again in 5 seconds; other transfers must end first"
+        self.ended(self.command("put", "a", PLACE), 6, hint)
 
     def test_stored_wrongly(self) -> None:
         """A response that differs from what was sent is not believed."""
@@ -149,6 +160,7 @@ class ChangeTests(WriteCase):
         """409 and 412 have status 5, with a hint."""
         for name, code, hint in (
             ("rm", "directory_not_empty", "nothing is removed recursively"),
+            ("rm", "busy", "stays where it is"),
             ("mkdir", "exists", "`chatfiles stat`"),
         ):
             self.play(said("409 Conflict", {"error": "x", "code": code}))

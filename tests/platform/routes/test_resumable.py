@@ -261,11 +261,30 @@ class RelayedTests(ResumableCase):
                 _, received = self.exchange(request, answer)
                 self.assertEqual(received.json["code"], "operation_unsupported")
 
+    def test_secret(self) -> None:
+        """A secret that the workspace refuses is no 401 for the client; the next one is used."""
+        row = self.registry._rows[FIRST]
+        for method, request in (
+            ("POST", self.request("POST", "", b"Upload-Length: 1")),
+            ("PATCH", self.patch()),
+            *((method, self.request(method, f"/{ID}")) for method in ("HEAD", "GET", "DELETE")),
+        ):
+            caller, wire = self.begin(request)
+            row.workspace = replace(row.workspace, inbound_secret="new-" + method)
+            wire.send(response(b"401 Unauthorized", b"Connection: close"))
+            if method in ("POST", "PATCH"):  # the body cannot be sent twice
+                self.assertEqual(caller.answer().json["code"], "workspace_refused_credentials")
+                _, wire = self.begin(request)
+            else:
+                wire = self.accept()
+            secret = b"Authorization: Bearer new-" + method.encode()
+            self.assertIn(secret, wire.sent().split(b"\r\n"))
+
     def test_options(self) -> None:
         """``OPTIONS`` needs no credential, and does not ask the workspace."""
-        for operation in ("", f"/{ID}"):
-            request = get(self.target(operation), method=b"OPTIONS")
-            answer = self.answered(request)
+        no_uuid = b"/workspaces/x/uploads"
+        for target in (self.target(""), self.target(f"/{ID}"), no_uuid, no_uuid + b"/x"):
+            answer = self.answered(get(target, method=b"OPTIONS"))
             self.assertEqual((answer.status, answer.body), (204, b""))
             self.assertEqual(answer.fields["tus-max-size"], str(LIMIT))
             self.assertIn("creation-with-upload", answer.fields["tus-extension"])

@@ -588,6 +588,22 @@ class PathTests(ResumableCase):
             self.assertNotEqual(self.patch(target, 0, b"abc").status, 204)
             self.assertEqual(self.read("out/other"), b"secret")
 
+    def test_lengthened_partial(self) -> None:
+        """If another process has made the file too long, the upload is gone, and does not count."""
+        for query, path in (("", UPLOADS), (OUT, "out")):
+            for _ in range(3):
+                target = self.created(3, query=query)
+                self.patch(target, 0, b"ab")
+                with open(self.partial(target, path), "ab") as file:
+                    file.write(b"cd")
+                for answer in (self.ask("GET", target), self.patch(target, 2, b"c")):
+                    self.assertEqual(self.refused(answer), (404, "upload_not_found"))
+                self.assertEqual(self.head(target).status, 404)
+            self.assertEqual(self.post(b"Upload-Length: 3").status, 201)
+            self.seconds += 1000
+            self.uploads.sweep()
+            self.assertEqual(self.names(path), [])
+
     def test_other_kinds(self) -> None:
         """What is no file any more is an upload that does not exist."""
 
