@@ -170,7 +170,8 @@ class BuiltTests(SynchronousTestCase):
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
         self.assertEqual(metadata["Requires-Python"], ">=3.11")
-        self.assertEqual(metadata.get_all("Provides-Extra"), ["metrics", "postgres", "test", "dev"])
+        extras = ["fsspec", "metrics", "postgres", "test", "dev"]
+        self.assertEqual(metadata.get_all("Provides-Extra"), extras)
 
     def check_lower_bounds(self) -> None:
         """`tox -e lowest` tests the lowest versions that the metadata declares."""
