@@ -25,6 +25,7 @@ Every error that a response can report to a client, as one tree.
     ├── DigestMismatch 422        the bytes are not those of the digest
     ├── NotDeliverable 422        the workspace cannot be reached by design
     ├── Locked 423                another request uses the upload
+    ├── UpgradeRequired 426
     ├── TooManyRequests 429       a limit per client; says after how many seconds to retry
     ├── HeadTooLarge 431
     ├── ChecksumMismatch 460      the bytes of one chunk are not those of its checksum (tus)
@@ -85,6 +86,7 @@ __all__ = [
     "Unavailable",
     "UnknownLength",
     "UnsupportedMediaType",
+    "UpgradeRequired",
     "UpstreamFailed",
     "UpstreamTimeout",
     "VersionNotSupported",
@@ -104,6 +106,7 @@ class ChatfilesError(Exception):
     :param detail: a longer explanation, for ``detail`` in the response: a text, or an object.
     :param retry_after: whole seconds after which the client may retry.
     :ivar place: the directory of the operator in which this happened.  It is only for the log.
+    :ivar fields: further headers of the response.
     :ivar reason: what an operator can act on, such as a certificate.  It is only for the log.
     """
 
@@ -112,6 +115,7 @@ class ChatfilesError(Exception):
     text: str = "internal error"
     place: str = ""
     reason: str = ""
+    fields: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(
         self,
@@ -252,10 +256,7 @@ class TooLarge(ChatfilesError):
 
 
 class URITooLong(ChatfilesError):
-    """
-    The request line exceeds the limit for request headers (reference/limits-and-shutdown, "Sizes
-    and timeouts").
-    """
+    """The request line exceeds its limit (reference/limits-and-shutdown, "Sizes and timeouts")."""
 
     status = 414
     code = "uri_too_long"
@@ -329,6 +330,14 @@ class NotDeliverable(ChatfilesError):
     text = "workspace has no callback URL"
 
 
+class UpgradeRequired(ChatfilesError):
+    """The request does not ask for the upgrade that the route is for (RFC 9110, 15.5.22)."""
+
+    status = 426
+    code = "upgrade_required"
+    text = "upgrade required"
+
+
 class TooManyRequests(ChatfilesError):
     """A client, token, workspace or node is at a limit (reference/limits-and-shutdown)."""
 
@@ -338,9 +347,7 @@ class TooManyRequests(ChatfilesError):
 
 
 class HeadTooLarge(ChatfilesError):
-    """
-    The headers have too many bytes or lines (reference/limits-and-shutdown, "Sizes and timeouts").
-    """
+    """The headers have too many bytes or lines (reference/limits-and-shutdown)."""
 
     status = 431
     code = "header_fields_too_large"
@@ -392,10 +399,7 @@ class Unavailable(ChatfilesError):
 
 
 class FileBusy(Unavailable):
-    """
-    Another program holds a lease on the file (``fcntl``) and was asked to release it, or moves
-    directories above it.
-    """
+    """Another program has a lease on the file, and was asked to release it, or moves it."""
 
 
 class RegistryUnavailable(Unavailable):

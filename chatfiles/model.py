@@ -18,6 +18,8 @@ from uuid import UUID
 __all__ = [
     "ALL_SCOPES",
     "ONLINE",
+    "ChannelPlace",
+    "ChannelPlaces",
     "FileFacts",
     "LinkClock",
     "Scope",
@@ -65,6 +67,8 @@ class Workspace:
     :param next_secret: the secret that the platform presents once the workspace has it; ``None`` or
         ``""`` if none is pending.
     :param links_not_before: unix seconds; signed links that were issued earlier are revoked.
+    :param channel_seen_at: when it was last known to be connected to the platform by itself; it may
+        be older than that; ``None`` if it never was.
     """
 
     id: UUID
@@ -76,6 +80,41 @@ class Workspace:
     last_heartbeat_at: datetime | None = None
     links_not_before: int = 0
     next_secret: str | None = field(default=None, repr=False)
+    channel_seen_at: datetime | None = None
+
+    @property
+    def connects(self) -> bool:
+        """Whether it connects to the platform by itself."""
+        return self.delivery_mode == "poll" and not self.url
+
+
+class ChannelPlace(NamedTuple):
+    """
+    A node of the platform to which a workspace is connected.
+
+    :param node_id: the id of the node.
+    :param url: where other nodes reach it; ``None`` if they do not.
+    :param silent: seconds since the node was last seen, by the clock of the registry.
+    """
+
+    node_id: UUID
+    url: str | None
+    silent: float
+
+
+class ChannelPlaces(NamedTuple):
+    """
+    Where a workspace is connected to the platform by itself.
+
+    :param nodes: the nodes, those that have died included; the latest connection first.
+    :param seen_at: as `Workspace.channel_seen_at`.
+    :param unseen: seconds since then, by the clock of the registry; ``None`` if it was never
+        connected.
+    """
+
+    nodes: tuple[ChannelPlace, ...] = ()
+    seen_at: datetime | None = None
+    unseen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from chatfiles.rules.database_url import EXPOSED, POSTGRES_SCHEMES
 from chatfiles.runtime.json_log import JSONLog
 from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.metrics.server import require_library
+from chatfiles.runtime.node_listener import NODE_DIRECTORY, make_node_directory, node_listener
 from chatfiles.runtime.options import Options
 from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.service_manager import ServiceManager
@@ -142,7 +143,14 @@ def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -
     token = partial(_admin_token, settings, _owner(options))
     if worker is not None:
         token = partial(_worker_admin_token, settings, worker)
-    return platform_service(reactor, settings, token, listeners, fail, worker, metrics)
+    number = 1 if worker is None else worker.number
+
+    def make(description: str) -> Listener:
+        (listener,) = _listeners(reactor, [description], option="--node-listen")
+        return listener
+
+    node = node_listener(settings, number, os.environ, make)
+    return platform_service(reactor, settings, token, listeners, fail, worker, metrics, node)
 
 
 def _worker(reactor: Any, number: int, options: Options) -> RoleService:
@@ -169,6 +177,8 @@ def _supervisor(pool: WorkerPool, options: Options) -> RoleService:
         return workspace_supervisor(settings, pool, listeners, fail, metrics)
     from chatfiles.platform.service import platform_supervisor
 
+    if settings.node_listen is None:
+        pool.command.environment[NODE_DIRECTORY] = make_node_directory(_owner(options))
     token = partial(_admin_token, settings, _owner(options))
     return platform_supervisor(settings, pool, token, listeners, fail, metrics)
 

@@ -31,7 +31,7 @@ ADMIN_DIGITS = 8
 
 
 class Access(Enum):
-    """Who may use a route.  The admin token opens every one of them."""
+    """Who may use a route.  The admin token opens every one of them, except those of `CHANNEL`."""
 
     #: No credential is read.
     ANYONE = auto()
@@ -51,6 +51,9 @@ class Access(Enum):
     AGENT = auto()
     #: As `AGENT`.  If registration is open, a request without a credential is accepted, too.
     REGISTER = auto()
+    #: A live token with the scope ``agent``, of whichever workspace.  The admin token is that of no
+    #: workspace.  The handler calls `Authenticator.for_channel`.
+    CHANNEL = auto()
     #: The admin token only.
     ADMIN = auto()
 
@@ -135,6 +138,8 @@ class Authenticator:
             await self._for_workspace(request, workspace_id, *_SCOPES[access])
         elif access is Access.ADMIN:
             await self._admin(request)
+        elif access is Access.CHANNEL:
+            await self.for_channel(request)
         elif access is Access.REGISTER and self._open_registration:
             await self.client(request)
         elif access is not Access.ANYONE:
@@ -196,6 +201,20 @@ class Authenticator:
         :raise RegistryUnavailable: the credential cannot be checked now.
         """
         return await self._for_workspace(request, workspace_id, Scope.AGENT)
+
+    async def for_channel(self, request: Request) -> Token:
+        """
+        Check that the client may connect as a workspace.
+
+        :return: its token, which says which workspace it is.
+        :raise chatfiles.errors.Unauthorized: there is no valid credential.
+        :raise Forbidden: it is the admin token, or lacks the scope ``agent``.
+        :raise RegistryUnavailable: the credential cannot be checked now.
+        """
+        client = await self._authenticate(request)
+        if client.token is None or not client.allows(Scope.AGENT):
+            raise error_texts.out_of_scope()
+        return client.token
 
     async def for_link(self, request: Request, workspace_id: UUID, scope: Scope) -> str:
         """

@@ -4,12 +4,15 @@ The platform's errors (reference/resolution, "Resolution table"): each text and 
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from chatfiles.errors import (
     BadRequest,
     Forbidden,
     NotFound,
     NotImplementedHere,
     Unauthorized,
+    Unavailable,
     UpstreamFailed,
 )
 
@@ -23,6 +26,8 @@ __all__ = [
     "out_of_scope",
     "unsupported_operation",
     "url_not_allowed",
+    "workspace_busy",
+    "workspace_offline",
 ]
 
 
@@ -83,4 +88,23 @@ def unsupported_operation() -> NotImplementedHere:
     """:return: the error for a workspace that lacks the route of an operation."""
     return NotImplementedHere(
         "workspace does not support this operation", code="operation_unsupported"
+    )
+
+
+def workspace_busy() -> Unavailable:
+    """:return: the error for a workspace all of whose connections are in use."""
+    return Unavailable("workspace is busy", code="workspace_busy", retry_after=1)
+
+
+def workspace_offline(seen_at: datetime | None, unreachable_node: bool = False) -> Unavailable:
+    """
+    :param seen_at: when the workspace was last known to be connected.
+    :param unreachable_node: whether it is connected to a node that this one cannot reach.
+    :return: the error for a workspace that connects by itself, and is not connected.
+    """
+    detail = None if seen_at is None else f"last seen {seen_at:%Y-%m-%dT%H:%M:%SZ}"
+    if unreachable_node:
+        detail = "it is connected to another node of the platform, which has no --node-url"
+    return Unavailable(
+        "workspace is not connected", code="workspace_offline", retry_after=5, detail=detail
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,6 +19,8 @@ from chatfiles.http.server.observers import RequestRefused, TransferEnded
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.agent import UpstreamAgent
+from chatfiles.platform.upstream.channels import CHANNEL, RELAY
+from chatfiles.platform.upstream.connection import DIAL
 from chatfiles.runtime.metrics.families import SHORT_SECONDS, Combine, Family, Kind, children
 from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.streams.outcome import Outcome
@@ -34,11 +36,17 @@ __all__ = [
 
 #: A connection that the platform has made.
 DIALLED: Final = "dialled"
+#: How a workspace is reached, for the logs → the kind of the connection.
+KINDS: Final = {DIAL: DIALLED, CHANNEL: "channel", RELAY: "relay"}
 REASONS: Final = ("refused", "timeout", "answered_badly", "cut")
 #: Seconds between two checks of a registry without requests.
 CHECK_INTERVAL: Final = 5.0
 #: Method of the registry → name of its statement, where they differ.
-_ALIASES: Final = {"fresh_workspace": "workspace", "fresh_link_keys": "link_keys"}
+_ALIASES: Final = {
+    "fresh_workspace": "workspace",
+    "fresh_link_keys": "link_keys",
+    "fresh_channel_places": "channel_places",
+}
 _NOT_STATEMENTS: Final = frozenset({"watching", "start", "close", "subscribe", *_ALIASES})
 STATEMENTS: Final = tuple(sorted(set(IWorkspaceRegistry.names()) - _NOT_STATEMENTS))
 _SECONDS: Final = "chatfiles_registry_seconds"
@@ -57,14 +65,14 @@ FAMILIES: Final[Sequence[Family]] = (
         Kind.GAUGE,
         "Connections to workspaces.",
         ("kind", "state"),
-        children([DIALLED], ("idle", "busy")),
+        children(KINDS.values(), ("idle", "busy")),
     ),
     Family(
         "chatfiles_upstream_failures_total",
         Kind.COUNTER,
         "Requests to workspaces that failed.",
         ("kind", "reason"),
-        children([DIALLED], REASONS),
+        children(KINDS.values(), REASONS),
     ),
     Family(
         _SECONDS,
@@ -158,13 +166,33 @@ def count_lookups(meter: Meter, registry: CachedRegistry) -> None:
     registry.looked_up = lambda is_cached: cache() if is_cached else database()
 
 
-def measure_upstream(meter: Meter, agent: UpstreamAgent) -> None:
-    """Count the connections of *agent*, and the requests of which no response begins."""
-    idle = agent.idle
-    for state, read in (("idle", lambda: len(idle)), ("busy", lambda: idle.open - len(idle))):
-        meter.gauge("chatfiles_upstream_connections", DIALLED, state, read=read)
+class Counted(Protocol):
+    """Has connections of one kind."""
+
+    def counts(self) -> tuple[int, int]:
+        """:return: how many are idle, and how many there are in all."""
+
+
+def measure_upstream(meter: Meter, agent: UpstreamAgent, *channels: Counted) -> None:
+    """
+    Count connections to workspaces, and the requests of which no response begins.
+
+    :param agent: has those that the platform makes.
+    :param channels: have those that workspaces have made, and those through other nodes.
+    """
+    for kind, source in zip(KINDS.values(), (agent.idle, *channels), strict=True):
+        _count_connections(meter, kind, source)
     counters = _failure_counters(meter)
-    agent.failed = lambda reason: counters[reason]()
+    agent.failed = lambda via, reason: counters[via, reason]()
+
+
+def _count_connections(meter: Meter, kind: str, source: Counted) -> None:
+    def busy() -> int:
+        idle, every = source.counts()
+        return every - idle
+
+    for state, read in (("idle", lambda: source.counts()[0]), ("busy", busy)):
+        meter.gauge("chatfiles_upstream_connections", kind, state, read=read)
 
 
 class UpstreamFailures:
@@ -176,18 +204,26 @@ class UpstreamFailures:
 
     def __init__(self, meter: Meter) -> None:
         counters = _failure_counters(meter)
-        self._counters = {outcome: counters[reason] for outcome, reason in _REASON_OF.items()}
+        self._counters = {
+            (via, outcome): counters[via, reason]
+            for via in KINDS
+            for outcome, reason in _REASON_OF.items()
+        }
 
     def transfer_ended(self, event: TransferEnded) -> None:
         """See `TransferObserver`."""
-        count = self._counters.get(event.outcome)
-        if count is not None and event.via:
+        count = self._counters.get((event.via, event.outcome))
+        if count is not None:
             count()
 
     def request_refused(self, event: RequestRefused) -> None:
         """No workspace was asked."""
 
 
-def _failure_counters(meter: Meter) -> dict[str, Callable[[], None]]:
+def _failure_counters(meter: Meter) -> dict[tuple[str, str], Callable[[], None]]:
     name = "chatfiles_upstream_failures_total"
-    return {reason: meter.counter(name, DIALLED, reason) for reason in REASONS}
+    return {
+        (via, reason): meter.counter(name, kind, reason)
+        for via, kind in KINDS.items()
+        for reason in REASONS
+    }

@@ -18,6 +18,7 @@ from chatfiles.errors import RegistryUnavailable
 from chatfiles.http.server.site import Site
 from chatfiles.platform.admin_token import ADMIN_TOKEN, FILE_TOKEN, INTERVAL, AdminToken
 from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.channel.setup import ChannelParts
 from chatfiles.platform.forwarding.gateway import WorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
@@ -46,6 +47,7 @@ from chatfiles.rules.x_forwarded_for import TrustedProxies
 from chatfiles.runtime.file_watch import FileWatch
 from chatfiles.runtime.metrics.meter import Meter
 from chatfiles.runtime.name_lookup import CHECK_THREADS, LOOKUP_THREADS, NameLookup
+from chatfiles.runtime.node_listener import NodeListener
 from chatfiles.runtime.role_service import Listener, ReadyReport, RoleService
 from chatfiles.runtime.settings import PlatformSettings
 from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
@@ -121,6 +123,7 @@ def platform_service(
     report: ReadyReport | None = None,
     metrics_listener: Listener | None = None,
     own_registry: IWorkspaceRegistry | None = None,
+    node: NodeListener | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -132,6 +135,7 @@ def platform_service(
     :param report: receives the news of a worker.
     :param metrics_listener: where the metrics are shown.
     :param own_registry: is used in place of the one that the settings name.
+    :param node: where it listens for other nodes; ``None`` if they do not reach it.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
@@ -157,9 +161,10 @@ def platform_service(
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
-    agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout)
+    parts = ChannelParts(reactor, registry, shared, node)
+    agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout, channels=parts.channels)
     if meter is not None:
-        measure_upstream(meter, agent)
+        measure_upstream(meter, agent, parts.channels, parts.relays)
         telemetry.observers.append(UpstreamFailures(meter))
         meter.threads(lambda: lookups.running + checks.running)
     uses = LastSeenBuffer("last uses of tokens", registry.touch_tokens, clock, _utc_now)
@@ -177,7 +182,7 @@ def platform_service(
         registry=registry,
         authenticator=authenticator,
         heartbeats=heartbeats,
-        resolver=Resolver(registry, policy),
+        resolver=Resolver(registry, policy, parts.channels),
         gateway=WorkspaceGateway(agent, reactor),
         links=Links(registry, authenticator, _utc_now, settings.public_url),
         check_url=checker.check_url,
@@ -188,6 +193,8 @@ def platform_service(
             shared.max_request_bytes,
             resumable_bytes=shared.max_resumable_bytes,
         ),
+        channels=parts.channels,
+        node=parts.node,
         transfers=TransferLimits(
             settings.max_transfers,
             settings.max_transfers_per_workspace,
@@ -216,12 +223,18 @@ def platform_service(
         if admin.path is not None:
             admin_watch.start()
             admin_watch.look_now()
-        await _start_registry(registry, settings.database)
+        if own_registry is None:
+            await _start_registry(registry, settings.database)
+        else:
+            await registry.start()
+        await parts.start()
         uses.startService()
         heartbeats.startService()
 
     async def end() -> None:
+        await parts.finish(site.time_to_drain)
         await gatherResults([uses.stopService(), heartbeats.stopService()])
+        await parts.stop()
         await agent.close()
         await registry.close()
         admin_watch.stop()
@@ -237,6 +250,7 @@ def platform_service(
         drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
+        stopping=parts.channels.drain,
         check=registry.check,
         report=report,
         after=[end],

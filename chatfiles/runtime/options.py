@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from twisted.python import usage
@@ -20,6 +21,12 @@ from chatfiles import __version__
 from chatfiles.rules.database_url import absolute_database, has_password
 from chatfiles.rules.virtual_paths import ROOTS
 from chatfiles.runtime import option_values
+from chatfiles.runtime.channel_options import NODE_OPTIONS, node_settings
+from chatfiles.runtime.channel_workspace_options import (
+    CHANNEL_OPTIONS,
+    workspace_listen,
+    workspace_reach,
+)
 from chatfiles.runtime.client_limits import CLIENT_LIMITS
 from chatfiles.runtime.log_options import AUDIT_REQUIRED, LOG_OPTIONS
 from chatfiles.runtime.option import Option
@@ -120,12 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "workspace-id", (WORKSPACE,), "UUID of this workspace, with --platform", option_values.uuid
     ),
-    Option(
-        "advertise",
-        (WORKSPACE,),
-        "URL at which the platform reaches this workspace, with --platform",
-        option_values.workspace_url,
-    ),
+    *CHANNEL_OPTIONS,
     Option(
         "deny",
         (WORKSPACE,),
@@ -205,6 +207,7 @@ OPTIONS: tuple[Option, ...] = (
         "0",
     ),
     *CLIENT_LIMITS,
+    *NODE_OPTIONS,
     Option("ui", (PLATFORM,), "off serves no web page at /ui/", option_values.on_or_off, "on"),
     Option(
         _OPEN_REGISTRATION,
@@ -398,6 +401,7 @@ class Options(usage.Options):
             max_transfers_per_workspace=self._one("max-transfers-per-workspace", None),
             max_transfers_per_token=self._one("max-transfers-per-token", None),
             max_refusals_per_client=self._one("max-refusals-per-client", None),
+            **node_settings(self._one),
             peers=peer_files(self._one, "upstream-ca", "upstream-ca-only"),
         )
 
@@ -407,24 +411,17 @@ class Options(usage.Options):
         if len(roots) < len(named):
             raise usage.UsageError("--root takes each root once")
         configs = self.environment.get("CONFIGS_DIR") or roots.get(b"/configs", "/configs")
-        platform = self._one("platform", None)
-        workspace_id, advertise = self._one("workspace-id", None), self._one("advertise", None)
-        if platform is not None:
-            given = self._source_of("platform")
-            if workspace_id is None:
-                raise usage.UsageError(f"--workspace-id is required with {given}: a UUID")
-            if advertise is None:
-                raise usage.UsageError(
-                    f"--advertise is required with {given}: "
-                    "the URL at which the platform reaches this workspace"
-                )
+        reach = workspace_reach(self._one, self._source_of)
+        shared = self._shared(8000)
+        listen = workspace_listen(shared.listen, reach, self._source_of("listen"))
         return WorkspaceSettings(
-            shared=self._shared(8000),
+            shared=replace(shared, listen=listen),
             roots=roots,
             configs_dir=os.path.abspath(self._one("configs-dir", configs)),
-            platform=platform,
-            workspace_id=workspace_id,
-            advertise=advertise,
+            platform=reach.platform,
+            workspace_id=reach.workspace_id,
+            advertise=reach.advertise,
+            channel=reach.channel,
             deny=tuple(os.fsencode(glob) for glob in self._many("deny")),
             digest_inline_bytes=self._one("digest-inline-bytes", None),
             archive_max_entries=self._one("archive-max-entries", None),

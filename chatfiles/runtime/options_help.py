@@ -29,6 +29,11 @@ Examples:
         --listen=tcp:8000 --advertise=http://10.0.0.7:8000 \
         --platform=https://files.example.com \
         --workspace-id=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
+
+  A workspace behind NAT, which listens on nothing and connects to that platform:
+    twistd -n chatfiles --role=workspace --root=/workspace=/srv/ws1 \
+        --channel --listen=none --platform=https://files.example.com \
+        --workspace-id=3f0c8a52-7b1d-4e7e-9d55-0a4c3b2f1e6d
 """
 
 ENVIRONMENT: Final = (
@@ -57,6 +62,8 @@ TAKES: Final = {
     "platform": "URL",
     "workspace-id": "UUID",
     "advertise": "URL",
+    "channel-idle": "N",
+    "channel-max": "N",
     "deny": "GLOB",
     "writable": "PATH",
     "write-in-place": "PATH",
@@ -85,6 +92,8 @@ TAKES: Final = {
     "max-transfers-per-workspace": "N",
     "max-transfers-per-token": "N",
     "max-refusals-per-client": "N",
+    "node-url": "URL",
+    "node-listen": "ENDPOINT",
     "ui": "SWITCH",
 }
 

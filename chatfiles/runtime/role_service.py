@@ -125,6 +125,15 @@ class ReadyReport(Protocol):
     def stopped_listening(self) -> None:
         """The role accepts no more connections."""
 
+    def register(self) -> None:
+        """Another registration of the role is needed."""
+
+    def when_registered(self, call: Callable[[], object], /) -> None:
+        """
+        :param call: called when the role is registered: if it is already, also now; and when it is
+            seen to be registered still.
+        """
+
 
 class RoleService(Service):
     """
@@ -132,7 +141,7 @@ class RoleService(Service):
 
     :param role: its name.
     :param site: serves the requests.
-    :param listeners: the endpoints to listen on.
+    :param listeners: the endpoints to listen on; none if its peers cannot connect to it.
     :param drain_timeout: seconds that running transfers may take during shutdown.
     :param cannot_start: called if the start fails, after the reason was logged; ends the process.
     :param before: run in order before the role listens.
@@ -141,6 +150,7 @@ class RoleService(Service):
         before the rest of a line; empty if it is.
     :param report: receives the news of a worker, which does not log where it listens.
     :param ready: called when the role listens on all endpoints.
+    :param stopping: called when shutdown begins.
     :param after: run in order after the last response.
     :param metrics: shows metrics on a listener of its own, from the start to the end.
     :param looks: each looks at files that may have changed.  They are called in a thread, again
@@ -171,6 +181,7 @@ class RoleService(Service):
         serve: Callable[[], Awaitable[str]] | None = None,
         report: ReadyReport | None = None,
         ready: Callable[[], object] = lambda: None,
+        stopping: Callable[[], object] = lambda: None,
         after: Sequence[Step] = (),
         looks: Sequence[Callable[[], object]] = (),
         alive: Step = lambda: succeed(None),
@@ -190,6 +201,7 @@ class RoleService(Service):
         self._serve = serve or self._missing
         self._report = report
         self._ready = ready
+        self._stopping = stopping
         self._after = after
         self._metrics = metrics
         self._metrics_port: IListeningPort | None = None
@@ -269,9 +281,16 @@ class RoleService(Service):
             places = zip(self._listeners, self._ports, strict=True)
             urls = ", ".join(listener.url(port) for listener, port in places)
             self.reload.begun, self.reload.done = self.manager.reloading, self.manager.reloaded
-            self.manager.ready(f"{missing}ready on {urls}", self._alive)
+            text = f"ready on {urls}" if urls else "ready"
+            self.manager.ready(f"{missing}{text}", self._alive)
 
     def _log_ready(self, missing: str) -> None:
+        if not self._listeners:
+            self.log.info(
+                "{missing}chatfiles {role} ready, without a listener",
+                missing=missing,
+                role=self._role,
+            )
         for listener, port in zip(self._listeners, self._ports, strict=True):
             # Programs take everything after "ready on" for the URL.
             self.log.info(
@@ -308,6 +327,7 @@ class RoleService(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._site.draining = True
+        self._stopping()
         if self.manager is not None:
             self.reload.begun = self.reload.done = lambda: None
             self.manager.stopping()

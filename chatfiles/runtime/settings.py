@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["PeerFiles", "PlatformSettings", "SharedSettings", "WorkspaceSettings"]
+__all__ = [
+    "ChannelSettings",
+    "PeerFiles",
+    "PlatformSettings",
+    "SharedSettings",
+    "WorkspaceSettings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,28 @@ class PlatformSettings:
     max_transfers_per_workspace: int = 512
     max_transfers_per_token: int = 64
     max_refusals_per_client: int = 20
+    node_url: str | None = None
+    node_listen: str | None = None
     role: ClassVar[str] = "platform"
     peers: PeerFiles = PeerFiles()
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """
+    The connections that a workspace makes to its platform, to be reached over them.
+
+    :ivar idle: how many wait for requests.
+    :ivar most: how many there are in all.
+    """
+
+    idle: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """The settings of a workspace: sizes in bytes."""
+    """The settings of a workspace: sizes in bytes; *channel* is ``None`` if the platform connects to it."""
 
     shared: SharedSettings
     roots: Mapping[bytes, str]
@@ -94,3 +115,4 @@ class WorkspaceSettings:
     write_in_place: tuple[bytes, ...] = ()
     role: ClassVar[str] = "workspace"
     peers: PeerFiles = PeerFiles()
+    channel: ChannelSettings | None = None

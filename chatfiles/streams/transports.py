@@ -13,6 +13,7 @@ __all__ = [
     "SMALL_READ",
     "TINY_READ",
     "buffered",
+    "hand_over",
     "is_plain",
     "read_at_most",
     "send_now",
@@ -65,6 +66,20 @@ def buffered(transport: Any) -> Callable[[], int]:
         return lambda: 0
     below: Any = transport
     return lambda: len(below.dataBuffer) - below.offset + below._tempDataLen
+
+
+def hand_over(transport: Any, protocol: Any) -> None:
+    """
+    Let a protocol use a connection that is open, in place of the one that has used it.
+
+    :param transport: the connection, TLS or not.
+    :param protocol: receives what arrives from now on.
+    """
+    if hasattr(transport, "wrappedProtocol"):  # TLS
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
 
 
 def send_now(transport: Any, data: bytes, more: bytes | bytearray = b"") -> None:

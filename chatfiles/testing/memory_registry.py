@@ -25,7 +25,7 @@ from chatfiles.platform.registry.queries import (
 )
 from chatfiles.platform.registry.rows import utc
 from chatfiles.platform.registry.subscribers import Subscribers
-from chatfiles.testing.memory_link_keys import MemoryLinkKeys
+from chatfiles.testing.memory_channels import MemoryChannels
 
 __all__ = ["MemoryRegistry"]
 
@@ -46,7 +46,7 @@ class _Entry:
 
 
 @implementer(IWorkspaceRegistry)
-class MemoryRegistry(MemoryLinkKeys):
+class MemoryRegistry(MemoryChannels):
     """
     A fake whose results are available immediately, or when the test releases them.
 
@@ -399,7 +399,7 @@ class MemoryRegistry(MemoryLinkKeys):
             replace(
                 found,
                 status="paused" if found.status == "paused" else ONLINE,
-                url=found.url if url is None else url,
+                url=found.url if url is None else url or None,
                 delivery_mode=found.delivery_mode if delivery_mode is None else delivery_mode,
                 last_heartbeat_at=utc(self._now()),
             )

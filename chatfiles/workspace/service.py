@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -24,7 +23,6 @@ from chatfiles.runtime.settings import WorkspaceSettings
 from chatfiles.runtime.slots import Slots
 from chatfiles.runtime.telemetry import Telemetry, check_audit_log, metrics_of_workers
 from chatfiles.runtime.threads import Threads
-from chatfiles.runtime.tls.peers import PeerVerification, peer_verification
 from chatfiles.runtime.workers.pool import WorkerPool
 from chatfiles.workspace.archive.archives import Archives
 from chatfiles.workspace.archive.plan import Limits
@@ -33,11 +31,10 @@ from chatfiles.workspace.files.store import FileStore
 from chatfiles.workspace.files.targets import Targets
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.measurements import FAMILIES, count_digests
+from chatfiles.workspace.platform_link import TOKEN_FILE, PlatformLink
 from chatfiles.workspace.publication.file_write import FileWrites
 from chatfiles.workspace.publication.leftovers import sweep_below
 from chatfiles.workspace.publication.publisher import Publisher
-from chatfiles.workspace.registration.agent import platform_agent
-from chatfiles.workspace.registration.service import RegistrationService
 from chatfiles.workspace.resumable.locks import UploadLocks
 from chatfiles.workspace.resumable.sweep import HourlySweep
 from chatfiles.workspace.resumable.uploads import ResumableLimits, ResumableUploads
@@ -47,7 +44,7 @@ from chatfiles.workspace.routes.ingest import IngestContext
 from chatfiles.workspace.routes.resumable import ResumableContext
 from chatfiles.workspace.routes.tree import check_secret, workspace_tree
 from chatfiles.workspace.routes.write import WriteContext
-from chatfiles.workspace.secret_file import SECRET_OWNER, SecretFile
+from chatfiles.workspace.secret_file import SECRET_OWNER
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UPLOADS, UploadDirectory
 from chatfiles.workspace.uploads.ingestion import IngestLimits
 
@@ -65,7 +62,6 @@ RELEASE_TIMEOUT = 5.0
 _SWEEP_OF = "sweep of "
 _SWEEP = _SWEEP_OF + UPLOADS
 SECRET_FILE = ".platform_inbound_secret"  # noqa: S105 — a file name
-TOKEN_FILE = ".auth_token"  # noqa: S105
 
 
 def workspace_service(
@@ -93,9 +89,7 @@ def workspace_service(
     clock: IReactorTime = reactor
     store, threads = _store(settings), _threads(reactor)
     secret = _secrets(settings)
-    # Of several processes, the first one registers.
-    peers = _peers(settings)
-    enrolment = None if report else _enrolment(reactor, settings, secret, threads, peers)
+    link = PlatformLink(reactor, settings, secret, threads, report)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     if report is None:
         _warn_of_prefixes(settings)
@@ -133,6 +127,7 @@ def workspace_service(
         observers=telemetry.observers,
         refusal=telemetry.refusal,
     )
+    link.serve(site)
     if telemetry.meter is not None:
         telemetry.meter.threads(lambda: threads.running)
         count_digests(telemetry.meter, context.digests)
@@ -146,8 +141,7 @@ def workspace_service(
 
     async def end() -> None:
         sweeping.stop()
-        if enrolment is not None and enrolment.running:
-            await enrolment.stopService()
+        await link.stop()
         context.digests.stop()
         settled = threads.settled()  # interrupted uploads remove their files
         settled.addTimeout(max(site.time_to_drain, RELEASE_TIMEOUT), clock)
@@ -169,10 +163,10 @@ def workspace_service(
         before=[begin],
         check=partial(check_secret, context),
         report=report,
-        ready=enrolment.startService if enrolment is not None else lambda: None,
+        ready=link.start,
         after=[end],
         metrics=telemetry.server,
-        looks=peers.looks if enrolment is not None else (),
+        looks=link.looks,
     )
     service.reload.add(telemetry.reload)
     return service
@@ -197,8 +191,8 @@ def workspace_supervisor(
     :raise ValueError: a setting is wrong; the text names the option.
     """
     store, threads = _store(settings), _threads(pool.reactor)
-    secret, peers = _secrets(settings), _peers(settings)
-    enrolment = _enrolment(pool.reactor, settings, secret, threads, peers)
+    link = PlatformLink(pool.reactor, settings, _secrets(settings), threads)
+    link.serve_in(pool)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
     writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None), uploads.open)
     sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
@@ -213,8 +207,7 @@ def workspace_supervisor(
 
     async def end() -> None:
         sweeping.stop()
-        if enrolment is not None and enrolment.running:
-            await enrolment.stopService()
+        await link.stop()
         threads.stop()
 
     pool.replacing = sweep
@@ -227,10 +220,10 @@ def workspace_supervisor(
         cannot_start=cannot_start,
         before=[partial(check_audit_log, settings.shared.audit_log), begin],
         serve=pool.serve,
-        ready=enrolment.startService if enrolment is not None else lambda: None,
+        ready=link.start,
         after=[end],
         metrics=metrics_of_workers("workspace", settings.shared, FAMILIES, pool, metrics_listener),
-        looks=peers.looks if enrolment is not None else (),
+        looks=link.looks,
     )
 
 
@@ -277,10 +270,6 @@ def _warn_of_prefixes(settings: WorkspaceSettings) -> None:
                 "{path} is writable: clients may change what configures the agent",
                 path=os.fsdecode(prefix),
             )
-
-
-def _peers(settings: WorkspaceSettings) -> PeerVerification:
-    return peer_verification(settings.peers, "--platform-ca", _log)
 
 
 def _archives(settings: WorkspaceSettings, report: ReadyReport | None) -> Archives:
@@ -386,26 +375,3 @@ def _sweep_prefix(store: FileStore, path: VirtualPath, uploads: UploadDirectory)
             count=count,
             path=os.fsdecode(path.raw),
         )
-
-
-def _enrolment(
-    reactor: Any,
-    settings: WorkspaceSettings,
-    secret: InboundSecrets,
-    threads: Threads,
-    peers: PeerVerification,
-) -> RegistrationService | None:
-    if settings.platform is None or settings.workspace_id is None or settings.advertise is None:
-        return None
-    token = SecretFile(os.path.join(settings.configs_dir, TOKEN_FILE))
-    agent = platform_agent(reactor, settings.shared.connect_timeout, peers)
-    return RegistrationService(
-        reactor,
-        HTTPClient(agent),
-        settings.platform,
-        settings.workspace_id,
-        settings.advertise,
-        secret,
-        token,
-        in_thread=partial(threads.run, owner=SECRET_OWNER),
-    )

@@ -5,6 +5,7 @@ The contract of `IWorkspaceRegistry`, as test cases to mix into a `TestCase`.
 from __future__ import annotations
 
 from tests.contract.registry_changes import ChangesContract
+from tests.contract.registry_channels import ChannelsContract
 from tests.contract.registry_claims import ClaimsContract
 from tests.contract.registry_links import LinksContract
 from tests.contract.registry_secrets import SecretsContract
@@ -22,6 +23,7 @@ class RegistryContract(
     TokensContract,
     ClaimsContract,
     LinksContract,
+    ChannelsContract,
     ChangesContract,
 ):
     """

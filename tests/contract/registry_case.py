@@ -102,6 +102,14 @@ def every_call(registry: IWorkspaceRegistry) -> dict[str, Callable[[], Awaitable
         "ensure_link_key": lambda: registry.ensure_link_key(new_link_key(datetime.now(UTC))),
         "rotate_link_keys": lambda: registry.rotate_link_keys(new_link_key(datetime.now(UTC))),
         "revoke_link_key": lambda: registry.revoke_link_key("00000000"),
+        "enter_node": lambda: registry.enter_node(UNKNOWN, None),
+        "touch_node": lambda: registry.touch_node(UNKNOWN, None),
+        "leave_node": lambda: registry.leave_node(UNKNOWN),
+        "open_channel": lambda: registry.open_channel(FIRST, UNKNOWN),
+        "close_channel": lambda: registry.close_channel(FIRST, UNKNOWN),
+        "connected_workspaces": registry.connected_workspaces,
+        "channel_places": lambda: registry.channel_places(FIRST),
+        "fresh_channel_places": lambda: registry.fresh_channel_places(FIRST),
         "touch_tokens": lambda: registry.touch_tokens({UNKNOWN: datetime.now(UTC)}),
     }
 

@@ -22,6 +22,7 @@ class RenderedTests(SynchronousTestCase):
         for row in rows:
             title, scope, _ = row.split("\n     - ")
             *methods, path = re.findall(r"``([^`]+)``", title)
+            self.assertFalse({(method, path) for method in methods} & listed.keys(), title)
             listed |= {(method, path): scope for method in methods}
         operations = document().operations.items()
         self.assertEqual(listed, {key: each["x-scope"] for key, each in operations})

@@ -20,11 +20,11 @@ UNITS = os.path.join(ROOT, "docs", "systemd")
 ROLES = ("platform", "workspace")
 
 
-def unit(name: str) -> RawConfigParser:
+def unit(name: str, directory: str = "systemd") -> RawConfigParser:
     """:return: a unit file; of a line that is repeated, the last one."""
     parser = RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(read("docs", "systemd", name).replace("\\\n", ""))
+    parser.read_string(read("docs", directory, name).replace("\\\n", ""))
     return parser
 
 

@@ -46,7 +46,7 @@ class Cluster(Pair):
         self._told = [{"CHATFILES_DATABASE": url} for url in urls]
         super().__init__(
             both=[LIMIT],
-            platform=[DELAY, TRUSTING, listen_on(free_port()), *options],
+            platform=[DELAY, TRUSTING, listen_on(free_port()), *self.options(0)],
             told=self._told[0],
         )
         self.nodes = [self.platform]
@@ -55,6 +55,10 @@ class Cluster(Pair):
         except BaseException:
             self.discard()
             raise
+
+    def options(self, number: int) -> list[str]:
+        """:return: further options of a node."""
+        return list(self._options)
 
     def addresses(self) -> list[str]:
         """:return: ``HOST:PORT`` of each node."""
@@ -77,7 +81,7 @@ class Cluster(Pair):
             "--upstream-allow=127.0.0.0/8",
             DELAY,
             LIMIT,
-            *self._options,
+            *self.options(number),
             *options,
             told=self._told[number],
         )

@@ -4,6 +4,7 @@ A client that uses all operations on files, in any order, and knows what each re
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -32,6 +33,9 @@ FAULTS = {
     "workspace_timeout": 504,
     "platform_unavailable": 503,
 }
+#: The same for a resumable upload: what was sent before a fault may arrive after it.
+LATE = {"offset_mismatch": 409, "upload_locked": 423}
+TUS = {"Tus-Resumable": "1.0.0"}
 
 
 class Refused(Exception):
@@ -52,6 +56,7 @@ class Place(NamedTuple):
     def fill(self, chance: random.Random) -> None:
         """Write files that no other workspace has."""
         os.makedirs(self.path("small"))
+        os.makedirs(self.path("out"))
         names = [f"{size}.bin" for size in SIZES]
         names += [f"small/{number}.bin" for number in range(MEMBERS)]
         for name in names:
@@ -94,6 +99,7 @@ class MixedLoad:
         self._secrets = secrets
         self._chance = chance
         self._bearer = {"Authorization": f"Bearer {place.token}", "Connection": "close"}
+        self._left: list[tuple[str, bytes]] = []
         self._content = {f"{size}.bin": place.read(f"{size}.bin") for size in SIZES}
         names = [f"small/{number}.bin" for number in range(MEMBERS)]
         self._small = {name: place.read(name) for name in names}
@@ -184,6 +190,79 @@ class MixedLoad:
         answer = self._ask(connection, f"digest?path=/workspace/{name}")
         self._same(answer.json["sha256"], hashlib.sha256(self._content[name]).hexdigest())
 
+    def write(self, connection: Connection) -> None:
+        """A file at a path, which is stored whole or not at all, and deleted."""
+        content = self._chance.randbytes(self._chance.choice(SIZES[:-1]))
+        name = f"out/{self._chance.randbytes(8).hex()}"
+        target = f"/workspaces/{self._place.id}/fs/file?path=/workspace/{name}"
+        try:
+            with contextlib.suppress(ConnectionError, SSLEOFError):  # an error may have arrived
+                connection.ask("PUT", target, self._bearer, content)
+            self._served(connection.response("PUT"), 201)
+            self._same(self._place.read(name), content)
+            self._again("DELETE", target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                self._same(self._place.read(name), content)
+                os.unlink(self._place.path(name))
+
+    def resume(self, connection: Connection) -> None:
+        """A resumable upload in two chunks, or the rest of one that a fault has interrupted."""
+        if self._left:
+            target, content = self._left.pop()
+        else:
+            content = self._chance.randbytes(self._chance.choice(SIZES[1:-1]))
+            fields = {**self._bearer, **TUS, "Upload-Length": str(len(content))}
+            uploads = f"/workspaces/{self._place.id}/uploads"
+            answer = self._served(connection.exchange("POST", uploads, fields, b""), 201)
+            target = answer["location"]
+        try:
+            name = self._complete(target, content)
+        except (Refused, Incomplete, ConnectionError, SSLEOFError):
+            self._left.append((target, content))
+            raise
+        self._same(self._place.read(name), content)
+        os.unlink(self._place.path(name))
+        self._again("DELETE", target)
+
+    def _complete(self, target: str, content: bytes) -> str:
+        """
+        Send chunks until an upload is complete.
+
+        :return: the name of the file.
+        """
+        sent = 0
+        while True:
+            head = self._again("HEAD", target)
+            offset = int(head["upload-offset"])
+            assert sent <= offset <= len(content), f"{offset} of {len(content)} after {sent}"
+            if offset == len(content):
+                digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+                self._same(head["repr-digest"], f"sha-256=:{digest}:")
+                return head["chatfiles-uri"].removeprefix("workspace:/workspace/")
+            half = len(content) // 2
+            chunk = content[offset : half if offset < half else None]
+            self._again("PATCH", target, offset, chunk)
+            sent = offset + len(chunk)
+
+    def _again(
+        self, method: str, target: str, offset: int | None = None, body: bytes | None = None
+    ) -> Response:
+        """:return: the response to a request on another connection."""
+        fields = {**self._bearer, **TUS}
+        if offset is not None:
+            fields["Upload-Offset"] = str(offset)
+            fields["Content-Type"] = "application/offset+octet-stream"
+        with self._connect() as connection:
+            with contextlib.suppress(ConnectionError, SSLEOFError):  # an error may have arrived
+                connection.ask(method, target, fields, body)
+            answer = connection.response(method)
+        if method == "HEAD" and answer.status != 200:  # without a body
+            codes = {status: code for code, status in {**FAULTS, **LATE}.items()}
+            assert answer.status in codes, answer.status
+            raise Refused(codes[answer.status])
+        return self._served(answer, 200 if method == "HEAD" else 204)
+
     # -- what they share
 
     def _name(self, sizes: Collection[int] = SIZES) -> str:
@@ -202,7 +281,8 @@ class MixedLoad:
             return answer
         text = answer.body.decode()
         assert not [secret for secret in self._secrets if secret in text], text
-        assert answer.status == FAULTS.get(answer.json["code"]), f"{answer.status} {text}"
+        known = {**FAULTS, **LATE}
+        assert answer.status == known.get(answer.json["code"]), f"{answer.status} {text}"
         raise Refused(answer.json["code"])
 
     def _same(self, found: object, expected: object) -> None:
@@ -217,4 +297,6 @@ OPERATIONS = (
     MixedLoad.listing,
     MixedLoad.archive,
     MixedLoad.digest,
+    MixedLoad.write,
+    MixedLoad.resume,
 )

@@ -15,13 +15,13 @@ from tests.docs import ROOT
 from tests.live import media
 from tests.live.browser import missing_program
 from tests.live.page_browser import PageBrowser
-from tests.live.processes import LONG_AGO, LiveCase, Pair
+from tests.live.processes import LONG_AGO, SOAK, LiveCase, Pair
 from tests.live.rawhttp import fetch
 
 __all__ = ["MANY", "MOST", "PageCase"]
 
-#: Files of the large folder.
-MANY = 10_000
+#: Files of the large folder: several pages of 1000.
+MANY = 10_000 if SOAK else 3000
 #: Bytes of the largest upload.
 MOST = 8 << 20
 #: How the names of unfinished uploads begin.

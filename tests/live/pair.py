@@ -13,10 +13,16 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from tests.live.audit_file import AuditFile
+from tests.live.behind_nat import BehindNAT
 from tests.live.rawhttp import Fields, Response, fetch
 from tests.live.role import Role
+from tests.support.ports import free_port
 
-__all__ = ["LONG_AGO", "Pair", "quoted"]
+__all__ = ["LONG_AGO", "VIA", "Pair", "quoted"]
+
+#: How the platform reaches the workspace, unless a test says otherwise: ``url``, ``channel``, or
+#: ``nat``: over a channel, and the workspace cannot be connected to at all.
+VIA = os.environ.get("CHATFILES_LIVE_VIA", "url")
 
 #: When files were modified, so that their validators are strong: seconds since the epoch.
 LONG_AGO = 1_600_000_000
@@ -37,6 +43,7 @@ class Pair:
     :param uid: the user that the workspace runs as; only root can say.
     :param told: additional environment variables of the platform.
     :param first: Python that both processes execute before ``twistd``.
+    :param via: how the platform reaches the workspace, see `VIA`.
     :ivar base: a directory of its own; the roots are in it, by their names.
     :ivar token: an auth token of the workspace.
     :ivar roles: what is stopped with the pair.
@@ -50,8 +57,16 @@ class Pair:
         uid: int | None = None,
         told: Mapping[str, str] = {},
         first: str = "",
+        via: str = VIA,
     ) -> None:
         self._uid = uid
+        self.via = via
+        self._nat = None
+        if via == "nat":
+            port = free_port()
+            self._nat = BehindNAT(port)
+            platform = [f"--listen=tcp:{port}:interface={self._nat.outside}", *platform]
+            workspace = ["--listen=none", "--insecure-platform", *workspace]
         self.base = os.path.realpath(tempfile.mkdtemp(prefix="chatfiles-live-"))
         os.chmod(self.base, 0o755)
         self.state = os.path.join(self.base, "state")
@@ -78,18 +93,51 @@ class Pair:
         if uid is None:  # another user cannot make files here
             roots.append(self._audits["workspace"].option)
         twistd = [] if uid is None else [f"--uid={uid}", f"--gid={uid}"]
-        self.workspace = Role("workspace", *roots, *both, *workspace, twistd=twistd, first=first)
-        self.roles = [self.platform, self.workspace]
+        self.roles = [self.platform]
         try:
-            self._enrol()
+            self._begin()
+            if via != "url":
+                roots += self._channel()
+            self.workspace = Role(
+                "workspace",
+                *roots,
+                *both,
+                *workspace,
+                twistd=twistd,
+                first=first,
+                within=self._nat.command if self._nat is not None else (),
+            )
+            self.roles.append(self.workspace)
+            if via == "url":
+                self._enrol()
+            else:
+                self._connected()
         except BaseException:
             self.discard()
             raise
 
-    def _enrol(self) -> None:
+    def _begin(self) -> None:
         assert self.platform.url, "it listens, so there is an admin token"
         with open(os.path.join(self.state, "admin-token")) as file:
             self.admin = file.read().strip()
+        self.hide(self.admin)
+
+    def _channel(self) -> list[str]:
+        """:return: options of a workspace that connects to the platform."""
+        self.id, self.token = self.add(None, delivery_mode="poll")
+        self._keep(self.at("configs", ".auth_token"), self.token)
+        if self._uid is not None:
+            os.chown(self.at("configs"), self._uid, self._uid)
+        return ["--channel", f"--platform={self.platform.url}", f"--workspace-id={self.id}"]
+
+    def _connected(self) -> None:
+        self.hide(self.admin, self.token)
+        self.workspace.logged("channel to .*: open")
+        with open(self.secret_file) as file:
+            self.secret = file.read()
+        self.hide(self.secret)
+
+    def _enrol(self) -> None:
         self.id, self.token = self.add(self.workspace.url)
         body = json.dumps({"id": self.id, "url": self.workspace.url}).encode()
         answer = fetch(
@@ -100,13 +148,18 @@ class Pair:
             body=body,
         )
         self.keep_secret(answer.json["platform_inbound_secret"])
-        self.hide(self.admin)
+        self.hide(self.admin, self.token)
 
     # -- what there is
 
     def at(self, *names: str) -> str:
         """:return: a path below `base`."""
         return os.path.join(self.base, *names)
+
+    @property
+    def is_dialled(self) -> bool:
+        """Whether anything can connect to the workspace."""
+        return self._nat is None or self._nat.is_reached()
 
     @property
     def database(self) -> str:
@@ -127,12 +180,15 @@ class Pair:
         """Give the workspace a new inbound secret."""
         self.secret = secret
         self.hide(secret)
-        temporary = self.secret_file + ".new"
+        self._keep(self.secret_file, secret)
+
+    def _keep(self, path: str, secret: str) -> None:
+        temporary = path + ".new"
         with open(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
             file.write(secret)
         if self._uid is not None:
             os.chown(temporary, self._uid, self._uid)
-        os.rename(temporary, self.secret_file)
+        os.rename(temporary, path)
 
     def write(self, name: str | bytes, content: bytes = b"") -> bytes:
         """
@@ -231,4 +287,6 @@ class Pair:
         """Leave nothing."""
         for role in self.roles:
             role.kill()
+        if self._nat is not None:
+            self._nat.close()
         shutil.rmtree(self.base, ignore_errors=True)

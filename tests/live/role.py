@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import chatfiles
+from tests.openapi.document import Seen
 from tests.openapi.record import Record
 from tests.support.fork_server import Forked
 from tests.support.patience import PATIENCE
@@ -74,6 +76,10 @@ def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, **changes}
 
 
+#: ``twistd``, as a command of any environment.
+PYTHON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+
 class Role:
     """
     The process of a role.
@@ -86,6 +92,7 @@ class Role:
     :param directory: where it runs.
     :param launch: a command that starts it, instead of all that.
     :param first: Python that its process executes before ``twistd``.
+    :param within: what the command line begins with, to run it elsewhere.
     :ivar secrets: what must not be in its log.
     """
 
@@ -98,6 +105,7 @@ class Role:
         directory: str = "/",
         launch: Sequence[str] = (),
         first: str = "",
+        within: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.secrets: set[str] = set()
@@ -109,7 +117,7 @@ class Role:
             options = (listen_on(0), *options)
         if name == "platform" and not any(o.startswith("--registry-timeout") for o in options):
             options = (f"--registry-timeout={REGISTRY_TIMEOUT}", *options)
-        self._record = Record() if name == "platform" and not launch else None
+        self._record = Record() if name == "platform" and not (launch or within) else None
         if self._record is not None:
             first = self._record.first + first
         with open(os.devnull) as nothing, open(self._pipe(), "wb") as theirs:
@@ -117,6 +125,8 @@ class Role:
             start: Callable[..., subprocess.Popen[bytes] | Forked] = partial(Forked, first=first)
             if launch:
                 start, command = subprocess.Popen, list(launch)
+            elif within:
+                start, command = subprocess.Popen, [*within, *PYTHON, *command[1:]]
             self._process = start(
                 command,
                 cwd=directory,
@@ -245,6 +255,12 @@ class Role:
         wrong = [sign for sign in (*_NEVER_LOGGED, *self.secrets) if sign in text]
         if wrong or re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text):
             raise AssertionError(f"{wrong} in the log of the {self.name}:\n{text}")
+
+    @property
+    def responses(self) -> list[Seen]:
+        """Of a platform: each kind of response that it has sent."""
+        assert self._record is not None
+        return self._record.seen()
 
     # -- how it ends
 

@@ -164,6 +164,18 @@ class DemoTests(SynchronousTestCase):
         if not shutil.which("curl"):
             raise SkipTest("all but the curl line has been tried: curl is not installed")
 
+    def test_nat(self) -> None:
+        """With ``--nat`` the workspace has no listener, and files are fetched all the same."""
+        process = self.start("--nat")
+        text = self.printed(process)
+        self.assertIn("workspace  listens on nothing, and has connected", text)
+        [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
+        self.paste(get)
+        with open(os.path.join(self.here, "readings.csv"), "rb") as file:
+            self.assertEqual(file.read(), self.served("readings.csv"))
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(SECONDS), 0)
+
     def test_own_directory(self) -> None:
         """``--directory`` serves the directory and does not change it; SIGTERM exits with 0."""
         files = os.path.join(self.here, "my files")

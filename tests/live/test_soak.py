@@ -34,6 +34,7 @@ SECONDS = 600.0 if SOAK else 0.0
 ENOUGH = 10 if SOAK else 4
 #: Seconds that roles wait for headers, and for progress.
 WAIT = 4.0
+WRITABLE = "--writable=/workspace/out"
 ROOT = root_authority()
 TRUSTING = ssl.create_default_context(cadata=ROOT.pem.decode())
 #: Connections and threads that a role may have, and bytes, more than at first.
@@ -57,6 +58,7 @@ class SoakPair(Pair):
                 f"--listen=chatfiles-tls:0:interface=127.0.0.1:certificate={self._certificates}",
                 f"--registry-timeout={WAIT}",
             ],
+            workspace=[WRITABLE],
             told={"CHATFILES_DATABASE": self.postgres.url},
         )
         self.hide(PASSWORD, self.postgres.url.rpartition("@")[0])
@@ -111,7 +113,7 @@ class SoakTests(LiveCase):
         super().setUp()
         self.chance = random.Random(int(os.environ.get("CHATFILES_SEED", "13")))
         os.mkdir(self.pair.at("other"))
-        self.other = SecretWorkspace(self.pair, "other", [METRICS])
+        self.other = SecretWorkspace(self.pair, "other", [METRICS, WRITABLE])
         self.other.start()
         self.addCleanup(self.other.stop)
         until(self.is_served, "it is registered")

@@ -207,7 +207,8 @@ class StoreTests(UploadCase):
         self.assertEqual((answer.status, answer["x-request-id"]), (200, "upload-1"))
         line = rf"upload-1 %s %s 200 {len(body)} bytes \d+\.\d+ s complete"
         self.pair.platform.logged(line % (self.pair.id, "upload"), since=marks[0])
-        self.pair.workspace.logged(line % ("-", "ingest"), since=marks[1])
+        registered = "-" if self.pair.via == "url" else self.pair.id
+        self.pair.workspace.logged(line % (registered, "ingest"), since=marks[1])
         for role in (self.pair.platform, self.pair.workspace):
             self.assertNotIn(name, role.log)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import yaml
 
@@ -70,6 +71,7 @@ class Document:
 
     def route(self, path: str) -> str | None:
         """:return: the template of the route of *path*; ``None`` if it has none."""
+        path = unquote(path)
         if path.startswith("/ui"):
             return "/ui/"
         return next((name for name, form in self._paths.items() if form.fullmatch(path)), None)

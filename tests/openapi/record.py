@@ -24,18 +24,23 @@ class Record:
     """
     The record of one platform.
 
+    :ivar path: the file of the record.
     :ivar first: Python that its process executes before ``twistd``.
     """
 
     def __init__(self) -> None:
-        descriptor, self._path = tempfile.mkstemp(".jsonl", dir=_directory())
+        descriptor, self.path = tempfile.mkstemp(".jsonl", dir=_directory())
         os.close(descriptor)
         self._read = 0
-        self.first = f"from tests.openapi.recorder import install; install({self._path!r})\n"
+        self.first = f"from tests.openapi.recorder import install; install({self.path!r})\n"
+
+    def seen(self) -> list[Seen]:
+        """:return: all kinds of responses so far."""
+        return list(read(self.path))
 
     def check(self) -> None:
         """:raise AssertionError: a response since the last time is not documented."""
-        seen = list(read(self._path, self._read))
+        seen = list(read(self.path, self._read))
         self._read += len(seen)
         if wrong := undocumented(seen):
             raise AssertionError(f"chatfiles/openapi.yaml does not have these responses: {wrong}")

@@ -50,9 +50,9 @@ def install(path: str) -> None:
             note(_method(request), request.path, request.code, _code(request))
         ended(self, request)
 
-    def respond_noted(self: Any, status: int, *rest: Any) -> None:
-        note(self.method, self.target, status)
-        respond(self, status, *rest)
+    def respond_noted(self: Any, status: int, start: bytes, fields: bytes, body: bytes) -> None:
+        note(self.method, self.target, status, _code_in(bytes(body)) if status >= 400 else "")
+        respond(self, status, start, fields, body)
 
     patched: list[tuple[Any, str, Any]] = [
         (Request, "write", write_noted),
@@ -77,8 +77,12 @@ def _code(request: Request) -> str:
         return ""
     if request.transfer.outcome in ERROR_CODES:
         return str(request.transfer.outcome)
+    return _code_in(getattr(request, "error_body", b""))
+
+
+def _code_in(body: bytes) -> str:
     try:
-        code = json.loads(getattr(request, "error_body", b"")).get("code", "")
+        code = json.loads(body).get("code", "")
     except (ValueError, AttributeError):
         return ""
     return code if isinstance(code, str) else ""

@@ -62,6 +62,8 @@ class MemoryPlatformCase(SynchronousTestCase):
             clock=self.clock,
             idle_timeout=60,
             limits=UploadLimits(1, 1),
+            channels=unused,
+            node=unused,
         )
 
     def authenticator(

@@ -70,7 +70,8 @@ class MeasurementsTests(SynchronousTestCase):
 
     def test_statements(self) -> None:
         """Every method that runs a statement is measured."""
-        others = {"watching", "start", "close", "subscribe", "fresh_workspace", "fresh_link_keys"}
+        others = {"watching", "start", "close", "subscribe"}
+        others |= {"fresh_workspace", "fresh_link_keys", "fresh_channel_places"}
         self.assertEqual(set(STATEMENTS) | others, set(IWorkspaceRegistry.names()))
 
     def test_registry(self) -> None:
@@ -131,13 +132,13 @@ class MeasurementsTests(SynchronousTestCase):
         failures = UpstreamFailures(self.meter)
         dialer = Dialer(self.clock, AddressPolicy(()), None, connect_timeout=1)  # type: ignore[arg-type]
         agent = UpstreamAgent(dialer)
-        measure_upstream(self.meter, agent)
+        measure_upstream(self.meter, agent, agent.idle, agent.idle)
         for outcome in ("upstream_cut", "upstream_stalled", "workspace_answered_badly"):
             failures.transfer_ended(ENDED._replace(outcome=outcome))
         for outcome in ("complete", "workspace_unreachable", "not_found"):
             failures.transfer_ended(ENDED._replace(outcome=outcome))
         failures.transfer_ended(ENDED._replace(via=""))
-        agent.failed("refused")
+        agent.failed("dial", "refused")
         for reason in ("cut", "timeout", "answered_badly", "refused"):
             name = "chatfiles_upstream_failures_total"
             self.assertEqual(self.value(name, "dialled", reason), 1, reason)
@@ -146,7 +147,7 @@ class MeasurementsTests(SynchronousTestCase):
         """Connections to workspaces are idle or busy."""
         dialer = Dialer(self.clock, AddressPolicy(()), None, connect_timeout=1)  # type: ignore[arg-type]
         agent = UpstreamAgent(dialer)
-        measure_upstream(self.meter, agent)
+        measure_upstream(self.meter, agent, agent.idle, agent.idle)
         agent.idle.open = 3
         self.meter.update()
         for state, count in (("idle", 0), ("busy", 3)):

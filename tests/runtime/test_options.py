@@ -17,6 +17,9 @@ from chatfiles.runtime.options import OPTIONS, Options
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 
 ID = "5f0f1f0c-9b4e-4a43-9d0e-3a8f5f4b7f10"
+#: Options that are not valid alone; `tests.runtime.test_channel_workspace_options` has them.
+NEED_OTHERS = {"channel", "channel-idle", "channel-max", "insecure-platform"}
+FLAGS = ("open-registration", "audit-required", "upstream-ca-only", "channel", "insecure-platform")
 ENROL = [f"--workspace-id={ID}", "--advertise=http://ws.example:8000"]
 
 
@@ -164,6 +167,8 @@ ROWS: list[tuple[str, str, str, str, object, str]] = [
     ("platform", "max-transfers-per-workspace", "7", "max_transfers_per_workspace", 7, "8"),
     ("platform", "max-transfers-per-token", "7", "max_transfers_per_token", 7, "8"),
     ("platform", "max-refusals-per-client", "0", "max_refusals_per_client", 0, "8"),
+    ("platform", "node-url", "http://10.0.0.3:1/", "node_url", "http://10.0.0.3:1", "unix:/a"),
+    ("platform", "node-listen", "tcp:8081", "node_listen", "tcp:8081", "tcp:1"),
     ("platform", "ui", "off", "ui", False, "on"),
     ("platform", "upstream-ca", "/c", "peers.authorities", "/c", "/other"),
     ("platform", "upstream-ca-only", "", "peers.only", True, "0"),
@@ -217,6 +222,8 @@ class RowTests(SynchronousTestCase):
     def extra(self, name: str) -> list[str]:
         needed = {
             "platform": ENROL,
+            "node-url": ["--node-listen=tcp:1"],
+            "node-listen": ["--node-url=http://10.0.0.3:1"],
             "audit-required": ["--audit-log=/a"],
             "upstream-ca-only": ["--upstream-ca=/c"],
             "upstream-key": ["--upstream-certificate=/c"],
@@ -227,7 +234,8 @@ class RowTests(SynchronousTestCase):
         """Every option has a row, and so a test."""
         names = {name[4:].replace("_", "-") for name in dir(Options) if name.startswith("opt_")}
         names |= {row[0] for row in Options.optParameters + Options.optFlags}
-        self.assertEqual(names - {"help", "version", "role"}, {row[1] for row in ROWS})
+        rows = {row[1] for row in ROWS} | NEED_OTHERS
+        self.assertEqual(names - {"help", "version", "role"}, rows)
 
     def test_command_line(self) -> None:
         """Each option sets its attribute."""
@@ -472,8 +480,7 @@ class WrongTests(SynchronousTestCase):
                 listed = re.findall(r"^  --([a-z-]+)(=[A-Z=]+)?", section, re.MULTILINE)
                 self.assertEqual([name for name, _ in listed], [each.name for each in expected])
                 for name, takes in listed:
-                    flag = name in ("open-registration", "audit-required", "upstream-ca-only")
-                    self.assertEqual(not takes, flag, name)
+                    self.assertEqual(not takes, name in FLAGS, name)
             lines = text[text.index("Options of") :].splitlines()
             self.assertEqual([line for line in lines if len(line) > max(width, 66)], [])
 
@@ -481,7 +488,7 @@ class WrongTests(SynchronousTestCase):
         """The command lines of the help are valid."""
         text = Options({}).getUsage(width=80).replace("\\\n", "")
         examples = re.findall(r"^    twistd -n chatfiles (.*)$", text, re.MULTILINE)
-        self.assertEqual(len(examples), 3)
+        self.assertEqual(len(examples), 4)
         for example in examples:
             Options({}).parseOptions(example.split())
 

@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 
 from chatfiles.http.server.connection import ServerConnection
 from chatfiles.http.server.endpoint import JSONResponse
+from chatfiles.http.server.idle_policy import IdlePolicy
 from chatfiles.http.server.request import Request
 from chatfiles.http.server.site import Site
 from tests.support.resources import Branch, Endpoint
@@ -121,6 +122,7 @@ class Caller:
     :param root: the root resource of a new site; or
     :param site: the site of another client, for one more connection to it.
     :param wire: the transport, if a special one is needed.
+    :param policy: of the connection, if it is not that of the site.
     :param more: arguments of the new site.
     """
 
@@ -130,6 +132,7 @@ class Caller:
         *,
         site: Site | None = None,
         wire: Wire | None = None,
+        policy: IdlePolicy | None = None,
         **more: Any,
     ) -> None:
         if site is None:
@@ -145,7 +148,9 @@ class Caller:
             )
         self.site: Any = site
         self.clock: Any = site.reactor
-        self.channel: ServerConnection = site.buildProtocol(None)
+        self.channel: ServerConnection = (
+            site.buildProtocol(None) if policy is None else site.new_connection(policy)
+        )
         self.wire = wire or Wire()
         self.lost = False
         self._unread = b""

@@ -59,6 +59,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._admin: Any = None
 
     def url_of(self, database: str, netloc: str | None = None) -> str:
         """:param netloc: another host and port of the server."""
@@ -83,9 +84,24 @@ class Server:
         self, sql: str, values: object = None, *, database: str | None = None
     ) -> list[tuple[Any, ...]]:
         """:return: the rows, if there are any."""
-        with self.connect(database) as connection, connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description is not None else []
+        if database is None:
+            return self._administer(sql, values)
+        with self.connect(database) as connection:
+            return _rows(connection, sql, values)
+
+    def _administer(self, sql: str, values: object) -> list[tuple[Any, ...]]:
+        """See `execute`.  Uses one connection: a new one takes longer than most statements."""
+        import psycopg2  # noqa: PLC0415 - an extra
+
+        if self._admin is not None and not self._admin.closed:
+            try:
+                return _rows(self._admin, sql, values)
+            except psycopg2.Error:
+                if not self._admin.closed:
+                    raise
+        self._admin = psycopg2.connect(self.url)
+        self._admin.autocommit = True
+        return _rows(self._admin, sql, values)
 
     def stop(self) -> None:
         """Stop it at once, if this process started it."""
@@ -106,6 +122,12 @@ class Server:
     def standby(self) -> Server:
         """:return: a new server that replicates this one; it is read-only until it is promoted."""
         raise SkipTest(f"the server of {VARIABLE} is not ours to copy")
+
+
+def _rows(connection: Any, sql: str, values: object) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 class OwnServer(Server):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -121,7 +122,7 @@ def list_workspaces(settings: Settings, as_json: bool, admin_token_file: str | N
     client = settings.client(ADMIN, admin_token_file)
     show_rows(
         COLUMNS,
-        list(all_workspaces(client)),
+        [row if as_json else _with_way(row) for row in all_workspaces(client)],
         as_json=as_json,
         empty="no workspaces; `chatfiles workspace create` makes one",
     )
@@ -158,7 +159,7 @@ def show_workspace(
     if as_json:
         show_json(answer)
     else:
-        show_object(COLUMNS, answer)
+        show_object(COLUMNS, _with_way(answer))
 
 
 @workspace.command("remove", epilog=EXIT_TABLE)
@@ -205,3 +206,11 @@ def revoke_links(settings: Settings, reference: str, admin_token_file: str | Non
     workspace_id = find_workspace(client, reference, as_admin=True)
     client.call("DELETE", f"/workspaces/{workspace_id}/links")
     click.echo(f"revoked all links of {workspace_id}", err=True)
+
+
+def _with_way(row: dict[str, Any]) -> dict[str, Any]:
+    """:return: a workspace for people; in place of a URL, how it is reached without one."""
+    channel = row.get("channel")
+    if row.get("url") or not isinstance(channel, dict):
+        return row
+    return {**row, "url": "(connected)" if channel.get("connected") else "(not connected)"}

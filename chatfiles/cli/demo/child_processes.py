@@ -29,7 +29,7 @@ TAIL = 12
 #: Seconds after SIGTERM after which a child is killed.
 STOP_TIMEOUT = 8.0
 
-_READY = re.compile(r"chatfiles (platform|workspace) ready on (\S+)")
+_READY = re.compile(r"chatfiles (platform|workspace) ready(?: on (\S+)|, without a listener)")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -131,7 +131,7 @@ class Child:
             self.tail.append(line.rstrip("\n"))
             self._on_line(self.role, line.rstrip("\n"))
             if match := _READY.search(line):
-                self._events.put(_Ready(self, match[2]))
+                self._events.put(_Ready(self, match[2] or ""))
         self._process.wait()
         self._events.put(_Ended(self))
 
@@ -185,9 +185,9 @@ class ChildProcesses:
 
     def ready(self, child: Child, seconds: float) -> str:
         """
-        Wait until *child* logs that it accepts connections.
+        Wait until *child* logs that it is ready.
 
-        :return: the URL in that line.
+        :return: the URL in that line; empty if it does not listen.
         :raise CliError: a child has ended, or *child* has not logged that line within *seconds*.
         :raise Stopped: a signal has arrived.
         """

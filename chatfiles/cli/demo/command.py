@@ -30,9 +30,12 @@ __all__ = ["demo"]
     metavar="DIR",
     help="Serve this directory as /workspace.  [default: a few sample files]",
 )
+@click.option(
+    "--nat", is_flag=True, help="The workspace listens on nothing, as behind NAT, and connects."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show what both roles log.")
 def demo(
-    port: int | None, workspace_port: int | None, directory: str | None, verbose: bool
+    port: int | None, workspace_port: int | None, directory: str | None, nat: bool, verbose: bool
 ) -> None:
     """
     Run both roles here and say how to see, fetch and send files.
@@ -48,8 +51,11 @@ def demo(
       chatfiles demo
       chatfiles demo --directory ~/reports
       chatfiles demo --port 8080 -v
+      chatfiles demo --nat
     """
 
+    if nat and workspace_port is not None:
+        raise click.UsageError("--workspace-port and --nat exclude each other")
     _check_ports(port, workspace_port)
 
     def on_line(role: str, line: str) -> None:
@@ -67,7 +73,7 @@ def demo(
             served = None if directory is None else os.path.realpath(directory)
             running = DemoRoles(processes, state.path, served)
             try:
-                running.start(port or 0, workspace_port or free_port())
+                running.start(port or 0, None if nat else workspace_port or free_port())
                 click.echo(running.description(verbose=verbose))
                 processes.watch()
             except CliError:

@@ -58,7 +58,7 @@ class DemoRoles:
     :ivar names: the relative names of some served files.
     :ivar children: the processes that have been started.
     :ivar platform: the platform's URL.
-    :ivar workspace: the workspace's URL.
+    :ivar workspace: the workspace's URL; empty if it does not listen.
     :ivar workspace_id: the workspace's id.
     """
 
@@ -76,12 +76,13 @@ class DemoRoles:
         self.workspace = ""
         self.workspace_id = ""
 
-    def start(self, port: int, workspace_port: int) -> None:
+    def start(self, port: int, workspace_port: int | None) -> None:
         """
         Start both roles, and download one file as proof that they work.
 
         :param port: the platform's port; 0 for any free port.
-        :param workspace_port: the workspace's port.
+        :param workspace_port: the workspace's port; ``None`` if it does not listen, and connects to
+            the platform.
         :raise CliError: there is no file, a role did not start, or the download failed.
         """
         if self._made:
@@ -93,9 +94,11 @@ class DemoRoles:
             raise CliError(f"there is no file to serve in {self._directory}", Exit.LOCAL)
         state_dir = os.path.join(self._state, "platform")
         self.platform = self._role(
-            "platform", port, [f"--state-dir={state_dir}", "--upstream-allow=127.0.0.0/8"]
+            "platform",
+            _local(port),
+            [f"--state-dir={state_dir}", "--upstream-allow=127.0.0.0/8"],
         )
-        self.workspace = f"http://127.0.0.1:{workspace_port}"
+        self.workspace = f"http://127.0.0.1:{workspace_port}" if workspace_port else ""
         self._token = token = self._create_workspace(os.path.join(state_dir, "admin-token"))
         configs = os.path.join(self._state, "configs")
         os.mkdir(configs, 0o700)
@@ -104,25 +107,25 @@ class DemoRoles:
         _write_secret(self._header_file, f"Authorization: Bearer {token}")
         self._role(
             "workspace",
-            workspace_port,
+            _local(workspace_port) if workspace_port else "none",
             [
                 f"--root=/workspace={self._directory}",
                 f"--configs-dir={configs}",
                 f"--platform={self.platform}",
                 f"--workspace-id={self.workspace_id}",
-                f"--advertise={self.workspace}",
+                f"--advertise={self.workspace}" if self.workspace else "--channel",
             ],
         )
         self._first_download(Client(self.platform, token, timeout=START_TIMEOUT))
 
-    def _role(self, role: str, port: int, options: list[str]) -> str:
+    def _role(self, role: str, listen: str, options: list[str]) -> str:
         package = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
         child = self._processes.start(
             role,
             [
                 *(sys.executable, "-P", "-c", _LAUNCH, package),
                 *("-n", "--pidfile=", "chatfiles", f"--role={role}"),
-                *(f"--listen=tcp:{port}:interface=127.0.0.1", "--drain-timeout=3", *options),
+                *(f"--listen={listen}", "--drain-timeout=3", *options),
             ],
             self._state,
         )
@@ -131,7 +134,9 @@ class DemoRoles:
 
     def _create_workspace(self, admin_token_file: str) -> str:
         admin = Client(self.platform, read_secret_file(admin_token_file), timeout=START_TIMEOUT)
-        body = {"name": NAME, "url": self.workspace, "delivery_mode": "push"}
+        body = {"name": NAME, "delivery_mode": "poll"}
+        if self.workspace:
+            body = {"name": NAME, "url": self.workspace, "delivery_mode": "push"}
         answer = as_object(admin.call("POST", "/workspaces", body))
         self.workspace_id = str(answer.get("id"))
         return str(answer.get("auth_token"))
@@ -158,6 +163,9 @@ class DemoRoles:
     def description(self, *, verbose: bool) -> str:
         """:return: the text that the demo prints when both roles work."""
         more = "" if verbose else "\nWith -v, demo shows what both log."
+        reached = "listens on nothing, and has connected to the platform"
+        if self.workspace:
+            reached = f"{self.workspace}  (what it calls)"
         return f"""\
 Open this address in a browser to see the files.  It contains a token: do not share it.
 
@@ -166,7 +174,7 @@ Open this address in a browser to see the files.  It contains a token: do not sh
 A platform and a workspace are running on this machine.
 
   platform   {self.platform}  (what you call)
-  workspace  {self.workspace}  (what it calls)
+  workspace  {reached}
   files      {self._directory}, served as /workspace
 
 Or use another terminal.  Either of these lines fetches a file:
@@ -230,6 +238,10 @@ def _write_secret(path: str, text: str) -> None:
     """Write a new file that only this user can read."""
     with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(text)
+
+
+def _local(port: int) -> str:
+    return f"tcp:{port}:interface=127.0.0.1"
 
 
 def require_free(port: int, option: str) -> None:

@@ -85,6 +85,7 @@ class Driver:
             ca,
             connect_timeout=connect_timeout,
             trust_env=trust_env,
+            proxies_loopback=True,
             opened=self._opened,
         )
         if ca:

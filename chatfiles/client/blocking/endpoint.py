@@ -37,6 +37,8 @@ class Endpoint:
     :param ca: a file of certificate authorities to trust besides the machine's; empty for none.
     :param connect_timeout: seconds to connect; ``None`` for *timeout*.
     :param trust_env: whether the environment may name a proxy.
+    :param proxies_loopback: whether also for a loopback address, which for a proxy means the
+        proxy's own machine.
     :param opened: is called with each socket before it is used.
     :ivar prefix: the text before a route in a request line; a proxy for ``http`` needs the whole
         URL there (RFC 9112, 3.2.2).
@@ -51,6 +53,7 @@ class Endpoint:
         *,
         connect_timeout: float | None = None,
         trust_env: bool = True,
+        proxies_loopback: bool = False,
         opened: Callable[[socket.socket], object] = lambda _: None,
     ) -> None:
         self._url = urlsplit(url)
@@ -58,7 +61,8 @@ class Endpoint:
         self._timeout = timeout
         self._connect_timeout = connect_timeout or timeout
         self._opened = opened
-        self._proxy = _find_proxy(self._url) if trust_env else None
+        is_exempt = not proxies_loopback and _is_loopback(self._url.hostname or "")
+        self._proxy = _find_proxy(self._url) if trust_env and not is_exempt else None
         self.prefix = self._url.path
         self.headers = {"Host": self._url.netloc}
         if self._proxy is not None and self._url.scheme == "http":
@@ -147,13 +151,8 @@ class Endpoint:
 
 
 def _find_proxy(url: SplitResult) -> SplitResult | None:
-    """
-    :return: the proxy for *url*; ``None`` for a loopback address, which for a proxy would mean the
-        proxy's own machine.
-    """
-    if _is_loopback(url.hostname or "") or not any(
-        name.lower().endswith("_proxy") for name in os.environ
-    ):
+    """:return: the proxy for *url* that the environment names."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # urllib knows the variables, their precedence and no_proxy, but is slow to import.
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415

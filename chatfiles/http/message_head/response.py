@@ -112,13 +112,16 @@ class HeadScanner:
     Reads bytes until the headers of the final response to one request are complete.
 
     :param method: of the request; it determines whether a body follows.
+    :param upgrade: whether the request asks for an upgrade.  Then ``101`` is a final response
+        without a body, and *rest* belongs to the next protocol.
     :ivar continued: whether ``100 Continue`` has been received.
     """
 
-    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent", "continued")
+    __slots__ = ("_buffer", "_interims", "_is_head", "_searched", "_spent", "_upgrade", "continued")
 
-    def __init__(self, method: bytes) -> None:
+    def __init__(self, method: bytes, *, upgrade: bool = False) -> None:
         self._is_head = method == b"HEAD"
+        self._upgrade = upgrade
         self._buffer = bytearray()
         self._searched = 0  # checked bytes of the buffer, in which no headers end
         self._spent = 0  # bytes of complete status lines and headers
@@ -176,7 +179,8 @@ class HeadScanner:
             fields = read_header_lines(text[line.end() : -2])
             if int(line[2]) < 200:
                 self._check_interim(int(line[2]), fields)
-                return None
+                is_final = line[2] == b"101"
+                return _upgraded(line, fields, rest) if is_final else None
             return _final_head(line, fields, rest, is_head=self._is_head)
         except MalformedHead as error:
             raise BadResponse(_REASONS[error.fault]) from None
@@ -184,7 +188,7 @@ class HeadScanner:
     def _check_interim(self, status: int, fields: Fields) -> None:
         self._interims += 1
         self.continued |= status == 100
-        if status == 101:
+        if status == 101 and not self._upgrade:
             raise BadResponse("unasked upgrade")
         if self._interims > MAX_INTERIM:
             raise BadResponse("too many interim responses")
@@ -209,6 +213,13 @@ def _known_head(status: bytes, block: bytes, is_head: bool) -> ResponseHead | No
     except (MalformedHead, BadResponse):
         pass  # the reason is found again where it is reported
     return None
+
+
+def _upgraded(line: re.Match[bytes], fields: Fields, rest: bytes) -> ResponseHead:
+    if line[1] == b"0":
+        raise BadResponse("upgrade in HTTP/1.0")  # RFC 9110, 7.8
+    phrase = line[3] or b""
+    return ResponseHead(b"HTTP/1.1", 101, phrase, tuple(fields), None, False, False, False, rest)
 
 
 def _final_head(

@@ -19,6 +19,8 @@ READY_TEXT = "{line}"
 
 #: Operators filter by this name, so it must not change.
 NAMESPACE = "chatfiles.http.server.site.Site"
+#: The usual ways to a workspace, which a line does not name.
+_NOT_NAMED = frozenset({"", "dial"})
 _log = Logger(NAMESPACE)
 
 
@@ -32,6 +34,8 @@ class AccessLog:
                 event[:9]
             )
             by = f" by link {actor.token_id}" if actor is not None and actor.kind == "link" else ""
+            if event.via not in _NOT_NAMED:
+                by += f" via {event.via}"
             # Formatted here: the logger's formatting costs as much as the rest of a request.
             # The observer is called directly: `Logger.info` costs several times as much.
             _log.observer(

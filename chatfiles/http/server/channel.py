@@ -14,7 +14,14 @@ from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 from chatfiles.streams.delivery import DeliveryMeter
-from chatfiles.streams.transports import SMALL_READ, TINY_READ, is_plain, read_at_most, send_now
+from chatfiles.streams.transports import (
+    SMALL_READ,
+    TINY_READ,
+    hand_over,
+    is_plain,
+    read_at_most,
+    send_now,
+)
 
 __all__ = ["Channel"]
 
@@ -29,12 +36,14 @@ class Channel(Protocol):
     :ivar peer: the address of the peer; ``None`` if it has none, as on a Unix socket.
     :ivar delivery: tells what the peer has taken.
     :ivar send_blocked: the send buffer is full, because the peer reads too slowly.
+    :ivar received: bytes that have been received and not been handled.
     """
 
     peer: str | None = None
 
     def __init__(self) -> None:
         self.send_blocked = False
+        self.received = b""
         self._producer: Any = None
         self._pulled = False
         self._read_size = SMALL_READ
@@ -133,6 +142,21 @@ class Channel(Protocol):
         if is_plain(transport) and transport.connected and transport.streamingProducer:
             transport.doWrite()
         transport.abortConnection()
+
+    def hand_over(self, protocol: Protocol) -> None:
+        """
+        Let another protocol use the transport from now on.  This connection ends, and its peer
+        does not notice.
+
+        :param protocol: receives what has been received already and not been handled.
+        """
+        transport, received, self.received = self._transport, self.received, b""
+        transport.unregisterProducer()
+        self.set_reading(True)
+        self.connectionLost()
+        hand_over(transport, protocol)
+        if received:
+            protocol.dataReceived(received)
 
     # -- the producer of a response body
 

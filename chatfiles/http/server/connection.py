@@ -30,12 +30,13 @@ from chatfiles.http.server.deadline import Deadline
 from chatfiles.http.server.disconnect import CHECK_INTERVAL, DisconnectCheck
 from chatfiles.http.server.fast_path import FastRequest, UsualHeaders
 from chatfiles.http.server.head_reader import HeadReader, HeadRefused, is_blank
+from chatfiles.http.server.idle_policy import IdlePolicy
 from chatfiles.http.server.interfaces import ConnectionSite
 from chatfiles.http.server.lingering_close import LINGER_BYTES, LINGER_SECONDS, LastResponse
 from chatfiles.http.server.refusal import refusal_of
 from chatfiles.http.server.request import Request
 from chatfiles.streams.outcome import Outcome
-from chatfiles.streams.stall_timeout import PROXY_STALL_FACTOR, unsent
+from chatfiles.streams.stall_timeout import unsent
 from chatfiles.streams.transports import SMALL_READ, is_plain
 
 __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
@@ -44,6 +45,7 @@ __all__ = ["EAGER_BYTES", "REQUESTS_PER_TURN", "ServerConnection"]
 EAGER_BYTES = 16 * 1024
 #: Requests of one connection that are served in a row before other connections have their turn.
 REQUESTS_PER_TURN = 50
+RequestFactory = Callable[["ServerConnection"], Request]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -53,6 +55,7 @@ class ServerConnection(Channel):
 
     :param site: what it belongs to.
     :param request_factory: makes a request from its connection.
+    :param idle_policy: says how long it waits for requests.
     :ivar state: see `connection_state`.
     :ivar persistent: another request may follow the one that is served.
     :ivar peer_finished: the client sends no more.
@@ -61,22 +64,20 @@ class ServerConnection(Channel):
     """
 
     def __init__(
-        self, site: ConnectionSite, request_factory: Callable[[ServerConnection], Request]
+        self, site: ConnectionSite, request_factory: RequestFactory, idle_policy: IdlePolicy
     ) -> None:
         super().__init__()
         self.site = site
         self.state = State.IDLE
-        self.persistent = True
-        self.peer_finished = False
+        self.persistent, self.peer_finished = True, False
         self.usual_headers: tuple[bytes, UsualHeaders | None] = (b"", None)
         self._request_factory = request_factory
+        self._policy = idle_policy
         self.request: Request | FastRequest | None = None
-        self._received = b""
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
         self._served = self._lingered = 0
-        self._stall_factor, self._working = 1, False
-        self._last_response: LastResponse | None = None
+        self._working = False
         self._deadline = Deadline(site.reactor, self._late)
 
     def _become(self, event: Event) -> None:
@@ -88,8 +89,10 @@ class ServerConnection(Channel):
         """Begin to wait for a request."""
         super().connectionMade()
         self._check = DisconnectCheck(self.transport)
+        self._last = LastResponse(self.transport, self.site.idle_timeout)
         self.site.channels.add(self)
-        self._head.begin()
+        if self._policy.first_is_due:
+            self._head.begin()
         self._settle()
 
     def dataReceived(self, data: bytes) -> None:
@@ -100,7 +103,7 @@ class ServerConnection(Channel):
             self._lingered += len(data)
             self._update_reading()
         elif self.state not in ENDED:  # TLS continues to read until the client agrees to the end
-            self._received = self._received + data if self._received else data
+            self.received = self.received + data if self.received else data
             self._work()
 
     def readConnectionLost(self) -> None:
@@ -132,6 +135,7 @@ class ServerConnection(Channel):
         self._deadline.stop()
         self._decoder = None  # it refers to the request, which refers to this
         self.site.channels.discard(self)
+        self._policy.connection_lost()
         request, self.request = self.request, None
         if request is not None:
             request.connectionLost(reason)
@@ -155,14 +159,14 @@ class ServerConnection(Channel):
             return
         self._working, self._served = True, 0
         try:
-            while self._received and self._step():
+            while self.received and self._step():
                 pass
         finally:
             self._working = False
         if self.peer_finished and self.state in HEADS:
             self._fin()
         is_fast = self.state is State.SERVING and isinstance(self.request, FastRequest)
-        if self._received or not is_fast:
+        if self.received or not is_fast:
             self._settle()  # else it is done soon, and until then the old deadline does no harm
 
     def _step(self) -> bool:
@@ -182,18 +186,18 @@ class ServerConnection(Channel):
             return
         reads_as_idle = self._reading is not self.send_blocked
         if self.state is State.IDLE and self._head.by is None and reads_as_idle:
-            self._deadline.set(self.site.idle_timeout)  # most often
+            self._deadline.set(self._policy.request_awaited())  # most often
         else:
             self._update_reading()
             self._deadline.set(self._seconds())
 
     def _read_head(self) -> bool:
-        if is_blank(self._received):
+        if is_blank(self.received):
             return False
         if self.state is State.IDLE:
             self._become(Event.BYTES)
         try:
-            head, self._received = self._head.read(self._received)
+            head, self.received = self._head.read(self.received)
         except HeadRefused as refused:
             self.refuse(refused.error, refused.part, whole=refused.whole)
             return False
@@ -203,16 +207,16 @@ class ServerConnection(Channel):
 
     def _serve_fast(self) -> bool:
         """:return: whether the fast path serves what has been received."""
-        fast, received = self.site.fast_path, self._received
+        fast, received = self.site.fast_path, self.received
         request = fast.recognise(self, received) if fast is not None else None
         if request is None:
             return False
-        self.persistent = request.headers.persistent
-        self.request, self._received, self._head.by = request, b"", None
+        self.persistent = self._policy.request_begins(request.target) and request.headers.persistent
+        self.request, self.received, self._head.by = request, b"", None
         self._become(Event.REQUEST)
         if fast.serve(request):
             return True
-        self.request, self._received = None, received
+        self.request, self.received = None, received
         self._become(Event.DECLINED)
         return False
 
@@ -222,7 +226,8 @@ class ServerConnection(Channel):
         return request
 
     def _serve(self, head: RequestHead) -> None:
-        self.persistent = head.persistent and not self.site.draining
+        keeps = self._policy.request_begins(head.target) and not self.site.draining
+        self.persistent = head.persistent and keeps
         request = self.new_request()
         if head.length != 0:
             self._decoder = body_decoder(
@@ -232,7 +237,7 @@ class ServerConnection(Channel):
         request.head_received(head)
 
     def _read_body(self) -> None:
-        data, self._received = self._received, b""
+        data, self.received = self.received, b""
         assert self.request is not None
         assert self._decoder is not None
         feed_body(self._decoder, data, self.request.body)
@@ -241,7 +246,7 @@ class ServerConnection(Channel):
         """The body is complete; *rest* follows it."""
         if self.state in BODIES:
             assert isinstance(self.request, Request)
-            self._received, self._decoder = rest, None
+            self.received, self._decoder = rest, None
             self.resize_reads(SMALL_READ)
             self._become(Event.BODY_END)
             self.request.body_received()
@@ -284,8 +289,8 @@ class ServerConnection(Channel):
 
     def requestDone(self, request: Request | FastRequest) -> None:
         """The response is complete, and so is *request*."""
-        self.request = self._last_response = None
-        self._stall_factor = PROXY_STALL_FACTOR if request.relayed else 1
+        self.request = None
+        self._last.begin(relayed=request.relayed)
         self._served += 1
         if self.persistent:
             if self.state is State.SERVING:
@@ -306,7 +311,7 @@ class ServerConnection(Channel):
         """
         if self.state is not State.FLUSHING or self.send_blocked:
             return False
-        if self._working and self._received and self._served >= REQUESTS_PER_TURN:
+        if self._working and self.received and self._served >= REQUESTS_PER_TURN:
             self._become(Event.YIELD)
             return False
         self._become(Event.FLUSHED)
@@ -319,7 +324,7 @@ class ServerConnection(Channel):
         if not self._working and self.state is not State.CLOSED:
             reading = reads_in(
                 self.state,
-                eager=self.peer_finished or len(self._received) > EAGER_BYTES,
+                eager=self.peer_finished or len(self.received) > EAGER_BYTES,
                 blocked=self.send_blocked,
                 lingering=self._lingered <= LINGER_BYTES,
             )
@@ -329,12 +334,14 @@ class ServerConnection(Channel):
         """:return: after how many seconds `_late` has something to do in this state."""
         state, idle_timeout = self.state, self.site.idle_timeout
         if state in HEADS:
-            if state is State.HEAD:
+            if state is State.IDLE:
+                idle_timeout = self._policy.request_awaited()
+            else:
                 self._head.begin()
             left = self._head.seconds_left
             return idle_timeout if left is None else min(idle_timeout, left)
         if state is State.SERVING:
-            has_sent_all = self.peer_finished or len(self._received) > EAGER_BYTES
+            has_sent_all = self.peer_finished or len(self.received) > EAGER_BYTES
             return CHECK_INTERVAL if has_sent_all else None
         return SECONDS.get(state, idle_timeout)
 
@@ -355,21 +362,12 @@ class ServerConnection(Channel):
     def _silent(self) -> None:
         left = self._head.seconds_left
         never_asked = left is not None and left <= 0
-        if never_asked or (unsent(self.transport) and not self._is_awaited(self.site.idle_timeout)):
+        waited = self.site.idle_timeout
+        if never_asked or (unsent(self.transport) and not self._last.is_awaited(waited)):
             self.abort()
         elif not unsent(self.transport):
             self._become(Event.SILENT)
             self.loseConnection()  # not a reset: it may destroy what has not been read
-
-    def _linger_late(self) -> None:
-        if not self._is_awaited(LINGER_SECONDS):
-            self.abort()
-
-    def _is_awaited(self, waited: float) -> bool:
-        if self._last_response is None:
-            timeout = self.site.idle_timeout * self._stall_factor
-            self._last_response = LastResponse(self.transport, timeout)
-        return self._last_response.is_awaited(waited)
 
     # -- the end
 
@@ -387,7 +385,7 @@ class ServerConnection(Channel):
     def _linger(self, event: Event) -> None:
         """Stop sending, and let the client read the last response."""
         self._become(event)
-        self._received = b""
+        self.received = b""
         self.persistent = False
         self._settle()
         self.stop_sending()
@@ -428,7 +426,7 @@ class ServerConnection(Channel):
         """Wait no longer for headers, for a small body, or for one that has its response."""
         error = Unavailable("draining", code="draining")
         if self.state is State.HEAD:
-            self.refuse(error, self._received)
+            self.refuse(error, self.received)
         elif self.state is State.DRAINING:
             self._linger(Event.SILENT)
         elif self.state in BODIES and self.request is not None and self.request.body.small:
@@ -437,7 +435,7 @@ class ServerConnection(Channel):
 
 _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.IDLE: ServerConnection._silent,
-    State.HEAD: lambda connection: connection.refuse(RequestTimeout(), connection._received),
+    State.HEAD: lambda connection: connection.refuse(RequestTimeout(), connection.received),
     State.BODY: ServerConnection._body_late,
     State.HELD: ServerConnection.check_client,
     State.SERVING: ServerConnection.check_client,
@@ -445,6 +443,6 @@ _ON_TIMEOUT: dict[State, Callable[[ServerConnection], object]] = {
     State.FLUSHING: ServerConnection._silent,
     State.YIELDING: ServerConnection._turn,
     State.ENDING: ServerConnection._silent,
-    State.LINGERING: ServerConnection._linger_late,
+    State.LINGERING: lambda it: None if it._last.is_awaited(LINGER_SECONDS) else it.abort(),
     State.CLOSING: ServerConnection.abort,
 }

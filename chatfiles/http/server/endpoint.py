@@ -103,6 +103,7 @@ def error_response(error: ChatfilesError, request_id: str) -> JSONResponse:
         fields.append((b"Retry-After", b"%d" % error.retry_after))
     if isinstance(error, Unauthorized):
         fields.append((b"WWW-Authenticate", b"Bearer"))
+    fields += error.fields
     if isinstance(error, MethodNotAllowed):
         fields.append((b"Allow", ", ".join(error.allowed).encode("ascii")))
     return JSONResponse(error.status, body, fields)

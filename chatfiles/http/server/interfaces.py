@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.web.resource import IResource
 
 from chatfiles.errors import ChatfilesError
@@ -146,6 +147,17 @@ class RequestConnection(BodyConnection, Protocol):
     @property
     def transport(self) -> Any:
         """The transport of the connection."""
+
+    @property
+    def received(self) -> bytes:
+        """What the client has sent behind the request."""
+
+    @property
+    def peer_finished(self) -> bool:
+        """Whether the client sends no more."""
+
+    def hand_over(self, protocol: TwistedProtocol, /) -> None:
+        """Let *protocol* use the transport; this connection ends."""
 
     def check_client(self) -> None:
         """Poll the socket, and reset the connection if its client has disconnected."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from chatfiles.errors import Unavailable
@@ -31,12 +31,22 @@ def health(role: str) -> Handler:
     return handler
 
 
-def ready(role: str, check: Callable[[ContextT], Awaitable[None]]) -> Handler:
+def _no_warnings(_context: object) -> Sequence[str]:
+    return ()
+
+
+def ready(
+    role: str,
+    check: Callable[[ContextT], Awaitable[None]],
+    warnings: Callable[[ContextT], Sequence[str]] = _no_warnings,
+) -> Handler:
     """
     ``GET /ready``: the role can do its work.
 
     :param role: the role's name, for the response.
     :param check: called with the role's context; raises `ChatfilesError` if the role is not ready.
+    :param warnings: called with the role's context; returns what is wrong although the role is
+        ready, for operators.
     :return: the handler, a function of a context and a request.
     """
 
@@ -47,6 +57,9 @@ def ready(role: str, check: Callable[[ContextT], Awaitable[None]]) -> Handler:
         if refusal is not None:
             raise refusal
         await check(context)
-        return JSONResponse(200, {"status": "ready", "role": role})
+        body: dict[str, object] = {"status": "ready", "role": role}
+        if found := warnings(context):
+            body["warnings"] = list(found)
+        return JSONResponse(200, body)
 
     return handler

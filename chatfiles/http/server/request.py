@@ -7,11 +7,12 @@ https://github.com/twisted/twisted/issues/4688.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -22,6 +23,7 @@ from chatfiles.http.server.interfaces import RequestConnection, RequestSite
 from chatfiles.http.server.observers import NOTHING, Actor
 from chatfiles.http.server.request_body import RequestBody
 from chatfiles.http.server.transfer import State, Transfer
+from chatfiles.rules.header_fields import header_lines
 from chatfiles.rules.trace_context import TraceContext, trace_context
 from chatfiles.streams.outcome import ClientLeft, Outcome
 
@@ -275,6 +277,27 @@ class Request(server.Request):
         if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
             raise ValueError("a header of the response has a line end")
         return head + b"\r\n\r\n"
+
+    def switch_protocols(self, fields: Sequence[tuple[bytes, bytes]], protocol: Protocol) -> None:
+        """
+        Accept an upgrade (RFC 9110, 7.8): send 101, and let another protocol use the connection.
+        The request has ended after this.
+
+        :param fields: further headers of the response.
+        :param protocol: receives all that follows the request, if the client is still connected.
+        """
+        if self.disconnected:
+            return
+        self.code, self.startedWriting, self.finished = 101, 1, 1
+        self.fields.update(fields)
+        self.transfer.head_sent()
+        self.transfer.last_byte()
+        self.channel.write(
+            b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % header_lines(self.fields.items())
+        )
+        self.transfer.finish()
+        self._serving = None  # it calls this, so it must not be cancelled
+        self.channel.hand_over(protocol)
 
     def _drains(self) -> bool:
         body = self.body

@@ -20,6 +20,7 @@ from chatfiles.errors import ChatfilesError
 from chatfiles.http.server.access_log import AccessLog
 from chatfiles.http.server.connection import ServerConnection
 from chatfiles.http.server.fast_path import FastPath, FastRoutes
+from chatfiles.http.server.idle_policy import IdlePolicy
 from chatfiles.http.server.observers import RequestRefused, TransferEnded, TransferObserver
 from chatfiles.http.server.request import Request
 from chatfiles.rules.file_headers import is_request_id
@@ -101,6 +102,7 @@ class Site(TwistedSite):
         super().__init__(root, timeout=idle_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.header_timeout = header_timeout
         self.idle_timeout = idle_timeout
+        self._idle_policy = IdlePolicy(idle_timeout)
         self.new_request_id = new_request_id or random_ids()
         self.channels: set[ServerConnection] = set()
         self.draining = False
@@ -116,7 +118,14 @@ class Site(TwistedSite):
 
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:  # type: ignore[override]
         """:return: a new connection for HTTP/1.1, without Twisted's wrapper for HTTP/2."""
-        return ServerConnection(self, self.requestFactory)
+        return self.new_connection(self._idle_policy)
+
+    def new_connection(self, idle_policy: IdlePolicy) -> ServerConnection:
+        """
+        :param idle_policy: of the connection.
+        :return: a connection whose transport is still to be given to it.
+        """
+        return ServerConnection(self, self.requestFactory, idle_policy)
 
     def acceptableProtocols(self) -> list[bytes]:
         """:return: the protocols for ALPN: only HTTP/1.1."""

@@ -34,7 +34,7 @@ from chatfiles.rules.header_fields import HeaderFields, HeaderValues, header_lin
 from chatfiles.rules.query import encode_query_value
 from chatfiles.rules.trace_context import TraceContext
 
-__all__ = ["WorkspaceGateway", "discard", "original_response", "part_of"]
+__all__ = ["WorkspaceGateway", "discard", "original_response", "part_of", "way_of"]
 
 #: Shows the workspace that this is a gateway (RFC 9110, 7.6.3).  It watches the client's progress.
 VIA = b"1.1 chatfiles"
@@ -244,6 +244,12 @@ def original_response(response: IResponse) -> UpstreamResponse | None:
     """:return: the response beneath treq's wrapper; ``None`` if it is of another kind."""
     original = getattr(response, "original", response)
     return original if isinstance(original, UpstreamResponse) else None
+
+
+def way_of(response: IResponse) -> str:
+    """:return: how the workspace was reached, for the logs; empty if that is not known."""
+    original = original_response(response)
+    return "" if original is None else original.via
 
 
 def part_of(response: IResponse) -> Part | None:

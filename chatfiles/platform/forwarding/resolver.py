@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -15,6 +16,7 @@ from chatfiles.model import Workspace, new_secret
 from chatfiles.platform import error_texts
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
+from chatfiles.platform.upstream.channels import ChannelURL, WorkspacePlace
 from chatfiles.rules.address_policy import AddressPolicy
 from chatfiles.rules.urls import WorkspaceURL, parse_workspace_url
 
@@ -29,12 +31,23 @@ _URLS = 4096
 _log = Logger()
 
 
+class Connections(Protocol):
+    """Has the connections that workspaces have made."""
+
+    def has(self, workspace_id: UUID, /) -> bool:
+        """:return: whether the workspace has a connection to this node."""
+
+    def has_idle(self, workspace_id: UUID, /) -> bool:
+        """:return: whether it has one that can be used at once."""
+
+
 class Resolver:
     """
     Finds the URL and the secret of workspaces.
 
     :param registry: stores the workspaces.
     :param policy: decides which addresses a URL may name.
+    :param connections: those that workspaces have made; ``None`` if they cannot.
     :param make_secret: returns a new inbound secret, for a workspace that has none.
     """
 
@@ -42,10 +55,12 @@ class Resolver:
         self,
         registry: IWorkspaceRegistry,
         policy: AddressPolicy,
+        connections: Connections | None = None,
         make_secret: Callable[[], str] = new_secret,
     ) -> None:
         self._registry = registry
         self._policy = policy
+        self._connections = connections
         self._make_secret = make_secret
         self._judged = lru_cache(_URLS)(self._judge)
 
@@ -59,22 +74,42 @@ class Resolver:
         workspace = await self._registry.workspace(workspace_id)
         if workspace is None:
             raise error_texts.no_workspace()
-        if not workspace.url:
+        place = self._place(workspace)
+        if place is None:
             raise _without_url(workspace, operation)
-        url = self._judged(workspace.url)
         if not workspace.inbound_secret:
             raise await self._enrol(workspace_id, operation)
-        return WorkspaceAddress(workspace_id, url, workspace.inbound_secret)
+        return WorkspaceAddress(workspace_id, place, workspace.inbound_secret)
+
+    def _place(self, workspace: Workspace) -> WorkspacePlace | None:
+        """
+        :return: where *workspace* is; ``None`` if it has neither a URL nor ever connected.
+        :raise UpstreamFailed: its URL is not allowed.
+        """
+        if workspace.url:
+            return self._judged(workspace.url)
+        if self._connections is None or not workspace.connects:
+            return None
+        has_connected = workspace.channel_seen_at is not None
+        if has_connected or self._connections.has(workspace.id):
+            return ChannelURL(workspace.id)
+        return None
+
+    def can_take(self, target: WorkspaceAddress) -> bool:
+        """:return: whether a request to *target* can begin at once."""
+        if not isinstance(target.url, ChannelURL) or self._connections is None:
+            return True
+        return self._connections.has_idle(target.workspace_id)
 
     def address_of(self, workspace: Workspace) -> WorkspaceAddress | None:
         """:return: the address of *workspace*; ``None`` if `resolve` reports why it has none."""
-        if not workspace.url or not workspace.inbound_secret:
-            return None
         try:
-            url = self._judged(workspace.url)
+            place = self._place(workspace)
         except ChatfilesError:
             return None
-        return WorkspaceAddress(workspace.id, url, workspace.inbound_secret)
+        if place is None or not workspace.inbound_secret:
+            return None
+        return WorkspaceAddress(workspace.id, place, workspace.inbound_secret)
 
     async def again(self, target: WorkspaceAddress) -> WorkspaceAddress | None:
         """
@@ -85,11 +120,12 @@ class Resolver:
         :raise ChatfilesError: the URL is not allowed, or the registry is unavailable.
         """
         fresh = await self._registry.fresh_workspace(target.workspace_id)
-        if fresh is None or not fresh.url or not fresh.inbound_secret:
+        if fresh is None or not fresh.inbound_secret or fresh.inbound_secret == target.secret:
             return None
-        if fresh.inbound_secret == target.secret:
+        place = self._place(fresh)
+        if place is None:
             return None
-        return WorkspaceAddress(target.workspace_id, self._judge(fresh.url), fresh.inbound_secret)
+        return WorkspaceAddress(target.workspace_id, place, fresh.inbound_secret)
 
     def _judge(self, text: str) -> WorkspaceURL:
         try:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.components import proxyForInterface
 from zope.interface import implementer
 
-from chatfiles.model import Token, Workspace
+from chatfiles.model import ChannelPlaces, Token, Workspace
 from chatfiles.platform.registry.coalesced_reads import CoalescedReads
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.registry.lru import LRUCache
@@ -28,8 +28,8 @@ MAX_ENTRIES = 100_000
 @implementer(IWorkspaceRegistry)
 class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: ignore[misc]
     """
-    Responds to `workspace`, `token`, `token_by_id` and `link_keys` from memory if it can; *inner*
-    does everything else.
+    Responds to `workspace`, `token`, `token_by_id`, `channel_places` and `link_keys` from memory if
+    it can; *inner* does everything else.
 
     When *inner* notifies of a change, the workspace and its tokens are dropped; if *inner* does not
     name the workspace, everything is dropped, and only then the keys.  A read that began before the
@@ -53,11 +53,13 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._workspaces: LRUCache[UUID, Workspace] = LRUCache(most)
         self._tokens: LRUCache[bytes, Token] = LRUCache(most)
         self._tokens_by_id: LRUCache[UUID, Token] = LRUCache(most)
+        self._places: LRUCache[UUID, ChannelPlaces] = LRUCache(most)
         self._link_keys: Sequence[LinkKey] | None = None
         self._workspace_reads = CoalescedReads(self._learn_workspace, clock)
         self._token_reads = CoalescedReads(self._learn_token, clock)
         self._id_reads = CoalescedReads(self._learn_token_by_id, clock)
         self._key_reads = CoalescedReads(self._learn_link_keys, clock)
+        self._place_reads = CoalescedReads(self._learn_places, clock)
         self._version = 0
         self._unsubscribe = inner.subscribe(self._changed)
 
@@ -115,6 +117,23 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
             return succeed(cached)
         return self._id_reads.read(token_id, lambda: self._inner.token_by_id(token_id))
 
+    def channel_places(self, workspace_id: UUID) -> Awaitable[ChannelPlaces]:
+        """See `IWorkspaceRegistry`."""
+        cached = self._places.get(workspace_id) if self._inner.watching else None
+        self.looked_up(cached is not None)
+        if cached is not None:
+            return succeed(cached)
+        return self._place_reads.read(
+            workspace_id, lambda: self._inner.channel_places(workspace_id)
+        )
+
+    def fresh_channel_places(self, workspace_id: UUID) -> Awaitable[ChannelPlaces]:
+        """See `IWorkspaceRegistry`."""
+        self.looked_up(False)
+        return self._place_reads.read_fresh(
+            workspace_id, lambda: self._inner.fresh_channel_places(workspace_id)
+        )
+
     def link_keys(self) -> Awaitable[Sequence[LinkKey]]:
         """See `IWorkspaceRegistry`."""
         is_cached = self._link_keys is not None and self._inner.watching
@@ -147,6 +166,7 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
         self._workspaces.drop_workspace(workspace_id)
         self._tokens.drop_workspace(workspace_id)
         self._tokens_by_id.drop_workspace(workspace_id)
+        self._places.drop_workspace(workspace_id)
         # The workspace of a token is known only when the token has been read.
         self._token_reads.invalidate_all()
         self._id_reads.invalidate_all()
@@ -154,7 +174,9 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
             self._link_keys = None
             self._key_reads.invalidate_all()
             self._workspace_reads.invalidate_all()
+            self._place_reads.invalidate_all()
         else:
+            self._place_reads.invalidate(workspace_id)
             self._workspace_reads.invalidate(workspace_id)
 
     def _learn_workspace(self, workspace_id: UUID, found: Workspace | None) -> None:
@@ -173,6 +195,10 @@ class CachedRegistry(proxyForInterface(IWorkspaceRegistry, "_inner")):  # type: 
     def _learn_token_by_id(self, token_id: UUID, found: Token | None) -> None:
         if found is not None and self._inner.watching:
             self._tokens_by_id.put(token_id, found, found.workspace_id)
+
+    def _learn_places(self, workspace_id: UUID, found: ChannelPlaces) -> None:
+        if self._inner.watching:
+            self._places.put(workspace_id, found, workspace_id)
 
     def _learn_link_keys(self, _: None, found: Sequence[LinkKey]) -> None:
         self._link_keys = found if self._inner.watching else None

@@ -10,10 +10,13 @@ from uuid import UUID
 
 from zope.interface import Attribute, Interface
 
-from chatfiles.model import LinkClock, Scope, Token, Workspace
+from chatfiles.model import ChannelPlaces, LinkClock, Scope, Token, Workspace
 from chatfiles.rules.link_keys import LinkKey
 
-__all__ = ["IWorkspaceRegistry"]
+__all__ = ["NODE_ALIVE", "IWorkspaceRegistry"]
+
+#: Seconds for which a node that was seen counts as alive.
+NODE_ALIVE = 30
 
 # zope.interface methods have no self.
 # ruff: noqa: N805
@@ -108,7 +111,8 @@ class IWorkspaceRegistry(Interface):
     ) -> Awaitable[Workspace | None]:
         """
         Record that the workspace is running: set its status to ``online`` unless it is ``paused``,
-        its last heartbeat to now, and *url* and *delivery_mode* unless they are ``None``.
+        its last heartbeat to now, and *url* and *delivery_mode* unless they are ``None``.  An empty
+        *url* removes the stored one.
 
         :param create_name: the name of the row that is created if there is none; ``None`` creates
             no row.  A removed row is never restored.
@@ -187,6 +191,45 @@ class IWorkspaceRegistry(Interface):
 
         :return: whether there is such a workspace.
         """
+
+    def enter_node(node_id: UUID, url: str | None) -> Awaitable[None]:
+        """
+        Record that a node of the platform has started: no workspace is connected to it.
+
+        :param url: where other nodes reach it; ``None`` if they do not.
+        """
+
+    def touch_node(node_id: UUID, url: str | None) -> Awaitable[int]:
+        """
+        Record that a node is alive, by the clock of the registry.  Nodes that have not been seen
+        for a day are forgotten.
+
+        :return: how many other nodes were seen within `NODE_ALIVE` seconds.
+        """
+
+    def leave_node(node_id: UUID) -> Awaitable[None]:
+        """Record that a node has stopped."""
+
+    def open_channel(workspace_id: UUID, node_id: UUID) -> Awaitable[bool]:
+        """
+        Record that a workspace is connected to a node, and that it is connected now.
+
+        :return: whether there is such a workspace.
+        """
+
+    def close_channel(workspace_id: UUID, node_id: UUID) -> Awaitable[None]:
+        """Record that a workspace is no longer connected to a node, and was until now."""
+
+    def connected_workspaces() -> Awaitable[frozenset[UUID]]:
+        """:return: all workspaces that are connected to a node that is alive."""
+
+    def channel_places(workspace_id: UUID) -> Awaitable[ChannelPlaces]:
+        """
+        :return: where a workspace is connected.  The seconds in it may be older than the call.
+        """
+
+    def fresh_channel_places(workspace_id: UUID) -> Awaitable[ChannelPlaces]:
+        """As `channel_places`, without any cache."""
 
     def token(digest: bytes) -> Awaitable[Token | None]:
         """

@@ -85,9 +85,12 @@ def already_claimed() -> Conflict:
 async def check(db: Session) -> None:
     """See `IWorkspaceRegistry.check`."""
     # The look-ups of a request, with ids that do not exist.
+    values = {"workspace_id": str(_UNUSED_ID), "now": None}
     await workspace(db, _UNUSED_ID)
     await token(db, b"")
     await link_keys(db)
+    await db.rows(db.sql.channel_seen, values)
+    await db.rows(db.sql.channel_nodes, values)
 
 
 async def workspace(db: Session, workspace_id: UUID, *, lock: bool = False) -> Workspace | None:

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from chatfiles.model import ALL_SCOPES, LinkClock, Scope, Token, Workspace, parse_uuid
+from chatfiles.model import ALL_SCOPES, ChannelPlace, LinkClock, Scope, Token, Workspace, parse_uuid
 from chatfiles.rules.link_keys import LinkKey
 from chatfiles.rules.signed_links import KEY_BYTES
 
 __all__ = [
+    "channel_place_from_row",
     "format_scopes",
     "format_time",
     "link_clock_from_row",
@@ -35,7 +36,8 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
     :param row: a workspace row, in the order of `chatfiles.platform.registry.statements`.
     :return: the workspace, or ``None`` if the row's id is not a UUID.
     """
-    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at, not_before, following = row
+    raw_id, name, url, status, delivery_mode, secret, last_heartbeat_at, *ours = row
+    not_before, following, channel_seen_at = ours
     workspace_id = stored_uuid(raw_id)
     if workspace_id is None:
         return None
@@ -49,7 +51,20 @@ def workspace_from_row(row: Sequence[object]) -> Workspace | None:
         last_heartbeat_at=parse_time(last_heartbeat_at),
         links_not_before=not_before if isinstance(not_before, int) else 0,
         next_secret=_text(following),
+        channel_seen_at=parse_time(channel_seen_at),
     )
+
+
+def channel_place_from_row(row: Sequence[object]) -> ChannelPlace | None:
+    """
+    :param row: of `chatfiles.platform.registry.statements.Statements.channel_nodes`.
+    :return: the place, or ``None`` if the id of the node is not a UUID.
+    """
+    raw_id, url, silent = row
+    node_id = stored_uuid(raw_id)
+    if node_id is None or not isinstance(silent, float):
+        return None
+    return ChannelPlace(node_id, _text(url), silent)
 
 
 def link_clock_from_row(row: Sequence[object]) -> LinkClock:

@@ -4,26 +4,23 @@ The common part of the registries in SQLite and PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
 
 from chatfiles.model import LinkClock, Scope, Token, Workspace
 from chatfiles.platform.registry import queries
-from chatfiles.platform.registry.queries import Change, Session
 from chatfiles.platform.registry.rows import utc
+from chatfiles.platform.registry.sql_channels import SQLChannels
 from chatfiles.platform.registry.subscribers import Subscribers
 from chatfiles.rules.link_keys import LinkKey
 
 __all__ = ["SQLRegistry"]
 
-T = TypeVar("T")
 
-
-class SQLRegistry:
+class SQLRegistry(SQLChannels):
     """
     The methods of `IWorkspaceRegistry` that use the database.  A subclass runs them by implementing
     `_read` and `_change`.
@@ -36,7 +33,7 @@ class SQLRegistry:
     def __init__(
         self, now: Callable[[], datetime], new_id: Callable[[], UUID], subscribers: Subscribers
     ) -> None:
-        self._now = now
+        super().__init__(now)
         self._new_id = new_id
         self._subscribers = subscribers
 
@@ -48,23 +45,6 @@ class SQLRegistry:
     def subscribe(self, changed: Callable[[UUID | None], None]) -> Callable[[], None]:
         """See `IWorkspaceRegistry`."""
         return self._subscribers.subscribe(changed)
-
-    def _read(self, what: str, query: Callable[[Session], Awaitable[T]]) -> Deferred[T]:
-        """
-        Run *query*.  It may be run again on another connection if the first one is lost.
-
-        :param what: the name of the call in the log.
-        """
-        raise NotImplementedError
-
-    def _change(self, what: str, change: Callable[[Session], Awaitable[Change[T]]]) -> Deferred[T]:
-        """
-        Run *change* in a transaction, notify the subscribers of the workspaces that it has changed,
-        and return its result.
-
-        :param what: the name of the call in the log.
-        """
-        raise NotImplementedError
 
     def check(self) -> Deferred[None]:
         """See `IWorkspaceRegistry`."""

@@ -6,7 +6,7 @@ own syntax.
 Parameters are named in the statements.  Results are described here:
 
 - a *workspace row* is ``id, name, url, status, delivery_mode, platform_inbound_secret,
-  last_heartbeat_at, links_not_before, next_inbound_secret``;
+  last_heartbeat_at, links_not_before, next_inbound_secret, channel_seen_at``;
 - a *token row* is ``id, workspace_id, prefix, scopes, name, created_at, last_used_at``;
 - a *key row* is ``id, key, created_at, signs_until, verifies_until``;
 - a change returns only the number of changed rows.  The transaction reads them afterwards, so
@@ -56,7 +56,7 @@ class Statements:
     #: table of a third party does not accept NULL.
     workspace_create_without_mode: str
     #: Sets a live row to ``online`` unless it is ``paused``; columns whose parameter is NULL keep
-    #: their value.
+    #: their value, and an empty URL becomes NULL.
     workspace_register: str
     #: Changes a live row, if the time is later than the stored one.  PostgreSQL takes a batch.
     workspace_touch: str
@@ -75,6 +75,27 @@ class Statements:
     #: Ends all links of a live workspace that were issued up to now.  Two calls in one second give
     #: two times.
     workspace_revoke_links: str
+
+    #: A database that several machines share has the time of what concerns nodes and channels;
+    #: SQLite is given it.
+    node_touch: str
+    #: → how many other nodes were seen after a time.
+    node_others: str
+    node_remove: str
+    #: Removes the nodes that were last seen before a time.
+    node_sweep: str
+    #: Removes the connections to a node, and those to nodes that do not exist.
+    node_disconnect: str
+    channel_open: str
+    channel_close: str
+    #: Sets ``channel_seen_at`` of a live workspace to now.
+    channel_touch: str
+    #: → ``node_id, url, seconds since the node was seen`` for each node.
+    channel_nodes: str
+    #: → the ids of all workspaces that are connected to a node that was seen after a time.
+    channel_connected: str
+    #: → ``channel_seen_at, seconds since then`` of a live workspace.
+    channel_seen: str
 
     #: → the live token row with the hash, of a live workspace.
     token: str
@@ -115,7 +136,7 @@ _LIVE = "(status IS NULL OR CAST(status AS text) <> 'removed')"
 
 _WORKSPACE = f"""
     SELECT id, name, url, status, delivery_mode, platform_inbound_secret, last_heartbeat_at,
-        links_not_before, next_inbound_secret
+        links_not_before, next_inbound_secret, channel_seen_at
     FROM workspaces
     WHERE {_LIVE}"""
 
@@ -156,6 +177,41 @@ _CREATE_TOKEN = """
     VALUES (:id, :workspace_id, :digest, :prefix, :scopes, :name, :now{value})
     ON CONFLICT (token_hash) DO NOTHING"""
 
+_TOUCH_NODE = """
+    INSERT INTO platform_nodes (id, url, seen_at) VALUES (:id, :url, {now})
+    ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_at = excluded.seen_at"""
+
+_OPEN_CHANNEL = """
+    INSERT INTO workspace_channels (workspace_id, node_id, since)
+    VALUES (:workspace_id, :node_id, {now})
+    ON CONFLICT (workspace_id, node_id) DO NOTHING"""
+
+_TOUCH_CHANNEL = (
+    """
+    UPDATE workspaces SET channel_seen_at = {now} WHERE id = :workspace_id AND """
+    + _LIVE
+)
+
+_CHANNEL_NODES = """
+    SELECT c.node_id, n.url, {silent}
+    FROM workspace_channels AS c JOIN platform_nodes AS n ON n.id = c.node_id
+    WHERE c.workspace_id = :workspace_id
+    ORDER BY c.since DESC, c.node_id"""
+
+_CONNECTED = """
+    SELECT DISTINCT c.workspace_id
+    FROM workspace_channels AS c JOIN platform_nodes AS n ON n.id = c.node_id
+    WHERE n.seen_at > {alive}"""
+
+_CHANNEL_SEEN = (
+    """
+    SELECT channel_seen_at, {unseen} FROM workspaces WHERE id = :workspace_id AND """
+    + _LIVE
+)
+
+_SQLITE_AGE = "(julianday(:now) - julianday({column})) * 86400.0"
+_POSTGRES_AGE = "CAST(extract(epoch FROM clock_timestamp() - {column}) AS double precision)"
+
 # The same expression as in the index.  Rows whose age is not known come first.
 _AGE = "coalesce(created_at, '-infinity')"
 _IN_ORDER = f"ORDER BY {_AGE}, id LIMIT :limit"
@@ -182,7 +238,7 @@ SQLITE = Statements(
     workspace_register=f"""
         UPDATE workspaces
         SET status = CASE WHEN CAST(status AS text) = 'paused' THEN status ELSE 'online' END,
-            url = coalesce(:url, url),
+            url = CASE WHEN :url = '' THEN NULL ELSE coalesce(:url, url) END,
             delivery_mode = coalesce(:delivery_mode, delivery_mode),
             last_heartbeat_at = :now, updated_at = :now
         WHERE id = :id AND {_LIVE}""",
@@ -216,6 +272,20 @@ SQLITE = Statements(
         WHERE id = :id AND {_LIVE}""",
     workspace_link_clock=_LINK_CLOCK.format(seconds=":seconds"),
     workspace_revoke_links=_REVOKE_LINKS.format(seconds=":seconds", greatest="max"),
+    node_touch=_TOUCH_NODE.format(now=":now"),
+    node_others="SELECT count(*) FROM platform_nodes WHERE id <> :id AND seen_at > :alive",
+    node_remove="DELETE FROM platform_nodes WHERE id = :id",
+    node_sweep="DELETE FROM platform_nodes WHERE seen_at < :forgotten",
+    node_disconnect="""
+        DELETE FROM workspace_channels
+        WHERE node_id = :id OR node_id NOT IN (SELECT id FROM platform_nodes)""",
+    channel_open=_OPEN_CHANNEL.format(now=":now"),
+    channel_close="""
+        DELETE FROM workspace_channels WHERE workspace_id = :workspace_id AND node_id = :node_id""",
+    channel_touch=_TOUCH_CHANNEL.format(now=":now"),
+    channel_nodes=_CHANNEL_NODES.format(silent=_SQLITE_AGE.format(column="n.seen_at")),
+    channel_connected=_CONNECTED.format(alive=":alive"),
+    channel_seen=_CHANNEL_SEEN.format(unseen=_SQLITE_AGE.format(column="channel_seen_at")),
     token=f"{_TOKEN} AND t.token_hash = :digest",
     token_by_id=f"{_TOKEN} AND t.id = :id",
     tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id ORDER BY t.created_at, t.id",
@@ -276,6 +346,8 @@ _BATCH = """
     WHERE t.id = latest.id"""
 
 
+_POSTGRES_NOW = "clock_timestamp()"
+_POSTGRES_ALIVE = f"{_POSTGRES_NOW} - CAST(:alive_for AS interval)"
 _POSTGRES_SECONDS = "CAST(floor(extract(epoch FROM clock_timestamp())) AS bigint)"
 
 
@@ -298,6 +370,16 @@ POSTGRES = _of_psycopg2(
         workspaces_after=f"{_WORKSPACE} AND {_AFTER} {_IN_ORDER}",
         workspace_link_clock=_LINK_CLOCK.format(seconds=_POSTGRES_SECONDS),
         workspace_revoke_links=_REVOKE_LINKS.format(seconds=_POSTGRES_SECONDS, greatest="greatest"),
+        node_touch=_TOUCH_NODE.format(now=_POSTGRES_NOW),
+        node_others="SELECT count(*) FROM platform_nodes WHERE id <> :id"
+        f" AND seen_at > {_POSTGRES_ALIVE}",
+        node_sweep="DELETE FROM platform_nodes"
+        f" WHERE seen_at < {_POSTGRES_NOW} - CAST(:forgotten_after AS interval)",
+        channel_open=_OPEN_CHANNEL.format(now=_POSTGRES_NOW),
+        channel_touch=_TOUCH_CHANNEL.format(now=_POSTGRES_NOW),
+        channel_nodes=_CHANNEL_NODES.format(silent=_POSTGRES_AGE.format(column="n.seen_at")),
+        channel_connected=_CONNECTED.format(alive=_POSTGRES_ALIVE),
+        channel_seen=_CHANNEL_SEEN.format(unseen=_POSTGRES_AGE.format(column="channel_seen_at")),
         tokens=f"{_TOKEN} AND t.workspace_id = :workspace_id"
         " ORDER BY t.created_at NULLS FIRST, t.id",
         token_has_kind="""

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from chatfiles.model import new_secret
 from chatfiles.platform.authentication import Authenticator
+from chatfiles.platform.channel.channels import Channels
+from chatfiles.platform.channel.node import Node
 from chatfiles.platform.forwarding.interface import IWorkspaceGateway
 from chatfiles.platform.forwarding.resolver import Resolver
 from chatfiles.platform.last_seen import LastSeenBuffer
@@ -52,6 +54,8 @@ class PlatformContext:
     :param clock: runs timers.
     :param idle_timeout: seconds without progress after which a transfer is aborted.
     :param limits: the limits of one upload.
+    :param channels: holds the connections that workspaces have made.
+    :param node: this node of the platform.
     :param transfers: counts and limits the transfers that run.
     :param make_secret: returns a new token or inbound secret.
     :param splicer: lets the kernel relay large files.
@@ -70,6 +74,8 @@ class PlatformContext:
     clock: IReactorTime
     idle_timeout: float
     limits: UploadLimits
+    channels: Channels
+    node: Node
     transfers: TransferLimits = field(default_factory=TransferLimits)
     make_secret: Callable[[], str] = new_secret
     splicer: Splicer = field(default_factory=Splicer)

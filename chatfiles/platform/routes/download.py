@@ -15,7 +15,7 @@ from chatfiles.errors import PreconditionFailed, VersionNotSupported
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
-from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.gateway import discard, way_of
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import DownloadRequest
 from chatfiles.platform.forwarding.response import relay_body, require_detectable_end, write_headers
@@ -29,10 +29,8 @@ from chatfiles.rules.touched import touched_path
 from chatfiles.rules.trace_context import TraceContext
 from chatfiles.rules.virtual_paths import VirtualPath, check_form
 
-__all__ = ["DIAL", "FILE", "READ", "AskedFile", "asked_file", "download", "file", "relay"]
+__all__ = ["FILE", "READ", "AskedFile", "asked_file", "download", "file", "relay"]
 
-#: How a workspace is reached, for the logs: over a connection that the platform makes.
-DIAL = "dial"
 #: The workspace's route for downloads, which every workspace has, and its newer name.
 READ, FILE = b"/internal/file/read", b"/internal/fs/file"
 
@@ -127,7 +125,7 @@ async def relay(
     :param reading: the first attempt to read it there.
     """
 
-    request.via = DIAL
+    request.via = target.via
 
     def repeat(fresh: WorkspaceAddress) -> Awaitable[IResponse]:
         wanted = asked.wanted(
@@ -136,6 +134,7 @@ async def relay(
         return context.gateway.read(fresh, wanted)
 
     response = await accepted(context.resolver, target, reading, repeat)
+    request.via = way_of(response) or request.via
     if asked.route != READ:
         timeout = request.site.header_timeout
         response = await require_supported(request.method, response, context.clock, timeout)

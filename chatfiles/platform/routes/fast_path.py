@@ -29,7 +29,7 @@ from chatfiles.platform.forwarding.response import relayed_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.registry.cache import CachedRegistry
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import DIAL, AskedFile, asked_file, relay
+from chatfiles.platform.routes.download import AskedFile, asked_file, relay
 from chatfiles.platform.transfer_limits import Allowance
 from chatfiles.platform.upstream.response import UpstreamResponse, headers_of
 from chatfiles.rules.header_fields import HeaderValues, header_lines
@@ -94,6 +94,8 @@ class FastDownload:
             download = self._admitted(version, request.headers.digest, request.target)
         except _Declined:
             return False
+        if not self._context.resolver.can_take(download.target):
+            return False  # the ordinary route waits for a connection
         if request.method != b"HEAD":
             if not download.allowance.begin():
                 return False  # the ordinary route says which limit is reached
@@ -102,7 +104,7 @@ class FastDownload:
             self._registry.looked_up(True)
         self._context.authenticator.used(download.token_id)
         request.operation = self._route.operation
-        request.workspace, request.via = download.workspace, DIAL
+        request.workspace, request.via = download.workspace, download.target.via
         request.actor, request.touched = download.actor, download.touched
         request.ends_with_client = self._route.ends_with_client
         reading = self._ask(request, download)
@@ -157,6 +159,8 @@ class FastDownload:
     def _answered(self, response: IResponse, request: FastRequest, download: _Download) -> None:
         original = original_response(response)
         start = _RELAYED.get(original.code) if original is not None else None
+        if original is not None:
+            request.via = original.via
         if original is None or start is None:
             self._continue(response, request, download)
         elif (body := original.whole) is not None:

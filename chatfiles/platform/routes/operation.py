@@ -15,7 +15,7 @@ from chatfiles.errors import VersionNotSupported
 from chatfiles.http.server.endpoint import require_chunks
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.attempts import accepted
-from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.gateway import discard, way_of
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import OperationRequest
 from chatfiles.platform.forwarding.response import (
@@ -26,7 +26,6 @@ from chatfiles.platform.forwarding.response import (
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.unsupported import require_supported
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import DIAL
 
 __all__ = ["ask", "forward"]
 
@@ -74,7 +73,8 @@ async def ask(
         return context.gateway.perform(target, operation)
 
     target = await context.resolver.resolve(workspace_id, kind)
-    request.via = DIAL
+    request.via = target.via
     response = await accepted(context.resolver, target, perform(target), perform)
+    request.via = way_of(response) or request.via
     timeout = request.site.header_timeout
     return await require_supported(operation.method, response, context.clock, timeout)

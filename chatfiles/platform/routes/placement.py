@@ -20,7 +20,7 @@ PUSH, POLL = "push", "poll"
 class Placement(NamedTuple):
     """
     :param delivery_mode: the mode to store.
-    :param url: the URL to store; ``None`` keeps the stored one.
+    :param url: the URL to store; ``None`` keeps the stored one, and ``""`` removes it.
     :param check: the URL to check: the one to store, or a given one that is not stored and is no
         host name. A provisioned workspace may give a name that only its own network knows.
     """
@@ -42,7 +42,9 @@ def placement(body: dict[str, Any], stored: Workspace | None) -> Placement:
         raise BadRequest("delivery_mode must be 'push' or 'poll'", code="invalid_field")
     mode = given or (stored.delivery_mode if stored is not None else None) or PUSH
     if mode == POLL:
-        return Placement(mode)
+        # A workspace that says so, and names no URL, connects by itself.
+        connects = given == POLL and not body.get("url") and stored is not None and stored.url
+        return Placement(mode, url="" if connects else None)
     url = optional_text(body, "url", MAX_URL_LENGTH) or _card_url(body)
     known = stored.url if stored is not None else None
     if mode == PUSH and not url and not known:

@@ -19,6 +19,7 @@ from chatfiles.model import parse_uuid
 from chatfiles.platform import error_texts
 from chatfiles.platform.authentication import Access
 from chatfiles.platform.routes import resumable
+from chatfiles.platform.routes.channel import open_channel
 from chatfiles.platform.routes.context import PlatformContext
 from chatfiles.platform.routes.download import download, file
 from chatfiles.platform.routes.fs import archive, archive_of_paths, digest, entries, roots
@@ -48,6 +49,7 @@ from chatfiles.platform.routes.workspaces import (
     show_workspace,
 )
 from chatfiles.platform.routes.writes import delete_file, make_directory, move, put_file
+from chatfiles.rules.channel_upgrade import CHANNEL_PATH
 
 __all__ = ["DOWNLOAD", "ROUTES", "platform_tree"]
 
@@ -85,7 +87,13 @@ DOWNLOAD = forwarded("GET", "/workspaces/{workspace_id}/chat/download", READ, "d
 #: Method, path, access, name in the access log, handler.
 ROUTES: tuple[Route[Access], ...] = (
     Route("GET", "/health", ANYONE, "", health("platform")),
-    Route("GET", "/ready", ANYONE, "", ready("platform", _check)),
+    Route(
+        "GET",
+        "/ready",
+        ANYONE,
+        "",
+        ready("platform", _check, lambda context: context.node.warnings),
+    ),
     Route("GET", "/openapi.json", ANYONE, "", show_document),
     # files
     DOWNLOAD,
@@ -116,6 +124,7 @@ ROUTES: tuple[Route[Access], ...] = (
     # agents
     Route("POST", "/registry/register", REGISTER, "register", register),
     Route("POST", "/registry/heartbeat", AGENT, "", heartbeat),
+    Route("GET", CHANNEL_PATH, Access.CHANNEL, "", open_channel),
     Route("GET", "/token", ANY_TOKEN, "", show_token),
     Route("GET", "/whoami", ANY_TOKEN, "", whoami),
     # administration

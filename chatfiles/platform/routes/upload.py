@@ -13,14 +13,13 @@ from chatfiles.errors import UpstreamFailed
 from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.platform import error_texts
-from chatfiles.platform.forwarding.gateway import discard
+from chatfiles.platform.forwarding.gateway import discard, way_of
 from chatfiles.platform.forwarding.relayed_error import raise_for_people
 from chatfiles.platform.forwarding.requests import UploadRequest
 from chatfiles.platform.forwarding.response import relay_body, write_headers
 from chatfiles.platform.forwarding.target import WorkspaceAddress
 from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.routes.context import PlatformContext
-from chatfiles.platform.routes.download import DIAL
 from chatfiles.rules.file_counter import FileCounter
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.streams.stall_timeout import StallTimeout
@@ -85,7 +84,7 @@ async def send_body(
     :return: the workspace's response; never 401.
     :raise Exception: the client's body ended early, or the workspace failed or refused its secret.
     """
-    request.via = DIAL
+    request.via = target.via
     stalled = StallTimeout(context.clock, context.idle_timeout, body.progress, body.give_up)
     try:
         response: IResponse = await context.gateway.store(target, forwarded)
@@ -93,6 +92,7 @@ async def send_body(
         raise body.error or error from None
     finally:
         stalled.stop()
+    request.via = way_of(response) or request.via
     if body.error is not None:
         discard(response)
         raise body.error

@@ -34,12 +34,23 @@ MAX_PAGE = 1000
 OFFLINE_AFTER = timedelta(seconds=90)
 
 
-def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str, object]:
-    """:return: the description of a workspace in a response, never with its secret."""
+async def _workspace_views(
+    context: PlatformContext, workspaces: Sequence[Workspace]
+) -> list[dict[str, object]]:
+    """:return: the descriptions of workspaces in a response, never with their secrets."""
+    connected: frozenset[UUID] = frozenset()
+    if any(workspace.connects for workspace in workspaces):
+        connected = await context.registry.connected_workspaces()
+    return [_workspace_view(context, each, each.id in connected) for each in workspaces]
+
+
+def _workspace_view(
+    context: PlatformContext, workspace: Workspace, connected: bool
+) -> dict[str, object]:
     heard = context.heartbeats.latest(workspace.id)
     if heard is None or (workspace.last_heartbeat_at or heard) > heard:
         heard = workspace.last_heartbeat_at
-    return {
+    view: dict[str, object] = {
         "id": str(workspace.id),
         "name": workspace.name,
         "url": workspace.url,
@@ -47,6 +58,10 @@ def _workspace_view(context: PlatformContext, workspace: Workspace) -> dict[str,
         "delivery_mode": workspace.delivery_mode,
         "last_heartbeat_at": time_text(heard),
     }
+    if workspace.connects:
+        seen_at = time_text(workspace.channel_seen_at)
+        view["channel"] = {"connected": connected, "seen_at": seen_at}
+    return view
 
 
 def _status(workspace: Workspace, heard: datetime | None, now: datetime) -> str | None:
@@ -88,7 +103,7 @@ async def list_workspaces(context: PlatformContext, request: Request) -> JSONRes
     limit, after = _limit(query), _after(query)
     rows: Sequence[Workspace] = await context.registry.workspaces(limit=limit + 1, after=after)
     page = rows[:limit]
-    body: dict[str, object] = {"workspaces": [_workspace_view(context, row) for row in page]}
+    body: dict[str, object] = {"workspaces": await _workspace_views(context, page)}
     if len(rows) > limit:
         body["next"] = str(page[-1].id)
     return JSONResponse(200, body)
@@ -129,7 +144,8 @@ async def show_workspace(
     workspace = await context.registry.fresh_workspace(workspace_id)
     if workspace is None:
         raise error_texts.no_workspace()
-    return JSONResponse(200, _workspace_view(context, workspace))
+    (view,) = await _workspace_views(context, [workspace])
+    return JSONResponse(200, view)
 
 
 async def remove_workspace(

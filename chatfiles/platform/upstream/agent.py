@@ -1,5 +1,6 @@
 """
-The agent beneath treq: it sends requests to workspaces.
+The agent beneath treq: it sends requests to workspaces, over connections that the platform makes,
+or that workspaces have made.
 
 It connects only to addresses that `chatfiles.platform.upstream.dialer` allows, and accepts only
 headers that `chatfiles.http.message_head.response` accepts.  It accepts no encoded responses and no
@@ -14,7 +15,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -22,13 +23,16 @@ from zope.interface import implementer
 
 from chatfiles.errors import UpstreamTimeout
 from chatfiles.platform.error_texts import url_not_allowed
-from chatfiles.platform.upstream.connection import NoResponse, WorkspaceConnection
-from chatfiles.platform.upstream.dialer import CheckedEndpoint, Dialer, QuietFactory
+from chatfiles.platform.upstream.channels import CHANNEL, ChannelSource, ChannelURL
+from chatfiles.platform.upstream.connection import DIAL, NoResponse, WorkspaceConnection
+from chatfiles.platform.upstream.dialer import Dialer, QuietFactory
 from chatfiles.platform.upstream.failures import connect_error, failure_reason, request_error
 from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.prepared import PreparedHeaders
 from chatfiles.platform.upstream.request import UpstreamRequest
+from chatfiles.rules.channel_upgrade import HOST
 from chatfiles.rules.urls import parse_workspace_url
+from chatfiles.runtime.name_lookup import Owner
 from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.stall_timeout import StallTimeout, acknowledged
@@ -70,13 +74,17 @@ _REPEATABLE = frozenset({b"GET", b"HEAD"})
 #: The share of the header timeout after which a silent kept connection may be dead: its peer may
 #: have disappeared without closing it, or may be blocked in an earlier request.
 _SILENCE = 1 / 3
+#: Seconds within which a workspace must have responded on a connection that it has made, for the
+#: second attempt of a request, and for a request that is not repeated.
+_RECENTLY, _JUST_NOW = 25.0, 2.0
+_HEADERS = b"Host: %b\r\nAccept-Encoding: identity\r\n"
 
 
 class _Origin(NamedTuple):
     lines: bytes  # the header lines of every request to it
-    endpoint: CheckedEndpoint
-    factory: IProtocolFactory  # of connections to it
-    key: bytes
+    via: str  # how it is reached, unless a connection says it
+    take: Callable[[], WorkspaceConnection | None]  # an idle connection, which could be dead
+    connect: Callable[[Owner, float], Deferred[Any]]  # one on which it has just responded, or a new
 
 
 @implementer(IAgent)
@@ -88,8 +96,9 @@ class UpstreamAgent:
     :param header_timeout: seconds from the end of the request, when the workspace has taken its
         last byte, to the end of the response's headers.
     :param idle_timeout: seconds for which an idle connection is kept.
-    :ivar failed: called with the reason of each request that gets no connection or no response:
-        ``refused``, ``timeout`` or ``cut``.
+    :param channels: has the connections that workspaces have made.
+    :ivar failed: called for each request that gets no connection or no response: with the way to
+        the workspace, such as ``dial``, and the reason: ``refused``, ``timeout`` or ``cut``.
     """
 
     def __init__(
@@ -98,13 +107,15 @@ class UpstreamAgent:
         *,
         header_timeout: float = 30.0,
         idle_timeout: float = IDLE_TIMEOUT,
+        channels: ChannelSource | None = None,
     ) -> None:
         self.clock: IReactorTime = dialer.reactor
         self.header_timeout = header_timeout
         self.idle: ConnectionPool[WorkspaceConnection] = ConnectionPool(
             self.clock, timeout=idle_timeout
         )
-        self.failed: Callable[[str], object] = lambda _: None
+        self.failed: Callable[[str, str], object] = lambda _via, _reason: None
+        self._channels = channels
         self._dialer = dialer
         self._budget = MemoryBudget()
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
@@ -142,11 +153,10 @@ class UpstreamAgent:
             origin, target = (self._located if len(uri) <= _SHORT else self._locate)(uri)
         except ValueError as error:
             return fail(url_not_allowed(str(error)))
-        kept = None
         once = bodyProducer is not None or getattr(headers, "once", False)
-        if method in _REPEATABLE and not once:
-            kept = self.idle.take(origin.key)
-        return _Exchange(self, origin, method, target, uri, headers, bodyProducer).start(kept)
+        repeats = method in _REPEATABLE and not once
+        exchange = _Exchange(self, origin, method, target, uri, headers, bodyProducer, repeats)
+        return exchange.start(origin.take() if repeats else None)
 
     def close(self) -> Deferred[None]:
         """
@@ -167,14 +177,32 @@ class UpstreamAgent:
         return self._origin(uri[:start]), target
 
     def _make_origin(self, text: bytes) -> _Origin:
+        place = ChannelURL.parse(text)
+        if place is not None:
+            return self._channel(place)
         url = parse_workspace_url(text.decode("ascii"))
         factory = QuietFactory.forProtocol(
             partial(
                 WorkspaceConnection, self.idle, self._budget, url.origin, plain=url.scheme == "http"
             )
         )
-        lines = b"Host: %b\r\nAccept-Encoding: identity\r\n" % url.authority
-        return _Origin(lines, self._dialer.endpoint(url), factory, url.origin)
+        endpoint = self._dialer.endpoint(url)
+
+        def connect(owner: Owner, _: float) -> Deferred[Any]:
+            return endpoint.owned_by(owner).connect(factory)
+
+        take = partial(self.idle.take, url.origin)
+        return _Origin(_HEADERS % url.authority, DIAL, take, connect)
+
+    def _channel(self, place: ChannelURL) -> _Origin:
+        channels, workspace_id = self._channels, place.workspace_id
+        if channels is None:
+            raise ValueError("workspaces cannot connect to this platform")
+
+        def connect(_: Owner, within: float) -> Deferred[Any]:
+            return channels.connect(workspace_id, within)
+
+        return _Origin(_HEADERS % HOST, CHANNEL, partial(channels.take, workspace_id), connect)
 
 
 class _Exchange:
@@ -185,6 +213,7 @@ class _Exchange:
     :param origin: where the request goes.
     :param target: path and query.
     :param uri: the whole URL, like *method*, *headers* and *body* as in `UpstreamAgent.request`.
+    :param repeats: whether it may be sent twice.
     """
 
     def __init__(
@@ -196,8 +225,11 @@ class _Exchange:
         uri: bytes,
         headers: Headers | None,
         body: IBodyProducer | None,
+        repeats: bool,
     ) -> None:
         self._agent = agent
+        self._via = origin.via
+        self._within = _RECENTLY if repeats else _JUST_NOW
         self._origin = origin
         self._method = method
         self._target = target
@@ -233,14 +265,13 @@ class _Exchange:
 
     def _send(self, request: UpstreamRequest, connection: WorkspaceConnection) -> None:
         self._attempts.append(connection)
+        self._via = connection.via
         connection.request(request, self)
 
     def _try_new_connection(self) -> None:
         self._may_repeat = False
         owner = getattr(self._headers, "owner", None)
-        connecting: Deferred[Any] = self._origin.endpoint.owned_by(owner).connect(
-            self._origin.factory
-        )
+        connecting = self._origin.connect(owner, self._within)
         self._attempts.append(connecting)
         connecting.addErrback(connect_error).addCallback(self._connected, connecting)
         connecting.addErrback(partial(self.failed, connecting))
@@ -284,7 +315,7 @@ class _Exchange:
             self._end()
             reason = failure_reason(failure)
             if reason is not None:
-                self._agent.failed(reason)
+                self._agent.failed(self._via, reason)
             self._result.errback(request_error(failure))
 
     # -- time, and the end

@@ -21,7 +21,6 @@ from twisted.web.client import ResponseFailed
 
 from chatfiles.http.chunked import ChunkedDecoder
 from chatfiles.http.message_head.response import BadResponse, HeadScanner, ResponseHead
-from chatfiles.platform.upstream.pool import ConnectionPool
 from chatfiles.platform.upstream.request import UpstreamRequest
 from chatfiles.platform.upstream.response import COMPLETE, UpstreamResponse
 from chatfiles.streams.memory_budget import MemoryBudget
@@ -35,9 +34,11 @@ from chatfiles.streams.transports import (
 )
 
 __all__ = [
+    "DIAL",
     "FIRST_READ",
     "TRANSITIONS",
     "Event",
+    "Keeper",
     "NoResponse",
     "Receiver",
     "State",
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 
+#: How a workspace is reached, for the logs: over a connection that the platform makes.
+DIAL = "dial"
 #: Bytes of one read, unless a large body is read: a small file of our workspace with its headers.
 FIRST_READ = SMALL_READ + 8 * 1024
 
@@ -118,10 +121,27 @@ class Receiver(Interface):
         """
 
 
+class Keeper(Interface):
+    """
+    Keeps connections while they are idle.
+
+    :ivar open: number of connections that exist, whether idle or not.
+    """
+
+    open: int
+
+    def put(self, connection: Any, /) -> object:
+        """Keep a connection whose last response is complete."""
+
+    def drop(self, connection: Any, /) -> object:
+        """A connection is lost."""
+
+
 class WorkspaceConnection(Protocol):
     """
     One connection, for one request after another.
 
+    :cvar via: how the workspace is reached, for the logs.
     :param pool: keeps the connection while it is idle.
     :param budget: decides how many bytes one read of a large body takes.
     :param key: equal for all connections to the same origin.
@@ -129,9 +149,11 @@ class WorkspaceConnection(Protocol):
     :ivar left: bytes of the body to come, when it is not chunked.
     """
 
+    via: str = DIAL
+
     def __init__(
         self,
-        pool: ConnectionPool[WorkspaceConnection],
+        pool: Keeper,
         budget: MemoryBudget,
         key: Hashable,
         *,
@@ -160,6 +182,11 @@ class WorkspaceConnection(Protocol):
     def usable(self) -> bool:
         """Whether a request can be made on it."""
         return self.state is State.IDLE
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no request can be made on it any more."""
+        return self.state in _ENDED
 
     @property
     def silent(self) -> bool:
@@ -201,6 +228,10 @@ class WorkspaceConnection(Protocol):
     def cancel(self) -> None:
         """Abort, without a result of the request, which must not have one yet."""
         self._receiver = None
+        self._fail(Failure(NoResponse()))
+
+    def give_up(self) -> None:
+        """Abort; the request fails, or its response ends as interrupted."""
         self._fail(Failure(NoResponse()))
 
     def _sent(self) -> None:
@@ -290,7 +321,7 @@ class WorkspaceConnection(Protocol):
             self._request.stop()
         self._move(Event.HEAD)
         self._head = head
-        response = self._response = UpstreamResponse(head, self._request, self)
+        response = self._response = UpstreamResponse(head, self._request, self, self.via)
         length = (head.length or 0) if head.has_body else 0
         if len(head.rest) >= length and not (head.has_body and head.chunked):
             if length:

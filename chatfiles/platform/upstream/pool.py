@@ -64,6 +64,10 @@ class ConnectionPool(Generic[C]):
         """:return: the number of connections that are kept."""
         return len(self._since)
 
+    def counts(self) -> tuple[int, int]:
+        """:return: how many are idle, and how many there are in all."""
+        return len(self), self.open
+
     def take(self, key: Hashable) -> C | None:
         """
         Take a connection out of the pool.

@@ -54,9 +54,13 @@ class UpstreamResponse:
 
     :param request: the request that this responds to.
     :param transport: pauses and resumes the connection; its ``stopProducing`` aborts it.
+    :param via: how the workspace was reached, for the logs.
     """
 
-    def __init__(self, head: ResponseHead, request: IClientRequest, transport: Any) -> None:
+    def __init__(
+        self, head: ResponseHead, request: IClientRequest, transport: Any, via: str
+    ) -> None:
+        self.via = via
         self.code = head.status
         self.request = request
         self.length: Any = _length(head)
@@ -131,7 +135,7 @@ class UpstreamResponse:
         :param body: the body, which was delivered to a protocol.
         :return: this response, whose body can be delivered again.
         """
-        response = UpstreamResponse(self.head, self.request, None)
+        response = UpstreamResponse(self.head, self.request, None, self.via)
         response.body_received(body)
         response.body_ended(COMPLETE)
         return response

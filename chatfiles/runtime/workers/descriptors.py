@@ -10,6 +10,8 @@ __all__ = [
     "COMMANDS",
     "FIRST_LISTENER",
     "LOADS",
+    "REGISTERED",
+    "REGISTER_AGAIN",
     "REPORTS",
     "STOPPED_LISTENING",
     "STOP_NOW",
@@ -27,9 +29,13 @@ FIRST_LISTENER: Final = 6
 
 #: A command: interrupt the transfers that are left.
 STOP_NOW: Final = b"!"
-#: A report: the worker accepts no more connections.  Any other report is the reason for which
-#: ``/ready`` is not 200, empty if it is: the worker is ready.
+#: A command: the role is registered.
+REGISTERED: Final = b"r"
+#: A report: the worker accepts no more connections.
 STOPPED_LISTENING: Final = b"stopped listening"
+#: A report: another registration of the role is needed.  Any report besides these two is the reason
+#: for which ``/ready`` is not 200, empty if it is: the worker is ready.
+REGISTER_AGAIN: Final = b"register again"
 
 #: The environment variable that makes a process a worker; its value is the number of the worker.
 VARIABLE: Final = "CHATFILES_WORKER"

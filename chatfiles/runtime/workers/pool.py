@@ -28,6 +28,7 @@ from chatfiles.runtime.workers.descriptors import (
     COMMANDS,
     FIRST_LISTENER,
     LOADS,
+    REGISTERED,
     REPORTS,
     VARIABLE,
 )
@@ -56,6 +57,7 @@ class WorkerPool:
     :ivar command: what they execute.
     :ivar write: takes complete lines of their logs; by default, they are logged.
     :ivar ended: called with the number of each worker that has ended.
+    :ivar register: called when a worker needs another registration of the role.
     :ivar replacing: called when a worker has ended that will be replaced.
     """
 
@@ -71,6 +73,8 @@ class WorkerPool:
     ) -> None:
         self.reactor = reactor
         self.replacing: Callable[[], object] = lambda: None
+        self.register: Callable[[], object] = lambda: None
+        self._is_registered = False
         self.ended: Callable[[int], object] = lambda _: None
         self.write: Callable[[str], object] = _log_lines
         self.command = command
@@ -162,6 +166,9 @@ class WorkerPool:
             self._failed(number, f"worker {number} cannot be started: {error.strerror}")
             return
         self._workers[number] = worker
+        worker.register = self.register
+        if self._is_registered:
+            worker.command(REGISTERED)
         _log.info("worker {number} is process {pid}", number=number, pid=worker.pid)
 
     def _changed(self) -> None:
@@ -200,7 +207,13 @@ class WorkerPool:
         self.reactor.callLater(seconds, self._start, number)
         self.replacing()
 
-    # -- signals, and the shutdown
+    # -- registration, signals, and the shutdown
+
+    def registered(self) -> None:
+        """Let the workers know that the role is registered."""
+        self._is_registered = True
+        for worker in self._workers.values():
+            worker.command(REGISTERED)
 
     def signal_ready(self, number: int) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -24,6 +25,8 @@ from chatfiles.runtime.workers.descriptors import (
     COMMANDS,
     FIRST_LISTENER,
     LOADS,
+    REGISTER_AGAIN,
+    REGISTERED,
     REPORTS,
     STOP_NOW,
     STOPPED_LISTENING,
@@ -56,6 +59,8 @@ class Supervisor(Protocol):
     def __init__(self, reactor: Any, number: int) -> None:
         self.number = number
         self.is_first = number == 1
+        self._is_registered = False
+        self._registered: Callable[[], object] = lambda: None
         self.load = Load(SharedLoads(LOADS), number, lambda: self.service.connections)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel: Any = StandardIO  # its stub has neither descriptors nor reactor
@@ -63,6 +68,9 @@ class Supervisor(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Carry out a command."""
+        if REGISTERED in data:
+            self._is_registered = True
+            self._registered()
         if STOP_NOW in data:
             self.service.stop_now()
 
@@ -81,6 +89,16 @@ class Supervisor(Protocol):
     def stopped_listening(self) -> None:
         """Report that the worker accepts no more connections."""
         self._report(STOPPED_LISTENING)
+
+    def register(self) -> None:
+        """Report that another registration is needed."""
+        self._report(REGISTER_AGAIN)
+
+    def when_registered(self, call: Callable[[], object]) -> None:
+        """See `ReadyReport`."""
+        self._registered = call
+        if self._is_registered:
+            call()
 
     def _report(self, line: bytes) -> None:
         assert self.transport is not None

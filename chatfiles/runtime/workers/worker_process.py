@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.runtime.workers.descriptors import (
     COMMANDS,
+    REGISTER_AGAIN,
     REPORTS,
     STOP_NOW,
     STOPPED_LISTENING,
@@ -55,6 +56,7 @@ class WorkerProcess(ProcessProtocol):
     :param write: takes complete lines of the worker's log.
     :param changed: called when the worker has become ready, or has stopped listening.
     :param ended: called with this object and the reason, when the process has ended.
+    :ivar register: called when the worker needs another registration of the role.
     :ivar missing: why its ``/ready`` is not 200; ``None`` until it is ready.
     :ivar listens: whether it may accept connections.
     """
@@ -67,6 +69,7 @@ class WorkerProcess(ProcessProtocol):
         ended: Callable[[WorkerProcess, Any], object],
     ) -> None:
         self.number = number
+        self.register: Callable[[], object] = lambda: None
         self.missing: str | None = None
         self.listens = True
         self._write = write
@@ -90,8 +93,12 @@ class WorkerProcess(ProcessProtocol):
 
     def stop_now(self) -> None:
         """Make the worker interrupt the transfers that are left."""
+        self.command(STOP_NOW)
+
+    def command(self, command: bytes) -> None:
+        """Send a command; a worker that still starts reads it later."""
         if self.transport is not None:
-            self.transport.writeToChild(COMMANDS, STOP_NOW)
+            self.transport.writeToChild(COMMANDS, command)
 
     @property
     def pid(self) -> int | None:
@@ -112,6 +119,8 @@ class WorkerProcess(ProcessProtocol):
     def _report(self, line: bytes) -> None:
         if line == STOPPED_LISTENING:
             self.listens = False
+        elif line == REGISTER_AGAIN:
+            self.register()
         else:
             self.missing = line.decode()
             while self._pending:

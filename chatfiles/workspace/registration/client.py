@@ -26,7 +26,7 @@ from chatfiles.rules.urls import parse_base_url
 from chatfiles.runtime.tls.peers import CertificateRefused
 from chatfiles.runtime.tls.problems import tls_problem
 
-__all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "why_no_response"]
+__all__ = ["HTTPClient", "RegistryClient", "RegistryResponse", "json_object", "why_no_response"]
 
 #: Seconds for one request, including the body of its response.
 REQUEST_TIMEOUT: Final = 10.0
@@ -137,9 +137,7 @@ class RegistryClient:
         collected = _Body()
         response.deliverBody(collected)
         content = await collected.whole
-        return RegistryResponse(
-            response.code, _retry_after(response.headers), _json_object(content)
-        )
+        return RegistryResponse(response.code, _retry_after(response.headers), json_object(content))
 
 
 class _Body(BodyProtocol):
@@ -196,7 +194,8 @@ def why_no_response(error: BaseException) -> str:
     return qual(type(inner))
 
 
-def _json_object(content: bytes) -> Mapping[str, object] | None:
+def json_object(content: bytes) -> Mapping[str, object] | None:
+    """:return: the JSON object that a body holds; ``None`` if it is not one."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

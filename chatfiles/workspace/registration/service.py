@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -60,7 +59,8 @@ class RegistrationService(Service):
     :param client: an HTTP client that verifies certificates; redirects are not followed.
     :param platform_url: base URL, ``http`` or ``https``; it may have a path, but no query.
     :param workspace_id: UUID, as text.
-    :param advertise_url: the URL at which the platform reaches this workspace.
+    :param advertise_url: the URL at which the platform reaches this workspace; ``None`` if the
+        workspace connects to the platform (reference/channel-workspace, "Registration").
     :param secrets: store the inbound secrets.
     :param token_file: holds or stores the auth token.
     :param interval: seconds between heartbeats.
@@ -69,6 +69,7 @@ class RegistrationService(Service):
     :param in_thread: runs file reads and writes in a thread.
     :param jitter: returns a random number from 0 up to 1.
     :raise ValueError: *platform_url* is not such a URL.
+    :ivar accepted: called when the platform has accepted a registration or a heartbeat.
     """
 
     name = "enrolment"
@@ -80,7 +81,7 @@ class RegistrationService(Service):
         client: HTTPClient,
         platform_url: str,
         workspace_id: str,
-        advertise_url: str,
+        advertise_url: str | None,
         secrets: InboundSecrets,
         token_file: SecretFile,
         interval: float = INTERVAL,
@@ -91,12 +92,14 @@ class RegistrationService(Service):
     ) -> None:
         self._clock = clock
         self._registry = RegistryClient(clock, client, platform_url)
+        place = {"delivery_mode": "poll"}
+        if advertise_url is not None:
+            place = {"url": advertise_url, "delivery_mode": "push"}
         self._registration: Mapping[str, object] = {
             "id": workspace_id,
-            "url": advertise_url,
             "agent_card": {"name": card_name},
-            "delivery_mode": "push",
             "accepts_next_secret": True,
+            **place,
         }
         self._heartbeat: Mapping[str, object] = {
             "workspace_id": workspace_id,
@@ -108,7 +111,9 @@ class RegistrationService(Service):
         self._interval = interval
         self._in_thread = in_thread
         self._jitter = jitter
+        self.accepted: Callable[[], object] = lambda: None
         self._task: Deferred[None] | None = None
+        self._wait_over: Deferred[None] | None = None
         self._unsaved_token: str | None = None
         self._reported: dict[str, str] = {}
         self._failures = 0
@@ -152,12 +157,33 @@ class RegistrationService(Service):
             register_at, heartbeat_at = self._register_at, self._heartbeat_at
             due = heartbeat_at if register_at is None else min(register_at, heartbeat_at)
             delay = due - self._clock.seconds()
-            if delay > 0:
-                await deferLater(self._clock, delay)
+            if delay > 0 and await self._is_interrupted(delay):
+                continue
             if due == register_at:
                 await self._register()
             else:
                 await self._send_heartbeat()
+
+    async def _is_interrupted(self, delay: float) -> bool:
+        """Wait. :return: whether `register_again` has ended the wait."""
+        self._wait_over = Deferred()
+        over, timer = self._wait_over, self._clock.callLater(delay, self._wait_over.callback, None)
+        try:
+            await over
+        finally:
+            self._wait_over = None
+            is_early = timer.active()
+            if is_early:
+                timer.cancel()
+        return is_early
+
+    def register_again(self) -> None:
+        """Register now: the platform knows this workspace otherwise than it should."""
+        if self._task is None or self._register_at is not None:
+            return  # it will, at the time that its delays allow
+        self._register_at = self._clock.seconds()
+        if self._wait_over is not None:
+            self._wait_over.callback(None)
 
     async def _register(self) -> None:
         response = await self._ask(REGISTER, self._registration)
@@ -194,7 +220,7 @@ class RegistrationService(Service):
         """
         self._must_acknowledge = False
         try:
-            token = await self._token()
+            token = await self.token()
             given = await self._in_thread(self._secrets.acknowledgement)
             if given is not None:
                 body = {**body, "next_secret": given}
@@ -207,6 +233,7 @@ class RegistrationService(Service):
             self._say(route, "accepted", good=True)
             await self._keep_token(response.fields)
             await self._keep_secrets(response.fields, given)
+            self.accepted()
             return response
         problem = response.complaint()
         if response.status == 401:
@@ -220,7 +247,8 @@ class RegistrationService(Service):
             return advice
         return f"the workspace was removed, or its token revoked, on the platform; or {advice}"
 
-    async def _token(self) -> str | None:
+    async def token(self) -> str | None:
+        """:return: the auth token of the workspace; ``None`` if it has none."""
         token = cast("str | None", await self._in_thread(self._token_file.read))
         if token is None and self._unsaved_token is not None:
             token = self._unsaved_token

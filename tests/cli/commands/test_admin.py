@@ -172,6 +172,19 @@ class WorkspaceTests(AdminCase):
         self.assertEqual(json.loads(result.stdout), ROWS[0])
         self.assertEqual(self.asked[1].headers["Authorization"], "Bearer own-token")
 
+    def test_connected(self) -> None:
+        """In place of a URL, a workspace that connects by itself shows whether it does."""
+        rows = [
+            {**ROWS[1], "channel": {"connected": connected, "seen_at": None}}
+            for connected in (True, False)
+        ]
+        self.play(said("200 OK", {"workspaces": rows}), said("200 OK", rows[0]))
+        lines = self.admin("workspace", "list").stdout.splitlines()
+        self.assertIn("  (connected)  ", lines[1])
+        self.assertIn("  (not connected)  ", lines[2])
+        shown = self.admin("workspace", "show", WORKSPACE).stdout
+        self.assertIn("url                (connected)\n", shown)
+
     def test_remove(self) -> None:
         """A workspace is removed without a question if there is no terminal."""
         self.play(answer("204 No Content"))

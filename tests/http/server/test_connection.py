@@ -216,7 +216,7 @@ class OrderTests(SynchronousTestCase):
         held, count = Held(), 2000
         caller = Caller(held).send(get(b"/0"), *[get()] * count)
         self.assertFalse(caller.reading)
-        self.assertLess(len(caller.channel._received), 2 * HEAD_BYTES)
+        self.assertLess(len(caller.channel.received), 2 * HEAD_BYTES)
         for n in range(count + 1):
             held.answers[n].callback(JSONResponse(200, n))
             caller.settle()

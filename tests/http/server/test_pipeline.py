@@ -80,7 +80,7 @@ class PipelineTests(TestCase):
         taken = await caller.flood(MOST, b"x" * 65536)
         self.assertLess(taken, MOST)
         (channel,) = caller.site.channels
-        self.assertLess(len(channel._received), MIB)
+        self.assertLess(len(channel.received), MIB)
 
 
 class TurnTests(SynchronousTestCase):

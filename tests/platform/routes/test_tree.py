@@ -46,6 +46,12 @@ REFUSED = {
     Access.ANY_TOKEN: {"": "missing_token", "wrong": "invalid_token"},
     Access.AGENT: {"": "missing_token", "wrong": "invalid_token"},
     Access.REGISTER: {"": "missing_token", "wrong": "invalid_token"},
+    Access.CHANNEL: {
+        "": "missing_token",
+        "wrong": "invalid_token",
+        "read": "insufficient_scope",
+        ADMIN: "insufficient_scope",
+    },
     Access.ADMIN: {"": "missing_token", "wrong": "invalid_token", str(FIRST): "admin_required"},
     Access.ANYONE: {},
 }

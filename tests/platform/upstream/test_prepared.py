@@ -136,7 +136,7 @@ def _response(lines: bytes) -> Any:
     head = HeadScanner(b"GET").feed(OK + b"Content-Length: 0\r\n" + lines + b"\r\n")
     assert head is not None
     request: Any = type("Request", (), {"method": b"GET", "absoluteURI": URLS[0].encode()})()
-    return UpstreamResponse(head, request, None)
+    return UpstreamResponse(head, request, None, "dial")
 
 
 class PreparedHeadersTests(SynchronousTestCase):

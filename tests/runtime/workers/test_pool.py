@@ -15,7 +15,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.runtime.workers.command import WorkerCommand
-from chatfiles.runtime.workers.descriptors import REPORTS, STOPPED_LISTENING, VARIABLE
+from chatfiles.runtime.workers.descriptors import (
+    COMMANDS,
+    REGISTERED,
+    REPORTS,
+    STOPPED_LISTENING,
+    VARIABLE,
+)
 from chatfiles.runtime.workers.load import SharedLoads
 from chatfiles.runtime.workers.pool import CLOSE_TIMEOUT, END_TIMEOUT, WorkerPool
 from chatfiles.runtime.workers.worker_process import FIRST_DELAY, WorkerProcess
@@ -32,6 +38,12 @@ class Process:
 
     def __init__(self) -> None:
         self.signals: list[int] = []
+        self.commands: list[bytes] = []
+
+    def writeToChild(self, fd: int, data: bytes) -> None:
+        """Remember a command."""
+        assert fd == COMMANDS
+        self.commands.append(data)
 
     def signalProcess(self, number: int) -> None:
         """Remember a signal."""
@@ -134,6 +146,29 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual((self.signals(second), self.signals(again)), ([signal.SIGHUP], []))
         again.childDataReceived(REPORTS, b"\n")
         self.assertEqual(self.signals(again), [signal.SIGHUP])
+
+    def test_registered(self) -> None:
+        """All workers hear that the role is registered, also those that start later."""
+
+        def commands(worker: WorkerProcess) -> list[bytes]:
+            process: Any = worker.transport
+            return list(process.commands)
+
+        first, second = self.ready()
+        self.assertEqual(commands(first), [])
+        self.pool.registered()
+        self.end(first, ProcessTerminated(signal=signal.SIGKILL))
+        self.reactor.advance(FIRST_DELAY)
+        again = self.reactor.started[2]
+        self.assertEqual((commands(second), commands(again)), ([REGISTERED], [REGISTERED]))
+
+    def test_register(self) -> None:
+        """A worker that needs a registration gets it from the first process."""
+        asked: list[int] = []
+        self.pool.register = lambda: asked.append(1)
+        first, _ = self.ready()
+        first.childDataReceived(REPORTS, b"register again\n")
+        self.assertEqual(asked, [1])
 
     def test_drains(self) -> None:
         """Workers are told once to end; the role ends with the last one."""

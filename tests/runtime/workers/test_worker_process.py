@@ -71,6 +71,13 @@ class WorkerProcessTests(SynchronousTestCase):
         self.worker.childDataReceived(REPORTS, b"\n")
         self.assertEqual(self.story, [("", True)])
 
+    def test_registration(self) -> None:
+        """A worker may ask for another registration, which says nothing about itself."""
+        self.worker.register = lambda: self.story.append("register")
+        self.worker.childDataReceived(REPORTS, b"register again\n\n")
+        self.assertEqual(self.story[0], "register")
+        self.assertEqual(self.story[-1], ("", True))
+
     def test_signal(self) -> None:
         """A worker that starts receives a signal when it is ready; it may have opened files."""
         sent: list[int] = []

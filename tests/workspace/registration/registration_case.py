@@ -89,7 +89,7 @@ class RegistrationCase(SynchronousTestCase):
             client or self.platform.client,
             self.platform.base if base is None else base,
             WORKSPACE,
-            ADVERTISED,
+            more.pop("advertise", ADVERTISED),
             self.secrets,
             self.token_file,
             in_thread=more.pop("in_thread", at_once),

@@ -53,6 +53,13 @@ class RegisterTests(RegistrationCase):
         )
         self.assertTrue(enrolment.registered)
 
+    def test_without_a_url(self) -> None:
+        """A workspace that connects to the platform registers in poll mode, without a URL."""
+        self.start(advertise=None)
+        body = self.platform.asked[0][3]
+        self.assertEqual(body["delivery_mode"], "poll")
+        self.assertNotIn("url", body)
+
     def test_without_token(self) -> None:
         """A workspace without a token sends no ``Authorization`` header."""
         self.start()
@@ -207,6 +214,56 @@ class RetryTests(RegistrationCase):
         self.assertEqual(
             self.platform.asked[-1][2][b"authorization"], [b"Bearer " + TOKEN.encode()]
         )
+
+
+class AgainTests(RegistrationCase):
+    """Registration at the wish of another part of the workspace."""
+
+    def test_at_once(self) -> None:
+        """It registers now, and the heartbeats continue."""
+        enrolment = self.start()
+        self.advance(10)
+        self.platform.asked.clear()
+        enrolment.register_again()
+        self.flush()
+        self.assertEqual(self.platform.routes(), ["register"])
+        self.assertEqual([self.next_request() for _ in range(2)], [20, 30])
+        self.assertEqual(self.platform.routes(), ["heartbeat"] * 2)
+
+    def test_while_it_is_refused(self) -> None:
+        """While a registration is to be sent anyway, its delay holds."""
+        self.platform.replies[REGISTER] = [(503, {}, {})]
+        enrolment = self.start()
+        for _ in range(5):
+            enrolment.register_again()
+        self.flush()
+        self.assertEqual(self.platform.routes(), ["register"])
+        self.assertEqual(self.next_request(), 1)
+
+    def test_stopped(self) -> None:
+        """After the end, and before the start, it has no effect."""
+        enrolment = self.enrolment()
+        enrolment.register_again()
+        enrolment.startService()
+        self.flush()
+        self.successResultOf(enrolment.stopService())
+        enrolment.register_again()
+        self.platform.asked.clear()
+        self.advance(100)
+        self.assertEqual(self.platform.routes(), [])
+
+    def test_accepted(self) -> None:
+        """Each registration and heartbeat that succeeds is told, and no other."""
+        told: list[float] = []
+        self.platform.replies[REGISTER] = [(503, {}, {}), (200, {}, {})]
+        self.platform.replies[HEARTBEAT] = [(200, {}, {}), (500, {}, {}), (200, {}, {})]
+        enrolment = self.enrolment()
+        enrolment.accepted = lambda: told.append(self.clock.seconds())
+        enrolment.startService()
+        self.flush()
+        for _ in range(4):
+            self.next_request()
+        self.assertEqual(told, [1, 30, 90])
 
 
 class HeartbeatTests(RegistrationCase):

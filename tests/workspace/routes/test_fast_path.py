@@ -101,7 +101,7 @@ class FastReadTests(SynchronousTestCase):
         fast.send(request)
         slow.send(request)
         self.assertEqual(fast.wire.value(), slow.wire.value(), request)
-        self.assertEqual(fast.channel._stall_factor, slow.channel._stall_factor, request)
+        self.assertEqual(fast.channel._last.factor, slow.channel._last.factor, request)
         first, second = self.recorder.events
         assert isinstance(first, TransferEnded)
         assert isinstance(second, TransferEnded)

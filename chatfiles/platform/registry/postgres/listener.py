@@ -35,9 +35,9 @@ CHANNEL, TEST_CHANNEL = "chatfiles_changed", "chatfiles_trial"
 COUNT_TRIGGERS = """
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid IN ('workspaces'::regclass, 'workspace_auth_tokens'::regclass,
-            'chatfiles_keys'::regclass)
+            'chatfiles_keys'::regclass, 'workspace_channels'::regclass)
         AND tgname IN ('chatfiles_changed', 'chatfiles_truncated') AND tgenabled IN ('O', 'A')"""
-TRIGGERS = 5
+TRIGGERS = 7
 
 #: Seconds between two checks of the connection and the triggers, and seconds for each.  Their sum
 #: is less than one second, because a revoked token must be refused everywhere within a second.

@@ -45,6 +45,7 @@ class PostgresRegistryTests(ThirdPartyRegistryContract, TestCase):
     """`PostgresRegistry` fulfils the contract."""
 
     database: Database
+    is_told_time = False
 
     async def setUp(self) -> None:  # type: ignore[override]
         self.marks: set[UUID] = set()

@@ -322,7 +322,7 @@ class TheirTablesTests(PostgresTestCase):
     async def test_grants_of_the_manual(self) -> None:
         """A role with the privileges that the manual grants can make every call."""
         grants = re.findall(r"^ +(GRANT .* TO) chatfiles;$", manual(), re.MULTILINE)
-        self.assertEqual(len(grants), 2)
+        self.assertEqual(len(grants), 3)
         await (await self.start()).close()
         user = self.role()
         self.database.execute("".join(f"{grant} {user};" for grant in grants))
@@ -343,10 +343,12 @@ class VersionTests(PostgresTestCase):
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
             " last_heartbeat_at created_at updated_at links_not_before"
-            " next_inbound_secret next_secret_since",
+            " next_inbound_secret next_secret_since channel_seen_at",
             "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
             " revoked_at scopes name",
             "chatfiles_keys": "id purpose key created_at signs_until verifies_until",
+            "platform_nodes": "id url seen_at",
+            "workspace_channels": "workspace_id node_id since",
         }
         for table, columns in expected.items():
             found = self.database.execute(
@@ -460,6 +462,12 @@ class ToldTests(PostgresTestCase):
             (f"UPDATE workspaces SET links_not_before = 1 WHERE id = '{FIRST}'", []),
             (f"UPDATE workspaces SET next_inbound_secret = 'n' WHERE id = '{FIRST}'", [FIRST]),
             (f"UPDATE workspaces SET next_secret_since = now() WHERE id = '{FIRST}'", []),
+            (f"UPDATE workspaces SET channel_seen_at = now() WHERE id = '{FIRST}'", [FIRST]),
+            (f"UPDATE workspaces SET channel_seen_at = now() WHERE id = '{FIRST}'", []),
+            (f"INSERT INTO platform_nodes VALUES ('{THIRD}', 'http://a', now())", []),
+            (f"INSERT INTO workspace_channels VALUES ('{FIRST}', '{THIRD}', now())", [FIRST]),
+            ("DELETE FROM workspace_channels", [FIRST]),
+            ("TRUNCATE workspace_channels", [None]),
             (
                 "INSERT INTO chatfiles_keys VALUES ('5eed0001', 'link', 'x', now(), now(), now())",
                 [None],
@@ -530,5 +538,6 @@ class PackageTests(SynchronousTestCase):
                 "third_party_status",
                 "links",
                 "next_secret",
+                "channels",
             ],
         )

@@ -33,7 +33,7 @@ from tests.support.patience import PATIENCE
 COLUMNS = (
     *("name", "url", "status", "delivery_mode", "platform_inbound_secret"),
     *("last_heartbeat_at", "created_at", "updated_at", "links_not_before"),
-    *("next_inbound_secret", "next_secret_since"),
+    *("next_inbound_secret", "next_secret_since", "channel_seen_at"),
 )
 
 
@@ -308,6 +308,8 @@ class TroubleTests(SQLiteTestCase):
             "DROP TABLE workspace_auth_tokens",
             "DROP TABLE workspaces",
             "DROP TABLE chatfiles_keys",
+            "DROP TABLE platform_nodes",
+            "DROP TABLE workspace_channels",
             f"CREATE TABLE workspaces (id text PRIMARY KEY CHECK (id <> '{THIRD}'))",
         )
         calls = every_call(registry)

@@ -99,10 +99,12 @@ class SchemaTests(SQLiteTestCase):
         expected = {
             "workspaces": "id name url status delivery_mode platform_inbound_secret"
             " last_heartbeat_at created_at updated_at links_not_before"
-            " next_inbound_secret next_secret_since",
+            " next_inbound_secret next_secret_since channel_seen_at",
             "workspace_auth_tokens": "id workspace_id token_hash prefix created_at last_used_at"
             " revoked_at scopes name",
             "chatfiles_keys": "id purpose key created_at signs_until verifies_until",
+            "platform_nodes": "id url seen_at",
+            "workspace_channels": "workspace_id node_id since",
         }
         for table, columns in expected.items():
             found = self.execute(f"SELECT name FROM pragma_table_info('{table}')")

@@ -9,7 +9,7 @@ BEGIN
         WHERE attrelid = 'workspaces'::regclass AND attnum > 0 AND NOT attisdropped
             AND attname NOT IN ('id', 'name', 'url', 'status', 'delivery_mode',
                 'platform_inbound_secret', 'last_heartbeat_at', 'created_at', 'updated_at',
-                'links_not_before', 'next_inbound_secret', 'next_secret_since')
+                'links_not_before', 'next_inbound_secret', 'next_secret_since', 'channel_seen_at')
     ) THEN
         DROP INDEX IF EXISTS chatfiles_workspaces_live_by_age;
     END IF;

@@ -1,0 +1,128 @@
+"""
+Looks for a connection to a workspace when none is idle at this node: at other nodes, and for as
+long as there may be one soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as NotInTime
+from twisted.internet.interfaces import IReactorTime
+
+from chatfiles.errors import ChatfilesError, UpstreamFailed
+from chatfiles.model import ChannelPlace, ChannelPlaces
+from chatfiles.platform.error_texts import workspace_busy, workspace_offline
+from chatfiles.platform.registry.interface import NODE_ALIVE, IWorkspaceRegistry
+from chatfiles.platform.upstream.connection import WorkspaceConnection
+
+__all__ = ["OtherNodes", "Search"]
+
+
+class OtherNodes(Protocol):
+    """
+    The way to the other nodes.
+
+    :ivar node_id: the id of this node.
+    """
+
+    node_id: UUID
+
+    def connect(self, place: ChannelPlace, workspace_id: UUID, /) -> Awaitable[WorkspaceConnection]:
+        """
+        :return: a connection of the workspace to another node, through that node.
+        :raise UpstreamFailed: there is none through that node.
+        :raise chatfiles.errors.Unavailable: all are busy.
+        """
+
+    def changed(self, workspace_id: UUID, /) -> Deferred[None]:
+        """:return: fires when it may have changed where the workspace is connected."""
+
+
+class Search:
+    """
+    One search.
+
+    :param registry: knows where workspaces are connected.
+    :param nodes: the way to the other nodes.
+    :param clock: for timers.
+    :param timeout: seconds for which a workspace is waited for after it was connected.
+    :param workspace_id: the workspace.
+    :param is_here: returns whether the workspace has connections here.  They are busy.
+    :ivar error: see `chatfiles.platform.channel.waiter.Elsewhere`.
+    """
+
+    def __init__(
+        self,
+        registry: IWorkspaceRegistry,
+        nodes: OtherNodes,
+        clock: IReactorTime,
+        timeout: float,
+        workspace_id: UUID,
+        is_here: Callable[[], bool],
+    ) -> None:
+        self.error: ChatfilesError = workspace_busy()
+        self._registry = registry
+        self._nodes = nodes
+        self._clock = clock
+        self._timeout = timeout
+        self._id = workspace_id
+        self._is_here = is_here
+        self._had_lost = False
+
+    def start(self) -> Deferred[WorkspaceConnection]:
+        """See `chatfiles.platform.channel.waiter.Elsewhere`."""
+        return Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> WorkspaceConnection:
+        places = await self._registry.channel_places(self._id)
+        while True:
+            changed = self._nodes.changed(self._id)
+            found = await self._ask_nodes(places)
+            if found is not None:
+                return found
+            places = await self._registry.fresh_channel_places(self._id)
+            await self._wait(changed, places)
+            places = await self._registry.channel_places(self._id)
+
+    async def _ask_nodes(self, places: ChannelPlaces) -> WorkspaceConnection | None:
+        """:return: a connection through one of the nodes; ``None`` if there is none."""
+        for place in places.nodes:
+            is_other = place.node_id != self._nodes.node_id
+            if not is_other or place.url is None or place.silent > NODE_ALIVE:
+                continue
+            try:
+                return await self._nodes.connect(place, self._id)
+            except UpstreamFailed:  # the node has just died, or the workspace has left it
+                self._had_lost = True
+        return None
+
+    async def _wait(self, changed: Deferred[None], places: ChannelPlaces) -> None:
+        """
+        Wait for a change, as long as the workspace is or was just connected.
+
+        :raise ChatfilesError: it is not.
+        """
+        if self._is_here():
+            self.error = workspace_busy()
+            await changed
+            return
+        self.error = workspace_offline(places.seen_at, self._elsewhere(places))
+        left = self._timeout
+        if not self._had_lost:
+            left -= self._timeout if places.unseen is None else places.unseen
+        try:
+            await changed.addTimeout(max(0.0, left), self._clock)
+        except NotInTime:
+            raise self.error from None
+
+    def _elsewhere(self, places: ChannelPlaces) -> bool:
+        """:return: whether the workspace is connected to a node that this one cannot reach."""
+        return any(
+            place.url is None and place.node_id != self._nodes.node_id
+            for place in places.nodes
+            if place.silent <= NODE_ALIVE
+        )

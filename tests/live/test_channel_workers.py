@@ -1,0 +1,45 @@
+"""
+reference/channel, "Several nodes" with ``--workers``: the workers of a platform are nodes that
+reach each other through Unix sockets.
+"""
+
+from __future__ import annotations
+
+from tests.live.fake_workspace import FakeWorkspace
+from tests.live.processes import LiveCase, Pair
+from tests.live.rawhttp import fetch
+
+
+class WorkersCase(LiveCase):
+    """Two workers on one file."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(platform=["--workers=2"])
+
+    def test_every_worker(self) -> None:
+        """Whichever worker a request meets, it reaches a workspace that is connected to one."""
+        workspace_id, token = self.pair.add(None, delivery_mode="poll")
+        files = {"/workspace/a.txt": b"over a worker\n"}
+        fake = FakeWorkspace(self.pair.platform.url, workspace_id, token, files)
+        self.addCleanup(fake.close)
+        self.pair.hide(fake.register().json["platform_inbound_secret"])
+        fake._replaces = False
+        since = self.pair.platform.mark()
+        target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/a.txt"
+        ways = set()
+        for _ in range(40):
+            if not fake.connections:
+                fake.park()
+            response = fetch(self.pair.platform.url, target, {"Authorization": f"Bearer {token}"})
+            self.assertEqual((response.status, response.body), (200, b"over a worker\n"))
+            way = self.pair.platform.logged(r"download 200 14 bytes .* via (\w+)$", since=since)[1]
+            since = self.pair.platform.mark()
+            ways.add(way)
+            if ways == {"channel", "relay"}:
+                break
+        self.assertEqual(ways, {"channel", "relay"})
+
+    def test_ready(self) -> None:
+        """Workers are no nodes that cannot reach each other: ``/ready`` has no warning."""
+        self.assertNotIn("warnings", fetch(self.pair.platform.url, "/ready").json)

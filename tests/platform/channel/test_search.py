@@ -1,0 +1,106 @@
+"""
+Tests for `chatfiles.platform.channel.search`: connections through other nodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from chatfiles.errors import UpstreamFailed
+from chatfiles.platform.error_texts import workspace_busy
+from tests.contract.registry_case import FIRST
+from tests.platform.channel.channel_case import OTHER_NODE, ChannelCase
+
+URL = "http://b:1"
+
+
+class SearchTests(ChannelCase):
+    """A workspace that is connected to another node."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.get(self.registry.enter_node(OTHER_NODE, URL))
+        self.get(self.registry.open_channel(FIRST, OTHER_NODE))
+
+    def test_relayed(self) -> None:
+        """The other node is asked, and its connection is the result."""
+        result = self.connect()
+        ((url, relayed),) = self.relayed
+        self.assertEqual(url, URL)
+        found: Any = object()
+        relayed.callback(found)
+        self.assertIs(self.successResultOf(result), found)
+
+    def test_here_first(self) -> None:
+        """An idle connection here is used, and no other node is asked."""
+        wire = self.park()
+        self.is_of(self.connect(), wire)
+        self.assertEqual(self.relayed, [])
+
+    def test_here_meanwhile(self) -> None:
+        """A connection that becomes idle here while another node is asked is the result."""
+        result = self.connect()
+        wire = self.park()
+        self.is_of(result, wire)
+        ((_, relayed),) = self.relayed
+        self.assertTrue(relayed.called, "it was cancelled")
+        relayed.addErrback(lambda _: None)
+
+    def test_busy_there(self) -> None:
+        """If the workspace is busy at the other node, it is busy."""
+        result = self.connect()
+        self.relayed[0][1].errback(Failure(workspace_busy()))
+        self.fails(result, "workspace_busy")
+
+    def test_gone(self) -> None:
+        """If the other node is gone, a connection is waited for, as the workspace makes one."""
+        result = self.connect()
+        self.relayed[0][1].errback(Failure(UpstreamFailed()))
+        self.turn()
+        self.assertNoResult(result)
+        self.is_of(result, self.park())
+
+    def test_gone_for_good(self) -> None:
+        """If none comes, the workspace is offline."""
+        result = self.connect()
+        self.relayed[0][1].errback(Failure(UpstreamFailed()))
+        self.advance(5.5)
+        self.fails(result, "workspace_offline")
+
+    def test_moved(self) -> None:
+        """While a request waits, a node to which the workspace connects is asked."""
+        result = self.connect()
+        self.relayed[0][1].errback(Failure(UpstreamFailed()))
+        self.turn()
+        self.get(self.registry.enter_node(OTHER_NODE, "http://c:1"))
+        self.get(self.registry.open_channel(FIRST, OTHER_NODE))
+        self.turn()
+        self.assertEqual(self.relayed[-1][0], "http://c:1")
+        self.assertNoResult(result)
+        result.addErrback(lambda _: None)
+        result.cancel()
+
+    def test_dead_node(self) -> None:
+        """A node that was not seen for 30 seconds is not asked."""
+        self.advance(31)
+        self.fails(self.connect(), "workspace_offline")
+        self.assertEqual(self.relayed, [])
+
+    def test_no_url(self) -> None:
+        """A node that has no URL is not asked; the error says so."""
+        self.get(self.registry.enter_node(OTHER_NODE, None))
+        self.get(self.registry.open_channel(FIRST, OTHER_NODE))
+        result = self.connect()
+        self.advance(5.5)
+        error = self.fails(result, "workspace_offline")
+        self.assertIn("--node-url", str(error.detail))
+        self.assertEqual(self.relayed, [])
+
+    def test_registry_down(self) -> None:
+        """Without the registry, a workspace that is not connected here is not found."""
+        self.registry.failing = True
+        self.fails(self.connect(), "platform_unavailable")
+        wire = self.park()
+        self.is_of(self.connect(), wire)
