@@ -11,6 +11,7 @@ import signal
 import threading
 import uuid
 
+from tests.live.balancer import Balancer
 from tests.live.cluster import Cluster
 from tests.live.fake_workspace import FakeWorkspace, answer
 from tests.live.many import ask_many
@@ -247,12 +248,30 @@ class LossTests(NodesCase):
         fake = self.fake(0, 8)
         fake.keeps, fake.elsewhere = 8, self.nodes[1].url
         self.told(1)
+        self.drain(self.nodes[1].url)
+
+    def test_drained_behind_balancer(self) -> None:
+        """The same if clients and the workspace use a balancer, which notices after a while."""
+        balancer = Balancer(
+            "haproxy", self.pair.addresses(), {"check inter 1s fall 2": "check inter 200ms fall 2"}
+        )
+        self.addCleanup(balancer.stop)
+        fake = self.fake(0, 0)
+        fake.keeps, fake.url, fake.elsewhere = 8, balancer.url, balancer.url
+        until(lambda: fetch(balancer.url, "/ready").status == 200, "it is used")
+        fake.park(8)
+        self.told(0)
+        self.told(1)
+        self.drain(balancer.url)
+
+    def drain(self, url: str) -> None:
+        """Stop the first node during 1000 downloads."""
         questions = [(self.target(), self.token)] * 20
         outcomes = []
         for number in range(50):
             if number == 10:
                 self.nodes[0].signal(signal.SIGTERM)
-            outcomes += ask_many(self.nodes[1].url, questions)
+            outcomes += ask_many(url, questions)
         statuses = [outcome.response.status for outcome in outcomes]
         self.assertEqual((len(statuses), set(statuses)), (1000, {200}))
         self.nodes[0].ended_well()

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import yaml
 
 import chatfiles
+from chatfiles.platform.channel.relays import RELAY_PATH
 from chatfiles.rules.error_codes import ERROR_CODES
 
 __all__ = ["JSON", "YAML", "Document", "Seen", "document"]
@@ -90,8 +91,9 @@ class Document:
             workspace of a third party, which is relayed.
         """
         route = self.route(seen.path)
-        if route is None:  # metrics have a listener of their own
-            return seen.code == "no_route" or seen.path == "/metrics"
+        if route is None:  # metrics and other nodes have listeners of their own
+            others = "/metrics", RELAY_PATH
+            return seen.code == "no_route" or seen.path.startswith(others)
         operation = self.operations.get((seen.method, route))
         if operation is None:
             return seen.code in self._codes_of(route)

@@ -21,10 +21,16 @@ def require_upgrade(request: Request, protocol: bytes = PROTOCOL) -> None:
     :raise UpgradeRequired: it does not ask for this upgrade.
     """
     body = request.body.length
+    if request.method != b"GET":
+        raise _required(protocol, "the method is not GET")
     fault = request_fault(request.clientproto, request.requestHeaders, body, protocol)
     if fault is UpgradeFault.BODY or request.channel.received or request.channel.peer_finished:
         raise BadRequest("nothing may follow a request for an upgrade", code="malformed_request")
     if fault is not None:
-        error = UpgradeRequired(detail=fault.value)
-        error.fields = (b"Connection", b"upgrade"), (b"Upgrade", protocol)
-        raise error
+        raise _required(protocol, fault.value)
+
+
+def _required(protocol: bytes, detail: str) -> UpgradeRequired:
+    error = UpgradeRequired(detail=detail)
+    error.fields = (b"Connection", b"upgrade"), (b"Upgrade", protocol)
+    return error

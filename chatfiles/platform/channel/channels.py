@@ -181,6 +181,7 @@ class Channels:
         self._timeouts = EqualTimeouts(clock, PATIENCE)
         self._liveness = Liveness(clock, uniform, self._ask)
         self._by_workspace: dict[UUID, WorkspaceChannel] = {}
+        self._seen: set[UUID] = set()
         self._finished: Deferred[None] | None = None
 
     # -- what there is
@@ -198,6 +199,10 @@ class Channels:
         """:return: whether the workspace has a connection here, idle or busy."""
         channel = self._by_workspace.get(workspace_id)
         return channel is not None and bool(channel.connections)
+
+    def has_connected(self, workspace_id: UUID) -> bool:
+        """:return: whether the workspace has connected to this process, also if it has left."""
+        return workspace_id in self._seen
 
     def has_room(self, workspace_id: UUID) -> bool:
         """:return: whether the workspace may park one more connection here."""
@@ -220,6 +225,7 @@ class Channels:
         """See `chatfiles.platform.channel.parked.Holder`."""
         channel = self._channel(connection.workspace_id)
         is_first = not channel.connections
+        self._seen.add(connection.workspace_id)
         channel.add(connection)
         self._liveness.watch(connection)
         _log.debug("channel parked for {workspace} from {source}", **_named(connection))

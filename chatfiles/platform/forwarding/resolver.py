@@ -34,8 +34,8 @@ _log = Logger()
 class Connections(Protocol):
     """Has the connections that workspaces have made."""
 
-    def has(self, workspace_id: UUID, /) -> bool:
-        """:return: whether the workspace has a connection to this node."""
+    def has_connected(self, workspace_id: UUID, /) -> bool:
+        """:return: whether the workspace has connected to this node, recorded yet or not."""
 
 
 class Resolver:
@@ -88,7 +88,7 @@ class Resolver:
         if self._connections is None or not workspace.connects:
             return None
         has_connected = workspace.channel_seen_at is not None
-        if has_connected or self._connections.has(workspace.id):
+        if has_connected or self._connections.has_connected(workspace.id):
             return ChannelURL(workspace.id)
         return None
 

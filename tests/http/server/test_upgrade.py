@@ -69,6 +69,12 @@ class UpgradeTests(SynchronousTestCase):
         self.assertEqual(answer.fields["connection"], "upgrade")
         self.assertIsNone(self.upgrading.protocol.transport)
 
+    def test_head(self) -> None:
+        """``HEAD`` is no way to upgrade."""
+        self.caller.send(get(b"/p", *UPGRADE, method=b"HEAD"))
+        self.assertEqual(self.caller.answer(head=True).status, 426)
+        self.assertIsNone(self.upgrading.protocol.transport)
+
     def test_bytes_behind(self) -> None:
         """Bytes behind the request are refused."""
         self.caller.send(get(b"/p", *UPGRADE) + b"x")

@@ -28,6 +28,7 @@ class TakingTests(ChannelCase):
         self.park()
         self.assertIsNone(self.channels.take(SECOND))
         self.assertFalse(self.channels.has(SECOND))
+        self.assertFalse(self.channels.has_connected(SECOND))
         self.assertTrue(self.channels.has(FIRST))
 
     def test_dead(self) -> None:
@@ -129,6 +130,9 @@ class WaitingTests(ChannelCase):
         wire = self.park()
         wire.lose(error.ConnectionLost())
         self.turn()
+        self.assertEqual(
+            (self.channels.has(FIRST), self.channels.has_connected(FIRST)), (False, True)
+        )
         result = self.connect()
         self.advance(3)
         self.assertNoResult(result)
