@@ -5,8 +5,6 @@ Reads the manifest of an archive on the disk: its last member (reference/archive
 from __future__ import annotations
 
 import json
-import tarfile
-import zipfile
 from typing import IO, Any, BinaryIO
 
 from chatfiles.client.core.answers import as_object, integer, listed_path, text
@@ -62,12 +60,16 @@ def _objects(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _from_zip(file: BinaryIO) -> tuple[bytes, int]:
     """:return: the manifest, and the number of other members."""
+    import zipfile  # noqa: PLC0415 - slow to import
+
     with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as member:
         return _read(member), len(archive.infolist()) - 1
 
 
 def _from_tar(file: BinaryIO, form: str) -> tuple[bytes, int]:
     """:return: the manifest, and the number of members before it."""
+    import tarfile  # noqa: PLC0415 - slow to import
+
     count = 0
     packed: Any = "r:gz" if form == "tar.gz" else "r:"
     with tarfile.open(fileobj=file, mode=packed) as archive:
