@@ -98,10 +98,12 @@ def _open_database(database: str, timeout: float, reactor: Any) -> Any:
     return SQLiteRegistry(path, clock=reactor, now=_utc_now, timeout=timeout)
 
 
-async def _start_registry(registry: IWorkspaceRegistry, database: str) -> None:
+async def _start_registry(registry: IWorkspaceRegistry, database: str | None) -> None:
     try:
         await registry.start()
     except RegistryUnavailable as error:
+        if database is None:
+            raise
         # A file that cannot be opened stays so.  A server may only be late: the registry retries.
         if not database.startswith(POSTGRES_SCHEMES):
             raise ValueError(f"--database: {_why_unusable(database, error)}") from error
@@ -122,8 +124,8 @@ def platform_service(
     cannot_start: Callable[[], object],
     report: ReadyReport | None = None,
     metrics_listener: Listener | None = None,
-    own_registry: IWorkspaceRegistry | None = None,
     node: NodeListener | None = None,
+    own_registry: IWorkspaceRegistry | None = None,
 ) -> RoleService:
     """
     :param reactor: provides every reactor interface that a server needs.
@@ -134,8 +136,8 @@ def platform_service(
     :param cannot_start: ends the process; called if the platform cannot start.
     :param report: receives the news of a worker.
     :param metrics_listener: where the metrics are shown.
-    :param own_registry: is used in place of the one that the settings name.
     :param node: where it listens for other nodes; ``None`` if they do not reach it.
+    :param own_registry: is used in place of the one that the settings name.
     :return: the platform, as a service.
     :raise ValueError: a setting is wrong; the text names the option.
     """
@@ -216,6 +218,8 @@ def platform_service(
         refusal=telemetry.refusal,
     )
 
+    site.held = lambda: parts.channels.open
+
     async def begin() -> None:
         telemetry.start(site)
         lookups.start()
@@ -223,10 +227,7 @@ def platform_service(
         if admin.path is not None:
             admin_watch.start()
             admin_watch.look_now()
-        if own_registry is None:
-            await _start_registry(registry, settings.database)
-        else:
-            await registry.start()
+        await _start_registry(registry, settings.database if own_registry is None else None)
         await parts.start()
         uses.startService()
         heartbeats.startService()

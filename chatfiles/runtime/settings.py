@@ -95,7 +95,10 @@ class ChannelSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """The settings of a workspace: sizes in bytes; *channel* is ``None`` if the platform connects to it."""
+    """
+    The settings of a workspace: sizes in bytes; *channel* is ``None`` if the platform connects to
+    it.
+    """
 
     shared: SharedSettings
     roots: Mapping[bytes, str]

@@ -28,6 +28,7 @@ SCOPES = {
     Access.ANY_TOKEN: "any token",
     Access.AGENT: "agent",
     Access.REGISTER: "agent",
+    Access.CHANNEL: "agent",
     Access.ADMIN: "admin",
 }
 #: The methods of the routes that check the method themselves, after the link.
