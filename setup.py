@@ -91,8 +91,6 @@ setup(
             "tuspy>=1.1.0",
             "werkzeug>=3.1",
         ],
-        # Programs that read from workspaces; their tests are skipped without them.
-        "dataframes": [*FSSPEC, "duckdb>=1.1", "pandas>=2.2", "pyarrow>=18"],
         "dev": [
             "build",
             "import-linter>=2.1",

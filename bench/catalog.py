@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.scenarios import (
     archives,
+    channel,
     large,
     latency,
     listings,
@@ -35,6 +36,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *workers.SCENARIOS,
     *telemetry.SCENARIOS,
     *listings.SCENARIOS,
+    *channel.SCENARIOS,
 )
 #: By the names that ``--systems`` knows.
 OTHERS: Mapping[str, Start] = {

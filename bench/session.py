@@ -68,9 +68,10 @@ class Session:
         return run.result()
 
     def _problem(self, scenario: Scenario) -> str | None:
-        option = scenario.variant.partition("=")[0]
-        if option and not supports(option):
-            return f"the roles have no option {option}"
+        for word in scenario.variant.split():
+            option = word.partition("=")[0].rpartition(":")[2]
+            if not supports(option):
+                return f"the roles have no option {option}"
         return load.wrk_problem() if scenario.needs_wrk else None
 
     def _variants(self, scenario: Scenario) -> dict[str, Start]:

@@ -150,7 +150,7 @@ def _service(reactor: Any, options: Options, worker: Supervisor | None = None) -
         return listener
 
     node = node_listener(settings, number, os.environ, make)
-    return platform_service(reactor, settings, token, listeners, fail, worker, metrics, node)
+    return platform_service(reactor, settings, token, listeners, fail, worker, metrics, node=node)
 
 
 def _worker(reactor: Any, number: int, options: Options) -> RoleService:

@@ -9,12 +9,19 @@ import signal
 from hypothesis import HealthCheck, settings
 from twisted.trial import util
 
+# Hypothesis keeps a table of all characters here, which takes seconds to make in each process.
+_CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(_CACHE, "chatfiles", "hypothesis")
+)
+
 # No deadline: how long an example takes means nothing on a busy machine, nor how long it takes to
 # draw one.  Each run chooses other
 # examples, so that few are enough in each; a soak tries many.
 SOAK = os.environ.get("CHATFILES_SOAK") == "1"
 settings.register_profile(
     "chatfiles",
+    database=None,
     deadline=None,
     max_examples=1000 if SOAK else 40,
     suppress_health_check=[HealthCheck.too_slow],

@@ -10,18 +10,28 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from urllib.request import Request, urlopen
 from uuid import uuid4
 
-from bench.processes import Server, start
+from bench.processes import Server, free_port, start
 from bench.sender import Upload
 from bench.systems.base import Listings, Place, Start, System, Uploads
 from bench.target import Target
 
-__all__ = ["CHECKOUT", "chatfiles", "form", "resumable", "split_options", "supports"]
+__all__ = [
+    "CHANNEL",
+    "CHECKOUT",
+    "RELAY",
+    "chatfiles",
+    "form",
+    "resumable",
+    "split_options",
+    "supports",
+]
 
 #: The checkout that this module is in.
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -29,6 +39,10 @@ _TWISTD = "from twisted.scripts.twistd import run; run()"
 _READY = re.compile(r"chatfiles (?:platform|workspace) ready on (https?)://\S+:(\d+)")
 #: As long as those of curl and of browsers.
 _BOUNDARY = "-" * 24 + "d74496d66958873e"
+#: The workspace connects by itself; and clients ask a second node, which has to ask the first.
+CHANNEL, RELAY = "--channel", "--node-url"
+#: Seconds.
+_CONNECTS_WITHIN = 20.0
 #: No upload of the scenarios is larger.
 _LIMITS = ("--max-file-bytes=2G", "--max-request-bytes=2G")
 
@@ -67,36 +81,58 @@ def _start(
     state = os.path.join(base, "state")
     os.mkdir(configs)
     tls = f"privateKey={place.certificate.key}:certKey={place.certificate.certificate}"
-    platform, ports = _role(
-        [
-            "--role=platform",
-            "--listen=tcp:0:interface=127.0.0.1",
-            f"--listen=ssl:0:{tls}:interface=127.0.0.1",
-            f"--state-dir={state}",
-            "--upstream-allow=127.0.0.0/8",
-            *_LIMITS,
-            *options["platform"],
-        ],
-        os.path.join(base, "platform.log"),
-        checkout,
-        stack,
-        listeners=2,
-    )
-    workspace, inner = _role(
-        [
-            "--role=workspace",
-            "--listen=tcp:0:interface=127.0.0.1",
-            f"--root=/workspace={place.files}",
-            f"--configs-dir={configs}",
-            *_LIMITS,
-            *options["workspace"],
-        ],
-        os.path.join(base, "workspace.log"),
-        checkout,
-        stack,
-    )
-    url = f"http://127.0.0.1:{inner['http']}"
-    workspace_id, token = _register(ports["http"], url, state, configs)
+
+    def node(number: int, *more: str) -> tuple[Server, dict[str, int]]:
+        return _role(
+            [
+                "--role=platform",
+                "--listen=tcp:0:interface=127.0.0.1",
+                f"--listen=ssl:0:{tls}:interface=127.0.0.1",
+                f"--state-dir={state}",
+                "--upstream-allow=127.0.0.0/8",
+                *_LIMITS,
+                *(each for each in options["platform"] if each != RELAY),
+                *more,
+            ],
+            os.path.join(base, f"platform-{number}.log"),
+            checkout,
+            stack,
+            listeners=2,
+        )
+
+    def workspace_with(*more: str) -> tuple[Server, dict[str, int]]:
+        return _role(
+            [
+                "--role=workspace",
+                "--listen=tcp:0:interface=127.0.0.1",
+                f"--root=/workspace={place.files}",
+                f"--configs-dir={configs}",
+                *_LIMITS,
+                *options["workspace"],
+                *more,
+            ],
+            os.path.join(base, "workspace.log"),
+            checkout,
+            stack,
+        )
+
+    others: dict[str, Server] = {}
+    if RELAY in options["platform"]:
+        platform, ports = node(1, *_node_options())
+        others["node"], near = node(2, *_node_options())
+    else:
+        platform, ports = node(1)
+        near = ports
+    if CHANNEL in options["workspace"]:
+        workspace_id, token = _register(near["http"], {"delivery_mode": "poll"}, state, configs)
+        url = f"http://127.0.0.1:{near['http']}"
+        more = (f"--platform={url}", f"--workspace-id={workspace_id}")
+        workspace, _ = workspace_with(*more)
+        _wait_for_channel(url, workspace_id, token)
+    else:
+        workspace, inner = workspace_with()
+        url = f"http://127.0.0.1:{inner['http']}"
+        workspace_id, token = _register(ports["http"], {"url": url}, state, configs)
     headers = (("Authorization", f"Bearer {token}"),)
 
     def file(scheme: str, path: str) -> Target:
@@ -110,7 +146,7 @@ def _start(
     def entries(query: str) -> Target:
         return Target(ports["http"], f"/workspaces/{workspace_id}/fs/entries?{query}", headers)
 
-    servers = {"platform": platform, "workspace": workspace}
+    servers = {"platform": platform, **others, "workspace": workspace}
     stored = os.path.join(place.files, ".molecule", "chat-uploads")
     ways = partial(form, workspace_id, token), partial(resumable, workspace_id, token)
     uploads = Uploads(ports["http"], ways[0], stored, ways[1])
@@ -185,18 +221,44 @@ def _environment(checkout: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.path.abspath(checkout)}
 
 
-def _register(port: int, url: str, state: str, configs: str) -> tuple[str, str]:
-    """:return: the id and the token of the workspace, which has received its secret."""
+def _node_options() -> tuple[str, str]:
+    """:return: the options of a node that others reach."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    return f"--node-url={url}", f"--node-listen=tcp:{port}:interface=127.0.0.1"
+
+
+def _wait_for_channel(url: str, workspace_id: str, token: str) -> None:
+    """Wait until the workspace is connected."""
+    headers = {"Authorization": f"Bearer {token}"}
+    deadline = time.monotonic() + _CONNECTS_WITHIN
+    while time.monotonic() < deadline:
+        with urlopen(Request(f"{url}/workspaces/{workspace_id}", headers=headers)) as response:
+            if json.load(response)["channel"]["connected"]:
+                return
+        time.sleep(0.05)
+    raise TimeoutError("the workspace does not connect")
+
+
+def _register(port: int, place: Mapping[str, str], state: str, configs: str) -> tuple[str, str]:
+    """
+    :param place: how the workspace is reached.
+    :return: the id and the token of the workspace, which has received its credentials.
+    """
     with open(os.path.join(state, "admin-token"), encoding="ascii") as file:
         headers = {
             "Authorization": f"Bearer {file.read().strip()}",
             "Content-Type": "application/json",
         }
     workspace_id = str(uuid4())
-    body = json.dumps({"id": workspace_id, "url": url}).encode("ascii")
+    body = json.dumps({"id": workspace_id, **place}).encode("ascii")
     with urlopen(Request(f"http://127.0.0.1:{port}/registry/register", body, headers)) as response:
         found = json.load(response)
-    secret = os.path.join(configs, ".platform_inbound_secret")
-    with open(os.open(secret, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-        file.write(found["platform_inbound_secret"])
+    for name, member in (
+        (".platform_inbound_secret", "platform_inbound_secret"),
+        (".auth_token", "auth_token"),
+    ):
+        path = os.path.join(configs, name)
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+            file.write(found[member])
     return workspace_id, found["auth_token"]

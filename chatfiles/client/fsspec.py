@@ -337,7 +337,7 @@ class ChatfilesFile(AbstractBufferedFile):  # type: ignore[misc]
     :raise Changed: the file has changed since it was opened; raised by reads.
     """
 
-    #: Bytes that are read at once, unless the caller chooses another number.
+    #: Bytes that are read at once, unless the program chooses another number.
     DEFAULT_BLOCK_SIZE = 5 * 2**20
 
     def __init__(self, fs: ChatfilesFileSystem, path: str, *args: Any, **kwargs: Any) -> None:

@@ -218,6 +218,8 @@ def platform_service(
         refusal=telemetry.refusal,
     )
 
+    site.held = lambda: parts.channels.open
+
     async def begin() -> None:
         telemetry.start(site)
         lookups.start()

@@ -81,6 +81,10 @@ class Server(Protocol):
         """The connections of this process."""
 
     @property
+    def held(self) -> Callable[[], int]:
+        """Returns the number of further connections, which other protocols keep."""
+
+    @property
     def reactor(self) -> Any:
         """The reactor."""
 
@@ -253,7 +257,7 @@ class RoleService(Service):
     @property
     def connections(self) -> int:
         """The number of connections of this process."""
-        return len(self._site.channels)
+        return len(self._site.channels) + self._site.held()
 
     async def _start(self) -> None:
         for watch in self._watches:

@@ -7,10 +7,11 @@ const PASSING = [0, 409, 423, 429, 502, 503, 504];
 /** After so many failures without a new byte, ten minutes, the person decides. */
 const MOST_FAILURES = 24;
 const LONGEST_WAIT_S = 30;
+const SMALL = 1 << 20; // sent in one request
 
-/** A transport; `form` is that for platforms and workspaces without these uploads. */
+/** A transport; `form` is that for small files, and where there are no such uploads. */
 export function tusTransport(url, api, form) {
-	// What is unfinished is recorded in this tab, so that it can continue after a reload.
+	// What is unfinished is recorded in this tab, for after a reload.
 	const prefix = `chatfiles-upload ${url}`;
 	const keyOf = ({ name, size, lastModified }) => prefix + JSON.stringify({ name, size, lastModified });
 	const ask = (method, address, { headers, ...more } = {}) =>
@@ -68,6 +69,7 @@ export function tusTransport(url, api, form) {
 	}
 
 	async function send(upload, events) {
+		if (upload.size <= SMALL) return form.send(upload, events);
 		const { signal, waits } = events;
 		signal.addEventListener("abort", () => discard(upload));
 		for (let failures = 0, furthest = 0; ; failures += 1) {

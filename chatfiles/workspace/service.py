@@ -5,6 +5,7 @@ Builds a workspace from its parts.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from chatfiles.errors import ChatfilesError
+from chatfiles.errors import ChatfilesError, WriteFailed
 from chatfiles.http.server.site import Site
 from chatfiles.rules.virtual_paths import ROOTS, VirtualPath, check_form
 from chatfiles.rules.writable_prefixes import WritablePrefixes
@@ -105,7 +106,9 @@ def workspace_service(
         prefixes=_prefixes(settings),
     )
     writing = WriteContext(
-        FileWrites(Targets(store, context.prefixes), _publisher(report), uploads.open),
+        FileWrites(
+            Targets(store, context.prefixes), _publisher(report), partial(_open_spool, uploads)
+        ),
         shared.max_file_bytes,
         threads,
     )
@@ -194,7 +197,9 @@ def workspace_supervisor(
     link = PlatformLink(pool.reactor, settings, _secrets(settings), threads)
     link.serve_in(pool)
     uploads = UploadDirectory(partial(store.open_root, b"/workspace"))
-    writes = FileWrites(Targets(store, _prefixes(settings)), _publisher(None), uploads.open)
+    writes = FileWrites(
+        Targets(store, _prefixes(settings)), _publisher(None), partial(_open_spool, uploads)
+    )
     sweeping = HourlySweep(_resumable(settings, writes, uploads), threads, pool.reactor)
 
     def sweep() -> Mapping[str, defer.Deferred[None]]:
@@ -260,6 +265,14 @@ def _uploading(
     run = partial(threads.run, refusable=False)
     locks = UploadLocks(run, clock, None if report is None else report.shared_fd)
     return ResumableContext(uploads, locks, threads)
+
+
+def _open_spool(uploads: UploadDirectory) -> int:
+    """:return: the directory of uploads; that of temporary files if there is no ``/workspace``."""
+    try:
+        return uploads.open()
+    except WriteFailed:
+        return os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _warn_of_prefixes(settings: WorkspaceSettings) -> None:

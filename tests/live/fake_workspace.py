@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -44,6 +45,10 @@ def upgrade(
     """
     parts = urlsplit(url)
     connection = socket.create_connection((parts.hostname, parts.port), PATIENCE)
+    if parts.scheme == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
     lines = {"Host": parts.netloc, "Authorization": f"Bearer {token}", **fields}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     connection.sendall(f"GET /registry/channel HTTP/1.1\r\n{head}\r\n".encode() + more)

@@ -35,7 +35,7 @@ class PagePair(Pair):
 
     def __init__(self) -> None:
         super().__init__(
-            both=["--max-file-bytes=1M", f"--max-resumable-bytes={MOST}", "--drain-timeout=1"],
+            both=["--max-file-bytes=2M", f"--max-resumable-bytes={MOST}", "--drain-timeout=1"],
             workspace=["--writable=/workspace/out"],
         )
         try:
@@ -123,6 +123,10 @@ class PageCase(LiveCase):
     def text(self) -> str:
         """What the page shows."""
         return str(self.browser.run("return document.body.innerText"))
+
+    def shown(self, text: str) -> None:
+        """Wait until the page shows this."""
+        self.browser.until(lambda: text in self.text, f"{text!r} is shown")
 
     @property
     def address(self) -> str:

@@ -1,8 +1,9 @@
 """
-Uploads with Python's HTTP clients: ``python -m tests.live.senders CLIENT < job.json``.
+Uploads with Python's HTTP clients: ``python tests/live/senders.py CLIENT < job.json``.
 
 A job has ``url``, ``authorization`` and ``files``, a list of ``[path, name, type]``, in which the
-type may be ``null``.  The response is written to standard output.
+type may be ``null``.  The response is written to standard output.  Each client is imported only if
+it is used.
 """
 
 from __future__ import annotations
@@ -13,10 +14,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
-
-import aiohttp
-import httpx
-import requests
 
 
 def main() -> None:
@@ -41,11 +38,15 @@ def _parts(files: Sequence[File]) -> list[tuple[str, Any]]:
 
 
 def _requests(url: str, headers: dict[str, str], files: Sequence[File]) -> tuple[int, str]:
+    import requests  # noqa: PLC0415
+
     response = requests.post(url, headers=headers, files=_parts(files), timeout=60)
     return response.status_code, response.text
 
 
 def _httpx(url: str, headers: dict[str, str], files: Sequence[File]) -> tuple[int, str]:
+    import httpx  # noqa: PLC0415
+
     response = httpx.post(url, headers=headers, files=_parts(files), timeout=60)
     return response.status_code, response.text
 
@@ -66,6 +67,8 @@ def _aiohttp_plain(url: str, headers: dict[str, str], files: Sequence[File]) -> 
 async def _post(
     url: str, headers: dict[str, str], files: Sequence[File], *, quote_fields: bool
 ) -> tuple[int, str]:
+    import aiohttp  # noqa: PLC0415
+
     form = aiohttp.FormData(quote_fields=quote_fields)
     for name, file, media_type in files:
         form.add_field("files", file, filename=name, content_type=media_type)

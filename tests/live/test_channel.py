@@ -5,7 +5,10 @@ reference/channel on a running platform: a workspace that connects by itself, an
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -14,6 +17,9 @@ from tests.live.fake_workspace import UPGRADE, FakeWorkspace, Request, answer, u
 from tests.live.platform_case import INVALID_TOKEN, MISSING_TOKEN, PlatformCase
 from tests.live.processes import Pair, until
 from tests.live.rawhttp import Response, fetch
+from tests.live.role import listen_on
+from tests.support.certificates import write_certificates
+from tests.support.ports import free_port
 
 
 class ChannelCase(PlatformCase):
@@ -439,3 +445,44 @@ class SilentTests(ChannelCase):
         self.assertEqual(self.get().status, 200)
         self.assertEqual(len(fake.requests), 1)
         self.assertTrue(silent.recv(4096).startswith(b"GET /internal/"))
+
+
+class TLSTests(ChannelCase):
+    """A workspace that connects through TLS."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        directory = tempfile.mkdtemp(prefix="chatfiles-tls-")
+        write_certificates(directory)
+        files = f"privateKey={directory}/key.pem:certKey={directory}/cert.pem"
+        listen = f"--listen=ssl:{free_port()}:interface=127.0.0.1:{files}"
+        pair = Pair(platform=[listen_on(0), listen])
+        shutil.rmtree(directory)
+        return pair
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fake.register()
+        self.pair.hide(self.fake.secret)
+        self.fake.url = self.pair.platform.logged(r"ready on (https:\S+)")[1]
+
+    def test_transfers(self) -> None:
+        """Downloads and uploads, small and large, one after the other."""
+        large = os.urandom(3 << 20)
+        self.fake.files["/workspace/large"] = large
+        self.fake.park(2)
+        for _ in range(3):
+            self.assertEqual(self.get().body, b"over a channel\n")
+            response = self.ask(self.target(self.fake.id, "/workspace/large"), self.fake.token)
+            self.assertEqual(response.body, large)
+        self.assertEqual(self.put(large).status, 200)
+        self.assertIn(large, self.fake.requests[-1][2])
+
+    def test_closed(self) -> None:
+        """The end of a connection is noticed, and so is that of a revoked token."""
+        self.fake.park(1)
+        self.assertEqual(self.get().status, 200)
+        until(lambda: self.fake.connections, "it is parked")
+        self.fake._replaces = False
+        self.pair.as_admin("DELETE", f"/workspaces/{self.fake.id}")
+        until(lambda: not self.fake.connections, "it is closed")

@@ -342,7 +342,7 @@ class FileSystemTests(ClientCase):
             import pyarrow.parquet as pq  # noqa: PLC0415
         except ImportError as error:
             raise SkipTest(
-                f"{error.name} is not installed: pip install chatfiles[dataframes]"
+                f"{error.name} is not installed: pip install pandas pyarrow duckdb"
             ) from error
         table = pa.table({"n": list(range(1000)), "word": ["x"] * 1000})
         name = self.pair.write("workspace/more/t.parquet")

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import random
+import resource
 import subprocess
 from collections.abc import Mapping
 
@@ -140,6 +141,20 @@ class FullDiskTests(LiveCase):
                 self.assertIsNone(head.get("chatfiles-uri"))
                 self.victim.free()
                 self.finished(way, target, way.patch(target, SIZE, b""))
+
+    def test_largest_file(self) -> None:
+        """The same for a limit on the size of a file."""
+        self.content, limit = random.Random(5).randbytes(6 * MIB), 5 * MIB
+        pid, unlimited = self.victim.role.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        for way, _, _ in self.ways():
+            for query in ("", "?path=/workspace/out/x"):
+                target = way.create(len(self.content), query)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+                answer = way.patch(target, 0, self.content)
+                self.assertEqual((answer.status, answer.json["code"]), (413, "file_too_large"))
+                self.assertEqual(way.offset(target), limit)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+                self.finished(way, target, way.patch(target, limit, self.content[limit:]))
 
     def test_creation(self) -> None:
         """An upload for which there is not enough space is not created."""

@@ -312,7 +312,7 @@ class ChangingListingTests(_ListingCase):
 
         def change() -> None:
             number = 0
-            while not ended.is_set():
+            while not ended.wait(0.0005):
                 number = (number + 7) % CHANGING
                 name = f"{'az'[number % 2]}-{number:04d}"
                 with contextlib.suppress(FileExistsError):

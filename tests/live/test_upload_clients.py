@@ -225,7 +225,7 @@ class ClientTests(UploadCase):
 
     def send_with_python(self, client: str) -> None:
         """Upload with a client of ``senders``."""
-        self.send(client, sys.executable, "-m", "tests.live.senders", client)
+        self.send(client, sys.executable, os.path.join(ROOT, "tests/live/senders.py"), client)
 
     def test_requests(self) -> None:
         """requests, which gives no media types."""

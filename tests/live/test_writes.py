@@ -294,6 +294,23 @@ class RaceTests(WritesCase):
             tag = answer["etag"]
         self.assertEqual(os.listdir(self.out("")), ["a"])
 
+    def test_several_directories(self) -> None:
+        """Clients that change several directories, in both processes, wait for each other."""
+        for number in range(3):
+            os.mkdir(self.out(f"{number}"))
+        hops = self.hops()
+
+        def change(number: int) -> set[int]:
+            hop, seen = hops[number % 2], set[int]()
+            for turn in range(number, number + (100 if SOAK else 3)):
+                there, then = (f"out/{n % 3}/{number}" for n in (turn, turn + 1))
+                seen |= {hop.put(there, b"x").status, hop.move(there, then, overwrite=True).status}
+            return seen
+
+        with ThreadPoolExecutor(16) as pool:
+            seen = set[int]().union(*pool.map(change, range(16)))
+        self.assertEqual(seen, {200, 201})
+
     @contextlib.contextmanager
     def swapping(self, one: str, other: str) -> Iterator[None]:
         """Exchange two names all the time."""

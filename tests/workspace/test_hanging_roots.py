@@ -125,10 +125,15 @@ def tus(target: str, method: str, *more: str) -> bytes:
     return "\r\n".join([*lines, "Tus-Resumable: 1.0.0", *more, "", ""]).encode()
 
 
-def request(target: str, method: str = "GET", body: bytes = b"") -> bytes:
+def request(
+    target: str,
+    method: str = "GET",
+    body: bytes = b"",
+    kind: str = "multipart/form-data; boundary=b",
+) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: x", "Authorization: Bearer abc"]
     if body:
-        lines += ["Content-Type: multipart/form-data; boundary=b", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -198,6 +203,16 @@ class HangsTests(_Workspace):
         (response,) = client.answers()
         self.assertEqual(response.status, 201)
         return response.fields["location"]
+
+    async def test_in_place_without_uploads(self) -> None:
+        """Files are written in place although there is no directory of uploads."""
+        await self.start("--write-in-place=/home")
+        os.rename(self.top + b"/ws", self.top + b"/gone")
+        client = self.connect()
+        await client.send(request("/internal/fs/file?path=/home/x", "PUT", b"abc", "text/plain"))
+        await client.read(lambda got: [each.complete for each in parse(got)] == [True])
+        self.assertEqual(client.answers()[0].status, 201)
+        self.assertEqual(await self.read("/home/x"), (200, b"abc"))
 
 
 class StartTests(_Workspace):

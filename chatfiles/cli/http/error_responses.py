@@ -81,6 +81,9 @@ _HINTS: dict[int | str, str] = {
     "too_many_transfers": "other transfers must end first; --max-transfers of the platform, and "
     "those per workspace and token, set the limits",
     "too_many_refusals": "wrong tokens were sent from your address; is a program still using one?",
+    "workspace_offline": "this workspace connects to the platform by itself: is it running? Its "
+    "log says why it cannot connect",
+    "workspace_busy": "all connections of the workspace are used by other requests",
     "audit_unavailable": "the operator has to make room for the audit log",
     "digest_mismatch": "it was changed on the way; nothing is stored, send it again",
     "write_failed": "this is not the fault of your files, and trying again does not help: the "

@@ -21,7 +21,7 @@ from chatfiles.cli.http.response import Response
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.cli.transfers.input_file import STDIN, Source, SourceChanged
-from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, LONGEST_PAUSE, pause_after
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_records import RecordFile
 from chatfiles.client.core.resumable_upload import (
@@ -290,7 +290,8 @@ class ResumableTransfer:
             self._remove(self._upload)
         assert error is not None
         may_retry = verdict is not Verdict.LOST and (error.transient or error.code == _MOVED)
-        if not may_retry or self._upload.is_stuck(self._retries):
+        is_soon = (error.retry_after or 0) <= LONGEST_PAUSE
+        if not (may_retry and is_soon) or self._upload.is_stuck(self._retries):
             raise error
         self._error = error
         if verdict is Verdict.AGAIN:

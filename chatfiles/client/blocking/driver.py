@@ -292,7 +292,7 @@ class Driver:
 
 
 class _BodyFailed(Exception):
-    """The body could not be had: its source or the caller's function has raised *error*."""
+    """The body could not be had: its source or the program's function has raised *error*."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

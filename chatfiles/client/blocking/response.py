@@ -21,7 +21,7 @@ class BlockingResponse:
     See `chatfiles.client.core.steps.Response`.
 
     :param connection: has received the headers.
-    :param head: the headers.
+    :param begun: the status and the headers.
     :param release: takes the connection at the end.
     :param has_body: whether a body follows; a response to ``HEAD`` has none.
     """
@@ -29,14 +29,14 @@ class BlockingResponse:
     def __init__(
         self,
         connection: Connection,
-        head: h11.Response,
+        begun: h11.Response,
         release: Callable[[Connection], object],
         *,
         has_body: bool,
     ) -> None:
-        self.status = head.status_code
-        self.reason = bytes(head.reason).decode("latin-1")
-        self._headers = [(bytes(name), bytes(value)) for name, value in head.headers]
+        self.status = begun.status_code
+        self.reason = bytes(begun.reason).decode("latin-1")
+        self._headers = [(bytes(name), bytes(value)) for name, value in begun.headers]
         self._connection = connection
         self._release: Callable[[Connection], object] | None = release
         self._received = 0

@@ -1,5 +1,5 @@
 """
-Downloads files to the disk: complete, of one version, and verified if the caller wants it.
+Downloads files to the disk: complete, of one version, and verified if the program wants it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Download:
             if resume:
                 received, etag = yield from destination.take()
             if self._if_match not in (None, "*", etag):
-                received, etag = 0, None  # it is not of a version that the caller wants
+                received, etag = 0, None  # it is not of a version that the program wants
             versions = Versions(Span(), self._if_match, etag=etag, received=received)
             sink = _Announced(destination)
             fetch = Fetch(

@@ -1,7 +1,7 @@
 """
 The errors of the client library (reference/client, "Errors").
 
-Each can be pickled, so that it reaches the caller of a process pool.
+Each can be pickled, so that it reaches the program of a process pool.
 """
 
 from __future__ import annotations

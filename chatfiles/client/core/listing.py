@@ -104,7 +104,7 @@ class _Walk:
             except ClientError as error:
                 if isinstance(error, Incomplete):
                     error.done, error.total = self._count, None
-                if self._count:  # the caller has entries that would come again
+                if self._count:  # the program has entries that would come again
                     raise
                 yield from retries.again(error)
 

@@ -1,5 +1,5 @@
 """
-What the caller gives: paths, the token, the workspace, conditions.  Each is checked before a
+What the program gives: paths, the token, the workspace, conditions.  Each is checked before a
 request is sent (reference/client, "Paths" and "Connection").
 """
 
@@ -30,7 +30,7 @@ __all__ = [
     "workspace_id",
 ]
 
-#: A path in a workspace, as a caller gives it.
+#: A path in a workspace, as a program gives it.
 VirtualPath = str | bytes | PurePosixPath
 
 #: Maximum bytes of a file with a token.

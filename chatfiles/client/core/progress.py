@@ -1,5 +1,5 @@
 """
-Notifies the caller of the progress of a transfer, at most ten times a second.
+Notifies the program of the progress of a transfer, at most ten times a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INTERVAL = 0.1
 
 class Progress:
     """
-    Calls the caller's function.  What it raises is raised here, and ends the transfer.
+    Calls the program's function.  What it raises is raised here, and ends the transfer.
 
     :param callback: the function, if any.
     :param clock: returns seconds that only rise.

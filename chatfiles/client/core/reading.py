@@ -14,7 +14,7 @@ from chatfiles.client.core.versions import Span, Versions
 
 __all__ = ["CHUNK", "read", "stream"]
 
-#: Maximum bytes of a piece, unless the caller chooses another.
+#: Maximum bytes of a piece, unless the program chooses another.
 CHUNK = 262144
 
 

@@ -57,7 +57,7 @@ def check_memory(size: int | None) -> None:
 
 class Emitter:
     """
-    The caller, who iterates.
+    The program, who iterates.
 
     :param chunk: maximum bytes of a piece.
     """
@@ -75,7 +75,7 @@ class Emitter:
             yield Emit(piece[begin : begin + self._chunk])
 
     def restart(self) -> Steps[None]:
-        """:raise Changed: the caller has bytes that cannot be taken back."""
+        """:raise Changed: the program has bytes that cannot be taken back."""
         yield from ()
         raise Changed("the file has changed, or the server cannot send the rest of it")
 
@@ -155,7 +155,7 @@ class NamedFile:
 
 class OpenFile:
     """
-    A binary file of the caller, written from where it stands.
+    A binary file of the program, written from where it stands.
 
     :param file: open for writing.
     """
@@ -202,11 +202,11 @@ class OpenFile:
         yield from local(self._file.flush)
 
     def reject(self) -> Steps[None]:
-        """See `Destination`: the caller has the bytes."""
+        """See `Destination`: the program has the bytes."""
         yield from ()
 
     def close(self) -> None:
-        """See `Destination`: the caller closes the file."""
+        """See `Destination`: the program closes the file."""
 
 
 def _is_seekable(file: BinaryIO) -> bool:

@@ -38,8 +38,8 @@ class Response(Protocol):
     :ivar status: the HTTP status, 200 or greater.
     :ivar reason: the phrase after the status.
     :ivar length: the declared length of its body in bytes; ``None`` if none is declared.
-    :ivar framed: whether the end of its body can be told from an interruption, as far as the driver
-        knows before the end.
+    :ivar framed: whether the end of its body can be distinguished from an interruption, as far as
+        the driver knows before the end.
     """
 
     status: int
@@ -131,14 +131,14 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """Take the next bytes of an iterator of the caller.  The result is ``None`` after the last."""
+    """Take the next bytes of an iterator of the program.  The result is ``None`` after the last."""
 
     iterator: Iterator[bytes] | AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Give a value to the caller, who iterates."""
+    """Give a value to the program, who iterates."""
 
     value: Any
 

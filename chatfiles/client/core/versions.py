@@ -72,8 +72,8 @@ class Versions:
     The version of a file that a transfer has begun, and how far it is.
 
     :param span: the part of the file that is wanted.
-    :param if_match: the condition of the caller, if any.
-    :param slices: whether the caller accepts the whole file in place of a part, as `span` says.
+    :param if_match: the condition of the program, if any.
+    :param slices: whether the program accepts the whole file in place of a part, as `span` says.
     :param etag: the strong validator of the bytes that an earlier transfer has left.
     :param received: how many these are.
     :ivar span: the part that responses have: its `Span.first` is not negative after the first one.
@@ -123,7 +123,7 @@ class Versions:
         :raise OtherPart: it cannot continue what was received.
         :raise Changed: it has another version than ``if_match`` names.
         :raise BadAnswer: it has other bytes than the request asked for, or is encoded.
-        :raise Incomplete: its end could not be told from an interruption.
+        :raise Incomplete: its end could not be distinguished from an interruption.
         """
         if header(response, "Content-Encoding").lower() not in ("", "identity"):
             raise BadAnswer("the response is encoded, which was not asked for")
@@ -169,7 +169,7 @@ class Versions:
 
     @property
     def may_restart(self) -> bool:
-        """Whether the caller accepts another version than the one that was begun."""
+        """Whether the program accepts another version than the one that was begun."""
         return self._if_match is None
 
     def discard(self) -> None:

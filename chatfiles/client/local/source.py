@@ -53,7 +53,7 @@ class FileSource:
 
 class IteratorSource:
     """
-    Bytes of the caller, which can be taken once.
+    Bytes of the program, which can be taken once.
 
     :ivar iterator: gives them.
     """

@@ -31,12 +31,12 @@ class EarlyResponse:
     """
     A response that came before the request was sent.
 
-    :ivar head: its headers.
+    :ivar begun: its status and headers.
     :ivar body: its body, perhaps not all of it.
     """
 
-    def __init__(self, head: h11.Response, body: bytes) -> None:
-        self.head = head
+    def __init__(self, begun: h11.Response, body: bytes) -> None:
+        self.begun = begun
         self.body = body
 
 
@@ -46,9 +46,9 @@ class Exchange:
 
     :param method: of the request.
     :ivar early: is called with an `EarlyResponse`, if there is one.
-    :ivar cancelled: whether the caller has cancelled it.
+    :ivar cancelled: whether the program has cancelled it.
     :ivar fault: what is wrong with the response.
-    :ivar framed: whether the end of the response can be told from an interruption.
+    :ivar framed: whether the end of the response can be distinguished from an interruption.
     """
 
     def __init__(self, method: str) -> None:

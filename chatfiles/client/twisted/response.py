@@ -104,7 +104,7 @@ def early_response(early: EarlyResponse) -> AsyncResponse:
     if early.body:
         reader.dataReceived(early.body)
     reader.connectionLost(Failure(ResponseDone()))
-    head: h11.Response = early.head
+    head: h11.Response = early.begun
     return AsyncResponse(
         head.status_code,
         bytes(head.reason).decode("latin-1"),

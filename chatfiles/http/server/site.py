@@ -77,6 +77,7 @@ class Site(TwistedSite):
     :param fast_routes: serve usual requests; ``None`` if all take the ordinary path.
     :param refusal: returns the error with which operations are refused now; ``None`` if they are
         served.
+    :ivar held: returns the number of connections that other protocols have taken over and keep.
     """
 
     requestFactory = Request
@@ -106,6 +107,7 @@ class Site(TwistedSite):
         self.new_request_id = new_request_id or random_ids()
         self.channels: set[ServerConnection] = set()
         self.draining = False
+        self.held: Callable[[], int] = lambda: 0
         self._drained_by = 0.0
         self.now = now
         self._client_address = client_address

@@ -30,6 +30,8 @@ MOST_PARKED: Final = 16
 MOST_AGE: Final = 24 * 3600.0
 #: Seconds for a response to ``/health``: of an idle connection, and of one that is needed now.
 PATIENCE, SHORT_PATIENCE = 10.0, 3.0
+#: Seconds for which a request waits for a connection here before other nodes are asked.
+MOMENT: Final = 0.05
 
 _log = Logger()
 
@@ -58,6 +60,11 @@ class WorkspaceChannel:
     def is_needed(self) -> bool:
         """Whether there are connections, or requests that wait for one."""
         return bool(self.connections or self._waiting)
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether there are any, idle or busy."""
+        return bool(self.connections)
 
     @property
     def unused(self) -> int:
@@ -119,6 +126,13 @@ class WorkspaceChannel:
                 return
         self._idle.append(connection)
 
+    def keep(self, connection: ParkedConnection) -> bool:
+        """:return: whether a connection that has become idle is kept, because nothing waits."""
+        if self._waiting or connection.claim is not None:
+            return False
+        self._idle.append(connection)
+        return True
+
     def withdraw(self, connection: ParkedConnection) -> bool:
         """:return: whether the connection was idle; it is not any more."""
         if connection not in self._idle:
@@ -159,7 +173,8 @@ class Channels:
         self.draining = False
         self.short_timeouts = EqualTimeouts(clock, SHORT_PATIENCE)
         self._clock = clock
-        self._waits = EqualTimeouts(clock, connect_timeout)
+        self._moments = EqualTimeouts(clock, MOMENT)
+        self._waits = EqualTimeouts(clock, max(connect_timeout - MOMENT, MOMENT))
         self._search = search
         self._opened, self._closed = opened, closed
         self._budget = MemoryBudget()
@@ -183,11 +198,6 @@ class Channels:
         """:return: whether the workspace has a connection here, idle or busy."""
         channel = self._by_workspace.get(workspace_id)
         return channel is not None and bool(channel.connections)
-
-    def has_idle(self, workspace_id: UUID) -> bool:
-        """:return: whether an idle connection can be taken now."""
-        channel = self._by_workspace.get(workspace_id)
-        return channel is not None and channel.has_idle
 
     def has_room(self, workspace_id: UUID) -> bool:
         """:return: whether the workspace may park one more connection here."""
@@ -222,7 +232,9 @@ class Channels:
         connection.answered_at, connection.checking = self._clock.seconds(), False
         if connection.retired or self.draining:
             connection.disconnect()
-        else:
+            return
+        channel = self._channel(connection.workspace_id)
+        if not channel.keep(connection):
             self._offer_soon(connection)
 
     def drop(self, connection: ParkedConnection) -> None:
@@ -261,13 +273,18 @@ class Channels:
     def connect(self, workspace_id: UUID, within: float) -> Deferred[WorkspaceConnection]:
         """See `ChannelSource`."""
         channel = self._channel(workspace_id)
-        search = self._search(workspace_id, partial(self.has, workspace_id))
-        return Waiter(channel, self._clock, within, self._waits, search).start()
+        search = partial(self._search, workspace_id, partial(self.has, workspace_id))
+        return self._waiter(channel, within, search).start()
+
+    def _waiter(
+        self, channel: WorkspaceChannel, within: float, elsewhere: Callable[[], Elsewhere]
+    ) -> Waiter:
+        return Waiter(channel, self._clock, within, self._moments, self._waits, elsewhere)
 
     async def connect_here(self, workspace_id: UUID, within: float) -> ParkedConnection:
         """As `connect`, but only to this node.  The workspace has connections here."""
         channel = self._channel(workspace_id)
-        found = await Waiter(channel, self._clock, within, self._waits, Nowhere()).start()
+        found = await self._waiter(channel, within, Nowhere).start()
         assert isinstance(found, ParkedConnection)
         return found
 
@@ -331,6 +348,7 @@ class Channels:
     def _all_closed(self, _: object) -> None:
         self._timeouts.stop()
         self._waits.stop()
+        self._moments.stop()
         self.short_timeouts.stop()
 
 

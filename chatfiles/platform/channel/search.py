@@ -84,8 +84,7 @@ class Search:
             found = await self._ask_nodes(places)
             if found is not None:
                 return found
-            places = await self._registry.fresh_channel_places(self._id)
-            await self._wait(changed, places)
+            await self._wait(changed)
             places = await self._registry.channel_places(self._id)
 
     async def _ask_nodes(self, places: ChannelPlaces) -> WorkspaceConnection | None:
@@ -100,7 +99,7 @@ class Search:
                 self._had_lost = True
         return None
 
-    async def _wait(self, changed: Deferred[None], places: ChannelPlaces) -> None:
+    async def _wait(self, changed: Deferred[None]) -> None:
         """
         Wait for a change, as long as the workspace is or was just connected.
 
@@ -110,6 +109,7 @@ class Search:
             self.error = workspace_busy()
             await changed
             return
+        places = await self._registry.fresh_channel_places(self._id)
         self.error = workspace_offline(places.seen_at, self._elsewhere(places))
         left = self._timeout
         if not self._had_lost:

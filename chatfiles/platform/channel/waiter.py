@@ -48,7 +48,14 @@ class Nowhere:
 
 
 class Here(Protocol):
-    """The connections of one workspace to this node."""
+    """
+    The connections of one workspace to this node.
+
+    :ivar has_connections: whether there are any, idle or busy.
+    """
+
+    @property
+    def has_connections(self) -> bool: ...
 
     def take(self) -> ParkedConnection | None:
         """:return: the idle connection on which the workspace has responded last."""
@@ -70,14 +77,16 @@ class Here(Protocol):
 class Waiter:
     """
     Waits for the first connection: an idle one here, one that becomes idle here, or one from
-    elsewhere, if nothing is idle here.
+    elsewhere, if nothing is idle here for a moment.  (If there are connections here, one of them is
+    most often free before another node can be asked.)
 
     :param here: the connections to this node.
     :param clock: for the age of a response.
     :param within: seconds within which the workspace must have responded on a connection; if it has
         not, it is asked first.
+    :param moments: starts the timeout after which others are asked.
     :param timeouts: starts the timeout of the wait.
-    :param elsewhere: is asked at the same time, if nothing is idle here.
+    :param elsewhere: makes what is asked then.
     """
 
     def __init__(
@@ -85,15 +94,18 @@ class Waiter:
         here: Here,
         clock: IReactorTime,
         within: float,
+        moments: EqualTimeouts,
         timeouts: EqualTimeouts,
-        elsewhere: Elsewhere,
+        elsewhere: Callable[[], Elsewhere],
     ) -> None:
         self._here = here
         self._clock = clock
         self._within = within
+        self._moments = moments
         self._timeouts = timeouts
         self._timeout: Timeout | None = None
-        self._elsewhere = elsewhere
+        self._new_elsewhere = elsewhere
+        self._elsewhere: Elsewhere | None = None
         self._looking: Deferred[None] | None = None
         self._checking = self._ended = False
         self._result: Deferred[WorkspaceConnection] = Deferred(lambda _: self._stop())
@@ -102,9 +114,10 @@ class Waiter:
         """:return: the connection, or the error for the client; it may be cancelled."""
         self._here.wait(self)
         self._take_idle()
-        if not self._ended:
-            self._timeout = self._timeouts.start(self._late)
-            self._look_elsewhere()
+        if not self._ended and self._here.has_connections:
+            self._timeout = self._moments.start(self._wait_longer)
+        elif not self._ended:
+            self._wait_longer()
         return self._result
 
     def offer(self, connection: ParkedConnection) -> bool:
@@ -116,6 +129,12 @@ class Waiter:
             return False
         self._finish(connection)
         return True
+
+    def _wait_longer(self) -> None:
+        if not self._ended:
+            self._elsewhere = self._new_elsewhere()
+            self._timeout = self._timeouts.start(self._late)
+            self._look_elsewhere()
 
     def _take_idle(self) -> None:
         connection = self._here.take()
@@ -135,12 +154,12 @@ class Waiter:
             self._look_elsewhere()
 
     def _look_elsewhere(self) -> None:
-        if not (self._ended or self._checking):
+        if not (self._ended or self._checking or self._elsewhere is None):
             looking = self._elsewhere.start()
             self._looking = looking.addCallbacks(self._found, self._failed)
 
     def _late(self) -> None:
-        if not self._ended:
+        if not self._ended and self._elsewhere is not None:
             self._fail(Failure(self._elsewhere.error))
 
     def _found(self, connection: WorkspaceConnection) -> None:

@@ -37,9 +37,6 @@ class Connections(Protocol):
     def has(self, workspace_id: UUID, /) -> bool:
         """:return: whether the workspace has a connection to this node."""
 
-    def has_idle(self, workspace_id: UUID, /) -> bool:
-        """:return: whether it has one that can be used at once."""
-
 
 class Resolver:
     """
@@ -94,12 +91,6 @@ class Resolver:
         if has_connected or self._connections.has(workspace.id):
             return ChannelURL(workspace.id)
         return None
-
-    def can_take(self, target: WorkspaceAddress) -> bool:
-        """:return: whether a request to *target* can begin at once."""
-        if not isinstance(target.url, ChannelURL) or self._connections is None:
-            return True
-        return self._connections.has_idle(target.workspace_id)
 
     def address_of(self, workspace: Workspace) -> WorkspaceAddress | None:
         """:return: the address of *workspace*; ``None`` if `resolve` reports why it has none."""

@@ -94,8 +94,6 @@ class FastDownload:
             download = self._admitted(version, request.headers.digest, request.target)
         except _Declined:
             return False
-        if not self._context.resolver.can_take(download.target):
-            return False  # the ordinary route waits for a connection
         if request.method != b"HEAD":
             if not download.allowance.begin():
                 return False  # the ordinary route says which limit is reached

@@ -121,6 +121,7 @@ class UpstreamAgent:
         self._origin = lru_cache(_ORIGINS)(self._make_origin)
         self._located = lru_cache(_URLS)(self._locate)
         self.silences = EqualTimeouts(self.clock, header_timeout * _SILENCE)
+        self.deadlines = EqualTimeouts(self.clock, header_timeout)
 
     def request(
         self,
@@ -165,6 +166,7 @@ class UpstreamAgent:
         :return: fires when they are closed.
         """
         self.silences.stop()
+        self.deadlines.stop()
         return self.idle.close()
 
     def _locate(self, uri: bytes) -> tuple[_Origin, bytes]:
@@ -288,12 +290,13 @@ class _Exchange:
         if self._timeout is not None:
             return
         timeout = self._agent.header_timeout
-        if self._kept is None:
-            # The workspace may not have taken all of the body: buffers are large, and it may be
-            # slow.
-            has_body = self._body is not None
-            taken = acknowledged(connection.transport) if has_body else _nothing
-            self._wait(timeout, taken, self._expire)
+        if self._body is not None:
+            # The workspace may not have taken all of it: buffers are large, and it may be slow.
+            self._wait(timeout, acknowledged(connection.transport), self._expire)
+        elif self._kept is None and connection.via == DIAL:
+            self._wait(timeout, _nothing, self._expire)
+        elif self._kept is None:  # this is often so: connections of workspaces are waited for
+            self._timeout = self._agent.deadlines.start(self._expire)
         else:
             silence = self._timeout = self._agent.silences.start(self._expire_kept)
             self._deadline = silence.at + (timeout - timeout * _SILENCE)

@@ -64,6 +64,11 @@ class WorkerPool:
     fast_path = None
     channels = ()
 
+    @staticmethod
+    def held() -> int:
+        """:return: the number of connections that this process keeps."""
+        return 0
+
     def __init__(
         self,
         reactor: Any,

@@ -71,7 +71,7 @@ class PooledConnection(IdlePolicy):
     One connection of a channel, as its pool sees it.
 
     :param pool: its pool.
-    :ivar has_served: whether it has served a request besides those that only try it.
+    :ivar has_served: whether it has served a request, or its last one.
     :ivar leaves: whether it will be closed after the next response.
     """
 
@@ -93,7 +93,7 @@ class PooledConnection(IdlePolicy):
         self.leaves = self.age >= MAX_AGE or self._pool.has_enough_without(self)
         is_probe = target.partition(b"?")[0] == _PROBE
         if not is_probe or self.leaves:
-            self.has_served |= not is_probe
+            self.has_served = True
             self._pool.waiting.discard(self)
             self._pool.serving.add(self)
             self._pool.changed()

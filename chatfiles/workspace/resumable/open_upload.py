@@ -102,7 +102,9 @@ class OpenUpload:
 
     def refusal(self, error: OSError) -> ChatfilesError:
         """:return: the error that the client receives."""
-        return write_error(error) if self.target is None else write_refusal(error)
+        if self.target is None and error.errno != errno.EFBIG:
+            return write_error(error)
+        return write_refusal(error)
 
     def truncate(self, offset: int) -> None:
         """

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from typing import Any
 
 from chatfiles.cli.transfers import upload_records
 from tests.cli.cli_stub import TOKEN, WORKSPACE
 from tests.cli.commands.test_put import stdin
+from tests.cli.terminal import test_terminal
 from tests.cli.tus_server import CHAT, UPLOADS, Handler, Kept, TusCase, cut_after, respond
 
 STORED = f"{CHAT}/0-f\n"
@@ -143,6 +145,12 @@ class OneRunTests(LargeCase):
             result = self.put("big", "--retries", "0")
             self.ended(result, expected, hint)
             self.assertNotIn("--continue", result.stderr)
+
+    def test_later(self) -> None:
+        """A server that asks to wait for long is not asked again: the user decides."""
+        self.faults = [None, respond(429, "too_many_uploads", Retry_After=60)]
+        self.ended(self.put("big"), 6, "try again in 60 seconds; unfinished uploads expire")
+        self.assertEqual(self.slept, [])
 
     def test_disk_full(self) -> None:
         """The rest can be sent when there is space."""
@@ -482,3 +490,43 @@ class PathTests(LargeCase):
         """A version that was replaced meanwhile is status 5."""
         self.faults = [None, None, respond(412, "precondition_failed")]
         self.ended(self.put("big", "--if-match", "v", to=self.PLACE), 5, "`chatfiles stat`")
+
+
+class TerminalTests(test_terminal.TerminalCase, LargeCase):
+    """Output on a terminal."""
+
+    LARGE = (16 << 20) + 1
+
+    def run_put(self, *words: str, signum: int | None = None) -> tuple[int, str]:
+        """Run ``chatfiles put`` on a terminal."""
+        words = ("put", "--token-file", "token", "big", *words, WORKSPACE)
+        return self.run_on_terminal(*words, signum=signum, XDG_STATE_HOME=self.path(".state"))
+
+    def test_bar(self) -> None:
+        """The bar begins where the upload continues."""
+        self.faults = [None, None, cut_after(8 << 20)]
+        status, written = self.run_put("--retries", "0")
+        self.assertEqual(status, 7, written)
+        self.assertIn("computing its SHA-256", written)
+        status, written = self.run_put("--continue")
+        self.assertEqual(status, 0, written)
+        self.assertIn("continuing after 8.39MB of 16.8MB\n", written)
+        self.assertRegex(written.partition("continuing")[2], r"big:  50%\|")
+        self.assertIn("stored big (16.8MB in ", written)
+        self.assertEqual(self.upload.content, self.content)
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C says how to continue."""
+
+        def wait(handler: Handler) -> bool:
+            self.upload.content += handler.body(1 << 20)
+            self.begun.set()
+            handler.rfile.read()  # until the client has left
+            return True
+
+        self.faults = [None, None, wait]
+        status, written = self.run_put(signum=signal.SIGINT)
+        self.assertEqual(status, 130, written)
+        self.assertIn("--continue sends the rest\nchatfiles: interrupted\n", written)
+        status, written = self.run_put("--continue")
+        self.assertEqual((status, self.upload.content), (0, self.content), written)

@@ -118,6 +118,8 @@ class ErrorTests(StubCase):
             (502, {"error": "workspace unreachable"}, "is the workspace running?"),
             (502, {"error": "x", "code": "workspace_url_not_allowed"}, "--upstream-allow"),
             (502, {"error": "x", "code": "workspace_refused_credentials"}, "every heartbeat"),
+            (503, {"error": "x", "code": "workspace_offline"}, "is it running? Its log"),
+            (503, {"error": "x", "code": "workspace_busy"}, "used by other requests"),
             (502, {"error": "x", "code": "workspace_answered_badly"}, "a workspace that responds"),
         ):
             self.play(said(f"{status} X", error))

@@ -6,6 +6,7 @@ parked one lives.
 from __future__ import annotations
 
 from twisted.internet import error
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from chatfiles.platform.channel.channels import MOST_AGE, MOST_PARKED
 from tests.contract.registry_case import FIRST, SECOND
@@ -26,8 +27,8 @@ class TakingTests(ChannelCase):
         """A workspace gets its own connections only."""
         self.park()
         self.assertIsNone(self.channels.take(SECOND))
-        self.assertFalse(self.channels.has_idle(SECOND))
-        self.assertTrue(self.channels.has_idle(FIRST))
+        self.assertFalse(self.channels.has(SECOND))
+        self.assertTrue(self.channels.has(FIRST))
 
     def test_dead(self) -> None:
         """A connection that was lost is not taken."""
@@ -246,9 +247,13 @@ class LifeTests(ChannelCase):
 
     def test_sources(self) -> None:
         """Connections from two addresses are logged once."""
-        for source in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
-            self.park(source=source)
-        self.assertTrue(self.channels.has(FIRST))
+        with capturedLogs() as events:
+            for source in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
+                self.park(source=source)
+        lines = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+        self.assertEqual(
+            lines, [f"workspace {FIRST} connects from two sources: 192.0.2.1, 192.0.2.2"]
+        )
 
 
 class RecordTests(ChannelCase):

@@ -48,6 +48,19 @@ class SearchTests(ChannelCase):
         self.assertTrue(relayed.called, "it was cancelled")
         relayed.addErrback(lambda _: None)
 
+    def test_busy_here(self) -> None:
+        """If there are connections here, another node is asked only after a moment."""
+        self.park()
+        self.channels.take(FIRST)
+        result = self.connect()
+        self.assertEqual(self.relayed, [])
+        self.reactor.advance(0.06)
+        self.turn()
+        self.assertEqual(len(self.relayed), 1)
+        found: Any = object()
+        self.relayed[0][1].callback(found)
+        self.assertIs(self.successResultOf(result), found)
+
     def test_busy_there(self) -> None:
         """If the workspace is busy at the other node, it is busy."""
         result = self.connect()
