@@ -81,7 +81,7 @@ class Document:
         """Yield each response that is documented, with each of its codes."""
         for (method, path), operation in self.operations.items():
             for status, response in operation["responses"].items():
-                if status.isdigit():
+                if status != "default":
                     for code in response.get("x-codes", [""]):
                         yield Seen(method, path, int(status), code)
 
@@ -100,9 +100,10 @@ class Document:
         if seen.status >= 400 and seen.code not in ERROR_CODES:
             return True
         responses = operation["responses"]
-        response = responses.get(str(seen.status)) or responses.get(f"{seen.status // 100}XX")
+        response = responses.get(str(seen.status))
         if seen.status < 400:
-            return response is not None
+            relayed = operation.get("x-relays", False) and 200 <= seen.status < 300
+            return relayed or response is not None
         listed = [*(response or {}).get("x-codes", ()), *responses["default"]["x-codes"]]
         return seen.code in listed
 

@@ -97,7 +97,7 @@ class DocumentTests(SynchronousTestCase):
         for key, operation in self.document.operations.items():
             self.assertIn("default", operation["responses"], key)
             for status, response in operation["responses"].items():
-                is_error = status == "default" or status >= "4"
+                is_error = status == "default" or int(status) >= 400
                 self.assertEqual("x-codes" in response, is_error, (key, status))
                 if is_error:
                     self.assertEqual(response["content"]["application/json"], error, (key, status))
