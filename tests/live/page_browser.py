@@ -134,7 +134,8 @@ class PageBrowser(Browser):
 
     def colour(self, x: int, y: int) -> tuple[int, ...]:
         """:return: the colour of a pixel of the window: red, green, blue."""
-        clip = {"x": x, "y": y, "width": 4, "height": 4, "scale": 1}
+        left, top = self.run("return [scrollX, scrollY]")  # a clip is relative to the document
+        clip = {"x": left + x, "y": top + y, "width": 4, "height": 4, "scale": 1}
         shot = self.devtools("Page.captureScreenshot", clip=clip)["data"]
         return media.png_pixel(base64.b64decode(shot), 0.5, 0.5)
 
