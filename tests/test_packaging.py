@@ -141,19 +141,13 @@ def wheel() -> Path:
 class BuiltTests(SynchronousTestCase):
     """What `pip` builds from the checkout."""
 
-    def test_wheel(self) -> None:
-        """One test, because each process would build the wheel again."""
-        self.check_files()
-        self.check_metadata()
-        self.check_lower_bounds()
-
     def metadata(self) -> Message:
         """:return: the wheel's METADATA."""
         with ZipFile(wheel()) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
             return Parser().parsestr(archive.read(name).decode("utf-8"))
 
-    def check_files(self) -> None:
+    def test_files(self) -> None:
         """
         The wheel has every module and data file, and neither the tests nor an ``__init__.py`` that
         hides Twisted's own.
@@ -165,7 +159,7 @@ class BuiltTests(SynchronousTestCase):
         self.assertIn("chatfiles/py.typed", expected)
         self.assertEqual(held, expected | PLUGINS)
 
-    def check_metadata(self) -> None:
+    def test_metadata(self) -> None:
         """The metadata has our version, the oldest Python that is supported, and the extras."""
         metadata = self.metadata()
         self.assertEqual(metadata["Version"], chatfiles.__version__)
@@ -173,7 +167,7 @@ class BuiltTests(SynchronousTestCase):
         extras = ["fsspec", "metrics", "postgres", "test", "dev"]
         self.assertEqual(metadata.get_all("Provides-Extra"), extras)
 
-    def check_lower_bounds(self) -> None:
+    def test_lower_bounds(self) -> None:
         """`tox -e lowest` tests the lowest versions that the metadata declares."""
         tox = configparser.ConfigParser()
         tox.read(ROOT / "tox.ini")

@@ -35,7 +35,7 @@ __all__ = [
     "connection_options",
     "credential_option",
     "directory_path",
-    "entity_tag",
+    "if_match_option",
     "json_option",
     "place",
     "read_secret_file",
@@ -249,15 +249,26 @@ def place(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, 
     return workspace(ctx, param, reference), os.fsencode("/" + path.rstrip("/"))
 
 
-def entity_tag(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """
-    Read an option that is an entity tag, with or without its quotes; a callback of click.
-
-    :return: the value of ``If-Match``; ``None`` if none was given.
-    """
+def _entity_tag(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     if value is None or value == "*" or value.endswith('"'):
         return value
     return f'"{value}"'
+
+
+def if_match_option(condition: str) -> Callable[[_Command], _Command]:
+    """
+    The option ``--if-match``; the command receives an entity tag, which may be given without its
+    quotes, or ``None``.
+
+    :param condition: what has to be this version, for its help.
+    :return: a decorator that adds it.
+    """
+    return click.option(
+        "--if-match",
+        metavar="ETAG",
+        callback=_entity_tag,
+        help=f"{condition}, as `chatfiles stat` shows it.",
+    )
 
 
 def _platform(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -89,6 +89,19 @@ class SignedLink:
     expires: bytes
 
     @property
+    def values(self) -> tuple[bytes, ...]:
+        """All but the operation, in the order in which they are signed and written in a query."""
+        workspace_id = str(self.workspace_id).encode("ascii")
+        return (
+            workspace_id,
+            self.path,
+            self.options,
+            self.token_id,
+            self.issued,
+            self.expires,
+        )
+
+    @property
     def maker(self) -> str:
         """The id of the token as text; ``?`` if it is none: it may have been signed elsewhere."""
         return self.token_id.decode("ascii") if _TOKEN_ID.fullmatch(self.token_id) else "?"
@@ -110,16 +123,7 @@ class PresentedLink:
 
 def message(link: SignedLink) -> bytes:
     """:return: the bytes that the signature of *link* covers."""
-    values = (
-        _VERSION,
-        link.operation.encode("ascii"),
-        str(link.workspace_id).encode("ascii"),
-        link.path,
-        link.options,
-        link.token_id,
-        link.issued,
-        link.expires,
-    )
+    values = (_VERSION, link.operation.encode("ascii"), *link.values)
     return b"".join(b"%d:%b," % (len(value), value) for value in values)
 
 
@@ -139,16 +143,7 @@ def link_target(link: SignedLink, key_id: str, key: bytes) -> str:
     :param key_id: the id of *key*, which has `KEY_BYTES` bytes.
     :return: the path and query of its URL, in ASCII without spaces.
     """
-    values = (
-        str(link.workspace_id).encode("ascii"),
-        link.path,
-        link.options,
-        link.token_id,
-        link.issued,
-        link.expires,
-        key_id.encode("ascii"),
-        signature(link, key),
-    )
+    values = (*link.values, key_id.encode("ascii"), signature(link, key))
     pairs = zip(_PARAMETERS, values, strict=True)
     query = "&".join(f"{name.decode()}={encode_query_value(value)}" for name, value in pairs)
     return f"/links/{link.operation}?{query}"

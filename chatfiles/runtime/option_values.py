@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 
 from chatfiles.model import parse_uuid
 from chatfiles.rules import cross_origin, writable_prefixes
@@ -135,10 +136,14 @@ def uuid(value: str) -> str:
 
 def base_url(value: str) -> str:
     """:return: the base URL of a platform, as it was given."""
+    return _url(value, parse_base_url, "https://files.example.com")
+
+
+def _url(value: str, parse: Callable[[str], object], example: str) -> str:
     try:
-        parse_base_url(value)
+        parse(value)
     except ValueError as error:
-        raise InvalidValue(f"a URL, such as https://files.example.com: {error}") from None
+        raise InvalidValue(f"a URL, such as {example}: {error}") from None
     return value
 
 
@@ -149,11 +154,7 @@ def public_url(value: str) -> str:
 
 def workspace_url(value: str) -> str:
     """:return: the URL of a workspace, as it was given."""
-    try:
-        parse_workspace_url(value)
-    except ValueError as error:
-        raise InvalidValue(f"a URL, such as http://10.0.0.7:8000: {error}") from None
-    return value
+    return _url(value, parse_workspace_url, "http://10.0.0.7:8000")
 
 
 def log_format(value: str) -> str:

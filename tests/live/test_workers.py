@@ -145,10 +145,7 @@ class WorkersCase(SynchronousTestCase):
 
 
 class SharedTests(WorkersCase, LiveCase):
-    """
-    What needs no process of its own.  It is one test, because each process of a test run would
-    start roles of its own.
-    """
+    """What needs no process of its own."""
 
     @classmethod
     def make_pair(cls) -> Pair:
@@ -158,15 +155,7 @@ class SharedTests(WorkersCase, LiveCase):
     def prepare(cls, pair: Pair) -> None:
         pair.write("workspace/small.txt", b"small")
 
-    def test_shared(self) -> None:
-        """What is shared by the workers of a role."""
-        self.check_ready()
-        self.check_queue()
-        self.check_log()
-        self.check_revocation()
-        self.check_fair()
-
-    def check_ready(self) -> None:
+    def test_ready(self) -> None:
         """There is one line with ``ready on``, when all workers are ready."""
         for role in self.pair.roles:
             workers = self.workers(role)
@@ -175,7 +164,7 @@ class SharedTests(WorkersCase, LiveCase):
                 connection = self.connect_to(role, worker)
                 self.assertEqual(connection.exchange("GET", "/ready").status, 200)
 
-    def check_queue(self) -> None:
+    def test_queue(self) -> None:
         """A worker that stands still delays no new connection; each worker serves files."""
         for role in self.pair.roles:
             for worker in self.workers(role):
@@ -183,7 +172,7 @@ class SharedTests(WorkersCase, LiveCase):
                     for _ in range(4):
                         self.served(self.pair, role)
 
-    def check_log(self) -> None:
+    def test_log(self) -> None:
         """The lines of all workers are in the log, in the usual form."""
         for role in self.pair.roles:
             (hop,) = [hop for hop in self.pair.hops(SMALL) if hop[1] is role]
@@ -194,7 +183,7 @@ class SharedTests(WorkersCase, LiveCase):
                 self.assertEqual(connection.exchange("GET", hop[2], fields).status, 200)
                 role.logged(rf"^\S+T\S+ \[chatfiles\.\S+#info\] {request_id} .* 200 5 bytes")
 
-    def check_revocation(self) -> None:
+    def test_revocation(self) -> None:
         """A revoked token is refused at once by all workers, also by those that have it cached."""
         made, token = self.pair.add(self.pair.workspace.url)
         target = f"/workspaces/{made}/chat/download?path=/workspace/small.txt"
@@ -213,7 +202,7 @@ class SharedTests(WorkersCase, LiveCase):
         for connection in connections:
             self.assertEqual(connection.exchange("GET", target, bearer).status, 401)
 
-    def check_fair(self) -> None:
+    def test_fair(self) -> None:
         """A burst of connections is divided among the workers."""
         role = self.pair.workspace
         workers = self.workers(role)

@@ -13,7 +13,7 @@ from chatfiles.cli.options import (
     Settings,
     connection_options,
     credential_option,
-    entity_tag,
+    if_match_option,
     place,
 )
 from chatfiles.cli.transfers.file_put import conditions
@@ -27,12 +27,7 @@ __all__ = ["mv"]
 @click.argument("origin", callback=place, metavar="WORKSPACE:/FROM")
 @click.argument("destination", callback=place, metavar="WORKSPACE:/TO")
 @click.option("--overwrite", is_flag=True, help="A file may replace a file.")
-@click.option(
-    "--if-match",
-    metavar="ETAG",
-    callback=entity_tag,
-    help="Only if FROM is this version, as `chatfiles stat` shows it.",
-)
+@if_match_option("Only if FROM is this version")
 @credential_option(USER)
 @connection_options()
 @click.pass_obj

@@ -20,7 +20,7 @@ from chatfiles.cli.options import (
     WholeNumber,
     connection_options,
     credential_option,
-    entity_tag,
+    if_match_option,
     json_option,
     place,
     workspace,
@@ -65,12 +65,7 @@ def _last_argument(ctx: click.Context, param: click.Parameter, value: str) -> st
     help="Fail if no SHA-256 comes back.  One that comes back is always compared.",
 )
 @click.option("--if-absent", is_flag=True, help="With a PATH: only if nothing is there.")
-@click.option(
-    "--if-match",
-    metavar="ETAG",
-    callback=entity_tag,
-    help="With a PATH: only if the version there is this one, as `chatfiles stat` shows it.",
-)
+@if_match_option("With a PATH: only if the version there is this one")
 @click.option("--parents", is_flag=True, help="With a PATH: create missing directories.")
 @click.option("--mode", metavar="MODE", help="With a PATH: the permission bits, such as 644.")
 @click.option(

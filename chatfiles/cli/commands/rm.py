@@ -13,7 +13,7 @@ from chatfiles.cli.options import (
     Settings,
     connection_options,
     credential_option,
-    entity_tag,
+    if_match_option,
     place,
 )
 from chatfiles.cli.transfers.file_put import conditions
@@ -25,12 +25,7 @@ __all__ = ["rm"]
 @click.command(epilog=EXIT_TABLE)
 @click.argument("where", callback=place, metavar="WORKSPACE:/PATH")
 @click.option("-d", "--dir", "directory", is_flag=True, help="Delete an empty directory, too.")
-@click.option(
-    "--if-match",
-    metavar="ETAG",
-    callback=entity_tag,
-    help="Only if it is this version, as `chatfiles stat` shows it.",
-)
+@if_match_option("Only if it is this version")
 @credential_option(USER)
 @connection_options()
 @click.pass_obj
