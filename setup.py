@@ -17,7 +17,7 @@ def version() -> str:
     return found.group(1)
 
 
-FSSPEC = ["fsspec>=2025.2"]
+FSSPEC = ["fsspec>=2025.7"]
 METRICS = ["prometheus-client>=0.20"]
 POSTGRES = ["txpostgres>=1.7", "psycopg2-binary>=2.9.5"]
 

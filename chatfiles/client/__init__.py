@@ -12,38 +12,38 @@ programs that run Twisted's reactor.  ::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from chatfiles.client.blocking.client import Client
-from chatfiles.client.core.errors import (
-    BadAnswer,
-    Busy,
-    Changed,
-    ClientError,
-    Conflict,
-    DigestMismatch,
-    Forbidden,
-    Incomplete,
-    NotFound,
-    PreconditionFailed,
-    Refused,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-    Unsupported,
-)
-from chatfiles.client.core.values import (
-    Digest,
-    Downloaded,
-    Entry,
-    Manifest,
-    Renamed,
-    Skipped,
-    Stored,
-)
-
 if TYPE_CHECKING:
+    from chatfiles.client.blocking.client import Client
+    from chatfiles.client.core.errors import (
+        BadAnswer,
+        Busy,
+        Changed,
+        ClientError,
+        Conflict,
+        DigestMismatch,
+        Forbidden,
+        Incomplete,
+        NotFound,
+        PreconditionFailed,
+        Refused,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+        Unreachable,
+        Unsupported,
+    )
+    from chatfiles.client.core.values import (
+        Digest,
+        Downloaded,
+        Entry,
+        Manifest,
+        Renamed,
+        Skipped,
+        Stored,
+    )
     from chatfiles.client.twisted.client import AsyncClient
 
 __all__ = [
@@ -75,9 +75,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "AsyncClient":
-        from chatfiles.client.twisted.client import AsyncClient  # noqa: PLC0415 - needs Twisted
+_VALUES = frozenset({"Digest", "Downloaded", "Entry", "Manifest", "Renamed", "Skipped", "Stored"})
+_CLIENTS = {"Client": "blocking.client", "AsyncClient": "twisted.client"}
 
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is used: `AsyncClient` needs Twisted, and the rest takes time."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _CLIENTS.get(name) or ("core.values" if name in _VALUES else "core.errors")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -269,6 +269,11 @@ class ChatfilesFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec i
         """Write *value* to a path; ``mode="create"`` replaces nothing."""
         self._put(path, lambda: io.BytesIO(value), mode, None)
 
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Write an empty file; without *truncate*, only if there is none."""
+        if truncate or not self.exists(path):
+            self.pipe_file(path, b"", "overwrite" if truncate else "create")
+
     def _put(
         self, path: str, source: Callable[[], Any], mode: str, progress: Callable[..., Any] | None
     ) -> None:

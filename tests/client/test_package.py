@@ -58,7 +58,15 @@ class NamesTests(SynchronousTestCase):
         )
         modules = done.stdout.split()
         self.assertIn("chatfiles.client.blocking.client", modules)
-        for name in ("twisted", "treq", "chatfiles.http", "chatfiles.runtime", "asyncio"):
+        for name in (
+            "twisted",
+            "treq",
+            "chatfiles.http",
+            "chatfiles.runtime",
+            "tarfile",
+            "zipfile",
+            "asyncio",
+        ):
             self.assertNotIn(name, modules)
 
     def test_errors(self) -> None:

@@ -80,6 +80,8 @@ class DownloadCases(ClientCase):
             self.assertEqual(done.to, Path(self.path("f.bin")))
         done = await client.download(b"/workspace/\xff", self.directory)
         self.assertEqual(self.files(), ["f.bin", os.fsdecode(b"\xff")])
+        await client.download("/workspace/" + "n" * 255, self.directory)
+        self.assertEqual(self.content("n" * 255), DATA)
         for path in ("/workspace/..", "/workspace/"):
             await self.fails(ValueError, client.download(path, self.directory))
         await self.fails(FileNotFoundError, client.download(F, self.path("no/x")))

@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 __all__ = ["LONG_AGO", "VIA", "Pair", "quoted"]
 
 #: How the platform reaches the workspace, unless a test says otherwise: ``url``, ``channel``, or
-#: ``nat``: over a channel, and the workspace cannot be connected to at all.
+#: ``nat``: over a channel, and the workspace cannot be connected to at all, by the test neither.
 VIA = os.environ.get("CHATFILES_LIVE_VIA", "url")
 
 #: When files were modified, so that their validators are strong: seconds since the epoch.

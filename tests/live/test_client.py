@@ -11,7 +11,10 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -34,11 +37,14 @@ from chatfiles.client import (
 )
 from tests.client.blocking.test_client import Awaited
 from tests.contract.client_case import gather
-from tests.live.processes import LONG_AGO, LiveCase, Pair
+from tests.docs import ROOT
+from tests.live.processes import LONG_AGO, SOAK, LiveCase, Pair, environment
 from tests.live.test_writes import WritesCase
+from tests.support.patience import PATIENCE
 
 DATA = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
+ABSTRACT = os.path.join(ROOT, "tests", "support", "fsspec_abstract.py")
 ODD = b"odd \xff%;+&=#?\n\\"
 
 if TYPE_CHECKING:
@@ -221,10 +227,14 @@ class FileSystemTests(ClientCase):
 
     def setUp(self) -> None:
         super().setUp()
-        environ = {"CHATFILES_PLATFORM": self.pair.platform.url, "CHATFILES_TOKEN": self.pair.token}
-        environment = patch.dict(os.environ, environ)
-        environment.start()
-        self.addCleanup(environment.stop)
+        self.told = {
+            "CHATFILES_PLATFORM": self.pair.platform.url,
+            "CHATFILES_TOKEN": self.pair.token,
+            "CHATFILES_WORKSPACE": self.pair.id,
+        }
+        patched = patch.dict(os.environ, self.told)
+        patched.start()
+        self.addCleanup(patched.stop)
         self.fs = fsspec.filesystem("chatfiles", skip_instance_cache=True)
         self.top: str = f"{self.pair.id}/workspace/client"
         self.more = f"{self.pair.id}/workspace/more"
@@ -332,6 +342,31 @@ class FileSystemTests(ClientCase):
             for shown in (repr(fs), fs.to_json(), json.dumps(fs.to_dict())):
                 self.assertNotIn(token, shown)
             self.assertRaises(TypeError, pickle.dumps, fs)
+
+    def test_abstract(self) -> None:
+        """fsspec's own tests pass: some of them, because each writes many files."""
+        if find_spec("pytest") is None:
+            raise SkipTest("pytest is not installed: pip install pytest")
+        chosen = "" if SOAK else "TestPipe or existing_directory and file_to"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-k",
+                chosen,
+                ABSTRACT,
+            ],
+            env={**environment(self.told), "PYTHONPATH": ROOT},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10 * PATIENCE if SOAK else PATIENCE,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_data_frames(self) -> None:
         """pandas, pyarrow and DuckDB read from a workspace."""

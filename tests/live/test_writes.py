@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -201,23 +202,46 @@ class WriteTests(WritesCase):
             ["curl", *words], input=given, capture_output=True, timeout=PATIENCE, check=False
         )
 
-    def test_commands(self) -> None:
-        """The command line writes, replaces a version, moves and deletes, as the manual says."""
+    def directory(self) -> str:
+        """:return: a directory that is removed with the test."""
         here = tempfile.mkdtemp(prefix="chatfiles-writes-")
         self.addCleanup(shutil.rmtree, here)
+        return here
+
+    def command(self, here: str, *words: str, given: bytes = b"") -> tuple[int, bytes]:
+        """Run ``chatfiles`` in a directory.  :return: its exit status and output."""
+        told = {
+            "CHATFILES_PLATFORM": self.pair.platform.url,
+            "CHATFILES_TOKEN": self.pair.token,
+            "XDG_STATE_HOME": here,
+        }
+        env = environment(told)
+        done = run(["chatfiles", *words], cwd=here, env=env, stdin=given, timeout=PATIENCE)
+        return done.returncode, done.stdout
+
+    def test_large_file(self) -> None:
+        """The command line writes a file that is too large for one request, on conditions."""
+        here, contents = self.directory(), [os.urandom((16 << 20) + 1), os.urandom(17 << 20)]
+        for name, content in zip(("old", "new"), contents, strict=True):
+            with open(os.path.join(here, name), "wb") as file:
+                file.write(content)
+        place, command = f"{self.pair.id}:/workspace/out/d/big", partial(self.command, here)
+        status, shown = command("put", "old", place, "--parents", "--if-absent", "--json")
+        self.assertEqual((status, self.read("d/big") == contents[0]), (0, True))
+        tag = json.loads(shown)["etag"]
+        self.assertEqual(command("put", "new", place, "--if-absent")[0], 5)
+        self.assertEqual(command("put", "new", place, "--if-match", tag)[0], 0)
+        self.assertTrue(self.read("d/big") == contents[1])
+        self.assertEqual(command("put", "old", place, "--if-match", tag)[0], 5)
+        self.assertEqual(os.listdir(self.out("d")), ["big"])
+        self.assertEqual(os.listdir(os.path.join(here, "chatfiles", "uploads")), [])
+
+    def test_commands(self) -> None:
+        """The command line writes, replaces a version, moves and deletes, as the manual says."""
+        here = self.directory()
         with open(os.path.join(here, "plan.md"), "w") as file:
             file.write("first")
-        out = f"{self.pair.id}:/workspace/out"
-
-        def command(*words: str, given: bytes = b"") -> tuple[int, bytes]:
-            told = {
-                "CHATFILES_PLATFORM": self.pair.platform.url,
-                "CHATFILES_TOKEN": self.pair.token,
-            }
-            env = environment(told)
-            done = run(["chatfiles", *words], cwd=here, env=env, stdin=given, timeout=PATIENCE)
-            return done.returncode, done.stdout
-
+        out, command = f"{self.pair.id}:/workspace/out", partial(self.command, here)
         self.assertEqual(command("put", "plan.md", f"{out}/"), (0, b"/workspace/out/plan.md\n"))
         self.assertEqual(command("put", "plan.md", f"{out}/plan.md", "--if-absent")[0], 5)
         shown = command("stat", "--json", self.pair.id, "/workspace/out/plan.md")[1]

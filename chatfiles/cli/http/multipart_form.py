@@ -11,15 +11,13 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from chatfiles.client.core.form import escaped_name
 from chatfiles.rules.media_types import media_type
 
 __all__ = ["Form", "Part", "Wait", "new_boundary"]
 
 #: Called with a descriptor before each read that may block; returns when it is readable.
 Wait = Callable[[int], object]
-
-#: The characters that browsers escape in a quoted name: only line ends and the quote itself.
-_ESCAPES = ((b"\r", b"%0D"), (b"\n", b"%0A"), (b'"', b"%22"))
 
 
 class Part(Protocol):
@@ -46,12 +44,6 @@ def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
     :return: a boundary that the author of a file cannot guess.
     """
     return f"chatfiles-{token_hex(16)}"
-
-
-def _escaped(name: bytes) -> bytes:
-    for character, escape in _ESCAPES:
-        name = name.replace(character, escape)
-    return name
 
 
 class Form:
@@ -88,7 +80,8 @@ class Form:
         delimiter = self._delimiter if index else self._delimiter[2:]
         return (
             delimiter
-            + b'\r\nContent-Disposition: form-data; name="files"; filename="%s"' % _escaped(name)
+            + b'\r\nContent-Disposition: form-data; name="files"; filename="%s"'
+            % escaped_name(name)
             + b"\r\nContent-Type: %s\r\n\r\n" % essence
         )
 

@@ -4,7 +4,6 @@ Asks a workspace for the SHA-256 of a file, and compares it with what was receiv
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,17 +13,16 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.response import Response
 from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.terminal.tables import as_object
+from chatfiles.client.core.digests import WANTED
+from chatfiles.rules.digest_fields import given_sha256
 
 __all__ = ["WANTED", "DigestProgress", "DigestQuery", "check_digest", "digest_in"]
 
-#: The header of a download that asks for the digest of the whole file.
-WANTED = {"Want-Repr-Digest": "sha-256=10"}
 #: Maximum bytes of a response with a digest: a path has at most 4096 bytes, percent-encoded.
 RESPONSE_LIMIT = 64 * 1024
 #: Seconds to wait before the next question, unless the server sends a number; and the longest wait.
 PAUSE, LONGEST_PAUSE = 2, 30
 
-_FIELD = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,8 +38,8 @@ class DigestProgress(Protocol):
 
 def digest_in(response: Response) -> str | None:
     """:return: the SHA-256 in ``Repr-Digest``, in hexadecimal; ``None`` if there is none."""
-    match = _FIELD.fullmatch(response.header("Repr-Digest").strip())
-    return base64.b64decode(match[1]).hex() if match else None
+    sha256 = given_sha256([response.header("Repr-Digest").encode("latin-1")])
+    return None if sha256 is None else sha256.hex()
 
 
 class DigestQuery:

@@ -5,15 +5,13 @@ Reads the manifest of an archive on the disk: its last member (reference/archive
 from __future__ import annotations
 
 import json
-import tarfile
-import zipfile
 from typing import IO, Any, BinaryIO
 
 from chatfiles.client.core.answers import as_object, integer, listed_path, text
 from chatfiles.client.core.errors import BadAnswer
 from chatfiles.client.core.values import Manifest, Renamed, Skipped
 
-__all__ = ["read_manifest"]
+__all__ = ["LIMIT", "MANIFEST", "read_manifest", "tar_member", "zip_member"]
 
 #: The name of the member, and its maximum bytes.
 MANIFEST, LIMIT = "chatfiles-manifest.json", 64 * 1024 * 1024
@@ -27,7 +25,7 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     :raise BadAnswer: there is none, it contradicts the archive, or the archive is malformed.
     """
     try:
-        data, members = _from_zip(file) if form == "zip" else _from_tar(file, form)
+        data, members = zip_member(file) if form == "zip" else tar_member(file, form, "r:")
         value = json.loads(data)
     except Exception as error:  # the libraries raise many kinds for what is malformed
         raise BadAnswer("the archive has no manifest that can be read") from error
@@ -60,16 +58,25 @@ def _objects(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [as_object(each) for each in found]
 
 
-def _from_zip(file: BinaryIO) -> tuple[bytes, int]:
-    """:return: the manifest, and the number of other members."""
+def zip_member(file: BinaryIO) -> tuple[bytes, int]:
+    """:return: the content of the manifest, and the number of other members."""
+    import zipfile  # noqa: PLC0415 - slow to import
+
     with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as member:
         return _read(member), len(archive.infolist()) - 1
 
 
-def _from_tar(file: BinaryIO, form: str) -> tuple[bytes, int]:
-    """:return: the manifest, and the number of members before it."""
+def tar_member(file: Any, form: str, mode: str) -> tuple[bytes, int]:
+    """
+    :param file: the archive; only its ``read`` is used for ``r|``.
+    :param form: ``tar`` or ``tar.gz``.
+    :param mode: of `tarfile.open`: ``r:``, or ``r|`` for a stream.
+    :return: the content of the manifest, and the number of members before it.
+    """
+    import tarfile  # noqa: PLC0415 - slow to import
+
     count = 0
-    packed: Any = "r:gz" if form == "tar.gz" else "r:"
+    packed: Any = mode + ("gz" if form == "tar.gz" else "")
     with tarfile.open(fileobj=file, mode=packed) as archive:
         while (info := archive.next()) is not None:
             # Otherwise it keeps the header of every member.

@@ -22,6 +22,8 @@ __all__ = ["ATTRIBUTE", "PartFile"]
 ATTRIBUTE = "user.chatfiles.etag"
 #: Maximum bytes of a validator, and of one read.
 ETAG_LIMIT, BLOCK = 8 * 1024, 1024 * 1024
+#: Maximum bytes of a file's name.
+NAME_MAX = 255
 
 
 class PartFile:
@@ -35,7 +37,7 @@ class PartFile:
 
     def __init__(self, target: str, *, hashes: bool = False) -> None:
         self._target = target
-        self.path = target + ".part"
+        self.path = _beside(target)
         self._tag_path = self.path + ".etag"
         self._hashes = hashes
         self._file: BinaryIO | None = None
@@ -149,6 +151,14 @@ class PartFile:
     def _unlink(self, path: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _beside(target: str) -> str:
+    """:return: the path of the ``.part`` file; a name that would be too long is shortened."""
+    directory, name = os.path.split(os.fsencode(target))
+    if len(name) + len(b".part") > NAME_MAX:
+        name = name[: NAME_MAX - len(b".part.etag")]
+    return os.fsdecode(os.path.join(directory, name + b".part"))
 
 
 def _open(path: str, *, create: bool = False) -> BinaryIO:

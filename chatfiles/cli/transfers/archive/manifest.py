@@ -5,21 +5,16 @@ Reads the manifest of an archive: its last member, which lists what the archive 
 from __future__ import annotations
 
 import json
-import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from chatfiles.cli.errors import CliError, Exit, untrusted
+from chatfiles.client.local.archive_manifest import tar_member, zip_member
 
-__all__ = ["LIMIT", "MANIFEST", "Manifest", "checked_manifest", "read_manifest", "tar_member"]
+__all__ = ["Manifest", "checked_manifest", "read_manifest"]
 
-#: The name of the member.
-MANIFEST = "chatfiles-manifest.json"
-#: Maximum bytes of a manifest: it lists 1000 paths twice, each of some 12 KiB at most.
-LIMIT = 64 * 1024 * 1024
 #: The reasons for which nothing that an archive could hold is missing.
 _HARMLESS = frozenset({"symlink", "special"})
 #: The exit statuses of other reasons; of a reason that is not listed here it is `Exit.INCOMPLETE`.
@@ -74,7 +69,7 @@ def read_manifest(file: BinaryIO, form: str) -> Manifest:
     :raise CliError: there is none, it contradicts the archive, or the archive is malformed.
     """
     return checked_manifest(
-        lambda: _zip_member(file) if form == "zip" else tar_member(file, form, "r:")
+        lambda: zip_member(file) if form == "zip" else tar_member(file, form, "r:")
     )
 
 
@@ -105,35 +100,3 @@ def _manifest(value: dict[str, Any]) -> Manifest:
         raise ValueError("a count is no number")
     # What is listed was skipped, whatever the counts say.
     return Manifest(skipped, int(value["skipped_total"]), Counter(counts) | listed)
-
-
-def _zip_member(file: BinaryIO) -> tuple[bytes, int]:
-    """:return: the manifest, and the number of other members."""
-    with zipfile.ZipFile(file) as archive, archive.open(MANIFEST) as member:
-        return _read(member), len(archive.infolist()) - 1
-
-
-def tar_member(file: Any, form: str, mode: str) -> tuple[bytes, int]:
-    """
-    :param file: the archive; only its ``read`` is used for ``r|``.
-    :param form: ``tar`` or ``tar.gz``.
-    :param mode: of `tarfile.open`: ``r:``, or ``r|`` for a stream.
-    :return: the manifest, and the number of members before it.
-    """
-    count = 0
-    packed: Any = mode + ("gz" if form == "tar.gz" else "")
-    with tarfile.open(fileobj=file, mode=packed) as archive:
-        while (info := archive.next()) is not None:
-            # Otherwise it keeps the header of every member.
-            archive.members.clear()  # type: ignore[attr-defined]  # it is not in typeshed
-            if info.name == MANIFEST and (member := archive.extractfile(info)):
-                return _read(member), count
-            count += 1
-    raise KeyError(MANIFEST)
-
-
-def _read(member: IO[bytes]) -> bytes:
-    data = member.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise ValueError("the manifest is too long")
-    return data

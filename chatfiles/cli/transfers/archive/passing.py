@@ -11,13 +11,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
-from chatfiles.cli.transfers.archive.manifest import (
-    LIMIT,
-    MANIFEST,
-    Manifest,
-    checked_manifest,
-    tar_member,
-)
+from chatfiles.cli.transfers.archive.manifest import Manifest, checked_manifest
+from chatfiles.client.local.archive_manifest import LIMIT, MANIFEST, tar_member
 
 __all__ = ["passing_manifest"]
 
