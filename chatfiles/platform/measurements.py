@@ -46,6 +46,8 @@ _ALIASES: Final = {
     "fresh_workspace": "workspace",
     "fresh_link_keys": "link_keys",
     "fresh_channel_places": "channel_places",
+    "enter_node": "touch_node",  # these two are rare
+    "leave_node": "touch_node",
 }
 _NOT_STATEMENTS: Final = frozenset({"watching", "start", "close", "subscribe", *_ALIASES})
 STATEMENTS: Final = tuple(sorted(set(IWorkspaceRegistry.names()) - _NOT_STATEMENTS))

@@ -72,6 +72,7 @@ class MeasurementsTests(SynchronousTestCase):
         """Every method that runs a statement is measured."""
         others = {"watching", "start", "close", "subscribe"}
         others |= {"fresh_workspace", "fresh_link_keys", "fresh_channel_places"}
+        others |= {"enter_node", "leave_node"}
         self.assertEqual(set(STATEMENTS) | others, set(IWorkspaceRegistry.names()))
 
     def test_registry(self) -> None:
