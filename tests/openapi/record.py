@@ -24,12 +24,13 @@ class Record:
     """
     The record of one platform.
 
+    :param directory: where it is; ``None`` for where those of the test run are.
     :ivar path: the file of the record.
     :ivar first: Python that its process executes before ``twistd``.
     """
 
-    def __init__(self) -> None:
-        descriptor, self.path = tempfile.mkstemp(".jsonl", dir=_directory())
+    def __init__(self, directory: str | None = None) -> None:
+        descriptor, self.path = tempfile.mkstemp(".jsonl", dir=directory or _directory())
         os.close(descriptor)
         self._read = 0
         self.first = f"from tests.openapi.recorder import install; install({self.path!r})\n"

@@ -5,6 +5,7 @@ The record of a platform: what it lets pass.
 from __future__ import annotations
 
 import json
+import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +17,9 @@ class RecordTests(SynchronousTestCase):
     """A record, with lines as the process of a platform writes them."""
 
     def setUp(self) -> None:
-        self.record = Record()
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.record = Record(directory)
 
     def note(self, *seen: Seen) -> None:
         """Write a line for each response."""
