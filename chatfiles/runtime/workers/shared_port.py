@@ -34,7 +34,7 @@ _AT_A_TIME: Final = 4
 @implementer(IListeningPort)
 class SharedPort(FileDescriptor):
     """
-    Accepts connections from a socket that another process has opened, one at a time.
+    Accepts connections from a socket that another process has opened, a few at a time.
 
     :param reactor: of this process.
     :param listener: the socket, which is listening and non-blocking; it is closed at the end.
@@ -87,17 +87,23 @@ class SharedPort(FileDescriptor):
         return "listener"
 
     def doRead(self) -> None:
-        """Accept one connection.  Another process may have been faster."""
+        """Accept a few connections.  Another process may have been faster."""
         if self._load.is_ahead() and not self._allowed:
             self._allowed = _AT_A_TIME
             self._pause(_PATIENCE)
             return
-        self._allowed = max(0, self._allowed - 1)
+        for _ in range(_AT_A_TIME):
+            self._allowed = max(0, self._allowed - 1)
+            if not self._accept() or self._load.is_ahead():
+                return
+
+    def _accept(self) -> bool:
+        """:return: whether there was a connection."""
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
             self._not_accepted(error)
-            return
+            return False
         self._is_full = False
         with connection:  # the transport has a duplicate
             connection.setblocking(False)
@@ -107,6 +113,8 @@ class SharedPort(FileDescriptor):
                 )
             except OSError as error:  # the client has left, or there is no descriptor
                 self._not_accepted(error)
+                return False
+        return True
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno not in _NO_ROOM:  # nothing to accept, or the client has left

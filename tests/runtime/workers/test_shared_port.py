@@ -66,10 +66,22 @@ class SharedPortTests(SynchronousTestCase):
             self.port.doRead()
         return self.reactor.adopted - before
 
-    def test_one_at_a_time(self) -> None:
-        """One turn of the reactor accepts one connection."""
+    def test_a_few_at_a_time(self) -> None:
+        """One turn of the reactor accepts four connections."""
         self.port.doRead()
-        self.assertEqual(self.reactor.adopted, 1)
+        self.assertEqual(self.reactor.adopted, 4)
+
+    def test_gets_ahead(self) -> None:
+        """A worker that gets ahead of others leaves the next connection to them, without a wait."""
+        adopt = self.reactor.adoptStreamConnection
+
+        def adopt_second(*arguments: Any) -> None:
+            adopt(*arguments)
+            self.load.ahead = self.reactor.adopted == 2
+
+        self.patch(self.reactor, "adoptStreamConnection", adopt_second)
+        self.port.doRead()
+        self.assertEqual((self.reactor.adopted, self.port in self.reactor.reading), (2, True))
 
     def test_ahead(self) -> None:
         """A worker that is ahead waits for 5 ms, and then accepts four before it waits again."""
