@@ -137,10 +137,14 @@ def refusal(response: Response, on_401: str | None = None) -> CliError:
     said_by = code or (error and f"HTTP {response.status}")
     where = ", ".join(filter(None, (said_by, request_id and f"request {request_id}")))
     retry_after = _retry_after(said, response)
+    # A response may have no body that says who sent it (RFC 9110, 9.3.2).
+    is_of_platform = bool(error or response.header("Tus-Resumable"))
     return CliError(
         printable(text) + (f" ({printable(where)})" if where else ""),
         exit_status(response.status, code),
-        hint=on_401 if response.status == 401 else _hint(response.status, code, error, retry_after),
+        hint=on_401
+        if response.status == 401
+        else _hint(response.status, code, error, retry_after, is_of_platform=is_of_platform),
         transient=response.status in _TRANSIENT and code not in _LASTING,
         retry_after=retry_after,
         code=code or "_".join(error.split()),
@@ -205,13 +209,15 @@ def _retry_after(said: dict[str, Any], response: Response) -> int | None:
     return int(header) if _SECONDS.fullmatch(header) else None
 
 
-def _hint(status: int, code: str, error: str, retry_after: int | None) -> str | None:
+def _hint(
+    status: int, code: str, error: str, retry_after: int | None, *, is_of_platform: bool
+) -> str | None:
     words = (code, "_".join(error.split()))
     known = next((_HINTS[word] for word in words if word in _HINTS), None)
     if retry_after is not None:
         later = f"try again in {retry_after} second{'s' * (retry_after != 1)}"
         return later if known is None else f"{later}; {known}"
-    if status in (502, 503, 504) and not error:
+    if status in (502, 503, 504) and not is_of_platform:
         return _OF_A_PROXY
     if known is not None:
         return known

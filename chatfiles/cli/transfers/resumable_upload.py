@@ -284,7 +284,7 @@ class ResumableTransfer:
         """
         if verdict is Verdict.RESTARTED:
             self._drop()
-            self._bar.say("the unfinished upload is not there any more; starting over")
+            self._bar.say("the unfinished upload is gone, or is of other content; starting over")
             error = CliError("the workspace forgets the upload", Exit.UNAVAILABLE, transient=True)
         elif verdict is Verdict.LOST:
             self._remove(self._upload)

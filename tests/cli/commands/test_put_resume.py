@@ -88,6 +88,20 @@ class OneRunTests(LargeCase):
         self.stored()
         self.assertEqual(self.slept[-1], 7)
 
+    def test_workspace_down(self) -> None:
+        """A response to HEAD has no body that says whose fault an outage is, but headers."""
+        for fields, hint in (
+            ({}, "is the platform itself running?"),
+            ({"Tus_Resumable": "1.0.0"}, "is the workspace running?"),
+        ):
+            self.uploads.clear()
+            self.requests.clear()
+            fault = respond(502, **fields)
+            self.faults = [None, None, cut_after(10), fault, fault, fault]
+            result = self.put("big", "--retries", "1")
+            self.assertEqual(result.exit_code, 6)
+            self.assertIn(hint, result.stderr)
+
     def test_response_lost(self) -> None:
         """The file was stored, but the response was lost: nothing is sent again."""
 
@@ -115,7 +129,9 @@ class OneRunTests(LargeCase):
         """An upload that is gone is begun again."""
         self.faults = [None, None, cut_after(10), lambda _: self.uploads.clear()]
         said = self.stored()
-        self.assertIn("the unfinished upload is not there any more; starting over\n", said)
+        self.assertIn(
+            "the unfinished upload is gone, or is of other content; starting over\n", said
+        )
         self.assertEqual(self.methods[3:], ["HEAD", "POST", "PATCH"])
 
     def test_gives_up(self) -> None:
@@ -337,7 +353,7 @@ class LaterRunTests(LargeCase):
             file.write(b"\0\0\0\0")
         os.utime(self.path("big"), ns=(facts.st_atime_ns, facts.st_mtime_ns))
         result = self.put("big", "--continue")
-        self.ended(result, 0, "not there any more; starting over")
+        self.ended(result, 0, "gone, or is of other content; starting over")
         self.assertEqual(self.methods, ["OPTIONS", "HEAD", "POST", "PATCH"])
 
     def test_expired(self) -> None:
