@@ -109,7 +109,7 @@ class Changes:
             try:
                 _rename(origin, destination, replaces=taken is not None)
                 if taken is not None and os.path.samestat(there, taken):
-                    _remove_other_name(origin)
+                    _remove_other_name(origin, destination)
                 destination.sync()
                 origin.sync()
             except OSError as error:
@@ -177,15 +177,21 @@ def _rename(origin: Target, destination: Target, *, replaces: bool) -> None:
         _rename(origin, destination, replaces=True)
 
 
-def _remove_other_name(origin: Target) -> None:
+def _remove_other_name(origin: Target, destination: Target) -> None:
     """
     Remove the old name if it is left: ``rename`` does nothing between two hard links of one file.
 
-    The directory is read, because where case does not count, the old name also finds the new one.
+    The directory is read, because both may be one name: through roots that overlap, or where case
+    does not count.
     """
     readable_fd = os.open(".", _READ_DIRECTORY, dir_fd=origin.directory_fd)
     try:
-        if origin.name in map(os.fsencode, os.listdir(readable_fd)):
+        names = set(map(os.fsencode, os.listdir(readable_fd)))
+        directories = map(os.fstat, (readable_fd, destination.directory_fd))
+        is_one_directory = os.path.samestat(*directories)
+        if is_one_directory and destination.name not in names - {origin.name}:
+            return
+        if origin.name in names:
             os.unlink(origin.name, dir_fd=readable_fd)
     finally:
         os.close(readable_fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import suppress
 
 from chatfiles.errors import NotARegularFile
@@ -21,7 +20,8 @@ from chatfiles.workspace.publication.publisher import Published, Publisher
 
 __all__ = ["copy_in_place"]
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Errors of ``fsync`` on a file system that has none.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _READ = 1 << 20
@@ -52,9 +52,7 @@ def copy_in_place(
         there = target.look_at_file()
         publisher.require(conditions, there)
         bits = publisher.mode_for(mode, there)
-        how = os.O_EXCL if there is None else os.O_TRUNC
-        fd = os.open(target.name, _FLAGS | how, bits, dir_fd=target.directory_fd)
-        _require_regular(fd)
+        fd = _create(target, bits) if there is None else _empty(target, there)
         try:
             _fill(fd, source_fd, None if mode is None else bits)
         except OSError:
@@ -68,10 +66,27 @@ def copy_in_place(
         return publisher.published(FileFacts.of(facts), there is None)
 
 
-def _require_regular(fd: int) -> None:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotARegularFile
+def _create(target: Target, mode: int) -> int:
+    how = _WRITE | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.open(target.name, how, mode, dir_fd=target.directory_fd)
+
+
+def _empty(target: Target, there: os.stat_result) -> int:
+    """
+    Open the file that was looked at, without its content.
+
+    :raise NotARegularFile: another one has the name now, which is left as it is.
+    """
+    try:
+        looked_fd = os.open(target.name, _LOOK, dir_fd=target.directory_fd)
+    except FileNotFoundError:
+        raise NotARegularFile from None
+    try:
+        if not os.path.samestat(os.fstat(looked_fd), there):
+            raise NotARegularFile
+        return os.open(f"/proc/self/fd/{looked_fd}", _WRITE | os.O_TRUNC)
+    finally:
+        os.close(looked_fd)
 
 
 def _fill(fd: int, source_fd: int, mode: int | None) -> None:

@@ -119,12 +119,16 @@ class Publisher:
             there = target.look_at_file()
             self.require(conditions, there)
             file.set_mode(self.mode_for(mode, there))
-            if there is not None:
-                file.replace(target.name)
-                return False
-            with suppress(FileExistsError):
-                file.publish(target.name)
-                return True
+            try:
+                if there is not None:
+                    file.replace(target.name)
+                    return False
+                with suppress(FileExistsError):
+                    file.publish(target.name)
+                    return True
+            except OSError:
+                file.set_mode(stat.S_IRUSR | stat.S_IWUSR)  # it may be published later
+                raise
         raise PreconditionFailed
 
 

@@ -15,7 +15,7 @@ from chatfiles.rules.resumable_upload import Chunk, upload_too_large, upload_too
 from chatfiles.workspace.publication.publisher import Publisher
 from chatfiles.workspace.resumable.finishing import prepare, publish
 from chatfiles.workspace.resumable.hashes import RunningHashes
-from chatfiles.workspace.resumable.open_upload import OpenUpload, digest_of
+from chatfiles.workspace.resumable.open_upload import OpenUpload, digest_of, upload_not_found
 from chatfiles.workspace.resumable.record import Record
 from chatfiles.workspace.resumable.records import progressed
 
@@ -58,6 +58,7 @@ class ChunkWriter:
         self._progressed = now()
         self._hash = hashes.take(upload.record.id, upload.offset)
         self._is_open, self._is_usable = True, upload.file is not None
+        self._was_cut = True  # until the body ends, or is refused
         self._checksum = chunk.checksum
         self._chunk_hash: Any = None
         self._hash_before: Any = None
@@ -87,6 +88,7 @@ class ChunkWriter:
         if fitting and self._is_usable:
             self._append(fitting)
         if len(fitting) < len(data):
+            self._was_cut = False
             is_known = upload.record.length is not None
             raise upload_too_long() if is_known else upload_too_large(self._limit)
 
@@ -112,12 +114,17 @@ class ChunkWriter:
         """
         The body is complete: flush it, verify its checksum, and the digest of a complete file.
 
+        :raise NotFound: 404, the upload has expired meanwhile.
         :raise ChecksumMismatch: 460, the chunk is discarded.
         :raise DigestMismatch: 422, the upload is removed.
         :raise ChatfilesError: 500 or 507.
         """
+        self._was_cut = False
         if not self._is_usable:
             return  # it is finished
+        assert self._upload.file is not None
+        if not os.fstat(self._upload.file.fd).st_nlink:
+            raise upload_not_found()  # it has expired, because the body stood still for so long
         self._flush()
         try:
             self._verify()
@@ -164,7 +171,7 @@ class ChunkWriter:
     def close(self) -> None:
         """
         Close the files; what arrived counts, but for a chunk with a checksum.  A file whose bytes
-        are all there is published, although its client has left.  Idempotent.
+        are all there is published, although its client has left: not after an error.  Idempotent.
         """
         if not self._is_open:
             return
@@ -187,7 +194,7 @@ class ChunkWriter:
             with suppress(ChatfilesError, OSError):
                 self._flush()
                 self._note_progress()
-                if self._is_usable and self.is_complete and upload.record.sha256 is None:
+                if self._was_cut and self._is_usable and self.is_complete:
                     self._prepare_file()
                     publish(upload, self._publisher, self._now())
 

@@ -179,9 +179,9 @@ class ResumableUploads:
         target = None if record.path is None else self._targets.open(record.path)
         upload = OpenUpload(record, os.dup(uploads_fd), target)
         try:
-            _require_space(upload.directory_fd, record.length or 0)
             self._add_record(uploads_fd, record)
             try:
+                _require_space(upload.directory_fd, record.length or 0)
                 create_partial(upload.directory_fd, record.id)
             except BaseException:
                 remove_record(uploads_fd, record.id)

@@ -14,6 +14,7 @@ import shutil
 import socket
 import stat
 from functools import partial
+from typing import Any
 from unittest import mock
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,8 @@ from twisted.internet.defer import Deferred
 from chatfiles.rules.http_dates import parse_http_date
 from chatfiles.streams.peer_state import PeerState
 from chatfiles.workspace.publication.leftovers import sweep_below
+from chatfiles.workspace.publication.publisher import usual_mode
+from tests.support.memory_client import CHUNKED, chunked
 from tests.workspace.resumable.resumable_case import (
     EXPIRY,
     LIMIT,
@@ -124,7 +127,14 @@ class CreationTests(ResumableCase):
         wrong = metadata(sha256=b"0" * 64)
         answer = self.post(b"Upload-Length: 3", TYPE, wrong, body=b"abc")
         self.assertEqual(self.refused(answer), (422, "digest_mismatch"))
-        self.assertEqual(self.names(), [])
+        self.write("out/x", b"old")
+        lines = (VERSION, TYPE, b"Upload-Length: 3", CHUNKED)
+        for query in ("", "?path=/workspace/out/x"):
+            caller = self.caller("POST", "/internal/uploads" + query, *lines)
+            answer = caller.send(chunked(b"abc", b"XX")).answers()[-1]
+            self.assertEqual(self.refused(answer), (413, "upload_too_long"))
+        self.assertEqual((self.names(), self.names("out")), ([], ["x"]))
+        self.assertEqual(self.read("out/x"), b"old")
 
     def test_cut(self) -> None:
         """A creation whose body is cut remains, with what came."""
@@ -161,7 +171,9 @@ class CreationTests(ResumableCase):
             free.return_value = mock.Mock(f_blocks=9, f_bavail=1, f_frsize=99)
             answer = self.post(b"Upload-Length: 100")
             self.assertEqual(self.refused(answer), (507, "no_space"))
-            self.created(99)
+            for _ in range(3):
+                self.created(99)
+            self.assertEqual(self.post(b"Upload-Length: 100").status, 429)
 
 
 class AppendingTests(ResumableCase):
@@ -332,6 +344,17 @@ class AppendingTests(ResumableCase):
         answer = caller.send(b"cdef").answers()[-1]
         self.assertEqual(answer.fields["repr-digest"], digest(b"abcdef"))
 
+    def test_expiry_while_a_chunk_stands_still(self) -> None:
+        """An upload that was swept meanwhile is not found, and nothing is left of it."""
+        target = self.created(6)
+        lines = (VERSION, TYPE, b"Content-Length: 6", b"Upload-Offset: 0")
+        caller = self.caller("PATCH", target, *lines).send(b"abc")
+        self.seconds += EXPIRY + 1
+        self.assertEqual(self.uploads.sweep(), 1)
+        answer = caller.send(b"def").answers()[-1]
+        self.assertEqual(self.refused(answer), (404, "upload_not_found"))
+        self.assertEqual(self.names(), [])
+
     def test_metadata(self) -> None:
         """All metadata is given back, also a key without a value, in a form of ours."""
         target = self.created(1, b"Upload-Metadata: a  ,  filename eA==,is_\x7e")
@@ -371,6 +394,25 @@ class AppendingTests(ResumableCase):
         self.assertEqual(self.refused(answer), (500, "write_failed"))
         self.assertEqual(self.offset(target), 2)
 
+    def test_last_flush_fails(self) -> None:
+        """
+        A complete file that cannot be flushed is not published: the kernel reports a lost byte
+        once, and a second flush succeeds.
+        """
+        self.write("out/x", b"old")
+        target = self.created(3, query="?path=/workspace/out/x")
+        flush, errors = os.fsync, [OSError(errno.EIO, "bad")]
+
+        def fsync(fd: int) -> None:
+            if errors and os.readlink(f"/proc/self/fd/{fd}").endswith(target[-32:]):
+                raise errors.pop()
+            flush(fd)
+
+        with mock.patch.object(os, "fsync", fsync):
+            answer = self.patch(target, 0, b"abc")
+        self.assertEqual((self.refused(answer), errors), ((500, "write_failed"), []))
+        self.assertEqual(self.read("out/x"), b"old")
+
     def test_publication_fails(self) -> None:
         """A file that cannot be published can be published later, by an empty chunk."""
         target = self.created(3)
@@ -380,6 +422,15 @@ class AppendingTests(ResumableCase):
             self.assertEqual(self.offset(target), 3)
         answer = self.patch(target, 3, b"")
         self.assertEqual(answer.fields["repr-digest"], digest(b"abc"))
+
+    def test_private_until_published(self) -> None:
+        """A file that could not be published is as private as before."""
+        target = self.created(3, query=OUT)
+        with mock.patch.object(os, "link", side_effect=OSError(errno.EDQUOT, "full")):
+            self.assertEqual(self.patch(target, 0, b"abc").status, 507)
+        self.assertEqual(os.stat(self.partial(target, "out")).st_mode & 0o777, 0o600)
+        self.assertEqual(self.patch(target, 3, b"").status, 204)
+        self.assertEqual(os.stat(self.at("out/x")).st_mode & 0o777, usual_mode())
 
     def test_killed_while_publishing(self) -> None:
         """Wherever the process is killed, the file is published in the end, once."""
@@ -566,6 +617,24 @@ class PathTests(ResumableCase):
         self.assertEqual(self.patch(target, 2, b"c").status, 204)
         self.assertEqual((self.names("fuse"), self.read("fuse/x")), (["x"], b"abc"))
         self.assertEqual(self.names(), [f".chatfiles-part-{target[-32:]}.json"])
+
+    def test_in_place_replaced(self) -> None:
+        """A file that takes the name just before the copy is not touched."""
+        self.write("fuse/x", b"old")
+        target = self.created(3, query="?path=/workspace/fuse/x")
+        whole = os.open
+
+        def replace(name: Any, flags: int, *more: Any, **others: Any) -> int:
+            if name == b"x":
+                os.unlink(self.at("fuse/x"))
+                os.link(self.at("configs/.auth_token"), self.at("fuse/x"))
+            return whole(name, flags, *more, **others)
+
+        before = self.read("configs/.auth_token")
+        with mock.patch.object(os, "open", replace):
+            answer = self.patch(target, 0, b"abc")
+        self.assertEqual(answer.status, 400)
+        self.assertEqual(self.read("configs/.auth_token"), before)
 
     def test_directory_removed(self) -> None:
         """If the directory is removed, the upload is gone."""

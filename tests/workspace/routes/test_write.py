@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -59,13 +60,15 @@ class _AtOnce:
 class WriteRouteCase(WritingCase):
     """A workspace; ``/workspace/out`` and ``/workspace/fuse`` are writable, the latter in place."""
 
+    writable = WritablePrefixes([b"/workspace/out"], [b"/workspace/fuse"])
+
     def setUp(self) -> None:
         super().setUp()
         os.makedirs(self.at("fuse"))
         self.write("configs/secret", b"abc")
         os.chmod(self.at("configs/secret"), 0o600)
         threads: Any = _AtOnce()
-        self.prefixes = WritablePrefixes([b"/workspace/out"], [b"/workspace/fuse"])
+        self.prefixes = self.writable
         self.targets = Targets(self.store, self.prefixes)
         secret = InboundSecrets(self.at("configs/secret"))
         uploads = UploadDirectory(partial(self.store.open_root, b"/workspace"))
@@ -351,8 +354,9 @@ class PutTests(WriteRouteCase):
 
         def close(fd: int) -> None:
             is_file = os.readlink(f"/proc/self/fd/{fd}").endswith("fuse/x")
+            is_written = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_WRONLY)
             real(fd)
-            if is_file:
+            if is_file and is_written:
                 raise OSError(errno.EDQUOT, "")
 
         with mock.patch("os.close", close):
@@ -528,6 +532,24 @@ class DirectoryTests(WriteRouteCase):
         """A root that is a prefix exists."""
         self.targets.prefixes = WritablePrefixes([b"/workspace"])
         self.assertEqual(self.make("/workspace").status, 200)
+
+
+class OverlapTests(WriteRouteCase):
+    """``/configs`` is a directory below ``/workspace``."""
+
+    writable = WritablePrefixes([b"/workspace/configs", b"/configs"], [])
+
+    def test_move(self) -> None:
+        """A file stays where both names are one, through two roots."""
+        self.write("configs/x", b"x")
+        os.link(self.at("configs/x"), self.at("configs/other"))
+        body = {
+            "from": {"path": "/workspace/configs/x"},
+            "to": {"path": "/configs/x"},
+            "overwrite": True,
+        }
+        answer = self.ask("POST", "/internal/fs/move", body=json.dumps(body).encode())
+        self.assertEqual((answer.status, self.read("configs/x")), (200, b"x"))
 
 
 class MoveTests(WriteRouteCase):
