@@ -28,7 +28,9 @@ def mirror(client: Client, source: str, target: str) -> int:
         return os.path.join(target, entry.path.removeprefix(source).lstrip("/"))
 
     def copy(entry: Entry) -> None:
-        client.download(entry.path, place(entry), if_match=entry.etag)
+        # The tag of a file that was written just now is weak, and never matches.
+        is_weak = entry.etag is None or entry.etag.startswith("W/")
+        client.download(entry.path, place(entry), if_match=None if is_weak else entry.etag)
         if entry.mtime_ns is not None:
             os.utime(place(entry), ns=(entry.mtime_ns, entry.mtime_ns))
 

@@ -25,7 +25,7 @@ from chatfiles.client import (
 from chatfiles.client.local.part_file import ATTRIBUTE
 from chatfiles.testing import ServerConnection
 from tests.contract.client_case import ClientCase
-from tests.support.scripted_file import Answer, File, chunked, counted, play, refused, said
+from tests.support.scripted_file import Answer, File, chunked, counted, play, raw, refused, said
 
 F = "/workspace/dir/f.bin"
 DATA = bytes(range(256)) * 4000
@@ -229,6 +229,25 @@ class DownloadCases(ClientCase):
         client = self.client(play(refused("404 No", "file_not_found")))
         await self.fails(NotFound, client.download(F, self.path("x")))
         self.assertEqual((self.files(), self.content("x")), (["x"], b"old"))
+
+    async def test_long_names(self) -> None:
+        """A file may have the longest name that there can be."""
+        for length in range(240, 256):
+            await self.client(File(DATA)).download(F, self.path("n" * length))
+        self.assertEqual(len(self.files()), 16)
+
+    async def test_unavailable_at_the_end(self) -> None:
+        """An outage while a complete part is examined does not discard it."""
+        cut = counted(DATA, 'ETag: "v1"', missing=1)
+        client = self.client(play(cut), retries=0)
+        await self.fails(Incomplete, client.download(F, self.path("x")))
+        self.write("x.part", DATA, "r+b")
+        short = counted(b"", f"Content-Range: bytes */{len(DATA)}", status="416 Range")
+        outage = raw(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        whole = raw(b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: %d\r\n\r\n' % len(DATA))
+        client = self.client(play(short, outage, short, whole))
+        done = await client.download(F, self.path("x"))
+        self.assertEqual((self.content("x"), done.restarted), (DATA, False))
 
     async def test_old_file(self) -> None:
         """The old file stays until the new one is complete."""

@@ -73,6 +73,8 @@ class ListingCases(ClientCase):
             [],
             entry("a", ref=f"{D}/b"),
             entry(".."),
+            entry("a", ref=f"{D}/e/../../a"),
+            entry("a", ref=f"{D}/./a"),
             entry("a/b"),
             entry("a", ref=None),
             entry("a", size=-1),

@@ -135,6 +135,14 @@ class ReadingCases(ClientCase):
             self.assertEqual(await client.read(F), DATA)
             self.assertEqual(self.sent("Range"), [None, None])
 
+    async def test_weak_part(self) -> None:
+        """Nor is a part of one version completed from another one."""
+        other = DATA[::-1]
+        for etag, changed in (("", ""), ('W/"v1"', 'W/"v2"')):
+            for start, stop in ((10, 5000), (-5000, None)):
+                client = self.client(File(DATA, etag, cuts=[100], changes=[(other, changed)]))
+                self.assertEqual(await client.read(F, start, stop), other[start:stop], start)
+
     async def test_other_part(self) -> None:
         """A part other than the one that was asked for is not returned."""
         for field in ("bytes 11-20/100", "bytes 10-18/100", "bytes 10-19/15", "bytes 10-19/*x", ""):
@@ -236,6 +244,20 @@ class ReadingCases(ClientCase):
         error = await self.fails(Incomplete, client.read(F))
         self.assertEqual((error.done, error.total), (5, 10))
 
+    async def test_stalls_later(self) -> None:
+        """A connection that has served a request, and then stands still, is replaced."""
+        ok = counted(b"x")
+
+        def script(connection: ServerConnection) -> None:
+            request = connection.request()
+            if request is not None:
+                ok(connection, request)
+            if connection.request() is not None:
+                connection.hang()
+
+        client = self.client(script, retries=1, idle_timeout=0.05)
+        self.assertEqual([await client.read(F) for _ in range(2)], [b"x", b"x"])
+
     async def test_errors(self) -> None:
         """Each status has its class; the text and the request id are shown."""
         for status, kind in CLASSES.items():
@@ -266,6 +288,9 @@ class ReadingCases(ClientCase):
         client = self.client(play(busy, old, counted(b"x")))
         self.assertEqual(await client.read(F), b"x")
         self.assertEqual(self.pauses, [7, 0])
+        odd = refused("503 No", "no", retry_after_seconds=-1)
+        self.assertEqual(await self.client(play(odd, counted(b"x"))).read(F), b"x")
+        self.assertGreater(self.pauses[2], 0)
         for value in ("61", later):
             answer = refused("503 No", "no", f"Retry-After: {value}")
             error = await self.fails(Unavailable, self.client(play(answer)).read(F))
@@ -300,6 +325,16 @@ class StreamCases(ClientCase):
                 async for piece in self.client(file).stream(F):
                     got.append(piece)
             self.assertEqual(b"".join(got), DATA[:3000])
+
+    async def test_changed_part(self) -> None:
+        """Nor where the stream begins later, and there is no strong validator."""
+        for etag, changed in (("", ""), ('W/"v1"', 'W/"v2"')):
+            file = File(DATA, etag, cuts=[3000], changes=[(DATA[::-1], changed)])
+            got = []
+            with self.assertRaises(Changed):
+                async for piece in self.client(file).stream(F, 10):
+                    got.append(piece)
+            self.assertEqual(b"".join(got), DATA[10:3010])
 
     async def test_never_appended(self) -> None:
         """What is not the rest of the same version ends the stream."""

@@ -161,11 +161,11 @@ class Driver:
 
     def _send(self, request: Request) -> BlockingResponse:
         kept = self._take_kept() if request.repeatable else None
-        if kept is not None:
-            # The server may have closed it at this moment; then a new one is used.
-            with suppress(ConnectionError, ssl.SSLError):
-                return self._exchange(kept, request)
         try:
+            if kept is not None:
+                # The server may have closed it at this moment; then a new one is used.
+                with suppress(ConnectionError, ssl.SSLError):
+                    return self._exchange(kept, request)
             return self._exchange(self._connect(), request)
         except _BodyFailed as failed:
             raise failed.error from failed.error.__cause__

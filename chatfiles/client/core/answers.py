@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from datetime import datetime
 from typing import Any
 
@@ -55,20 +55,20 @@ def header(response: Response, name: str) -> str:
 
 
 def ask_json(
-    request: Request, expected: Container[int], retries: Retries, now: float
+    request: Request, expected: Container[int], retries: Retries, now: Callable[[], float]
 ) -> Steps[tuple[Response, Any]]:
     """
     Send a request, if it fails and is repeatable several times, and read a JSON response.
 
     :param expected: the statuses of success.
-    :param now: seconds since the epoch.
+    :param now: returns seconds since the epoch.
     :return: the response, which is closed, and its JSON value; ``None`` for 204.
     """
     while True:
         try:
             with (yield Send(request)) as response:
                 if response.status not in expected:
-                    raise (yield from refusal(response, now))
+                    raise (yield from refusal(response, now()))
                 value = None if response.status == 204 else (yield from read_json(response))
                 return response, value
         except ClientError as error:
@@ -161,7 +161,9 @@ def _retry_after(said: dict[str, Any], response: Response, now: float) -> float 
     if when is not None:
         return max(0.0, when - now)
     seconds = said.get("retry_after_seconds")
-    return seconds if isinstance(seconds, int) and not isinstance(seconds, bool) else None
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        return None
+    return seconds if seconds >= 0 else None
 
 
 # -- values
@@ -212,7 +214,9 @@ def parse_entry(value: object) -> Entry:
     """
     entry = as_object(value)
     path, name = from_reference(text(entry, "ref")), _name(entry)
-    if path.rpartition(b"/")[2] != name or name in (b"", b".", b"..") or b"\0" in path:
+    segments = path.split(b"/")
+    has_dots = not {b".", b".."}.isdisjoint(segments)
+    if segments[-1] != name or not name or has_dots or b"\0" in path:
         raise BadAnswer("an entry has a name that does not belong to its path")
     kind, error = entry.get("type"), entry.get("error")
     is_whole_file = kind == "file" and error is None

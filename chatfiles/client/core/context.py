@@ -67,4 +67,4 @@ class Context:
         self, request: Request, expected: Container[int], retries: Retries | None = None
     ) -> Steps[tuple[Response, Any]]:
         """See `answers.ask_json`."""
-        return ask_json(request, expected, retries or self.new_retries(), self.now())
+        return ask_json(request, expected, retries or self.new_retries(), self.now)

@@ -75,10 +75,8 @@ class Fetch:
         """
         while True:
             try:
-                return (yield from self._attempt())
+                return (yield from self._attempt_or_end())
             except OtherPart as error:
-                if isinstance(error, NothingFollows) and (yield from self._has_everything()):
-                    return None
                 if not self._versions.may_restart:
                     raise Changed(str(error)) from error
                 yield from self._restart()
@@ -87,6 +85,13 @@ class Fetch:
                 if isinstance(error, Incomplete):
                     error.done, error.total = self._versions.received, self._versions.size
                 yield from self._retries.again(error)
+
+    def _attempt_or_end(self) -> Steps[None]:
+        try:
+            yield from self._attempt()
+        except NothingFollows:
+            if not (yield from self._has_everything()):
+                raise
 
     def _attempt(self) -> Steps[None]:
         versions = self._versions
@@ -113,6 +118,10 @@ class Fetch:
         """
         request = Request("HEAD", self._route, {"If-Match": str(self._versions.etag)})
         with (yield Send(request)) as response:
+            if response.status >= 400:
+                error = yield from refusal(response, self._now())
+                if error.transient:
+                    raise error
             is_whole = self._versions.is_whole(response)
             if is_whole:
                 yield from self._sink.begin(self._versions, response)

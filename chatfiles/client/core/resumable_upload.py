@@ -335,6 +335,8 @@ class ResumableUpload:
         offset = _offset(header)
         if offset > (request.offset or 0) + sent:
             raise UntrustedResponse("has more bytes than were sent")
+        if sent and offset <= (request.offset or 0):  # otherwise it would be sent for ever
+            raise UntrustedResponse("has taken nothing of what was sent")
         self._reach(offset)
         if "Upload-Length" in request.headers and offset == self.size:
             self._finish(header)

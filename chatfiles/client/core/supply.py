@@ -34,7 +34,7 @@ class Supply:
         self._progress = progress
         self._digest = hashlib.sha256()
         self._hashed = 0
-        self._rest = b""
+        self._rest = memoryview(b"")
         self.size = source.size
         self.seekable = source.size is not None
         self.complete = False
@@ -85,8 +85,8 @@ class Supply:
             piece = yield Pull(self._source.iterator)
             if piece is None:
                 return b""
-            self._rest = bytes(piece)
-        piece, self._rest = self._rest[:limit], self._rest[limit:]
+            self._rest = memoryview(bytes(piece))
+        piece, self._rest = bytes(self._rest[:limit]), self._rest[limit:]
         return piece
 
     def _hash(self, piece: bytes) -> None:

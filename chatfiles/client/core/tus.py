@@ -112,7 +112,8 @@ class _Sending:
         may_wait = (wait or 0) <= LONGEST_WAIT
         if request.method == "POST" or failures > self._context.retries or is_lost or not may_wait:
             raise error or BadAnswer("the upload is of another file")
-        yield Sleep(min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE) if wait is None else wait)
+        pause = FIRST_PAUSE * 2 ** min(failures - 1, 10)
+        yield Sleep(min(pause, LONGEST_PAUSE) if wait is None else wait)
 
     # -- bodies
 

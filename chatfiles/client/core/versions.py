@@ -108,6 +108,8 @@ class Versions:
         found = {} if self._if_match is None else {"If-Match": self._if_match}
         self._continues = self.received > 0 and is_strong(self.etag)
         self._asked = ""
+        if not self._continues:
+            self.span = self._wanted
         if self._continues or not self.span.is_whole:
             self._asked = self.span.field(self.received if self._continues else 0)
             found["Range"] = self._asked
@@ -133,11 +135,11 @@ class Versions:
         if not response.framed:
             text = "the response has neither a length nor chunks, so it may be incomplete"
             raise Incomplete(text, done=self.received)
-        discards = False
+        discards = self.received > 0 and not (self._continues and response.status == 206)
         if response.status == 206:
             self._accept_part(response)
         else:
-            discards = self._accept_whole(response)
+            self._accept_whole(response)
         self.etag = etag
         self._begun = True
         return discards
@@ -189,16 +191,14 @@ class Versions:
         if self.size is not None and self.received != self.size:
             raise BadAnswer("the body is not as long as its headers say")
 
-    def _accept_whole(self, response: Response) -> bool:
+    def _accept_whole(self, response: Response) -> None:
         if self._continues and self._if_match is not None:
             raise Changed("the whole file was sent in place of the rest of one version")
         if not self.span.is_whole and not self._slices:
             raise OtherPart("the whole file was sent in place of the part that was asked for")
-        discards = self.received > 0
         self.discard()
         self.span = Span()
         self.size = self._total = response.length
-        return discards
 
     def _accept_part(self, response: Response) -> None:
         part = parse_content_range(_encoded(response, "Content-Range"))
@@ -206,6 +206,8 @@ class Versions:
         if fault is not None:
             raise (OtherPart if self._continues else BadAnswer)(fault)
         assert part is not None
+        if not self._continues:
+            self.discard()
         if self.span.first < 0:
             self.span = Span(part.first)
         self._total = part.total

@@ -38,7 +38,7 @@ class PartFile:
     def __init__(self, target: str, *, hashes: bool = False) -> None:
         self._target = target
         self.path = _beside(target)
-        self._tag_path = self.path + ".etag"
+        self._tag_path = _beside(target, b".part.etag")
         self._hashes = hashes
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -153,12 +153,12 @@ class PartFile:
             os.unlink(path)
 
 
-def _beside(target: str) -> str:
-    """:return: the path of the ``.part`` file; a name that would be too long is shortened."""
+def _beside(target: str, suffix: bytes = b".part") -> str:
+    """:return: the path of *target* with *suffix*; a name that would be too long is shortened."""
     directory, name = os.path.split(os.fsencode(target))
-    if len(name) + len(b".part") > NAME_MAX:
+    if len(name) + len(suffix) > NAME_MAX:
         name = name[: NAME_MAX - len(b".part.etag")]
-    return os.fsdecode(os.path.join(directory, name + b".part"))
+    return os.fsdecode(os.path.join(directory, name + suffix))
 
 
 def _open(path: str, *, create: bool = False) -> BinaryIO:

@@ -270,6 +270,12 @@ class ChunkTests(SynchronousTestCase):
             upload.interrupted()
             upload.next()
 
+    def test_nothing_taken(self) -> None:
+        """A server that takes nothing, and says that it has, is not sent the same for ever."""
+        upload = begun(10)
+        with self.assertRaises(UntrustedResponse):
+            answer(upload, 204, {"Upload-Offset": "10"}, sent=20)
+
     def test_forgotten(self) -> None:
         """
         A server that forgets what it has created fails; an upload of an earlier run may be gone.
