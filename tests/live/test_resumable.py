@@ -138,6 +138,68 @@ class ResumableTests(LiveCase):
             self.assertEqual(way.ask("DELETE", target).json["code"], "upload_not_found")
             self.assertEqual(self.stored(last), b"abcdef")
 
+    def test_refused(self) -> None:
+        """Each row of the tables, in both places."""
+        long = {"Upload-Length": str((256 << 20) + 1)}
+        for way in self.ways():
+            target = way.create(5)
+            typed = chunk(0)
+            for method, path, fields, body, expected in (
+                ("POST", way.base, {"Tus-Resumable": "0.2"}, b"", (412, "unsupported_tus_version")),
+                ("POST", way.base, {}, b"", (400, "upload_length_required")),
+                ("POST", way.base, long, b"", (413, "upload_too_large")),
+                ("POST", way.base, {"Upload-Length": "x"}, b"", (400, "upload_length_required")),
+                (
+                    "POST",
+                    way.base,
+                    {"Upload-Length": "1", "Upload-Metadata": "a,a"},
+                    b"",
+                    (400, "invalid_metadata"),
+                ),
+                (
+                    "POST",
+                    way.base + "?path=/workspace/x",
+                    {"Upload-Length": "1"},
+                    b"",
+                    (403, "not_writable"),
+                ),
+                ("PATCH", target, {"Upload-Offset": "0"}, b"a", (415, "unsupported_media_type")),
+                ("PATCH", target, chunk(1), b"a", (409, "offset_mismatch")),
+                ("PATCH", target, typed, b"abcdef", (413, "upload_too_long")),
+                (
+                    "PATCH",
+                    target,
+                    {**typed, "Upload-Checksum": "md5 YQ=="},
+                    b"a",
+                    (400, "unsupported_checksum"),
+                ),
+                (
+                    "PATCH",
+                    target,
+                    {**typed, "Upload-Checksum": "sha1"},
+                    b"a",
+                    (400, "invalid_checksum"),
+                ),
+                ("PATCH", target[:-32] + "0" * 32, typed, b"a", (404, "upload_not_found")),
+                ("PATCH", target[:-1], typed, b"a", (404, "upload_not_found")),
+            ):
+                answer = way.ask(method, path, fields, body)
+                found = (answer.status, answer.json["code"])
+                self.assertEqual(found, expected, (way.name, method, path, fields))
+                self.assertEqual(answer["tus-resumable"], "1.0.0")
+            self.assertEqual(way.offset(target), 0)
+
+    def test_deferred(self) -> None:
+        """The length may be said later, once, and clients without ``PATCH`` may use ``POST``."""
+        for way in self.ways():
+            fields = {"Upload-Defer-Length": "1"}
+            target = way.ask("POST", way.base, fields, b"")["location"]
+            patch = {**chunk(0), "X-HTTP-Method-Override": "PATCH"}
+            self.assertEqual(way.ask("POST", target, patch, b"ab")["upload-offset"], "2")
+            self.assertEqual(way.ask("HEAD", target)["upload-defer-length"], "1")
+            last = way.patch(target, 2, b"c", Upload_Length="3")
+            self.assertEqual(last["repr-digest"], repr_digest(b"abc"))
+
     def test_path(self) -> None:
         """A file below a writable prefix appears when it is complete."""
         for way in self.ways():
@@ -228,3 +290,25 @@ class ResumableTests(LiveCase):
             self.assertEqual((answer.status, answer["tus-max-size"]), (204, str(256 * MIB)))
             allowed = answer.get("access-control-allow-origin")
             self.assertEqual(allowed, "https://app.example" if way.name == "through" else None)
+
+
+class LimitTests(LiveCase):
+    """A workspace that keeps one unfinished upload, for an hour."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(workspace=["--max-unfinished-uploads=1", "--upload-expiry=3600"])
+
+    def test_limits(self) -> None:
+        """Both options are those of the operator."""
+        pair = self.pair
+        way = Way("direct", pair.workspace.url, "/internal/uploads", pair.inbound)
+        target = way.create(1)
+        refused = way.ask("POST", way.base, {"Upload-Length": "1"}, b"")
+        self.assertEqual((refused.status, refused.json["code"]), (429, "too_many_uploads"))
+        directory = pair.at("workspace", ".molecule", "chat-uploads")
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            os.utime(path, times=(0, os.stat(path).st_mtime - 3601))
+        self.assertEqual(way.ask("HEAD", target).status, 404)
+        way.create(1)

@@ -227,6 +227,7 @@ class Channels:
         is_first = not channel.connections
         self._seen.add(connection.workspace_id)
         channel.add(connection)
+        connection.retired = self.draining  # it was accepted before
         self._liveness.watch(connection)
         _log.debug("channel parked for {workspace} from {source}", **_named(connection))
         if is_first:
@@ -236,7 +237,8 @@ class Channels:
     def put(self, connection: ParkedConnection) -> None:
         """See `Keeper`: a response is complete."""
         connection.answered_at, connection.checking = self._clock.seconds(), False
-        if connection.retired or self.draining:
+        is_old = connection.answered_at - connection.born > MOST_AGE
+        if connection.retired or self.draining or is_old:
             connection.disconnect()
             return
         channel = self._channel(connection.workspace_id)

@@ -30,7 +30,7 @@ class HealthCheck(Protocol):
 
     :param connection: it must be idle, and must not be in the holder.
     :param timeouts: starts the timeout, after which the connection is closed.
-    :param failed: called if there is no complete response.
+    :param failed: called if there is no complete response, or the connection ends with it.
     """
 
     def __init__(
@@ -88,5 +88,5 @@ class HealthCheck(Protocol):
         if self._timeout is not None:
             self._timeout.stop()
             self._timeout = None
-            if not alive:
+            if not (alive and self._connection.usable):  # it may have said that it closes
                 self._failed()

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from chatfiles.platform.channel.parked import ParkedConnection
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import read_at_most
+from chatfiles.streams.transports import is_plain, read_at_most
 
 __all__ = ["RelayEnd", "relay"]
 
@@ -66,11 +66,11 @@ class RelayEnd(Protocol):
 
     def end(self, *, clean: bool) -> None:
         """
-        :param clean: whether what was written is sent before.
+        :param clean: whether what was written is sent before, except over TLS.
         """
         wire: Any = self.transport
         wire.unregisterProducer()
-        if clean:
+        if clean and is_plain(wire):  # the peer may never confirm the end of TLS
             wire.resumeProducing()  # so that it notices that its peer closes
             wire.loseConnection()
         else:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -82,6 +83,8 @@ class Relays(Keeper):
         asking = _Asking(connection, _request(url, workspace_id, secret))
         try:
             await self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
+        except ConnectingCancelledError:
+            raise CancelledError from None
         except (CancelledError, ChatfilesError):
             raise
         except Exception as error:

@@ -81,10 +81,14 @@ class Search:
         places = await self._registry.channel_places(self._id)
         while True:
             changed = self._nodes.changed(self._id)
-            found = await self._ask_nodes(places)
-            if found is not None:
-                return found
-            await self._wait(changed)
+            try:
+                found = await self._ask_nodes(places)
+                if found is not None:
+                    return found
+                await self._wait(changed)
+            finally:
+                changed.addErrback(lambda _: None)
+                changed.cancel()
             places = await self._registry.channel_places(self._id)
 
     async def _ask_nodes(self, places: ChannelPlaces) -> WorkspaceConnection | None:

@@ -9,6 +9,7 @@ from twisted.internet import error
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from chatfiles.platform.channel.channels import MOST_AGE, MOST_PARKED
+from chatfiles.platform.channel.node import Node
 from tests.contract.registry_case import FIRST, SECOND
 from tests.platform.channel.channel_case import HEALTHY, NODE, OTHER_NODE, ChannelCase
 
@@ -71,6 +72,29 @@ class TakingTests(ChannelCase):
         self.advance(3.25)
         self.assertTrue(first.aborted)
         self.assertNotEqual(second.sent(), b"")
+        second.send(HEALTHY)
+        self.turn()
+        self.is_of(result, second)
+
+    def test_next_one_of_closing(self) -> None:
+        """A response that says that the connection is closed means that the next one is asked."""
+        second, first = self.park(), self.park()
+        self.advance(3)
+        result = self.connect(within=2.0)
+        first.send(HEALTHY.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+        self.turn()
+        second.send(HEALTHY)
+        self.turn()
+        self.is_of(result, second)
+
+    def test_next_one_of_retired(self) -> None:
+        """So does a token that is revoked meanwhile."""
+        second, first = self.park(), self.park()
+        self.advance(3)
+        result = self.connect(within=2.0)
+        self.channels.retire([first.protocol])
+        first.send(HEALTHY)
+        self.turn()
         second.send(HEALTHY)
         self.turn()
         self.is_of(result, second)
@@ -196,6 +220,22 @@ class LifeTests(ChannelCase):
         self.assertTrue(wire.disconnecting)
         self.assertEqual(wire.sent(), b"")
 
+    def test_old_and_used(self) -> None:
+        """One that is used all the time is closed after a response."""
+        wire = self.park()
+        for _ in range(int(MOST_AGE / 10)):
+            taken = self.channels.take(FIRST)
+            assert taken is not None
+            self.channels.put(taken)
+            self.assertFalse(wire.disconnecting)
+            self.reactor.advance(10)
+        self.reactor.advance(1)
+        taken = self.channels.take(FIRST)
+        assert taken is not None
+        self.channels.put(taken)
+        self.turn()
+        self.assertTrue(wire.disconnecting)
+
     def test_room(self) -> None:
         """A workspace may park so many; those being asked count, and busy ones do not."""
         wires = [self.park() for _ in range(MOST_PARKED)]
@@ -234,6 +274,15 @@ class LifeTests(ChannelCase):
         self.turn()
         self.successResultOf(finished)
         self.assertTrue(busy.disconnecting)
+
+    def test_late_for_a_drain(self) -> None:
+        """A connection that was accepted just before a drain is closed, too."""
+        self.channels.drain()
+        finished = self.channels.finished(30.0)
+        wire = self.park()
+        self.assertTrue(wire.disconnecting)
+        self.successResultOf(finished)
+        self.assertEqual(self.channels.open, 0)
 
     def test_drain_in_vain(self) -> None:
         """A drain does not wait for ever."""
@@ -297,8 +346,16 @@ class RecordTests(ChannelCase):
         """Nothing is recorded before the registry knows the node."""
         self.get(self.node.stop())
         self.registry.failing = True
-        self.setUp()
-        self.assertEqual(self.registry.asked[-1], "touch_node")
+        node = Node(self.cache, self.reactor, NODE, "http://a:1", self.relay)
+        node.start()
+        node.opened(FIRST)
+        self.registry.failing = False
+        before = len(self.registry.asked)
+        self.advance(2)
+        self.assertNotIn("open_channel", self.registry.asked[before:])
+        self.advance(10)
+        later = self.registry.asked[before:]
+        self.assertLess(later.index("enter_node"), later.index("open_channel"))
 
     def test_alone(self) -> None:
         """A node without a URL warns if there is another node."""

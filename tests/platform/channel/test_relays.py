@@ -106,6 +106,12 @@ class RelayTests(ChannelCase):
         factory.clientConnectionFailed(None, Failure(Refused()))
         self.assertEqual(self.failed(result), "workspace_unreachable")
 
+    def test_cancelled(self) -> None:
+        """A request that is cancelled while it connects asks no other node."""
+        result = Deferred.fromCoroutine(self.relays.connect(URL, FIRST))
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+
     def test_no_secret(self) -> None:
         """Without a secret no node is asked."""
         result = Deferred.fromCoroutine(self.relays.connect(URL, UNKNOWN))

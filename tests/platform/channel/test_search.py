@@ -33,6 +33,19 @@ class SearchTests(ChannelCase):
         relayed.callback(found)
         self.assertIs(self.successResultOf(result), found)
 
+    def test_nothing_left(self) -> None:
+        """A request that has ended does not wait for changes any more, however it has ended."""
+        found: Any = object()
+        for outcome in (found, Failure(workspace_busy())):
+            result = self.connect()
+            self.relayed[-1][1].callback(outcome)
+            result.addErrback(lambda _: None)
+            self.assertEqual(self.node._hearing, {})
+        result = self.connect()
+        result.addErrback(lambda _: None)
+        result.cancel()
+        self.assertEqual(self.node._hearing, {})
+
     def test_here_first(self) -> None:
         """An idle connection here is used, and no other node is asked."""
         wire = self.park()
