@@ -29,6 +29,7 @@ from chatfiles.workspace.files.store import FileStore
 from tests.contract.directories import listed
 from tests.contract.file_store import Kind as Lies
 from tests.contract.file_store import Symlink, build, scratch, virtual
+from tests.support.descriptors import open_below
 from tests.workspace.files.test_open_beneath import NOBODY, Opens, as_nobody
 
 
@@ -310,7 +311,7 @@ class OpeningTests(_Case):
         build(self.top, {b"ws/d/f": b"f", b"ws/link": Symlink(b"d"), b"ws/fifo": Lies.FIFO})
         store = self.store()
         store.look(virtual(b"/workspace/d"))
-        before = os.listdir("/proc/self/fd")
+        before = open_below(self.top)
         for name in (b"", b"/d", b"/d/f", b"/link", b"/link/f", b"/fifo", b"/none", b"/d/f/x"):
             for operation in (store.open_directory, store.look):
                 try:
@@ -320,7 +321,7 @@ class OpeningTests(_Case):
                 if isinstance(result, OpenDirectory):
                     result.names().close()
                     result.close()
-        self.assertEqual(os.listdir("/proc/self/fd"), before)
+        self.assertEqual(open_below(self.top), before)
 
     def test_lack_of_resources(self) -> None:
         """A lack of descriptors or memory is 503; an I/O error is 500, or the entry's error."""

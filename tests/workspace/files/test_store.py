@@ -52,6 +52,7 @@ from tests.contract.file_store import (
     scratch,
     virtual,
 )
+from tests.support.descriptors import open_below
 
 
 class _OnDisk(FileStoreContract):
@@ -256,7 +257,7 @@ class AtOnceTests(SynchronousTestCase):
         self.warm()  # opens what the process keeps open
         store = self.store()
         store.find_credentials()  # opens what the store keeps open
-        before = os.listdir("/proc/self/fd")
+        before = open_below(self.top)
 
         def fail() -> bool:
             raise OSError(errno.EMFILE, "Too many open files")
@@ -264,7 +265,7 @@ class AtOnceTests(SynchronousTestCase):
         patch = self.patch(cached_directory, "cache_answers", fail)
         with store.open(virtual(b"/workspace/f")) as file:
             self.assertEqual(content(file), b"f")
-        self.assertEqual(os.listdir("/proc/self/fd"), before)
+        self.assertEqual(open_below(self.top), before)
         self.assertIsNone(self.at_once(store))
         patch.restore()
         store.open(virtual(b"/workspace/f")).close()  # the disk is examined again
@@ -530,12 +531,11 @@ class OneDescriptorTests(_StoreCase):
             store = self.store(credentials=[self.top + b"/token"], mechanism=mechanism)
             with self.assertRaises(NotFound):
                 store.open(virtual(b"/workspace/linked"))
-            gc.collect()  # what earlier tests have left open is closed now, not meanwhile
-            before = os.listdir("/proc/self/fd")
+            before = open_below(self.top)
             for name in (b"none", b"f/x", b"fifo", b"d", b"d/l", b"d/l/x", b"d/x", b"linked"):
                 with self.assertRaises((NotFound, NotARegularFile)):
                     store.open(virtual(b"/workspace/" + name))
-            self.assertEqual(os.listdir("/proc/self/fd"), before)
+            self.assertEqual(open_below(self.top), before)
 
 
 class CredentialTests(_StoreCase):
@@ -598,10 +598,10 @@ class CredentialTests(_StoreCase):
         store = self.store(credentials=[self.token])
         for code, expected in ((errno.EMFILE, Unavailable), (errno.EIO, ReadFailed)):
             self.patch(store._credentials, "include", _raising(code))
-            before = os.listdir("/proc/self/fd")
+            before = open_below(self.top)
             with self.assertRaises(expected):
                 store.open(virtual(b"/workspace/f"))
-            self.assertEqual(os.listdir("/proc/self/fd"), before)
+            self.assertEqual(open_below(self.top), before)
 
 
 def _raising(code: int) -> Callable[[os.stat_result], bool]:

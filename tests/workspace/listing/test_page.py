@@ -28,6 +28,7 @@ from chatfiles.workspace.listing.known_names import KnownNames, Version
 from chatfiles.workspace.listing.page import page
 from chatfiles.workspace.listing.turns import Turn
 from tests.contract.file_store import NAMES, build, scratch, virtual
+from tests.support.descriptors import open_below
 
 NOW = 1_800_000_000 * 10**9
 FILE_NAMES = st.binary(min_size=1, max_size=3).filter(
@@ -190,7 +191,7 @@ class PageTests(_Case):
         """An error while names are read is raised, and nothing stays open."""
         directory = self.store.open_directory(virtual(b"/workspace"))
         self.addCleanup(directory.close)
-        before = os.listdir("/proc/self/fd")
+        before = open_below(self.top)
 
         def fails(_: OpenDirectory) -> Iterator[bytes]:
             yield b"a"
@@ -199,7 +200,7 @@ class PageTests(_Case):
         self.patch(OpenDirectory, "names", fails)
         making = page(directory, 1, None, lambda: NOW, self.known)
         self.assertRaises(ReadFailed, list, making)
-        self.assertEqual(os.listdir("/proc/self/fd"), before)
+        self.assertEqual(open_below(self.top), before)
 
     def test_turns(self) -> None:
         """A large directory is read in several turns, and looked at in several."""
@@ -217,11 +218,11 @@ class PageTests(_Case):
         self.patch(page_module, "_CHUNK", 4)
         self.patch(turns, "NAMES_PER_TURN", 8)
         with self.store.open_directory(virtual(b"/workspace")) as directory:
-            before = os.listdir("/proc/self/fd")
+            before = open_below(self.top)
             making = page(directory, 20, None, lambda: NOW, self.known)
             next(making)
             making.close()
-            self.assertEqual(os.listdir("/proc/self/fd"), before)
+            self.assertEqual(open_below(self.top), before)
 
 
 class PromiseTests(_Case):
