@@ -329,13 +329,15 @@ class CallQueue:
         self._most_running = running
         self.serve()
 
-    def fail_queued(self, error: BaseException) -> None:
+    def fail_queued(self, error: BaseException, which: Callable[[Call[Any]], bool]) -> None:
         """
-        Give up all calls that wait for a worker.
+        Give up calls that wait for a worker.
 
         :param error: their Deferreds fail with it.
+        :param which: whether to give up a call.
         """
-        for call in [call for calls in self._queued.values() for call in calls]:
+        queued = [call for calls in self._queued.values() for call in calls]
+        for call in filter(which, queued):
             call.give_up()
             self._spread.fire(call.deferred, Failure(error))
         self.check_settled()

@@ -279,19 +279,20 @@ class CallQueueTests(_Queue):
 
     def test_fail_queued(self) -> None:
         """
-        `fail_queued` fails all waiting calls, for which no worker will be available; running calls
-        continue.
+        `fail_queued` fails those waiting calls for which no worker will be available; the others
+        and running calls continue.
         """
         self.make(running=1)
         results: list[Deferred[Any]] = [
-            self.queue.submit(n, owner=n % 3, timeout=9) for n in range(5)
+            self.queue.submit(n, owner=n % 3, timeout=9) for n in range(6)
         ]
-        self.queue.fail_queued(RegistryUnavailable())
+        self.queue.fail_queued(RegistryUnavailable(), lambda call: call.work < 5)
         self.assertNoResult(results[0])
-        for result in results[1:]:
+        for result in results[1:5]:
             self.failureResultOf(result, RegistryUnavailable)
+        self.assertNoResult(results[5])
         self.started[0].finish(0)
-        self.assertEqual(self.names(), [0])
+        self.assertEqual(self.names(), [0, 5])
 
     def test_resize(self) -> None:
         """Workers that are added later take waiting calls."""
@@ -424,7 +425,7 @@ class _Model:
         self.size = running
 
     def fail(self, *_: None) -> None:
-        self.queue.fail_queued(RegistryUnavailable())
+        self.queue.fail_queued(RegistryUnavailable(), lambda _: True)
 
     def check(self) -> None:
         """Assert what holds between steps."""

@@ -45,6 +45,7 @@ class _Attempt(NamedTuple):
     work: Work[Any]
     deadline: float
     may_repeat: bool
+    number: int  # in the order of submission
 
 
 class _Repeat(Exception):
@@ -56,7 +57,8 @@ class PostgresPool:
     Connects when there is work, and closes broken connections.
 
     While the server cannot be reached, calls fail as soon as the next attempt to connect has
-    failed.  A connection that does not respond within the timeout of a call is closed, and the idle
+    failed.  An attempt that began before the call does not count: perhaps it met the fault that is
+    over now.  A connection that does not respond within the timeout of a call is closed, and the idle
     connections with it.
 
     :param connect: opens a connection; fails with `RegistryUnavailable`.
@@ -91,6 +93,8 @@ class PostgresPool:
         self._idle: list[PostgresConnection] = []
         self._busy: set[PostgresConnection] = set()
         self._connecting = 0
+        #: The number of the last call, and of the last one before the latest attempt to connect.
+        self._last_number = self._last_before_attempt = 0
         self._not_before = 0.0
         self._retry: IDelayedCall | None = None
         self._is_open = self._is_settled = False
@@ -112,9 +116,8 @@ class PostgresPool:
         """
         if not self._is_open:
             return fail(RegistryUnavailable())
-        deadline = self._clock.seconds() + self._timeout
-        first = self._submit(what, _Attempt(work, deadline, may_repeat), is_first=True)
-        return first.addErrback(self._repeat, what, _Attempt(work, deadline, may_repeat=False))
+        attempt = _Attempt(work, self._clock.seconds() + self._timeout, may_repeat, 0)
+        return self._submit(what, attempt, is_first=True).addErrback(self._repeat, what, attempt)
 
     def close(self) -> Deferred[None]:
         """Refuse new calls, finish the others, and close all connections; idempotent."""
@@ -128,8 +131,9 @@ class PostgresPool:
 
     def _submit(self, what: str, attempt: _Attempt, *, is_first: bool) -> Deferred[Any]:
         self._drop_unusable()
+        self._last_number += 1
         result: Deferred[Any] = self._queue.submit(
-            attempt,
+            attempt._replace(number=self._last_number),
             owner=None if is_first else _Repeat,  # need not wait for all first attempts
             label=what,
             timeout=max(attempt.deadline - self._clock.seconds(), 0),
@@ -140,7 +144,7 @@ class PostgresPool:
 
     def _repeat(self, failure: Failure, what: str, attempt: _Attempt) -> Deferred[Any]:
         failure.trap(_Repeat)
-        return self._submit(what, attempt, is_first=False)
+        return self._submit(what, attempt._replace(may_repeat=False), is_first=False)
 
     def _run(self, call: Call[Any]) -> None:
         connection = self._idle.pop()
@@ -221,6 +225,7 @@ class PostgresPool:
             return
         for _ in range(wanted):
             self._connecting += 1
+            self._last_before_attempt = self._last_number
             self._connect().addCallbacks(self._connected, self._not_connected)
 
     def _connected(self, connection: PostgresConnection) -> None:
@@ -238,7 +243,8 @@ class PostgresPool:
         error = failure.value or RegistryUnavailable()
         self._outcome("connect", error)
         if not (self._busy or self._idle or self._connecting):
-            self._queue.fail_queued(error)
+            last = self._last_before_attempt
+            self._queue.fail_queued(error, lambda call: call.work.number <= last)
         self._connect_if_needed()
         self._close_if_done()
 

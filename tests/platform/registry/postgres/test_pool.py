@@ -128,21 +128,45 @@ class PoolTests(SynchronousTestCase):
 
     def test_unreachable(self) -> None:
         """
-        If the server refuses connections, waiting calls fail at once, and the next attempt to
-        connect is made after `RETRY_DELAY`.
+        If the server refuses connections, calls that waited for an attempt to connect fail at
+        once, and the next attempt is made after `RETRY_DELAY`.
         """
-        calls = [self.call() for _ in range(100)]
+        first, second = self.call(), self.call()
         self.refused()
+        self.assertNoResult(first)
         self.refused()
         self.clock.advance(0)
-        for call in calls:
-            self.failureResultOf(call, RegistryUnavailable)
+        self.failureResultOf(first, RegistryUnavailable)
+        self.failureResultOf(second, RegistryUnavailable)
         late = self.call()
         self.assertEqual(self.attempts, [])
         self.clock.advance(RETRY_DELAY)
         self.connected()
         self.finish()
         self.assertEqual(self.successResultOf(late), "done")
+        self.end()
+
+    def test_attempt_from_before(self) -> None:
+        """
+        A call does not fail by an attempt to connect that had begun before the call, such as one
+        that the server's restart ended; it waits for the next attempt.
+        """
+        before = [self.call() for _ in range(2)]
+        after = [self.call() for _ in range(100)]
+        self.refused()
+        self.refused()
+        self.clock.advance(0)
+        for call in before:
+            self.failureResultOf(call, RegistryUnavailable)
+        self.clock.advance(RETRY_DELAY)
+        self.assertEqual(len(self.attempts), 2)
+        self.refused()
+        self.assertNoResult(after[0])
+        self.refused()
+        for _ in range(2):  # results are spread over turns
+            self.clock.advance(0)
+        for call in after:
+            self.failureResultOf(call, RegistryUnavailable)
         self.end()
 
     def test_lost_while_reading(self) -> None:
