@@ -175,7 +175,9 @@ class Splice:
 
     def _drain(self) -> bool:
         """:return: whether the client's socket has taken all bytes in the pipe."""
-        self._relay.received += self._pipe.drain(self._to_socket)
+        count = self._pipe.drain(self._to_socket)
+        self._channel.sent_directly(count)
+        self._relay.received += count
         if self._pipe.held:
             self._wait_for_client()
             return False
