@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -37,20 +37,10 @@ MOST_AWAITED: Final = 10_000
 _log = Logger()
 
 
-class _Ended(NamedTuple):
-    """
-    An operation that has no line yet.
-
-    :param moment: when it ended.
-    :param written: bytes that had been written to its connection then.
-    :param delivery: says what the client has taken of them; ``None`` if that does not matter.
-    """
-
-    event: TransferEnded
-    operation: str
-    moment: float
-    written: int = 0
-    delivery: DeliveryMeter | None = None
+#: An operation that has no line yet: its end, its name, when it ended, how many bytes had been
+#: written to its connection then, and what says how many of them the client has taken; ``None`` if
+#: that does not matter.
+_Ended: TypeAlias = tuple[TransferEnded, str, float, int, DeliveryMeter | None]
 
 
 class AuditLog:
@@ -119,13 +109,14 @@ class AuditLog:
         operation = event.rights or OPERATIONS.get(event.operation)
         if operation is None or not self._has_touched(event):
             return
-        moment, connection = self._now(), event.connection
+        connection = event.connection
         if connection is None or operation in RECEIVED or event.rights:
-            self._ended.append(_Ended(event, operation, moment))
+            self._ended.append((event, operation, self._now(), 0, None))
         else:
             delivery = connection.delivery
-            self._ended.append(_Ended(event, operation, moment, delivery.written, delivery))
-        self._look_soon()
+            self._ended.append((event, operation, self._now(), delivery.written, delivery))
+        if self._looking is None:
+            self._look_soon()
 
     def request_refused(self, event: RequestRefused) -> None:
         """Nothing was touched."""
@@ -142,13 +133,13 @@ class AuditLog:
 
     def _login_refused(self, event: TransferEnded, client: str, count: int) -> None:
         self._refused.append(refused_line(event, self._node, self._now(), client, count))
-        self._look_soon()
+        if self._looking is None:
+            self._look_soon()
 
     # -- lines
 
     def _look_soon(self) -> None:
-        if self._looking is None:
-            self._looking = self._reactor.callLater(INTERVAL, self._look)
+        self._looking = self._reactor.callLater(INTERVAL, self._look)
 
     def _look(self) -> None:
         self._looking = None
@@ -166,32 +157,23 @@ class AuditLog:
         lines, self._refused = self._refused, []
         taken: dict[DeliveryMeter, int] = {}  # a connection may have had many requests
         for each in ended:
-            delivery = each.delivery
-            missing = _missing(each, delivery, taken) if delivery is not None else 0
-            if missing and delivery.is_open and len(self._ended) < awaited:  # type: ignore[union-attr]
-                self._ended.append(each)
-            else:
-                lines += self._lines_of(each, missing)
+            event, operation, moment, written, delivery = each
+            missing = 0
+            if delivery is not None:
+                if delivery not in taken:
+                    taken[delivery] = delivery.taken
+                missing = min(event.bytes_out, max(0, written - taken[delivery]))
+                if missing and delivery.is_open and len(self._ended) < awaited:
+                    self._ended.append(each)
+                    continue
+            try:
+                lines.append(self._line(event, operation, moment, missing))
+            except Exception:  # the lines of others must not be lost
+                _log.failure("no audit line for request {id}", id=event.request_id)
         self._writer.write(lines)
 
-    def _lines_of(self, ended: _Ended, missing: int) -> tuple[str, ...]:
-        """:return: the line; none, and a traceback in the log, if it cannot be made."""
-        event, operation, moment = ended[:3]
+    def _line(self, event: TransferEnded, operation: str, moment: float, missing: int) -> str:
+        """:param missing: bytes of the response that the client has not acknowledged."""
         moved = event.bytes_in if operation in RECEIVED else event.bytes_out - missing
         moved = 0 if event.rights else moved
-        try:
-            line = audit_line(event, operation, self._node, moment, moved, self._role)
-        except Exception:  # the lines of others must not be lost
-            _log.failure("no audit line for request {id}", id=event.request_id)
-            return ()
-        return (line,)
-
-
-def _missing(ended: _Ended, delivery: DeliveryMeter, taken: dict[DeliveryMeter, int]) -> int:
-    """
-    :param taken: what was taken of each connection, as far as that is known.
-    :return: bytes of the response that the client has not acknowledged.
-    """
-    if delivery not in taken:
-        taken[delivery] = delivery.taken
-    return min(ended.event.bytes_out, max(0, ended.written - taken[delivery]))
+        return audit_line(event, operation, self._node, moment, moved, self._role)

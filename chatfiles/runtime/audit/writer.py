@@ -43,7 +43,9 @@ class AuditWriter:
     def __init__(self, path: str, reactor: Any) -> None:
         self._path = path
         self._reactor = reactor
-        self._lines: deque[bytes] = deque()
+        self._blocks: deque[bytes] = deque()  # of lines, each with its line end
+        self._offset = 0  # in the first block: what is before it was written
+        self._added = self._written = 0  # lines; each number is changed by one thread
         self._lost = 0
         self._fd = -1
         self._is_torn = False
@@ -59,7 +61,12 @@ class AuditWriter:
         Whether the last attempt to write a line has failed, or to open the path after a rotation,
         or too many lines wait.
         """
-        return bool(self._failed or self._not_opened) or len(self._lines) >= MOST_WAITING
+        return bool(self._failed or self._not_opened) or self._waiting >= MOST_WAITING
+
+    @property
+    def _waiting(self) -> int:
+        """How many lines wait."""
+        return self._added - self._written
 
     # -- on the reactor thread
 
@@ -78,10 +85,12 @@ class AuditWriter:
 
         :param lines: each ASCII without a line end.
         """
-        free = max(0, MOST_WAITING - len(self._lines))
-        self._lines.extend(f"{line}\n".encode("ascii") for line in lines[:free])
+        free = max(0, MOST_WAITING - self._waiting)
         self._lost += len(lines[free:])
-        self._wake.set()
+        if taken := lines[:free]:
+            self._added += len(taken)
+            self._blocks.append("\n".join([*taken, ""]).encode("ascii"))
+            self._wake.set()
 
     def reopen(self) -> None:
         """Open the path again soon: another program has renamed the file."""
@@ -116,7 +125,7 @@ class AuditWriter:
             if self._reopen or self._failed or self._not_opened:
                 self._open_again()
             self._write_all()
-        self._say_lost(len(self._lines))
+        self._say_lost(self._waiting)
         os.close(self._fd)
         self._reactor.callFromThread(self._end)
 
@@ -151,33 +160,29 @@ class AuditWriter:
 
     def _write_all(self) -> None:
         try:
-            while self._lines:
-                self._write(self._next())
+            while self._blocks:
+                block = self._blocks[0]
+                while self._offset < len(block):
+                    self._write(block)
+                self._offset = 0
+                self._blocks.popleft()
         except OSError as error:
             self._fail(_why(error))
         else:
             self._recovered()
 
-    def _next(self) -> bytes:
-        """:return: the first line, and those after it that can be written with it."""
-        lines = [self._lines[0]]
-        room = MOST_TOGETHER - len(lines[0])
-        for index in range(1, len(self._lines)):  # the reactor thread may append meanwhile
-            line = self._lines[index]
-            room -= len(line)
-            if room < 0:
-                break
-            lines.append(line)
-        return b"".join(lines)
-
-    def _write(self, lines: bytes) -> None:
-        if self._is_torn:  # a part of an earlier line is in the file
-            lines = b"\n" + lines
-        written = lines[: os.write(self._fd, lines)]
-        for _ in range(written.count(b"\n") - self._is_torn):
-            self._lines.popleft()
-        self._is_torn = not written.endswith(b"\n")
-        if len(written) < len(lines):
+    def _write(self, block: bytes) -> None:
+        """Write the next line of *block*, and those after it that can be written with it."""
+        start = self._offset
+        end = block.rfind(b"\n", start, start + MOST_TOGETHER) + 1 or block.index(b"\n", start) + 1
+        part = b"\n" if self._is_torn else b""  # a part of an earlier line is in the file
+        count = os.write(self._fd, part + block[start:end]) - len(part)
+        whole = block.rfind(b"\n", start, start + count) + 1
+        if whole:
+            self._written += block.count(b"\n", start, whole)
+            self._offset = whole
+        self._is_torn = start + count > max(start, whole)
+        if start + count < end:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _fail(self, why: str) -> None:
