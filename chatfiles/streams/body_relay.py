@@ -29,6 +29,8 @@ class UpstreamInterrupted(Exception):
 
 
 class _Request(Protocol):
+    @property
+    def channel(self) -> Any: ...
     def write(self, data: bytes, /) -> object: ...
     def registerProducer(self, producer: Any, streaming: bool, /) -> object: ...
     def unregisterProducer(self) -> object: ...
@@ -91,6 +93,7 @@ class BodyRelay(TwistedProtocol):
     def moved(self, count: int) -> None:
         """:param count: so many bytes of the body were sent without passing through this object."""
         self.received += count
+        self._request.channel.sent_directly(count)
 
     # -- for the client's connection
 

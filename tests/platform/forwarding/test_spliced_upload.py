@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import Clock
 
 from chatfiles.streams.pipe import Pipes
 from chatfiles.streams.splice import Splicer
@@ -188,7 +189,12 @@ class SplicedUploadTests(SpliceCase):
                 if reset:
                     reset_on_close(client.socket)
                 client.socket.close()
-                await until(reactor, lambda: client.clock.advance(0.25) or self.outcome)  # noqa: B023
+
+                def later(clock: Clock = client.clock) -> str:
+                    clock.advance(0.25)
+                    return self.outcome
+
+                await until(reactor, later)
                 self.assertEqual(self.outcome, "client_left")
                 if slow:
                     self.workspace.transport.resumeProducing()
