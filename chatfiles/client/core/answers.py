@@ -117,7 +117,8 @@ def refusal(response: Response, now: float) -> Steps[ClientError]:
     """
     status = response.status
     if 300 <= status < 400:
-        return BadAnswer(f"the response is a redirect ({status}), which is not followed")
+        text = f"the response is a redirect ({status}), which is not followed"
+        return BadAnswer(text, location=header(response, "Location"))
     if status < 400:
         return BadAnswer(f"the response has status {status}, which does not belong here")
     said = yield from _said(response)
@@ -142,7 +143,7 @@ def _said(response: Response) -> Steps[dict[str, Any]]:
     try:
         while len(data) <= ERROR_LIMIT and (piece := (yield Receive(response))):
             data += piece
-        value = parse_json(data)
+        value = None if len(data) > ERROR_LIMIT else parse_json(data)
     except ClientError:  # the status alone says what happened
         return {}
     return value if isinstance(value, dict) else {}
@@ -218,13 +219,21 @@ def parse_entry(value: object) -> Entry:
     has_dots = not {b".", b".."}.isdisjoint(segments)
     if segments[-1] != name or not name or has_dots or b"\0" in path:
         raise BadAnswer("an entry has a name that does not belong to its path")
+    try:
+        return _entry(path, name, entry)
+    except BadAnswer as error:
+        shown = _CONTROL.sub("?", name.decode("utf-8", "backslashreplace"))
+        raise BadAnswer(f"the entry {shown} is malformed: {error}") from error
+
+
+def _entry(path: bytes, name: bytes, entry: dict[str, Any]) -> Entry:
     kind, error = entry.get("type"), entry.get("error")
     is_whole_file = kind == "file" and error is None
     return Entry(
         path=path_text(path),
         name=path_text(name),
         type=kind if kind in _TYPES else "other",
-        size=integer(entry, "size") if is_whole_file or "size" in entry else None,
+        size=integer(entry, "size") if is_whole_file or entry.get("size") is not None else None,
         mtime_ns=None if entry.get("mtime") is None else _nanoseconds(text(entry, "mtime")),
         mode=None if entry.get("mode") is None else _mode(text(entry, "mode")),
         media_type=None if entry.get("media_type") is None else text(entry, "media_type"),

@@ -4,7 +4,8 @@ Lists what is in a workspace: one entry, a directory page by page, a tree as a s
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from chatfiles.client.core.answers import (
     JSON_LIMIT,
@@ -18,10 +19,22 @@ from chatfiles.client.core.answers import (
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import BadAnswer, ClientError, Incomplete
 from chatfiles.client.core.names import VirtualPath, path_bytes
+from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Emit, Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
 
-__all__ = ["MAX_DEPTH", "MAX_PAGE", "list_directory", "roots", "stat", "walk"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_PAGE",
+    "EntryStream",
+    "list_directory",
+    "most_of_a_page",
+    "one_entry",
+    "one_page",
+    "roots",
+    "stat",
+    "walk",
+]
 
 #: The most entries of a page, and the most levels of a stream (reference/listing).
 MAX_PAGE, MAX_DEPTH = 10_000, 64
@@ -31,17 +44,22 @@ ENTRY_LIMIT = 4000
 LINE_LIMIT = 256 * 1024
 
 _STREAM = "application/x-ndjson"
+T = TypeVar("T")
 
 
 def stat(context: Context, path: VirtualPath) -> Steps[Entry]:
     """:return: the operation ``stat``."""
-    return _stat(context, path_bytes(path))
+    return one_entry(context, path_bytes(path), parse_entry)
 
 
-def _stat(context: Context, path: bytes) -> Steps[Entry]:
+def one_entry(context: Context, path: bytes, parse: Callable[[object], T]) -> Steps[T]:
+    """
+    :param parse: reads the JSON value of an entry.
+    :return: the operation that asks for the entry of *path* itself.
+    """
     request = Request("GET", context.route("fs/entries", path, depth=0))
     _, value = yield from context.ask(request, (200,))
-    return parse_entry(as_object(value).get("entry"))
+    return parse(as_object(value).get("entry"))
 
 
 def roots(context: Context) -> Steps[list[str]]:
@@ -57,58 +75,99 @@ def list_directory(context: Context, path: VirtualPath, page_size: int) -> Steps
     """:return: the operation ``list``, which emits entries."""
     if not 1 <= page_size <= MAX_PAGE:
         raise ValueError(f"page_size must be 1 to {MAX_PAGE}")
-    raw = path_bytes(path)
-    return _list(context, raw, min(page_size, JSON_LIMIT // (3 * len(raw) + ENTRY_LIMIT)))
+    return _list(context, path_bytes(path), page_size)
 
 
-def _list(context: Context, path: bytes, limit: int) -> Steps[None]:
+def _list(context: Context, path: bytes, page_size: int) -> Steps[None]:
+    limit = min(page_size, most_of_a_page(path))
     retries = context.new_retries()
     after: str | None = None
     while True:
-        route = context.route("fs/entries", path, limit=limit, after=after)
-        _, value = yield from context.ask(Request("GET", route), (200,), retries)
-        page = as_object(value)
-        entries = page.get("entries")
-        if not isinstance(entries, list):
-            raise BadAnswer("the response has no list of entries")
+        entries, after = yield from one_page(context, path, limit, after, retries)
         for each in entries:
             yield Emit(parse_entry(each))
-        behind = page.get("next")
-        if behind is None:
+        if after is None:
             return
-        if not isinstance(behind, str) or behind == after:
-            raise BadAnswer("the response says that more entries follow, but not where")
-        after = behind
+
+
+def most_of_a_page(path: bytes) -> int:
+    """:return: the most entries of the directory *path* that one response should have."""
+    return min(MAX_PAGE, JSON_LIMIT // (3 * len(path) + ENTRY_LIMIT))
+
+
+def one_page(
+    context: Context, path: bytes, limit: int, after: str | None, retries: Retries | None = None
+) -> Steps[tuple[list[Any], str | None]]:
+    """
+    :param limit: the most entries of it.
+    :param after: where the page before it has ended; ``None`` for the first one.
+    :return: the operation that asks for a page: the JSON values of its entries, and where it ends;
+        ``None`` if it is the last one.
+    """
+    route = context.route("fs/entries", path, limit=limit, after=after)
+    _, value = yield from context.ask(Request("GET", route), (200,), retries)
+    page = as_object(value)
+    entries, behind = page.get("entries"), page.get("next")
+    if not isinstance(entries, list):
+        raise BadAnswer("the response has no list of entries")
+    if behind is not None and (not isinstance(behind, str) or behind == after):
+        raise BadAnswer("the response says that more comes, but not where")
+    return entries, behind
 
 
 def walk(context: Context, path: VirtualPath, depth: int) -> Steps[None]:
     """:return: the operation ``walk``, which emits entries."""
     if not 1 <= depth <= MAX_DEPTH:
         raise ValueError(f"depth must be 1 to {MAX_DEPTH}")
-    return _Walk(context, path_bytes(path), depth).run()
+    return _walk(context, EntryStream(context, path_bytes(path), depth, parse_entry))
 
 
-class _Walk:
-    def __init__(self, context: Context, path: bytes, depth: int) -> None:
+def _walk(context: Context, stream: EntryStream) -> Steps[None]:
+    retries = context.new_retries()
+    while True:
+        try:
+            yield from stream.attempt()
+            break
+        except ClientError as error:
+            if isinstance(error, Incomplete):
+                error.done, error.total = stream.count, None
+            if stream.count:  # the program has entries that would come again
+                raise
+            yield from retries.again(error)
+    if stream.left_out:
+        text = f"the workspace has left out entries: {stream.left_out}"
+        raise Incomplete(text, done=stream.count)
+
+
+class EntryStream:
+    """
+    Everything below a directory.
+
+    :param path: of the directory.
+    :param depth: how many levels; ``infinity`` for as many as the workspace lists.
+    :param parse: reads the JSON value of an entry.
+    :ivar count: how many entries have come.
+    :ivar ended: whether the last line has come.
+    :ivar left_out: why the workspace has left out entries, as it says it; empty if it has not.
+    """
+
+    def __init__(
+        self, context: Context, path: bytes, depth: int | str, parse: Callable[[object], object]
+    ) -> None:
         self._context = context
         self._request = Request(
             "GET", context.route("fs/entries", path, depth=depth), {"Accept": _STREAM}
         )
-        self._count = 0
+        self._parse = parse
+        self.count = 0
+        self.ended = False
+        self.left_out = ""
 
-    def run(self) -> Steps[None]:
-        retries = self._context.new_retries()
-        while True:
-            try:
-                return (yield from self._attempt())
-            except ClientError as error:
-                if isinstance(error, Incomplete):
-                    error.done, error.total = self._count, None
-                if self._count:  # the program has entries that would come again
-                    raise
-                yield from retries.again(error)
-
-    def _attempt(self) -> Steps[None]:
+    def attempt(self) -> Steps[None]:
+        """
+        :return: the operation that asks for the entries once, and emits what *parse* returns.
+        :raise Incomplete: raised at the end, if the stream was interrupted or lacks entries.
+        """
         with (yield Send(self._request)) as response:
             if response.status != 200:
                 raise (yield from refusal(response, self._context.now()))
@@ -117,29 +176,36 @@ class _Walk:
             yield from self._lines(response)
 
     def _lines(self, response: Response) -> Steps[None]:
-        end: dict[str, Any] | None = None
+        end: dict[str, Any] = {}
         rest = b""
         while piece := (yield Receive(response)):
             *lines, rest = (rest + piece).split(b"\n")
-            for line in filter(None, lines):
-                if end is not None:
+            for value in map(_object, filter(None, lines)):
+                if self.ended:
                     raise BadAnswer("the stream has a line behind its last one")
-                value = as_object(parse_json(line))
                 if value.get("end") is True:
-                    end = value
+                    self.ended, end = True, value
                     continue
-                entry = parse_entry(value)
-                self._count += 1
+                entry = self._parse(value)
+                self.count += 1
                 yield Emit(entry)
             if len(rest) > LINE_LIMIT:
                 raise BadAnswer("a line of the stream is too long")
-        if end is None or rest:
-            raise Incomplete("the stream ends without its last line", done=self._count)
+        if rest:
+            raise BadAnswer("one of its lines is not JSON, or has no end")
+        if not self.ended:
+            raise Incomplete("the stream ends without its last line", done=self.count)
         self._check(end)
 
     def _check(self, end: dict[str, Any]) -> None:
-        if end.get("entries") != self._count:
-            raise Incomplete("entries of the stream are missing", done=self._count)
+        if end.get("entries") != self.count:
+            raise Incomplete("entries of the stream are missing", done=self.count)
         if end.get("complete") is not True:
-            reason = str(end.get("reason") or "unknown")
-            raise Incomplete(f"the workspace has left out entries: {reason}", done=self._count)
+            self.left_out = str(end.get("reason") or "unknown")
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        return as_object(parse_json(line))
+    except BadAnswer as error:
+        raise BadAnswer("one of its lines is not JSON") from error
