@@ -251,7 +251,7 @@ def platform_service(
         drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
-        stopping=parts.channels.drain,
+        stopping=parts.drain,
         check=registry.check,
         report=report,
         after=[end],

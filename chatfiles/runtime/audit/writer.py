@@ -7,19 +7,21 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Sequence
+from select import PIPE_BUF
 from threading import Event, Thread
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 __all__ = ["AuditWriter", "open_log"]
 
 #: Lines that may wait for the disk.
 MOST_WAITING: Final = 10_000
-#: Seconds that a line may wait for more lines: to wake the thread for each one costs more.
-FLUSH_AFTER: Final = 0.01
+#: Bytes of the lines that one ``write`` may have, if it has several.  A FIFO takes so much in one
+#: piece, too (POSIX, ``write``), and a process that is killed can hardly leave a part of a line.
+MOST_TOGETHER: Final = PIPE_BUF
 #: Seconds between two attempts to write, once one has failed.
 RETRY: Final = 1.0
 #: Seconds that the last lines may take when the role ends.
@@ -32,7 +34,7 @@ _log = Logger()
 
 class AuditWriter:
     """
-    Appends lines to a file, each with one ``write``.
+    Appends lines to a file.  Each ``write`` has one or more whole lines.
 
     :param path: of the file; created 0600 if it does not exist.
     :param reactor: provides ``IReactorTime`` and ``IReactorFromThreads``.
@@ -48,7 +50,6 @@ class AuditWriter:
         self._reopen = self._closing = False
         self._failed = self._not_opened = ""
         self._wake = Event()
-        self._waking: IDelayedCall | None = None
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._run, name="chatfiles-audit", daemon=True)
 
@@ -71,18 +72,16 @@ class AuditWriter:
         self._fd = open_log(self._path)
         self._thread.start()
 
-    def write(self, line: str) -> None:
+    def write(self, lines: Sequence[str]) -> None:
         """
-        Append a line soon.  If too many wait already, it is lost; the log then says how many were.
+        Append lines soon.  Those beyond `MOST_WAITING` are lost; the log then says how many were.
 
-        :param line: ASCII without a line end.
+        :param lines: each ASCII without a line end.
         """
-        if len(self._lines) >= MOST_WAITING:
-            self._lost += 1
-            return
-        self._lines.append(line.encode("ascii") + b"\n")
-        if self._waking is None:
-            self._waking = self._reactor.callLater(FLUSH_AFTER, self._flush)
+        free = max(0, MOST_WAITING - len(self._lines))
+        self._lines.extend(f"{line}\n".encode("ascii") for line in lines[:free])
+        self._lost += len(lines[free:])
+        self._wake.set()
 
     def reopen(self) -> None:
         """Open the path again soon: another program has renamed the file."""
@@ -95,9 +94,6 @@ class AuditWriter:
 
         :return: fires when this is done, or takes too long.
         """
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
         if not self._thread.is_alive():
             return succeed(None)
         self._closing = True
@@ -107,10 +103,6 @@ class AuditWriter:
 
     def _hangs(self, _: object) -> None:
         _log.warn("audit log {path} does not respond; lines are lost", path=self._path)
-
-    def _flush(self) -> None:
-        self._waking = None
-        self._wake.set()
 
     # -- on the thread of the log
 
@@ -160,20 +152,33 @@ class AuditWriter:
     def _write_all(self) -> None:
         try:
             while self._lines:
-                self._write(self._lines[0])
-                self._lines.popleft()
+                self._write(self._next())
         except OSError as error:
             self._fail(_why(error))
         else:
             self._recovered()
 
-    def _write(self, line: bytes) -> None:
+    def _next(self) -> bytes:
+        """:return: the first line, and those after it that can be written with it."""
+        lines = [self._lines[0]]
+        room = MOST_TOGETHER - len(lines[0])
+        for index in range(1, len(self._lines)):  # the reactor thread may append meanwhile
+            line = self._lines[index]
+            room -= len(line)
+            if room < 0:
+                break
+            lines.append(line)
+        return b"".join(lines)
+
+    def _write(self, lines: bytes) -> None:
         if self._is_torn:  # a part of an earlier line is in the file
-            line = b"\n" + line
-        if os.write(self._fd, line) < len(line):
-            self._is_torn = True
+            lines = b"\n" + lines
+        written = lines[: os.write(self._fd, lines)]
+        for _ in range(written.count(b"\n") - self._is_torn):
+            self._lines.popleft()
+        self._is_torn = not written.endswith(b"\n")
+        if len(written) < len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._is_torn = False
 
     def _fail(self, why: str) -> None:
         before, self._failed = self._failed, why

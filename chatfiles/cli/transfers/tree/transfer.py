@@ -16,6 +16,7 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
+from chatfiles.cli.interruptible import next_item
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.file import TransferOptions
@@ -160,7 +161,7 @@ class TreeTransfer:
         """Count results until all threads have ended."""
         fatal: CliError | None = None
         while running:
-            result = results.get()
+            result = next_item(results)
             if result is None:
                 running -= 1
             elif isinstance(result, bool):
