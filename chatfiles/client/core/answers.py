@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from chatfiles.client.core.errors import BadAnswer, ClientError, refused_class
-from chatfiles.client.core.names import from_reference, path_text
+from chatfiles.client.core.names import from_reference, path_bytes, path_text
 from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
@@ -22,6 +22,7 @@ from chatfiles.rules.http_dates import parse_http_date
 __all__ = [
     "JSON_LIMIT",
     "as_object",
+    "as_path",
     "ask_json",
     "header",
     "integer",
@@ -41,6 +42,7 @@ TEXT_LIMIT = 2000
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _MODE = re.compile(r"[0-7]{4}")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{9})Z")
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 _TYPES = ("file", "directory", "symlink")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -164,7 +166,7 @@ def _retry_after(said: dict[str, Any], response: Response, now: float) -> float 
     seconds = said.get("retry_after_seconds")
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         return None
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds < 10**9 else None
 
 
 # -- values
@@ -197,9 +199,21 @@ def integer(value: dict[str, Any], key: str) -> int:
     :raise BadAnswer: it has none.
     """
     found = value.get(key)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 2**63:
         raise BadAnswer(f"the response has no number as {key}")
     return found
+
+
+def as_path(value: str) -> str:
+    """
+    :return: *value*, which a request can name.
+    :raise BadAnswer: it is no path.
+    """
+    try:
+        path_bytes(value)
+    except ValueError as error:
+        raise BadAnswer("the response has a path that is none") from error
+    return value
 
 
 def listed_path(value: dict[str, Any]) -> str:
@@ -237,7 +251,7 @@ def _entry(path: bytes, name: bytes, entry: dict[str, Any]) -> Entry:
         mtime_ns=None if entry.get("mtime") is None else _nanoseconds(text(entry, "mtime")),
         mode=None if entry.get("mode") is None else _mode(text(entry, "mode")),
         media_type=None if entry.get("media_type") is None else text(entry, "media_type"),
-        etag=None if entry.get("etag") is None else text(entry, "etag"),
+        etag=None if entry.get("etag") is None else _etag(text(entry, "etag")),
         readable=entry.get("readable") is not False,
         error=None if error is None else str(error),
     )
@@ -257,6 +271,13 @@ def _mode(value: str) -> int:
     if not _MODE.fullmatch(value):
         raise BadAnswer("the mode of an entry is malformed")
     return int(value, 8)
+
+
+def _etag(value: str) -> str:
+    """:return: an entity tag, which can be the value of a header (RFC 9110, 8.8.3)."""
+    if not _ETAG.fullmatch(value):
+        raise BadAnswer("the etag of an entry is malformed")
+    return value
 
 
 def _nanoseconds(value: str) -> int:
