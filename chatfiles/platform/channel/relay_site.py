@@ -19,7 +19,7 @@ from chatfiles.http.server.upgrade import require_upgrade
 from chatfiles.model import parse_uuid
 from chatfiles.platform.channel.channels import Channels
 from chatfiles.platform.channel.relay_ends import RelayEnd, relay
-from chatfiles.platform.channel.relays import HOPS, RELAY_PATH
+from chatfiles.platform.channel.relay_request import HOPS, RELAY_PATH
 from chatfiles.platform.error_texts import workspace_offline
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer, same_secret
@@ -51,7 +51,7 @@ class RelayRoute:
         if request.requestHeaders.getRawHeaders(HOPS[0], []) != [HOPS[1]]:
             raise BadRequest("Chatfiles-Hops must be 1", code="malformed_request")
         require_upgrade(request, RELAY_PROTOCOL)
-        if not self._channels.has(workspace_id):
+        if self._channels.draining or not self._channels.has(workspace_id):
             raise workspace_offline(None)
         connection = await self._channels.connect_here(workspace_id, _JUST_NOW)
         end = RelayEnd(self._budget)

@@ -53,9 +53,13 @@ class ChannelParts:
             reactor,
             random.uniform,
             connect_timeout,
-            partial(Search, registry, self.node, reactor, connect_timeout),
-            self.node.opened,
+            partial(
+                self.relays.search,
+                partial(Search, registry, self.node, reactor, connect_timeout),
+            ),
+            self._opened,
             self.node.closed,
+            self.relays.take,
         )
         self._revocation = Revocation(registry, self.channels)
         self._site = relay_site(
@@ -78,7 +82,13 @@ class ChannelParts:
             except Exception as error:
                 raise ValueError(f"--node-listen={listener.description}: {error}") from error
         self.node.start()
+        self.relays.start()
         self._revocation.start()
+
+    def drain(self) -> None:
+        """Close all idle connections, and keep none any more."""
+        self.channels.drain()
+        self.relays.drain()
 
     async def finish(self, seconds: float) -> None:
         """
@@ -94,8 +104,14 @@ class ChannelParts:
             await maybeDeferred(self._port.stopListening)
             await self._site.drain(0.0)
         self._revocation.stop()
+        self.relays.stop()
         await self.channels.close()
         await self.node.stop()
+
+    def _opened(self, workspace_id: UUID) -> None:
+        """A workspace has its first connection here, so it is no longer reached through others."""
+        self.node.opened(workspace_id)
+        self.relays.retire(workspace_id)
 
 
 def _node_id(url: str | None) -> UUID:

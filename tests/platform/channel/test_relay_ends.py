@@ -29,8 +29,7 @@ class RelayEndTests(ChannelCase):
     def make_relay(self) -> tuple[Wire, Wire]:
         """:return: the connection of the other node, and that of the workspace."""
         far = self.park()
-        connection = self.channels.take(FIRST)
-        assert connection is not None
+        connection = self.taken()
         budget = MemoryBudget()
         end = RelayEnd(budget)
         near = Wire(self.reactor, end)
