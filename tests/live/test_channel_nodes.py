@@ -17,6 +17,7 @@ from tests.live.fake_workspace import FakeWorkspace, answer
 from tests.live.many import ask_many
 from tests.live.processes import LiveCase, until
 from tests.live.rawhttp import Connection, Incomplete, Response, fetch
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 LARGE = 8 << 20
@@ -124,7 +125,7 @@ class RelayTests(NodesCase):
         self.addCleanup(released.set)
         fake._replaces = False
         until(lambda: len(fake.connections) == 1, "one is left")
-        fake.serve = lambda request: (released.wait(30), fake.respond(request))[1]
+        fake.serve = lambda request: (released.wait(PATIENCE), fake.respond(request))[1]
         running = threading.Thread(target=self.get, args=(0,))
         running.start()
         count = len(fake.requests)
