@@ -97,6 +97,28 @@ class RelayTests(NodesCase):
             rf"{self.workspace_id} download 200 10 bytes .* via channel$", since=since
         )
 
+    def test_kept(self) -> None:
+        """The next requests use the same connection; the one after a while uses another."""
+        fake = self.fake(0, 2)
+        self.told(1)
+
+        def reuses() -> bool:
+            before = fake.parked
+            statuses = [self.get(1).status for _ in range(8)]
+            self.assertEqual(statuses, [200] * 8)
+            return fake.parked - before < 4
+
+        until(reuses, "most requests use a connection that is there")
+        until(lambda: self.metric("relay", "idle") == 0, "it is closed")
+        self.assertEqual(self.get(1).status, 200)
+
+    def metric(self, kind: str, state: str) -> float:
+        """:return: the number of connections of the second node."""
+        page = fetch(f"http://127.0.0.1:{self.pair.metrics}", "/metrics").body.decode()
+        pattern = rf'chatfiles_upstream_connections{{kind="{kind}",state="{state}"}} (\S+)'
+        (count,) = re.findall(pattern, page)
+        return float(count)
+
     def test_upload(self) -> None:
         """An upload goes through another node as it arrives."""
         fake = self.fake(0, 3)

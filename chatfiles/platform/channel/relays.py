@@ -6,12 +6,11 @@ Connections to workspaces that are connected to another node, through that node 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
@@ -20,7 +19,7 @@ from chatfiles.errors import ChatfilesError, UpstreamFailed
 from chatfiles.platform.channel.connection import ChannelConnection
 from chatfiles.platform.channel.line import ConnectionLine
 from chatfiles.platform.channel.relay_request import RelayRequest, relay_request
-from chatfiles.platform.channel.waiter import NewSearch, Waiter
+from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Waiter
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.channels import RELAY
 from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
@@ -39,7 +38,9 @@ MOST_AGE: Final = 3.0
 #: The most connections of one workspace that are kept.
 MOST_KEPT: Final = 16
 #: Seconds for which a request waits for one of them before a node is asked for another one.
-MOMENT: Final = 0.05
+MOMENT: Final = 0.1
+#: The most searches for more connections of a workspace, while there are some.
+_SEARCHES: Final = 4
 #: Seconds between two looks for those that have been quiet for long.
 _INTERVAL: Final = 1.0
 
@@ -62,7 +63,15 @@ class RelayedConnection(ChannelConnection):
 
 
 class RelayedLine(ConnectionLine[RelayedConnection]):
-    """The connections to one workspace through other nodes."""
+    """
+    The connections to one workspace through other nodes.
+
+    :ivar turns: limits the searches for more of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = DeferredSemaphore(_SEARCHES)
 
     def check(self, connection: RelayedConnection, failed: Callable[[], object]) -> None:
         """See `chatfiles.platform.channel.waiter.Here`: a new connection is as soon there."""
@@ -74,6 +83,29 @@ class RelayedLine(ConnectionLine[RelayedConnection]):
         for connection in list(self.connections):
             if connection.answered_at <= since and self.withdraw(connection):
                 connection.disconnect()
+
+
+class InTurn:
+    """
+    A search that begins when there are few others.  Under load most requests would soon give their
+    search up, because a connection that is kept becomes idle, and each costs the other node time.
+
+    :param turns: limits them.
+    :param search: the search.
+    """
+
+    def __init__(self, turns: DeferredSemaphore, search: Elsewhere) -> None:
+        self._turns = turns
+        self._search = search
+
+    @property
+    def error(self) -> ChatfilesError:
+        """See `Elsewhere`."""
+        return self._search.error
+
+    def start(self) -> Deferred[WorkspaceConnection]:
+        """See `Elsewhere`."""
+        return self._turns.run(self._search.start)
 
 
 class Relays(Keeper):
@@ -140,9 +172,13 @@ class Relays(Keeper):
         :param new_search: makes a search at other nodes; for the rest see `NewSearch`.
         :return: waits for a connection that is kept, and for one that is found.
         """
-        new = partial(new_search, workspace_id, is_here)
         line = self._line(workspace_id)
-        return Waiter(line, self._reactor, QUIET, self._moments, self._waits, new)
+
+        def search() -> Elsewhere:
+            new = new_search(workspace_id, is_here)
+            return InTurn(line.turns, new) if line.has_connections else new
+
+        return Waiter(line, self._reactor, QUIET, self._moments, self._waits, search)
 
     async def connect(self, url: str, workspace_id: UUID) -> WorkspaceConnection:
         """

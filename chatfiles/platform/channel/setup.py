@@ -22,6 +22,7 @@ from chatfiles.platform.channel.search import Search
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.runtime.node_listener import NodeListener
 from chatfiles.runtime.settings import SharedSettings
+from chatfiles.streams.bulk import BulkMover
 
 __all__ = ["ChannelParts"]
 
@@ -62,8 +63,9 @@ class ChannelParts:
             self.relays.take,
         )
         self._revocation = Revocation(registry, self.channels)
+        self._mover = BulkMover()
         self._site = relay_site(
-            RelayRoute(registry, self.channels),
+            RelayRoute(registry, self.channels, self._mover),
             reactor,
             settings.header_timeout,
             settings.idle_timeout,
@@ -106,6 +108,7 @@ class ChannelParts:
         self._revocation.stop()
         self.relays.stop()
         await self.channels.close()
+        self._mover.close()
         await self.node.stop()
 
     def _opened(self, workspace_id: UUID) -> None:
