@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import tempfile
 import threading
 import uuid
 
@@ -16,7 +18,8 @@ from tests.live.cluster import Cluster
 from tests.live.fake_workspace import FakeWorkspace, answer
 from tests.live.many import ask_many
 from tests.live.processes import LiveCase, until
-from tests.live.rawhttp import Connection, Incomplete, Response, fetch
+from tests.live.rawhttp import Connection, Incomplete, Malformed, Response, fetch
+from tests.support.certificates import root_authority
 from tests.support.ports import free_port
 
 LARGE = 8 << 20
@@ -190,6 +193,50 @@ class RelayTests(NodesCase):
         counts = re.findall(rf'chatfiles_registry_seconds_count{{.*"(?:{names})"}} (\S+)', page)
         self.assertEqual(len(counts), 3)
         return sum(map(float, counts))
+
+
+class SecureCluster(NodesCluster):
+    """Two nodes that reach each other with TLS, with a private certification authority."""
+
+    def __init__(self) -> None:
+        self.files = tempfile.mkdtemp(prefix="chatfiles-live-")
+        root = root_authority()
+        os.mkdir(f"{self.files}/node")
+        root.issue("127.0.0.1").write(f"{self.files}/node/default")
+        with open(f"{self.files}/root.crt", "wb") as file:
+            file.write(root.pem)
+        super().__init__()
+
+    def discard(self) -> None:
+        super().discard()
+        shutil.rmtree(self.files, ignore_errors=True)
+
+    def options(self, number: int) -> list[str]:
+        port = self.ports[number]
+        return [
+            *(each for each in super().options(number) if not each.startswith("--node-")),
+            f"--node-url=https://127.0.0.1:{port}",
+            f"--node-listen=chatfiles-tls:{port}:interface=127.0.0.1:certificate={self.files}/node",
+            f"--upstream-ca={self.files}/root.crt",
+        ]
+
+
+class SecureRelayTests(NodesCase):
+    """The same transfers with TLS between the nodes."""
+
+    @classmethod
+    def make_pair(cls) -> NodesCluster:
+        return SecureCluster()
+
+    def test_download(self) -> None:
+        """A node presents the secret only to one whose certificate is valid."""
+        self.fake(0)
+        self.told(1)
+        for _ in range(3):
+            self.assertEqual(self.get(1, "/workspace/large").body, self.files["/workspace/large"])
+        with Connection(f"http://127.0.0.1:{self.pair.ports[0]}") as plain:
+            plain.ask("GET", f"/internal/channel/{self.workspace_id}")
+            self.assertRaises((Incomplete, Malformed, OSError), plain.response)
 
 
 class OrderTests(NodesCase):

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.errors import ChatfilesError, UpstreamFailed
 from chatfiles.platform.channel.connection import ChannelConnection
@@ -43,6 +45,8 @@ MOMENT: Final = 0.1
 _SEARCHES: Final = 4
 #: Seconds between two looks for those that have been quiet for long.
 _INTERVAL: Final = 1.0
+
+_log = Logger()
 
 
 class RelayedConnection(ChannelConnection):
@@ -116,11 +120,20 @@ class Relays(Keeper):
     :param registry: has the secrets of workspaces, which nodes show each other, and notifies of
         changes.
     :param connect_timeout: seconds to connect to another node, and for which a request waits.
+    :param tls: verifies nodes with ``https``.
     :ivar open: number of these connections.
     """
 
-    def __init__(self, reactor: Any, registry: IWorkspaceRegistry, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        registry: IWorkspaceRegistry,
+        connect_timeout: float,
+        tls: IPolicyForHTTPS,
+    ) -> None:
         self.open = 0
+        self._tls = tls
+        self._problems: dict[str, str] = {}
         self._reactor = reactor
         self._registry = registry
         self._connect_timeout = connect_timeout
@@ -182,7 +195,7 @@ class Relays(Keeper):
 
     async def connect(self, url: str, workspace_id: UUID) -> WorkspaceConnection:
         """
-        :param url: of the other node: ``http://HOST:PORT`` or ``unix:PATH``.
+        :param url: of the other node: ``http://HOST:PORT``, with ``https``, or ``unix:PATH``.
         :param workspace_id: the workspace.
         :return: a new connection on which the workspace has just responded.
         :raise UpstreamFailed: there is none through that node.
@@ -199,11 +212,18 @@ class Relays(Keeper):
             await self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
         except ConnectingCancelledError:
             raise CancelledError from None
-        except (CancelledError, ChatfilesError):
+        except CancelledError:
             raise
         except Exception as error:
+            self._note(url, _reason(error))
             raise UpstreamFailed from error
-        return await asking.result
+        try:
+            found = await asking.result
+        except UpstreamFailed as error:
+            self._note(url, _reason(error.__cause__) if error.__cause__ else "")
+            raise
+        self._note(url, "")
+        return found
 
     def retire(self, workspace_id: UUID | None) -> None:
         """
@@ -261,4 +281,22 @@ class Relays(Keeper):
             return UNIXClientEndpoint(reactor, url.removeprefix("unix:"), timeout)
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii")
-        return HostnameEndpoint(reactor, host, parts.port or 80, timeout)
+        port = parts.port or 80
+        endpoint = HostnameEndpoint(reactor, host, port, timeout)
+        if parts.scheme != "https":
+            return endpoint
+        wrapped: IStreamClientEndpoint = wrapClientTLS(
+            self._tls.creatorForNetloc(host, port), endpoint
+        )
+        return wrapped
+
+    def _note(self, url: str, problem: str) -> None:
+        """Log why a node is not reached, when that changes."""
+        if self._problems.get(url, "") != problem:
+            self._problems[url] = problem
+            if problem:
+                _log.warn("no relay through {url}: {problem}", url=url, problem=problem)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

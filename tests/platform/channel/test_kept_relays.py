@@ -23,6 +23,7 @@ from chatfiles.platform.channel.relays import (
 )
 from chatfiles.platform.channel.search import Search
 from chatfiles.platform.upstream.connection import WorkspaceConnection
+from chatfiles.runtime.tls.peers import PeerVerification
 from chatfiles.streams.memory_budget import MemoryBudget
 from tests.contract.registry_case import FIRST, SECOND
 from tests.platform.channel.channel_case import CONNECT_TIMEOUT, OTHER_NODE, ChannelCase
@@ -37,7 +38,7 @@ class KeptTests(ChannelCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.relays = Relays(self.reactor, self.cache, CONNECT_TIMEOUT)
+        self.relays = Relays(self.reactor, self.cache, CONNECT_TIMEOUT, PeerVerification())
         self.relays.start()
         search = partial(Search, self.cache, self.node, self.reactor, CONNECT_TIMEOUT)
         self.channels = Channels(
