@@ -114,6 +114,13 @@ class HostileCases(ClientCase):
         for body in (b"[" * 100_000, b'{"entry": %s}' % (b"9" * 5000), b"\xff\xfe", b"nan", b""):
             await self.fails(BadAnswer, self.client(play(counted(body))).stat(F))
 
+    async def test_long_json(self) -> None:
+        """One entry is not a response that fills the memory; a page may be longer."""
+        body = b" " * (2 * 1024 * 1024) + _json({"entry": entry(), "entries": [entry()]})
+        await self.fails(BadAnswer, self.client(play(counted(body))).stat(F))
+        found = await gather(self.client(play(counted(body))).list(D))
+        self.assertEqual([each.name for each in found], ["a"])
+
     async def test_when_to_retry(self) -> None:
         """No ``Retry-After`` keeps the program waiting for long, or not at all."""
         for header in ("Retry-After: 999999999", "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT"):
