@@ -59,16 +59,11 @@ def list_directory(
     :return: its entries, sorted by the bytes of their names.
     :raise CliError: a page could not be read.
     """
-    context, limit = client.context(workspace), listing.most_of_a_page(path)
-    parse = _parser(client, refused)
-    after: str | None = None
-    while True:
-        page = listing.one_page
-        rows, after = retry(lambda: client.run(page(context, path, limit, after)))  # noqa: B023
+    pages, parse = listing.Pages(client.context(workspace), path), _parser(client, refused)
+    while not pages.ended:
+        rows = retry(lambda: client.run(pages.next()))
         with client.translated():
             yield from filter(None, map(parse, rows))
-        if after is None:
-            return
 
 
 def _parser(client: Client, refused: Refused | None) -> Callable[[object], Entry | None]:

@@ -24,8 +24,8 @@ Computing = Callable[[int, int], object]
 
 #: The header of a download that asks for the digest of the whole file.
 WANTED = {"Want-Repr-Digest": "sha-256=10"}
-#: Seconds until the next question, unless the response says it; and the longest wait.
-PAUSE, LONGEST_PAUSE = 2, 30
+#: Seconds until the next question, unless the response says it; the shortest and longest wait.
+PAUSE, SHORTEST_PAUSE, LONGEST_PAUSE = 2, 0.25, 30
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -54,7 +54,7 @@ def _ask(
             computing(integer(as_object(value), "done"), integer(value, "size"))
         wait = header(response, "Retry-After")
         seconds = int(wait) if _SECONDS.fullmatch(wait) else PAUSE
-        yield Sleep(min(seconds, LONGEST_PAUSE))
+        yield Sleep(max(SHORTEST_PAUSE, min(seconds, LONGEST_PAUSE)))
 
 
 def _sha256(value: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chatfiles.client.core.answers import (
-    JSON_LIMIT,
+    LIST_LIMIT,
     as_object,
+    as_path,
     header,
     parse_entry,
     parse_json,
@@ -18,7 +19,7 @@ from chatfiles.client.core.answers import (
 )
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import BadAnswer, ClientError, Incomplete
-from chatfiles.client.core.names import VirtualPath, path_bytes
+from chatfiles.client.core.names import VirtualPath, from_reference, path_bytes
 from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Emit, Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
@@ -27,10 +28,9 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_PAGE",
     "EntryStream",
+    "Pages",
     "list_directory",
-    "most_of_a_page",
     "one_entry",
-    "one_page",
     "roots",
     "stat",
     "walk",
@@ -68,7 +68,7 @@ def roots(context: Context) -> Steps[list[str]]:
     found = as_object(value).get("roots")
     if not isinstance(found, list):
         raise BadAnswer("the response has no list of roots")
-    return [text(as_object(each), "path") for each in found]
+    return [as_path(text(as_object(each), "path")) for each in found]
 
 
 def list_directory(context: Context, path: VirtualPath, page_size: int) -> Steps[None]:
@@ -79,40 +79,62 @@ def list_directory(context: Context, path: VirtualPath, page_size: int) -> Steps
 
 
 def _list(context: Context, path: bytes, page_size: int) -> Steps[None]:
-    limit = min(page_size, most_of_a_page(path))
-    retries = context.new_retries()
-    after: str | None = None
-    while True:
-        entries, after = yield from one_page(context, path, limit, after, retries)
-        for each in entries:
+    pages, retries = Pages(context, path, page_size), context.new_retries()
+    while not pages.ended:
+        for each in (yield from pages.next(retries)):
             yield Emit(parse_entry(each))
-        if after is None:
-            return
 
 
-def most_of_a_page(path: bytes) -> int:
-    """:return: the most entries of the directory *path* that one response should have."""
-    return min(MAX_PAGE, JSON_LIMIT // (3 * len(path) + ENTRY_LIMIT))
-
-
-def one_page(
-    context: Context, path: bytes, limit: int, after: str | None, retries: Retries | None = None
-) -> Steps[tuple[list[Any], str | None]]:
+class Pages:
     """
-    :param limit: the most entries of it.
-    :param after: where the page before it has ended; ``None`` for the first one.
-    :return: the operation that asks for a page: the JSON values of its entries, and where it ends;
-        ``None`` if it is the last one.
+    A directory, page by page.
+
+    :param path: of the directory.
+    :param most: the most entries of a page.
+    :ivar ended: whether the last page has come.
     """
-    route = context.route("fs/entries", path, limit=limit, after=after)
-    _, value = yield from context.ask(Request("GET", route), (200,), retries)
-    page = as_object(value)
-    entries, behind = page.get("entries"), page.get("next")
-    if not isinstance(entries, list):
-        raise BadAnswer("the response has no list of entries")
-    if behind is not None and (not isinstance(behind, str) or behind == after):
-        raise BadAnswer("the response says that more comes, but not where")
-    return entries, behind
+
+    def __init__(self, context: Context, path: bytes, most: int = MAX_PAGE) -> None:
+        self._context = context
+        self._path = path
+        self._limit = min(most, LIST_LIMIT // (3 * len(path) + ENTRY_LIMIT))
+        self._after: str | None = None
+        self._last, self._has_entries = b"", True
+        self.ended = False
+
+    def next(self, retries: Retries | None = None) -> Steps[list[Any]]:
+        """:return: the operation that asks for the next page: the JSON values of its entries."""
+        route = self._context.route("fs/entries", self._path, limit=self._limit, after=self._after)
+        _, value = yield from self._context.ask(Request("GET", route), (200,), retries, LIST_LIMIT)
+        page = as_object(value)
+        entries, behind = page.get("entries"), page.get("next")
+        if not isinstance(entries, list):
+            raise BadAnswer("the response has no list of entries")
+        if behind is not None:
+            self._check_cursor(behind, entries)
+        self._check_order(entries)
+        self._after, self.ended = behind, behind is None
+        self._has_entries = bool(entries)
+        return entries
+
+    def _check_cursor(self, behind: object, entries: list[Any]) -> None:
+        """:raise BadAnswer: *behind* is not where the next page begins."""
+        if not isinstance(behind, str) or not behind.isascii() or behind == self._after:
+            raise BadAnswer("the response says that more comes, but not where")
+        if not (entries or self._has_entries):
+            raise BadAnswer("the response is one of several pages without entries")
+
+    def _check_order(self, entries: list[Any]) -> None:
+        """:raise BadAnswer: the page does not begin behind the last one, so it may never end."""
+        paths = [_path(each) for each in (*entries[:1], *entries[-1:])]
+        if paths and self._after is not None and paths[0] <= self._last:
+            raise BadAnswer("the response has entries that came before")
+        self._last = max([self._last, *paths])
+
+
+def _path(value: object) -> bytes:
+    """:return: the path of an entry."""
+    return from_reference(text(as_object(value), "ref"))
 
 
 def walk(context: Context, path: VirtualPath, depth: int) -> Steps[None]:
