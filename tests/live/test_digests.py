@@ -276,7 +276,7 @@ class LongTests(DigestsCase):
         self.assertNotIn("ending without", pair.workspace.log)
 
     def test_killed(self) -> None:
-        """If the workspace is killed, the client receives no response, and the platform's a 502, or a 503."""
+        """If the workspace is killed, the client receives no response, and the platform's a 502."""
         for point in range(10 if SOAK else 2):
             pair = Pair()
             self.addCleanup(pair.discard)
@@ -293,6 +293,7 @@ class LongTests(DigestsCase):
                 pair.workspace.kill()
                 with self.assertRaises((Incomplete, OSError)):
                     direct.answer()
-                status = 502 if pair.via == "url" else 503
-                self.assertEqual(through.response().status, status)
+                # Over a channel it may have been sent again: the workspace is not connected.
+                expected = (502,) if pair.via == "url" else (502, 503)
+                self.assertIn(through.response().status, expected)
             pair.discard()
