@@ -188,7 +188,9 @@ class SplicedUploadTests(SpliceCase):
                 if reset:
                     reset_on_close(client.socket)
                 client.socket.close()
-                await until(reactor, lambda: client.clock.advance(0.25) or self.outcome)  # noqa: B023
+                while not self.outcome:
+                    client.clock.advance(0.25)
+                    await self.settle()
                 self.assertEqual(self.outcome, "client_left")
                 if slow:
                     self.workspace.transport.resumeProducing()
