@@ -73,17 +73,24 @@ def is_stopped(pid: int) -> bool:
 class WorkersCase(SynchronousTestCase):
     """Tests that end processes, so each has its own."""
 
-    def make(self, *both: str, platform: Sequence[str] = (), workspace: Sequence[str] = ()) -> Pair:
+    def make(
+        self,
+        *both: str,
+        platform: Sequence[str] = (),
+        workspace: Sequence[str] = (),
+        first: str = "",
+    ) -> Pair:
         """
         :param both: options of both roles.
         :param platform: options of the platform.
         :param workspace: options of the workspace.
+        :param first: Python that both processes execute before ``twistd``.
         :return: a pair with a small and a large file.  Without options for one role, both roles
             have workers.
         """
         if not platform and not workspace:
             both = (OPTION, *both)
-        pair = Pair(both=both, platform=platform, workspace=workspace)
+        pair = Pair(both=both, platform=platform, workspace=workspace, first=first)
         self.addCleanup(pair.discard)
         with open(pair.at("workspace", "large.bin"), "wb") as file:
             file.truncate(SIZE)
@@ -266,7 +273,10 @@ class DeathTests(WorkersCase):
 
     def test_again(self) -> None:
         """The delay is doubled for a worker that is killed again soon."""
-        pair = self.make(workspace=[OPTION])
+        soon = (
+            f"from chatfiles.runtime.workers import worker_process as w; w.LAST_DELAY = {PATIENCE}"
+        )
+        pair = self.make(workspace=[OPTION], first=soon)
         role = pair.workspace
         kept, killed = self.workers(role)
         os.kill(killed, signal.SIGKILL)
@@ -437,7 +447,7 @@ class EndTests(WorkersCase):
 
     def test_drain_delay(self) -> None:
         """During ``--drain-delay``, new connections are accepted; ``/ready`` is 503."""
-        pair = self.make(platform=[OPTION, "--drain-delay=3"])
+        pair = self.make(platform=[OPTION, "--drain-delay=10"])
         role = pair.platform
         answer = self.begin(pair, role, self.workers(role)[0])
         role.signal(signal.SIGTERM)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -140,7 +139,7 @@ def _show_roots(
 ) -> None:
     is_table = long or sys.stdout.isatty()
     for root in roots:
-        name = os.fsencode(root["path"])
+        name = root["path"].encode("utf-8", "backslashreplace")
         if as_json:
             write(json_line(root))
         elif nul_separated:

@@ -21,6 +21,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import read_secret_file
 from chatfiles.cli.terminal.tables import as_object
 from chatfiles.cli.transfers.download import download_route
+from chatfiles.client.core.steps import Request
 
 __all__ = ["DemoRoles", "free_port", "require_free"]
 
@@ -149,9 +150,9 @@ class DemoRoles:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             route = download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
-            with client.open("GET", route) as response:
+            with client.open(Request("GET", route)) as response:
                 if response.status == 200:
-                    came = next(response.body(), b"")
+                    came = response.receive()
                     if came[:1] != expected:
                         raise CliError("the first download brought something else", Exit.FAILED)
                     return

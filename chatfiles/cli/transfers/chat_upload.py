@@ -22,7 +22,6 @@ from chatfiles.cli.transfers.resumable_upload import (
     ResumeOptions,
     is_large,
     is_offered,
-    uploads_route,
 )
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult
@@ -88,10 +87,9 @@ class ChatUpload:
 
     def _large(self) -> list[Source]:
         """:return: the files that can be sent in a way that can be continued."""
-        route = uploads_route(self._workspace)
         large = [source for source in self._sources if is_large(source)]
         largest = max((source.size or 0 for source in large), default=0)
-        return large if large and is_offered(self._client, route, largest) else []
+        return large if large and is_offered(self._client, self._workspace, largest) else []
 
     def _send_large(self, source: Source) -> dict[str, Any] | None:
         """:return: the file's entry in the response; ``None`` if it was not sent."""
@@ -116,7 +114,7 @@ class ChatUpload:
                     raise hinted(client.refusal(response), response.status, client.platform)
                 if not upload.complete:
                     raise untrusted("it came before the files had been sent")
-                return as_object(response.json(RESPONSE_LIMIT))
+                return as_object(client.json(response, RESPONSE_LIMIT))
 
 
 def count(sources: Sequence[Source]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from chatfiles.client.core.answers import as_object, integer, read_json, refusal, text
+from chatfiles.client.core.answers import as_object, as_path, integer, read_json, refusal, text
 from chatfiles.client.core.context import Context, Limits
 from chatfiles.client.core.digests import check_sha256
 from chatfiles.client.core.errors import BadAnswer, ClientError, Unreachable
@@ -172,7 +172,7 @@ def stored_path(uri: str) -> str:
     """
     if not uri.startswith(_SCHEME + "/"):
         raise BadAnswer("the response does not say where the file is")
-    return uri.removeprefix(_SCHEME)
+    return as_path(uri.removeprefix(_SCHEME))
 
 
 def _limits(context: Context) -> Steps[Limits | None]:

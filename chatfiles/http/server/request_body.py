@@ -4,7 +4,7 @@ A request's body as a stream.  It is not stored, unless a resource reads it as a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -148,6 +148,23 @@ class RequestBody:
         self._receiver = _DISCARD
         self._channel.resize_reads(SMALL_READ)
         self.resume()
+
+    # -- for a splice of its middle (SpliceSource)
+
+    @property
+    def transport(self) -> Any:
+        """The transport of its connection."""
+        return self._channel.transport
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been received; 0 if the body is chunked."""
+        return (self.length or self.seen) - self.seen
+
+    def spliced(self, count: int) -> None:
+        """:param count: so many bytes were read from the socket past this object."""
+        self.seen += count
+        self._channel.body_spliced()
 
     # -- for the connection
 
