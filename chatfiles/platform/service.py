@@ -170,7 +170,7 @@ def platform_service(
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
-    parts = ChannelParts(reactor, registry, shared, node)
+    parts = ChannelParts(reactor, registry, shared, peers, node)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout, channels=parts.channels)
     if meter is not None:
         measure_upstream(meter, agent, parts.channels, parts.relays)

@@ -60,6 +60,11 @@ COMMANDS: list[tuple[tuple[str, ...], str, dict[str, Any]]] = [
         {"workspaces": [{"id": WORKSPACE, "name": "n", "url": "http://x"}], "next": "x"},
     ),
     (("token", "create", *ADMIN, WORKSPACE), "200 OK", {"id": WORKSPACE, "token": "tok"}),
+    (
+        ("token", "create", *ADMIN, WORKSPACE, "--save-token", "new"),
+        "200 OK",
+        {"id": WORKSPACE, "token": "tok"},
+    ),
 ]
 
 
@@ -102,6 +107,7 @@ class HostileTests(StubCase):
     @example((1, ("entries", 0, "size")), 10**400)
     @example((2, ("roots", 0, "path")), "\ud800")
     @example((9, ("next",)), "\ud800")
+    @example((11, ("token",)), "\ud800")
     def test_member(self, case: tuple[int, tuple[Any, ...]], value: Any) -> None:
         """The command ends in order, and in a pipe a line is a line."""
         words, status, response = COMMANDS[case[0]]
@@ -112,4 +118,7 @@ class HostileTests(StubCase):
         if result.exception is not None:
             self.assertIsInstance(result.exception, SystemExit)
         self.assertNotIn("\x1b", result.stderr)
-        self.assertEqual(set(os.listdir(self.directory)) - {"f", "token", ".state"}, set())
+        left = set(os.listdir(self.directory)) - {"f", "token", ".state"}
+        self.assertEqual(left, {"new"} if result.exit_code == 0 and "new" in words else set())
+        for name in left:
+            os.unlink(self.path(name))

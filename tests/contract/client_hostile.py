@@ -6,6 +6,7 @@ error of the library, in bounded memory, and nothing of the response reaches ano
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 from chatfiles.client import BadAnswer, Changed, DigestMismatch, Incomplete, Unavailable
@@ -99,14 +100,26 @@ class HostileCases(ClientCase):
     async def test_impossible_paths(self) -> None:
         """What was stored has a path that a request can name."""
         for uri in (f"workspace:/{SURROGATE}", "workspace:/a\0", "/a", "workspace:a", 1, None):
-            row = {"uri": uri, "name": "f", "size": 1, "sha256": "0" * 64}
-            client = self.client(play(said({"files": [row]})))
-            await self.fails(BadAnswer, client.upload([b"x"], verify=False))
+            row = {"uri": uri, "name": "f", "size": 0, "sha256": "0" * 64}
+            client = self.client(play(_after_form(said({"files": [row]}))))
+            await self.fails(BadAnswer, client.upload(BytesIO(), resumable=False, verify=False))
+            self.server.close()
+        row["uri"] = "workspace:/f"
+        client = self.client(play(_after_form(said({"files": [row]}))))
+        stored = await client.upload(BytesIO(), resumable=False, verify=False)
+        self.assertEqual(stored.path, "/f")
 
     async def test_odd_json(self) -> None:
         """JSON that is too deep, or has a number that is too long, is no JSON."""
         for body in (b"[" * 100_000, b'{"entry": %s}' % (b"9" * 5000), b"\xff\xfe", b"nan", b""):
             await self.fails(BadAnswer, self.client(play(counted(body))).stat(F))
+
+    async def test_long_json(self) -> None:
+        """One entry is not a response that fills the memory; a page may be longer."""
+        body = b" " * (2 * 1024 * 1024) + _json({"entry": entry(), "entries": [entry()]})
+        await self.fails(BadAnswer, self.client(play(counted(body))).stat(F))
+        found = await gather(self.client(play(counted(body))).list(D))
+        self.assertEqual([each.name for each in found], ["a"])
 
     async def test_when_to_retry(self) -> None:
         """No ``Retry-After`` keeps the program waiting for long, or not at all."""
@@ -173,7 +186,7 @@ class HostileCases(ClientCase):
                 lambda client: client.read(F),
                 lambda client: client.stat(F),
                 lambda client: client.delete(F),
-                lambda client: client.upload([b"x"]),
+                lambda client: client.upload(BytesIO(), resumable=False),
             ):
                 await self.fails(BadAnswer, call(self.client(play(moved))))
         self.assertEqual(elsewhere.requests, [])
@@ -193,3 +206,13 @@ class HostileCases(ClientCase):
 
 def _json(value: object) -> bytes:
     return json.dumps(value).encode()
+
+
+def _after_form(answer: Answer) -> Answer:
+    """:return: *answer*, which comes when the body of the request has come."""
+
+    def later(connection: ServerConnection, request: ReceivedRequest) -> None:
+        connection.body(request)
+        answer(connection, request)
+
+    return later

@@ -17,7 +17,6 @@ from tests.live.role import environment
 from tests.live.test_writes import WritesCase
 from tests.support.patience import PATIENCE
 
-
 #: Runs the examples of a page, whose path is the argument.
 _IN_A_LOOP = """
 import asyncio, doctest, sys

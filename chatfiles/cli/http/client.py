@@ -18,7 +18,7 @@ from chatfiles.cli.errors import CliError
 from chatfiles.cli.http.error_responses import Errors
 from chatfiles.client.blocking.driver import Driver, SendBody
 from chatfiles.client.blocking.response import BlockingResponse
-from chatfiles.client.core.answers import ask_json, header, read_json, refusal
+from chatfiles.client.core.answers import LIST_LIMIT, ask_json, header, read_json, refusal
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import ClientError, Unreachable
 from chatfiles.client.core.retries import Retries
@@ -150,7 +150,8 @@ class Client:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         request = Request(method, route, headers, data)
-        _, value = self.run(ask_json(request, (200, 201, 202, 204), Retries(0), self.now))
+        expected = (200, 201, 202, 204)
+        _, value = self.run(ask_json(request, expected, Retries(0), self.now, LIST_LIMIT))
         return value
 
     def within(self, timeout: float) -> Client:

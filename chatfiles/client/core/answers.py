@@ -21,6 +21,7 @@ from chatfiles.rules.http_dates import parse_http_date
 
 __all__ = [
     "JSON_LIMIT",
+    "LIST_LIMIT",
     "as_object",
     "as_path",
     "ask_json",
@@ -34,8 +35,8 @@ __all__ = [
     "text",
 ]
 
-#: Maximum bytes of a JSON response, and of an error's.
-JSON_LIMIT, ERROR_LIMIT = 64 * 1024 * 1024, 64 * 1024
+#: Maximum bytes of a JSON response that is a list, of any other one, and of an error's.
+LIST_LIMIT, JSON_LIMIT, ERROR_LIMIT = 64 * 1024 * 1024, 1024 * 1024, 64 * 1024
 #: Maximum characters of an error's text, code and request id.
 TEXT_LIMIT = 2000
 
@@ -57,13 +58,18 @@ def header(response: Response, name: str) -> str:
 
 
 def ask_json(
-    request: Request, expected: Container[int], retries: Retries, now: Callable[[], float]
+    request: Request,
+    expected: Container[int],
+    retries: Retries,
+    now: Callable[[], float],
+    limit: int = JSON_LIMIT,
 ) -> Steps[tuple[Response, Any]]:
     """
     Send a request, if it fails and is repeatable several times, and read a JSON response.
 
     :param expected: the statuses of success.
     :param now: returns seconds since the epoch.
+    :param limit: maximum bytes of the response.
     :return: the response, which is closed, and its JSON value; ``None`` for 204.
     """
     while True:
@@ -71,7 +77,7 @@ def ask_json(
             with (yield Send(request)) as response:
                 if response.status not in expected:
                     raise (yield from refusal(response, now()))
-                value = None if response.status == 204 else (yield from read_json(response))
+                value = None if response.status == 204 else (yield from read_json(response, limit))
                 return response, value
         except ClientError as error:
             if not request.repeatable:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chatfiles.client.core.answers import (
-    JSON_LIMIT,
+    LIST_LIMIT,
     as_object,
     as_path,
     header,
@@ -97,7 +97,7 @@ class Pages:
     def __init__(self, context: Context, path: bytes, most: int = MAX_PAGE) -> None:
         self._context = context
         self._path = path
-        self._limit = min(most, JSON_LIMIT // (3 * len(path) + ENTRY_LIMIT))
+        self._limit = min(most, LIST_LIMIT // (3 * len(path) + ENTRY_LIMIT))
         self._after: str | None = None
         self._last, self._has_entries = b"", True
         self.ended = False
@@ -105,7 +105,7 @@ class Pages:
     def next(self, retries: Retries | None = None) -> Steps[list[Any]]:
         """:return: the operation that asks for the next page: the JSON values of its entries."""
         route = self._context.route("fs/entries", self._path, limit=self._limit, after=self._after)
-        _, value = yield from self._context.ask(Request("GET", route), (200,), retries)
+        _, value = yield from self._context.ask(Request("GET", route), (200,), retries, LIST_LIMIT)
         page = as_object(value)
         entries, behind = page.get("entries"), page.get("next")
         if not isinstance(entries, list):

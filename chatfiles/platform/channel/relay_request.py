@@ -76,7 +76,9 @@ class RelayRequest(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The node is gone."""
-        self._fail()
+        error = UpstreamFailed()
+        error.__cause__ = reason.value
+        self._fail(error)
 
     def _read(self, head: bytes, rest: bytes) -> None:
         line, _, block = head.partition(b"\r\n")

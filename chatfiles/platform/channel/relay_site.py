@@ -24,6 +24,7 @@ from chatfiles.platform.error_texts import workspace_offline
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer, same_secret
 from chatfiles.rules.channel_upgrade import RELAY_PROTOCOL
+from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
 
 __all__ = ["RelayRoute", "relay_site"]
@@ -38,12 +39,14 @@ class RelayRoute:
 
     :param registry: has the secrets of workspaces.
     :param channels: has the connections.
+    :param mover: moves large bodies.
     """
 
-    def __init__(self, registry: IWorkspaceRegistry, channels: Channels) -> None:
+    def __init__(self, registry: IWorkspaceRegistry, channels: Channels, mover: BulkMover) -> None:
         self._registry = registry
         self._channels = channels
         self._budget = MemoryBudget()
+        self._mover = mover
 
     async def serve(self, _route: Route[None], request: Request, parameters: Sequence[str]) -> None:
         """Pass bytes on until one of both sides ends."""
@@ -54,12 +57,12 @@ class RelayRoute:
         if self._channels.draining or not self._channels.has(workspace_id):
             raise workspace_offline(None)
         connection = await self._channels.connect_here(workspace_id, _JUST_NOW)
-        end = RelayEnd(self._budget)
+        end, far = (RelayEnd(self._budget, self._mover) for _ in range(2))
         request.switch_protocols(((b"Connection", b"upgrade"), (b"Upgrade", RELAY_PROTOCOL)), end)
         if end.transport is None:  # the node has left
             self._channels.put(connection)
         else:
-            relay(end, connection, self._budget)
+            relay(end, far, connection)
 
     async def _admitted(self, request: Request, workspace_id: UUID | None) -> UUID:
         """

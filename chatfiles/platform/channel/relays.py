@@ -6,21 +6,22 @@ Connections to workspaces that are connected to another node, through that node 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.errors import ChatfilesError, UpstreamFailed
 from chatfiles.platform.channel.connection import ChannelConnection
 from chatfiles.platform.channel.line import ConnectionLine
 from chatfiles.platform.channel.relay_request import RelayRequest, relay_request
-from chatfiles.platform.channel.waiter import NewSearch, Waiter
+from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Waiter
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.channels import RELAY
 from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
@@ -39,9 +40,13 @@ MOST_AGE: Final = 3.0
 #: The most connections of one workspace that are kept.
 MOST_KEPT: Final = 16
 #: Seconds for which a request waits for one of them before a node is asked for another one.
-MOMENT: Final = 0.05
+MOMENT: Final = 0.1
+#: The most searches for more connections of a workspace, while there are some.
+_SEARCHES: Final = 4
 #: Seconds between two looks for those that have been quiet for long.
 _INTERVAL: Final = 1.0
+
+_log = Logger()
 
 
 class RelayedConnection(ChannelConnection):
@@ -62,7 +67,15 @@ class RelayedConnection(ChannelConnection):
 
 
 class RelayedLine(ConnectionLine[RelayedConnection]):
-    """The connections to one workspace through other nodes."""
+    """
+    The connections to one workspace through other nodes.
+
+    :ivar turns: limits the searches for more of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = DeferredSemaphore(_SEARCHES)
 
     def check(self, connection: RelayedConnection, failed: Callable[[], object]) -> None:
         """See `chatfiles.platform.channel.waiter.Here`: a new connection is as soon there."""
@@ -76,6 +89,29 @@ class RelayedLine(ConnectionLine[RelayedConnection]):
                 connection.disconnect()
 
 
+class InTurn:
+    """
+    A search that begins when there are few others.  Under load most requests would soon give their
+    search up, because a connection that is kept becomes idle, and each costs the other node time.
+
+    :param turns: limits them.
+    :param search: the search.
+    """
+
+    def __init__(self, turns: DeferredSemaphore, search: Elsewhere) -> None:
+        self._turns = turns
+        self._search = search
+
+    @property
+    def error(self) -> ChatfilesError:
+        """See `Elsewhere`."""
+        return self._search.error
+
+    def start(self) -> Deferred[WorkspaceConnection]:
+        """See `Elsewhere`."""
+        return self._turns.run(self._search.start)
+
+
 class Relays(Keeper):
     """
     Makes connections through other nodes, and keeps them for the next requests for a short while.
@@ -84,11 +120,20 @@ class Relays(Keeper):
     :param registry: has the secrets of workspaces, which nodes show each other, and notifies of
         changes.
     :param connect_timeout: seconds to connect to another node, and for which a request waits.
+    :param tls: verifies nodes with ``https``.
     :ivar open: number of these connections.
     """
 
-    def __init__(self, reactor: Any, registry: IWorkspaceRegistry, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        registry: IWorkspaceRegistry,
+        connect_timeout: float,
+        tls: IPolicyForHTTPS,
+    ) -> None:
         self.open = 0
+        self._tls = tls
+        self._problems: dict[str, str] = {}
         self._reactor = reactor
         self._registry = registry
         self._connect_timeout = connect_timeout
@@ -140,13 +185,17 @@ class Relays(Keeper):
         :param new_search: makes a search at other nodes; for the rest see `NewSearch`.
         :return: waits for a connection that is kept, and for one that is found.
         """
-        new = partial(new_search, workspace_id, is_here)
         line = self._line(workspace_id)
-        return Waiter(line, self._reactor, QUIET, self._moments, self._waits, new)
+
+        def search() -> Elsewhere:
+            new = new_search(workspace_id, is_here)
+            return InTurn(line.turns, new) if line.has_connections else new
+
+        return Waiter(line, self._reactor, QUIET, self._moments, self._waits, search)
 
     async def connect(self, url: str, workspace_id: UUID) -> WorkspaceConnection:
         """
-        :param url: of the other node: ``http://HOST:PORT`` or ``unix:PATH``.
+        :param url: of the other node: ``http://HOST:PORT``, with ``https``, or ``unix:PATH``.
         :param workspace_id: the workspace.
         :return: a new connection on which the workspace has just responded.
         :raise UpstreamFailed: there is none through that node.
@@ -163,11 +212,18 @@ class Relays(Keeper):
             await self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
         except ConnectingCancelledError:
             raise CancelledError from None
-        except (CancelledError, ChatfilesError):
+        except CancelledError:
             raise
         except Exception as error:
+            self._note(url, _reason(error))
             raise UpstreamFailed from error
-        return await asking.result
+        try:
+            found = await asking.result
+        except UpstreamFailed as error:
+            self._note(url, _reason(error.__cause__) if error.__cause__ else "")
+            raise
+        self._note(url, "")
+        return found
 
     def retire(self, workspace_id: UUID | None) -> None:
         """
@@ -225,4 +281,22 @@ class Relays(Keeper):
             return UNIXClientEndpoint(reactor, url.removeprefix("unix:"), timeout)
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii")
-        return HostnameEndpoint(reactor, host, parts.port or 80, timeout)
+        port = parts.port or 80
+        endpoint = HostnameEndpoint(reactor, host, port, timeout)
+        if parts.scheme != "https":
+            return endpoint
+        wrapped: IStreamClientEndpoint = wrapClientTLS(
+            self._tls.creatorForNetloc(host, port), endpoint
+        )
+        return wrapped
+
+    def _note(self, url: str, problem: str) -> None:
+        """Log why a node is not reached, when that changes."""
+        if self._problems.get(url, "") != problem:
+            self._problems[url] = problem
+            if problem:
+                _log.warn("no relay through {url}: {problem}", url=url, problem=problem)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

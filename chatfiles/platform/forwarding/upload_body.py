@@ -42,7 +42,7 @@ class UploadBody:
     :param waits_on: runs the timer that ends the wait for ``100 Continue``: some servers never send
         it (RFC 9110, 10.1.1).
     :param too_large: returns the error for a body of more bytes than the limit.
-    :param splicer: lets the kernel move the middle of a large body, whose bytes nobody checks.
+    :param splicer: lets the kernel move the middle of a large body, whose bytes are not checked.
     :ivar length: its length in bytes, or ``UNKNOWN_LENGTH``.
     :ivar check: called with its bytes in order, before the workspace receives them; it raises the
         error that ends the body.

@@ -168,7 +168,7 @@ class AuditLog:
                     continue
             try:
                 lines.append(self._line(event, operation, moment, missing))
-            except Exception:  # the lines of others must not be lost
+            except Exception:  # the lines of other requests must not be lost
                 _log.failure("no audit line for request {id}", id=event.request_id)
         self._writer.write(lines)
 

@@ -92,7 +92,8 @@ class TakingTests(ChannelCase):
         second, first = self.park(), self.park()
         self.advance(3)
         result = self.connect(within=2.0)
-        self.channels.retire([first.protocol])
+        (channel,) = self.channels
+        channel.retire([first.protocol])
         first.send(HEALTHY)
         self.turn()
         second.send(HEALTHY)
