@@ -145,7 +145,14 @@ def platform_service(
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
     telemetry = Telemetry(
-        reactor, "platform", shared, FAMILIES, report, metrics_listener, listeners
+        reactor,
+        "platform",
+        shared,
+        FAMILIES,
+        report,
+        metrics_listener,
+        listeners,
+        {} if node is None else {settings.node_listen or "": node.listener},
     )
     meter = telemetry.meter
     peers = _peers(settings, report)
@@ -163,7 +170,7 @@ def platform_service(
         return Dialer(clock, policy, names, connect_timeout=shared.connect_timeout, tls=peers)
 
     dialer, checker = dialer_with(lookups, LOOKUP_THREADS), dialer_with(checks, CHECK_THREADS)
-    parts = ChannelParts(reactor, registry, shared, node)
+    parts = ChannelParts(reactor, registry, shared, peers, node)
     agent = UpstreamAgent(dialer, header_timeout=shared.header_timeout, channels=parts.channels)
     if meter is not None:
         measure_upstream(meter, agent, parts.channels, parts.relays)
@@ -251,7 +258,7 @@ def platform_service(
         drain_delay=settings.drain_delay,
         cannot_start=cannot_start,
         before=[begin],
-        stopping=parts.channels.drain,
+        stopping=parts.drain,
         check=registry.check,
         report=report,
         after=[end],
@@ -334,5 +341,12 @@ def platform_supervisor(
         cannot_start=cannot_start,
         before=[partial(check_audit_log, settings.shared.audit_log), migrate],
         serve=pool.serve,
-        metrics=metrics_of_workers("platform", settings.shared, FAMILIES, pool, metrics_listener),
+        metrics=metrics_of_workers(
+            "platform",
+            settings.shared,
+            FAMILIES,
+            pool,
+            metrics_listener,
+            [settings.node_listen or ""],
+        ),
     )

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 __all__ = ["endpoint_of_worker", "parse_url", "url_of_worker"]
 
-_PORT = re.compile(r"\A(tcp6?:(?:port=)?)([0-9]+)")
-_EXAMPLE = "http://HOST:PORT, such as http://10.0.0.3:8081, or unix:PATH"
+_PORT = re.compile(r"\A((?:tcp6?|ssl|chatfiles-tls):(?:port=)?)([0-9]+)")
+_EXAMPLE = "http://HOST:PORT, such as http://10.0.0.3:8081, https://HOST:PORT or unix:PATH"
 
 
 def parse_url(text: str) -> str:
@@ -23,12 +23,12 @@ def parse_url(text: str) -> str:
         return text
     try:
         parts = urlsplit(text)
-        is_valid = parts.scheme == "http" and bool(parts.hostname) and parts.port is not None
+        is_valid = bool(parts.hostname) and parts.port is not None
     except ValueError:
         is_valid = False
     if not is_valid or parts.path.strip("/") or parts.query or parts.fragment or "@" in text:
         raise ValueError(_EXAMPLE)
-    if not text.isascii():
+    if parts.scheme not in ("http", "https") or not text.isascii():
         raise ValueError(_EXAMPLE)
     return text.rstrip("/")
 
@@ -60,5 +60,5 @@ def endpoint_of_worker(description: str, number: int) -> str:
         kind, path, *rest = description.split(":")
         return ":".join([kind, f"{path}.{number}", *rest])
     if not _PORT.match(description):
-        raise ValueError("takes tcp:PORT or unix:PATH with --workers")
+        raise ValueError("takes tcp:PORT, chatfiles-tls:PORT or unix:PATH with --workers")
     return _PORT.sub(lambda match: f"{match[1]}{int(match[2]) + number - 1}", description)

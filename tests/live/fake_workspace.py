@@ -70,6 +70,7 @@ class FakeWorkspace:
     :param url: of the platform.
     :param files: path → content.
     :ivar requests: what it was asked for, except ``/health``.
+    :ivar parked: how many connections it has parked.
     :ivar checks: how often it was asked for ``/health``.
     :ivar keeps: how many connections it has at least, until it is closed.
     :ivar elsewhere: another URL of the platform, for when this one takes no connections.
@@ -79,7 +80,7 @@ class FakeWorkspace:
     def __init__(self, url: str, workspace_id: str, token: str, files: dict[str, bytes]) -> None:
         self.url, self.id, self.token, self.files = url, workspace_id, token, files
         self.requests: list[Request] = []
-        self.checks = self.keeps = 0
+        self.parked = self.checks = self.keeps = 0
         self.elsewhere = url
         self.secret = ""
         self.serve: Callable[[Request], bytes] = self.respond
@@ -103,6 +104,7 @@ class FakeWorkspace:
                 raise AssertionError(head)
             connection.settimeout(None)
             self.connections.add(connection)
+            self.parked += 1
             threading.Thread(target=self._run, args=(connection,), daemon=True).start()
 
     def close(self) -> None:

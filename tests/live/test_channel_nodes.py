@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import tempfile
 import threading
 import uuid
 
@@ -16,7 +18,8 @@ from tests.live.cluster import Cluster
 from tests.live.fake_workspace import FakeWorkspace, answer
 from tests.live.many import ask_many
 from tests.live.processes import LiveCase, until
-from tests.live.rawhttp import Connection, Incomplete, Response, fetch
+from tests.live.rawhttp import Connection, Incomplete, Malformed, Response, fetch
+from tests.support.certificates import root_authority
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
@@ -98,6 +101,28 @@ class RelayTests(NodesCase):
             rf"{self.workspace_id} download 200 10 bytes .* via channel$", since=since
         )
 
+    def test_kept(self) -> None:
+        """The next requests use the same connection; the one after a while uses another."""
+        fake = self.fake(0, 2)
+        self.told(1)
+
+        def reuses() -> bool:
+            before = fake.parked
+            statuses = [self.get(1).status for _ in range(8)]
+            self.assertEqual(statuses, [200] * 8)
+            return fake.parked - before < 4
+
+        until(reuses, "most requests use a connection that is there")
+        until(lambda: self.metric("relay", "idle") == 0, "it is closed")
+        self.assertEqual(self.get(1).status, 200)
+
+    def metric(self, kind: str, state: str) -> float:
+        """:return: the number of connections of the second node."""
+        page = fetch(f"http://127.0.0.1:{self.pair.metrics}", "/metrics").body.decode()
+        pattern = rf'chatfiles_upstream_connections{{kind="{kind}",state="{state}"}} (\S+)'
+        (count,) = re.findall(pattern, page)
+        return float(count)
+
     def test_upload(self) -> None:
         """An upload goes through another node as it arrives."""
         fake = self.fake(0, 3)
@@ -169,6 +194,50 @@ class RelayTests(NodesCase):
         counts = re.findall(rf'chatfiles_registry_seconds_count{{.*"(?:{names})"}} (\S+)', page)
         self.assertEqual(len(counts), 3)
         return sum(map(float, counts))
+
+
+class SecureCluster(NodesCluster):
+    """Two nodes that reach each other with TLS, with a private certification authority."""
+
+    def __init__(self) -> None:
+        self.files = tempfile.mkdtemp(prefix="chatfiles-live-")
+        root = root_authority()
+        os.mkdir(f"{self.files}/node")
+        root.issue("127.0.0.1").write(f"{self.files}/node/default")
+        with open(f"{self.files}/root.crt", "wb") as file:
+            file.write(root.pem)
+        super().__init__()
+
+    def discard(self) -> None:
+        super().discard()
+        shutil.rmtree(self.files, ignore_errors=True)
+
+    def options(self, number: int) -> list[str]:
+        port = self.ports[number]
+        return [
+            *(each for each in super().options(number) if not each.startswith("--node-")),
+            f"--node-url=https://127.0.0.1:{port}",
+            f"--node-listen=chatfiles-tls:{port}:interface=127.0.0.1:certificate={self.files}/node",
+            f"--upstream-ca={self.files}/root.crt",
+        ]
+
+
+class SecureRelayTests(NodesCase):
+    """The same transfers with TLS between the nodes."""
+
+    @classmethod
+    def make_pair(cls) -> NodesCluster:
+        return SecureCluster()
+
+    def test_download(self) -> None:
+        """A node presents the secret only to one whose certificate is valid."""
+        self.fake(0)
+        self.told(1)
+        for _ in range(3):
+            self.assertEqual(self.get(1, "/workspace/large").body, self.files["/workspace/large"])
+        with Connection(f"http://127.0.0.1:{self.pair.ports[0]}") as plain:
+            plain.ask("GET", f"/internal/channel/{self.workspace_id}")
+            self.assertRaises((Incomplete, Malformed, OSError), plain.response)
 
 
 class OrderTests(NodesCase):

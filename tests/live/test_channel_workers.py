@@ -5,6 +5,7 @@ reach each other through Unix sockets.
 
 from __future__ import annotations
 
+from tests.live import fake_workspace
 from tests.live.fake_workspace import FakeWorkspace
 from tests.live.processes import LiveCase, Pair, until
 from tests.live.rawhttp import fetch
@@ -24,13 +25,13 @@ class WorkersCase(LiveCase):
         fake = FakeWorkspace(self.pair.platform.url, workspace_id, token, files)
         self.addCleanup(fake.close)
         self.pair.hide(fake.register().json["platform_inbound_secret"])
-        fake._replaces = False
+        self.patch(fake_workspace, "PARKED", 0)  # it keeps one, at any of the workers
+        fake.keeps = 1
+        fake.park()
         target = f"/workspaces/{workspace_id}/chat/download?path=/workspace/a.txt"
         ways = set()
 
         def all_seen() -> bool:
-            if not fake.connections:
-                fake.park()
             since = self.pair.platform.mark()
             response = fetch(self.pair.platform.url, target, {"Authorization": f"Bearer {token}"})
             if response.status == 422:

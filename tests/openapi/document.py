@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import yaml
 
 import chatfiles
-from chatfiles.platform.channel.relays import RELAY_PATH
+from chatfiles.platform.channel.relay_request import RELAY_PATH
 from chatfiles.rules.error_codes import ERROR_CODES
 
 __all__ = ["JSON", "YAML", "Document", "Seen", "document"]

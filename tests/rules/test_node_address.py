@@ -15,6 +15,7 @@ class NodeAddressTests(SynchronousTestCase):
         for given, parsed in [
             ("http://10.0.0.3:8081", "http://10.0.0.3:8081"),
             ("http://node-1:8081/", "http://node-1:8081"),
+            ("https://node-1:8081", "https://node-1:8081"),
             ("http://[2001:db8::1]:81", "http://[2001:db8::1]:81"),
             ("unix:/run/a.sock", "unix:/run/a.sock"),
         ]:
@@ -23,7 +24,7 @@ class NodeAddressTests(SynchronousTestCase):
             "",
             "10.0.0.3:8081",
             "http://10.0.0.3",
-            "https://10.0.0.3:8081",
+            "ftp://10.0.0.3:8081",
             "http://10.0.0.3:8081/x",
             "http://10.0.0.3:8081?x",
             "http://a@10.0.0.3:8081",
@@ -46,5 +47,8 @@ class NodeAddressTests(SynchronousTestCase):
         self.assertEqual(url_of_worker("unix:/a", 2), "unix:/a.2")
         self.assertEqual(endpoint_of_worker("unix:/a:mode=600", 2), "unix:/a.2:mode=600")
         self.assertEqual(endpoint_of_worker("tcp6:port=81", 2), "tcp6:port=82")
+        self.assertEqual(
+            endpoint_of_worker("chatfiles-tls:81:interface=::", 2), "chatfiles-tls:82:interface=::"
+        )
         self.assertEqual(endpoint_of_worker("fd:3", 1), "fd:3")
         self.assertRaises(ValueError, endpoint_of_worker, "fd:3", 2)

@@ -4,7 +4,7 @@ The connections that workspaces have made to this node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -15,9 +15,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from chatfiles.platform.channel.health import HealthCheck
+from chatfiles.platform.channel.line import ConnectionLine
 from chatfiles.platform.channel.liveness import Liveness
 from chatfiles.platform.channel.parked import ParkedConnection
-from chatfiles.platform.channel.waiter import Elsewhere, Nowhere, Waiter
+from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Nowhere, Waiter
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts
 from chatfiles.streams.memory_budget import MemoryBudget
@@ -35,11 +36,8 @@ MOMENT: Final = 0.05
 
 _log = Logger()
 
-#: Takes the id of a workspace, and returns whether it has connections here; see `Waiter`.
-NewSearch = Callable[[UUID, Callable[[], bool]], Elsewhere]
 
-
-class WorkspaceChannel:
+class WorkspaceChannel(ConnectionLine[ParkedConnection]):
     """
     The connections of one workspace.
 
@@ -49,60 +47,29 @@ class WorkspaceChannel:
     """
 
     def __init__(self, channels: Channels, workspace_id: UUID) -> None:
+        super().__init__()
         self._channels = channels
         self.workspace_id = workspace_id
-        self.connections: dict[ParkedConnection, None] = {}
         self.has_two_sources = False
-        self._idle: list[ParkedConnection] = []  # the one that responded last is the last
-        self._waiting: dict[Waiter, None] = {}  # in the order in which they came
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there are connections, or requests that wait for one."""
-        return bool(self.connections or self._waiting)
-
-    @property
-    def has_connections(self) -> bool:
-        """Whether there are any, idle or busy."""
-        return bool(self.connections)
 
     @property
     def unused(self) -> int:
         """Number of connections that serve no request of a client."""
         return sum(each.usable or each.checking for each in self.connections)
 
-    @property
-    def has_idle(self) -> bool:
-        """Whether an idle connection can be taken."""
-        while self._idle and not self._idle[-1].usable:
-            self._idle.pop()
-        return bool(self._idle)
-
-    # -- for a waiter
-
-    def take(self) -> ParkedConnection | None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
-        return self._idle.pop() if self.has_idle else None
-
     def check(self, connection: ParkedConnection, failed: Callable[[], object]) -> None:
         """See `chatfiles.platform.channel.waiter.Here`."""
         HealthCheck(connection, self._channels.short_timeouts, failed).start()
 
-    def wait(self, waiter: Waiter) -> None:
-        """See `chatfiles.platform.channel.waiter.Here`."""
-        self._waiting[waiter] = None
-
     def leave(self, waiter: Waiter) -> None:
         """See `chatfiles.platform.channel.waiter.Here`."""
-        self._waiting.pop(waiter, None)
+        super().leave(waiter)
         self._channels.forget_unneeded(self)
-
-    # -- for the channels
 
     def add(self, connection: ParkedConnection) -> None:
         """A connection was made."""
         sources = {each.source for each in self.connections}
-        self.connections[connection] = None
+        super().add(connection)
         if sources and connection.source not in sources and not self.has_two_sources:
             self.has_two_sources = True
             _log.warn(
@@ -110,40 +77,6 @@ class WorkspaceChannel:
                 workspace=self.workspace_id,
                 sources=", ".join(sorted({*sources, connection.source})),
             )
-
-    def offer(self, connection: ParkedConnection) -> None:
-        """A connection has become idle: give it to whom it was meant for, or to who waits."""
-        if not connection.usable:
-            return
-        if connection.retired:
-            connection.disconnect()
-            return
-        claim, connection.claim = connection.claim, None
-        if claim is not None and claim(connection):
-            return
-        for waiter in list(self._waiting):
-            if waiter.offer(connection):
-                return
-        self._idle.append(connection)
-
-    def keep(self, connection: ParkedConnection) -> bool:
-        """:return: whether a connection that has become idle is kept, because nothing waits."""
-        if self._waiting or connection.claim is not None:
-            return False
-        self._idle.append(connection)
-        return True
-
-    def withdraw(self, connection: ParkedConnection) -> bool:
-        """:return: whether the connection was idle; it is not any more."""
-        if connection not in self._idle:
-            return False
-        self._idle.remove(connection)
-        return True
-
-    def remove(self, connection: ParkedConnection) -> None:
-        """A connection is lost."""
-        self.withdraw(connection)
-        self.connections.pop(connection, None)
 
 
 class Channels:
@@ -156,6 +89,7 @@ class Channels:
     :param search: makes a search for a connection, if none is idle here.
     :param opened: called with the id of each workspace that has its first connection here.
     :param closed: called with the id of each workspace whose last connection here is gone.
+    :param kept: returns an idle connection through another node, if there is one.
     :ivar open: number of connections.
     :ivar draining: whether no connection is parked any more.
     """
@@ -168,6 +102,7 @@ class Channels:
         search: NewSearch,
         opened: Callable[[UUID], object] = lambda _: None,
         closed: Callable[[UUID], object] = lambda _: None,
+        kept: Callable[[UUID], WorkspaceConnection | None] = lambda _: None,
     ) -> None:
         self.open = 0
         self.draining = False
@@ -177,6 +112,7 @@ class Channels:
         self._waits = EqualTimeouts(clock, max(connect_timeout - MOMENT, MOMENT))
         self._search = search
         self._opened, self._closed = opened, closed
+        self._kept = kept
         self._budget = MemoryBudget()
         self._timeouts = EqualTimeouts(clock, PATIENCE)
         self._liveness = Liveness(clock, uniform, self._ask)
@@ -273,10 +209,11 @@ class Channels:
 
     # -- for requests (ChannelSource)
 
-    def take(self, workspace_id: UUID) -> ParkedConnection | None:
+    def take(self, workspace_id: UUID) -> WorkspaceConnection | None:
         """See `ChannelSource`."""
         channel = self._by_workspace.get(workspace_id)
-        return None if channel is None else channel.take()
+        found = None if channel is None else channel.take()
+        return self._kept(workspace_id) if found is None else found
 
     def connect(self, workspace_id: UUID, within: float) -> Deferred[WorkspaceConnection]:
         """See `ChannelSource`."""
@@ -307,19 +244,11 @@ class Channels:
         else:
             HealthCheck(connection, self._timeouts).start()
 
-    def retire(self, connections: Iterable[ParkedConnection]) -> None:
-        """Close connections: idle ones now, busy ones when their response is complete."""
-        for connection in list(connections):
-            connection.retired = True
-            channel = self._channel(connection.workspace_id)
-            if channel.withdraw(connection):
-                connection.disconnect()
-
     def drain(self) -> None:
         """Close all idle connections, and park no more."""
         self.draining = True
         for channel in list(self._by_workspace.values()):
-            self.retire(channel.connections)
+            channel.retire(channel.connections)
 
     def finished(self, seconds: float) -> Deferred[Any]:
         """

@@ -4,17 +4,16 @@ A connection that a workspace has made to the platform, and that is parked until
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol as Interface
 from uuid import UUID
 
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.protocol import Protocol
 
+from chatfiles.platform.channel.connection import ChannelConnection
 from chatfiles.platform.upstream.channels import CHANNEL
-from chatfiles.platform.upstream.connection import Event, Keeper, WorkspaceConnection
+from chatfiles.platform.upstream.connection import Event, Keeper
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import hand_over, is_plain
+from chatfiles.streams.transports import hand_over
 
 __all__ = ["Holder", "ParkedConnection"]
 
@@ -26,10 +25,9 @@ class Holder(Keeper, Interface):
         """The workspace has made a connection."""
 
 
-class ParkedConnection(WorkspaceConnection):
+class ParkedConnection(ChannelConnection):
     """
-    One connection of a workspace.  After the upgrade it is like one that the platform has made,
-    with idle, sending, waiting and body as its states.
+    A connection that a workspace has made to this node.
 
     :param holder: holds it while it is idle.
     :param budget: see `WorkspaceConnection`.
@@ -37,12 +35,7 @@ class ParkedConnection(WorkspaceConnection):
     :param token_id: the token with which it was made.
     :param source: the address of its peer.
     :param now: the current time, on the reactor's clock.
-    :ivar born: when it was made.
-    :ivar answered_at: when the workspace last responded on it.
-    :ivar retired: whether it is closed when its response is complete.
     :ivar checking: whether it is being asked if its workspace is alive.
-    :ivar claim: called with the connection when its response is complete, before others are offered
-        it; returns whether it is taken.
     """
 
     via = CHANNEL
@@ -56,18 +49,14 @@ class ParkedConnection(WorkspaceConnection):
         source: str,
         now: float,
     ) -> None:
-        super().__init__(holder, budget, workspace_id, plain=False)
-        self.workspace_id = workspace_id
+        super().__init__(holder, budget, workspace_id, now)
         self.token_id = token_id
         self.source = source
-        self.born = self.answered_at = now
-        self.retired = self.checking = False
-        self.claim: Callable[[ParkedConnection], bool] | None = None
+        self.checking = False
         self._holder = holder
 
     def connectionMade(self) -> None:
         """The upgrade is complete."""
-        self._plain = is_plain(self.transport)
         super().connectionMade()
         self._holder.parked(self)
 
@@ -77,8 +66,3 @@ class ParkedConnection(WorkspaceConnection):
         """
         self._move(Event.REQUEST)
         hand_over(self._wire, protocol)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The transport is closed."""
-        self.claim = None
-        super().connectionLost(reason)

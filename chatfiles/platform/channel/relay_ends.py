@@ -13,13 +13,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import is_plain, read_at_most
+from chatfiles.streams.transports import is_plain, read_at_most, send_now
 
 __all__ = ["RelayEnd", "relay"]
 
 #: Milliseconds after which a node that acknowledges nothing counts as gone.
 _USER_TIMEOUT: Final = 60_000
+#: Bytes of one read that belong to a large body.
+_BULK: Final = 32 * 1024
 
 
 class RelayEnd(Protocol):
@@ -27,10 +30,12 @@ class RelayEnd(Protocol):
     One end.  When it ends, the other one ends in the same way.
 
     :param budget: decides how many bytes one read takes.
+    :param mover: moves large bodies.
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, mover: BulkMover) -> None:
         self._budget = budget
+        self._mover = mover
         self._other: RelayEnd | None = None
         self._lent: ParkedConnection | None = None
 
@@ -51,8 +56,17 @@ class RelayEnd(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes on."""
         if self._other is not None and self._other.transport is not None:
+            send_now(self._other.transport, data)
+            if len(data) >= _BULK:
+                self._pass_bulk(self._other.transport)
+
+    def _pass_bulk(self, target: Any) -> None:
+        """Pass on what has arrived of a large body."""
+        if self._mover.works(self.transport, target):
+            read_at_most(self.transport, _BULK)  # it only has to notice that there is more
+            self._mover.move(self.transport, target)
+        else:
             read_at_most(self.transport, self._budget.size)
-            self._other.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the other end: cleanly, when it has sent everything, or at once."""
@@ -68,6 +82,7 @@ class RelayEnd(Protocol):
         """
         :param clean: whether what was written is sent before, except over TLS.
         """
+        self._other = None
         wire: Any = self.transport
         wire.unregisterProducer()
         if clean and is_plain(wire):  # the peer may never confirm the end of TLS
@@ -77,15 +92,14 @@ class RelayEnd(Protocol):
             wire.abortConnection()
 
 
-def relay(end: RelayEnd, connection: ParkedConnection, budget: MemoryBudget) -> None:
+def relay(end: RelayEnd, far: RelayEnd, connection: ParkedConnection) -> None:
     """
     Relay between another node and a workspace.
 
     :param end: has taken over the connection of the node.
-    :param connection: an idle connection of the workspace, which is closed at the end.
-    :param budget: decides how many bytes one read takes.
+    :param far: takes over the connection of the workspace.
+    :param connection: that connection, which is idle, and is closed at the end.
     """
-    far = RelayEnd(budget)
     connection.lend(far)
     end.link(far)
     far.link(end, connection)

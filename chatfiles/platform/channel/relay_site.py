@@ -19,11 +19,12 @@ from chatfiles.http.server.upgrade import require_upgrade
 from chatfiles.model import parse_uuid
 from chatfiles.platform.channel.channels import Channels
 from chatfiles.platform.channel.relay_ends import RelayEnd, relay
-from chatfiles.platform.channel.relays import HOPS, RELAY_PATH
+from chatfiles.platform.channel.relay_request import HOPS, RELAY_PATH
 from chatfiles.platform.error_texts import workspace_offline
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.rules.bearer import bearer, same_secret
 from chatfiles.rules.channel_upgrade import RELAY_PROTOCOL
+from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
 
 __all__ = ["RelayRoute", "relay_site"]
@@ -38,12 +39,14 @@ class RelayRoute:
 
     :param registry: has the secrets of workspaces.
     :param channels: has the connections.
+    :param mover: moves large bodies.
     """
 
-    def __init__(self, registry: IWorkspaceRegistry, channels: Channels) -> None:
+    def __init__(self, registry: IWorkspaceRegistry, channels: Channels, mover: BulkMover) -> None:
         self._registry = registry
         self._channels = channels
         self._budget = MemoryBudget()
+        self._mover = mover
 
     async def serve(self, _route: Route[None], request: Request, parameters: Sequence[str]) -> None:
         """Pass bytes on until one of both sides ends."""
@@ -51,15 +54,15 @@ class RelayRoute:
         if request.requestHeaders.getRawHeaders(HOPS[0], []) != [HOPS[1]]:
             raise BadRequest("Chatfiles-Hops must be 1", code="malformed_request")
         require_upgrade(request, RELAY_PROTOCOL)
-        if not self._channels.has(workspace_id):
+        if self._channels.draining or not self._channels.has(workspace_id):
             raise workspace_offline(None)
         connection = await self._channels.connect_here(workspace_id, _JUST_NOW)
-        end = RelayEnd(self._budget)
+        end, far = (RelayEnd(self._budget, self._mover) for _ in range(2))
         request.switch_protocols(((b"Connection", b"upgrade"), (b"Upgrade", RELAY_PROTOCOL)), end)
         if end.transport is None:  # the node has left
             self._channels.put(connection)
         else:
-            relay(end, connection, self._budget)
+            relay(end, far, connection)
 
     async def _admitted(self, request: Request, workspace_id: UUID | None) -> UUID:
         """

@@ -1,77 +1,203 @@
 """
-Connections to workspaces that are connected to another node, through that node.
+Connections to workspaces that are connected to another node, through that node (reference/channel,
+"Several nodes").
 """
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.errors import ChatfilesError, UpstreamFailed
-from chatfiles.platform.error_texts import workspace_busy
+from chatfiles.platform.channel.connection import ChannelConnection
+from chatfiles.platform.channel.line import ConnectionLine
+from chatfiles.platform.channel.relay_request import RelayRequest, relay_request
+from chatfiles.platform.channel.waiter import Elsewhere, NewSearch, Waiter
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.platform.upstream.channels import RELAY
 from chatfiles.platform.upstream.connection import Keeper, WorkspaceConnection
 from chatfiles.platform.upstream.dialer import QuietFactory
-from chatfiles.rules.channel_upgrade import RELAY_PROTOCOL, response_fault, upgrade_request
-from chatfiles.rules.header_fields import HeaderValues, read_fields
+from chatfiles.streams.equal_timeouts import EqualTimeouts
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import hand_over, is_plain
 
-__all__ = ["HOPS", "RELAY_PATH", "Relays"]
+__all__ = ["MOST_AGE", "QUIET", "Relays"]
 
-#: The route of a node for other nodes; the id of the workspace follows.
-RELAY_PATH: Final = "/internal/channel/"
-#: Says that no other node is between the one that asks and the one that is asked.
-HOPS: Final = (b"Chatfiles-Hops", b"1")
-#: Bytes of a response that are read at most.
-_MOST: Final = 16 * 1024
-_STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2})(?: [^\r\n]*)?")
+#: Seconds after a response for which a connection is kept for the next request.  It is not longer
+#: than the time within which the workspace must have responded for an upload.
+QUIET: Final = 2.0
+#: Seconds after which a connection is used no more.  The other node then has it, or another one in
+#: its place, for its own clients, which wait for longer.
+MOST_AGE: Final = 3.0
+#: The most connections of one workspace that are kept.
+MOST_KEPT: Final = 16
+#: Seconds for which a request waits for one of them before a node is asked for another one.
+MOMENT: Final = 0.1
+#: The most searches for more connections of a workspace, while there are some.
+_SEARCHES: Final = 4
+#: Seconds between two looks for those that have been quiet for long.
+_INTERVAL: Final = 1.0
+
+_log = Logger()
 
 
-class RelayedConnection(WorkspaceConnection):
-    """A connection to a workspace through another node, for one request."""
+class RelayedConnection(ChannelConnection):
+    """A connection to a workspace through another node, which copies all bytes."""
 
     via = RELAY
 
+    def __init__(
+        self, relays: Relays, budget: MemoryBudget, workspace_id: UUID, now: float
+    ) -> None:
+        super().__init__(relays, budget, workspace_id, now)
+        self._relays = relays
+
     def connectionMade(self) -> None:
-        """The other node copies all bytes from now on."""
-        self._plain = is_plain(self.transport)
+        """The other node has accepted."""
         super().connectionMade()
+        self._relays.made(self)
+
+
+class RelayedLine(ConnectionLine[RelayedConnection]):
+    """
+    The connections to one workspace through other nodes.
+
+    :ivar turns: limits the searches for more of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = DeferredSemaphore(_SEARCHES)
+
+    def check(self, connection: RelayedConnection, failed: Callable[[], object]) -> None:
+        """See `chatfiles.platform.channel.waiter.Here`: a new connection is as soon there."""
+        connection.disconnect()
+        failed()
+
+    def close_quiet(self, since: float) -> None:
+        """Close the idle connections on which there was no response after *since*."""
+        for connection in list(self.connections):
+            if connection.answered_at <= since and self.withdraw(connection):
+                connection.disconnect()
+
+
+class InTurn:
+    """
+    A search that begins when there are few others.  Under load most requests would soon give their
+    search up, because a connection that is kept becomes idle, and each costs the other node time.
+
+    :param turns: limits them.
+    :param search: the search.
+    """
+
+    def __init__(self, turns: DeferredSemaphore, search: Elsewhere) -> None:
+        self._turns = turns
+        self._search = search
+
+    @property
+    def error(self) -> ChatfilesError:
+        """See `Elsewhere`."""
+        return self._search.error
+
+    def start(self) -> Deferred[WorkspaceConnection]:
+        """See `Elsewhere`."""
+        return self._turns.run(self._search.start)
 
 
 class Relays(Keeper):
     """
-    Makes connections through other nodes.
+    Makes connections through other nodes, and keeps them for the next requests for a short while.
 
-    :param reactor: connects.
-    :param registry: has the secrets of workspaces, which nodes show each other.
-    :param connect_timeout: seconds to connect to another node.
+    :param reactor: connects, and runs timers.
+    :param registry: has the secrets of workspaces, which nodes show each other, and notifies of
+        changes.
+    :param connect_timeout: seconds to connect to another node, and for which a request waits.
+    :param tls: verifies nodes with ``https``.
     :ivar open: number of these connections.
     """
 
-    def __init__(self, reactor: Any, registry: IWorkspaceRegistry, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        registry: IWorkspaceRegistry,
+        connect_timeout: float,
+        tls: IPolicyForHTTPS,
+    ) -> None:
         self.open = 0
+        self._tls = tls
+        self._problems: dict[str, str] = {}
         self._reactor = reactor
         self._registry = registry
         self._connect_timeout = connect_timeout
         self._budget = MemoryBudget()
+        self._moments = EqualTimeouts(reactor, MOMENT)
+        self._waits = EqualTimeouts(reactor, connect_timeout)
+        self._lines: dict[UUID, RelayedLine] = {}
+        self._sweep: IDelayedCall | None = None
+        self._draining = False
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin to close the connections of workspaces that have changed."""
+        self._unsubscribe = self._registry.subscribe(self.retire)
+
+    def drain(self) -> None:
+        """Keep no connection any more."""
+        self._draining = True
+        self.retire(None)
+
+    def stop(self) -> None:
+        """Stop the timers; `drain` was called."""
+        self._unsubscribe()
+        self._moments.stop()
+        self._waits.stop()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def counts(self) -> tuple[int, int]:
+        """:return: how many are idle, and how many there are in all."""
+        return sum(line.idle for line in self._lines.values()), self.open
+
+    # -- for requests
+
+    def take(self, workspace_id: UUID) -> WorkspaceConnection | None:
+        """:return: an idle connection, which may have died since its last response."""
+        line = self._lines.get(workspace_id)
+        connection = None if line is None else line.take()
+        if connection is None or connection.answered_at > self._reactor.seconds() - QUIET:
+            return connection
+        connection.disconnect()
+        return None
+
+    def search(
+        self, new_search: NewSearch, workspace_id: UUID, is_here: Callable[[], bool]
+    ) -> Waiter:
+        """
+        :param new_search: makes a search at other nodes; for the rest see `NewSearch`.
+        :return: waits for a connection that is kept, and for one that is found.
+        """
+        line = self._line(workspace_id)
+
+        def search() -> Elsewhere:
+            new = new_search(workspace_id, is_here)
+            return InTurn(line.turns, new) if line.has_connections else new
+
+        return Waiter(line, self._reactor, QUIET, self._moments, self._waits, search)
 
     async def connect(self, url: str, workspace_id: UUID) -> WorkspaceConnection:
         """
-        :param url: of the other node: ``http://HOST:PORT`` or ``unix:PATH``.
+        :param url: of the other node: ``http://HOST:PORT``, with ``https``, or ``unix:PATH``.
         :param workspace_id: the workspace.
-        :return: a connection on which the workspace has just responded.
+        :return: a new connection on which the workspace has just responded.
         :raise UpstreamFailed: there is none through that node.
         :raise chatfiles.errors.Unavailable: the workspace is busy there.
         """
@@ -79,17 +205,75 @@ class Relays(Keeper):
         secret = workspace.inbound_secret if workspace is not None else None
         if not secret:
             raise UpstreamFailed
-        connection = RelayedConnection(self, self._budget, workspace_id, plain=False)
-        asking = _Asking(connection, _request(url, workspace_id, secret))
+        now = self._reactor.seconds()
+        connection = RelayedConnection(self, self._budget, workspace_id, now)
+        asking = RelayRequest(connection, relay_request(url, workspace_id, secret))
         try:
             await self._endpoint(url).connect(QuietFactory.forProtocol(lambda: asking))
         except ConnectingCancelledError:
             raise CancelledError from None
-        except (CancelledError, ChatfilesError):
+        except CancelledError:
             raise
         except Exception as error:
+            self._note(url, _reason(error))
             raise UpstreamFailed from error
-        return await asking.result
+        try:
+            found = await asking.result
+        except UpstreamFailed as error:
+            self._note(url, _reason(error.__cause__) if error.__cause__ else "")
+            raise
+        self._note(url, "")
+        return found
+
+    def retire(self, workspace_id: UUID | None) -> None:
+        """
+        Close connections: idle ones now, busy ones when their response is complete.
+
+        :param workspace_id: those of this workspace; ``None`` for all.
+        """
+        for each in [*self._lines] if workspace_id is None else [workspace_id]:
+            if each in self._lines:
+                self._lines[each].retire(self._lines[each].connections)
+
+    # -- for the connections (Keeper)
+
+    def made(self, connection: RelayedConnection) -> None:
+        """There is a new one."""
+        connection.born = connection.answered_at = self._reactor.seconds()
+        connection.retired = self._draining
+        self._line(connection.workspace_id).add(connection)
+
+    def put(self, connection: RelayedConnection) -> None:
+        """The response is complete: keep the connection, unless the other node should have it."""
+        now = connection.answered_at = self._reactor.seconds()
+        line = self._line(connection.workspace_id)
+        is_old = now - connection.born >= MOST_AGE
+        if connection.retired or is_old or line.idle >= MOST_KEPT:
+            connection.disconnect()
+        elif not line.keep(connection):
+            self._reactor.callLater(0, line.offer, connection)
+
+    def drop(self, connection: RelayedConnection) -> None:
+        """One is lost.  If the other node has closed it, the others may be dead, too."""
+        line = self._line(connection.workspace_id)
+        line.remove(connection)
+        if not connection.is_closed:
+            line.retire(line.connections)
+
+    def _line(self, workspace_id: UUID) -> RelayedLine:
+        if self._sweep is None:
+            self._sweep = self._reactor.callLater(_INTERVAL, self._look)
+        return self._lines.setdefault(workspace_id, RelayedLine())
+
+    def _look(self) -> None:
+        """Close what has been quiet for too long, and forget workspaces without connections."""
+        self._sweep = None
+        for workspace_id, line in list(self._lines.items()):
+            line.close_quiet(self._reactor.seconds() - QUIET)
+            if not line.is_needed:
+                del self._lines[workspace_id]
+        if self._lines:
+            self._sweep = self._reactor.callLater(_INTERVAL, self._look)
 
     def _endpoint(self, url: str) -> IStreamClientEndpoint:
         reactor, timeout = self._reactor, self._connect_timeout
@@ -97,92 +281,22 @@ class Relays(Keeper):
             return UNIXClientEndpoint(reactor, url.removeprefix("unix:"), timeout)
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii")
-        return HostnameEndpoint(reactor, host, parts.port or 80, timeout)
+        port = parts.port or 80
+        endpoint = HostnameEndpoint(reactor, host, port, timeout)
+        if parts.scheme != "https":
+            return endpoint
+        wrapped: IStreamClientEndpoint = wrapClientTLS(
+            self._tls.creatorForNetloc(host, port), endpoint
+        )
+        return wrapped
 
-    # -- for the connections (Keeper)
-
-    def put(self, connection: WorkspaceConnection) -> None:
-        """The response is complete: the connection is for one request only."""
-        connection.disconnect()
-
-    def drop(self, connection: WorkspaceConnection) -> None:
-        """It is lost."""
-
-    def counts(self) -> tuple[int, int]:
-        """:return: how many are idle, which none is, and how many there are in all."""
-        return 0, self.open
-
-
-def _request(url: str, workspace_id: UUID, secret: str) -> bytes:
-    host = b"node.invalid" if url.startswith("unix:") else urlsplit(url).netloc.encode("ascii")
-    path = (RELAY_PATH + str(workspace_id)).encode("ascii")
-    bearer = "".join(secret.split()).encode()
-    return upgrade_request(path, host, bearer, [HOPS], RELAY_PROTOCOL)
+    def _note(self, url: str, problem: str) -> None:
+        """Log why a node is not reached, when that changes."""
+        if self._problems.get(url, "") != problem:
+            self._problems[url] = problem
+            if problem:
+                _log.warn("no relay through {url}: {problem}", url=url, problem=problem)
 
 
-class _Asking(Protocol):
-    """
-    Asks another node for a connection.
-
-    :param connection: takes the place of this protocol if there is one.
-    :param request: of the upgrade.
-    :ivar result: the connection.
-    """
-
-    def __init__(self, connection: WorkspaceConnection, request: bytes) -> None:
-        self.result: Deferred[WorkspaceConnection] = Deferred(lambda _: self._close())
-        self._connection = connection
-        self._request = request
-        self._received = b""
-
-    def connectionMade(self) -> None:
-        """Ask."""
-        assert self.transport is not None
-        self.transport.write(self._request)
-
-    def dataReceived(self, data: bytes) -> None:
-        """A part of the response."""
-        self._received += data
-        head, end, rest = self._received.partition(b"\r\n\r\n")
-        if len(self._received) > _MOST:
-            self._fail()
-        elif end:
-            self._read(head, rest)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The node is gone."""
-        self._fail()
-
-    def _read(self, head: bytes, rest: bytes) -> None:
-        line, _, block = head.partition(b"\r\n")
-        status, fields = _STATUS.fullmatch(line), read_fields(block + b"\r\n")
-        if status is None or fields is None:
-            self._fail()
-            return
-        values = HeaderValues()
-        for name, value in fields:
-            values.setdefault(name, []).append(value)
-        if status[1] == b"101" and not rest and not response_fault(values, RELAY_PROTOCOL):
-            hand_over(self.transport, self._connection)
-            self.result.callback(self._connection)
-        elif status[1] != b"503":
-            self._fail()
-        elif rest.endswith(b"}\n"):
-            self._fail(workspace_busy() if _code(rest) == workspace_busy().code else None)
-
-    def _fail(self, error: ChatfilesError | None = None) -> None:
-        if not self.result.called:
-            self.result.errback(Failure(error or UpstreamFailed()))
-        self._close()
-
-    def _close(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
-
-
-def _code(body: bytes) -> object:
-    try:
-        return json.loads(body)["code"]
-    except (ValueError, LookupError, TypeError):
-        return None
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -72,7 +72,7 @@ class Revocation:
         except ChatfilesError:  # what is connected stays so while this is unknown
             return
         is_wanted = workspace is not None and workspace.connects
-        self._channels.retire(
+        channel.retire(
             each for each in channel.connections if not is_wanted or each.token_id not in live
         )
 

@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.web.iweb import IPolicyForHTTPS
 
 from chatfiles.platform.channel.channels import Channels
 from chatfiles.platform.channel.node import Node
@@ -22,6 +23,7 @@ from chatfiles.platform.channel.search import Search
 from chatfiles.platform.registry.interface import IWorkspaceRegistry
 from chatfiles.runtime.node_listener import NodeListener
 from chatfiles.runtime.settings import SharedSettings
+from chatfiles.streams.bulk import BulkMover
 
 __all__ = ["ChannelParts"]
 
@@ -33,6 +35,7 @@ class ChannelParts:
     :param reactor: runs timers, and connects.
     :param registry: knows the nodes, and which workspaces are connected to them.
     :param settings: the operator's options.
+    :param tls: verifies other nodes with ``https``.
     :param place: where this node listens for other nodes; ``None`` if they do not reach it.
     """
 
@@ -41,25 +44,31 @@ class ChannelParts:
         reactor: Any,
         registry: IWorkspaceRegistry,
         settings: SharedSettings,
+        tls: IPolicyForHTTPS,
         place: NodeListener | None = None,
     ) -> None:
         connect_timeout = settings.connect_timeout
         self._place = place
         self._port: IListeningPort | None = None
         url = None if place is None else place.url
-        self.relays = Relays(reactor, registry, connect_timeout)
+        self.relays = Relays(reactor, registry, connect_timeout, tls)
         self.node = Node(registry, reactor, _node_id(url), url, self.relays.connect)
         self.channels = Channels(
             reactor,
             random.uniform,
             connect_timeout,
-            partial(Search, registry, self.node, reactor, connect_timeout),
-            self.node.opened,
+            partial(
+                self.relays.search,
+                partial(Search, registry, self.node, reactor, connect_timeout),
+            ),
+            self._opened,
             self.node.closed,
+            self.relays.take,
         )
         self._revocation = Revocation(registry, self.channels)
+        self._mover = BulkMover()
         self._site = relay_site(
-            RelayRoute(registry, self.channels),
+            RelayRoute(registry, self.channels, self._mover),
             reactor,
             settings.header_timeout,
             settings.idle_timeout,
@@ -78,7 +87,13 @@ class ChannelParts:
             except Exception as error:
                 raise ValueError(f"--node-listen={listener.description}: {error}") from error
         self.node.start()
+        self.relays.start()
         self._revocation.start()
+
+    def drain(self) -> None:
+        """Close all idle connections, and keep none any more."""
+        self.channels.drain()
+        self.relays.drain()
 
     async def finish(self, seconds: float) -> None:
         """
@@ -94,8 +109,15 @@ class ChannelParts:
             await maybeDeferred(self._port.stopListening)
             await self._site.drain(0.0)
         self._revocation.stop()
+        self.relays.stop()
         await self.channels.close()
+        self._mover.close()
         await self.node.stop()
+
+    def _opened(self, workspace_id: UUID) -> None:
+        """A workspace has its first connection here, so it is no longer reached through others."""
+        self.node.opened(workspace_id)
+        self.relays.retire(workspace_id)
 
 
 def _node_id(url: str | None) -> UUID:

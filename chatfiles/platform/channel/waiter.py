@@ -5,19 +5,20 @@ A request that waits for a connection of its workspace.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
-from chatfiles.platform.channel.parked import ParkedConnection
+from chatfiles.platform.channel.connection import ChannelConnection
 from chatfiles.platform.error_texts import workspace_busy
 from chatfiles.platform.upstream.connection import WorkspaceConnection
 from chatfiles.streams.equal_timeouts import EqualTimeouts, Timeout
 
-__all__ = ["Elsewhere", "Here", "Nowhere", "Waiter"]
+__all__ = ["Elsewhere", "Here", "NewSearch", "Nowhere", "Waiter"]
 
 
 class Elsewhere(Protocol):
@@ -27,13 +28,18 @@ class Elsewhere(Protocol):
     :ivar error: why there is none, as far as it is known now, for the client.
     """
 
-    error: ChatfilesError
+    @property
+    def error(self) -> ChatfilesError: ...
 
     def start(self) -> Deferred[WorkspaceConnection]:
         """
         :return: the connection.  Fails with the error for the client, if it is useless to wait
             longer.  It may be cancelled.
         """
+
+
+#: Takes the id of a workspace, and what returns whether it has connections here.
+NewSearch = Callable[[UUID, Callable[[], bool]], Elsewhere]
 
 
 class Nowhere:
@@ -49,7 +55,7 @@ class Nowhere:
 
 class Here(Protocol):
     """
-    The connections of one workspace to this node.
+    Connections of one workspace, of one kind.
 
     :ivar has_connections: whether there are any, idle or busy.
     """
@@ -57,10 +63,10 @@ class Here(Protocol):
     @property
     def has_connections(self) -> bool: ...
 
-    def take(self) -> ParkedConnection | None:
+    def take(self) -> ChannelConnection | None:
         """:return: the idle connection on which the workspace has responded last."""
 
-    def check(self, connection: ParkedConnection, failed: Callable[[], object], /) -> None:
+    def check(self, connection: Any, failed: Callable[[], object], /) -> None:
         """
         Ask the workspace on a connection whether it is alive, for a short time.
 
@@ -110,6 +116,11 @@ class Waiter:
         self._checking = self._ended = False
         self._result: Deferred[WorkspaceConnection] = Deferred(lambda _: self._stop())
 
+    @property
+    def error(self) -> ChatfilesError:
+        """See `Elsewhere`, which a waiter is, too."""
+        return workspace_busy() if self._elsewhere is None else self._elsewhere.error
+
     def start(self) -> Deferred[WorkspaceConnection]:
         """:return: the connection, or the error for the client; it may be cancelled."""
         self._here.wait(self)
@@ -120,7 +131,7 @@ class Waiter:
             self._wait_longer()
         return self._result
 
-    def offer(self, connection: ParkedConnection) -> bool:
+    def offer(self, connection: ChannelConnection) -> bool:
         """
         :param connection: an idle connection on which the workspace has just responded.
         :return: whether it is taken.
@@ -159,8 +170,8 @@ class Waiter:
             self._looking = looking.addCallbacks(self._found, self._failed)
 
     def _late(self) -> None:
-        if not self._ended and self._elsewhere is not None:
-            self._fail(Failure(self._elsewhere.error))
+        if not self._ended:
+            self._fail(Failure(self.error))
 
     def _found(self, connection: WorkspaceConnection) -> None:
         if self._ended:  # there is one here, too

@@ -94,6 +94,12 @@ class ChannelCase(SynchronousTestCase):
         self.turn()
         return result
 
+    def taken(self) -> ParkedConnection:
+        """:return: an idle connection, which a request has taken."""
+        found = self.channels.take(FIRST)
+        assert isinstance(found, ParkedConnection)
+        return found
+
     def is_of(self, result: Deferred[WorkspaceConnection], wire: Wire) -> ParkedConnection:
         """:return: the connection, which is that of *wire*."""
         found = self.successResultOf(result)

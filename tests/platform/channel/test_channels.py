@@ -92,7 +92,8 @@ class TakingTests(ChannelCase):
         second, first = self.park(), self.park()
         self.advance(3)
         result = self.connect(within=2.0)
-        self.channels.retire([first.protocol])
+        (channel,) = self.channels
+        channel.retire([first.protocol])
         first.send(HEALTHY)
         self.turn()
         second.send(HEALTHY)
@@ -224,14 +225,12 @@ class LifeTests(ChannelCase):
         """One that is used all the time is closed after a response."""
         wire = self.park()
         for _ in range(int(MOST_AGE / 10)):
-            taken = self.channels.take(FIRST)
-            assert taken is not None
+            taken = self.taken()
             self.channels.put(taken)
             self.assertFalse(wire.disconnecting)
             self.reactor.advance(10)
         self.reactor.advance(1)
-        taken = self.channels.take(FIRST)
-        assert taken is not None
+        taken = self.taken()
         self.channels.put(taken)
         self.turn()
         self.assertTrue(wire.disconnecting)
@@ -250,9 +249,9 @@ class LifeTests(ChannelCase):
     def test_retired(self) -> None:
         """Retired connections are closed: idle ones now, busy ones after their response."""
         idle, busy = self.park(), self.park()
-        taken = self.channels.take(FIRST)
-        assert taken is not None
-        self.channels.retire([idle.protocol, busy.protocol])
+        taken = self.taken()
+        (channel,) = self.channels
+        channel.retire([idle.protocol, busy.protocol])
         self.turn()
         self.assertTrue(idle.disconnecting)
         self.assertFalse(busy.disconnecting)
@@ -263,8 +262,7 @@ class LifeTests(ChannelCase):
     def test_drain(self) -> None:
         """A drain closes idle connections, and waits for the others."""
         idle, busy = self.park(), self.park()
-        taken = self.channels.take(FIRST)
-        assert taken is not None
+        taken = self.taken()
         self.channels.drain()
         finished = self.channels.finished(30.0)
         self.turn()

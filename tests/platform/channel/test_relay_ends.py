@@ -4,11 +4,14 @@ Tests for `chatfiles.platform.channel.relay_ends`: how the two ends of a relay e
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet import error
 
 from chatfiles.platform.channel import relay_ends
 from chatfiles.platform.channel.relay_ends import RelayEnd, relay
-from chatfiles.streams.memory_budget import MemoryBudget
+from chatfiles.streams.bulk import BulkMover
+from chatfiles.streams.memory_budget import PIECE, MemoryBudget
 from tests.contract.registry_case import FIRST
 from tests.platform.channel.channel_case import ChannelCase
 from tests.platform.upstream.upstream_case import Wire
@@ -29,12 +32,11 @@ class RelayEndTests(ChannelCase):
     def make_relay(self) -> tuple[Wire, Wire]:
         """:return: the connection of the other node, and that of the workspace."""
         far = self.park()
-        connection = self.channels.take(FIRST)
-        assert connection is not None
-        budget = MemoryBudget()
-        end = RelayEnd(budget)
+        connection = self.taken()
+        budget, mover = MemoryBudget(), BulkMover()
+        end = RelayEnd(budget, mover)
         near = Wire(self.reactor, end)
-        relay(end, connection, budget)
+        relay(end, RelayEnd(budget, mover), connection)
         return near, far
 
     def check_ended(self) -> None:
@@ -49,6 +51,23 @@ class RelayEndTests(ChannelCase):
         near.send(b"GET")
         far.send(b"HTTP")
         self.assertEqual((near.sent(), far.sent()), (b"HTTP", b"GET"))
+
+    def test_large(self) -> None:
+        """A large body goes through in larger pieces, and is not read while the peer is slow."""
+        near, far = self.make_relay()
+        far.send(b"x" * 64 * 1024)
+        self.assertEqual(far.bufferSize, PIECE)
+        self.assertEqual(len(near.sent()), 64 * 1024)
+        producer: Any = near.producer
+        producer.pauseProducing()
+        self.assertEqual(far.producerState, "paused")
+
+    def test_after_the_end(self) -> None:
+        """What arrives at an end that is closing is not passed on."""
+        near, far = self.make_relay()
+        near.lose(error.ConnectionDone())
+        far.protocol.dataReceived(b"HTTP")
+        self.assertEqual(near.sent(), b"")
 
     def test_node_closes(self) -> None:
         """The connection of the workspace is closed, too."""

@@ -9,12 +9,13 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from chatfiles.errors import ChatfilesError
 from chatfiles.platform.channel.relays import Relays
 from chatfiles.platform.upstream.connection import WorkspaceConnection
+from chatfiles.runtime.tls.peers import PeerVerification
 from tests.contract.registry_case import FIRST, SECRET, UNKNOWN
 from tests.platform.channel.channel_case import ChannelCase
 from tests.platform.upstream.upstream_case import Wire
@@ -35,7 +36,7 @@ class RelayTests(ChannelCase):
     def setUp(self) -> None:
         super().setUp()
         self.network = MemoryReactorClock()
-        self.relays = Relays(self.network, self.cache, 5.0)
+        self.relays = Relays(self.network, self.cache, 5.0, PeerVerification())
 
     def ask(self, *pieces: bytes) -> tuple[Wire, Deferred[WorkspaceConnection]]:
         """:return: the transport, and the result after the node has sent *pieces*."""
@@ -60,15 +61,11 @@ class RelayTests(ChannelCase):
         self.assertTrue(wire.aborted)
 
     def test_accepted(self) -> None:
-        """After 101 there is a connection for one request."""
-        wire, result = self.ask(ACCEPTED[:40], ACCEPTED[40:])
+        """After 101 there is a connection."""
+        _, result = self.ask(ACCEPTED[:40], ACCEPTED[40:])
         connection = self.successResultOf(result)
         self.assertEqual((connection.via, connection.usable), ("relay", True))
         self.assertEqual(self.relays.counts(), (0, 1))
-        self.relays.put(connection)
-        self.network.advance(0)
-        self.assertTrue(wire.disconnecting)
-        self.assertEqual(self.relays.counts(), (0, 0))
 
     def test_busy(self) -> None:
         """A workspace that is busy there is busy."""
@@ -104,6 +101,19 @@ class RelayTests(ChannelCase):
         result = Deferred.fromCoroutine(self.relays.connect(URL, FIRST))
         factory = self.network.unixClients[-1][1]
         factory.clientConnectionFailed(None, Failure(Refused()))
+        self.assertEqual(self.failed(result), "workspace_unreachable")
+
+    def test_secure(self) -> None:
+        """A node with ``https`` gets nothing before its certificate was verified."""
+        result = Deferred.fromCoroutine(self.relays.connect("https://192.0.2.9:81", FIRST))
+        self.network.advance(0)
+        factory = self.network.tcpClients[-1][2]
+        wire = StringTransport()
+        protocol: Any = factory.buildProtocol(IPv4Address("TCP", "192.0.2.9", 1))
+        protocol.makeConnection(wire)
+        self.assertTrue(wire.value().startswith(b"\x16\x03"))  # the handshake
+        self.assertNotIn(SECRET.encode(), wire.value())
+        protocol.connectionLost(Failure(Refused()))
         self.assertEqual(self.failed(result), "workspace_unreachable")
 
     def test_cancelled(self) -> None:

@@ -68,7 +68,6 @@ class TreeTransfer:
 
         :raise CliError: a file or directory was not saved.
         """
-        self._client.keeps_connections = True
         quiet = self._options.quiet
         terminal = sys.stderr.isatty() and not quiet
         started = time.monotonic()
@@ -104,7 +103,7 @@ class TreeTransfer:
         return f"{done} of {_files(plan.files)} are complete in {self._target}"
 
     def _list(self, bar: ProgressBar) -> tuple[Plan, Report]:
-        planning = Planning(self._client, self._workspace, self._path, bar.say, time.sleep)
+        planning = Planning(self._client, self._workspace, self._path, bar.say)
         try:
             return planning.run(self._options.retries)
         except CliError as error:
@@ -132,6 +131,7 @@ class TreeTransfer:
             fetch = Fetch(
                 self._client, self._workspace, self._path, tree, progress, self._options, mode
             )
+            self._client.pause = self._stop.pause
             fatal = self._fetch_all(plan, fetch, report)
             for item in plan.directories_from_below():
                 if item.mode is not None and item.path not in unmade:
