@@ -249,10 +249,15 @@ def place(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, 
     return workspace(ctx, param, reference), os.fsencode("/" + path.rstrip("/"))
 
 
-def _entity_tag(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is None or value == "*" or value.endswith('"'):
-        return value
-    return f'"{value}"'
+def _entity_tag(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from chatfiles.client.core.names import condition  # noqa: PLC0415 - `--help` does without
+
+    is_whole = value is None or value == "*" or value.endswith('"')
+    tag = value if is_whole else f'"{value}"'
+    try:
+        return condition(tag).get("If-Match")
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not an entity tag", ctx, param) from None
 
 
 def if_match_option(condition: str) -> Callable[[_Command], _Command]:

@@ -36,7 +36,7 @@ def all_workspaces(client: Client) -> Iterator[dict[str, Any]]:
         behind = answer.get("next") if isinstance(answer, dict) else None
         if behind is None:
             return
-        if not rows or not isinstance(behind, str):
+        if not (rows and isinstance(behind, str) and behind.isascii()):
             raise untrusted("it says that more comes, but not where")
         route = f"/workspaces?after={quote(behind)}"
 

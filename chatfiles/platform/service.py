@@ -145,7 +145,14 @@ def platform_service(
     clock: IReactorTime = reactor
     policy, proxies = _networks(settings)
     telemetry = Telemetry(
-        reactor, "platform", shared, FAMILIES, report, metrics_listener, listeners
+        reactor,
+        "platform",
+        shared,
+        FAMILIES,
+        report,
+        metrics_listener,
+        listeners,
+        {} if node is None else {settings.node_listen or "": node.listener},
     )
     meter = telemetry.meter
     peers = _peers(settings, report)
@@ -334,5 +341,12 @@ def platform_supervisor(
         cannot_start=cannot_start,
         before=[partial(check_audit_log, settings.shared.audit_log), migrate],
         serve=pool.serve,
-        metrics=metrics_of_workers("platform", settings.shared, FAMILIES, pool, metrics_listener),
+        metrics=metrics_of_workers(
+            "platform",
+            settings.shared,
+            FAMILIES,
+            pool,
+            metrics_listener,
+            [settings.node_listen or ""],
+        ),
     )

@@ -55,7 +55,7 @@ class DelimiterLines:
         self._buffer = b"\r\n"
         self._not_sent = 2
         self._in_preamble = True
-        self._in_headers = False
+        self._in_headers = self._has_boundary = False
         self._ended = False
 
     def feed(self, data: bytes) -> Iterator[bytes | Mark]:
@@ -66,6 +66,9 @@ class DelimiterLines:
         """
         if not self._ended:  # an epilogue is not collected
             self._buffer += data
+        # Most pieces have no boundary.  `rfind` sees that three times as fast as `find`; it stays
+        # linear, because CR is only at the start of what is looked for.
+        self._has_boundary = self._buffer.rfind(self._start) >= 0
         while not self._ended:
             if self._in_headers:
                 yield from self._take_headers()
@@ -102,7 +105,8 @@ class DelimiterLines:
 
     def _find_line(self) -> re.Match[bytes] | None:
         """:return: the next delimiter line, or the last bytes if they begin one."""
-        position = self._buffer.find(self._start)  # faster than the expression
+        # This is faster than the expression.
+        position = self._buffer.find(self._start) if self._has_boundary else -1
         if self._in_preamble and self._buffer.find(self._start[1:]) not in (-1, position + 1):
             raise MalformedDelimiter("a line before the first boundary ends with LF only")
         if position < 0:

@@ -35,8 +35,7 @@ def log_time(moment: float) -> str:
     :param moment: seconds since the epoch.
     :return: the time in UTC with milliseconds (RFC 3339).
     """
-    milliseconds = int(moment * 1000)
-    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return _to_the_millisecond(int(moment * 1000))
 
 
 def short(text: str, *, end: bool = False) -> str:
@@ -52,6 +51,12 @@ def short(text: str, *, end: bool = False) -> str:
         return text
     part = data[-MOST:] if end else data[:MOST]
     return part.decode("utf-8", "ignore")
+
+
+# A busy role has several requests in a millisecond.
+@lru_cache(4)
+def _to_the_millisecond(milliseconds: int) -> str:
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(4)

@@ -11,12 +11,14 @@ from functools import partial
 
 from OpenSSL import crypto
 
-__all__ = ["Expiry", "expiry", "first_expiry", "tls_names"]
+__all__ = ["RENEWED", "Expiry", "expiry", "first_expiry", "tls_names"]
 
 #: Returns when a certificate expires, in seconds since the epoch.
 Expiry = Callable[[], float]
 
-_KINDS = ("ssl:", "chatfiles-tls:")
+#: What the endpoint strings of listeners begin with whose certificates are renewed.
+RENEWED = "chatfiles-tls:"
+_KINDS = ("ssl:", RENEWED)
 # An endpoint string escapes a colon with a backslash.
 _FILE = re.compile(r"(?:\A|:)(certKey|privateKey)=((?:\\.|[^:\\])*)")
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from chatfiles.errors import ChatfilesError
@@ -25,7 +26,6 @@ from chatfiles.runtime.metrics.meter import Meter, process_families
 from chatfiles.runtime.metrics.server import MetricsServer, page_writer
 from chatfiles.runtime.role_service import Listener, ReadyReport
 from chatfiles.runtime.settings import SharedSettings
-from chatfiles.runtime.tls.endpoint import TLSEndpoint
 from chatfiles.runtime.workers.pool import WorkerPool
 
 __all__ = ["Telemetry", "check_audit_log", "metrics_of_workers", "node_name"]
@@ -42,7 +42,8 @@ class Telemetry:
     :param report: receives the news of a worker; ``None`` if there is one process.
     :param metrics_listener: where the metrics are shown; ``None`` if they are not, or the first
         process shows them.
-    :param listeners: of the role; their certificates are shown.
+    :param listeners: of ``--listen``; their certificates are shown.
+    :param further: other listeners whose certificates are shown, by the values of their options.
     :ivar meter: counts what the process does; ``None`` if metrics are not shown.
     :ivar server: shows the metrics; ``None`` if this process does not.
     """
@@ -56,6 +57,7 @@ class Telemetry:
         report: ReadyReport | None,
         metrics_listener: Listener | None,
         listeners: Sequence[Listener] = (),
+        further: Mapping[str, Listener] = MappingProxyType({}),
     ) -> None:
         node = node_name()
         access: TransferObserver = JSONAccessLog(role, node) if settings.json_log else AccessLog()
@@ -65,7 +67,9 @@ class Telemetry:
         self._path = settings.audit_log
         self._audit: AuditLog | None = None
         if settings.metrics_listen is not None:
-            self._measure(reactor, role, settings, families, report, metrics_listener, listeners)
+            layout = _layout(role, settings, families, further)
+            shown = {each.description: each for each in listeners} | dict(further)
+            self._measure(reactor, role, settings, layout, report, metrics_listener, shown)
         if self._path is not None:
             self._writer = AuditWriter(self._path, reactor)
             self._audit = AuditLog(
@@ -78,23 +82,20 @@ class Telemetry:
         reactor: Any,
         role: str,
         settings: SharedSettings,
-        families: Iterable[Family],
+        layout: Layout,
         report: ReadyReport | None,
         listener: Listener | None,
-        listeners: Sequence[Listener],
+        shown: dict[str, Listener],
     ) -> None:
-        layout = _layout(role, settings, families)
         number = 0 if report is None else report.number - 1
         fd = None if report is None else report.shared_fd
         cells = Cells(layout, settings.workers, fd)
         self.meter = Meter(role, layout, cells, number, reactor)
         self.observers.append(self.meter.transfers)
-        renewed = {
-            each.description: partial(_not_after, each.tls) for each in listeners if each.tls
-        }
-        for name, descriptions in tls_names(settings.listen).items():
-            if (expiry := first_expiry(descriptions, renewed)) is not None:
-                self.meter.certificate(name, expiry)
+        if listener is not None:
+            shown[listener.description] = listener
+        for name, descriptions in tls_names(_endpoints(settings, shown)).items():
+            _show_certificates(self.meter, name, descriptions, shown)
         if listener is not None and report is None:
             write = page_writer(layout, cells)
             self.server = MetricsServer(reactor, listener, write, self.meter.update)
@@ -157,16 +158,18 @@ def metrics_of_workers(
     families: Iterable[Family],
     pool: WorkerPool,
     listener: Listener | None,
+    further: Iterable[str] = (),
 ) -> MetricsServer | None:
     """
     :param role: as for `Telemetry`; so are *settings* and *families*.
     :param pool: the workers, which are not started yet.
     :param listener: where the metrics are shown.
+    :param further: the keys of what the workers give to `Telemetry`.
     :return: shows the sum of the metrics of all workers.
     """
     if listener is None:
         return None
-    layout = _layout(role, settings, families)
+    layout = _layout(role, settings, families, further)
     reserve(pool.shared_fd, layout, settings.workers)
     cells = Cells(layout, settings.workers, pool.shared_fd)
     pool.ended = lambda number: cells.forget(number - 1)
@@ -178,12 +181,32 @@ def node_name() -> str:
     return socket.gethostname()
 
 
-def _layout(role: str, settings: SharedSettings, families: Iterable[Family]) -> Layout:
-    return Layout([*process_families(role, tls_names(settings.listen)), *families])
+def _layout(
+    role: str, settings: SharedSettings, families: Iterable[Family], further: Iterable[str]
+) -> Layout:
+    names = tls_names(_endpoints(settings, further))
+    return Layout([*process_families(role, names), *families])
 
 
-def _not_after(endpoint: TLSEndpoint) -> float:
-    return endpoint.certificates.not_after
+def _show_certificates(
+    meter: Meter, name: str, descriptions: Iterable[str], listeners: Mapping[str, Listener]
+) -> None:
+    """
+    :param name: of some listeners in the metrics.
+    :param descriptions: their endpoint strings, which may be keys of *listeners*.
+    """
+    found = [(each, listeners[each].tls) for each in descriptions if each in listeners]
+    renewed = {each: tls.certificates for each, tls in found if tls is not None}
+    ends = {each: partial(getattr, of, "not_after") for each, of in renewed.items()}
+    if (expiry := first_expiry(descriptions, ends)) is not None:
+        meter.certificate(name, expiry)
+    if renewed:
+        meter.refused_certificate(name, lambda: any(of.is_refused for of in renewed.values()))
+
+
+def _endpoints(settings: SharedSettings, further: Iterable[str]) -> Iterable[str]:
+    """:return: the endpoint strings of all listeners, each once."""
+    return dict.fromkeys([*settings.listen, settings.metrics_listen or "", *further])
 
 
 def _served() -> None:

@@ -29,6 +29,8 @@ class UpstreamInterrupted(Exception):
 
 
 class _Request(Protocol):
+    @property
+    def channel(self) -> Any: ...
     def write(self, data: bytes, /) -> object: ...
     def registerProducer(self, producer: Any, streaming: bool, /) -> object: ...
     def unregisterProducer(self) -> object: ...
@@ -49,8 +51,7 @@ class BodyRelay(TwistedProtocol):
         with `UpstreamInterrupted`.  Cancelling it closes the upstream's connection.
     :ivar received: number of bytes received from the upstream.
     :ivar paused: whether the relay waits for the client.
-    :ivar splice: moves a part of the body past this process, if any does; it updates `received` and
-        `paused`.
+    :ivar splice: moves a part of the body past this process, if any does.
     """
 
     def __init__(self, request: _Request, expected: int | None) -> None:
@@ -88,6 +89,11 @@ class BodyRelay(TwistedProtocol):
             self._complete = True  # the client still has to take the rest of the buffer
         else:
             self._end(None)
+
+    def moved(self, count: int) -> None:
+        """:param count: so many bytes of the body were sent without passing through this object."""
+        self.received += count
+        self._request.channel.sent_directly(count)
 
     # -- for the client's connection
 

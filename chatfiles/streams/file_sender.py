@@ -204,6 +204,13 @@ class SocketSender(FileSender):
                 self._continue()
 
     def _move(self) -> None:
+        before = self._offset
+        try:
+            self._send_window()
+        finally:
+            self._request.channel.sent_directly(self._offset - before)
+
+    def _send_window(self) -> None:
         handle = self._transport.getHandle()
         if self._offset >= self._copy_from:
             self._copy(handle.send, COPY_WINDOW)

@@ -1,14 +1,14 @@
 """
-Relays the middle of a large body with ``splice``: the kernel moves the bytes from the upstream's
-connection to the client's, and none of them comes into this process.
+Relays the middle of a large body with ``splice``: the kernel moves the bytes from one connection to
+another, and none of them comes into this process.
 
-A `Splice` stands beside a `BodyRelay`, which relays the beginning and the end of the body.  So the
-relay and the upstream's connection decide, as for any other body, whether it is complete, and what
-happens to the connections.  If a connection fails or ends, the splice lets the relay continue,
-which then finds that out itself.
+A `Splice` stands beside a `Relay`, which relays the beginning and the end of the body.  So the
+relay and the connection that the body comes from decide, as for any other body, whether it is
+complete, and what happens to the connections.  If a connection fails or ends, the splice lets the
+relay continue, which then finds that out itself.
 
-While a splice runs, the upstream's transport reads nothing: the splice is registered with the
-reactor in its place.  The client's transport calls it as a pull producer when it can send.
+While a splice runs, it reads in place of the source's transport: whenever that would read.  The
+other transport calls it as a pull producer when it can send.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import (
-    ILoggingContext,
-    IPullProducer,
-    IReactorFDSet,
-    IReadDescriptor,
-)
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IPullProducer, IReactorFDSet
 from zope.interface import implementer
 
 from chatfiles.streams.in_flight import in_flight_limit, unspliced_rest
 from chatfiles.streams.pipe import Pipe, Pipes
-from chatfiles.streams.transports import SMALL_READ, is_plain
+from chatfiles.streams.transports import SMALL_READ, is_plain, read_as_usual, read_with
 
 __all__ = ["Relay", "Splice", "SpliceSource", "Splicer"]
 
@@ -36,7 +30,7 @@ WORTHWHILE = 1024 * 1024
 
 
 class SpliceSource(Protocol):
-    """The connection of an upstream, whose transport is a bare TCP socket."""
+    """The connection that a body comes from, whose transport is a bare TCP socket."""
 
     @property
     def transport(self) -> Any:
@@ -53,89 +47,79 @@ class SpliceSource(Protocol):
 class Relay(Protocol):
     """The relay of the body."""
 
-    received: int
-    paused: bool
     splice: Any
 
-    def dataReceived(self, data: bytes, /) -> None:
-        """Send bytes to the client."""
+    def moved(self, count: int, /) -> None:
+        """:param count: so many bytes of the body were sent."""
 
     def pauseProducing(self) -> None:
-        """Apply back-pressure to the upstream."""
+        """Apply back-pressure to the source."""
+
+    def resumeProducing(self) -> None:
+        """End the back-pressure."""
 
 
-@implementer(IReadDescriptor, IPullProducer, ILoggingContext)
+@implementer(IPullProducer)
 class Splice:
     """
     Moves bytes until only the last ones are left, or until a connection ends.
 
-    :param source: the upstream's connection.
-    :param channel: the client's connection; its transport is a bare TCP socket.
+    :param source: the connection that they come from.
+    :param to: the transport that they are sent to; a bare TCP socket.
+    :param producer: produces for *to* before and after the splice.
     :param relay: continues when the splice has ended.
     :param pipes: opened *pipe*, and closes it.
     :param pipe: is empty.
-    :param rest: number of bytes at the end that are left to the relay, at least one: the connection
+    :param rest: number of bytes at the end that are left to the relay, at least one: the source
         has to notice the end of the body.
     """
 
     def __init__(
-        self, source: SpliceSource, channel: Any, relay: Relay, pipes: Pipes, pipe: Pipe, rest: int
+        self,
+        source: SpliceSource,
+        to: Any,
+        producer: Any,
+        relay: Relay,
+        pipes: Pipes,
+        pipe: Pipe,
+        rest: int,
     ) -> None:
         self._source = source
-        self._channel = channel
+        self._from = source.transport
+        self._to = to
+        self._producer = producer
         self._relay = relay
         self._pipes = pipes
         self._pipe = pipe
         self._rest = rest
-        self._reactor: IReactorFDSet = source.transport.reactor
-        self._to: Any = channel.transport
         # A transport of Twisted has no handle any more once it is closed.
-        self._from_socket: socket.socket = source.transport.getHandle()
-        self._to_socket: socket.socket = channel.transport.getHandle()
+        self._from_socket: socket.socket = self._from.getHandle()
+        self._to_socket: socket.socket = to.getHandle()
         self._started = self._ended = self._reading = False
 
     def start(self) -> None:
-        """Begin when the client's transport has sent what is in its buffer."""
+        """Begin when the target's transport has sent what is in its buffer."""
+        read_with(self._from, self._move)
         self._relay.pauseProducing()
-        # The channel is the transport's producer; it is registered again at the end.
         self._to.unregisterProducer()
         self._to.registerProducer(self, False)
         self._started = True
-        self._wait_for_client()
+        self._wait_for_target()
 
     def stop(self) -> None:
         """Stop; idempotent.  The bytes in the pipe are lost: the transfer has failed."""
         if self._ended:
             return
         self._ended = True
-        self._stop_reading()
+        read_as_usual(self._from, self._move)
         if self._to.producer is self:
             self._to.unregisterProducer()
             if not self._to.disconnected:
-                self._to.registerProducer(self._channel, True)
+                self._to.registerProducer(self._producer, True)
         self._pipes.close(self._pipe)
         self._relay.splice = None  # breaks the reference cycle
 
-    # -- for the reactor
-
-    def fileno(self) -> int:
-        """:return: the descriptor of the upstream's socket; -1 if it is closed."""
-        return self._from_socket.fileno()
-
-    def logPrefix(self) -> str:
-        """:return: the name in the log."""
-        return type(self).__name__
-
-    def doRead(self) -> None:
-        """The upstream has sent bytes."""
-        self._move()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The upstream's socket has failed."""
-        self._reading = False
-        self._continue_relay()
-
-    # -- for the client's transport
+    # -- for the target's transport
 
     def resumeProducing(self) -> None:
         """It can send more.  (At registration there may be bytes in its buffer.)"""
@@ -144,8 +128,8 @@ class Splice:
 
     def stopProducing(self) -> None:
         """It is closed, which also ends the transfer."""
-        self._channel.record_delivery()
         self.stop()
+        self._producer.stopProducing()
 
     # -- moving
 
@@ -153,7 +137,7 @@ class Splice:
         try:
             # One pipe, then other connections have their turn: more would delay small requests.
             if self._fill() and self._drain():
-                self._wait_for_upstream()
+                self._wait_for_source()
         except OSError:
             self._continue_relay()
 
@@ -165,7 +149,7 @@ class Splice:
         try:
             count = self._pipe.fill(self._from_socket, most) if most > 0 else 0
         except BlockingIOError:
-            self._wait_for_upstream()
+            self._wait_for_source()
             return False
         if not count:
             self._continue_relay()
@@ -174,40 +158,36 @@ class Splice:
         return True
 
     def _drain(self) -> bool:
-        """:return: whether the client's socket has taken all bytes in the pipe."""
-        self._relay.received += self._pipe.drain(self._to_socket)
+        """:return: whether the target's socket has taken all bytes in the pipe."""
+        self._relay.moved(self._pipe.drain(self._to_socket))
         if self._pipe.held:
-            self._wait_for_client()
+            self._wait_for_target()
             return False
         return True
 
-    def _wait_for_upstream(self) -> None:
-        self._relay.paused = False
+    def _wait_for_source(self) -> None:
         if not self._reading:
             self._reading = True
-            self._reactor.addReader(self)
+            self._relay.resumeProducing()
 
-    def _wait_for_client(self) -> None:
-        self._relay.paused = True
-        self._stop_reading()
-        if not self._to.disconnected:
-            self._to.startWriting()
-
-    def _stop_reading(self) -> None:
+    def _wait_for_target(self) -> None:
         if self._reading:
             self._reading = False
-            self._reactor.removeReader(self)
+            self._relay.pauseProducing()
+        if not self._to.disconnected:
+            self._to.startWriting()
 
     # -- the end
 
     def _continue_relay(self) -> None:
-        """Let the relay continue, with what is in the pipe."""
+        """Let the relay continue, behind what is in the pipe."""
         data = self._pipe.take()
         self.stop()
         if data:
-            self._relay.dataReceived(data)
+            self._to.write(data)
+            self._relay.moved(len(data))
         if not self._to.disconnected:
-            self._channel.resumeProducing()
+            self._producer.resumeProducing()
 
 
 class Splicer:
@@ -224,22 +204,31 @@ class Splicer:
         self._rest_for_proxy = unspliced_rest(in_flight)
 
     def begin(
-        self, source: SpliceSource | None, channel: Any, relay: Relay, *, to_proxy: bool
+        self,
+        source: SpliceSource | None,
+        to: Any,
+        producer: Any,
+        relay: Relay,
+        *,
+        to_proxy: bool = False,
     ) -> None:
         """
         Splice the middle of a body, if it is large and both connections allow it.
 
         :param source: the connection that it comes from; ``None`` if its bytes have to be parsed.
-        :param channel: the client's connection; the headers of the response have been written.
+        :param to: the transport that it is sent to; what precedes the body has been written.
+        :param producer: produces for *to*, and does so again when the splice has ended.
         :param relay: relays the body now; it continues when the splice has ended.
-        :param to_proxy: whether the client is a proxy.
+        :param to_proxy: whether the body is a file for a proxy.
         """
         rest = self._rest_for_proxy if to_proxy else SMALL_READ
-        if source is None or source.left - rest < WORTHWHILE or not is_plain(channel.transport):
+        if source is None or source.left - rest < WORTHWHILE:
+            return
+        if not (is_plain(source.transport) and is_plain(to)):
             return
         if not IReactorFDSet.providedBy(source.transport.reactor):
             return
         pipe = self._pipes.open()
         if pipe is not None:
-            relay.splice = Splice(source, channel, relay, self._pipes, pipe, rest)
+            relay.splice = Splice(source, to, producer, relay, self._pipes, pipe, rest)
             relay.splice.start()

@@ -22,7 +22,6 @@ __all__ = [
     "PROXY_STALL_FACTOR",
     "StallTimeout",
     "acknowledged",
-    "bytes_acknowledged",
     "bytes_unacknowledged",
     "socket_of",
     "stall_timeout_for",
@@ -124,24 +123,12 @@ def socket_of(transport: Any) -> socket.socket | None:
     return handle if isinstance(handle, socket.socket) else None
 
 
-def bytes_acknowledged(handle: socket.socket) -> int | None:
-    """
-    :param handle: a socket.
-    :return: the bytes that its peer has acknowledged since it was connected; ``None`` if the kernel
-        does not count them.
-    """
-    if handle.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
+def _tcp_acknowledged(handle: socket.socket) -> int:
     try:
         fields = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
         return int(_BYTES_ACKED.unpack_from(fields, _BYTES_ACKED_AT)[0])
     except (OSError, struct.error):
-        return None
-
-
-def _tcp_acknowledged(handle: socket.socket) -> int:
-    count = bytes_acknowledged(handle)
-    return bytes_unacknowledged(handle) if count is None else count
+        return bytes_unacknowledged(handle)
 
 
 def bytes_unacknowledged(handle: socket.socket) -> int:

@@ -15,7 +15,9 @@ __all__ = [
     "buffered",
     "hand_over",
     "is_plain",
+    "read_as_usual",
     "read_at_most",
+    "read_with",
     "send_now",
     "unsent_here",
 ]
@@ -45,6 +47,21 @@ def read_at_most(transport: Any, size: int) -> None:
         transport = transport.transport
     if hasattr(transport, "bufferSize"):
         transport.bufferSize = size
+
+
+def read_with(transport: Any, read: Callable[[], object]) -> None:
+    """
+    :param transport: a bare stream socket, see `is_plain`.
+    :param read: is called instead of the transport's own ``doRead``, until `read_as_usual`.  If it
+        leaves what has arrived in the socket, it is called again.
+    """
+    transport.doRead = read
+
+
+def read_as_usual(transport: Any, read: Callable[[], object]) -> None:
+    """Undo `read_with`, unless *transport* does not read any more because it is being aborted."""
+    if vars(transport).get("doRead") == read:
+        del transport.doRead
 
 
 def unsent_here(transport: Any) -> bool:

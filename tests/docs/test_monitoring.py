@@ -7,10 +7,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import yaml
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import chatfiles
 from chatfiles.platform import measurements as platform
@@ -86,12 +88,29 @@ class MonitoringTests(SynchronousTestCase):
         explained = re.findall(r"^(Chatfiles\w+)$", howto, re.MULTILINE)
         self.assertEqual(explained, [rule["alert"] for rule in group["rules"]])
 
+    def test_promtool(self) -> None:
+        """Prometheus itself loads the rules, and each alert of ``alerts.yml`` fires in its time."""
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            raise SkipTest("promtool is not installed; Debian's package prometheus has it")
+        rules = os.path.join(DOCS, "prometheus", "rules.yml")
+        tests = os.path.join(os.path.dirname(__file__), "alerts.yml")
+        for arguments in (["check", "rules", rules], ["test", "rules", tests]):
+            command = [promtool, *arguments]
+            ended = subprocess.run(command, check=False, capture_output=True, text=True)
+            self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+
     def test_outcomes(self) -> None:
         """The outcomes and codes in the alerts exist."""
         (group,) = yaml.safe_load(read("prometheus", "rules.yml"))["groups"]
         texts = " ".join(rule["expr"] for rule in group["rules"])
-        ended = FAMILIES["chatfiles_transfers_total"]
-        known = {labels[2] for labels in (*ended.children, *ended.rare)}
+        known = {
+            labels[2]
+            for role in ("platform", "workspace")
+            for ended in process_families(role)
+            if ended.name == "chatfiles_transfers_total"
+            for labels in (*ended.children, *ended.rare)
+        }
         for given in re.findall(r'(?:outcome|code)=~?"([^"]*)"', texts):
             self.assertLessEqual(set(given.split("|")), known)
 

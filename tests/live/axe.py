@@ -15,6 +15,7 @@ import tempfile
 from twisted.trial.unittest import SkipTest
 
 from tests.live.page_browser import PageBrowser
+from tests.support.patience import PATIENCE
 
 __all__ = ["axe_source", "faults"]
 
@@ -50,7 +51,7 @@ def _fetch(path: str) -> None:
             cwd=directory,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         if done.returncode:

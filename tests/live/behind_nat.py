@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from twisted.trial.unittest import SkipTest
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["BehindNAT"]
 
 
@@ -60,7 +62,7 @@ class BehindNAT:
     def is_reached(self) -> bool:
         """:return: whether this machine can send to the namespace."""
         with socket.socket() as connection:
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE)
             try:
                 connection.connect((self.inside, 1))
             except ConnectionRefusedError:

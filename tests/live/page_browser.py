@@ -53,9 +53,13 @@ class PageBrowser(Browser):
 
     def node(self, role: str, name: str | None = None) -> dict[str, Any]:
         """:return: the only such node, once it is there."""
-        found: list[dict[str, Any]] = self.until(
-            lambda: self.all(role, name), f"there is a {role} {name!r}"
-        )
+        try:
+            found: list[dict[str, Any]] = self.until(
+                lambda: self.all(role, name), f"there is a {role} {name!r}"
+            )
+        except AssertionError as error:
+            text = self.run("return location.hash + ' ' + document.body.innerText")
+            raise AssertionError(f"{error}; the page says: {text}") from None
         if len(found) != 1:
             raise AssertionError(f"{len(found)} times {role} {name!r}")
         return found[0]

@@ -38,7 +38,7 @@ SOAK = os.environ.get("CHATFILES_SOAK") == "1"
 #: waits for a timeout of the roles, which is 30 s or longer by default.
 SLACK = 0.5 if SOAK else 20.0
 #: The timeouts of roles in tests of timeouts: seconds, longer than a busy machine stands still.
-IMPATIENT = 1.0 if SOAK else 4.0
+IMPATIENT = 1.0 if SOAK else 6.0
 #: The number of pairs that a process keeps.
 KEPT = 3
 #: What the workspace of most tests denies besides.

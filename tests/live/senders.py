@@ -40,14 +40,14 @@ def _parts(files: Sequence[File]) -> list[tuple[str, Any]]:
 def _requests(url: str, headers: dict[str, str], files: Sequence[File]) -> tuple[int, str]:
     import requests  # noqa: PLC0415
 
-    response = requests.post(url, headers=headers, files=_parts(files), timeout=60)
+    response = requests.post(url, headers=headers, files=_parts(files), timeout=110)
     return response.status_code, response.text
 
 
 def _httpx(url: str, headers: dict[str, str], files: Sequence[File]) -> tuple[int, str]:
     import httpx  # noqa: PLC0415
 
-    response = httpx.post(url, headers=headers, files=_parts(files), timeout=60)
+    response = httpx.post(url, headers=headers, files=_parts(files), timeout=110)
     return response.status_code, response.text
 
 

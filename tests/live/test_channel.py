@@ -15,10 +15,11 @@ from collections.abc import Mapping
 
 from tests.live.fake_workspace import UPGRADE, FakeWorkspace, Request, answer, upgrade
 from tests.live.platform_case import INVALID_TOKEN, MISSING_TOKEN, PlatformCase
-from tests.live.processes import Pair, until
+from tests.live.processes import IMPATIENT, Pair, until
 from tests.live.rawhttp import Response, fetch
 from tests.live.role import listen_on
 from tests.support.certificates import write_certificates
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 
@@ -74,6 +75,26 @@ class ChannelCase(PlatformCase):
         self.addCleanup(connection.close)
         self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
         return connection
+
+    def slow(self, request: Request) -> bytes:
+        """Respond when the test says so."""
+        self.released.wait(PATIENCE)
+        return self.fake.respond(request)
+
+    def occupied(self) -> tuple[list[Response], threading.Thread]:
+        """
+        Park one connection, and occupy it with a request.
+
+        :return: the responses, and the thread that waits for the first.
+        """
+        fake, self.released = self.parked(1), threading.Event()
+        self.addCleanup(self.released.set)
+        fake._replaces, fake.serve = False, self.slow
+        outcomes: list[Response] = []
+        first = threading.Thread(target=lambda: outcomes.append(self.get()))
+        first.start()
+        until(lambda: fake.requests, "the connection is busy")
+        return outcomes, first
 
     def is_closed(self, connection: socket.socket) -> None:
         """The platform closes the connection, and sends no request on it."""
@@ -247,11 +268,6 @@ class UpgradeTests(ChannelCase):
 class ConnectionTests(ChannelCase):
     """Which connection a request gets."""
 
-    def slow(self, request: Request) -> bytes:
-        """Respond when the test says so."""
-        self.released.wait(30)
-        return self.fake.respond(request)
-
     def test_never(self) -> None:
         """A workspace that never connected is 422, as ever."""
         self.fake.register()
@@ -270,41 +286,24 @@ class ConnectionTests(ChannelCase):
             )
             self.assertEqual(body["retry_after_seconds"], 5)
             self.assertRegex(body["detail"], r"\Alast seen 20\d\d-\d\d-\d\dT[\d:]+Z\Z")
+        quick = any(self.seconds_of_503() < 4.0 for _ in range(5))
+        self.assertTrue(quick, "it is not waited for again and again")
+
+    def seconds_of_503(self) -> float:
+        """:return: how long a download takes that is 503."""
         began = time.monotonic()
         self.assertEqual(self.get().status, 503)
-        self.assertLess(time.monotonic() - began, 4.0, "it is not waited for again and again")
+        return time.monotonic() - began
 
     def test_busy(self) -> None:
-        """Requests wait for a connection in their order, then it is 503."""
-        fake, self.released = self.parked(1), threading.Event()
-        self.addCleanup(self.released.set)
-        fake._replaces, fake.serve = False, self.slow
-        outcomes: list[Response] = []
-        first = threading.Thread(target=lambda: outcomes.append(self.get()))
-        first.start()
-        until(lambda: fake.requests, "the connection is busy")
+        """A request for which no connection becomes free is 503."""
+        outcomes, first = self.occupied()
         response = self.get()
         self.assert_error(response, 503, "workspace is busy", code="workspace_busy")
         self.assertEqual(response["retry-after"], "1")
-        waiting = [threading.Thread(target=lambda: outcomes.append(self.get())) for _ in range(3)]
-        for each in waiting:
-            each.start()
         self.released.set()
-        for each in (first, *waiting):
-            each.join()
-        self.assertEqual([each.status for each in outcomes], [200] * 4)
-
-    def test_reconnected(self) -> None:
-        """A request waits for a workspace that has just lost its connections."""
-        fake = self.parked(1)
-        connection = next(iter(fake.connections))
-        fake._replaces = False
-        connection.shutdown(socket.SHUT_RDWR)
-        until(lambda: not fake.connections, "the connection is closed")
-        timer = threading.Timer(0.5, fake.park)
-        timer.start()
-        self.assertEqual(self.get().status, 200)
-        timer.join()
+        first.join()
+        self.assertEqual([each.status for each in outcomes], [200])
 
     def test_stale(self) -> None:
         """A download that finds its connection dead is asked again on another."""
@@ -415,12 +414,43 @@ class HostileTests(ChannelCase):
         self.assert_error(self.get(), 502, "workspace answered badly")
 
 
+class PatientTests(ChannelCase):
+    """Requests that wait for a connection for a long time."""
+
+    @classmethod
+    def make_pair(cls) -> Pair:
+        return Pair(platform=[f"--connect-timeout={PATIENCE}"])
+
+    def test_wait(self) -> None:
+        """Requests for which there is no connection wait for one."""
+        outcomes, first = self.occupied()
+        waiting = [threading.Thread(target=lambda: outcomes.append(self.get())) for _ in range(3)]
+        for each in waiting:
+            each.start()
+        self.released.set()
+        for each in (first, *waiting):
+            each.join()
+        self.assertEqual([each.status for each in outcomes], [200] * 4)
+
+    def test_reconnected(self) -> None:
+        """A request waits for a workspace that has just lost its connections."""
+        fake = self.parked(1)
+        connection = next(iter(fake.connections))
+        fake._replaces = False
+        connection.shutdown(socket.SHUT_RDWR)
+        until(lambda: not fake.connections, "the connection is closed")
+        timer = threading.Timer(0.5, fake.park)
+        timer.start()
+        self.assertEqual(self.get().status, 200)
+        timer.join()
+
+
 class SilentTests(ChannelCase):
     """Workspaces that say nothing."""
 
     @classmethod
     def make_pair(cls) -> Pair:
-        return Pair(both=["--header-timeout=3", "--connect-timeout=1"])
+        return Pair(both=[f"--header-timeout={IMPATIENT}", "--connect-timeout=3"])
 
     def test_silent(self) -> None:
         """A workspace that never responds is 504, and holds up no other."""

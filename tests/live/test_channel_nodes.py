@@ -20,6 +20,7 @@ from tests.live.many import ask_many
 from tests.live.processes import LiveCase, until
 from tests.live.rawhttp import Connection, Incomplete, Malformed, Response, fetch
 from tests.support.certificates import root_authority
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 LARGE = 8 << 20
@@ -149,7 +150,7 @@ class RelayTests(NodesCase):
         self.addCleanup(released.set)
         fake._replaces = False
         until(lambda: len(fake.connections) == 1, "one is left")
-        fake.serve = lambda request: (released.wait(30), fake.respond(request))[1]
+        fake.serve = lambda request: (released.wait(PATIENCE), fake.respond(request))[1]
         running = threading.Thread(target=self.get, args=(0,))
         running.start()
         count = len(fake.requests)

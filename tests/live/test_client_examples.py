@@ -17,6 +17,16 @@ from tests.live.role import environment
 from tests.live.test_writes import WritesCase
 from tests.support.patience import PATIENCE
 
+#: Runs the examples of a page, whose path is the argument.
+_IN_A_LOOP = """
+import asyncio, doctest, sys
+
+async def main():
+    return doctest.testfile(sys.argv[1], module_relative=False).failed
+
+sys.exit(asyncio.run(main()))
+"""
+
 
 class ClientExampleTests(WritesCase):
     """An empty directory, and the settings in the environment."""
@@ -46,11 +56,11 @@ class ClientExampleTests(WritesCase):
         return done.stdout
 
     def test_page(self) -> None:
-        """Each line of the page does what it says."""
+        """Each line of the page does what it says, in a running event loop, as in a notebook."""
         shutil.rmtree(self.pair.at("workspace", "client"), ignore_errors=True)
         shutil.rmtree(self.pair.at("workspace", "more"), ignore_errors=True)
         page = os.path.join(ROOT, "docs", "howto", "python.rst")
-        self.assertEqual(self.python("-m", "doctest", page), "")
+        self.assertEqual(self.python("-c", _IN_A_LOOP, page), "")
         self.assertGreater(len(doctest.DocTestParser().get_examples(read(page))), 15)
         self.assertEqual(os.listdir(self.here), ["table.csv"])
 

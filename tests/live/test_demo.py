@@ -17,13 +17,13 @@ from collections.abc import Callable
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live.rawhttp import fetch
+from tests.support.patience import PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SECONDS = 60.0
 
 
 def _until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         if time.monotonic() > deadline:
             return False
@@ -97,7 +97,7 @@ class DemoTests(SynchronousTestCase):
             cwd=self.here,
             env=environment,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
         self.assertEqual(done.returncode, 0, done.stderr.decode())
@@ -155,7 +155,7 @@ class DemoTests(SynchronousTestCase):
         self.assertEqual(self.paste(f"{back} -o -"), b"Hello from this side.\n")
 
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=SECONDS)
+        rest, errors = process.communicate(timeout=PATIENCE)
         self.assertEqual((process.returncode, rest), (0, ""), errors)
         self.assertEqual(errors, "starting a platform and a workspace ...\n\nStopped.\n")
         self.assertEqual([pid for pid in roles if _alive(pid)], [])
@@ -174,7 +174,7 @@ class DemoTests(SynchronousTestCase):
         with open(os.path.join(self.here, "readings.csv"), "rb") as file:
             self.assertEqual(file.read(), self.served("readings.csv"))
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(SECONDS), 0)
+        self.assertEqual(process.wait(PATIENCE), 0)
 
     def test_own_directory(self) -> None:
         """``--directory`` serves the directory and does not change it; SIGTERM exits with 0."""
@@ -187,7 +187,7 @@ class DemoTests(SynchronousTestCase):
         [get] = re.findall(r"^  (.* get (?!.* -r ).*)$", text, re.MULTILINE)
         self.assertEqual(self.paste(f"{get} -o -"), b"mine")
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=SECONDS)
+        _, errors = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 0, errors)
         self.assertRegex(errors, r"(?m)^workspace \| .*chatfiles workspace ready on http://")
         self.assertEqual(os.listdir(files), ["it's.txt"])
@@ -199,7 +199,7 @@ class DemoTests(SynchronousTestCase):
         self.printed(process)
         first, second = _children(process.pid)
         os.kill(second, signal.SIGKILL)
-        _, errors = process.communicate(timeout=SECONDS)
+        _, errors = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 1, errors)
         self.assertIn("chatfiles: the workspace has ended by itself, with status -9", errors)
         self.assertFalse(_alive(first))
@@ -220,6 +220,6 @@ class DemoTests(SynchronousTestCase):
         self.assertNotIn(killed[0], self.state())
         self.assertEqual(len(self.state()), 1)
         second.send_signal(signal.SIGINT)
-        _, errors = second.communicate(timeout=SECONDS)
+        _, errors = second.communicate(timeout=PATIENCE)
         self.assertIn("removed the files of a demo that was killed", errors)
         self.assertEqual(self.state(), [])

@@ -22,6 +22,7 @@ from chatfiles.testing.broken_upstreams import Script, ScriptedServer, ServerCon
 from tests.live.processes import SOAK, LiveCase, Pair, Role, until
 from tests.live.rawhttp import Response, fetch
 from tests.live.role import listen_on
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 MISSING_TOKEN = "missing workspace auth token"
@@ -153,7 +154,7 @@ class EnrolmentTests(EnrolmentCase):
         first = self.pair.as_admin("GET", f"/workspaces/{made}").json["last_heartbeat_at"]
         answer = self.download(made, token)
         self.assert_error(answer, 503, "workspace re-registering — please retry in 30 seconds")
-        role.logged("platform_inbound_secret stored in ", since=role.mark(), seconds=40)
+        role.logged("platform_inbound_secret stored in ", since=role.mark(), seconds=30 + PATIENCE)
         self.assertEqual(self.download(made, token).body, b"hello a\n")
         row = self.pair.as_admin("GET", f"/workspaces/{made}").json
         self.assertGreater(row["last_heartbeat_at"], first)

@@ -148,7 +148,7 @@ class OptionTests(SynchronousTestCase):
                 waiting = 0
                 for _ in range(200):
                     caller = stack.enter_context(socket.socket())
-                    caller.settimeout(0.5)
+                    caller.settimeout(2)
                     try:
                         caller.connect(("127.0.0.1", port))
                     except TimeoutError:

@@ -21,7 +21,7 @@ from tests.live.platform_case import (
     UNAVAILABLE,
     PlatformCase,
 )
-from tests.live.processes import Pair, until
+from tests.live.processes import IMPATIENT, Pair, until
 from tests.live.rawhttp import fetch
 
 
@@ -216,7 +216,7 @@ class LockedRegistryTests(PlatformCase):
 
     @classmethod
     def make_pair(cls) -> Pair:
-        return Pair(platform=["--registry-timeout=2"])
+        return Pair(platform=[f"--registry-timeout={IMPATIENT}"])
 
     def test_no_secret_and_no_way_to_store_one(self) -> None:
         """

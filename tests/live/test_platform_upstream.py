@@ -448,7 +448,7 @@ class ConnectionTests(ImpatientCase, UpstreamCase):
             peer.request()
             for octet in ok(3):
                 peer.send(bytes([octet]))
-                time.sleep(0.1)
+                time.sleep(IMPATIENT / 20)
 
         _, target = self.scripted(script)
         began = time.monotonic()

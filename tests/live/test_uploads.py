@@ -22,7 +22,7 @@ from unittest import mock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.live import test_resumable as resumable
-from tests.live.processes import SOAK, Pair, canary, until
+from tests.live.processes import IMPATIENT, SOAK, Pair, canary, until
 from tests.live.rawhttp import Connection, Incomplete, answers_in, fetch
 from tests.live.upload_client import (
     BOUNDARY,
@@ -329,15 +329,16 @@ class StoreTests(UploadCase):
 
 
 class PaceTests(UploadCase):
-    """How fast an upload arrives; three seconds without progress are a timeout."""
+    """How fast an upload arrives."""
 
     @classmethod
     def make_pair(cls) -> Pair:
-        return Pair(both=["--idle-timeout=3", "--header-timeout=3"])
+        return Pair(both=[f"--idle-timeout={IMPATIENT}", f"--header-timeout={IMPATIENT}"])
 
     def test_slow(self) -> None:
         """A client that sends slowly, but steadily, is not aborted."""
-        body = form(file(b"x" * 45_000))
+        size = int(1.5 * IMPATIENT * 10_000)
+        body = form(file(b"x" * size))
 
         def send(way: Way) -> None:
             with way.connect() as connection:
@@ -346,7 +347,7 @@ class PaceTests(UploadCase):
                 for step in pace(len(body), 10_000):
                     connection.send(body[at : at + step])
                     at += step
-                self.assert_stored(connection.response("POST"), [b"x" * 45_000])
+                self.assert_stored(connection.response("POST"), [b"x" * size])
 
         at_once([partial(send, way) for way in self.ways()])
 

@@ -26,7 +26,7 @@ from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
 from tests.live.role import arguments, environment, listen_on
 from tests.support.certificates import write_certificates
-from tests.support.fork_server import run
+from tests.support.fork_server import EXECUTE_WORKERS, FORKS_WORKERS, run
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
@@ -50,8 +50,16 @@ run()
 def children(pid: int) -> list[int]:
     """:return: the processes that a process has started."""
     with contextlib.suppress(FileNotFoundError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in found if name_of(each) != FORKS_WORKERS]
     return []
+
+
+def name_of(pid: str) -> str:
+    """:return: what the kernel calls a process; empty if it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    return ""
 
 
 def exists(pid: int) -> bool:
@@ -73,17 +81,24 @@ def is_stopped(pid: int) -> bool:
 class WorkersCase(SynchronousTestCase):
     """Tests that end processes, so each has its own."""
 
-    def make(self, *both: str, platform: Sequence[str] = (), workspace: Sequence[str] = ()) -> Pair:
+    def make(
+        self,
+        *both: str,
+        platform: Sequence[str] = (),
+        workspace: Sequence[str] = (),
+        first: str = "",
+    ) -> Pair:
         """
         :param both: options of both roles.
         :param platform: options of the platform.
         :param workspace: options of the workspace.
+        :param first: Python that both processes execute before ``twistd``.
         :return: a pair with a small and a large file.  Without options for one role, both roles
             have workers.
         """
         if not platform and not workspace:
             both = (OPTION, *both)
-        pair = Pair(both=both, platform=platform, workspace=workspace)
+        pair = Pair(both=both, platform=platform, workspace=workspace, first=first)
         self.addCleanup(pair.discard)
         with open(pair.at("workspace", "large.bin"), "wb") as file:
             file.truncate(SIZE)
@@ -266,7 +281,10 @@ class DeathTests(WorkersCase):
 
     def test_again(self) -> None:
         """The delay is doubled for a worker that is killed again soon."""
-        pair = self.make(workspace=[OPTION])
+        soon = (
+            f"from chatfiles.runtime.workers import worker_process as w; w.LAST_DELAY = {PATIENCE}"
+        )
+        pair = self.make(workspace=[OPTION], first=soon)
         role = pair.workspace
         kept, killed = self.workers(role)
         os.kill(killed, signal.SIGKILL)
@@ -315,7 +333,7 @@ class StartTests(WorkersCase):
         os.makedirs(directory)
         for number in range(3):
             Path(directory, f".upload-{number:032}.part").touch()
-        pair = self.make()
+        pair = self.make(first=EXECUTE_WORKERS)
         made, token = pair.add(None)
         configs = os.path.join(base, "configs")
         os.mkdir(configs)
@@ -382,7 +400,7 @@ class StartTests(WorkersCase):
         base = self.scratch()
         first = f"import os; os.environ['PYTHONPATH'] = {base!r} + ':' + os.environ['PYTHONPATH']"
         Path(base, "sitecustomize.py").write_text("import sys; sys.exit('no luck')")
-        role = Role("workspace", OPTION, f"--root=/workspace={base}", first=first)
+        role = Role("workspace", OPTION, f"--root=/workspace={base}", first=EXECUTE_WORKERS + first)
         self.addCleanup(role.kill)
         self.assertEqual(role.wait(), 1)
         self.assertIn("no luck", role.log)
@@ -437,7 +455,7 @@ class EndTests(WorkersCase):
 
     def test_drain_delay(self) -> None:
         """During ``--drain-delay``, new connections are accepted; ``/ready`` is 503."""
-        pair = self.make(platform=[OPTION, "--drain-delay=3"])
+        pair = self.make(platform=[OPTION, "--drain-delay=10"])
         role = pair.platform
         answer = self.begin(pair, role, self.workers(role)[0])
         role.signal(signal.SIGTERM)

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from twisted.trial.unittest import SkipTest
 
+from tests.support.patience import PATIENCE
+
 __all__ = ["tus_js"]
 
 VERSION = "4.3.1"
@@ -40,7 +42,7 @@ def _fetch(directory: str) -> None:
         words = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
         words.append(f"tus-js-client@{VERSION}")
         try:
-            subprocess.run(words, cwd=temporary, capture_output=True, timeout=60, check=True)
+            subprocess.run(words, cwd=temporary, capture_output=True, timeout=PATIENCE, check=True)
         except subprocess.SubprocessError as error:
             raise SkipTest(f"tus-js-client cannot be fetched: {error}") from error
         with suppress(OSError):  # another process was faster

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import click
 
@@ -21,7 +20,7 @@ from chatfiles.cli.options import (
     workspace_argument,
 )
 from chatfiles.cli.terminal.progress_bar import ProgressBar
-from chatfiles.cli.transfers.digests import DigestQuery
+from chatfiles.cli.transfers.digests import ask_digest
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["digest"]
@@ -64,7 +63,7 @@ def digest(
     for path in map(os.fsencode, paths):
         try:
             with ProgressBar(os.fsdecode(path), shown=terminal, quiet=quiet) as bar:
-                sha256 = DigestQuery(client, workspace, bar, time.sleep).ask(path)
+                sha256 = ask_digest(client, workspace, path, bar)
         except CliError as error:
             if error.code in ("not_a_regular_file", "path_is_not_a_regular_file"):
                 error.hint = "only regular files have one; `chatfiles ls -R` lists the files below "

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, printable
+from chatfiles.cli.errors import EXIT_TABLE, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import (
     LOCAL_PATH,
@@ -28,7 +28,7 @@ from chatfiles.cli.transfers.output_name import (
     file_name,
     no_file_name,
 )
-from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, retried
 from chatfiles.cli.workspaces import find_workspace
 
 __all__ = ["get"]
@@ -150,19 +150,13 @@ def _find(client: Client, reference: str, options: TransferOptions) -> str:
     :return: the id of the workspace; as the transfer itself, the look-up of a name is retried if
         ``--retries`` is given.
     """
-    most = options.retries or 0
-    for failures in range(most + 1):
-        try:
-            return find_workspace(client, reference)
-        except CliError as error:
-            if not error.transient or failures == most:
-                raise
-            pause = pause_after(error, failures)
-            if not options.quiet:
-                text = f"{error.message}; trying again in {pause} s"
-                click.echo(printable(text, None), err=True)
-            time.sleep(pause)
-    raise AssertionError("the last attempt returns or raises")
+
+    def say(text: str) -> None:
+        if not options.quiet:
+            click.echo(printable(text, None), err=True)
+
+    find = partial(find_workspace, client, reference)
+    return retried(find, options.retries or 0, say, client.pause)
 
 
 def _get_file(

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 import click
 
-from chatfiles.cli.errors import EXIT_TABLE, CliError, untrusted, warn
+from chatfiles.cli.errors import EXIT_TABLE, CliError, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.options import (
@@ -20,9 +19,8 @@ from chatfiles.cli.options import (
     credential_option,
     workspace_argument,
 )
-from chatfiles.cli.terminal.tables import as_object
 from chatfiles.cli.workspaces import find_workspace
-from chatfiles.rules.query import encode_query_value
+from chatfiles.client.core import writes
 from chatfiles.rules.signed_links import MAX_LIFETIME
 
 __all__ = ["link"]
@@ -31,8 +29,6 @@ __all__ = ["link"]
 LOOK_TIMEOUT = 5.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
 _LIFETIME = re.compile(r"([0-9]{1,9})([smhdw]?)", re.ASCII)
-#: A URL on one line, or the path and query of one.
-_URL = re.compile(r"(?:https?:/)?/[!-~]+")
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -98,32 +94,39 @@ def link(
       chatfiles link --token-file ws.token $ID /workspace/src --archive zip --expires 7d
       chatfiles link --token-file ws.token $ID --upload --expires 1d
     """
-    body = _body(path, inline, archive, upload) | {"expires_in": expires}
+    operation = _operation(path, inline, archive, upload)
+    virtual = None if path is None else os.fsencode(path)
     client = settings.client(USER, token_file)
     workspace_id = find_workspace(client, reference)
-    made = client.call("POST", f"/workspaces/{workspace_id}/links", body)
-    click.echo(_url(as_object(made), settings.platform))
-    if path is not None:
-        _warn(client, workspace_id, os.fsencode(path), is_archive=archive is not None)
+    url = client.run(
+        writes.link(
+            client.context(workspace_id),
+            virtual,
+            operation=operation,
+            expires_in=expires,
+            inline=inline,
+            form=archive,
+        )
+    )
+    click.echo(url)
+    if virtual is not None:
+        _warn(client, workspace_id, virtual, is_archive=archive is not None)
 
 
-def _body(path: str | None, inline: bool, archive: str | None, upload: bool) -> dict[str, Any]:
+def _operation(path: str | None, inline: bool, archive: str | None, upload: bool) -> str:
     """
-    :return: the body of the request, without the lifetime.
+    :return: what the link is for.
     :raise UsageError: the options contradict each other.
     """
     if inline + upload + (archive is not None) > 1:
         raise click.UsageError("--inline, --archive and --upload exclude each other")
+    if upload and path is not None:
+        raise click.UsageError("a link for uploads has no PATH")
     if upload:
-        if path is not None:
-            raise click.UsageError("a link for uploads has no PATH")
-        return {"operation": "upload"}
+        return "upload"
     if path is None:
         raise click.UsageError("PATH is missing; only --upload has none")
-    body: dict[str, Any] = {"ref": encode_query_value(os.fsencode(path))}
-    if archive is not None:
-        return body | {"operation": "archive", "format": archive}
-    return body | ({"disposition": "inline"} if inline else {})
+    return "file" if archive is None else "archive"
 
 
 def _warn(client: Client, workspace: str, path: bytes, *, is_archive: bool) -> None:
@@ -140,15 +143,3 @@ def _warn(client: Client, workspace: str, path: bytes, *, is_archive: bool) -> N
         warn("this is a directory, so the link does not work; --archive zip makes one that does")
     else:
         warn("this is no regular file, so the link does not work")
-
-
-def _url(made: dict[str, Any], platform: str) -> str:
-    """
-    :param made: the response.
-    :param platform: the base URL of the platform, for a platform that does not know it.
-    :return: the URL of the link.
-    """
-    url = made.get("url")
-    if not isinstance(url, str) or not _URL.fullmatch(url) or url.startswith("//"):
-        raise untrusted("it has no URL")
-    return platform + url if url.startswith("/") else url

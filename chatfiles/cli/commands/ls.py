@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -60,7 +59,8 @@ def ls(
     List a directory of a workspace.
 
     WORKSPACE is its id or its name; PATH is an absolute path there.  Without PATH, the directories
-    that the workspace serves are listed.  On a terminal this is a table of sizes, times and names;
+    that the workspace serves are listed; -l also lists those in which clients may write, as
+    "writable".  On a terminal this is a table of sizes, times and names;
     elsewhere it is one name on a line.  Symlinks are listed and never followed.
 
     \b
@@ -140,7 +140,7 @@ def _show_roots(
 ) -> None:
     is_table = long or sys.stdout.isatty()
     for root in roots:
-        name = os.fsencode(root["path"])
+        name = root["path"].encode("utf-8", "backslashreplace")
         if as_json:
             write(json_line(root))
         elif nul_separated:
@@ -148,4 +148,8 @@ def _show_roots(
         else:
             state = b"unavailable  " if root.get("available") is False else b"available    "
             write((state if is_table else b"") + plain(name, terminal=is_table))
+            prefixes = root.get("writable") if is_table else ()
+            for prefix in prefixes if isinstance(prefixes, list) else ():
+                shown = str(prefix).encode("utf-8", "backslashreplace")
+                write(b"writable     " + plain(shown, terminal=True))
     sys.stdout.flush()

@@ -7,7 +7,6 @@ from __future__ import annotations
 import click
 
 from chatfiles.cli.errors import EXIT_TABLE
-from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -16,6 +15,7 @@ from chatfiles.cli.options import (
     place,
 )
 from chatfiles.cli.workspaces import find_workspace
+from chatfiles.client.core import writes
 
 __all__ = ["mkdir"]
 
@@ -44,5 +44,4 @@ def mkdir(
     """
     client = settings.client(USER, token_file)
     workspace = find_workspace(client, where[0])
-    flag = 1 if parents else None
-    client.call("POST", operation_route(workspace, "directories", where[1], parents=flag))
+    client.run(writes.mkdir(client.context(workspace), where[1], parents=parents))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import click
 
 from chatfiles.cli.errors import EXIT_TABLE
-from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -16,9 +15,8 @@ from chatfiles.cli.options import (
     if_match_option,
     place,
 )
-from chatfiles.cli.transfers.file_put import conditions
 from chatfiles.cli.workspaces import find_workspace
-from chatfiles.rules.query import encode_query_value
+from chatfiles.client.core import writes
 
 __all__ = ["mv"]
 
@@ -56,10 +54,6 @@ def mv(
     if origin[0] != destination[0]:
         raise click.UsageError("both paths are in the same workspace: nothing is copied")
     client = settings.client(USER, token_file)
-    body = {
-        "from": {"ref": encode_query_value(origin[1])},
-        "to": {"ref": encode_query_value(destination[1])},
-        "overwrite": overwrite,
-    }
-    route = operation_route(find_workspace(client, origin[0]), "move")
-    client.call("POST", route, body, conditions(if_match))
+    context = client.context(find_workspace(client, origin[0]))
+    paths = origin[1], destination[1]
+    client.run(writes.move(context, *paths, overwrite=overwrite, if_match=if_match))

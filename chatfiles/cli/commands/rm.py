@@ -7,7 +7,6 @@ from __future__ import annotations
 import click
 
 from chatfiles.cli.errors import EXIT_TABLE
-from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.options import (
     USER,
     Settings,
@@ -16,8 +15,8 @@ from chatfiles.cli.options import (
     if_match_option,
     place,
 )
-from chatfiles.cli.transfers.file_put import conditions
 from chatfiles.cli.workspaces import find_workspace
+from chatfiles.client.core import writes
 
 __all__ = ["rm"]
 
@@ -52,6 +51,5 @@ def rm(
     """
     client = settings.client(USER, token_file)
     workspace = find_workspace(client, where[0])
-    flag = 1 if directory else None
-    route = operation_route(workspace, "file", where[1], directory=flag)
-    client.call("DELETE", route, conditions=conditions(if_match))
+    context = client.context(workspace)
+    client.run(writes.delete(context, where[1], directory=directory, if_match=if_match))

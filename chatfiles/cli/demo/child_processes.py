@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, Self
 
 from chatfiles.cli.errors import CliError, Exit
+from chatfiles.cli.interruptible import next_item
 
 __all__ = ["Child", "ChildProcesses", "Stopped"]
 
@@ -219,7 +220,7 @@ class ChildProcesses:
             child.signal(signal.SIGTERM)
         while any(child.status is None for child in self._children):
             try:
-                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+                event = next_item(self._events, deadline - time.monotonic())
             except Empty:
                 event = None
             if event is None or isinstance(event, _Signalled):  # a second signal
@@ -237,9 +238,9 @@ class ChildProcesses:
         :raise CliError: a child has ended.
         :raise Stopped: a signal has arrived.
         """
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        seconds = None if deadline is None else deadline - time.monotonic()
         try:
-            event = self._events.get(timeout=timeout)
+            event = next_item(self._events, seconds)
         except Empty:
             return False
         match event:

@@ -21,6 +21,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.options import read_secret_file
 from chatfiles.cli.terminal.tables import as_object
 from chatfiles.cli.transfers.download import download_route
+from chatfiles.client.core.steps import Request
 
 __all__ = ["DemoRoles", "free_port", "require_free"]
 
@@ -114,6 +115,8 @@ class DemoRoles:
                 f"--platform={self.platform}",
                 f"--workspace-id={self.workspace_id}",
                 f"--advertise={self.workspace}" if self.workspace else "--channel",
+                # Not in a directory of the user.
+                *(["--writable=/workspace"] if self._made else []),
             ],
         )
         self._first_download(Client(self.platform, token, timeout=START_TIMEOUT))
@@ -149,9 +152,9 @@ class DemoRoles:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             route = download_route(self.workspace_id, os.fsencode(f"/workspace/{name}"))
-            with client.open("GET", route) as response:
+            with client.open(Request("GET", route)) as response:
                 if response.status == 200:
-                    came = next(response.body(), b"")
+                    came = response.receive()
                     if came[:1] != expected:
                         raise CliError("the first download brought something else", Exit.FAILED)
                     return
@@ -164,6 +167,7 @@ class DemoRoles:
         """:return: the text that the demo prints when both roles work."""
         more = "" if verbose else "\nWith -v, demo shows what both log."
         reached = "listens on nothing, and has connected to the platform"
+        writable = ", writable" if self._made else ", not writable except for uploads"
         if self.workspace:
             reached = f"{self.workspace}  (what it calls)"
         return f"""\
@@ -175,7 +179,7 @@ A platform and a workspace are running on this machine.
 
   platform   {self.platform}  (what you call)
   workspace  {reached}
-  files      {self._directory}, served as /workspace
+  files      {self._directory}, served as /workspace{writable}
 
 Or use another terminal.  Either of these lines fetches a file:
 

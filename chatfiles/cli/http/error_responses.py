@@ -1,23 +1,34 @@
 """
-Turns a response of the platform that is not a success into an error.
+Turns errors of the client library into those of the command line: exit status, text and hint.
 """
 
 from __future__ import annotations
 
-import re
+import math
+import ssl
 from typing import Any
 
 from chatfiles.cli.errors import OF_A_DIRECTORY, PATH_HINT, CliError, Exit, printable, untrusted
-from chatfiles.cli.http.response import Response
+from chatfiles.client.blocking.endpoint import UnusableProxy
+from chatfiles.client.core.errors import (
+    BadAnswer,
+    Busy,
+    Changed,
+    ClientError,
+    DigestMismatch,
+    Forbidden,
+    Incomplete,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
 
-__all__ = ["concerns_one_file", "exit_status", "refusal"]
+__all__ = ["Errors", "concerns_one_file", "exit_status"]
 
-#: Maximum bytes of an error's body; a platform's errors are far smaller.
-ERROR_LIMIT = 64 * 1024
 #: How deep an archive may be; the other limits of a workspace are not so low.
 ARCHIVE_LEVELS = 64
-
-_SECONDS = re.compile(r"[0-9]{1,6}")
 
 _TRANSIENT = (408, 423, 429, 502, 503, 504)
 #: Codes that come with these statuses but are permanent: an administrator must act.
@@ -62,11 +73,11 @@ _HINTS: dict[int | str, str] = {
     "`chatfiles workspace show` shows its URL",
     "permission_denied": "the workspace itself may not read it, or not write there",
     "not_writable": "clients may write below the directories that --writable of the workspace "
-    "names; without a path, `chatfiles put FILE WORKSPACE` uploads a file",
+    "names, and `chatfiles ls -l WORKSPACE` lists; `chatfiles put FILE WORKSPACE` needs none",
     "precondition_failed": "it has changed, or it exists already or no longer; `chatfiles stat` "
     "shows its etag now",
     "parent_not_found": "`chatfiles mkdir --parents` creates it, and so does --parents of put",
-    "exists": "`chatfiles stat` shows what is there; --overwrite of mv replaces a file",
+    "exists": "`chatfiles stat` shows what is there; only mv replaces it, with --overwrite",
     "directory_not_empty": "nothing is removed recursively: remove what is in it first",
     "cross_device": "nothing is copied: get it, put it there, and remove it here",
     "below_itself": "choose a destination that is not in it",
@@ -100,55 +111,95 @@ _HINTS: dict[int | str, str] = {
 _OF_A_PROXY = "a proxy in front of the platform responds like this: is the platform itself running?"
 
 
-def exit_status(status: int, code: str = "") -> Exit:
-    """
-    :param status: an HTTP status that is not a success.
-    :param code: the machine code in the response.
-    :return: the exit status.
-    """
-    if code in _NOT_BY_ITSELF:
+#: The exit statuses of errors that do not depend on more than their class.
+_EXITS: dict[type[ClientError], Exit] = {
+    Unauthorized: Exit.CREDENTIALS,
+    Forbidden: Exit.CREDENTIALS,
+    NotFound: Exit.NOT_FOUND,
+    Busy: Exit.UNAVAILABLE,
+    Unavailable: Exit.UNAVAILABLE,
+    Unreachable: Exit.UNAVAILABLE,
+    Incomplete: Exit.INCOMPLETE,
+    Changed: Exit.INCOMPLETE,
+    DigestMismatch: Exit.INCOMPLETE,
+    BadAnswer: Exit.INCOMPLETE,
+}
+
+
+def exit_status(error: ClientError) -> Exit:
+    """:return: the exit status for an error of the client library."""
+    if isinstance(error, Refused) and error.code in _NOT_BY_ITSELF:
         return Exit.REFUSED
-    if status in (401, 403):
-        return Exit.CREDENTIALS
-    if status == 404:
-        return Exit.NOT_FOUND
-    if status in _TRANSIENT or status >= 500:
-        return Exit.UNAVAILABLE
-    return Exit.REFUSED if 400 <= status < 500 else Exit.INCOMPLETE
+    for kind in type(error).__mro__:
+        if kind in _EXITS:
+            return _EXITS[kind]
+    assert isinstance(error, Refused)
+    is_outage = error.status in _TRANSIENT or error.status >= 500
+    return Exit.UNAVAILABLE if is_outage else Exit.REFUSED
 
 
-def refusal(response: Response, on_401: str | None = None) -> CliError:
+class Errors:
     """
-    :param response: a response whose status is not a success; its body is read here.
+    Turns errors of the client library into those of the command line.
+
+    :param platform: the base URL.
+    :param timeout: seconds without a byte after which a request fails.
     :param on_401: the hint for a credential that was refused.
-    :return: the error to raise, with the server's text, code and request id.
     """
-    if 300 <= response.status < 400:
-        return _redirected(response)
-    if response.status < 400:
-        return untrusted(f"it has status {response.status}, which does not belong here")
-    said = _said(response)
-    error = _text(said, "error")
-    text = error or f"the platform responded {response.status} {response.reason}".rstrip()
-    if detail := _detail(said):
-        text = f"{text}: {detail}"
-    request_id = _text(said, "request_id") or response.header("X-Request-Id")
-    code = _text(said, "code")
-    said_by = code or (error and f"HTTP {response.status}")
-    where = ", ".join(filter(None, (said_by, request_id and f"request {request_id}")))
-    retry_after = _retry_after(said, response)
-    # A response may have no body that says who sent it (RFC 9110, 9.3.2).
-    is_of_platform = bool(error or response.header("Tus-Resumable"))
-    return CliError(
-        printable(text) + (f" ({printable(where)})" if where else ""),
-        exit_status(response.status, code),
-        hint=on_401
-        if response.status == 401
-        else _hint(response.status, code, error, retry_after, is_of_platform=is_of_platform),
-        transient=response.status in _TRANSIENT and code not in _LASTING,
-        retry_after=retry_after,
-        code=code or "_".join(error.split()),
-    )
+
+    def __init__(self, platform: str, timeout: float, on_401: str | None) -> None:
+        self._platform = platform
+        self._timeout = timeout
+        self._on_401 = on_401
+
+    def of(self, error: ClientError, *, is_of_platform: bool = False) -> CliError:
+        """
+        :param is_of_platform: whether something other than the text of the error says that the
+            platform itself has sent the response.
+        :return: the error to raise.
+        """
+        if isinstance(error, Refused):
+            return self._refused(error, is_of_platform)
+        if isinstance(error, Unreachable):
+            return self._unreachable(error.__cause__ or error)
+        return _of_bytes(error)
+
+    def _refused(self, error: Refused, is_of_platform: bool) -> CliError:
+        text, code = error.text or "", error.code or ""
+        shown = printable(_described(error))
+        retry_after = None if error.retry_after is None else math.ceil(error.retry_after)
+        hint = self._on_401
+        if error.status != 401:
+            of_platform = is_of_platform or bool(text)
+            hint = _hint(error.status, code, text, retry_after, is_of_platform=of_platform)
+        return CliError(
+            shown,
+            exit_status(error),
+            hint=hint,
+            transient=error.status in _TRANSIENT and code not in _LASTING,
+            retry_after=retry_after,
+            code=code or "_".join(text.split()),
+        )
+
+    def _unreachable(self, error: BaseException) -> CliError:
+        text = f"cannot reach the platform at {self._platform}"
+        if isinstance(error, UnusableProxy):
+            hint = "give the proxy as http://HOST:PORT, or list the host in NO_PROXY"
+            return CliError(f"{text}: the environment names {error}", Exit.UNAVAILABLE, hint=hint)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return CliError(
+                f"the certificate of {self._platform} is not trusted: {error.verify_message}",
+                Exit.UNAVAILABLE,
+                hint="--ca FILE or CHATFILES_CA names a file of authorities to trust",
+            )
+        hint = "is it running, and is this its address? Give it with --platform URL or "
+        hint += "CHATFILES_PLATFORM"
+        if isinstance(error, ssl.SSLError):
+            hint = "does it speak TLS there, or is it an http:// address?"
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if isinstance(error, TimeoutError):
+            why = f"no response within {self._timeout:g} seconds"
+        return CliError(f"{text}: {why}", Exit.UNAVAILABLE, hint=hint, transient=True)
 
 
 def concerns_one_file(error: CliError) -> bool:
@@ -156,8 +207,20 @@ def concerns_one_file(error: CliError) -> bool:
     return error.code in _OF_ONE_FILE
 
 
-def _redirected(response: Response) -> CliError:
-    target = response.header("Location", "elsewhere")
+def _of_bytes(error: ClientError) -> CliError:
+    """:return: the error for a response, or for the bytes that have come."""
+    if isinstance(error, Incomplete) and error.transient:
+        return _interrupted(error)
+    if isinstance(error, DigestMismatch):
+        return _mismatch(error)
+    if isinstance(error, Changed):
+        return CliError(str(error), Exit.INCOMPLETE, hint="run the command again")
+    location = getattr(error, "location", None)
+    return untrusted(_said_of_it(error)) if location is None else _redirected(location)
+
+
+def _redirected(location: str) -> CliError:
+    target = location or "elsewhere"
     return CliError(
         f"the platform redirects to {printable(target)}; this is not followed",
         Exit.INCOMPLETE,
@@ -165,23 +228,44 @@ def _redirected(response: Response) -> CliError:
     )
 
 
-def _said(response: Response) -> dict[str, Any]:
-    """:return: the JSON object of an error; empty if there is none, or it is incomplete."""
-    try:
-        said = response.json(ERROR_LIMIT)
-    except CliError:  # the status alone says what happened
-        return {}
-    return said if isinstance(said, dict) else {}
+def _mismatch(error: DigestMismatch) -> CliError:
+    return CliError(
+        f"downloaded bytes do not match sha256 {error.expected}",
+        Exit.INCOMPLETE,
+        hint=f"their SHA-256 is {error.actual}; do not use them",
+    )
 
 
-def _text(said: dict[str, Any], key: str) -> str:
-    value = said.get(key)
-    return value if isinstance(value, str) else ""
+def _interrupted(error: Incomplete) -> CliError:
+    return CliError(
+        str(error).replace("the response", "the transfer", 1),
+        Exit.INCOMPLETE,
+        hint="the file may have changed meanwhile, or a connection broke; run the command again",
+        transient=True,
+    )
 
 
-def _detail(said: dict[str, Any]) -> str:
+def _said_of_it(error: ClientError) -> str:
+    """:return: the text of an error about a response, as the end of a sentence about it."""
+    text = str(error)
+    return f"it {rest}" if (rest := text.removeprefix("the response ")) != text else text
+
+
+def _described(error: Refused) -> str:
+    """:return: what the platform says: text, detail, and in brackets code and request."""
+    # Without a text, the error's own text has status, code and request.
+    shown = error.text or str(error)
+    if detail := _detail(error.detail):
+        shown = f"{shown}: {detail}"
+    if not error.text:
+        return shown
+    said_by = error.code or f"HTTP {error.status}"
+    where = f"{said_by}, request {error.request_id}" if error.request_id else said_by
+    return f"{printable(shown)} ({where})"
+
+
+def _detail(detail: object) -> str:
     """:return: the detail of an error, which may be numbers with names."""
-    detail = said.get("detail")
     if isinstance(detail, dict):
         if limit := _limit(detail):
             return limit
@@ -199,14 +283,6 @@ def _limit(detail: dict[str, Any]) -> str:
     if entries > limit:
         return f"more than {limit} files and directories"
     return f"more than {limit} bytes in files" if size > limit else ""
-
-
-def _retry_after(said: dict[str, Any], response: Response) -> int | None:
-    seconds = said.get("retry_after_seconds")
-    if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 <= seconds < 10**6:
-        return seconds
-    header = response.header("Retry-After")
-    return int(header) if _SECONDS.fullmatch(header) else None
 
 
 def _hint(

@@ -13,6 +13,7 @@ import click
 from chatfiles.cli.errors import local_error, printable, untrusted
 from chatfiles.cli.options import LOCAL_PATH
 from chatfiles.cli.terminal.tables import show_json, show_object
+from chatfiles.rules.bearer import is_token
 
 __all__ = ["NewToken", "save_token_option"]
 
@@ -69,7 +70,7 @@ class NewToken:
         :raise CliError: the response has no token, or the token cannot be written.
         """
         secret = answer.get(self._member)
-        if not isinstance(secret, str) or not secret:
+        if not isinstance(secret, str) or not is_token(secret):
             raise untrusted("it has no token")
         if self._path is not None:
             self._keep(secret)

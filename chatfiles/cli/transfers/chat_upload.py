@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chatfiles.cli.errors import CliError, printable, untrusted
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.multipart_form import Form, new_boundary
+from chatfiles.cli.http.multipart_form import Form
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.cli.transfers.input_file import Source
@@ -22,10 +22,10 @@ from chatfiles.cli.transfers.resumable_upload import (
     ResumeOptions,
     is_large,
     is_offered,
-    uploads_route,
 )
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult
+from chatfiles.client.core.form import new_boundary
 
 __all__ = ["ChatUpload", "count", "hinted"]
 
@@ -88,10 +88,9 @@ class ChatUpload:
 
     def _large(self) -> list[Source]:
         """:return: the files that can be sent in a way that can be continued."""
-        route = uploads_route(self._workspace)
         large = [source for source in self._sources if is_large(source)]
         largest = max((source.size or 0 for source in large), default=0)
-        return large if large and is_offered(self._client, route, largest) else []
+        return large if large and is_offered(self._client, self._workspace, largest) else []
 
     def _send_large(self, source: Source) -> dict[str, Any] | None:
         """:return: the file's entry in the response; ``None`` if it was not sent."""
@@ -116,7 +115,7 @@ class ChatUpload:
                     raise hinted(client.refusal(response), response.status, client.platform)
                 if not upload.complete:
                     raise untrusted("it came before the files had been sent")
-                return as_object(response.json(RESPONSE_LIMIT))
+                return as_object(client.json(response, RESPONSE_LIMIT))
 
 
 def count(sources: Sequence[Source]) -> str:

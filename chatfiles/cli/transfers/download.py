@@ -1,30 +1,27 @@
 """
 Downloads one file, with as many requests as necessary.
 
-An interrupted transfer continues where it stopped only if the server can prove that the rest
-belongs to the same version of the file: ``Range`` with ``If-Range`` and a strong validator
-(RFC 9110, 13.1.5).  Otherwise it starts again from the beginning.
+What is asked for, and which response continues what has arrived, is decided by
+`chatfiles.client.core`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import quote_from_bytes
 
-from chatfiles.cli.errors import CliError, untrusted
+from chatfiles.cli.errors import CliError
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.response import Response
-from chatfiles.cli.transfers.digests import WANTED, digest_in
 from chatfiles.cli.transfers.output_file import Sink
 from chatfiles.cli.transfers.partial_record import PartialRecord, Version
 from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
+from chatfiles.client.core.digests import WANTED, announced_sha256
+from chatfiles.client.core.errors import BadAnswer, ClientError
+from chatfiles.client.core.fetch import Fetch
+from chatfiles.client.core.names import route
+from chatfiles.client.core.steps import Response, Sleep, Steps
+from chatfiles.client.core.versions import OtherPart, Span, Versions, is_strong
 
 __all__ = ["Download", "Progress", "download_route"]
-
-_STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Progress(Protocol):
@@ -52,9 +49,20 @@ def download_route(workspace: str, path: bytes) -> str:
     """
     :param workspace: its id.
     :param path: the virtual path, as bytes.
-    :return: the route below the platform's base URL.
+    :return: the route below the platform's base URL, which every workspace has.
     """
-    return f"/workspaces/{workspace}/chat/download?path={quote_from_bytes(path, safe='/')}"
+    return route(workspace, "chat/download", path)
+
+
+class _Versions(Versions):
+    """Does not ask again if a server sends another part than the one that it was asked for."""
+
+    def accept(self, response: Response) -> bool:
+        """See `Versions`."""
+        try:
+            return super().accept(response)
+        except OtherPart as error:
+            raise BadAnswer(f"the response is not the rest of this version: {error}") from error
 
 
 class Download:
@@ -65,14 +73,10 @@ class Download:
     :param route: see `download_route`.
     :param sink: receives the bytes.
     :param progress: is notified of each step.
-    :param pause: sleeps for a number of seconds.
     :param resumed: the beginning of the file, which the sink holds already.
     :param digest: whether to ask for the digest of the file.
-    :ivar received: bytes that the sink holds.
-    :ivar etag: the validator of the version that was received, strong or weak; empty if it has
-        none.
-    :ivar strong_etag: the same if it is strong, else ``None``.
-    :ivar sha256: the digest of that version as the server announced it; ``None`` if it did not.
+    :ivar sha256: the digest of the version that was received, as the server announced it; ``None``
+        if it did not.
     """
 
     def __init__(
@@ -81,7 +85,6 @@ class Download:
         route: str,
         sink: Sink,
         progress: Progress,
-        pause: Callable[[float], object],
         resumed: PartialRecord | None = None,
         *,
         digest: bool = False,
@@ -90,22 +93,35 @@ class Download:
         self._route = route
         self._sink = sink
         self._progress = progress
-        self._pause = pause
-        self.strong_etag = None if resumed is None else resumed.etag
-        self._total = None if resumed is None else resumed.total
-        self._has_begun = False
-        self._continues = False
-        self._headers = WANTED if digest else {}
-        self.received = 0 if resumed is None else resumed.size
-        self.etag = self.strong_etag or ""
+        self._headers = WANTED if digest else None
+        self._versions = _Versions(Span())
+        if resumed is not None:
+            self._versions = _Versions(
+                Span(), etag=resumed.etag, received=resumed.size, total=resumed.total
+            )
         self.sha256: str | None = None
+
+    @property
+    def received(self) -> int:
+        """Bytes that the sink holds."""
+        return self._versions.received
+
+    @property
+    def etag(self) -> str:
+        """The validator of the version that was received, strong or weak; empty without one."""
+        return self._versions.etag or ""
+
+    @property
+    def strong_etag(self) -> str | None:
+        """The same if it is strong, else ``None``."""
+        return self.etag if is_strong(self.etag) else None
 
     @property
     def version(self) -> Version | None:
         """The version of the file that was received, if another request can continue it."""
-        if self.strong_etag is None or self._total is None:
+        if self.strong_etag is None or self._versions.size is None:
             return None
-        return Version(self.strong_etag, self._total)
+        return Version(self.strong_etag, self._versions.size)
 
     def run(self, retries: int | None) -> None:
         """
@@ -116,68 +132,69 @@ class Download:
             `DEFAULT_RETRIES`, but no retry before a first response has begun.
         :raise CliError: the file was not received completely.
         """
-        most = DEFAULT_RETRIES if retries is None else retries
-        failures = 0
-        while True:
-            before = self.received
-            try:
-                return self._attempt()
-            except CliError as error:
-                if self._continues and before < self.received:
-                    failures = 0
-                may_retry = self._has_begun or retries is not None
-                if not (error.transient and may_retry and failures < most):
-                    raise
-                pause = pause_after(error, failures)
-                self._progress.retrying(error, pause)
-                self._pause(pause)
-                failures += 1
+        again = _Again(self._client, self._versions, self._progress, retries)
+        receiver = _Receiver(self, self._sink, self._progress, again)
+        fetch = Fetch(self._route, self._versions, receiver, again, self._client.now, self._headers)
+        self._client.run(fetch.run())
 
-    def _attempt(self) -> None:
-        self._continues = False
-        headers = dict(self._headers)
-        resumes = False
-        if self.received and self.strong_etag and self._total is not None:
-            headers |= {"Range": f"bytes={self.received}-", "If-Range": self.strong_etag}
-            resumes = True
-        with self._client.open("GET", self._route, headers=headers) as response:
-            if response.status == 206 and resumes:
-                self._continue(response)
-            elif response.status == 200:
-                self._begin(response)
-            else:
-                raise self._client.refusal(response)
-            self.sha256 = digest_in(response)
-            coding = response.header("Content-Encoding", "identity")
-            if coding.lower() != "identity":
-                raise untrusted("it is encoded, which was not asked for")
-            self._progress.begin(self.received, self._total)
-            for piece in response.body():
-                self._sink.write(piece)
-                self.received += len(piece)
-                self._progress.advance(len(piece))
-            # A chunked body announces no length.  Its range did.
-            if self._total is not None and self.received != self._total:
-                raise untrusted("its body is not as long as its range")
 
-    def _begin(self, response: Response) -> None:
-        self._has_begun = True
-        total = response.length
-        if self.received:
-            self._sink.restart()
-            self._progress.starting_over()
-            self.received = 0
-        self.etag = response.header("ETag")
-        self.strong_etag = self.etag if _STRONG.fullmatch(self.etag) else None
-        self._total = total
+class _Again:
+    """
+    When an attempt is made again, see `Download.run`.
 
-    def _continue(self, response: Response) -> None:
-        match = _RANGE.fullmatch(response.header("Content-Range"))
-        if match is None or response.header("ETag") != self.strong_etag:
-            raise untrusted("it is a part of something, but not of this version of the file")
-        first, last, total = (int(number) for number in match.groups())
-        if first != self.received or last != total - 1 or total != self._total:
-            raise untrusted("it is another part of the file than was asked for")
-        if response.length not in (None, total - first):
-            raise untrusted("its length and its range disagree")
-        self._continues = self._has_begun = True
+    :ivar has_begun: whether there was a response.
+    :ivar continued_at: the bytes that had been received when the last response began.
+    """
+
+    def __init__(
+        self, client: Client, versions: Versions, progress: Progress, retries: int | None
+    ) -> None:
+        self._client = client
+        self._versions = versions
+        self._progress = progress
+        self._most = DEFAULT_RETRIES if retries is None else retries
+        self._failures = 0
+        self.has_begun = retries is not None
+        self.continued_at = 0
+
+    def again(self, error: ClientError) -> Steps[None]:
+        """Wait until the next attempt; raise *error* if there is none."""
+        if 0 < self.continued_at < self._versions.received:
+            self._failures = 0
+        self.continued_at = 0
+        known = self._client.errors.of(error)
+        if not (known.transient and self.has_begun and self._failures < self._most):
+            raise error
+        pause = pause_after(known, self._failures)
+        self._failures += 1
+        self._progress.retrying(known, pause)
+        yield Sleep(pause)
+
+
+class _Receiver:
+    """What receives the bytes for the client library."""
+
+    def __init__(self, download: Download, sink: Sink, progress: Progress, again: _Again) -> None:
+        self._download = download
+        self._sink = sink
+        self._progress = progress
+        self._again = again
+
+    def begin(self, versions: Versions, response: Response) -> Steps[None]:
+        """A response has been accepted."""
+        self._again.has_begun, self._again.continued_at = True, versions.received
+        self._download.sha256 = announced_sha256(response)
+        self._progress.begin(versions.received, versions.size)
+        yield from ()
+
+    def write(self, piece: bytes) -> Steps[None]:
+        """Take the next bytes."""
+        self._sink.write(piece)
+        self._progress.advance(len(piece))
+        yield from ()
+
+    def restart(self) -> Steps[None]:
+        """Discard the bytes that were taken."""
+        self._sink.restart()
+        self._progress.starting_over()
+        yield from ()

@@ -15,12 +15,13 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
-from chatfiles.cli.transfers.digests import DigestProgress, DigestQuery, check_digest
+from chatfiles.cli.transfers.digests import DigestProgress, ask_digest
 from chatfiles.cli.transfers.download import Download, Progress, download_route
 from chatfiles.cli.transfers.output_file import Attributes, FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.partial_file import PartialFile
 from chatfiles.cli.transfers.partial_record import PartialRecord
 from chatfiles.cli.transfers.place import Place
+from chatfiles.client.core.digests import check_sha256
 
 __all__ = ["FileTransfer", "TransferOptions"]
 
@@ -51,7 +52,6 @@ class FileTransfer:
     :param workspace: its id.
     :param path: the virtual path, as bytes.
     :param label: the file's name in messages.
-    :param pause: sleeps for a number of seconds between two attempts.
     """
 
     def __init__(
@@ -61,14 +61,12 @@ class FileTransfer:
         path: bytes,
         label: str,
         options: TransferOptions,
-        pause: Callable[[float], object] | None = None,
     ) -> None:
         self._client = client
         self._workspace = workspace
         self._path = path
         self._label = label
         self._options = options
-        self._pause = pause or time.sleep
         self._route = download_route(workspace, path)
 
     def to_standard_output(self) -> None:
@@ -137,16 +135,16 @@ class FileTransfer:
 
     def _download(self, sink: Sink, progress: Progress, resumed: PartialRecord | None) -> Download:
         verify = self._options.verify
-        return Download(
-            self._client, self._route, sink, progress, self._pause, resumed, digest=verify
-        )
+        return Download(self._client, self._route, sink, progress, resumed, digest=verify)
 
     def _run(self, download: Download, sink: Sink, checking: DigestProgress) -> None:
         download.run(self._options.retries)
         if self._options.verify:
-            query = DigestQuery(self._client, self._workspace, checking, self._pause)
-            expected = download.sha256 or query.ask(self._path, download.strong_etag)
-            check_digest(sink.sha256(), expected)
+            expected = download.sha256 or ask_digest(
+                self._client, self._workspace, self._path, checking, download.strong_etag
+            )
+            with self._client.translated():
+                check_sha256(expected, sink.sha256())
 
 
 def _resumed(record: PartialRecord, part: PartialFile) -> str:

@@ -16,7 +16,6 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
-from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object
@@ -27,12 +26,13 @@ from chatfiles.cli.transfers.resumable_upload import (
     ResumeOptions,
     is_large,
     is_offered,
-    uploads_route,
 )
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.workspaces import find_workspace
+from chatfiles.client.core.names import condition
+from chatfiles.client.core.writes import mkdir
 
-__all__ = ["FilePut", "conditions", "put_file"]
+__all__ = ["FilePut", "put_file"]
 
 #: Maximum bytes of a response.
 RESPONSE_LIMIT = 64 * 1024
@@ -60,13 +60,6 @@ class FilePut:
     def __post_init__(self) -> None:
         if self.if_absent and self.if_match is not None:
             raise click.UsageError("--if-absent and --if-match exclude each other")
-
-
-def conditions(if_match: str | None, *, if_absent: bool = False) -> dict[str, str]:
-    """:return: the headers of a request's conditions."""
-    if if_absent:
-        return {"If-None-Match": "*"}
-    return {} if if_match is None else {"If-Match": if_match}
 
 
 class _FileBody:
@@ -122,8 +115,8 @@ def _put_at_once(
     client: Client, workspace: str, path: bytes, source: Source, asked: FilePut, *, shown: bool
 ) -> dict[str, Any]:
     parents = 1 if asked.parents else None
-    route = operation_route(workspace, "file", path, parents=parents, mode=asked.mode)
-    headers = conditions(asked.if_match, if_absent=asked.if_absent)
+    route = client.context(workspace).route("fs/file", path, parents=parents, mode=asked.mode)
+    headers = condition(asked.if_match, if_absent=asked.if_absent)
     with ProgressBar(printable(os.path.basename(source.label)), shown=shown) as bar:
         bar.begin(0, source.size)
         upload = _FileUpload(_FileBody(source), bar.advance)
@@ -132,7 +125,7 @@ def _put_at_once(
                 raise hinted(client.refusal(response), response.status, client.platform)
             if not upload.complete:
                 raise untrusted("it came before the file had been sent")
-            return as_object(response.json(RESPONSE_LIMIT))
+            return as_object(client.json(response, RESPONSE_LIMIT))
 
 
 def _put_large(
@@ -145,12 +138,11 @@ def _put_large(
     describes: bool,
 ) -> dict[str, Any] | None:
     """:return: as `put_file`; ``None`` if there are no resumable uploads for this file."""
-    if not is_offered(client, uploads_route(workspace), source.size or 0):
+    if not is_offered(client, workspace, source.size or 0):
         return None
     if asked.parents:
-        parent = os.path.dirname(path)
-        client.call("POST", operation_route(workspace, "directories", parent, parents=1))
-    headers = conditions(asked.if_match, if_absent=asked.if_absent)
+        client.run(mkdir(client.context(workspace), os.path.dirname(path), parents=True))
+    headers = condition(asked.if_match, if_absent=asked.if_absent)
     transfer = ResumableTransfer(client, workspace, source, path, headers, options)
     stored = transfer.run()
     if stored is None:

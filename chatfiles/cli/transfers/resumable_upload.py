@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 from chatfiles.cli.errors import CliError, Exit, printable, untrusted, warn
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
-from chatfiles.cli.http.response import Response
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.cli.transfers.input_file import STDIN, Source, SourceChanged
 from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, LONGEST_PAUSE, pause_after
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_records import RecordFile
+from chatfiles.client.blocking.response import BlockingResponse
+from chatfiles.client.core.answers import header
+from chatfiles.client.core.names import route
 from chatfiles.client.core.resumable_upload import (
     CHUNK_TYPE,
     Finished,
@@ -34,6 +36,7 @@ from chatfiles.client.core.resumable_upload import (
     UploadService,
     Verdict,
 )
+from chatfiles.client.core.steps import Request
 
 __all__ = [
     "CONTINUE",
@@ -41,7 +44,6 @@ __all__ = [
     "ResumeOptions",
     "is_large",
     "is_offered",
-    "uploads_route",
 ]
 
 #: A file with more bytes is sent in a way that can be continued.
@@ -50,6 +52,10 @@ LARGE = 16 * 1024 * 1024
 _MOVED = "offset_mismatch"
 #: What a later command can do.
 CONTINUE = "the same command with --continue sends the rest"
+#: What becomes of an upload that an earlier command has begun, without ``--continue``.
+UNUSED = (
+    "--continue sends its rest. Starting over; what was sent then expires, after a day by default"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +78,20 @@ class ResumeOptions:
     quiet: bool = False
 
 
-def uploads_route(workspace: str, path: bytes | None = None) -> str:
-    """
-    :param workspace: its id.
-    :param path: the virtual path of the file; ``None`` for an upload to the chat.
-    :return: the route where uploads are created, below the platform's base URL.
-    """
-    place = "" if path is None else "?path=" + quote_from_bytes(path, safe="/")
-    return f"/workspaces/{workspace}/uploads{place}"
-
-
 def is_large(source: Source) -> bool:
     """:return: whether a file should be sent in a way that can be continued.  No pipe can be."""
     return source.size is not None and source.size > LARGE
 
 
-def is_offered(client: Client, route: str, size: int) -> bool:
+def is_offered(client: Client, workspace: str, size: int) -> bool:
     """
-    :param route: see `uploads_route`.
+    :param workspace: its id.
     :param size: bytes of the file.
     :return: whether the platform has resumable uploads for files of this size.
     :raise CliError: the platform is unavailable.
     """
-    with client.open("OPTIONS", route.partition("?")[0]) as response:
-        service = UploadService.of(response.status, response.header)
+    with client.open(Request("OPTIONS", route(workspace, "uploads"))) as response:
+        service = UploadService.of(response.status, partial(header, response))
         if service is None and response.status >= 400:
             refusal = client.refusal(response)
             if refusal.transient:
@@ -156,9 +152,9 @@ class ResumableTransfer:
         self._source = source
         self._options = options
         self._pause = pause or time.sleep
-        route = uploads_route(workspace, path)
-        self._upload = ResumableUpload(route, source.size, conditions=conditions)
-        self._record = _record_file(client.platform + route, source, conditions, options.directory)
+        where = route(workspace, "uploads", path)
+        self._upload = ResumableUpload(where, source.size, conditions=conditions)
+        self._record = _record_file(client.platform + where, source, conditions, options.directory)
         self._retries = DEFAULT_RETRIES if options.retries is None else options.retries
         self._error = CliError("nothing was sent", Exit.FAILED)  # the last one
         self._kept, self._is_saved = "", False  # the URL in the record; whether we have written it
@@ -215,10 +211,14 @@ class ResumableTransfer:
 
     def _find(self) -> str | None:
         """:return: the upload that an earlier command has begun, if it is of this file."""
-        record = None
-        if self._options.resume and self._record is not None:
-            record = self._record.load()
+        record = None if self._record is None else self._record.load()
         if record is None:
+            return None
+        if not self._options.resume:
+            if record.is_of(*self._source.facts):
+                self._bar.say(
+                    f"an earlier upload of {self._source.label} is not finished; {UNUSED}"
+                )
             return None
         self._kept, url = record.url, record.url.removeprefix(self._client.platform)
         if record.is_of(*self._source.facts):
@@ -257,7 +257,7 @@ class ResumableTransfer:
                 body = _RestUpload(self._source, request.offset, self._bar.advance)
             with self._open(request, body) as response:
                 sent = 0 if body is None else body.sent
-                verdict = self._upload.received(response.status, response.header, sent)
+                verdict = self._upload.received(response.status, partial(header, response), sent)
                 if verdict in (Verdict.PROCEED, Verdict.RESTARTED):
                     return verdict, None
                 return verdict, self._client.refusal(response)
@@ -268,13 +268,11 @@ class ResumableTransfer:
                 raise
             return self._upload.interrupted(), error
 
-    def _open(self, request: UploadRequest, body: Upload | None) -> Response:
+    def _open(self, request: UploadRequest, body: Upload | None) -> BlockingResponse:
         client, method, headers = self._client, request.method, request.headers
         if body is not None:
             return body.post(client, request.url, method, headers)
-        if method == "POST":
-            headers = {**headers, "Content-Length": "0"}
-        return client.open(method, request.url, headers=headers)
+        return client.open(Request(method, request.url, headers))
 
     # -- after errors
 

@@ -13,18 +13,14 @@ import h11
 from chatfiles.cli.errors import CliError, Exit
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.multipart_form import Wait
-from chatfiles.cli.http.response import Response
 from chatfiles.client.blocking.connection import Connection
+from chatfiles.client.blocking.response import BlockingResponse
+from chatfiles.client.core.steps import Body, Request
 
 __all__ = ["Upload"]
 
-#: Minimum bytes of a body for which the request has ``Expect: 100-continue``.
-EXPECT_CONTINUE_FROM = 1024 * 1024
-#: Seconds to wait for ``100 Continue``; after that the body is sent without it.
-CONTINUE_TIMEOUT = 1.0
 
-
-class Body(Protocol):
+class Form(Protocol):
     """The body of an upload; see `chatfiles.cli.http.multipart_form.Form`."""
 
     content_type: str
@@ -48,12 +44,11 @@ class Upload:
     #: What to do if it is unknown whether the body was stored.
     unknown_hint = "the files may have been stored; sending them again would store them twice"
 
-    def __init__(self, form: Body, advance: Callable[[int], object]) -> None:
+    def __init__(self, form: Form, advance: Callable[[int], object]) -> None:
         self.complete = False
         self._form = form
         self._advance = advance
         self.sent = 0
-        self._asks = form.length is None or form.length >= EXPECT_CONTINUE_FROM
 
     def post(
         self,
@@ -61,7 +56,7 @@ class Upload:
         route: str,
         method: str = "POST",
         conditions: Mapping[str, str] | None = None,
-    ) -> Response:
+    ) -> BlockingResponse:
         """
         Send the body.
 
@@ -72,18 +67,10 @@ class Upload:
         :raise CliError: there was no response, or a file could not be sent.
         """
         headers = {"Accept": "application/json", "Content-Type": self._form.content_type}
-        headers |= conditions or {}
-        if self._form.length is None:
-            headers["Transfer-Encoding"] = "chunked"
-        else:
-            headers["Content-Length"] = str(self._form.length)
-        if self._asks:
-            headers["Expect"] = "100-continue"
-        return client.open(method, route, headers=headers, send=self._send, failed=self._failed)
+        request = Request(method, route, {**headers, **(conditions or {})}, Body(self._form.length))
+        return client.open(request, self._send, self._failed)
 
     def _send(self, connection: Connection) -> None:
-        if self._asks:
-            connection.wait_for_continue(CONTINUE_TIMEOUT)
         for block in self._form.blocks(connection.wait_readable):
             self._send_block(connection, block)
         self.complete = True  # a server may see the end of the form in the first closing bytes

@@ -38,6 +38,8 @@ from chatfiles.client.core.steps import (
 __all__ = ["Driver"]
 
 T = TypeVar("T")
+#: Sends the body of a request on a connection.
+SendBody = Callable[[Connection], object]
 
 #: Minimum bytes of a body for which the request has ``Expect: 100-continue``.
 EXPECT_CONTINUE_FROM = 1024 * 1024
@@ -57,7 +59,8 @@ class Driver:
     :param connect_timeout: seconds to connect.
     :param idle_timeout: seconds without progress after which a request fails.
     :param trust_env: whether the environment may name a proxy.
-    :ivar pause: waits for a number of seconds, or until `close`.
+    :param proxies_loopback: see `Endpoint`.
+    :ivar pause: waits for a number of seconds; by default no longer than until `close`.
     :raise OSError: the file of certificate authorities cannot be read.
     """
 
@@ -70,11 +73,13 @@ class Driver:
         connect_timeout: float,
         idle_timeout: float,
         trust_env: bool,
+        proxies_loopback: bool = True,
     ) -> None:
         self._base_url = base_url
         self._token = token
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._interrupted = False
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self.pause: Callable[[float], object] = self._closed.wait
         self._kept: list[Connection] = []
@@ -85,7 +90,7 @@ class Driver:
             ca,
             connect_timeout=connect_timeout,
             trust_env=trust_env,
-            proxies_loopback=True,
+            proxies_loopback=proxies_loopback,
             opened=self._opened,
         )
         if ca:
@@ -150,7 +155,7 @@ class Driver:
         if isinstance(step, Local):
             return step.function()
         if isinstance(step, Send):
-            return self._send(step.request)
+            return self.open(step.request)
         if isinstance(step, Sleep):
             self.pause(step.seconds)
             return None
@@ -159,44 +164,57 @@ class Driver:
 
     # -- requests
 
-    def _send(self, request: Request) -> BlockingResponse:
+    def open(self, request: Request, send: SendBody | None = None) -> BlockingResponse:
+        """
+        Send a request, and wait for the headers of its response.
+
+        :param send: sends the pieces of the body of *request* on the connection, in place of
+            `Body.pieces`.
+        :raise Unreachable: there was no response.
+        :raise BadAnswer: what came is no response.
+        """
         kept = self._take_kept() if request.repeatable else None
         try:
             if kept is not None:
                 # The server may have closed it at this moment; then a new one is used.
                 with suppress(ConnectionError, ssl.SSLError):
-                    return self._exchange(kept, request)
-            return self._exchange(self._connect(), request)
+                    return self._exchange(kept, request, None)
+            return self._exchange(self._connect(), request, send)
         except _BodyFailed as failed:
             raise failed.error from failed.error.__cause__
         except h11.RemoteProtocolError as error:
-            raise BadAnswer(f"{self._base_url} sends no valid HTTP response: {error}") from error
+            raise self._not_http(error) from error
+        except ClientError:  # some are also an OSError
+            raise
         except OSError as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error, connected=True) from error
 
-    def _exchange(self, connection: Connection, request: Request) -> BlockingResponse:
+    def _exchange(
+        self, connection: Connection, request: Request, send: SendBody | None
+    ) -> BlockingResponse:
         with ExitStack() as stack:
             stack.callback(connection.close)
-            try:
+            with suppress(ResponseBegun):
                 connection.send(self._head(request))
-                self._send_body(connection, request)
+                if isinstance(request.body, Body):
+                    self._send_body(connection, request.body, send)
+                elif request.body:
+                    connection.send(h11.Data(data=request.body))
                 connection.send(h11.EndOfMessage())
-            except ResponseBegun:
-                pass
             head = connection.response()
             stack.pop_all()
         has_body = request.method != "HEAD"
         return BlockingResponse(connection, head, self._release, has_body=has_body)
 
-    def _send_body(self, connection: Connection, request: Request) -> None:
-        if isinstance(request.body, bytes):
-            connection.send(h11.Data(data=request.body))
-        elif isinstance(request.body, Body):
-            if _expects(request.body):
-                connection.wait_for_continue(CONTINUE_TIMEOUT)
-            with closing(self._iterate(request.body.pieces())) as pieces:
-                while (piece := _next(pieces)) is not None:
-                    connection.send(h11.Data(data=piece))
+    def _send_body(self, connection: Connection, body: Body, send: SendBody | None) -> None:
+        if _expects(body):
+            connection.wait_for_continue(CONTINUE_TIMEOUT)
+        if send is not None:
+            send(connection)
+            return
+        with closing(self._iterate(body.pieces())) as pieces:
+            while (piece := _next(pieces)) is not None:
+                connection.send(h11.Data(data=piece))
 
     def _head(self, request: Request) -> h11.Request:
         headers = {
@@ -225,10 +243,18 @@ class Driver:
     def close(self) -> None:
         """End all requests, which other threads may be waiting for, and send no others."""
         self._closed.set()
+        self.interrupt()
+        self._drop_kept()
+
+    def interrupt(self) -> None:
+        """
+        Let all requests fail, which other threads may be waiting for, as if their connections were
+        interrupted: what has arrived can still be received.  Later requests fail, too.
+        """
         with self._lock:
+            self._interrupted = True
             for sock in self._sockets:
                 _shut(sock)
-        self._drop_kept()
 
     def _drop_kept(self) -> None:
         with self._lock:
@@ -244,19 +270,29 @@ class Driver:
     def _opened(self, sock: socket.socket) -> None:
         with self._lock:
             self._sockets.add(sock)
+        self._check_connecting()
+
+    def _check_connecting(self) -> None:
         self.check_open()
+        if self._interrupted:
+            raise ConnectionAbortedError("all requests were interrupted")
 
     def _connect(self) -> Connection:
         try:
-            connection = self._endpoint.connect()
+            with ExitStack() as stack:
+                connection = self._endpoint.connect()
+                stack.callback(connection.close)
+                self._check_connecting()
+                stack.pop_all()
+            return connection
         except UnusableProxy as error:
             raise Unreachable(f"the environment names {error}") from error
         except ValueError as error:  # the host name is not valid
             raise Unreachable(f"{self._base_url} cannot be reached: {error}") from error
-        if self._closed.is_set():
-            connection.close()
-            raise _closed()
-        return connection
+        except h11.RemoteProtocolError as error:
+            raise self._not_http(error) from error
+        except OSError as error:
+            raise self._unreachable(error) from error
 
     def _take_kept(self) -> Connection | None:
         """:return: a connection that is kept for another request, if there is one."""
@@ -280,7 +316,10 @@ class Driver:
                 return
         connection.close()
 
-    def _unreachable(self, error: OSError) -> Unreachable:
+    def _not_http(self, error: h11.RemoteProtocolError) -> BadAnswer:
+        return BadAnswer(f"{self._base_url} does not speak HTTP as it should: {error}")
+
+    def _unreachable(self, error: OSError, *, connected: bool = False) -> Unreachable:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Unreachable(
                 f"the certificate of {self._base_url} is not trusted: {error.verify_message}"
@@ -288,7 +327,8 @@ class Driver:
         why = error.strerror or str(error)
         if isinstance(error, TimeoutError):
             why = "no response in time"
-        return Unreachable(f"{self._base_url} cannot be reached: {why}", transient=True)
+        text = f"{self._base_url} cannot be reached: {why}"
+        return Unreachable(text, transient=True, connected=connected)
 
 
 class _BodyFailed(Exception):

@@ -59,7 +59,9 @@ class BlockingResponse:
             piece = next(self._pieces, b"")
         except h11.RemoteProtocolError as error:
             if not self._connection.ended:
-                raise BadAnswer("the response has a malformed chunk") from error
+                raise BadAnswer(
+                    "a chunk size of the response is malformed, or a chunk is longer than it says"
+                ) from error
             raise self._interrupted("was interrupted") from error
         except TimeoutError as error:
             raise self._interrupted("stalled") from error

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from chatfiles.client.core.errors import BadAnswer, ClientError, refused_class
-from chatfiles.client.core.names import from_reference, path_text
+from chatfiles.client.core.names import from_reference, path_bytes, path_text
 from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
@@ -21,7 +21,9 @@ from chatfiles.rules.http_dates import parse_http_date
 
 __all__ = [
     "JSON_LIMIT",
+    "LIST_LIMIT",
     "as_object",
+    "as_path",
     "ask_json",
     "header",
     "integer",
@@ -33,14 +35,15 @@ __all__ = [
     "text",
 ]
 
-#: Maximum bytes of a JSON response, and of an error's.
-JSON_LIMIT, ERROR_LIMIT = 64 * 1024 * 1024, 64 * 1024
+#: Maximum bytes of a JSON response that is a list, of any other one, and of an error's.
+LIST_LIMIT, JSON_LIMIT, ERROR_LIMIT = 64 * 1024 * 1024, 1024 * 1024, 64 * 1024
 #: Maximum characters of an error's text, code and request id.
 TEXT_LIMIT = 2000
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _MODE = re.compile(r"[0-7]{4}")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{9})Z")
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 _TYPES = ("file", "directory", "symlink")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -55,13 +58,18 @@ def header(response: Response, name: str) -> str:
 
 
 def ask_json(
-    request: Request, expected: Container[int], retries: Retries, now: Callable[[], float]
+    request: Request,
+    expected: Container[int],
+    retries: Retries,
+    now: Callable[[], float],
+    limit: int = JSON_LIMIT,
 ) -> Steps[tuple[Response, Any]]:
     """
     Send a request, if it fails and is repeatable several times, and read a JSON response.
 
     :param expected: the statuses of success.
     :param now: returns seconds since the epoch.
+    :param limit: maximum bytes of the response.
     :return: the response, which is closed, and its JSON value; ``None`` for 204.
     """
     while True:
@@ -69,7 +77,7 @@ def ask_json(
             with (yield Send(request)) as response:
                 if response.status not in expected:
                     raise (yield from refusal(response, now()))
-                value = None if response.status == 204 else (yield from read_json(response))
+                value = None if response.status == 204 else (yield from read_json(response, limit))
                 return response, value
         except ClientError as error:
             if not request.repeatable:
@@ -117,7 +125,8 @@ def refusal(response: Response, now: float) -> Steps[ClientError]:
     """
     status = response.status
     if 300 <= status < 400:
-        return BadAnswer(f"the response is a redirect ({status}), which is not followed")
+        text = f"the response is a redirect ({status}), which is not followed"
+        return BadAnswer(text, location=header(response, "Location"))
     if status < 400:
         return BadAnswer(f"the response has status {status}, which does not belong here")
     said = yield from _said(response)
@@ -142,7 +151,7 @@ def _said(response: Response) -> Steps[dict[str, Any]]:
     try:
         while len(data) <= ERROR_LIMIT and (piece := (yield Receive(response))):
             data += piece
-        value = parse_json(data)
+        value = None if len(data) > ERROR_LIMIT else parse_json(data)
     except ClientError:  # the status alone says what happened
         return {}
     return value if isinstance(value, dict) else {}
@@ -163,7 +172,7 @@ def _retry_after(said: dict[str, Any], response: Response, now: float) -> float 
     seconds = said.get("retry_after_seconds")
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         return None
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds < 10**9 else None
 
 
 # -- values
@@ -196,9 +205,21 @@ def integer(value: dict[str, Any], key: str) -> int:
     :raise BadAnswer: it has none.
     """
     found = value.get(key)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 2**63:
         raise BadAnswer(f"the response has no number as {key}")
     return found
+
+
+def as_path(value: str) -> str:
+    """
+    :return: *value*, which a request can name.
+    :raise BadAnswer: it is no path.
+    """
+    try:
+        path_bytes(value)
+    except ValueError as error:
+        raise BadAnswer("the response has a path that is none") from error
+    return value
 
 
 def listed_path(value: dict[str, Any]) -> str:
@@ -218,17 +239,25 @@ def parse_entry(value: object) -> Entry:
     has_dots = not {b".", b".."}.isdisjoint(segments)
     if segments[-1] != name or not name or has_dots or b"\0" in path:
         raise BadAnswer("an entry has a name that does not belong to its path")
+    try:
+        return _entry(path, name, entry)
+    except BadAnswer as error:
+        shown = _CONTROL.sub("?", name.decode("utf-8", "backslashreplace"))
+        raise BadAnswer(f"the entry {shown} is malformed: {error}") from error
+
+
+def _entry(path: bytes, name: bytes, entry: dict[str, Any]) -> Entry:
     kind, error = entry.get("type"), entry.get("error")
     is_whole_file = kind == "file" and error is None
     return Entry(
         path=path_text(path),
         name=path_text(name),
         type=kind if kind in _TYPES else "other",
-        size=integer(entry, "size") if is_whole_file or "size" in entry else None,
+        size=integer(entry, "size") if is_whole_file or entry.get("size") is not None else None,
         mtime_ns=None if entry.get("mtime") is None else _nanoseconds(text(entry, "mtime")),
         mode=None if entry.get("mode") is None else _mode(text(entry, "mode")),
         media_type=None if entry.get("media_type") is None else text(entry, "media_type"),
-        etag=None if entry.get("etag") is None else text(entry, "etag"),
+        etag=None if entry.get("etag") is None else _etag(text(entry, "etag")),
         readable=entry.get("readable") is not False,
         error=None if error is None else str(error),
     )
@@ -248,6 +277,13 @@ def _mode(value: str) -> int:
     if not _MODE.fullmatch(value):
         raise BadAnswer("the mode of an entry is malformed")
     return int(value, 8)
+
+
+def _etag(value: str) -> str:
+    """:return: an entity tag, which can be the value of a header (RFC 9110, 8.8.3)."""
+    if not _ETAG.fullmatch(value):
+        raise BadAnswer("the etag of an entry is malformed")
+    return value
 
 
 def _nanoseconds(value: str) -> int:

@@ -6,7 +6,7 @@ the start (reference/archives).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -18,11 +18,12 @@ from chatfiles.client.core.names import VirtualPath, path_bytes, reference
 from chatfiles.client.core.progress import Callback
 from chatfiles.client.core.steps import Receive, Request, Send, Steps, local
 from chatfiles.client.core.values import Manifest
+from chatfiles.client.core.versions import check_whole
 from chatfiles.client.core.writes import post_json
 from chatfiles.client.local.archive_manifest import read_manifest
 from chatfiles.client.local.part_file import PartFile
 
-__all__ = ["FORMATS", "archive"]
+__all__ = ["FORMATS", "archive", "archive_request"]
 
 #: The formats of archives.
 FORMATS = ("zip", "tar", "tar.gz")
@@ -46,6 +47,14 @@ def archive(
     return _Archive(context, raw, form, progress).run(to)
 
 
+def archive_request(context: Context, paths: Sequence[bytes], form: str) -> Request:
+    """:return: the request for an archive of *paths*, at least one."""
+    if len(paths) == 1:
+        return Request("GET", context.route("fs/archive", paths[0], format=form))
+    refs = [{"ref": reference(path)} for path in paths]
+    return post_json(context.route("fs/archive"), {"paths": refs, "format": form})
+
+
 class _Archive:
     def __init__(
         self, context: Context, paths: list[bytes], form: str, progress: Callback | None
@@ -54,13 +63,7 @@ class _Archive:
         self._format = form
         self._progress = context.progress(progress)
         self._name = f"{_top(paths)}.{form}"
-        if len(paths) == 1:
-            route = context.route("fs/archive", paths[0], format=form)
-            self._request = Request("GET", route)
-        else:
-            refs = [{"ref": reference(path)} for path in paths]
-            value = {"paths": refs, "format": form}
-            self._request = post_json(context.route("fs/archive"), value)
+        self._request = archive_request(context, paths, form)
 
     def run(self, to: str | os.PathLike[str]) -> Steps[Manifest]:
         target = yield from local(partial(place, to, self._name))
@@ -88,8 +91,7 @@ class _Archive:
         with (yield Send(self._request)) as response:
             if response.status != 200:
                 raise (yield from refusal(response, self._context.now()))
-            if not response.framed:
-                raise Incomplete("the response has neither a length nor chunks")
+            check_whole(response)
             yield from local(partial(part.begin, None, continues=False))
             self._progress.restart()
             try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatfiles.client.core.answers import ask_json
+from chatfiles.client.core.answers import JSON_LIMIT, ask_json
 from chatfiles.client.core.names import route
 from chatfiles.client.core.progress import Callback, Progress
 from chatfiles.client.core.retries import Retries
@@ -64,7 +64,11 @@ class Context:
         return Progress(callback, self.clock)
 
     def ask(
-        self, request: Request, expected: Container[int], retries: Retries | None = None
+        self,
+        request: Request,
+        expected: Container[int],
+        retries: Retries | None = None,
+        limit: int = JSON_LIMIT,
     ) -> Steps[tuple[Response, Any]]:
         """See `answers.ask_json`."""
-        return ask_json(request, expected, retries or self.new_retries(), self.now)
+        return ask_json(request, expected, retries or self.new_retries(), self.now, limit)

@@ -127,7 +127,15 @@ class Unavailable(Refused):
 
 
 class Unreachable(ClientError, ConnectionError):
-    """There was no response: connection refused, name unknown, TLS failed, or a timeout."""
+    """
+    There was no response: connection refused, name unknown, TLS failed, or a timeout.
+
+    :ivar connected: whether there was a connection, so that the request may have arrived.
+    """
+
+    def __init__(self, text: str = "", *, transient: bool = False, connected: bool = False) -> None:
+        super().__init__(text, transient=transient)
+        self.connected = connected
 
 
 class Incomplete(ClientError):
@@ -165,7 +173,15 @@ class DigestMismatch(ClientError):
 
 
 class BadAnswer(ClientError):
-    """The response is not one that a platform may send: a redirect, other bytes, no JSON."""
+    """
+    The response is not one that a platform may send: a redirect, other bytes, no JSON.
+
+    :ivar location: where a redirect leads, as the response says it; ``None`` if it is none.
+    """
+
+    def __init__(self, text: str = "", *, location: str | None = None) -> None:
+        super().__init__(text)
+        self.location = location
 
 
 _TRANSIENT = frozenset({429, 502, 503, 504})

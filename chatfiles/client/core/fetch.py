@@ -10,11 +10,21 @@ from typing import Protocol
 from chatfiles.client.core.answers import refusal
 from chatfiles.client.core.errors import Changed, ClientError, Incomplete
 from chatfiles.client.core.progress import Progress
-from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Receive, Request, Response, Send, Steps
 from chatfiles.client.core.versions import NothingFollows, OtherPart, Versions
 
-__all__ = ["Fetch", "Sink"]
+__all__ = ["Again", "Fetch", "Sink"]
+
+
+class Again(Protocol):
+    """Decides about a request that has failed; see `Retries`."""
+
+    def again(self, error: ClientError) -> Steps[None]:
+        """
+        Wait until the request may be sent again.
+
+        :raise ClientError: *error*, if it may not.
+        """
 
 
 class Sink(Protocol):
@@ -53,7 +63,7 @@ class Fetch:
         route: str,
         versions: Versions,
         sink: Sink,
-        retries: Retries,
+        retries: Again,
         now: Callable[[], float],
         headers: Mapping[str, str] | None = None,
         progress: Progress | None = None,

@@ -4,11 +4,13 @@ Lists what is in a workspace: one entry, a directory page by page, a tree as a s
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from chatfiles.client.core.answers import (
-    JSON_LIMIT,
+    LIST_LIMIT,
     as_object,
+    as_path,
     header,
     parse_entry,
     parse_json,
@@ -17,11 +19,22 @@ from chatfiles.client.core.answers import (
 )
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import BadAnswer, ClientError, Incomplete
-from chatfiles.client.core.names import VirtualPath, path_bytes
+from chatfiles.client.core.names import VirtualPath, from_reference, path_bytes
+from chatfiles.client.core.retries import Retries
 from chatfiles.client.core.steps import Emit, Receive, Request, Response, Send, Steps
 from chatfiles.client.core.values import Entry
 
-__all__ = ["MAX_DEPTH", "MAX_PAGE", "list_directory", "roots", "stat", "walk"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_PAGE",
+    "EntryStream",
+    "Pages",
+    "list_directory",
+    "one_entry",
+    "roots",
+    "stat",
+    "walk",
+]
 
 #: The most entries of a page, and the most levels of a stream (reference/listing).
 MAX_PAGE, MAX_DEPTH = 10_000, 64
@@ -31,17 +44,22 @@ ENTRY_LIMIT = 4000
 LINE_LIMIT = 256 * 1024
 
 _STREAM = "application/x-ndjson"
+T = TypeVar("T")
 
 
 def stat(context: Context, path: VirtualPath) -> Steps[Entry]:
     """:return: the operation ``stat``."""
-    return _stat(context, path_bytes(path))
+    return one_entry(context, path_bytes(path), parse_entry)
 
 
-def _stat(context: Context, path: bytes) -> Steps[Entry]:
+def one_entry(context: Context, path: bytes, parse: Callable[[object], T]) -> Steps[T]:
+    """
+    :param parse: reads the JSON value of an entry.
+    :return: the operation that asks for the entry of *path* itself.
+    """
     request = Request("GET", context.route("fs/entries", path, depth=0))
     _, value = yield from context.ask(request, (200,))
-    return parse_entry(as_object(value).get("entry"))
+    return parse(as_object(value).get("entry"))
 
 
 def roots(context: Context) -> Steps[list[str]]:
@@ -50,65 +68,128 @@ def roots(context: Context) -> Steps[list[str]]:
     found = as_object(value).get("roots")
     if not isinstance(found, list):
         raise BadAnswer("the response has no list of roots")
-    return [text(as_object(each), "path") for each in found]
+    return [as_path(text(as_object(each), "path")) for each in found]
 
 
 def list_directory(context: Context, path: VirtualPath, page_size: int) -> Steps[None]:
     """:return: the operation ``list``, which emits entries."""
     if not 1 <= page_size <= MAX_PAGE:
         raise ValueError(f"page_size must be 1 to {MAX_PAGE}")
-    raw = path_bytes(path)
-    return _list(context, raw, min(page_size, JSON_LIMIT // (3 * len(raw) + ENTRY_LIMIT)))
+    return _list(context, path_bytes(path), page_size)
 
 
-def _list(context: Context, path: bytes, limit: int) -> Steps[None]:
-    retries = context.new_retries()
-    after: str | None = None
-    while True:
-        route = context.route("fs/entries", path, limit=limit, after=after)
-        _, value = yield from context.ask(Request("GET", route), (200,), retries)
+def _list(context: Context, path: bytes, page_size: int) -> Steps[None]:
+    pages, retries = Pages(context, path, page_size), context.new_retries()
+    while not pages.ended:
+        for each in (yield from pages.next(retries)):
+            yield Emit(parse_entry(each))
+
+
+class Pages:
+    """
+    A directory, page by page.
+
+    :param path: of the directory.
+    :param most: the most entries of a page.
+    :ivar ended: whether the last page has come.
+    """
+
+    def __init__(self, context: Context, path: bytes, most: int = MAX_PAGE) -> None:
+        self._context = context
+        self._path = path
+        self._limit = min(most, LIST_LIMIT // (3 * len(path) + ENTRY_LIMIT))
+        self._after: str | None = None
+        self._last, self._has_entries = b"", True
+        self.ended = False
+
+    def next(self, retries: Retries | None = None) -> Steps[list[Any]]:
+        """:return: the operation that asks for the next page: the JSON values of its entries."""
+        route = self._context.route("fs/entries", self._path, limit=self._limit, after=self._after)
+        _, value = yield from self._context.ask(Request("GET", route), (200,), retries, LIST_LIMIT)
         page = as_object(value)
-        entries = page.get("entries")
+        entries, behind = page.get("entries"), page.get("next")
         if not isinstance(entries, list):
             raise BadAnswer("the response has no list of entries")
-        for each in entries:
-            yield Emit(parse_entry(each))
-        behind = page.get("next")
-        if behind is None:
-            return
-        if not isinstance(behind, str) or behind == after:
-            raise BadAnswer("the response says that more entries follow, but not where")
-        after = behind
+        if behind is not None:
+            self._check_cursor(behind, entries)
+        self._check_order(entries)
+        self._after, self.ended = behind, behind is None
+        self._has_entries = bool(entries)
+        return entries
+
+    def _check_cursor(self, behind: object, entries: list[Any]) -> None:
+        """:raise BadAnswer: *behind* is not where the next page begins."""
+        if not isinstance(behind, str) or not behind.isascii() or behind == self._after:
+            raise BadAnswer("the response says that more comes, but not where")
+        if not (entries or self._has_entries):
+            raise BadAnswer("the response is one of several pages without entries")
+
+    def _check_order(self, entries: list[Any]) -> None:
+        """:raise BadAnswer: the page does not begin behind the last one, so it may never end."""
+        paths = [_path(each) for each in (*entries[:1], *entries[-1:])]
+        if paths and self._after is not None and paths[0] <= self._last:
+            raise BadAnswer("the response has entries that came before")
+        self._last = max([self._last, *paths])
+
+
+def _path(value: object) -> bytes:
+    """:return: the path of an entry."""
+    return from_reference(text(as_object(value), "ref"))
 
 
 def walk(context: Context, path: VirtualPath, depth: int) -> Steps[None]:
     """:return: the operation ``walk``, which emits entries."""
     if not 1 <= depth <= MAX_DEPTH:
         raise ValueError(f"depth must be 1 to {MAX_DEPTH}")
-    return _Walk(context, path_bytes(path), depth).run()
+    return _walk(context, EntryStream(context, path_bytes(path), depth, parse_entry))
 
 
-class _Walk:
-    def __init__(self, context: Context, path: bytes, depth: int) -> None:
+def _walk(context: Context, stream: EntryStream) -> Steps[None]:
+    retries = context.new_retries()
+    while True:
+        try:
+            yield from stream.attempt()
+            break
+        except ClientError as error:
+            if isinstance(error, Incomplete):
+                error.done, error.total = stream.count, None
+            if stream.count:  # the program has entries that would come again
+                raise
+            yield from retries.again(error)
+    if stream.left_out:
+        text = f"the workspace has left out entries: {stream.left_out}"
+        raise Incomplete(text, done=stream.count)
+
+
+class EntryStream:
+    """
+    Everything below a directory.
+
+    :param path: of the directory.
+    :param depth: how many levels; ``infinity`` for as many as the workspace lists.
+    :param parse: reads the JSON value of an entry.
+    :ivar count: how many entries have come.
+    :ivar ended: whether the last line has come.
+    :ivar left_out: why the workspace has left out entries, as it says it; empty if it has not.
+    """
+
+    def __init__(
+        self, context: Context, path: bytes, depth: int | str, parse: Callable[[object], object]
+    ) -> None:
         self._context = context
         self._request = Request(
             "GET", context.route("fs/entries", path, depth=depth), {"Accept": _STREAM}
         )
-        self._count = 0
+        self._parse = parse
+        self.count = 0
+        self.ended = False
+        self.left_out = ""
 
-    def run(self) -> Steps[None]:
-        retries = self._context.new_retries()
-        while True:
-            try:
-                return (yield from self._attempt())
-            except ClientError as error:
-                if isinstance(error, Incomplete):
-                    error.done, error.total = self._count, None
-                if self._count:  # the program has entries that would come again
-                    raise
-                yield from retries.again(error)
-
-    def _attempt(self) -> Steps[None]:
+    def attempt(self) -> Steps[None]:
+        """
+        :return: the operation that asks for the entries once, and emits what *parse* returns.
+        :raise Incomplete: raised at the end, if the stream was interrupted or lacks entries.
+        """
         with (yield Send(self._request)) as response:
             if response.status != 200:
                 raise (yield from refusal(response, self._context.now()))
@@ -117,29 +198,36 @@ class _Walk:
             yield from self._lines(response)
 
     def _lines(self, response: Response) -> Steps[None]:
-        end: dict[str, Any] | None = None
+        end: dict[str, Any] = {}
         rest = b""
         while piece := (yield Receive(response)):
             *lines, rest = (rest + piece).split(b"\n")
-            for line in filter(None, lines):
-                if end is not None:
+            for value in map(_object, filter(None, lines)):
+                if self.ended:
                     raise BadAnswer("the stream has a line behind its last one")
-                value = as_object(parse_json(line))
                 if value.get("end") is True:
-                    end = value
+                    self.ended, end = True, value
                     continue
-                entry = parse_entry(value)
-                self._count += 1
+                entry = self._parse(value)
+                self.count += 1
                 yield Emit(entry)
             if len(rest) > LINE_LIMIT:
                 raise BadAnswer("a line of the stream is too long")
-        if end is None or rest:
-            raise Incomplete("the stream ends without its last line", done=self._count)
+        if rest:
+            raise BadAnswer("one of its lines is not JSON, or has no end")
+        if not self.ended:
+            raise Incomplete("the stream ends without its last line", done=self.count)
         self._check(end)
 
     def _check(self, end: dict[str, Any]) -> None:
-        if end.get("entries") != self._count:
-            raise Incomplete("entries of the stream are missing", done=self._count)
+        if end.get("entries") != self.count:
+            raise Incomplete("entries of the stream are missing", done=self.count)
         if end.get("complete") is not True:
-            reason = str(end.get("reason") or "unknown")
-            raise Incomplete(f"the workspace has left out entries: {reason}", done=self._count)
+            self.left_out = str(end.get("reason") or "unknown")
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        return as_object(parse_json(line))
+    except BadAnswer as error:
+        raise BadAnswer("one of its lines is not JSON") from error

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 from uuid import UUID
 
+from chatfiles.client.core.errors import BadAnswer
 from chatfiles.model import parse_uuid
 
 __all__ = [
@@ -70,8 +71,14 @@ def reference(path: bytes) -> str:
 
 
 def from_reference(text: str) -> bytes:
-    """:return: the path in bytes of a ``ref`` in a response."""
-    return unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    """
+    :return: the path in bytes of a ``ref`` in a response.
+    :raise BadAnswer: *text* is not Unicode.
+    """
+    try:
+        return unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise BadAnswer("the response has a path that is not text") from error
 
 
 def last_segment(path: bytes) -> bytes:

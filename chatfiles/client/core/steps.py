@@ -58,17 +58,22 @@ class Response(Protocol):
     def __exit__(self, *raised: object) -> None: ...
 
 
+def _no_pieces() -> Steps[None]:
+    yield from ()
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """
     The body of a request, which is not in memory.
 
     :param length: its bytes; ``None`` if they are not known, then it is sent in chunks.
-    :param pieces: returns the operation that emits the pieces of the body, at least one byte each.
+    :param pieces: returns the operation that emits the pieces of the body, at least one byte each;
+        by default none, for a driver that is given another sender.
     """
 
     length: int | None
-    pieces: Callable[[], Steps[None]]
+    pieces: Callable[[], Steps[None]] = _no_pieces
 
 
 @dataclass(frozen=True, slots=True)

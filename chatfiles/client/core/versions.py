@@ -19,7 +19,7 @@ from chatfiles.client.core.errors import (
 from chatfiles.client.core.steps import Response
 from chatfiles.rules.byte_ranges import Part, parse_content_range, part_fault
 
-__all__ = ["NothingFollows", "OtherPart", "Span", "Versions", "is_strong"]
+__all__ = ["NothingFollows", "OtherPart", "Span", "Versions", "check_whole", "is_strong"]
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
 
@@ -76,6 +76,7 @@ class Versions:
     :param slices: whether the program accepts the whole file in place of a part, as `span` says.
     :param etag: the strong validator of the bytes that an earlier transfer has left.
     :param received: how many these are.
+    :param total: the length of the file in that version, if it is known.
     :ivar span: the part that responses have: its `Span.first` is not negative after the first one.
     :ivar etag: the validator of the version; ``None`` before the first response, or without one.
     :ivar size: bytes of the part in all; ``None`` if that is not known.
@@ -90,6 +91,7 @@ class Versions:
         slices: bool = False,
         etag: str | None = None,
         received: int = 0,
+        total: int | None = None,
     ) -> None:
         self.span = self._wanted = span
         self._if_match = if_match
@@ -97,10 +99,9 @@ class Versions:
         self._begun = False
         self._continues = False
         self._asked = ""
-        self._total: int | None = None
+        self._total = self.size = total
         self.etag = etag
         self.received = received
-        self.size: int | None = None
         self.restarted = False
 
     def headers(self) -> dict[str, str]:
@@ -127,14 +128,11 @@ class Versions:
         :raise BadAnswer: it has other bytes than the request asked for, or is encoded.
         :raise Incomplete: its end could not be distinguished from an interruption.
         """
-        if header(response, "Content-Encoding").lower() not in ("", "identity"):
-            raise BadAnswer("the response is encoded, which was not asked for")
+        _check_coding(response)
         etag = header(response, "ETag") or None
         if is_strong(self._if_match) and etag != self._if_match:
             raise Changed("the file has another version than if_match names")
-        if not response.framed:
-            text = "the response has neither a length nor chunks, so it may be incomplete"
-            raise Incomplete(text, done=self.received)
+        _check_framing(response, self.received)
         discards = self.received > 0 and not (self._continues and response.status == 206)
         if response.status == 206:
             self._accept_part(response)
@@ -184,12 +182,12 @@ class Versions:
     def check_fits(self, count: int) -> None:
         """:raise BadAnswer: *count* more bytes are too many."""
         if self.size is not None and self.received + count > self.size:
-            raise BadAnswer("the body is longer than its headers say")
+            raise BadAnswer("the response has a body that is not as long as its range")
 
     def check_end(self) -> None:
         """:raise BadAnswer: the body was shorter than its headers say."""
         if self.size is not None and self.received != self.size:
-            raise BadAnswer("the body is not as long as its headers say")
+            raise BadAnswer("the response has a body that is not as long as its range")
 
     def _accept_whole(self, response: Response) -> None:
         if self._continues and self._if_match is not None:
@@ -232,6 +230,26 @@ class Versions:
                 None if whole and part.length == min(-first, part.total or 0) else "206 too short"
             )
         return None if part.last == last else "206 with another part than was asked for"
+
+
+def check_whole(response: Response) -> None:
+    """
+    :raise BadAnswer: its bytes are encoded.
+    :raise Incomplete: its end could not be distinguished from an interruption.
+    """
+    _check_coding(response)
+    _check_framing(response)
+
+
+def _check_coding(response: Response) -> None:
+    if header(response, "Content-Encoding").lower() not in ("", "identity"):
+        raise BadAnswer("the response is encoded, which was not asked for")
+
+
+def _check_framing(response: Response, done: int = 0) -> None:
+    if not response.framed:
+        text = "the response has no length and no chunks, so it may be incomplete"
+        raise Incomplete(text, done=done)
 
 
 def _encoded(response: Response, name: str) -> list[bytes]:

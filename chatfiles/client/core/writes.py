@@ -5,15 +5,19 @@ Changes what is in a workspace, and makes links.  Each request is sent once.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from chatfiles.client.core.answers import as_object, refusal, text
+from chatfiles.client.core.answers import as_object, refusal
 from chatfiles.client.core.context import Context
 from chatfiles.client.core.errors import BadAnswer
 from chatfiles.client.core.names import VirtualPath, condition, path_bytes, reference
 from chatfiles.client.core.steps import Request, Send, Steps
 
 __all__ = ["delete", "link", "mkdir", "move", "post_json"]
+
+#: A URL on one line, or the path and query of one.
+_URL = re.compile(r"(?:https?:/)?/[!-~]+")
 
 
 def post_json(route: str, value: object, headers: dict[str, str] | None = None) -> Request:
@@ -84,9 +88,7 @@ def link(
 
 def _link(context: Context, request: Request) -> Steps[str]:
     _, value = yield from context.ask(request, (201, 200))
-    url = text(as_object(value), "url")
-    if url.startswith("/") and not url.startswith("//"):
-        return context.base_url + url
-    if not url.startswith(("http://", "https://")):
+    url = as_object(value).get("url")
+    if not isinstance(url, str) or not _URL.fullmatch(url) or url.startswith("//"):
         raise BadAnswer("the response has no URL")
-    return url
+    return context.base_url + url if url.startswith("/") else url

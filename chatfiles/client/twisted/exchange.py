@@ -14,6 +14,7 @@ import h11
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -118,12 +119,18 @@ class Exchange:
 
     def lost(self) -> None:
         """The connection has ended."""
-        if self._head is None and self._interim and self.fault is None:
-            self.fault = BadAnswer("only interim responses came")
+        if self._head is None and self.fault is None:
+            self.fault = self._why_no_head()
         if self._is_early:
             self._deliver()
         self._connection = None
         self._ended.callback(None)
+
+    def _why_no_head(self) -> BadAnswer | None:
+        """:return: the error for a connection that has ended before the headers did, if any."""
+        if len(self._http.trailing_data[0]) >= LineReceiver.MAX_LENGTH:  # so Twisted has ended it
+            return BadAnswer("the response has a header that is too long")
+        return BadAnswer("only interim responses came") if self._interim else None
 
     def _parse(self, data: bytes) -> None:
         self._http.receive_data(data)

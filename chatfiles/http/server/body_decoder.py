@@ -27,19 +27,22 @@ class BodyDecoder(Protocol):
 
 
 def body_decoder(
-    length: int | None, received: Receive, finished: Receive, crowded: Callable[[], object]
+    left: Callable[[], int] | None,
+    received: Receive,
+    finished: Receive,
+    crowded: Callable[[], object],
 ) -> BodyDecoder:
     """
-    :param length: the declared length in bytes, at least 1; ``None`` for a chunked body.
+    :param left: returns how many bytes of the body are to come; ``None`` for a chunked body.
     :param received: called with each part of the body.  Of a chunked body it is called once for
         each read, with the bytes of all chunks in it.
     :param finished: called once, with the bytes that follow the body.
     :param crowded: called if a read contains too many chunks: the next read should be smaller.
     :return: the decoder of one body.
     """
-    if length is None:
+    if left is None:
         return _ChunkedBody(received, finished, crowded)
-    return _FixedLengthBody(length, received, finished)
+    return _FixedLengthBody(left, received, finished)
 
 
 def feed_body(decoder: BodyDecoder, data: bytes, body: RequestBody) -> None:
@@ -56,16 +59,15 @@ def feed_body(decoder: BodyDecoder, data: bytes, body: RequestBody) -> None:
 
 
 class _FixedLengthBody:
-    def __init__(self, length: int, received: Receive, finished: Receive) -> None:
-        self._left = length
+    def __init__(self, left: Callable[[], int], received: Receive, finished: Receive) -> None:
+        self._left = left
         self._received = received
         self._finished = finished
 
     def feed(self, data: bytes) -> None:
-        size, left = len(data), self._left
-        self._left = max(0, left - size)
-        self._received(data if size <= left else data[:left])
-        if not self._left:
+        left = self._left()
+        self._received(data[:left])
+        if len(data) >= left:
             self._finished(data[left:])
 
 

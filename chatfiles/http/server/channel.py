@@ -78,12 +78,14 @@ class Channel(Protocol):
         """
         :param data: bytes to send.
         """
+        self.delivery.written += len(data)
         self._transport.write(data)
 
     def writeSequence(self, pieces: Sequence[bytes]) -> None:
         """
         :param pieces: bytes to send, in order.
         """
+        self.delivery.written += sum(map(len, pieces))
         self._transport.writeSequence(pieces)
 
     def send_now(self, data: bytes, more: bytes | bytearray = b"") -> None:
@@ -91,7 +93,12 @@ class Channel(Protocol):
         :param data: bytes to send, as far as possible before this returns.
         :param more: bytes to send behind them.
         """
+        self.delivery.written += len(data) + len(more)
         send_now(self._transport, data, more)
+
+    def sent_directly(self, count: int) -> None:
+        """:param count: so many bytes were passed to the socket, without the transport."""
+        self.delivery.written += count
 
     def loseConnection(self) -> None:
         """Close the connection when everything written has been sent."""

@@ -76,8 +76,7 @@ class ServerConnection(Channel):
         self.request: Request | FastRequest | None = None
         self._head = HeadReader(site.reactor, site.header_timeout)
         self._decoder: BodyDecoder | None = None
-        self._served = self._lingered = 0
-        self._working = False
+        self._served, self._lingered, self._working = 0, 0, False
         self._deadline = Deadline(site.reactor, self._late)
 
     def _become(self, event: Event) -> None:
@@ -175,10 +174,7 @@ class ServerConnection(Channel):
             return True
         if self.state in HEADS:
             return self._read_head()
-        if self.state in BODIES:
-            self._read_body()
-            return True
-        return False
+        return self.state in BODIES and self._read_body()
 
     def _settle(self) -> None:
         """Make the transport and the deadline fit the state."""
@@ -230,17 +226,19 @@ class ServerConnection(Channel):
         self.persistent = head.persistent and keeps
         request = self.new_request()
         if head.length != 0:
+            left = None if head.length is None else (lambda: request.body.left)
             self._decoder = body_decoder(
-                head.length, request.data_received, self._body_ended, self.read_tiny_pieces
+                left, request.data_received, self._body_ended, self.read_tiny_pieces
             )
         self._become(Event.REQUEST if head.length == 0 else Event.UPLOAD)
         request.head_received(head)
 
-    def _read_body(self) -> None:
+    def _read_body(self) -> bool:
         data, self.received = self.received, b""
         assert self.request is not None
         assert self._decoder is not None
         feed_body(self._decoder, data, self.request.body)
+        return True
 
     def _body_ended(self, rest: bytes) -> None:
         """The body is complete; *rest* follows it."""
@@ -264,6 +262,10 @@ class ServerConnection(Channel):
         if self.state is State.HELD:
             self._become(Event.RESUME)
             self._settle()
+
+    def body_spliced(self) -> None:
+        """A part of the body was read from the socket elsewhere: the client is not silent."""
+        self._settle()
 
     def send_continue(self) -> None:
         """Ask for a body; not always, unlike https://github.com/twisted/twisted/issues/6928."""

@@ -28,6 +28,13 @@ class BodyConnection(Protocol):
     def resume_reading(self) -> None:
         """End the back-pressure."""
 
+    def body_spliced(self) -> None:
+        """A part of the body was read from the socket elsewhere: the client is not silent."""
+
+    @property
+    def transport(self) -> Any:
+        """The transport of the connection."""
+
     def resize_reads(self, size: int, /) -> None:
         """
         :param size: the most bytes of one read of the socket, until the end of the body.
@@ -143,10 +150,6 @@ class RequestConnection(BodyConnection, Protocol):
     @property
     def site(self) -> RequestSite:
         """The site that serves the request."""
-
-    @property
-    def transport(self) -> Any:
-        """The transport of the connection."""
 
     @property
     def received(self) -> bytes:

@@ -4,7 +4,7 @@ A request's body as a stream.  It is not stored, unless a resource reads it as a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -21,7 +21,7 @@ __all__ = [
 #: The most bytes of one read of a long body.  Larger reads cost less time in total, but they cost
 #: memory for each client under back-pressure.  A chunked body is not read so: its length is
 #: unknown, and if its chunks are very small, one large read would block the reactor for long.
-LARGE_READ = 512 * 1024
+LARGE_READ = 1024 * 1024
 
 
 class BodyReceiver(Protocol):
@@ -148,6 +148,23 @@ class RequestBody:
         self._receiver = _DISCARD
         self._channel.resize_reads(SMALL_READ)
         self.resume()
+
+    # -- for a splice of its middle (SpliceSource)
+
+    @property
+    def transport(self) -> Any:
+        """The transport of its connection."""
+        return self._channel.transport
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been received; 0 if the body is chunked."""
+        return (self.length or self.seen) - self.seen
+
+    def spliced(self, count: int) -> None:
+        """:param count: so many bytes were read from the socket past this object."""
+        self.seen += count
+        self._channel.body_spliced()
 
     # -- for the connection
 

@@ -196,7 +196,8 @@ async def relay_body(
         original = original_response(response)
         if splicer is not None and original is not None:
             source = original.splice_source()
-            splicer.begin(source, request.channel, relay, to_proxy=request.relayed)
+            to = request.channel
+            splicer.begin(source, to.transport, to, relay, to_proxy=request.relayed)
         transfer.watch(clock, idle_timeout, relay.upstream_state, Outcome.UPSTREAM_STALLED)
         # The client can time out only while the relay waits for it.
         transfer.watch_client(

@@ -163,7 +163,7 @@ async def _send(
     expects = request.body.expects_continue
     # The workspace knows the length of the file, and refuses more.
     waits_on = context.clock if expects else None
-    body = UploadBody(request.body, sys.maxsize, waits_on, upload_too_large)
+    body = UploadBody(request.body, sys.maxsize, waits_on, upload_too_large, context.splicer)
     fields = [
         *fields_of(request.requestHeaders, names),
         *([(b"Expect", b"100-continue")] if expects else ()),

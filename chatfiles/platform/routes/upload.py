@@ -51,7 +51,8 @@ async def forward_upload(
     boundary = check_upload_head(request.requestHeaders, request.body.length, max_bytes)
     context.transfers.begin(request, workspace_id)
     target = await context.resolver.resolve(workspace_id, "upload")
-    body = UploadBody(request.body, max_bytes)
+    splicer = context.splicer if max_files is None else None
+    body = UploadBody(request.body, max_bytes, splicer=splicer)
     if max_files is not None:
         body.check = FileCounter(boundary, max_files).feed
     response = await _forward(context, request, target, body)

@@ -90,6 +90,7 @@ async def _put(
         context.limits.per_file_bytes,
         context.clock if expects else None,
         file_too_large,
+        context.splicer,
     )
     forwarded = UploadRequest(
         [

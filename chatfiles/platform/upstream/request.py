@@ -160,8 +160,13 @@ class UpstreamRequest:
             self.stop()
             self._failed(Failure(WrongBodyLength("too many bytes were written")))
         else:
-            self._left -= len(data)
+            self.moved(len(data))
             send_now(self._transport, data)
+
+    def moved(self, count: int) -> None:
+        """:param count: so many bytes of a body of known length were written, here or elsewhere."""
+        assert self._left is not None
+        self._left -= count
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let the transport pause *producer*."""

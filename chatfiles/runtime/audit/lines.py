@@ -20,7 +20,7 @@ _OF_VERSION: Final = (200, 206, 304)
 _WRITTEN, _NO_SIZE = (200, 201), 201
 _LINE: Final = re.compile(rb"(ETag|Content-Length|Content-Range|Repr-Digest): ([^\r]*)\r\n")
 _CONTENT_RANGE: Final = re.compile(rb"bytes ([0-9]+-[0-9]+)/([0-9]+)")
-_SHA256: Final = re.compile(rb"sha-256=:([A-Za-z0-9+/=]{44}):")
+_SHA256: Final = re.compile(rb"sha-256=:([A-Za-z0-9+/]{43}=):")
 _PLATFORM: Final = '{"kind":"platform"}'
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from collections.abc import Sequence
+from select import PIPE_BUF
 from threading import Event, Thread
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 __all__ = ["AuditWriter", "open_log"]
 
 #: Lines that may wait for the disk.
 MOST_WAITING: Final = 10_000
-#: Seconds that a line may wait for more lines: to wake the thread for each one costs more.
-FLUSH_AFTER: Final = 0.01
+#: Bytes of the lines that one ``write`` may have, if it has several.  A FIFO takes so much in one
+#: piece, too (POSIX, ``write``), and a process that is killed can hardly leave a part of a line.
+MOST_TOGETHER: Final = PIPE_BUF
 #: Seconds between two attempts to write, once one has failed.
 RETRY: Final = 1.0
 #: Seconds that the last lines may take when the role ends.
@@ -32,7 +34,7 @@ _log = Logger()
 
 class AuditWriter:
     """
-    Appends lines to a file, each with one ``write``.
+    Appends lines to a file.  Each ``write`` has one or more whole lines.
 
     :param path: of the file; created 0600 if it does not exist.
     :param reactor: provides ``IReactorTime`` and ``IReactorFromThreads``.
@@ -41,14 +43,15 @@ class AuditWriter:
     def __init__(self, path: str, reactor: Any) -> None:
         self._path = path
         self._reactor = reactor
-        self._lines: deque[bytes] = deque()
+        self._blocks: deque[bytes] = deque()  # of lines, each with its line end
+        self._offset = 0  # in the first block: what is before it was written
+        self._added = self._written = 0  # lines; each number is changed by one thread
         self._lost = 0
         self._fd = -1
         self._is_torn = False
         self._reopen = self._closing = False
         self._failed = self._not_opened = ""
         self._wake = Event()
-        self._waking: IDelayedCall | None = None
         self._ended: Deferred[None] = Deferred()
         self._thread = Thread(target=self._run, name="chatfiles-audit", daemon=True)
 
@@ -58,7 +61,12 @@ class AuditWriter:
         Whether the last attempt to write a line has failed, or to open the path after a rotation,
         or too many lines wait.
         """
-        return bool(self._failed or self._not_opened) or len(self._lines) >= MOST_WAITING
+        return bool(self._failed or self._not_opened) or self._waiting >= MOST_WAITING
+
+    @property
+    def _waiting(self) -> int:
+        """How many lines wait."""
+        return self._added - self._written
 
     # -- on the reactor thread
 
@@ -71,18 +79,18 @@ class AuditWriter:
         self._fd = open_log(self._path)
         self._thread.start()
 
-    def write(self, line: str) -> None:
+    def write(self, lines: Sequence[str]) -> None:
         """
-        Append a line soon.  If too many wait already, it is lost; the log then says how many were.
+        Append lines soon.  Those beyond `MOST_WAITING` are lost; the log then says how many were.
 
-        :param line: ASCII without a line end.
+        :param lines: each ASCII without a line end.
         """
-        if len(self._lines) >= MOST_WAITING:
-            self._lost += 1
-            return
-        self._lines.append(line.encode("ascii") + b"\n")
-        if self._waking is None:
-            self._waking = self._reactor.callLater(FLUSH_AFTER, self._flush)
+        free = max(0, MOST_WAITING - self._waiting)
+        self._lost += len(lines[free:])
+        if taken := lines[:free]:
+            self._added += len(taken)
+            self._blocks.append("\n".join([*taken, ""]).encode("ascii"))
+            self._wake.set()
 
     def reopen(self) -> None:
         """Open the path again soon: another program has renamed the file."""
@@ -95,9 +103,6 @@ class AuditWriter:
 
         :return: fires when this is done, or takes too long.
         """
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
         if not self._thread.is_alive():
             return succeed(None)
         self._closing = True
@@ -107,10 +112,6 @@ class AuditWriter:
 
     def _hangs(self, _: object) -> None:
         _log.warn("audit log {path} does not respond; lines are lost", path=self._path)
-
-    def _flush(self) -> None:
-        self._waking = None
-        self._wake.set()
 
     # -- on the thread of the log
 
@@ -124,7 +125,7 @@ class AuditWriter:
             if self._reopen or self._failed or self._not_opened:
                 self._open_again()
             self._write_all()
-        self._say_lost(len(self._lines))
+        self._say_lost(self._waiting)
         os.close(self._fd)
         self._reactor.callFromThread(self._end)
 
@@ -159,21 +160,30 @@ class AuditWriter:
 
     def _write_all(self) -> None:
         try:
-            while self._lines:
-                self._write(self._lines[0])
-                self._lines.popleft()
+            while self._blocks:
+                block = self._blocks[0]
+                while self._offset < len(block):
+                    self._write(block)
+                self._offset = 0
+                self._blocks.popleft()
         except OSError as error:
             self._fail(_why(error))
         else:
             self._recovered()
 
-    def _write(self, line: bytes) -> None:
-        if self._is_torn:  # a part of an earlier line is in the file
-            line = b"\n" + line
-        if os.write(self._fd, line) < len(line):
-            self._is_torn = True
+    def _write(self, block: bytes) -> None:
+        """Write the next line of *block*, and those after it that can be written with it."""
+        start = self._offset
+        end = block.rfind(b"\n", start, start + MOST_TOGETHER) + 1 or block.index(b"\n", start) + 1
+        part = b"\n" if self._is_torn else b""  # a part of an earlier line is in the file
+        count = os.write(self._fd, part + block[start:end]) - len(part)
+        whole = block.rfind(b"\n", start, start + count) + 1
+        if whole:
+            self._written += block.count(b"\n", start, whole)
+            self._offset = whole
+        self._is_torn = start + count > max(start, whole)
+        if start + count < end:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._is_torn = False
 
     def _fail(self, why: str) -> None:
         before, self._failed = self._failed, why

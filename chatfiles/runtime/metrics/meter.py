@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 import twisted
 from chatfiles import __version__
+from chatfiles.runtime.certificates import RENEWED
 from chatfiles.runtime.metrics.cells import Cells, observe
 from chatfiles.runtime.metrics.families import SHORT_SECONDS, Combine, Family, Kind, Layout
 from chatfiles.runtime.metrics.transfers import TransferMetrics, transfer_families
@@ -24,6 +25,7 @@ INTERVAL: Final = 1.0
 _LAG: Final = "chatfiles_reactor_lag_seconds"
 _BUILD: Final = "chatfiles_build_info"
 _CERTIFICATE: Final = "chatfiles_certificate_not_after_seconds"
+_REFUSED: Final = "chatfiles_certificate_refused"
 _THREADS: Final = "chatfiles_threads_busy"
 
 _log = Logger()
@@ -36,6 +38,7 @@ def process_families(role: str, tls_listeners: Iterable[str] = ()) -> Sequence[F
     :return: the families of every process of this role.
     """
     names = [(name,) for name in tls_listeners]
+    renewed = [(name,) for (name,) in names if name.startswith(RENEWED)]
     build = (__version__, platform.python_version(), twisted.__version__)
     return (
         *transfer_families(role),
@@ -55,6 +58,13 @@ def process_families(role: str, tls_listeners: Iterable[str] = ()) -> Sequence[F
             combine=Combine.LEAST,
             rare=names,
             most_rare=len(names),
+        ),
+        Family(
+            _REFUSED,
+            Kind.GAUGE,
+            "Processes that cannot use the certificate files of a listener, but use older ones.",
+            ("listener",),
+            renewed,
         ),
         Family(
             _BUILD,
@@ -136,6 +146,13 @@ class Meter:
         :param read: returns when its certificate expires, in seconds since the epoch.
         """
         self.gauge(_CERTIFICATE, listener, read=read)
+
+    def refused_certificate(self, listener: str, read: Callable[[], float]) -> None:
+        """
+        :param listener: one of *tls_listeners* whose certificate is renewed.
+        :param read: returns 1 if its files cannot be used, else 0.
+        """
+        self.gauge(_REFUSED, listener, read=read)
 
     def start(self, connections: Collection[Any]) -> None:
         """

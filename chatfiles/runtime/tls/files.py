@@ -89,11 +89,13 @@ class LoadedFiles(Generic[T]):
     :param paths: of the files.
     :param make: makes the value from the files, or raises `BadFile`.
     :ivar value: made from the latest files that were valid; ``None`` if none were.
+    :ivar is_refused: whether the files were not valid when they were read last.
     """
 
     def __init__(self, paths: Sequence[str], make: Callable[[Sequence[File]], T]) -> None:
         self.paths = tuple(paths)
         self.value: T | None = None
+        self.is_refused = False
         self._make = make
         self._seen = b""
 
@@ -105,10 +107,11 @@ class LoadedFiles(Generic[T]):
         :raise BadFile: a file is not valid.
         """
         found = _read(self.paths)
-        self._seen = _digest(found)
+        self._seen, self.is_refused = _digest(found), True
         if isinstance(found, BadFile):
             raise found
         self.value = self._make(found)
+        self.is_refused = False
         return self.value
 
     def look(self, report: Report) -> bool:

@@ -34,8 +34,9 @@ from chatfiles.runtime.tls.problems import certificate_problem
 
 __all__ = ["CertificateRefused", "PeerVerification", "peer_verification"]
 
-#: A name that a certificate can hold (RFC 9525, 6.3).
-_NAME: Final = re.compile(rb"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+#: A name that a certificate can hold (RFC 9525, 6.3).  No host of the Internet has an underscore
+#: (RFC 952), but names that Docker and Windows give to machines do.
+_NAME: Final = re.compile(rb"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
 class CertificateRefused(SSL.Error):

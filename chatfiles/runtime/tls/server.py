@@ -77,6 +77,12 @@ class ServerCertificates:
         """When the first of the certificates expires: seconds since the epoch."""
         return min(each.not_after for each in self._store.identities().values())
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether any file was not valid at the last look, so that older ones are in use."""
+        has_authorities = self._client_ca is None or not self._client_ca.is_refused
+        return self._store.is_refused or not has_authorities
+
     def look(self) -> None:
         """
         Look at the files, and use those that are new and valid for all handshakes from now on.

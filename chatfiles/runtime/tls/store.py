@@ -46,6 +46,11 @@ class CertificateStore:
         loaded = {name: files.value for name, files in self._files.items()}
         return {name: identity for name, identity in loaded.items() if identity is not None}
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether any file was not valid at the last look."""
+        return self._problem != "" or any(each.is_refused for each in self._files.values())
+
     def look(self) -> bool:
         """
         Look whether there are other files.  Those that are not valid are reported once.

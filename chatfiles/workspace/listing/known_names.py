@@ -25,9 +25,11 @@ __all__ = ["READ_AHEAD", "KnownNames", "Names", "Version", "settled_version"]
 
 #: The most names that a page keeps for the next ones.
 READ_AHEAD: Final = 32 * 1024
-#: The most ranges of names that are kept, and the most bytes of one: 16 MiB together.
-MOST_RANGES: Final = 16
-MOST_BYTES: Final = 1 << 20
+#: How many names are kept, found and dropped together.
+BLOCK: Final = 2048
+#: The most blocks that are kept, and the most bytes of their names.
+MOST_BLOCKS: Final = 256
+MOST_BYTES: Final = 16 << 20
 #: Nanoseconds without a change after which a directory is settled.
 SETTLED_NS: Final = 2_000_000_000
 #: No name has it.
@@ -80,7 +82,7 @@ class Names(NamedTuple):
     is_last: bool
 
 
-class _Range(NamedTuple):
+class _Block(NamedTuple):
     last: bytes
     is_last: bool
     packed: bytes
@@ -93,20 +95,21 @@ class KnownNames:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._ranges: dict[tuple[Version, bytes], _Range] = {}  # by where each begins; oldest first
+        self._blocks: dict[tuple[Version, bytes], _Block] = {}  # by where each begins; oldest first
+        self._bytes = 0
 
     def keep(self, version: Version, found: Names) -> None:
         """
         :param version: of the directory, before its names were read.
         :param found: the smallest of all names that are not hidden.
         """
-        if names := _that_fit(found.names):
-            is_last = found.is_last and len(names) == len(found.names)
-            kept = _Range(names[-1], is_last, _SEPARATOR.join(names))
+        after, names = found.after, found.names
+        for start in range(0, len(names), BLOCK):
+            block = names[start : start + BLOCK]
+            is_last = found.is_last and start + BLOCK >= len(names)
             with self._lock:
-                self._use((version, found.after), kept)
-                if len(self._ranges) > MOST_RANGES:
-                    del self._ranges[next(iter(self._ranges))]
+                self._put((version, after), _Block(block[-1], is_last, _SEPARATOR.join(block)))
+            after = block[-1]
 
     def behind(self, version: Version, after: bytes) -> Names | None:
         """
@@ -115,27 +118,25 @@ class KnownNames:
         :return: the next names behind it, at least one or all; ``None`` if they are not known.
         """
         with self._lock:
-            for key, kept in self._ranges.items():
+            for key, block in self._blocks.items():
                 start_version, start = key
-                reaches = kept.is_last or after < kept.last
+                reaches = block.is_last or after < block.last
                 if start_version == version and start <= after and reaches:
-                    self._use(key, kept)
+                    self._put(key, block)
                     break
             else:
                 return None
-        names = kept.packed.split(_SEPARATOR)
-        return Names(after, names[bisect_right(names, after) :], kept.is_last)
+        names = block.packed.split(_SEPARATOR)
+        return Names(after, names[bisect_right(names, after) :], block.is_last)
 
-    def _use(self, key: tuple[Version, bytes], kept: _Range) -> None:
-        self._ranges.pop(key, None)
-        self._ranges[key] = kept
+    def _put(self, key: tuple[Version, bytes], block: _Block) -> None:
+        """Keep a block as the one that was used last."""
+        if key in self._blocks:
+            self._drop(key)
+        self._blocks[key] = block
+        self._bytes += len(block.packed)
+        while len(self._blocks) > MOST_BLOCKS or self._bytes > MOST_BYTES:
+            self._drop(next(iter(self._blocks)))
 
-
-def _that_fit(names: list[bytes]) -> list[bytes]:
-    """:return: the first of them, without those beyond `MOST_BYTES`."""
-    size = 0
-    for count, name in enumerate(names):
-        size += len(name) + 1
-        if size > MOST_BYTES:
-            return names[:count]
-    return names
+    def _drop(self, key: tuple[Version, bytes]) -> None:
+        self._bytes -= len(self._blocks.pop(key).packed)

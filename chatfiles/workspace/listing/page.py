@@ -8,8 +8,9 @@ A cursor is a name, so a page needs nothing from the page before.  It reads all 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 
 from chatfiles.http.server.json_text import json_text
 from chatfiles.rules.entries import encode_cursor, ref_below, ref_of, shown
@@ -27,6 +28,8 @@ __all__ = ["page"]
 
 #: Names that are read between two looks at the clock.
 _CHUNK = 1024
+#: Names that are sorted at once.
+_PIECE = 4096
 #: The least names that one reading of the directory keeps, so that many hidden files do not need
 #: many readings.
 _KEPT = 1024
@@ -45,10 +48,10 @@ class _Smallest:
     def __init__(self, most: int, after: bytes) -> None:
         self._most = most
         self._after = after
-        self._kept: list[bytes] = []
+        self._kept: list[bytes] = []  # sorted
+        self._new: list[bytes] = []
         self._limit: bytes | None = None  # of the names that are still of use, if any was dropped
-        # What is sorted already is only merged.  Few at once: no other thread runs meanwhile.
-        self._cut_at = most + max(most // 8, _CHUNK)
+        self._merge_at = max(most // 8, _CHUNK)
 
     def add(self, names: list[bytes], is_hidden: Callable[[bytes], bool]) -> None:
         """
@@ -60,20 +63,30 @@ class _Smallest:
             new = [name for name in names if name > after]
         else:
             new = [name for name in names if after < name < limit]
-        self._kept += [name for name in new if not is_hidden(name)]
-        if len(self._kept) >= self._cut_at:
-            self._cut()
+        self._new += sorted([name for name in new if not is_hidden(name)])
+        if len(self._new) >= self._merge_at:
+            self._merge()
 
-    def _cut(self) -> None:
-        self._kept.sort()
-        if len(self._kept) > self._most:
-            del self._kept[self._most :]
-            self._limit = self._kept[-1]
+    def _merge(self) -> None:
+        """Merge the new names, piece by piece: no other thread runs while a list is sorted."""
+        new, at = sorted(self._new), 0
+        merged: list[bytes] = []
+        for start in range(0, len(self._kept), _PIECE):
+            piece = self._kept[start : start + _PIECE]
+            end = bisect_right(new, piece[-1], at)
+            merged += sorted(piece + new[at:end])
+            at = end
+        merged += new[at:]
+        if len(merged) > self._most:
+            del merged[self._most :]
+            self._limit = merged[-1]
+        self._kept, self._new = merged, []
 
     def found(self) -> Names:
         """:return: the smallest names, each once."""
-        self._cut()
-        return Names(self._after, list(dict.fromkeys(self._kept)), self._limit is None)
+        self._merge()
+        names = [name for name, next_name in pairwise([*self._kept, b""]) if name != next_name]
+        return Names(self._after, names, self._limit is None)
 
 
 class _Page:

@@ -57,8 +57,11 @@ class LinkTests(StubCase):
         ref = {"ref": "/workspace/a%20b%FF"}
         path = b"/workspace/a b\xff".decode("utf-8", "surrogateescape")
         for words, body in (
-            ((path,), ref | {"expires_in": 3600}),
-            ((path, "--inline"), ref | {"expires_in": 3600, "disposition": "inline"}),
+            ((path,), ref | {"expires_in": 3600, "operation": "file"}),
+            (
+                (path, "--inline"),
+                ref | {"expires_in": 3600, "operation": "file", "disposition": "inline"},
+            ),
             (
                 (path, "--archive", "tar.gz", "--expires", "7d"),
                 ref | {"expires_in": 604800, "operation": "archive", "format": "tar.gz"},

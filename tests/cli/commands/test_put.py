@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from chatfiles.cli.transfers import upload
+from chatfiles.client.blocking import driver
 from tests.cli.cli_stub import TOKEN, WORKSPACE, answer, counted, said
 from tests.cli.upload_peer import CONTINUE, KEPT, LARGE, Peer, PutCase, Script, stored
 from tests.support.patience import PATIENCE
@@ -143,7 +143,7 @@ class SendingTests(PutCase):
 
     def test_asks_first(self) -> None:
         """A large body, or one without a length, is sent only after ``100 Continue``."""
-        self.patch(upload, "CONTINUE_TIMEOUT", 10**6)
+        self.patch(driver, "CONTINUE_TIMEOUT", 10**6)
         content = self.fill("large", bytes(LARGE))
         for words in (["large"], ["-"]):
             unread: list[bytes] = []
@@ -164,7 +164,7 @@ class SendingTests(PutCase):
 
     def test_not_asked(self) -> None:
         """Without ``100 Continue`` the body is sent after a short timeout."""
-        self.patch(upload, "CONTINUE_TIMEOUT", 0.01)
+        self.patch(driver, "CONTINUE_TIMEOUT", 0.01)
         content = self.fill("large", os.urandom(2_000_000))
 
         def script(peer: Peer) -> None:

@@ -18,6 +18,7 @@ from chatfiles import __version__
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.error_responses import exit_status
 from chatfiles.cli.transfers.download import download_route
+from chatfiles.client.core.errors import refused_class
 from tests.cli.cli_stub import TOKEN, WORKSPACE, StubCase, answer, counted, said
 
 NOT_FOUND = {"error": "file not found", "code": "not_found", "request_id": "r-17"}
@@ -85,7 +86,7 @@ class ErrorTests(StubCase):
             (504, 6),
             (507, 6),
         ):
-            self.assertEqual(exit_status(status), expected, status)
+            self.assertEqual(exit_status(refused_class(status)(status=status)), expected)
             self.play(said(f"{status} X", {"error": "it says", "code": "c", "request_id": "r"}))
             self.ended(self.get("/workspace/f"), expected, "chatfiles: it says (c, request r)\n")
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.errors import CliError
 from chatfiles.cli.http.client import Client
+from chatfiles.client.core.steps import Request
 from tests.support.patience import PATIENCE
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -41,7 +42,6 @@ class KeptTests(SynchronousTestCase):
         self.addCleanup(thread.join, PATIENCE)
         port = listener.getsockname()[1]
         client = Client(f"http://127.0.0.1:{port}", "token", timeout=PATIENCE)
-        client.keeps_connections = True
         self.addCleanup(client.abort)
         return client
 
@@ -79,7 +79,7 @@ class KeptTests(SynchronousTestCase):
     def test_not_read(self) -> None:
         """A connection whose response was not read to its end is closed."""
         client = self.serve([RESPONSE], [RESPONSE])
-        with client.open("GET", "/"):
+        with client.open(Request("GET", "/")):
             pass
         self.assertEqual(client.call("GET", "/"), {})
         self.assertEqual(self.served, [1, 1])

@@ -19,6 +19,9 @@ from tests.support.patience import PATIENCE
 class TreeTests(TerminalCase):
     """A workspace with two files."""
 
+    # The threads may need longer on a busy machine to keep what has arrived.
+    first = f"from chatfiles.cli.transfers.tree import transfer; transfer.ENDING = {PATIENCE}"
+
     def setUp(self) -> None:
         super().setUp()
         self.there = tempfile.mkdtemp(prefix="chatfiles-there-")

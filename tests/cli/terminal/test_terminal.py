@@ -23,6 +23,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(chatfiles.__file__)))
 
 
 class TerminalCase(StubCase):
+    """
+    Processes of ``chatfiles``.
+
+    :cvar first: Python that those on a terminal execute first.
+    """
+
+    first = ""
+
     def setUp(self) -> None:
         super().setUp()
         self.begun = threading.Event()
@@ -64,6 +72,7 @@ class TerminalCase(StubCase):
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
+            first=self.first,
         )
         os.close(theirs)
         os.write(ours, typed)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import os
 import tempfile
 import time
@@ -19,50 +18,52 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.errors import CliError
+from chatfiles.cli.http.client import Client
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
+from chatfiles.client.core.errors import Incomplete
+from chatfiles.client.core.steps import Request
 
 
-class Server:
+class Server(Client):
     """
-    A platform that serves one file, and interrupts responses.
+    A platform that serves one file, and interrupts responses; and its client.
 
     :ivar content: the file; each content has an ETag of its own.
     :ivar cuts: after how many bytes the next responses are interrupted; later ones are not.
     """
 
-    platform = "http://x"
-
     def __init__(self) -> None:
+        super().__init__("http://x", "token", timeout=1)
+        self._driver.open = self.respond  # type: ignore[method-assign, assignment]
         self.content = b""
         self.cuts: list[int] = []
 
-    @staticmethod
-    def seal(data: bytes) -> bytes:
-        return hmac.digest(b"token", data, "sha256")
-
-    @contextlib.contextmanager
-    def open(self, _method: str, _route: str, *, headers: dict[str, str]) -> Iterator[Any]:
+    def respond(self, request: Request) -> Any:
         """:return: the response to a request, with If-Range and Range (RFC 9110, 14.2)."""
         etag = f'"{hashlib.sha256(self.content).hexdigest()}"'
         first, fields = 0, {"ETag": etag}
-        if headers.get("If-Range") == etag:
-            first = int(headers["Range"].removeprefix("bytes=").rstrip("-"))
+        if request.headers.get("If-Range") == etag:
+            first = int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
             last = len(self.content) - 1
             fields["Content-Range"] = f"bytes {first}-{last}/{last + 1}"
         body = self.content[first:]
-        yield mock.Mock(
+        pieces = self.pieces(body)
+        response = mock.MagicMock(
             status=206 if first else 200,
             length=len(body),
-            header=lambda name, default="": fields.get(name, default),
-            body=lambda: self.pieces(body),
+            framed=True,
+            values=lambda name: [fields[name]] if name in fields else [],
+            receive=lambda: next(pieces, b""),
         )
+        response.__enter__.return_value = response
+        return response
 
     def pieces(self, body: bytes) -> Iterator[bytes]:
         cut = self.cuts.pop(0) if self.cuts else len(body)
         for at in range(0, min(cut, len(body)), 7):
             yield body[at : min(at + 7, cut)]
         if cut < len(body):
-            raise CliError("interrupted", 7, transient=True)
+            raise Incomplete("the response was interrupted", transient=True)
 
 
 #: What may happen to the ``.part`` file between two downloads.
@@ -119,7 +120,7 @@ class AnyHistoryTests(SynchronousTestCase):
         try:
             FileTransfer(server, "w", b"/f", "f", options).to_file(path)
         except CliError as error:
-            self.assertEqual(error.message, "interrupted")
+            self.assertEqual(error.message, "the transfer was interrupted")
             self.assertFalse(os.path.exists(path))
         else:
             with open(path, "rb") as file:

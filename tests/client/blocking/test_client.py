@@ -14,6 +14,7 @@ from chatfiles.client import Client
 from tests.contract.client_cancellation import FILE, CancellationCase, Stop, endless
 from tests.contract.client_case import TOKEN, WORKSPACE, ClientCase
 from tests.contract.client_downloads import DownloadCases
+from tests.contract.client_hostile import HostileCases
 from tests.contract.client_operations import ArchiveCases, ListingCases, OperationCases
 from tests.contract.client_reading import ReadingCases, StreamCases
 from tests.contract.client_uploads import UploadCases
@@ -84,6 +85,10 @@ class ListingTests(BlockingCase, ListingCases, TestCase):
 
 class ArchiveTests(BlockingCase, ArchiveCases, TestCase):
     """Archives."""
+
+
+class HostileTests(BlockingCase, HostileCases, TestCase):
+    """Platforms that mean harm."""
 
 
 class OperationTests(BlockingCase, OperationCases, TestCase):

@@ -13,6 +13,7 @@ from chatfiles.client import AsyncClient
 from tests.contract.client_cancellation import FILE, CancellationCase, endless
 from tests.contract.client_case import TOKEN, WORKSPACE, ClientCase
 from tests.contract.client_downloads import DownloadCases
+from tests.contract.client_hostile import HostileCases
 from tests.contract.client_operations import ArchiveCases, ListingCases, OperationCases
 from tests.contract.client_reading import ReadingCases, StreamCases
 from tests.contract.client_uploads import UploadCases
@@ -58,6 +59,10 @@ class ListingTests(TwistedCase, ListingCases, TestCase):
 
 class ArchiveTests(TwistedCase, ArchiveCases, TestCase):
     """Archives."""
+
+
+class HostileTests(TwistedCase, HostileCases, TestCase):
+    """Platforms that mean harm."""
 
 
 class OperationTests(TwistedCase, OperationCases, TestCase):

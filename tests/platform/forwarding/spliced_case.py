@@ -14,8 +14,10 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from chatfiles.errors import UpstreamFailed
 from chatfiles.http.server.request import Request
 from chatfiles.platform.forwarding.response import relay_body, write_headers
+from chatfiles.platform.forwarding.upload_body import UploadBody
 from chatfiles.platform.upstream.agent import UpstreamAgent
 from chatfiles.platform.upstream.dialer import Dialer
 from chatfiles.rules.address_policy import AddressPolicy, parse_networks
@@ -33,6 +35,8 @@ SIZE = 8 * MIB
 SEND, RECEIVE = 256 * 1024, 512 * 1024
 #: The most bytes in flight on a connection with such buffers.
 HOP = 2 * (SEND + RECEIVE)
+#: The most bytes of an upload.
+LIMIT = 64 * MIB
 
 
 def head(length: int) -> bytes:
@@ -71,7 +75,7 @@ class Server(ServerFactory):
 
 
 class Relaying(Endpoint):
-    """Relays the response of an upstream."""
+    """Relays the response of an upstream, and the body of an upload to it."""
 
     isLeaf = True
     operation = "relay"
@@ -92,6 +96,17 @@ class Relaying(Endpoint):
         write_headers(request, response, b"x")
         clock: Any = request.site.reactor
         await relay_body(request, response, clock, IDLE_TIMEOUT, self.splicer)
+
+    async def render_PUT(self, request: Request) -> None:
+        self.requests.append(request)
+        self.body = UploadBody(request.body, LIMIT, splicer=self.splicer)
+        try:
+            response = await self.agent.request(b"PUT", self.url, None, self.body)
+        except UpstreamFailed as error:
+            raise self.body.error or error from None
+        write_headers(request, response, None)
+        clock: Any = request.site.reactor
+        await relay_body(request, response, clock, IDLE_TIMEOUT)
 
 
 class SpliceCase(TestCase):

@@ -67,7 +67,7 @@ class ForwardedBodyTests(SynchronousTestCase):
             self.begin()
 
     def begin(self) -> None:
-        done: Deferred[None] = self.forwarded.startProducing(self.consumer)  # type: ignore[arg-type]
+        done: Deferred[None] = self.forwarded.startProducing(self.consumer)
         done.addBoth(self.results.append)
 
     def setUp(self) -> None:
@@ -115,7 +115,7 @@ class ForwardedBodyTests(SynchronousTestCase):
                 receiver.finished()
 
         forwarded = UploadBody(Empty(0), LIMIT)  # type: ignore[arg-type]
-        done: Deferred[None] = forwarded.startProducing(self.consumer)  # type: ignore[arg-type]
+        done: Deferred[None] = forwarded.startProducing(self.consumer)
         self.assertIsNone(self.successResultOf(done))
 
     def test_back_pressure(self) -> None:
@@ -172,7 +172,7 @@ class ForwardedBodyTests(SynchronousTestCase):
     def test_given_up_by_the_client(self) -> None:
         """A cancelled request leaves no unhandled error behind."""
         self.make(begin=False)
-        done: Deferred[None] = self.forwarded.startProducing(self.consumer)  # type: ignore[arg-type]
+        done: Deferred[None] = self.forwarded.startProducing(self.consumer)
         done.addErrback(lambda _: None)
         done.cancel()
         self.forwarded.failed(ClientLeft())

@@ -5,6 +5,7 @@ The audit log as an observer of transfers: reference/audit.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -16,7 +17,6 @@ from chatfiles.http.server.observers import Actor, RequestRefused, TransferEnded
 from chatfiles.runtime.audit import log
 from chatfiles.runtime.audit.log import INTERVAL, AuditLog
 from chatfiles.runtime.audit.writer import AuditWriter
-from chatfiles.streams.delivery import Delivery
 from chatfiles.streams.outcome import Outcome
 
 TOKEN = Actor("token", "token-id", "abc", "")
@@ -33,9 +33,9 @@ class Writer:
         self.failed = False
         self.closed = False
 
-    def write(self, line: str) -> None:
-        """Remember a line."""
-        self.lines.append(json.loads(line))
+    def write(self, lines: Sequence[str]) -> None:
+        """Remember lines."""
+        self.lines += map(json.loads, lines)
 
     def close(self) -> Deferred[None]:
         """Nothing is left."""
@@ -46,15 +46,10 @@ class Writer:
 class Connection:
     """A connection, of which the test says what its peer has taken."""
 
-    def __init__(self, taken: int | None, pending: int) -> None:
+    def __init__(self, taken: int, pending: int) -> None:
         self.taken = taken
-        self.pending = pending
-        self.is_lost = self.is_closed = False
-
-    @property
-    def state(self) -> Delivery:
-        """The state of the connection."""
-        return Delivery(self.taken, self.pending)
+        self.written = taken + pending
+        self.is_open = True
 
     @property
     def delivery(self) -> Connection:
@@ -77,6 +72,7 @@ class AuditLogTests(SynchronousTestCase):
     def line(self, event: TransferEnded) -> dict[str, Any]:
         """:return: the only line about *event*."""
         self.audit.transfer_ended(event)
+        self.clock.advance(INTERVAL)
         (line,) = self.writer.lines
         self.writer.lines.clear()
         return line
@@ -171,7 +167,7 @@ class AuditLogTests(SynchronousTestCase):
         ):
             self.audit.transfer_ended(event)
         self.audit.request_refused(RequestRefused("id", "w", 400, "malformed_request", "c"))
-        self.assertEqual(self.writer.lines, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unknown_client(self) -> None:
         """
@@ -185,12 +181,12 @@ class AuditLogTests(SynchronousTestCase):
             {"status": 0, "outcome": Outcome.CLIENT_LEFT},
         ):
             self.audit.transfer_ended(unknown._replace(**cast("Any", changes)))
-        self.assertEqual(self.writer.lines, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         line = self.line(unknown._replace(operation="register", rights="workspace.create"))
         self.assertIsNone(line["actor"])
         self.audit = self.log("workspace")
         self.audit.transfer_ended(unknown._replace(status=405, outcome="method_not_allowed"))
-        self.assertEqual(self.writer.lines, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused_logins(self) -> None:
         """A refused credential has a line without anything of it, for any route."""
@@ -210,40 +206,52 @@ class AuditLogTests(SynchronousTestCase):
 
     def test_acknowledged(self) -> None:
         """A line of a complete response waits until the client has acknowledged all of it."""
-        for taken, later in ((500, 1800), (None, None)):
-            connection = Connection(taken, 1300)
-            self.audit.transfer_ended(ENDED._replace(connection=connection))
-            self.clock.advance(INTERVAL)
-            self.assertEqual(self.writer.lines, [])
-            connection.taken, connection.pending = later, 0
-            self.clock.advance(INTERVAL)
-            self.assertEqual(self.writer.lines.pop()["bytes"], 1000)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+        connection = Connection(500, 1300)
+        self.audit.transfer_ended(ENDED._replace(connection=connection))
+        self.clock.pump([INTERVAL] * 3)
+        self.assertEqual(self.writer.lines, [])
+        connection.taken = 1800
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.writer.lines.pop()["bytes"], 1000)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_later_responses(self) -> None:
+        """What is missing of a later response on the connection is not missing of this one."""
+        connection = Connection(0, 1200)
+        self.audit.transfer_ended(ENDED._replace(connection=connection, request_id="first"))
+        connection.written += 1200
+        self.audit.transfer_ended(ENDED._replace(connection=connection, request_id="second"))
+        connection.written += 900
+        connection.taken = 1700
+        self.clock.advance(INTERVAL)
+        self.assertEqual([line["request_id"] for line in self.writer.lines], ["first"])
+        connection.is_open = False
+        self.clock.advance(INTERVAL)
+        found = [(line["request_id"], line["bytes"]) for line in self.writer.lines]
+        self.assertEqual(found, [("first", 1000), ("second", 300)])
 
     def test_client_leaves_later(self) -> None:
         """If the client leaves meanwhile, the line has what it had taken."""
-        for taken, later, pending in ((500, 1500, 900), (None, None, 300)):
-            connection = Connection(taken, 1300)
-            self.audit.transfer_ended(ENDED._replace(connection=connection))
-            self.clock.advance(INTERVAL)
-            connection.taken, connection.pending, connection.is_lost = later, pending, True
-            self.clock.advance(INTERVAL)
-            self.assertEqual(self.writer.lines.pop()["bytes"], 700)
-
-    def test_closed_in_order(self) -> None:
-        """A connection is closed in order when all has been passed to the kernel."""
         connection = Connection(500, 1300)
         self.audit.transfer_ended(ENDED._replace(connection=connection))
-        connection.is_closed = True
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.writer.lines.pop()["bytes"], 1000)
+        connection.taken, connection.is_open = 1500, False
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.writer.lines.pop()["bytes"], 700)
 
     def test_interrupted(self) -> None:
-        """An interrupted transfer has a line at once."""
+        """An interrupted transfer has a line soon; nothing is awaited."""
         connection = Connection(500, 300)
-        connection.is_lost = True
+        connection.is_open = False
         event = ENDED._replace(connection=connection, outcome=Outcome.CLIENT_LEFT)
         self.assertEqual(self.line(event)["bytes"], 700)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_taken(self) -> None:
+        """Of a response no more can be missing than was sent of it."""
+        connection = Connection(0, 5000)
+        connection.is_open = False
+        self.assertEqual(self.line(ENDED._replace(connection=connection))["bytes"], 0)
 
     def test_refused_response(self) -> None:
         """The body of an error is awaited like any other."""
@@ -251,8 +259,9 @@ class AuditLogTests(SynchronousTestCase):
         self.audit.transfer_ended(
             ENDED._replace(connection=connection, status=404, outcome="file_not_found")
         )
+        self.clock.advance(INTERVAL)
         self.assertEqual(self.writer.lines, [])
-        connection.taken, connection.pending = 1200, 0
+        connection.taken = 1200
         self.clock.advance(INTERVAL)
         self.assertEqual(self.writer.lines.pop()["bytes"], 1000)
 
@@ -261,7 +270,17 @@ class AuditLogTests(SynchronousTestCase):
         self.patch(log, "MOST_AWAITED", 2)
         for _ in range(3):
             self.audit.transfer_ended(ENDED._replace(connection=Connection(0, 400)))
+        self.clock.advance(INTERVAL)
         self.assertEqual([line["bytes"] for line in self.writer.lines], [600])
+
+    def test_no_line(self) -> None:
+        """A line that cannot be made is no reason to lose the others."""
+        wrong = ENDED._replace(seconds=cast("Any", "no number"))
+        for event in (ENDED, wrong, ENDED):
+            self.audit.transfer_ended(event)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(len(self.writer.lines), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_close(self) -> None:
         """At the end, what is awaited is written with what is known."""

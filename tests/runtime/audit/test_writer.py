@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,8 +20,25 @@ from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.runtime.audit import writer
-from chatfiles.runtime.audit.writer import CLOSE_TIMEOUT, FLUSH_AFTER, MOST_WAITING, AuditWriter
+from chatfiles.runtime.audit.writer import CLOSE_TIMEOUT, MOST_TOGETHER, MOST_WAITING, AuditWriter
 from tests.support.patience import PATIENCE
+
+LINES = 5000
+#: A process that waits for the others to start, and then writes many lines.
+PROCESS = f"""
+import sys
+from twisted.internet import reactor
+from chatfiles.runtime.audit.writer import AuditWriter
+_, path, name = sys.argv
+writer = AuditWriter(path, reactor)
+writer.open()
+print("ready", flush=True)
+sys.stdin.read()
+for i in range({LINES}):
+    writer.write([f"{{name}}{{i}}:{{'x' * (i % 900)}}"])
+writer.close().addCallback(lambda _: reactor.stop())
+reactor.run()
+"""
 
 
 class Reactor(Clock):
@@ -56,12 +75,6 @@ class WriterTests(SynchronousTestCase):
         opened._thread.join(PATIENCE)
         self.assertFalse(opened._thread.is_alive())
 
-    def write(self, opened: AuditWriter, *lines: str) -> None:
-        """Write lines, and let the thread begin."""
-        for line in lines:
-            opened.write(line)
-        self.reactor.advance(FLUSH_AFTER)
-
     def until(self, holds: Callable[[], object]) -> None:
         """Wait for the thread."""
         deadline = time.monotonic() + PATIENCE
@@ -83,40 +96,69 @@ class WriterTests(SynchronousTestCase):
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         opened = self.open()
-        self.write(opened, "a", "b")
+        opened.write(["a", "b"])
         self.until(lambda: self.read(self.path) == ["a", "b"])
         self.close(opened)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         again = self.open()
-        again.write("c")
+        again.write(["c"])
         self.close(again)  # writes what waits
         self.assertEqual(self.read(self.path), ["a", "b", "c"])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_one_write(self) -> None:
-        """Each line is one ``write``."""
-        written: list[bytes] = []
-        real = os.write
+    def written(self, *lengths: int) -> list[bytes]:
+        """
+        :param lengths: how much of what it is given each of the first calls of ``write`` takes.
+        :return: what ``write`` is given from now on.
+        """
+        found: list[bytes] = []
+        real, short = os.write, list(lengths)
 
         def write(fd: int, data: bytes) -> int:
-            written.append(data)
-            return real(fd, data)
+            found.append(data)
+            return real(fd, data[: short.pop(0)] if short else data)
 
         self.patch(os, "write", write)
+        return found
+
+    def test_whole_lines(self) -> None:
+        """Each ``write`` has whole lines: one, or several that fit into a page together."""
+        written = self.written()
         opened = self.open()
-        self.write(opened, *"abc")
-        self.until(lambda: len(written) == 3)
-        self.assertEqual(written, [b"a\n", b"b\n", b"c\n"])
+        long = "x" * MOST_TOGETHER
+        half = "y" * (MOST_TOGETHER // 2 - 1)
+        opened.write(["a", "b", long, long, half, half, "c"])
+        self.close(opened)
+        expected = ["a\nb\n", f"{long}\n", f"{long}\n", f"{half}\n{half}\n", "c\n"]
+        self.assertEqual(written, [each.encode() for each in expected])
+
+    def test_several_processes(self) -> None:
+        """Lines of several processes are not mixed, and those of each are in order."""
+        command = [sys.executable, "-c", PROCESS, self.path]
+        pipe: Any = subprocess.PIPE
+        started: list[Any] = [
+            subprocess.Popen([*command, name], stdin=pipe, stdout=pipe) for name in "abc"
+        ]
+        self.assertEqual([each.stdout.readline() for each in started], [b"ready\n"] * 3)
+        for each in started:
+            each.stdin.close()  # they begin
+        for each in started:
+            each.stdout.close()
+            self.assertEqual(each.wait(PATIENCE), 0)
+        found = self.read(self.path)
+        for name in "abc":
+            mine = [line for line in found if line[:1] == name]
+            self.assertEqual(mine, [f"{name}{i}:{'x' * (i % 900)}" for i in range(LINES)])
 
     def test_reopened(self) -> None:
         """After a rotation, lines go to a new file."""
         opened = self.open()
-        self.write(opened, "a")
+        opened.write(["a"])
         self.until(lambda: self.read(self.path) == ["a"])
         os.rename(self.path, self.path + ".1")
         opened.reopen()
         self.until(lambda: os.path.exists(self.path))
-        self.write(opened, "b")
+        opened.write(["b"])
         self.until(lambda: self.read(self.path) == ["b"])
         self.assertEqual(self.read(self.path + ".1"), ["a"])
         open_files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
@@ -149,12 +191,12 @@ class WriterTests(SynchronousTestCase):
         os.mkdir(self.path)
         opened.reopen()
         self.until(lambda: self.said("cannot be opened: Is a directory"))
-        self.write(opened, "a")
+        opened.write(["a"])
         self.until(lambda: self.read(moved) == ["a"])
         self.assertTrue(opened.failed)
         os.rmdir(self.path)
         self.until(lambda: not opened.failed)
-        self.write(opened, "b")
+        opened.write(["b"])
         self.until(lambda: self.read(self.path) == ["b"])
         for text in ("cannot be opened", "is opened again"):
             self.assertEqual(self.said(text), 1)
@@ -170,7 +212,7 @@ class WriterTests(SynchronousTestCase):
         os.symlink("/dev/full", self.path)
         opened = self.open()
         self.assertFalse(opened.failed)
-        self.write(opened, "a", "b")
+        opened.write(["a", "b"])
         self.until(lambda: opened.failed)
         good = os.path.join(self.base, "good")
         os.symlink(good, self.path + ".new")
@@ -182,16 +224,21 @@ class WriterTests(SynchronousTestCase):
 
     def test_torn(self) -> None:
         """A line of which only a part was written is repeated, on a line of its own."""
-        real, short = os.write, [2]
-
-        def write(fd: int, data: bytes) -> int:
-            return real(fd, data[: short.pop()] if short else data)
-
-        self.patch(os, "write", write)
-        opened = self.open()
-        self.write(opened, "abcd", "e")
-        self.until(lambda: self.read(self.path) == ["ab", "abcd", "e"])
-        self.until(lambda: not opened.failed)
+        for taken, expected in (
+            ([2], ["ab", "abcd", "ef", "g"]),
+            ([2, 1], ["ab", "abcd", "ef", "g"]),
+            ([2, 3], ["ab", "ab", "abcd", "ef", "g"]),
+            ([7], ["abcd", "ef", "ef", "g"]),
+            ([5], ["abcd", "ef", "g"]),
+            ([4], ["abcd", "abcd", "ef", "g"]),
+        ):
+            self.written(*taken)
+            opened = self.open()
+            opened.write(["abcd", "ef", "g"])
+            self.until(lambda: self.read(self.path)[-1:] == ["g"])
+            self.close(opened)
+            self.assertEqual(self.read(self.path), expected, taken)
+            os.unlink(self.path)
 
     def test_torn_and_rotated(self) -> None:
         """After a part of a line, a new file begins with the whole line."""
@@ -205,7 +252,7 @@ class WriterTests(SynchronousTestCase):
 
         self.patch(os, "write", write)
         opened = self.open()
-        self.write(opened, "abcd")
+        opened.write(["abcd"])
         self.until(lambda: os.path.exists(self.path + ".1") and os.path.exists(self.path))
         self.until(lambda: self.read(self.path))
         self.assertEqual(self.read(self.path), ["abcd"])
@@ -215,11 +262,10 @@ class WriterTests(SynchronousTestCase):
         """No more than a number of lines waits; the log says how many are lost."""
         os.symlink("/dev/full", self.path)
         opened = self.open()
-        for _ in range(MOST_WAITING + 3):
-            opened.write("a")
+        opened.write(["a"] * (MOST_WAITING - 1))
+        opened.write(["a"] * 4)
         self.assertTrue(opened.failed)
         os.unlink(self.path)
-        self.reactor.advance(FLUSH_AFTER)
         self.until(lambda: self.said("lost 3 lines"))
         self.assertEqual(len(self.read(self.path)), MOST_WAITING)
 
@@ -227,7 +273,7 @@ class WriterTests(SynchronousTestCase):
         """What cannot be written at the end is lost, and the log says so."""
         os.symlink("/dev/full", self.path)
         opened = self.open()
-        self.write(opened, "a", "b")
+        opened.write(["a", "b"])
         self.close(opened)
         self.assertEqual(self.said("lost 2 lines"), 1)
 
@@ -242,9 +288,9 @@ class WriterTests(SynchronousTestCase):
             goes_on.wait(PATIENCE)
 
         self.patch(opened, "_write_all", write_all)
-        self.write(opened, "a")
+        opened.write(["a"])
         self.assertTrue(has_written.wait(PATIENCE))
-        opened.write("b")
+        opened.write(["b"])
         opened.close()
         goes_on.set()
         self.close(opened)

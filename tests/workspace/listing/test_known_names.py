@@ -63,25 +63,45 @@ class KnownNamesTests(SynchronousTestCase):
             self.assertEqual(found, Names(after, expected, is_last))
             self.assertTrue(after >= start and (expected or is_last))
 
-    def test_most_ranges(self) -> None:
-        """The ranges that were used last are kept."""
+    @given(st.integers(0, 40), st.integers(0, 41), st.booleans())
+    def test_blocks(self, count: int, after: int, is_last: bool) -> None:
+        """Names are found a block at a time, and only the last block is the end of a directory."""
+        self.patch(module, "BLOCK", 4)
+        names = [b"%02d" % number for number in range(count)]
         known = KnownNames()
-        versions = [VERSION._replace(inode=number) for number in range(module.MOST_RANGES + 1)]
+        known.keep(VERSION, Names(b"", names, is_last))
+        seen, is_end = [], False
+        start = b"%02d" % after
+        while not is_end and (found := known.behind(VERSION, start)) is not None:
+            self.assertTrue(len(found.names) <= 4 and (found.names or found.is_last))
+            seen += found.names
+            start, is_end = found.names[-1] if found.names else start, found.is_last
+        self.assertEqual(seen, names[after + 1 :])
+        self.assertEqual(is_end, is_last and count > 0)
+
+    def test_most_blocks(self) -> None:
+        """The blocks that were used last are kept."""
+        known = KnownNames()
+        versions = [VERSION._replace(inode=number) for number in range(module.MOST_BLOCKS + 1)]
         for version in versions[:-1]:
             known.keep(version, Names(b"", [b"a"], True))
         known.behind(versions[0], b"")
         known.keep(versions[0], Names(b"", [b"a"], True))  # takes no further place
         known.keep(versions[-1], Names(b"", [b"a"], True))
         kept = [known.behind(version, b"") is not None for version in versions]
-        self.assertEqual(kept, [True, False] + [True] * (module.MOST_RANGES - 1))
+        self.assertEqual(kept, [True, False] + [True] * (module.MOST_BLOCKS - 1))
 
     def test_most_bytes(self) -> None:
-        """Long names are kept as far as there is room, and never as the last ones."""
+        """Blocks of long names are kept as far as there is room."""
+        self.patch(module, "BLOCK", 1)
         self.patch(module, "MOST_BYTES", 6)
         known = KnownNames()
-        known.keep(VERSION, Names(b"", [b"aa", b"bb", b"cc"], True))
-        self.assertEqual(known.behind(VERSION, b""), Names(b"", [b"aa", b"bb"], False))
-        self.assertIsNone(known.behind(VERSION, b"bb"))
+        for _ in range(3):  # a block that is kept again takes no further room
+            known.keep(VERSION, Names(b"", [b"aa", b"bb", b"cc"], True))
+        self.assertEqual(known.behind(VERSION, b"aa"), Names(b"aa", [b"bb"], False))
+        known.keep(VERSION, Names(b"cc", [b"dd"], True))
+        kept = [known.behind(VERSION, after) is not None for after in (b"", b"aa", b"bb", b"cc")]
+        self.assertEqual(kept, [False, True, True, True])
 
 
 class SettledVersionTests(SynchronousTestCase):

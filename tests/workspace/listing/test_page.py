@@ -225,6 +225,28 @@ class PageTests(_Case):
             self.assertEqual(open_below(self.top), before)
 
 
+class SmallestTests(SynchronousTestCase):
+    """`_Smallest`."""
+
+    @given(st.lists(FILE_NAMES, max_size=60), FILE_NAMES, st.integers(1, 12), st.integers(1, 9))
+    def test_like_sorting_all(
+        self, names: list[bytes], after: bytes, most: int, at_once: int
+    ) -> None:
+        """The smallest names behind one, whatever their order, and in whatever pieces."""
+        self.patch(page_module, "_CHUNK", 2)
+        self.patch(page_module, "_PIECE", 3)
+        smallest = page_module._Smallest(most, after)
+        for start in range(0, len(names), at_once):
+            smallest.add(names[start : start + at_once], lambda name: name.startswith(b"a"))
+        found = smallest.found()
+        expected = sorted({name for name in names if name > after and name[:1] != b"a"})
+        self.assertEqual(found.names, expected[: len(found.names)])
+        self.assertTrue(not found.is_last or found.names == expected)
+        if len(set(names)) == len(names):  # a name that is given twice may take a place
+            self.assertEqual(len(found.names), min(most, len(expected)))
+            self.assertEqual(found.is_last, len(expected) <= most)
+
+
 class PromiseTests(_Case):
     """Names that exist throughout are in one page exactly, others at most in one."""
 

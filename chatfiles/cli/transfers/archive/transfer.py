@@ -6,7 +6,6 @@ An archive has no length and cannot be resumed.  It is complete if its last chun
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -14,15 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
-from urllib.parse import quote_from_bytes
 
 import click
-import h11
 
-from chatfiles.cli.errors import CliError, Exit, printable, untrusted
+from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.response import Response
-from chatfiles.cli.http.routes import operation_route
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.archive.manifest import Manifest, read_manifest
 from chatfiles.cli.transfers.archive.passing import passing_manifest
@@ -30,8 +25,11 @@ from chatfiles.cli.transfers.file import TransferOptions
 from chatfiles.cli.transfers.output_file import FileSink, PipeSink, Sink
 from chatfiles.cli.transfers.output_name import file_name
 from chatfiles.cli.transfers.place import Place
-from chatfiles.cli.transfers.retries import pause_after
-from chatfiles.client.blocking.connection import Connection
+from chatfiles.cli.transfers.retries import retried
+from chatfiles.client.core.answers import header, refusal
+from chatfiles.client.core.archives import archive_request
+from chatfiles.client.core.steps import Emit, Receive, Response, Send, Steps
+from chatfiles.client.core.versions import check_whole
 
 __all__ = ["ArchiveTransfer", "archive_name"]
 
@@ -78,13 +76,7 @@ class ArchiveTransfer:
         self._client = client
         self._form = form
         self._options = options
-        self._body = None
-        if len(paths) == 1:
-            self._route = operation_route(workspace, "archive", paths[0], format=form)
-        else:
-            self._route = operation_route(workspace, "archive")
-            references = [{"ref": quote_from_bytes(path, safe="/")} for path in paths]
-            self._body = json.dumps({"paths": references, "format": form}).encode()
+        self._request = archive_request(client.context(workspace), paths, form)
 
     def to_standard_output(self) -> None:
         """
@@ -142,51 +134,36 @@ class ArchiveTransfer:
         :param take: takes all pieces of the archive, each of which has been written.
         :return: what it has returned.
         """
-        most = self._options.retries or 0
-        for failures in range(most + 1):
-            try:
-                return take(self._attempt(sink, bar))
-            except CliError as error:
-                if not error.transient or failures == most:
-                    cut = error.transient and error.exit_code == Exit.INCOMPLETE
-                    if cut and self._form != "zip":
-                        error.hint = _OF_A_TAR
-                    raise
-                pause = pause_after(error, failures)
-                bar.retrying(error, pause)
-                time.sleep(pause)
-                sink.restart()
-        raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self, sink: Sink, bar: ProgressBar) -> Iterator[bytes]:
-        with self._open() as response:
+        def attempt() -> T:
+            sink.restart()
+            return take(self._client.iterate(self._attempt(sink, bar)))
+
+        try:
+            return retried(attempt, self._options.retries or 0, bar.say, self._client.pause)
+        except CliError as error:
+            is_cut = error.transient and error.exit_code == Exit.INCOMPLETE
+            if is_cut and self._form != "zip":
+                error.hint = _OF_A_TAR
+            raise
+
+    def _attempt(self, sink: Sink, bar: ProgressBar) -> Steps[None]:
+        with (yield Send(self._request)) as response:
             if response.status != 200:
-                raise self._client.refusal(response)
-            if response.header("Content-Encoding", "identity").lower() != "identity":
-                raise untrusted("it is encoded, which was not asked for")
+                raise (yield from refusal(response, self._client.now()))
+            check_whole(response)
             bar.begin(0, _estimate(response))
-            for piece in response.body():
+            while piece := (yield Receive(response)):
                 sink.write(piece)
                 bar.advance(len(piece))
-                yield piece
-
-    def _open(self) -> Response:
-        if self._body is None:
-            return self._client.open("GET", self._route)
-        length = str(len(self._body))
-        headers = {"Content-Type": "application/json", "Content-Length": length}
-        return self._client.open("POST", self._route, headers=headers, send=_sender(self._body))
+                yield Emit(piece)
 
 
 def _size(pieces: Iterator[bytes]) -> int:
     return sum(map(len, pieces))
 
 
-def _sender(body: bytes) -> Callable[[Connection], None]:
-    return lambda connection: connection.send(h11.Data(data=body))
-
-
 def _estimate(response: Response) -> int | None:
     """:return: the bytes of the files, as the workspace has counted them before."""
-    size = response.header("Chatfiles-Archive-Bytes")
+    size = header(response, "Chatfiles-Archive-Bytes")
     return int(size) if _NUMBER.fullmatch(size) else None

@@ -13,7 +13,7 @@ from chatfiles.cli.errors import CliError, Exit, local_error, untrusted
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.listing.entry import visible
 from chatfiles.cli.listing.requests import look_at
-from chatfiles.cli.transfers.digests import DigestQuery
+from chatfiles.cli.transfers.digests import ask_digest
 from chatfiles.cli.transfers.download import Download
 from chatfiles.cli.transfers.file import FileTransfer, TransferOptions
 from chatfiles.cli.transfers.output_file import Attributes
@@ -82,15 +82,12 @@ class Fetch:
             progress.finish()
 
     def _save(self, item: Item, place: Place, progress: FileProgress) -> None:
-        stop = self._progress.stop
         path = self._path + b"/" + item.path
-        transfer = FileTransfer(
-            self._client, self._workspace, path, place.label, self._options, stop.pause
-        )
+        transfer = FileTransfer(self._client, self._workspace, path, place.label, self._options)
         transfer.save(
             place,
             progress,
-            Unseen(stop),
+            Unseen(self._progress.stop),
             lambda _: None,
             lambda download: self._attributes(self._fresh(item, path, download)),
         )
@@ -143,9 +140,8 @@ class Fetch:
             return False
         if not self._options.verify:
             return item.mtime_ns is not None and _same_time(there.st_mtime_ns, item.mtime_ns)
-        stop = self._progress.stop
-        query = DigestQuery(self._client, self._workspace, Unseen(stop), stop.pause)
-        return query.ask(self._path + b"/" + item.path) == self._digest(place)
+        path, unseen = self._path + b"/" + item.path, Unseen(self._progress.stop)
+        return ask_digest(self._client, self._workspace, path, unseen) == self._digest(place)
 
     def _digest(self, place: Place) -> str:
         digest = hashlib.sha256()

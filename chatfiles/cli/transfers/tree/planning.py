@@ -15,7 +15,7 @@ from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
 from chatfiles.cli.listing.entry import Entry, visible
 from chatfiles.cli.listing.requests import EntryStream, list_directory
-from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, pause_after
+from chatfiles.cli.transfers.retries import DEFAULT_RETRIES, retried
 from chatfiles.cli.transfers.tree.plan import Plan
 from chatfiles.cli.transfers.tree.report import Report
 from chatfiles.rules.listing_query import MAX_DEPTH
@@ -35,7 +35,6 @@ class Planning:
     :param workspace: its id.
     :param path: the virtual path of the directory.
     :param say: is called with what the user should know.
-    :param pause: sleeps for a number of seconds between two attempts.
     """
 
     def __init__(
@@ -44,13 +43,11 @@ class Planning:
         workspace: str,
         path: bytes,
         say: Callable[[str], object],
-        pause: Callable[[float], object],
     ) -> None:
         self._client = client
         self._workspace = workspace
         self._path = path
         self._say = say
-        self._pause = pause
 
     def run(self, retries: int | None) -> tuple[Plan, Report]:
         """
@@ -78,20 +75,10 @@ class Planning:
         :return: a function that calls another one until it raises no transient error.
         """
 
-        def call(function: Callable[[], _T]) -> _T:
-            for failures in range(most + 1):
-                try:
-                    return function()
-                except CliError as error:
-                    may_retry = begun or error.exit_code == Exit.INCOMPLETE
-                    if not (error.transient and may_retry and failures < most):
-                        raise
-                    pause = pause_after(error, failures)
-                    self._say(f"{error.message}; trying again in {pause} s")
-                    self._pause(pause)
-            raise AssertionError("the last attempt returns or raises")
+        def may_retry(error: CliError) -> bool:
+            return begun or error.exit_code == Exit.INCOMPLETE
 
-        return call
+        return lambda function: retried(function, most, self._say, self._client.pause, may_retry)
 
     def _fill(self, fill: Callable[[Plan, Report], str]) -> tuple[Plan, Report, str]:
         """:return: a plan and a report, and what *fill* has returned for them."""

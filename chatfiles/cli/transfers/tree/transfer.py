@@ -16,6 +16,7 @@ import click
 from chatfiles.cli.errors import CliError, Exit, printable
 from chatfiles.cli.http.client import Client
 from chatfiles.cli.http.error_responses import concerns_one_file
+from chatfiles.cli.interruptible import next_item
 from chatfiles.cli.listing.requests import look_at
 from chatfiles.cli.terminal.progress_bar import ProgressBar, format_size
 from chatfiles.cli.transfers.file import TransferOptions
@@ -67,7 +68,6 @@ class TreeTransfer:
 
         :raise CliError: a file or directory was not saved.
         """
-        self._client.keeps_connections = True
         quiet = self._options.quiet
         terminal = sys.stderr.isatty() and not quiet
         started = time.monotonic()
@@ -103,7 +103,7 @@ class TreeTransfer:
         return f"{done} of {_files(plan.files)} are complete in {self._target}"
 
     def _list(self, bar: ProgressBar) -> tuple[Plan, Report]:
-        planning = Planning(self._client, self._workspace, self._path, bar.say, time.sleep)
+        planning = Planning(self._client, self._workspace, self._path, bar.say)
         try:
             return planning.run(self._options.retries)
         except CliError as error:
@@ -131,6 +131,7 @@ class TreeTransfer:
             fetch = Fetch(
                 self._client, self._workspace, self._path, tree, progress, self._options, mode
             )
+            self._client.pause = self._stop.pause
             fatal = self._fetch_all(plan, fetch, report)
             for item in plan.directories_from_below():
                 if item.mode is not None and item.path not in unmade:
@@ -160,7 +161,7 @@ class TreeTransfer:
         """Count results until all threads have ended."""
         fatal: CliError | None = None
         while running:
-            result = results.get()
+            result = next_item(results)
             if result is None:
                 running -= 1
             elif isinstance(result, bool):

@@ -58,8 +58,8 @@ class PostgresPool:
 
     While the server cannot be reached, calls fail as soon as the next attempt to connect has
     failed.  An attempt that began before the call does not count: perhaps it met the fault that is
-    over now.  A connection that does not respond within the timeout of a call is closed, and the idle
-    connections with it.
+    over now.  A connection that does not respond within the timeout of a call is closed, and the
+    idle connections with it.
 
     :param connect: opens a connection; fails with `RegistryUnavailable`.
     :param clock: the reactor.

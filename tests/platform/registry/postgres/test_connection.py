@@ -43,6 +43,15 @@ class ConnectTests(SynchronousTestCase):
         self.failureResultOf(self.connect(closed=False), ValueError)
 
 
+#: No thread that another test has left opens a descriptor with this number, or a greater one.
+UNUSED = 600
+
+
+def at_least(found: socket.socket, number: int) -> socket.socket:
+    """:return: a copy whose descriptor is the first unused one that is not below *number*."""
+    return socket.socket(fileno=fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, number))
+
+
 class Libpq:
     """
     A connection of psycopg2 whose server has ended.
@@ -56,7 +65,9 @@ class Libpq:
         self.sends = True
         self.polls: list[int] = [POLL_OK]
         self._reports = reports
-        self._socket, self._server = socket.socketpair()
+        near, self._server = socket.socketpair()
+        with near:
+            self._socket = at_least(near, UNUSED)
 
     def fileno(self) -> int:
         """See psycopg2."""
@@ -116,11 +127,10 @@ class SocketTests(SynchronousTestCase):
 
     def socket_with(self, number: int) -> socket.socket:
         """:return: a socket with this number."""
-        found, other = socket.socketpair()
+        lower, other = socket.socketpair()
         self.addCleanup(other.close)
-        if found.fileno() != number:  # a lower one is free
-            with found:
-                found = socket.socket(fileno=fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, number))
+        with lower:
+            found = at_least(lower, number)
         self.addCleanup(found.close)
         self.assertEqual(found.fileno(), number)
         return found
