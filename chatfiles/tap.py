@@ -27,7 +27,7 @@ from chatfiles.runtime.json_log import JSONLog
 from chatfiles.runtime.log_file import LogSignals, open_log_file
 from chatfiles.runtime.metrics.server import require_library
 from chatfiles.runtime.node_listener import NODE_DIRECTORY, make_node_directory, node_listener
-from chatfiles.runtime.options import Options
+from chatfiles.runtime.options import OPTIONS, Options
 from chatfiles.runtime.role_service import Listener, RoleService
 from chatfiles.runtime.service_manager import ServiceManager
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
@@ -37,6 +37,7 @@ from chatfiles.runtime.telemetry import node_name
 from chatfiles.runtime.text_log import TextLog, logs_to_stdout
 from chatfiles.runtime.tls.endpoint import PREFIX, TLSEndpoint
 from chatfiles.runtime.tls.files import SILENT, BadFile
+from chatfiles.runtime.variables import misspelt
 from chatfiles.runtime.workers.command import worker_command
 from chatfiles.runtime.workers.descriptors import VARIABLE
 from chatfiles.runtime.workers.pool import WorkerPool
@@ -80,12 +81,21 @@ def makeService(options: Options) -> IService:
         raise SystemExit(f"chatfiles: {error}") from None
     if options.exposes_password and number is None:
         _log.warn(EXPOSED)
+    if number is None:
+        _warn_of_variables(options)
     service.manager = manager
     _exit_cleanly(reactor)
     StopSignals(reactor, service.stop_now)
     _prepare_log(reactor, service, options, pool)
     reactor.callWhenRunning(_settle)
     return service
+
+
+def _warn_of_variables(options: Options) -> None:
+    """Warn of variables in the environment that look like those of options."""
+    names = (option.name for option in OPTIONS)
+    for given, meant in misspelt(options.environment, names).items():
+        _log.warn("{given} is not known: is {meant} meant?", given=given, meant=meant)
 
 
 def _prepare_log(

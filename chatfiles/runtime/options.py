@@ -35,6 +35,7 @@ from chatfiles.runtime.options_help import help_text
 from chatfiles.runtime.resumable_options import RESUMABLE_OPTIONS
 from chatfiles.runtime.settings import PlatformSettings, SharedSettings, WorkspaceSettings
 from chatfiles.runtime.tls.options import PEER_OPTIONS, peer_files
+from chatfiles.runtime.variables import variable
 from chatfiles.runtime.write_options import WRITE_OPTIONS
 
 __all__ = ["Options"]
@@ -235,10 +236,6 @@ def _refuse_abbreviations(words: Sequence[str]) -> None:
             raise usage.UsageError(f"--{name} is not an option")
 
 
-def _variable(name: str) -> str:
-    return "CHATFILES_" + name.upper().replace("-", "_")
-
-
 class _Given(str):
     """Text from the command line.  It overrides the environment even if it is the default."""
 
@@ -329,26 +326,26 @@ class Options(usage.Options):
     def _texts(self, option: Option) -> list[str]:
         if option.name in self.given:
             return self.given[option.name]
-        value = self.environment.get(_variable(option.name))
+        value = self.environment.get(variable(option.name))
         if value is None or (option.many and not value.strip()):
             return [] if option.default is None else [option.default]
         value = value.rstrip("\r\n")
         lines = [line for line in value.splitlines() if line.strip()] if option.many else [value]
         if any(_CONTROL.search(line) for line in lines):
-            name = _variable(option.name)
+            name = variable(option.name)
             raise usage.UsageError(f"{name} takes text without control characters")
         return lines
 
     def _source_of(self, name: str) -> str:
         """:return: the source of an option's value: the option itself, or its variable."""
-        return f"--{name}" if name in self.given else f"{_variable(name)} in the environment"
+        return f"--{name}" if name in self.given else f"{variable(name)} in the environment"
 
     def _many(self, name: str) -> tuple[Any, ...]:
         option = _BY_NAME[name]
         try:
             return tuple(option.parse(text) for text in self._texts(option))
         except option_values.InvalidValue as error:
-            source = "" if name in self.given else f"; the value is from {_variable(name)}"
+            source = "" if name in self.given else f"; the value is from {variable(name)}"
             raise usage.UsageError(f"--{name} takes {error}{source}") from None
 
     def _one(self, name: str, default: Any) -> Any:

@@ -12,11 +12,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from chatfiles.streams.memory_budget import MemoryBudget
+from chatfiles.streams.memory_budget import PIECE, MemoryBudget
 from chatfiles.streams.outcome import ClientLeft
 from chatfiles.streams.transports import SMALL_READ
 
-__all__ = ["BlockingSink", "SinkFeeder"]
+__all__ = ["BlockingSink", "SinkFeeder", "sink_budget"]
 
 #: When this many pieces wait, the client is paused: small pieces take more memory than their bytes.
 MOST_PIECES = 1024
@@ -24,6 +24,11 @@ MOST_PIECES = 1024
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 RunInThread = Callable[..., Deferred[Any]]
+
+
+def sink_budget() -> MemoryBudget:
+    """:return: the memory for uploads: one large read arrives while the one before it waits."""
+    return MemoryBudget(2 * PIECE)
 
 
 class BlockingSink(Protocol[T_co]):

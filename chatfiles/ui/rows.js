@@ -118,7 +118,7 @@ export class Grid {
 		this.scheduled = true;
 		requestAnimationFrame(() => setTimeout(() => { // these are seen first
 			this.scheduled = false;
-			this.#build();
+			this.#build(CHUNK);
 		}));
 	}
 

@@ -37,6 +37,8 @@ _ARGUMENTS = (
     "--no-proxy-server",
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
+    # Otherwise nothing is sent to a server of this machine, whatever the page allows.
+    "--disable-features=LocalNetworkAccessChecks",
 )
 
 

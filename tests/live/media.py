@@ -66,8 +66,12 @@ def _unfilter(kind: int, line: bytes, above: bytes, size: int) -> bytes:
     return bytes(out)
 
 
-def pdf() -> bytes:
-    """:return: a page that is filled with one colour."""
+def pdf(action: bytes = b"") -> bytes:
+    """
+    :param action: what happens when the page is opened.  Then a black field named ``cover`` is on
+        the page, which the action may hide.
+    :return: a page that is filled with one colour.
+    """
     red, green, blue = (channel / 255 for channel in COLOUR)
     drawing = b"%.4f %.4f %.4f rg 0 0 600 800 re f" % (red, green, blue)
     objects = [
@@ -76,12 +80,27 @@ def pdf() -> bytes:
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R >>",
         b"<< /Length %d >>\nstream\n%b\nendstream" % (len(drawing), drawing),
     ]
+    if action:
+        objects[0] = (
+            b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [5 0 R] >> /OpenAction %b >>"
+        )
+        objects[0] %= action
+        objects[2] = objects[2].replace(b" >>", b" /Annots [5 0 R] >>")
+        black = b"0 0 0 rg 0 0 600 800 re f"
+        objects += [
+            b"<< /Type /Annot /Subtype /Widget /FT /Btn /Ff 65536 /F 4 /T (cover) /P 3 0 R "
+            b"/Rect [0 0 600 800] /AP << /N 6 0 R >> >>",
+            b"<< /Type /XObject /Subtype /Form /BBox [0 0 600 800] /Length %d >>\n"
+            b"stream\n%b\nendstream" % (len(black), black),
+        ]
     out, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(out))
         out += b"%d 0 obj\n%b\nendobj\n" % (number, body)
     table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    end = b"xref\n0 5\n0000000000 65535 f \n%btrailer\n<< /Size 5 /Root 1 0 R >>\n" % table
+    size = len(objects) + 1
+    end = b"xref\n0 %d\n0000000000 65535 f \n%btrailer\n<< /Size %d /Root 1 0 R >>\n"
+    end %= (size, table, size)
     return out + end + b"startxref\n%d\n%%%%EOF\n" % len(out)
 
 

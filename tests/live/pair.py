@@ -125,7 +125,7 @@ class Pair:
     def _channel(self) -> list[str]:
         """:return: options of a workspace that connects to the platform."""
         self.id, self.token = self.add(None, delivery_mode="poll")
-        self._keep(self.at("configs", ".auth_token"), self.token)
+        self.keep_token()
         if self._uid is not None:
             os.chown(self.at("configs"), self._uid, self._uid)
         return ["--channel", f"--platform={self.platform.url}", f"--workspace-id={self.id}"]
@@ -181,6 +181,16 @@ class Pair:
         self.secret = secret
         self.hide(secret)
         self._keep(self.secret_file, secret)
+
+    def keep_token(self) -> str:
+        """
+        Give the workspace its auth token, in a new file.
+
+        :return: the path of the file.
+        """
+        path = self.at("configs", ".auth_token")
+        self._keep(path, self.token)
+        return path
 
     def _keep(self, path: str, secret: str) -> None:
         temporary = path + ".new"

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from tests.live.metrics_page import METRICS, metric
 from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Connection, fetch
 from tests.live.role import environment, listen_on
@@ -84,7 +85,7 @@ class CertificatesCase(LiveCase):
         hop = [f"--upstream-ca={ca}", "--upstream-ca-only"]
         hop += [f"--upstream-certificate={files}/client.pem", f"--upstream-key={files}/client.key"]
         return Pair(
-            both=["--workers=2", "--drain-timeout=5"],
+            both=["--workers=2", "--drain-timeout=5", METRICS],
             platform=[plain, f"{tls}platform", *hop],
             workspace=[plain, f"{tls}workspace:client_ca={ca}"],
         )
@@ -298,7 +299,7 @@ class RenewalTests(CertificatesCase):
     def test_bad(self) -> None:
         """
         Files that are not valid are logged once, by one of the processes, with their names; the
-        old certificate stays.
+        old certificate stays.  The metrics say so until they are valid.
         """
         platform = self.pair.platform
         url = self.url(platform)
@@ -318,6 +319,14 @@ class RenewalTests(CertificatesCase):
         self.assertEqual(platform.log_since(mark).count(text), 1)
         with TLSConnection(url, "files.test") as connection:
             self.assertEqual(connection.served, before)
+        until(partial(self.is_refused_by, 2), "both workers refuse the files")
+        self.issue("platform", "files.test", "files.test")
+        platform.signal(signal.SIGHUP)
+        until(partial(self.is_refused_by, 0), "both workers have read the new files")
+
+    def is_refused_by(self, count: int) -> bool:
+        """:return: whether so many processes cannot use the files as they are."""
+        return metric(self.pair.platform, "chatfiles_certificate_refused") == count
 
     def has_looked(self, mark: int, count: int) -> bool:
         """:return: whether three processes have received SIGHUP so often since *mark*."""

@@ -293,5 +293,7 @@ class LongTests(DigestsCase):
                 pair.workspace.kill()
                 with self.assertRaises((Incomplete, OSError)):
                     direct.answer()
-                self.assertEqual(through.response().status, 502)
+                # Over a channel it may have been sent again: the workspace is not connected.
+                expected = (502,) if pair.via == "url" else (502, 503)
+                self.assertIn(through.response().status, expected)
             pair.discard()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import zipfile
 from typing import Any
 
@@ -347,10 +348,6 @@ class FileTests(PageCase):
         self.pair.write(f"{folder}/ \u3164", b"")
         svg = b'<svg xmlns="http://www.w3.org/2000/svg">%b</svg>' % script
         self.pair.write(f"{folder}/x.svg", svg)
-        # A viewer may run what is in a PDF, but only in its own sandbox.
-        attempt = b"app.launchURL('javascript:document.title=1'); top.document.title = 'executed'"
-        action = b"/Catalog /OpenAction << /S /JavaScript /JS <%b> >>" % attempt.hex().encode()
-        self.pair.write(f"{folder}/x.pdf", media.pdf().replace(b"/Catalog", action))
         browser = self.open("/workspace/hostile")
         browser.click("button", name)
         browser.node("region", f"Preview of {name}")
@@ -362,10 +359,55 @@ class FileTests(PageCase):
         browser.until(lambda: os.listdir(browser.downloads), "it is downloaded")
         browser.click("button", "x.svg")
         self.assertIn(b"<svg", self.saved("x.svg"))
-        browser.click("button", "x.pdf")
-        browser.node("Iframe", "Preview of x.pdf")
-        browser.until(lambda: _is_coloured(browser), "the PDF is shown")
+
+    def test_hostile_pdf(self) -> None:
+        """The viewer runs the script of a PDF, and it reaches neither a server nor the page."""
+        with socket.create_server(("127.0.0.1", 0)) as canary:
+            url = f"http://127.0.0.1:{canary.getsockname()[1]}/"
+            attempts = "".join(f"try {{ {each} }} catch (error) {{}}" for each in _ATTEMPTS)
+            first, *others = (
+                _run(f"var url = '{url}'; {attempts}"),
+                *(each % url.encode() for each in _ACTIONS),
+                _run("this.getField('cover').hidden = typeof fetch == 'undefined'"),
+            )
+            action = b"%b /Next [ %b ] >>" % (first[:-2], b" ".join(others))
+            self.pair.write("workspace/hostile/x.pdf", media.pdf(action))
+            browser = self.open("/workspace/hostile")
+            before = browser.run("return location.href")
+            browser.click("button", "x.pdf")
+            browser.until(lambda: _is_coloured(browser), "the PDF is shown, and its script has run")
+            canary.setblocking(False)
+            self.assertRaises(BlockingIOError, canary.accept)
         self.assertTrue(self.title.startswith("hostile"), self.title)
+        self.assertEqual(browser.run("return location.href"), before)
+
+
+#: What the script of a PDF may try: the network, the page, and its address.
+_ATTEMPTS = (
+    "this.submitForm(url)",
+    "app.launchURL(url, false)",
+    "app.launchURL('javascript:document.title=1')",
+    "this.getURL(url, false)",
+    "app.openDoc(url)",
+    "Net.HTTP.request({cVerb: 'GET', cURL: url})",
+    "SOAP.connect(url)",
+    "fetch(url)",
+    "this.hostContainer.postMessage(['executed'])",
+    "top.document.title = 'executed'",
+)
+#: Actions without a script, for the URL.
+_ACTIONS = (
+    b"<< /S /URI /URI (%b) >>",
+    b"<< /S /SubmitForm /F << /FS /URL /F (%b) >> >>",
+    b"<< /S /Launch /F (%b) >>",
+    b"<< /S /GoToR /F << /FS /URL /F (%b) >> /D [0 /Fit] >>",
+    b"<< /S /ImportData /F << /FS /URL /F (%b) >> >>",
+)
+
+
+def _run(script: str) -> bytes:
+    """:return: the action of a PDF that runs this."""
+    return b"<< /S /JavaScript /JS <%b> >>" % script.encode().hex().encode()
 
 
 def _is_coloured(browser: PageBrowser) -> bool:

@@ -4,13 +4,18 @@ Uploads and changes of files by the web page in Chromium (reference/page, "Uploa
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import http.client
 import os
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.live.cutting import BadLine
 from tests.live.page_case import MOST, PageCase
 from tests.live.processes import LONG_AGO
+from tests.support.patience import PATIENCE
 
 UPLOADS = "/workspace/.molecule/chat-uploads"
 KEYS = "return Object.keys(sessionStorage)"
@@ -79,6 +84,14 @@ XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
   return setRequestHeader.call(this, name, value);
 };
 """
+#: ``shown`` has what the list of uploads has said about a file.
+SHOWN = """
+window.shown = [];
+new MutationObserver(() => {
+  const note = document.querySelector(".uploads li .note");
+  if (note) shown.push(note.textContent);
+}).observe(document.body, {subtree: true, childList: true, characterData: true});
+"""
 #: Drops a file on the page.
 DROP = """
 const data = new DataTransfer(); data.items.add(new File(['dropped'], 'd.txt'));
@@ -100,8 +113,101 @@ RESPOND = (
 )
 
 
+class _Passing(BaseHTTPRequestHandler):
+    server: RefusingProxy
+    protocol_version = "HTTP/1.1"
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.command == "PATCH" and self.server.refusals:
+            status, text, retry_after = self.server.refusals.pop(0)
+            self.send_response(status)
+            if retry_after:
+                self.send_header("Retry-After", retry_after)
+            self._end(text)
+            return
+        platform = http.client.HTTPConnection("127.0.0.1", self.server.platform, timeout=PATIENCE)
+        with contextlib.closing(platform):
+            platform.request(self.command, self.path, body, dict(self.headers))
+            answer = platform.getresponse()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "content-length", "transfer-encoding"):
+                    self.send_header(name, value)
+            self._end(answer.read())
+
+    do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = _pass_on
+
+    def _end(self, body: bytes) -> None:
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Log nothing."""
+
+
+class RefusingProxy(ThreadingHTTPServer):
+    """
+    A proxy that itself responds to the first requests with content of a resumable upload.
+
+    :param platform: the port behind it.
+    :param refusals: statuses, bodies and values of ``Retry-After``.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, platform: int, refusals: list[tuple[int, bytes, str]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.platform, self.refusals = platform, refusals
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore it: a browser that disconnects is no error."""
+
+
 class UploadTests(PageCase):
     """Uploads."""
+
+    def test_refusals(self) -> None:
+        """
+        What passes is tried again, after the time that the response says; anything else is shown,
+        and *Retry* continues.
+        """
+        body = b'{"error": "%b", "code": "x", "request_id": "0123"}'
+        proxy = RefusingProxy(
+            self.pair.platform.port,
+            [
+                (423, body % b"upload is locked", "1"),
+                (429, body % b"too many transfers", "1"),
+                (502, b"<html>Bad Gateway</html>", "1"),
+                (507, body % b"no space left", ""),
+            ],
+        )
+        self.addCleanup(proxy.server_close)
+        self.addCleanup(proxy.shutdown)
+        browser = self.browser
+        browser.go(f"{proxy.url}/ui/style.css")
+        browser.run("sessionStorage.clear()")
+        browser.go(f"{proxy.url}/ui/#token={self.pair.token}")
+        browser.node("link", "/workspace")
+        browser.run(SHOWN)
+        content = os.urandom(1_200_000)
+        browser.choose("input[type=file]", [self.sent("data.bin", content)])
+        browser.node("button", "Retry data.bin")
+        self.assertEqual(proxy.refusals, [])
+        shown = browser.run("return shown")
+        for text in (
+            "upload is locked · Trying again…",
+            "too many transfers · Trying again…",
+            "The server responded with status 502. · Trying again…",
+            "no space left · Request id: 0123",
+        ):
+            self.assertIn(text, shown)
+        browser.click("button", "Retry data.bin")
+        browser.status("1 file stored.")
+        self.assertEqual(self.uploads(), {"data.bin": content})
 
     def test_hostile_address(self) -> None:
         """An address that names no workspace, or another one, takes no files."""

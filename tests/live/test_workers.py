@@ -26,7 +26,7 @@ from tests.live.processes import LiveCase, Pair, Role, until
 from tests.live.rawhttp import Answer, Connection, Incomplete, fetch
 from tests.live.role import arguments, environment, listen_on
 from tests.support.certificates import write_certificates
-from tests.support.fork_server import run
+from tests.support.fork_server import EXECUTE_WORKERS, FORKS_WORKERS, run
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
@@ -50,8 +50,16 @@ run()
 def children(pid: int) -> list[int]:
     """:return: the processes that a process has started."""
     with contextlib.suppress(FileNotFoundError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in found if name_of(each) != FORKS_WORKERS]
     return []
+
+
+def name_of(pid: str) -> str:
+    """:return: what the kernel calls a process; empty if it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    return ""
 
 
 def exists(pid: int) -> bool:
@@ -325,7 +333,7 @@ class StartTests(WorkersCase):
         os.makedirs(directory)
         for number in range(3):
             Path(directory, f".upload-{number:032}.part").touch()
-        pair = self.make()
+        pair = self.make(first=EXECUTE_WORKERS)
         made, token = pair.add(None)
         configs = os.path.join(base, "configs")
         os.mkdir(configs)
@@ -392,7 +400,7 @@ class StartTests(WorkersCase):
         base = self.scratch()
         first = f"import os; os.environ['PYTHONPATH'] = {base!r} + ':' + os.environ['PYTHONPATH']"
         Path(base, "sitecustomize.py").write_text("import sys; sys.exit('no luck')")
-        role = Role("workspace", OPTION, f"--root=/workspace={base}", first=first)
+        role = Role("workspace", OPTION, f"--root=/workspace={base}", first=EXECUTE_WORKERS + first)
         self.addCleanup(role.kill)
         self.assertEqual(role.wait(), 1)
         self.assertIn("no luck", role.log)

@@ -530,7 +530,7 @@ class CredentialTests(LiveCase):
         A credential is not served under another name either, nor is one that has been replaced.
         """
         old = self.pair.secret
-        token = self.pair.write("configs/.auth_token", b"an-auth-token")
+        token = self.pair.keep_token()
         link, token_link = (
             self.pair.at("workspace", "link"),
             self.pair.at("workspace", "token-link"),
@@ -550,8 +550,10 @@ class CredentialTests(LiveCase):
             self.assert_error(answer, 404, MISSING, "the secret before this one")
         finally:
             self.pair.keep_secret(old)
-            for name in (link, token_link, token):
+            for name in (link, token_link):
                 os.unlink(name)
+            if self.pair.via == "url":
+                os.unlink(token)
 
     def test_routes(self) -> None:
         """Unknown routes are 404, known ones with another method 405 with ``Allow``."""

@@ -26,3 +26,15 @@ class MemoryBudgetTests(SynchronousTestCase):
         for _ in range(1000):
             budget.change(-1)
         self.assertEqual(budget.size, PIECE)
+
+    def test_most(self) -> None:
+        """A transfer may have more while there are fewer; the limit of all is the same."""
+        budget, usual = MemoryBudget(4 * PIECE), MemoryBudget()
+        seen = []
+        for _ in range(100):
+            budget.change(1)
+            usual.change(1)
+            seen.append(budget.size)
+            self.assertLessEqual(budget.size * len(seen), 16 * PIECE)
+        self.assertEqual(seen[:5], [4 * PIECE] * 4 + [16 * PIECE // 5])
+        self.assertEqual(budget.size, usual.size)

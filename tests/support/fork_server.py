@@ -6,6 +6,9 @@ process like any other: it has its own arguments, environment, directory and str
 function as the installed script, and ends as Python ends.  Tests of imports, of closed streams and
 of memory start Python itself.
 
+So are the workers of a role: a server that its process forks before it becomes the role forks them,
+and they become children of the role (``PR_SET_CHILD_SUBREAPER`` of prctl(2)).
+
 This file is also the program of the server.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -26,14 +30,22 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
-__all__ = ["Forked", "run"]
+__all__ = ["EXECUTE_WORKERS", "FORKS_WORKERS", "Forked", "run"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _NUMBER = struct.Struct("=i")
 _MAX_REQUEST = 1 << 20
-_PR_SET_PDEATHSIG = 1
+_MAX_FDS = 64
+#: Descriptors of a request are below it.
+_HIGH = 256
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+#: The name of the process that forks the workers of a role.
+FORKS_WORKERS = "forks workers"
+#: For `Forked`: the role starts its workers as usual.
+EXECUTE_WORKERS = "import os; os.posix_spawnp = os.posix_spawnp.args[0]\n"
 
 
 class Forked:
@@ -61,7 +73,14 @@ class Forked:
         self._words = list(words)
         self._lock = threading.Lock()
         self.returncode: int | None = None
-        request = {"words": self._words, "cwd": cwd, "env": dict(env), "first": first}
+        request = {
+            "words": self._words,
+            "cwd": cwd,
+            "env": dict(env),
+            "first": first,
+            "targets": [0, 1, 2],
+            "forks_workers": True,
+        }
         self._status, theirs = os.pipe()
         # Not before: another thread may be waiting for it.
         weakref.finalize(self, os.close, self._status)
@@ -209,8 +228,11 @@ def _programs() -> dict[str, Callable[[], None]]:
     return {"twistd": twistd.run, "chatfiles": chatfiles.cli.main}
 
 
-def _serve(connection: socket.socket) -> tuple[dict[str, object], list[int]]:
-    """:return: in a new process only: what to become, and its streams."""
+def _serve(connection: socket.socket, adopted: bool = False) -> tuple[dict[str, Any], list[int]]:
+    """
+    :param adopted: whether the new processes become children of a process above this one.
+    :return: in a new process only: what to become, and its streams.
+    """
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     woken.setblocking(False)
@@ -224,10 +246,12 @@ def _serve(connection: socket.socket) -> tuple[dict[str, object], list[int]]:
             _reap(running)
         if connection not in ready:
             continue
-        message, fds, _, _ = socket.recv_fds(connection, _MAX_REQUEST, 4)
+        message, fds, _, _ = socket.recv_fds(connection, _MAX_REQUEST, _MAX_FDS)
         if not message:
             sys.exit()
         pid = os.fork()
+        if adopted:
+            pid = _adopted(pid, fds[-1])
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -236,10 +260,22 @@ def _serve(connection: socket.socket) -> tuple[dict[str, object], list[int]]:
             for status in (*running.values(), fds.pop()):
                 os.close(status)
             return json.loads(message), fds
-        running[pid] = fds.pop()
-        os.write(running[pid], _NUMBER.pack(pid))
+        if not adopted:
+            running[pid] = fds.pop()
+            os.write(running[pid], _NUMBER.pack(pid))
         for fd in fds:
             os.close(fd)
+
+
+def _adopted(pid: int, status: int) -> int:
+    """Fork again and end, so that the new process loses its parent.  :return: as `os.fork`."""
+    if pid != 0:
+        os.waitpid(pid, 0)
+        return pid
+    if (pid := os.fork()) != 0:
+        os.write(status, _NUMBER.pack(pid))
+        os._exit(0)
+    return 0
 
 
 def _reap(running: dict[int, int]) -> None:
@@ -252,26 +288,95 @@ def _reap(running: dict[int, int]) -> None:
         os.close(fd)
 
 
-def _become(wanted: dict[str, object], fds: list[int]) -> str:
+def _become(wanted: dict[str, Any], fds: list[int]) -> str:
     """Turn this process into what is *wanted*.  :return: the name of the program."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number, fd in enumerate(fds):
-        os.dup2(fd, number)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in fds]
+    for fd in fds:
+        os.close(fd)
+    for target, fd in zip(wanted["targets"], high, strict=True):
+        os.dup2(fd, target)
         os.close(fd)
     sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
-    os.chdir(str(wanted["cwd"]))
+    os.chdir(wanted["cwd"])
     os.environ.clear()
-    os.environ.update(wanted["env"])  # type: ignore[call-overload]
-    sys.argv = wanted["words"]  # type: ignore[assignment]
-    exec(str(wanted["first"]), {})
-    return sys.argv[0]
+    os.environ.update(wanted["env"])
+    sys.argv = wanted["words"]
+    if wanted["forks_workers"] and any(word.startswith("--workers=") for word in sys.argv):
+        _fork_workers()
+    exec(wanted["first"], {})
+    return str(sys.argv[0])
+
+
+def _prctl(option: int, value: object) -> None:
+    ctypes.CDLL(None).prctl(option, value)
+
+
+# -- workers
+
+
+def _fork_workers() -> None:
+    """Start the server that forks the workers of this role."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if os.fork() == 0:
+        ours.close()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_NAME, FORKS_WORKERS.encode())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with open(os.devnull, "r+b") as nothing:
+            for fd in range(3):
+                os.dup2(nothing.fileno(), fd)
+        become = _serve(theirs, adopted=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _prctl(_PR_SET_NAME, b"python")
+        programs[_become(*become)]()
+        sys.exit()
+    theirs.close()
+    os.posix_spawnp = partial(_spawn_worker, os.posix_spawnp, ours)
+
+
+def _spawn_worker(
+    real: Callable[..., int],
+    connection: socket.socket,
+    executable: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    file_actions: Sequence[tuple[int, ...]] = (),
+    **more: Any,
+) -> int:
+    """In place of `os.posix_spawnp`, which Twisted uses."""
+    if list(arguments[1:3]) != ["-P", "-c"]:
+        return real(executable, arguments, environment, file_actions=file_actions, **more)
+    sources: dict[int, int] = {}
+    for action, fd, *target in file_actions:
+        if action == os.POSIX_SPAWN_DUP2:
+            sources[target[0]] = sources.get(fd, fd)
+        else:
+            sources.pop(fd, None)
+    request = {
+        "words": ["twistd", *arguments[4:]],
+        "cwd": os.getcwd(),
+        "env": dict(environment),
+        "first": "",
+        "targets": list(sources),
+        "forks_workers": False,
+    }
+    status, theirs = os.pipe()
+    with open(status, "rb") as stream:
+        socket.send_fds(connection, [json.dumps(request).encode()], [*sources.values(), theirs])
+        os.close(theirs)
+        number: int
+        (number,) = _NUMBER.unpack(stream.read())  # to its end, when the worker is our child
+    return number
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     programs = _programs()
     gc.collect()
     gc.freeze()  # the collector writes to what it looks at, which would copy it in each process
     with socket.socket(fileno=int(sys.argv[1])) as control:
         become = _serve(control)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     programs[_become(*become)]()

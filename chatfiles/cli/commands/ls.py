@@ -59,7 +59,8 @@ def ls(
     List a directory of a workspace.
 
     WORKSPACE is its id or its name; PATH is an absolute path there.  Without PATH, the directories
-    that the workspace serves are listed.  On a terminal this is a table of sizes, times and names;
+    that the workspace serves are listed; -l also lists those in which clients may write, as
+    "writable".  On a terminal this is a table of sizes, times and names;
     elsewhere it is one name on a line.  Symlinks are listed and never followed.
 
     \b
@@ -147,4 +148,8 @@ def _show_roots(
         else:
             state = b"unavailable  " if root.get("available") is False else b"available    "
             write((state if is_table else b"") + plain(name, terminal=is_table))
+            prefixes = root.get("writable") if is_table else ()
+            for prefix in prefixes if isinstance(prefixes, list) else ():
+                shown = str(prefix).encode("utf-8", "backslashreplace")
+                write(b"writable     " + plain(shown, terminal=True))
     sys.stdout.flush()

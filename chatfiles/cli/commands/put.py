@@ -131,10 +131,11 @@ def put(
     records = records_directory(settings.environ)
     options = ResumeOptions(records, resume, retries, shown=terminal, quiet=quiet)
     if ":/" in reference:
-        _check_single(files, name)
+        if len(files) > 1:
+            raise click.UsageError("with a PATH there is one FILE")
         client = settings.client(USER, token_file)
         with Source(files[0]) as source:
-            where = _destination(reference, files[0])
+            where = _destination(reference, files[0], name)
             answer = put_file(client, *where, source, asked, options, describes=as_json)
         show_json(answer) if as_json else click.echo(printable(os.fsdecode(where[1]), None))
         return
@@ -163,22 +164,21 @@ def put(
         click.echo(f"stored {count(sources)} ({size} in {seconds:.1f} s)", err=True)
 
 
-def _check_single(files: Sequence[str], name: str | None) -> None:
-    """:raise UsageError: more than one file would be written at one path."""
-    if len(files) > 1 or name is not None:
-        raise click.UsageError("with a PATH there is one FILE, and PATH is its name")
-
-
-def _destination(reference: str, file: str) -> tuple[str, bytes]:
-    """:return: the workspace, and the path of the file in it."""
+def _destination(reference: str, file: str, name: str | None) -> tuple[str, bytes]:
+    """
+    :return: the workspace, and the path of the file in it.
+    :raise UsageError: the file has two names, or none.
+    """
     context = click.get_current_context()
     parameter = next(each for each in context.command.params if each.name == "reference")
     found, path = place(context, parameter, reference)
     if not reference.endswith("/"):
+        if name is not None:
+            raise click.UsageError("PATH has the name: leave --name out, or end PATH with a slash")
         return found, path
-    if file == STDIN:
-        raise click.UsageError("standard input has no name: give the whole PATH")
-    return found, path + b"/" + os.fsencode(os.path.basename(file))
+    if name is None and file == STDIN:
+        raise click.UsageError("standard input has no name: give it with --name")
+    return found, path + b"/" + os.fsencode(name or os.path.basename(file))
 
 
 def _names(files: Sequence[str], name: str | None) -> list[str | None]:

@@ -115,6 +115,8 @@ class DemoRoles:
                 f"--platform={self.platform}",
                 f"--workspace-id={self.workspace_id}",
                 f"--advertise={self.workspace}" if self.workspace else "--channel",
+                # Not in a directory of the user.
+                *(["--writable=/workspace"] if self._made else []),
             ],
         )
         self._first_download(Client(self.platform, token, timeout=START_TIMEOUT))
@@ -165,6 +167,7 @@ class DemoRoles:
         """:return: the text that the demo prints when both roles work."""
         more = "" if verbose else "\nWith -v, demo shows what both log."
         reached = "listens on nothing, and has connected to the platform"
+        writable = ", writable" if self._made else ", not writable except for uploads"
         if self.workspace:
             reached = f"{self.workspace}  (what it calls)"
         return f"""\
@@ -176,7 +179,7 @@ A platform and a workspace are running on this machine.
 
   platform   {self.platform}  (what you call)
   workspace  {reached}
-  files      {self._directory}, served as /workspace
+  files      {self._directory}, served as /workspace{writable}
 
 Or use another terminal.  Either of these lines fetches a file:
 

@@ -73,11 +73,11 @@ _HINTS: dict[int | str, str] = {
     "`chatfiles workspace show` shows its URL",
     "permission_denied": "the workspace itself may not read it, or not write there",
     "not_writable": "clients may write below the directories that --writable of the workspace "
-    "names; without a path, `chatfiles put FILE WORKSPACE` uploads a file",
+    "names, and `chatfiles ls -l WORKSPACE` lists; `chatfiles put FILE WORKSPACE` needs none",
     "precondition_failed": "it has changed, or it exists already or no longer; `chatfiles stat` "
     "shows its etag now",
     "parent_not_found": "`chatfiles mkdir --parents` creates it, and so does --parents of put",
-    "exists": "`chatfiles stat` shows what is there; --overwrite of mv replaces a file",
+    "exists": "`chatfiles stat` shows what is there; only mv replaces it, with --overwrite",
     "directory_not_empty": "nothing is removed recursively: remove what is in it first",
     "cross_device": "nothing is copied: get it, put it there, and remove it here",
     "below_itself": "choose a destination that is not in it",

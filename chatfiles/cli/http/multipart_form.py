@@ -7,14 +7,12 @@ Pure: it turns the bytes of parts into the bytes of a body.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from chatfiles.client.core.form import escaped_name
-from chatfiles.rules.media_types import media_type
+from chatfiles.client.core.form import part_headers
 
-__all__ = ["Form", "Part", "Wait", "new_boundary"]
+__all__ = ["Form", "Part", "Wait"]
 
 #: Called with a descriptor before each read that may block; returns when it is readable.
 Wait = Callable[[int], object]
@@ -38,20 +36,12 @@ class Part(Protocol):
         """
 
 
-def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
-    """
-    :param token_hex: returns the given number of random bytes in hexadecimal.
-    :return: a boundary that the author of a file cannot guess.
-    """
-    return f"chatfiles-{token_hex(16)}"
-
-
 class Form:
     """
     Files as the body of one request.
 
     :param parts: the files, in order.
-    :param boundary: see `new_boundary`.
+    :param boundary: see `chatfiles.client.core.form.new_boundary`.
     :ivar content_type: the body's ``Content-Type``.
     :ivar length: bytes of the body including `closing`; ``None`` if a part has no size.
     :ivar closing: the bytes after the last part.
@@ -74,16 +64,8 @@ class Form:
             yield from filter(None, part.pieces(wait))
 
     def _head(self, index: int) -> bytes:
-        name = self._parts[index].name
-        # Without the parameters of the media type: the charset of a text is not known here.
-        essence = media_type(name).partition(";")[0].encode("ascii")
         delimiter = self._delimiter if index else self._delimiter[2:]
-        return (
-            delimiter
-            + b'\r\nContent-Disposition: form-data; name="files"; filename="%s"'
-            % escaped_name(name)
-            + b"\r\nContent-Type: %s\r\n\r\n" % essence
-        )
+        return delimiter + part_headers(self._parts[index].name)
 
     def _length(self) -> int | None:
         total = len(self.closing)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from chatfiles.cli.errors import CliError, printable, untrusted
 from chatfiles.cli.http.client import Client
-from chatfiles.cli.http.multipart_form import Form, new_boundary
+from chatfiles.cli.http.multipart_form import Form
 from chatfiles.cli.terminal.progress_bar import ProgressBar
 from chatfiles.cli.terminal.tables import as_object, as_rows
 from chatfiles.cli.transfers.input_file import Source
@@ -25,6 +25,7 @@ from chatfiles.cli.transfers.resumable_upload import (
 )
 from chatfiles.cli.transfers.upload import Upload
 from chatfiles.cli.transfers.upload_result import UploadResult
+from chatfiles.client.core.form import new_boundary
 
 __all__ = ["ChatUpload", "count", "hinted"]
 

@@ -52,6 +52,10 @@ LARGE = 16 * 1024 * 1024
 _MOVED = "offset_mismatch"
 #: What a later command can do.
 CONTINUE = "the same command with --continue sends the rest"
+#: What becomes of an upload that an earlier command has begun, without ``--continue``.
+UNUSED = (
+    "--continue sends its rest. Starting over; what was sent then expires, after a day by default"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +211,14 @@ class ResumableTransfer:
 
     def _find(self) -> str | None:
         """:return: the upload that an earlier command has begun, if it is of this file."""
-        record = None
-        if self._options.resume and self._record is not None:
-            record = self._record.load()
+        record = None if self._record is None else self._record.load()
         if record is None:
+            return None
+        if not self._options.resume:
+            if record.is_of(*self._source.facts):
+                self._bar.say(
+                    f"an earlier upload of {self._source.label} is not finished; {UNUSED}"
+                )
             return None
         self._kept, url = record.url, record.url.removeprefix(self._client.platform)
         if record.is_of(*self._source.facts):

@@ -5,23 +5,38 @@ WHATWG's forms).
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatfiles.client.core.steps import Body, Emit, Steps
 from chatfiles.client.core.supply import Supply
 from chatfiles.rules.media_types import media_type
 
-__all__ = ["Form", "escaped_name"]
+__all__ = ["Form", "new_boundary", "part_headers"]
 
 #: The characters that browsers escape in a quoted name: only line ends and the quote itself.
 _ESCAPES = ((b"\r", b"%0D"), (b"\n", b"%0A"), (b'"', b"%22"))
 
 
-def escaped_name(name: bytes) -> bytes:
-    """:return: *name* as the value of ``filename``, without its quotation marks."""
+def new_boundary(token_hex: Callable[[int], str] = secrets.token_hex) -> str:
+    """
+    :param token_hex: returns the given number of random bytes in hexadecimal.
+    :return: a boundary that the author of a file cannot guess.
+    """
+    return f"chatfiles-{token_hex(16)}"
+
+
+def part_headers(name: bytes) -> bytes:
+    """:return: what follows the delimiter before the bytes of the file *name*."""
+    # Without the parameters of the media type: the charset of a text is not known here.
+    essence = media_type(name).partition(";")[0].encode("ascii")
     for character, escape in _ESCAPES:
         name = name.replace(character, escape)
-    return name
+    return (
+        b'\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n'
+        b"Content-Type: %s\r\n\r\n" % (name, essence)
+    )
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class Form:
 
     :param name: of the file.
     :param supply: its bytes.
-    :param boundary: what the author of the file cannot guess.
+    :param boundary: see `new_boundary`.
     """
 
     name: bytes
@@ -56,12 +71,7 @@ class Form:
 
     @property
     def _head(self) -> bytes:
-        # Without the parameters of the media type: the charset of a text is not known here.
-        essence = media_type(self.name).partition(";")[0].encode("ascii")
-        return b'--%s\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n' % (
-            self.boundary.encode("ascii"),
-            escaped_name(self.name),
-        ) + (b"Content-Type: %s\r\n\r\n" % essence)
+        return b"--" + self.boundary.encode("ascii") + part_headers(self.name)
 
     @property
     def _closing(self) -> bytes:

@@ -5,7 +5,6 @@ reference/resumable).
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from chatfiles.client.core.answers import as_object, as_path, integer, read_json
 from chatfiles.client.core.context import Context, Limits
 from chatfiles.client.core.digests import check_sha256
 from chatfiles.client.core.errors import BadAnswer, ClientError, Unreachable
-from chatfiles.client.core.form import Form
+from chatfiles.client.core.form import Form, new_boundary
 from chatfiles.client.core.names import VirtualPath, condition, last_segment, path_bytes, path_text
 from chatfiles.client.core.progress import Callback
 from chatfiles.client.core.steps import Body, Request, Send, Steps, local
@@ -96,7 +95,7 @@ class _Upload:
         return self._target.name or own
 
     def _send(self, supply: Supply, name: bytes) -> Steps[Stored]:
-        form = Form(name, supply, f"chatfiles-{secrets.token_hex(16)}")
+        form = Form(name, supply, new_boundary())
         if (yield from self._is_resumable(supply, form)):
             return (yield from self._send_resumable(supply, name))
         if self._target.path is None:

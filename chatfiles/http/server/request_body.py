@@ -21,7 +21,7 @@ __all__ = [
 #: The most bytes of one read of a long body.  Larger reads cost less time in total, but they cost
 #: memory for each client under back-pressure.  A chunked body is not read so: its length is
 #: unknown, and if its chunks are very small, one large read would block the reactor for long.
-LARGE_READ = 512 * 1024
+LARGE_READ = 1024 * 1024
 
 
 class BodyReceiver(Protocol):

@@ -73,6 +73,11 @@ _FIELDS: Final = (
     (b"Cache-Control", b"no-cache"),
 )
 
+#: A browser requests all modules at once, before it has read which of them import which.
+_MODULES: Final = ", ".join(
+    f"<../ui/{name}>; rel=modulepreload" for name, kind in PAGE_FILES.items() if kind == _SCRIPT
+)
+
 
 def _read(name: str) -> PackagedFile:
     return packaged_file(f"ui/{name}", PAGE_FILES.get(name, b"text/html; charset=utf-8"))
@@ -92,7 +97,7 @@ def show_page(request: Request) -> None:
 
     :param request: with the method ``GET`` or ``HEAD``.
     """
-    write_file(request, _read(_DOCUMENT), _FIELDS)
+    write_file(request, _read(_DOCUMENT), (*_FIELDS, (b"Link", _MODULES.encode())))
 
 
 def _handler(name: str) -> Callable[..., Coroutine[Any, Any, JSONResponse | None]]:
@@ -100,6 +105,10 @@ def _handler(name: str) -> Callable[..., Coroutine[Any, Any, JSONResponse | None
         write_file(request, _read(name), _FIELDS)
 
     return send
+
+
+async def _document(_context: PlatformContext, request: Request) -> None:
+    show_page(request)
 
 
 async def _go_to_page(context: PlatformContext, request: Request) -> None:
@@ -121,6 +130,6 @@ async def _welcome(context: PlatformContext, request: Request) -> None:
 PAGE_ROUTES: Final[tuple[Route[Access], ...]] = (
     Route("GET", "/", Access.ANYONE, "", _welcome),
     Route("GET", "/ui", Access.ANYONE, "", _go_to_page),
-    Route("GET", "/ui/", Access.ANYONE, "", _handler(_DOCUMENT)),
+    Route("GET", "/ui/", Access.ANYONE, "", _document),
     *(Route("GET", f"/ui/{name}", Access.ANYONE, "", _handler(name)) for name in PAGE_FILES),
 )

@@ -12,7 +12,7 @@ from chatfiles.rules.error_codes import ERROR_CODES
 from chatfiles.rules.operations import OPERATIONS, TRANSFERS
 from chatfiles.runtime.metrics.cells import Numbers, observe
 from chatfiles.runtime.metrics.families import SECONDS, Family, Kind, Layout, children
-from chatfiles.streams.outcome import OUTCOMES
+from chatfiles.streams.outcome import OUTCOMES, Outcome
 
 __all__ = ["OTHER", "TransferMetrics", "transfer_families"]
 
@@ -20,6 +20,13 @@ __all__ = ["OTHER", "TransferMetrics", "transfer_families"]
 OTHER: Final = "other"
 #: The credentials of requests; empty without a valid one, and on a workspace.
 _CREDENTIALS: Final = {"platform": ("token", "admin", "link", ""), "workspace": ("",)}
+#: The outcomes that a role can have: a platform has no files, and a workspace no upstream.
+_OUTCOMES: Final = {
+    "platform": OUTCOMES - {Outcome.FILE_CHANGED, Outcome.FILE_STALLED, Outcome.EVICTED},
+    "workspace": OUTCOMES - {Outcome.UPSTREAM_INTERRUPTED, Outcome.UPSTREAM_STALLED},
+}
+#: The operations that a signed link can be for.
+_LINKED: Final = frozenset({"download", "archive", "upload"})
 #: The most children of ``chatfiles_transfers_total`` whose outcome is an error code.
 MOST_REFUSED: Final = 340
 #: As many of these are kept for the outcome `OTHER`, and for processes that count at the same time.
@@ -41,6 +48,7 @@ def transfer_families(role: str) -> Iterable[Family]:
     by_operation = children([role], TRANSFERS)
     credentials = _CREDENTIALS[role]
     codes = (*ERROR_CODES, OTHER)
+    usual = children([role], TRANSFERS, sorted(_OUTCOMES[role]), credentials)
     of_operation = ("role", "operation")
     return (
         Family(
@@ -48,7 +56,7 @@ def transfer_families(role: str) -> Iterable[Family]:
             Kind.COUNTER,
             "Transfers that have ended.",
             (*of_operation, "outcome", "credential"),
-            children([role], TRANSFERS, sorted(OUTCOMES), credentials),
+            [each for each in usual if each[3] != "link" or each[1] in _LINKED],
             rare=children([role], TRANSFERS, codes, credentials),
             most_rare=MOST_REFUSED,
         ),

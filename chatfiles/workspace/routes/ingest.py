@@ -13,7 +13,7 @@ from chatfiles.http.server.endpoint import JSONResponse
 from chatfiles.http.server.request import Request
 from chatfiles.rules.upload_head import check_upload_head
 from chatfiles.runtime.threads import Threads
-from chatfiles.streams.body_sink import SinkFeeder
+from chatfiles.streams.body_sink import SinkFeeder, sink_budget
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.workspace.inbound_secrets import InboundSecrets
 from chatfiles.workspace.uploads.directory import UPLOAD_OWNER, UploadDirectory
@@ -38,7 +38,7 @@ class IngestContext:
     limits: IngestLimits
     secret: InboundSecrets
     threads: Threads
-    budget: MemoryBudget = field(default_factory=MemoryBudget)
+    budget: MemoryBudget = field(default_factory=sink_budget)
 
 
 async def ingest(context: IngestContext, request: Request) -> JSONResponse:

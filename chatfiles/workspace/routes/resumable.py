@@ -29,7 +29,7 @@ from chatfiles.rules.touched import touched_path
 from chatfiles.rules.upload_metadata import encode_metadata
 from chatfiles.rules.virtual_paths import check_form
 from chatfiles.runtime.threads import Threads
-from chatfiles.streams.body_sink import SinkFeeder
+from chatfiles.streams.body_sink import SinkFeeder, sink_budget
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.streams.outcome import Outcome
 from chatfiles.workspace.resumable.chunk_writer import ChunkWriter
@@ -78,7 +78,7 @@ class ResumableContext:
     uploads: ResumableUploads
     locks: UploadLocks
     threads: Threads
-    budget: MemoryBudget = field(default_factory=MemoryBudget)
+    budget: MemoryBudget = field(default_factory=sink_budget)
 
 
 def prepare(request: Request) -> None:

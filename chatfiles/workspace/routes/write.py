@@ -25,7 +25,7 @@ from chatfiles.rules.write_request import (
     write_options,
 )
 from chatfiles.runtime.threads import Threads
-from chatfiles.streams.body_sink import SinkFeeder
+from chatfiles.streams.body_sink import SinkFeeder, sink_budget
 from chatfiles.streams.memory_budget import MemoryBudget
 from chatfiles.workspace.publication.changes import Changes
 from chatfiles.workspace.publication.file_write import AskedWrite, FileWrite, FileWrites, Written
@@ -59,7 +59,7 @@ class WriteContext:
     writes: FileWrites
     max_file_bytes: int
     threads: Threads
-    budget: MemoryBudget = field(default_factory=MemoryBudget)
+    budget: MemoryBudget = field(default_factory=sink_budget)
     changes: Changes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

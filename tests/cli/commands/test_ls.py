@@ -156,7 +156,10 @@ class RootsTests(ListCase):
         for words, expected in (
             ([], b"/configs\n/workspace\n"),
             (["-0"], b"/configs\0/workspace\0"),
-            (["-l"], b"available    /configs\nunavailable  /workspace\n"),
+            (
+                ["-l"],
+                b"available    /configs\nunavailable  /workspace\nwritable     /workspace\n",
+            ),
         ):
             self.play(said("200 OK", {"roots": self.ROOTS}))
             self.assertEqual(self.ls(*words).stdout_bytes, expected)

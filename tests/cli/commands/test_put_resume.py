@@ -329,10 +329,13 @@ class LaterRunTests(LargeCase):
     def test_from_the_start(self) -> None:
         """Without ``--continue``, or without a record, the upload is begun."""
         self.interrupted()
-        self.ended(self.put("big"), 0)
+        result = self.put("big")
+        self.ended(result, 0, "an earlier upload of big is not finished; --continue sends its rest")
         self.assertEqual(self.methods, ["OPTIONS", "POST", "PATCH"])
         self.requests.clear()
-        self.ended(self.put("big", "--continue"), 0)
+        result = self.put("big", "--continue")
+        self.ended(result, 0)
+        self.assertNotIn("not finished", result.stderr)
         self.assertEqual(self.methods, ["OPTIONS", "POST", "PATCH"])
 
     def test_changed(self) -> None:

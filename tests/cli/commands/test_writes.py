@@ -58,8 +58,15 @@ class PutTests(WriteCase):
         self.play(said("200 OK", WRITTEN))
         self.ended(self.command("put", "./a", f"{WORKSPACE}:/workspace/out/"), 0)
         self.assertEqual(self.asked[-1].target, FILE)
-        result = self.command("put", "-", f"{WORKSPACE}:/workspace/out/")
-        self.ended(result, 2, "standard input has no name")
+        self.play(said("200 OK", WRITTEN))
+        self.ended(self.command("put", "./a", "--name", "b", f"{WORKSPACE}:/workspace/out/"), 0)
+        self.assertEqual(self.asked[-1].target, FILE[:-1] + "b")
+        for words, text in (
+            (("-", f"{WORKSPACE}:/workspace/out/"), "standard input has no name"),
+            (("a", "--name", "b", f"{WORKSPACE}:/workspace/out"), "PATH has the name"),
+            (("a", "a", f"{WORKSPACE}:/workspace/out"), "one FILE"),
+        ):
+            self.ended(self.command("put", *words), 2, text)
 
     def test_json(self) -> None:
         """``--json`` prints the platform's response."""
@@ -103,7 +110,7 @@ class PutTests(WriteCase):
         for words, text in (
             (("a", PLACE, "--if-absent", "--if-match", "x"), "exclude each other"),
             (("a", "a", PLACE), "there is one FILE"),
-            (("a", PLACE, "--name", "b"), "there is one FILE"),
+            (("a", PLACE, "--name", "b"), "PATH has the name"),
             (("a", WORKSPACE, "--if-absent"), "need a PATH"),
             (("a", WORKSPACE, "--mode", "644"), "need a PATH"),
         ):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from chatfiles.cli.errors import CliError, Exit
-from chatfiles.cli.http.multipart_form import Form, Wait, new_boundary
+from chatfiles.cli.http.multipart_form import Form, Wait
 from chatfiles.cli.transfers import input_file
+from chatfiles.client.core.form import new_boundary
 from chatfiles.rules.multipart_reader import FileBegins, FileContent, MultipartReader
 
 BOUNDARY = "chatfiles-0123456789abcdef"

@@ -41,9 +41,10 @@ class ListingTests(TerminalCase):
 
     def test_roots(self) -> None:
         """Without a path, the roots are a table, in which no path controls the terminal."""
-        root = {"path": "/workspace\x1b", "available": True, "writable": []}
+        root = {"path": "/workspace\x1b", "available": True, "writable": ["/workspace/\x1b"]}
         self.play(said("200 OK", {"roots": [root]}))
-        self.assertEqual(self.ls(), "available    /workspace\\x1b\n")
+        expected = "available    /workspace\\x1b\nwritable     /workspace/\\x1b\n"
+        self.assertEqual(self.ls(), expected)
 
     def test_json(self) -> None:
         """``--json`` is ASCII."""

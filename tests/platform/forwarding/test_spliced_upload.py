@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Protocol, ServerFactory
-from twisted.internet.task import Clock
 
 from chatfiles.streams.pipe import Pipes
 from chatfiles.streams.splice import Splicer
@@ -199,12 +198,9 @@ class SplicedUploadTests(SpliceCase):
                 if reset:
                     reset_on_close(client.socket)
                 client.socket.close()
-
-                def later(clock: Clock = client.clock) -> str:
-                    clock.advance(0.25)
-                    return self.outcome
-
-                await until(reactor, later)
+                while not self.outcome:
+                    client.clock.advance(0.25)
+                    await self.settle()
                 self.assertEqual(self.outcome, "client_left")
                 if slow:
                     self.workspace.transport.resumeProducing()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from urllib.parse import urljoin
 
 import chatfiles
 from chatfiles.platform.routes.page import PAGE_FILES
@@ -105,6 +106,15 @@ class FilesTests(PageCase):
                     ("cache-control", "no-cache"),
                 ):
                     self.assertEqual(each.fields[name], value, path)
+
+    def test_modules(self) -> None:
+        """The document names all modules, also below a prefix, so that they are loaded at once."""
+        for path in ("/ui/", "/files/links/upload"):
+            link = self.page("/ui/").fields["link"]
+            found = re.findall(r"<([^>]*)>; rel=modulepreload(?:, |\Z)", link)
+            expected = [urljoin(path, f"../ui/{name}") for name in sources() if name[-3:] == ".js"]
+            self.assertEqual({urljoin(path, each) for each in found}, set(expected))
+        self.assertNotIn("link", self.page("/ui/app.js").fields)
 
     def test_addresses(self) -> None:
         """Browsers that open ``/`` are sent to the page; programs find nothing there."""

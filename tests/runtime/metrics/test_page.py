@@ -70,10 +70,10 @@ class PageTests(SynchronousTestCase):
         """Each name of the contract is there, on the roles that have it."""
         both = {family.name for family in process_families("platform")}
         for role, others in FAMILIES.items():
-            page, meter = self.page(role, "ssl:1")
-            unknown = "chatfiles_certificate_not_after_seconds", (("listener", "ssl:1"),)
+            page, meter = self.page(role, "chatfiles-tls:1")
+            unknown = "chatfiles_certificate_not_after_seconds", (("listener", "chatfiles-tls:1"),)
             self.assertNotIn(unknown, self.samples(page))
-            meter.certificate("ssl:1", lambda: 2e9)
+            meter.certificate("chatfiles-tls:1", lambda: 2e9)
             meter.update()
             names = {name for name, _ in self.samples(page)}
             for name in both | {family.name for family in others}:
@@ -83,7 +83,7 @@ class PageTests(SynchronousTestCase):
     def test_ceiling(self) -> None:
         """The most series that a role can have, with many listeners."""
         for role in FAMILIES:
-            place = layout(role, *(f"ssl:{port}" for port in range(16)))
+            place = layout(role, *(f"chatfiles-tls:{port}" for port in range(16)))
             total = sum(family.series for family in place.families) + PROCESS_SERIES
             self.assertLessEqual(total, MOST_SERIES, role)
 

@@ -4,7 +4,7 @@ The metrics of transfers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,6 +74,16 @@ class TransferMetricsTests(SynchronousTestCase):
         for name, seconds in (("transfer", 0.02), ("first_byte", 0.01)):
             numbers = self.value(f"chatfiles_{name}_seconds", "download")
             self.assertEqual((numbers[2], sum(numbers[:-1]), numbers[-1]), (1, 1, seconds))
+
+    def test_unexpected(self) -> None:
+        """A combination that no transfer should have counts, too."""
+        for changes in (
+            {"operation": "list", "actor": Actor("link")},
+            {"operation": "list", "outcome": Outcome.FILE_CHANGED},
+        ):
+            self.metrics.transfer_ended(ENDED._replace(**cast("Any", changes)))
+        for credential in ("link", "token"):
+            self.assertEqual(self.ended("list", "other", credential), 1)
 
     def test_names(self) -> None:
         """Both roles use the same names; what is no transfer is not counted."""

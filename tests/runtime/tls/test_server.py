@@ -184,6 +184,22 @@ class RenewalTests(ServerCase):
         self.assert_served(server, "a.test", "a.test")
         [line] = self.log
         self.assertIn(f"{self.base}/a.test.pem: does not hold certificates", line)
+        self.assertTrue(server.is_refused)
+
+    def test_refused(self) -> None:
+        """Files count as refused until they are valid, even if they are the old ones again."""
+        server = self.server()
+        before = self.issued["a.test"].pem + MIDDLE.pem
+        for content, is_refused in ((before, False), (b"", True), (before, False)):
+            self.write("a.test.pem", content)
+            server.look()
+            self.assertEqual(server.is_refused, is_refused)
+        os.rename(self.base, f"{self.base}-moved")
+        server.look()
+        self.assertTrue(server.is_refused)
+        os.rename(f"{self.base}-moved", self.base)
+        server.look()
+        self.assertFalse(server.is_refused)
 
     def test_not_after(self) -> None:
         """The earliest end of all certificates is known, and told if it is over."""
@@ -254,7 +270,9 @@ class ClientTests(ServerCase):
     def test_bad(self) -> None:
         """Authorities that are not valid are refused at the start, and change nothing later."""
         self.write("clients.crt", b"")
+        self.assertFalse(self.certificates.is_refused)
         self.certificates.look()
+        self.assertTrue(self.certificates.is_refused)
         self.connect(self.ours.issue("client"))
         with self.assertRaises(ssl.SSLError):
             self.connect(None)
