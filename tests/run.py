@@ -3,18 +3,23 @@ Runs trial so that each process of ``--jobs`` runs whole classes of tests, and c
 roles one after the other: ``python -m tests.run TRIAL-OPTIONS AND NAMES``.
 
 trial by itself gives each process the next test, so that all processes start the roles of all
-classes.
+classes.  It has no public way to choose which process runs a test, so `Runner` overrides a private
+method of it.  Processes that each run trial with a fixed share of the classes would need nothing
+private, but some would end long before the others: how long a class takes depends on the machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
 
 from twisted.scripts import trial
-from twisted.trial._dist.distreporter import DistReporter
 from twisted.trial._dist.disttrial import DistTrialRunner
-from twisted.trial._dist.worker import LocalWorkerAMP
 from twisted.trial.itrial import ITestCase
+
+if TYPE_CHECKING:
+    from twisted.trial._dist.distreporter import DistReporter
+    from twisted.trial._dist.worker import LocalWorkerAMP
 
 __all__ = ["Queue"]
 

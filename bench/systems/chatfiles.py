@@ -45,6 +45,8 @@ CHANNEL, RELAY = "--channel", "--node-url"
 _CONNECTS_WITHIN = 20.0
 #: No upload of the scenarios is larger.
 _LIMITS = ("--max-file-bytes=2G", "--max-request-bytes=2G")
+#: The clients of a scenario are one user, and the requests of the one before may not have ended.
+_MANY = "--max-transfers-per-token=1000"
 
 
 def split_options(text: str) -> dict[str, list[str]]:
@@ -91,6 +93,7 @@ def _start(
                 f"--state-dir={state}",
                 "--upstream-allow=127.0.0.0/8",
                 *_LIMITS,
+                _MANY,
                 *(each for each in options["platform"] if each != RELAY),
                 *more,
             ],

@@ -220,6 +220,7 @@ class ReadingCases(ClientCase):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         error = await self.fails(Unreachable, self.new(url).read(F))
         self.assertIsInstance(error, ConnectionError)
+        self.assertFalse(error.connected)
         self.assertEqual(self.pauses, [0.25, 0.5, 1, 2, 4])
         await self.fails(Unreachable, self.new("http://name.invalid", retries=0).read(F))
 
@@ -229,8 +230,8 @@ class ReadingCases(ClientCase):
         self.assertEqual(await client.read(F), b"x")
         self.assertEqual(self.pauses, [0.25, 0.5])
         silent = self.client(hang, retries=1, idle_timeout=0.05)
-        await self.fails(Unreachable, silent.read(F))
-        self.assertEqual(self.server.connections, 2)
+        error = await self.fails(Unreachable, silent.read(F))
+        self.assertEqual((self.server.connections, error.connected), (2, True))
 
     async def test_stalls(self) -> None:
         """A body that stands still is interrupted."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.live.rawhttp import Answer, Fields, Response
 from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 __all__ = ["SECRET", "UPGRADED", "FakePlatform", "refusal"]
 
@@ -54,7 +55,7 @@ class FakePlatform:
         self.registrations: list[dict[str, Any]] = []
         self.parked: queue.Queue[Parked] = queue.Queue()
         self._sockets: set[socket.socket] = set()
-        self.port = 0
+        self.port = free_port()
         self.listen()
 
     @property
@@ -65,7 +66,6 @@ class FakePlatform:
     def listen(self) -> None:
         """Accept connections, at the same port as before."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:

@@ -234,13 +234,15 @@ class Pair:
     def hops(self, query: str | bytes) -> list[tuple[str, Role, bytes, dict[str, str]]]:
         """
         :param query: the whole query string.
-        :return: both ways to a file: a name for it, whom to ask, for what, and the credential.
+        :return: the ways to a file: a name for it, whom to ask, for what, and the credential; no
+            direct one if nothing can connect to the workspace.
         """
         raw = query if isinstance(query, bytes) else query.encode("ascii")
-        return [
-            ("direct", self.workspace, b"/internal/file/read?" + raw, self.inbound),
-            ("through", self.platform, self.download_target(raw), self.bearer),
-        ]
+        through = ("through", self.platform, self.download_target(raw), self.bearer)
+        if self.via == "nat":
+            return [through]
+        direct = ("direct", self.workspace, b"/internal/file/read?" + raw, self.inbound)
+        return [direct, through]
 
     def download_target(self, query: bytes) -> bytes:
         """:return: the platform's download route."""

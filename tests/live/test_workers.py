@@ -299,7 +299,7 @@ class DeathTests(WorkersCase):
         If the first process is killed, the workers finish their transfers and end.  Another role
         can then listen on the same port.
         """
-        pair = self.make(workspace=[OPTION])
+        pair = self.make(workspace=[OPTION, listen_on(free_port())])
         role = pair.workspace
         workers = self.workers(role)
         answer = self.begin(pair, role, workers[0])

@@ -110,12 +110,13 @@ class Way(NamedTuple):
 
 
 def ways(pair: Pair, workspace_id: str | None = None) -> list[Way]:
-    """:return: the ways to the workspace directly and through the platform."""
+    """:return: the ways to the workspace directly, if there is one, and through the platform."""
     target = f"/workspaces/{workspace_id or pair.id}/chat/uploads"
-    return [
-        Way("direct", pair.workspace.url, "/internal/chat/uploads/ingest", pair.inbound),
-        Way("through", pair.platform.url, target, pair.bearer),
-    ]
+    through = Way("through", pair.platform.url, target, pair.bearer)
+    if pair.via == "nat":
+        return [through]
+    route = "/internal/chat/uploads/ingest"
+    return [Way("direct", pair.workspace.url, route, pair.inbound), through]
 
 
 def push(connection: Connection, pieces: Iterable[bytes], most: int | None = None) -> int:

@@ -269,11 +269,14 @@ class Driver:
             return cause or error
         if isinstance(cause, SSL.Error):
             return self._unreachable("TLS failed, or the certificate is not trusted")
-        return self._unreachable("no response in time" if timer.expired else cause, transient=True)
+        why = "no response in time" if timer.expired else cause
+        return self._unreachable(why, transient=True, connected=exchange.was_connected)
 
-    def _unreachable(self, why: object, *, transient: bool = False) -> Unreachable:
+    def _unreachable(
+        self, why: object, *, transient: bool = False, connected: bool = False
+    ) -> Unreachable:
         text = f"{self._settings.base_url} cannot be reached: {why}"
-        return Unreachable(text, transient=transient)
+        return Unreachable(text, transient=transient, connected=connected)
 
     async def _receive(self, response: AsyncResponse) -> bytes:
         reader = response.reader

@@ -49,6 +49,7 @@ class Exchange:
     :ivar early: is called with an `EarlyResponse`, if there is one.
     :ivar cancelled: whether the program has cancelled it.
     :ivar fault: what is wrong with the response.
+    :ivar was_connected: whether there was a connection, as far as is known.
     :ivar framed: whether the end of the response can be distinguished from an interruption.
     """
 
@@ -68,6 +69,7 @@ class Exchange:
         self._withheld = b""
         self._body = bytearray()
         self._connection: _Connection | None = None
+        self.was_connected = False
 
     # -- the request
 
@@ -98,6 +100,7 @@ class Exchange:
     def connected(self, connection: _Connection) -> None:
         """There is a connection."""
         self._connection = connection
+        self.was_connected = True
 
     def received(self, data: bytes) -> bytes:
         """

@@ -180,8 +180,8 @@ class Waiter:
             self._finish(connection)
 
     def _failed(self, failure: Failure) -> None:
-        if self._ended:
-            failure.trap(CancelledError)
+        if self._ended:  # an endpoint of Twisted may fail otherwise when it is cancelled
+            failure.trap(CancelledError, ChatfilesError)
         else:
             self._fail(failure)
 

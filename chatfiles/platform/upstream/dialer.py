@@ -148,14 +148,10 @@ class Dialer:
     def tls_creator(self, url: WorkspaceURL) -> IOpenSSLClientConnectionCreator:
         """
         :return: a creator of TLS connections that verify that the peer is the host of *url*.
-        :raise AddressRefused: no certificate can hold the name, such as one with underscores.
         """
-        try:
-            creator: IOpenSSLClientConnectionCreator = self._tls.creatorForNetloc(
-                url.host.encode("ascii"), url.port
-            )
-        except ValueError as error:
-            raise AddressRefused(f"the host {url.host} is no name for https") from error
+        creator: IOpenSSLClientConnectionCreator = self._tls.creatorForNetloc(
+            url.host.encode("ascii"), url.port
+        )
         return creator
 
 

@@ -30,6 +30,8 @@ __all__ = ["ChannelService", "PlatformAddress"]
 
 #: A connection that is closed within so many seconds, and has served nothing, counts as refused.
 TOO_SOON: Final = 5.0
+#: Until one of the next connections is used, each of them may be closed at once, too.
+CLOSED_AT_ONCE: Final = Refusal("the platform has closed a connection that it had accepted")
 
 
 class PlatformAddress:
@@ -81,7 +83,7 @@ class ChannelService(Service):
         register: Callable[[], object],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.pool = ChannelPool(clock, settings, self._changed, self._lost)
+        self.pool = ChannelPool(clock, settings, self._used, self._lost)
         self._clock = clock
         self._address = address
         self._site = site
@@ -116,6 +118,13 @@ class ChannelService(Service):
     def _serves(self) -> bool:
         return bool(self.running) and not self._site.draining
 
+    def _used(self) -> None:
+        """A connection has begun to serve a request."""
+        if self._refusal is CLOSED_AT_ONCE:
+            self._hope()
+            self._say("open", self._log.info)
+        self._changed()
+
     def _changed(self) -> None:
         """Fewer connections wait for requests than before."""
         if self._refusal is not None and self._refusal.is_full:
@@ -127,7 +136,7 @@ class ChannelService(Service):
         if connection.has_served or connection.leaves or connection.age >= TOO_SOON:
             self._backoff.reset()
         elif self._serves:
-            self._failed(Refusal("the platform has closed a connection that it had accepted"))
+            self._failed(CLOSED_AT_ONCE)
         self._changed()
 
     def _fill(self) -> None:
@@ -183,9 +192,10 @@ class ChannelService(Service):
         if not self._serves:
             connection.close()
             return
-        self._hope()
         self._log.debug("channel opened to node {node}", node=connection.node or "-")
-        self._say("open", self._log.info)
+        if self._refusal is not CLOSED_AT_ONCE:
+            self._hope()
+            self._say("open", self._log.info)
         connection.hand_over(self._site.new_connection(PooledConnection(self.pool)))
         self._fill()
 

@@ -163,6 +163,12 @@ class ChangeTests(WriteCase):
             self.ended(self.command(name, *words), 2)
         self.assertEqual(self.asked, [])
 
+    def test_no_tag(self) -> None:
+        """What cannot be an entity tag is a wrong command line."""
+        for tag in ("é", "a\r\nX-Other: 1"):
+            self.ended(self.command("rm", PLACE, "--if-match", tag), 2, "is not an entity tag")
+        self.assertEqual(self.asked, [])
+
     def test_refused(self) -> None:
         """409 and 412 have status 5, with a hint."""
         for name, code, hint in (

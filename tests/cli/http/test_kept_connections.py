@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,3 +99,10 @@ class KeptTests(SynchronousTestCase):
         client.abort()
         error = self.assertRaises(CliError, client.call, "GET", "/")
         self.assertEqual(error.exit_code, 6)
+
+    def test_within(self) -> None:
+        """A client that waits less long trusts the same authorities."""
+        with mock.patch("chatfiles.cli.http.client.Driver") as driver:
+            Client("http://h", "token", timeout=9, ca="authority.pem").within(5)
+        made = [(each.kwargs["ca"], each.kwargs["idle_timeout"]) for each in driver.mock_calls]
+        self.assertEqual(made, [("authority.pem", 9), ("authority.pem", 5)])

@@ -485,7 +485,10 @@ class TLSTests(TestCase):
         await self.serve(x509.DNSName("ws.test"))
         await self.assertFailure(self.connect("ws.test", trusting=False), CertificateRefused)
 
-    async def test_impossible_name(self):
-        """A name that no certificate can be issued for is refused, without an internal error."""
-        await self.serve(x509.DNSName("ws.test"))
-        await self.assertFailure(self.connect("my_ws.test"), AddressRefused)
+    async def test_underscore(self):
+        """A name with an underscore is verified as any other."""
+        await self.serve(x509.DNSName("my_ws.test"))
+        listener = await self.connect("my_ws.test")
+        self.assertEqual(await listener.heard, b"hello")
+        await listener.lost
+        self.assertEqual(self.factory.names, [b"my_ws.test"])

@@ -293,6 +293,37 @@ class FailureTests(ChannelCase):
         self.channel.registered()
         self.assertEqual(self.counts, (0, 0, 4))
 
+    def test_each_closed_at_once(self) -> None:
+        """Nor if it accepts others while it closes one: an accepted one ends no delay."""
+        self.channel.registered()
+        attempts = self.new()
+        for attempt in attempts:
+            self.accept(attempt)
+            attempt.lose()
+        self.assertEqual((self.counts, self.new()), ((0, 0, 0), []))
+        self.assertEqual(self.next_attempts(), (0.5, 1))
+        (first,) = self.new()
+        self.accept(first)
+        (second,) = self.new()  # the first one has not been closed
+        first.lose()
+        self.accept(second)
+        second.lose()
+        self.assertEqual((self.counts, self.new()), ((0, 0, 0), []))
+        self.assertEqual(self.next_attempts(), (1, 1))
+        self.assertEqual(len(self.log()), 2)
+
+    def test_used_again(self) -> None:
+        """When one is used, as many are made at once as are missing, and the log says so."""
+        for attempt in self.open():
+            attempt.lose()
+        self.next_attempts()
+        (attempt,) = self.new()
+        self.accept(attempt)
+        self.assertEqual(self.counts, (1, 0, 1))
+        attempt.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(self.counts, (0, 1, 4))
+        self.assertEqual(self.log()[-1], "open")
+
 
 class RefusalTests(ChannelCase):
     """Refusals that do not pass by themselves."""
