@@ -62,6 +62,7 @@ class BlockingSink(Protocol[T_co]):
 class _Body(Protocol):
     @property
     def all_seen(self) -> bool: ...
+    def read_at_most(self, size: int, /) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -149,6 +150,7 @@ class SinkFeeder(Generic[T]):
         if self._waiting or self._complete:
             self._pieces, self._waiting, self._size = self._waiting, [], 0
             self._busy = True
+            self._body.read_at_most(self._budget.size)
             self._body.resume()
             self._run_in_thread(self._work, self._pieces, self._complete).addBoth(
                 self._ran, self._complete

@@ -39,8 +39,9 @@ class BulkMover:
 
     def move(self, source: Any, target: Any) -> None:
         """
-        Move what has arrived, until there is no more, or the target takes no more.  If a connection
-        has ended or failed, its transport will find that out itself.
+        Move what has arrived, until there is no more, or the target takes no more.  If the source
+        has ended or the target has failed, its transport will find that out itself.  If the source
+        has failed, it is aborted: the kernel reports it once, and then as an end like any other.
 
         :param source: a transport, all of whose bytes were passed on up to now.
         :param target: another one.
@@ -54,9 +55,11 @@ class BulkMover:
                 pipe.drain(target.getHandle())
                 if pipe.held:
                     target.write(pipe.take())
-        except OSError:  # there is no more, or one of them has failed
+        except OSError as error:  # there is no more, or one of them has failed
             if pipe.held:
                 target.write(pipe.take())
+            elif isinstance(error, ConnectionError | TimeoutError):
+                source.abortConnection()
 
     def close(self) -> None:
         """Close the pipe."""

@@ -149,7 +149,10 @@ class Splice:
         try:
             count = self._pipe.fill(self._from_socket, most) if most > 0 else 0
         except BlockingIOError:
-            self._wait_for_source()
+            if self._reading:  # TCP urgent data is next: only ``recv`` passes over it
+                self._continue_relay()
+            else:
+                self._wait_for_source()
             return False
         if not count:
             self._continue_relay()

@@ -36,6 +36,10 @@ class Body:
 
     paused = False
     all_seen = False
+    read_size = 0
+
+    def read_at_most(self, size: int) -> None:
+        self.read_size = size
 
     def pause(self) -> None:
         self.paused = True
@@ -289,9 +293,10 @@ class FeederTests(SynchronousTestCase):
         self.assertEqual(len(self.sink.content), 5 * len(piece))
 
     def test_many_bodies(self) -> None:
-        """The more bodies there are, the sooner each of them is paused."""
+        """The more bodies there are, the sooner each of them is paused, and the less is read."""
         self.budget.change(63)
         self.feeder.received(b"x")
+        self.assertEqual(self.body.read_size, PIECE // 4)
         self.feeder.received(b"x" * (PIECE // 4 - 1))
         self.assertFalse(self.body.paused)
         self.feeder.received(b"x")

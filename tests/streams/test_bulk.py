@@ -90,6 +90,18 @@ class BulkMoverTests(SynchronousTestCase):
         self.assertEqual(self.received(), b"last")
         self.assertEqual(self.source.socket.recv(1), b"")
 
+    def test_source_fails(self) -> None:
+        """A reset of the source must not look like its end, after all that came before it."""
+        aborted: list[bool] = []
+        self.source.abortConnection = lambda: aborted.append(True)
+        self.sender.send(b"part")
+        self.mover.move(self.source, self.target)
+        self.assertEqual((self.received(), aborted), (b"part", []))
+        self.source.socket.send(b"unread")
+        self.sender.close()  # what it has not read makes it a reset
+        self.mover.move(self.source, self.target)
+        self.assertEqual(aborted, [True])
+
     def test_target_fails(self) -> None:
         """If the target's connection has failed, its transport finds out."""
         self.sender.send(b"lost")

@@ -92,13 +92,21 @@ class RequestBody:
         elif self.complete:
             receiver.finished()
         else:
-            if (self.length or 0) - self.seen > SMALL_READ:
-                self._channel.resize_reads(LARGE_READ)
+            self.read_at_most(LARGE_READ)
             if self.expects_continue and not self.seen:
                 self.expects_continue = False
                 self._channel.send_continue()
             if was_paused and not self.paused:
                 self._channel.resume_reading()
+
+    def read_at_most(self, size: int) -> None:
+        """
+        Choose the size of the next reads, if much is to come.
+
+        :param size: the most bytes of one; `LARGE_READ` if it is more.
+        """
+        if self.left > SMALL_READ:
+            self._channel.resize_reads(min(size, LARGE_READ))
 
     @property
     def all_seen(self) -> bool:

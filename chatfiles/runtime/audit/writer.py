@@ -125,7 +125,7 @@ class AuditWriter:
             if self._reopen or self._failed or self._not_opened:
                 self._open_again()
             self._write_all()
-        self._say_lost(self._waiting)
+        self._say_lost(self._lost + self._waiting)
         os.close(self._fd)
         self._reactor.callFromThread(self._end)
 

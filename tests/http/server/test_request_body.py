@@ -364,7 +364,9 @@ class SocketTests(TestCase):
         await caller.send(get(b"/p", b"Content-Length: 9000000", method=b"POST"))
         await until(reactor, lambda: held.requests)
         held.requests[0].body.deliver(Receiver(held.requests[0].body, held.answers[0]))
-        self.assertEqual(caller.transport.bufferSize, LARGE_READ)
+        for size, used in ((SMALL_READ * 2, SMALL_READ * 2), (LARGE_READ * 2, LARGE_READ)):
+            held.requests[0].body.read_at_most(size)
+            self.assertEqual(caller.transport.bufferSize, used)
         transport = caller.transport
         held.answer(JSONResponse(413, {}))
         self.assertEqual(transport.bufferSize, SMALL_READ)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import Any
 
 from twisted.internet import reactor
@@ -164,6 +165,15 @@ class SplicedUploadTests(SpliceCase):
             await until(reactor, lambda: self.stored() == to)  # noqa: B023
             at = to
         await self.assert_stored(client, body)
+
+    async def test_urgent_data(self) -> None:
+        """``splice`` stops at TCP urgent data for ever; the relay passes over it."""
+        body, at = content(SIZE), 2 * MIB
+        client = await self.begin(body[:at])
+        await until(reactor, lambda: self.stored() == at)
+        client.socket.send(b"!", socket.MSG_OOB)
+        await client.send(body[at:])
+        await self.assert_stored(client, body, spliced=False)
 
     async def test_silent_client(self) -> None:
         """A client that stops sending is refused after its timeout."""

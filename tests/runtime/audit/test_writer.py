@@ -273,9 +273,10 @@ class WriterTests(SynchronousTestCase):
         """What cannot be written at the end is lost, and the log says so."""
         os.symlink("/dev/full", self.path)
         opened = self.open()
-        opened.write(["a", "b"])
+        opened.write(["a"] * MOST_WAITING)
+        opened.write(["a", "b"])  # too many
         self.close(opened)
-        self.assertEqual(self.said("lost 2 lines"), 1)
+        self.assertEqual(self.said(f"lost {MOST_WAITING + 2} lines"), 1)
 
     def test_closed_while_writing(self) -> None:
         """A line that is added while the thread ends another round is written before the end."""
