@@ -13,6 +13,7 @@ __all__ = [
     "SMALL_READ",
     "TINY_READ",
     "buffered",
+    "close_when_sent",
     "hand_over",
     "is_plain",
     "read_as_usual",
@@ -43,10 +44,20 @@ def read_at_most(transport: Any, size: int) -> None:
     :param transport: a connection, TLS or not.
     :param size: the most bytes that one read of its socket takes from now on.
     """
-    while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
-        transport = transport.transport
-    if hasattr(transport, "bufferSize"):
-        transport.bufferSize = size
+    below = _below(transport)
+    if hasattr(below, "bufferSize"):
+        below.bufferSize = size
+
+
+def close_when_sent(transport: Any) -> None:
+    """
+    Close a connection when everything written has been sent.  Over TLS, the peer might never
+    confirm the end, so it is not waited for (RFC 8446, 6.1).
+
+    :param transport: a connection, TLS or not.
+    """
+    transport.loseConnection()
+    _below(transport).loseConnection()
 
 
 def read_with(transport: Any, read: Callable[[], object]) -> None:
@@ -77,11 +88,9 @@ def buffered(transport: Any) -> Callable[[], int]:
     :param transport: a connection, TLS or not.
     :return: returns the number of bytes that were written and that its socket has not taken.
     """
-    while getattr(transport, "transport", None) is not None:  # TLS: the socket is below
-        transport = transport.transport
-    if not isinstance(transport, Connection):
+    below = _below(transport)
+    if not isinstance(below, Connection):
         return lambda: 0
-    below: Any = transport
     return lambda: len(below.dataBuffer) - below.offset + below._tempDataLen
 
 
@@ -121,3 +130,10 @@ def send_now(transport: Any, data: bytes, more: bytes | bytearray = b"") -> None
             return
         data, more = (data + more)[sent:], b""
     transport.write(data + more)
+
+
+def _below(transport: Any) -> Any:
+    """:return: the transport of the socket, which is below that of TLS."""
+    while getattr(transport, "transport", None) is not None:
+        transport = transport.transport
+    return transport

@@ -5,7 +5,6 @@ The two ends of a relay: all bytes of one connection go to the other, and none o
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.error import ConnectionDone
@@ -15,7 +14,8 @@ from twisted.python.failure import Failure
 from chatfiles.platform.channel.parked import ParkedConnection
 from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import MemoryBudget
-from chatfiles.streams.transports import is_plain, read_at_most, send_now
+from chatfiles.streams.stall_timeout import socket_of
+from chatfiles.streams.transports import close_when_sent, read_at_most, send_now
 
 __all__ = ["RelayEnd", "relay"]
 
@@ -80,14 +80,13 @@ class RelayEnd(Protocol):
 
     def end(self, *, clean: bool) -> None:
         """
-        :param clean: whether what was written is sent before, except over TLS.
+        :param clean: whether what was written is sent before.
         """
         self._other = None
         wire: Any = self.transport
         wire.unregisterProducer()
-        if clean and is_plain(wire):  # the peer may never confirm the end of TLS
-            wire.resumeProducing()  # so that it notices that its peer closes
-            wire.loseConnection()
+        if clean:
+            close_when_sent(wire)
         else:
             wire.abortConnection()
 
@@ -106,7 +105,7 @@ def relay(end: RelayEnd, far: RelayEnd, connection: ParkedConnection) -> None:
 
 
 def _notice_loss(transport: Any) -> None:
-    with suppress(AttributeError, OSError):  # TLS, and Unix sockets
-        transport.setTcpKeepAlive(True)
-        handle = transport.getHandle()
+    handle = socket_of(transport)
+    if handle is not None and handle.family in (socket.AF_INET, socket.AF_INET6):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)

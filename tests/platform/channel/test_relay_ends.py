@@ -4,30 +4,30 @@ Tests for `chatfiles.platform.channel.relay_ends`: how the two ends of a relay e
 
 from __future__ import annotations
 
+import socket
+import ssl
 from typing import Any
 
-from twisted.internet import error
+from twisted.internet import error, reactor
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
-from chatfiles.platform.channel import relay_ends
 from chatfiles.platform.channel.relay_ends import RelayEnd, relay
 from chatfiles.streams.bulk import BulkMover
 from chatfiles.streams.memory_budget import PIECE, MemoryBudget
 from tests.contract.registry_case import FIRST
 from tests.platform.channel.channel_case import ChannelCase
 from tests.platform.upstream.upstream_case import Wire
+from tests.support.certificates import root_authority
+from tests.support.loopback import until
+from tests.support.patience import PATIENCE
 
 
 class RelayEndTests(ChannelCase):
-    """
-    A node whose connection is relayed to an idle one of a workspace.
-
-    :ivar secure: the transports that are over TLS.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.secure: list[Wire] = []
-        self.patch(relay_ends, "is_plain", lambda wire: wire not in self.secure)
+    """A node whose connection is relayed to an idle one of a workspace."""
 
     def make_relay(self) -> tuple[Wire, Wire]:
         """:return: the connection of the other node, and that of the workspace."""
@@ -76,14 +76,6 @@ class RelayEndTests(ChannelCase):
         self.assertEqual((far.disconnecting, far.aborted), (True, False))
         self.check_ended()
 
-    def test_node_closes_before_tls(self) -> None:
-        """Over TLS, a workspace might never confirm the end, so it is not waited for."""
-        near, far = self.make_relay()
-        self.secure.append(far)
-        near.lose(error.ConnectionDone())
-        self.assertTrue(far.aborted)
-        self.check_ended()
-
     def test_workspace_closes(self) -> None:
         """The node gets what was sent before."""
         near, far = self.make_relay()
@@ -97,3 +89,54 @@ class RelayEndTests(ChannelCase):
         far.lose(error.ConnectionLost())
         self.assertTrue(near.aborted)
         self.check_ended()
+
+
+class SecureEndTests(TestCase):
+    """A node that is connected with TLS; the workspace is in memory."""
+
+    def setUp(self) -> None:
+        self.near = RelayEnd(MemoryBudget(), BulkMover())
+        issued = root_authority().issue("127.0.0.1")
+        tls = PrivateCertificate.loadPEM(issued.key + issued.pem).options()
+        factory = Factory.forProtocol(lambda: self.near)
+        network: Any = reactor
+        port = network.listenSSL(0, factory, tls, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+
+    def connect(self) -> ssl.SSLSocket:
+        """:return: the connection of the other node."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        return context.wrap_socket(plain)
+
+    async def linked(self) -> tuple[ssl.SSLSocket, Wire]:
+        """:return: the connection of the other node, and that of the workspace."""
+        node = await deferToThread(self.connect)
+        self.addCleanup(node.close)
+        await until(reactor, lambda: self.near.transport is not None)
+        far = RelayEnd(MemoryBudget(), BulkMover())
+        wire = Wire(Clock(), far)  # type: ignore[arg-type]
+        self.near.link(far)
+        far.link(self.near)
+        await deferToThread(node.sendall, b"GET")
+        await until(reactor, wire.sent)
+        return node, wire
+
+    async def test_workspace_closes(self) -> None:
+        """The node gets what was sent before; it need not confirm the end."""
+        for size in (2, 8 << 20):
+            node, far = await self.linked()
+            wire: Any = self.near.transport
+            self.near = RelayEnd(MemoryBudget(), BulkMover())
+            far.send(b"x" * size)
+            far.lose(error.ConnectionDone())
+            received = await deferToThread(read_all, node)
+            self.assertEqual(received, size)
+            await until(reactor, lambda wire=wire: not wire.connected)  # type: ignore[misc]
+
+
+def read_all(node: ssl.SSLSocket) -> int:
+    """:return: how many bytes arrive before the end."""
+    return sum(map(len, iter(lambda: node.recv(1 << 16), b"")))
