@@ -34,17 +34,19 @@ __all__ = ["MOST_AGE", "QUIET", "Relays"]
 #: Seconds after a response for which a connection is kept for the next request.  It is not longer
 #: than the time within which the workspace must have responded for an upload.
 QUIET: Final = 2.0
-#: Seconds after which a connection is used no more.  The other node then has it, or another one in
-#: its place, for its own clients, which wait for longer.
+#: Seconds after which a connection is used no more, but at most this share of the connect timeout.
+#: The other node then has it, or another one in its place, for its own clients, which wait for
+#: longer.
 MOST_AGE: Final = 3.0
+_SHARE: Final = 0.6
 #: The most connections of one workspace that are kept.
 MOST_KEPT: Final = 16
 #: Seconds for which a request waits for one of them before a node is asked for another one.
 MOMENT: Final = 0.1
 #: The most searches for more connections of a workspace, while there are some.
 _SEARCHES: Final = 4
-#: Seconds between two looks for those that have been quiet for long.
-_INTERVAL: Final = 1.0
+#: Seconds between two looks for those that are used no more.
+_INTERVAL: Final = 0.25
 
 _log = Logger()
 
@@ -70,22 +72,32 @@ class RelayedLine(ConnectionLine[RelayedConnection]):
     """
     The connections to one workspace through other nodes.
 
+    :param is_fresh: returns whether a connection is still used.
     :ivar turns: limits the searches for more of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_fresh: Callable[[RelayedConnection], bool]) -> None:
         super().__init__()
+        self._is_fresh = is_fresh
         self.turns = DeferredSemaphore(_SEARCHES)
+
+    def take(self) -> RelayedConnection | None:
+        """See `chatfiles.platform.channel.waiter.Here`."""
+        connection = super().take()
+        if connection is None or self._is_fresh(connection):
+            return connection
+        connection.disconnect()
+        return None
 
     def check(self, connection: RelayedConnection, failed: Callable[[], object]) -> None:
         """See `chatfiles.platform.channel.waiter.Here`: a new connection is as soon there."""
         connection.disconnect()
         failed()
 
-    def close_quiet(self, since: float) -> None:
-        """Close the idle connections on which there was no response after *since*."""
+    def close_old(self) -> None:
+        """Close the idle connections that are used no more."""
         for connection in list(self.connections):
-            if connection.answered_at <= since and self.withdraw(connection):
+            if not self._is_fresh(connection) and self.withdraw(connection):
                 connection.disconnect()
 
 
@@ -137,6 +149,7 @@ class Relays(Keeper):
         self._reactor = reactor
         self._registry = registry
         self._connect_timeout = connect_timeout
+        self._most_age = min(MOST_AGE, connect_timeout * _SHARE)
         self._budget = MemoryBudget()
         self._moments = EqualTimeouts(reactor, MOMENT)
         self._waits = EqualTimeouts(reactor, connect_timeout)
@@ -172,11 +185,7 @@ class Relays(Keeper):
     def take(self, workspace_id: UUID) -> WorkspaceConnection | None:
         """:return: an idle connection, which may have died since its last response."""
         line = self._lines.get(workspace_id)
-        connection = None if line is None else line.take()
-        if connection is None or connection.answered_at > self._reactor.seconds() - QUIET:
-            return connection
-        connection.disconnect()
-        return None
+        return None if line is None else line.take()
 
     def search(
         self, new_search: NewSearch, workspace_id: UUID, is_here: Callable[[], bool]
@@ -245,10 +254,9 @@ class Relays(Keeper):
 
     def put(self, connection: RelayedConnection) -> None:
         """The response is complete: keep the connection, unless the other node should have it."""
-        now = connection.answered_at = self._reactor.seconds()
+        connection.answered_at = self._reactor.seconds()
         line = self._line(connection.workspace_id)
-        is_old = now - connection.born >= MOST_AGE
-        if connection.retired or is_old or line.idle >= MOST_KEPT:
+        if connection.retired or not self._is_fresh(connection) or line.idle >= MOST_KEPT:
             connection.disconnect()
         elif not line.keep(connection):
             self._reactor.callLater(0, line.offer, connection)
@@ -263,13 +271,17 @@ class Relays(Keeper):
     def _line(self, workspace_id: UUID) -> RelayedLine:
         if self._sweep is None:
             self._sweep = self._reactor.callLater(_INTERVAL, self._look)
-        return self._lines.setdefault(workspace_id, RelayedLine())
+        return self._lines.setdefault(workspace_id, RelayedLine(self._is_fresh))
+
+    def _is_fresh(self, connection: RelayedConnection) -> bool:
+        end = min(connection.answered_at + QUIET, connection.born + self._most_age)
+        return bool(self._reactor.seconds() < end)
 
     def _look(self) -> None:
-        """Close what has been quiet for too long, and forget workspaces without connections."""
+        """Close what is used no more, and forget workspaces without connections."""
         self._sweep = None
         for workspace_id, line in list(self._lines.items()):
-            line.close_quiet(self._reactor.seconds() - QUIET)
+            line.close_old()
             if not line.is_needed:
                 del self._lines[workspace_id]
         if self._lines:

@@ -140,6 +140,30 @@ class KeptTests(ChannelCase):
         self.responded(wire)
         self.assertTrue(wire.disconnecting)
 
+    def test_old_and_idle(self) -> None:
+        """One that was used until now is closed when it is old, also if it could be used again."""
+        wire = self.made()
+        self.advance(MOST_AGE - 0.25)
+        self.responded(wire)
+        self.reactor.rightNow += 0.25  # no timer has run
+        self.assertIsNone(self.channels.take(FIRST))
+        self.assertTrue(wire.disconnecting)
+        self.turn()
+        wire = self.made()
+        self.advance(MOST_AGE - 0.25)
+        self.responded(wire)
+        self.advance(0.5)
+        self.assertTrue(wire.disconnecting)
+
+    def test_short_wait(self) -> None:
+        """The clients of the other node wait for longer than a connection is kept here."""
+        self.relays = Relays(self.reactor, self.cache, 1.0, PeerVerification())
+        wire = self.kept()
+        self.advance(0.5)
+        self.assertFalse(wire.disconnecting)
+        self.advance(0.25)
+        self.assertTrue(wire.disconnecting)
+
     def test_most(self) -> None:
         """So many are kept; others are closed after their response."""
         wires = [self.made() for _ in range(MOST_KEPT + 1)]

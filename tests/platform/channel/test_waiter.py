@@ -41,7 +41,9 @@ class WaiterTests(SynchronousTestCase):
         """Cancel a request whose search then fails."""
         clock = Clock()
         moments, timeouts = EqualTimeouts(clock, 1.0), EqualTimeouts(clock, 10.0)
-        waiter = Waiter(RelayedLine(), clock, 1.0, moments, timeouts, lambda: Stubborn(failure))
+        waiter = Waiter(
+            RelayedLine(lambda _: True), clock, 1.0, moments, timeouts, lambda: Stubborn(failure)
+        )
         result = waiter.start()
         result.cancel()
         self.failureResultOf(result, CancelledError)
