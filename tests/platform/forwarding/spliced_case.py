@@ -5,10 +5,8 @@ What the tests of spliced relays share: a client, a relay and a workspace over t
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet import reactor
@@ -142,22 +140,6 @@ class SpliceCase(TestCase):
             with contextlib.suppress(FileNotFoundError):
                 found += os.readlink(f"/proc/self/fd/{fd}") in self.made
         return found
-
-    @contextlib.contextmanager
-    def no_garbage(self) -> Iterator[None]:
-        """Check that what is done in the context leaves no objects of ours in reference cycles."""
-        gc.collect()
-        gc.disable()
-        try:
-            yield
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-        finally:
-            gc.set_debug(0)
-            gc.enable()
-            found = {type(each) for each in gc.garbage}
-            gc.garbage.clear()
-        self.assertEqual([each for each in found if each.__module__.startswith("chatfiles")], [])
 
     def listen(self, factory: Any) -> bytes:
         """:return: the URL of a server whose sockets have small send buffers."""
